@@ -1,0 +1,11 @@
+/** The command line. */
+module quire.cli {
+    requires static org.jspecify;
+    requires quire.server;
+    requires info.picocli;
+
+    exports quire.cli;
+
+    opens quire.cli to
+            info.picocli;
+}

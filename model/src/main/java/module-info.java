@@ -1,0 +1,10 @@
+/** Files become weights, text becomes tokens, a batch becomes logits. Knows no requests. */
+module quire.model {
+    requires static org.jspecify;
+    requires transitive quire.tensor;
+    requires ai.djl.tokenizers;
+
+    exports quire.model;
+    exports quire.model.format;
+    exports quire.model.text;
+}

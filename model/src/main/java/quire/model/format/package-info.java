@@ -1,0 +1,5 @@
+/** Model files: GGUF. */
+@NullMarked
+package quire.model.format;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,46 @@
+package quire.model.text;
+
+import java.util.OptionalInt;
+
+/** Text to tokens and back. Thread-safe. */
+public interface Tokenizer {
+    /** Number of token ids. */
+    int vocabularySize();
+
+    /**
+     * Encodes text.
+     *
+     * @param addSpecial whether to put the tokens in front (and behind) that the model's file asks for, usually BOS
+     * @param parseSpecial whether the texts of control tokens in {@code text} ({@code <|eot_id|>} …) become those
+     *     tokens; false for a person's words, true for a rendered chat template
+     */
+    int[] encode(String text, boolean addSpecial, boolean parseSpecial);
+
+    /** The bytes that a token stands for in output text; empty for control tokens. */
+    byte[] bytes(int token);
+
+    /** The token as the vocabulary spells it, for people to look at. */
+    String spelling(int token);
+
+    /** Whether a token is a control token (BOS, end of turn …), which never appears in text. */
+    boolean isControl(int token);
+
+    /** Whether a token ends an answer: end of text, end of turn and their like. */
+    boolean isEndOfGeneration(int token);
+
+    /** The token that begins a text. */
+    OptionalInt bos();
+
+    /** The token that ends a text. */
+    OptionalInt eos();
+
+    /** Decodes tokens; bytes that are not UTF-8 become U+FFFD. */
+    default String decode(int... tokens) {
+        Detokenizer detokenizer = new Detokenizer(this);
+        StringBuilder text = new StringBuilder();
+        for (int token : tokens) {
+            text.append(detokenizer.append(token));
+        }
+        return text.append(detokenizer.finish()).toString();
+    }
+}

@@ -1,0 +1,7 @@
+/** Numbers: element types and quantisation blocks, memory, kernels, worker threads. Knows no tokens and no models. */
+module quire.tensor {
+    requires static org.jspecify;
+    requires jdk.incubator.vector;
+
+    exports quire.tensor;
+}

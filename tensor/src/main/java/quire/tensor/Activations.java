@@ -1,0 +1,68 @@
+package quire.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The right-hand side of matrix products: up to {@code rows} rows of f32 values and, when asked for, beside them the
+ * same values quantised to int8 in blocks of 32, one f32 scale a block. {@link Kernels#quantize} fills the second form
+ * from the first.
+ *
+ * <pre>
+ *   values  [rows][columns]        f32
+ *   quants  [rows][columns]        int8, q = rint(x × 127 / max|x|) over each block
+ *   scales  [rows][columns / 32]   f32,  d = max|x| / 127
+ * </pre>
+ */
+public final class Activations {
+    /** Numbers that share a scale. */
+    public static final int BLOCK = 32;
+
+    private static final int CACHE_LINE_BYTES = 64;
+
+    private final FloatMatrix values;
+    private final MemorySegment quants;
+    private final MemorySegment scales;
+
+    private Activations(FloatMatrix values, MemorySegment quants, MemorySegment scales) {
+        this.values = values;
+        this.quants = quants;
+        this.scales = scales;
+    }
+
+    /**
+     * Allocates room for {@code rows} rows.
+     *
+     * @param quantized whether the int8 form is needed; then {@code columns} must be a multiple of 32
+     */
+    public static Activations allocate(Arena arena, int rows, int columns, boolean quantized) {
+        FloatMatrix values = FloatMatrix.allocate(arena, rows, columns);
+        if (!quantized) {
+            return new Activations(values, MemorySegment.NULL, MemorySegment.NULL);
+        }
+        if (columns % BLOCK != 0) {
+            throw new IllegalArgumentException(columns + " columns are not a whole number of blocks of " + BLOCK);
+        }
+        MemorySegment quants = arena.allocate((long) rows * columns, CACHE_LINE_BYTES);
+        MemorySegment scales = arena.allocate((long) rows * (columns / BLOCK) * Float.BYTES, CACHE_LINE_BYTES);
+        return new Activations(values, quants, scales);
+    }
+
+    /** The f32 form: read it, write it. */
+    public FloatMatrix values() {
+        return values;
+    }
+
+    /** Whether the int8 form exists. */
+    public boolean isQuantized() {
+        return quants.byteSize() > 0;
+    }
+
+    MemorySegment quants() {
+        return quants;
+    }
+
+    MemorySegment scales() {
+        return scales;
+    }
+}

@@ -1,0 +1,120 @@
+package quire.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The arithmetic of a decoder step. Every method runs on the calling thread over the share it is given; the caller
+ * splits the work and puts the barriers.
+ *
+ * <p><b>The order of every sum is fixed by the model's shape alone</b>, never by how many rows, threads or chunks there
+ * are: one output is one lane, summed over the inputs in ascending order with fused multiply-adds. So a row's numbers
+ * never depend on its neighbours, and sets that follow these formulas agree to the last bit. The formulas:
+ *
+ * <ul>
+ *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
+ *   <li>quantised weights: for each block of 32 inputs ascending, {@code y = fma(dw × dx, (float) Σ qw × qx, y)}: the
+ *       integer sum is exact.
+ * </ul>
+ */
+public interface Kernels {
+    /** Short name of the set: {@code vector}, {@code scalar}. */
+    String name();
+
+    /** Why this set was chosen, for one log line. */
+    String reason();
+
+    /**
+     * Packs a row-major matrix as it lies in a file. Runs in parallel on {@code workers}; never holds two full copies.
+     *
+     * @param source the tensor's bytes, exactly {@code type.byteSize(rows × columns)}
+     */
+    WeightMatrix pack(ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers);
+
+    /** Fills the int8 form of rows {@code [from, to)} from the f32 form. NaN quantises to 0, ±∞ saturates. */
+    void quantize(Activations x, int from, int to);
+
+    /**
+     * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and this part's share of the outputs. Before,
+     * {@link #quantize} must have covered the rows when {@code w.type().isQuantized()}.
+     *
+     * @param part in {@code [0, parts)}
+     */
+    void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts);
+
+    /** {@code y[r] = x[r] / sqrt(mean(x[r]²) + epsilon) × weight} for rows {@code [from, to)}. */
+    void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to);
+
+    /** {@code y[r] += x[r]} for rows {@code [from, to)}. */
+    void add(FloatMatrix x, FloatMatrix y, int from, int to);
+
+    /** {@code y[r] += bias} for rows {@code [from, to)}; bias has one row. */
+    void addBias(FloatMatrix bias, FloatMatrix y, int from, int to);
+
+    /** {@code out[r] = silu(gate[r]) × up[r]} for rows {@code [from, to)}. */
+    void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
+
+    /**
+     * Rotary embedding in place. Pairs lie side by side (2i, 2i + 1), as GGUF's llama layout has them; dimensions past
+     * {@code cosSin.columns()} stay as they are.
+     *
+     * @param x rows of {@code heads × headDim}
+     * @param positions position of each row
+     * @param cosSin one row a position: cos and sin of pair i at 2i and 2i + 1
+     */
+    void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to);
+
+    /**
+     * Writes K and V of one token into its page, rounding to the layout's type (f16: to nearest even, saturating to the
+     * largest finite value).
+     *
+     * @param pages the pages of one layer, back to back
+     * @param page which page
+     * @param slot which position in it
+     * @param row row of k and v, each {@code kvHeads × headDim} wide
+     */
+    void storeKv(KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row);
+
+    /** Working memory of one worker's {@link #attend}: its size depends on the layout alone, never on the context. */
+    AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena);
+
+    /** Opaque working memory. */
+    interface AttentionScratch {
+        /** Bytes held. */
+        long byteSize();
+    }
+
+    /** Query rows that one call of {@link #attend} takes at most. */
+    int attentionRows();
+
+    /**
+     * Causal flash attention of consecutive query rows of one sequence over its pages, for the query heads of one KV
+     * head: tiled at absolute positions, online softmax, one pass.
+     *
+     * <p>For each query, over its tiles ascending: {@code s[j] = scale × Σ_d q[d] k[j][d]} (fma, d ascending, then the
+     * product); {@code m' = max(m, max_j s[j])}; {@code c = exp(m − m')}; {@code l = l × c}, {@code o = o × c}; then for j ascending
+     * {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d], o[d])}; at the end {@code o[d] / l}. Only
+     * positions up to the query's own are read.
+     *
+     * @param pages the pages of one layer, back to back
+     * @param pageTable page of each pageTokens positions of the sequence
+     * @param q rows of {@code heads × headDim}
+     * @param firstRow row of the first query in q and out
+     * @param rowCount how many, at most {@link #attentionRows}
+     * @param firstPosition position of the first query; K and V up to the last query's position are stored
+     * @param kvHead which KV head; the query heads are {@code [kvHead × heads / kvHeads, (kvHead + 1) × heads / kvHeads)}
+     * @param scale usually {@code 1 / sqrt(headDim)}
+     */
+    void attend(
+            KvLayout layout,
+            MemorySegment pages,
+            int[] pageTable,
+            FloatMatrix q,
+            int firstRow,
+            int rowCount,
+            int firstPosition,
+            int kvHead,
+            float scale,
+            FloatMatrix out,
+            AttentionScratch scratch);
+}

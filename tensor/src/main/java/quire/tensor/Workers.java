@@ -1,0 +1,211 @@
+package quire.tensor;
+
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A fixed team of threads that run one program together (SPMD): every worker runs the same task over its own static
+ * share and meets the others at {@link #barrier}. Worker 0 is the thread that calls {@link #run}.
+ *
+ * <p>Whoever waits spins for some tens of microseconds, the usual distance of two barriers in a step, and then parks, so
+ * that an idle team costs nothing. Nothing here allocates after construction.
+ */
+public final class Workers implements AutoCloseable {
+    /** Spins before parking; a spin is 20 to 50 ns on current x86-64. */
+    private static final int SPINS = 2_000;
+
+    private final Member[] members;
+    private final AtomicInteger arrived = new AtomicInteger();
+    private final AtomicInteger finished = new AtomicInteger();
+    private volatile int phase;
+    private volatile int round;
+    private volatile boolean closed;
+    private volatile @Nullable Throwable failure;
+    private @Nullable Task task;
+
+    /**
+     * Starts {@code count − 1} daemon threads named {@code worker-1}, {@code worker-2} ….
+     *
+     * @param count at least 1
+     */
+    public Workers(int count) {
+        if (count < 1) {
+            throw new IllegalArgumentException("a team has at least one worker, not " + count);
+        }
+        members = new Member[count];
+        for (int i = 0; i < count; i++) {
+            members[i] = new Member();
+        }
+        for (int i = 1; i < count; i++) {
+            int worker = i;
+            Thread.ofPlatform().daemon().name("worker-" + worker).start(() -> work(worker));
+        }
+    }
+
+    /** What each worker runs. */
+    @FunctionalInterface
+    public interface Task {
+        /** Runs this worker's share; {@code worker} is in {@code [0, count)}. */
+        void run(int worker);
+    }
+
+    /** Number of workers, the calling thread included. */
+    public int count() {
+        return members.length;
+    }
+
+    /**
+     * Runs {@code task} on every worker and returns when all are done. If a worker throws, the others are released from
+     * their barriers and the first failure is thrown here; the team stays usable. Not reentrant, one caller at a time.
+     */
+    public void run(Task task) {
+        if (closed) {
+            throw new IllegalStateException("the workers are closed");
+        }
+        this.task = task;
+        arrived.set(0);
+        finished.set(0);
+        failure = null;
+        int next = round + 1; // only run() writes it
+        round = next; // publishes the lines above
+        wakeAll();
+        runGuarded(task, 0);
+        for (int spins = 0; finished.get() < members.length - 1; spins++) {
+            pause(0, spins, Wait.FINISH, 0);
+        }
+        this.task = null;
+        Throwable thrown = failure;
+        if (thrown != null) {
+            switch (thrown) {
+                case RuntimeException e -> throw e;
+                case Error e -> throw e;
+                default -> throw new IllegalStateException(thrown);
+            }
+        }
+    }
+
+    /** Waits, inside a task, until every worker has come here; what was written before is visible after. */
+    public void barrier(int worker) {
+        if (members.length == 1) {
+            return;
+        }
+        int before = phase;
+        if (arrived.incrementAndGet() == members.length) {
+            arrived.set(0);
+            phase = before + 1;
+            wakeAll();
+            return;
+        }
+        for (int spins = 0; phase == before; spins++) {
+            if (failure != null) {
+                throw new Abandoned();
+            }
+            pause(worker, spins, Wait.BARRIER, before);
+        }
+    }
+
+    /**
+     * First item of {@code worker}'s share when {@code items} are split in whole grains of {@code grain}; its end is the
+     * next worker's start.
+     */
+    public static int shareStart(int items, int grain, int worker, int workers) {
+        long grains = (items + (long) grain - 1) / grain;
+        return (int) Math.min(items, grains * worker / workers * grain);
+    }
+
+    /** Ends the threads; a task under way is finished first by its caller. */
+    @Override
+    public void close() {
+        closed = true;
+        wakeAll();
+    }
+
+    private void work(int worker) {
+        int seen = 0;
+        while (true) {
+            for (int spins = 0; round == seen; spins++) {
+                if (closed) {
+                    return;
+                }
+                pause(worker, spins, Wait.ROUND, seen);
+            }
+            seen = round;
+            Task current = task;
+            if (current != null) {
+                runGuarded(current, worker);
+            }
+            finished.incrementAndGet();
+            wake(0);
+        }
+    }
+
+    private void runGuarded(Task current, int worker) {
+        try {
+            current.run(worker);
+        } catch (Abandoned e) {
+            // Another worker's failure brought this one home; that failure is the one to report.
+        } catch (Throwable e) {
+            synchronized (this) {
+                if (failure == null) {
+                    failure = e;
+                }
+            }
+            wakeAll();
+        }
+    }
+
+    /** What a waiter waits for. */
+    private enum Wait {
+        ROUND,
+        BARRIER,
+        FINISH
+    }
+
+    private boolean isOver(Wait wait, int value) {
+        return switch (wait) {
+            case ROUND -> round != value || closed;
+            case BARRIER -> phase != value || failure != null;
+            case FINISH -> finished.get() == members.length - 1;
+        };
+    }
+
+    private void pause(int worker, int spins, Wait wait, int value) {
+        if (spins < SPINS) {
+            Thread.onSpinWait();
+            return;
+        }
+        Member member = members[worker];
+        member.parked = Thread.currentThread(); // before the last look, so that no wake-up is missed
+        if (!isOver(wait, value)) {
+            LockSupport.park(this);
+        }
+        member.parked = null;
+    }
+
+    private void wakeAll() {
+        for (int i = 0; i < members.length; i++) {
+            wake(i);
+        }
+    }
+
+    private void wake(int worker) {
+        Thread parked = members[worker].parked;
+        if (parked != null) {
+            LockSupport.unpark(parked);
+        }
+    }
+
+    private static final class Member {
+        volatile @Nullable Thread parked;
+    }
+
+    /** Unwinds a worker whose colleague failed; carries no trace, for nobody reads it. */
+    private static final class Abandoned extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
+        Abandoned() {
+            super(null, null, false, false);
+        }
+    }
+}
