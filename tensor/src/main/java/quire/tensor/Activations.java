@@ -13,10 +13,16 @@ import java.lang.foreign.MemorySegment;
  *   quants  [rows][columns]        int8, q = rint(x × 127 / max|x|) over each block
  *   scales  [rows][columns / 32]   f32,  d = max|x| / 127
  * </pre>
+ *
+ * <p>A NaN takes no part in the maximum and quantises to 0; ±∞ counts as the largest finite value and quantises to
+ * ±127; a block of numbers all below 2⁻¹¹⁹ becomes zeros with scale 0.
  */
 public final class Activations {
     /** Numbers that share a scale. */
     public static final int BLOCK = 32;
+
+    /** A block whose largest magnitude is below this becomes zeros with scale 0: 127 / it must stay finite. */
+    static final float SMALLEST = 0x1p-119f;
 
     private static final int CACHE_LINE_BYTES = 64;
 

@@ -2,6 +2,7 @@ package quire.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /**
  * The arithmetic of a decoder step. Every method runs on the calling thread over the share it is given; the caller
@@ -15,9 +16,40 @@ import java.lang.foreign.MemorySegment;
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
  *   <li>quantised weights: for each block of 32 inputs ascending, {@code y = fma(dw × dx, (float) Σ qw × qx, y)}: the
  *       integer sum is exact.
+ *   <li>{@link #rmsNorm}: 16 partial sums, {@code p[i mod 16] = fma(x[i], x[i], p[i mod 16])} for i ascending; then
+ *       {@code p[i] += p[i + 8]}, {@code p[i] += p[i + 4]}, {@code + 2}, {@code + 1}.
+ *   <li>exp: a polynomial of fused multiply-adds, below 2 ulp, the same in every set ({@code Math.exp} and the Vector
+ *       API's exp may differ between interpreter and compiled code).
  * </ul>
+ *
+ * <p>Arguments are checked once a call: shapes or rows that do not fit are an {@link IllegalArgumentException} that
+ * names both. Where a method reads and writes matrices of one shape, they may be the same matrix.
  */
 public interface Kernels {
+    /**
+     * The fastest set that runs here, chosen once.
+     *
+     * @see #reason
+     */
+    static Kernels best() {
+        return KernelSets.BEST;
+    }
+
+    /**
+     * A set by its name.
+     *
+     * @throws IllegalArgumentException if there is no such set, naming those there are, or if it cannot run here, saying
+     *     why
+     */
+    static Kernels named(String name) {
+        return KernelSets.named(name);
+    }
+
+    /** Names that {@link #named} takes, fastest first. */
+    static List<String> names() {
+        return KernelSets.NAMES;
+    }
+
     /** Short name of the set: {@code vector}, {@code scalar}. */
     String name();
 
@@ -25,24 +57,30 @@ public interface Kernels {
     String reason();
 
     /**
-     * Packs a row-major matrix as it lies in a file. Runs in parallel on {@code workers}; never holds two full copies.
+     * Packs a row-major matrix as it lies in a file. Runs in parallel on {@code workers} (source and arena must be open
+     * to their threads); never holds two full copies.
      *
      * @param source the tensor's bytes, exactly {@code type.byteSize(rows × columns)}
+     * @throws IllegalArgumentException if the source has another size, or a row is not a whole number of blocks
      */
     WeightMatrix pack(ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers);
 
-    /** Fills the int8 form of rows {@code [from, to)} from the f32 form. NaN quantises to 0, ±∞ saturates. */
+    /** Fills the int8 form of rows {@code [from, to)} from the f32 form, as {@link Activations} says. */
     void quantize(Activations x, int from, int to);
 
     /**
      * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and this part's share of the outputs. Before,
-     * {@link #quantize} must have covered the rows when {@code w.type().isQuantized()}.
+     * {@link #quantize} must have covered the rows when {@code w.type().isQuantized()}. Rows of x are {@code w.columns()}
+     * wide, rows of y {@code w.rows()}; y is none of x's memory.
      *
      * @param part in {@code [0, parts)}
      */
     void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts);
 
-    /** {@code y[r] = x[r] / sqrt(mean(x[r]²) + epsilon) × weight} for rows {@code [from, to)}. */
+    /**
+     * {@code y[r] = x[r] × s × weight} with {@code s = 1 / sqrt(mean(x[r]²) + epsilon)} for rows {@code [from, to)};
+     * weight has one row.
+     */
     void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to);
 
     /** {@code y[r] += x[r]} for rows {@code [from, to)}. */
@@ -51,12 +89,12 @@ public interface Kernels {
     /** {@code y[r] += bias} for rows {@code [from, to)}; bias has one row. */
     void addBias(FloatMatrix bias, FloatMatrix y, int from, int to);
 
-    /** {@code out[r] = silu(gate[r]) × up[r]} for rows {@code [from, to)}. */
+    /** {@code out[r] = gate[r] / (1 + exp(−gate[r])) × up[r]} for rows {@code [from, to)}. */
     void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
 
     /**
      * Rotary embedding in place. Pairs lie side by side (2i, 2i + 1), as GGUF's llama layout has them; dimensions past
-     * {@code cosSin.columns()} stay as they are.
+     * {@code cosSin.columns()} stay as they are. A pair (a, b) becomes {@code fma(a, cos, −(b × sin))} and {@code fma(a, sin, b × cos)}.
      *
      * @param x rows of {@code heads × headDim}
      * @param positions position of each row
@@ -66,7 +104,7 @@ public interface Kernels {
 
     /**
      * Writes K and V of one token into its page, rounding to the layout's type (f16: to nearest even, saturating to the
-     * largest finite value).
+     * largest finite value; NaN stays NaN).
      *
      * @param pages the pages of one layer, back to back
      * @param page which page

@@ -1,0 +1,378 @@
+package quire.tensor;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
+/**
+ * The specification: every formula of {@link Kernels} as a plain loop. Slow, and right on every machine; the other sets
+ * are tested against it for equality to the last bit.
+ */
+final class ScalarKernels implements Kernels {
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+    private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
+    private static final int TILE = KvLayout.TILE;
+    private static final int ATTENTION_ROWS = 16;
+    private static final float F16_MAX = 65504f;
+
+    private final String reason;
+
+    ScalarKernels(String reason) {
+        this.reason = reason;
+    }
+
+    @Override
+    public String name() {
+        return "scalar";
+    }
+
+    @Override
+    public String reason() {
+        return reason;
+    }
+
+    /** The rows as they lie in the file. */
+    private static final class RowMajor extends WeightMatrix {
+        private final MemorySegment bytes;
+        private final long rowBytes;
+
+        RowMajor(ElementType type, int rows, int columns, MemorySegment bytes) {
+            super(type, rows, columns);
+            this.bytes = bytes;
+            this.rowBytes = type.byteSize(columns);
+        }
+
+        @Override
+        public long packedBytes() {
+            return bytes.byteSize();
+        }
+    }
+
+    @Override
+    public WeightMatrix pack(
+            ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
+        Shapes.checkPack(type, rows, columns, source);
+        MemorySegment bytes = arena.allocate(source.byteSize(), 64);
+        long rowBytes = type.byteSize(columns);
+        workers.run(worker -> {
+            long from = Workers.shareStart(rows, 1, worker, workers.count()) * rowBytes;
+            long to = Workers.shareStart(rows, 1, worker + 1, workers.count()) * rowBytes;
+            MemorySegment.copy(source, from, bytes, from, to - from);
+        });
+        return new RowMajor(type, rows, columns, bytes);
+    }
+
+    @Override
+    public void quantize(Activations x, int from, int to) {
+        Shapes.checkQuantize(x, from, to);
+        int blocks = x.values().columns() / Activations.BLOCK;
+        for (int row = from; row < to; row++) {
+            for (int block = 0; block < blocks; block++) {
+                quantizeBlock(x, row, block);
+            }
+        }
+    }
+
+    private static void quantizeBlock(Activations x, int row, int block) {
+        FloatMatrix values = x.values();
+        int first = block * Activations.BLOCK;
+        float largest = 0f;
+        for (int i = first; i < first + Activations.BLOCK; i++) {
+            float magnitude = Math.min(Math.abs(values.get(row, i)), Float.MAX_VALUE);
+            if (magnitude > largest) { // false for NaN
+                largest = magnitude;
+            }
+        }
+        boolean zero = largest < Activations.SMALLEST;
+        float inverse = zero ? 0f : 127f / largest;
+        for (int i = first; i < first + Activations.BLOCK; i++) {
+            float scaled = values.get(row, i) * inverse;
+            float saturated = Math.max(-127f, Math.min(127f, scaled));
+            x.quants().set(JAVA_BYTE, (long) row * values.columns() + i, (byte) Math.rint(saturated)); // NaN becomes 0
+        }
+        long scale = (long) row * (values.columns() / Activations.BLOCK) + block;
+        x.scales().set(FLOAT, scale * Float.BYTES, zero ? 0f : largest / 127f);
+    }
+
+    @Override
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, part, parts);
+        if (!(w instanceof RowMajor matrix)) {
+            throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
+        }
+        int from = Workers.shareStart(w.rows(), 1, part, parts);
+        int to = Workers.shareStart(w.rows(), 1, part + 1, parts);
+        for (int row = 0; row < rows; row++) {
+            for (int output = from; output < to; output++) {
+                float sum = w.type().isQuantized() ? blockwise(matrix, output, x, row) : plain(matrix, output, x, row);
+                y.set(row, output, sum);
+            }
+        }
+    }
+
+    private static float plain(RowMajor w, int output, Activations x, int row) {
+        long offset = output * w.rowBytes;
+        float sum = 0f;
+        for (int k = 0; k < w.columns(); k++) {
+            float weight =
+                    switch (w.type()) {
+                        case F32 -> w.bytes.get(ElementType.FILE_FLOAT, offset + 4L * k);
+                        case F16 -> Float.float16ToFloat(w.bytes.get(ElementType.FILE_SHORT, offset + 2L * k));
+                        case BF16 -> ElementType.bf16ToFloat(w.bytes.get(ElementType.FILE_SHORT, offset + 2L * k));
+                        case Q4_0, Q8_0 -> throw new AssertionError(w.type());
+                    };
+            sum = Math.fma(weight, x.values().get(row, k), sum);
+        }
+        return sum;
+    }
+
+    private static float blockwise(RowMajor w, int output, Activations x, int row) {
+        int blocks = w.columns() / Activations.BLOCK;
+        int blockBytes = w.type().blockBytes();
+        float sum = 0f;
+        for (int block = 0; block < blocks; block++) {
+            long offset = output * w.rowBytes + (long) block * blockBytes;
+            float weightScale = Float.float16ToFloat(w.bytes.get(ElementType.FILE_SHORT, offset));
+            long quants = (long) row * w.columns() + (long) block * Activations.BLOCK;
+            int dot = w.type() == ElementType.Q4_0
+                    ? dotQ4(w.bytes, offset + 2, x.quants(), quants)
+                    : dotQ8(w.bytes, offset + 2, x.quants(), quants);
+            float scale = x.scales().get(FLOAT, ((long) row * blocks + block) * Float.BYTES);
+            sum = Math.fma(weightScale * scale, (float) dot, sum);
+        }
+        return sum;
+    }
+
+    private static int dotQ4(MemorySegment w, long offset, MemorySegment x, long first) {
+        int dot = 0;
+        for (int i = 0; i < 16; i++) {
+            int pair = w.get(JAVA_BYTE, offset + i);
+            dot += ((pair & 15) - 8) * x.get(JAVA_BYTE, first + i);
+            dot += ((pair >>> 4 & 15) - 8) * x.get(JAVA_BYTE, first + 16 + i);
+        }
+        return dot;
+    }
+
+    private static int dotQ8(MemorySegment w, long offset, MemorySegment x, long first) {
+        int dot = 0;
+        for (int i = 0; i < 32; i++) {
+            dot += w.get(JAVA_BYTE, offset + i) * x.get(JAVA_BYTE, first + i);
+        }
+        return dot;
+    }
+
+    @Override
+    public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        float[] partial = new float[16];
+        for (int row = from; row < to; row++) {
+            Arrays.fill(partial, 0f);
+            for (int i = 0; i < x.columns(); i++) {
+                partial[i % 16] = Math.fma(x.get(row, i), x.get(row, i), partial[i % 16]);
+            }
+            for (int half = 8; half > 0; half /= 2) {
+                for (int i = 0; i < half; i++) {
+                    partial[i] += partial[i + half];
+                }
+            }
+            float scale = 1f / (float) Math.sqrt(partial[0] / x.columns() + epsilon);
+            for (int i = 0; i < x.columns(); i++) {
+                y.set(row, i, x.get(row, i) * scale * weight.get(0, i));
+            }
+        }
+    }
+
+    @Override
+    public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < y.columns(); i++) {
+                y.set(row, i, y.get(row, i) + x.get(row, i));
+            }
+        }
+    }
+
+    @Override
+    public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+        Shapes.checkOneRow(bias, y);
+        Shapes.checkRows(y, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < y.columns(); i++) {
+                y.set(row, i, y.get(row, i) + bias.get(0, i));
+            }
+        }
+    }
+
+    @Override
+    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        Shapes.checkSame(gate, up, from, to);
+        Shapes.checkSame(gate, out, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < gate.columns(); i++) {
+                out.set(row, i, FloatMath.silu(gate.get(row, i)) * up.get(row, i));
+            }
+        }
+    }
+
+    @Override
+    public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        Shapes.checkRope(x, headDim, positions, cosSin, from, to);
+        for (int row = from; row < to; row++) {
+            for (int head = 0; head < x.columns(); head += headDim) {
+                for (int i = 0; i < cosSin.columns(); i += 2) {
+                    float cos = cosSin.get(positions[row], i);
+                    float sin = cosSin.get(positions[row], i + 1);
+                    float a = x.get(row, head + i);
+                    float b = x.get(row, head + i + 1);
+                    x.set(row, head + i, Math.fma(a, cos, -(b * sin)));
+                    x.set(row, head + i + 1, Math.fma(a, sin, b * cos));
+                }
+            }
+        }
+    }
+
+    @Override
+    public void storeKv(
+            KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+        Shapes.checkStoreKv(layout, page, slot, k, v, row);
+        for (int head = 0; head < layout.kvHeads(); head++) {
+            long keys = page * layout.pageBytes() + layout.keyTileOffset(slot, head);
+            long values = page * layout.pageBytes() + layout.valueTileOffset(slot, head);
+            int lane = slot % TILE;
+            for (int d = 0; d < layout.headDim(); d++) {
+                int column = head * layout.headDim() + d;
+                storeNumber(layout, pages, keys, (long) d * TILE + lane, k.get(row, column));
+                storeNumber(layout, pages, values, (long) lane * layout.headDim() + d, v.get(row, column));
+            }
+        }
+    }
+
+    private static void storeNumber(KvLayout layout, MemorySegment pages, long base, long index, float value) {
+        switch (layout.type()) {
+            case F16 -> {
+                float saturated = Math.max(-F16_MAX, Math.min(F16_MAX, value));
+                pages.set(SHORT, base + index * Short.BYTES, Float.floatToFloat16(saturated));
+            }
+            case F32 -> pages.set(FLOAT, base + index * Float.BYTES, value);
+        }
+    }
+
+    private static float loadNumber(KvLayout layout, MemorySegment pages, long base, long index) {
+        return switch (layout.type()) {
+            case F16 -> Float.float16ToFloat(pages.get(SHORT, base + index * Short.BYTES));
+            case F32 -> pages.get(FLOAT, base + index * Float.BYTES);
+        };
+    }
+
+    /** Scores of one tile. */
+    private static final class Scratch implements AttentionScratch {
+        private final int heads;
+        private final float[] scores = new float[TILE];
+
+        Scratch(int heads) {
+            this.heads = heads;
+        }
+
+        @Override
+        public long byteSize() {
+            return (long) scores.length * Float.BYTES;
+        }
+    }
+
+    @Override
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        Shapes.checkHeads(layout, heads);
+        return new Scratch(heads);
+    }
+
+    @Override
+    public int attentionRows() {
+        return ATTENTION_ROWS;
+    }
+
+    @Override
+    public void attend(
+            KvLayout layout,
+            MemorySegment pages,
+            int[] pageTable,
+            FloatMatrix q,
+            int firstRow,
+            int rowCount,
+            int firstPosition,
+            int kvHead,
+            float scale,
+            FloatMatrix out,
+            AttentionScratch scratch) {
+        if (!(scratch instanceof Scratch memory)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(layout, memory.heads, q, firstRow, rowCount, ATTENTION_ROWS, kvHead);
+        Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
+        int group = memory.heads / layout.kvHeads();
+        for (int i = 0; i < rowCount; i++) {
+            for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
+                attendOne(
+                        layout, pages, pageTable, q, firstRow + i, firstPosition + i, head, kvHead, scale, out, memory);
+            }
+        }
+    }
+
+    /** One query of one head; the sum o grows in its place in out. */
+    private static void attendOne(
+            KvLayout layout,
+            MemorySegment pages,
+            int[] pageTable,
+            FloatMatrix q,
+            int row,
+            int position,
+            int head,
+            int kvHead,
+            float scale,
+            FloatMatrix out,
+            Scratch memory) {
+        int headDim = layout.headDim();
+        int first = head * headDim;
+        for (int d = 0; d < headDim; d++) {
+            out.set(row, first + d, 0f);
+        }
+        float max = Float.NEGATIVE_INFINITY;
+        float sum = 0f;
+        for (int tile = 0; tile <= position; tile += TILE) {
+            int slot = tile % layout.pageTokens();
+            long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
+            long keys = page + layout.keyTileOffset(slot, kvHead);
+            long values = page + layout.valueTileOffset(slot, kvHead);
+            int width = Math.min(TILE, position - tile + 1);
+            float newMax = max;
+            for (int j = 0; j < width; j++) {
+                float dot = 0f;
+                for (int d = 0; d < headDim; d++) {
+                    dot = Math.fma(q.get(row, first + d), loadNumber(layout, pages, keys, (long) d * TILE + j), dot);
+                }
+                memory.scores[j] = scale * dot;
+                newMax = Math.max(newMax, memory.scores[j]);
+            }
+            float correction = FloatMath.exp(max - newMax);
+            max = newMax;
+            sum *= correction;
+            for (int d = 0; d < headDim; d++) {
+                out.set(row, first + d, out.get(row, first + d) * correction);
+            }
+            for (int j = 0; j < width; j++) {
+                float p = FloatMath.exp(memory.scores[j] - max);
+                sum += p;
+                for (int d = 0; d < headDim; d++) {
+                    float value = loadNumber(layout, pages, values, (long) j * headDim + d);
+                    out.set(row, first + d, Math.fma(p, value, out.get(row, first + d)));
+                }
+            }
+        }
+        for (int d = 0; d < headDim; d++) {
+            out.set(row, first + d, out.get(row, first + d) / sum);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+package quire.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.SplittableRandom;
+
+/**
+ * A sequence of random keys and values in shuffled pages, everything else in them NaN, and attention over it by the
+ * textbook formula in double precision.
+ */
+final class PagedContext {
+    final KvLayout layout;
+    final MemorySegment pages;
+    final int[] pageTable;
+    final FloatMatrix k;
+    final FloatMatrix v;
+
+    private PagedContext(KvLayout layout, MemorySegment pages, int[] pageTable, FloatMatrix k, FloatMatrix v) {
+        this.layout = layout;
+        this.pages = pages;
+        this.pageTable = pageTable;
+        this.k = k;
+        this.v = v;
+    }
+
+    static PagedContext random(Kernels kernels, Arena arena, KvLayout layout, int context, SplittableRandom random) {
+        int count = (context + layout.pageTokens() - 1) / layout.pageTokens();
+        int room = count + 3;
+        MemorySegment pages = arena.allocate(room * layout.pageBytes(), 64);
+        for (long i = 0; i < pages.byteSize() / 2; i++) {
+            pages.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) 0x7fff); // NaN as f16, and in pairs as f32
+        }
+        int[] table = new int[count];
+        for (int i = 0; i < count; i++) {
+            table[i] = (i * 5 + 2) % room;
+            for (int j = 0; j < i; j++) {
+                if (table[j] == table[i]) {
+                    table[i] = (table[i] + 1) % room;
+                    j = -1;
+                }
+            }
+        }
+        int width = layout.kvHeads() * layout.headDim();
+        FloatMatrix k = Samples.matrix(arena, context, width, random);
+        FloatMatrix v = Samples.matrix(arena, context, width, random);
+        for (int position = 0; position < context; position++) {
+            int page = table[position / layout.pageTokens()];
+            kernels.storeKv(layout, pages, page, position % layout.pageTokens(), k, v, position);
+        }
+        return new PagedContext(layout, pages, table, k, v);
+    }
+
+    double[] attention(FloatMatrix q, int row, int head, int heads, int position, double scale) {
+        int headDim = layout.headDim();
+        int kvHead = head / (heads / layout.kvHeads());
+        double[] scores = new double[position + 1];
+        double max = Double.NEGATIVE_INFINITY;
+        for (int j = 0; j <= position; j++) {
+            for (int d = 0; d < headDim; d++) {
+                scores[j] += scale * q.get(row, head * headDim + d) * k.get(j, kvHead * headDim + d);
+            }
+            max = Math.max(max, scores[j]);
+        }
+        double sum = 0;
+        double[] out = new double[headDim];
+        for (int j = 0; j <= position; j++) {
+            double p = Math.exp(scores[j] - max);
+            sum += p;
+            for (int d = 0; d < headDim; d++) {
+                out[d] += p * v.get(j, kvHead * headDim + d);
+            }
+        }
+        for (int d = 0; d < headDim; d++) {
+            out[d] /= sum;
+        }
+        return out;
+    }
+}

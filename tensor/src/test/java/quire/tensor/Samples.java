@@ -1,0 +1,56 @@
+package quire.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.SplittableRandom;
+
+/** Seeded random operands. */
+final class Samples {
+    private Samples() {}
+
+    /** Values of mixed magnitude around 1. */
+    static float number(SplittableRandom random) {
+        return (float) (random.nextGaussian() * Math.pow(2, random.nextInt(-3, 3)));
+    }
+
+    static FloatMatrix matrix(Arena arena, int rows, int columns, SplittableRandom random) {
+        FloatMatrix x = FloatMatrix.allocate(arena, rows, columns);
+        for (int r = 0; r < rows; r++) {
+            for (int i = 0; i < columns; i++) {
+                x.set(r, i, number(random));
+            }
+        }
+        return x;
+    }
+
+    static Activations activations(Arena arena, int rows, int columns, boolean quantized, SplittableRandom random) {
+        Activations x = Activations.allocate(arena, rows, columns, quantized);
+        x.values().segment().copyFrom(matrix(arena, rows, columns, random).segment());
+        return x;
+    }
+
+    /** A tensor's bytes as a file holds them: any quants, scales around 0.01. */
+    static MemorySegment weights(Arena arena, ElementType type, int rows, int columns, SplittableRandom random) {
+        long blocks = (long) rows * columns / type.blockElements();
+        // one byte too far in, so that nothing may rely on alignment
+        MemorySegment bytes =
+                arena.allocate(type.byteSize((long) rows * columns) + 1, 64).asSlice(1);
+        for (long block = 0; block < blocks; block++) {
+            long offset = block * type.blockBytes();
+            switch (type) {
+                case F32 -> bytes.set(ElementType.FILE_FLOAT, offset, number(random));
+                case F16 -> bytes.set(ElementType.FILE_SHORT, offset, Float.floatToFloat16(number(random)));
+                case BF16 ->
+                    bytes.set(ElementType.FILE_SHORT, offset, (short) (Float.floatToRawIntBits(number(random)) >>> 16));
+                case Q4_0, Q8_0 -> {
+                    bytes.set(ElementType.FILE_SHORT, offset, Float.floatToFloat16(number(random) / 100));
+                    for (int i = 2; i < type.blockBytes(); i++) {
+                        bytes.set(ValueLayout.JAVA_BYTE, offset + i, (byte) random.nextInt());
+                    }
+                }
+            }
+        }
+        return bytes;
+    }
+}

@@ -1,0 +1,228 @@
+package quire.tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** The scalar set against plain formulas in double precision: it is what the other sets are compared with. */
+class ScalarKernelsTest {
+    private final Kernels kernels = Kernels.named("scalar");
+
+    @ParameterizedTest
+    @EnumSource(ElementType.class)
+    void multiply_randomMatrix_isTheProductWithTheDecodedWeights(ElementType type) {
+        SplittableRandom random = new SplittableRandom(type.blockBytes());
+        int outputs = 7;
+        int inputs = 96;
+        int rows = 3;
+        try (Arena arena = Arena.ofShared();
+                Workers workers = new Workers(2)) {
+            MemorySegment source = Samples.weights(arena, type, outputs, inputs, random);
+            WeightMatrix w = kernels.pack(type, outputs, inputs, source, arena, workers);
+            Activations x = Samples.activations(arena, rows, inputs, type.isQuantized(), random);
+            FloatMatrix y = FloatMatrix.allocate(arena, rows, outputs);
+            if (type.isQuantized()) {
+                kernels.quantize(x, 0, rows);
+            }
+
+            kernels.multiply(w, x, rows, y, 0, 1);
+
+            FloatMatrix decoded = FloatMatrix.allocate(arena, outputs, inputs);
+            type.decode(source, 0, decoded.segment(), 0, outputs * inputs);
+            for (int r = 0; r < rows; r++) {
+                for (int o = 0; o < outputs; o++) {
+                    double expected = 0;
+                    double magnitude = 0;
+                    for (int k = 0; k < inputs; k++) {
+                        double term = decoded.get(o, k) * (double) x.values().get(r, k);
+                        expected += term;
+                        magnitude += Math.abs(term);
+                    }
+                    // int8 activations are off by at most half a step of 1/127 of the block's largest
+                    double tolerance = type.isQuantized() ? 0.03 * magnitude : 1e-6 * magnitude;
+                    assertThat((double) y.get(r, o)).isCloseTo(expected, within(tolerance));
+                }
+            }
+        }
+    }
+
+    @Test
+    void quantize_specialValues_followActivationsJavadoc() {
+        try (Arena arena = Arena.ofShared()) {
+            Activations x = Activations.allocate(arena, 4, 32, true);
+            x.values().set(0, 0, Float.NaN);
+            x.values().set(0, 1, -2f);
+            x.values().set(0, 2, 1f);
+            x.values().set(0, 3, 2.5f * 2 / 127); // a tie: to even
+            x.values().set(1, 0, Float.POSITIVE_INFINITY);
+            x.values().set(1, 1, Float.NEGATIVE_INFINITY);
+            x.values().set(1, 2, Float.MAX_VALUE / 2);
+            x.values().set(2, 0, Float.MIN_VALUE);
+
+            kernels.quantize(x, 0, 4);
+
+            assertThat(quants(x, 0, 4)).containsExactly(0, -127, 64, 2);
+            assertThat(scale(x, 0)).isEqualTo(2f / 127);
+            assertThat(quants(x, 1, 4)).containsExactly(127, -127, 64, 0);
+            assertThat(scale(x, 1)).isEqualTo(Float.MAX_VALUE / 127);
+            assertThat(quants(x, 2, 4)).containsExactly(0, 0, 0, 0);
+            assertThat(scale(x, 2)).isZero();
+            assertThat(quants(x, 3, 4)).containsExactly(0, 0, 0, 0);
+            assertThat(scale(x, 3)).isZero();
+        }
+    }
+
+    private static int[] quants(Activations x, int row, int count) {
+        int[] result = new int[count];
+        for (int i = 0; i < count; i++) {
+            result[i] = x.quants().get(ValueLayout.JAVA_BYTE, row * 32L + i);
+        }
+        return result;
+    }
+
+    private static float scale(Activations x, int block) {
+        return x.scales().getAtIndex(ValueLayout.JAVA_FLOAT, block);
+    }
+
+    @Test
+    void rmsNorm_randomRows_isTheFormula() {
+        SplittableRandom random = new SplittableRandom(1);
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix x = Samples.matrix(arena, 2, 77, random);
+            FloatMatrix weight = Samples.matrix(arena, 1, 77, random);
+            FloatMatrix y = FloatMatrix.allocate(arena, 2, 77);
+
+            kernels.rmsNorm(x, weight, 1e-5f, y, 0, 2);
+
+            for (int r = 0; r < 2; r++) {
+                double squares = 0;
+                for (int i = 0; i < 77; i++) {
+                    squares += (double) x.get(r, i) * x.get(r, i);
+                }
+                double scale = 1 / Math.sqrt(squares / 77 + 1e-5f);
+                for (int i = 0; i < 77; i++) {
+                    double expected = x.get(r, i) * scale * weight.get(0, i);
+                    assertThat((double) y.get(r, i)).isCloseTo(expected, within(Math.abs(expected) * 1e-6));
+                }
+            }
+        }
+    }
+
+    @Test
+    void swiglu_randomRows_isTheFormula() {
+        SplittableRandom random = new SplittableRandom(2);
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix gate = Samples.matrix(arena, 2, 50, random);
+            FloatMatrix up = Samples.matrix(arena, 2, 50, random);
+            FloatMatrix out = FloatMatrix.allocate(arena, 2, 50);
+
+            kernels.swiglu(gate, up, out, 0, 2);
+
+            for (int r = 0; r < 2; r++) {
+                for (int i = 0; i < 50; i++) {
+                    double expected = gate.get(r, i) / (1 + Math.exp(-gate.get(r, i))) * up.get(r, i);
+                    assertThat((double) out.get(r, i)).isCloseTo(expected, within(Math.abs(expected) * 1e-6));
+                }
+            }
+        }
+    }
+
+    @Test
+    void rope_partOfEachHead_rotatesPairsAndLeavesTheRest() {
+        SplittableRandom random = new SplittableRandom(3);
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix x = Samples.matrix(arena, 3, 20, random);
+            FloatMatrix before = FloatMatrix.allocate(arena, 3, 20);
+            before.segment().copyFrom(x.segment());
+            FloatMatrix cosSin = FloatMatrix.allocate(arena, 5, 6);
+            for (int position = 0; position < 5; position++) {
+                for (int pair = 0; pair < 3; pair++) {
+                    cosSin.set(position, 2 * pair, (float) Math.cos(position * 0.3 + pair));
+                    cosSin.set(position, 2 * pair + 1, (float) Math.sin(position * 0.3 + pair));
+                }
+            }
+
+            kernels.rope(x, 10, new int[] {0, 4, 2}, cosSin, 1, 3);
+
+            for (int r = 0; r < 3; r++) {
+                int position = r == 1 ? 4 : 2;
+                for (int i = 0; i < 20; i++) {
+                    int pair = i % 10 / 2;
+                    double expected = before.get(r, i);
+                    if (r > 0 && pair < 3) {
+                        double angle = position * 0.3 + pair;
+                        double other = before.get(r, i ^ 1);
+                        expected = expected * Math.cos(angle) + (i % 2 == 0 ? -other : other) * Math.sin(angle);
+                    }
+                    assertThat((double) x.get(r, i)).isCloseTo(expected, within(1e-5));
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"F16, 1, 1, 8", "F32, 2, 6, 64", "F16, 4, 8, 20"})
+    void attend_randomPages_isSoftmaxInDoublePrecision(KvLayout.KvType type, int kvHeads, int heads, int headDim) {
+        SplittableRandom random = new SplittableRandom(headDim);
+        KvLayout layout = new KvLayout(type, 32, kvHeads, headDim);
+        int context = 75;
+        try (Arena arena = Arena.ofShared()) {
+            PagedContext kv = PagedContext.random(kernels, arena, layout, context, random);
+            FloatMatrix q = Samples.matrix(arena, 5, heads * headDim, random);
+            FloatMatrix out = FloatMatrix.allocate(arena, 5, heads * headDim);
+            Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, heads, arena);
+
+            for (int kvHead = 0; kvHead < kvHeads; kvHead++) {
+                kernels.attend(layout, kv.pages, kv.pageTable, q, 2, 3, context - 3, kvHead, 0.3f, out, scratch);
+            }
+
+            for (int r = 2; r < 5; r++) {
+                int position = context - 5 + r;
+                for (int head = 0; head < heads; head++) {
+                    double[] expected = kv.attention(q, r, head, heads, position, 0.3);
+                    for (int d = 0; d < headDim; d++) {
+                        assertThat((double) out.get(r, head * headDim + d))
+                                .isCloseTo(expected[d], within(type == KvLayout.KvType.F16 ? 2e-2 : 1e-5));
+                    }
+                }
+            }
+        }
+    }
+
+    @Test
+    void multiply_shapesThatDoNotFit_areNamed() {
+        SplittableRandom random = new SplittableRandom(4);
+        try (Arena arena = Arena.ofShared();
+                Workers workers = new Workers(1)) {
+            MemorySegment source = Samples.weights(arena, ElementType.F32, 4, 32, random);
+            WeightMatrix w = kernels.pack(ElementType.F32, 4, 32, source, arena, workers);
+            Activations x = Activations.allocate(arena, 1, 31, false);
+            FloatMatrix y = FloatMatrix.allocate(arena, 1, 4);
+            assertThatThrownBy(() -> kernels.multiply(w, x, 1, y, 0, 1))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("4 outputs × 32 inputs");
+            assertThatThrownBy(() -> kernels.pack(ElementType.F16, 4, 32, source, arena, workers))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("takes 256 bytes, but its source has 512");
+            assertThatThrownBy(() -> kernels.pack(ElementType.Q4_0, 4, 33, source, arena, workers))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("not a whole number of Q4_0 blocks");
+        }
+    }
+
+    @Test
+    void named_unknown_listsTheNames() {
+        assertThatThrownBy(() -> Kernels.named("gpu"))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("scalar");
+    }
+}
