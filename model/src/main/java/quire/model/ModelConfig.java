@@ -1,7 +1,18 @@
 package quire.model;
 
+import java.util.HashSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.Set;
+import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
+import quire.model.format.GgufType;
+import quire.model.format.GgufValueType;
+
 /**
- * The shape of a Llama-family decoder, read from a file's metadata.
+ * The shape of a Llama-family decoder, read from a file's metadata. All sizes are positive and so small that no product
+ * of three of them overflows a long.
  *
  * @param architecture {@code llama} …
  * @param name for people
@@ -12,7 +23,7 @@ package quire.model;
  * @param layers blocks
  * @param heads query heads
  * @param kvHeads key and value heads; divides {@code heads}
- * @param headDim numbers in a head
+ * @param headDim numbers in a head, even
  * @param normEpsilon of RMSNorm
  * @param ropeDimensions how many dimensions of a head are rotated, even
  * @param ropeBase base of the rotation's frequencies
@@ -32,4 +43,347 @@ public record ModelConfig(
         float normEpsilon,
         int ropeDimensions,
         float ropeBase,
-        float ropeScale) {}
+        float ropeScale) {
+
+    /** The architectures that can be computed, by their name in {@code general.architecture}. */
+    public static final List<String> ARCHITECTURES = List.of("llama");
+
+    // Several times the largest published models, and small enough that sizes multiply without overflow.
+    private static final int MAX_VOCABULARY = 1 << 22;
+    private static final int MAX_CONTEXT = 1 << 24;
+    private static final int MAX_WIDTH = 1 << 20;
+    private static final int MAX_LAYERS = 1 << 10;
+    private static final int MAX_HEADS = 1 << 10;
+    private static final int MAX_HEAD_DIM = 1 << 10;
+
+    // What other members of the family multiply by, or clamp with; 1 and 0 change nothing.
+    private static final List<String> FACTORS =
+            List.of("embedding_scale", "residual_scale", "logit_scale", "rope.scaling.attn_factor");
+    private static final List<String> LIMITS_AND_SCALES = List.of(
+            "attention.scale",
+            "attention.clamp_kqv",
+            "attention.max_alibi_bias",
+            "attn_logit_softcapping",
+            "final_logit_softcapping");
+
+    private static final String CONVERT = "; convert the model again with a current converter";
+    private static final String ANOTHER_MODEL = ", which this version cannot compute; use another model";
+
+    /** @throws IllegalArgumentException if a size is out of range or two do not fit each other */
+    public ModelConfig {
+        checkRange("vocabularySize", vocabularySize, MAX_VOCABULARY);
+        checkRange("contextLength", contextLength, MAX_CONTEXT);
+        checkRange("hidden", hidden, MAX_WIDTH);
+        checkRange("feedForward", feedForward, MAX_WIDTH);
+        checkRange("layers", layers, MAX_LAYERS);
+        checkRange("heads", heads, MAX_HEADS);
+        checkRange("kvHeads", kvHeads, heads);
+        checkRange("headDim", headDim, MAX_HEAD_DIM);
+        checkRange("ropeDimensions", ropeDimensions, headDim);
+        if (heads % kvHeads != 0) {
+            throw new IllegalArgumentException("heads is " + heads + ", not a multiple of kvHeads, " + kvHeads);
+        }
+        if (headDim % 2 != 0 || ropeDimensions % 2 != 0) {
+            throw new IllegalArgumentException(
+                    "headDim is " + headDim + " and ropeDimensions " + ropeDimensions + "; both must be even");
+        }
+        // Written so that NaN fails too.
+        if (!(normEpsilon >= 0 && normEpsilon <= 1)) {
+            throw new IllegalArgumentException("normEpsilon is " + normEpsilon + ", not 0 to 1");
+        }
+        if (!(ropeBase >= 1 && ropeBase <= 1e12f)) {
+            throw new IllegalArgumentException("ropeBase is " + ropeBase + ", not 1 to 1e12");
+        }
+        if (!(ropeScale > 0 && ropeScale <= 1e6f)) {
+            throw new IllegalArgumentException("ropeScale is " + ropeScale + ", not above 0 and up to 1e6");
+        }
+    }
+
+    private static void checkRange(String what, int value, int max) {
+        if (value < 1 || value > max) {
+            throw new IllegalArgumentException(what + " is " + value + ", not 1 to " + max);
+        }
+    }
+
+    /**
+     * Reads the shape from a file's metadata. Works on files without tensors too.
+     *
+     * @throws quire.model.format.ModelFormatException if the architecture or a feature of it cannot be computed, or a
+     *     value is missing or makes no sense
+     */
+    public static ModelConfig from(Gguf gguf) {
+        String architecture = gguf.string("general.architecture");
+        if (!ARCHITECTURES.contains(architecture)) {
+            throw gguf.fault("key general.architecture: is " + architecture
+                    + ", which this version cannot compute (it computes " + String.join(", ", ARCHITECTURES)
+                    + "); use a model of one of these");
+        }
+        return new Reader(gguf, architecture).read();
+    }
+
+    /**
+     * Checks that the file holds exactly the tensors of such a model, in the shapes and types that can be computed. A
+     * tensor nobody would read means that the network is another one, so it is refused too.
+     *
+     * @throws quire.model.format.ModelFormatException naming the first tensor that is missing, misshapen, of a type that
+     *     cannot be read or unknown
+     */
+    public void checkTensors(Gguf gguf) {
+        Set<String> known = new HashSet<>();
+        int queryWidth = heads * headDim;
+        int kvWidth = kvHeads * headDim;
+        checkMatrix(gguf, known, "token_embd", hidden, vocabularySize);
+        checkVector(gguf, known, "output_norm.weight", hidden, true);
+        if (gguf.hasTensor("output.weight")) {
+            checkMatrix(gguf, known, "output", hidden, vocabularySize);
+        }
+        checkVector(gguf, known, "rope_freqs.weight", ropeDimensions / 2, false);
+        for (int layer = 0; layer < layers; layer++) {
+            String block = "blk." + layer + ".";
+            checkVector(gguf, known, block + "attn_norm.weight", hidden, true);
+            checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
+            checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
+            checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+            checkMatrix(gguf, known, block + "attn_output", queryWidth, hidden);
+            checkVector(gguf, known, block + "ffn_norm.weight", hidden, true);
+            checkMatrix(gguf, known, block + "ffn_gate", hidden, feedForward);
+            checkMatrix(gguf, known, block + "ffn_up", hidden, feedForward);
+            checkMatrix(gguf, known, block + "ffn_down", feedForward, hidden);
+        }
+        for (GgufTensor tensor : gguf.tensors()) {
+            // Old converters left the rotation's frequencies beside each block; they follow from the metadata.
+            if (!known.contains(tensor.name()) && !tensor.name().endsWith(".attn_rot_embd")) {
+                throw gguf.fault("tensor " + tensor.name() + ": is no part of a " + architecture + " model of " + layers
+                        + " blocks" + ANOTHER_MODEL);
+            }
+        }
+    }
+
+    /** A matrix {@code stem.weight} and, if the file has it, {@code stem.bias}. */
+    private static void checkMatrix(Gguf gguf, Set<String> known, String stem, int columns, int rows) {
+        gguf.tensor(stem + ".weight", columns, rows);
+        known.add(stem + ".weight");
+        // Nothing adds a bias to an embedding or to the logits.
+        if (stem.startsWith("blk.")) {
+            checkVector(gguf, known, stem + ".bias", rows, false);
+        }
+    }
+
+    private static void checkVector(Gguf gguf, Set<String> known, String name, int length, boolean required) {
+        Optional<GgufTensor> vector =
+                required ? Optional.of(gguf.tensor(name, length)) : gguf.optionalTensor(name, length);
+        if (vector.isPresent()) {
+            GgufType type = vector.get().type();
+            if (type != GgufType.F32 && type != GgufType.F16 && type != GgufType.BF16) {
+                throw gguf.fault(
+                        "tensor " + name + ": has type " + type + " where a vector needs F32, F16 or BF16" + CONVERT);
+            }
+            known.add(name);
+        }
+    }
+
+    /** The keys of one architecture, each read with its range. */
+    private record Reader(Gguf gguf, String architecture) {
+
+        ModelConfig read() {
+            refuseWhatIsNotComputed();
+            int contextLength = size("context_length", MAX_CONTEXT);
+            refuseSlidingWindow(contextLength);
+            int hidden = size("embedding_length", MAX_WIDTH);
+            int feedForward = size("feed_forward_length", MAX_WIDTH);
+            int layers = size("block_count", MAX_LAYERS);
+            int heads = size("attention.head_count", MAX_HEADS);
+            int kvHeads = gguf.has(key("attention.head_count_kv")) ? size("attention.head_count_kv", MAX_HEADS) : heads;
+            if (kvHeads > heads || heads % kvHeads != 0) {
+                throw refuse(
+                        "attention.head_count_kv", "is " + kvHeads + ", which does not divide the " + heads + " heads");
+            }
+            int headDim = headDim(hidden, heads);
+            int ropeDimensions =
+                    gguf.has(key("rope.dimension_count")) ? size("rope.dimension_count", headDim) : headDim;
+            if (ropeDimensions % 2 != 0) {
+                throw refuse("rope.dimension_count", "is " + ropeDimensions + ", which is odd");
+            }
+            return new ModelConfig(
+                    architecture,
+                    gguf.string("general.name", ""),
+                    vocabularySize(),
+                    contextLength,
+                    hidden,
+                    feedForward,
+                    layers,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    number("attention.layer_norm_rms_epsilon", 0, 1),
+                    ropeDimensions,
+                    gguf.has(key("rope.freq_base")) ? number("rope.freq_base", 1, 1e12f) : 10000f,
+                    ropeScale());
+        }
+
+        private String key(String suffix) {
+            return architecture + "." + suffix;
+        }
+
+        private RuntimeException refuse(String suffix, String what) {
+            return gguf.fault("key " + key(suffix) + ": " + what + CONVERT);
+        }
+
+        private int size(String suffix, int max) {
+            String key = key(suffix);
+            if (gguf.has(key) && gguf.type(key) == GgufValueType.ARRAY) {
+                return sameInAllLayers(suffix, max);
+            }
+            return inRange(suffix, gguf.int64(key), max);
+        }
+
+        private int inRange(String suffix, long value, int max) {
+            if (value < 1 || value > max) {
+                throw refuse(suffix, "is " + value + ", not 1 to " + max);
+            }
+            return (int) value;
+        }
+
+        /** Some converters write one number a layer; as long as they agree it is the ordinary model. */
+        private int sameInAllLayers(String suffix, int max) {
+            String key = key(suffix);
+            if (gguf.length(key) != size("block_count", MAX_LAYERS)) {
+                throw refuse(suffix, "has " + gguf.length(key) + " items, not one a block");
+            }
+            int[] perLayer = gguf.int32s(key);
+            for (int value : perLayer) {
+                if (value != perLayer[0]) {
+                    throw gguf.fault("key " + key + ": differs between layers (" + perLayer[0] + " and " + value + ")"
+                            + ANOTHER_MODEL);
+                }
+            }
+            return inRange(suffix, perLayer[0], max);
+        }
+
+        private float number(String suffix, float min, float max) {
+            float value = gguf.float32(key(suffix));
+            if (!(value >= min && value <= max)) {
+                throw refuse(suffix, "is " + value + ", not " + min + " to " + max);
+            }
+            return value;
+        }
+
+        private int headDim(int hidden, int heads) {
+            int headDim;
+            if (gguf.has(key("attention.key_length"))) {
+                headDim = size("attention.key_length", MAX_HEAD_DIM);
+            } else if (hidden % heads == 0 && hidden / heads <= MAX_HEAD_DIM) {
+                headDim = hidden / heads;
+            } else {
+                throw refuse(
+                        "embedding_length",
+                        "is " + hidden + ", which " + heads + " heads do not divide into at most " + MAX_HEAD_DIM
+                                + " each");
+            }
+            if (gguf.has(key("attention.value_length"))) {
+                int valueDim = size("attention.value_length", MAX_HEAD_DIM);
+                if (valueDim != headDim) {
+                    throw gguf.fault("key " + key("attention.value_length") + ": is " + valueDim
+                            + " where the keys' length is " + headDim + ANOTHER_MODEL);
+                }
+            }
+            if (headDim % 2 != 0) {
+                throw refuse("attention.key_length", "is " + headDim + ", which is odd");
+            }
+            return headDim;
+        }
+
+        /** The embedding's rows, the tokens and {@code vocab_size}: whichever are there, and they must agree. */
+        private int vocabularySize() {
+            OptionalInt size = OptionalInt.empty();
+            String from = "";
+            if (gguf.has(key("vocab_size"))) {
+                size = OptionalInt.of(size("vocab_size", MAX_VOCABULARY));
+                from = "key " + key("vocab_size");
+            }
+            if (gguf.has("tokenizer.ggml.tokens")) {
+                int tokens = gguf.length("tokenizer.ggml.tokens");
+                if (tokens < 1 || tokens > MAX_VOCABULARY) {
+                    throw gguf.fault("key tokenizer.ggml.tokens: has " + tokens + " items, not 1 to " + MAX_VOCABULARY
+                            + CONVERT);
+                }
+                if (size.isPresent() && size.getAsInt() != tokens) {
+                    throw gguf.fault("key tokenizer.ggml.tokens: has " + tokens + " items where " + from + " says "
+                            + size.getAsInt() + CONVERT);
+                }
+                size = OptionalInt.of(tokens);
+                from = "key tokenizer.ggml.tokens";
+            }
+            for (GgufTensor tensor : gguf.tensors()) {
+                if (tensor.name().equals("token_embd.weight")) {
+                    long rows = tensor.rows();
+                    if (rows > MAX_VOCABULARY || (size.isPresent() && size.getAsInt() != rows)) {
+                        throw gguf.fault("tensor token_embd.weight: has " + rows + " rows where "
+                                + (size.isPresent()
+                                        ? from + " says " + size.getAsInt()
+                                        : "at most " + MAX_VOCABULARY + " are allowed")
+                                + CONVERT);
+                    }
+                    size = OptionalInt.of((int) rows);
+                }
+            }
+            return size.orElseThrow(() -> gguf.fault("key " + key("vocab_size")
+                    + ": is missing, and so are tokenizer.ggml.tokens and token_embd.weight" + CONVERT));
+        }
+
+        /** Linear scaling. Llama 3's scaling comes as the tensor {@code rope_freqs.weight}, with no key. */
+        private float ropeScale() {
+            String factorKey = gguf.has(key("rope.scaling.factor")) ? "rope.scaling.factor" : "rope.scale_linear";
+            String type = gguf.string(key("rope.scaling.type"), gguf.has(key(factorKey)) ? "linear" : "none");
+            return switch (type) {
+                case "none" -> 1;
+                case "linear" -> number(factorKey, Float.MIN_NORMAL, 1e6f);
+                default ->
+                    throw gguf.fault("key " + key("rope.scaling.type") + ": is " + type
+                            + ", which this version cannot compute (it computes none, linear and Llama 3's"
+                            + " rope_freqs.weight); use another model");
+            };
+        }
+
+        private void refuseSlidingWindow(int contextLength) {
+            String key = key("attention.sliding_window");
+            // 0 is how converters say that there is none.
+            if (gguf.has(key) && gguf.int64(key) != 0 && gguf.int64(key) < contextLength) {
+                throw gguf.fault("key " + key + ": the model attends to its last " + gguf.int64(key) + " of "
+                        + contextLength + " positions only" + ANOTHER_MODEL);
+            }
+        }
+
+        /** What the file may ask for beyond the plain decoder: computed without it, the text would be subtly wrong. */
+        private void refuseWhatIsNotComputed() {
+            if (gguf.has("split.count") && gguf.int64("split.count") > 1) {
+                throw gguf.fault("key split.count: the model lies in " + gguf.int64("split.count")
+                        + " files, of which this is one; merge them with llama-gguf-split --merge");
+            }
+            if (gguf.has(key("expert_count")) && gguf.int64(key("expert_count")) != 0) {
+                throw gguf.fault("key " + key("expert_count") + ": is a mixture of " + gguf.int64(key("expert_count"))
+                        + " experts" + ANOTHER_MODEL);
+            }
+            if (!gguf.bool(key("attention.causal"), true)) {
+                throw gguf.fault("key " + key("attention.causal") + ": attends to later positions too" + ANOTHER_MODEL);
+            }
+            if (gguf.bool(key("use_parallel_residual"), false)) {
+                throw gguf.fault("key " + key("use_parallel_residual") + ": has parallel residuals" + ANOTHER_MODEL);
+            }
+            for (String suffix : FACTORS) {
+                refuseUnlessNeutral(suffix, 1);
+            }
+            for (String suffix : LIMITS_AND_SCALES) {
+                refuseUnlessNeutral(suffix, 0);
+            }
+        }
+
+        private void refuseUnlessNeutral(String suffix, float neutral) {
+            // 0 is how converters say that there is none.
+            float value = gguf.float32(key(suffix), 0);
+            if (value != 0 && value != neutral) {
+                throw gguf.fault("key " + key(suffix) + ": is " + value + ANOTHER_MODEL);
+            }
+        }
+    }
+}

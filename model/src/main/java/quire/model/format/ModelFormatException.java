@@ -8,4 +8,9 @@ public final class ModelFormatException extends RuntimeException {
     public ModelFormatException(String message) {
         super(message);
     }
+
+    /** The same, with what the operating system said. */
+    public ModelFormatException(String message, Throwable cause) {
+        super(message, cause);
+    }
 }

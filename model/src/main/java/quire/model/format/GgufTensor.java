@@ -1,0 +1,93 @@
+package quire.model.format;
+
+import java.util.Arrays;
+import java.util.stream.Collectors;
+import java.util.stream.LongStream;
+import quire.tensor.ElementType;
+
+/**
+ * A tensor as a file's directory describes it. Dimensions stand in the file's order: the first is the one that lies
+ * contiguous in memory, so a matrix is {@code [columns, rows]} = {@code [inputs, outputs]}.
+ */
+public final class GgufTensor {
+    private final String name;
+    private final long[] dims;
+    private final GgufType type;
+    private final long offset;
+    private final long byteSize;
+
+    GgufTensor(String name, long[] dims, GgufType type, long offset, long byteSize) {
+        this.name = name;
+        this.dims = dims;
+        this.type = type;
+        this.offset = offset;
+        this.byteSize = byteSize;
+    }
+
+    /** Name in the file, such as {@code blk.0.attn_q.weight}. */
+    public String name() {
+        return name;
+    }
+
+    /** Sizes, 1 to 4 of them, each positive, contiguous one first. A copy. */
+    public long[] dims() {
+        return dims.clone();
+    }
+
+    /** Type in the file. */
+    public GgufType type() {
+        return type;
+    }
+
+    /**
+     * Type to compute with.
+     *
+     * @throws IllegalStateException if there is none; {@link Gguf#tensor} never returns such a tensor
+     */
+    public ElementType elementType() {
+        return type.elementType().orElseThrow(() -> new IllegalStateException(name + " has type " + type));
+    }
+
+    /** Where its data begin, in bytes from the beginning of the file. */
+    public long offset() {
+        return offset;
+    }
+
+    /** Bytes of its data. */
+    public long byteSize() {
+        return byteSize;
+    }
+
+    /** Size of the contiguous dimension. */
+    public long columns() {
+        return dims[0];
+    }
+
+    /** Product of the other dimensions; 1 for a vector. */
+    public long rows() {
+        return elements() / dims[0];
+    }
+
+    /** Product of all dimensions. */
+    public long elements() {
+        return LongStream.of(dims).reduce(1, (a, b) -> a * b);
+    }
+
+    boolean hasShape(long... expected) {
+        return Arrays.equals(dims, expected);
+    }
+
+    /** The dimensions as people write them: {@code [2048, 512]}. */
+    public String shape() {
+        return shape(dims);
+    }
+
+    static String shape(long... dims) {
+        return LongStream.of(dims).mapToObj(Long::toString).collect(Collectors.joining(", ", "[", "]"));
+    }
+
+    @Override
+    public String toString() {
+        return name + " " + shape() + " " + type;
+    }
+}

@@ -1,0 +1,117 @@
+package quire.model.format;
+
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.ElementType;
+
+/**
+ * How a GGUF file may store a tensor: every type that ggml has given a number, so that one which Quire cannot compute
+ * with is still sized, listed and named. Ids, block sizes and block bytes are those of ggml ({@code ggml_type} and its
+ * type traits); ids 4 and 5 were withdrawn before GGUF existed.
+ */
+public enum GgufType {
+    F32(0, 1, 4, ElementType.F32),
+    F16(1, 1, 2, ElementType.F16),
+    Q4_0(2, 32, 18, ElementType.Q4_0),
+    Q4_1(3, 32, 20),
+    Q5_0(6, 32, 22),
+    Q5_1(7, 32, 24),
+    Q8_0(8, 32, 34, ElementType.Q8_0),
+    Q8_1(9, 32, 36),
+    Q2_K(10, 256, 84),
+    Q3_K(11, 256, 110),
+    Q4_K(12, 256, 144),
+    Q5_K(13, 256, 176),
+    Q6_K(14, 256, 210),
+    Q8_K(15, 256, 292),
+    IQ2_XXS(16, 256, 66),
+    IQ2_XS(17, 256, 74),
+    IQ3_XXS(18, 256, 98),
+    IQ1_S(19, 256, 50),
+    IQ4_NL(20, 32, 18),
+    IQ3_S(21, 256, 110),
+    IQ2_S(22, 256, 82),
+    IQ4_XS(23, 256, 136),
+    I8(24, 1, 1),
+    I16(25, 1, 2),
+    I32(26, 1, 4),
+    I64(27, 1, 8),
+    F64(28, 1, 8),
+    IQ1_M(29, 256, 56),
+    BF16(30, 1, 2, ElementType.BF16),
+    Q4_0_4_4(31, 32, 18),
+    Q4_0_4_8(32, 32, 18),
+    Q4_0_8_8(33, 32, 18),
+    TQ1_0(34, 256, 54),
+    TQ2_0(35, 256, 66),
+    IQ4_NL_4_4(36, 32, 18),
+    IQ4_NL_4_8(37, 32, 18),
+    IQ4_NL_8_8(38, 32, 18),
+    MXFP4(39, 32, 17);
+
+    /** The types Quire computes with, for error messages. */
+    static final String READABLE =
+            Arrays.stream(ElementType.values()).map(ElementType::name).collect(Collectors.joining(", "));
+
+    private static final @Nullable GgufType[] BY_ID = new @Nullable GgufType[40];
+
+    static {
+        for (GgufType type : values()) {
+            BY_ID[type.id] = type;
+        }
+    }
+
+    private final int id;
+    private final int blockElements;
+    private final int blockBytes;
+    private final @Nullable ElementType elementType;
+
+    GgufType(int id, int blockElements, int blockBytes) {
+        this(id, blockElements, blockBytes, null);
+    }
+
+    GgufType(int id, int blockElements, int blockBytes, @Nullable ElementType elementType) {
+        this.id = id;
+        this.blockElements = blockElements;
+        this.blockBytes = blockBytes;
+        this.elementType = elementType;
+    }
+
+    /** The type with this number in the file, if there is one. */
+    static Optional<GgufType> ofId(int id) {
+        return id < 0 || id >= BY_ID.length ? Optional.empty() : Optional.ofNullable(BY_ID[id]);
+    }
+
+    /** The type that stores what Quire calls {@code elementType}. */
+    public static GgufType of(ElementType elementType) {
+        return switch (elementType) {
+            case F32 -> F32;
+            case F16 -> F16;
+            case BF16 -> BF16;
+            case Q4_0 -> Q4_0;
+            case Q8_0 -> Q8_0;
+        };
+    }
+
+    /** The number that stands for this type in a file. */
+    public int id() {
+        return id;
+    }
+
+    /** Numbers in a block; a row holds whole blocks. */
+    public int blockElements() {
+        return blockElements;
+    }
+
+    /** Bytes of a block. */
+    public int blockBytes() {
+        return blockBytes;
+    }
+
+    /** The type Quire computes with; empty if it cannot. */
+    public Optional<ElementType> elementType() {
+        return Optional.ofNullable(elementType);
+    }
+}
