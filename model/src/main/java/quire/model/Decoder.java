@@ -1,0 +1,455 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
+import quire.tensor.Activations;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.Kernels.AttentionScratch;
+import quire.tensor.KvLayout;
+import quire.tensor.ReservedMemory;
+import quire.tensor.WeightMatrix;
+import quire.tensor.Workers;
+
+/**
+ * A Llama-family decoder: one step over a mixed batch against the paged KV cache.
+ *
+ * <p>Every worker runs the same program over its own share and meets the others at barriers. Work on rows (norms, rotary
+ * embedding, activation functions, quantising) is split by rows; matrix products are split by outputs; attention is split
+ * into units of some query rows × one KV head. No split changes a bit, because {@link Kernels} compute every row and every
+ * output by itself. Between two barriers (│) a layer does:
+ *
+ * <pre>
+ *   rows     norm, quantise      │ rope, store K and V  │            │ quantise │       │ add, norm, quantise │ …
+ *   outputs                  q k v                      │            │          │ o     │           gate, up  │ …
+ *   units                                               │ attention  │
+ * </pre>
+ *
+ * <p>Memory: the packed weights, one pool of pages, and activations for {@code maxBatchTokens} rows, all allocated once;
+ * a step allocates nothing.
+ */
+public final class Decoder implements Model {
+    private final ModelConfig config;
+    private final Kernels kernels;
+    private final Workers workers;
+    private final Workers.Task step = this::step;
+    private final Arena arena;
+    private final KvCache cache;
+    private final int maxBatchTokens;
+    private final int maxLogitRows;
+    private final float attentionScale;
+
+    private final ElementType embeddingType;
+    private final MemorySegment embedding;
+    private final Layer[] layers;
+    private final FloatMatrix outputNorm;
+    private final WeightMatrix head;
+    private final FloatMatrix cosSin;
+
+    // Activations, one row a token of the batch.
+    private final FloatMatrix residual;
+    private final Activations normed;
+    private final FloatMatrix queries;
+    private final FloatMatrix keys;
+    private final FloatMatrix values;
+    private final Activations attended;
+    private final FloatMatrix projected;
+    private final FloatMatrix gate;
+    private final FloatMatrix up;
+    private final Activations activated;
+
+    // One row a row of logits.
+    private final int[] logitRows;
+    private final FloatMatrix selected;
+    private final Activations selectedNormed;
+    private final FloatMatrix logits;
+    private final AttentionScratch[] scratch;
+
+    private @Nullable Batch batch;
+
+    /** The weights of one block; biases are null where the file has none. */
+    private record Layer(
+            FloatMatrix attentionNorm,
+            Projection q,
+            Projection k,
+            Projection v,
+            Projection output,
+            FloatMatrix feedForwardNorm,
+            Projection gate,
+            Projection up,
+            Projection down) {}
+
+    private record Projection(
+            WeightMatrix weights, @Nullable FloatMatrix bias) {}
+
+    /**
+     * Loads and packs the weights. The file may be closed afterwards only when this decoder is: token embeddings are read
+     * from the mapping.
+     *
+     * @param pageCount pages of the KV pool
+     * @param maxBatchTokens rows of a batch
+     * @param maxLogitRows logits rows of a batch
+     * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
+     */
+    @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
+    public static Decoder load(
+            Gguf file,
+            ModelConfig config,
+            Kernels kernels,
+            Workers workers,
+            KvLayout layout,
+            int pageCount,
+            int maxBatchTokens,
+            int maxLogitRows) {
+        Arena arena = Arena.ofShared();
+        try {
+            return new Decoder(file, config, kernels, workers, layout, pageCount, maxBatchTokens, maxLogitRows, arena);
+        } catch (Throwable e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    private Decoder(
+            Gguf file,
+            ModelConfig config,
+            Kernels kernels,
+            Workers workers,
+            KvLayout layout,
+            int pageCount,
+            int maxBatchTokens,
+            int maxLogitRows,
+            Arena arena) {
+        this.arena = arena;
+        this.config = config;
+        this.kernels = kernels;
+        this.workers = workers;
+        this.maxBatchTokens = maxBatchTokens;
+        this.maxLogitRows = maxLogitRows;
+        attentionScale = (float) (1 / StrictMath.sqrt(config.headDim()));
+
+        Loader loader = new Loader(file, kernels, workers, arena);
+        int hidden = config.hidden();
+        int queryWidth = config.heads() * config.headDim();
+        int kvWidth = config.kvHeads() * config.headDim();
+        GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
+        embeddingType = embeddings.elementType();
+        embedding = file.data(embeddings);
+        layers = new Layer[config.layers()];
+        for (int i = 0; i < layers.length; i++) {
+            String prefix = "blk." + i + ".";
+            layers[i] = new Layer(
+                    loader.vector(prefix + "attn_norm.weight", hidden),
+                    loader.projection(prefix + "attn_q", hidden, queryWidth),
+                    loader.projection(prefix + "attn_k", hidden, kvWidth),
+                    loader.projection(prefix + "attn_v", hidden, kvWidth),
+                    loader.projection(prefix + "attn_output", queryWidth, hidden),
+                    loader.vector(prefix + "ffn_norm.weight", hidden),
+                    loader.projection(prefix + "ffn_gate", hidden, config.feedForward()),
+                    loader.projection(prefix + "ffn_up", hidden, config.feedForward()),
+                    loader.projection(prefix + "ffn_down", config.feedForward(), hidden));
+        }
+        outputNorm = loader.vector("output_norm.weight", hidden);
+        boolean untied = file.optionalTensor("output.weight", hidden, config.vocabularySize())
+                .isPresent();
+        head = loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize());
+
+        cache = new KvCache(layout, config.layers(), pageCount, arena);
+        int positions = (int) Math.min(config.contextLength(), (long) pageCount * layout.pageTokens());
+        cosSin = rotations(config, loader.optionalVector("rope_freqs.weight", config.ropeDimensions() / 2), positions);
+
+        boolean quantized = loader.sawQuantized;
+        residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
+        normed = Activations.allocate(arena, maxBatchTokens, hidden, quantized);
+        queries = FloatMatrix.allocate(arena, maxBatchTokens, queryWidth);
+        keys = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
+        values = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
+        attended = Activations.allocate(arena, maxBatchTokens, queryWidth, quantized);
+        projected = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
+        gate = FloatMatrix.allocate(arena, maxBatchTokens, config.feedForward());
+        up = FloatMatrix.allocate(arena, maxBatchTokens, config.feedForward());
+        activated = Activations.allocate(arena, maxBatchTokens, config.feedForward(), quantized);
+        logitRows = new int[maxLogitRows];
+        selected = FloatMatrix.allocate(arena, maxLogitRows, hidden);
+        selectedNormed = Activations.allocate(arena, maxLogitRows, hidden, quantized);
+        logits = new FloatMatrix(
+                ReservedMemory.allocate(arena, (long) maxLogitRows * config.vocabularySize() * Float.BYTES),
+                maxLogitRows,
+                config.vocabularySize());
+        scratch = new AttentionScratch[workers.count()];
+        for (int i = 0; i < scratch.length; i++) {
+            scratch[i] = kernels.attentionScratch(layout, config.heads(), arena);
+        }
+    }
+
+    @Override
+    public int vocabularySize() {
+        return config.vocabularySize();
+    }
+
+    @Override
+    public int contextLength() {
+        return config.contextLength();
+    }
+
+    @Override
+    public int pageTokens() {
+        return cache.layout().pageTokens();
+    }
+
+    @Override
+    public int pageCount() {
+        return cache.pageCount();
+    }
+
+    @Override
+    public int maxBatchTokens() {
+        return maxBatchTokens;
+    }
+
+    @Override
+    public int maxLogitRows() {
+        return maxLogitRows;
+    }
+
+    @Override
+    public FloatMatrix forward(Batch next) {
+        if (next.rows() > maxBatchTokens || next.logitCount() > maxLogitRows) {
+            throw new IllegalArgumentException("a batch of " + next.rows() + " tokens and " + next.logitCount()
+                    + " logits rows does not fit " + maxBatchTokens + " and " + maxLogitRows);
+        }
+        int selectedCount = 0;
+        for (int s = 0; s < next.sequences(); s++) {
+            int end = next.firstRow(s) + next.rowCount(s);
+            for (int row = end - next.logitRows(s); row < end; row++) {
+                logitRows[selectedCount++] = row;
+            }
+        }
+        batch = next;
+        workers.run(step);
+        batch = null;
+        return logits;
+    }
+
+    /** What each worker runs. */
+    private void step(int worker) {
+        Batch current = batch;
+        if (current == null) {
+            throw new IllegalStateException("no batch");
+        }
+        int rows = current.rows();
+        int from = Workers.shareStart(rows, 1, worker, workers.count());
+        int to = Workers.shareStart(rows, 1, worker + 1, workers.count());
+
+        embed(current.tokens(), from, to);
+        for (int i = 0; i < layers.length; i++) {
+            Layer layer = layers[i];
+            kernels.rmsNorm(residual, layer.attentionNorm, config.normEpsilon(), normed.values(), from, to);
+            quantize(normed, from, to);
+            workers.barrier(worker);
+            multiply(layer.q, normed, rows, queries, worker);
+            multiply(layer.k, normed, rows, keys, worker);
+            multiply(layer.v, normed, rows, values, worker);
+            workers.barrier(worker);
+            addBias(layer.q, queries, from, to);
+            addBias(layer.k, keys, from, to);
+            addBias(layer.v, values, from, to);
+            kernels.rope(queries, config.headDim(), current.positions(), cosSin, from, to);
+            kernels.rope(keys, config.headDim(), current.positions(), cosSin, from, to);
+            store(current, i, from, to);
+            workers.barrier(worker);
+            attend(current, i, worker);
+            workers.barrier(worker);
+            quantize(attended, from, to);
+            workers.barrier(worker);
+            multiply(layer.output, attended, rows, projected, worker);
+            workers.barrier(worker);
+            addBias(layer.output, projected, from, to);
+            kernels.add(projected, residual, from, to);
+            kernels.rmsNorm(residual, layer.feedForwardNorm, config.normEpsilon(), normed.values(), from, to);
+            quantize(normed, from, to);
+            workers.barrier(worker);
+            multiply(layer.gate, normed, rows, gate, worker);
+            multiply(layer.up, normed, rows, up, worker);
+            workers.barrier(worker);
+            addBias(layer.gate, gate, from, to);
+            addBias(layer.up, up, from, to);
+            kernels.swiglu(gate, up, activated.values(), from, to);
+            quantize(activated, from, to);
+            workers.barrier(worker);
+            multiply(layer.down, activated, rows, projected, worker);
+            workers.barrier(worker);
+            addBias(layer.down, projected, from, to);
+            kernels.add(projected, residual, from, to);
+        }
+
+        // Rows that want logits are gathered, so that norm and head touch no others. They lie in other workers' shares.
+        workers.barrier(worker);
+        int count = current.logitCount();
+        int selectedFrom = Workers.shareStart(count, 1, worker, workers.count());
+        int selectedTo = Workers.shareStart(count, 1, worker + 1, workers.count());
+        for (int i = selectedFrom; i < selectedTo; i++) {
+            MemorySegment.copy(
+                    residual.segment(),
+                    residual.rowOffset(logitRows[i]),
+                    selected.segment(),
+                    selected.rowOffset(i),
+                    (long) config.hidden() * Float.BYTES);
+        }
+        kernels.rmsNorm(selected, outputNorm, config.normEpsilon(), selectedNormed.values(), selectedFrom, selectedTo);
+        quantize(selectedNormed, selectedFrom, selectedTo);
+        workers.barrier(worker);
+        if (count > 0) {
+            kernels.multiply(head, selectedNormed, count, logits, worker, workers.count());
+        }
+    }
+
+    private void embed(int[] tokens, int from, int to) {
+        int hidden = config.hidden();
+        long rowBytes = embeddingType.byteSize(hidden);
+        for (int row = from; row < to; row++) {
+            embeddingType.decode(embedding, tokens[row] * rowBytes, residual.segment(), (long) row * hidden, hidden);
+        }
+    }
+
+    private void quantize(Activations x, int from, int to) {
+        if (x.isQuantized()) {
+            kernels.quantize(x, from, to);
+        }
+    }
+
+    private void multiply(Projection projection, Activations x, int rows, FloatMatrix y, int worker) {
+        kernels.multiply(projection.weights, x, rows, y, worker, workers.count());
+    }
+
+    private void addBias(Projection projection, FloatMatrix y, int from, int to) {
+        FloatMatrix bias = projection.bias;
+        if (bias != null) {
+            kernels.addBias(bias, y, from, to);
+        }
+    }
+
+    private void store(Batch current, int layer, int from, int to) {
+        KvLayout layout = cache.layout();
+        MemorySegment pages = cache.layer(layer);
+        for (int s = 0; s < current.sequences(); s++) {
+            int first = current.firstRow(s);
+            int end = Math.min(to, first + current.rowCount(s));
+            int[] pageTable = current.pageTable(s);
+            for (int row = Math.max(from, first); row < end; row++) {
+                int position = current.positions()[row];
+                int page = pageTable[position / layout.pageTokens()];
+                kernels.storeKv(layout, pages, page, position % layout.pageTokens(), keys, values, row);
+            }
+        }
+    }
+
+    /** Deals units of (some rows of a sequence) × (a KV head) to the workers in turn. */
+    private void attend(Batch current, int layer, int worker) {
+        MemorySegment pages = cache.layer(layer);
+        int unit = 0;
+        for (int s = 0; s < current.sequences(); s++) {
+            int firstRow = current.firstRow(s);
+            int rowCount = current.rowCount(s);
+            for (int done = 0; done < rowCount; done += kernels.attentionRows()) {
+                int count = Math.min(kernels.attentionRows(), rowCount - done);
+                for (int kvHead = 0; kvHead < config.kvHeads(); kvHead++) {
+                    if (unit++ % workers.count() == worker) {
+                        kernels.attend(
+                                cache.layout(),
+                                pages,
+                                current.pageTable(s),
+                                queries,
+                                firstRow + done,
+                                count,
+                                current.firstPosition(s) + done,
+                                kvHead,
+                                attentionScale,
+                                attended.values(),
+                                scratch[worker]);
+                    }
+                }
+            }
+        }
+    }
+
+    /**
+     * Cosines and sines of every position: pair i turns by {@code position / ropeScale / base^(2i / dimensions)}, divided
+     * by the file's own factor where it has {@code rope_freqs} (Llama 3's scaling). Computed in double: the angles of late
+     * positions need it.
+     */
+    private FloatMatrix rotations(ModelConfig shape, @Nullable FloatMatrix factors, int positions) {
+        int dimensions = shape.ropeDimensions();
+        FloatMatrix table = FloatMatrix.allocate(arena, positions, dimensions);
+        double[] frequencies = new double[dimensions / 2];
+        for (int i = 0; i < frequencies.length; i++) {
+            double factor = factors == null ? 1 : factors.get(0, i);
+            frequencies[i] = 1 / (StrictMath.pow(shape.ropeBase(), 2.0 * i / dimensions) * factor * shape.ropeScale());
+        }
+        workers.run(worker -> {
+            int from = Workers.shareStart(positions, 1, worker, workers.count());
+            int to = Workers.shareStart(positions, 1, worker + 1, workers.count());
+            for (int position = from; position < to; position++) {
+                for (int i = 0; i < frequencies.length; i++) {
+                    double angle = position * frequencies[i];
+                    table.set(position, 2 * i, (float) StrictMath.cos(angle));
+                    table.set(position, 2 * i + 1, (float) StrictMath.sin(angle));
+                }
+            }
+        });
+        return table;
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+    }
+
+    /** Takes tensors out of the file and packs them. */
+    private static final class Loader {
+        private final Gguf file;
+        private final Kernels kernels;
+        private final Workers workers;
+        private final Arena arena;
+        private boolean sawQuantized;
+
+        Loader(Gguf file, Kernels kernels, Workers workers, Arena arena) {
+            this.file = file;
+            this.kernels = kernels;
+            this.workers = workers;
+            this.arena = arena;
+        }
+
+        WeightMatrix matrix(String name, int columns, int rows) {
+            GgufTensor tensor = file.tensor(name, columns, rows);
+            ElementType type = tensor.elementType();
+            sawQuantized |= type.isQuantized();
+            return kernels.pack(type, rows, columns, file.data(tensor), arena, workers);
+        }
+
+        Projection projection(String name, int columns, int rows) {
+            return new Projection(matrix(name + ".weight", columns, rows), optionalVector(name + ".bias", rows));
+        }
+
+        FloatMatrix vector(String name, int length) {
+            return decode(file.tensor(name, length), length);
+        }
+
+        @Nullable
+        FloatMatrix optionalVector(String name, int length) {
+            return file.optionalTensor(name, length)
+                    .map(tensor -> decode(tensor, length))
+                    .orElse(null);
+        }
+
+        private FloatMatrix decode(GgufTensor tensor, int length) {
+            FloatMatrix vector = FloatMatrix.allocate(arena, 1, length);
+            tensor.elementType().decode(file.data(tensor), 0, vector.segment(), 0, length);
+            return vector;
+        }
+    }
+}
