@@ -12,6 +12,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.SplittableRandom;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import quire.model.ModelConfig;
 import quire.tensor.ElementType;
@@ -39,6 +40,8 @@ class GgufFuzzTest {
         65_535,
         65_536,
         65_537,
+        1 << 22,
+        (1 << 22) + 1,
         1 << 24,
         (1 << 24) + 1,
         Integer.MAX_VALUE,
@@ -80,6 +83,13 @@ class GgufFuzzTest {
 
     private static final byte[] SOUND = WRITER.toBytes();
 
+    /** What the first calls load and link is the JVM's, not the file's. */
+    @BeforeAll
+    static void warmUp() {
+        assertThat(use(SOUND, "the sound file")).isEmpty();
+        assertThat(use(Arrays.copyOf(SOUND, 100), "its first bytes")).isNotEmpty();
+    }
+
     @Test
     void open_soundFile_isAccepted() {
         attempt(SOUND, "the sound file");
@@ -114,8 +124,8 @@ class GgufFuzzTest {
             }
             attempt(mutant, "seed " + seed);
         }
-        assertThat(accepted).isGreaterThan(RANDOM_MUTANTS / 20);
-        assertThat(refused).isGreaterThan(RANDOM_MUTANTS / 4);
+        assertThat(accepted).isGreaterThan(RANDOM_MUTANTS / 50);
+        assertThat(refused).isGreaterThan(RANDOM_MUTANTS / 2);
         assertThat(faults).hasSizeGreaterThan(200);
     }
 
@@ -186,11 +196,31 @@ class GgufFuzzTest {
         System.arraycopy(number, 0, bytes, Math.min(at, bytes.length), Math.clamp(bytes.length - at, 0, width));
     }
 
-    /** Opens a mutant and does with it what a server and {@code quire inspect} would. */
+    /** Opens a mutant, and holds what comes out and what it costs against the bounds. */
     private void attempt(byte[] mutant, String what) {
         long before = threads.getCurrentThreadAllocatedBytes();
-        String refusal = "";
-        try (Gguf gguf = Gguf.open(FILE, MemorySegment.ofArray(mutant))) {
+        String refusal = use(mutant, what);
+        long allocated = threads.getCurrentThreadAllocatedBytes() - before;
+        assertThat(allocated).as("bytes allocated for %s", what).isLessThan(MAX_ALLOCATED_BYTES);
+        if (refusal.isEmpty()) {
+            accepted++;
+        } else {
+            refused++;
+            assertThat(refusal).as(what).startsWith(FILE + ": ").hasSizeLessThan(2000);
+            assertThat(refusal.chars().noneMatch(Character::isISOControl))
+                    .as(what)
+                    .isTrue();
+            faults.add(refusal.replaceAll("[0-9]+", "#"));
+        }
+    }
+
+    /**
+     * Does with a file what a server and {@code quire inspect} would.
+     *
+     * @return the message of the refusal, or nothing
+     */
+    private static String use(byte[] file, String what) {
+        try (Gguf gguf = Gguf.open(FILE, MemorySegment.ofArray(file))) {
             for (String key : gguf.keys()) {
                 gguf.describe(key, 60);
             }
@@ -198,24 +228,15 @@ class GgufFuzzTest {
             for (GgufTensor tensor : gguf.tensors()) {
                 bytes += gguf.data(tensor).byteSize();
             }
-            assertThat(bytes).as(what).isLessThanOrEqualTo(mutant.length);
+            assertThat(bytes).as(what).isLessThanOrEqualTo(file.length);
             ModelConfig.from(gguf).checkTensors(gguf);
             gguf.byteStrings("tokenizer.ggml.tokens");
             gguf.int32s("tokenizer.ggml.token_type");
-            accepted++;
+            return "";
         } catch (ModelFormatException e) {
-            refused++;
-            refusal = String.valueOf(e.getMessage());
-        } catch (RuntimeException | Error e) {
+            return String.valueOf(e.getMessage());
+        } catch (RuntimeException | VirtualMachineError e) {
             throw new AssertionError(what + " ends in " + e, e);
-        }
-        long allocated = threads.getCurrentThreadAllocatedBytes() - before;
-        assertThat(allocated).as("bytes allocated for %s", what).isLessThan(MAX_ALLOCATED_BYTES);
-        if (!refusal.isEmpty()) {
-            String line = refusal;
-            assertThat(line).as(what).startsWith(FILE + ": ").hasSizeLessThan(2000);
-            assertThat(line.chars().noneMatch(Character::isISOControl)).as(what).isTrue();
-            faults.add(line.replaceAll("[0-9]+", "#"));
         }
     }
 

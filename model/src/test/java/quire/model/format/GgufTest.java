@@ -235,6 +235,19 @@ class GgufTest {
     }
 
     @Test
+    void tensor_trailingOnes_areTheSameShape() {
+        try (Gguf gguf = new GgufWriter()
+                .tensor("padded", ElementType.F32, new float[6], 6, 1, 1)
+                .tensor("short", ElementType.F32, new float[6], 6)
+                .open()) {
+            assertThat(gguf.tensor("padded", 6).rows()).isEqualTo(1);
+            assertThat(gguf.tensor("short", 6, 1).columns()).isEqualTo(6);
+            assertThatThrownBy(() -> gguf.tensor("padded", 1, 6)).isInstanceOf(ModelFormatException.class);
+            assertThatThrownBy(() -> gguf.tensor("short", 6, 2)).isInstanceOf(ModelFormatException.class);
+        }
+    }
+
+    @Test
     void tensor_missingOrMisshapen_namesBothShapes() {
         try (Gguf gguf = new GgufWriter()
                 .tensor("t", ElementType.F32, new float[6], 3, 2)
