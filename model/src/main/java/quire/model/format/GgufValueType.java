@@ -53,7 +53,8 @@ public enum GgufValueType {
         };
     }
 
-    boolean isFloat() {
+    /** Whether a value is a floating-point number. */
+    public boolean isFloat() {
         return this == FLOAT32 || this == FLOAT64;
     }
 
