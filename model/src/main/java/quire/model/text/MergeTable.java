@@ -25,11 +25,12 @@ final class MergeTable {
     private static final int END = -1;
     private static final int GONE = -2;
 
-    private final long[] keys;
-    private final long[] values;
-    private final int mask;
+    private long[] keys;
+    private long[] values;
+    private int mask;
+    private int size;
 
-    /** An empty table with room for {@code pairs} pairs. */
+    /** An empty table, which grows beyond {@code pairs} pairs if it must. */
     MergeTable(int pairs) {
         int slots = Integer.highestOneBit(Math.max(8, pairs)) << 2;
         keys = new long[slots];
@@ -40,7 +41,13 @@ final class MergeTable {
 
     /** Lets {@code left right} become {@code result}; the first of two entries for one pair counts. */
     void put(int left, int right, int rank, int result) {
-        long key = key(left, right);
+        if (2 * size > mask) {
+            grow();
+        }
+        put(key(left, right), ((long) rank << 32) | result);
+    }
+
+    private void put(long key, long value) {
         int slot = slot(key);
         while (values[slot] != NONE) {
             if (keys[slot] == key) {
@@ -49,7 +56,23 @@ final class MergeTable {
             slot = (slot + 1) & mask;
         }
         keys[slot] = key;
-        values[slot] = ((long) rank << 32) | result;
+        values[slot] = value;
+        size++;
+    }
+
+    private void grow() {
+        long[] oldKeys = keys;
+        long[] oldValues = values;
+        keys = new long[2 * oldKeys.length];
+        values = new long[2 * oldKeys.length];
+        Arrays.fill(values, NONE);
+        mask = keys.length - 1;
+        size = 0;
+        for (int i = 0; i < oldKeys.length; i++) {
+            if (oldValues[i] != NONE) {
+                put(oldKeys[i], oldValues[i]);
+            }
+        }
     }
 
     /** Merges the first {@code count} symbols in place and returns how many are left. */

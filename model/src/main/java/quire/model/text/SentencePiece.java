@@ -57,13 +57,11 @@ final class SentencePiece implements Pieces {
     private MergeTable merges(Map<String, Integer> texts) {
         float[] scores = new float[texts.size()];
         int count = 0;
-        int cuts = 0;
         for (Map.Entry<String, Integer> text : texts.entrySet()) {
             scores[count++] = -vocabulary.score(text.getValue()) + 0.0f; // + 0 makes one zero of two
-            cuts += text.getKey().length() - 1;
         }
         Arrays.sort(scores);
-        MergeTable table = new MergeTable(Math.min(cuts, 4 * count));
+        MergeTable table = new MergeTable(2 * count);
         for (Map.Entry<String, Integer> text : texts.entrySet()) {
             String spelling = text.getKey();
             int token = text.getValue();

@@ -32,8 +32,8 @@ public final class Tokenizers {
     }
 
     /**
-     * The tokenizer that a model file describes. {@code llama} is SentencePiece BPE with byte fallback, {@code gpt2}
-     * byte-level BPE with one of the pre-tokenizers that {@link PreTokenizer} lists.
+     * The tokenizer that a model file describes: {@code llama} is SentencePiece BPE with byte fallback, {@code gpt2}
+     * byte-level BPE with the pre-tokenizer that {@code tokenizer.ggml.pre} names.
      *
      * @throws ModelFormatException if the kind or the pre-tokenizer is unknown or the vocabulary contradicts itself
      */

@@ -152,6 +152,16 @@ class VocabularyTest {
     }
 
     @Test
+    void of_tokensThatAreAllCutsOfEachOther_isFine() {
+        String[] pieces =
+                IntStream.range(0, 400).mapToObj(i -> "a".repeat(400 - i)).toArray(String[]::new);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(TestVocabularies.sentencePiece(true, pieces));
+
+        assertThat(tokenizer.spelling(tokenizer.encode("a".repeat(400), false, false)[3]))
+                .hasSize(400);
+    }
+
+    @Test
     void of_mutatedVocabularies_workOrAreRefusedInOneLine() {
         Random random = new Random(41);
         Object[] values = {
