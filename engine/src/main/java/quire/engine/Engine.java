@@ -66,7 +66,7 @@ public final class Engine implements AutoCloseable {
     private void start(EngineConfig config) {
         LOG.log(
                 Level.INFO,
-                name + ": context " + maxContext() + " tokens, " + model.pageCount() + " KV pages of "
+                name + ": context " + maxContext() + " tokens (" + loop.contextLimit() + "), " + model.pageCount() + " KV pages of "
                         + model.pageTokens() + " tokens, at most " + config.maxSequences() + " sequences and "
                         + config.maxBatchedTokens() + " tokens a step");
         thread.start();

@@ -61,9 +61,6 @@ final class EngineLoop implements Runnable {
         scheduler = new Scheduler(
                 pages, config.maxSequences(), config.maxBatchedTokens(), tokenizer, ledger, listener, nanoClock);
         sampler = new Tokens(config.maxSequences(), model.vocabularySize());
-        if (poolTokens < wanted) {
-            LOG.log(Level.WARNING, "context is " + maxContext + " tokens instead of " + wanted + ": " + contextLimit);
-        }
     }
 
     private static void require(boolean condition, String fault) {
@@ -213,6 +210,11 @@ final class EngineLoop implements Runnable {
 
     int maxContext() {
         return maxContext;
+    }
+
+    /** What decides {@link #maxContext}, for people. */
+    String contextLimit() {
+        return contextLimit;
     }
 
     Ledger ledger() {

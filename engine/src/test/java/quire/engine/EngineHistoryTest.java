@@ -68,8 +68,8 @@ class EngineHistoryTest {
                     maxSequences,
                     maxBatchedTokens,
                     random.nextBoolean() ? 0 : context,
-                    1 + random.nextInt(20),
-                    1 + random.nextInt(300),
+                    1 + random.nextInt(30),
+                    1 + random.nextInt(600),
                     0,
                     16,
                     KvType.F16,
@@ -202,7 +202,7 @@ class EngineHistoryTest {
 
         Call(Request request, SplittableRandom random) {
             this.request = request;
-            sendAt = random.nextInt(60);
+            sendAt = random.nextInt(30);
             closeAt = random.nextInt(3) == 0 ? sendAt + random.nextInt(60) : Integer.MAX_VALUE;
             readsAsItComes = random.nextBoolean();
         }

@@ -24,7 +24,8 @@ final class Requests {
 
     /** Any request that a context of {@code maxContext} takes. */
     static Request random(SplittableRandom random, int maxContext) {
-        int[] prompt = random.ints(1 + random.nextInt(maxContext - 1), 0, FakeTokenizer.VOCABULARY_SIZE)
+        int longest = random.nextInt(4) == 0 ? maxContext - 1 : Math.min(maxContext - 1, 8);
+        int[] prompt = random.ints(1 + random.nextInt(longest), 0, FakeTokenizer.VOCABULARY_SIZE)
                 .toArray();
         SamplingParams.Builder params = SamplingParams.builder()
                 .maxTokens(1 + random.nextInt(maxContext))
@@ -38,7 +39,7 @@ final class Requests {
         if (random.nextInt(4) == 0) {
             params.logitBias(Map.of(random.nextInt(FakeTokenizer.VOCABULARY_SIZE), 5f));
         }
-        if (random.nextInt(3) == 0) {
+        if (random.nextInt(6) == 0) {
             params.stop(List.of(letter(random), letter(random) + letter(random), "\uFFFD"));
         }
         if (random.nextInt(4) == 0) {
