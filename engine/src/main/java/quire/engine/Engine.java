@@ -1,19 +1,34 @@
 package quire.engine;
 
 import java.lang.System.Logger.Level;
+import java.nio.file.Path;
+import java.time.Clock;
 import java.time.Duration;
+import java.time.ZoneId;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.OptionalInt;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.model.Decoder;
 import quire.model.Model;
+import quire.model.ModelConfig;
+import quire.model.format.Gguf;
 import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplateException;
+import quire.model.text.ChatTemplates;
 import quire.model.text.Tokenizer;
+import quire.model.text.Tokenizers;
+import quire.tensor.Kernels;
+import quire.tensor.Workers;
 
 /** Many requests, one model: continuous batching over a paged KV cache. Thread-safe. */
 public final class Engine implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
     private final Model model;
+    private final Runnable release;
     private final Tokenizer tokenizer;
     private final @Nullable ChatTemplate chatTemplate;
     private final String chatTemplateError;
@@ -24,6 +39,7 @@ public final class Engine implements AutoCloseable {
 
     private Engine(
             Model model,
+            Runnable release,
             Tokenizer tokenizer,
             @Nullable ChatTemplate chatTemplate,
             String chatTemplateError,
@@ -32,12 +48,101 @@ public final class Engine implements AutoCloseable {
             EngineListener listener,
             LongSupplier nanoClock) {
         this.model = model;
+        this.release = release;
         this.tokenizer = tokenizer;
         this.chatTemplate = chatTemplate;
         this.chatTemplateError = chatTemplateError;
         this.name = name;
         loop = new EngineLoop(model, tokenizer, config, listener, nanoClock);
         thread = Thread.ofPlatform().daemon().name("engine").unstarted(loop);
+    }
+
+    /**
+     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. The file stays mapped until
+     * {@link #close}. A chat template that cannot be used is a warning, and {@link #chatTemplateError} says why.
+     *
+     * @throws quire.model.format.ModelFormatException if the file cannot be used
+     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
+     */
+    @SuppressWarnings("MustBeClosedChecker") // the engine owns file, workers and decoder and closes them
+    public static Engine open(Path path, EngineConfig config, EngineListener listener) {
+        Deque<AutoCloseable> owned = new ArrayDeque<>(); // last opened, first closed
+        Runnable release = () -> closeAll(owned);
+        try {
+            Gguf file = Gguf.open(path);
+            owned.push(file);
+            ModelConfig shape = ModelConfig.from(file);
+            Tokenizer tokenizer = Tokenizers.of(file);
+            Kernels kernels = Kernels.best();
+            MemoryPlan plan = plan(file, shape, config);
+            int threads = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+            Workers workers = new Workers(threads);
+            owned.push(workers);
+            Decoder decoder = Decoder.load(
+                    file,
+                    shape,
+                    kernels,
+                    workers,
+                    plan.kvLayout(),
+                    plan.pageCount(),
+                    config.maxBatchedTokens(),
+                    config.maxSequences());
+            owned.push(decoder);
+            LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
+            plan.describe(plan.maxContext()).lines().forEach(line -> LOG.log(Level.INFO, line));
+            ChatTemplate template = null;
+            String templateError = "";
+            try {
+                template = chatTemplate(file, tokenizer);
+                templateError = template == null ? "the model has no chat template" : "";
+            } catch (ChatTemplateException e) {
+                templateError = "the model's chat template cannot be used: " + e.getMessage();
+                LOG.log(Level.WARNING, templateError);
+            }
+            String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
+            Engine engine = new Engine(
+                    decoder, release, tokenizer, template, templateError, name, config, listener, System::nanoTime);
+            engine.start(config);
+            return engine;
+        } catch (Throwable e) {
+            closeAll(owned);
+            throw e;
+        }
+    }
+
+    /** The memory that {@link #open} would plan for. */
+    public static MemoryPlan plan(Gguf file, ModelConfig shape, EngineConfig config) {
+        return MemoryPlan.of(
+                MemoryPlan.Shape.of(shape),
+                config,
+                Decoder.weightBytes(file),
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), config.maxSequences()),
+                MemoryPlan.availableBytesHere());
+    }
+
+    private static @Nullable ChatTemplate chatTemplate(Gguf file, Tokenizer tokenizer) {
+        String source = file.string("tokenizer.chat_template", "");
+        return source.isEmpty()
+                ? null
+                : ChatTemplates.parse(
+                        source,
+                        spelling(tokenizer, tokenizer.bos()),
+                        spelling(tokenizer, tokenizer.eos()),
+                        Clock.system(ZoneId.systemDefault()));
+    }
+
+    private static @Nullable String spelling(Tokenizer tokenizer, OptionalInt token) {
+        return token.isPresent() ? tokenizer.spelling(token.getAsInt()) : null;
+    }
+
+    private static void closeAll(Deque<AutoCloseable> owned) {
+        while (!owned.isEmpty()) {
+            try {
+                owned.pop().close();
+            } catch (Exception e) {
+                LOG.log(Level.WARNING, "could not close", e);
+            }
+        }
     }
 
     /**
@@ -58,7 +163,8 @@ public final class Engine implements AutoCloseable {
             EngineListener listener,
             LongSupplier nanoClock) {
         String error = chatTemplate == null ? "the model has no chat template" : "";
-        Engine engine = new Engine(model, tokenizer, chatTemplate, error, name, config, listener, nanoClock);
+        Engine engine =
+                new Engine(model, model::close, tokenizer, chatTemplate, error, name, config, listener, nanoClock);
         engine.start(config);
         return engine;
     }
@@ -66,7 +172,8 @@ public final class Engine implements AutoCloseable {
     private void start(EngineConfig config) {
         LOG.log(
                 Level.INFO,
-                name + ": context " + maxContext() + " tokens (" + loop.contextLimit() + "), " + model.pageCount() + " KV pages of "
+                name + ": context " + maxContext() + " tokens (" + loop.contextLimit() + "), " + model.pageCount()
+                        + " KV pages of "
                         + model.pageTokens() + " tokens, at most " + config.maxSequences() + " sequences and "
                         + config.maxBatchedTokens() + " tokens a step");
         thread.start();
@@ -150,7 +257,7 @@ public final class Engine implements AutoCloseable {
             }
         }
         if (modelClosed.compareAndSet(false, true)) {
-            model.close();
+            release.run();
         }
         if (interrupted) {
             Thread.currentThread().interrupt();

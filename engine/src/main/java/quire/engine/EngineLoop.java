@@ -33,8 +33,7 @@ final class EngineLoop implements Runnable {
     private volatile @Nullable Thread thread;
     private boolean audited = true;
 
-    EngineLoop(
-            Model model, Tokenizer tokenizer, EngineConfig config, EngineListener listener, LongSupplier nanoClock) {
+    EngineLoop(Model model, Tokenizer tokenizer, EngineConfig config, EngineListener listener, LongSupplier nanoClock) {
         require(
                 config.maxBatchedTokens() <= model.maxBatchTokens(),
                 "maxBatchedTokens is " + config.maxBatchedTokens() + ", but the model takes at most "
@@ -193,7 +192,8 @@ final class EngineLoop implements Runnable {
         if (token < 0 || token >= model.vocabularySize()) {
             throw new InvalidRequestException(
                     parameter,
-                    "token id " + token + " does not exist: the vocabulary has ids 0 to " + (model.vocabularySize() - 1));
+                    "token id " + token + " does not exist: the vocabulary has ids 0 to "
+                            + (model.vocabularySize() - 1));
         }
     }
 

@@ -207,7 +207,8 @@ final class Ledger {
         return closed;
     }
 
-    @Nullable Throwable failure() {
+    @Nullable
+    Throwable failure() {
         return failure;
     }
 

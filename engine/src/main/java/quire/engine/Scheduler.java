@@ -125,8 +125,9 @@ final class Scheduler {
             budget -= count;
         }
         if (plan.isEmpty() && !waiting.isEmpty()) {
-            throw new IllegalStateException(waiting.size() + " sequences wait, nothing runs and nothing can start, with "
-                    + pages.available() + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
+            throw new IllegalStateException(
+                    waiting.size() + " sequences wait, nothing runs and nothing can start, with " + pages.available()
+                            + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
         }
         return plan;
     }

@@ -47,12 +47,14 @@ final class Tokens {
         return ids[index];
     }
 
-    @Nullable Logprobs logprobs(int index) {
+    @Nullable
+    Logprobs logprobs(int index) {
         return logprobs[index];
     }
 
     /** Why no token could be chosen; null when one was. */
-    @Nullable RuntimeException failure(int index) {
+    @Nullable
+    RuntimeException failure(int index) {
         return failures[index];
     }
 }

@@ -20,7 +20,8 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
             logprobs.add(
                     row == null
                             ? "none"
-                            : Float.floatToRawIntBits(row.chosen()) + Arrays.toString(row.topTokens())
+                            : Float.floatToRawIntBits(row.chosen())
+                                    + Arrays.toString(row.topTokens())
                                     + Arrays.toString(row.topLogprobs()));
         }
 

@@ -249,7 +249,9 @@ class EngineHistoryTest {
                 assertThat(answer).isEqualTo(alone);
             } else {
                 assertThat(closed).isTrue();
-                assertThat(answer.isPrefixOf(alone)).as("%s begins %s", answer, alone).isTrue();
+                assertThat(answer.isPrefixOf(alone))
+                        .as("%s begins %s", answer, alone)
+                        .isTrue();
             }
             assertThat(answer.tokens()).hasSize(answer.finish().completionTokens());
         }

@@ -96,7 +96,9 @@ class KvPagesTest {
 
         pages.table(0)[0] = stolen;
 
-        assertThatIllegalStateException().isThrownBy(pages::checkIntegrity).withMessageContaining("KV page 0 of 4 is neither");
+        assertThatIllegalStateException()
+                .isThrownBy(pages::checkIntegrity)
+                .withMessageContaining("KV page 0 of 4 is neither");
     }
 
     @Test

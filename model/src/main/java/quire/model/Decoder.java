@@ -114,6 +114,30 @@ public final class Decoder implements Model {
         }
     }
 
+    /** Bytes that the packed weights of a file take: about what they take in the file. */
+    public static long weightBytes(Gguf file) {
+        long bytes = 0;
+        for (GgufTensor tensor : file.tensors()) {
+            bytes += tensor.byteSize();
+        }
+        return bytes;
+    }
+
+    /** Bytes of everything else that {@link #load} allocates, but for the KV pool: an upper bound. */
+    public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
+        long hidden = config.hidden();
+        long queryWidth = (long) config.heads() * config.headDim();
+        long kvWidth = (long) config.kvHeads() * config.headDim();
+        // f32, and for the inputs of matrices int8 and a scale a block beside them
+        long perToken = 4 * (3 * hidden + 2 * queryWidth + 2 * kvWidth + 3L * config.feedForward())
+                + (hidden + queryWidth + config.feedForward()) * 9 / 8;
+        long perLogitRow = 4 * (2 * hidden + config.vocabularySize()) + hidden * 9 / 8;
+        long rotations = 4L * config.contextLength() * config.ropeDimensions();
+        return Math.addExact(
+                Math.multiplyExact(perToken, (long) maxBatchTokens),
+                Math.addExact(Math.multiplyExact(perLogitRow, (long) maxLogitRows), rotations));
+    }
+
     private Decoder(
             Gguf file,
             ModelConfig config,

@@ -1,0 +1,153 @@
+package quire.cli;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import quire.engine.Engine;
+import quire.engine.EngineConfig;
+import quire.engine.EngineListener;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout.KvType;
+import quire.tensor.MachineCeilings;
+
+@Command(
+        name = "bench",
+        mixinStandardHelpOptions = true,
+        description = "Measure a model on this machine, beside what the machine could do at most.")
+final class BenchCommand implements Callable<Integer> {
+    private static final int TIMES = 3;
+    private static final double NANO = 1e-9;
+
+    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
+    private Path model;
+
+    @Option(
+            names = "--prompt",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Tokens of the prompt that is timed (default ${DEFAULT-VALUE}).")
+    private int prompt;
+
+    @Option(
+            names = "--generate",
+            paramLabel = "N",
+            defaultValue = "64",
+            description = "Tokens that each sequence generates (default ${DEFAULT-VALUE}).")
+    private int generate;
+
+    @Option(
+            names = "--context",
+            paramLabel = "N",
+            defaultValue = "32",
+            description = "Tokens in each sequence before decoding is timed (default ${DEFAULT-VALUE}).")
+    private int context;
+
+    @Option(
+            names = "--sequences",
+            paramLabel = "N",
+            split = ",",
+            defaultValue = "1,16,32",
+            description = "Numbers of sequences decoded together (default ${DEFAULT-VALUE}).")
+    private List<Integer> sequences;
+
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Worker threads (default: one a core).")
+    private int threads;
+
+    @Option(
+            names = "--max-batched-tokens",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Tokens computed in one step (default ${DEFAULT-VALUE}).")
+    private int maxBatchedTokens;
+
+    @Option(names = "--json", description = "Print one JSON object.")
+    private boolean json;
+
+    @Override
+    public Integer call() throws InterruptedException {
+        int workers = threads > 0 ? threads : Runtime.getRuntime().availableProcessors();
+        int most = sequences.stream().mapToInt(Integer::intValue).max().orElseThrow();
+        EngineConfig defaults = EngineConfig.defaults();
+        EngineConfig config = new EngineConfig(
+                most,
+                maxBatchedTokens,
+                Math.max(prompt, context) + generate + 1,
+                defaults.maxQueuedRequests(),
+                Math.max(defaults.maxQueuedTokens(), (long) most * context),
+                0,
+                defaults.pageTokens(),
+                KvType.F16,
+                workers);
+        Map<String, Object> result = new LinkedHashMap<>();
+        result.put("model", model.getFileName().toString());
+        result.put("kernels", Kernels.best().name());
+        result.put("threads", workers);
+        MachineCeilings ceilings = MachineCeilings.measure(workers);
+        result.put("read_bandwidth_bytes_per_second", ceilings.readBytesPerSecond());
+        result.put("int8_macs_per_second", ceilings.int8MacsPerSecond());
+        result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
+
+        long begin = System.nanoTime();
+        try (Engine engine = Engine.open(model, config, EngineListener.NONE)) {
+            result.put("load_seconds", (System.nanoTime() - begin) * NANO);
+            OfflineBench bench = new OfflineBench(engine);
+            result.put("prompt_tokens", prompt);
+            result.put("first_prompt_seconds", bench.secondsToFirstToken(prompt));
+            double best = Double.POSITIVE_INFINITY;
+            for (int i = 0; i < TIMES; i++) {
+                best = Math.min(best, bench.secondsToFirstToken(prompt));
+            }
+            result.put("time_to_first_token_seconds", best);
+            result.put("prompt_tokens_per_second", prompt / best);
+            result.put("context_tokens", context);
+            result.put("generate_tokens", generate);
+            List<Map<String, Object>> decode = new ArrayList<>();
+            for (int count : sequences) {
+                double speed = bench.decodeTokensPerSecond(count, context, generate); // and once more, warm
+                speed = Math.max(speed, bench.decodeTokensPerSecond(count, context, generate));
+                decode.add(Map.of("sequences", count, "tokens_per_second", speed));
+            }
+            result.put("decode", decode);
+        }
+        if (json) {
+            System.out.println(Json.write(result));
+        } else {
+            print(result);
+        }
+        return 0;
+    }
+
+    private static void print(Map<String, Object> result) {
+        result.forEach((key, value) -> {
+            String text =
+                    switch (value) {
+                        case Double number when number >= 1e6 ->
+                            String.format(Locale.ROOT, "%.1f G", number / 1e9);
+                        case Double number -> String.format(Locale.ROOT, "%.3f", number);
+                        default -> value.toString();
+                    };
+            if (value instanceof List<?> list) {
+                list.forEach(entry -> {
+                    Map<?, ?> line = (Map<?, ?>) entry;
+                    System.out.printf(
+                            Locale.ROOT,
+                            "%-34s %.1f%n",
+                            "decode_tokens_per_second × " + line.get("sequences"),
+                            (Double) line.get("tokens_per_second"));
+                });
+            } else {
+                System.out.printf("%-34s %s%n", key, text);
+            }
+        });
+    }
+}

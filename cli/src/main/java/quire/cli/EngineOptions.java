@@ -1,0 +1,90 @@
+package quire.cli;
+
+import picocli.CommandLine.Option;
+import quire.engine.EngineConfig;
+import quire.tensor.KvLayout.KvType;
+
+/** The options that shape an engine. */
+final class EngineOptions {
+    @Option(
+            names = "--max-sequences",
+            paramLabel = "N",
+            defaultValue = "64",
+            description = "Most sequences running at once (default ${DEFAULT-VALUE}).")
+    private int maxSequences;
+
+    @Option(
+            names = "--max-batched-tokens",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Tokens computed in one step, over all sequences (default ${DEFAULT-VALUE}).")
+    private int maxBatchedTokens;
+
+    @Option(
+            names = "--max-context",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Positions of one sequence, prompt and answer (default: what the model was trained for).")
+    private int maxContext;
+
+    @Option(
+            names = "--max-queued",
+            paramLabel = "N",
+            defaultValue = "1024",
+            description = "Requests that may wait before further ones are refused (default ${DEFAULT-VALUE}).")
+    private int maxQueued;
+
+    @Option(
+            names = "--max-queued-tokens",
+            paramLabel = "N",
+            defaultValue = "1048576",
+            description = "Prompt tokens that may wait, over all requests (default ${DEFAULT-VALUE}).")
+    private long maxQueuedTokens;
+
+    @Option(
+            names = "--kv-cache",
+            paramLabel = "SIZE",
+            converter = ByteSize.class,
+            defaultValue = "0",
+            description = "Memory for the KV cache, like 4GiB (default: what the memory plan finds room for).")
+    private long kvCacheBytes;
+
+    @Option(
+            names = "--kv-type",
+            paramLabel = "TYPE",
+            defaultValue = "f16",
+            description = "How keys and values are stored: f16 or f32 (default ${DEFAULT-VALUE}).")
+    private KvType kvType;
+
+    @Option(
+            names = "--page-tokens",
+            paramLabel = "N",
+            defaultValue = "16",
+            description = "Tokens of a KV page, a multiple of 16 (default ${DEFAULT-VALUE}).")
+    private int pageTokens;
+
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Worker threads (default: one a core).")
+    private int threads;
+
+    EngineConfig config() {
+        return config(maxSequences);
+    }
+
+    /** The same for a command that never has more than {@code sequences} requests. */
+    EngineConfig config(int sequences) {
+        return new EngineConfig(
+                sequences,
+                maxBatchedTokens,
+                maxContext,
+                maxQueued,
+                maxQueuedTokens,
+                kvCacheBytes,
+                pageTokens,
+                kvType,
+                threads);
+    }
+}

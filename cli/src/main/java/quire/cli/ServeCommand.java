@@ -1,0 +1,90 @@
+package quire.cli;
+
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+import quire.engine.Engine;
+import quire.server.QuireServer;
+import quire.server.ServerConfig;
+import quire.server.ServerMetrics;
+
+@Command(
+        name = "serve",
+        mixinStandardHelpOptions = true,
+        description = "Serve a model behind an OpenAI-compatible HTTP API until interrupted.")
+final class ServeCommand implements Callable<Integer> {
+    @Spec
+    private CommandSpec spec;
+
+    @Option(names = "--model", paramLabel = "FILE", description = "A GGUF file.")
+    private @Nullable Path model;
+
+    @Option(
+            names = "--host",
+            paramLabel = "ADDRESS",
+            defaultValue = "127.0.0.1",
+            description = "Address to listen on (default ${DEFAULT-VALUE}; 0.0.0.0 for all).")
+    private String host;
+
+    @Option(
+            names = "--port",
+            paramLabel = "N",
+            defaultValue = "8000",
+            description = "Port to listen on (default ${DEFAULT-VALUE}; 0 for any).")
+    private int port;
+
+    @Option(
+            names = "--api-key",
+            paramLabel = "KEY",
+            description = "Key that clients must send as a bearer token (default: none; or QUIRE_API_KEY).",
+            defaultValue = "$${env:QUIRE_API_KEY}")
+    private @Nullable String apiKey;
+
+    @Option(
+            names = "--drain-seconds",
+            paramLabel = "N",
+            defaultValue = "30",
+            description = "How long answers under way may go on at shutdown (default ${DEFAULT-VALUE}).")
+    private int drainSeconds;
+
+    @Mixin
+    private EngineOptions options;
+
+    @Override
+    public Integer call() throws InterruptedException {
+        if (model == null) {
+            throw new ParameterException(
+                    spec.commandLine(), "--model is needed: a GGUF file, for example --model llama-3.2-1b-q8_0.gguf");
+        }
+        ServerConfig defaults = ServerConfig.defaults();
+        ServerConfig config = new ServerConfig(
+                host,
+                port,
+                apiKey == null || apiKey.isEmpty() ? null : apiKey,
+                defaults.maxBodyBytes(),
+                Duration.ofSeconds(drainSeconds));
+        ServerMetrics metrics = new ServerMetrics();
+        try (Engine engine = Engine.open(model, options.config(), metrics);
+                QuireServer server = QuireServer.start(engine, config, metrics)) {
+            // The JVM would end with 143 after SIGTERM; a drained server has done what it was asked to.
+            Thread hook = Thread.ofPlatform().name("shutdown").unstarted(() -> {
+                server.close();
+                engine.close();
+                Runtime.getRuntime().halt(0);
+            });
+            Runtime.getRuntime().addShutdownHook(hook);
+            System.out.println("ready on http://" + (host.contains(":") ? "[" + host + "]" : host) + ":"
+                    + server.port());
+            new CountDownLatch(1).await();
+        }
+        return 0;
+    }
+}

@@ -1,0 +1,40 @@
+package quire.cli;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import quire.model.format.Gguf;
+import quire.model.text.Tokenizers;
+
+@Command(
+        name = "tokenize",
+        mixinStandardHelpOptions = true,
+        description = "Text on standard input, token ids on standard output. Works on vocabulary-only files too.")
+final class TokenizeCommand implements Callable<Integer> {
+    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
+    private Path model;
+
+    @Option(
+            names = "--no-special",
+            description = "Leave out the tokens that the model wants around a text, such as BOS.")
+    private boolean noSpecial;
+
+    @Override
+    public Integer call() throws IOException {
+        String text = StandardCharsets.UTF_8
+                .newDecoder()
+                .decode(ByteBuffer.wrap(System.in.readAllBytes()))
+                .toString();
+        try (Gguf file = Gguf.open(model)) {
+            int[] tokens = Tokenizers.of(file).encode(text, !noSpecial, false);
+            System.out.println(Arrays.stream(tokens).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
+        }
+        return 0;
+    }
+}

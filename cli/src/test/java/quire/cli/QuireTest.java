@@ -1,0 +1,212 @@
+package quire.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import quire.model.format.RandomModels;
+import quire.tensor.ElementType;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** Every command as its user meets it: arguments in, two streams and an exit code out. */
+class QuireTest {
+    private static final Path SHARED = Path.of(System.getProperty("quire.shared", "../shared"));
+    private static final Path STORIES = SHARED.resolve("models/stories260K.gguf");
+
+    @TempDir
+    private static Path folder;
+
+    private static String model;
+
+    private record Result(int code, String out, String err) {}
+
+    @BeforeAll
+    static void writeModel() {
+        model = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q8_0, 1)
+                .toString();
+    }
+
+    @Test
+    void generate_realModelGreedy_printsThePublishedText() throws IOException {
+        assumeTrue(Files.exists(STORIES));
+        String published = Files.readString(SHARED.resolve("models/stories260K.md")).lines()
+                .filter(line -> line.startsWith("> "))
+                .map(line -> line.substring(2))
+                .reduce((a, b) -> a + "\n" + b)
+                .orElseThrow();
+        Result result = run(
+                "generate", "--model", STORIES.toString(), "--prompt", "Once upon a time", "--temperature", "0",
+                "--max-tokens", "256");
+        assertThat(result.code).isZero();
+        assertThat("Once upon a time" + result.out).startsWith(published);
+    }
+
+    @Test
+    void generate_sameSeed_sameText() {
+        String[] args = {
+            "generate", "--model", model, "--prompt", "the", "--max-tokens", "20", "--temperature", "1", "--seed", "7"
+        };
+        Result first = run(args);
+        assertThat(first.code).as(first.err).isZero();
+        assertThat(first.out).isNotBlank();
+        assertThat(first.err).contains("tokens/s");
+        assertThat(run(args).out).isEqualTo(first.out);
+    }
+
+    @Test
+    void generate_json_isOneObjectWithTheSameText() {
+        String text = run("generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0")
+                .out;
+        Result result = run(
+                "generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0", "--json");
+        JsonNode json = JsonMapper.shared().readTree(result.out);
+        assertThat(json.get("text").asString() + "\n").isEqualTo(text);
+        assertThat(json.get("completion_tokens").asInt()).isEqualTo(9);
+        assertThat(json.get("finish_reason").asString()).isEqualTo("length");
+    }
+
+    @Test
+    void inspect_model_namesMetadataTensorsAndTypes() {
+        Result result = run("inspect", model);
+        assertThat(result.code).as(result.err).isZero();
+        assertThat(result.out)
+                .contains("general.architecture", "llama", "blk.1.ffn_down.weight", "Q8_0", "tokenizer gpt2 of 321");
+        JsonNode json = JsonMapper.shared().readTree(run("inspect", model, "--json").out);
+        assertThat(json.get("metadata").get("llama.block_count").asInt()).isEqualTo(2);
+        assertThat(json.get("tensors").size()).isGreaterThan(18);
+    }
+
+    @Test
+    void plan_llama2Shape_printsTwoGibibytesASequence() {
+        Result result = run("plan", "--shape", "layers=32,kvHeads=32,headDim=128", "--context", "4096");
+        assertThat(result.code).as(result.err).isZero();
+        assertThat(result.out).contains("2 GiB");
+        assertThat(result.out).contains("512 KiB");
+    }
+
+    @Test
+    void plan_model_saysWhatFitsAndWhatBinds() {
+        Result result = run("plan", "--model", model, "--context", "128", "--sequences", "4");
+        assertThat(result.code).as(result.err).isZero();
+        assertThat(result.out).contains("weights", "KV", "4");
+    }
+
+    @Test
+    void tokenize_text_printsIds() {
+        Result result = runWith("hello the", "tokenize", "--model", model, "--no-special");
+        assertThat(result.code).as(result.err).isZero();
+        assertThat(result.out.strip()).matches("\\d+( \\d+)*");
+        Result special = runWith("hello the", "tokenize", "--model", model);
+        assertThat(special.out.strip()).isIn(result.out.strip(), RandomModels.BOS + " " + result.out.strip());
+    }
+
+    @Test
+    void tokenize_vocabularyOnlyFile_works() {
+        Path vocabulary = SHARED.resolve("vocab/gpt-2.gguf");
+        assumeTrue(Files.exists(vocabulary));
+        assertThat(runWith("Hello world", "tokenize", "--model", vocabulary.toString(), "--no-special")
+                        .out)
+                .isEqualTo("15496 995" + System.lineSeparator());
+    }
+
+    @Test
+    void bench_json_hasEveryFigure() {
+        Result result = run(
+                "bench", "--model", model, "--prompt", "32", "--generate", "4", "--sequences", "1,3", "--threads", "2",
+                "--json");
+        assertThat(result.code).as(result.err).isZero();
+        JsonNode json = JsonMapper.shared().readTree(result.out);
+        for (String field : List.of(
+                "prompt_tokens_per_second",
+                "load_seconds",
+                "read_bandwidth_bytes_per_second",
+                "int8_macs_per_second",
+                "f32_macs_per_second")) {
+            assertThat(json.get(field).asDouble()).as(field).isPositive();
+        }
+        assertThat(json.get("threads").asInt()).isEqualTo(2);
+        assertThat(json.get("kernels").asString()).isNotEmpty();
+        assertThat(json.get("decode").size()).isEqualTo(2);
+        assertThat(json.get("decode").get(1).get("sequences").asInt()).isEqualTo(3);
+        assertThat(json.get("decode").get(1).get("tokens_per_second").asDouble()).isPositive();
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "generate --model /no/such/file.gguf --prompt x",
+                "inspect /no/such/file.gguf",
+                "generate --model MODEL --prompt x --temperature -1",
+                "generate --model MODEL --prompt x --max-tokens 0",
+                "generate --model MODEL --prompt x --kv-cache 7XB",
+                "plan",
+                "plan --shape layers=32",
+                "plan --shape layers=x,kvHeads=1,headDim=1",
+                "plan --shape layers=0,kvHeads=1,headDim=1",
+                "bench --model MODEL --sequences 0",
+                "serve",
+                "serve --model MODEL --port 99999",
+                "nonsense",
+                "generate --model MODEL"
+            })
+    void run_mistake_oneLineAndANonZeroCode(String line) {
+        Result result = run(line.replace("MODEL", model).split(" "));
+        assertThat(result.code).isPositive();
+        assertThat(result.out).isEmpty();
+        assertThat(result.err).startsWith("quire: ").doesNotContain("\tat ");
+        assertThat(result.err.lines().filter(each -> !each.startsWith("Try: ")))
+                .as(result.err)
+                .hasSize(1);
+    }
+
+    @Test
+    void run_debug_showsTheTrace() {
+        assertThat(run("inspect", "/no/such/file.gguf", "--debug").err).contains("\tat ");
+    }
+
+    @Test
+    void help_readsWell() {
+        Result result = run("help");
+        assertThat(result.code).isZero();
+        assertThat(result.out).contains("serve", "chat", "generate", "inspect", "plan", "tokenize", "bench");
+        assertThat(run("help", "serve").out).contains("--max-sequences", "--api-key");
+        assertThat(run("--version").out).startsWith("quire ").doesNotContain("${");
+    }
+
+    private static Result run(String... args) {
+        return runWith("", args);
+    }
+
+    private static Result runWith(String input, String... args) {
+        InputStream in = System.in;
+        PrintStream out = System.out;
+        PrintStream err = System.err;
+        ByteArrayOutputStream outBytes = new ByteArrayOutputStream();
+        ByteArrayOutputStream errBytes = new ByteArrayOutputStream();
+        try {
+            System.setIn(new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)));
+            System.setOut(new PrintStream(outBytes, true, StandardCharsets.UTF_8));
+            System.setErr(new PrintStream(errBytes, true, StandardCharsets.UTF_8));
+            int code = Quire.run(args);
+            return new Result(code, outBytes.toString(StandardCharsets.UTF_8), errBytes.toString(StandardCharsets.UTF_8));
+        } finally {
+            System.setIn(in);
+            System.setOut(out);
+            System.setErr(err);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+package quire.engine;
+
+import com.sun.management.OperatingSystemMXBean;
+import java.lang.management.ManagementFactory;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import quire.model.ModelConfig;
+import quire.tensor.KvLayout;
+
+/**
+ * What an engine needs and what that leaves room for, as a sum that can be read line by line.
+ *
+ * <pre>
+ *   physical memory − Java heap − 20 % for everybody else       available
+ *   − weights − activations                                     for KV pages
+ *   ÷ page bytes, at most maxSequences × pages of maxContext    pages
+ *
+ *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
+ * </pre>
+ */
+public final class MemoryPlan {
+    /** Of what the Java heap leaves, the part that the engine may take; the system and the file cache have the rest. */
+    private static final double SHARE = 0.8;
+
+    private final Shape shape;
+    private final EngineConfig config;
+    private final long weightBytes;
+    private final long activationBytes;
+    private final long availableBytes;
+    private final int maxContext;
+    private final long wantedPages;
+    private final int pageCount;
+
+    /**
+     * What the KV cache's size depends on.
+     *
+     * @param layers decoder blocks
+     * @param kvHeads key and value heads
+     * @param headDim numbers in a head
+     * @param contextLength positions trained for
+     */
+    public record Shape(int layers, int kvHeads, int headDim, int contextLength) {
+        /**
+         * Checks the ranges.
+         *
+         * @throws IllegalArgumentException naming what is not positive
+         */
+        public Shape {
+            positive("layers", layers);
+            positive("kvHeads", kvHeads);
+            positive("headDim", headDim);
+            positive("contextLength", contextLength);
+        }
+
+        private static void positive(String name, int value) {
+            if (value < 1) {
+                throw new IllegalArgumentException(name + " must be at least 1, not " + value);
+            }
+        }
+
+        /** The shape of a model. */
+        public static Shape of(ModelConfig model) {
+            return new Shape(model.layers(), model.kvHeads(), model.headDim(), model.contextLength());
+        }
+    }
+
+    /**
+     * One line of the sum.
+     *
+     * @param name what it is
+     * @param bytes how much it takes
+     * @param how how that was computed
+     */
+    public record Line(String name, long bytes, String how) {}
+
+    /** What keeps more sequences from running. */
+    public enum Limit {
+        /** The KV pages: more memory or a larger {@code kvCacheBytes} would admit more. */
+        KV_PAGES,
+        /** {@link EngineConfig#maxSequences}. */
+        MAX_SEQUENCES,
+        /** The context is shorter than that. */
+        MAX_CONTEXT
+    }
+
+    private MemoryPlan(Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
+        this.shape = shape;
+        this.config = config;
+        this.weightBytes = weightBytes;
+        this.activationBytes = activationBytes;
+        this.availableBytes = availableBytes;
+        int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
+        wantedPages = pagesFor(context) * config.maxSequences();
+        long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : leftBytes();
+        pageCount = (int) Math.min(Math.min(wantedPages, kvBytes / pageBytes()), Integer.MAX_VALUE);
+        if (pageCount < 1) {
+            throw new IllegalArgumentException(
+                    config.kvCacheBytes() > 0
+                            ? "kvCacheBytes is " + size(config.kvCacheBytes()) + ", but one page takes "
+                                    + size(pageBytes()) + ": raise it"
+                            : "no memory is left for KV pages: " + size(weightBytes) + " of weights and "
+                                    + size(activationBytes) + " of activations, of " + size(availableBytes)
+                                    + " available; choose a smaller model or a smaller Java heap, or set kvCacheBytes");
+        }
+        maxContext = (int) Math.min(context, (long) pageCount * config.pageTokens());
+    }
+
+    /**
+     * Plans for a shape.
+     *
+     * @param weightBytes of the weights as they lie in memory; 0 to leave them out
+     * @param activationBytes of the working memory of a step; 0 to leave it out
+     * @param availableBytes for all of it, {@link #availableBytesHere} for this machine
+     * @throws IllegalArgumentException if not even one page fits
+     */
+    public static MemoryPlan of(
+            Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
+        return new MemoryPlan(shape, config, weightBytes, activationBytes, availableBytes);
+    }
+
+    /** What an engine may take on this machine (or in this container): 80 % of what the Java heap leaves. */
+    public static long availableBytesHere() {
+        long heap = Runtime.getRuntime().maxMemory();
+        return (long) (Math.max(0, physicalBytes() - heap) * SHARE);
+    }
+
+    private static long physicalBytes() {
+        return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class).getTotalMemorySize();
+    }
+
+    /** Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number. */
+    public long kvBytesPerToken() {
+        return 2L
+                * shape.layers
+                * shape.kvHeads
+                * shape.headDim
+                * config.kvType().bytes();
+    }
+
+    /** Bytes of one page, over all layers. */
+    public long pageBytes() {
+        return kvBytesPerToken() * config.pageTokens();
+    }
+
+    /** Pages in the pool. */
+    public int pageCount() {
+        return pageCount;
+    }
+
+    /** Positions of one sequence: what the configuration or the model allows and the pages can hold. */
+    public int maxContext() {
+        return maxContext;
+    }
+
+    /** Bytes of the pages of a sequence of {@code tokens} positions. */
+    public long sequenceBytes(int tokens) {
+        return pagesFor(tokens) * pageBytes();
+    }
+
+    /** How many sequences of {@code tokens} positions can run at once. */
+    public int sequences(int tokens) {
+        return tokens > maxContext ? 0 : (int) Math.min(config.maxSequences(), pageCount / pagesFor(tokens));
+    }
+
+    /** What keeps more sequences of {@code tokens} positions from running at once. */
+    public Limit limit(int tokens) {
+        if (tokens > maxContext) {
+            // A pool that cannot hold one such sequence, or a context that was never meant to.
+            return pagesFor(tokens) > pageCount ? Limit.KV_PAGES : Limit.MAX_CONTEXT;
+        }
+        return pageCount / pagesFor(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
+    }
+
+    /** The sum, line by line; the lines about a single token, page and sequence are not part of it. */
+    public List<Line> lines() {
+        List<Line> lines = new ArrayList<>();
+        lines.add(new Line("available", availableBytes, "80 % of physical memory less the Java heap"));
+        lines.add(new Line("weights", weightBytes, weightBytes == 0 ? "not counted" : "as packed for the kernels"));
+        lines.add(new Line(
+                "activations",
+                activationBytes,
+                activationBytes == 0
+                        ? "not counted"
+                        : "a step of " + config.maxBatchedTokens() + " tokens, " + config.maxSequences()
+                                + " rows of logits"));
+        lines.add(new Line(
+                "KV pages",
+                pageCount * pageBytes(),
+                pageCount + " pages × " + pageBytes() + " bytes, " + poolReason()));
+        lines.add(new Line(
+                "queue (in the heap)",
+                config.maxQueuedTokens() * Integer.BYTES,
+                config.maxQueuedTokens() + " prompt tokens × 4 bytes, at most " + config.maxQueuedRequests()
+                        + " requests"));
+        lines.add(new Line(
+                "KV bytes per token",
+                kvBytesPerToken(),
+                "2 × " + shape.layers + " layers × " + shape.kvHeads + " KV heads × " + shape.headDim + " head dim × "
+                        + config.kvType().bytes() + " bytes (" + config.kvType() + ")"));
+        lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
+        lines.add(sequenceLine(maxContext));
+        return List.copyOf(lines);
+    }
+
+    private Line sequenceLine(int tokens) {
+        String limit =
+                switch (limit(tokens)) {
+                    case KV_PAGES -> "the KV pages bind";
+                    case MAX_SEQUENCES -> "maxSequences binds";
+                    case MAX_CONTEXT -> "the context of " + maxContext + " tokens binds";
+                };
+        return new Line(
+                "sequence of " + tokens + " tokens",
+                sequenceBytes(tokens),
+                pagesFor(tokens) + " pages; " + sequences(tokens) + " fit at once: " + limit);
+    }
+
+    private String poolReason() {
+        if (pageCount == wantedPages) {
+            return "all that maxSequences (" + config.maxSequences() + ") of maxContext need";
+        }
+        return config.kvCacheBytes() > 0 ? "kvCacheBytes" : "what is left";
+    }
+
+    /** The lines, and one for sequences of {@code tokens} positions, as an aligned table for people. */
+    public String describe(int tokens) {
+        List<Line> lines = new ArrayList<>(lines());
+        if (tokens != maxContext) {
+            lines.add(sequenceLine(tokens));
+        }
+        int width = lines.stream().mapToInt(line -> line.name.length()).max().orElse(0);
+        StringBuilder out = new StringBuilder(1024);
+        for (Line line : lines) {
+            out.append(
+                    String.format(Locale.ROOT, "%-" + width + "s  %10s  %s%n", line.name, size(line.bytes), line.how));
+        }
+        return out.toString();
+    }
+
+    /** The table for the longest context. */
+    @Override
+    public String toString() {
+        return describe(maxContext);
+    }
+
+    /** Bytes for people: binary units, two decimals at most, {@code 2 GiB}. */
+    public static String size(long bytes) {
+        String[] units = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+        double value = bytes;
+        int unit = 0;
+        while (Math.abs(value) >= 1024 && unit < units.length - 1) {
+            value /= 1024;
+            unit++;
+        }
+        String number = String.format(Locale.ROOT, "%.2f", value).replaceFirst("\\.?0+$", "");
+        return number + " " + units[unit];
+    }
+
+    private long leftBytes() {
+        return Math.max(0, availableBytes - weightBytes - activationBytes);
+    }
+
+    private long pagesFor(int tokens) {
+        return (tokens + (long) config.pageTokens() - 1) / config.pageTokens();
+    }
+
+    /** How K and V lie in a page of this plan. */
+    public KvLayout kvLayout() {
+        return new KvLayout(config.kvType(), config.pageTokens(), shape.kvHeads, shape.headDim);
+    }
+}

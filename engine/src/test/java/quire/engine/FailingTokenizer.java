@@ -1,0 +1,52 @@
+package quire.engine;
+
+import java.util.OptionalInt;
+import quire.model.text.Tokenizer;
+
+/** Throws when it is asked for the text of the end token. */
+final class FailingTokenizer implements Tokenizer {
+    private final FakeTokenizer healthy = new FakeTokenizer();
+
+    @Override
+    public int vocabularySize() {
+        return healthy.vocabularySize();
+    }
+
+    @Override
+    public int[] encode(String text, boolean addSpecial, boolean parseSpecial) {
+        return healthy.encode(text, addSpecial, parseSpecial);
+    }
+
+    @Override
+    public byte[] bytes(int token) {
+        if (token == FakeTokenizer.EOS) {
+            throw new IllegalArgumentException("no text for this token");
+        }
+        return healthy.bytes(token);
+    }
+
+    @Override
+    public String spelling(int token) {
+        return healthy.spelling(token);
+    }
+
+    @Override
+    public boolean isControl(int token) {
+        return healthy.isControl(token);
+    }
+
+    @Override
+    public boolean isEndOfGeneration(int token) {
+        return healthy.isEndOfGeneration(token);
+    }
+
+    @Override
+    public OptionalInt bos() {
+        return healthy.bos();
+    }
+
+    @Override
+    public OptionalInt eos() {
+        return healthy.eos();
+    }
+}

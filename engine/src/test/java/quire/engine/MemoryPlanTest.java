@@ -1,0 +1,98 @@
+package quire.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+
+import org.junit.jupiter.api.Test;
+import quire.engine.MemoryPlan.Limit;
+import quire.engine.MemoryPlan.Shape;
+import quire.tensor.KvLayout.KvType;
+
+class MemoryPlanTest {
+    private static final Shape LLAMA_2_7B = new Shape(32, 32, 128, 4096);
+    private static final long GIB = 1L << 30;
+
+    private static EngineConfig config(int maxSequences, int maxContext, long kvCacheBytes) {
+        return new EngineConfig(maxSequences, 512, maxContext, 100, 1000, kvCacheBytes, 16, KvType.F16, 1);
+    }
+
+    @Test
+    void sequenceBytes_llama2Shape_isTwoGibibytes() {
+        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 0, 0, 100 * GIB);
+
+        assertThat(plan.kvBytesPerToken()).isEqualTo(2L * 32 * 32 * 128 * 2);
+        assertThat(plan.sequenceBytes(4096)).isEqualTo(2 * GIB);
+        assertThat(plan.describe(4096)).containsPattern("sequence of 4096 tokens +2 GiB");
+    }
+
+    @Test
+    void sequences_littleMemory_pagesBind() {
+        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
+
+        assertThat(plan.pageCount() * plan.pageBytes()).isEqualTo(7 * GIB);
+        assertThat(plan.sequences(4096)).isEqualTo(3);
+        assertThat(plan.limit(4096)).isEqualTo(Limit.KV_PAGES);
+        assertThat(plan.sequences(1024)).isEqualTo(14);
+    }
+
+    @Test
+    void sequences_muchMemory_maxSequencesBindsAndNoPageIsWasted() {
+        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(4, 1000, 0), 0, 0, 1000 * GIB);
+
+        assertThat(plan.pageCount()).isEqualTo(4 * 63);
+        assertThat(plan.sequences(1000)).isEqualTo(4);
+        assertThat(plan.limit(1000)).isEqualTo(Limit.MAX_SEQUENCES);
+        assertThat(plan.sequences(1001)).isZero();
+        assertThat(plan.limit(1001)).isEqualTo(Limit.MAX_CONTEXT);
+    }
+
+    @Test
+    void pageCount_kvCacheBytes_isWhatWasAsked() {
+        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, GIB), 0, 0, 0);
+
+        assertThat(plan.pageCount()).isEqualTo(128);
+        assertThat(plan.maxContext()).isEqualTo(2048);
+        assertThat(plan.limit(4096)).isEqualTo(Limit.KV_PAGES);
+    }
+
+    @Test
+    void of_weightsOverMemory_saysWhatToDo() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 14 * GIB, GIB, 8 * GIB))
+                .withMessageContaining("14 GiB of weights")
+                .withMessageContaining("kvCacheBytes");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 1 << 20), 0, 0, 8 * GIB))
+                .withMessageContaining("one page takes 8 MiB");
+    }
+
+    @Test
+    void lines_anyPlan_addUpToNoMoreThanIsAvailable() {
+        for (int maxSequences = 1; maxSequences < 100; maxSequences += 7) {
+            MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(maxSequences, 0, 0), 4 * GIB, GIB / 3, 23 * GIB);
+            long sum = plan.lines().stream()
+                    .filter(line -> line.name().equals("weights")
+                            || line.name().equals("activations")
+                            || line.name().equals("KV pages"))
+                    .mapToLong(MemoryPlan.Line::bytes)
+                    .sum();
+
+            assertThat(sum).isGreaterThan(6 * GIB).isLessThanOrEqualTo(23 * GIB);
+        }
+    }
+
+    @Test
+    void size_anyNumber_readsWell() {
+        assertThat(MemoryPlan.size(0)).isEqualTo("0 B");
+        assertThat(MemoryPlan.size(100)).isEqualTo("100 B");
+        assertThat(MemoryPlan.size(1536)).isEqualTo("1.5 KiB");
+        assertThat(MemoryPlan.size(10 << 10)).isEqualTo("10 KiB");
+        assertThat(MemoryPlan.size(2 * GIB)).isEqualTo("2 GiB");
+        assertThat(MemoryPlan.size(Long.MAX_VALUE)).isEqualTo("8 EiB");
+    }
+
+    @Test
+    void availableBytesHere_thisMachine_isLessThanPhysicalMemory() {
+        assertThat(MemoryPlan.availableBytesHere()).isNotNegative().isLessThan(1L << 50);
+    }
+}
