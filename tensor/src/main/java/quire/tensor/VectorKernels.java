@@ -36,6 +36,9 @@ import jdk.incubator.vector.VectorOperators;
  * arrays and segments cross; a hot method holds about a dozen accumulators and calls no helper of ours after them
  * (C2's NodeCountInliningCutoff); no float {@code reduceLanes}, no transcendental {@code lanewise}, whose last bit may
  * change when the compiler takes over from the interpreter.
+ *
+ * <p>In a quiet moment 8192 × 2048 × 1 token reached 25.1 (Q4_0). Small batches pay for whole tiles of 6 rows and for the
+ * expansion: Q4_0 × 4 and × 16 tokens reach 28 and 48.
  */
 final class VectorKernels implements Kernels {
     private static final int BLOCK = Activations.BLOCK;
