@@ -10,9 +10,12 @@ import java.lang.foreign.MemorySegment;
  *
  * <pre>
  *   values  [rows][columns]        f32
- *   quants  [rows][columns]        int8, q = rint(x × 127 / max|x|) over each block
+ *   quants  [rows][columns]        q = rint(x × 127 / max|x|) over each block
  *   scales  [rows][columns / 32]   f32,  d = max|x| / 127
  * </pre>
+ *
+ * <p>There is room for two bytes a quant; whether a set keeps int8 or int16, and in which order, is its own affair: only
+ * the set that quantised reads them.
  *
  * <p>A NaN takes no part in the maximum and quantises to 0; ±∞ counts as the largest finite value and quantises to
  * ±127; a block of numbers all below 2⁻¹¹⁹ becomes zeros with scale 0.
@@ -23,6 +26,9 @@ public final class Activations {
 
     /** A block whose largest magnitude is below this becomes zeros with scale 0: 127 / it must stay finite. */
     static final float SMALLEST = 0x1p-119f;
+
+    /** Rows are rounded up to a multiple of this, so that a set may hold them in tiles. */
+    static final int TILE = 6;
 
     private static final int CACHE_LINE_BYTES = 64;
 
@@ -49,8 +55,9 @@ public final class Activations {
         if (columns % BLOCK != 0) {
             throw new IllegalArgumentException(columns + " columns are not a whole number of blocks of " + BLOCK);
         }
-        MemorySegment quants = arena.allocate((long) rows * columns, CACHE_LINE_BYTES);
-        MemorySegment scales = arena.allocate((long) rows * (columns / BLOCK) * Float.BYTES, CACHE_LINE_BYTES);
+        long roomy = (rows + (long) TILE - 1) / TILE * TILE;
+        MemorySegment quants = arena.allocate(roomy * columns * Short.BYTES, CACHE_LINE_BYTES);
+        MemorySegment scales = arena.allocate(roomy * (columns / BLOCK) * Float.BYTES, CACHE_LINE_BYTES);
         return new Activations(values, quants, scales);
     }
 

@@ -1,0 +1,187 @@
+package quire.tensor;
+
+import static quire.tensor.Lanes.F;
+import static quire.tensor.Lanes.I;
+import static quire.tensor.Lanes.LANES;
+import static quire.tensor.Lanes.ORDER;
+import static quire.tensor.Lanes.S;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Locale;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
+
+/**
+ * What the machine can do at most, measured on a team of workers: figures of kernels mean something only beside the
+ * ceilings of the same minute, as machines are shared and drift.
+ *
+ * @param threads workers that ran together
+ * @param readBandwidthBytesPerSecond streaming reads of memory off heap, with vector loads
+ * @param f32MacsPerSecond f32 fused multiply-adds out of registers
+ * @param int8MacsPerSecond multiply-adds of 4-bit weights with 8-bit activations, out of registers, on the integer path
+ *     that plain Java reaches: a product and a sum of int16 each, for the Vector API knows no int8 dot product (VNNI)
+ */
+public record MachineCeilings(
+        int threads, double readBandwidthBytesPerSecond, double f32MacsPerSecond, double int8MacsPerSecond) {
+    private static final long READ_BYTES = 256L << 20;
+    private static final long SETTLED_NANOS = 700_000_000L;
+    private static final long LONGEST_NANOS = 3_000_000_000L;
+    private static final int TURNS = 200_000;
+
+    /** Where results go, so that nothing is optimised away. */
+    private static volatile long sink;
+
+    /** Measures on all of {@code workers}: takes 2 to 9 seconds and 256 MiB off heap. */
+    public static MachineCeilings measure(Workers workers) {
+        int threads = workers.count();
+        double read;
+        try (Arena arena = Arena.ofShared()) {
+            MemorySegment memory = arena.allocate(READ_BYTES, 64);
+            workers.run(worker -> memory.asSlice(
+                            start(worker, threads), start(worker + 1, threads) - start(worker, threads))
+                    .fill((byte) 1));
+            read = best(workers, worker -> {
+                sink = readAll(memory, start(worker, threads), start(worker + 1, threads));
+            });
+        }
+        double f32 = best(workers, worker -> {
+            sink = (long) multiplyAddF32(TURNS, 0.999f);
+        });
+        double int16 = best(workers, worker -> {
+            sink = multiplyAddInt16(TURNS, (short) 3);
+        });
+        return new MachineCeilings(
+                threads,
+                read * READ_BYTES,
+                f32 * threads * TURNS * 12.0 * LANES,
+                int16 * threads * TURNS * 12.0 * 2 * LANES);
+    }
+
+    private static long start(int worker, int workers) {
+        return Workers.shareStart((int) (READ_BYTES >>> 6), 4, worker, workers) * 64L;
+    }
+
+    /**
+     * Turns a second, by the fastest of many. Stops when nothing has become faster for a while: at first the compiler is
+     * still busy with the loop.
+     */
+    private static double best(Workers workers, Workers.Task task) {
+        long shortest = Long.MAX_VALUE;
+        long begin = System.nanoTime();
+        long improved = begin;
+        long now = begin;
+        while (now - improved < SETTLED_NANOS && now - begin < LONGEST_NANOS) {
+            long start = System.nanoTime();
+            workers.run(task);
+            now = System.nanoTime();
+            if (now - start < shortest * 0.98) {
+                improved = now;
+            }
+            shortest = Math.min(shortest, now - start);
+        }
+        return 1e9 / shortest;
+    }
+
+    private static long readAll(MemorySegment memory, long from, long to) {
+        IntVector a = IntVector.zero(I);
+        IntVector b = a;
+        IntVector c = a;
+        IntVector d = a;
+        long step = LANES * (long) Integer.BYTES;
+        for (long at = from; at < to; at += 4 * step) {
+            a = a.add(IntVector.fromMemorySegment(I, memory, at, ORDER));
+            b = b.add(IntVector.fromMemorySegment(I, memory, at + step, ORDER));
+            c = c.add(IntVector.fromMemorySegment(I, memory, at + 2 * step, ORDER));
+            d = d.add(IntVector.fromMemorySegment(I, memory, at + 3 * step, ORDER));
+        }
+        return a.add(b).add(c.add(d)).lane(0);
+    }
+
+    private static float multiplyAddF32(int turns, float factor) {
+        FloatVector x = FloatVector.broadcast(F, factor);
+        FloatVector z = FloatVector.broadcast(F, 1f);
+        FloatVector a = z;
+        FloatVector b = FloatVector.broadcast(F, 2f);
+        FloatVector c = FloatVector.broadcast(F, 3f);
+        FloatVector d = FloatVector.broadcast(F, 4f);
+        FloatVector e = FloatVector.broadcast(F, 5f);
+        FloatVector f = FloatVector.broadcast(F, 6f);
+        FloatVector g = FloatVector.broadcast(F, 7f);
+        FloatVector h = FloatVector.broadcast(F, 8f);
+        FloatVector i = FloatVector.broadcast(F, 9f);
+        FloatVector j = FloatVector.broadcast(F, 10f);
+        FloatVector k = FloatVector.broadcast(F, 11f);
+        FloatVector l = FloatVector.broadcast(F, 12f);
+        for (int turn = 0; turn < turns; turn++) {
+            a = a.fma(x, z);
+            b = b.fma(x, z);
+            c = c.fma(x, z);
+            d = d.fma(x, z);
+            e = e.fma(x, z);
+            f = f.fma(x, z);
+            g = g.fma(x, z);
+            h = h.fma(x, z);
+            i = i.fma(x, z);
+            j = j.fma(x, z);
+            k = k.fma(x, z);
+            l = l.fma(x, z);
+        }
+        return a.add(b)
+                .add(c)
+                .add(d)
+                .add(e.add(f).add(g).add(h))
+                .add(i.add(j).add(k).add(l))
+                .lane(0);
+    }
+
+    private static short multiplyAddInt16(int turns, short factor) {
+        ShortVector w = ShortVector.broadcast(S, factor);
+        ShortVector x = w.addIndex(1);
+        ShortVector a = ShortVector.zero(S);
+        ShortVector b = a.add((short) 1);
+        ShortVector c = a.add((short) 2);
+        ShortVector d = a.add((short) 3);
+        ShortVector e = a.add((short) 4);
+        ShortVector f = a.add((short) 5);
+        ShortVector g = a.add((short) 6);
+        ShortVector h = a.add((short) 7);
+        ShortVector i = a.add((short) 8);
+        ShortVector j = a.add((short) 9);
+        ShortVector k = a.add((short) 10);
+        ShortVector l = a.add((short) 11);
+        for (int turn = 0; turn < turns; turn++) {
+            // each product takes the sum of the turn before, so that none can be moved out of the loop
+            a = a.mul(x).add(w);
+            b = b.mul(x).add(w);
+            c = c.mul(x).add(w);
+            d = d.mul(x).add(w);
+            e = e.mul(x).add(w);
+            f = f.mul(x).add(w);
+            g = g.mul(x).add(w);
+            h = h.mul(x).add(w);
+            i = i.mul(x).add(w);
+            j = j.mul(x).add(w);
+            k = k.mul(x).add(w);
+            l = l.mul(x).add(w);
+        }
+        return a.add(b)
+                .add(c)
+                .add(d)
+                .add(e.add(f).add(g).add(h))
+                .add(i.add(j).add(k).add(l))
+                .lane(0);
+    }
+
+    @Override
+    public String toString() {
+        return String.format(
+                Locale.ROOT,
+                "%d threads: read %.1f GB/s, f32 %.1f GMAC/s, int8 (through int16) %.1f GMAC/s",
+                threads,
+                readBandwidthBytesPerSecond / 1e9,
+                f32MacsPerSecond / 1e9,
+                int8MacsPerSecond / 1e9);
+    }
+}

@@ -1,0 +1,277 @@
+package quire.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.SplittableRandom;
+
+/**
+ * Compares a kernel set with the scalar one, bit by bit, over seeded random shapes and values, extremes among them. It
+ * has a main so that a test can run it in a JVM that was told to use narrower vectors.
+ */
+final class KernelSetEquality {
+    private final Kernels kernels;
+    private final Kernels scalar = Kernels.named("scalar");
+    private final SplittableRandom random;
+    private final Workers workers = new Workers(2);
+
+    KernelSetEquality(Kernels kernels, long seed) {
+        this.kernels = kernels;
+        this.random = new SplittableRandom(seed);
+    }
+
+    /** Checks everything once; args: set name, expected lanes, rounds. */
+    public static void main(String[] args) {
+        if (Lanes.LANES != Integer.parseInt(args[1])) {
+            throw new IllegalStateException("vectors have " + Lanes.LANES + " lanes, not " + args[1]);
+        }
+        KernelSetEquality equality = new KernelSetEquality(Kernels.named(args[0]), 7);
+        for (int round = 0; round < Integer.parseInt(args[2]); round++) {
+            for (ElementType type : ElementType.values()) {
+                equality.checkMultiply(type, 40);
+            }
+            equality.checkRows();
+            equality.checkAttention();
+        }
+        System.out.println("equal");
+    }
+
+    /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
+    void checkMultiply(ElementType type, int mostRows) {
+        int outputs = random.nextInt(1, 140);
+        int columns = type.isQuantized() ? 32 * random.nextInt(1, 12) : random.nextInt(1, 300);
+        int rows = random.nextInt(1, mostRows + 1);
+        int parts = random.nextInt(1, 5);
+        boolean extreme = random.nextInt(3) == 0;
+        try (Arena arena = Arena.ofShared()) {
+            MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
+            Activations a = Samples.activations(arena, rows, columns, type.isQuantized(), random);
+            if (extreme) {
+                spoilWeights(type, source);
+                spoil(a.values());
+            }
+            Activations b = Activations.allocate(arena, rows, columns, type.isQuantized());
+            b.values().segment().copyFrom(a.values().segment());
+            FloatMatrix expected = product(scalar, type, outputs, columns, source, a, rows, 1, arena);
+            FloatMatrix actual = product(kernels, type, outputs, columns, source, b, rows, parts, arena);
+            String what = type + " " + outputs + " × " + columns + ", " + rows + " rows, " + parts + " parts";
+            requireEqual(what, expected, actual);
+            // one row by itself takes another path and must not differ by a bit
+            int row = random.nextInt(rows);
+            Activations one = Activations.allocate(arena, 1, columns, type.isQuantized());
+            MemorySegment.copy(
+                    a.values().segment(),
+                    a.values().rowOffset(row),
+                    one.values().segment(),
+                    0,
+                    columns * 4L);
+            FloatMatrix alone = product(kernels, type, outputs, columns, source, one, 1, parts, arena);
+            for (int o = 0; o < outputs; o++) {
+                requireEqual(what + ": row " + row + " alone", expected.get(row, o), alone.get(0, o));
+            }
+        }
+    }
+
+    private FloatMatrix product(
+            Kernels set,
+            ElementType type,
+            int outputs,
+            int columns,
+            MemorySegment source,
+            Activations x,
+            int rows,
+            int parts,
+            Arena arena) {
+        WeightMatrix w = set.pack(type, outputs, columns, source, arena, workers);
+        FloatMatrix y = FloatMatrix.allocate(arena, rows, outputs);
+        for (int r = 0; r < rows; r++) {
+            for (int o = 0; o < outputs; o++) {
+                y.set(r, o, 12345f); // must be overwritten
+            }
+        }
+        if (type.isQuantized()) {
+            int middle = random.nextInt(rows + 1);
+            set.quantize(x, 0, middle);
+            set.quantize(x, middle, rows);
+        }
+        for (int part = parts - 1; part >= 0; part--) {
+            set.multiply(w, x, rows, y, part, parts);
+        }
+        return y;
+    }
+
+    /** rmsNorm, add, addBias, swiglu, rope. */
+    void checkRows() {
+        int rows = random.nextInt(1, 5);
+        int headDim = 2 * random.nextInt(1, 40);
+        int columns = headDim * random.nextInt(1, 5);
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix x = Samples.matrix(arena, rows, columns, random);
+            FloatMatrix z = Samples.matrix(arena, rows, columns, random);
+            FloatMatrix weight = Samples.matrix(arena, 1, columns, random);
+            if (random.nextBoolean()) {
+                spoil(z);
+                if (random.nextBoolean()) {
+                    spoil(x);
+                }
+            }
+            int from = random.nextInt(rows);
+            FloatMatrix[] expected = rowResults(scalar, arena, x, z, weight, headDim, from);
+            FloatMatrix[] actual = rowResults(kernels, arena, x, z, weight, headDim, from);
+            String[] names = {"rmsNorm", "add", "addBias", "swiglu", "rope"};
+            for (int i = 0; i < names.length; i++) {
+                requireEqual(names[i] + " of " + columns, expected[i], actual[i]);
+            }
+        }
+    }
+
+    private static FloatMatrix[] rowResults(
+            Kernels set, Arena arena, FloatMatrix x, FloatMatrix z, FloatMatrix weight, int headDim, int from) {
+        FloatMatrix[] results = new FloatMatrix[5];
+        for (int i = 0; i < results.length; i++) {
+            results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
+            results[i].segment().copyFrom(x.segment());
+        }
+        set.rmsNorm(x, weight, 1e-5f, results[0], from, x.rows());
+        set.add(z, results[1], from, x.rows());
+        set.addBias(weight, results[2], from, x.rows());
+        set.swiglu(z, x, results[3], from, x.rows());
+        FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, headDim);
+        for (int position = 0; position < 9; position++) {
+            for (int i = 0; i < headDim; i++) {
+                cosSin.set(position, i, (float) Math.sin(position + 0.1 * i + (i % 2 == 0 ? Math.PI / 2 : 0)));
+            }
+        }
+        set.rope(results[4], headDim, new int[] {3, 8, 0, 5, 1}, cosSin, from, x.rows());
+        return results;
+    }
+
+    /** Attention of every number of rows at a random place, over pages whose unused slots are NaN. */
+    void checkAttention() {
+        int kvHeads = random.nextInt(1, 4);
+        int heads = kvHeads * random.nextInt(1, 7);
+        int headDim = random.nextInt(4) == 0 ? random.nextInt(1, 90) : 8 << random.nextInt(5);
+        KvLayout.KvType type = random.nextBoolean() ? KvLayout.KvType.F16 : KvLayout.KvType.F32;
+        KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), kvHeads, headDim);
+        int context = random.nextInt(1, 100);
+        int rows = Math.min(context, random.nextInt(1, kernels.attentionRows() + 1));
+        float scale = (float) (1 / Math.sqrt(headDim));
+        long seed = random.nextLong();
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix q = Samples.matrix(arena, rows + 1, heads * headDim, random);
+            if (random.nextInt(4) == 0) {
+                spoil(q);
+            }
+            PagedContext a = PagedContext.random(scalar, arena, layout, context, new SplittableRandom(seed));
+            PagedContext b = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(seed));
+            if (a.pages.mismatch(b.pages) != -1) {
+                throw new AssertionError("storeKv of " + layout);
+            }
+            FloatMatrix expected = FloatMatrix.allocate(arena, rows + 1, heads * headDim);
+            FloatMatrix actual = FloatMatrix.allocate(arena, rows + 1, heads * headDim);
+            int cut = random.nextInt(rows);
+            attend(scalar, layout, heads, a, q, rows, context - rows, 0, scale, expected, arena);
+            attend(kernels, layout, heads, b, q, rows, context - rows, cut, scale, actual, arena);
+            requireEqual(
+                    layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut,
+                    expected,
+                    actual);
+        }
+    }
+
+    private static void attend(
+            Kernels set,
+            KvLayout layout,
+            int heads,
+            PagedContext kv,
+            FloatMatrix q,
+            int rows,
+            int position,
+            int cut,
+            float scale,
+            FloatMatrix out,
+            Arena arena) {
+        Kernels.AttentionScratch scratch = set.attentionScratch(layout, heads, arena);
+        for (int kvHead = 0; kvHead < layout.kvHeads(); kvHead++) {
+            for (int first = 0; first < rows; ) {
+                int end = first < cut ? cut : rows;
+                int count = Math.min(end - first, set.attentionRows());
+                set.attend(
+                        layout,
+                        kv.pages,
+                        kv.pageTable,
+                        q,
+                        1 + first,
+                        count,
+                        position + first,
+                        kvHead,
+                        scale,
+                        out,
+                        scratch);
+                first += count;
+            }
+        }
+    }
+
+    private void spoil(FloatMatrix x) {
+        float[] extremes = {
+            Float.NaN,
+            Float.POSITIVE_INFINITY,
+            Float.NEGATIVE_INFINITY,
+            Float.MAX_VALUE,
+            -Float.MAX_VALUE,
+            Float.MIN_VALUE,
+            -Float.MIN_NORMAL,
+            0x1p-119f,
+            0x1.fffffep-120f,
+            -0f,
+            1e30f,
+            88.8f,
+            -104f
+        };
+        // few rows are spoilt, with few kinds, so that not everything drowns in NaN
+        int row = random.nextInt(x.rows());
+        for (int i = 0; i < 3; i++) {
+            x.set(row, random.nextInt(x.columns()), extremes[random.nextInt(extremes.length)]);
+        }
+        int tiny = random.nextInt(x.rows());
+        for (int i = 0; i < x.columns() && tiny != row; i++) {
+            x.set(tiny, i, Float.MIN_NORMAL * (float) random.nextGaussian());
+        }
+    }
+
+    private void spoilWeights(ElementType type, MemorySegment source) {
+        short[] halves = {0x7c00, (short) 0xfc00, 0x7e00, 1, (short) 0x83ff, (short) 0x8000, 0x7bff};
+        int[] singles = {0x7f800000, 0x7fc00000, 1, 0x80000000, 0x7f7fffff, 0x807fffff};
+        for (int i = 0; i < 3; i++) {
+            long block = random.nextLong(source.byteSize() / type.blockBytes()) * type.blockBytes();
+            switch (type) {
+                case F32 -> source.set(ValueLayout.JAVA_INT_UNALIGNED, block, singles[random.nextInt(singles.length)]);
+                case BF16 ->
+                    source.set(ElementType.FILE_SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
+                case F16, Q4_0, Q8_0 ->
+                    source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
+            }
+            if (type == ElementType.Q8_0) {
+                source.asSlice(block + 2, 32).fill((byte) -128);
+            }
+            if (type == ElementType.Q4_0) {
+                source.asSlice(block + 2, 16).fill((byte) (random.nextBoolean() ? 0 : 0xff));
+            }
+        }
+    }
+
+    private static void requireEqual(String what, FloatMatrix expected, FloatMatrix actual) {
+        for (int r = 0; r < expected.rows(); r++) {
+            for (int i = 0; i < expected.columns(); i++) {
+                requireEqual(what + ": row " + r + ", column " + i, expected.get(r, i), actual.get(r, i));
+            }
+        }
+    }
+
+    private static void requireEqual(String what, float expected, float actual) {
+        if (Float.floatToIntBits(expected) != Float.floatToIntBits(actual)) {
+            throw new AssertionError(what + ": expected " + expected + ", not " + actual);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+package quire.tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+@Timeout(60)
+class WorkersTest {
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4})
+    void run_thousandsOfRoundsWithBarriers_everyWriteIsSeenAfterTheBarrier(int count) {
+        try (Workers workers = new Workers(count)) {
+            int[] written = new int[count];
+            AtomicLong errors = new AtomicLong();
+            for (int round = 1; round <= 3000; round++) {
+                int value = round;
+                workers.run(worker -> {
+                    for (int phase = 0; phase < 3; phase++) {
+                        written[worker] = value * 10 + phase;
+                        workers.barrier(worker);
+                        for (int other : written) {
+                            if (other != value * 10 + phase) {
+                                errors.incrementAndGet();
+                            }
+                        }
+                        workers.barrier(worker);
+                    }
+                });
+                assertThat(errors.get()).as("round %s", round).isZero();
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 4})
+    void run_oneWorkerFails_othersLeaveTheBarrierAndTheTeamStaysUsable(int count) {
+        try (Workers workers = new Workers(count)) {
+            for (int round = 0; round < 500; round++) {
+                int failing = round % count;
+                assertThatThrownBy(() -> workers.run(worker -> {
+                            if (worker == failing) {
+                                throw new IllegalArgumentException("worker " + worker);
+                            }
+                            workers.barrier(worker);
+                            workers.barrier(worker);
+                        }))
+                        .isInstanceOf(IllegalArgumentException.class)
+                        .hasMessage("worker " + failing);
+                AtomicInteger ran = new AtomicInteger();
+                workers.run(worker -> {
+                    workers.barrier(worker);
+                    ran.incrementAndGet();
+                    workers.barrier(worker);
+                });
+                assertThat(ran.get()).isEqualTo(count);
+            }
+        }
+    }
+
+    @Test
+    void run_failureBetweenBarriers_isReported() {
+        try (Workers workers = new Workers(3)) {
+            assertThatThrownBy(() -> workers.run(worker -> {
+                        workers.barrier(worker);
+                        if (worker == 2) {
+                            throw new StackOverflowError("deep");
+                        }
+                        workers.barrier(worker);
+                    }))
+                    .isInstanceOf(StackOverflowError.class);
+        }
+    }
+
+    @Test
+    void run_afterClose_isRefused() {
+        Workers workers = new Workers(2);
+        workers.close();
+        assertThatThrownBy(() -> workers.run(worker -> {})).isInstanceOf(IllegalStateException.class);
+    }
+
+    @Test
+    void shareStart_anySplit_coversEverythingOnceInWholeGrains() {
+        for (int items = 0; items < 70; items++) {
+            for (int grain = 1; grain < 40; grain += 3) {
+                for (int workers = 1; workers <= 9; workers++) {
+                    int[] taken = new int[items];
+                    for (int worker = 0; worker < workers; worker++) {
+                        int from = Workers.shareStart(items, grain, worker, workers);
+                        int to = Workers.shareStart(items, grain, worker + 1, workers);
+                        assertThat(from == items || from % grain == 0).isTrue();
+                        for (int i = from; i < to; i++) {
+                            taken[i]++;
+                        }
+                    }
+                    assertThat(Arrays.stream(taken).allMatch(n -> n == 1)).isTrue();
+                }
+            }
+        }
+    }
+
+    @Test
+    void shareStart_mostItems_doesNotOverflow() {
+        assertThat(Workers.shareStart(Integer.MAX_VALUE, 64, 7, 7)).isEqualTo(Integer.MAX_VALUE);
+        assertThat(Workers.shareStart(Integer.MAX_VALUE, 64, 1, 7)).isBetween(306_000_000, 307_000_000);
+    }
+}
