@@ -2,7 +2,6 @@
 module quire.model {
     requires static org.jspecify;
     requires transitive quire.tensor;
-    requires ai.djl.tokenizers;
 
     exports quire.model;
     exports quire.model.format;

@@ -1,11 +1,103 @@
 package quire.cli;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.concurrent.Callable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.HelpCommand;
+import picocli.CommandLine.IVersionProvider;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ScopeType;
+
 /** The command {@code quire}. */
-public final class Quire {
+@Command(
+        name = "quire",
+        description = "LLM serving for the JVM.",
+        synopsisSubcommandLabel = "COMMAND",
+        subcommands = {
+            ServeCommand.class,
+            ChatCommand.class,
+            GenerateCommand.class,
+            InspectCommand.class,
+            PlanCommand.class,
+            TokenizeCommand.class,
+            BenchCommand.class,
+            HelpCommand.class
+        },
+        mixinStandardHelpOptions = true,
+        versionProvider = Quire.Version.class,
+        footer = {
+            "",
+            "Examples:",
+            "  quire serve --model llama-3.2-1b.gguf          OpenAI-compatible server on port 8000",
+            "  quire chat --model llama-3.2-1b.gguf           talk to it here",
+            "  quire plan --model llama-3.2-1b.gguf           what memory it takes, line by line",
+            "Each command explains itself: quire help COMMAND"
+        })
+public final class Quire implements Callable<Integer> {
+    @Option(
+            names = "--debug",
+            scope = ScopeType.INHERIT,
+            description = "Show the stack trace of an error instead of one line.")
+    private boolean debug;
+
     private Quire() {}
 
     /** Runs a command and exits with its code. */
     public static void main(String[] args) {
-        System.exit(args.length);
+        System.exit(run(args));
+    }
+
+    /**
+     * Runs a command.
+     *
+     * @return 0, or 2 for a wrong command line, or 1 for any other failure, which one line on standard error explains
+     */
+    static int run(String... args) {
+        Quire quire = new Quire();
+        CommandLine commandLine = new CommandLine(quire);
+        commandLine.setCaseInsensitiveEnumValuesAllowed(true);
+        commandLine.setParameterExceptionHandler((e, rejected) -> {
+            e.getCommandLine().getErr().println("quire: " + oneLine(e));
+            e.getCommandLine()
+                    .getErr()
+                    .println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
+            return CommandLine.ExitCode.USAGE;
+        });
+        commandLine.setExecutionExceptionHandler((e, failed, parsed) -> {
+            if (quire.debug) {
+                e.printStackTrace(failed.getErr());
+            } else {
+                failed.getErr().println("quire: " + oneLine(e));
+            }
+            return CommandLine.ExitCode.SOFTWARE;
+        });
+        return commandLine.execute(args);
+    }
+
+    @Override
+    public Integer call() {
+        CommandLine.usage(this, System.out);
+        return CommandLine.ExitCode.USAGE;
+    }
+
+    private static String oneLine(Throwable e) {
+        String message = e.getMessage();
+        return (message == null || message.isBlank() ? e.toString() : message)
+                .strip()
+                .replaceAll("\\s*\\R\\s*", " ");
+    }
+
+    /** Prints the version that the build wrote. */
+    static final class Version implements IVersionProvider {
+        @Override
+        public String[] getVersion() throws IOException {
+            try (InputStream in = Quire.class.getResourceAsStream("version.txt")) {
+                String version = in == null ? "unknown" : new String(in.readAllBytes(), StandardCharsets.UTF_8);
+                return new String[] {"quire " + version.strip() + ", Java " + Runtime.version()};
+            }
+        }
     }
 }

@@ -1,15 +1,16 @@
 package quire.engine;
 
+import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
  * The limits of an engine, all counted in tokens, requests, pages or bytes.
  *
  * @param maxSequences most sequences running at once
- * @param maxBatchedTokens tokens of one step, over all sequences
+ * @param maxBatchedTokens tokens of one step, over all sequences; at least maxSequences, so that none starves
  * @param maxContext positions of one sequence, prompt and answer; 0 for the model's own
  * @param maxQueuedRequests requests that may wait
- * @param maxQueuedTokens prompt tokens that may wait, over all requests
+ * @param maxQueuedTokens prompt tokens that may wait, over all requests; a single longer prompt may wait alone
  * @param kvCacheBytes memory for KV pages; 0 for what the plan finds room for
  * @param pageTokens tokens of a page, a multiple of 16
  * @param kvType how K and V are stored
@@ -25,6 +26,33 @@ public record EngineConfig(
         int pageTokens,
         KvType kvType,
         int threads) {
+
+    /**
+     * Checks the ranges.
+     *
+     * @throws IllegalArgumentException naming the limit and what is allowed
+     */
+    public EngineConfig {
+        require(maxSequences >= 1, "maxSequences must be at least 1, not " + maxSequences);
+        require(
+                maxBatchedTokens >= maxSequences,
+                "maxBatchedTokens (" + maxBatchedTokens + ") must be at least maxSequences (" + maxSequences
+                        + "): every running sequence gets a token in every step");
+        require(maxContext == 0 || maxContext >= 2, "maxContext must be 0 or at least 2, not " + maxContext);
+        require(maxQueuedRequests >= 1, "maxQueuedRequests must be at least 1, not " + maxQueuedRequests);
+        require(maxQueuedTokens >= 1, "maxQueuedTokens must be at least 1, not " + maxQueuedTokens);
+        require(kvCacheBytes >= 0, "kvCacheBytes must not be negative: " + kvCacheBytes);
+        require(
+                pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
+                "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
+        require(threads >= 0, "threads must not be negative: " + threads);
+    }
+
+    private static void require(boolean condition, String fault) {
+        if (!condition) {
+            throw new IllegalArgumentException(fault);
+        }
+    }
 
     /** The defaults. */
     public static EngineConfig defaults() {

@@ -2,29 +2,36 @@ package quire.engine;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * How tokens are chosen. The choice is a pure function of these, the prompt and the model.
  *
- * <p>Order, as in vLLM: penalties and bias on the logits, then temperature, then top-k, top-p and min-p in that order
- * over what is left, then the draw.
+ * <p>Order: penalties (repetition, then frequency and presence) on the model's logits, then bias; then temperature; then
+ * top-k, top-p and min-p in that order, each over what is left; then the draw. (vLLM agrees but for two details: it adds
+ * the bias before the repetition penalty, and min-p goes before top-k and top-p.) Where likeliest tokens are kept, ties go
+ * to the lower id, and so does a tie of greedy choice. The likeliest token is always kept. A logit of −∞ stays −∞
+ * whatever the bias: the model has ruled the token out.
  *
  * @param maxTokens most tokens to generate, at least 1
- * @param temperature 0 is greedy; otherwise logits are divided by it; 0 to 100
+ * @param temperature 0 is greedy, whatever the filters and the seed; otherwise logits are divided by it; [0, 100]
  * @param topK keep the k likeliest tokens; 0 keeps all
  * @param topP keep the smallest set of likeliest tokens whose probability reaches this; (0, 1], 1 keeps all
  * @param minP keep tokens at least this fraction as likely as the likeliest; [0, 1], 0 keeps all
  * @param repetitionPenalty positive logits of tokens seen in prompt or output are divided by it, negative multiplied;
- *     over 0, 1 is none
+ *     (0, 100], 1 is none
  * @param presencePenalty taken once from the logit of each token seen in the output; [−2, 2]
  * @param frequencyPenalty taken from a token's logit for each time it was seen in the output; [−2, 2]
- * @param logitBias token id to what is added to its logit; values in [−100, 100]
+ * @param logitBias token id to what is added to its logit; values in [−100, 100], at most {@value #MAX_LOGIT_BIAS}
  * @param seed key of the randomness, with position and token
- * @param stop texts that end the answer when they appear; they are not part of it
- * @param stopTokens token ids that end the answer beside the model's own; not part of the text
+ * @param stop texts that end the answer when they appear; they are not part of it. The first to be complete counts, and
+ *     of those complete with the same character the longest. At most {@value #MAX_STOP} of 1 to {@value #MAX_STOP_LENGTH}
+ *     characters
+ * @param stopTokens token ids that end the answer beside the model's own; not part of the text; at most
+ *     {@value #MAX_STOP_TOKENS}
  * @param ignoreEndOfText whether to go on when the model ends its answer
- * @param logprobs −1 for none, otherwise how many likeliest tokens to report beside the chosen one; at most 20. They are
- *     log softmax of the model's own logits, before penalties and temperature
+ * @param logprobs −1 for none, otherwise how many likeliest tokens to report beside the chosen one; at most
+ *     {@value #MAX_LOGPROBS}. They are log softmax of the model's own logits, before penalties and temperature
  */
 public record SamplingParams(
         int maxTokens,
@@ -45,15 +52,82 @@ public record SamplingParams(
     /** Most tokens that {@code logprobs} may ask for. */
     public static final int MAX_LOGPROBS = 20;
 
+    /** Most tokens that {@code logitBias} may name. */
+    public static final int MAX_LOGIT_BIAS = 4096;
+
+    /** Most stop strings. */
+    public static final int MAX_STOP = 16;
+
+    /** Most characters (UTF-16 units) of a stop string. */
+    public static final int MAX_STOP_LENGTH = 1024;
+
+    /** Most stop tokens. */
+    public static final int MAX_STOP_TOKENS = 1024;
+
     /**
-     * Checks every range.
+     * Checks every range. Token ids are checked against the vocabulary when the request is submitted.
      *
-     * @throws InvalidRequestException naming the parameter
+     * @throws InvalidRequestException naming the parameter, its value and what is allowed
+     * @throws NullPointerException if a collection is null or holds null
      */
     public SamplingParams {
+        check(maxTokens >= 1, "maxTokens", maxTokens, "at least 1");
+        check(temperature >= 0 && temperature <= 100, "temperature", temperature, "from 0 to 100");
+        check(topK >= 0, "topK", topK, "0 (keeps all) or more");
+        check(topP > 0 && topP <= 1, "topP", topP, "over 0 and at most 1");
+        check(minP >= 0 && minP <= 1, "minP", minP, "from 0 to 1");
+        check(
+                repetitionPenalty > 0 && repetitionPenalty <= 100,
+                "repetitionPenalty",
+                repetitionPenalty,
+                "over 0 and at most 100 (1 is none)");
+        check(presencePenalty >= -2 && presencePenalty <= 2, "presencePenalty", presencePenalty, "from -2 to 2");
+        check(frequencyPenalty >= -2 && frequencyPenalty <= 2, "frequencyPenalty", frequencyPenalty, "from -2 to 2");
+        check(logprobs >= -1 && logprobs <= MAX_LOGPROBS, "logprobs", logprobs, "from -1 (none) to " + MAX_LOGPROBS);
+
+        // Sizes before copies: a hostile list is refused before it costs anything.
+        checkSize(Objects.requireNonNull(logitBias, "logitBias").size(), MAX_LOGIT_BIAS, "logitBias");
+        checkSize(Objects.requireNonNull(stop, "stop").size(), MAX_STOP, "stop");
+        checkSize(Objects.requireNonNull(stopTokens, "stopTokens").size(), MAX_STOP_TOKENS, "stopTokens");
         logitBias = Map.copyOf(logitBias);
         stop = List.copyOf(stop);
         stopTokens = List.copyOf(stopTokens);
+        for (Map.Entry<Integer, Float> entry : logitBias.entrySet()) {
+            int token = entry.getKey();
+            float bias = entry.getValue();
+            check(token >= 0, "logitBias", "token " + token, "a token id, 0 or more");
+            check(bias >= -100 && bias <= 100, "logitBias", bias + " for token " + token, "from -100 to 100");
+        }
+        for (int token : stopTokens) {
+            check(token >= 0, "stopTokens", "token " + token, "a token id, 0 or more");
+        }
+        for (String text : stop) {
+            check(!text.isEmpty(), "stop", "an empty string", "at least one character long");
+            check(
+                    text.length() <= MAX_STOP_LENGTH,
+                    "stop",
+                    "a string of " + text.length() + " characters",
+                    "at most " + MAX_STOP_LENGTH + " characters long");
+            // Half a surrogate pair would match half a character and cut it in two.
+            check(
+                    text.codePoints().noneMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE),
+                    "stop",
+                    "a string with half a surrogate pair",
+                    "whole characters");
+        }
+    }
+
+    private static void check(boolean valid, String parameter, Object value, String allowed) {
+        if (!valid) {
+            throw new InvalidRequestException(parameter, parameter + " is " + value + "; it must be " + allowed);
+        }
+    }
+
+    private static void checkSize(int size, int most, String parameter) {
+        if (size > most) {
+            throw new InvalidRequestException(
+                    parameter, parameter + " has " + size + " entries; at most " + most + " are allowed");
+        }
     }
 
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */

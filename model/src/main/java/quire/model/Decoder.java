@@ -132,6 +132,7 @@ public final class Decoder implements Model {
         this.maxLogitRows = maxLogitRows;
         attentionScale = (float) (1 / StrictMath.sqrt(config.headDim()));
 
+        config.checkTensors(file);
         Loader loader = new Loader(file, kernels, workers, arena);
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();

@@ -1,13 +1,24 @@
 package quire.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.Random;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import quire.model.format.Gguf;
+import quire.model.format.RandomModels;
+import quire.model.format.RandomModels.Shape;
+import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
@@ -17,34 +28,184 @@ import quire.tensor.Workers;
 class DecoderTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
+    private static final int PAGES = 24;
+
+    @TempDir
+    private Path folder;
 
     @Test
     void forward_realModel_agreesWithTheFormulas() {
         assumeTrue(Files.exists(STORIES));
-        try (Gguf file = Gguf.open(STORIES);
-                Workers workers = new Workers(2)) {
-            ModelConfig config = ModelConfig.from(file);
-            KvLayout layout = new KvLayout(KvType.F32, 16, config.kvHeads(), config.headDim());
-            try (Decoder decoder = Decoder.load(file, config, Kernels.best(), workers, layout, 8, 64, 4)) {
-                ReferenceDecoder reference = new ReferenceDecoder(file, config);
-                Random random = new Random(1);
-                int[] tokens = random.ints(100, 3, config.vocabularySize()).toArray();
-                int[] pages = {5, 2, 7, 0, 1, 6, 3};
-                Batch batch = new Batch(64, 4);
-                for (int i = 0; i < tokens.length; i++) {
-                    batch.clear();
-                    batch.add(tokens, i, i + 1, pages, 1);
-                    FloatMatrix logits = decoder.forward(batch);
-                    double[] expected = reference.next(tokens[i]);
-                    double scale = 0;
-                    double error = 0;
-                    for (int t = 0; t < expected.length; t++) {
-                        scale = Math.max(scale, Math.abs(expected[t]));
-                        error = Math.max(error, Math.abs(expected[t] - logits.get(0, t)));
+        assertThat(worstError(STORIES, KvType.F32, 100, false)).isLessThan(1e-4);
+    }
+
+    @Test
+    void forward_everyOptionalPart_agreesWithTheFormulas() {
+        Path file = RandomModels.write(folder, Shape.odd(), ElementType.F32, 11);
+        assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
+    }
+
+    /** Weights are the formulas' own here; what is left is rounding to f16 or the 8 bits of the activations. */
+    @ParameterizedTest
+    @EnumSource(ElementType.class)
+    void forward_everyWeightType_agreesWithinItsOwnError(ElementType type) {
+        Path file = RandomModels.write(folder, Shape.tiny(), type, 12);
+        if (type.isQuantized()) {
+            // A value near the middle of two steps may round the other way, one step of 127.
+            assertThat(worstError(file, KvType.F32, 60, true)).isLessThan(0.01);
+            assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(0.1);
+        } else {
+            assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
+            assertThat(worstError(file, KvType.F16, 60, false)).isLessThan(2e-3);
+        }
+    }
+
+    /**
+     * Sequences of one batch, cut into chunks of any size, in any company, on shuffled pages whose rest holds the remains of
+     * others: the logits keep every bit.
+     */
+    @ParameterizedTest
+    @EnumSource(ElementType.class)
+    void forward_anyChunksAnyCompany_sameBits(ElementType type) {
+        for (long seed = 1; seed <= 4; seed++) {
+            assertSameBits(RandomModels.write(folder, seed % 2 == 0 ? Shape.odd() : Shape.tiny(), type, seed), seed);
+        }
+    }
+
+    private static void assertSameBits(Path file, long seed) {
+        Random random = new Random(seed);
+        try (Gguf gguf = Gguf.open(file);
+                Workers one = new Workers(1);
+                Workers three = new Workers(3);
+                Decoder plain = load(gguf, one, KvType.F16, 128);
+                Decoder mixed = load(gguf, three, KvType.F16, 128)) {
+            List<int[]> prompts = new ArrayList<>();
+            List<int[]> expected = new ArrayList<>();
+            for (int i = 0; i < 3; i++) {
+                int[] prompt = random.ints(2 + random.nextInt(99), 0, RandomModels.VOCABULARY_SIZE)
+                        .toArray();
+                prompts.add(prompt);
+                expected.add(lastLogits(plain, prompt));
+            }
+            List<Integer> pages =
+                    new ArrayList<>(IntStream.range(0, PAGES).boxed().toList());
+            Collections.shuffle(pages, random);
+            int[][] tables = new int[3][];
+            for (int i = 0; i < 3; i++) {
+                tables[i] = pages.subList(i * 8, i * 8 + 8).stream()
+                        .mapToInt(Integer::intValue)
+                        .toArray();
+            }
+            int[] computed = new int[3];
+            Batch batch = new Batch(128, 4);
+            for (int left = 3; left > 0; ) {
+                batch.clear();
+                int[] rowOf = {-1, -1, -1};
+                for (int i = 0; i < 3; i++) {
+                    int rest = prompts.get(i).length - computed[i];
+                    int count = Math.min(rest, random.nextInt(40));
+                    if (count > 0) {
+                        boolean last = count == rest;
+                        rowOf[i] = last ? batch.logitCount() : -1;
+                        batch.add(prompts.get(i), computed[i], computed[i] + count, tables[i], last ? 1 : 0);
+                        computed[i] += count;
                     }
-                    assertThat(error / scale).as("position %d", i).isLessThan(1e-4);
+                }
+                if (batch.rows() == 0) {
+                    continue;
+                }
+                FloatMatrix logits = mixed.forward(batch);
+                for (int i = 0; i < 3; i++) {
+                    if (rowOf[i] >= 0) {
+                        assertThat(bits(logits, rowOf[i])).as("sequence %d", i).isEqualTo(expected.get(i));
+                        left--;
+                    }
                 }
             }
+        }
+    }
+
+    @Test
+    void forward_severalLogitRows_eachLikeItsOwnStep() {
+        Path file = RandomModels.write(folder, Shape.tiny(), ElementType.Q8_0, 3);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(2);
+                Decoder decoder = load(gguf, workers, KvType.F16, 64)) {
+            int[] tokens =
+                    new Random(4).ints(30, 0, RandomModels.VOCABULARY_SIZE).toArray();
+            List<int[]> expected = new ArrayList<>();
+            for (int end = 27; end <= 30; end++) {
+                expected.add(lastLogits(
+                        decoder, IntStream.range(0, end).map(i -> tokens[i]).toArray()));
+            }
+            Batch batch = new Batch(64, 1);
+            batch.add(tokens, 0, 30, new int[] {3, 1}, 4);
+            FloatMatrix logits = decoder.forward(batch);
+            for (int i = 0; i < 4; i++) {
+                assertThat(bits(logits, i)).isEqualTo(expected.get(i));
+            }
+        }
+    }
+
+    @Test
+    void forward_batchTooLarge_saysBothSizes() {
+        Path file = RandomModels.write(folder, Shape.tiny(), ElementType.F32, 3);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(1);
+                Decoder decoder = load(gguf, workers, KvType.F16, 8)) {
+            Batch batch = new Batch(16, 1);
+            batch.add(new int[9], 0, 9, new int[] {0}, 1);
+            assertThatThrownBy(() -> decoder.forward(batch))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("9 tokens")
+                    .hasMessageContaining("8");
+        }
+    }
+
+    private static Decoder load(Gguf file, Workers workers, KvType type, int maxBatchTokens) {
+        ModelConfig config = ModelConfig.from(file);
+        KvLayout layout = new KvLayout(type, 16, config.kvHeads(), config.headDim());
+        return Decoder.load(file, config, Kernels.best(), workers, layout, PAGES, maxBatchTokens, 4);
+    }
+
+    private static int[] lastLogits(Decoder decoder, int[] tokens) {
+        Batch batch = new Batch(128, 1);
+        batch.add(tokens, 0, tokens.length, IntStream.range(0, 8).toArray(), 1);
+        return bits(decoder.forward(batch), 0);
+    }
+
+    private static int[] bits(FloatMatrix logits, int row) {
+        return IntStream.range(0, logits.columns())
+                .map(i -> Float.floatToRawIntBits(logits.get(row, i)))
+                .toArray();
+    }
+
+    /** Largest difference to the reference over all positions and tokens, as a part of the largest logit. */
+    private static double worstError(Path path, KvType type, int positions, boolean roundsActivations) {
+        try (Gguf file = Gguf.open(path);
+                Workers workers = new Workers(2);
+                Decoder decoder = load(file, workers, type, 64)) {
+            ModelConfig config = ModelConfig.from(file);
+            ReferenceDecoder reference = new ReferenceDecoder(file, config, roundsActivations);
+            int[] tokens =
+                    new Random(1).ints(positions, 3, config.vocabularySize()).toArray();
+            int[] pages = {5, 2, 7, 0, 1, 6, 3};
+            Batch batch = new Batch(64, 4);
+            double worst = 0;
+            for (int i = 0; i < tokens.length; i++) {
+                batch.clear();
+                batch.add(tokens, i, i + 1, pages, 1);
+                FloatMatrix logits = decoder.forward(batch);
+                double[] expected = reference.next(tokens[i]);
+                double scale = 0;
+                double error = 0;
+                for (int t = 0; t < expected.length; t++) {
+                    scale = Math.max(scale, Math.abs(expected[t]));
+                    error = Math.max(error, Math.abs(expected[t] - logits.get(0, t)));
+                }
+                worst = Math.max(worst, error / scale);
+            }
+            return worst;
         }
     }
 }

@@ -21,12 +21,17 @@ final class ReferenceDecoder {
 
     private final Gguf file;
     private final ModelConfig config;
+    private final boolean roundsActivations;
     private final List<double[][]> keys = new ArrayList<>();
     private final List<double[][]> values = new ArrayList<>();
 
-    ReferenceDecoder(Gguf file, ModelConfig config) {
+    /**
+     * @param roundsActivations whether the inputs of quantised matrices are rounded to 8 bits in blocks of 32, as engines do
+     */
+    ReferenceDecoder(Gguf file, ModelConfig config, boolean roundsActivations) {
         this.file = file;
         this.config = config;
+        this.roundsActivations = roundsActivations;
     }
 
     /** Takes the next token of the one sequence and returns its logits. */
@@ -126,14 +131,29 @@ final class ReferenceDecoder {
 
     private double[] multiply(String name, double[] x, int outputs) {
         GgufTensor tensor = file.tensor(name, x.length, outputs);
+        double[] input = roundsActivations && tensor.elementType().isQuantized() ? rounded(x) : x;
         double[] y = new double[outputs];
         for (int o = 0; o < outputs; o++) {
             double[] w = row(tensor, o);
             for (int i = 0; i < x.length; i++) {
-                y[o] += w[i] * x[i];
+                y[o] += w[i] * input[i];
             }
         }
         return y;
+    }
+
+    private static double[] rounded(double[] x) {
+        double[] out = new double[x.length];
+        for (int block = 0; block < x.length; block += 32) {
+            double max = 0;
+            for (int i = block; i < block + 32; i++) {
+                max = Math.max(max, Math.abs(x[i]));
+            }
+            for (int i = block; i < block + 32; i++) {
+                out[i] = max == 0 ? 0 : Math.rint(x[i] / max * 127) * max / 127;
+            }
+        }
+        return out;
     }
 
     private static double[] sum(double[] a, double[] b) {

@@ -61,7 +61,7 @@ public final class Gguf implements AutoCloseable {
     private static final int MAX_TENSORS = 1 << 16;
     private static final int MAX_NAME_BYTES = 1 << 10;
     private static final int MAX_STRING_BYTES = 1 << 24;
-    private static final int MAX_ITEMS = 1 << 24;
+    private static final int MAX_ITEMS = 1 << 22;
     private static final int MAX_DIMS = 4;
     private static final int MAX_NESTING = 4;
     private static final int MAX_ALIGNMENT = 1 << 16;
@@ -296,7 +296,7 @@ public final class Gguf implements AutoCloseable {
                         + "; convert the model to one of " + GgufType.READABLE));
         long elements = 1;
         for (long dim : dims) {
-            // A number takes at least 50/256 of a byte (IQ1_S), so no tensor has more than 8 numbers a byte.
+            // The densest type (Q1_0) takes 18 bytes for 128 numbers, so no tensor has more than 8 a byte.
             if (dim < 1 || dim > memory.byteSize() * 8 / elements) {
                 throw fault(place + ": its shape " + unsignedShape(dims) + " does not fit into a file of "
                         + memory.byteSize() + " bytes; " + DAMAGED);

@@ -73,8 +73,12 @@ public final class GgufTensor {
         return LongStream.of(dims).reduce(1, (a, b) -> a * b);
     }
 
+    /** Whether the shape is this one; some writers add dimensions of size 1 behind it, which say nothing. */
     boolean hasShape(long... expected) {
-        return Arrays.equals(dims, expected);
+        int common = Math.min(dims.length, expected.length);
+        return Arrays.equals(dims, 0, common, expected, 0, common)
+                && LongStream.of(dims).skip(common).allMatch(dim -> dim == 1)
+                && LongStream.of(expected).skip(common).allMatch(dim -> dim == 1);
     }
 
     /** The dimensions as people write them: {@code [2048, 512]}. */

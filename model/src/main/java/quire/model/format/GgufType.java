@@ -49,13 +49,16 @@ public enum GgufType {
     IQ4_NL_4_4(36, 32, 18),
     IQ4_NL_4_8(37, 32, 18),
     IQ4_NL_8_8(38, 32, 18),
-    MXFP4(39, 32, 17);
+    MXFP4(39, 32, 17),
+    NVFP4(40, 64, 36),
+    Q1_0(41, 128, 18),
+    Q2_0(42, 64, 18);
 
     /** The types Quire computes with, for error messages. */
     static final String READABLE =
             Arrays.stream(ElementType.values()).map(ElementType::name).collect(Collectors.joining(", "));
 
-    private static final @Nullable GgufType[] BY_ID = new @Nullable GgufType[40];
+    private static final @Nullable GgufType[] BY_ID = new @Nullable GgufType[43];
 
     static {
         for (GgufType type : values()) {

@@ -2,27 +2,29 @@ package quire.model.format;
 
 import java.util.Locale;
 
-/** The types of a metadata value; the ordinal is the number in the file. */
+/** The types of a metadata value, in the order of their numbers in the file. */
 public enum GgufValueType {
-    UINT8(1),
-    INT8(1),
-    UINT16(2),
-    INT16(2),
-    UINT32(4),
-    INT32(4),
-    FLOAT32(4),
-    BOOL(1),
-    STRING(0),
-    ARRAY(0),
-    UINT64(8),
-    INT64(8),
-    FLOAT64(8);
+    UINT8(0, 1),
+    INT8(1, 1),
+    UINT16(2, 2),
+    INT16(3, 2),
+    UINT32(4, 4),
+    INT32(5, 4),
+    FLOAT32(6, 4),
+    BOOL(7, 1),
+    STRING(8, 0),
+    ARRAY(9, 0),
+    UINT64(10, 8),
+    INT64(11, 8),
+    FLOAT64(12, 8);
 
     private static final GgufValueType[] BY_ID = values();
 
+    private final int id;
     private final int bytes;
 
-    GgufValueType(int bytes) {
+    GgufValueType(int id, int bytes) {
+        this.id = id;
         this.bytes = bytes;
     }
 
@@ -32,6 +34,11 @@ public enum GgufValueType {
 
     static GgufValueType ofId(int id) {
         return BY_ID[id];
+    }
+
+    /** The number that stands for this type in a file. */
+    int id() {
+        return id;
     }
 
     /** Bytes of one value, or 0 for strings and arrays, whose length stands in the file. */
@@ -46,7 +53,8 @@ public enum GgufValueType {
         };
     }
 
-    boolean isFloat() {
+    /** Whether a value is a floating-point number. */
+    public boolean isFloat() {
         return this == FLOAT32 || this == FLOAT64;
     }
 

@@ -8,15 +8,21 @@ public interface Tokenizer {
     int vocabularySize();
 
     /**
-     * Encodes text.
+     * Encodes text. A SentencePiece vocabulary may put a space in front of the text (and behind each special token), which
+     * {@link #bytes} shows and {@link #decodeText} takes away again. Lone surrogates count as U+FFFD.
      *
      * @param addSpecial whether to put the tokens in front (and behind) that the model's file asks for, usually BOS
      * @param parseSpecial whether the texts of control tokens in {@code text} ({@code <|eot_id|>} …) become those
-     *     tokens; false for a person's words, true for a rendered chat template
+     *     tokens; false for a person's words, true for a rendered chat template. Tokens that the file calls
+     *     user-defined are found in either case
+     * @throws IllegalArgumentException if the vocabulary has no tokens for a character
      */
     int[] encode(String text, boolean addSpecial, boolean parseSpecial);
 
-    /** The bytes that a token stands for in output text; empty for control tokens. */
+    /**
+     * The bytes that a token stands for in output text, its leading space included, so that a continuation's text joins
+     * its prompt's; empty for control tokens. The caller owns the array.
+     */
     byte[] bytes(int token);
 
     /** The token as the vocabulary spells it, for people to look at. */
@@ -34,7 +40,10 @@ public interface Tokenizer {
     /** The token that ends a text. */
     OptionalInt eos();
 
-    /** Decodes tokens; bytes that are not UTF-8 become U+FFFD. */
+    /**
+     * Decodes the tokens of a continuation: the text of their bytes, one after another. Bytes that are not UTF-8 become
+     * U+FFFD.
+     */
     default String decode(int... tokens) {
         Detokenizer detokenizer = new Detokenizer(this);
         StringBuilder text = new StringBuilder();
@@ -42,5 +51,13 @@ public interface Tokenizer {
             text.append(detokenizer.append(token));
         }
         return text.append(detokenizer.finish()).toString();
+    }
+
+    /**
+     * Decodes the tokens of a whole text: {@link #decode} without the spaces that {@link #encode} put in, so that encoding
+     * and this give the text again.
+     */
+    default String decodeText(int... tokens) {
+        return decode(tokens);
     }
 }

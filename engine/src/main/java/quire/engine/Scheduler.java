@@ -1,0 +1,381 @@
+package quire.engine;
+
+import java.lang.System.Logger.Level;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Sequence.State;
+import quire.model.text.Tokenizer;
+
+/**
+ * Decides which sequences run in a step, with how many tokens, on which pages, and accounts for what came out.
+ *
+ * <p><b>No phases.</b> A sequence has computed and target tokens ({@link Sequence}), and a step's token budget is handed
+ * out so that the first catch up with the second. A long prompt that takes ten steps, one new token, and everything once
+ * more after a preemption are the same row in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI
+ * 2024, measure why prompt chunks ride beside decoding tokens.)
+ *
+ * <pre>
+ *   arrival order   ───────────────────────────────────────▶ younger
+ *   running         [ s1  s2  s3  s4 ]   waiting  [ s5  s6  s7 … ]   inbox
+ *                     1   1   1   rest             whole prompt's pages free? then what is left of the budget
+ *                                  ▲               ▲
+ *                     out of pages: the youngest running ──▶ goes back to the head of the queue
+ * </pre>
+ *
+ * <p><b>What always holds.</b>
+ *
+ * <ul>
+ *   <li><i>Everybody running is older than everybody waiting.</i> Admission takes the head of the queue, preemption
+ *       takes the youngest and puts it back there. So the oldest is never preempted while it has company, alone it
+ *       always fits (checked when it came), and somebody always gets on: no livelock.
+ *   <li><i>Nobody starves.</i> Each running sequence leaves one token of the budget to each one behind it; there are
+ *       never more of them than tokens.
+ *   <li><i>A prompt that was admitted has its pages.</i> They are all reserved at admission, one token more than there
+ *       are, and only if every running sequence that may still grow finds one page beside them. A preempted sequence
+ *       cannot come back in the same step: what it gave up, less what was taken, is less than what it needs.
+ *   <li><i>A sequence that loses its pages keeps its tokens.</i> They are computed again as if they were prompt, and only
+ *       the last one's logits are asked for: nothing is chosen or streamed twice, and because a row's numbers never
+ *       depend on its company or chunk, the next token is the one it would have been.
+ * </ul>
+ *
+ * <p>Engine thread only. Lists and plan are reused; a step allocates the {@link Output} of each token and its place in
+ * the stream's queue.
+ */
+final class Scheduler {
+    private static final System.Logger LOG = System.getLogger("quire.engine");
+
+    private final KvPages pages;
+    private final int maxSequences;
+    private final int maxBatchedTokens;
+    private final Tokenizer tokenizer;
+    private final Ledger ledger;
+    private final EngineListener listener;
+    private final LongSupplier nanoClock;
+
+    private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
+    private final List<Sequence> running; // oldest first
+    private final int[] freeRows; // a stack
+    private int freeRowCount;
+    private final StepPlan plan;
+    private long planNanos;
+    private long arrivals;
+
+    Scheduler(
+            KvPages pages,
+            int maxSequences,
+            int maxBatchedTokens,
+            Tokenizer tokenizer,
+            Ledger ledger,
+            EngineListener listener,
+            LongSupplier nanoClock) {
+        this.pages = pages;
+        this.maxSequences = maxSequences;
+        this.maxBatchedTokens = maxBatchedTokens;
+        this.tokenizer = tokenizer;
+        this.ledger = ledger;
+        this.listener = listener;
+        this.nanoClock = nanoClock;
+        running = new ArrayList<>(maxSequences);
+        freeRows = new int[maxSequences];
+        for (int i = 0; i < maxSequences; i++) {
+            freeRows[i] = maxSequences - 1 - i;
+        }
+        freeRowCount = maxSequences;
+        plan = new StepPlan(maxBatchedTokens, maxSequences);
+    }
+
+    /** Takes a message from the inbox: a new sequence, or one whose stream was closed. */
+    void receive(Sequence sequence) {
+        enqueue(sequence);
+        if (sequence.isCancelled() && sequence.state != State.ENDED) {
+            end(sequence, FinishReason.CANCELLED, "", null, null);
+        }
+    }
+
+    /** Puts a new sequence into the queue; one that was there already stays where it is. */
+    void enqueue(Sequence sequence) {
+        if (sequence.state == State.SUBMITTED) {
+            sequence.state = State.WAITING;
+            sequence.number = arrivals++;
+            waiting.addLast(sequence);
+        }
+    }
+
+    /** Decides the next step. Empty when there is nothing to do. */
+    StepPlan plan() {
+        plan.clear();
+        planNanos = nanoClock.getAsLong();
+        int budget = maxBatchedTokens;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            int behind = running.size() - 1 - i;
+            int count = Math.min(sequence.length() - sequence.computed, budget - behind);
+            if (reserveOrPreempt(sequence, sequence.computed + count)) {
+                plan.add(sequence, count, pages.table(sequence.row));
+                budget -= count;
+            }
+        }
+        while (budget > 0 && running.size() < maxSequences && admitsHead()) {
+            Sequence sequence = startHead();
+            int count = Math.min(sequence.length(), budget);
+            plan.add(sequence, count, pages.table(sequence.row));
+            budget -= count;
+        }
+        if (plan.isEmpty() && !waiting.isEmpty()) {
+            throw new IllegalStateException(waiting.size() + " sequences wait, nothing runs and nothing can start, with "
+                    + pages.available() + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
+        }
+        return plan;
+    }
+
+    /** Finds pages for the positions {@code [0, tokens)}; false when the sequence itself had to give way. */
+    private boolean reserveOrPreempt(Sequence sequence, int tokens) {
+        while (!pages.reserve(sequence.row, tokens)) {
+            Sequence youngest = running.getLast();
+            preempt(youngest);
+            if (youngest == sequence) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /** The youngest is always last in the list, so never one that this step has planned already. */
+    private void preempt(Sequence sequence) {
+        running.removeLast();
+        giveUpRow(sequence);
+        sequence.computed = 0;
+        sequence.state = State.WAITING;
+        waiting.addFirst(sequence);
+        ledger.preempt(sequence);
+        listener.onPreempt();
+    }
+
+    /** Whether the whole of the first waiting sequence fits beside what runs and is about to grow. */
+    private boolean admitsHead() {
+        Sequence head = waiting.peekFirst();
+        if (head == null) {
+            return false;
+        }
+        int growing = 0;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
+                growing++;
+            }
+        }
+        return pages.pagesFor(head.length() + 1) + growing <= pages.available();
+    }
+
+    private Sequence startHead() {
+        Sequence sequence = waiting.removeFirst();
+        sequence.row = freeRows[--freeRowCount];
+        sequence.state = State.RUNNING;
+        sequence.start();
+        running.add(sequence);
+        pages.reserve(sequence.row, sequence.length() + 1);
+        ledger.run(sequence);
+        if (!sequence.wasStarted) {
+            sequence.wasStarted = true;
+            listener.onStart(planNanos - sequence.acceptedNanos, sequence.promptLength);
+        }
+        return sequence;
+    }
+
+    /**
+     * Accounts for a step that was executed: advances, streams out, finishes, frees.
+     *
+     * @return tokens computed
+     */
+    int commit(StepPlan done, Tokens tokens) {
+        long now = nanoClock.getAsLong();
+        int newPromptTokens = 0;
+        int newGenerationTokens = 0;
+        for (int i = 0; i < done.size(); i++) {
+            Sequence sequence = done.sequence(i);
+            sequence.computed += done.tokenCount(i);
+            if (sequence.computed > sequence.computedOnce) {
+                newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
+                        - Math.min(sequence.computedOnce, sequence.promptLength);
+                sequence.computedOnce = sequence.computed;
+            }
+            if (done.wantsToken(i) && tokens.failure(i) == null) {
+                newGenerationTokens++;
+            }
+        }
+        int computed = done.batch().rows();
+        long nanos = now - planNanos;
+        // In the books before anybody can hear of it.
+        ledger.step(computed, newPromptTokens, newGenerationTokens, pages.used(), nanos);
+        listener.onStep(computed, done.size(), nanos);
+        for (int i = 0; i < done.size(); i++) {
+            if (done.wantsToken(i)) {
+                take(done.sequence(i), tokens.id(i), tokens.logprobs(i), tokens.failure(i), now);
+            }
+        }
+        return computed;
+    }
+
+    /** Takes a sequence's new token: text, stream, and whether the answer ends with it. */
+    private void take(
+            Sequence sequence, int token, @Nullable Logprobs logprobs, @Nullable RuntimeException failure, long now) {
+        if (failure != null) {
+            fail(sequence, "no token could be chosen", failure);
+            return;
+        }
+        String certain;
+        String rest = "";
+        String stop;
+        FinishReason reason = null;
+        try {
+            sequence.append(token);
+            boolean endsAnswer = sequence.isStopToken(token)
+                    || (tokenizer.isEndOfGeneration(token) && !sequence.params.ignoreEndOfText());
+            certain = endsAnswer ? "" : sequence.text.append(token);
+            if (endsAnswer || sequence.text.stop() != null) {
+                reason = FinishReason.STOP;
+            } else if (sequence.generated() == sequence.maxNewTokens) {
+                reason = FinishReason.LENGTH;
+            }
+            if (reason != null) {
+                rest = sequence.text.finish();
+            }
+            stop = sequence.text.stop(); // what was held back may have completed one
+            if (stop != null) {
+                reason = FinishReason.STOP;
+            }
+        } catch (RuntimeException e) {
+            fail(sequence, "token " + token + " could not be turned into text", e);
+            return;
+        }
+        if (sequence.generated() == 1) {
+            listener.onFirstToken(now - sequence.acceptedNanos);
+        } else {
+            listener.onToken(now - sequence.lastTokenNanos);
+        }
+        sequence.lastTokenNanos = now;
+        sequence.stream.put(new Output(token, certain, logprobs));
+        if (reason != null) {
+            end(sequence, reason, rest, stop, null);
+        }
+    }
+
+    private void fail(Sequence sequence, String what, RuntimeException cause) {
+        LOG.log(Level.ERROR, what + " for " + sequence, cause);
+        end(sequence, FinishReason.ERROR, "", null, what + ": " + cause);
+    }
+
+    /** Ends a sequence wherever it stands. Pages and books first, the stream last: whoever sees the end sees them. */
+    private void end(
+            Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
+        boolean wasRunning = sequence.state == State.RUNNING;
+        if (wasRunning) {
+            running.remove(sequence);
+            giveUpRow(sequence);
+        } else {
+            waiting.remove(sequence);
+        }
+        sequence.state = State.ENDED;
+        ledger.finish(sequence, wasRunning, reason, pages.used());
+        long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
+        listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
+        sequence.stream.end(sequence.finish(reason, rest, stop, error));
+    }
+
+    private void giveUpRow(Sequence sequence) {
+        pages.release(sequence.row);
+        freeRows[freeRowCount++] = sequence.row;
+        sequence.row = Sequence.NO_ROW;
+    }
+
+    /** Ends everybody. */
+    void endAll(FinishReason reason, @Nullable String error) {
+        while (!running.isEmpty()) {
+            end(running.getLast(), reason, "", null, error);
+        }
+        while (!waiting.isEmpty()) {
+            end(waiting.getLast(), reason, "", null, error);
+        }
+    }
+
+    /**
+     * Ends every stream after something broke, whatever state the rest is in: the page accounting or the listener may be
+     * what broke.
+     */
+    void abandonAll(String error, Throwable cause) {
+        List<Sequence> left = new ArrayList<>(running);
+        left.addAll(waiting);
+        for (Sequence sequence : left) {
+            try {
+                if (sequence.state != State.ENDED) {
+                    end(sequence, FinishReason.ERROR, "", null, error);
+                }
+            } catch (RuntimeException e) {
+                cause.addSuppressed(e);
+            } finally {
+                if (!sequence.stream.hasEnded()) {
+                    sequence.stream.end(sequence.finish(FinishReason.ERROR, "", null, error));
+                }
+            }
+        }
+        running.clear();
+        waiting.clear();
+    }
+
+    /** What is planned and who is there, for a log. */
+    String describe() {
+        StringBuilder out = new StringBuilder(1024);
+        out.append("plan: ").append(plan.describe());
+        out.append("\nrunning: ").append(running.size()).append(", waiting: ").append(waiting.size());
+        out.append(", pages: ").append(pages.used()).append('/').append(pages.total());
+        for (Sequence sequence : running) {
+            out.append("\n  ").append(sequence);
+        }
+        return out.toString();
+    }
+
+    /**
+     * Audits pages, rows and order.
+     *
+     * @throws IllegalStateException naming what does not add up
+     */
+    void checkIntegrity() {
+        pages.checkIntegrity();
+        int rows = 0;
+        long youngest = -1;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            require(sequence.state == State.RUNNING && sequence.row != Sequence.NO_ROW, "runs without a row", sequence);
+            require(sequence.number > youngest, "runs out of order", sequence);
+            require(pages.held(sequence.row) >= pages.pagesFor(sequence.computed), "lacks pages", sequence);
+            for (int j = 0; j < i; j++) {
+                require(running.get(j).row != sequence.row, "shares its row", sequence);
+            }
+            youngest = sequence.number;
+            rows++;
+        }
+        for (Sequence sequence : waiting) {
+            require(sequence.state == State.WAITING && sequence.row == Sequence.NO_ROW, "waits with a row", sequence);
+            require(sequence.number > youngest, "waits out of order", sequence);
+            youngest = sequence.number;
+        }
+        for (int i = 0; i < freeRowCount; i++) {
+            if (pages.held(freeRows[i]) != 0) {
+                throw new IllegalStateException("row " + freeRows[i] + " is nobody's and holds pages");
+            }
+        }
+        if (rows + freeRowCount != maxSequences) {
+            throw new IllegalStateException(rows + " rows run, " + freeRowCount + " are free, of " + maxSequences);
+        }
+        ledger.checkIntegrity(running.size(), waiting.size(), pages.used());
+    }
+
+    private static void require(boolean condition, String fault, Sequence sequence) {
+        if (!condition) {
+            throw new IllegalStateException(sequence + " " + fault);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+package quire.engine;
+
+import java.util.Arrays;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import quire.model.text.Tokenizer;
+
+/**
+ * The life of one request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens; each step lets
+ * the first catch up with the second, and when they meet the model says what the next token is.
+ *
+ * <pre>
+ *   tokens    p p p p p p p p g g g · · · · ·
+ *             |     |         |     |         |
+ *             0     computed  |     length    promptLength + maxNewTokens
+ *                             promptLength
+ *             [0, computed)       K and V are in the row's pages
+ *             [computed, length)  still to compute: the rest of the prompt, one new token, or all of it after preemption
+ * </pre>
+ */
+final class Sequence {
+    /** {@link #row} of a sequence that holds no pages. */
+    static final int NO_ROW = -1;
+
+    /** Where a sequence is in its life. */
+    enum State {
+        /** Accepted, not yet seen by the engine thread. */
+        SUBMITTED,
+        /** In the queue, for the first time or after preemption. */
+        WAITING,
+        /** Holds a row of pages. */
+        RUNNING,
+        /** Its stream has ended. */
+        ENDED
+    }
+
+    final SamplingParams params;
+    final AnswerStream stream;
+    final AnswerText text;
+    final TokenHistory history;
+    final int promptLength;
+    final int maxNewTokens;
+    final long acceptedNanos;
+
+    State state = State.SUBMITTED;
+    int row = NO_ROW;
+    /** How many of {@link #tokens} have K and V in the row's pages. */
+    int computed;
+    /** The most that {@link #computed} ever was: what lies below has been counted. */
+    int computedOnce;
+    /** Arrival order. */
+    long number;
+
+    long lastTokenNanos;
+    boolean wasStarted;
+
+    private final int[] stopTokens;
+    private int[] tokens;
+    private int length;
+    private volatile boolean cancelled;
+
+    /**
+     * @param maxNewTokens most tokens to generate, by the request and by the context
+     * @param inbox hears, on any thread, when the stream is closed
+     */
+    Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
+        params = request.params();
+        tokens = request.prompt().clone();
+        length = tokens.length;
+        promptLength = tokens.length;
+        this.maxNewTokens = maxNewTokens;
+        this.acceptedNanos = acceptedNanos;
+        stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
+        history = new TokenHistory(params, tokens);
+        text = new AnswerText(tokenizer, params.stop());
+        stream = new AnswerStream(() -> {
+            cancelled = true;
+            inbox.accept(this);
+        });
+    }
+
+    /** Whether the stream was closed. Any thread. */
+    boolean isCancelled() {
+        return cancelled;
+    }
+
+    /** Makes room for the whole answer, so that no step has to. */
+    void start() {
+        if (tokens.length == promptLength) {
+            tokens = Arrays.copyOf(tokens, promptLength + maxNewTokens);
+        }
+    }
+
+    /** Prompt and answer so far; valid up to {@link #length}. Not a copy. */
+    int[] tokens() {
+        return tokens;
+    }
+
+    /** Target tokens: prompt and answer so far. */
+    int length() {
+        return length;
+    }
+
+    /** Tokens of the answer so far. */
+    int generated() {
+        return length - promptLength;
+    }
+
+    /** Most positions that will ever be computed: the last token of an answer never is. */
+    int maxComputed() {
+        return promptLength + maxNewTokens - 1;
+    }
+
+    /** Adds a token of the answer. */
+    void append(int token) {
+        tokens[length++] = token;
+        history.append(token);
+    }
+
+    /** Whether the request names this token as an end. */
+    boolean isStopToken(int token) {
+        for (int stop : stopTokens) {
+            if (stop == token) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** How this sequence ends. */
+    TokenStream.Finish finish(FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
+        return new TokenStream.Finish(reason, rest, stop, promptLength, generated(), error);
+    }
+
+    @Override
+    public String toString() {
+        return "sequence " + number + " " + state + ": prompt " + promptLength + ", generated " + generated() + "/"
+                + maxNewTokens + ", computed " + computed + ", row " + row;
+    }
+}

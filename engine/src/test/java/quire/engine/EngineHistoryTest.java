@@ -1,0 +1,257 @@
+package quire.engine;
+
+import static java.util.Objects.requireNonNull;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+import quire.tensor.KvLayout.KvType;
+
+/**
+ * Seeded histories: requests come and go at random steps, over random limits, most of them far too tight. After every
+ * step everything is audited, and free pages are poisoned.
+ */
+class EngineHistoryTest {
+    private static final int HISTORIES = 3_000;
+
+    @Test
+    void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
+        long preemptions = 0;
+        Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
+        for (long seed = 0; seed < HISTORIES; seed++) {
+            History history = new History(seed);
+            try {
+                history.play();
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            preemptions += history.preempted;
+            history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
+        }
+        // The histories are worth something only if they go through all this.
+        assertThat(preemptions).isGreaterThan(HISTORIES);
+        assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
+    }
+
+    /** One history: a pure function of its seed. It is its own listener, and its own clock. */
+    private static final class History implements EngineListener {
+        private final SplittableRandom random;
+        private final EngineConfig config;
+        private final FakeModel model;
+        private final EngineLoop loop;
+        private final int maxContext;
+        private final List<Call> calls = new ArrayList<>();
+        private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
+        private long nanos;
+        private long started;
+        private long preempted;
+        private long tokensHeard;
+        private long tokensTold;
+        private long steps;
+
+        History(long seed) {
+            random = new SplittableRandom(seed);
+            int maxSequences = 1 + random.nextInt(8);
+            int maxBatchedTokens = maxSequences + random.nextInt(random.nextBoolean() ? 4 : 60);
+            int context = 2 + random.nextInt(70);
+            int pageTokens = 1 + random.nextInt(random.nextBoolean() ? 4 : 20);
+            int pagesPerSequence = (context + pageTokens - 1) / pageTokens;
+            int pageCount = Math.max(1, pagesPerSequence / 2)
+                    + random.nextInt(random.nextBoolean() ? pagesPerSequence + 2 : pagesPerSequence * maxSequences);
+            config = new EngineConfig(
+                    maxSequences,
+                    maxBatchedTokens,
+                    random.nextBoolean() ? 0 : context,
+                    1 + random.nextInt(30),
+                    1 + random.nextInt(600),
+                    0,
+                    16,
+                    KvType.F16,
+                    1);
+            model = new FakeModel(
+                    FakeTokenizer.VOCABULARY_SIZE, context, pageTokens, pageCount, maxBatchedTokens, maxSequences);
+            loop = new EngineLoop(model, new FakeTokenizer(), config, this, () -> nanos);
+            maxContext = loop.maxContext();
+            assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
+            model.onForward(batch -> {
+                nanos += batch.rows();
+                // Whoever runs is in every step: nobody starves.
+                assertThat(loop.ledger().stats().running()).isEqualTo(batch.sequences());
+            });
+        }
+
+        String describe() {
+            return config + ", " + model.pageCount() + " pages of " + model.pageTokens() + ", context " + maxContext;
+        }
+
+        void play() {
+            if (maxContext < 2) {
+                return; // no prompt leaves room for an answer
+            }
+            int requests = 1 + random.nextInt(16);
+            for (int i = 0; i < requests; i++) {
+                calls.add(new Call(Requests.random(random, maxContext), random));
+            }
+            int step = 0;
+            while (calls.stream().anyMatch(Call::isOpen)) {
+                for (Call call : calls) {
+                    call.turn(step, loop);
+                }
+                int done = loop.doWork();
+                assertThat(done).isLessThanOrEqualTo(config.maxBatchedTokens());
+                audit();
+                assertThat(step++).as("steps").isLessThan(20_000);
+            }
+            assertThat(loop.doWork()).isZero();
+            audit();
+            EngineStats stats = loop.ledger().stats();
+            assertThat(stats.running()).isZero();
+            assertThat(stats.waiting()).isZero();
+            assertThat(stats.usedPages()).isZero();
+            assertThat(stats.preemptions()).isEqualTo(preempted);
+            assertThat(stats.steps()).isEqualTo(steps);
+            assertThat(stats.generationTokens()).isEqualTo(tokensHeard);
+            long answered = 0;
+            long prompts = 0;
+            long sent = 0;
+            for (Call call : calls) {
+                call.judge(maxContext);
+                if (call.stream != null) {
+                    sent++;
+                    answered += call.answer().tokens().size();
+                    prompts += call.wasAnswered() ? call.request.prompt().length : 0;
+                }
+            }
+            assertThat(stats.started()).isEqualTo(sent);
+            assertThat(answered).isEqualTo(tokensHeard).isEqualTo(tokensTold);
+            assertThat(stats.promptTokens()).isGreaterThanOrEqualTo(prompts);
+            model.close();
+        }
+
+        private void audit() {
+            loop.checkIntegrity();
+            EngineStats stats = loop.ledger().stats();
+            assertThat(stats.started()).isEqualTo(stats.finishedTotal() + stats.running() + stats.waiting());
+            finished.forEach((reason, count) -> assertThat(stats.finished()).containsEntry(reason, count));
+            for (Call call : calls) {
+                // A closed stream has ended, and so given back its pages, in the next step.
+                assertThat(call.closed && call.isOpen()).isFalse();
+            }
+            for (int page = 0; page < model.pageCount(); page++) {
+                if (loop.pages().isFree(page)) {
+                    model.poison(page);
+                }
+            }
+        }
+
+        @Override
+        public void onStart(long queueNanos, int promptTokens) {
+            assertThat(queueNanos).isNotNegative();
+            started++;
+        }
+
+        @Override
+        public void onFirstToken(long elapsed) {
+            assertThat(elapsed).isPositive();
+            tokensHeard++;
+        }
+
+        @Override
+        public void onToken(long elapsed) {
+            assertThat(elapsed).isPositive();
+            tokensHeard++;
+        }
+
+        @Override
+        public void onPreempt() {
+            preempted++;
+        }
+
+        @Override
+        public void onStep(int tokens, int sequences, long elapsed) {
+            assertThat(elapsed).isEqualTo(tokens);
+            steps++;
+        }
+
+        @Override
+        public void onFinish(FinishReason reason, long elapsed, int promptTokens, int completionTokens) {
+            tokensTold += completionTokens;
+            finished.merge(reason, 1L, Long::sum);
+            if (reason != FinishReason.CANCELLED) {
+                assertThat(started).isPositive();
+            }
+        }
+    }
+
+    /** One caller: sends at some step, may leave at a later one, reads now and then. */
+    private static final class Call {
+        final Request request;
+        private final int sendAt;
+        private final int closeAt;
+        private final boolean readsAsItComes;
+        private final Answer.Reader reader = new Answer.Reader();
+        private boolean refused;
+        private boolean closed;
+        private @Nullable AnswerStream stream;
+
+        Call(Request request, SplittableRandom random) {
+            this.request = request;
+            sendAt = random.nextInt(30);
+            closeAt = random.nextInt(3) == 0 ? sendAt + random.nextInt(60) : Integer.MAX_VALUE;
+            readsAsItComes = random.nextBoolean();
+        }
+
+        void turn(int step, EngineLoop loop) {
+            if (step == sendAt) {
+                try {
+                    stream = (AnswerStream) loop.submit(request);
+                } catch (OverloadedException e) {
+                    assertThat(e.retryAfterSeconds()).isPositive();
+                    refused = true;
+                }
+            }
+            if (stream != null && step >= closeAt) {
+                stream.close();
+                closed = true;
+            }
+            if (stream != null && readsAsItComes) {
+                reader.poll(stream);
+            }
+        }
+
+        boolean isOpen() {
+            return !refused && (stream == null || !stream.hasEnded());
+        }
+
+        Answer answer() {
+            AnswerStream ended = requireNonNull(stream);
+            reader.poll(ended);
+            return reader.end(ended.finish());
+        }
+
+        boolean wasAnswered() {
+            return answer().finish().reason() != FinishReason.CANCELLED;
+        }
+
+        void judge(int maxContext) {
+            if (refused) {
+                return;
+            }
+            Answer alone = Answer.alone(request, maxContext);
+            Answer answer = answer();
+            if (wasAnswered()) {
+                assertThat(answer).isEqualTo(alone);
+            } else {
+                assertThat(closed).isTrue();
+                assertThat(answer.isPrefixOf(alone)).as("%s begins %s", answer, alone).isTrue();
+            }
+            assertThat(answer.tokens()).hasSize(answer.finish().completionTokens());
+        }
+    }
+}

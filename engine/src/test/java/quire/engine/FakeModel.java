@@ -1,0 +1,199 @@
+package quire.engine;
+
+import java.lang.foreign.Arena;
+import java.util.Arrays;
+import java.util.function.Consumer;
+import quire.model.Batch;
+import quire.model.Model;
+import quire.tensor.FloatMatrix;
+
+/**
+ * A model without weights whose answers notice every mistake of the engine. Its "KV cache" holds, in each slot of each
+ * page, which token was stored there for which position. A row's logits are a hash of all the tokens that it finds
+ * through the page table, from position 0 up to its own:
+ *
+ * <pre>
+ *   page table  [ 5 2 ]      slot        0        1        2        3
+ *                            page 5   (a, 0)   (b, 1)   (c, 2)   (d, 3)
+ *                            page 2   (e, 4)   poison   poison   poison
+ *   logits of position 4 = hash(a, b, c, d, e)
+ * </pre>
+ *
+ * A wrong page, a wrong position, a page freed too early or shared by mistake changes the hash, and so the answer; a slot
+ * that was never written, or was for another position, fails on the spot. Logits rows that nobody asked for are NaN.
+ */
+public final class FakeModel implements Model {
+    private static final long POISON = -1;
+
+    private final int vocabularySize;
+    private final int contextLength;
+    private final int pageTokens;
+    private final int pageCount;
+    private final int maxBatchTokens;
+    private final int maxLogitRows;
+    private final long[] pages;
+    private final Arena arena = Arena.ofShared();
+    private final FloatMatrix logits;
+    private Consumer<Batch> onForward = batch -> {};
+    private volatile boolean closed;
+
+    /**
+     * All slots poisoned.
+     *
+     * @param vocabularySize at least 2
+     */
+    public FakeModel(
+            int vocabularySize,
+            int contextLength,
+            int pageTokens,
+            int pageCount,
+            int maxBatchTokens,
+            int maxLogitRows) {
+        this.vocabularySize = vocabularySize;
+        this.contextLength = contextLength;
+        this.pageTokens = pageTokens;
+        this.pageCount = pageCount;
+        this.maxBatchTokens = maxBatchTokens;
+        this.maxLogitRows = maxLogitRows;
+        pages = new long[pageCount * pageTokens];
+        Arrays.fill(pages, POISON);
+        logits = FloatMatrix.allocate(arena, maxLogitRows, vocabularySize);
+    }
+
+    /** A model for {@link FakeTokenizer} that fits a configuration, with room for all its sequences. */
+    public static FakeModel fitting(EngineConfig config, int contextLength) {
+        int pagesPerSequence = (contextLength + config.pageTokens() - 1) / config.pageTokens();
+        return new FakeModel(
+                FakeTokenizer.VOCABULARY_SIZE,
+                contextLength,
+                config.pageTokens(),
+                pagesPerSequence * config.maxSequences(),
+                config.maxBatchedTokens(),
+                config.maxSequences());
+    }
+
+    /** What to do at the beginning of each step, on the engine thread: wait, look, fail. Set it before the engine runs. */
+    public FakeModel onForward(Consumer<Batch> action) {
+        onForward = action;
+        return this;
+    }
+
+    /** Makes a page unreadable until it is written again: what an engine does not own it must not read. */
+    public void poison(int page) {
+        Arrays.fill(pages, page * pageTokens, (page + 1) * pageTokens, POISON);
+    }
+
+    /** Whether {@link #close} was called. */
+    public boolean isClosed() {
+        return closed;
+    }
+
+    @Override
+    public FloatMatrix forward(Batch batch) {
+        require(!closed, "forward after close");
+        onForward.accept(batch);
+        require(batch.rows() > 0 && batch.rows() <= maxBatchTokens, "rows " + batch.rows());
+        require(batch.logitCount() <= maxLogitRows, "logits rows " + batch.logitCount());
+        logits.segment().asSlice(0, logits.rowOffset(maxLogitRows)).fill((byte) 0xFF); // NaN
+        for (int s = 0; s < batch.sequences(); s++) {
+            for (int i = 0; i < batch.rowCount(s); i++) {
+                int row = batch.firstRow(s) + i;
+                int position = batch.positions()[row];
+                require(position < contextLength, "position " + position);
+                pages[slot(batch.pageTable(s), position)] = cell(batch.tokens()[row], position);
+            }
+        }
+        int logitRow = 0;
+        for (int s = 0; s < batch.sequences(); s++) {
+            int end = batch.firstPosition(s) + batch.rowCount(s);
+            long hash = 0;
+            for (int position = 0; position < end; position++) {
+                long cell = pages[slot(batch.pageTable(s), position)];
+                require(
+                        cell != POISON && cell >>> 32 == position,
+                        "position " + position + " of sequence " + s + " reads what was stored for "
+                                + (cell == POISON ? "nobody" : "position " + (cell >>> 32)));
+                hash = mix(hash ^ cell);
+                if (position >= end - batch.logitRows(s)) {
+                    fillLogits(logitRow++, hash);
+                }
+            }
+        }
+        return logits;
+    }
+
+    private int slot(int[] pageTable, int position) {
+        int page = pageTable[position / pageTokens];
+        require(page >= 0 && page < pageCount, "page " + page);
+        return page * pageTokens + position % pageTokens;
+    }
+
+    private static long cell(int token, int position) {
+        return (long) position << 32 | token;
+    }
+
+    /**
+     * Uniform in [0, 8), with a favourite kind of token a position: nearly always lower-case letters, so that texts look
+     * like texts and stop strings come; sometimes bytes that begin or break a character; sometimes the end.
+     */
+    private void fillLogits(int row, long hash) {
+        int mood = (int) (mix(~hash) & 63);
+        for (int token = 0; token < vocabularySize; token++) {
+            float logit = (mix(hash + token) >>> 40) * (8f / (1 << 24));
+            boolean favoured = mood == 0
+                    ? token == FakeTokenizer.EOS
+                    : mood <= 4 ? FakeTokenizer.isHighByte(token) : FakeTokenizer.isLetter(token);
+            logits.set(row, token, favoured ? logit + 8 : logit);
+        }
+    }
+
+    /** The finisher of SplitMix64. */
+    private static long mix(long z) {
+        long a = (z + 0x9E3779B97F4A7C15L) * 0xBF58476D1CE4E5B9L;
+        long b = (a ^ a >>> 27) * 0x94D049BB133111EBL;
+        return b ^ b >>> 31;
+    }
+
+    private static void require(boolean condition, String fault) {
+        if (!condition) {
+            throw new IllegalStateException("fake model: " + fault);
+        }
+    }
+
+    @Override
+    public int vocabularySize() {
+        return vocabularySize;
+    }
+
+    @Override
+    public int contextLength() {
+        return contextLength;
+    }
+
+    @Override
+    public int pageTokens() {
+        return pageTokens;
+    }
+
+    @Override
+    public int pageCount() {
+        return pageCount;
+    }
+
+    @Override
+    public int maxBatchTokens() {
+        return maxBatchTokens;
+    }
+
+    @Override
+    public int maxLogitRows() {
+        return maxLogitRows;
+    }
+
+    @Override
+    public void close() {
+        require(!closed, "closed twice");
+        closed = true;
+        arena.close();
+    }
+}

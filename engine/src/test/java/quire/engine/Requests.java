@@ -1,0 +1,54 @@
+package quire.engine;
+
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import quire.tensor.KvLayout.KvType;
+
+/** Configurations and seeded requests for {@link FakeModel}. */
+final class Requests {
+    private Requests() {}
+
+    static EngineConfig config(int maxSequences, int maxBatchedTokens, int pageTokens) {
+        return new EngineConfig(maxSequences, maxBatchedTokens, 0, 10_000, 1 << 20, 0, pageTokens, KvType.F16, 1);
+    }
+
+    static Request of(String prompt, int maxTokens) {
+        SamplingParams params = SamplingParams.builder()
+                .maxTokens(maxTokens)
+                .temperature(0)
+                .ignoreEndOfText(true)
+                .build();
+        return new Request(new FakeTokenizer().encode(prompt, true, false), params);
+    }
+
+    /** Any request that a context of {@code maxContext} takes. */
+    static Request random(SplittableRandom random, int maxContext) {
+        int longest = random.nextInt(4) == 0 ? maxContext - 1 : Math.min(maxContext - 1, 8);
+        int[] prompt = random.ints(1 + random.nextInt(longest), 0, FakeTokenizer.VOCABULARY_SIZE)
+                .toArray();
+        SamplingParams.Builder params = SamplingParams.builder()
+                .maxTokens(1 + random.nextInt(maxContext))
+                .seed(random.nextLong())
+                .temperature(random.nextBoolean() ? 0 : 1)
+                .ignoreEndOfText(random.nextInt(4) == 0)
+                .logprobs(random.nextInt(4) == 0 ? random.nextInt(4) : -1);
+        if (random.nextInt(3) == 0) {
+            params.repetitionPenalty(1.3).frequencyPenalty(0.5).presencePenalty(0.25);
+        }
+        if (random.nextInt(4) == 0) {
+            params.logitBias(Map.of(random.nextInt(FakeTokenizer.VOCABULARY_SIZE), 5f));
+        }
+        if (random.nextInt(6) == 0) {
+            params.stop(List.of(letter(random), letter(random) + letter(random), "\uFFFD"));
+        }
+        if (random.nextInt(4) == 0) {
+            params.stopTokens(List.of(random.nextInt(FakeTokenizer.VOCABULARY_SIZE)));
+        }
+        return new Request(prompt, params.build());
+    }
+
+    private static String letter(SplittableRandom random) {
+        return Character.toString('a' + random.nextInt(26));
+    }
+}

@@ -1,0 +1,185 @@
+package quire.model.text;
+
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import quire.model.format.ModelFormatException;
+
+/**
+ * Byte-level BPE (Radford et al., 2019): a pre-tokenizer cuts the text into words, every byte of a word is a symbol, and
+ * neighbours merge in the order of the file's list.
+ *
+ * <p>The vocabulary spells bytes as printable characters: {@code !} … {@code ~}, {@code ¡} … {@code ¬} and {@code ®} …
+ * {@code ÿ} for themselves, and U+0100, U+0101 … for the 68 others in order, so that a space reads {@code Ġ}.
+ */
+final class ByteLevel implements Pieces {
+    private static final char[] BYTE_TO_CHARACTER = new char[256];
+    private static final int[] CHARACTER_TO_BYTE = new int[256 + 68];
+
+    static {
+        Arrays.fill(CHARACTER_TO_BYTE, -1);
+        char next = 0x100;
+        for (int b = 0; b < 256; b++) {
+            boolean visible = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+            BYTE_TO_CHARACTER[b] = visible ? (char) b : next++;
+            CHARACTER_TO_BYTE[BYTE_TO_CHARACTER[b]] = b;
+        }
+    }
+
+    private final Vocabulary vocabulary;
+    private final PreTokenizer preTokenizer;
+    private final int[] byteToSymbol = new int[256];
+    private final Map<String, Integer> wordToToken;
+    private final MergeTable merges;
+
+    ByteLevel(Vocabulary vocabulary) {
+        this.vocabulary = vocabulary;
+        preTokenizer = preTokenizer(vocabulary);
+        for (int b = 0; b < 256; b++) {
+            int token = vocabulary.find(String.valueOf(BYTE_TO_CHARACTER[b]));
+            // A user-defined 'õ' is the letter, not the byte 0xF5 that byte-level spelling writes so.
+            boolean isByte = token >= 0
+                    && Pieces.isText(vocabulary, token)
+                    && ((b < 0x80 && b == BYTE_TO_CHARACTER[b])
+                            || vocabulary.type(token) != Vocabulary.Type.USER_DEFINED);
+            byteToSymbol[b] = isByte ? token : -1 - b;
+        }
+        for (int token = 0; token < vocabulary.size(); token++) {
+            if (vocabulary.type(token) == Vocabulary.Type.BYTE) {
+                throw vocabulary.wrong(
+                        "token_type",
+                        "calls token " + token + " a byte token",
+                        "a 'gpt2' vocabulary spells bytes otherwise; this mixture is not supported");
+            }
+        }
+        wordToToken = preTokenizer.ignoreMerges() ? words(vocabulary) : Map.of();
+        merges = merges(vocabulary);
+    }
+
+    private static PreTokenizer preTokenizer(Vocabulary vocabulary) {
+        String known = String.join(", ", PreTokenizer.names());
+        String name = vocabulary
+                .pre()
+                .orElseThrow(() -> vocabulary.wrong(
+                        "pre",
+                        "is missing",
+                        "without the pre-tokenizer's name the tokens would be a guess; convert the model again, or set"
+                                + " the key to one of " + known));
+        PreTokenizer preTokenizer = PreTokenizer.named(name);
+        if (preTokenizer == null) {
+            throw vocabulary.wrong(
+                    "pre", "names the unknown pre-tokenizer " + Vocabulary.quote(name), "known are " + known);
+        }
+        return preTokenizer;
+    }
+
+    /** Tokens by their bytes, each byte a Latin-1 character. */
+    private static Map<String, Integer> words(Vocabulary vocabulary) {
+        Map<String, Integer> words = HashMap.newHashMap(vocabulary.size());
+        for (int token = 0; token < vocabulary.size(); token++) {
+            if (Pieces.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
+                words.put(new String(bytes(vocabulary.spelling(token)), StandardCharsets.ISO_8859_1), token);
+            }
+        }
+        return words;
+    }
+
+    private static MergeTable merges(Vocabulary vocabulary) {
+        List<String> lines = vocabulary.merges();
+        MergeTable table = new MergeTable(lines.size());
+        for (int rank = 0; rank < lines.size(); rank++) {
+            String line = lines.get(rank);
+            int space = line.indexOf(' ', 1);
+            if (space < 0 || space == line.length() - 1 || line.indexOf(' ', space + 1) >= 0) {
+                throw badMerge(vocabulary, rank, "is not two spellings with a space between");
+            }
+            int left = vocabulary.find(line.substring(0, space));
+            int right = vocabulary.find(line.substring(space + 1));
+            int result = vocabulary.find(line.substring(0, space) + line.substring(space + 1));
+            if (left < 0 || right < 0 || result < 0) {
+                String missing = left < 0
+                        ? line.substring(0, space)
+                        : right < 0 ? line.substring(space + 1) : line.replace(" ", "");
+                throw badMerge(vocabulary, rank, "needs " + Vocabulary.quote(missing) + ", which is no token");
+            }
+            if (Pieces.isText(vocabulary, result)) {
+                table.put(left, right, rank, result);
+            }
+        }
+        return table;
+    }
+
+    private static ModelFormatException badMerge(Vocabulary vocabulary, int rank, String fault) {
+        return vocabulary.wrong(
+                "merges",
+                "has entry " + rank + ", "
+                        + Vocabulary.quote(vocabulary.merges().get(rank)) + ", which " + fault,
+                "convert the model again");
+    }
+
+    @Override
+    public void encode(String text, Ints tokens) {
+        Ints borders = preTokenizer.split(text);
+        int[] symbols = new int[64];
+        for (int i = 1; i < borders.size(); i++) {
+            byte[] word = text.substring(borders.get(i - 1), borders.get(i)).getBytes(StandardCharsets.UTF_8);
+            Integer whole =
+                    wordToToken.isEmpty() ? null : wordToToken.get(new String(word, StandardCharsets.ISO_8859_1));
+            if (whole != null) {
+                tokens.add(whole);
+                continue;
+            }
+            if (word.length > symbols.length) {
+                symbols = new int[word.length];
+            }
+            for (int b = 0; b < word.length; b++) {
+                symbols[b] = byteToSymbol[word[b] & 0xFF];
+                if (symbols[b] < 0) {
+                    throw new IllegalArgumentException(String.format(
+                            "this model's vocabulary has no token for the byte 0x%02X, as in %s; leave it out",
+                            word[b], Vocabulary.quote(new String(word, StandardCharsets.UTF_8))));
+                }
+            }
+            int count = merges.merge(symbols, word.length);
+            for (int s = 0; s < count; s++) {
+                tokens.add(symbols[s]);
+            }
+        }
+    }
+
+    @Override
+    public byte[] bytes(int token) {
+        return bytes(vocabulary.spelling(token));
+    }
+
+    /** The bytes that a spelling stands for; one that is not in the byte alphabet stands for itself. */
+    private static byte[] bytes(String spelling) {
+        byte[] bytes = new byte[spelling.length()];
+        for (int i = 0; i < bytes.length; i++) {
+            char c = spelling.charAt(i);
+            int b = c < CHARACTER_TO_BYTE.length ? CHARACTER_TO_BYTE[c] : -1;
+            if (b < 0) {
+                return spelling.getBytes(StandardCharsets.UTF_8);
+            }
+            bytes[i] = (byte) b;
+        }
+        return bytes;
+    }
+
+    @Override
+    public boolean addsBos() {
+        return preTokenizer.addBos();
+    }
+
+    @Override
+    public boolean addsSpacePrefix() {
+        return false;
+    }
+
+    @Override
+    public int defaultId(String name) {
+        return -1;
+    }
+}

@@ -1,0 +1,190 @@
+package quire.model.text;
+
+import java.util.Arrays;
+
+/**
+ * Byte pair encoding's one step, repeated: of all neighbouring symbols that may merge, the pair of the lowest rank merges
+ * first, the leftmost of equals before the others, until none is left.
+ *
+ * <p>Both kinds of vocabulary come down to this table. Byte-level BPE ranks a pair by its line in the list of merges
+ * (Sennrich et al., 2016). SentencePiece ranks it by the score of the token that it makes (Kudo and Richardson, 2018), so
+ * there several pairs, and even several tokens, share a rank and only the position decides between them.
+ *
+ * <p>A symbol is an int: a token id, or something negative that the owner chose for what has no token. Candidates wait in a
+ * binary heap of {@code rank << 32 | position}. Merging leaves outdated candidates behind; they are known by their rank,
+ * which no longer is the rank of the pair at that position. n symbols take O(n log n).
+ *
+ * <pre>
+ *     position   0    1    2    3            0    1    2    3
+ *     symbol     l    o    w    e   ──▶      l    ow   ✝    e      candidates of (0,1), (1,2), (2,3) are outdated,
+ *     next       1    2    3    −            1    3         −      (0,1) and (1,3) are looked up anew
+ * </pre>
+ */
+final class MergeTable {
+    private static final long NONE = -1;
+    private static final int END = -1;
+    private static final int GONE = -2;
+
+    private long[] keys;
+    private long[] values;
+    private int mask;
+    private int size;
+
+    /** An empty table, which grows beyond {@code pairs} pairs if it must. */
+    MergeTable(int pairs) {
+        int slots = Integer.highestOneBit(Math.max(8, pairs)) << 2;
+        keys = new long[slots];
+        values = new long[slots];
+        Arrays.fill(values, NONE);
+        mask = slots - 1;
+    }
+
+    /** Lets {@code left right} become {@code result}; the first of two entries for one pair counts. */
+    void put(int left, int right, int rank, int result) {
+        if (2 * size > mask) {
+            grow();
+        }
+        put(key(left, right), ((long) rank << 32) | result);
+    }
+
+    private void put(long key, long value) {
+        int slot = slot(key);
+        while (values[slot] != NONE) {
+            if (keys[slot] == key) {
+                return;
+            }
+            slot = (slot + 1) & mask;
+        }
+        keys[slot] = key;
+        values[slot] = value;
+        size++;
+    }
+
+    private void grow() {
+        long[] oldKeys = keys;
+        long[] oldValues = values;
+        keys = new long[2 * oldKeys.length];
+        values = new long[2 * oldKeys.length];
+        Arrays.fill(values, NONE);
+        mask = keys.length - 1;
+        size = 0;
+        for (int i = 0; i < oldKeys.length; i++) {
+            if (oldValues[i] != NONE) {
+                put(oldKeys[i], oldValues[i]);
+            }
+        }
+    }
+
+    /** Merges the first {@code count} symbols in place and returns how many are left. */
+    int merge(int[] symbols, int count) {
+        if (count < 2) {
+            return count;
+        }
+        int[] previous = new int[count];
+        int[] next = new int[count];
+        Heap candidates = new Heap(count);
+        for (int i = 0; i < count; i++) {
+            previous[i] = i - 1;
+            next[i] = i + 1 < count ? i + 1 : END;
+        }
+        for (int i = 0; i + 1 < count; i++) {
+            offer(candidates, symbols, i, i + 1);
+        }
+        while (candidates.size > 0) {
+            long candidate = candidates.take();
+            int left = (int) candidate;
+            int right = next[left];
+            if (right < 0) {
+                continue;
+            }
+            long merge = get(symbols[left], symbols[right]);
+            if (merge == NONE || merge >>> 32 != candidate >>> 32) {
+                continue;
+            }
+            symbols[left] = (int) merge;
+            int after = next[right];
+            next[left] = after;
+            next[right] = GONE;
+            if (after != END) {
+                previous[after] = left;
+                offer(candidates, symbols, left, after);
+            }
+            if (previous[left] != END) {
+                offer(candidates, symbols, previous[left], left);
+            }
+        }
+        int kept = 0;
+        for (int i = 0; i != END; i = next[i]) {
+            symbols[kept++] = symbols[i];
+        }
+        return kept;
+    }
+
+    private void offer(Heap candidates, int[] symbols, int left, int right) {
+        long merge = get(symbols[left], symbols[right]);
+        if (merge != NONE) {
+            candidates.add((merge >>> 32 << 32) | left);
+        }
+    }
+
+    private long get(int left, int right) {
+        long key = key(left, right);
+        int slot = slot(key);
+        while (values[slot] != NONE) {
+            if (keys[slot] == key) {
+                return values[slot];
+            }
+            slot = (slot + 1) & mask;
+        }
+        return NONE;
+    }
+
+    private static long key(int left, int right) {
+        return ((long) left << 32) | (right & 0xFFFFFFFFL);
+    }
+
+    private int slot(long key) {
+        long mixed = key * 0x9E3779B97F4A7C15L;
+        return (int) (mixed ^ (mixed >>> 32)) & mask;
+    }
+
+    /** A binary heap of longs, least first. */
+    private static final class Heap {
+        long[] items;
+        int size;
+
+        Heap(int capacity) {
+            items = new long[capacity];
+        }
+
+        void add(long item) {
+            if (size == items.length) {
+                items = Arrays.copyOf(items, items.length + (items.length >> 1) + 1);
+            }
+            int hole = size++;
+            while (hole > 0 && items[(hole - 1) >> 1] > item) {
+                items[hole] = items[(hole - 1) >> 1];
+                hole = (hole - 1) >> 1;
+            }
+            items[hole] = item;
+        }
+
+        long take() {
+            long least = items[0];
+            long last = items[--size];
+            int hole = 0;
+            for (int child = 1; child < size; child = 2 * hole + 1) {
+                if (child + 1 < size && items[child + 1] < items[child]) {
+                    child++;
+                }
+                if (items[child] >= last) {
+                    break;
+                }
+                items[hole] = items[child];
+                hole = child;
+            }
+            items[hole] = last;
+            return least;
+        }
+    }
+}

@@ -1,0 +1,174 @@
+package quire.model.text;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Cuts text into the words that byte-level BPE never merges across, as {@code tokenizer.ggml.pre} names it.
+ *
+ * <p>Each regular expression in turn cuts every piece that the ones before it left, at both ends of every match; what lies
+ * between matches stays as a piece too. A piece is matched on its own: look-ahead does not see past its end. The
+ * expressions are those of the models' own tokenizer.json files, under the names that llama.cpp's converter gives them.
+ *
+ * @param ignoreMerges whether a word that is a token becomes it outright, whatever the merges say
+ * @param addBos whether BOS goes in front when the file does not say
+ */
+record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos) {
+    private static final String CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+    private static final String SPACES = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    private static final String SYMBOLS = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|";
+    private static final String UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
+    private static final String LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
+    private static final String NOT_WORD = "[^\\r\\n\\p{L}\\p{N}]?";
+
+    private static final String GPT_2 =
+            "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+    private static final String LLAMA_3 = CONTRACTIONS + "|" + NOT_WORD + "\\p{L}+|\\p{N}{1,3}|" + SYMBOLS + SPACES;
+    private static final String QWEN_2 = CONTRACTIONS + "|" + NOT_WORD + "\\p{L}+|\\p{N}|" + SYMBOLS + SPACES;
+    private static final String QWEN_35 =
+            CONTRACTIONS + "|" + NOT_WORD + "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" + SPACES;
+    private static final String TEKKEN = NOT_WORD + UPPER + "*" + LOWER + "+|" + NOT_WORD + UPPER + "+" + LOWER
+            + "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" + SPACES;
+    private static final String GPT_4O = NOT_WORD + UPPER + "*" + LOWER + "+" + CONTRACTIONS + "?|" + NOT_WORD + UPPER
+            + "+" + LOWER + "*" + CONTRACTIONS + "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" + SPACES;
+    private static final String DEEPSEEK_HAN = "[\\u4E00-\\u9FA5\\u0800-\\u4E00\\uAC00-\\uD7FF]+";
+    private static final String DEEPSEEK_V3 =
+            "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+                    + "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" + SPACES;
+    /** DeepSeek's own list of cased letters, which is no Unicode category. */
+    private static final String DEEPSEEK_LETTERS =
+            "\\s?[A-Za-z\\u00B5\\u00C0-\\u00D6\\u00D8-\\u00F6\\u00F8-\\u01BA\\u01BC-\\u01BF\\u01C4-\\u0293"
+                    + "\\u0295-\\u02AF\\u0370-\\u0373\\u0376\\u0377\\u037B-\\u037D\\u037F\\u0386\\u0388-\\u038A"
+                    + "\\u038C\\u038E-\\u03A1\\u03A3-\\u03F5\\u03F7-\\u0481\\u048A-\\u052F\\u0531-\\u0556"
+                    + "\\u10A0-\\u10C5\\u13A0-\\u13F5\\u13F8-\\u13FD\\u1C90-\\u1CBA\\u1CBD-\\u1CBF"
+                    + "\\u1D00-\\u1D2B\\u1D6B-\\u1D77\\u1D79-\\u1D9A\\u1E00-\\u1F15\\u1F18-\\u1F1D"
+                    + "\\u1F20-\\u1F45\\u1F48-\\u1F4D\\u1F50-\\u1F57\\u1F59\\u1F5B\\u1F5D\\u1F5F-\\u1F7D"
+                    + "\\u1F80-\\u1FB4\\u1FB6-\\u1FBC\\u1FBE\\u1FC2-\\u1FC4\\u1FC6-\\u1FCC\\u1FD0-\\u1FD3"
+                    + "\\u1FD6-\\u1FDB\\u1FE0-\\u1FEC\\u1FF2-\\u1FF4\\u1FF6-\\u1FFC\\u2102\\u2107"
+                    + "\\u210A-\\u2113\\u2115\\u2119-\\u211D\\u2124\\u2126\\u2128\\u212A-\\u212D\\u212F-\\u2134"
+                    + "\\u2139\\u213C-\\u213F\\u2145-\\u2149\\u214E\\u2183\\u2184\\u2C00-\\u2C7B\\u2C7E-\\u2CE4"
+                    + "\\u2CEB-\\u2CEE\\u2CF2\\u2CF3\\uA640-\\uA66D\\uA680-\\uA69B\\uA722-\\uA76F"
+                    + "\\uA771-\\uA787\\uA78B-\\uA78E\\uAB70-\\uABBF\\uFB00-\\uFB06\\uFB13-\\uFB17"
+                    + "\\uFF21-\\uFF3A\\uFF41-\\uFF5A\\x{10400}-\\x{1044F}\\x{104B0}-\\x{104D3}"
+                    + "\\x{104D8}-\\x{104FB}\\x{10C80}-\\x{10CB2}\\x{10CC0}-\\x{10CF2}\\x{118A0}-\\x{118DF}"
+                    + "\\x{1E900}-\\x{1E943}]+";
+
+    /** The look-behind changes no match; without it n spaces before a digit would take n² steps. */
+    private static final String TRAILING_SPACES = "(?<!\\s)\\s+\\z";
+
+    private static final String FALCON_SYMBOLS = "[\\p{P}\\$\\+<=>\\^~\\|`]+";
+
+    private static final Map<String, PreTokenizer> NAMED = new TreeMap<>();
+
+    static {
+        name(
+                of(GPT_2),
+                "gpt-2",
+                "phi-2",
+                "mpt",
+                "olmo",
+                "jais",
+                "trillion",
+                "exaone4",
+                "gigachat",
+                "mellum",
+                "a.x-4.0",
+                "granite-docling");
+        name(of("\\p{N}", GPT_2), "starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b");
+        name(
+                of(LLAMA_3).ignoringMerges().addingBos(),
+                "llama3",
+                "llama-v3",
+                "llama-bpe",
+                "falcon3",
+                "falcon-h1",
+                "pixtral",
+                "midm-2.0",
+                "lfm2");
+        name(of(LLAMA_3), "dbrx", "smaug-bpe", "chatglm-bpe", "glm4");
+        name(of(QWEN_2), "qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "grok-2", "solar-open");
+        name(of(QWEN_35), "qwen35");
+        name(of(TEKKEN).ignoringMerges().addingBos(), "tekken");
+        name(of(GPT_4O), "gpt-4o", "llama4", "kanana2");
+        name(of("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", DEEPSEEK_HAN, "\\p{N}"), "deepseek-coder");
+        name(
+                of(
+                        "[\\r\\n]",
+                        DEEPSEEK_LETTERS,
+                        "\\s?[!-/:-~\\uFF01-\\uFF0F\\uFF1A-\\uFF5E\\u2018-\\u201F\\u3000-\\u3002]+",
+                        TRAILING_SPACES,
+                        DEEPSEEK_HAN,
+                        "\\p{N}+"),
+                "deepseek-llm");
+        name(
+                of("\\p{N}{1,3}", "[\\u4E00-\\u9FA5\\u3040-\\u309F\\u30A0-\\u30FF]+", DEEPSEEK_V3),
+                "deepseek-v3",
+                "hunyuan-dense");
+        name(of(FALCON_SYMBOLS, GPT_2, "[0-9][0-9][0-9]"), "falcon");
+        name(of("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT_2, "\\p{N}+", "[0-9][0-9][0-9]"), "default");
+    }
+
+    /** The pre-tokenizer of that name, or null. */
+    static @Nullable PreTokenizer named(String name) {
+        return NAMED.get(name);
+    }
+
+    /** All names, sorted. */
+    static List<String> names() {
+        return List.copyOf(NAMED.keySet());
+    }
+
+    /** The borders of the words: the first is 0, the last the text's length, each word lies between two neighbours. */
+    Ints split(String text) {
+        Ints borders = new Ints(text.length() / 3);
+        borders.add(0);
+        borders.add(text.length());
+        for (Pattern pattern : patterns) {
+            Matcher matcher = pattern.matcher(text);
+            Ints finer = new Ints(borders.size() * 2);
+            finer.add(0);
+            for (int i = 1; i < borders.size(); i++) {
+                int done = borders.get(i - 1);
+                matcher.region(done, borders.get(i));
+                while (matcher.find()) {
+                    if (matcher.start() > done) {
+                        finer.add(matcher.start());
+                    }
+                    finer.add(matcher.end());
+                    done = matcher.end();
+                }
+                if (done < borders.get(i)) {
+                    finer.add(borders.get(i));
+                }
+            }
+            borders = finer;
+        }
+        return borders;
+    }
+
+    private static PreTokenizer of(String... expressions) {
+        List<Pattern> patterns = Arrays.stream(expressions)
+                .map(expression -> Pattern.compile(expression, Pattern.UNICODE_CHARACTER_CLASS))
+                .toList();
+        return new PreTokenizer(patterns, false, false);
+    }
+
+    private PreTokenizer ignoringMerges() {
+        return new PreTokenizer(patterns, true, addBos);
+    }
+
+    private PreTokenizer addingBos() {
+        return new PreTokenizer(patterns, ignoreMerges, true);
+    }
+
+    private static void name(PreTokenizer preTokenizer, String... names) {
+        for (String name : names) {
+            NAMED.put(name, preTokenizer);
+        }
+    }
+}

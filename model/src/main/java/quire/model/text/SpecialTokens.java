@@ -1,0 +1,58 @@
+package quire.model.text;
+
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+
+/** Finds tokens in text that stand for themselves, outside the vocabulary's own encoding. */
+final class SpecialTokens {
+    private final Map<String, Integer> spellingToToken = new HashMap<>();
+    /** For a spelling's first UTF-16 unit the lengths of those spellings, longest first. */
+    private final Map<Character, int[]> firstToLengths = new HashMap<>();
+
+    void add(String spelling, int token) {
+        if (spelling.isEmpty()) {
+            return;
+        }
+        spellingToToken.put(spelling, token);
+        firstToLengths.merge(spelling.charAt(0), new int[] {spelling.length()}, (known, more) -> {
+            int length = more[0];
+            if (Arrays.stream(known).anyMatch(l -> l == length)) {
+                return known;
+            }
+            int at = (int) Arrays.stream(known).takeWhile(l -> l > length).count();
+            int[] lengths = Arrays.copyOf(known, known.length + 1);
+            System.arraycopy(known, at, lengths, at + 1, known.length - at);
+            lengths[at] = length;
+            return lengths;
+        });
+    }
+
+    /** The first position from {@code start} on where a token is spelled, or the text's length. */
+    int find(String text, int start) {
+        if (spellingToToken.isEmpty()) {
+            return text.length();
+        }
+        int position = start;
+        while (position < text.length() && at(text, position) < 0) {
+            position++;
+        }
+        return position;
+    }
+
+    /** The token with the longest spelling at {@code position}, or -1. */
+    int at(String text, int position) {
+        int[] lengths = firstToLengths.get(text.charAt(position));
+        if (lengths != null) {
+            for (int length : lengths) {
+                Integer token = position + length <= text.length()
+                        ? spellingToToken.get(text.substring(position, position + length))
+                        : null;
+                if (token != null) {
+                    return token;
+                }
+            }
+        }
+        return -1;
+    }
+}

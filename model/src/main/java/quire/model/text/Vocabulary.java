@@ -1,0 +1,337 @@
+package quire.model.text;
+
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import quire.model.format.ModelFormatException;
+
+/**
+ * What a GGUF file says about its tokens, checked: the value that {@link Tokenizers#of} makes a tokenizer of. Immutable.
+ *
+ * <p>The keys, all under {@code tokenizer.ggml.}:
+ *
+ * <table>
+ * <caption>keys</caption>
+ * <tr><td>{@code model}</td><td>{@code llama}: SentencePiece BPE with byte fallback; {@code gpt2}: byte-level BPE</td></tr>
+ * <tr><td>{@code pre}</td><td>the name of the byte-level pre-tokenizer</td></tr>
+ * <tr><td>{@code tokens}</td><td>the tokens' spellings; the index is the id</td></tr>
+ * <tr><td>{@code scores}</td><td>f32 a token; {@code llama} merges the highest first</td></tr>
+ * <tr><td>{@code token_type}</td><td>int32 a token, see {@link Type}</td></tr>
+ * <tr><td>{@code merges}</td><td>{@code gpt2}: two spellings and a space between, best first</td></tr>
+ * <tr><td>{@code bos_token_id}, {@code eos_token_id}, {@code eot_token_id}, {@code eom_token_id},
+ * {@code unknown_token_id}</td><td>begin of text, end of text, of turn, of message, unknown</td></tr>
+ * <tr><td>{@code add_bos_token}, {@code add_eos_token}, {@code add_space_prefix}</td><td>what encoding adds</td></tr>
+ * </table>
+ */
+public final class Vocabulary {
+    /** Key prefix of everything read here. */
+    public static final String PREFIX = "tokenizer.ggml.";
+
+    /** The longest spelling that a token may have, in UTF-16 units; real ones end near 200. */
+    static final int MAX_SPELLING = 1024;
+
+    /** What a token is, in the order of the numbers in {@code tokenizer.ggml.token_type}. */
+    enum Type {
+        UNDEFINED,
+        NORMAL,
+        UNKNOWN,
+        CONTROL,
+        USER_DEFINED,
+        UNUSED,
+        BYTE;
+
+        private static final List<Type> ALL = List.of(values());
+    }
+
+    private final String source;
+    private final String model;
+    private final @Nullable String pre;
+    private final List<String> tokens;
+    private final float @Nullable [] scores;
+    private final Type[] types;
+    private final boolean typed;
+    private final List<String> merges;
+    private final Map<String, Integer> ids;
+    private final Map<String, Boolean> additions;
+    private final Map<String, Integer> spellingToId;
+
+    private Vocabulary(Reader reader) {
+        source = reader.source;
+        model = reader.string("model")
+                .orElseThrow(() -> reader.missing("model", "the file holds no tokenizer; convert the model again"));
+        pre = reader.string("pre").orElse(null);
+        tokens = reader.strings("tokens")
+                .orElseThrow(() -> reader.missing("tokens", "the file holds no vocabulary; convert the model again"));
+        if (tokens.isEmpty()) {
+            throw reader.wrong("tokens", "is empty", "convert the model again");
+        }
+        scores = reader.floats("scores", tokens.size());
+        int[] numbers = reader.ints("token_type", tokens.size());
+        typed = numbers != null;
+        types = new Type[tokens.size()];
+        Arrays.fill(types, Type.NORMAL);
+        for (int i = 0; numbers != null && i < types.length; i++) {
+            if (numbers[i] < 0 || numbers[i] >= Type.ALL.size()) {
+                throw reader.wrong(
+                        "token_type",
+                        "gives token " + i + " the unknown type " + numbers[i],
+                        "types go from 0 to " + (Type.ALL.size() - 1));
+            }
+            types[i] = Type.ALL.get(numbers[i]);
+        }
+        merges = reader.strings("merges").orElse(List.of());
+        ids = new HashMap<>();
+        for (String name : List.of("bos", "eos", "eot", "eom", "unknown", "fim_pad", "fim_rep", "fim_sep")) {
+            OptionalInt id = reader.id(name + "_token_id", tokens.size());
+            if (id.isPresent()) {
+                ids.put(name, id.getAsInt());
+            }
+        }
+        additions = new HashMap<>();
+        for (String name : List.of("add_bos_token", "add_eos_token", "add_space_prefix")) {
+            reader.flag(name).ifPresent(value -> additions.put(name, value));
+        }
+        spellingToId = HashMap.newHashMap(tokens.size());
+        for (int i = 0; i < tokens.size(); i++) {
+            String token = tokens.get(i);
+            if (token.length() > MAX_SPELLING) {
+                throw reader.wrong(
+                        "tokens",
+                        "spells token " + i + " with " + token.length() + " characters",
+                        "at most " + MAX_SPELLING + " are allowed");
+            }
+            Integer other = token.isEmpty() ? null : spellingToId.putIfAbsent(token, i);
+            if (other != null) {
+                throw reader.wrong(
+                        "tokens",
+                        "spells token " + i + " like token " + other + ", " + quote(token),
+                        "spellings must differ; convert the model again");
+            }
+        }
+    }
+
+    /**
+     * Reads the keys named above.
+     *
+     * @param source the file's name, for errors
+     * @param metadata the value of a key, or null: String, Boolean, Number, and for arrays a List or an array of String,
+     *     float or int
+     * @throws ModelFormatException if a key is missing, has a value of the wrong kind, or names what is not there
+     */
+    public static Vocabulary read(String source, Function<String, ? extends @Nullable Object> metadata) {
+        return new Vocabulary(new Reader(source, metadata));
+    }
+
+    /** Number of token ids. */
+    public int size() {
+        return tokens.size();
+    }
+
+    /** {@code tokenizer.ggml.model}. */
+    public String model() {
+        return model;
+    }
+
+    /** {@code tokenizer.ggml.pre}. */
+    public Optional<String> pre() {
+        return Optional.ofNullable(pre);
+    }
+
+    /** A token's spelling in the file. */
+    public String spelling(int token) {
+        return tokens.get(token);
+    }
+
+    Type type(int token) {
+        return types[token];
+    }
+
+    /** Whether the file says what each token is. */
+    boolean typed() {
+        return typed;
+    }
+
+    boolean scored() {
+        return scores != null;
+    }
+
+    float score(int token) {
+        return Objects.requireNonNull(scores)[token];
+    }
+
+    List<String> merges() {
+        return merges;
+    }
+
+    /** The id of a spelling, or -1. */
+    int find(String spelling) {
+        return spellingToId.getOrDefault(spelling, -1);
+    }
+
+    /** The id under {@code tokenizer.ggml.NAME_token_id}, or -1. */
+    int id(String name) {
+        return ids.getOrDefault(name, -1);
+    }
+
+    /** What {@code tokenizer.ggml.NAME} says to add. */
+    Optional<Boolean> adds(String name) {
+        return Optional.ofNullable(additions.get(name));
+    }
+
+    /** The error that says that a key's value will not do. */
+    ModelFormatException wrong(String key, String fault, String remedy) {
+        return wrong(source, key, fault, remedy);
+    }
+
+    private static ModelFormatException wrong(String source, String key, String fault, String remedy) {
+        return new ModelFormatException(source + ": " + PREFIX + key + " " + fault + ": " + remedy);
+    }
+
+    /** A spelling for an error's one line: quoted, shortened, control characters escaped. */
+    static String quote(String text) {
+        StringBuilder quoted = new StringBuilder("'");
+        text.codePoints().limit(40).forEach(c -> {
+            if (Character.isISOControl(c) || c == 0x2028 || c == 0x2029 || (c >= 0xD800 && c <= 0xDFFF)) {
+                quoted.append(String.format(Locale.ROOT, "\\u%04X", c));
+            } else {
+                quoted.appendCodePoint(c);
+            }
+        });
+        return quoted.append(text.codePointCount(0, text.length()) > 40 ? "…'" : "'")
+                .toString();
+    }
+
+    /** Takes values of the right kind out of the metadata. */
+    private record Reader(String source, Function<String, ? extends @Nullable Object> metadata) {
+        @Nullable
+        Object value(String key) {
+            return metadata.apply(PREFIX + key);
+        }
+
+        ModelFormatException missing(String key, String remedy) {
+            return wrong(key, "is missing", remedy);
+        }
+
+        ModelFormatException wrong(String key, String fault, String remedy) {
+            return Vocabulary.wrong(source, key, fault, remedy);
+        }
+
+        ModelFormatException kind(String key, Object value, String wanted) {
+            return wrong(key, "is a " + value.getClass().getSimpleName(), "it must be " + wanted);
+        }
+
+        Optional<String> string(String key) {
+            Object value = value(key);
+            if (value != null && !(value instanceof String)) {
+                throw kind(key, value, "a string");
+            }
+            return Optional.ofNullable((String) value);
+        }
+
+        Optional<Boolean> flag(String key) {
+            Object value = value(key);
+            if (value != null && !(value instanceof Boolean)) {
+                throw kind(key, value, "a boolean");
+            }
+            return Optional.ofNullable((Boolean) value);
+        }
+
+        OptionalInt id(String key, int size) {
+            Object value = value(key);
+            if (value == null) {
+                return OptionalInt.empty();
+            }
+            if (!(value instanceof Number number)) {
+                throw kind(key, value, "a number");
+            }
+            long id = number.longValue();
+            if (id < 0 || id >= size || id != number.doubleValue()) {
+                throw wrong(key, "is " + number, "ids go from 0 to " + (size - 1));
+            }
+            return OptionalInt.of((int) id);
+        }
+
+        Optional<List<String>> strings(String key) {
+            Object value = value(key);
+            if (value == null) {
+                return Optional.empty();
+            }
+            List<?> list = value instanceof String[] array
+                    ? Arrays.asList(array)
+                    : value instanceof List<?> some ? some : List.of(value);
+            String[] strings = new String[list.size()];
+            for (int i = 0; i < strings.length; i++) {
+                if (!(list.get(i) instanceof String string)) {
+                    throw wrong(key, "holds something that is no string at " + i, "it must be an array of strings");
+                }
+                strings[i] = string;
+            }
+            return Optional.of(List.of(strings));
+        }
+
+        float @Nullable [] floats(String key, int size) {
+            Object value = value(key);
+            float[] floats;
+            if (value == null) {
+                return null;
+            } else if (value instanceof float[] array) {
+                floats = array.clone();
+            } else {
+                List<Number> numbers = numbers(key, value);
+                floats = new float[numbers.size()];
+                for (int i = 0; i < floats.length; i++) {
+                    floats[i] = numbers.get(i).floatValue();
+                }
+            }
+            checkSize(key, floats.length, size);
+            for (int i = 0; i < floats.length; i++) {
+                if (Float.isNaN(floats[i])) {
+                    throw wrong(key, "has no number for token " + i, "scores must be numbers, not NaN");
+                }
+            }
+            return floats;
+        }
+
+        int @Nullable [] ints(String key, int size) {
+            Object value = value(key);
+            int[] ints;
+            if (value == null) {
+                return null;
+            } else if (value instanceof int[] array) {
+                ints = array.clone();
+            } else {
+                List<Number> numbers = numbers(key, value);
+                ints = numbers.stream().mapToInt(Number::intValue).toArray();
+            }
+            checkSize(key, ints.length, size);
+            return ints;
+        }
+
+        private List<Number> numbers(String key, Object value) {
+            if (!(value instanceof List<?> list)) {
+                throw kind(key, value, "an array of numbers");
+            }
+            return list.stream()
+                    .map(item -> {
+                        if (item instanceof Number number) {
+                            return number;
+                        }
+                        throw wrong(key, "holds something that is no number", "it must be an array of numbers");
+                    })
+                    .toList();
+        }
+
+        private void checkSize(String key, int size, int wanted) {
+            if (size != wanted) {
+                throw wrong(key, "has " + size + " entries for " + wanted + " tokens", "each token needs one");
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+package quire.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.function.Consumer;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
+import quire.model.format.Gguf;
+import quire.model.format.GgufType;
+import quire.model.format.GgufWriter;
+import quire.model.format.ModelFormatException;
+import quire.model.format.RandomModels;
+import quire.model.format.RandomModels.Shape;
+import quire.tensor.ElementType;
+
+class ModelConfigTest {
+    private static final Shape SHAPE = new Shape(64, 32, 64, 1, 4, 2, 16, 8, false, false, false);
+
+    @TempDir
+    Path folder;
+
+    private static GgufWriter model() {
+        return RandomModels.writer(SHAPE, ElementType.F32, 1);
+    }
+
+    private static ModelConfig config(GgufWriter writer) {
+        try (Gguf gguf = writer.open()) {
+            ModelConfig config = ModelConfig.from(gguf);
+            config.checkTensors(gguf);
+            return config;
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(ElementType.class)
+    void from_writtenModel_isItsShape(ElementType type) {
+        Path path = RandomModels.write(folder, Shape.odd(), type, 3);
+        try (Gguf gguf = Gguf.open(path)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            config.checkTensors(gguf);
+            assertThat(config)
+                    .isEqualTo(new ModelConfig(
+                            "llama",
+                            "random " + type,
+                            RandomModels.VOCABULARY_SIZE,
+                            512,
+                            96,
+                            160,
+                            3,
+                            6,
+                            2,
+                            32,
+                            1e-5f,
+                            16,
+                            10000,
+                            1));
+        }
+    }
+
+    @Test
+    void from_optionalKeysAbsent_takesTheirDefaults() {
+        ModelConfig config =
+                config(RandomModels.writer(new Shape(64, 32, 64, 1, 2, 2, 16, 16, true, true, true), ElementType.F32, 1)
+                        .without("general.name")
+                        .without("llama.attention.head_count_kv")
+                        .without("llama.attention.key_length")
+                        .without("llama.attention.value_length")
+                        .without("llama.rope.freq_base")
+                        .without("llama.rope.dimension_count")
+                        .without("llama.vocab_size"));
+        assertThat(config.name()).isEmpty();
+        assertThat(config.kvHeads()).isEqualTo(2);
+        assertThat(config.headDim()).isEqualTo(16);
+        assertThat(config.ropeDimensions()).isEqualTo(16);
+        assertThat(config.ropeBase()).isEqualTo(10000);
+        assertThat(config.vocabularySize()).isEqualTo(RandomModels.VOCABULARY_SIZE);
+    }
+
+    @Test
+    void from_harmlessVariants_areAccepted() {
+        assertThat(config(model().string("llama.rope.scaling.type", "none")).ropeScale())
+                .isEqualTo(1);
+        assertThat(config(model().string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 4))
+                        .ropeScale())
+                .isEqualTo(4);
+        assertThat(config(model().float32("llama.rope.scale_linear", 2)).ropeScale())
+                .isEqualTo(2);
+        assertThat(config(model().without("llama.attention.head_count_kv").int32s("llama.attention.head_count_kv", 2))
+                        .kvHeads())
+                .isEqualTo(2);
+        assertThat(config(model().uint32("llama.attention.sliding_window", 64)).contextLength())
+                .isEqualTo(64);
+        assertThat(config(model().uint32("llama.expert_count", 0)).layers()).isEqualTo(1);
+        assertThat(config(model().uint32("split.count", 1).float32("llama.logit_scale", 1))
+                        .layers())
+                .isEqualTo(1);
+        assertThat(config(model().tensor("blk.0.attn_rot_embd", ElementType.F32, new float[8], 8))
+                        .layers())
+                .isEqualTo(1);
+    }
+
+    /** What is changed about a sound model, and what the message must say. */
+    record Fault(Consumer<GgufWriter> change, List<String> said) {
+        @Override
+        public String toString() {
+            return String.join(", ", said);
+        }
+    }
+
+    private static Fault fault(Consumer<GgufWriter> change, String... said) {
+        return new Fault(change, List.of(said));
+    }
+
+    private static Fault size(String key, long value) {
+        return fault(
+                w -> w.without("llama." + key).uint32("llama." + key, value), "key llama." + key, Long.toString(value));
+    }
+
+    static Stream<Fault> faults() {
+        return Stream.of(
+                fault(w -> w.without("general.architecture"), "key general.architecture", "missing"),
+                fault(
+                        w -> w.without("general.architecture").string("general.architecture", "mamba"),
+                        "key general.architecture",
+                        "mamba",
+                        "computes llama"),
+                fault(w -> w.without("llama.block_count"), "key llama.block_count", "missing"),
+                size("context_length", 0),
+                size("context_length", 1L << 31),
+                size("embedding_length", 0xFFFF_FFFFL),
+                size("embedding_length", 0),
+                size("feed_forward_length", 1 << 21),
+                size("block_count", 0),
+                size("block_count", 2_000_000_000),
+                size("attention.head_count", 0),
+                size("attention.head_count", 100_000),
+                size("attention.head_count_kv", 3),
+                size("attention.head_count_kv", 8),
+                size("attention.head_count_kv", 0),
+                size("attention.key_length", 0),
+                size("attention.value_length", 8),
+                size("rope.dimension_count", 7),
+                size("rope.dimension_count", 18),
+                size("vocab_size", 320),
+                fault(w -> w.uint32("split.count", 3), "key split.count", "3 files", "merge"),
+                fault(w -> w.uint32("llama.expert_count", 8), "key llama.expert_count", "8 experts"),
+                fault(w -> w.uint32("llama.attention.sliding_window", 63), "llama.attention.sliding_window", "63"),
+                fault(w -> w.bool("llama.attention.causal", false), "llama.attention.causal"),
+                fault(w -> w.float32("llama.logit_scale", 0.5f), "llama.logit_scale", "0.5"),
+                fault(w -> w.float32("llama.attention.scale", 0.5f), "llama.attention.scale", "0.5"),
+                fault(w -> w.string("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.type", "yarn", "linear"),
+                fault(
+                        w -> w.string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 0),
+                        "llama.rope.scaling.factor"),
+                fault(w -> w.string("llama.rope.scaling.type", "linear"), "llama.rope.scale_linear", "missing"),
+                fault(
+                        w -> w.without("llama.rope.freq_base").float32("llama.rope.freq_base", Float.NaN),
+                        "llama.rope.freq_base",
+                        "NaN"),
+                fault(
+                        w -> w.without("llama.attention.layer_norm_rms_epsilon"),
+                        "llama.attention.layer_norm_rms_epsilon",
+                        "missing"),
+                fault(
+                        w -> w.without("llama.attention.head_count_kv")
+                                .without("llama.block_count")
+                                .uint32("llama.block_count", 2)
+                                .int32s("llama.attention.head_count_kv", 2, 4),
+                        "llama.attention.head_count_kv",
+                        "differs between layers (2 and 4)"),
+                fault(
+                        w -> w.without("tokenizer.ggml.tokens").strings("tokenizer.ggml.tokens", List.of("a", "b")),
+                        "tokenizer.ggml.tokens",
+                        "2 items",
+                        "321"),
+                fault(w -> w.withoutTensor("output_norm.weight"), "tensor output_norm.weight", "missing", "[32]"),
+                fault(
+                        w -> w.without("llama.block_count").uint32("llama.block_count", 2),
+                        "tensor blk.1.attn_norm.weight",
+                        "missing"),
+                fault(
+                        w -> w.without("llama.feed_forward_length").uint32("llama.feed_forward_length", 96),
+                        "tensor blk.0.ffn_gate.weight",
+                        "[32, 64]",
+                        "[32, 96]"),
+                fault(
+                        w -> w.tensor("blk.0.attn_q.bias", ElementType.F32, new float[32], 32),
+                        "tensor blk.0.attn_q.bias",
+                        "[32]",
+                        "[64]"),
+                fault(
+                        w -> w.tensor("rope_freqs.weight", ElementType.F32, new float[8], 8),
+                        "tensor rope_freqs.weight",
+                        "[8]",
+                        "[4]"),
+                fault(
+                        w -> w.tensor("blk.0.attn_q_norm.weight", ElementType.F32, new float[16], 16),
+                        "tensor blk.0.attn_q_norm.weight",
+                        "no part of a llama model"),
+                fault(
+                        w -> w.withoutTensor("output_norm.weight")
+                                .tensor("output_norm.weight", ElementType.Q8_0, new float[32], 32),
+                        "tensor output_norm.weight",
+                        "Q8_0",
+                        "F32"),
+                fault(
+                        w -> w.withoutTensor("blk.0.attn_v.weight")
+                                .tensor("blk.0.attn_v.weight", GgufType.Q4_1.id(), new byte[20 * 32], 32, 32),
+                        "tensor blk.0.attn_v.weight",
+                        "Q4_1",
+                        "F32, F16, BF16, Q4_0, Q8_0"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("faults")
+    void from_whatCannotBeComputed_saysInOneLineWhatAndWhere(Fault fault) {
+        GgufWriter writer = model();
+        fault.change().accept(writer);
+        assertThatThrownBy(() -> config(writer))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageStartingWith("test.gguf: ")
+                .hasMessageContainingAll(fault.said().toArray(String[]::new))
+                .message()
+                .hasLineCount(1)
+                .contains(";");
+    }
+
+    @Test
+    void constructor_sizesThatDoNotFit_areRefused() {
+        assertThatThrownBy(() -> shape(4, 3, 16, 16)).hasMessageContaining("kvHeads");
+        assertThatThrownBy(() -> shape(4, 2, 15, 14)).hasMessageContaining("even");
+        assertThatThrownBy(() -> shape(4, 2, 16, 18)).hasMessageContaining("ropeDimensions");
+        assertThatThrownBy(() -> shape(0, 2, 16, 16)).hasMessageContaining("heads");
+    }
+
+    private static ModelConfig shape(int heads, int kvHeads, int headDim, int ropeDimensions) {
+        return new ModelConfig("llama", "", 10, 10, 64, 64, 1, heads, kvHeads, headDim, 0, ropeDimensions, 1e4f, 1);
+    }
+
+    @Test
+    void from_storiesModel_isWhatItsNoteSays() {
+        try (Gguf gguf = Gguf.open(shared("models/stories260K.gguf"))) {
+            ModelConfig config = ModelConfig.from(gguf);
+            config.checkTensors(gguf);
+            assertThat(config)
+                    .isEqualTo(
+                            new ModelConfig("llama", "stories260K", 512, 512, 64, 172, 5, 8, 4, 8, 1e-5f, 8, 10000, 1));
+        }
+    }
+
+    @Test
+    void from_vocabularyOnlyFile_readsTheShapeAndMissesTheTensors() {
+        try (Gguf gguf = Gguf.open(shared("vocab/deepseek-coder.gguf"))) {
+            ModelConfig config = ModelConfig.from(gguf);
+            assertThat(config.vocabularySize()).isEqualTo(32256);
+            assertThat(config.ropeScale()).isEqualTo(4);
+            assertThatThrownBy(() -> config.checkTensors(gguf))
+                    .isInstanceOf(ModelFormatException.class)
+                    .hasMessageContaining("no tensors");
+        }
+    }
+
+    private static Path shared(String name) {
+        Path path = Path.of(System.getProperty("quire.shared", "../shared"), name);
+        assumeTrue(Files.exists(path), () -> path + " is not there");
+        return path;
+    }
+}

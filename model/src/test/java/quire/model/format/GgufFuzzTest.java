@@ -1,0 +1,254 @@
+package quire.model.format;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.sun.management.ThreadMXBean;
+import java.lang.foreign.MemorySegment;
+import java.lang.management.ManagementFactory;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import quire.model.ModelConfig;
+import quire.tensor.ElementType;
+
+/** Damaged files: each opens or is refused in one line, and neither costs more memory than a sound one of its size. */
+class GgufFuzzTest {
+    private static final String FILE = "fuzz.gguf";
+    private static final int RANDOM_MUTANTS = 60_000;
+    private static final long MAX_ALLOCATED_BYTES = 1 << 20;
+
+    private static final long[] HOSTILE = {
+        0,
+        1,
+        -1,
+        2,
+        4,
+        8,
+        9,
+        10,
+        12,
+        13,
+        31,
+        33,
+        255,
+        65_535,
+        65_536,
+        65_537,
+        1 << 22,
+        (1 << 22) + 1,
+        1 << 24,
+        (1 << 24) + 1,
+        Integer.MAX_VALUE,
+        Integer.MIN_VALUE,
+        0xFFFF_FFFFL,
+        1L << 32,
+        1L << 33,
+        1L << 40,
+        1L << 58,
+        1L << 60,
+        1L << 61,
+        1L << 62,
+        Long.MAX_VALUE,
+        Long.MAX_VALUE - 31,
+        Long.MIN_VALUE,
+        Long.MIN_VALUE + 32,
+        -8,
+        -32
+    };
+
+    private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    private final Set<String> faults = new HashSet<>();
+    private int accepted;
+    private int refused;
+
+    /** One block of a model, and a value of each kind. */
+    private static final GgufWriter WRITER = RandomModels.writer(
+                    new RandomModels.Shape(64, 32, 32, 1, 2, 1, 16, 16, true, true, true), ElementType.Q4_0, 1)
+            .integer("extra.u8", GgufValueType.UINT8, 1)
+            .integer("extra.i8", GgufValueType.INT8, 1)
+            .integer("extra.u16", GgufValueType.UINT16, 1)
+            .integer("extra.i16", GgufValueType.INT16, 1)
+            .integer("extra.u64", GgufValueType.UINT64, 1)
+            .integer("extra.i64", GgufValueType.INT64, 1)
+            .float64("extra.f64", 1)
+            .float32s("extra.floats", 1, 2, 3)
+            .nested("extra.nested", 3)
+            .alignment(32);
+
+    private static final byte[] SOUND = WRITER.toBytes();
+
+    /** What the first calls load and link is the JVM's, not the file's. */
+    @BeforeAll
+    static void warmUp() {
+        assertThat(use(SOUND, "the sound file")).isEmpty();
+        assertThat(use(Arrays.copyOf(SOUND, 100), "its first bytes")).isNotEmpty();
+    }
+
+    @Test
+    void open_soundFile_isAccepted() {
+        attempt(SOUND, "the sound file");
+        assertThat(accepted).isEqualTo(1);
+    }
+
+    @Test
+    void open_everyNumberMadeHostile_opensOrIsRefusedInOneLine() {
+        for (int at : WRITER.numberOffsets()) {
+            for (long value : HOSTILE) {
+                for (int width : new int[] {Integer.BYTES, Long.BYTES}) {
+                    byte[] mutant = SOUND.clone();
+                    put(mutant, at, width, value);
+                    attempt(mutant, value + " in " + width + " bytes at " + at);
+                }
+            }
+        }
+        assertThat(accepted + refused).isGreaterThan(10_000);
+        assertThat(accepted).isPositive();
+        assertThat(faults).hasSizeGreaterThan(200);
+    }
+
+    @Test
+    void open_randomMutants_opensOrIsRefusedInOneLine() {
+        int dataStart = dataStart();
+        for (long seed = 0; seed < RANDOM_MUTANTS; seed++) {
+            SplittableRandom random = new SplittableRandom(seed);
+            byte[] mutant = SOUND.clone();
+            int changes = 1 + random.nextInt(3);
+            for (int i = 0; i < changes && mutant.length > 0; i++) {
+                mutant = mutate(mutant, dataStart, random);
+            }
+            attempt(mutant, "seed " + seed);
+        }
+        assertThat(accepted).isGreaterThan(RANDOM_MUTANTS / 50);
+        assertThat(refused).isGreaterThan(RANDOM_MUTANTS / 2);
+        assertThat(faults).hasSizeGreaterThan(200);
+    }
+
+    private static int dataStart() {
+        try (Gguf gguf = WRITER.open()) {
+            return (int) gguf.tensors().iterator().next().offset();
+        }
+    }
+
+    private static byte[] mutate(byte[] bytes, int dataStart, SplittableRandom random) {
+        // Nine in ten before the data, where there is something to misread; a former cut may have left less.
+        int end = random.nextInt(10) == 0 ? bytes.length : Math.min(bytes.length, dataStart);
+        int at = random.nextInt(end);
+        int[] numbers = WRITER.numberOffsets();
+        int number = numbers[random.nextInt(numbers.length)];
+        return switch (random.nextInt(8)) {
+            case 0 -> Arrays.copyOf(bytes, at);
+            case 1 -> {
+                put(bytes, number, Long.BYTES, HOSTILE[random.nextInt(HOSTILE.length)]);
+                yield bytes;
+            }
+            case 2 -> {
+                put(bytes, at, Integer.BYTES, HOSTILE[random.nextInt(HOSTILE.length)]);
+                yield bytes;
+            }
+            case 3 -> { // another number of the file
+                int other = numbers[random.nextInt(numbers.length)];
+                if (Math.max(number, other) + Long.BYTES <= bytes.length) {
+                    System.arraycopy(bytes, other, bytes, number, Long.BYTES);
+                }
+                yield bytes;
+            }
+            case 4 -> { // bytes more or less
+                int count = 1 + random.nextInt(16);
+                byte[] longer = new byte[bytes.length + count];
+                System.arraycopy(bytes, 0, longer, 0, at);
+                System.arraycopy(bytes, at, longer, at + count, bytes.length - at);
+                yield longer;
+            }
+            case 5 -> {
+                int count = Math.min(1 + random.nextInt(16), bytes.length - at);
+                byte[] shorter = new byte[bytes.length - count];
+                System.arraycopy(bytes, 0, shorter, 0, at);
+                System.arraycopy(bytes, at + count, shorter, at, shorter.length - at);
+                yield shorter;
+            }
+            case 6 -> { // two stretches change places
+                int length = Math.min(1 + random.nextInt(64), end / 2);
+                int one = random.nextInt(end - length + 1);
+                int two = random.nextInt(end - length + 1);
+                byte[] kept = Arrays.copyOfRange(bytes, one, one + length);
+                System.arraycopy(bytes, two, bytes, one, length);
+                System.arraycopy(kept, 0, bytes, two, length);
+                yield bytes;
+            }
+            default -> {
+                bytes[at] ^= (byte) (1 << random.nextInt(8));
+                yield bytes;
+            }
+        };
+    }
+
+    private static void put(byte[] bytes, int at, int width, long value) {
+        byte[] number = ByteBuffer.allocate(Long.BYTES)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putLong(value)
+                .array();
+        System.arraycopy(number, 0, bytes, Math.min(at, bytes.length), Math.clamp(bytes.length - at, 0, width));
+    }
+
+    /** Opens a mutant, and holds what comes out and what it costs against the bounds. */
+    private void attempt(byte[] mutant, String what) {
+        long before = threads.getCurrentThreadAllocatedBytes();
+        String refusal = use(mutant, what);
+        long allocated = threads.getCurrentThreadAllocatedBytes() - before;
+        assertThat(allocated).as("bytes allocated for %s", what).isLessThan(MAX_ALLOCATED_BYTES);
+        if (refusal.isEmpty()) {
+            accepted++;
+        } else {
+            refused++;
+            assertThat(refusal).as(what).startsWith(FILE + ": ").hasSizeLessThan(2000);
+            assertThat(refusal.chars().noneMatch(Character::isISOControl))
+                    .as(what)
+                    .isTrue();
+            faults.add(refusal.replaceAll("[0-9]+", "#"));
+        }
+    }
+
+    /**
+     * Does with a file what a server and {@code quire inspect} would.
+     *
+     * @return the message of the refusal, or nothing
+     */
+    private static String use(byte[] file, String what) {
+        try (Gguf gguf = Gguf.open(FILE, MemorySegment.ofArray(file))) {
+            for (String key : gguf.keys()) {
+                gguf.describe(key, 60);
+            }
+            long bytes = 0;
+            for (GgufTensor tensor : gguf.tensors()) {
+                bytes += gguf.data(tensor).byteSize();
+            }
+            assertThat(bytes).as(what).isLessThanOrEqualTo(file.length);
+            ModelConfig.from(gguf).checkTensors(gguf);
+            gguf.byteStrings("tokenizer.ggml.tokens");
+            gguf.int32s("tokenizer.ggml.token_type");
+            return "";
+        } catch (ModelFormatException e) {
+            return String.valueOf(e.getMessage());
+        } catch (RuntimeException | VirtualMachineError e) {
+            throw new AssertionError(what + " ends in " + e, e);
+        }
+    }
+
+    @Test
+    void randomModel_vocabulary_isAByteLevelOne() {
+        try (Gguf gguf = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.F32, 1)
+                .open()) {
+            List<String> tokens = List.of(gguf.strings("tokenizer.ggml.tokens"));
+            assertThat(tokens).doesNotHaveDuplicates().hasSize(RandomModels.VOCABULARY_SIZE);
+            for (String merge : gguf.strings("tokenizer.ggml.merges")) {
+                assertThat(tokens).contains(merge.split(" ")).contains(merge.replace(" ", ""));
+            }
+        }
+    }
+}

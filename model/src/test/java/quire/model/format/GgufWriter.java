@@ -1,0 +1,337 @@
+package quire.model.format;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import quire.tensor.ElementType;
+
+/**
+ * Writes small GGUF files for tests, sound ones and, through the raw methods, unsound ones. Keys and tensors stand in the
+ * order in which they were added.
+ */
+public final class GgufWriter {
+    private final List<Entry> keys = new ArrayList<>();
+    private final List<Tensor> tensors = new ArrayList<>();
+    private final List<Integer> numberOffsets = new ArrayList<>();
+    private int version = 3;
+    private int alignment = 32;
+
+    /** A value as its bytes in the file. */
+    private record Entry(String key, int type, Bytes value) {}
+
+    private record Tensor(String name, int type, Bytes data, List<Long> dims) {}
+
+    /** Little-endian bytes that grow. */
+    private static final class Bytes {
+        private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+
+        Bytes int16(int value) {
+            return raw(buffer(2).putShort((short) value).array());
+        }
+
+        Bytes int32(long value) {
+            return raw(buffer(4).putInt((int) value).array());
+        }
+
+        Bytes int64(long value) {
+            return raw(buffer(8).putLong(value).array());
+        }
+
+        Bytes float32(float value) {
+            return int32(Float.floatToRawIntBits(value));
+        }
+
+        Bytes string(byte[] value) {
+            return int64(value.length).raw(value);
+        }
+
+        Bytes raw(byte[] value) {
+            out.writeBytes(value);
+            return this;
+        }
+
+        int size() {
+            return out.size();
+        }
+
+        byte[] toArray() {
+            return out.toByteArray();
+        }
+
+        private static ByteBuffer buffer(int size) {
+            return ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
+        }
+    }
+
+    /** Replaces the version, 3. */
+    public GgufWriter version(int version) {
+        this.version = version;
+        return this;
+    }
+
+    /** Replaces the alignment, 32, and says so in the metadata. */
+    public GgufWriter alignment(int alignment) {
+        this.alignment = alignment;
+        return uint32("general.alignment", alignment);
+    }
+
+    /** Adds a value as its bytes in the file. */
+    public GgufWriter raw(String key, int valueType, byte[] value) {
+        keys.add(new Entry(key, valueType, new Bytes().raw(value)));
+        return this;
+    }
+
+    private GgufWriter add(String key, GgufValueType type, Bytes value) {
+        return raw(key, type.id(), value.toArray());
+    }
+
+    /** Removes a key, so that another value may be given to it. */
+    public GgufWriter without(String key) {
+        keys.removeIf(entry -> entry.key().equals(key));
+        return this;
+    }
+
+    /** Removes a tensor. */
+    public GgufWriter withoutTensor(String name) {
+        tensors.removeIf(tensor -> tensor.name().equals(name));
+        return this;
+    }
+
+    /** Adds a number of the given integer type. */
+    public GgufWriter integer(String key, GgufValueType type, long value) {
+        byte[] bytes = new Bytes().int64(value).toArray();
+        return raw(key, type.id(), Arrays.copyOf(bytes, type.bytes()));
+    }
+
+    /** Adds an unsigned 32-bit number. */
+    public GgufWriter uint32(String key, long value) {
+        return integer(key, GgufValueType.UINT32, value);
+    }
+
+    /** Adds a float. */
+    public GgufWriter float32(String key, float value) {
+        return add(key, GgufValueType.FLOAT32, new Bytes().float32(value));
+    }
+
+    /** Adds a double. */
+    public GgufWriter float64(String key, double value) {
+        return add(key, GgufValueType.FLOAT64, new Bytes().int64(Double.doubleToRawLongBits(value)));
+    }
+
+    /** Adds a bool. */
+    public GgufWriter bool(String key, boolean value) {
+        return integer(key, GgufValueType.BOOL, value ? 1 : 0);
+    }
+
+    /** Adds a string. */
+    public GgufWriter string(String key, String value) {
+        return bytes(key, value.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** Adds a string that need not be UTF-8. */
+    public GgufWriter bytes(String key, byte[] value) {
+        return add(key, GgufValueType.STRING, new Bytes().string(value));
+    }
+
+    /** Adds an array of strings. */
+    public GgufWriter strings(String key, List<String> values) {
+        return byteStrings(
+                key,
+                values.stream().map(v -> v.getBytes(StandardCharsets.UTF_8)).toList());
+    }
+
+    /** Adds an array of strings that need not be UTF-8. */
+    public GgufWriter byteStrings(String key, List<byte[]> values) {
+        Bytes bytes = array(GgufValueType.STRING, values.size());
+        values.forEach(bytes::string);
+        return add(key, GgufValueType.ARRAY, bytes);
+    }
+
+    /** Adds an array of signed 32-bit numbers. */
+    public GgufWriter int32s(String key, int... values) {
+        Bytes bytes = array(GgufValueType.INT32, values.length);
+        for (int value : values) {
+            bytes.int32(value);
+        }
+        return add(key, GgufValueType.ARRAY, bytes);
+    }
+
+    /** Adds an array of floats. */
+    public GgufWriter float32s(String key, float... values) {
+        Bytes bytes = array(GgufValueType.FLOAT32, values.length);
+        for (float value : values) {
+            bytes.float32(value);
+        }
+        return add(key, GgufValueType.ARRAY, bytes);
+    }
+
+    /** Adds arrays within arrays, {@code depth} of them, the innermost empty. */
+    public GgufWriter nested(String key, int depth) {
+        Bytes bytes = new Bytes();
+        for (int i = 1; i < depth; i++) {
+            bytes.raw(array(GgufValueType.ARRAY, 1).toArray());
+        }
+        return add(
+                key,
+                GgufValueType.ARRAY,
+                bytes.raw(array(GgufValueType.UINT8, 0).toArray()));
+    }
+
+    private static Bytes array(GgufValueType type, long count) {
+        return new Bytes().int32(type.id()).int64(count);
+    }
+
+    /** Adds a tensor as its bytes in the file, which need not fit type and shape. */
+    public GgufWriter tensor(String name, int type, byte[] data, long... dims) {
+        tensors.add(new Tensor(
+                name, type, new Bytes().raw(data), Arrays.stream(dims).boxed().toList()));
+        return this;
+    }
+
+    /** Adds a tensor of these numbers, rounded to the type. */
+    public GgufWriter tensor(String name, ElementType type, float[] values, long... dims) {
+        return tensor(name, GgufType.of(type).id(), encode(type, values), dims);
+    }
+
+    /** Numbers as a type stores them, rounded as ggml's reference quantisers do. */
+    public static byte[] encode(ElementType type, float... values) {
+        Bytes bytes = new Bytes();
+        switch (type) {
+            case F32 -> {
+                for (float value : values) {
+                    bytes.float32(value);
+                }
+            }
+            case F16 -> {
+                for (float value : values) {
+                    bytes.int16(Float.floatToFloat16(value));
+                }
+            }
+            case BF16 -> {
+                for (float value : values) {
+                    // Round to nearest, ties to even.
+                    int bits = Float.floatToRawIntBits(value);
+                    bytes.int16((bits + 0x7FFF + ((bits >>> 16) & 1)) >>> 16);
+                }
+            }
+            case Q8_0 -> {
+                for (int block = 0; block < values.length; block += 32) {
+                    float most = Math.abs(largest(values, block));
+                    float scale = most / 127;
+                    bytes.int16(Float.floatToFloat16(scale));
+                    byte[] quants = new byte[32];
+                    for (int i = 0; i < 32; i++) {
+                        quants[i] = (byte) (scale == 0 ? 0 : Math.round(values[block + i] / scale));
+                    }
+                    bytes.raw(quants);
+                }
+            }
+            case Q4_0 -> {
+                for (int block = 0; block < values.length; block += 32) {
+                    float scale = largest(values, block) / -8;
+                    bytes.int16(Float.floatToFloat16(scale));
+                    byte[] quants = new byte[16];
+                    for (int i = 0; i < 16; i++) {
+                        quants[i] =
+                                (byte) (nibble(values[block + i], scale) | nibble(values[block + i + 16], scale) << 4);
+                    }
+                    bytes.raw(quants);
+                }
+            }
+        }
+        return bytes.toArray();
+    }
+
+    private static int nibble(float value, float scale) {
+        return scale == 0 ? 8 : Math.min(15, (int) (value / scale + 8.5f));
+    }
+
+    /** The number of the block with the largest magnitude, with its sign. */
+    private static float largest(float[] values, int block) {
+        float largest = 0;
+        for (int i = block; i < block + 32; i++) {
+            largest = Math.abs(values[i]) > Math.abs(largest) ? values[i] : largest;
+        }
+        return largest;
+    }
+
+    /** The whole file. */
+    public byte[] toBytes() {
+        numberOffsets.clear();
+        Bytes out = new Bytes().raw("GGUF".getBytes(StandardCharsets.US_ASCII));
+        number32(out, version);
+        number64(out, tensors.size());
+        number64(out, keys.size());
+        for (Entry entry : keys) {
+            name(out, entry.key());
+            number32(out, entry.type());
+            numberOffsets.add(out.size()); // the value, or its length, or its items' type
+            if (entry.type() == GgufValueType.ARRAY.id()) {
+                numberOffsets.add(out.size() + Integer.BYTES); // the count
+                numberOffsets.add(out.size() + Integer.BYTES + Long.BYTES); // the first item
+            }
+            out.raw(entry.value().toArray());
+        }
+        long offset = 0;
+        for (Tensor tensor : tensors) {
+            name(out, tensor.name());
+            number32(out, tensor.dims().size());
+            tensor.dims().forEach(dim -> number64(out, dim));
+            number32(out, tensor.type());
+            number64(out, offset);
+            offset += tensor.data().size() + padding(tensor.data().size());
+        }
+        out.raw(new byte[padding(out.size())]);
+        for (Tensor tensor : tensors) {
+            out.raw(tensor.data().toArray()).raw(new byte[padding(tensor.data().size())]);
+        }
+        return out.toArray();
+    }
+
+    private void name(Bytes out, String name) {
+        numberOffsets.add(out.size());
+        out.string(name.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private void number32(Bytes out, int value) {
+        numberOffsets.add(out.size());
+        out.int32(value);
+    }
+
+    private void number64(Bytes out, long value) {
+        numberOffsets.add(out.size());
+        out.int64(value);
+    }
+
+    private int padding(int size) {
+        return Math.floorMod(-size, alignment);
+    }
+
+    /** Where versions, counts, lengths, types, dimensions and offsets stand in what {@link #toBytes} last returned. */
+    int[] numberOffsets() {
+        return numberOffsets.stream().mapToInt(Integer::intValue).toArray();
+    }
+
+    /** Writes the file. */
+    public Path write(Path path) {
+        try {
+            return Files.write(path, toBytes());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /** Opens the file without writing it, under the name {@code test.gguf}. */
+    public Gguf open() {
+        return Gguf.open("test.gguf", MemorySegment.ofArray(toBytes()));
+    }
+}

@@ -1,0 +1,286 @@
+package quire.model.format;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.SplittableRandom;
+import quire.tensor.ElementType;
+
+/**
+ * Writes small {@code llama} models with random weights and a byte-level vocabulary, for tests that need a whole model and
+ * no file from elsewhere.
+ *
+ * <p>A weight depends on the seed, the tensor's name and its place alone: two types of one seed are roundings of the same
+ * numbers, and a bias more changes nothing else. Matrices keep the variance of what goes through them, so the layers say
+ * more than the embedding, attention is neither flat nor one-hot, and logits have a standard deviation near 2 (next-token
+ * entropy near 4 of 5.8 nats): no ties, no loops of one token.
+ */
+public final class RandomModels {
+    /** Ids 0 to 255 are the bytes, in GPT-2's order; then {@link #MERGES}, then the control tokens. */
+    public static final int VOCABULARY_SIZE;
+
+    /** Begins a text. */
+    public static final int BOS;
+
+    /** Ends a text. */
+    public static final int EOS;
+
+    /** Begins a turn of the chat template. */
+    public static final int IM_START;
+
+    /** Ends a turn of the chat template. */
+    public static final int IM_END;
+
+    /** ChatML. */
+    public static final String CHAT_TEMPLATE =
+            "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
+                    + " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    private static final List<String> CONTROLS =
+            List.of("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>", "<|pad|>");
+
+    /** Pairs in the order of their rank; Ġ is a space. */
+    private static final List<String> MERGES = List.of(
+            "Ġ t", "h e", "i n", "Ġ a", "r e", "o n", "Ġt he", "e r", "Ġ s", "a t", "Ġ w", "Ġ o", "e n", "Ġ c", "i t",
+            "i s", "a n", "o r", "e s", "Ġ b", "e d", "Ġ f", "in g", "Ġ p", "o u", "Ġa n", "a l", "a r", "Ġt o", "Ġ m",
+            "Ġo f", "Ġ in", "Ġ d", "Ġ h", "Ġan d", "i c", "a s", "l e", "Ġt h", "i on", "o m", "l l", "en t", "Ġ n",
+            "Ġ l", "s t", "Ġ re", "v e", "Ġ e", "r o", "l y", "Ġb e", "Ġ g", "Ġ T", "c t", "Ġ S", "i d", "o t", "Ġ I",
+            "u t");
+
+    private static final List<String> TOKENS = tokens();
+
+    static {
+        VOCABULARY_SIZE = TOKENS.size();
+        BOS = TOKENS.indexOf("<|begin_of_text|>");
+        EOS = TOKENS.indexOf("<|end_of_text|>");
+        IM_START = TOKENS.indexOf("<|im_start|>");
+        IM_END = TOKENS.indexOf("<|im_end|>");
+    }
+
+    private RandomModels() {}
+
+    /**
+     * What to write. For quantised types {@code hidden}, {@code feedForward} and {@code heads × headDim} must be multiples
+     * of 32.
+     *
+     * @param context positions in the metadata
+     * @param hidden width of the residual stream
+     * @param feedForward width of the feed-forward layer
+     * @param layers blocks
+     * @param heads query heads
+     * @param kvHeads key and value heads
+     * @param headDim numbers in a head, which need not make up {@code hidden}
+     * @param ropeDimensions rotated dimensions of a head
+     * @param tied whether the head is the embedding
+     * @param ropeFreqs whether there is a {@code rope_freqs.weight}
+     * @param biases whether every matrix of a block has a bias
+     */
+    public record Shape(
+            int context,
+            int hidden,
+            int feedForward,
+            int layers,
+            int heads,
+            int kvHeads,
+            int headDim,
+            int ropeDimensions,
+            boolean tied,
+            boolean ropeFreqs,
+            boolean biases) {
+        /** The smallest that has everything plain: 2 blocks of 4 heads, 2 of them for K and V, untied. */
+        public static Shape tiny() {
+            return new Shape(512, 64, 96, 2, 4, 2, 16, 16, false, false, false);
+        }
+
+        /**
+         * Everything at odds: heads wider than the residual stream and only half rotated, three query heads a KV head,
+         * tied, with frequencies and biases.
+         */
+        public static Shape odd() {
+            return new Shape(512, 96, 160, 3, 6, 2, 32, 16, true, true, true);
+        }
+
+        /** The same with another context length. */
+        public Shape withContext(int context) {
+            return new Shape(
+                    context,
+                    hidden,
+                    feedForward,
+                    layers,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    ropeDimensions,
+                    tied,
+                    ropeFreqs,
+                    biases);
+        }
+
+        /** The same, tied or not. */
+        public Shape withTied(boolean tied) {
+            return new Shape(
+                    context,
+                    hidden,
+                    feedForward,
+                    layers,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    ropeDimensions,
+                    tied,
+                    ropeFreqs,
+                    biases);
+        }
+
+        /** The same with another number of blocks. */
+        public Shape withLayers(int layers) {
+            return new Shape(
+                    context,
+                    hidden,
+                    feedForward,
+                    layers,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    ropeDimensions,
+                    tied,
+                    ropeFreqs,
+                    biases);
+        }
+    }
+
+    /**
+     * Writes a model into a folder.
+     *
+     * @param type of the matrices; norms, biases and frequencies are F32
+     * @return the file
+     */
+    public static Path write(Path folder, Shape shape, ElementType type, long seed) {
+        String name =
+                "random-%08x-%s-%d.gguf".formatted(shape.hashCode(), type.name().toLowerCase(Locale.ROOT), seed);
+        return writer(shape, type, seed).write(folder.resolve(name));
+    }
+
+    /** The same before it is written, for tests that change something. */
+    public static GgufWriter writer(Shape shape, ElementType type, long seed) {
+        GgufWriter writer = new GgufWriter()
+                .string("general.architecture", "llama")
+                .string("general.name", "random " + type)
+                .uint32("llama.context_length", shape.context())
+                .uint32("llama.embedding_length", shape.hidden())
+                .uint32("llama.feed_forward_length", shape.feedForward())
+                .uint32("llama.block_count", shape.layers())
+                .uint32("llama.attention.head_count", shape.heads())
+                .uint32("llama.attention.head_count_kv", shape.kvHeads())
+                .uint32("llama.attention.key_length", shape.headDim())
+                .uint32("llama.attention.value_length", shape.headDim())
+                .float32("llama.attention.layer_norm_rms_epsilon", 1e-5f)
+                .float32("llama.rope.freq_base", 10000)
+                .uint32("llama.rope.dimension_count", shape.ropeDimensions())
+                .uint32("llama.vocab_size", VOCABULARY_SIZE)
+                .string("tokenizer.ggml.model", "gpt2")
+                .string("tokenizer.ggml.pre", "llama-bpe")
+                .strings("tokenizer.ggml.tokens", TOKENS)
+                .int32s("tokenizer.ggml.token_type", tokenTypes())
+                .strings("tokenizer.ggml.merges", MERGES)
+                .uint32("tokenizer.ggml.bos_token_id", BOS)
+                .uint32("tokenizer.ggml.eos_token_id", EOS)
+                .uint32("tokenizer.ggml.eot_token_id", IM_END)
+                .bool("tokenizer.ggml.add_bos_token", true)
+                .string("tokenizer.chat_template", CHAT_TEMPLATE);
+
+        int hidden = shape.hidden();
+        int queryWidth = shape.heads() * shape.headDim();
+        int kvWidth = shape.kvHeads() * shape.headDim();
+        int feedForward = shape.feedForward();
+        Weights weights = new Weights(writer, type, seed, shape.biases());
+        // Normed states have length √hidden, so this makes logits' standard deviation 2.
+        weights.matrix("token_embd", hidden, VOCABULARY_SIZE, 2, false);
+        weights.norm("output_norm", hidden);
+        if (!shape.tied()) {
+            weights.matrix("output", hidden, VOCABULARY_SIZE, 2, false);
+        }
+        if (shape.ropeFreqs()) {
+            weights.frequencies(shape.ropeDimensions() / 2);
+        }
+        for (int layer = 0; layer < shape.layers(); layer++) {
+            String block = "blk." + layer + ".";
+            weights.norm(block + "attn_norm", hidden);
+            weights.matrix(block + "attn_q", hidden, queryWidth, 1.5, true);
+            weights.matrix(block + "attn_k", hidden, kvWidth, 1.5, true);
+            weights.matrix(block + "attn_v", hidden, kvWidth, 1.5, true);
+            weights.matrix(block + "attn_output", queryWidth, hidden, 1.5, true);
+            weights.norm(block + "ffn_norm", hidden);
+            weights.matrix(block + "ffn_gate", hidden, feedForward, 1.5, true);
+            weights.matrix(block + "ffn_up", hidden, feedForward, 1.5, true);
+            weights.matrix(block + "ffn_down", feedForward, hidden, 1.5, true);
+        }
+        return writer;
+    }
+
+    /** Random tensors, each from a stream of its own. */
+    private record Weights(GgufWriter writer, ElementType type, long seed, boolean biases) {
+        private SplittableRandom random(String name) {
+            return new SplittableRandom(seed * 0x9E3779B97F4A7C15L + name.hashCode());
+        }
+
+        /** @param gain standard deviation of an output whose inputs have standard deviation 1 */
+        void matrix(String stem, int columns, int rows, double gain, boolean inBlock) {
+            SplittableRandom random = random(stem + ".weight");
+            float[] values = new float[columns * rows];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(columns));
+            }
+            writer.tensor(stem + ".weight", type, values, columns, rows);
+            if (biases && inBlock) {
+                vector(stem + ".bias", rows, -0.2, 0.2);
+            }
+        }
+
+        void norm(String stem, int length) {
+            vector(stem + ".weight", length, 0.75, 1.25);
+        }
+
+        void frequencies(int length) {
+            vector("rope_freqs.weight", length, 1, 8);
+        }
+
+        private void vector(String name, int length, double from, double to) {
+            SplittableRandom random = random(name);
+            float[] values = new float[length];
+            for (int i = 0; i < length; i++) {
+                values[i] = (float) random.nextDouble(from, to);
+            }
+            writer.tensor(name, ElementType.F32, values, length);
+        }
+    }
+
+    private static List<String> tokens() {
+        List<String> tokens = new ArrayList<>();
+        // GPT-2 spells a byte as a character that can be seen: itself, or the next free one from U+0100 on.
+        List<String> unseen = new ArrayList<>();
+        for (int b = 0; b < 256; b++) {
+            boolean visible = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+            if (visible) {
+                tokens.add(String.valueOf((char) b));
+            } else {
+                unseen.add(String.valueOf((char) (0x100 + unseen.size())));
+            }
+        }
+        tokens.addAll(unseen);
+        for (String merge : MERGES) {
+            tokens.add(merge.replace(" ", ""));
+        }
+        tokens.addAll(CONTROLS);
+        return List.copyOf(tokens);
+    }
+
+    private static int[] tokenTypes() {
+        int[] types = new int[TOKENS.size()];
+        Arrays.fill(types, 1); // normal
+        Arrays.fill(types, types.length - CONTROLS.size(), types.length, 3); // control
+        return types;
+    }
+}

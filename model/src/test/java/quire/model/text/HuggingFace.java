@@ -1,0 +1,128 @@
+package quire.model.text;
+
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Objects;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+
+/** Hugging Face's tokenizers, a second opinion on vocabularies re-expressed as its tokenizer.json. */
+final class HuggingFace implements AutoCloseable {
+    private static boolean loaded;
+
+    private final long handle;
+
+    private HuggingFace(long handle) {
+        this.handle = handle;
+    }
+
+    /** Byte-level BPE: one isolated split a pattern, then bytes, then merges. */
+    static HuggingFace byteLevel(Vocabulary vocabulary) {
+        PreTokenizer preTokenizer =
+                Objects.requireNonNull(PreTokenizer.named(vocabulary.pre().orElseThrow()));
+        String splits = preTokenizer.patterns().stream()
+                .map(pattern -> "{\"type\":\"Split\",\"pattern\":{\"Regex\":" + quote(pattern.pattern())
+                        + "},\"behavior\":\"Isolated\",\"invert\":false},")
+                .collect(Collectors.joining());
+        String pairs = vocabulary.merges().stream()
+                .map(merge -> "[" + quote(merge.substring(0, merge.indexOf(' '))) + ","
+                        + quote(merge.substring(merge.indexOf(' ') + 1)) + "]")
+                .collect(Collectors.joining(","));
+        return create(
+                vocabulary,
+                "{\"type\":\"Sequence\",\"pretokenizers\":[" + splits
+                        + "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
+                        + "\"use_regex\":false}]}",
+                "\"ignore_merges\":" + preTokenizer.ignoreMerges(),
+                pairs);
+    }
+
+    /** SentencePiece with distinct scores, its merges rebuilt: every cut of a token, best score first. */
+    static HuggingFace sentencePiece(Vocabulary vocabulary) {
+        String pairs = IntStream.range(0, vocabulary.size())
+                .filter(token -> vocabulary.type(token) == Vocabulary.Type.NORMAL)
+                .boxed()
+                .sorted((a, b) -> Float.compare(vocabulary.score(b), vocabulary.score(a)))
+                .flatMap(token -> cuts(vocabulary, vocabulary.spelling(token)))
+                .collect(Collectors.joining(","));
+        return create(vocabulary, "null", "\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true", pairs);
+    }
+
+    private static Stream<String> cuts(Vocabulary vocabulary, String token) {
+        return IntStream.range(1, token.length())
+                .filter(cut ->
+                        vocabulary.find(token.substring(0, cut)) >= 0 && vocabulary.find(token.substring(cut)) >= 0)
+                .mapToObj(cut -> "[" + quote(token.substring(0, cut)) + "," + quote(token.substring(cut)) + "]");
+    }
+
+    private static HuggingFace create(Vocabulary from, String preTokenizer, String options, String pairs) {
+        load();
+        String vocabulary = IntStream.range(0, from.size())
+                .mapToObj(token -> quote(from.spelling(token)) + ":" + token)
+                .collect(Collectors.joining(","));
+        return new HuggingFace(TokenizersLibrary.LIB.createTokenizerFromString(
+                "{\"version\":\"1.0\",\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":" + preTokenizer
+                        + ",\"post_processor\":null,\"decoder\":null,\"model\":{\"type\":\"BPE\"," + options
+                        + ",\"vocab\":{" + vocabulary + "},\"merges\":[" + pairs + "]}}"));
+    }
+
+    int[] encode(String text) {
+        long encoding = TokenizersLibrary.LIB.encode(handle, text, false);
+        try {
+            long[] ids = TokenizersLibrary.LIB.getTokenIds(encoding);
+            return IntStream.range(0, ids.length).map(i -> (int) ids[i]).toArray();
+        } finally {
+            TokenizersLibrary.LIB.deleteEncoding(encoding);
+        }
+    }
+
+    @Override
+    public void close() {
+        TokenizersLibrary.LIB.deleteTokenizer(handle);
+    }
+
+    private static String quote(String text) {
+        StringBuilder quoted = new StringBuilder("\"");
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            if (c < ' ' || c == '"' || c == '\\') {
+                quoted.append(String.format("\\u%04x", (int) c));
+            } else {
+                quoted.append(c);
+            }
+        }
+        return quoted.append('"').toString();
+    }
+
+    /** Loads the library out of its jar; skips the test on a system that it was not built for. */
+    private static synchronized void load() {
+        if (loaded) {
+            return;
+        }
+        String system = System.getProperty("os.name") + "/" + System.getProperty("os.arch");
+        String path =
+                switch (system) {
+                    case "Linux/amd64" -> "native/lib/linux-x86_64/cpu/libtokenizers.so";
+                    case "Linux/aarch64" -> "native/lib/linux-aarch64/cpu/libtokenizers.so";
+                    case "Mac OS X/aarch64" -> "native/lib/osx-aarch64/cpu/libtokenizers.dylib";
+                    default -> "";
+                };
+        try (InputStream in = TokenizersLibrary.class.getClassLoader().getResourceAsStream(path)) {
+            assumeTrue(!path.isEmpty() && in != null, () -> "no Hugging Face tokenizers for " + system);
+            Path file = Files.createTempFile("tokenizers", path.substring(path.lastIndexOf('.')));
+            Files.copy(in, file, StandardCopyOption.REPLACE_EXISTING);
+            file.toFile().deleteOnExit();
+            System.load(file.toString());
+            loaded = true;
+        } catch (IOException | UnsatisfiedLinkError e) {
+            assumeTrue(false, () -> "Hugging Face tokenizers do not load here: " + e.getMessage());
+        }
+    }
+}

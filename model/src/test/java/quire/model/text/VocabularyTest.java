@@ -1,0 +1,233 @@
+package quire.model.text;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
+import org.assertj.core.api.AbstractThrowableAssert;
+import org.junit.jupiter.api.Test;
+import quire.model.format.ModelFormatException;
+
+class VocabularyTest {
+    private static AbstractThrowableAssert<?, ? extends Throwable> refusal(
+            boolean sentencePiece, Consumer<Map<String, Object>> change) {
+        Map<String, Object> metadata = sentencePiece
+                ? TestVocabularies.sentencePiece(true, "a", "b", "ab")
+                : TestVocabularies.byteLevel("gpt-2", List.of("a b"));
+        change.accept(metadata);
+        return assertThatThrownBy(() -> TestVocabularies.tokenizer(metadata))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageStartingWith("test.gguf: tokenizer.ggml.")
+                .hasMessageNotContaining("\n");
+    }
+
+    private static void refusedBoth(Consumer<Map<String, Object>> change, String... words) {
+        refusal(true, change).hasMessageContainingAll(words);
+        refusal(false, change).hasMessageContainingAll(words);
+    }
+
+    @Test
+    void of_unknownPreTokenizer_isRefusedNamingItAndTheKnown() {
+        refusal(false, m -> m.put("pre", "my-bpe")).hasMessageContainingAll("'my-bpe'", "llama-bpe", "qwen2");
+        refusal(false, m -> m.remove("pre")).hasMessageContainingAll("pre is missing", "qwen2");
+    }
+
+    @Test
+    void of_unknownModel_isRefused() {
+        refusedBoth(m -> m.put("model", "bert"), "'bert'", "'llama'", "'gpt2'");
+        refusedBoth(m -> m.remove("model"), "model is missing");
+        refusedBoth(m -> m.put("model", 7), "must be a string");
+    }
+
+    @Test
+    void of_tokensMissingEmptyOrTwice_isRefused() {
+        refusedBoth(m -> m.remove("tokens"), "tokens is missing");
+        refusedBoth(m -> m.put("tokens", List.of()), "is empty");
+        refusedBoth(m -> m.put("tokens", List.of(1, 2)), "no string at 0");
+        refusedBoth(m -> setToken(m, 200, TestVocabularies.tokens(m).get(50)), "token 200", "token 50");
+        refusedBoth(m -> setToken(m, 9, "x".repeat(5000)), "token 9", "5000");
+    }
+
+    @Test
+    void of_arraysOfTheWrongSizeOrKind_isRefused() {
+        refusedBoth(m -> m.put("token_type", new int[3]), "token_type has 3 entries");
+        refusedBoth(m -> setType(m, 4, 77), "token 4", "type 77");
+        refusedBoth(m -> setType(m, 4, -1), "token 4", "type -1");
+        refusedBoth(m -> m.put("token_type", "x"), "must be an array of numbers");
+        refusedBoth(m -> m.put("scores", new float[1]), "scores has 1 entries");
+        refusedBoth(m -> m.put("scores", List.of("a")), "no number");
+        refusal(true, m -> m.remove("scores")).hasMessageContaining("scores is missing");
+        refusal(true, m -> {
+                    float[] scores = new float[TestVocabularies.tokens(m).size()];
+                    scores[5] = Float.NaN;
+                    m.put("scores", scores);
+                })
+                .hasMessageContaining("token 5");
+    }
+
+    @Test
+    void of_idOutOfRange_isRefused() {
+        for (String name : List.of("bos", "eos", "eot", "eom", "unknown")) {
+            refusedBoth(m -> m.put(name + "_token_id", 100_000), name + "_token_id is 100000");
+            refusedBoth(m -> m.put(name + "_token_id", -1), name + "_token_id is -1");
+            refusedBoth(m -> m.put(name + "_token_id", 1L << 33), name + "_token_id");
+            refusedBoth(m -> m.put(name + "_token_id", 1.5), name + "_token_id");
+            refusedBoth(m -> m.put(name + "_token_id", "1"), "must be a number");
+        }
+    }
+
+    @Test
+    void of_bosAskedForAndMissing_isRefused() {
+        refusal(false, m -> {
+                    m.remove("bos_token_id");
+                    m.put("add_bos_token", true);
+                })
+                .hasMessageContainingAll("add_bos_token", "bos_token_id");
+        refusal(false, m -> {
+                    m.remove("eos_token_id");
+                    m.put("add_eos_token", true);
+                })
+                .hasMessageContainingAll("add_eos_token", "eos_token_id");
+    }
+
+    @Test
+    void of_badMerges_isRefusedNamingTheEntry() {
+        for (String merge : List.of("ab", "", " ", "a ", "a b c", "a  b")) {
+            refusal(false, m -> m.put("merges", List.of("a b", merge))).hasMessageContaining("entry 1");
+        }
+        refusal(false, m -> m.put("merges", List.of("a zz"))).hasMessageContaining("'zz', which is no token");
+        refusal(false, m -> m.put("merges", List.of("zz a"))).hasMessageContaining("'zz', which is no token");
+        refusal(false, m -> m.put("merges", List.of("b a"))).hasMessageContaining("'ba', which is no token");
+    }
+
+    @Test
+    void of_badByteTokens_isRefused() {
+        refusal(true, m -> setToken(m, 3, "<0xZZ>")).hasMessageContaining("byte token 3");
+        refusal(true, m -> setToken(m, 3, "")).hasMessageContaining("byte token 3");
+        refusal(false, m -> setType(m, 3, 6)).hasMessageContaining("token 3");
+    }
+
+    @Test
+    void of_emptyTokens_areKeptAndNeverEncoded() {
+        Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "a", "", "▁");
+        metadata.put("token_type", null);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+
+        assertThat(tokenizer.bytes(260)).isEmpty();
+        assertThat(tokenizer.decodeText(tokenizer.encode("a b", false, true))).isEqualTo("a b");
+    }
+
+    @Test
+    void of_nothingButNames_meansTheUsualIds() {
+        Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "▁");
+        metadata.keySet().removeIf(key -> key.endsWith("_id"));
+        Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+
+        assertThat(tokenizer.bos()).hasValue(1);
+        assertThat(tokenizer.eos()).hasValue(2);
+
+        metadata.put("token_type", IntStream.range(0, 262).map(i -> 1).toArray());
+        assertThat(TestVocabularies.tokenizer(metadata).bos()).isEmpty();
+    }
+
+    @Test
+    void of_threeHundredThousandTokens_isFine() {
+        List<String> tokens = new ArrayList<>(TestVocabularies.byteAlphabet());
+        IntStream.range(256, 299_999).forEach(i -> tokens.add("tok" + i));
+        tokens.add("word");
+        Map<String, Object> metadata = new HashMap<>(Map.of("model", "gpt2", "pre", "llama-bpe", "tokens", tokens));
+        Tokenizer bytes = TestVocabularies.tokenizer(metadata);
+        assertThat(bytes.encode("word", false, false)).containsExactly(299_999);
+
+        metadata.put("model", "llama");
+        metadata.put("scores", new float[tokens.size()]);
+        assertThat(TestVocabularies.tokenizer(metadata).vocabularySize()).isEqualTo(300_000);
+    }
+
+    @Test
+    void of_tokensThatAreAllCutsOfEachOther_isFine() {
+        String[] pieces =
+                IntStream.range(0, 400).mapToObj(i -> "a".repeat(400 - i)).toArray(String[]::new);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(TestVocabularies.sentencePiece(true, pieces));
+
+        assertThat(tokenizer.spelling(tokenizer.encode("a".repeat(400), false, false)[3]))
+                .hasSize(400);
+    }
+
+    @Test
+    void of_mutatedVocabularies_workOrAreRefusedInOneLine() {
+        Random random = new Random(41);
+        Object[] values = {
+            "",
+            "x",
+            "<s>",
+            "\uD800",
+            0,
+            -1,
+            7,
+            1 << 20,
+            1L << 40,
+            2.5f,
+            Float.NaN,
+            true,
+            List.of(),
+            List.of("a"),
+            List.of(1),
+            new int[0],
+            new float[] {1},
+            new String[] {"a", "b"}
+        };
+        String[] strings = {
+            "", " ", "a", "ab", "a b", "<s>", "<0x41>", "<0xFF>", "\uDC00", "\u0000", "▁", "Ġ", "🦙", "<sep>"
+        };
+        int works = 0;
+        for (int run = 0; run < 4_000; run++) {
+            Map<String, Object> metadata = random.nextBoolean()
+                    ? TestVocabularies.sentencePiece(random.nextBoolean(), "a", "b", "ab", "▁")
+                    : TestVocabularies.byteLevel("llama-bpe", List.of("a b", "ab c"));
+            for (int change = random.nextInt(3); change >= 0; change--) {
+                List<String> keys = metadata.keySet().stream().sorted().toList();
+                int token = random.nextInt(200);
+                switch (random.nextInt(4)) {
+                    case 0 ->
+                        metadata.put(keys.get(random.nextInt(keys.size())), values[random.nextInt(values.length)]);
+                    case 1 -> metadata.remove(keys.get(random.nextInt(keys.size())));
+                    case 2 -> setToken(metadata, token, strings[random.nextInt(strings.length)]);
+                    default -> setType(metadata, token, random.nextInt(7));
+                }
+            }
+            try {
+                Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+                works++;
+                tokenizer.decodeText(tokenizer.encode("<s>ab é\uD800 <sep>", true, true));
+            } catch (ModelFormatException | IllegalArgumentException e) {
+                assertThat(e.getMessage()).isNotBlank().doesNotContain("\n");
+            }
+        }
+        assertThat(works).isBetween(400, 3_600);
+    }
+
+    private static void setToken(Map<String, Object> metadata, int token, String spelling) {
+        List<String> tokens = TestVocabularies.tokens(metadata);
+        if (token < tokens.size()) {
+            tokens.set(token, spelling);
+            metadata.put("tokens", tokens);
+        }
+    }
+
+    private static void setType(Map<String, Object> metadata, int token, int type) {
+        int[] types = new int[TestVocabularies.tokens(metadata).size()];
+        Arrays.fill(types, 1);
+        if (token < types.length) {
+            types[token] = type;
+        }
+        metadata.put("token_type", types);
+    }
+}
