@@ -2,11 +2,9 @@
 module quire.server {
     requires static org.jspecify;
     requires transitive quire.engine;
+    requires io.netty.codec;
     requires io.vertx.core;
-    requires io.vertx.web;
     requires tools.jackson.databind;
-    requires micrometer.core;
-    requires micrometer.registry.prometheus;
 
     exports quire.server;
 }

@@ -1,0 +1,235 @@
+package quire.server;
+
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import quire.engine.FinishReason;
+import quire.engine.Logprobs;
+import quire.engine.Output;
+import quire.engine.TokenStream;
+import quire.model.text.Detokenizer;
+import quire.model.text.Tokenizer;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * One answer in OpenAI's JSON: whole, or chunk by chunk. The two endpoints differ only in where text and log probabilities
+ * stand:
+ *
+ * <pre>
+ *                     /v1/completions             /v1/chat/completions
+ *   whole             choices[0].text             choices[0].message.content
+ *   chunk             choices[0].text             choices[0].delta.content, the first with delta.role
+ *   log probabilities parallel arrays             a list of objects
+ * </pre>
+ */
+final class AnswerFormat {
+    /** JSON has no infinities; this is OpenAI's stand-in for "never". */
+    private static final float LEAST_LOGPROB = -9999;
+
+    private final Asked asked;
+    private final String id;
+    private final long created;
+    private final String model;
+    private final String fingerprint;
+    private final Tokenizer tokenizer;
+    private final Detokenizer offsets;
+    private int textOffset;
+
+    /** @param created seconds since 1970 */
+    AnswerFormat(Asked asked, String id, long created, String model, String fingerprint, Tokenizer tokenizer) {
+        this.asked = asked;
+        this.id = id;
+        this.created = created;
+        this.model = model;
+        this.fingerprint = fingerprint;
+        this.tokenizer = tokenizer;
+        this.offsets = new Detokenizer(tokenizer);
+    }
+
+    /** The whole answer. */
+    ObjectNode whole(String text, List<Output> outputs, TokenStream.Finish finish) {
+        ObjectNode root = head(asked.chat() ? "chat.completion" : "text_completion");
+        ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
+        if (asked.chat()) {
+            choice.putObject("message")
+                    .put("role", "assistant")
+                    .put("content", text)
+                    .putNull("refusal");
+        } else {
+            choice.put("text", asked.echo() + text);
+        }
+        putLogprobs(choice, outputs);
+        choice.put("finish_reason", name(finish.reason()));
+        putUsage(root, finish);
+        return root;
+    }
+
+    /** What a stream begins with, before any token: the role, or the echo. Null when there is nothing to say yet. */
+    @Nullable
+    ObjectNode first() {
+        if (!asked.chat()) {
+            return asked.echo().isEmpty() ? null : chunk(asked.echo(), List.of(), null);
+        }
+        ObjectNode root = chunk("", List.of(), null);
+        ((ObjectNode) root.get("choices").get(0).get("delta")).put("role", "assistant");
+        return root;
+    }
+
+    /** One token; null when it brought nothing to send. */
+    @Nullable
+    ObjectNode next(Output output) {
+        if (output.text().isEmpty() && output.logprobs() == null) {
+            return null;
+        }
+        return chunk(output.text(), List.of(output), null);
+    }
+
+    /** The end, with the rest of the text. */
+    ObjectNode last(TokenStream.Finish finish) {
+        return chunk(finish.text(), List.of(), finish.reason());
+    }
+
+    /** The chunk after the last, which only counts. */
+    ObjectNode usage(TokenStream.Finish finish) {
+        ObjectNode root = head(asked.chat() ? "chat.completion.chunk" : "text_completion");
+        root.putArray("choices");
+        putUsage(root, finish);
+        return root;
+    }
+
+    private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
+        ObjectNode root = head(asked.chat() ? "chat.completion.chunk" : "text_completion");
+        ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
+        if (asked.chat()) {
+            ObjectNode delta = choice.putObject("delta");
+            if (reason == null || !text.isEmpty()) {
+                delta.put("content", text);
+            }
+        } else {
+            choice.put("text", text);
+        }
+        putLogprobs(choice, outputs);
+        choice.put("finish_reason", reason == null ? null : name(reason));
+        if (asked.includeUsage()) {
+            root.putNull("usage");
+        }
+        return root;
+    }
+
+    private ObjectNode head(String object) {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("id", id)
+                .put("object", object)
+                .put("created", created)
+                .put("model", model)
+                .put("system_fingerprint", fingerprint);
+    }
+
+    private static void putUsage(ObjectNode root, TokenStream.Finish finish) {
+        root.putObject("usage")
+                .put("prompt_tokens", finish.promptTokens())
+                .put("completion_tokens", finish.completionTokens())
+                .put("total_tokens", finish.promptTokens() + finish.completionTokens());
+    }
+
+    private void putLogprobs(ObjectNode choice, List<Output> outputs) {
+        if (!asked.logprobs() || outputs.isEmpty()) {
+            choice.putNull("logprobs");
+        } else if (asked.chat()) {
+            putChatLogprobs(choice.putObject("logprobs"), outputs);
+        } else {
+            putCompletionLogprobs(choice.putObject("logprobs"), outputs);
+        }
+    }
+
+    private void putCompletionLogprobs(ObjectNode logprobs, List<Output> outputs) {
+        ArrayNode tokens = logprobs.putArray("tokens");
+        ArrayNode tokenLogprobs = logprobs.putArray("token_logprobs");
+        ArrayNode topLogprobs = logprobs.putArray("top_logprobs");
+        ArrayNode textOffsets = logprobs.putArray("text_offset");
+        for (Output output : outputs) {
+            Logprobs numbers = output.logprobs();
+            if (numbers == null) {
+                continue;
+            }
+            String shown = shown(output.token(), "bytes:");
+            tokens.add(shown);
+            tokenLogprobs.add(finite(numbers.chosen()));
+            ObjectNode top = topLogprobs.addObject();
+            for (int i = 0; i < numbers.topTokens().length; i++) {
+                // Two tokens may be the same text; the likelier one, which comes first, has the name.
+                top.putIfAbsent(
+                        shown(numbers.topTokens()[i], "bytes:"),
+                        JsonNodeFactory.instance.numberNode(finite(numbers.topLogprobs()[i])));
+            }
+            top.putIfAbsent(shown, JsonNodeFactory.instance.numberNode(finite(numbers.chosen())));
+            textOffsets.add(textOffset);
+            String text = offsets.append(output.token());
+            textOffset += text.codePointCount(0, text.length());
+        }
+    }
+
+    private void putChatLogprobs(ObjectNode logprobs, List<Output> outputs) {
+        ArrayNode content = logprobs.putArray("content");
+        for (Output output : outputs) {
+            Logprobs numbers = output.logprobs();
+            if (numbers == null) {
+                continue;
+            }
+            ObjectNode entry = content.addObject();
+            putToken(entry, output.token(), numbers.chosen());
+            ArrayNode top = entry.putArray("top_logprobs");
+            for (int i = 0; i < numbers.topTokens().length; i++) {
+                putToken(top.addObject(), numbers.topTokens()[i], numbers.topLogprobs()[i]);
+            }
+        }
+        logprobs.putNull("refusal");
+    }
+
+    private void putToken(ObjectNode node, int token, float logprob) {
+        node.put("token", shown(token, "")).put("logprob", finite(logprob));
+        ArrayNode bytes = node.putArray("bytes");
+        for (byte b : tokenizer.bytes(token)) {
+            bytes.add(b & 0xFF);
+        }
+    }
+
+    /** A token as text; its spelling when it stands for none; {@code \xe2\x82} when it is part of a character. */
+    private String shown(int token, String bytesPrefix) {
+        byte[] bytes = tokenizer.bytes(token);
+        if (bytes.length == 0) {
+            return tokenizer.spelling(token);
+        }
+        try {
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString();
+        } catch (CharacterCodingException e) {
+            StringBuilder text = new StringBuilder(bytesPrefix);
+            for (byte b : bytes) {
+                text.append("\\x")
+                        .append(Character.forDigit((b >> 4) & 0xF, 16))
+                        .append(Character.forDigit(b & 0xF, 16));
+            }
+            return text.toString();
+        }
+    }
+
+    private static float finite(float logprob) {
+        return Math.max(logprob, LEAST_LOGPROB);
+    }
+
+    private static String name(FinishReason reason) {
+        return switch (reason) {
+            case STOP -> "stop";
+            case LENGTH -> "length";
+            case CANCELLED, ERROR -> throw new IllegalArgumentException(reason + " is an error, not an answer");
+        };
+    }
+}

@@ -1,0 +1,143 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Semaphore;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import quire.engine.EngineStats;
+import quire.engine.FinishReason;
+
+/** A client that goes away frees its pages within a step, whatever it was waiting for. */
+@Timeout(60)
+class DepartureTest {
+    private static final String LONG = "{\"model\":\"fake\",\"prompt\":\"hi\",\"max_tokens\":400,\"ignore_eos\":true";
+
+    private final Semaphore steps = new Semaphore(0);
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void client_leavingInTheMiddle_endsItsAnswerInTheNextStep(boolean orderly) throws Exception {
+        try (TestServer server =
+                TestServer.builder().onForward(batch -> steps.acquireUninterruptibly()).start()) {
+            RawClient client = new RawClient(server);
+            client.send(RawClient.post("/v1/completions", LONG + ",\"stream\":true}"));
+            steps.release(5);
+            client.lineWith("data: ");
+            depart(client, orderly);
+            assertLeavesNothing(server);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void client_leavingWhileTheServerIsSilent_isNoticed(boolean orderly) throws Exception {
+        CountDownLatch running = new CountDownLatch(1);
+        TestServer.Builder builder = TestServer.builder().onForward(batch -> {
+            running.countDown();
+            steps.acquireUninterruptibly();
+        });
+        try (TestServer server = builder.start()) {
+            RawClient client = new RawClient(server);
+            client.send(RawClient.post("/v1/completions", LONG + "}"));
+            running.await();
+            depart(client, orderly);
+            assertLeavesNothing(server);
+        }
+    }
+
+    @Test
+    void client_leavingTheQueue_isTakenOut() throws Exception {
+        CountDownLatch running = new CountDownLatch(1);
+        TestServer.Builder builder = TestServer.builder().maxSequences(1).onForward(batch -> {
+            running.countDown();
+            steps.acquireUninterruptibly();
+        });
+        try (TestServer server = builder.start()) {
+            RawClient first = new RawClient(server);
+            first.send(RawClient.post("/v1/completions", LONG + "}"));
+            running.await();
+            RawClient second = new RawClient(server);
+            second.send(RawClient.post("/v1/chat/completions", "{\"model\":\"fake\",\"messages\":"
+                    + "[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true}"));
+            second.lineWith("assistant");
+            assertThat(server.engine.stats().waiting()).isEqualTo(1);
+            second.close();
+            steps.release(2);
+            while (server.engine.stats().waiting() > 0) {
+                steps.release(1);
+                Thread.onSpinWait();
+            }
+            assertThat(server.engine.stats().running()).isEqualTo(1);
+            first.close();
+            assertLeavesNothing(server);
+        }
+    }
+
+    @Test
+    void client_thatStopsReading_isDropped() throws Exception {
+        ServerConfig config = new ServerConfig(
+                "127.0.0.1",
+                0,
+                null,
+                1 << 20,
+                Duration.ofSeconds(30),
+                List.of(),
+                Duration.ofSeconds(30),
+                Duration.ofMillis(200),
+                100);
+        try (TestServer server = TestServer.builder().config(config).start()) {
+            // The answer to fill all buffers with: many requests behind each other, none of them read.
+            String request = RawClient.post(
+                    "/v1/completions", LONG + ",\"logprobs\":20,\"stream\":true,\"echo\":false,\"seed\":1}");
+            try (RawClient client = new RawClient(server, 1024)) {
+                boolean dropped = false;
+                while (!dropped) {
+                    try {
+                        client.send(request);
+                    } catch (IOException e) {
+                        dropped = true;
+                    }
+                }
+            }
+            assertThat(server.awaitIdle().usedPages()).isZero();
+        }
+    }
+
+    private static void depart(RawClient client, boolean orderly) throws IOException {
+        if (orderly) {
+            client.close();
+        } else {
+            client.reset();
+        }
+    }
+
+    /** Steps are let through one at a time; the answer must end long before its 400 tokens. */
+    private void assertLeavesNothing(TestServer server) throws InterruptedException {
+        long ended = 0;
+        while (ended == 0) {
+            // The news travels from the socket through the event loop; steps wait for it here, not the other way round.
+            steps.release(server.engine.stats().steps() < 50 ? 1 : 0);
+            Thread.sleep(1);
+            EngineStats stats = server.engine.stats();
+            ended = stats.finished().get(FinishReason.CANCELLED);
+            if (stats.running() + stats.waiting() > 0) {
+                ended = 0;
+            }
+            if (stats.steps() >= 50 && ended == 0) {
+                steps.release(1);
+            }
+        }
+        EngineStats stats = server.engine.stats();
+        assertThat(stats.usedPages()).isZero();
+        assertThat(stats.generationTokens()).isLessThan(300);
+        assertThat(stats.finished().get(FinishReason.LENGTH)).isZero();
+        steps.release(10_000);
+    }
+}

@@ -1,0 +1,340 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
+
+/** Everything that is not a well-formed request gets OpenAI's error shape or a closed door, and harms nobody. */
+@Timeout(60)
+class HostileHttpTest {
+    private static final String GOOD = "{\"model\":\"fake\",\"prompt\":\"hi\",\"seed\":1,\"max_tokens\":5}";
+    private static final int MAX_BODY = 1 << 16;
+
+    private TestServer server;
+
+    @BeforeEach
+    void start() {
+        ServerConfig config = new ServerConfig(
+                "127.0.0.1",
+                0,
+                null,
+                MAX_BODY,
+                Duration.ofSeconds(5),
+                List.of(),
+                Duration.ofMillis(300),
+                Duration.ofMillis(300),
+                8);
+        server = TestServer.builder().config(config).start();
+    }
+
+    /** Whatever the test did, the server answers the next client, and nothing is left behind. */
+    @AfterEach
+    void stop() throws IOException, InterruptedException {
+        assertThat(server.post("/v1/completions", GOOD).statusCode()).isEqualTo(200);
+        assertThat(server.awaitIdle().usedPages()).isZero();
+        server.close();
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                "nonsense",
+                "[]",
+                "\"text\"",
+                "{\"model\":\"fake\",\"prompt\":\"hi\"",
+                "{\"model\":\"fake\",\"prompt\":\"hi\"} trailing",
+                "{\"model\":\"fake\",\"model\":\"fake\",\"prompt\":\"hi\"}",
+                "{\"model\":\"fake\",\"prompt\":NaN}",
+                "{'model':'fake','prompt':'hi'}",
+            })
+    void body_notJson_isABadRequest(String body) throws IOException, InterruptedException {
+        HttpResponse<String> response = server.post("/v1/completions", body);
+        assertThat(response.statusCode()).isEqualTo(400);
+        assertThat(TestServer.error(response).get("code").stringValue()).isEqualTo("invalid_json");
+        assertClean(response.body());
+    }
+
+    @Test
+    void body_nestedDeeply_isABadRequest() throws IOException, InterruptedException {
+        HttpResponse<String> response =
+                server.post("/v1/completions", "{\"x\":" + "[".repeat(20_000) + "]".repeat(20_000) + "}");
+        assertThat(response.statusCode()).isEqualTo(400);
+        assertClean(response.body());
+    }
+
+    @Test
+    void body_notUtf8_isABadRequest() throws IOException {
+        byte[] bytes = GOOD.replace("hi", "h\u00e9").getBytes(StandardCharsets.ISO_8859_1);
+        ByteArrayOutputStream request = new ByteArrayOutputStream();
+        request.writeBytes(("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                        + "Content-Length: " + bytes.length + "\r\n\r\n")
+                .getBytes(StandardCharsets.US_ASCII));
+        request.writeBytes(bytes);
+        try (RawClient client = new RawClient(server)) {
+            RawClient.Response response = client.send(request.toByteArray()).response();
+            assertThat(response.status()).isEqualTo(400);
+            assertThat(response.body()).contains("UTF-8");
+        }
+    }
+
+    @Test
+    void body_ofHalfASurrogatePair_isABadRequestThatNamesTheField() throws IOException, InterruptedException {
+        HttpResponse<String> response =
+                server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"a\\ud800b\"}");
+        assertThat(response.statusCode()).isEqualTo(400);
+        assertThat(TestServer.error(response).get("param").stringValue()).isEqualTo("prompt");
+    }
+
+    @Test
+    void body_declaredTooLarge_isRefusedBeforeItIsSent() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    + "Expect: 100-continue\r\nContent-Length: 999999999999\r\n\r\n");
+            assertThat(client.response().status()).isEqualTo(413);
+        }
+    }
+
+    @Test
+    void body_chunkedTooLarge_isRefusedAndTheAnswerArrives() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    + "Transfer-Encoding: chunked\r\n\r\n");
+            String chunk = "1000\r\n" + "x".repeat(4096) + "\r\n";
+            for (int i = 0; i < 2 * MAX_BODY / 4096; i++) {
+                client.send(chunk);
+            }
+            client.send("0\r\n\r\n");
+            RawClient.Response response = client.response();
+            assertThat(response.status()).isEqualTo(413);
+            assertThat(response.headers()).containsEntry("connection", "close");
+            assertThat(client.rest()).isEmpty();
+        }
+    }
+
+    @Test
+    void body_expectedByTheClient_isAskedForAndAnswered() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            String request = RawClient.post("/v1/completions", GOOD, "Expect: 100-continue");
+            int head = request.indexOf("\r\n\r\n") + 4;
+            client.send(request.substring(0, head));
+            assertThat(client.response().status()).isEqualTo(100);
+            client.send(request.substring(head));
+            assertThat(client.response().status()).isEqualTo(200);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "text/plain",
+                "application/x-www-form-urlencoded",
+                "application/jsonp",
+                "application/json; charset=latin1",
+                ""
+            })
+    void contentType_other_isRefused(String type) throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            String request = RawClient.post("/v1/completions", GOOD);
+            String line = "Content-Type: application/json\r\n";
+            client.send(request.replace(line, type.isEmpty() ? "" : "Content-Type: " + type + "\r\n"));
+            assertThat(client.response().status()).isEqualTo(415);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"application/json", "application/json; charset=utf-8", "APPLICATION/JSON;charset=\"UTF-8\""})
+    void contentType_json_isTaken(String type) throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", GOOD).replace("application/json", type));
+            assertThat(client.response().status()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void contentEncoding_gzip_isRefused() throws IOException, InterruptedException {
+        assertThat(server.post("/v1/completions", GOOD, "Content-Encoding", "gzip").statusCode()).isEqualTo(415);
+    }
+
+    @Test
+    void path_unknown_isNotFoundInOpenAisShape() throws IOException, InterruptedException {
+        HttpResponse<String> response = server.get("/v1/embeddings");
+        assertThat(response.statusCode()).isEqualTo(404);
+        JsonNode error = TestServer.error(response);
+        assertThat(error.get("code").stringValue()).isEqualTo("unknown_url");
+        assertThat(error.get("type").stringValue()).isEqualTo("invalid_request_error");
+        assertThat(error.get("param").isNull()).isTrue();
+        assertThat(response.headers().firstValue("x-request-id")).isPresent();
+    }
+
+    @Test
+    void method_wrong_isNotAllowedAndNamesTheRightOnes() throws IOException, InterruptedException {
+        HttpResponse<String> response = server.get("/v1/completions");
+        assertThat(response.statusCode()).isEqualTo(405);
+        assertThat(response.headers().firstValue("allow")).contains("POST, OPTIONS");
+        assertThat(server.post("/metrics", "{}").statusCode()).isEqualTo(405);
+    }
+
+    @Test
+    void methods_headAndOptions_haveNoBody() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send("HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n");
+            RawClient.Response head = client.response(true);
+            assertThat(head.status()).isEqualTo(200);
+            assertThat(Integer.parseInt(head.headers().get("content-length"))).isPositive();
+            client.send("OPTIONS /v1/completions HTTP/1.1\r\nHost: x\r\n\r\n");
+            RawClient.Response options = client.response(true);
+            assertThat(options.status()).isEqualTo(204);
+            assertThat(options.headers()).containsEntry("allow", "POST, OPTIONS");
+            assertThat(options.headers()).doesNotContainKey("access-control-allow-origin");
+            assertThat(client.send(RawClient.get("/health/live")).response().status()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void requests_pipelined_areAnsweredInOrder() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", GOOD)
+                    + RawClient.get("/v1/models")
+                    + RawClient.post("/tokenize", "{\"prompt\":\"a\"}")
+                    + RawClient.get("/nowhere")
+                    + RawClient.post("/v1/completions", GOOD.replace("{", "{\"stream\":true,")));
+            RawClient.Response first = client.response();
+            assertThat(first.status()).isEqualTo(200);
+            assertThat(first.body()).contains("text_completion");
+            assertThat(client.response().body()).contains("\"list\"");
+            assertThat(client.response().body()).contains("max_model_len");
+            assertThat(client.response().status()).isEqualTo(404);
+            assertThat(client.response().body()).endsWith("data: [DONE]\n\n");
+        }
+    }
+
+    @Test
+    void http10_client_getsTheStreamUntilTheConnectionEnds() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", GOOD.replace("{", "{\"stream\":true,"))
+                    .replace("HTTP/1.1", "HTTP/1.0"));
+            RawClient.Response response = client.response();
+            assertThat(response.headers()).doesNotContainKey("transfer-encoding");
+            assertThat(response.body()).startsWith("data: {").endsWith("data: [DONE]\n\n");
+        }
+    }
+
+    @Test
+    void head_tooLarge_isRefused() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.get("/health/live", "X-Long: " + "x".repeat(20_000)));
+            RawClient.Response response = client.response();
+            assertThat(response.status()).isEqualTo(431);
+            assertThat(response.body()).contains("\"error\"");
+        }
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.get("/" + "x".repeat(10_000)));
+            assertThat(client.response().status()).isEqualTo(414);
+        }
+    }
+
+    @Test
+    void bytes_random_neverHarm() throws IOException {
+        Random random = new Random(42);
+        for (int i = 0; i < 100; i++) {
+            byte[] bytes = RawClient.post("/v1/completions", GOOD).getBytes(StandardCharsets.UTF_8);
+            if (i % 4 == 0) {
+                random.nextBytes(bytes);
+            } else {
+                for (int j = 0; j <= i % 8; j++) {
+                    bytes[random.nextInt(bytes.length)] = (byte) random.nextInt();
+                }
+            }
+            RawClient client = new RawClient(server);
+            try {
+                client.send(bytes).send("\r\n\r\n");
+            } catch (IOException e) {
+                // closed already: fine
+            }
+            client.reset();
+        }
+    }
+
+    @Test
+    void body_mutated_isAnsweredWithoutOurFault() throws IOException, InterruptedException {
+        Random random = new Random(43);
+        String valid = "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}],"
+                + "\"max_tokens\":2,\"stop\":[\"x\"],\"logit_bias\":{\"5\":1},\"tools\":[],\"logprobs\":true,"
+                + "\"top_logprobs\":2,\"temperature\":0.5,\"stream\":true,\"stream_options\":{\"include_usage\":true}}";
+        String[] pieces = {"null", "[]", "{}", "1e999", "-1", "\"\"", "true", "99999999999999999999", "[null]", ":", ","};
+        for (int i = 0; i < 300; i++) {
+            StringBuilder body = new StringBuilder(valid);
+            for (int j = 0; j <= i % 3; j++) {
+                int from = random.nextInt(body.length());
+                int to = Math.min(body.length(), from + random.nextInt(12));
+                body.replace(from, to, pieces[random.nextInt(pieces.length)]);
+            }
+            HttpResponse<String> response = server.post("/v1/chat/completions", body.toString());
+            assertThat(response.statusCode()).as(body.toString()).isIn(200, 400, 404);
+            if (response.statusCode() != 200) {
+                assertThat(TestServer.error(response).get("message").stringValue()).isNotBlank();
+                assertClean(response.body());
+            }
+        }
+    }
+
+    @Test
+    void client_sendingTooSlowly_isDropped() throws IOException {
+        try (RawClient silent = new RawClient(server);
+                RawClient inHead = new RawClient(server);
+                RawClient inBody = new RawClient(server)) {
+            inHead.send("POST /v1/completions HTTP/1.1\r\nHost:");
+            inBody.send(RawClient.post("/v1/completions", GOOD).substring(0, 120));
+            assertThat(silent.rest()).isEmpty();
+            assertThat(inHead.rest()).isEmpty();
+            assertThat(inBody.rest()).isEmpty();
+        }
+    }
+
+    @Test
+    void connections_overTheLimit_areClosed() throws IOException {
+        RawClient[] clients = new RawClient[9];
+        for (int i = 0; i < clients.length; i++) {
+            clients[i] = new RawClient(server);
+        }
+        assertThat(clients[8].rest()).isEmpty();
+        for (RawClient client : clients) {
+            client.close();
+        }
+        // Until the server has seen them go, a new one is closed as well.
+        int status = 0;
+        while (status != 200) {
+            try (RawClient client = new RawClient(server)) {
+                status = client.send(RawClient.get("/health/live")).response().status();
+            } catch (IOException e) {
+                status = 0;
+            }
+        }
+    }
+
+    @Test
+    void requestId_sane_isEchoedAndAnyOtherReplaced() throws IOException, InterruptedException {
+        assertThat(server.get("/v1/models", "X-Request-Id", "abc-1").headers().firstValue("x-request-id"))
+                .contains("abc-1");
+        assertThat(server.get("/v1/models", "X-Request-Id", "a b<script>").headers().firstValue("x-request-id").orElseThrow())
+                .startsWith("req_");
+    }
+
+    private static void assertClean(String body) {
+        assertThat(body).doesNotContain("Exception").doesNotContain("\\tat ").doesNotContain("quire.");
+    }
+}

@@ -1,0 +1,142 @@
+package quire.server;
+
+import java.io.ByteArrayOutputStream;
+import java.io.Closeable;
+import java.io.EOFException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.InetSocketAddress;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.Locale;
+import java.util.Map;
+
+/** A client that may do what no well-behaved one does. */
+final class RawClient implements Closeable {
+    /** A response; {@code body} is what the framing says belongs to it. */
+    record Response(int status, Map<String, String> headers, String body) {}
+
+    private final Socket socket;
+    private final InputStream in;
+
+    RawClient(TestServer server) throws IOException {
+        this(server, 0);
+    }
+
+    /** @param receiveBytes the socket's receive buffer; 0 for the system's choice */
+    RawClient(TestServer server, int receiveBytes) throws IOException {
+        socket = new Socket();
+        if (receiveBytes > 0) {
+            socket.setReceiveBufferSize(receiveBytes);
+        }
+        socket.connect(new InetSocketAddress("127.0.0.1", server.server.port()));
+        in = socket.getInputStream();
+    }
+
+    static String post(String path, String body, String... headers) {
+        StringBuilder text = new StringBuilder("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+        for (String header : headers) {
+            text.append(header).append("\r\n");
+        }
+        int length = body.getBytes(StandardCharsets.UTF_8).length;
+        return text + "Content-Length: " + length + "\r\n\r\n" + body;
+    }
+
+    static String get(String path, String... headers) {
+        StringBuilder text = new StringBuilder("GET " + path + " HTTP/1.1\r\nHost: x\r\n");
+        for (String header : headers) {
+            text.append(header).append("\r\n");
+        }
+        return text + "\r\n";
+    }
+
+    RawClient send(String text) throws IOException {
+        return send(text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    RawClient send(byte[] bytes) throws IOException {
+        socket.getOutputStream().write(bytes);
+        socket.getOutputStream().flush();
+        return this;
+    }
+
+    /** Reads one line without its end. */
+    String line() throws IOException {
+        ByteArrayOutputStream line = new ByteArrayOutputStream();
+        for (int b = in.read(); b != '\n'; b = in.read()) {
+            if (b < 0) {
+                throw new EOFException("the connection ended after '" + line + "'");
+            }
+            if (b != '\r') {
+                line.write(b);
+            }
+        }
+        return line.toString(StandardCharsets.UTF_8);
+    }
+
+    /** Reads lines until one contains {@code text}. */
+    String lineWith(String text) throws IOException {
+        String line = line();
+        while (!line.contains(text)) {
+            line = line();
+        }
+        return line;
+    }
+
+    Response response() throws IOException {
+        return response(false);
+    }
+
+    /** Reads one response. */
+    Response response(boolean head) throws IOException {
+        int status = Integer.parseInt(line().split(" ")[1]);
+        Map<String, String> headers = new HashMap<>();
+        for (String line = line(); !line.isEmpty(); line = line()) {
+            int colon = line.indexOf(':');
+            headers.put(line.substring(0, colon).toLowerCase(Locale.ROOT), line.substring(colon + 1).strip());
+        }
+        byte[] body;
+        if (head || status == 100) {
+            body = new byte[0];
+        } else if (headers.containsKey("content-length")) {
+            body = in.readNBytes(Integer.parseInt(headers.get("content-length")));
+        } else if ("chunked".equals(headers.get("transfer-encoding"))) {
+            ByteArrayOutputStream all = new ByteArrayOutputStream();
+            for (int size = Integer.parseInt(line(), 16); size > 0; size = Integer.parseInt(line(), 16)) {
+                all.writeBytes(in.readNBytes(size));
+                line();
+            }
+            line();
+            body = all.toByteArray();
+        } else {
+            body = in.readAllBytes();
+        }
+        return new Response(status, headers, new String(body, StandardCharsets.UTF_8));
+    }
+
+    /** Reads to the end of the connection, however it ends, and returns what came. */
+    String rest() {
+        ByteArrayOutputStream all = new ByteArrayOutputStream();
+        try {
+            for (int b = in.read(); b >= 0; b = in.read()) {
+                all.write(b);
+            }
+        } catch (IOException e) {
+            // a reset is an end too
+        }
+        return all.toString(StandardCharsets.UTF_8);
+    }
+
+    /** Ends the connection in good order. */
+    @Override
+    public void close() throws IOException {
+        socket.close();
+    }
+
+    /** Ends the connection with a reset. */
+    void reset() throws IOException {
+        socket.setSoLinger(true, 0);
+        socket.close();
+    }
+}

@@ -1,0 +1,175 @@
+package quire.server;
+
+import com.openai.client.OpenAIClient;
+import com.openai.client.okhttp.OpenAIOkHttpClient;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Engine;
+import quire.engine.EngineConfig;
+import quire.engine.EngineStats;
+import quire.engine.FakeModel;
+import quire.engine.FakeTokenizer;
+import quire.model.Batch;
+import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplateException;
+import quire.tensor.KvLayout.KvType;
+import tools.jackson.databind.JsonNode;
+
+/** A real server on a free port, in front of a real engine, in front of a fake model: a byte a token. */
+final class TestServer implements AutoCloseable {
+    static final String MODEL = "fake";
+    static final int CONTEXT = 512;
+
+    final Engine engine;
+    final QuireServer server;
+    final ServerMetrics metrics = new ServerMetrics();
+    final HttpClient http =
+            HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    private final List<OpenAIClient> clients = new ArrayList<>();
+
+    private TestServer(Builder builder) {
+        EngineConfig config =
+                new EngineConfig(builder.maxSequences, 256, 0, builder.maxQueued, 1 << 20, 0, 16, KvType.F16, 1);
+        FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
+        engine = Engine.of(model, new FakeTokenizer(), builder.template, MODEL, config, metrics, System::nanoTime);
+        server = QuireServer.start(engine, builder.config, metrics);
+    }
+
+    static Builder builder() {
+        return new Builder();
+    }
+
+    static TestServer start() {
+        return builder().start();
+    }
+
+    /** How messages become a prompt here: {@code <role>content} for each, tools in front. */
+    static final class PlainTemplate implements ChatTemplate {
+        @Override
+        public String render(
+                List<? extends Map<String, ?>> messages,
+                List<? extends Map<String, ?>> tools,
+                boolean addGenerationPrompt) {
+            StringBuilder text = new StringBuilder(tools.isEmpty() ? "" : tools.toString());
+            for (Map<String, ?> message : messages) {
+                if (message.get("content") instanceof String content && content.contains("forbidden")) {
+                    throw new ChatTemplateException("line 1: raise_exception: forbidden");
+                }
+                text.append('<').append(message.get("role")).append('>').append(message.get("content"));
+                if (message.containsKey("tool_calls")) {
+                    text.append(message.get("tool_calls"));
+                }
+            }
+            return text.append(addGenerationPrompt ? "<assistant>" : "").toString();
+        }
+    }
+
+    static final class Builder {
+        private ServerConfig config = new ServerConfig("127.0.0.1", 0, null, 1 << 20, Duration.ofSeconds(30));
+        private @Nullable ChatTemplate template = new PlainTemplate();
+        private Consumer<Batch> onForward = batch -> {};
+        private int maxSequences = 16;
+        private int maxQueued = 1024;
+
+        Builder config(ServerConfig value) {
+            config = value;
+            return this;
+        }
+
+        Builder template(@Nullable ChatTemplate value) {
+            template = value;
+            return this;
+        }
+
+        Builder onForward(Consumer<Batch> value) {
+            onForward = value;
+            return this;
+        }
+
+        Builder maxSequences(int value) {
+            maxSequences = value;
+            return this;
+        }
+
+        Builder maxQueued(int value) {
+            maxQueued = value;
+            return this;
+        }
+
+        TestServer start() {
+            return new TestServer(this);
+        }
+    }
+
+    String url() {
+        return "http://127.0.0.1:" + server.port();
+    }
+
+    /** The official client; it does not retry, so that errors are seen. */
+    OpenAIClient openAi() {
+        return openAi("none");
+    }
+
+    OpenAIClient openAi(String apiKey) {
+        OpenAIClient client = OpenAIOkHttpClient.builder()
+                .baseUrl(url() + "/v1")
+                .apiKey(apiKey)
+                .maxRetries(0)
+                .build();
+        clients.add(client);
+        return client;
+    }
+
+    HttpResponse<String> get(String path, String... headers) throws IOException, InterruptedException {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url() + path));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return http.send(request.build(), HttpResponse.BodyHandlers.ofString());
+    }
+
+    HttpResponse<String> post(String path, String body, String... headers) throws IOException, InterruptedException {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url() + path))
+                .header("Content-Type", "application/json")
+                .POST(HttpRequest.BodyPublishers.ofString(body));
+        if (headers.length > 0) {
+            request.headers(headers);
+        }
+        return http.send(request.build(), HttpResponse.BodyHandlers.ofString());
+    }
+
+    static JsonNode json(HttpResponse<String> response) {
+        return Fields.MAPPER.readTree(response.body());
+    }
+
+    static JsonNode error(HttpResponse<String> response) {
+        return json(response).get("error");
+    }
+
+    /** Waits until nobody runs or waits; a test that hangs here fails by its own time limit. */
+    EngineStats awaitIdle() throws InterruptedException {
+        EngineStats stats = engine.stats();
+        while (stats.running() + stats.waiting() > 0) {
+            Thread.sleep(1);
+            stats = engine.stats();
+        }
+        return stats;
+    }
+
+    @Override
+    public void close() {
+        clients.forEach(OpenAIClient::close);
+        http.close();
+        server.close();
+        engine.close();
+    }
+}
