@@ -131,8 +131,7 @@ final class BenchCommand implements Callable<Integer> {
         result.forEach((key, value) -> {
             String text =
                     switch (value) {
-                        case Double number when number >= 1e6 ->
-                            String.format(Locale.ROOT, "%.1f G", number / 1e9);
+                        case Double number when number >= 1e6 -> String.format(Locale.ROOT, "%.1f G", number / 1e9);
                         case Double number -> String.format(Locale.ROOT, "%.3f", number);
                         default -> value.toString();
                     };
@@ -140,10 +139,8 @@ final class BenchCommand implements Callable<Integer> {
                 list.forEach(entry -> {
                     Map<?, ?> line = (Map<?, ?>) entry;
                     System.out.printf(
-                            Locale.ROOT,
-                            "%-34s %.1f%n",
-                            "decode_tokens_per_second × " + line.get("sequences"),
-                            (Double) line.get("tokens_per_second"));
+                            Locale.ROOT, "%-34s %.1f%n", "decode_tokens_per_second × " + line.get("sequences"), (Double)
+                                    line.get("tokens_per_second"));
                 });
             } else {
                 System.out.printf("%-34s %s%n", key, text);

@@ -72,10 +72,7 @@ final class ChatCommand implements Callable<Integer> {
     }
 
     private void talk(
-            Engine engine,
-            ChatTemplate template,
-            Terminal terminal,
-            AtomicReference<@Nullable TokenStream> answering)
+            Engine engine, ChatTemplate template, Terminal terminal, AtomicReference<@Nullable TokenStream> answering)
             throws InterruptedException {
         LineReader reader = LineReaderBuilder.builder().terminal(terminal).build();
         List<Map<String, String>> messages = new ArrayList<>();

@@ -64,13 +64,20 @@ final class InspectCommand implements Callable<Integer> {
                 MemoryPlan.size(file.byteSize()),
                 file.keys().size(),
                 file.tensors().size());
-        table(List.of("key", "value"), file.keys().stream()
-                .map(key -> List.of(key, file.describe(key, VALUE_CHARS)))
-                .toList());
-        table(List.of("tensor", "shape", "type", "size"), file.tensors().stream()
-                .map(tensor -> List.of(
-                        tensor.name(), tensor.shape(), tensor.type().name(), MemoryPlan.size(tensor.byteSize())))
-                .toList());
+        table(
+                List.of("key", "value"),
+                file.keys().stream()
+                        .map(key -> List.of(key, file.describe(key, VALUE_CHARS)))
+                        .toList());
+        table(
+                List.of("tensor", "shape", "type", "size"),
+                file.tensors().stream()
+                        .map(tensor -> List.of(
+                                tensor.name(),
+                                tensor.shape(),
+                                tensor.type().name(),
+                                MemoryPlan.size(tensor.byteSize())))
+                        .toList());
         long elements = shares.values().stream().mapToLong(Share::elements).sum();
         List<List<String>> rows = new ArrayList<>();
         shares.forEach((type, share) -> rows.add(List.of(
@@ -88,12 +95,11 @@ final class InspectCommand implements Callable<Integer> {
                                 : "")));
     }
 
-
-
     private static void table(List<String> head, List<List<String>> rows) {
         int[] widths = new int[head.size()];
         List<List<String>> lines = new ArrayList<>(List.of(head));
-        rows.forEach(row -> lines.add(row.stream().map(InspectCommand::printable).toList()));
+        rows.forEach(
+                row -> lines.add(row.stream().map(InspectCommand::printable).toList()));
         for (List<String> line : lines) {
             for (int i = 0; i < widths.length; i++) {
                 widths[i] = Math.max(widths[i], line.get(i).length());
@@ -102,7 +108,8 @@ final class InspectCommand implements Callable<Integer> {
         for (List<String> line : lines) {
             StringBuilder text = new StringBuilder();
             for (int i = 0; i < widths.length; i++) {
-                text.append(line.get(i)).append(" ".repeat(widths[i] - line.get(i).length() + 2));
+                text.append(line.get(i))
+                        .append(" ".repeat(widths[i] - line.get(i).length() + 2));
             }
             System.out.println(text.toString().stripTrailing());
         }

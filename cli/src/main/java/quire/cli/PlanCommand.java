@@ -24,7 +24,8 @@ import quire.model.format.Gguf;
 @Command(
         name = "plan",
         mixinStandardHelpOptions = true,
-        description = "The memory sum, line by line: weights, KV bytes a token, pages, how many sequences fit, what binds.")
+        description =
+                "The memory sum, line by line: weights, KV bytes a token, pages, how many sequences fit, what binds.")
 final class PlanCommand implements Callable<Integer> {
     private static final int DEFAULT_CONTEXT = 4096;
 

@@ -81,8 +81,8 @@ final class ServeCommand implements Callable<Integer> {
                 Runtime.getRuntime().halt(0);
             });
             Runtime.getRuntime().addShutdownHook(hook);
-            System.out.println("ready on http://" + (host.contains(":") ? "[" + host + "]" : host) + ":"
-                    + server.port());
+            System.out.println(
+                    "ready on http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + server.port());
             new CountDownLatch(1).await();
         }
         return 0;

@@ -43,14 +43,22 @@ class QuireTest {
     @Test
     void generate_realModelGreedy_printsThePublishedText() throws IOException {
         assumeTrue(Files.exists(STORIES));
-        String published = Files.readString(SHARED.resolve("models/stories260K.md")).lines()
+        String published = Files.readString(SHARED.resolve("models/stories260K.md"))
+                .lines()
                 .filter(line -> line.startsWith("> "))
                 .map(line -> line.substring(2))
                 .reduce((a, b) -> a + "\n" + b)
                 .orElseThrow();
         Result result = run(
-                "generate", "--model", STORIES.toString(), "--prompt", "Once upon a time", "--temperature", "0",
-                "--max-tokens", "256");
+                "generate",
+                "--model",
+                STORIES.toString(),
+                "--prompt",
+                "Once upon a time",
+                "--temperature",
+                "0",
+                "--max-tokens",
+                "256");
         assertThat(result.code).isZero();
         assertThat("Once upon a time" + result.out).startsWith(published);
     }
@@ -69,8 +77,8 @@ class QuireTest {
 
     @Test
     void generate_json_isOneObjectWithTheSameText() {
-        String text = run("generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0")
-                .out;
+        String text =
+                run("generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0").out;
         Result result = run(
                 "generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0", "--json");
         JsonNode json = JsonMapper.shared().readTree(result.out);
@@ -118,15 +126,24 @@ class QuireTest {
     void tokenize_vocabularyOnlyFile_works() {
         Path vocabulary = SHARED.resolve("vocab/gpt-2.gguf");
         assumeTrue(Files.exists(vocabulary));
-        assertThat(runWith("Hello world", "tokenize", "--model", vocabulary.toString(), "--no-special")
-                        .out)
+        assertThat(runWith("Hello world", "tokenize", "--model", vocabulary.toString(), "--no-special").out)
                 .isEqualTo("15496 995" + System.lineSeparator());
     }
 
     @Test
     void bench_json_hasEveryFigure() {
         Result result = run(
-                "bench", "--model", model, "--prompt", "32", "--generate", "4", "--sequences", "1,3", "--threads", "2",
+                "bench",
+                "--model",
+                model,
+                "--prompt",
+                "32",
+                "--generate",
+                "4",
+                "--sequences",
+                "1,3",
+                "--threads",
+                "2",
                 "--json");
         assertThat(result.code).as(result.err).isZero();
         JsonNode json = JsonMapper.shared().readTree(result.out);
@@ -142,7 +159,8 @@ class QuireTest {
         assertThat(json.get("kernels").asString()).isNotEmpty();
         assertThat(json.get("decode").size()).isEqualTo(2);
         assertThat(json.get("decode").get(1).get("sequences").asInt()).isEqualTo(3);
-        assertThat(json.get("decode").get(1).get("tokens_per_second").asDouble()).isPositive();
+        assertThat(json.get("decode").get(1).get("tokens_per_second").asDouble())
+                .isPositive();
     }
 
     @ParameterizedTest
@@ -202,7 +220,8 @@ class QuireTest {
             System.setOut(new PrintStream(outBytes, true, StandardCharsets.UTF_8));
             System.setErr(new PrintStream(errBytes, true, StandardCharsets.UTF_8));
             int code = Quire.run(args);
-            return new Result(code, outBytes.toString(StandardCharsets.UTF_8), errBytes.toString(StandardCharsets.UTF_8));
+            return new Result(
+                    code, outBytes.toString(StandardCharsets.UTF_8), errBytes.toString(StandardCharsets.UTF_8));
         } finally {
             System.setIn(in);
             System.setOut(out);
