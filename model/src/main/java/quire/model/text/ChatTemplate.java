@@ -15,4 +15,21 @@ public interface ChatTemplate {
      */
     String render(
             List<? extends Map<String, ?>> messages, List<? extends Map<String, ?>> tools, boolean addGenerationPrompt);
+
+    /**
+     * Renders a conversation with variables of the caller's own, such as {@code enable_thinking}.
+     *
+     * @param variables by name, on top of {@code messages}, {@code tools} and {@code add_generation_prompt}
+     * @throws ChatTemplateException as above, and if this template takes no variables
+     */
+    default String render(
+            List<? extends Map<String, ?>> messages,
+            List<? extends Map<String, ?>> tools,
+            boolean addGenerationPrompt,
+            Map<String, ?> variables) {
+        if (!variables.isEmpty()) {
+            throw new ChatTemplateException("this chat template takes no variables: " + variables.keySet());
+        }
+        return render(messages, tools, addGenerationPrompt);
+    }
 }

@@ -1,0 +1,125 @@
+package quire.model.text.jinja;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import quire.model.text.jinja.Values.None;
+
+/** The arguments of a call, and how they meet the parameters of what is built in. */
+record Args(List<Object> positional, Map<String, Object> named) {
+    static final Args NONE = new Args(List.of(), Map.of());
+
+    static Args of(Object... positional) {
+        return new Args(List.of(positional), Map.of());
+    }
+
+    /** The arguments behind the first. */
+    Args rest() {
+        return new Args(positional.subList(1, positional.size()), named);
+    }
+
+    /**
+     * Parameters, written as their names with blanks between: {@code ?} behind one that may be left out, {@code /} alone
+     * behind those that cannot be named, {@code *} alone for anything (which then is in {@link Bound#all}).
+     */
+    record Signature(List<String> names, int required, int positionalOnly, boolean anything) {
+        static Signature of(String parameters) {
+            List<String> names = new ArrayList<>();
+            int required = 0;
+            int positionalOnly = 0;
+            for (String parameter : parameters.isEmpty() ? new String[0] : parameters.split(" ")) {
+                if (parameter.equals("/")) {
+                    positionalOnly = names.size();
+                } else if (parameter.endsWith("?")) {
+                    names.add(parameter.substring(0, parameter.length() - 1));
+                } else if (!parameter.equals("*")) {
+                    names.add(parameter);
+                    required++;
+                }
+            }
+            return new Signature(List.copyOf(names), required, positionalOnly, parameters.equals("*"));
+        }
+
+        Bound bind(String what, Args args) {
+            Object[] values = new Object[names.size()];
+            if (!anything) {
+                if (args.positional.size() > names.size()) {
+                    throw new JinjaError(what + " takes at most " + names.size() + " arguments, not "
+                            + args.positional.size());
+                }
+                for (int i = 0; i < args.positional.size(); i++) {
+                    values[i] = args.positional.get(i);
+                }
+                for (Map.Entry<String, Object> named : args.named.entrySet()) {
+                    int i = names.indexOf(named.getKey());
+                    if (i < positionalOnly || values[i] != null) {
+                        throw new JinjaError(what + " does not take an argument '" + named.getKey() + "' here");
+                    }
+                    values[i] = named.getValue();
+                }
+                for (int i = 0; i < required; i++) {
+                    if (values[i] == null) {
+                        throw new JinjaError(what + " needs the argument '" + names.get(i) + "'");
+                    }
+                }
+            }
+            return new Bound(what, names, values, args);
+        }
+    }
+
+    /** Arguments by the position of their parameter. */
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    record Bound(String what, List<String> names, @Nullable Object[] values, Args all) {
+        boolean has(int i) {
+            return values[i] != null;
+        }
+
+        /** Whether the argument is there and is not None. */
+        boolean some(int i) {
+            return values[i] != null && values[i] != None.NONE;
+        }
+
+        Object get(int i) {
+            return get(i, None.NONE);
+        }
+
+        Object get(int i, Object otherwise) {
+            Object value = values[i];
+            return value == null ? otherwise : value;
+        }
+
+        boolean truth(int i) {
+            Object value = values[i];
+            return value != null && Values.truth(value);
+        }
+
+        String text(int i) {
+            String text = Values.text(get(i));
+            if (text == null) {
+                throw wrong(i, "a str");
+            }
+            return text;
+        }
+
+        @Nullable String textOrNull(int i) {
+            return some(i) ? text(i) : null;
+        }
+
+        long integer(int i, long otherwise) {
+            return switch (get(i, otherwise)) {
+                case Long l -> l;
+                case Boolean b -> b ? 1 : 0;
+                default -> throw wrong(i, "an int");
+            };
+        }
+
+        private JinjaError wrong(int i, String wanted) {
+            Object value = get(i);
+            return value instanceof Values.Undefined undefined
+                    ? undefined.error()
+                    : new JinjaError(what + ": '" + names.get(i) + "' must be " + wanted + ", not "
+                            + Values.typeName(value));
+        }
+    }
+}
