@@ -64,6 +64,8 @@ final class ServeCommand implements Callable<Integer> {
             throw new ParameterException(
                     spec.commandLine(), "--model is needed: a GGUF file, for example --model llama-3.2-1b-q8_0.gguf");
         }
+        // A server tells its story in the log; the other commands print their answers alone. See logback.xml.
+        System.setProperty("quire.log", System.getProperty("quire.log", "INFO"));
         ServerConfig defaults = ServerConfig.defaults();
         ServerConfig config = new ServerConfig(
                 host,
