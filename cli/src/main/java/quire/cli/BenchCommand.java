@@ -15,6 +15,7 @@ import quire.engine.EngineListener;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.MachineCeilings;
+import quire.tensor.Workers;
 
 @Command(
         name = "bench",
@@ -75,6 +76,11 @@ final class BenchCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
+        for (int count : sequences) {
+            if (count < 1) {
+                throw new IllegalArgumentException("--sequences takes numbers from 1, not " + count);
+            }
+        }
         int workers = threads > 0 ? threads : Runtime.getRuntime().availableProcessors();
         int most = sequences.stream().mapToInt(Integer::intValue).max().orElseThrow();
         EngineConfig defaults = EngineConfig.defaults();
@@ -92,8 +98,11 @@ final class BenchCommand implements Callable<Integer> {
         result.put("model", model.getFileName().toString());
         result.put("kernels", Kernels.best().name());
         result.put("threads", workers);
-        MachineCeilings ceilings = MachineCeilings.measure(workers);
-        result.put("read_bandwidth_bytes_per_second", ceilings.readBytesPerSecond());
+        MachineCeilings ceilings;
+        try (Workers team = new Workers(workers)) {
+            ceilings = MachineCeilings.measure(team);
+        }
+        result.put("read_bandwidth_bytes_per_second", ceilings.readBandwidthBytesPerSecond());
         result.put("int8_macs_per_second", ceilings.int8MacsPerSecond());
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 

@@ -35,6 +35,7 @@ final class OfflineBench {
     }
 
     /** When each token of one answer came, nanoseconds after submission of the whole group. */
+    @SuppressWarnings("ArrayRecordComponent") // read, never compared
     private record Timeline(long[] tokenNanos) {
         long first() {
             return tokenNanos[0];

@@ -72,19 +72,34 @@ final class ServeCommand implements Callable<Integer> {
                 defaults.maxBodyBytes(),
                 Duration.ofSeconds(drainSeconds));
         ServerMetrics metrics = new ServerMetrics();
+        CountDownLatch stop = new CountDownLatch(1);
+        CountDownLatch drained = new CountDownLatch(1);
         try (Engine engine = Engine.open(model, options.config(), metrics);
                 QuireServer server = QuireServer.start(engine, config, metrics)) {
             // The JVM would end with 143 after SIGTERM; a drained server has done what it was asked to.
-            Thread hook = Thread.ofPlatform().name("shutdown").unstarted(() -> {
-                server.close();
-                engine.close();
-                Runtime.getRuntime().halt(0);
-            });
-            Runtime.getRuntime().addShutdownHook(hook);
+            Runtime.getRuntime()
+                    .addShutdownHook(Thread.ofPlatform().name("shutdown").unstarted(() -> {
+                        stop.countDown();
+                        awaitUninterruptibly(drained);
+                        Runtime.getRuntime().halt(0);
+                    }));
             System.out.println(
                     "ready on http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + server.port());
-            new CountDownLatch(1).await();
+            stop.await();
+        } finally {
+            drained.countDown();
         }
         return 0;
+    }
+
+    private static void awaitUninterruptibly(CountDownLatch latch) {
+        while (true) {
+            try {
+                latch.await();
+                return;
+            } catch (InterruptedException e) {
+                // Nobody has a reason to interrupt a shutdown hook; the drain has its own time limit.
+            }
+        }
     }
 }

@@ -45,8 +45,8 @@ record Args(List<Object> positional, Map<String, Object> named) {
             Object[] values = new Object[names.size()];
             if (!anything) {
                 if (args.positional.size() > names.size()) {
-                    throw new JinjaError(what + " takes at most " + names.size() + " arguments, not "
-                            + args.positional.size());
+                    throw new JinjaError(
+                            what + " takes at most " + names.size() + " arguments, not " + args.positional.size());
                 }
                 for (int i = 0; i < args.positional.size(); i++) {
                     values[i] = args.positional.get(i);
@@ -102,7 +102,8 @@ record Args(List<Object> positional, Map<String, Object> named) {
             return text;
         }
 
-        @Nullable String textOrNull(int i) {
+        @Nullable
+        String textOrNull(int i) {
             return some(i) ? text(i) : null;
         }
 
@@ -118,8 +119,8 @@ record Args(List<Object> positional, Map<String, Object> named) {
             Object value = get(i);
             return value instanceof Values.Undefined undefined
                     ? undefined.error()
-                    : new JinjaError(what + ": '" + names.get(i) + "' must be " + wanted + ", not "
-                            + Values.typeName(value));
+                    : new JinjaError(
+                            what + ": '" + names.get(i) + "' must be " + wanted + ", not " + Values.typeName(value));
         }
     }
 }

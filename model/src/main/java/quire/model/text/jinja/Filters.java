@@ -36,14 +36,24 @@ final class Filters {
         filter("capitalize", "", (in, v, a) -> Text.capitalize(str(in, v)));
         filter("title", "", (in, v, a) -> title(str(in, v)));
         filter("trim", "chars?", (in, v, a) -> Text.strip(str(in, v), a.textOrNull(0), true, true));
-        filter("replace", "old new count?", (in, v, a) -> Text.replace(
-                str(in, v), str(in, a.get(0)), str(in, a.get(1)), a.some(2) ? a.integer(2, -1) : -1, in.limits));
+        filter(
+                "replace",
+                "old new count?",
+                (in, v, a) -> Text.replace(
+                        str(in, v),
+                        str(in, a.get(0)),
+                        str(in, a.get(1)),
+                        a.some(2) ? a.integer(2, -1) : -1,
+                        in.limits));
         filter("indent", "width? first? blank?", Filters::indent);
         filter("truncate", "length? killwords? end? leeway?", Filters::truncate);
         filter("center", "width?", (in, v, a) -> in.call(in.attribute(str(in, v), "center"), Args.of(a.get(0, 80L))));
         filter("wordcount", "", (in, v, a) -> wordCount(str(in, v)));
-        filter("format", "*", (in, v, a) -> Format.percent(
-                str(in, v), new Tuple(a.all().positional()), a.all().named(), in.limits));
+        filter(
+                "format",
+                "*",
+                (in, v, a) -> Format.percent(
+                        str(in, v), new Tuple(a.all().positional()), a.all().named(), in.limits));
         filter("string", "", (in, v, a) -> v instanceof Markup ? v : str(in, v));
         filter("safe", "", (in, v, a) -> new Markup(str(in, v)));
         filter("escape", "", (in, v, a) -> v instanceof Markup ? v : new Markup(escape(str(in, v))));
@@ -52,7 +62,10 @@ final class Filters {
         // numbers
         filter("int", "default? base?", Filters::toInt);
         filter("float", "default?", Filters::toFloat);
-        filter("abs", "", (in, v, a) -> Values.compare(v, 0L, in.limits) < 0 ? Values.unary('-', v) : Values.unary('+', v));
+        filter(
+                "abs",
+                "",
+                (in, v, a) -> Values.compare(v, 0L, in.limits) < 0 ? Values.unary('-', v) : Values.unary('+', v));
         filter("round", "precision? method?", Filters::round);
         // any value
         filter("default", "default_value? boolean?", Filters::defaulted);
@@ -79,11 +92,14 @@ final class Filters {
             if (!(v instanceof Map || v instanceof Undefined)) {
                 throw new JinjaError("filter 'items' takes a dict, not " + Values.typeName(v));
             }
-            return new Stream((v instanceof Map<?, ?> map ? Methods.items(map, in.limits) : List.<Object>of()).iterator());
+            return new Stream(
+                    (v instanceof Map<?, ?> map ? Methods.items(map, in.limits) : List.<Object>of()).iterator());
         });
         filter("dictsort", "case_sensitive? by? reverse?", Filters::dictSort);
-        filter("sort", "reverse? case_sensitive? attribute?", (in, v, a) -> sorted(
-                in, Values.toList(v, in.limits), sortKey(in, a), a.truth(0)));
+        filter(
+                "sort",
+                "reverse? case_sensitive? attribute?",
+                (in, v, a) -> sorted(in, Values.toList(v, in.limits), sortKey(in, a), a.truth(0)));
         filter("unique", "case_sensitive? attribute?", Filters::unique);
         filter("min", "case_sensitive? attribute?", (in, v, a) -> extreme(in, v, a, false));
         filter("max", "case_sensitive? attribute?", (in, v, a) -> extreme(in, v, a, true));
@@ -100,8 +116,14 @@ final class Filters {
         filter("reject", "*", (in, v, a) -> select(in, v, a.all(), false, false));
         filter("selectattr", "*", (in, v, a) -> select(in, v, a.all(), true, true));
         filter("rejectattr", "*", (in, v, a) -> select(in, v, a.all(), true, false));
-        filter("batch", "linecount fill_with?", (in, v, a) -> new Stream(batch(in, v, a).iterator()));
-        filter("slice", "slices fill_with?", (in, v, a) -> new Stream(slice(in, v, a).iterator()));
+        filter(
+                "batch",
+                "linecount fill_with?",
+                (in, v, a) -> new Stream(batch(in, v, a).iterator()));
+        filter(
+                "slice",
+                "slices fill_with?",
+                (in, v, a) -> new Stream(slice(in, v, a).iterator()));
     }
 
     private Filters() {}
@@ -119,6 +141,9 @@ final class Filters {
         if (entry == null) {
             throw new JinjaError("filter '" + name + "' is not supported");
         }
+        if (value instanceof String text) {
+            in.limits.chargeChars(text.length());
+        }
         Object result = entry.filter.apply(in, value, entry.signature.bind("filter '" + name + "'", args));
         if (result instanceof String text) {
             in.limits.chargeChars(text.length());
@@ -130,9 +155,7 @@ final class Filters {
         if (value instanceof Markup) {
             throw new JinjaError("working on text marked safe is not supported");
         }
-        String text = Text.str(value, in.limits);
-        in.limits.chargeChars(text.length());
-        return text;
+        return Text.str(value, in.limits);
     }
 
     // ---- text
@@ -269,7 +292,8 @@ final class Filters {
 
     private static @Nullable Double parseFloat(String text) {
         String stripped = Text.strip(text, null, true, true);
-        String word = Text.lower(stripped.startsWith("-") || stripped.startsWith("+") ? stripped.substring(1) : stripped);
+        String word =
+                Text.lower(stripped.startsWith("-") || stripped.startsWith("+") ? stripped.substring(1) : stripped);
         double sign = stripped.startsWith("-") ? -1 : 1;
         if (word.equals("inf") || word.equals("infinity")) {
             return sign * Double.POSITIVE_INFINITY;
@@ -312,12 +336,18 @@ final class Filters {
             if (number instanceof Long whole) {
                 return precision >= 0
                         ? whole
-                        : whole(new BigDecimal(whole).setScale((int) precision, RoundingMode.HALF_EVEN).toBigInteger());
+                        : whole(new BigDecimal(whole)
+                                .setScale((int) precision, RoundingMode.HALF_EVEN)
+                                .toBigInteger());
             }
             double d = (Double) number;
             return Double.isNaN(d) || Double.isInfinite(d)
                     ? number
-                    : withSign(new BigDecimal(d).setScale((int) precision, RoundingMode.HALF_EVEN).doubleValue(), d);
+                    : withSign(
+                            new BigDecimal(d)
+                                    .setScale((int) precision, RoundingMode.HALF_EVEN)
+                                    .doubleValue(),
+                            d);
         }
         if (!method.equals("ceil") && !method.equals("floor")) {
             throw new JinjaError("filter 'round': the method is common, ceil or floor");
@@ -325,7 +355,9 @@ final class Filters {
         Object factor = Values.binary("**", 10L, precision, in.limits);
         Object scaled = Values.binary("*", number, factor, in.limits);
         double d = ((Number) scaled).doubleValue();
-        Object whole = scaled instanceof Long ? scaled : (Object) (long) (method.equals("ceil") ? Math.ceil(d) : Math.floor(d));
+        Object whole = scaled instanceof Long
+                ? scaled
+                : (Object) (long) (method.equals("ceil") ? Math.ceil(d) : Math.floor(d));
         return Values.binary("/", whole, factor, in.limits);
     }
 
@@ -373,7 +405,8 @@ final class Filters {
         List<Object> path = new ArrayList<>();
         if (attribute instanceof String name) {
             for (String part : name.split("\\.", -1)) {
-                boolean index = !part.isEmpty() && part.length() < 10 && part.chars().allMatch(c -> c >= '0' && c <= '9');
+                boolean index =
+                        !part.isEmpty() && part.length() < 10 && part.chars().allMatch(c -> c >= '0' && c <= '9');
                 path.add(index ? (Object) Long.parseLong(part) : part);
             }
         } else {
@@ -489,7 +522,8 @@ final class Filters {
         if (byAttribute && args.positional().isEmpty()) {
             throw new JinjaError("filters 'selectattr' and 'rejectattr' need the name of an attribute");
         }
-        Function<Object, Object> get = getter(in, byAttribute ? args.positional().getFirst() : None.NONE, null);
+        Function<Object, Object> get =
+                getter(in, byAttribute ? args.positional().getFirst() : None.NONE, null);
         Args rest = byAttribute ? args.rest() : args;
         Iterator<Object> items = Values.truth(value) ? Values.iterate(value) : Collections.emptyIterator();
         return new Stream(new Interpreter.Filtering(items, item -> {

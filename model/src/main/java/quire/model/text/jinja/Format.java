@@ -98,7 +98,8 @@ final class Format {
                 int bang = name.indexOf('!');
                 String conversion = bang < 0 ? "" : name.substring(bang + 1);
                 name = bang < 0 ? name : name.substring(0, bang);
-                boolean number = !name.isEmpty() && name.length() < 9 && name.chars().allMatch(d -> d >= '0' && d <= '9');
+                boolean number =
+                        !name.isEmpty() && name.length() < 9 && name.chars().allMatch(d -> d >= '0' && d <= '9');
                 if (number ? automatic > 0 : name.isEmpty() && manual) {
                     throw new JinjaError("str.format: '{}' and '{0}' in one format");
                 }
@@ -131,7 +132,8 @@ final class Format {
         Object value = args.named().get(name);
         if (value == null) {
             boolean nested = name.indexOf('.') >= 0 || name.indexOf('[') >= 0 || name.indexOf('{') >= 0;
-            throw new JinjaError("str.format: the field " + Text.repr(name) + (nested ? " is not supported" : " is not given"));
+            throw new JinjaError(
+                    "str.format: the field " + Text.repr(name) + (nested ? " is not supported" : " is not given"));
         }
         return value;
     }
@@ -270,8 +272,8 @@ final class Format {
                 return number(value, limits);
             }
             if (!(value instanceof String text) || (type != 's' && type != 0) || align == '=' || grouping != 0) {
-                throw new JinjaError("str.format: a format spec of this kind for a " + Values.typeName(value)
-                        + " is not supported");
+                throw new JinjaError(
+                        "str.format: a format spec of this kind for a " + Values.typeName(value) + " is not supported");
             }
             align = align == 0 ? '<' : align;
             fill = zero ? "0" : fill;
@@ -315,7 +317,9 @@ final class Format {
             return switch (type) {
                 case 'f', 'F' -> exact.setScale(places, RoundingMode.HALF_EVEN).toPlainString();
                 case '%' ->
-                    exact.scaleByPowerOfTen(2).setScale(places, RoundingMode.HALF_EVEN).toPlainString() + "%";
+                    exact.scaleByPowerOfTen(2)
+                                    .setScale(places, RoundingMode.HALF_EVEN)
+                                    .toPlainString() + "%";
                 case 'e', 'E' -> {
                     BigDecimal rounded = exact.round(new MathContext(places + 1, RoundingMode.HALF_EVEN));
                     int exponent = rounded.signum() == 0 ? 0 : rounded.precision() - rounded.scale() - 1;

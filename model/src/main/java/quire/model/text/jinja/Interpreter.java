@@ -29,7 +29,8 @@ final class Interpreter {
             this.outer = outer;
         }
 
-        @Nullable Object get(String name) {
+        @Nullable
+        Object get(String name) {
             for (Scope scope = this; scope != null; scope = scope.outer) {
                 Object value = scope.names.get(name);
                 if (value != null) {
@@ -180,8 +181,8 @@ final class Interpreter {
                 }
                 List<Object> items = Values.toList(value, limits);
                 if (items.size() != tuple.items().size()) {
-                    throw new JinjaError(
-                            "cannot unpack " + items.size() + " values into " + tuple.items().size() + " names");
+                    throw new JinjaError("cannot unpack " + items.size() + " values into "
+                            + tuple.items().size() + " names");
                 }
                 for (int i = 0; i < items.size(); i++) {
                     assign(tuple.items().get(i), items.get(i), scope);
@@ -307,7 +308,8 @@ final class Interpreter {
             return peek() ? ahead.getLast() : new Undefined("there is no next item");
         }
 
-        @Nullable Object attribute(String name) {
+        @Nullable
+        Object attribute(String name) {
             return switch (name) {
                 case "index" -> index0 + 1;
                 case "index0" -> index0;
@@ -320,17 +322,20 @@ final class Interpreter {
                 case "nextitem" -> next();
                 case "depth" -> (long) depth;
                 case "depth0" -> depth - 1L;
-                case "cycle" -> (Callable) args -> {
-                    if (args.positional().isEmpty()) {
-                        throw new JinjaError("loop.cycle needs something to cycle through");
-                    }
-                    return args.positional().get((int) (index0 % args.positional().size()));
-                };
-                case "changed" -> (Callable) args -> {
-                    Args last = lastChanged;
-                    lastChanged = args;
-                    return last == null || !Values.equal(last.positional(), args.positional(), limits);
-                };
+                case "cycle" ->
+                    (Callable) args -> {
+                        if (args.positional().isEmpty()) {
+                            throw new JinjaError("loop.cycle needs something to cycle through");
+                        }
+                        return args.positional()
+                                .get((int) (index0 % args.positional().size()));
+                    };
+                case "changed" ->
+                    (Callable) args -> {
+                        Args last = lastChanged;
+                        lastChanged = args;
+                        return last == null || !Values.equal(last.positional(), args.positional(), limits);
+                    };
                 default -> null;
             };
         }
@@ -401,7 +406,8 @@ final class Interpreter {
                 throw new JinjaError("macro '" + body.name() + "' takes no argument '"
                         + named.keySet().iterator().next() + "'");
             }
-            List<Object> more = args.positional().subList(given, args.positional().size());
+            List<Object> more =
+                    args.positional().subList(given, args.positional().size());
             if (body.usesVarargs()) {
                 inner.set("varargs", new Tuple(List.copyOf(more)));
             } else if (!more.isEmpty()) {
@@ -410,7 +416,8 @@ final class Interpreter {
             }
         }
 
-        @Nullable Object attribute(String name) {
+        @Nullable
+        Object attribute(String name) {
             return switch (name) {
                 case "name" -> body.name();
                 case "arguments" ->

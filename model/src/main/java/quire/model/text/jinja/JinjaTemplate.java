@@ -39,7 +39,9 @@ public final class JinjaTemplate implements ChatTemplate {
 
     @Override
     public String render(
-            List<? extends Map<String, ?>> messages, List<? extends Map<String, ?>> tools, boolean addGenerationPrompt) {
+            List<? extends Map<String, ?>> messages,
+            List<? extends Map<String, ?>> tools,
+            boolean addGenerationPrompt) {
         return render(messages, tools, addGenerationPrompt, Map.of());
     }
 
@@ -88,28 +90,36 @@ public final class JinjaTemplate implements ChatTemplate {
 
     private Map<String, Callable> functions(Limits limits) {
         return Map.of(
-                "raise_exception", args -> {
-                    Bound bound = Signature.of("message").bind("raise_exception", args);
-                    throw new JinjaError("the template refuses: " + Text.str(bound.get(0), limits));
-                },
-                "strftime_now", args -> Strftime.format(
-                        LocalDateTime.now(clock), Signature.of("format").bind("strftime_now", args).text(0)),
+                "raise_exception",
+                        args -> {
+                            Bound bound = Signature.of("message").bind("raise_exception", args);
+                            throw new JinjaError("the template refuses: " + Text.str(bound.get(0), limits));
+                        },
+                "strftime_now",
+                        args -> Strftime.format(
+                                LocalDateTime.now(clock),
+                                Signature.of("format")
+                                        .bind("strftime_now", args)
+                                        .text(0)),
                 "range", args -> range(Signature.of("start stop? step? /").bind("range", args)),
                 "dict", args -> dict(args, limits),
-                "namespace", args -> {
-                    Map<String, Object> attributes = new LinkedHashMap<>();
-                    dict(args, limits).forEach((key, value) -> attributes.put(Text.str(key, limits), value));
-                    return new Namespace(attributes);
-                },
-                "joiner", args -> {
-                    Object separator = Signature.of("sep?").bind("joiner", args).get(0, ", ");
-                    boolean[] used = {false};
-                    return (Callable) none -> {
-                        Object text = used[0] ? separator : "";
-                        used[0] = true;
-                        return text;
-                    };
-                });
+                "namespace",
+                        args -> {
+                            Map<String, Object> attributes = new LinkedHashMap<>();
+                            dict(args, limits).forEach((key, value) -> attributes.put(Text.str(key, limits), value));
+                            return new Namespace(attributes);
+                        },
+                "joiner",
+                        args -> {
+                            Object separator =
+                                    Signature.of("sep?").bind("joiner", args).get(0, ", ");
+                            boolean[] used = {false};
+                            return (Callable) none -> {
+                                Object text = used[0] ? separator : "";
+                                used[0] = true;
+                                return text;
+                            };
+                        });
     }
 
     private static Range range(Bound args) {
@@ -119,9 +129,13 @@ public final class JinjaTemplate implements ChatTemplate {
         if (step == 0) {
             throw new JinjaError("range with a step of 0");
         }
-        if (Math.abs((double) stop - start) / Math.abs((double) step) > Limits.RANGE_LENGTH
-                && stop > start == step > 0) {
-            throw new JinjaError("a range of more than " + Limits.RANGE_LENGTH);
+        boolean tooLong = Math.abs((double) stop - start) / Math.abs((double) step) > Limits.RANGE_LENGTH;
+        boolean tooFar = Math.max(Math.max(Math.abs(start), Math.abs(stop)), Math.abs(step)) > Long.MAX_VALUE / 4
+                || start == Long.MIN_VALUE
+                || stop == Long.MIN_VALUE
+                || step == Long.MIN_VALUE;
+        if (tooFar || (tooLong && stop > start == step > 0)) {
+            throw new JinjaError("a range of more than " + Limits.RANGE_LENGTH + " or beyond 62 bits");
         }
         return new Range(start, stop, step);
     }

@@ -14,8 +14,8 @@ import quire.model.text.jinja.Token.Kind;
 final class Lexer {
     /** Longest first, so that the first that matches is the one meant. */
     private static final List<String> OPERATORS = List.of(
-            "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=",
-            ".", ":", "|", ",", ";");
+            "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
+            "=", ".", ":", "|", ",", ";");
 
     private final String source;
     private final List<Token> tokens = new ArrayList<>();
@@ -93,12 +93,13 @@ final class Lexer {
                 end--;
             }
         } else if (sign != '+' && block) {
-            int lineStart = source.lastIndexOf('\n', to - 1) + 1;
-            if (lineStart > from || lineStarting) {
-                int start = Math.max(lineStart, from);
-                if (Text.isSpace(source, start, to)) {
-                    end = start;
-                }
+            // Only blanks between the start of the line, here or in what was consumed before, and the tag?
+            int start = to;
+            while (start > from && source.charAt(start - 1) != '\n' && Text.isSpace(source.charAt(start - 1))) {
+                start--;
+            }
+            if (start > from ? source.charAt(start - 1) == '\n' : lineStarting) {
+                end = start;
             }
         }
         if (end > from) {
@@ -193,7 +194,7 @@ final class Lexer {
             }
             char c = source.charAt(at);
             if (open.isEmpty()) {
-                boolean signed = (c == '-' || c == '+' && !output) && source.startsWith(close, at + 1);
+                boolean signed = (c == '-' || (c == '+' && !output)) && source.startsWith(close, at + 1);
                 if (signed || source.startsWith(close, at)) {
                     add(output ? Kind.OUTPUT_END : Kind.BLOCK_END, "");
                     consumeTo(afterEnd(at + (signed ? 3 : 2), signed ? c : 0, !output));

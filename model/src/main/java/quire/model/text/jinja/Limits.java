@@ -33,8 +33,8 @@ final class Limits {
     void charge(long units) {
         left -= units;
         if (left < 0) {
-            throw new JinjaError("the template takes too long or writes too much (limit "
-                    + BASE_UNITS + " steps and " + UNITS_PER_INPUT_CHAR + " more for each character it is given)");
+            throw new JinjaError("the template takes too long or writes too much (limit " + BASE_UNITS + " steps and "
+                    + UNITS_PER_INPUT_CHAR + " more for each character it is given)");
         }
     }
 

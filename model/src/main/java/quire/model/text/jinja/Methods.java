@@ -16,8 +16,8 @@ import quire.model.text.jinja.Values.*;
 /** Python's methods of str, dict, list and tuple, by name. Those that would change a list or dict are refused. */
 final class Methods {
     /** Methods that Python's values have and these do not; a call to one is found when the template is parsed. */
-    static final Set<String> UNSUPPORTED =
-            Set.of("encode", "format_map", "maketrans", "translate", "fromkeys", "bit_length", "is_integer", "to_bytes");
+    static final Set<String> UNSUPPORTED = Set.of(
+            "encode", "format_map", "maketrans", "translate", "fromkeys", "bit_length", "is_integer", "to_bytes");
 
     private static final Set<String> CHANGING_LIST =
             Set.of("append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove");
@@ -44,9 +44,16 @@ final class Methods {
         str("strip", "chars? /", (s, a, l) -> Text.strip(s, a.textOrNull(0), true, true));
         str("lstrip", "chars? /", (s, a, l) -> Text.strip(s, a.textOrNull(0), true, false));
         str("rstrip", "chars? /", (s, a, l) -> Text.strip(s, a.textOrNull(0), false, true));
-        str("removeprefix", "prefix /", (s, a, l) -> s.startsWith(a.text(0)) ? s.substring(a.text(0).length()) : s);
-        str("removesuffix", "suffix /", (s, a, l) ->
-                s.endsWith(a.text(0)) ? s.substring(0, s.length() - a.text(0).length()) : s);
+        str(
+                "removeprefix",
+                "prefix /",
+                (s, a, l) -> s.startsWith(a.text(0)) ? s.substring(a.text(0).length()) : s);
+        str(
+                "removesuffix",
+                "suffix /",
+                (s, a, l) -> s.endsWith(a.text(0))
+                        ? s.substring(0, s.length() - a.text(0).length())
+                        : s);
         str("startswith", "prefix start? end? /", (s, a, l) -> beginsOrEnds(s, a, l, true));
         str("endswith", "suffix start? end? /", (s, a, l) -> beginsOrEnds(s, a, l, false));
         str("find", "sub start? end? /", (s, a, l) -> find(s, a, l, false));
@@ -142,13 +149,15 @@ final class Methods {
     }
 
     private static <T> @Nullable Callable bind(@Nullable Entry<T> entry, T self, String what, Limits limits) {
-        return entry == null ? null : args -> {
-            Object result = entry.method.apply(self, entry.signature.bind(what, args), limits);
-            if (result instanceof String text) {
-                limits.chargeChars(text.length());
-            }
-            return result;
-        };
+        return entry == null
+                ? null
+                : args -> {
+                    Object result = entry.method.apply(self, entry.signature.bind(what, args), limits);
+                    if (result instanceof String text) {
+                        limits.chargeChars(text.length());
+                    }
+                    return result;
+                };
     }
 
     // ---- str
@@ -242,7 +251,8 @@ final class Methods {
         int at;
         if (last) {
             String reversed = new StringBuilder(window).reverse().toString();
-            int behind = Text.indexOf(reversed, new StringBuilder(part).reverse().toString(), 0);
+            int behind =
+                    Text.indexOf(reversed, new StringBuilder(part).reverse().toString(), 0);
             at = behind < 0 ? -1 : window.length() - behind - part.length();
         } else {
             at = Text.indexOf(window, part, 0);
@@ -326,7 +336,9 @@ final class Methods {
     /** Splitting from the right is splitting the reversed string, put back. */
     private static List<Object> rsplit(String s, @Nullable String separator, long most, Limits limits) {
         String reversed = new StringBuilder(s).reverse().toString();
-        String backwards = separator == null ? null : new StringBuilder(separator).reverse().toString();
+        String backwards = separator == null
+                ? null
+                : new StringBuilder(separator).reverse().toString();
         List<Object> parts = split(reversed, backwards, most, limits);
         Collections.reverse(parts);
         parts.replaceAll(part -> new StringBuilder((String) part).reverse().toString());

@@ -41,7 +41,11 @@ sealed interface Node {
     record Item(Expr object, Expr key, int line) implements Expr {}
 
     record Slice(
-            Expr object, @Nullable Expr start, @Nullable Expr stop, @Nullable Expr step, int line) implements Expr {}
+            Expr object,
+            @Nullable Expr start,
+            @Nullable Expr stop,
+            @Nullable Expr step,
+            int line) implements Expr {}
 
     record Call(Expr callee, Arguments arguments, int line) implements Expr {}
 
@@ -55,7 +59,10 @@ sealed interface Node {
 
     /** {@code (positional…, named=…, *star, **doubleStar)} */
     record Arguments(
-            List<Expr> positional, List<Keyword> named, @Nullable Expr star, @Nullable Expr doubleStar) {
+            List<Expr> positional,
+            List<Keyword> named,
+            @Nullable Expr star,
+            @Nullable Expr doubleStar) {
         static final Arguments NONE = new Arguments(List.of(), List.of(), null, null);
 
         boolean isEmpty() {
@@ -89,7 +96,8 @@ sealed interface Node {
             boolean recursive,
             List<Stmt> body,
             List<Stmt> otherwise,
-            int line) implements Stmt {}
+            int line)
+            implements Stmt {}
 
     record Assign(Target target, Expr value, int line) implements Stmt {}
 

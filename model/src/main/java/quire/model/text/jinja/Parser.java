@@ -3,6 +3,7 @@ package quire.model.text.jinja;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Predicate;
@@ -174,15 +175,18 @@ final class Parser {
                 yield new FilterBlock(List.copyOf(filters), blockThrough("endfilter"), line);
             }
             case "with" -> with(line);
-            case "generation" -> new Generation(inMacro(() -> blockThrough("endgeneration"), new java.util.HashSet<>()));
+            case "generation" -> new Generation(inMacro(() -> blockThrough("endgeneration"), new HashSet<>()));
             case "break", "continue" -> {
                 if (loops == 0) {
                     throw new JinjaError("'" + tag.text() + "' outside of a loop");
                 }
                 yield tag.text().equals("break") ? new Break() : new Continue();
             }
-            default -> throw new JinjaError("block '" + tag.text() + "' is "
-                    + (UNSUPPORTED_BLOCKS.contains(tag.text()) ? "not supported in chat templates" : "unknown here"));
+            default ->
+                throw new JinjaError("block '" + tag.text() + "' is "
+                        + (UNSUPPORTED_BLOCKS.contains(tag.text())
+                                ? "not supported in chat templates"
+                                : "unknown here"));
         };
     }
 
@@ -278,7 +282,7 @@ final class Parser {
     }
 
     private MacroBody macroBody(String name, List<Parameter> parameters, String end) {
-        Set<String> used = new java.util.HashSet<>();
+        Set<String> used = new HashSet<>();
         List<Stmt> body = inMacro(() -> blockThrough(end), used);
         return new MacroBody(
                 name, parameters, body, used.contains("caller"), used.contains("kwargs"), used.contains("varargs"));
@@ -298,7 +302,9 @@ final class Parser {
     private Target target(String end) {
         List<Target> items = new ArrayList<>();
         boolean tuple = false;
-        while (!current().isName(end) && !current().isOperator("=") && !current().isOperator(")")) {
+        while (!current().isName(end)
+                && !current().isOperator("=")
+                && !current().isOperator(")")) {
             items.add(simpleTarget());
             if (!skipOperator(",")) {
                 break;
@@ -473,17 +479,18 @@ final class Parser {
     private Expr primary() {
         Token token = next();
         return switch (token.kind()) {
-            case NAME -> switch (token.text()) {
-                case "true", "True" -> new Const(true);
-                case "false", "False" -> new Const(false);
-                case "none", "None" -> new Const(Values.None.NONE);
-                default -> {
-                    if (Set.of("caller", "kwargs", "varargs").contains(token.text())) {
-                        macros.forEach(used -> used.add(token.text()));
+            case NAME ->
+                switch (token.text()) {
+                    case "true", "True" -> new Const(true);
+                    case "false", "False" -> new Const(false);
+                    case "none", "None" -> new Const(Values.None.NONE);
+                    default -> {
+                        if (Set.of("caller", "kwargs", "varargs").contains(token.text())) {
+                            macros.forEach(used -> used.add(token.text()));
+                        }
+                        yield new Name(token.text(), token.line());
                     }
-                    yield new Name(token.text(), token.line());
-                }
-            };
+                };
             case STRING -> {
                 StringBuilder text = new StringBuilder((String) token.value());
                 while (current().is(Kind.STRING)) {
@@ -492,15 +499,16 @@ final class Parser {
                 yield new Const(text.toString());
             }
             case INTEGER, FLOAT -> new Const(token.value());
-            case OPERATOR -> switch (token.text()) {
-                case "(" -> {
-                    Expr inner = skipOperator(")") ? new TupleLiteral(List.of()) : parenthesized();
-                    yield inner;
-                }
-                case "[" -> new ListLiteral(items("]"));
-                case "{" -> dict(token.line());
-                default -> throw unexpectedToken(token);
-            };
+            case OPERATOR ->
+                switch (token.text()) {
+                    case "(" -> {
+                        Expr inner = skipOperator(")") ? new TupleLiteral(List.of()) : parenthesized();
+                        yield inner;
+                    }
+                    case "[" -> new ListLiteral(items("]"));
+                    case "{" -> dict(token.line());
+                    default -> throw unexpectedToken(token);
+                };
             default -> throw unexpectedToken(token);
         };
     }
@@ -569,7 +577,8 @@ final class Parser {
         if (current().is(Kind.INTEGER)) {
             return new Item(object, new Const(next().value()), line);
         }
-        return new Attribute(object, expect(Kind.NAME, "a name or a number behind '.'").text(), line);
+        return new Attribute(
+                object, expect(Kind.NAME, "a name or a number behind '.'").text(), line);
     }
 
     private Expr subscript(Expr object, int line) {

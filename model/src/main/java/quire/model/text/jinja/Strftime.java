@@ -45,7 +45,8 @@ final class Strftime {
             case 'f' -> padded(t.get(ChronoField.MICRO_OF_SECOND), 6, '0');
             case 'p' -> t.getHour() < 12 ? "AM" : "PM";
             case 'B' -> t.getMonth().getDisplayName(TextStyle.FULL, Locale.ENGLISH);
-            case 'b', 'h' -> t.getMonth().getDisplayName(TextStyle.SHORT, Locale.ENGLISH).substring(0, 3);
+            case 'b', 'h' ->
+                t.getMonth().getDisplayName(TextStyle.SHORT, Locale.ENGLISH).substring(0, 3);
             case 'A' -> t.getDayOfWeek().getDisplayName(TextStyle.FULL, Locale.ENGLISH);
             case 'a' -> t.getDayOfWeek().getDisplayName(TextStyle.SHORT, Locale.ENGLISH);
             case 'u' -> String.valueOf(t.getDayOfWeek().getValue());

@@ -29,17 +29,13 @@ final class Tests {
             test("string", "", (v, a, l) -> Values.text(v) != null),
             test("mapping", "", (v, a, l) -> v instanceof Map),
             test("sequence", "", (v, a, l) -> isSequence(v)),
-            test(
-                    "iterable",
-                    "",
-                    (v, a, l) -> isSequence(v) || v instanceof View || v instanceof Values.Stream),
+            test("iterable", "", (v, a, l) -> isSequence(v) || v instanceof View || v instanceof Values.Stream),
             test("callable", "", (v, a, l) -> v instanceof Callable || v instanceof Undefined),
-            test("lower", "", (v, a, l) -> isCased(Text.str(v, l), false)),
-            test("upper", "", (v, a, l) -> isCased(Text.str(v, l), true)),
+            test("lower", "", (v, a, l) -> Methods.isCased(Text.str(v, l), false)),
+            test("upper", "", (v, a, l) -> Methods.isCased(Text.str(v, l), true)),
             test("odd", "", (v, a, l) -> Values.equal(Values.binary("%", number(v), 2L, l), 1L, l)),
             test("even", "", (v, a, l) -> Values.equal(Values.binary("%", number(v), 2L, l), 0L, l)),
-            test("divisibleby", "num", (v, a, l) ->
-                    Values.equal(Values.binary("%", number(v), a.get(0), l), 0L, l)),
+            test("divisibleby", "num", (v, a, l) -> Values.equal(Values.binary("%", number(v), a.get(0), l), 0L, l)),
             test("sameas", "other", (v, a, l) -> isSame(v, a.get(0))),
             test("escaped", "", (v, a, l) -> v instanceof Markup),
             test("in", "seq", (v, a, l) -> Values.contains(a.get(0), v, l)),
@@ -107,11 +103,7 @@ final class Tests {
                 || Values.text(value) != null;
     }
 
-    /** Whether there are letters with case, all of them of this one. */
-    private static boolean isCased(String text, boolean upper) {
-        return Methods.isCased(text, upper);
-    }
-
+    @SuppressWarnings("ReferenceEquality") // identity is what the test asks for
     private static boolean isSame(Object value, Object other) {
         if (value instanceof Boolean || value instanceof None || other instanceof Boolean || other instanceof None) {
             return value.equals(other);

@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import quire.model.text.jinja.Values.*;
 
 /** Python's str: what counts as a space, order and search by code point, str() and repr() of every value. */
@@ -15,12 +16,12 @@ final class Text {
     /** What str.isspace, str.strip and {@code \s} take for a space. */
     static boolean isSpace(int c) {
         return c == ' '
-                || c >= 9 && c <= 13
-                || c >= 0x1c && c <= 0x1f
+                || (c >= 9 && c <= 13)
+                || (c >= 0x1c && c <= 0x1f)
                 || c == 0x85
                 || c == 0xa0
                 || c == 0x1680
-                || c >= 0x2000 && c <= 0x200a
+                || (c >= 0x2000 && c <= 0x200a)
                 || c == 0x2028
                 || c == 0x2029
                 || c == 0x202f
@@ -28,17 +29,8 @@ final class Text {
                 || c == 0x3000;
     }
 
-    static boolean isSpace(String text, int from, int to) {
-        for (int i = from; i < to; i++) {
-            if (!isSpace(text.charAt(i))) {
-                return false;
-            }
-        }
-        return true;
-    }
-
     /** Removes characters of {@code chars}, or spaces if it is null, from the sides asked for. */
-    static String strip(String text, @org.jspecify.annotations.Nullable String chars, boolean left, boolean right) {
+    static String strip(String text, @Nullable String chars, boolean left, boolean right) {
         int from = 0;
         int to = text.length();
         while (left && from < to && strips(text.codePointAt(from), chars)) {
@@ -50,7 +42,7 @@ final class Text {
         return text.substring(from, to);
     }
 
-    private static boolean strips(int c, @org.jspecify.annotations.Nullable String chars) {
+    private static boolean strips(int c, @Nullable String chars) {
         return chars == null ? isSpace(c) : chars.indexOf(c) >= 0;
     }
 
@@ -134,7 +126,7 @@ final class Text {
         int start = 0;
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
-            if (c >= 10 && c <= 13 || c >= 0x1c && c <= 0x1e || c == 0x85 || c == 0x2028 || c == 0x2029) {
+            if ((c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029) {
                 int end = i;
                 if (c == '\r' && i + 1 < text.length() && text.charAt(i + 1) == '\n') {
                     i++;
@@ -162,13 +154,13 @@ final class Text {
         return titleCase(text.substring(0, first)) + lower(text.substring(first));
     }
 
-    /** One character as a word's first: title case, which is upper case but for a few digraphs and ß. */
+    /** One character as a word's first: title case, which is upper case but for digraphs, and {@code Ss} for ß. */
     static String titleCase(String first) {
         String upper = upper(first);
-        if (first.isEmpty() || upper.codePointCount(0, upper.length()) > 1 && first.equals("ß")) {
-            return first.isEmpty() ? "" : "Ss";
-        }
-        return Character.toString(Character.toTitleCase(first.codePointAt(0)));
+        int point = upper.isEmpty() ? 0 : upper.offsetByCodePoints(0, 1);
+        return point < upper.length()
+                ? upper.substring(0, point) + lower(upper.substring(point))
+                : first.isEmpty() ? "" : Character.toString(Character.toTitleCase(first.codePointAt(0)));
     }
 
     // ---- str() and repr()
@@ -208,8 +200,13 @@ final class Text {
             case Tuple t ->
                 reprItems("(", t.items().iterator(), t.items().size() == 1 ? ",)" : ")", out, limits, depth);
             case View v -> reprItems(v.type() + "([", v.items().iterator(), "])", out, limits, depth);
-            case Range r -> out.append("range(").append(r.start()).append(", ").append(r.stop())
-                    .append(r.step() == 1 ? "" : ", " + r.step()).append(')');
+            case Range r ->
+                out.append("range(")
+                        .append(r.start())
+                        .append(", ")
+                        .append(r.stop())
+                        .append(r.step() == 1 ? "" : ", " + r.step())
+                        .append(')');
             case Map<?, ?> m -> {
                 String separator = "{";
                 for (Map.Entry<?, ?> entry : m.entrySet()) {
@@ -226,8 +223,9 @@ final class Text {
                 repr(n.attributes(), out, limits, Limits.deeper(depth));
                 out.append('>');
             }
-            default -> throw new JinjaError("a " + Values.typeName(value) + " cannot be printed"
-                    + (value instanceof Stream ? ": put '|list' behind it" : ""));
+            default ->
+                throw new JinjaError("a " + Values.typeName(value) + " cannot be printed"
+                        + (value instanceof Stream ? ": put '|list' behind it" : ""));
         }
     }
 
@@ -302,7 +300,7 @@ final class Text {
             return plain.indexOf('.') < 0 ? plain + ".0" : plain;
         }
         String digits = decimal.unscaledValue().abs().toString();
-        return (value < 0 ? "-" : "") + digits.charAt(0) + (digits.length() > 1 ? "." + digits.substring(1) : "")
-                + "e" + (exponent < 0 ? "-" : "+") + (Math.abs(exponent) < 10 ? "0" : "") + Math.abs(exponent);
+        return (value < 0 ? "-" : "") + digits.charAt(0) + (digits.length() > 1 ? "." + digits.substring(1) : "") + "e"
+                + (exponent < 0 ? "-" : "+") + (Math.abs(exponent) < 10 ? "0" : "") + Math.abs(exponent);
     }
 }

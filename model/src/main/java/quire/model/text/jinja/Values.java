@@ -62,8 +62,10 @@ final class Values {
 
     record Range(long start, long stop, long step) {
         int size() {
-            long span = step > 0 ? stop - start + step - 1 : start - stop - step - 1;
-            return (int) Math.max(0, span / Math.abs(step));
+            if (step > 0 ? start >= stop : start <= stop) {
+                return 0;
+            }
+            return (int) (1 + (Math.abs(stop - start) - 1) / Math.abs(step));
         }
 
         Object get(long index) {
@@ -177,27 +179,29 @@ final class Values {
             case List<?> l -> (Iterator<Object>) Collections.unmodifiableList(l).iterator();
             case Tuple t -> t.items().iterator();
             case View v -> v.items().iterator();
-            case Map<?, ?> m -> (Iterator<Object>) Collections.unmodifiableMap(m).keySet().iterator();
+            case Map<?, ?> m ->
+                (Iterator<Object>) Collections.unmodifiableMap(m).keySet().iterator();
             case Stream s -> s.items();
             case Undefined u -> Collections.emptyIterator();
             case String s ->
                 s.codePoints().mapToObj(c -> (Object) Character.toString(c)).iterator();
-            case Range r -> new Iterator<>() {
-                private int index;
+            case Range r ->
+                new Iterator<>() {
+                    private int index;
 
-                @Override
-                public boolean hasNext() {
-                    return index < r.size();
-                }
-
-                @Override
-                public Object next() {
-                    if (!hasNext()) {
-                        throw new NoSuchElementException();
+                    @Override
+                    public boolean hasNext() {
+                        return index < r.size();
                     }
-                    return r.get(index++);
-                }
-            };
+
+                    @Override
+                    public Object next() {
+                        if (!hasNext()) {
+                            throw new NoSuchElementException();
+                        }
+                        return r.get(index++);
+                    }
+                };
             default -> throw new JinjaError("a value of type " + typeName(value) + " cannot be iterated over");
         };
     }
@@ -247,7 +251,8 @@ final class Values {
                 }
                 yield true;
             }
-            case View v when right instanceof View ->
+            case View v
+            when right instanceof View ->
                 throw new JinjaError("comparing values of type " + v.type() + " is not supported");
             default -> left.equals(right);
         };
@@ -323,7 +328,7 @@ final class Values {
                 if (part == null) {
                     throw new JinjaError("'in <str>' needs a str on its left, not " + typeName(item));
                 }
-                limits.chargeChars(s.length());
+                limits.chargeChars((long) s.length() + part.length());
                 yield Text.indexOf(s, part, 0) >= 0;
             }
             case Map<?, ?> map -> map.containsKey(key(item, limits));
@@ -570,7 +575,9 @@ final class Values {
 
     private static double floorMod(double left, double right) {
         double remainder = left % nonZero(right);
-        return remainder != 0 && remainder < 0 != right < 0 ? remainder + right : remainder == 0 ? Math.copySign(0, right) : remainder;
+        return remainder != 0 && remainder < 0 != right < 0
+                ? remainder + right
+                : remainder == 0 ? Math.copySign(0, right) : remainder;
     }
 
     private static long nonZero(long divisor) {

@@ -30,8 +30,8 @@ import tools.jackson.databind.json.JsonMapper;
 
 /** Replays what python3-jinja2 made of templates and expressions (pin.py): the same text, or a refusal where it refused. */
 class ReplayTest {
-    private static final Clock NOW = Clock.fixed(
-            LocalDateTime.of(2025, 3, 7, 9, 5, 3).toInstant(ZoneOffset.UTC), ZoneOffset.UTC);
+    private static final Clock NOW =
+            Clock.fixed(LocalDateTime.of(2025, 3, 7, 9, 5, 3).toInstant(ZoneOffset.UTC), ZoneOffset.UTC);
     private static final Map<String, Object> PINNED = map(json("templates.json"));
 
     static List<String> templates() {
@@ -116,14 +116,17 @@ class ReplayTest {
         return wrong;
     }
 
-    @SuppressWarnings("unchecked") // as the JSON has it
     private static String render(String source, Map<String, Object> conversation) {
         ChatTemplate template = ChatTemplates.parse(source, "<s>", "</s>", NOW);
         return template.render(
-                (List<Map<String, ?>>) conversation.get("messages"),
-                (List<Map<String, ?>>) conversation.get("tools"),
-                (boolean) conversation.get("generate"),
+                maps(conversation.get("messages")),
+                maps(conversation.get("tools")),
+                Boolean.TRUE.equals(conversation.get("generate")),
                 map(conversation.get("variables")));
+    }
+
+    private static List<Map<String, Object>> maps(@Nullable Object value) {
+        return list(value).stream().map(ReplayTest::map).toList();
     }
 
     private static InputStream resource(String name) {

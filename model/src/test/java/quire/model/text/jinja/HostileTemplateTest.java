@@ -1,0 +1,263 @@
+package quire.model.text.jinja;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.time.Clock;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.random.RandomGenerator;
+import java.util.random.RandomGeneratorFactory;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplateException;
+import quire.model.text.ChatTemplates;
+
+/** Templates that are wrong, endless or made to hurt: the answer is a text or a ChatTemplateException, soon. */
+class HostileTemplateTest {
+    private static final List<Map<String, Object>> MESSAGES = List.of(
+            Map.of("role", "system", "content", "Be brief."),
+            Map.of("role", "user", "content", "Hi"),
+            Map.of("role", "assistant", "content", "<think>x</think>Hello"),
+            Map.of("role", "user", "content", "Bye 🙂"));
+    private static final List<Map<String, Object>> TOOLS = List.of(
+            Map.of("type", "function", "function", Map.of("name", "f", "parameters", Map.of("type", "object"))));
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+                "{% for a in range(99999) %}{% for b in range(99999) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
+                "{{ 'x' * 2000000000 }}",
+                "{{ 'x' * 9223372036854775807 }}",
+                "{{ [1] * 2000000000 }}",
+                "{{ '%2000000000d' % 1 }}",
+                "{{ '{:2000000000}'.format(1) }}",
+                "{{ 'x'.center(2000000000) }}",
+                "{{ 'x'.zfill(2000000000) }}",
+                "{{ '\t'.expandtabs(2000000000) }}",
+                "{{ 'x' | indent(2000000000, true) }}",
+                "{{ [1] | tojson(indent=2000000000) }}",
+                "{{ [1] | batch(2000000000, 0) | list }}",
+                "{{ [1] | slice(2000000000) | list }}",
+                "{{ 2 ** 100000000 }}",
+                "{{ range(100000000) }}",
+                "{{ range(0, -9223372036854775807, -1) }}",
+                "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+                "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+                "{% macro a() %}{% call b() %}{% endcall %}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}",
+                "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+                "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+                "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+                "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+                "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+                "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
+                "{% set ns = namespace(x=[1]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+                "{% set ns = namespace(x=[1]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x < ns.x + [] }}",
+                "{% set ns = namespace(x=[1]) %}{% set ns.x = ns %}{{ ns }}",
+                "{% set ns = namespace(x='a') %}{% for i in range(99999) %}{% set ns.x = ns.x | map('upper') %}{% endfor %}{{ ns.x | list }}",
+                "{% set ns = namespace(x='a') %}{% for i in range(99999) %}{% set ns.x = ns.x | select %}{% endfor %}{{ ns.x | list }}",
+                "{% set s = 'a' * 1000000 %}{% for i in range(99999) %}{{ (s + 'b') in s }}{% endfor %}",
+                "{% set s = 'a' * 4000000 %}{{ s.replace('', s) }}",
+                "{% set s = 'ab' * 400000 %}{{ s.replace('a', s) }}",
+                "{% set s = 'a ' * 4000000 %}{% for i in range(99999) %}{{ s.split() | length }}{% endfor %}",
+                "{% set s = 'a' * 4000000 %}{% for i in range(99999) %}{{ s | length }}{% endfor %}",
+                "{% set s = 'a' * 4000000 %}{% for i in range(99999) %}{{ s[0] }}{% endfor %}",
+                "{% set l = range(99999) | list %}{% for i in range(99999) %}{{ l.count(i) }}{% endfor %}",
+                "{% set l = range(99999) | list %}{% for i in range(99999) %}{{ l[::-1] | first }}{% endfor %}"
+            })
+    void render_templateWithoutBounds_isRefused(String source) {
+        ChatTemplate template = ChatTemplates.parse(source, null, null, Clock.systemUTC());
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
+                .isInstanceOf(ChatTemplateException.class)
+                .hasMessageContaining("line 1");
+    }
+
+    @Test
+    void parse_deepNesting_isRefused() {
+        for (String[] nest : new String[][] {
+            {"{{ ", "(", "1", ")", " }}"},
+            {"{{ ", "[", "", "]", " }}"},
+            {"{{ ", "{1: ", "1", "}", " }}"},
+            {"{{ ", "not ", "1", "", " }}"},
+            {"{{ ", "-", "1", "", " }}"},
+            {"{{ ", "f(", "1", ")", " }}"},
+            {"{{ a", "[a", "", "]", " }}"},
+            {"{{ ", "1 if 1 else ", "1", "", " }}"},
+            {"{{ 1", " + 1", "", "", " }}"},
+            {"{{ 1", " and 1", "", "", " }}"},
+            {"{{ 1", " if 1", "", "", " }}"},
+            {"{{ a", ".a", "", "", " }}"},
+            {"{{ a", "|e", "", "", " }}"},
+            {"{{ a", "()", "", "", " }}"},
+            {"", "{% if 1 %}", "", "{% endif %}", ""},
+            {"", "{% for a in b %}", "", "{% endfor %}", ""},
+            {"{% set ", "(", "a", ")", " = 1 %}"}
+        }) {
+            String source = nest[0] + nest[1].repeat(20_000) + nest[2] + nest[3].repeat(20_000) + nest[4];
+            assertThatThrownBy(() -> ChatTemplates.parse(source, null, null, Clock.systemUTC()))
+                    .as(nest[1])
+                    .isInstanceOf(ChatTemplateException.class);
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '^', textBlock = """
+            a\\n{{ s | urlize }}                ^ line 2: filter 'urlize' is not supported
+            {{ s is nonsense }}                 ^ line 1: test 'nonsense' is not supported
+            {{ l | map('nonsense') }}           ^ line 1: filter 'nonsense' is not supported
+            {{ l | selectattr('a', 'nope') }}   ^ line 1: test 'nope' is not supported
+            \\n\\n{% include 'x' %}             ^ line 3: block 'include' is not supported in chat templates
+            {% nonsense %}                      ^ line 1: block 'nonsense' is unknown here
+            {{ s.encode('utf8') }}              ^ line 1: method 'encode' is not supported
+            {% if x %}                          ^ line 1: the template ends where one of [elif, else, endif] is missing
+            """)
+    void parse_constructThatIsNotThere_isNamedWithItsLine(String source, String message) {
+        assertThatThrownBy(() -> ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC()))
+                .isInstanceOf(ChatTemplateException.class)
+                .hasMessageContaining(message);
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '^', textBlock = """
+            a\\n{{ nonsense() }}                ^ line 2: 'nonsense' is undefined
+            {{ messages[0].content.nope() }}    ^ line 1: 'str object' has no attribute 'nope'
+            \\n{{ raise_exception('Be kind') }} ^ line 2: the template refuses: Be kind
+            {{ messages.append(1) }}            ^ line 1: 'append' would change a list, which templates must not
+            """)
+    void render_whatCannotBe_isNamedWithItsLine(String source, String message) {
+        ChatTemplate template = ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC());
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
+                .isInstanceOf(ChatTemplateException.class)
+                .hasMessageContaining(message);
+    }
+
+    @Test
+    void render_longConversation_isNotRefused() {
+        ChatTemplate template = ChatTemplates.parse(source("qwen3.jinja"), "<s>", "</s>", Clock.systemUTC());
+        List<Map<String, Object>> messages = new ArrayList<>();
+        for (int i = 0; i < 2000; i++) {
+            messages.add(Map.of("role", i % 2 == 0 ? "user" : "assistant", "content", "words and more ".repeat(100)));
+        }
+        assertThat(template.render(messages, TOOLS, true)).hasSizeGreaterThan(2000 * 1500);
+    }
+
+    @Test
+    void render_variableThatTheConversationSets_isRefused() {
+        ChatTemplate template = ChatTemplates.parse("{{ x }}", null, null, Clock.systemUTC());
+        assertThat(template.render(MESSAGES, List.of(), true, Map.of("x", 5))).isEqualTo("5");
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true, Map.of("messages", 5)))
+                .isInstanceOf(ChatTemplateException.class);
+    }
+
+    /** Mutated templates: anything but a text or a ChatTemplateException escapes and fails the test. */
+    @Test
+    void mutatedTemplate_always_rendersOrRefuses() {
+        RandomGenerator random = RandomGeneratorFactory.of("L64X128MixRandom").create(20261123);
+        List<String> sources =
+                ReplayTest.templates().stream().map(HostileTemplateTest::source).toList();
+        List<String> pieces = List.of(
+                "{{",
+                "}}",
+                "{%",
+                "%}",
+                "{#",
+                "#}",
+                "-",
+                "+",
+                "(",
+                ")",
+                "[",
+                "]",
+                "{",
+                "}",
+                "|",
+                ".",
+                ",",
+                ":",
+                "'",
+                "\"",
+                "\\",
+                "\n",
+                " ",
+                "*",
+                "**",
+                "not ",
+                " in ",
+                " is ",
+                " if ",
+                " else ",
+                "for ",
+                "endfor",
+                "endif",
+                "set ",
+                "macro m()",
+                "loop",
+                "messages",
+                "none",
+                "true",
+                "1",
+                "-1",
+                "1e9",
+                "::",
+                "==",
+                "~",
+                "é",
+                "🙂",
+                "\ud83d",
+                "\0",
+                "|length",
+                "|tojson",
+                "|int",
+                "|list",
+                "|first",
+                "|map('upper')",
+                "|sort",
+                "|join",
+                ".items()",
+                ".split()",
+                "[::-1]");
+        int rendered = 0;
+        int refused = 0;
+        for (int i = 0; i < 20_000; i++) {
+            StringBuilder source = new StringBuilder(sources.get(random.nextInt(sources.size())));
+            for (int edits = 1 + random.nextInt(3); edits > 0; edits--) {
+                int at = random.nextInt(source.length() + 1);
+                int to = Math.min(source.length(), at + random.nextInt(12));
+                switch (random.nextInt(3)) {
+                    case 0 -> source.delete(at, to);
+                    case 1 -> source.insert(at, pieces.get(random.nextInt(pieces.size())));
+                    default -> source.insert(random.nextInt(source.length() + 1), source.substring(at, to));
+                }
+            }
+            try {
+                ChatTemplates.parse(source.toString(), "<s>", null, Clock.systemUTC())
+                        .render(MESSAGES, random.nextBoolean() ? TOOLS : List.of(), random.nextBoolean());
+                rendered++;
+            } catch (ChatTemplateException e) {
+                refused++;
+            } catch (RuntimeException | Error e) {
+                throw new AssertionError("round " + i + ":\n" + source, e);
+            }
+        }
+        assertThat(rendered).isGreaterThan(1000);
+        assertThat(refused).isGreaterThan(1000);
+    }
+
+    private static String source(String name) {
+        try (InputStream in =
+                Objects.requireNonNull(HostileTemplateTest.class.getResourceAsStream("templates/" + name))) {
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+    }
+}
