@@ -44,8 +44,7 @@ final class ServeCommand implements Callable<Integer> {
     @Option(
             names = "--api-key",
             paramLabel = "KEY",
-            description = "Key that clients must send as a bearer token (default: none; or QUIRE_API_KEY).",
-            defaultValue = "$${env:QUIRE_API_KEY}")
+            description = "Key that clients must send as a bearer token (default: the variable QUIRE_API_KEY, or none).")
     private @Nullable String apiKey;
 
     @Option(
@@ -64,11 +63,14 @@ final class ServeCommand implements Callable<Integer> {
             throw new ParameterException(
                     spec.commandLine(), "--model is needed: a GGUF file, for example --model llama-3.2-1b-q8_0.gguf");
         }
+        // A server tells its story in the log; the other commands print their answers alone. See logback.xml.
+        System.setProperty("quire.log", System.getProperty("quire.log", "INFO"));
         ServerConfig defaults = ServerConfig.defaults();
+        String key = apiKey != null ? apiKey : System.getenv("QUIRE_API_KEY");
         ServerConfig config = new ServerConfig(
                 host,
                 port,
-                apiKey == null || apiKey.isEmpty() ? null : apiKey,
+                key == null || key.isEmpty() ? null : key,
                 defaults.maxBodyBytes(),
                 Duration.ofSeconds(drainSeconds));
         ServerMetrics metrics = new ServerMetrics();

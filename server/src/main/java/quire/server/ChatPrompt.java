@@ -123,7 +123,7 @@ final class ChatPrompt {
             if (!type.equals("text")) {
                 throw ApiException.unsupported(
                         part.path("type"),
-                        "Content of the type '" + shortened(type) + "' is not supported: only text is.");
+                        "'" + part.path("type") + "' is '" + shortened(type) + "', but only text is supported.");
             }
             texts.add(Fields.string(part.require("text"), part.path("text")));
         }
@@ -196,7 +196,7 @@ final class ChatPrompt {
         if (type != null && !type.equals("function")) {
             throw ApiException.unsupported(
                     tool.path("type"),
-                    "Tools of the type '" + shortened(type) + "' are not supported: only functions are.");
+                    "'" + tool.path("type") + "' is '" + shortened(type) + "', but only functions are supported.");
         }
     }
 

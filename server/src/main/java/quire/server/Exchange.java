@@ -6,6 +6,7 @@ import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServerRequest;
 import io.vertx.core.http.HttpServerResponse;
+import io.vertx.core.http.HttpVersion;
 import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -113,7 +114,7 @@ final class Exchange {
     /** Drops the connection. Any thread. */
     void drop() {
         leave();
-        context.runOnContext(v -> request.connection().close());
+        context.runOnContext(v -> Sockets.cut(request.connection()));
     }
 
     /** Sends a whole response. Called on the virtual thread. */
@@ -153,8 +154,10 @@ final class Exchange {
         write(() -> {
             head(200, "text/event-stream; charset=utf-8");
             response.putHeader("Cache-Control", "no-cache").putHeader("X-Accel-Buffering", "no");
-            response.setChunked(true);
-            return events.length == 0 ? response.writeHead() : response.write(Buffer.buffer(events));
+            // writeHead() would announce chunks to HTTP/1.0 too, whose streams end with the connection.
+            return events.length == 0 && request.version() != HttpVersion.HTTP_1_0
+                    ? response.writeHead()
+                    : response.write(Buffer.buffer(events));
         });
     }
 
@@ -171,7 +174,8 @@ final class Exchange {
 
     /** Ends the stream and the connection with it, so that nobody takes what came for the whole. */
     void abort(byte[] events) throws ClientGoneException {
-        end(events);
+        events(events);
+        awaitWritten();
         drop();
     }
 

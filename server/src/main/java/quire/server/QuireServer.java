@@ -26,6 +26,7 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
@@ -145,6 +146,20 @@ public final class QuireServer implements AutoCloseable {
     /** The port that is listened on, for when 0 was asked for. */
     public int port() {
         return server.actualPort();
+    }
+
+    /** Answers under way. */
+    int underWay() {
+        synchronized (active) {
+            return active.size();
+        }
+    }
+
+    /** Connections open. */
+    int connections() {
+        CompletableFuture<Integer> count = new CompletableFuture<>();
+        loop.runOnContext(v -> count.complete(connectionToPeer.size()));
+        return count.join();
     }
 
     /** Refuses new requests, lets those under way finish within the configured patience, then stops listening. */
@@ -558,7 +573,7 @@ public final class QuireServer implements AutoCloseable {
         /** Waits for the client to send something, but not for ever. */
         void expect() {
             stopWaiting();
-            timer = vertx.setTimer(config.readPatience().toMillis(), t -> connection.close());
+            timer = vertx.setTimer(config.readPatience().toMillis(), t -> Sockets.cut(connection));
         }
 
         void stopWaiting() {

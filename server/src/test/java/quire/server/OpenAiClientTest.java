@@ -174,9 +174,8 @@ class OpenAiClientTest {
                 .logprobs()
                 .orElseThrow();
         assertThat(completion.tokenLogprobs().orElseThrow().stream().map(Double::floatValue))
-                .containsExactlyElementsOf(direct.outputs.stream()
-                        .map(OpenAiClientTest::chosen)
-                        .toList());
+                .containsExactlyElementsOf(
+                        direct.outputs.stream().map(OpenAiClientTest::chosen).toList());
         assertThat(completion.topLogprobs().orElseThrow()).hasSameSizeAs(direct.outputs);
         assertThat(completion.textOffset().orElseThrow().getFirst()).isZero();
 
@@ -241,13 +240,22 @@ class OpenAiClientTest {
     @Test
     void stop_string_endsTheAnswerBeforeIt() {
         String whole = client.completions()
-                .create(completion("stop").seed(6).maxTokens(60).build())
+                .create(completion("stop")
+                        .seed(6)
+                        .maxTokens(60)
+                        .putAdditionalBodyProperty("ignore_eos", com.openai.core.JsonValue.from(true))
+                        .build())
                 .choices()
                 .getFirst()
                 .text();
         String stop = whole.substring(10, 13);
         CompletionChoice choice = client.completions()
-                .create(completion("stop").seed(6).maxTokens(60).stop(stop).build())
+                .create(completion("stop")
+                        .seed(6)
+                        .maxTokens(60)
+                        .putAdditionalBodyProperty("ignore_eos", com.openai.core.JsonValue.from(true))
+                        .stop(stop)
+                        .build())
                 .choices()
                 .getFirst();
         assertThat(choice.text()).isEqualTo(whole.substring(0, whole.indexOf(stop)));

@@ -35,7 +35,8 @@ final class RawClient implements Closeable {
     }
 
     static String post(String path, String body, String... headers) {
-        StringBuilder text = new StringBuilder("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+        StringBuilder text =
+                new StringBuilder("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
         for (String header : headers) {
             text.append(header).append("\r\n");
         }
@@ -94,7 +95,9 @@ final class RawClient implements Closeable {
         Map<String, String> headers = new HashMap<>();
         for (String line = line(); !line.isEmpty(); line = line()) {
             int colon = line.indexOf(':');
-            headers.put(line.substring(0, colon).toLowerCase(Locale.ROOT), line.substring(colon + 1).strip());
+            headers.put(
+                    line.substring(0, colon).toLowerCase(Locale.ROOT),
+                    line.substring(colon + 1).strip());
         }
         byte[] body;
         if (head || status == 100) {

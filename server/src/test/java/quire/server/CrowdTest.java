@@ -1,0 +1,157 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import quire.engine.EngineStats;
+import tools.jackson.databind.JsonNode;
+
+/** Two hundred strangers at once, a third of whom vanish half-way: nobody else notices. */
+@Timeout(120)
+class CrowdTest {
+    private static final int CLIENTS = 200;
+    private static final int TOKENS = 120;
+
+    @Test
+    void crowd_aThirdVanishing_leavesEverybodyElsesTextExactAndNothingBehind() throws Exception {
+        try (TestServer server = TestServer.start()) {
+            List<String> alone = new ArrayList<>();
+            for (int i = 0; i < CLIENTS; i++) {
+                JsonNode answer = TestServer.json(server.post("/v1/completions", body(i, false)));
+                alone.add(answer.get("choices").get(0).get("text").stringValue());
+            }
+            List<Future<String>> texts = new ArrayList<>();
+            try (ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
+                for (int i = 0; i < CLIENTS; i++) {
+                    int number = i;
+                    texts.add(clients.submit(() -> stream(server, number)));
+                }
+            }
+            for (int i = 0; i < CLIENTS; i++) {
+                if (vanishes(i)) {
+                    assertThat(alone.get(i)).startsWith(texts.get(i).get());
+                } else {
+                    assertThat(texts.get(i).get()).as("client " + i).isEqualTo(alone.get(i));
+                }
+            }
+
+            EngineStats stats = server.awaitIdle();
+            assertThat(stats.usedPages()).isZero();
+            assertThat(stats.started()).isEqualTo(2L * CLIENTS);
+            while (server.server.underWay() > 0 || server.server.connections() > 1) {
+                Thread.sleep(1); // the one left is the kept-alive connection of the first round
+            }
+            Map<String, Double> samples = samples(server.get("/metrics").body());
+            String model = "{model_name=\"fake\"";
+            assertThat(samples.get("quire_num_requests_running" + model + "}")).isZero();
+            assertThat(samples.get("quire_num_requests_waiting" + model + "}")).isZero();
+            assertThat(samples.get("quire_kv_cache_usage_perc" + model + "}")).isZero();
+            assertThat(samples.get("quire_request_started_total" + model + "}")).isEqualTo(2.0 * CLIENTS);
+            double ended = 0;
+            for (String reason : List.of("stop", "length", "abort", "error")) {
+                ended += samples.get("quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
+            }
+            assertThat(ended).isEqualTo(2.0 * CLIENTS);
+            assertThat(samples.get("quire_request_success_total" + model + ",finished_reason=\"error\"}"))
+                    .isZero();
+            assertThat(samples.get("quire_request_success_total" + model + ",finished_reason=\"abort\"}"))
+                    .isPositive();
+            assertThat(samples.get("quire_e2e_request_latency_seconds_count" + model + "}"))
+                    .isEqualTo(ended);
+            assertThat(samples.get("quire_e2e_request_latency_seconds_bucket" + model + ",le=\"+Inf\"}"))
+                    .isEqualTo(ended);
+            assertThat(samples.get("quire_request_generation_tokens_sum" + model + "}"))
+                    .isEqualTo(samples.get("quire_generation_tokens_total" + model + "}"));
+        }
+    }
+
+    @Test
+    void scrapes_duringTheWork_alwaysAddUp() throws Exception {
+        try (TestServer server = TestServer.builder().maxSequences(4).start();
+                ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
+            for (int i = 0; i < 40; i++) {
+                int number = i;
+                Future<String> unused = clients.submit(() -> stream(server, number));
+            }
+            String model = "{model_name=\"fake\"";
+            double ended = 0;
+            while (ended < 40) {
+                Map<String, Double> samples = samples(server.get("/metrics").body());
+                ended = 0;
+                for (String reason : List.of("stop", "length", "abort", "error")) {
+                    ended +=
+                            samples.get("quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
+                }
+                assertThat(samples.get("quire_request_started_total" + model + "}"))
+                        .isEqualTo(ended
+                                + samples.get("quire_num_requests_running" + model + "}")
+                                + samples.get("quire_num_requests_waiting" + model + "}"));
+            }
+        }
+    }
+
+    private static boolean vanishes(int client) {
+        return client % 3 == 1;
+    }
+
+    private static String body(int client, boolean stream) {
+        return "{\"model\":\"fake\",\"prompt\":\"client " + client + "\",\"seed\":" + client + ",\"max_tokens\":"
+                + TOKENS + ",\"ignore_eos\":true,\"temperature\":" + client % 3 + ",\"stream\":" + stream + "}";
+    }
+
+    /** The text of a stream; of its beginning, for those who vanish. */
+    private static String stream(TestServer server, int client) throws IOException {
+        StringBuilder text = new StringBuilder();
+        RawClient raw = new RawClient(server);
+        raw.send(RawClient.post("/v1/completions", body(client, true)));
+        for (int events = 0; ; events++) {
+            String line = raw.lineWith("data: ");
+            if (line.equals("data: [DONE]")) {
+                break;
+            }
+            text.append(Fields.MAPPER
+                    .readTree(line.substring("data: ".length()))
+                    .get("choices")
+                    .get(0)
+                    .get("text")
+                    .stringValue());
+            if (vanishes(client) && events == client % 10) {
+                if (client % 2 == 0) {
+                    raw.reset();
+                }
+                break;
+            }
+        }
+        raw.close();
+        return text.toString();
+    }
+
+    /** Sample to value, checking the text format's grammar on the way. */
+    private static Map<String, Double> samples(String scrape) {
+        Map<String, Double> samples = new TreeMap<>();
+        assertThat(scrape).endsWith("\n");
+        for (String line : scrape.lines().toList()) {
+            if (line.startsWith("#")) {
+                assertThat(line).matches("# (HELP [a-z0-9_]+ .+|TYPE [a-z0-9_]+ (counter|gauge|histogram))");
+            } else {
+                assertThat(line)
+                        .matches(
+                                "[a-z0-9_]+\\{model_name=\"fake\"(,(le|finished_reason|status)=\"[^\"]+\")?} [0-9.E+-]+");
+                int space = line.lastIndexOf(' ');
+                assertThat(samples.put(line.substring(0, space), Double.valueOf(line.substring(space + 1))))
+                        .as("one value a sample")
+                        .isNull();
+            }
+        }
+        return samples;
+    }
+}

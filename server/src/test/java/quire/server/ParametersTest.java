@@ -1,0 +1,236 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.net.http.HttpResponse;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.JsonNode;
+
+/** Every documented parameter is honoured or refused by name. */
+@Timeout(60)
+class ParametersTest {
+    private static TestServer server;
+
+    @BeforeAll
+    static void start() {
+        server = TestServer.start();
+    }
+
+    @AfterAll
+    static void stop() {
+        server.close();
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '\0',
+            value = {
+                "max_tokens|0|max_tokens",
+                "max_tokens|-1|max_tokens",
+                "max_tokens|1.5|max_tokens",
+                "max_tokens|\"5\"|max_tokens",
+                "max_tokens|99999999999|max_tokens",
+                "max_tokens|510|max_tokens",
+                "temperature|\"hot\"|temperature",
+                "temperature|-1|temperature",
+                "temperature|1e999|temperature",
+                "top_p|0|top_p",
+                "top_p|1.1|top_p",
+                "top_k|-2|top_k",
+                "min_p|2|min_p",
+                "repetition_penalty|0|repetition_penalty",
+                "presence_penalty|3|presence_penalty",
+                "frequency_penalty|-3|frequency_penalty",
+                "n|2|n",
+                "n|0|n",
+                "best_of|2|best_of",
+                "suffix|\"x\"|suffix",
+                "stop|5|stop",
+                "stop|\"\"|stop",
+                "stop|[\"a\",5]|stop[1]",
+                "stop|[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\"]|stop",
+                "logit_bias|{\"x\":1}|logit_bias",
+                "logit_bias|{\"999999\":1}|logit_bias",
+                "logit_bias|{\"5\":101}|logit_bias",
+                "logit_bias|[]|logit_bias",
+                "logprobs|21|logprobs",
+                "logprobs|true|logprobs",
+                "seed|1.5|seed",
+                "seed|99999999999999999999|seed",
+                "stream|\"yes\"|stream",
+                "stream_options|{\"include_usage\":true}|stream_options",
+                "user|5|user",
+                "stop_token_ids|[258]|stop_token_ids[0]",
+                "ignore_eos|1|ignore_eos",
+                "priority|1|priority",
+                "min_tokens|1|min_tokens",
+                "use_beam_search|true|use_beam_search",
+                "guided_json|{}|guided_json",
+                "response_format|{\"type\":\"json_object\"}|response_format",
+                "store|true|store",
+                "service_tier|\"flex\"|service_tier",
+                "prompt|5|prompt",
+                "prompt|null|prompt",
+                "prompt|[]|prompt",
+                "prompt|[\"a\",\"b\"]|prompt",
+                "prompt|[[1],[2]]|prompt",
+                "prompt|[1,258]|prompt[1]",
+                "prompt|{}|prompt",
+                "model|null|model",
+                "model|5|model",
+            })
+    void completions_badValue_isRefusedByName(String name, String value, String param) throws Exception {
+        String body = "{\"model\":\"fake\",\"prompt\":\"hi\"}";
+        String changed = name.equals("model") || name.equals("prompt")
+                ? body.replaceAll("\"" + name + "\":\"[a-z]+\"", "\"" + name + "\":" + value)
+                : body.replace("}", ",\"" + name + "\":" + value + "}");
+        assertRefused(server.post("/v1/completions", changed), param);
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '\0',
+            value = {
+                "messages|null|messages",
+                "messages|[]|messages",
+                "messages|\"hi\"|messages",
+                "messages|[5]|messages[0]",
+                "messages|[{\"content\":\"x\"}]|messages[0].role",
+                "messages|[{\"role\":\"king\",\"content\":\"x\"}]|messages[0].role",
+                "messages|[{\"role\":\"user\"}]|messages[0].content",
+                "messages|[{\"role\":\"user\",\"content\":5}]|messages[0].content",
+                "messages|[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}]|messages[0].content[0].type",
+                "messages|[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}]|messages[0].content[0].type",
+                "messages|[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]|messages[0].content[0].text",
+                "messages|[{\"role\":\"user\",\"content\":\"x\",\"name\":5}]|messages[0].name",
+                "messages|[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}]}]|messages[0].tool_calls[0].function.arguments",
+                "messages|[{\"role\":\"user\",\"content\":\"forbidden\"}]|messages",
+                "tools|{}|tools",
+                "tools|[{\"type\":\"web\"}]|tools[0].type",
+                "tools|[{\"type\":\"function\"}]|tools[0].function",
+                "tool_choice|\"required\"|tool_choice",
+                "tool_choice|{\"type\":\"function\"}|tool_choice",
+                "functions|[]|functions",
+                "function_call|\"auto\"|function_call",
+                "audio|{}|audio",
+                "modalities|[\"text\",\"audio\"]|modalities",
+                "prediction|{}|prediction",
+                "reasoning_effort|\"high\"|reasoning_effort",
+                "verbosity|\"low\"|verbosity",
+                "web_search_options|{}|web_search_options",
+                "parallel_tool_calls|false|parallel_tool_calls",
+                "metadata|{\"a\":\"b\"}|metadata",
+                "response_format|{\"type\":\"json_schema\"}|response_format",
+                "logprobs|5|logprobs",
+                "top_logprobs|5|top_logprobs",
+                "max_completion_tokens|0|max_completion_tokens",
+                "max_completion_tokens|600|max_completion_tokens",
+                "chat_template|\"x\"|chat_template",
+                "top_p|2|top_p",
+            })
+    void chat_badValue_isRefusedByName(String name, String value, String param) throws Exception {
+        String messages = "[{\"role\":\"user\",\"content\":\"hi\"}]";
+        String body = name.equals("messages")
+                ? "{\"model\":\"fake\",\"messages\":" + value + "}"
+                : "{\"model\":\"fake\",\"messages\":" + messages + ",\"" + name + "\":" + value + "}";
+        assertRefused(server.post("/v1/chat/completions", body), param);
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\"n\":1,\"best_of\":1,\"suffix\":null,\"echo\":false,\"user\":\"me\",\"logit_bias\":{},\"stop\":null",
+                "\"max_tokens\":3.0,\"top_k\":-1,\"response_format\":{\"type\":\"text\"},\"store\":false",
+                "\"stream_options\":null,\"unheard_of\":{\"a\":[1]},\"service_tier\":\"auto\",\"prompt_cache_key\":\"k\"",
+            })
+    void completions_harmlessAndUnknownFields_areTolerated(String fields) throws Exception {
+        HttpResponse<String> response =
+                server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"hi\"," + fields + "}");
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    }
+
+    @Test
+    void chat_toolsAndEarlierCalls_reachTheTemplateAsValues() throws Exception {
+        String messages =
+                "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
+                        + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+                        + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
+                        + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
+        String tools = ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
+        String rendered = "[{type=function, function={name=f}}]<user>a\nb<assistant>null"
+                + "[{id=1, type=function, function={name=f, arguments={x=1}}}]<tool>c<assistant>";
+        assertThat(tokenized("{\"messages\":" + messages + tools + "}")).isEqualTo(rendered);
+        assertThat(tokenized("{\"messages\":" + messages + tools + ",\"tool_choice\":\"none\"}"))
+                .isEqualTo(rendered.substring(rendered.indexOf('<')));
+        assertThat(tokenized(
+                        "{\"add_generation_prompt\":false,\"messages\":[{\"role\":\"developer\",\"content\":\"d\"}]}"))
+                .isEqualTo("<system>d");
+    }
+
+    @Test
+    void chat_templateWithoutTools_refusesThem() throws Exception {
+        TestServer.Builder deaf = TestServer.builder()
+                .template((messages, tools, generate) ->
+                        "<user>" + messages.getFirst().get("content"));
+        try (TestServer other = deaf.start()) {
+            String body = "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":2";
+            assertThat(other.post("/v1/chat/completions", body + "}").statusCode())
+                    .isEqualTo(200);
+            assertRefused(
+                    other.post(
+                            "/v1/chat/completions",
+                            body + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}"),
+                    "tools");
+        }
+    }
+
+    @Test
+    void chat_withoutTemplate_isRefusedWithTheReason() throws Exception {
+        try (TestServer plain = TestServer.builder().template(null).start()) {
+            HttpResponse<String> response = plain.post(
+                    "/v1/chat/completions",
+                    "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+            assertThat(response.statusCode()).isEqualTo(400);
+            assertThat(TestServer.error(response).get("message").stringValue())
+                    .contains(plain.engine.chatTemplateError());
+        }
+    }
+
+    @Test
+    void tokenize_andBack_isVllmsShape() throws Exception {
+        JsonNode plain =
+                TestServer.json(server.post("/tokenize", "{\"prompt\":\"h\u00e9\",\"return_token_strs\":true}"));
+        assertThat(plain.toString())
+                .isEqualTo("{\"count\":4,\"max_model_len\":512,\"tokens\":[0,106,197,171],"
+                        + "\"token_strs\":[\"<s>\",\"<0x68>\",\"<0xC3>\",\"<0xA9>\"]}");
+        JsonNode bare = TestServer.json(server.post("/tokenize", "{\"prompt\":\"h\",\"add_special_tokens\":false}"));
+        assertThat(bare.get("tokens").toString()).isEqualTo("[106]");
+        JsonNode back = TestServer.json(server.post("/detokenize", "{\"model\":\"fake\",\"tokens\":[0,106,197,171]}"));
+        assertThat(back.toString()).isEqualTo("{\"prompt\":\"h\u00e9\"}");
+        assertRefused(server.post("/detokenize", "{\"tokens\":[999]}"), "tokens[0]");
+        assertRefused(server.post("/tokenize", "{}"), "prompt");
+    }
+
+    private static String tokenized(String body) throws Exception {
+        JsonNode tokens = TestServer.json(server.post("/tokenize", body)).get("tokens");
+        return TestServer.json(server.post("/detokenize", "{\"tokens\":" + tokens + "}"))
+                .get("prompt")
+                .stringValue();
+    }
+
+    private static void assertRefused(HttpResponse<String> response, String param) {
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
+        JsonNode error = TestServer.error(response);
+        assertThat(error.get("param").stringValue()).as(response.body()).isEqualTo(param);
+        assertThat(error.get("type").stringValue()).isEqualTo("invalid_request_error");
+        assertThat(error.get("message").stringValue()).contains(param);
+    }
+}
