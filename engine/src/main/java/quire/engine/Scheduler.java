@@ -269,21 +269,27 @@ final class Scheduler {
         end(sequence, FinishReason.ERROR, "", null, what + ": " + cause);
     }
 
-    /** Ends a sequence wherever it stands. Pages and books first, the stream last: whoever sees the end sees them. */
+    /**
+     * Ends a sequence wherever it stands. Pages and books first, the stream last: whoever sees the end sees them. The
+     * stream ends even if one of the others fails.
+     */
     private void end(
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
         boolean wasRunning = sequence.state == State.RUNNING;
-        if (wasRunning) {
-            running.remove(sequence);
-            giveUpRow(sequence);
-        } else {
-            waiting.remove(sequence);
-        }
         sequence.state = State.ENDED;
-        ledger.finish(sequence, wasRunning, reason, pages.used());
-        long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
-        listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
-        sequence.stream.end(sequence.finish(reason, rest, stop, error));
+        try {
+            if (wasRunning) {
+                running.remove(sequence);
+                giveUpRow(sequence);
+            } else {
+                waiting.remove(sequence);
+            }
+            ledger.finish(sequence, wasRunning, reason, pages.used());
+            long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
+            listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
+        } finally {
+            sequence.stream.end(sequence.finish(reason, rest, stop, error));
+        }
     }
 
     private void giveUpRow(Sequence sequence) {
@@ -307,23 +313,14 @@ final class Scheduler {
      * what broke.
      */
     void abandonAll(String error, Throwable cause) {
-        List<Sequence> left = new ArrayList<>(running);
-        left.addAll(waiting);
-        for (Sequence sequence : left) {
+        while (!running.isEmpty() || !waiting.isEmpty()) {
             try {
-                if (sequence.state != State.ENDED) {
-                    end(sequence, FinishReason.ERROR, "", null, error);
-                }
-            } catch (RuntimeException e) {
-                cause.addSuppressed(e);
-            } finally {
-                if (!sequence.stream.hasEnded()) {
-                    sequence.stream.end(sequence.finish(FinishReason.ERROR, "", null, error));
-                }
+                endAll(FinishReason.ERROR, error);
+            } catch (Throwable e) {
+                // Each try ends at least one stream, so this comes to an end.
+                cause.addSuppressed(new IllegalStateException("while ending all answers", e));
             }
         }
-        running.clear();
-        waiting.clear();
     }
 
     /** What is planned and who is there, for a log. */

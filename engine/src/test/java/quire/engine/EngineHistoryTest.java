@@ -34,7 +34,7 @@ class EngineHistoryTest {
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
         // The histories are worth something only if they go through all this.
-        assertThat(preemptions).isGreaterThan(HISTORIES);
+        assertThat(preemptions).isGreaterThan(HISTORIES / 2);
         assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
     }
