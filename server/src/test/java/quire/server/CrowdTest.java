@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -52,25 +53,29 @@ class CrowdTest {
             }
             Map<String, Double> samples = samples(server.get("/metrics").body());
             String model = "{model_name=\"fake\"";
-            assertThat(samples.get("quire_num_requests_running" + model + "}")).isZero();
-            assertThat(samples.get("quire_num_requests_waiting" + model + "}")).isZero();
-            assertThat(samples.get("quire_kv_cache_usage_perc" + model + "}")).isZero();
-            assertThat(samples.get("quire_request_started_total" + model + "}")).isEqualTo(2.0 * CLIENTS);
+            assertThat(value(samples, "quire_num_requests_running" + model + "}"))
+                    .isZero();
+            assertThat(value(samples, "quire_num_requests_waiting" + model + "}"))
+                    .isZero();
+            assertThat(value(samples, "quire_kv_cache_usage_perc" + model + "}"))
+                    .isZero();
+            assertThat(value(samples, "quire_request_started_total" + model + "}"))
+                    .isEqualTo(2.0 * CLIENTS);
             double ended = 0;
             for (String reason : List.of("stop", "length", "abort", "error")) {
-                ended += samples.get("quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
+                ended += value(samples, "quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
             }
             assertThat(ended).isEqualTo(2.0 * CLIENTS);
-            assertThat(samples.get("quire_request_success_total" + model + ",finished_reason=\"error\"}"))
+            assertThat(value(samples, "quire_request_success_total" + model + ",finished_reason=\"error\"}"))
                     .isZero();
-            assertThat(samples.get("quire_request_success_total" + model + ",finished_reason=\"abort\"}"))
+            assertThat(value(samples, "quire_request_success_total" + model + ",finished_reason=\"abort\"}"))
                     .isPositive();
-            assertThat(samples.get("quire_e2e_request_latency_seconds_count" + model + "}"))
+            assertThat(value(samples, "quire_e2e_request_latency_seconds_count" + model + "}"))
                     .isEqualTo(ended);
-            assertThat(samples.get("quire_e2e_request_latency_seconds_bucket" + model + ",le=\"+Inf\"}"))
+            assertThat(value(samples, "quire_e2e_request_latency_seconds_bucket" + model + ",le=\"+Inf\"}"))
                     .isEqualTo(ended);
-            assertThat(samples.get("quire_request_generation_tokens_sum" + model + "}"))
-                    .isEqualTo(samples.get("quire_generation_tokens_total" + model + "}"));
+            assertThat(value(samples, "quire_request_generation_tokens_sum" + model + "}"))
+                    .isEqualTo(value(samples, "quire_generation_tokens_total" + model + "}"));
         }
     }
 
@@ -80,7 +85,7 @@ class CrowdTest {
                 ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
             for (int i = 0; i < 40; i++) {
                 int number = i;
-                Future<String> unused = clients.submit(() -> stream(server, number));
+                Future<String> _ = clients.submit(() -> stream(server, number));
             }
             String model = "{model_name=\"fake\"";
             double ended = 0;
@@ -88,13 +93,13 @@ class CrowdTest {
                 Map<String, Double> samples = samples(server.get("/metrics").body());
                 ended = 0;
                 for (String reason : List.of("stop", "length", "abort", "error")) {
-                    ended +=
-                            samples.get("quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
+                    ended += value(
+                            samples, "quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
                 }
-                assertThat(samples.get("quire_request_started_total" + model + "}"))
+                assertThat(value(samples, "quire_request_started_total" + model + "}"))
                         .isEqualTo(ended
-                                + samples.get("quire_num_requests_running" + model + "}")
-                                + samples.get("quire_num_requests_waiting" + model + "}"));
+                                + value(samples, "quire_num_requests_running" + model + "}")
+                                + value(samples, "quire_num_requests_waiting" + model + "}"));
             }
         }
     }
@@ -133,6 +138,10 @@ class CrowdTest {
         }
         raw.close();
         return text.toString();
+    }
+
+    private static double value(Map<String, Double> samples, String sample) {
+        return Objects.requireNonNull(samples.get(sample), sample);
     }
 
     /** Sample to value, checking the text format's grammar on the way. */
