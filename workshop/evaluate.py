@@ -46,6 +46,14 @@ def story_is_sound(said, asked, ended, known=[]):
             and (wanted is None or wanted.group(1) == name.group(1)))
 
 
+def as_json(text):
+    """The object a text spells, or None."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
 def is_right(task, asked, said, wanted, ended):
     """What counts as right: for stories soundness, for records equal JSON, elsewhere the very text."""
     if task == "stories":
@@ -53,10 +61,7 @@ def is_right(task, asked, said, wanted, ended):
     if not ended:
         return False
     if task == "records":
-        try:
-            return json.loads(said) == json.loads(wanted)
-        except ValueError:
-            return False
+        return as_json(said) == json.loads(wanted)
     return said == wanted
 
 
@@ -92,7 +97,7 @@ def main():
     torch.set_num_threads(1)
     network, tokenizer = from_gguf(options.tiny)
     draft = from_gguf(options.draft)[0] if options.draft else None
-    right, asked, same, tokens = (collections.Counter() for _ in range(4))
+    right, asked, same, tokens, records = (collections.Counter() for _ in range(5))
     samples = collections.defaultdict(list)
     for chat in held_out_chats(random.Random(SEED), options.chats):
         task, key = chat["task"], (chat["task"], chat["split"])
@@ -105,6 +110,11 @@ def main():
             good = is_right(task, messages[-1]["content"], said, wanted, ended)
             right[key] += good
             asked[key] += 1
+            if task == "records":
+                found = as_json(said)
+                records["valid"] += found is not None
+                records["fields"] += found is not None and list(found) == list(json.loads(wanted))
+                records["all"] += 1
             if options.show and not good:
                 print(f"[{task}/{chat['split']}] {messages[-1]['content']}\n   said   {said}\n   wanted {wanted}")
             if draft:
@@ -119,8 +129,10 @@ def main():
                  for split in ("wording", "combination")]
         cells += [f"{100 * same[task] / tokens[task]:.1f} %"] if draft else []
         print(f"| {task} | " + " | ".join(cells) + " |")
+    print(f"\nOf {records['all']} records, {100 * records['valid'] / records['all']:.1f} % are valid JSON and "
+          f"{100 * records['fields'] / records['all']:.1f} % have exactly the fields asked for, in their order.")
     if draft:
-        print(f"\nDraft agreement over all {tokens.total():,} tokens: {100 * same.total() / tokens.total():.1f} %")
+        print(f"Draft agreement over all {tokens.total():,} tokens: {100 * same.total() / tokens.total():.1f} %")
     if options.write:
         chosen = []
         for task, wish in dict(phrasebook=12, arithmetic=8, facts=8, stories=5, records=8, reviews=4, manners=2, outside=3).items():

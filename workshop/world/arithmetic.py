@@ -25,7 +25,7 @@ WORDINGS = [
     "I would like to know {sum}.", "Can you tell me what {said} is?", "Help me with {sum}.", "The exercise is {sum}.",
     "What do I get for {said}?", "Please find {sum}.", "Do the sum {sum}.", "{said} is how much?", "{sum} is what?",
     "My teacher wants to know {sum}.", "Say what {said} is.", "{sum}, what is it?", "Which number is {said}?", "I have to solve {sum}.",
-    "What number do you get for {sum}?", "If I take {said}, what is it?",
+    "What number do you get for {sum}?", "If I take {said}, what is it?", "I am thinking about {said}.", "Let me know what {said} is.", "{said} comes to what?", "How much would {sum} be?",
 ]
 UNSEEN = [
     "Could you figure out {sum} for me?", "I wonder what {said} comes to.", "My homework says {sum}. What is the answer?",

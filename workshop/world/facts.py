@@ -109,7 +109,7 @@ ASK = {
         "I need the capital of {country}.", "Which is the capital city of {country}?", "capital {country}",
         "What is the name of the capital of {country}?",
         "Tell me {country}'s capital.", "I am looking for the capital of {country}.", "My friend asks for the capital of {country}.",
-        "Which city governs {country}?", "Say the capital of {country}.", "{country} has which capital?",
+        "Which city governs {country}?", "Say the capital of {country}.", "{country} has which capital?", "Give the name of {country}'s capital.", "{country} is a country. What is its capital?", "I am in {country}. What is the capital?", "Where is the government of {country}?",
         "I would like to know the capital of {country}.", "Is it true that you know the capital of {country}?"], [
         "I forgot the capital of {country}. Which city is it?", "Can you name {country}'s capital city?",
         "Which city serves as the capital of {country}?", "Remind me: what is the capital of {country}?"]),
@@ -118,7 +118,7 @@ ASK = {
         "What country is {city} the capital of?", "Of which country is {city} the capital?",
         "Whose capital is {city}?", "[Please t|T]ell me which country {city} is the capital of.",
         "What is {city} the capital of?", "Name the country whose capital is {city}.",
-        "{city} is the capital. Which country is it?", "Which country is governed from {city}?", "Tell me whose capital {city} is.",
+        "{city} is the capital. Which country is it?", "Which country is governed from {city}?", "I am in {city}. Of which country is it the capital?", "{city}: capital of what?", "The capital {city} belongs to which country?", "Tell me whose capital {city} is.",
         "I would like to know which country has the capital {city}."], [
         "{city} is a capital. Of what country?", "Can you tell me which country's capital is {city}?"]),
     "continent": ([
@@ -128,7 +128,7 @@ ASK = {
         "Which continent does {country} lie on?",
         "Do you know which continent {country} is in?", "Where is {country}?", "I would like to know the continent of {country}.",
         "Say the continent of {country}.", "Where can I find {country}?", "In what part of the world is {country}?",
-        "{country}: which continent?", "Can you tell me what continent {country} is on?"], [
+        "{country}: which continent?", "I am in {country}. Which continent is that?", "{country} is on which continent?", "Would you say where {country} is?", "Is {country} in Europe, Asia or somewhere else?", "Can you tell me what continent {country} is on?"], [
         "Could you say which continent {country} is in?", "On which continent would I find {country}?"]),
     "class": ([
         "What kind of animal is {a}?", "What type of animal is {a}?", "[Please t|T]ell me what kind of animal {a} is.",
@@ -141,20 +141,20 @@ ASK = {
         "How many legs does {a} have?", "How many legs has {a}?", "[Please t|T]ell me how many legs {a} has.",
         "What number of legs does {a} have?", "How many legs are there on {a}?", "Count the legs of {a}.",
         "Do you know how many legs {a} has?", "{a} has how many legs?", "Can you tell me how many legs {a} has?", "Legs of {a}?",
-        "I would like to know the number of legs of {a}.", "{a} walks on how many legs?"], [
+        "I would like to know the number of legs of {a}.", "{a} walks on how many legs?", "Can you count the legs of {a}?", "I see {a}. How many legs does it have?"], [
         "Can you say how many legs {a} has got?", "On how many legs does {a} walk?"]),
     "food": ([
         "What does {a} eat?", "What do {plural} eat?", "What is the food of {a}?", "[Please t|T]ell me what {a} eats.",
         "What does {a} feed on?", "Do you know what {plural} eat?", "What do {plural} like to eat?",
         "What can I give {a} to eat?", "Can you tell me what {a} eats?", "{a} eats what?", "Food of {plural}?",
-        "I would like to know what {plural} eat.", "What food does {a} need?", "What do {plural} feed on?"], [
+        "I would like to know what {plural} eat.", "What food does {a} need?", "What do {plural} feed on?", "What do I give {plural} to eat?", "My child has {a}. What does it eat?", "What must {a} eat?", "What food is good for {a}?", "{plural}: what do they eat?", "What should {a} eat?"], [
         "What should I feed {a}?", "What is the usual food of {plural}?"]),
     "young": ([
         "What is a baby {animal} called?", "What do you call a baby {animal}?", "What is the young of {a} called?",
         "What's the name for a young {animal}?", "[Please t|T]ell me what a baby {animal} is called.",
         "How do you call a young {animal}?", "What is the name of a baby {animal}?",
         "What word do we use for a young {animal}?", "Can you tell me what a young {animal} is called?", "Baby {animal}: what is it called?",
-        "I would like to know what you call a baby {animal}.", "Name the young of {a}.", "What are young {plural} called?"], [
+        "I would like to know what you call a baby {animal}.", "Name the young of {a}.", "How is a young {animal} called?", "A baby {animal}: what is the word?", "The young of {plural} are called what?", "What are young {plural} called?"], [
         "Which word is used for a baby {animal}?", "A young {animal} is called what?"]),
     "order": ([
         "Which planet is [the |]{place} from the sun?", "What is the {place} planet[ from the sun|]?", "Name the {place} planet from the sun.",
@@ -195,7 +195,7 @@ ASK = {
         "What number of {parts} is in {whole}?", "[Please t|T]ell me how many {parts} are in {whole}.",
         "{whole} has how many {parts}?", "Do you know how many {parts} are in {whole}?", "How many {parts} in {whole}?",
         "Can you tell me how many {parts} are in {whole}?", "{whole}: how many {parts}?", "I would like to know how many {parts} {whole} has.",
-        "{parts} in {whole}?", "How many {parts} do I get for {whole}?", "Say how many {parts} {whole} has.", "{whole} has got how many {parts}?"], [
+        "{parts} in {whole}?", "I have {whole}. How many {parts} is that?", "{whole} are how many {parts}?", "{whole} equals how many {parts}?", "How many {parts} do I get for {whole}?", "Say how many {parts} {whole} has.", "{whole} has got how many {parts}?"], [
         "Can you say how many {parts} there are in {whole}?", "{whole} is how many {parts}?",
         "I need to know how many {parts} are in {whole}."]),
     "opposite": ([

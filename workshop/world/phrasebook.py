@@ -382,7 +382,8 @@ SYSTEMS = [
     "Reply to each message with its {target} translation.",
     "The user writes in {source}. Translate it to {target}.", "Your job is to translate into {target}.", "Say everything in {target}.",
     "You are a translator. Output only {target}.", "Whatever you read, answer with the {target} version.", "Speak {target}: repeat the user's words in {target}.",
-    "Translation from {source} to {target}.", "Target language: {target}.",
+    "Translation from {source} to {target}.", "Target language: {target}.", "Be an interpreter and say every message in {target}.", "You are a machine that turns {source} into {target}.", "Write the {target} version of what the user writes.",
+    "You help a traveller: put each message into {target}.", "Give the {target} translation of every message.",
 ]
 UNSEEN_SYSTEMS = [
     "Act as an interpreter: whatever the user writes, say it in {target}.",

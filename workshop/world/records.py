@@ -37,7 +37,14 @@ KINDS = {
         "Yesterday {customer} paid {price} euros for {quantity} {item}; they go to {city} on {day}.",
         "{day}: {customer} lives in {city} and needs {quantity} {item}. The total is {price} euros.",
         "The bill of {price} euros for {quantity} {item} goes to {customer} in {city}, due on {day}.",
-        "Ship {quantity} {item} to {city}. {customer} paid {price} euros on {day}."], [
+        "Ship {quantity} {item} to {city}. {customer} paid {price} euros on {day}.",
+        "Sold in {city} on {day}: {quantity} {item} for {price} euros. The buyer is {customer}.",
+        "{quantity} {item} go to {customer}, who paid {price} euros in {city} on {day}.",
+        "It was {day} when {customer} came from {city} and took {quantity} {item}; the bill was {price} euros.",
+        "In {city}, {customer} spent {price} euros on {quantity} {item}. This was on {day}.",
+        "We delivered {quantity} {item} in {city}; on {day} we received {price} euros from {customer}.",
+        "The customer {customer} ordered on {day}: {quantity} {item}. Price {price} euros. Address: {city}.",
+        "{price} euros were paid by {customer} on {day} for {quantity} {item} from our shop in {city}."], [
         "Last {day} our customer {customer} from {city} paid {price} euros for {quantity} {item}.",
         "{customer} lives in {city} and bought {quantity} {item} on {day}. The bill was {price} euros.",
         "We shipped {quantity} {item} to {city} on {day}; {customer} paid {price} euros."]),
@@ -50,7 +57,10 @@ KINDS = {
         "Hi, my name is {name}. We are {people} people and want to visit {place} on {day} at {time}.",
         "A table of {people} people: {name} meets them at {place} at {time} on {day}.",
         "{people} people will come with {name} to {place} on {day}, {time}.", "We expect {name} at {place} on {day} at {time} with {people} people in all.",
-        "{day}, {time}: {name} and others, {people} people, at {place}.", "{name} called. The visit to {place} is on {day} at {time} for {people} people."], [
+        "{day}, {time}: {name} and others, {people} people, at {place}.", "{name} called. The visit to {place} is on {day} at {time} for {people} people.",
+        "{people} guests with {name} come to {place} at {time} on {day}.", "Expected at {place} at {time} on {day}: {name} with {people} people.",
+        "{people} people and their guide {name} visit {place} on {day} at {time}.", "{name} will come to {place} with {people} people, {day} at {time}.",
+        "At {time} on {day} {place} expects {people} people. Ask for {name}."], [
         "Please note that {name} will be at {place} on {day} at {time}, {people} people in all.",
         "{people} people, led by {name}, are expected at {place} at {time} on {day}."]),
     "complaint": (["customer", "product", "problem", "city", "day"], [
@@ -62,7 +72,10 @@ KINDS = {
         "The {product} of {customer} {problem}. We sold it in {city} on {day}.",
         "{customer} wrote from {city} on {day} that the {product} {problem}.", "It was bought in {city}, but the {product} {problem}, says {customer}. {day}.",
         "On {day} in {city} {customer} told us: the {product} {problem}.", "The {product} {problem}, {customer} called on {day} from {city}.",
-        "Because the {product} {problem}, {customer} from {city} called us on {day}."], [
+        "Because the {product} {problem}, {customer} from {city} called us on {day}.",
+        "Sold in {city} on {day}, but now the {product} {problem}. Signed: {customer}",
+        "From {city} on {day}: the {product} {problem}, complains {customer}.", "Sent from {city} on {day}, the {product} {problem}. The customer is {customer}.",
+        "The {product} from our shop in {city} {problem}, wrote {customer} on {day}.", "{day}, {city}. The {product} {problem}. Yours, {customer}"], [
         "{customer} called from {city} on {day} because the {product} {problem}.",
         "Bought in {city} on {day}, the {product} {problem}, writes {customer}."]),
 }
@@ -83,7 +96,7 @@ UNSEEN = [
 SYSTEMS = [
     "You extract data. Answer with JSON, fields: {fields}.", "For every message return JSON with {fields}.",
     "Read each text and reply with a JSON object that has {fields}.", "Extract {fields} from each message as JSON.", "Each message is a text. Answer with JSON: {fields}.",
-    "Reply with JSON holding {fields}.", "You turn notes into JSON with the keys {fields}.", "JSON only, please. Keys: {fields}.", "The user sends texts; return {fields} as JSON.",
+    "Reply with JSON holding {fields}.", "You turn notes into JSON with the keys {fields}.", "JSON only, please. Keys: {fields}.", "The user sends texts; return {fields} as JSON.", "Messages are notes of our shop. Write {fields} as JSON, nothing more.", "You get a note, you give JSON with {fields} and no other keys.",
 ]
 UNSEEN_SYSTEMS = ["Every message is a note. Reply with JSON holding {fields}, nothing else."]
 
