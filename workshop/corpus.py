@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+"""Write chats of the little world as JSON lines: {"task", "split", "messages"}.
+
+    corpus.py OUT.jsonl COUNT [SEED]
+"""
+import json
+import random
+import sys
+
+from world import arithmetic, chatty, facts, manners, phrasebook, records, reviews, stories
+
+# share of the turns in training chats, and the grammar that makes them
+MIX = [
+    (26, phrasebook.sample), (9, phrasebook.interpret), (25, arithmetic.sample), (18, facts.sample), (5, stories.sample),
+    (7, records.sample), (4, records.stream), (5, reviews.sample), (2, reviews.stream), (3, manners.sample), (6, manners.outside),
+]
+WEIGHTS, SAMPLERS = zip(*MIX)
+HELPFUL = ["You are a helpful assistant.", "You are quire-tiny.", "Answer briefly.", "You are a friendly assistant.",
+           "Be polite and precise."]
+
+
+def chat(rng):
+    """A training chat: one or several turns of any tasks, sometimes with a system message."""
+    wanted = rng.choices((1, 2, 4, 8, 24), (35, 30, 25, 8, 2))[0]
+    turns = rng.choices(SAMPLERS, WEIGHTS)[0](rng, "train")
+    system = turns[0].system
+    while len(turns) < wanted and system is None:
+        more = rng.choices(SAMPLERS, WEIGHTS)[0](rng, "train")
+        if more[0].system is None:
+            turns += more
+    if system is None and rng.random() < 0.15:
+        system = rng.choice(HELPFUL)
+    return messages(turns if turns[0].system else [chatty(rng, turn) for turn in turns], system)
+
+
+def messages(turns, system=None):
+    """Turns as chat messages."""
+    opening = [{"role": "system", "content": system}] if system else []
+    return opening + [message for turn in turns for message in (
+        {"role": "user", "content": turn.user}, {"role": "assistant", "content": turn.answer})]
+
+
+def held_out_chats(rng, per_task):
+    """Held-out chats for every task, half by unseen wording and half by unseen combination where a task has both."""
+    for sampler, splits in [
+            (phrasebook.sample, ("wording", "combination")), (phrasebook.interpret, ("wording", "combination")),
+            (arithmetic.sample, ("wording", "combination")), (facts.sample, ("wording",)),
+            (stories.sample, ("wording", "combination")), (records.sample, ("wording", "combination")),
+            (records.stream, ("wording", "combination")), (reviews.sample, ("wording", "combination")),
+            (reviews.stream, ("wording", "combination")), (manners.sample, ("wording",)),
+            (manners.outside, ("wording", "combination"))]:
+        for number in range(per_task):
+            split = splits[number % len(splits)]
+            turns = sampler(rng, split)
+            yield {"task": turns[0].task, "split": split, "messages": messages(turns, turns[0].system)}
+
+
+def main(path, count, seed=1):
+    rng = random.Random(int(seed))
+    with open(path, "w", encoding="utf-8") as out:
+        for _ in range(int(count)):
+            out.write(json.dumps({"messages": chat(rng)}, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,97 @@
+"""Small talk, and saying politely that something lies outside the little world. Held out: wordings, topics and names."""
+from . import Turn, casual, choose, draw
+
+OUTSIDE = "I am sorry, that is outside my little world. Ask me for a translation, a fact, a sum or a story."
+HELLO = "Hello! How can I help you?"
+WHO = "I am quire-tiny, a very small language model in the box of Quire."
+CAN = ("I can translate phrases between English, French, Spanish and German, answer simple facts, calculate, tell short "
+       "stories, read a sentence into JSON and judge reviews.")
+
+TALK = {
+    HELLO: (["Hello[!|.|]", "Hi[!|.| there!|]", "Good [morning|evening|afternoon|day][!|.|]", "Hey[!|]", "hello", "hi", "Hello you[!|]", "Hi quire", "Greetings!", "Nice to see you."], ["Hello there!"]),
+    WHO: (["Who are you?", "What is your name?", "What are you?", "Tell me about yourself.", "Are you a robot?",
+           "Which model are you?", "What's your name?", "What do they call you?", "Introduce yourself.", "Do you have a name?", "Tell me your name.", "What kind of model are you?", "Please say who you are."], ["What should I call you?", "Please introduce yourself."]),
+    CAN: (["What can you do?", "How can you help me?", "What do you know?", "Help", "What can I ask you?",
+           "What are you good at?", "What things can you do?", "What can you do for me?", "Which questions can you answer?", "What do you help with?", "List what you can do."], ["Which things can you do?", "What can you help me with?"]),
+    "You are welcome!": (["Thank you[!|.| very much.|]", "Thanks[!|.| a lot!|]", "That was helpful.", "Great, thanks!", "Thank you so much!", "Thanks for your help.", "Very good, thank you.", "Many thanks to you!", "Perfect, thanks."], ["Many thanks!"]),
+    "Goodbye! See you soon.": (["Goodbye[!|.|]", "Bye[!|.|]", "See you[!| soon.| later.|]", "I have to go.", "Bye bye!", "Goodbye and thanks.", "Until next time!", "See you then!", "Bye, until tomorrow."], ["Bye, see you!"]),
+    "I am fine, thank you. How can I help you?": (["How are you?", "How are you today?", "How do you do?", "Are you well?", "How are things?", "How is it going?", "How do you feel?", "And how are you?", "How are you feeling today?"], ["How are you doing?"]),
+}
+NAMES = """Anna Ben Clara David Emma Felix Grace Hugo Ida Jack Laura Max Nina Oscar Paula Tom Lea Simon Julia Marco Lena Peter
+    Sarah Omar Alice Robert Eva Daniel Mia Leon""".split()
+MY_NAME = ["My name is {name}.", "I am {name}.", "Hello, I'm {name}.", "Hi, my name is {name}.", "You can call me {name}.", "They call me {name}.", "Everybody calls me {name}.", "{name} is my name.", "I am called {name}."]
+UNSEEN_MY_NAME = ["People call me {name}."]
+WHAT_NAME = ["What is my name?", "Do you remember my name?", "What's my name?", "Who am I?", "Tell me my name.", "Do you know my name?", "What was my name?", "How am I called?", "Can you still say my name?"]
+UNSEEN_WHAT_NAME = ["Do you still know my name?"]
+
+TOPICS = """the weather, football, the stock market, politics, my taxes, quantum physics, the news, cars, computer games, fashion,
+    medicine, my health, the law, chemistry, rock music, the olympic games, philosophy, economics, religion, cooking, gardening,
+    dinosaurs, robots, the internet, smartphones, the moon landing, the second world war, ancient Rome, Shakespeare, Mozart,
+    artificial intelligence, video games, basketball, tennis, bitcoin, crypto coins, my boss, relationships, yoga, insurance,
+    electric cars, climate change, poetry, painting, architecture, black holes, atoms, genetics, vaccines, elections, the pope,
+    Hollywood, TV shows, airlines, visa rules, pizza recipes, diets, running shoes, chess openings, knitting, photography,
+    sailing, fishing, volcanoes, earthquakes, the ocean floor, bridges, trains in Japan, stamps, wine making, beer brewing,
+    Java, Python, databases, operating systems, compilers, blockchains, hackers, passwords, printers, spreadsheets""".replace("\n", " ").split(",")
+TOPICS = [" ".join(topic.split()) for topic in TOPICS]
+TASKS = """write a poem, write some code, fix my computer, order a taxi, book a flight, buy a ticket, write an email, call my mother,
+    play a song, draw a picture, sing a song, plan my holiday, do my homework, write an essay, check my grammar, find a job,
+    turn on the light, set an alarm, send a message, read my mail, make a website, summarise a book, write a speech, paint a house,
+    repair my bike, choose a present, open a file, search the web, start the car, make me a coffee, write a song, design a logo,
+    invest my money, win the lottery, tell the future, translate into Chinese, translate into Russian, write a program,
+    translate into Japanese, translate into Italian, explain a theorem, prove a theorem, solve an equation, count the stars""".replace("\n", " ").split(",")
+TASKS = [" ".join(task.split()) for task in TASKS]
+QUESTIONS = """Who won the world cup?, Who is the president?, What time is it now?, How old is the king?, Who invented the telephone?,
+    What is the meaning of life?, How tall is the highest mountain?, What is the weather like today?, Who wrote Hamlet?,
+    What is the price of gold?, How do planes fly?, Why is the sky blue?, When was the war?, How do I lose weight?,
+    What should I eat tonight?, Which film should I watch?, Who painted the Mona Lisa?, How fast is light?, What is a neutron?,
+    What is the square root of 2?, How many people live in India?, Who discovered America?, What is the longest river?,
+    How deep is the sea?, When does my train leave?, What did I eat yesterday?, Where are my keys?, Is there life on Mars?,
+    How do I bake bread?, What is love?, Do you have feelings?, Who is your favourite singer?, What is the best phone?,
+    How do I get rich?, What is inflation?, Who built the pyramids?, What does DNA mean?, How does a car engine work?,
+    What happened in 1989?, Who is the richest person?, Can I have your phone number?, Which party should I vote for?,
+    What is the latest news?, How do magnets work?, When was Napoleon born?, What is the speed of sound?""".replace("\n", " ").split("?,")
+QUESTIONS = [" ".join(question.split()).rstrip("?") + "?" for question in QUESTIONS]
+ABOUT = ["Tell me [something |]about {topic}.", "What do you [know|think] about {topic}?", "Explain {topic}[ to me|].",
+         "What is your opinion on {topic}?", "Teach me about {topic}.", "What are your thoughts on {topic}?", "Let us talk about {topic}.", "I like {topic}. And you?", "Is {topic} good?", "I want to [talk|know more|learn] about {topic}.", "Give me advice on {topic}.",
+         "Can you explain {topic}?", "What is new in {topic}?", "Who knows a lot about {topic}?", "Why is {topic} important?"]
+UNSEEN_ABOUT = ["Please teach me everything about {topic}.", "Any thoughts on {topic}?", "Can we discuss {topic}?"]
+DO = ["Can you {task}?", "Please {task}.", "Could you {task} for me?", "I want you to {task}.", "Help me to {task}.",
+      "How do I {task}?", "I need you to {task}.", "Is it possible for you to {task}?", "You should {task}.", "Would you {task}[, please|]?", "{task}"]
+UNSEEN_DO = ["Are you able to {task}?", "I need someone to {task}."]
+
+NOWHERE = """Atlantis, Tuvalu, Nauru, Narnia, Monaco, Andorra, Belize, Benin, Togo, Chad, Gabon, Oman, Yemen, Kuwait, Bahrain,
+    Cyprus, Armenia, Georgia, Moldova, Belarus, Russia, Turkey, Israel, Syria, Bolivia, Guyana, Suriname, Haiti, Nicaragua,
+    Costa Rica, Mordor, Utopia, Sudan, Somalia, Malawi, Lesotho, Liberia, Gambia, Niger, Cameroon, Malaysia, Singapore, Brunei,
+    Luxembourg, Liechtenstein, Tonga, Palau, Kiribati, Wakanda, Gondor""".replace("\n", " ").split(",")
+NOWHERE = [" ".join(name.split()) for name in NOWHERE]
+CAPITAL = ["What is the capital [city |]of {name}?", "Which city is the capital of {name}?", "Capital of {name}?",
+           "[Please t|T]ell me the capital of {name}.", "Do you know the capital of {name}?", "What is {name}'s capital[ city|]?", "I forgot the capital of {name}.", "{name}: what is the capital?", "Can you tell me the capital of {name}?"]
+UNSEEN_CAPITAL = ["Remind me: what is the capital of {name}?", "Which city serves as the capital of {name}?"]
+
+
+def sample(rng, split):
+    """Small talk."""
+    if rng.random() < 0.3:
+        name = rng.choice(NAMES)
+        turns = [Turn("manners", choose(rng, split, MY_NAME, UNSEEN_MY_NAME, name=name), f"Nice to meet you, {name}!")]
+        if rng.random() < 0.8:
+            turns.append(Turn("manners", choose(rng, split, WHAT_NAME, UNSEEN_WHAT_NAME), f"Your name is {name}."))
+        return turns
+    answer = rng.choice(list(TALK))
+    return [Turn("manners", choose(rng, split, *TALK[answer]), answer)]
+
+
+def outside(rng, split):
+    """Something it cannot do or does not know. `combination` asks about topics that training never names."""
+    def pick(values):
+        return draw(rng, split, lambda: rng.choice(values), lambda value: ("outside", value))
+    kind = rng.random()
+    if kind < 0.25:
+        name = pick(NOWHERE)
+        return [Turn("outside", choose(rng, split, CAPITAL, UNSEEN_CAPITAL, name=name),
+                     f"I am sorry, I do not know the capital of {name}.")]
+    if kind < 0.5:
+        return [Turn("outside", casual(rng, pick(QUESTIONS)), OUTSIDE)]
+    if kind < 0.75:
+        return [Turn("outside", choose(rng, split, ABOUT, UNSEEN_ABOUT, topic=pick(TOPICS)), OUTSIDE)]
+    return [Turn("outside", choose(rng, split, DO, UNSEEN_DO, task=pick(TASKS)), OUTSIDE)]
