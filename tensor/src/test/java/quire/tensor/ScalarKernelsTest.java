@@ -4,9 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import com.sun.management.ThreadMXBean;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.lang.management.ManagementFactory;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -224,5 +226,41 @@ class ScalarKernelsTest {
         assertThatThrownBy(() -> Kernels.named("gpu"))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("scalar");
+    }
+
+    /** Counted, not timed: what one call allocates, and what it holds, do not grow with the context. */
+    @Test
+    void attend_anyContext_takesTheSameMemory() {
+        KvLayout layout = new KvLayout(KvLayout.KvType.F16, 16, 2, 32);
+        for (String name : Kernels.names()) {
+            Kernels kernels = Kernels.named(name);
+            try (Arena arena = Arena.ofShared()) {
+                assertThat(kernels.attentionScratch(layout, 4, arena).byteSize())
+                        .as("16 query rows' worth and a tile of K and V, not a row of scores for 8192 positions")
+                        .isBetween(1L, 4L * 8192 * kernels.attentionRows());
+            }
+        }
+        long small = bytesAllocatedByAttend(layout, 64);
+        long large = bytesAllocatedByAttend(layout, 8192);
+        assertThat(large - small).isLessThan(1024);
+    }
+
+    private static long bytesAllocatedByAttend(KvLayout layout, int context) {
+        Kernels kernels = Kernels.named("scalar");
+        ThreadMXBean threads =
+                (ThreadMXBean) ManagementFactory.getThreadMXBean();
+        try (Arena arena = Arena.ofShared()) {
+            PagedContext kv = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(3));
+            FloatMatrix q = Samples.matrix(arena, 4, 4 * 32, new SplittableRandom(4));
+            FloatMatrix out = FloatMatrix.allocate(arena, 4, 4 * 32);
+            Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, 4, arena);
+            long least = Long.MAX_VALUE;
+            for (int i = 0; i < 3; i++) {
+                long before = threads.getCurrentThreadAllocatedBytes();
+                kernels.attend(layout, kv.pages, kv.pageTable, q, 0, 4, context - 4, 1, 0.2f, out, scratch);
+                least = Math.min(least, threads.getCurrentThreadAllocatedBytes() - before);
+            }
+            return least;
+        }
     }
 }
