@@ -44,7 +44,8 @@ final class ServeCommand implements Callable<Integer> {
     @Option(
             names = "--api-key",
             paramLabel = "KEY",
-            description = "Key that clients must send as a bearer token (default: the variable QUIRE_API_KEY, or none).")
+            description =
+                    "Key that clients must send as a bearer token (default: the variable QUIRE_API_KEY, or none).")
     private @Nullable String apiKey;
 
     @Option(

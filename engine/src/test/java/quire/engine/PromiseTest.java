@@ -63,7 +63,7 @@ class PromiseTest {
                         .isEqualTo(alone);
             }
             PreemptionCount preemptions = new PreemptionCount();
-            EngineConfig scarce = config(REQUESTS, 64, 24 * pageBytes(file), threads);
+            EngineConfig scarce = config(REQUESTS, 64, 12 * pageBytes(file), threads);
             assertThat(answers(file, requests, scarce, REQUESTS, preemptions))
                     .as("with too few pages, %d threads", threads)
                     .isEqualTo(alone);
@@ -83,10 +83,10 @@ class PromiseTest {
                         .map(at -> words[at])
                         .toArray();
                 SamplingParams.Builder params = SamplingParams.builder()
-                        .maxTokens(1 + random.nextInt(40))
+                        .maxTokens(1 + random.nextInt(50))
                         .seed(i)
                         .logprobs(i % 4)
-                        .ignoreEndOfText(i % 2 == 0);
+                        .ignoreEndOfText(i % 4 != 0);
                 switch (i % 5) {
                     case 0 -> params.temperature(0);
                     case 1 -> params.temperature(1);

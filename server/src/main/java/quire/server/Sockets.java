@@ -12,6 +12,6 @@ final class Sockets {
      * that does not read puts off for ever; there is no public way around that. Called on the event loop.
      */
     static void cut(HttpConnection connection) {
-        var unused = ((ConnectionBase) connection).channelHandlerContext().close();
+        var _ = ((ConnectionBase) connection).channelHandlerContext().close();
     }
 }

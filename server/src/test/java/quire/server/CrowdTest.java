@@ -6,29 +6,50 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.EngineStats;
+import quire.model.Batch;
 import tools.jackson.databind.JsonNode;
 
 /** Two hundred strangers at once, a third of whom vanish half-way: nobody else notices. */
 @Timeout(120)
 class CrowdTest {
     private static final int CLIENTS = 200;
-    private static final int TOKENS = 120;
+    private static final double VANISHING = 67; // 1, 4, 7 … 199
+    private static final int TOKENS = 60;
+    private static final int LONG_TOKENS = 480;
+
+    /** Past the end of every answer but those whose clients vanish. */
+    private static final int LATE_POSITION = 100;
+
+    private volatile boolean crowded;
+
+    /** Slows the steps down for a client that has vanished, until the server has heard of it. */
+    private void pace(Batch batch) {
+        for (int i = 0; crowded && i < batch.rows(); i++) {
+            if (batch.positions()[i] >= LATE_POSITION) {
+                LockSupport.parkNanos(20_000_000);
+                return;
+            }
+        }
+    }
 
     @Test
     void crowd_aThirdVanishing_leavesEverybodyElsesTextExactAndNothingBehind() throws Exception {
-        try (TestServer server = TestServer.start()) {
+        try (TestServer server = TestServer.builder().onForward(this::pace).start()) {
             List<String> alone = new ArrayList<>();
             for (int i = 0; i < CLIENTS; i++) {
-                JsonNode answer = TestServer.json(server.post("/v1/completions", body(i, false)));
+                JsonNode answer = TestServer.json(server.post("/v1/completions", body(i, TOKENS, false)));
                 alone.add(answer.get("choices").get(0).get("text").stringValue());
             }
+            crowded = true;
             List<Future<String>> texts = new ArrayList<>();
             try (ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
                 for (int i = 0; i < CLIENTS; i++) {
@@ -52,25 +73,29 @@ class CrowdTest {
             }
             Map<String, Double> samples = samples(server.get("/metrics").body());
             String model = "{model_name=\"fake\"";
-            assertThat(samples.get("quire_num_requests_running" + model + "}")).isZero();
-            assertThat(samples.get("quire_num_requests_waiting" + model + "}")).isZero();
-            assertThat(samples.get("quire_kv_cache_usage_perc" + model + "}")).isZero();
-            assertThat(samples.get("quire_request_started_total" + model + "}")).isEqualTo(2.0 * CLIENTS);
+            assertThat(value(samples, "quire_num_requests_running" + model + "}"))
+                    .isZero();
+            assertThat(value(samples, "quire_num_requests_waiting" + model + "}"))
+                    .isZero();
+            assertThat(value(samples, "quire_kv_cache_usage_perc" + model + "}"))
+                    .isZero();
+            assertThat(value(samples, "quire_request_started_total" + model + "}"))
+                    .isEqualTo(2.0 * CLIENTS);
             double ended = 0;
             for (String reason : List.of("stop", "length", "abort", "error")) {
-                ended += samples.get("quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
+                ended += value(samples, "quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
             }
             assertThat(ended).isEqualTo(2.0 * CLIENTS);
-            assertThat(samples.get("quire_request_success_total" + model + ",finished_reason=\"error\"}"))
+            assertThat(value(samples, "quire_request_success_total" + model + ",finished_reason=\"error\"}"))
                     .isZero();
-            assertThat(samples.get("quire_request_success_total" + model + ",finished_reason=\"abort\"}"))
-                    .isPositive();
-            assertThat(samples.get("quire_e2e_request_latency_seconds_count" + model + "}"))
+            assertThat(value(samples, "quire_request_success_total" + model + ",finished_reason=\"abort\"}"))
+                    .isEqualTo(VANISHING);
+            assertThat(value(samples, "quire_e2e_request_latency_seconds_count" + model + "}"))
                     .isEqualTo(ended);
-            assertThat(samples.get("quire_e2e_request_latency_seconds_bucket" + model + ",le=\"+Inf\"}"))
+            assertThat(value(samples, "quire_e2e_request_latency_seconds_bucket" + model + ",le=\"+Inf\"}"))
                     .isEqualTo(ended);
-            assertThat(samples.get("quire_request_generation_tokens_sum" + model + "}"))
-                    .isEqualTo(samples.get("quire_generation_tokens_total" + model + "}"));
+            assertThat(value(samples, "quire_request_generation_tokens_sum" + model + "}"))
+                    .isEqualTo(value(samples, "quire_generation_tokens_total" + model + "}"));
         }
     }
 
@@ -80,7 +105,7 @@ class CrowdTest {
                 ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
             for (int i = 0; i < 40; i++) {
                 int number = i;
-                Future<String> unused = clients.submit(() -> stream(server, number));
+                Future<String> _ = clients.submit(() -> stream(server, number));
             }
             String model = "{model_name=\"fake\"";
             double ended = 0;
@@ -88,13 +113,13 @@ class CrowdTest {
                 Map<String, Double> samples = samples(server.get("/metrics").body());
                 ended = 0;
                 for (String reason : List.of("stop", "length", "abort", "error")) {
-                    ended +=
-                            samples.get("quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
+                    ended += value(
+                            samples, "quire_request_success_total" + model + ",finished_reason=\"" + reason + "\"}");
                 }
-                assertThat(samples.get("quire_request_started_total" + model + "}"))
+                assertThat(value(samples, "quire_request_started_total" + model + "}"))
                         .isEqualTo(ended
-                                + samples.get("quire_num_requests_running" + model + "}")
-                                + samples.get("quire_num_requests_waiting" + model + "}"));
+                                + value(samples, "quire_num_requests_running" + model + "}")
+                                + value(samples, "quire_num_requests_waiting" + model + "}"));
             }
         }
     }
@@ -103,16 +128,16 @@ class CrowdTest {
         return client % 3 == 1;
     }
 
-    private static String body(int client, boolean stream) {
+    private static String body(int client, int tokens, boolean stream) {
         return "{\"model\":\"fake\",\"prompt\":\"client " + client + "\",\"seed\":" + client + ",\"max_tokens\":"
-                + TOKENS + ",\"ignore_eos\":true,\"temperature\":" + client % 3 + ",\"stream\":" + stream + "}";
+                + tokens + ",\"ignore_eos\":true,\"temperature\":" + client % 3 + ",\"stream\":" + stream + "}";
     }
 
     /** The text of a stream; of its beginning, for those who vanish. */
     private static String stream(TestServer server, int client) throws IOException {
         StringBuilder text = new StringBuilder();
         RawClient raw = new RawClient(server);
-        raw.send(RawClient.post("/v1/completions", body(client, true)));
+        raw.send(RawClient.post("/v1/completions", body(client, vanishes(client) ? LONG_TOKENS : TOKENS, true)));
         for (int events = 0; ; events++) {
             String line = raw.lineWith("data: ");
             if (line.equals("data: [DONE]")) {
@@ -133,6 +158,10 @@ class CrowdTest {
         }
         raw.close();
         return text.toString();
+    }
+
+    private static double value(Map<String, Double> samples, String sample) {
+        return Objects.requireNonNull(samples.get(sample), sample);
     }
 
     /** Sample to value, checking the text format's grammar on the way. */

@@ -104,8 +104,15 @@ class HostileHttpTest {
     @Test
     void body_declaredTooLarge_isRefusedBeforeItIsSent() throws IOException {
         try (RawClient client = new RawClient(server)) {
-            client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                    + "Expect: 100-continue\r\nContent-Length: 999999999999\r\n\r\n");
+            client.send(String.join(
+                    "\r\n",
+                    "POST /v1/completions HTTP/1.1",
+                    "Host: x",
+                    "Content-Type: application/json",
+                    "Expect: 100-continue",
+                    "Content-Length: 999999999999",
+                    "",
+                    ""));
             assertThat(client.response().status()).isEqualTo(413);
         }
     }
@@ -113,8 +120,14 @@ class HostileHttpTest {
     @Test
     void body_chunkedTooLarge_isRefusedAndTheAnswerArrives() throws IOException {
         try (RawClient client = new RawClient(server)) {
-            client.send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                    + "Transfer-Encoding: chunked\r\n\r\n");
+            client.send(String.join(
+                    "\r\n",
+                    "POST /v1/completions HTTP/1.1",
+                    "Host: x",
+                    "Content-Type: application/json",
+                    "Transfer-Encoding: chunked",
+                    "",
+                    ""));
             String chunk = "1000\r\n" + "x".repeat(4096) + "\r\n";
             for (int i = 0; i < 2 * MAX_BODY / 4096; i++) {
                 client.send(chunk);

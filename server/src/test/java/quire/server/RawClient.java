@@ -5,6 +5,7 @@ import java.io.Closeable;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
@@ -16,6 +17,8 @@ import java.util.Map;
 final class RawClient implements Closeable {
     /** A response; {@code body} is what the framing says belongs to it. */
     record Response(int status, Map<String, String> headers, String body) {}
+
+    private static final byte[] LOOPBACK = {127, 0, 0, 1};
 
     private final Socket socket;
     private final InputStream in;
@@ -30,7 +33,7 @@ final class RawClient implements Closeable {
         if (receiveBytes > 0) {
             socket.setReceiveBufferSize(receiveBytes);
         }
-        socket.connect(new InetSocketAddress("127.0.0.1", server.server.port()));
+        socket.connect(new InetSocketAddress(InetAddress.getByAddress(LOOPBACK), server.server.port()));
         in = socket.getInputStream();
     }
 
@@ -91,7 +94,7 @@ final class RawClient implements Closeable {
 
     /** Reads one response. */
     Response response(boolean head) throws IOException {
-        int status = Integer.parseInt(line().split(" ")[1]);
+        int status = Integer.parseInt(line().substring("HTTP/1.1 ".length(), "HTTP/1.1 200".length()));
         Map<String, String> headers = new HashMap<>();
         for (String line = line(); !line.isEmpty(); line = line()) {
             int colon = line.indexOf(':');
