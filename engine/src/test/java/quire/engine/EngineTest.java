@@ -145,7 +145,8 @@ class EngineTest {
             TokenStream other = engine.submit(Requests.of("other", 30));
             FutureTask<Boolean> drain = new FutureTask<>(() -> engine.drain(Duration.ZERO));
             Thread drainer = Thread.ofPlatform().start(drain);
-            // With no patience at all it waits only once everything is cancelled; the step under way ends after that. It
+            // With no patience at all it waits only once everything is cancelled; the step under way ends after that.
+            // It
             // need not wait when no step was under way.
             while (drainer.isAlive() && drainer.getState() != Thread.State.TIMED_WAITING) {
                 Thread.onSpinWait();
