@@ -247,8 +247,7 @@ class ScalarKernelsTest {
 
     private static long bytesAllocatedByAttend(KvLayout layout, int context) {
         Kernels kernels = Kernels.named("scalar");
-        ThreadMXBean threads =
-                (ThreadMXBean) ManagementFactory.getThreadMXBean();
+        ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         try (Arena arena = Arena.ofShared()) {
             PagedContext kv = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(3));
             FloatMatrix q = Samples.matrix(arena, 4, 4 * 32, new SplittableRandom(4));
