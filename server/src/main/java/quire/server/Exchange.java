@@ -13,6 +13,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BooleanSupplier;
 import java.util.function.IntConsumer;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -43,13 +44,19 @@ final class Exchange {
         }
     }
 
+    /** Hears a yes or a no. */
+    interface BooleanConsumer {
+        void accept(boolean value);
+    }
+
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final Context context;
     private final Duration patience;
     private final String id;
+    private final BooleanSupplier draining;
     private final IntConsumer onHead;
-    private final Runnable onEnd;
+    private final BooleanConsumer onEnd;
 
     private CompletableFuture<Void> written = CompletableFuture.completedFuture(null);
     private boolean begun;
@@ -61,21 +68,25 @@ final class Exchange {
      * @param context the event loop of the connection
      * @param patience how long one write may take
      * @param id of the request, for the client and the log
+     * @param draining whether the server is closing: then the response says that it is the connection's last
      * @param onHead hears the status, on the event loop, when the response begins
-     * @param onEnd runs on the event loop when all of the response has left
+     * @param onEnd hears, on the event loop, that all of the response has left, and whether the connection can be
+     *     closed: the client has said all and was told that nothing follows
      */
     Exchange(
             HttpServerRequest request,
             Context context,
             Duration patience,
             String id,
+            BooleanSupplier draining,
             IntConsumer onHead,
-            Runnable onEnd) {
+            BooleanConsumer onEnd) {
         this.request = request;
         this.response = request.response();
         this.context = context;
         this.patience = patience;
         this.id = id;
+        this.draining = draining;
         this.onHead = onHead;
         this.onEnd = onEnd;
         response.closeHandler(v -> leave());
@@ -193,11 +204,16 @@ final class Exchange {
                 .putHeader("Content-Type", contentType)
                 .putHeader("X-Request-Id", id)
                 .putHeader("X-Content-Type-Options", "nosniff");
+        if (draining.getAsBoolean()) {
+            response.putHeader("Connection", "close");
+        }
         onHead.accept(status);
     }
 
     private Future<Void> ended(Future<Void> end) {
-        return end.onSuccess(v -> onEnd.run());
+        return end.onSuccess(v -> onEnd.accept(
+                // While a body is still coming in, closing would reset the connection and destroy the answer with it.
+                request.isEnded() && response.headers().contains("Connection", "close", true)));
     }
 
     private void leave() {

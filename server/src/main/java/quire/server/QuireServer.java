@@ -265,7 +265,7 @@ public final class QuireServer implements AutoCloseable {
         if (id == null || !REQUEST_ID.matcher(id).matches()) {
             id = "req_" + Api.newId();
         }
-        return new Exchange(request, loop, config.writePatience(), id, metrics::onResponse, peer::end);
+        return new Exchange(request, loop, config.writePatience(), id, () -> draining, metrics::onResponse, peer::end);
     }
 
     private Peer peer(HttpServerRequest request) {
@@ -589,10 +589,15 @@ public final class QuireServer implements AutoCloseable {
             expect();
         }
 
-        /** A response has left. */
-        void end() {
+        /**
+         * A response has left.
+         *
+         * @param last whether it told the client that no other follows: closing without that word could take a request
+         *     with it that is on its way
+         */
+        void end(boolean last) {
             underWay--;
-            if (draining) {
+            if (last) {
                 connection.close();
             } else if (underWay == 0) {
                 expect();

@@ -3,6 +3,7 @@ package quire.server;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.io.Closeable;
 import java.io.UncheckedIOException;
 import java.net.http.HttpResponse;
 import java.time.Duration;
@@ -32,7 +33,8 @@ class ShutdownTest {
 
     @Test
     void close_withAnAnswerUnderWay_finishesItAndRefusesNewOnes() throws Exception {
-        try (TestServer server = start(Duration.ofSeconds(30))) {
+        try (TestServer server = start(Duration.ofSeconds(30));
+                Closeable unblocked = () -> steps.release(1000)) {
             assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
@@ -45,7 +47,7 @@ class ShutdownTest {
             HttpResponse<String> refused = server.post("/v1/completions", STREAM);
             assertThat(refused.statusCode()).isEqualTo(503);
             assertThat(refused.headers().firstValue("retry-after")).isPresent();
-            steps.release(1000);
+            unblocked.close();
             assertThat(client.response().body())
                     .contains("\"finish_reason\":\"length\"")
                     .endsWith("data: [DONE]\n\n");
@@ -56,7 +58,8 @@ class ShutdownTest {
 
     @Test
     void close_outOfPatience_tellsTheClientAndEndsTheConnectionWithoutDone() throws Exception {
-        try (TestServer server = start(Duration.ZERO)) {
+        try (TestServer server = start(Duration.ZERO);
+                Closeable unblocked = () -> steps.release(1000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
             running.await();
