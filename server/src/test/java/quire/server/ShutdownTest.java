@@ -59,7 +59,7 @@ class ShutdownTest {
     @Test
     void close_outOfPatience_tellsTheClientAndEndsTheConnectionWithoutDone() throws Exception {
         try (TestServer server = start(Duration.ZERO);
-                Closeable unblocked = () -> steps.release(1000)) {
+                Closeable _ = () -> steps.release(1000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
             running.await();
