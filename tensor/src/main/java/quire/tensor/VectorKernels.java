@@ -42,7 +42,7 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class VectorKernels implements Kernels {
     private static final int BLOCK = Activations.BLOCK;
-    private static final int TILE = Activations.TILE;
+    private static final int TILE = VectorMatrix.TILE;
     private static final int PARTIALS = 16;
     private static final int ROUNDER_BITS = Float.floatToRawIntBits(FloatMath.ROUNDER);
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;

@@ -41,7 +41,7 @@ final class VectorMatrix extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
     private static final int PAIRS = BLOCK / 2;
     /** Rows (tokens) of a register tile. */
-    private static final int TILE = Activations.TILE;
+    static final int TILE = 6;
 
     private static final int PANEL = 2 * LANES;
     private static final int PANEL_BYTES = PANEL * Integer.BYTES;
