@@ -60,6 +60,16 @@ final class VectorMatrix extends WeightMatrix {
 
     private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
 
+    /** The types that lie here as they are; {@code VectorBlocks} re-expresses the others. */
+    private enum Form {
+        F32,
+        F16,
+        BF16,
+        Q4_0,
+        Q8_0
+    }
+
+    private final Form form;
     private final MemorySegment words;
     private final MemorySegment scales;
     private final long wordBytesPerPanel;
@@ -68,14 +78,15 @@ final class VectorMatrix extends WeightMatrix {
     private VectorMatrix(ElementType type, int rows, int columns, Arena arena) {
         super(type, rows, columns);
         long panels = (rows + (long) PANEL - 1) / PANEL;
-        wordBytesPerPanel = PANEL_BYTES * wordsPerRow(type, columns);
+        form = Form.valueOf(type.name());
+        wordBytesPerPanel = PANEL_BYTES * wordsPerRow(form, columns);
         scaleBytesPerPanel = type.isQuantized() ? (long) columns / BLOCK * LANES * Integer.BYTES : 0;
         words = arena.allocate(panels * wordBytesPerPanel, 64);
         scales = arena.allocate(panels * scaleBytesPerPanel, 64);
     }
 
-    private static long wordsPerRow(ElementType type, int columns) {
-        return switch (type) {
+    private static long wordsPerRow(Form form, int columns) {
+        return switch (form) {
             case F32 -> columns;
             case F16, BF16 -> (columns + 1) / 2;
             case Q8_0 -> columns / 4;
@@ -144,7 +155,7 @@ final class VectorMatrix extends WeightMatrix {
         long sourceRow = row * type().byteSize(columns());
         long lane = row % PANEL * (long) Integer.BYTES;
         long target = row / PANEL * wordBytesPerPanel + lane;
-        switch (type()) {
+        switch (form) {
             case F32 -> packWords(source, sourceRow, target, columns());
             case F16, BF16 -> {
                 packWords(source, sourceRow, target, columns() / 2);
@@ -223,7 +234,7 @@ final class VectorMatrix extends WeightMatrix {
     private void multiplyGroup(Activations x, int first, int count, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
         int tiles = (count + TILE - 1) / TILE;
-        switch (type()) {
+        switch (form) {
             case Q4_0 -> copyQuants(x, first, tiles * TILE, scratch);
             case Q8_0 -> {
                 copyQuants(x, first, tiles * TILE, scratch);
@@ -238,7 +249,7 @@ final class VectorMatrix extends WeightMatrix {
                 expand(panel, k, width, scratch);
                 for (int tile = 0; tile < tiles; tile++) {
                     int at = (tile * columns + k) * TILE;
-                    switch (type()) {
+                    switch (form) {
                         case Q4_0 -> tileQ4(scratch, width / BLOCK, at, tile * TILE * PANEL);
                         case Q8_0 -> tileQ8(scratch, width / BLOCK, at, tile * TILE * PANEL);
                         case F32, F16, BF16 -> tileFloat(scratch, width, at, tile * TILE * PANEL);
@@ -305,7 +316,7 @@ final class VectorMatrix extends WeightMatrix {
 
     private void expand(int panel, int k, int width, Scratch scratch) {
         long at = panel * wordBytesPerPanel;
-        switch (type()) {
+        switch (form) {
             case F32 ->
                 MemorySegment.copy(words, FLOAT, at + k * (long) PANEL_BYTES, scratch.weights, 0, width * PANEL);
             case F16 -> expandF16(words, at + k / 2 * (long) PANEL_BYTES, (width + 1) / 2, scratch.weights);
@@ -635,7 +646,7 @@ final class VectorMatrix extends WeightMatrix {
 
     private void multiplyOne(Activations x, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
-        switch (type()) {
+        switch (form) {
             case Q4_0 -> gatherOne(x, columns, scratch);
             case Q8_0 -> {
                 gatherOne(x, columns, scratch);
@@ -660,7 +671,7 @@ final class VectorMatrix extends WeightMatrix {
         long at = panel * wordBytesPerPanel;
         int block = k / BLOCK;
         int blocks = width / BLOCK;
-        switch (type()) {
+        switch (form) {
             case Q4_0 -> {
                 oneQ4(words, at + block * 4L * PANEL_BYTES, blocks, scratch.pairs, k / 2, scratch.pairSums);
                 blockSumsQ4(scratch.pairSums, scratch.sums8, block, blocks, scratch.blockSums);
