@@ -39,18 +39,18 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class VectorMatrix extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
-    private static final int PAIRS = BLOCK / 2;
+    static final int PAIRS = BLOCK / 2;
     /** Rows (tokens) of a register tile. */
     private static final int TILE = Activations.TILE;
 
-    private static final int PANEL = 2 * LANES;
-    private static final int PANEL_BYTES = PANEL * Integer.BYTES;
+    static final int PANEL = 2 * LANES;
+    static final int PANEL_BYTES = PANEL * Integer.BYTES;
     /** Inputs expanded at a time: with the sums of 96 tokens they stay in the first-level cache. */
-    private static final int CHUNK = 128;
+    static final int CHUNK = 128;
     /** Blocks of a panel that a single token takes at a time. */
-    private static final int ONE_BLOCKS = 16;
+    static final int ONE_BLOCKS = 16;
     /** Tokens that share one expansion of a panel's chunk. */
-    private static final int GROUP_TILES = 16;
+    static final int GROUP_TILES = 16;
 
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
@@ -60,13 +60,21 @@ final class VectorMatrix extends WeightMatrix {
 
     private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
 
-    /** The types that lie here as they are; {@code VectorBlocks} re-expresses the others. */
+    /** The types that lie here as they are; {@link VectorBlocks} re-expresses the others. */
     private enum Form {
         F32,
         F16,
         BF16,
         Q4_0,
         Q8_0
+    }
+
+    /** Whether matrices of this type lie here. */
+    static boolean takes(ElementType type) {
+        return switch (type) {
+            case F32, F16, BF16, Q4_0, Q8_0 -> true;
+            default -> false;
+        };
     }
 
     private final Form form;
@@ -100,17 +108,21 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** A worker's working memory; grows to the widest matrix seen, then stays. */
-    private static final class Scratch {
+    static final class Scratch {
         /** Expanded weights of a chunk: [k][2][LANES]. */
         final float[] weights = new float[CHUNK * PANEL];
         /** The same for Q4_0: [pair][2][2 × LANES]. */
         final short[] pairWeights = new short[CHUNK * PANEL];
 
         final float[] weightScales = new float[ONE_BLOCKS * PANEL];
+        final float[] weightMins = new float[ONE_BLOCKS * PANEL];
+        /** Two minimums of each block of a chunk: [block][2][2][LANES]. */
+        final float[] minFactors = new float[CHUNK / BLOCK * 2 * PANEL];
         /** Sums of a block before scaling: [token or block][2][2 × LANES] and [block][2][LANES]. */
         final short[] pairSums = new short[ONE_BLOCKS * 2 * PANEL];
 
         final float[] blockSums = new float[ONE_BLOCKS * PANEL];
+        final float[] minSums = new float[ONE_BLOCKS * PANEL];
         /** Results: [tile][token][2][LANES]. */
         final float[] sums = new float[GROUP_TILES * TILE * PANEL];
         /** Activations as the products broadcast them. */
@@ -120,6 +132,11 @@ final class VectorMatrix extends WeightMatrix {
         float[] xScales = new float[0];
         /** 8 × the sum of a block's activations. */
         int[] sums8 = new int[0];
+        /** Sums of a block's activations × their scale, and of its halves'. */
+        float[] scaledSums = new float[0];
+
+        float[] lowerSums = new float[0];
+        float[] upperSums = new float[0];
 
         void roomForFloats(int length) {
             if (x.length < length) {
@@ -132,8 +149,16 @@ final class VectorMatrix extends WeightMatrix {
                 pairs = new int[length / 2];
                 xScales = new float[length / BLOCK];
                 sums8 = new int[length / BLOCK];
+                scaledSums = new float[length / BLOCK];
+                lowerSums = new float[length / BLOCK];
+                upperSums = new float[length / BLOCK];
             }
         }
+    }
+
+    /** The calling thread's. */
+    static Scratch scratch() {
+        return SCRATCH.get();
     }
 
     // ---- packing
@@ -219,7 +244,7 @@ final class VectorMatrix extends WeightMatrix {
         if (from == to) {
             return;
         }
-        Scratch scratch = SCRATCH.get();
+        Scratch scratch = scratch();
         if (rows == 1) {
             multiplyOne(x, y, from, to, scratch);
             return;
@@ -262,13 +287,13 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void storePanel(float[] sums, int at, FloatMatrix y, int row, int output) {
+    static void storePanel(float[] sums, int at, FloatMatrix y, int row, int output) {
         int count = Math.min(PANEL, y.columns() - output);
         MemorySegment.copy(sums, at, y.segment(), FLOAT, y.rowOffset(row) + output * (long) Float.BYTES, count);
     }
 
     /** Pairs [tile][columns / 2][token] and scales [tile][block][token] of whole tiles. */
-    private static void copyQuants(Activations x, int first, int count, Scratch scratch) {
+    static void copyQuants(Activations x, int first, int count, Scratch scratch) {
         int columns = x.values().columns();
         scratch.roomForQuants(count * columns);
         MemorySegment.copy(
@@ -283,7 +308,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** The int16 of {@code count} pairs to f32, in order: [tile][columns / 2][token][2]. */
-    private static void spread(Scratch scratch, int count) {
+    static void spread(Scratch scratch, int count) {
         scratch.roomForFloats(2 * count);
         int[] pairs = scratch.pairs;
         float[] to = scratch.x;
@@ -326,7 +351,7 @@ final class VectorMatrix extends WeightMatrix {
                 expandScales(panel, k / BLOCK, width / BLOCK, scratch);
             }
             case Q4_0 -> {
-                expandQ4(words, at + k / 8 * (long) PANEL_BYTES, width / 8, scratch.pairWeights);
+                expandQ4(words, at + k / 8 * (long) PANEL_BYTES, width / 8, (short) 8, scratch.pairWeights);
                 expandScales(panel, k / BLOCK, width / BLOCK, scratch);
             }
         }
@@ -367,7 +392,7 @@ final class VectorMatrix extends WeightMatrix {
         return v.and(0xffff0000).reinterpretAsFloats();
     }
 
-    private static void expandQ8(MemorySegment words, long at, int count, float[] to) {
+    static void expandQ8(MemorySegment words, long at, int count, float[] to) {
         for (int i = 0; i < 2 * count; i++) {
             IntVector w = IntVector.fromMemorySegment(I, words, at + i * (PANEL_BYTES / 2L), ORDER);
             int base = i / 2 * 4 * PANEL + i % 2 * LANES;
@@ -378,31 +403,31 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static FloatVector byte0(IntVector w) {
+    static FloatVector byte0(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.LSHL, 24).lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static FloatVector byte1(IntVector w) {
+    static FloatVector byte1(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.LSHL, 16).lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static FloatVector byte2(IntVector w) {
+    static FloatVector byte2(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.LSHL, 8).lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static FloatVector byte3(IntVector w) {
+    static FloatVector byte3(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static void expandQ4(MemorySegment words, long at, int count, short[] to) {
+    static void expandQ4(MemorySegment words, long at, int count, short zero, short[] to) {
         for (int i = 0; i < 2 * count; i++) {
             ShortVector w = IntVector.fromMemorySegment(I, words, at + i * (PANEL_BYTES / 2L), ORDER)
                     .reinterpretAsShorts();
             int base = i / 2 * 8 * PANEL + i % 2 * PANEL;
-            w.and((short) 15).sub((short) 8).intoArray(to, base);
-            w.lanewise(VectorOperators.LSHR, 4).and((short) 15).sub((short) 8).intoArray(to, base + 2 * PANEL);
-            w.lanewise(VectorOperators.LSHR, 8).and((short) 15).sub((short) 8).intoArray(to, base + 4 * PANEL);
-            w.lanewise(VectorOperators.LSHR, 12).sub((short) 8).intoArray(to, base + 6 * PANEL);
+            w.and((short) 15).sub(zero).intoArray(to, base);
+            w.lanewise(VectorOperators.LSHR, 4).and((short) 15).sub(zero).intoArray(to, base + 2 * PANEL);
+            w.lanewise(VectorOperators.LSHR, 8).and((short) 15).sub(zero).intoArray(to, base + 4 * PANEL);
+            w.lanewise(VectorOperators.LSHR, 12).sub(zero).intoArray(to, base + 6 * PANEL);
         }
     }
 
@@ -426,7 +451,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void dotQ4(short[] weights, int w, int[] x, int xAt, short[] sums) {
+    static void dotQ4(short[] weights, int w, int[] x, int xAt, short[] sums) {
         ShortVector a0 = ShortVector.zero(S);
         ShortVector a1 = ShortVector.zero(S);
         ShortVector b0 = ShortVector.zero(S);
@@ -476,7 +501,7 @@ final class VectorMatrix extends WeightMatrix {
         f1.intoArray(sums, 11 * PANEL);
     }
 
-    private static void scaleQ4(short[] pairSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
+    static void scaleQ4(short[] pairSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
         FloatVector dw0 = FloatVector.fromArray(F, dw, dwAt);
         FloatVector dw1 = FloatVector.fromArray(F, dw, dwAt + LANES);
         for (int token = 0; token < TILE; token++) {
@@ -505,7 +530,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void dotQ8(float[] weights, int w, float[] x, int xAt, float[] sums) {
+    static void dotQ8(float[] weights, int w, float[] x, int xAt, float[] sums) {
         FloatVector a0 = FloatVector.zero(F);
         FloatVector a1 = FloatVector.zero(F);
         FloatVector b0 = FloatVector.zero(F);
@@ -575,8 +600,7 @@ final class VectorMatrix extends WeightMatrix {
         f1.intoArray(sums, 11 * LANES);
     }
 
-    private static void scaleQ8(
-            float[] blockSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
+    static void scaleQ8(float[] blockSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
         FloatVector dw0 = FloatVector.fromArray(F, dw, dwAt);
         FloatVector dw1 = FloatVector.fromArray(F, dw, dwAt + LANES);
         for (int token = 0; token < TILE; token++) {
@@ -692,7 +716,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** Row 0 of the quantised activations, out of its tile. */
-    private static void gatherOne(Activations x, int columns, Scratch scratch) {
+    static void gatherOne(Activations x, int columns, Scratch scratch) {
         scratch.roomForQuants(columns);
         for (int block = 0; block < columns / BLOCK; block++) {
             int sum = 0;
@@ -707,7 +731,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** Sums of pairs with nibbles still unsigned. */
-    private static void oneQ4(MemorySegment words, long at, int blocks, int[] x, int xAt, short[] sums) {
+    static void oneQ4(MemorySegment words, long at, int blocks, int[] x, int xAt, short[] sums) {
         for (int block = 0; block < blocks; block++) {
             ShortVector a0 = ShortVector.zero(S);
             ShortVector a1 = ShortVector.zero(S);
@@ -744,7 +768,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void oneQ8(MemorySegment words, long at, int blocks, float[] x, int xAt, float[] sums) {
+    static void oneQ8(MemorySegment words, long at, int blocks, float[] x, int xAt, float[] sums) {
         for (int half = 0; half < 2; half++) {
             for (int block = 0; block < blocks; block++) {
                 FloatVector a = FloatVector.zero(F);
@@ -765,7 +789,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void scaleOne(Scratch scratch, int first, int blocks) {
+    static void scaleOne(Scratch scratch, int first, int blocks) {
         float[] sums = scratch.sums;
         float[] dw = scratch.weightScales;
         float[] blockSums = scratch.blockSums;
