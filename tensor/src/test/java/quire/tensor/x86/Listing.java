@@ -7,6 +7,7 @@ import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -20,8 +21,8 @@ import org.jspecify.annotations.Nullable;
  * another assembler takes for the same instruction, in Intel's syntax.
  */
 final class Listing {
-    /** An instruction as text, and as bytes. */
-    record Line(String text, byte[] code) {}
+    /** An instruction as text, and its bytes in hexadecimal. */
+    record Line(String text, String code) {}
 
     private static final int[][] VEX_REGISTERS = {{1, 2, 3}, {9, 2, 3}, {1, 10, 3}, {9, 10, 11}};
     private static final int[][] EVEX_REGISTERS = {{17, 2, 3}, {1, 18, 3}, {1, 2, 19}, {25, 26, 27}};
@@ -366,7 +367,7 @@ final class Listing {
         listed.add(method);
         Assembler assembler = new Assembler();
         invoke(assembler, method, operands);
-        lines.add(new Line(line, assembler.finish()));
+        lines.add(new Line(line, HexFormat.of().formatHex(assembler.finish())));
     }
 
     private static void invoke(Assembler assembler, String name, Object... operands) {
