@@ -31,11 +31,17 @@ import quire.tensor.VectorMatrix.Scratch;
  * </pre>
  *
  * <p>Here a block is 32 inputs, whatever the file's. A word of bytes holds four consecutive inputs, or where there are two
- * scales two of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, expanding multiplies each weight with its
- * own: the sums then are {@code s₀ × I₀ + s₁ × I₁} at once. All are integers below 2²⁴, so f32 holds them exactly.
+ * scales two of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, expanding multiplies each weight
+ * with its own scale: the sums then are {@code s₀ × I₀ + s₁ × I₁} at once. All are integers below 2²⁴, so f32 holds them
+ * exactly.
  *
  * <p>Every sum of integers begins at +0 and is never −0, as an int's is not: the float that it multiplies could show the
  * difference.
+ *
+ * <p>Measured as in {@link VectorKernels}, 2048 × 2048 on one thread, GMAC/s with 1 and with 64 tokens: Q4_K 17.5 and 58.8
+ * (Q4_0 in those minutes 59.9 with 64), IQ4_XS 9.1 and 38.6 (Q8_0 9.3 and 39.2), Q5_K 6.8 and 35, Q6_K 4.4 and 37, Q2_K
+ * 3.8 and 33. Packing takes 0.25 to 0.5 G weights a second and thread. One token on bytes is far from the memory's speed:
+ * fifteen instructions spread a word of four weights to floats. Whoever wants more there wants integer instructions.
  */
 final class VectorBlocks extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
