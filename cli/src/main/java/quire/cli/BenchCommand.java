@@ -8,6 +8,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -25,8 +26,8 @@ final class BenchCommand implements Callable<Integer> {
     private static final int TIMES = 3;
     private static final double NANO = 1e-9;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
-    private Path model;
+    @Mixin
+    private ModelOption model;
 
     @Option(
             names = "--prompt",
@@ -94,8 +95,9 @@ final class BenchCommand implements Callable<Integer> {
                 defaults.pageTokens(),
                 KvType.F16,
                 workers);
+        Path path = model.path();
         Map<String, Object> result = new LinkedHashMap<>();
-        result.put("model", model.getFileName().toString());
+        result.put("model", String.valueOf(path.getFileName()));
         result.put("kernels", Kernels.best().name());
         result.put("threads", workers);
         MachineCeilings ceilings;
@@ -107,7 +109,7 @@ final class BenchCommand implements Callable<Integer> {
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
         long begin = System.nanoTime();
-        try (Engine engine = Engine.open(model, config, EngineListener.NONE)) {
+        try (Engine engine = Engine.open(path, config, EngineListener.NONE)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
             OfflineBench bench = new OfflineBench(engine);
             result.put("prompt_tokens", prompt);
