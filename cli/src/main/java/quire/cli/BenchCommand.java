@@ -71,6 +71,13 @@ final class BenchCommand implements Callable<Integer> {
             description = "Tokens computed in one step (default ${DEFAULT-VALUE}).")
     private int maxBatchedTokens;
 
+    @Option(
+            names = "--kv-type",
+            paramLabel = "TYPE",
+            defaultValue = "f16",
+            description = "How keys and values are stored: f16, f32 or q8_0 (default ${DEFAULT-VALUE}).")
+    private KvType kvType;
+
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
 
@@ -92,11 +99,12 @@ final class BenchCommand implements Callable<Integer> {
                 Math.max(defaults.maxQueuedTokens(), (long) most * context),
                 0,
                 defaults.pageTokens(),
-                KvType.F16,
+                kvType,
                 workers);
         Map<String, Object> result = new LinkedHashMap<>();
         result.put("model", model.getFileName().toString());
         result.put("kernels", Kernels.best().name());
+        result.put("kv_type", kvType.name());
         result.put("threads", workers);
         MachineCeilings ceilings;
         try (Workers team = new Workers(workers)) {

@@ -151,7 +151,8 @@ final class KernelSetEquality {
         int kvHeads = random.nextInt(1, 4);
         int heads = kvHeads * random.nextInt(1, 7);
         int headDim = random.nextInt(4) == 0 ? random.nextInt(1, 90) : 8 << random.nextInt(5);
-        KvLayout.KvType type = random.nextBoolean() ? KvLayout.KvType.F16 : KvLayout.KvType.F32;
+        KvLayout.KvType[] types = KvLayout.KvType.values();
+        KvLayout.KvType type = types[random.nextInt(types.length)];
         KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), kvHeads, headDim);
         int context = random.nextInt(1, 100);
         int rows = Math.min(context, random.nextInt(1, kernels.attentionRows() + 1));
