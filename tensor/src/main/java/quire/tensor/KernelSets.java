@@ -5,7 +5,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The kernel sets there are, and the choice among them, made once. */
 final class KernelSets {
-    static final List<String> NAMES = List.of("vector", "scalar");
+    static final List<String> NAMES = List.of("avx512vnni", "vector", "scalar");
 
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
     /** Below four lanes nothing is gained. */

@@ -39,7 +39,12 @@ final class KernelSetEquality {
     /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
     void checkMultiply(ElementType type, int mostRows) {
         int outputs = random.nextInt(1, 140);
-        int columns = type.isQuantized() ? 32 * random.nextInt(1, 12) : random.nextInt(1, 300);
+        int columns =
+                switch (type.blockElements()) {
+                    case 1 -> random.nextInt(1, 300);
+                    case 32 -> 32 * random.nextInt(1, 12);
+                    default -> type.blockElements() * random.nextInt(1, 5);
+                };
         int rows = random.nextInt(1, mostRows + 1);
         int parts = random.nextInt(1, 5);
         boolean extreme = random.nextInt(3) == 0;
@@ -250,15 +255,28 @@ final class KernelSetEquality {
                 case F32 -> source.set(ValueLayout.JAVA_INT_UNALIGNED, block, singles[random.nextInt(singles.length)]);
                 case BF16 ->
                     source.set(ElementType.FILE_SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
-                case F16, Q4_0, Q8_0 ->
-                    source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
+                case F16 -> source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
+                default -> spoilBlock(type, source.asSlice(block, type.blockBytes()), halves);
             }
-            if (type == ElementType.Q8_0) {
-                source.asSlice(block + 2, 32).fill((byte) -128);
-            }
-            if (type == ElementType.Q4_0) {
-                source.asSlice(block + 2, 16).fill((byte) (random.nextBoolean() ? 0 : 0xff));
-            }
+        }
+    }
+
+    /** A block of extreme quants, sub-scales and minimums, whose floats are what they were, or extreme too. */
+    private void spoilBlock(ElementType type, MemorySegment block, short[] halves) {
+        int[] places = Samples.halves(type);
+        short[] before = new short[places.length];
+        for (int i = 0; i < places.length; i++) {
+            before[i] = block.get(ElementType.FILE_SHORT, places[i]);
+        }
+        byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f};
+        block.fill(fills[random.nextInt(fills.length)]);
+        for (int i = 0; i < places.length; i++) {
+            boolean extreme = random.nextInt(3) == 0;
+            block.set(ElementType.FILE_SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
+        }
+        if (type == ElementType.MXFP4) {
+            byte[] exponents = {0, 1, 2, 120, (byte) 254, (byte) 255};
+            block.set(ValueLayout.JAVA_BYTE, 0, exponents[random.nextInt(exponents.length)]);
         }
     }
 
