@@ -64,7 +64,9 @@ public final class Activations {
     /** Bytes that {@link #allocate} takes. */
     public static long byteSize(int rows, int columns, boolean quantized) {
         long values = (long) rows * columns * Float.BYTES;
-        return quantized ? values + roomy(rows) * columns * Short.BYTES + roomy(rows) * columns / BLOCK * Float.BYTES : values;
+        return quantized
+                ? values + roomy(rows) * columns * Short.BYTES + roomy(rows) * columns / BLOCK * Float.BYTES
+                : values;
     }
 
     private static long roomy(int rows) {

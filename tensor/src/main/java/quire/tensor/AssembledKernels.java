@@ -137,7 +137,6 @@ final class AssembledKernels implements Kernels {
             float scale,
             FloatMatrix out,
             AttentionScratch scratch) {
-        rest.attend(
-                layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+        rest.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
     }
 }

@@ -45,7 +45,7 @@ public interface Kernels {
      * @see #reason
      */
     static Kernels best() {
-        return KernelSets.BEST;
+        return KernelSets.Best.KERNELS;
     }
 
     /**
@@ -63,7 +63,7 @@ public interface Kernels {
         return KernelSets.NAMES;
     }
 
-    /** Short name of the set: {@code vector}, {@code scalar}. */
+    /** Short name of the set: {@code avx512vnni}, {@code vector}, {@code scalar}. */
     String name();
 
     /** Why this set was chosen, for one log line. */

@@ -19,7 +19,6 @@ import static quire.tensor.x86.Vec.zmm;
 
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.ValueLayout;
-import org.jspecify.annotations.Nullable;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
@@ -172,7 +171,7 @@ final class MatrixCode {
         if (form.bits() == 4 || form.bits() == 5 || form.bits() == 6) {
             broadcast(NIBBLES, 0x0F0F0F0F);
         }
-        byte @Nullable [] table = form.table();
+        byte[] table = form.nibbles().table();
         if (table != null) {
             a.vbroadcasti32x4(UPPER_MASK, Mem.rip(a.constant(table, 16)));
         } else {
@@ -325,7 +324,7 @@ final class MatrixCode {
 
     /** Makes quants of nibbles: looks them up, or adds their upper bits. */
     private void complete(Vec word, int w) {
-        if (form.table() != null) {
+        if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
             a.vpshufb(word, UPPER_MASK, word);
             return;
         }
@@ -358,7 +357,11 @@ final class MatrixCode {
     private void multiply(Vec word, int w) {
         for (int t = 0; t < n; t++) {
             Vec sum = halves && w >= 4 ? sum1(t) : sum(t);
-            a.vpdpbusd(sum, word, at(X_BLOCK, ActivationTile.quantsAt(first + t, 4 * w) - ActivationTile.BIAS).bcast());
+            a.vpdpbusd(
+                    sum,
+                    word,
+                    at(X_BLOCK, ActivationTile.quantsAt(first + t, 4 * w) - ActivationTile.BIAS)
+                            .bcast());
         }
     }
 

@@ -18,17 +18,41 @@ import org.jspecify.annotations.Nullable;
  *
  * @param bits bits of a stored quant
  * @param zeroPoint what a stored quant is too large by, a power of two, or 0
- * @param table what a nibble stands for, zero point included, or null when for itself
+ * @param nibbles what a nibble stands for
  * @param scales how scales are stored
  * @param minimum whether each block (or half) also has a minimum
  */
-record PackedForm(int bits, int zeroPoint, byte @Nullable [] table, Scales scales, boolean minimum) {
+record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales, boolean minimum) {
     /** Output rows of a panel: the 32-bit lanes of a 512-bit register. */
     static final int PANEL = 16;
 
     static final int WORD_BYTES = PANEL * Integer.BYTES;
     /** Blocks of 32 inputs in a block of 256 that has scales of its own. */
     static final int SUPER = 8;
+
+    /** What the sixteen nibbles stand for. */
+    enum Nibbles {
+        /** For themselves. */
+        PLAIN(new byte[0], 0),
+        /** For the uneven values of IQ4_NL and IQ4_XS. */
+        IQ4(UnpackedBlock.IQ4_VALUES, 128),
+        /** For twice the floats of MXFP4. */
+        FP4(UnpackedBlock.FP4_DOUBLED, 16);
+
+        private final byte[] table;
+
+        Nibbles(byte[] values, int zeroPoint) {
+            table = new byte[values.length];
+            for (int i = 0; i < values.length; i++) {
+                table[i] = (byte) (values[i] + zeroPoint);
+            }
+        }
+
+        /** The sixteen values, zero point included, or null. */
+        byte @Nullable [] table() {
+            return this == PLAIN ? null : table.clone();
+        }
+    }
 
     /** How the scales of a panel lie; a group is 1 block, or 8 where a scale of scales is shared. */
     enum Scales {
@@ -54,29 +78,21 @@ record PackedForm(int bits, int zeroPoint, byte @Nullable [] table, Scales scale
     /** The form of a quantised type. */
     static PackedForm of(ElementType type) {
         return switch (type) {
-            case Q4_0 -> new PackedForm(4, 8, null, Scales.HALF, false);
-            case Q4_1 -> new PackedForm(4, 0, null, Scales.HALF, true);
-            case Q5_0 -> new PackedForm(5, 16, null, Scales.HALF, false);
-            case Q5_1 -> new PackedForm(5, 0, null, Scales.HALF, true);
-            case Q8_0 -> new PackedForm(8, 128, null, Scales.HALF, false);
-            case Q2_K -> new PackedForm(2, 0, null, Scales.HALF_BLOCK_BYTES, true);
-            case Q3_K -> new PackedForm(4, 4, null, Scales.HALF_BLOCK_BYTES, false);
-            case Q4_K -> new PackedForm(4, 0, null, Scales.BYTES, true);
-            case Q5_K -> new PackedForm(5, 0, null, Scales.BYTES, true);
-            case Q6_K -> new PackedForm(6, 32, null, Scales.HALF_BLOCK_BYTES, false);
-            case IQ4_NL -> new PackedForm(4, 128, raised(UnpackedBlock.IQ4_VALUES, 128), Scales.HALF, false);
-            case IQ4_XS -> new PackedForm(4, 128, raised(UnpackedBlock.IQ4_VALUES, 128), Scales.BYTES, false);
-            case MXFP4 -> new PackedForm(4, 16, raised(UnpackedBlock.FP4_DOUBLED, 16), Scales.BFLOAT, false);
+            case Q4_0 -> new PackedForm(4, 8, Nibbles.PLAIN, Scales.HALF, false);
+            case Q4_1 -> new PackedForm(4, 0, Nibbles.PLAIN, Scales.HALF, true);
+            case Q5_0 -> new PackedForm(5, 16, Nibbles.PLAIN, Scales.HALF, false);
+            case Q5_1 -> new PackedForm(5, 0, Nibbles.PLAIN, Scales.HALF, true);
+            case Q8_0 -> new PackedForm(8, 128, Nibbles.PLAIN, Scales.HALF, false);
+            case Q2_K -> new PackedForm(2, 0, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, true);
+            case Q3_K -> new PackedForm(4, 4, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, false);
+            case Q4_K -> new PackedForm(4, 0, Nibbles.PLAIN, Scales.BYTES, true);
+            case Q5_K -> new PackedForm(5, 0, Nibbles.PLAIN, Scales.BYTES, true);
+            case Q6_K -> new PackedForm(6, 32, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, false);
+            case IQ4_NL -> new PackedForm(4, 128, Nibbles.IQ4, Scales.HALF, false);
+            case IQ4_XS -> new PackedForm(4, 128, Nibbles.IQ4, Scales.BYTES, false);
+            case MXFP4 -> new PackedForm(4, 16, Nibbles.FP4, Scales.BFLOAT, false);
             case F32, F16, BF16 -> throw new IllegalArgumentException(type + " is not quantised");
         };
-    }
-
-    private static byte[] raised(byte[] values, int zeroPoint) {
-        byte[] table = new byte[values.length];
-        for (int i = 0; i < values.length; i++) {
-            table[i] = (byte) (values[i] + zeroPoint);
-        }
-        return table;
     }
 
     /** Bytes of the words of a panel's block. */

@@ -96,7 +96,7 @@ final class PanelPacker {
     }
 
     private void fillNibbles(PackedForm form) {
-        byte[] table = form.table();
+        byte[] table = form.nibbles().table();
         if (table != null) {
             for (int i = table.length - 1; i >= 0; i--) {
                 valueToNibble[table[i] & 0xFF] = (byte) i;
@@ -137,7 +137,7 @@ final class PanelPacker {
     private void packQuants(PackedForm form, int b, int first, int lane, MemorySegment words) {
         for (int i = 0; i < BLOCK; i++) {
             int quant = block.quants[first + i] + form.zeroPoint() & 0xFF;
-            quants[i] = form.table() == null ? quant : valueToNibble[quant];
+            quants[i] = form.nibbles() == PackedForm.Nibbles.PLAIN ? quant : valueToNibble[quant];
         }
         int count = form.bits();
         switch (form.bits()) {

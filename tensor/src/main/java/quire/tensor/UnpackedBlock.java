@@ -21,9 +21,9 @@ final class UnpackedBlock {
     /** Elements of the largest block. */
     private static final int MOST_ELEMENTS = 256;
     /** Values of the 16 nibbles of {@link ElementType#IQ4_NL} and {@link ElementType#IQ4_XS}. */
-    private static final byte[] IQ4_VALUES = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    static final byte[] IQ4_VALUES = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
     /** Twice the values of the 16 nibbles of {@link ElementType#MXFP4}, which are 0, ½, 1, 1½, 2, 3, 4, 6 with a sign. */
-    private static final byte[] FP4_DOUBLED = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    static final byte[] FP4_DOUBLED = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
     private static final ThreadLocal<UnpackedBlock> OWN = ThreadLocal.withInitial(UnpackedBlock::new);
 

@@ -39,7 +39,7 @@ import quire.tensor.VectorMatrix.Scratch;
 final class VectorBlocks extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
     private static final int PAIRS = VectorMatrix.PAIRS;
-    private static final int TILE = Activations.TILE;
+    private static final int TILE = VectorMatrix.TILE;
     private static final int PANEL = VectorMatrix.PANEL;
     private static final int PANEL_BYTES = VectorMatrix.PANEL_BYTES;
     private static final int CHUNK = VectorMatrix.CHUNK;

@@ -39,7 +39,7 @@ public final class Assembler {
     /** A 32-bit distance from {@code end} to a label, to be written at {@code at}. */
     private record Fixup(int at, int end, Label label) {}
 
-    private record Constant(Label label, byte[] bytes, int alignment) {}
+    private record Constant(Label label, ByteBuffer bytes, int alignment) {}
 
     // ── places and constants ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -66,12 +66,12 @@ public final class Assembler {
     /** A constant behind the code; equal ones are kept once. */
     public Label constant(byte[] bytes, int alignment) {
         for (Constant known : constants) {
-            if (known.alignment >= alignment && Arrays.equals(known.bytes, bytes)) {
+            if (known.alignment >= alignment && known.bytes.equals(ByteBuffer.wrap(bytes))) {
                 return known.label;
             }
         }
         Label label = label();
-        constants.add(new Constant(label, bytes.clone(), alignment));
+        constants.add(new Constant(label, ByteBuffer.wrap(bytes.clone()), alignment));
         return label;
     }
 
@@ -102,8 +102,8 @@ public final class Assembler {
                 emit(0xCC);
             }
             bind(constant.label);
-            for (byte b : constant.bytes) {
-                emit(b);
+            for (int i = 0; i < constant.bytes.capacity(); i++) {
+                emit(constant.bytes.get(i));
             }
         }
         constants.clear();
@@ -122,7 +122,7 @@ public final class Assembler {
 
     /** {@code add a, b} on 64 bits. */
     public void add(Gp a, Gp b) {
-        general(0x01, b.ordinal(), a);
+        general(0x01, b.number(), a);
     }
 
     /** {@code add a, b} on 64 bits; b is sign-extended. */
@@ -132,12 +132,12 @@ public final class Assembler {
 
     /** {@code add a, b} on 64 bits. */
     public void add(Gp a, Mem b) {
-        general(0x03, a.ordinal(), b, true);
+        general(0x03, a.number(), b, true);
     }
 
     /** {@code or a, b} on 64 bits. */
     public void or(Gp a, Gp b) {
-        general(0x09, b.ordinal(), a);
+        general(0x09, b.number(), a);
     }
 
     /** {@code or a, b} on 64 bits; b is sign-extended. */
@@ -147,12 +147,12 @@ public final class Assembler {
 
     /** {@code or a, b} on 64 bits. */
     public void or(Gp a, Mem b) {
-        general(0x0b, a.ordinal(), b, true);
+        general(0x0b, a.number(), b, true);
     }
 
     /** {@code and a, b} on 64 bits. */
     public void and(Gp a, Gp b) {
-        general(0x21, b.ordinal(), a);
+        general(0x21, b.number(), a);
     }
 
     /** {@code and a, b} on 64 bits; b is sign-extended. */
@@ -162,12 +162,12 @@ public final class Assembler {
 
     /** {@code and a, b} on 64 bits. */
     public void and(Gp a, Mem b) {
-        general(0x23, a.ordinal(), b, true);
+        general(0x23, a.number(), b, true);
     }
 
     /** {@code sub a, b} on 64 bits. */
     public void sub(Gp a, Gp b) {
-        general(0x29, b.ordinal(), a);
+        general(0x29, b.number(), a);
     }
 
     /** {@code sub a, b} on 64 bits; b is sign-extended. */
@@ -177,12 +177,12 @@ public final class Assembler {
 
     /** {@code sub a, b} on 64 bits. */
     public void sub(Gp a, Mem b) {
-        general(0x2b, a.ordinal(), b, true);
+        general(0x2b, a.number(), b, true);
     }
 
     /** {@code xor a, b} on 64 bits. */
     public void xor(Gp a, Gp b) {
-        general(0x31, b.ordinal(), a);
+        general(0x31, b.number(), a);
     }
 
     /** {@code xor a, b} on 64 bits; b is sign-extended. */
@@ -192,12 +192,12 @@ public final class Assembler {
 
     /** {@code xor a, b} on 64 bits. */
     public void xor(Gp a, Mem b) {
-        general(0x33, a.ordinal(), b, true);
+        general(0x33, a.number(), b, true);
     }
 
     /** {@code cmp a, b} on 64 bits. */
     public void cmp(Gp a, Gp b) {
-        general(0x39, b.ordinal(), a);
+        general(0x39, b.number(), a);
     }
 
     /** {@code cmp a, b} on 64 bits; b is sign-extended. */
@@ -207,39 +207,39 @@ public final class Assembler {
 
     /** {@code cmp a, b} on 64 bits. */
     public void cmp(Gp a, Mem b) {
-        general(0x3b, a.ordinal(), b, true);
+        general(0x3b, a.number(), b, true);
     }
 
     /** {@code test a, b} on 64 bits. */
     public void test(Gp a, Gp b) {
-        general(0x85, b.ordinal(), a);
+        general(0x85, b.number(), a);
     }
 
     /** Copies 64 bits. */
     public void mov(Gp to, Gp from) {
-        general(0x89, from.ordinal(), to);
+        general(0x89, from.number(), to);
     }
 
     /** Loads 64 bits. */
     public void mov(Gp to, Mem from) {
-        general(0x8b, to.ordinal(), from, true);
+        general(0x8b, to.number(), from, true);
     }
 
     /** Stores 64 bits. */
     public void mov(Mem to, Gp from) {
-        general(0x89, from.ordinal(), to, true);
+        general(0x89, from.number(), to, true);
     }
 
     /** Loads a constant. */
     public void mov(Gp to, long value) {
         if (value == (int) value) {
-            rex(true, 0, 0, to.ordinal(), false);
+            rex(true, 0, 0, to.number(), false);
             emit(0xC7);
-            emit(0xC0 | to.ordinal() & 7);
+            emit(0xC0 | (to.number() & 7));
             emit32((int) value);
         } else {
-            rex(true, 0, 0, to.ordinal(), false);
-            emit(0xB8 | to.ordinal() & 7);
+            rex(true, 0, 0, to.number(), false);
+            emit(0xB8 | (to.number() & 7));
             emit32((int) value);
             emit32((int) (value >>> 32));
         }
@@ -247,112 +247,112 @@ public final class Assembler {
 
     /** Loads 32 bits; the upper half becomes zero. */
     public void movl(Gp to, Mem from) {
-        general(0x8b, to.ordinal(), from, false);
+        general(0x8b, to.number(), from, false);
     }
 
     /** Stores 32 bits. */
     public void movl(Mem to, Gp from) {
-        general(0x89, from.ordinal(), to, false);
+        general(0x89, from.number(), to, false);
     }
 
     /** Copies 32 bits; the upper half becomes zero. */
     public void movl(Gp to, Gp from) {
-        rex(false, from.ordinal(), 0, to.ordinal(), false);
+        rex(false, from.number(), 0, to.number(), false);
         emit(0x89);
-        modrm(from.ordinal(), to.ordinal());
+        modrm(from.number(), to.number());
     }
 
     /** Loads 32 bits with their sign. */
     public void movsxd(Gp to, Mem from) {
-        general(0x63, to.ordinal(), from, true);
+        general(0x63, to.number(), from, true);
     }
 
     /** Loads 16 bits. */
     public void movzxw(Gp to, Mem from) {
-        escaped(0xB7, to.ordinal(), from);
+        escaped(0xB7, to.number(), from);
     }
 
     /** Loads 8 bits. */
     public void movzxb(Gp to, Mem from) {
-        escaped(0xB6, to.ordinal(), from);
+        escaped(0xB6, to.number(), from);
     }
 
     /** {@code a = a × b}. */
     public void imul(Gp a, Gp b) {
-        rex(true, a.ordinal(), 0, b.ordinal(), false);
+        rex(true, a.number(), 0, b.number(), false);
         emit(0x0F);
         emit(0xAF);
-        modrm(a.ordinal(), b.ordinal());
+        modrm(a.number(), b.number());
     }
 
     /** {@code to = a × b}. */
     public void imul(Gp to, Gp a, int b) {
-        rex(true, to.ordinal(), 0, a.ordinal(), false);
+        rex(true, to.number(), 0, a.number(), false);
         emit(isByte(b) ? 0x6B : 0x69);
-        modrm(to.ordinal(), a.ordinal());
+        modrm(to.number(), a.number());
         emitImmediate(b);
     }
 
     /** Computes an address. */
     public void lea(Gp to, Mem address) {
-        general(0x8d, to.ordinal(), address, true);
+        general(0x8d, to.number(), address, true);
     }
 
     /** {@code shl a, count} on 64 bits. */
     public void shl(Gp a, int count) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         emit(0xC1);
-        modrm(4, a.ordinal());
+        modrm(4, a.number());
         emit(count);
     }
 
     /** {@code shr a, count} on 64 bits. */
     public void shr(Gp a, int count) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         emit(0xC1);
-        modrm(5, a.ordinal());
+        modrm(5, a.number());
         emit(count);
     }
 
     /** {@code sar a, count} on 64 bits. */
     public void sar(Gp a, int count) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         emit(0xC1);
-        modrm(7, a.ordinal());
+        modrm(7, a.number());
         emit(count);
     }
 
     /** {@code a + 1}. */
     public void inc(Gp a) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         emit(0xFF);
-        modrm(0, a.ordinal());
+        modrm(0, a.number());
     }
 
     /** {@code a − 1}. */
     public void dec(Gp a) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         emit(0xFF);
-        modrm(1, a.ordinal());
+        modrm(1, a.number());
     }
 
     /** {@code −a}. */
     public void neg(Gp a) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         emit(0xF7);
-        modrm(3, a.ordinal());
+        modrm(3, a.number());
     }
 
     /** Pushes 64 bits. */
     public void push(Gp a) {
-        rex(false, 0, 0, a.ordinal(), false);
-        emit(0x50 | a.ordinal() & 7);
+        rex(false, 0, 0, a.number(), false);
+        emit(0x50 | (a.number() & 7));
     }
 
     /** Pops 64 bits. */
     public void pop(Gp a) {
-        rex(false, 0, 0, a.ordinal(), false);
-        emit(0x58 | a.ordinal() & 7);
+        rex(false, 0, 0, a.number(), false);
+        emit(0x58 | (a.number() & 7));
     }
 
     /** Returns. */
@@ -932,8 +932,8 @@ public final class Assembler {
 
     private void compare(Mask to, Vec a, Operand b, int predicate) {
         // A mask as destination exists in EVEX alone.
-        evex(Op.VCMPPS, a.bits(), to.ordinal(), a.index(), b, Mask.K0, false);
-        tail(Op.VCMPPS, a.bits(), to.ordinal(), b, true, predicate);
+        evex(Op.VCMPPS, a.bits(), to.number(), a.index(), b, Mask.K0, false);
+        tail(Op.VCMPPS, a.bits(), to.number(), b, true, predicate);
     }
 
     private void vector(Op op, Vec register, int second, Operand last) {
@@ -946,7 +946,7 @@ public final class Assembler {
 
     /** With a general register in the operand's place. */
     private void vector(Op op, Vec register, int second, Gp last) {
-        encode(op, 128, register.index(), second, Vec.xmm(last.ordinal()), Mask.K0, false, NO_IMMEDIATE);
+        encode(op, 128, register.index(), second, Vec.xmm(last.number()), Mask.K0, false, NO_IMMEDIATE);
     }
 
     private static Operand low(Operand from) {
@@ -955,7 +955,7 @@ public final class Assembler {
 
     private void encode(
             Op op, int bits, int register, int second, Operand last, Mask mask, boolean zeroing, int immediate) {
-        boolean high = register > 15 || second > 15 || last instanceof Vec vec && vec.index() > 15;
+        boolean high = register > 15 || second > 15 || (last instanceof Vec vec && vec.index() > 15);
         boolean broadcast = last instanceof Mem mem && mem.broadcast();
         boolean fitsVex = !high && !broadcast && bits < 512 && mask == Mask.K0;
         if (broadcast && op.tuple != Op.Tuple.FULL) {
@@ -980,7 +980,7 @@ public final class Assembler {
     /** {@code C5 [R vvvv L pp]} or {@code C4 [R X B map] [W vvvv L pp]}, R, X, B and vvvv inverted. */
     private void vex(Op op, int bits, int register, int second, Operand last) {
         int r = register >> 3 & 1;
-        int x = last instanceof Mem mem && mem.index() != null ? mem.index().ordinal() >> 3 : 0;
+        int x = last instanceof Mem mem && mem.index() != null ? mem.index().number() >> 3 : 0;
         int b = baseOf(last) >> 3 & 1;
         int rest = (~second & 15) << 3 | (bits == 256 ? 4 : 0) | op.prefix;
         if (x == 0 && b == 0 && op.map == 1 && op.w == 0) {
@@ -995,22 +995,20 @@ public final class Assembler {
 
     /** {@code 62 [R X B R' 0 map] [W vvvv 1 pp] [z L'L b V' aaa]}, all register bits inverted. */
     private void evex(Op op, int bits, int register, int second, Operand last, Mask mask, boolean zeroing) {
-        int x = last instanceof Mem mem
-                ? mem.index() == null ? 0 : mem.index().ordinal() >> 3
-                : baseOf(last) >> 4 & 1;
+        int x = last instanceof Mem mem ? mem.index() == null ? 0 : mem.index().number() >> 3 : baseOf(last) >> 4 & 1;
         int b = baseOf(last) >> 3 & 1;
         boolean broadcast = last instanceof Mem mem && mem.broadcast();
         emit(0x62);
         emit((~register >> 3 & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | (~register >> 4 & 1) << 4 | op.map);
         emit(op.w << 7 | (~second & 15) << 3 | 4 | op.prefix);
         int length = bits == 512 ? 2 : bits == 256 ? 1 : 0;
-        emit((zeroing ? 0x80 : 0) | length << 5 | (broadcast ? 0x10 : 0) | (~second >> 4 & 1) << 3 | mask.ordinal());
+        emit((zeroing ? 0x80 : 0) | length << 5 | (broadcast ? 0x10 : 0) | (~second >> 4 & 1) << 3 | mask.number());
     }
 
     private static int baseOf(Operand last) {
         return switch (last) {
             case Vec vec -> vec.index();
-            case Mem mem -> mem.base() == null ? 0 : mem.base().ordinal();
+            case Mem mem -> mem.base() == null ? 0 : mem.base().number();
         };
     }
 
@@ -1030,7 +1028,7 @@ public final class Assembler {
     }
 
     private void kmov(int prefix, Mask to, Gp from) {
-        boolean extended = from.ordinal() > 7;
+        boolean extended = from.number() > 7;
         if (extended) {
             emit(0xC4);
             emit(0xC1);
@@ -1039,13 +1037,13 @@ public final class Assembler {
         }
         emit((extended ? 0x78 : 0xF8) | prefix);
         emit(0x92);
-        modrm(to.ordinal(), from.ordinal());
+        modrm(to.number(), from.number());
     }
 
     private void general(int opcode, int register, Gp other) {
-        rex(true, register, 0, other.ordinal(), false);
+        rex(true, register, 0, other.number(), false);
         emit(opcode);
-        modrm(register, other.ordinal());
+        modrm(register, other.number());
     }
 
     private void general(int opcode, int register, Mem mem, boolean wide) {
@@ -1069,22 +1067,22 @@ public final class Assembler {
     }
 
     private void immediate(int extension, Gp a, int value) {
-        rex(true, 0, 0, a.ordinal(), false);
+        rex(true, 0, 0, a.number(), false);
         if (isByte(value)) {
             emit(0x83);
-            modrm(extension, a.ordinal());
+            modrm(extension, a.number());
         } else if (a == Gp.RAX) {
             emit(extension << 3 | 5);
         } else {
             emit(0x81);
-            modrm(extension, a.ordinal());
+            modrm(extension, a.number());
         }
         emitImmediate(value);
     }
 
     private static int indexOf(Mem mem) {
         @Nullable Gp index = mem.index();
-        return index == null ? 0 : index.ordinal();
+        return index == null ? 0 : index.number();
     }
 
     private void rex(boolean wide, int register, int index, int base, boolean always) {
@@ -1095,7 +1093,7 @@ public final class Assembler {
     }
 
     private void modrm(int register, int other) {
-        emit(0xC0 | (register & 7) << 3 | other & 7);
+        emit(0xC0 | (register & 7) << 3 | (other & 7));
     }
 
     /**
@@ -1114,13 +1112,13 @@ public final class Assembler {
             return;
         }
         int displacement = mem.displacement();
-        int low = base.ordinal() & 7;
+        int low = base.number() & 7;
         boolean none = displacement == 0 && low != 5; // rbp and r13 without displacement mean something else
         boolean small = displacement % unit == 0 && isByte(displacement / unit);
         int mode = none ? 0 : small ? 0x40 : 0x80;
         if (mem.index() != null || low == 4) {
             emit(mode | reg | 4);
-            int index = mem.index() == null ? 4 : mem.index().ordinal() & 7;
+            int index = mem.index() == null ? 4 : mem.index().number() & 7;
             emit(Integer.numberOfTrailingZeros(mem.scale()) << 6 | index << 3 | low);
         } else {
             emit(mode | reg | low);

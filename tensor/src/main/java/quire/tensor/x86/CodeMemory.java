@@ -106,7 +106,8 @@ public final class CodeMemory {
 
     private UnsupportedOperationException refused(String what, MemorySegment state) throws Throwable {
         int errno = (int) ERRNO.get(state, 0L);
-        String reason = ((MemorySegment) strerror.invokeExact(errno)).reinterpret(256).getString(0);
+        String reason =
+                ((MemorySegment) strerror.invokeExact(errno)).reinterpret(256).getString(0);
         return new UnsupportedOperationException("the operating system refuses " + what + ": " + reason);
     }
 }

@@ -73,7 +73,8 @@ public record Cpu(String brand, Set<Feature> features) {
 
     /** Copies the features. */
     public Cpu {
-        features = Collections.unmodifiableSet(features.isEmpty() ? EnumSet.noneOf(Feature.class) : EnumSet.copyOf(features));
+        features = Collections.unmodifiableSet(
+                features.isEmpty() ? EnumSet.noneOf(Feature.class) : EnumSet.copyOf(features));
     }
 
     /**

@@ -19,8 +19,7 @@ public record Mem(
         int scale,
         int displacement,
         @Nullable Label label,
-        boolean broadcast)
-        implements Operand {
+        boolean broadcast) implements Operand {
     /** Checks the ranges. */
     public Mem {
         if ((base == null) == (label == null)) {

@@ -62,7 +62,7 @@ public record Vec(int index, int bits, Mask mask, boolean zeroing) implements Op
     @Override
     public String toString() {
         String name = (bits == 512 ? "zmm" : bits == 256 ? "ymm" : "xmm") + index;
-        String masked = mask == Mask.K0 ? "" : "{k" + mask.ordinal() + "}";
+        String masked = mask == Mask.K0 ? "" : "{k" + mask.number() + "}";
         return name + masked + (zeroing ? "{z}" : "");
     }
 }
