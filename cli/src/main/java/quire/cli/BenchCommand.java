@@ -12,6 +12,7 @@ import picocli.CommandLine.Option;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
+import quire.model.format.Gguf;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.MachineCeilings;
@@ -78,6 +79,9 @@ final class BenchCommand implements Callable<Integer> {
             description = "How keys and values are stored: f16, f32 or q8_0 (default ${DEFAULT-VALUE}).")
     private KvType kvType;
 
+    @Option(names = "--profile", description = "Time the phases of a step as well, beside the machine's ceilings.")
+    private boolean profile;
+
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
 
@@ -114,6 +118,36 @@ final class BenchCommand implements Callable<Integer> {
         result.put("int8_macs_per_second", ceilings.int8MacsPerSecond());
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
+        measure(config, result);
+        List<Map<String, Object>> profiles = profile ? profile(workers, most, config.pageTokens()) : List.of();
+        if (json) {
+            if (profile) {
+                result.put("profiles", profiles);
+            }
+            System.out.println(Json.write(result));
+        } else {
+            print(result);
+            profiles.forEach(each -> System.out.print(ProfileBench.table(each, ceilings)));
+        }
+        return 0;
+    }
+
+    /** Phases of a prompt's step and of decoding steps. */
+    private List<Map<String, Object>> profile(int workers, int most, int pageTokens) {
+        List<Map<String, Object>> profiles = new ArrayList<>();
+        try (Gguf file = Gguf.open(model);
+                Workers team = new Workers(workers);
+                ProfileBench bench = new ProfileBench(
+                        file, team, kvType, pageTokens, most, Math.max(prompt, context + generate), maxBatchedTokens)) {
+            profiles.add(bench.prompt(prompt, TIMES));
+            for (int count : sequences) {
+                profiles.add(bench.decode(count, context, generate));
+            }
+        }
+        return profiles;
+    }
+
+    private void measure(EngineConfig config, Map<String, Object> result) throws InterruptedException {
         long begin = System.nanoTime();
         try (Engine engine = Engine.open(model, config, EngineListener.NONE)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
@@ -136,12 +170,6 @@ final class BenchCommand implements Callable<Integer> {
             }
             result.put("decode", decode);
         }
-        if (json) {
-            System.out.println(Json.write(result));
-        } else {
-            print(result);
-        }
-        return 0;
     }
 
     private static void print(Map<String, Object> result) {
