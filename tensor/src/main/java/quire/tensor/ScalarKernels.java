@@ -18,6 +18,8 @@ final class ScalarKernels implements Kernels {
     private static final int ATTENTION_ROWS = 16;
     private static final float F16_MAX = 65504f;
 
+    private static final ThreadLocal<float[]> PARTIALS = ThreadLocal.withInitial(() -> new float[16]);
+
     private final String reason;
 
     ScalarKernels(String reason) {
@@ -201,7 +203,7 @@ final class ScalarKernels implements Kernels {
     public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
         Shapes.checkSame(x, y, from, to);
         Shapes.checkOneRow(weight, y);
-        float[] partial = new float[16];
+        float[] partial = PARTIALS.get();
         for (int row = from; row < to; row++) {
             Arrays.fill(partial, 0f);
             for (int i = 0; i < x.columns(); i++) {
