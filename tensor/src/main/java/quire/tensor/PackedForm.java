@@ -33,24 +33,27 @@ record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales, boole
     /** What the sixteen nibbles stand for. */
     enum Nibbles {
         /** For themselves. */
-        PLAIN(new byte[0], 0),
+        PLAIN,
         /** For the uneven values of IQ4_NL and IQ4_XS. */
-        IQ4(UnpackedBlock.IQ4_VALUES, 128),
+        IQ4,
         /** For twice the floats of MXFP4. */
-        FP4(UnpackedBlock.FP4_DOUBLED, 16);
+        FP4;
 
-        private final byte[] table;
-
-        Nibbles(byte[] values, int zeroPoint) {
-            table = new byte[values.length];
-            for (int i = 0; i < values.length; i++) {
-                table[i] = (byte) (values[i] + zeroPoint);
-            }
+        /** The sixteen values, each made positive by the form's zero point; null for {@link #PLAIN}. */
+        byte @Nullable [] table() {
+            return switch (this) {
+                case PLAIN -> null;
+                case IQ4 -> raised(UnpackedBlock.IQ4_VALUES, 128);
+                case FP4 -> raised(UnpackedBlock.FP4_DOUBLED, 16);
+            };
         }
 
-        /** The sixteen values, zero point included, or null. */
-        byte @Nullable [] table() {
-            return this == PLAIN ? null : table.clone();
+        private static byte[] raised(byte[] values, int zeroPoint) {
+            byte[] raised = new byte[values.length];
+            for (int i = 0; i < values.length; i++) {
+                raised[i] = (byte) (values[i] + zeroPoint);
+            }
+            return raised;
         }
     }
 

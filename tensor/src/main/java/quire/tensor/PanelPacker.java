@@ -136,7 +136,7 @@ final class PanelPacker {
 
     private void packQuants(PackedForm form, int b, int first, int lane, MemorySegment words) {
         for (int i = 0; i < BLOCK; i++) {
-            int quant = block.quants[first + i] + form.zeroPoint() & 0xFF;
+            int quant = (block.quants[first + i] + form.zeroPoint()) & 0xFF;
             quants[i] = form.nibbles() == PackedForm.Nibbles.PLAIN ? quant : valueToNibble[quant];
         }
         int count = form.bits();
@@ -175,7 +175,7 @@ final class PanelPacker {
     private int crumbs(int first, int shift) {
         int word = 0;
         for (int w = 0; w < 4; w++) {
-            word |= (bytes(first + 4 * w) >>> shift & 0x03030303) << 2 * w;
+            word |= ((bytes(first + 4 * w) >>> shift) & 0x03030303) << (2 * w);
         }
         return word;
     }
@@ -183,7 +183,7 @@ final class PanelPacker {
     private int fifthBits() {
         int word = 0;
         for (int w = 0; w < 8; w++) {
-            word |= (bytes(4 * w) >>> 4 & 0x01010101) << w;
+            word |= ((bytes(4 * w) >>> 4) & 0x01010101) << w;
         }
         return word;
     }

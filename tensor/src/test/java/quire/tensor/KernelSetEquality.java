@@ -77,6 +77,57 @@ final class KernelSetEquality {
         }
     }
 
+    /** Long rows with all quants and all activations at the ends of their ranges, where sums are largest. */
+    void checkLimits(ElementType type) {
+        int outputs = random.nextInt(1, 20);
+        int columns = 256 * random.nextInt(1, 17);
+        int rows = random.nextInt(1, 16);
+        byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f, (byte) 0xf0};
+        float[] signs = {1f, -1f};
+        try (Arena arena = Arena.ofShared()) {
+            MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
+            if (type.isQuantized()) {
+                byte fill = fills[random.nextInt(fills.length)];
+                for (long at = 0; at < source.byteSize(); at += type.blockBytes()) {
+                    fillBlock(type, source.asSlice(at, type.blockBytes()), fill);
+                }
+            }
+            Activations a = Activations.allocate(arena, rows, columns, type.isQuantized());
+            Activations b = Activations.allocate(arena, rows, columns, type.isQuantized());
+            float sign = signs[random.nextInt(2)];
+            boolean alternating = random.nextBoolean();
+            for (int row = 0; row < rows; row++) {
+                for (int i = 0; i < columns; i++) {
+                    float value = alternating && i % 2 == 1 ? -sign : sign;
+                    a.values().set(row, i, value);
+                    b.values().set(row, i, value);
+                }
+            }
+            String what = type + " limits " + outputs + " × " + columns + ", " + rows + " rows";
+            requireEqual(
+                    what,
+                    product(scalar, type, outputs, columns, source, a, rows, 1, arena),
+                    product(kernels, type, outputs, columns, source, b, rows, 2, arena));
+        }
+    }
+
+    /** Fills all of a block but its floats. */
+    private static void fillBlock(ElementType type, MemorySegment block, byte fill) {
+        int[] places = Samples.halves(type);
+        short[] before = new short[places.length];
+        for (int i = 0; i < places.length; i++) {
+            before[i] = block.get(ElementType.FILE_SHORT, places[i]);
+        }
+        byte exponent = block.get(ValueLayout.JAVA_BYTE, 0);
+        block.fill(fill);
+        for (int i = 0; i < places.length; i++) {
+            block.set(ElementType.FILE_SHORT, places[i], before[i]);
+        }
+        if (type == ElementType.MXFP4) {
+            block.set(ValueLayout.JAVA_BYTE, 0, exponent);
+        }
+    }
+
     private FloatMatrix product(
             Kernels set,
             ElementType type,

@@ -37,7 +37,7 @@ public record Cpu(String brand, Set<Feature> features) {
         AVX512DQ(7, 0, 1, 17, State.ZMM),
         AVX512BW(7, 0, 1, 30, State.ZMM),
         AVX512VL(7, 0, 1, 31, State.ZMM),
-        AVX512_VBMI(7, 0, 2, 1, State.ZMM),
+        AVX512VBMI(7, 0, 2, 1, State.ZMM),
         AVX512_VNNI(7, 0, 2, 11, State.ZMM),
         AVX512_BF16(7, 1, 0, 5, State.ZMM),
         AVX512_FP16(7, 0, 3, 23, State.ZMM);
