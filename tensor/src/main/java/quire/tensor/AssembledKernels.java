@@ -20,6 +20,7 @@ final class AssembledKernels implements Kernels {
     private final String reason;
     private final CodeMemory memory;
     private final MemorySegment quantize;
+    private final AssembledAttention.Factory attention;
     private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
 
     AssembledKernels(Kernels rest, String reason) {
@@ -27,6 +28,7 @@ final class AssembledKernels implements Kernels {
         this.reason = reason;
         memory = new CodeMemory();
         quantize = memory.install(QuantizeCode.assemble());
+        attention = new AssembledAttention.Factory(memory);
     }
 
     @Override
@@ -116,12 +118,13 @@ final class AssembledKernels implements Kernels {
 
     @Override
     public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
-        return rest.attentionScratch(layout, heads, arena);
+        Shapes.checkHeads(layout, heads);
+        return attention.create(layout, heads, arena);
     }
 
     @Override
     public int attentionRows() {
-        return rest.attentionRows();
+        return AssembledAttention.ROWS;
     }
 
     @Override
@@ -137,6 +140,11 @@ final class AssembledKernels implements Kernels {
             float scale,
             FloatMatrix out,
             AttentionScratch scratch) {
-        rest.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+        if (!(scratch instanceof AssembledAttention own)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(layout, own.heads(), q, firstRow, rowCount, AssembledAttention.ROWS, kvHead);
+        Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
+        own.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out);
     }
 }
