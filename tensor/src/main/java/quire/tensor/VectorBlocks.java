@@ -30,7 +30,8 @@ import quire.tensor.VectorMatrix.Scratch;
  *   bytes a weight        0.75         1.13 or 1.25                          1.14, Q2_K 1.16
  * </pre>
  *
- * <p>Here a block is 32 inputs, whatever the file's. Where there are two scales, expanding multiplies each weight with its
+ * <p>Here a block is 32 inputs, whatever the file's. A word of bytes holds four consecutive inputs, or where there are two
+ * scales two of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, expanding multiplies each weight with its
  * own: the sums then are {@code s₀ × I₀ + s₁ × I₁} at once. All are integers below 2²⁴, so f32 holds them exactly.
  *
  * <p>Every sum of integers begins at +0 and is never −0, as an int's is not: the float that it multiplies could show the
@@ -111,7 +112,9 @@ final class VectorBlocks extends WeightMatrix {
                 for (int i = 0; i < blockWords; i++) {
                     int word = nibbles
                             ? nibbleWord(block.quants, group * BLOCK + 8 * i)
-                            : byteWord(block.quants, group * BLOCK + 4 * i);
+                            : twoScales
+                                    ? byteWord(block.quants, group * BLOCK + 2 * i, BLOCK / 2)
+                                    : byteWord(block.quants, group * BLOCK + 4 * i, 2);
                     words.set(INT, target + i * (long) PANEL_BYTES, word);
                 }
                 packScales(block, group, index, lane);
@@ -134,12 +137,12 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Four consecutive quants, lowest first. */
-    private static int byteWord(byte[] quants, int at) {
+    /** Two consecutive quants in the low half and two in the high half, which begin {@code apart} later. */
+    private static int byteWord(byte[] quants, int at, int apart) {
         return (quants[at] & 0xff)
                 | (quants[at + 1] & 0xff) << 8
-                | (quants[at + 2] & 0xff) << 16
-                | quants[at + 3] << 24;
+                | (quants[at + apart] & 0xff) << 16
+                | quants[at + apart + 1] << 24;
     }
 
     /** Eight consecutive quants below 16: the even ones in the low half, the odd ones in the high half. */
@@ -283,12 +286,11 @@ final class VectorBlocks extends WeightMatrix {
             VectorMatrix.byte3(bytes).intoArray(minFactors, minsTo + PANEL + half * LANES);
             for (int i = 0; i < BYTE_WORDS; i++) {
                 IntVector w = IntVector.fromMemorySegment(I, words, at + i * (long) PANEL_BYTES + panelHalf, ORDER);
-                FloatVector scale = i < BYTE_WORDS / 2 ? lower : upper;
-                int base = to + i * 4 * PANEL + half * LANES;
-                VectorMatrix.byte0(w).mul(scale).intoArray(weights, base);
-                VectorMatrix.byte1(w).mul(scale).intoArray(weights, base + PANEL);
-                VectorMatrix.byte2(w).mul(scale).intoArray(weights, base + 2 * PANEL);
-                VectorMatrix.byte3(w).mul(scale).intoArray(weights, base + 3 * PANEL);
+                int base = to + i * 2 * PANEL + half * LANES;
+                VectorMatrix.byte0(w).mul(lower).intoArray(weights, base);
+                VectorMatrix.byte1(w).mul(lower).intoArray(weights, base + PANEL);
+                VectorMatrix.byte2(w).mul(upper).intoArray(weights, base + BLOCK / 2 * PANEL);
+                VectorMatrix.byte3(w).mul(upper).intoArray(weights, base + (BLOCK / 2 + 1) * PANEL);
             }
         }
     }
@@ -393,16 +395,8 @@ final class VectorBlocks extends WeightMatrix {
             VectorMatrix.oneQ4(words, at, blocks, scratch.pairs, block * PAIRS, scratch.pairSums);
             toBlockSums(scratch.pairSums, blocks, scratch.blockSums);
         } else if (twoScales) {
-            for (int b = 0; b < blocks; b++) {
-                oneTwoScales(
-                        words,
-                        at + b * (long) BYTE_WORDS * PANEL_BYTES,
-                        factors,
-                        (index + b) * PANEL_BYTES,
-                        scratch,
-                        block + b,
-                        b * PANEL);
-            }
+            oneHalves(words, at, blocks, scratch.x, block * BLOCK, scratch.halfSums);
+            scaleHalves(factors, index * PANEL_BYTES, blocks, block, scratch);
         } else {
             VectorMatrix.oneQ8(words, at, blocks, scratch.x, block * BLOCK, scratch.blockSums);
         }
@@ -427,37 +421,45 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** A block's {@code s₀ × I₀ + s₁ × I₁} and {@code m₀ × X₀ + m₁ × X₁}. */
-    private static void oneTwoScales(
-            MemorySegment words, long at, MemorySegment factors, long factorsAt, Scratch scratch, int block, int to) {
+    /** Sums of the two halves of each block: [block][2][2][LANES]. */
+    private static void oneHalves(MemorySegment words, long at, int blocks, float[] x, int xAt, float[] sums) {
         for (int half = 0; half < 2; half++) {
-            long panelHalf = half * (PANEL_BYTES / 2L);
-            FloatVector lower = oneHalf(words, at + panelHalf, scratch.x, block * BLOCK);
-            FloatVector upper = oneHalf(
-                    words, at + panelHalf + BYTE_WORDS / 2 * (long) PANEL_BYTES, scratch.x, block * BLOCK + BLOCK / 2);
-            IntVector bytes = IntVector.fromMemorySegment(I, factors, factorsAt + panelHalf, ORDER);
-            FloatVector sum = lower.fma(VectorMatrix.byte0(bytes), FloatVector.zero(F));
-            upper.fma(VectorMatrix.byte1(bytes), sum).intoArray(scratch.blockSums, to + half * LANES);
-            FloatVector minimum = VectorMatrix.byte2(bytes)
-                    .fma(FloatVector.broadcast(F, scratch.lowerSums[block]), FloatVector.zero(F));
-            VectorMatrix.byte3(bytes)
-                    .fma(FloatVector.broadcast(F, scratch.upperSums[block]), minimum)
-                    .intoArray(scratch.minSums, to + half * LANES);
+            for (int block = 0; block < blocks; block++) {
+                FloatVector a = FloatVector.zero(F);
+                FloatVector b = FloatVector.zero(F);
+                FloatVector c = FloatVector.zero(F);
+                FloatVector d = FloatVector.zero(F);
+                for (int i = 0; i < BYTE_WORDS; i++) {
+                    long from = at + (block * (long) BYTE_WORDS + i) * PANEL_BYTES + half * (PANEL_BYTES / 2L);
+                    IntVector w = IntVector.fromMemorySegment(I, words, from, ORDER);
+                    int p = xAt + block * BLOCK + 2 * i;
+                    a = VectorMatrix.byte0(w).fma(FloatVector.broadcast(F, x[p]), a);
+                    b = VectorMatrix.byte1(w).fma(FloatVector.broadcast(F, x[p + 1]), b);
+                    c = VectorMatrix.byte2(w).fma(FloatVector.broadcast(F, x[p + 16]), c);
+                    d = VectorMatrix.byte3(w).fma(FloatVector.broadcast(F, x[p + 17]), d);
+                }
+                a.add(b).intoArray(sums, block * 2 * PANEL + half * LANES);
+                c.add(d).intoArray(sums, block * 2 * PANEL + PANEL + half * LANES);
+            }
         }
     }
 
-    private static FloatVector oneHalf(MemorySegment words, long at, float[] x, int xAt) {
-        FloatVector a = FloatVector.zero(F);
-        FloatVector b = FloatVector.zero(F);
-        for (int i = 0; i < BYTE_WORDS / 2; i++) {
-            IntVector w = IntVector.fromMemorySegment(I, words, at + i * (long) PANEL_BYTES, ORDER);
-            int p = xAt + 4 * i;
-            a = VectorMatrix.byte0(w).fma(FloatVector.broadcast(F, x[p]), a);
-            b = VectorMatrix.byte1(w).fma(FloatVector.broadcast(F, x[p + 1]), b);
-            a = VectorMatrix.byte2(w).fma(FloatVector.broadcast(F, x[p + 2]), a);
-            b = VectorMatrix.byte3(w).fma(FloatVector.broadcast(F, x[p + 3]), b);
+    /** Of each block {@code s₀ × I₀ + s₁ × I₁} and {@code m₀ × X₀ + m₁ × X₁}. */
+    private static void scaleHalves(MemorySegment factors, long at, int blocks, int first, Scratch scratch) {
+        float[] halfSums = scratch.halfSums;
+        FloatVector zero = FloatVector.zero(F);
+        for (int i = 0; i < 2 * blocks; i++) { // every other vector belongs to the panel's second half
+            IntVector bytes = IntVector.fromMemorySegment(I, factors, at + i * (PANEL_BYTES / 2L), ORDER);
+            int base = i / 2 * 2 * PANEL + i % 2 * LANES;
+            FloatVector sum = FloatVector.fromArray(F, halfSums, base).fma(VectorMatrix.byte0(bytes), zero);
+            FloatVector.fromArray(F, halfSums, base + PANEL)
+                    .fma(VectorMatrix.byte1(bytes), sum)
+                    .intoArray(scratch.blockSums, i * LANES);
+            FloatVector lower = FloatVector.broadcast(F, scratch.lowerSums[first + i / 2]);
+            FloatVector upper = FloatVector.broadcast(F, scratch.upperSums[first + i / 2]);
+            FloatVector minimum = VectorMatrix.byte2(bytes).fma(lower, zero);
+            VectorMatrix.byte3(bytes).fma(upper, minimum).intoArray(scratch.minSums, i * LANES);
         }
-        return a.add(b);
     }
 
     private static void scaleOneMinimum(Scratch scratch, int first, int blocks) {

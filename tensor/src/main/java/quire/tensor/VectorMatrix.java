@@ -123,6 +123,8 @@ final class VectorMatrix extends WeightMatrix {
 
         final float[] blockSums = new float[ONE_BLOCKS * PANEL];
         final float[] minSums = new float[ONE_BLOCKS * PANEL];
+        /** Sums of the halves of blocks: [block][2][2][LANES]. */
+        final float[] halfSums = new float[ONE_BLOCKS * 2 * PANEL];
         /** Results: [tile][token][2][LANES]. */
         final float[] sums = new float[GROUP_TILES * TILE * PANEL];
         /** Activations as the products broadcast them. */

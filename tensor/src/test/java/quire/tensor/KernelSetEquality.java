@@ -29,6 +29,10 @@ final class KernelSetEquality {
         for (int round = 0; round < Integer.parseInt(args[2]); round++) {
             for (ElementType type : ElementType.values()) {
                 equality.checkMultiply(type, 40);
+                if (type.isQuantized() && round == 0) {
+                    equality.checkWideMultiply(type);
+                    equality.checkLargest(type);
+                }
             }
             equality.checkRows();
             equality.checkAttention();
@@ -45,8 +49,17 @@ final class KernelSetEquality {
                     case 32 -> 32 * random.nextInt(1, 12);
                     default -> type.blockElements() * random.nextInt(1, 5);
                 };
-        int rows = random.nextInt(1, mostRows + 1);
-        int parts = random.nextInt(1, 5);
+        checkMultiply(type, outputs, columns, random.nextInt(1, mostRows + 1), random.nextInt(1, 5));
+    }
+
+    /** Rows as long as real ones, for few tokens and more parts than a matrix may have panels. */
+    void checkWideMultiply(ElementType type) {
+        int outputs = random.nextInt(1, 50);
+        int columns = 256 * random.nextInt(1, 17);
+        checkMultiply(type, outputs, columns, random.nextInt(1, 14), random.nextInt(1, 10));
+    }
+
+    private void checkMultiply(ElementType type, int outputs, int columns, int rows, int parts) {
         boolean extreme = random.nextInt(3) == 0;
         try (Arena arena = Arena.ofShared()) {
             MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
@@ -77,54 +90,34 @@ final class KernelSetEquality {
         }
     }
 
-    /** Long rows with all quants and all activations at the ends of their ranges, where sums are largest. */
-    void checkLimits(ElementType type) {
-        int outputs = random.nextInt(1, 20);
-        int columns = 256 * random.nextInt(1, 17);
-        int rows = random.nextInt(1, 16);
-        byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f, (byte) 0xf0};
-        float[] signs = {1f, -1f};
-        try (Arena arena = Arena.ofShared()) {
-            MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
-            if (type.isQuantized()) {
-                byte fill = fills[random.nextInt(fills.length)];
-                for (long at = 0; at < source.byteSize(); at += type.blockBytes()) {
-                    fillBlock(type, source.asSlice(at, type.blockBytes()), fill);
+    /** Blocks of equal bytes × activations all at their limit: the largest sums of integers that a type can have. */
+    void checkLargest(ElementType type) {
+        int outputs = 37;
+        int columns = 2 * type.blockElements();
+        for (byte fill : new byte[] {0, -1, (byte) 0x80, 0x7f, (byte) 0x88}) {
+            for (float value : new float[] {127f, -127f}) {
+                try (Arena arena = Arena.ofShared()) {
+                    MemorySegment source = arena.allocate(type.byteSize((long) outputs * columns));
+                    source.fill(fill);
+                    for (long block = 0; block < source.byteSize(); block += type.blockBytes()) {
+                        for (int at : Samples.halves(type)) {
+                            source.set(ElementType.FILE_SHORT, block + at, Float.floatToFloat16(1f));
+                        }
+                    }
+                    for (int rows : new int[] {1, 7}) {
+                        Activations x = Activations.allocate(arena, rows, columns, true);
+                        Activations z = Activations.allocate(arena, rows, columns, true);
+                        for (int i = 0; i < rows * columns; i++) {
+                            x.values().set(i / columns, i % columns, value);
+                        }
+                        z.values().segment().copyFrom(x.values().segment());
+                        requireEqual(
+                                type + " of bytes " + fill + " × " + value + ", " + rows + " rows",
+                                product(scalar, type, outputs, columns, source, x, rows, 1, arena),
+                                product(kernels, type, outputs, columns, source, z, rows, 2, arena));
+                    }
                 }
             }
-            Activations a = Activations.allocate(arena, rows, columns, type.isQuantized());
-            Activations b = Activations.allocate(arena, rows, columns, type.isQuantized());
-            float sign = signs[random.nextInt(2)];
-            boolean alternating = random.nextBoolean();
-            for (int row = 0; row < rows; row++) {
-                for (int i = 0; i < columns; i++) {
-                    float value = alternating && i % 2 == 1 ? -sign : sign;
-                    a.values().set(row, i, value);
-                    b.values().set(row, i, value);
-                }
-            }
-            String what = type + " limits " + outputs + " × " + columns + ", " + rows + " rows";
-            requireEqual(
-                    what,
-                    product(scalar, type, outputs, columns, source, a, rows, 1, arena),
-                    product(kernels, type, outputs, columns, source, b, rows, 2, arena));
-        }
-    }
-
-    /** Fills all of a block but its floats. */
-    private static void fillBlock(ElementType type, MemorySegment block, byte fill) {
-        int[] places = Samples.halves(type);
-        short[] before = new short[places.length];
-        for (int i = 0; i < places.length; i++) {
-            before[i] = block.get(ElementType.FILE_SHORT, places[i]);
-        }
-        byte exponent = block.get(ValueLayout.JAVA_BYTE, 0);
-        block.fill(fill);
-        for (int i = 0; i < places.length; i++) {
-            block.set(ElementType.FILE_SHORT, places[i], before[i]);
-        }
-        if (type == ElementType.MXFP4) {
-            block.set(ValueLayout.JAVA_BYTE, 0, exponent);
         }
     }
 
