@@ -116,6 +116,7 @@ final class BenchCommand implements Callable<Integer> {
         }
         result.put("read_bandwidth_bytes_per_second", ceilings.readBandwidthBytesPerSecond());
         result.put("int8_macs_per_second", ceilings.int8MacsPerSecond());
+        result.put("int8_path", ceilings.int8Path());
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
         measure(config, result);

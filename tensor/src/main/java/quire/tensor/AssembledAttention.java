@@ -254,10 +254,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
                 FINISH.invokeExact(
                         code.finish,
                         sums.address() + sumsAt(blockRow, head) + query * (long) words * WORD_BYTES,
-                        stats.address()
-                                + statsAt(blockRow, head)
-                                + AttentionCode.TOTAL
-                                + query * (long) Float.BYTES,
+                        stats.address() + statsAt(blockRow, head) + AttentionCode.TOTAL + query * (long) Float.BYTES,
                         target + head * (long) layout.headDim() * Float.BYTES,
                         (long) blockHeads);
             } catch (Throwable e) {

@@ -94,12 +94,7 @@ final class AssembledRows {
             long offset = gate.rowOffset(row);
             try {
                 SWIGLU.invokeExact(
-                        swiglu,
-                        gates + offset,
-                        ups + offset,
-                        outs + offset,
-                        wholeWords(columns),
-                        lastLanes(columns));
+                        swiglu, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
             } catch (Throwable e) {
                 throw new AssertionError("machine code throws nothing", e);
             }

@@ -228,7 +228,9 @@ final class AttentionCode {
             load(key, at(KV, u * keyBytes), false);
             for (int b = 0; b < queries; b++) {
                 a.vfmadd231ps(
-                        zmm(b), key, at(FACTOR, queryOffset(b) + u * Float.BYTES).bcast());
+                        zmm(b),
+                        key,
+                        at(FACTOR, queryOffset(b) + u * Float.BYTES).bcast());
             }
         }
         a.add(KV, unroll * keyBytes);

@@ -52,14 +52,16 @@ final class ExponentialCode {
             a.vmovups(whole(i), ROUNDER);
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(whole(i), zmm(first + i), constant(FloatMath.INVERSE_LN2).bcast());
+            a.vfmadd231ps(
+                    whole(i), zmm(first + i), constant(FloatMath.INVERSE_LN2).bcast());
             a.vmovups(sum(i), C7);
         }
         for (int i = 0; i < count; i++) {
             a.vsubps(whole(i), whole(i), ROUNDER);
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(zmm(first + i), whole(i), constant(-FloatMath.LN2_HIGH).bcast());
+            a.vfmadd231ps(
+                    zmm(first + i), whole(i), constant(-FloatMath.LN2_HIGH).bcast());
         }
         for (int i = 0; i < count; i++) {
             a.vfmadd231ps(zmm(first + i), whole(i), constant(-FloatMath.LN2_LOW).bcast());

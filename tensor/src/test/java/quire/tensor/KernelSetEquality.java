@@ -229,6 +229,42 @@ final class KernelSetEquality {
         }
     }
 
+    /**
+     * Attention of any rows at any place: a query's result does not depend on the call that it is part of.
+     *
+     * @param step of the first position and of the number of rows
+     */
+    void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
+        int width = heads * layout.headDim();
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix q = Samples.matrix(arena, context + 1, width, random);
+            PagedContext kv = PagedContext.random(scalar, arena, layout, context, random);
+            FloatMatrix expected = FloatMatrix.allocate(arena, context + 1, width);
+            attend(scalar, layout, heads, kv, q, context, 0, 0, 0.3f, expected, arena);
+            FloatMatrix actual = FloatMatrix.allocate(arena, context + 1, width);
+            Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, heads, arena);
+            for (int first = 0; first < context; first += step) {
+                for (int rows = 1; rows <= Math.min(kernels.attentionRows(), context - first); rows += step) {
+                    actual.segment().fill((byte) -1);
+                    for (int head = 0; head < layout.kvHeads(); head++) {
+                        kernels.attend(
+                                layout, kv.pages, kv.pageTable, q, 1 + first, rows, first, head, 0.3f, actual, scratch);
+                    }
+                    long from = expected.rowOffset(1 + first);
+                    long to = expected.rowOffset(1 + first + rows);
+                    MemorySegment own = actual.segment().asSlice(from, to - from);
+                    if (own.mismatch(expected.segment().asSlice(from, to - from)) != -1) {
+                        throw new AssertionError(layout + ": " + rows + " rows at " + first);
+                    }
+                    if (first > 0 && !Float.isNaN(actual.get(first, width - 1))
+                            || first + rows < context && !Float.isNaN(actual.get(1 + first + rows, 0))) {
+                        throw new AssertionError(layout + ": wrote outside of " + rows + " rows at " + first);
+                    }
+                }
+            }
+        }
+    }
+
     private static void attend(
             Kernels set,
             KvLayout layout,
