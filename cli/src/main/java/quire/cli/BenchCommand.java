@@ -13,6 +13,7 @@ import picocli.CommandLine.Option;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
+import quire.model.format.Gguf;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.MachineCeilings;
@@ -72,6 +73,16 @@ final class BenchCommand implements Callable<Integer> {
             description = "Tokens computed in one step (default ${DEFAULT-VALUE}).")
     private int maxBatchedTokens;
 
+    @Option(
+            names = "--kv-type",
+            paramLabel = "TYPE",
+            defaultValue = "f16",
+            description = "How keys and values are stored: f16, f32 or q8_0 (default ${DEFAULT-VALUE}).")
+    private KvType kvType;
+
+    @Option(names = "--profile", description = "Time the phases of a step as well, beside the machine's ceilings.")
+    private boolean profile;
+
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
 
@@ -93,12 +104,13 @@ final class BenchCommand implements Callable<Integer> {
                 Math.max(defaults.maxQueuedTokens(), (long) most * context),
                 0,
                 defaults.pageTokens(),
-                KvType.F16,
+                kvType,
                 workers);
         Path path = model.path();
         Map<String, Object> result = new LinkedHashMap<>();
         result.put("model", String.valueOf(path.getFileName()));
         result.put("kernels", Kernels.best().name());
+        result.put("kv_type", kvType.name());
         result.put("threads", workers);
         MachineCeilings ceilings;
         try (Workers team = new Workers(workers)) {
@@ -106,8 +118,39 @@ final class BenchCommand implements Callable<Integer> {
         }
         result.put("read_bandwidth_bytes_per_second", ceilings.readBandwidthBytesPerSecond());
         result.put("int8_macs_per_second", ceilings.int8MacsPerSecond());
+        result.put("int8_path", ceilings.int8Path());
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
+        measure(config, result);
+        List<Map<String, Object>> profiles = profile ? profile(workers, most, config.pageTokens()) : List.of();
+        if (json) {
+            if (profile) {
+                result.put("profiles", profiles);
+            }
+            System.out.println(Json.write(result));
+        } else {
+            print(result);
+            profiles.forEach(each -> System.out.print(ProfileBench.table(each, ceilings)));
+        }
+        return 0;
+    }
+
+    /** Phases of a prompt's step and of decoding steps. */
+    private List<Map<String, Object>> profile(int workers, int most, int pageTokens) {
+        List<Map<String, Object>> profiles = new ArrayList<>();
+        try (Gguf file = Gguf.open(model);
+                Workers team = new Workers(workers);
+                ProfileBench bench = new ProfileBench(
+                        file, team, kvType, pageTokens, most, Math.max(prompt, context + generate), maxBatchedTokens)) {
+            profiles.add(bench.prompt(prompt, TIMES));
+            for (int count : sequences) {
+                profiles.add(bench.decode(count, context, generate));
+            }
+        }
+        return profiles;
+    }
+
+    private void measure(EngineConfig config, Map<String, Object> result) throws InterruptedException {
         long begin = System.nanoTime();
         try (Engine engine = Engine.open(path, config, EngineListener.NONE)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
@@ -130,12 +173,6 @@ final class BenchCommand implements Callable<Integer> {
             }
             result.put("decode", decode);
         }
-        if (json) {
-            System.out.println(Json.write(result));
-        } else {
-            print(result);
-        }
-        return 0;
     }
 
     private static void print(Map<String, Object> result) {

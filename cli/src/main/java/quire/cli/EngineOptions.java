@@ -53,7 +53,8 @@ final class EngineOptions {
             names = "--kv-type",
             paramLabel = "TYPE",
             defaultValue = "f16",
-            description = "How keys and values are stored: f16 or f32 (default ${DEFAULT-VALUE}).")
+            description =
+                    "How keys and values are stored: f16, f32, or q8_0 for half the memory of f16 (default ${DEFAULT-VALUE}).")
     private KvType kvType;
 
     @Option(

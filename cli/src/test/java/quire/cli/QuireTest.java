@@ -1,6 +1,7 @@
 package quire.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.withPercentage;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.ByteArrayInputStream;
@@ -11,6 +12,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -144,9 +146,13 @@ class QuireTest {
                 "1,3",
                 "--threads",
                 "2",
+                "--kv-type",
+                "q8_0",
+                "--profile",
                 "--json");
         assertThat(result.code).as(result.err).isZero();
         JsonNode json = JsonMapper.shared().readTree(result.out);
+        assertThat(json.get("kv_type").asString()).isEqualTo("Q8_0");
         for (String field : List.of(
                 "prompt_tokens_per_second",
                 "load_seconds",
@@ -161,6 +167,17 @@ class QuireTest {
         assertThat(json.get("decode").get(1).get("sequences").asInt()).isEqualTo(3);
         assertThat(json.get("decode").get(1).get("tokens_per_second").asDouble())
                 .isPositive();
+        assertThat(json.get("profiles").size()).isEqualTo(3);
+        JsonNode step = json.get("profiles").get(2);
+        assertThat(step.get("sequences").asInt()).isEqualTo(3);
+        double seconds = 0;
+        List<String> phases = new ArrayList<>();
+        for (JsonNode phase : step.get("phases")) {
+            seconds += phase.get("seconds").asDouble();
+            phases.add(phase.get("phase").asString());
+        }
+        assertThat(seconds).isCloseTo(step.get("seconds").asDouble(), withPercentage(0.1));
+        assertThat(phases).contains("embedding", "q, k, v", "attention", "gate, up", "down", "head", "waiting");
     }
 
     @ParameterizedTest

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Locale;
 import quire.model.ModelConfig;
 import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
 
 /**
  * What an engine needs and what that leaves room for, as a sum that can be read line by line.
@@ -129,13 +130,12 @@ public final class MemoryPlan {
         return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class).getTotalMemorySize();
     }
 
-    /** Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number. */
+    /**
+     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, and the scales
+     * where numbers have one.
+     */
     public long kvBytesPerToken() {
-        return 2L
-                * shape.layers
-                * shape.kvHeads
-                * shape.headDim
-                * config.kvType().bytes();
+        return shape.layers * kvLayout().tokenBytes();
     }
 
     /** Bytes of one page, over all layers. */
@@ -196,11 +196,17 @@ public final class MemoryPlan {
         lines.add(new Line(
                 "KV bytes per token",
                 kvBytesPerToken(),
-                "2 × " + shape.layers + " layers × " + shape.kvHeads + " KV heads × " + shape.headDim + " head dim × "
-                        + config.kvType().bytes() + " bytes (" + config.kvType() + ")"));
+                "2 × " + shape.layers + " layers × " + shape.kvHeads + " KV heads × " + headSum()));
         lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
         lines.add(sequenceLine(maxContext));
         return List.copyOf(lines);
+    }
+
+    private String headSum() {
+        KvType type = config.kvType();
+        String numbers = shape.headDim + " head dim × " + type.bytes() + " bytes";
+        return (type.isQuantized() ? "(" + numbers + " + a scale of " + type.scaleBytes() + " bytes)" : numbers) + " ("
+                + type + ")";
     }
 
     private Line sequenceLine(int tokens) {

@@ -26,6 +26,15 @@ class MemoryPlanTest {
     }
 
     @Test
+    void kvBytesPerToken_int8Pages_areBytesAndScales() {
+        EngineConfig config = new EngineConfig(64, 512, 0, 100, 1000, 0, 16, KvType.Q8_0, 1);
+        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config, 0, 0, 100 * GIB);
+
+        assertThat(plan.kvBytesPerToken()).isEqualTo(2L * 32 * 32 * (128 + 4));
+        assertThat(plan.describe(4096)).contains("(128 head dim × 1 bytes + a scale of 4 bytes) (Q8_0)");
+    }
+
+    @Test
     void sequences_littleMemory_pagesBind() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
 

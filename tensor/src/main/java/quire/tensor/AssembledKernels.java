@@ -20,6 +20,8 @@ final class AssembledKernels implements Kernels {
     private final String reason;
     private final CodeMemory memory;
     private final MemorySegment quantize;
+    private final AssembledRows rows;
+    private final AssembledAttention.Factory attention;
     private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
 
     AssembledKernels(Kernels rest, String reason) {
@@ -27,6 +29,8 @@ final class AssembledKernels implements Kernels {
         this.reason = reason;
         memory = new CodeMemory();
         quantize = memory.install(QuantizeCode.assemble());
+        rows = new AssembledRows(memory);
+        attention = new AssembledAttention.Factory(memory);
     }
 
     @Override
@@ -85,27 +89,35 @@ final class AssembledKernels implements Kernels {
 
     @Override
     public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
-        rest.rmsNorm(x, weight, epsilon, y, from, to);
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        rows.rmsNorm(x, weight, epsilon, y, from, to);
     }
 
     @Override
     public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
-        rest.add(x, y, from, to);
+        Shapes.checkSame(x, y, from, to);
+        rows.add(x, y, from, to);
     }
 
     @Override
     public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
-        rest.addBias(bias, y, from, to);
+        Shapes.checkOneRow(bias, y);
+        Shapes.checkRows(y, from, to);
+        rows.addBias(bias, y, from, to);
     }
 
     @Override
     public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
-        rest.swiglu(gate, up, out, from, to);
+        Shapes.checkSame(gate, up, from, to);
+        Shapes.checkSame(gate, out, from, to);
+        rows.swiglu(gate, up, out, from, to);
     }
 
     @Override
     public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
-        rest.rope(x, headDim, positions, cosSin, from, to);
+        Shapes.checkRope(x, headDim, positions, cosSin, from, to);
+        rows.rope(x, headDim, positions, cosSin, from, to);
     }
 
     @Override
@@ -116,12 +128,13 @@ final class AssembledKernels implements Kernels {
 
     @Override
     public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
-        return rest.attentionScratch(layout, heads, arena);
+        Shapes.checkHeads(layout, heads);
+        return attention.create(layout, heads, arena);
     }
 
     @Override
     public int attentionRows() {
-        return rest.attentionRows();
+        return AssembledAttention.ROWS;
     }
 
     @Override
@@ -137,6 +150,11 @@ final class AssembledKernels implements Kernels {
             float scale,
             FloatMatrix out,
             AttentionScratch scratch) {
-        rest.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+        if (!(scratch instanceof AssembledAttention own)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(layout, own.heads(), q, firstRow, rowCount, AssembledAttention.ROWS, kvHead);
+        Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
+        own.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out);
     }
 }

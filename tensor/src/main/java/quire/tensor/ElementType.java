@@ -3,6 +3,7 @@ package quire.tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Objects;
 
 /**
  * How numbers are stored in a weight tensor: a row is cut into blocks of {@link #blockElements} numbers, each stored in
@@ -134,42 +135,44 @@ public enum ElementType {
      * @throws IndexOutOfBoundsException if source or target is too short
      */
     public void decode(MemorySegment source, long byteOffset, MemorySegment target, long targetElement, int elements) {
-        MemorySegment from = source.asSlice(byteOffset, byteSize(elements));
-        MemorySegment to = target.asSlice(targetElement * Float.BYTES, (long) elements * Float.BYTES);
+        Objects.checkFromIndexSize(byteOffset, byteSize(elements), source.byteSize());
+        long to = targetElement * Float.BYTES; // no slices: a step decodes embeddings, and allocates nothing
+        Objects.checkFromIndexSize(to, (long) elements * Float.BYTES, target.byteSize());
         switch (this) {
-            case F32 -> decodeF32(from, to, elements);
-            case F16 -> decodeF16(from, to, elements);
-            case BF16 -> decodeBf16(from, to, elements);
-            default -> decodeBlocks(from, to, elements);
+            case F32 -> decodeF32(source, byteOffset, target, to, elements);
+            case F16 -> decodeF16(source, byteOffset, target, to, elements);
+            case BF16 -> decodeBf16(source, byteOffset, target, to, elements);
+            default -> decodeBlocks(source, byteOffset, target, to, elements);
         }
     }
 
-    private static void decodeF32(MemorySegment from, MemorySegment to, int elements) {
+    private static void decodeF32(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            to.set(FLOAT, i * Float.BYTES, from.get(FILE_FLOAT, i * Float.BYTES));
+            target.set(FLOAT, to + i * Float.BYTES, source.get(FILE_FLOAT, from + i * Float.BYTES));
         }
     }
 
-    private static void decodeF16(MemorySegment from, MemorySegment to, int elements) {
+    private static void decodeF16(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            to.set(FLOAT, i * Float.BYTES, Float.float16ToFloat(from.get(FILE_SHORT, i * Short.BYTES)));
+            short half = source.get(FILE_SHORT, from + i * Short.BYTES);
+            target.set(FLOAT, to + i * Float.BYTES, Float.float16ToFloat(half));
         }
     }
 
-    private static void decodeBf16(MemorySegment from, MemorySegment to, int elements) {
+    private static void decodeBf16(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            to.set(FLOAT, i * Float.BYTES, bf16ToFloat(from.get(FILE_SHORT, i * Short.BYTES)));
+            target.set(FLOAT, to + i * Float.BYTES, bf16ToFloat(source.get(FILE_SHORT, from + i * Short.BYTES)));
         }
     }
 
-    private void decodeBlocks(MemorySegment from, MemorySegment to, int elements) {
+    private void decodeBlocks(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         UnpackedBlock block = UnpackedBlock.own();
         for (long first = 0; first < elements; first += blockElements) {
-            block.read(this, from, first / blockElements * blockBytes);
+            block.read(this, source, from + first / blockElements * blockBytes);
             for (int i = 0; i < blockElements; i++) {
                 int group = i / scaleElements;
                 float number = block.scale(group) * block.quants[i];
-                to.set(FLOAT, (first + i) * Float.BYTES, hasMinimum ? number + block.minimum(group) : number);
+                target.set(FLOAT, to + (first + i) * Float.BYTES, hasMinimum ? number + block.minimum(group) : number);
             }
         }
     }

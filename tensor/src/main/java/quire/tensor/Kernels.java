@@ -116,8 +116,14 @@ public interface Kernels {
     void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to);
 
     /**
-     * Writes K and V of one token into its page, rounding to the layout's type (f16: to nearest even, saturating to the
-     * largest finite value; NaN stays NaN).
+     * Writes K and V of one token into its page, rounding to the layout's type.
+     *
+     * <ul>
+     *   <li>F16: to nearest even, saturating to the largest finite value; NaN stays NaN.
+     *   <li>Q8_0: for each head {@code m = max|x|} over its numbers, ±∞ counted as the largest finite one; {@code d = m / 127},
+     *       {@code q = rint(min(max(x × (127 / m), −127), 127))}. If m is below 2⁻¹¹⁹, d and all q are 0; if an x is NaN, d is
+     *       NaN and all q are 0, so that it is not lost. The number is {@code d × q}.
+     * </ul>
      *
      * @param pages the pages of one layer, back to back
      * @param page which page
@@ -146,6 +152,9 @@ public interface Kernels {
      * product); {@code m' = max(m, max_j s[j])}; {@code c = exp(m − m')}; {@code l = l × c}, {@code o = o × c}; then for j ascending
      * {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d], o[d])}; at the end {@code o[d] / l}. Only
      * positions up to the query's own are read.
+     *
+     * <p>Q8_0 pages: k and v above are the integers. The scales come in once a position and head:
+     * {@code s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and {@code p × dv[j]} takes the place of p in o, not in l.
      *
      * @param pages the pages of one layer, back to back
      * @param pageTable page of each pageTokens positions of the sequence

@@ -5,13 +5,22 @@ import static quire.tensor.Lanes.I;
 import static quire.tensor.Lanes.LANES;
 import static quire.tensor.Lanes.ORDER;
 import static quire.tensor.Lanes.S;
+import static quire.tensor.x86.Gp.RDI;
+import static quire.tensor.x86.Vec.zmm;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
 import java.util.Locale;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import quire.tensor.x86.Assembler;
+import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.Label;
 
 /**
  * What the machine can do at most, measured on a team of workers: figures of kernels mean something only beside the
@@ -20,15 +29,21 @@ import jdk.incubator.vector.ShortVector;
  * @param threads workers that ran together
  * @param readBandwidthBytesPerSecond streaming reads of memory off heap, with vector loads
  * @param f32MacsPerSecond f32 fused multiply-adds out of registers
- * @param int8MacsPerSecond multiply-adds of 4-bit weights with 8-bit activations, out of registers, on the integer path
- *     that plain Java reaches: a product and a sum of int16 each, for the Vector API knows no int8 dot product (VNNI)
+ * @param int8MacsPerSecond multiply-adds of 8-bit activations, out of registers
+ * @param int8Path how: {@code vpdpbusd} where assembled kernels run, else {@code int16}, a product and a sum each, for the
+ *     Vector API knows no int8 dot product
  */
 public record MachineCeilings(
-        int threads, double readBandwidthBytesPerSecond, double f32MacsPerSecond, double int8MacsPerSecond) {
+        int threads,
+        double readBandwidthBytesPerSecond,
+        double f32MacsPerSecond,
+        double int8MacsPerSecond,
+        String int8Path) {
     private static final long READ_BYTES = 256L << 20;
     private static final long SETTLED_NANOS = 700_000_000L;
     private static final long LONGEST_NANOS = 3_000_000_000L;
     private static final int TURNS = 200_000;
+    private static final int VNNI_SUMS = 24;
 
     /** Where results go, so that nothing is optimised away. */
     private static volatile long sink;
@@ -49,14 +64,50 @@ public record MachineCeilings(
         double f32 = best(workers, worker -> {
             sink = (long) multiplyAddF32(TURNS, 0.999f);
         });
-        double int16 = best(workers, worker -> {
-            sink = multiplyAddInt16(TURNS, (short) 3);
-        });
+        boolean hasVnni = KernelSets.obstacle("avx512vnni") == null;
+        double int8 = hasVnni
+                ? vnni(workers)
+                : best(workers, worker -> {
+                            sink = multiplyAddInt16(TURNS, (short) 3);
+                        })
+                        * 12
+                        * 2
+                        * LANES;
         return new MachineCeilings(
                 threads,
                 read * READ_BYTES,
                 f32 * threads * TURNS * 12.0 * LANES,
-                int16 * threads * TURNS * 12.0 * 2 * LANES);
+                int8 * threads * TURNS,
+                hasVnni ? "vpdpbusd" : "int16");
+    }
+
+    /** Multiply-adds of a turn × turns a second of the int8 dot product, in machine code. */
+    private static double vnni(Workers workers) {
+        Assembler a = new Assembler();
+        Label turn = a.label();
+        for (int i = 0; i < VNNI_SUMS; i++) {
+            a.vpxord(zmm(i), zmm(i), zmm(i));
+        }
+        a.align(32);
+        a.bind(turn);
+        for (int i = 0; i < VNNI_SUMS; i++) {
+            a.vpdpbusd(zmm(i), zmm(30), zmm(31));
+        }
+        a.dec(RDI);
+        a.jnz(turn);
+        a.vzeroupper();
+        a.ret();
+        MethodHandle code = Linker.nativeLinker()
+                .downcallHandle(new CodeMemory().install(a.finish()), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG));
+        return VNNI_SUMS
+                * 64.0
+                * best(workers, worker -> {
+                    try {
+                        code.invokeExact((long) TURNS);
+                    } catch (Throwable e) {
+                        throw new AssertionError("machine code throws nothing", e);
+                    }
+                });
     }
 
     private static long start(int worker, int workers) {
@@ -178,10 +229,11 @@ public record MachineCeilings(
     public String toString() {
         return String.format(
                 Locale.ROOT,
-                "%d threads: read %.1f GB/s, f32 %.1f GMAC/s, int8 (through int16) %.1f GMAC/s",
+                "%d threads: read %.1f GB/s, f32 %.1f GMAC/s, int8 (%s) %.1f GMAC/s",
                 threads,
                 readBandwidthBytesPerSecond / 1e9,
                 f32MacsPerSecond / 1e9,
+                int8Path,
                 int8MacsPerSecond / 1e9);
     }
 }

@@ -18,6 +18,8 @@ final class ScalarKernels implements Kernels {
     private static final int ATTENTION_ROWS = 16;
     private static final float F16_MAX = 65504f;
 
+    private static final ThreadLocal<float[]> PARTIALS = ThreadLocal.withInitial(() -> new float[16]);
+
     private final String reason;
 
     ScalarKernels(String reason) {
@@ -201,7 +203,7 @@ final class ScalarKernels implements Kernels {
     public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
         Shapes.checkSame(x, y, from, to);
         Shapes.checkOneRow(weight, y);
-        float[] partial = new float[16];
+        float[] partial = PARTIALS.get();
         for (int row = from; row < to; row++) {
             Arrays.fill(partial, 0f);
             for (int i = 0; i < x.columns(); i++) {
@@ -276,21 +278,48 @@ final class ScalarKernels implements Kernels {
             long keys = page * layout.pageBytes() + layout.keyTileOffset(slot, head);
             long values = page * layout.pageBytes() + layout.valueTileOffset(slot, head);
             int lane = slot % TILE;
+            int first = head * layout.headDim();
+            float keyInverse = 0f;
+            float valueInverse = 0f;
+            if (layout.type().isQuantized()) {
+                float keyMax = largest(k, row, first, layout.headDim());
+                float valueMax = largest(v, row, first, layout.headDim());
+                long scale = page * layout.pageBytes() + lane * (long) Float.BYTES;
+                pages.set(FLOAT, scale + layout.keyScalesOffset(slot, head), keyMax / 127f);
+                pages.set(FLOAT, scale + layout.valueScalesOffset(slot, head), valueMax / 127f);
+                keyInverse = keyMax == 0f ? 0f : 127f / keyMax;
+                valueInverse = valueMax == 0f ? 0f : 127f / valueMax;
+            }
             for (int d = 0; d < layout.headDim(); d++) {
-                int column = head * layout.headDim() + d;
-                storeNumber(layout, pages, keys, (long) d * TILE + lane, k.get(row, column));
-                storeNumber(layout, pages, values, (long) lane * layout.headDim() + d, v.get(row, column));
+                long inKeys = (long) d * TILE + lane;
+                long inValues = (long) lane * layout.headDim() + d;
+                storeNumber(layout, pages, keys, inKeys, k.get(row, first + d), keyInverse);
+                storeNumber(layout, pages, values, inValues, v.get(row, first + d), valueInverse);
             }
         }
     }
 
-    private static void storeNumber(KvLayout layout, MemorySegment pages, long base, long index, float value) {
+    /** Largest magnitude, at most the largest finite number; 0 if it is too small to be a scale, NaN if one is NaN. */
+    private static float largest(FloatMatrix x, int row, int first, int count) {
+        float largest = 0f;
+        for (int i = first; i < first + count; i++) {
+            largest = Math.max(largest, Math.min(Math.abs(x.get(row, i)), Float.MAX_VALUE));
+        }
+        return largest < Activations.SMALLEST ? 0f : largest;
+    }
+
+    private static void storeNumber(
+            KvLayout layout, MemorySegment pages, long base, long index, float value, float inverse) {
         switch (layout.type()) {
             case F16 -> {
                 float saturated = Math.max(-F16_MAX, Math.min(F16_MAX, value));
                 pages.set(SHORT, base + index * Short.BYTES, Float.floatToFloat16(saturated));
             }
             case F32 -> pages.set(FLOAT, base + index * Float.BYTES, value);
+            case Q8_0 -> {
+                float saturated = Math.max(-127f, Math.min(127f, value * inverse));
+                pages.set(JAVA_BYTE, base + index, (byte) Math.rint(saturated)); // NaN becomes 0
+            }
         }
     }
 
@@ -298,7 +327,13 @@ final class ScalarKernels implements Kernels {
         return switch (layout.type()) {
             case F16 -> Float.float16ToFloat(pages.get(SHORT, base + index * Short.BYTES));
             case F32 -> pages.get(FLOAT, base + index * Float.BYTES);
+            case Q8_0 -> pages.get(JAVA_BYTE, base + index);
         };
+    }
+
+    /** Scale of position j of the tile whose scales begin at {@code base}. */
+    private static float loadScale(MemorySegment pages, long base, int j) {
+        return pages.get(FLOAT, base + j * (long) Float.BYTES);
     }
 
     /** Scores of one tile. */
@@ -379,6 +414,9 @@ final class ScalarKernels implements Kernels {
             long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
             long keys = page + layout.keyTileOffset(slot, kvHead);
             long values = page + layout.valueTileOffset(slot, kvHead);
+            long keyScales = page + layout.keyScalesOffset(slot, kvHead);
+            long valueScales = page + layout.valueScalesOffset(slot, kvHead);
+            boolean quantized = layout.type().isQuantized();
             int width = Math.min(TILE, position - tile + 1);
             float newMax = max;
             for (int j = 0; j < width; j++) {
@@ -386,7 +424,7 @@ final class ScalarKernels implements Kernels {
                 for (int d = 0; d < headDim; d++) {
                     dot = Math.fma(q.get(row, first + d), loadNumber(layout, pages, keys, (long) d * TILE + j), dot);
                 }
-                memory.scores[j] = scale * dot;
+                memory.scores[j] = quantized ? scale * dot * loadScale(pages, keyScales, j) : scale * dot;
                 newMax = Math.max(newMax, memory.scores[j]);
             }
             float correction = FloatMath.exp(max - newMax);
@@ -398,9 +436,10 @@ final class ScalarKernels implements Kernels {
             for (int j = 0; j < width; j++) {
                 float p = FloatMath.exp(memory.scores[j] - max);
                 sum += p;
+                float weight = quantized ? p * loadScale(pages, valueScales, j) : p;
                 for (int d = 0; d < headDim; d++) {
                     float value = loadNumber(layout, pages, values, (long) j * headDim + d);
-                    out.set(row, first + d, Math.fma(p, value, out.get(row, first + d)));
+                    out.set(row, first + d, Math.fma(weight, value, out.get(row, first + d)));
                 }
             }
         }

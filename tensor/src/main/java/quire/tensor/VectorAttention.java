@@ -20,7 +20,7 @@ import jdk.incubator.vector.VectorOperators;
  *
  *   q        [quad][headDim][4]     one number broadcast against K[d]: lane = position
  *   keys     [headDim][16]
- *   weights  [query][16]            scores, then exp(score − max)
+ *   weights  [query][16]            scores, then exp(score − max), times the position's scale of V in Q8_0 pages
  *   values   [16][width]            width = headDim, rounded up to two vectors
  *   sums     [query][width]         lane = dimension
  * </pre>
@@ -43,6 +43,8 @@ final class VectorAttention implements Kernels.AttentionScratch {
     private final int width;
     private final float[] q;
     private final float[] keys;
+    private final float[] keyScales = new float[TILE];
+    private final float[] valueScales = new float[TILE];
     private final float[] values;
     private final float[] weights;
     private final float[] sums;
@@ -72,7 +74,14 @@ final class VectorAttention implements Kernels.AttentionScratch {
     @Override
     public long byteSize() {
         return (long) Float.BYTES
-                * (q.length + keys.length + values.length + weights.length + sums.length + 3 * max.length);
+                * (q.length
+                        + keys.length
+                        + values.length
+                        + keyScales.length
+                        + valueScales.length
+                        + weights.length
+                        + sums.length
+                        + 3 * max.length);
     }
 
     void attend(
@@ -96,6 +105,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         Arrays.fill(sums, 0, count * width, 0f);
         Arrays.fill(max, 0, count, Float.NEGATIVE_INFINITY);
         Arrays.fill(total, 0, count, 0f);
+        boolean quantized = layout.type().isQuantized();
         int lastPosition = firstPosition + rowCount - 1;
         for (int tile = 0; tile <= lastPosition; tile += TILE) {
             int slot = tile % layout.pageTokens();
@@ -104,7 +114,10 @@ final class VectorAttention implements Kernels.AttentionScratch {
             int firstQuery = Math.max(0, tile - firstPosition) * group; // those before end before this tile
             for (int quad = firstQuery / QUAD; quad * QUAD < count; quad++) {
                 score(q, quad * QUAD * headDim, keys, headDim, scale, weights, quad * QUAD * TILE);
-                accumulate(quad * QUAD, count, firstPosition - tile);
+                if (quantized) {
+                    scaleQuad(weights, quad * QUAD * TILE, keyScales);
+                }
+                accumulate(quad * QUAD, count, firstPosition - tile, quantized);
             }
         }
         for (int n = 0; n < count; n++) {
@@ -153,6 +166,30 @@ final class VectorAttention implements Kernels.AttentionScratch {
                             pages, FLOAT, valuesAt + j * (long) headDim * Float.BYTES, values, j * width, headDim);
                 }
             }
+            case Q8_0 -> {
+                widenBytes(pages, keysAt, keys, 0, headDim * TILE);
+                for (int j = 0; j < rows; j++) {
+                    widenBytes(pages, valuesAt + j * (long) headDim, values, j * width, headDim);
+                }
+                MemorySegment.copy(pages, FLOAT, page + layout.keyScalesOffset(slot, kvHead), keyScales, 0, TILE);
+                MemorySegment.copy(pages, FLOAT, page + layout.valueScalesOffset(slot, kvHead), valueScales, 0, TILE);
+            }
+        }
+    }
+
+    private static void widenBytes(MemorySegment bytes, long from, float[] to, int at, int count) {
+        for (int i = 0; i < count; i++) {
+            to[at + i] = bytes.get(ValueLayout.JAVA_BYTE, from + i);
+        }
+    }
+
+    /** A quad's scores, times the scale of their positions. */
+    private static void scaleQuad(float[] scores, int at, float[] scales) {
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            FloatVector scale = FloatVector.fromArray(F, scales, lane);
+            for (int i = at + lane; i < at + QUAD * TILE; i += TILE) {
+                FloatVector.fromArray(F, scores, i).mul(scale).intoArray(scores, i);
+            }
         }
     }
 
@@ -185,7 +222,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
     }
 
     /** Takes the tile into the sums of a quad; query n sees its first {@code n / group + offset + 1} positions. */
-    private void accumulate(int first, int count, int offset) {
+    private void accumulate(int first, int count, int offset, boolean quantized) {
         int end = Math.min(first + QUAD, count);
         int least = Math.min(TILE, first / group + offset + 1);
         int most = Math.min(TILE, (end - 1) / group + offset + 1);
@@ -194,6 +231,9 @@ final class VectorAttention implements Kernels.AttentionScratch {
             if (seen > 0) {
                 weigh(n, seen);
             }
+        }
+        if (quantized) {
+            scaleQuad(weights, first * TILE, valueScales);
         }
         if (least == most && end == first + QUAD) {
             for (int d = 0; d < width; d += 2 * LANES) {

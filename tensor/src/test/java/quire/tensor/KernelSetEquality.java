@@ -200,7 +200,8 @@ final class KernelSetEquality {
         int kvHeads = random.nextInt(1, 4);
         int heads = kvHeads * random.nextInt(1, 7);
         int headDim = random.nextInt(4) == 0 ? random.nextInt(1, 90) : 8 << random.nextInt(5);
-        KvLayout.KvType type = random.nextBoolean() ? KvLayout.KvType.F16 : KvLayout.KvType.F32;
+        KvLayout.KvType[] types = KvLayout.KvType.values();
+        KvLayout.KvType type = types[random.nextInt(types.length)];
         KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), kvHeads, headDim);
         int context = random.nextInt(1, 100);
         int rows = Math.min(context, random.nextInt(1, kernels.attentionRows() + 1));
@@ -225,6 +226,42 @@ final class KernelSetEquality {
                     layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut,
                     expected,
                     actual);
+        }
+    }
+
+    /**
+     * Attention of any rows at any place: a query's result does not depend on the call that it is part of.
+     *
+     * @param step of the first position and of the number of rows
+     */
+    void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
+        int width = heads * layout.headDim();
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix q = Samples.matrix(arena, context + 1, width, random);
+            PagedContext kv = PagedContext.random(scalar, arena, layout, context, random);
+            FloatMatrix expected = FloatMatrix.allocate(arena, context + 1, width);
+            attend(scalar, layout, heads, kv, q, context, 0, 0, 0.3f, expected, arena);
+            FloatMatrix actual = FloatMatrix.allocate(arena, context + 1, width);
+            Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, heads, arena);
+            for (int first = 0; first < context; first += step) {
+                for (int rows = 1; rows <= Math.min(kernels.attentionRows(), context - first); rows += step) {
+                    actual.segment().fill((byte) -1);
+                    for (int head = 0; head < layout.kvHeads(); head++) {
+                        kernels.attend(
+                                layout, kv.pages, kv.pageTable, q, 1 + first, rows, first, head, 0.3f, actual, scratch);
+                    }
+                    long from = expected.rowOffset(1 + first);
+                    long to = expected.rowOffset(1 + first + rows);
+                    MemorySegment own = actual.segment().asSlice(from, to - from);
+                    if (own.mismatch(expected.segment().asSlice(from, to - from)) != -1) {
+                        throw new AssertionError(layout + ": " + rows + " rows at " + first);
+                    }
+                    if (first > 0 && !Float.isNaN(actual.get(first, width - 1))
+                            || first + rows < context && !Float.isNaN(actual.get(1 + first + rows, 0))) {
+                        throw new AssertionError(layout + ": wrote outside of " + rows + " rows at " + first);
+                    }
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ import java.util.SplittableRandom;
 
 /**
  * A sequence of random keys and values in shuffled pages, everything else in them NaN, and attention over it by the
- * textbook formula in double precision.
+ * textbook formula in double precision, with the numbers rounded as the pages' type says.
  */
 final class PagedContext {
     final KvLayout layout;
@@ -58,7 +58,7 @@ final class PagedContext {
         double max = Double.NEGATIVE_INFINITY;
         for (int j = 0; j <= position; j++) {
             for (int d = 0; d < headDim; d++) {
-                scores[j] += scale * q.get(row, head * headDim + d) * k.get(j, kvHead * headDim + d);
+                scores[j] += scale * q.get(row, head * headDim + d) * stored(k, j, kvHead, d);
             }
             max = Math.max(max, scores[j]);
         }
@@ -68,12 +68,28 @@ final class PagedContext {
             double p = Math.exp(scores[j] - max);
             sum += p;
             for (int d = 0; d < headDim; d++) {
-                out[d] += p * v.get(j, kvHead * headDim + d);
+                out[d] += p * stored(v, j, kvHead, d);
             }
         }
         for (int d = 0; d < headDim; d++) {
             out[d] /= sum;
         }
         return out;
+    }
+
+    private double stored(FloatMatrix x, int position, int kvHead, int dimension) {
+        int first = kvHead * layout.headDim();
+        float value = x.get(position, first + dimension);
+        return switch (layout.type()) {
+            case F32 -> value;
+            case F16 -> Float.float16ToFloat(Float.floatToFloat16(value));
+            case Q8_0 -> {
+                float max = 0;
+                for (int d = first; d < first + layout.headDim(); d++) {
+                    max = Math.max(max, Math.abs(x.get(position, d)));
+                }
+                yield max / 127.0 * Math.rint(value * (127f / max));
+            }
+        };
     }
 }

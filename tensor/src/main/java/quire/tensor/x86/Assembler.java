@@ -793,6 +793,11 @@ public final class Assembler {
         vector(Op.VSQRTPS, to, 0, from);
     }
 
+    /** {@code a × 2^⌊b⌋}, rounded once. */
+    public void vscalefps(Vec to, Vec a, Operand b) {
+        vector(Op.VSCALEFPS, to, a.index(), b);
+    }
+
     /** Widens unsigned bytes to 32 bits. A register is named by the width that is read. */
     public void vpmovzxbd(Vec to, Operand from) {
         vector(Op.VPMOVZXBD, to, 0, from);

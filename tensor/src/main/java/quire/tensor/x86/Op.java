@@ -85,6 +85,7 @@ enum Op {
     VDIVPS(0, 1, 0x5E, 0, FULL),
     VMAXPS(0, 1, 0x5F, 0, FULL),
     VSQRTPS(0, 1, 0x51, 0, FULL),
+    VSCALEFPS(1, 2, 0x2C, 0, FULL, Forms.EVEX),
     VANDPS(0, 1, 0x54, 0, FULL, Forms.VEX),
     VORPS(0, 1, 0x56, 0, FULL, Forms.VEX),
     VXORPS(0, 1, 0x57, 0, FULL, Forms.VEX),

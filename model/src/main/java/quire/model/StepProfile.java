@@ -1,0 +1,386 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumMap;
+import java.util.HashMap;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
+import quire.tensor.Activations;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.WeightMatrix;
+import quire.tensor.Workers;
+
+/**
+ * Where the time of steps goes, phase by phase. It stands between a {@link Decoder} and its kernels and reads the clock
+ * before and after each call, on every worker; a decoder that was loaded with bare kernels knows nothing of it.
+ *
+ * <pre>
+ *   forward    |———————————————————————— one step ————————————————————————|
+ *   worker 0   |EMBED|NORM|QUANTIZE|.|QKV — — |..|ROPE|STORE|.|ATTENTION …|     . = waiting at a barrier
+ *   worker 1   |EMBED|NORM|QUANTIZE|..|QKV — |...|ROPE|STORE|..|ATTENTION …|
+ * </pre>
+ *
+ * <p>A phase's time is the mean over the workers, and {@link Phase#WAITING} is what is left of the step: together they are
+ * the step's time, and a phase that one worker does while the others wait is seen as both. Not thread-safe but for the
+ * workers of the steps it times.
+ */
+public final class StepProfile {
+    /** A part of the step. */
+    public enum Phase {
+        /** Until a worker calls its first kernel: waking up, and the rows of the token embedding. */
+        EMBEDDING("embedding"),
+        /** RMS norms. */
+        NORM("norms"),
+        /** Activations to int8. */
+        QUANTIZE("quantise"),
+        /** Queries, keys and values. */
+        QKV("q, k, v"),
+        /** Rotary embedding. */
+        ROPE("rope"),
+        /** Keys and values into their pages. */
+        STORE("store k, v"),
+        /** Attention. */
+        ATTENTION("attention"),
+        /** Attention's output projection. */
+        OUTPUT("attention out"),
+        /** The two matrices into the feed-forward layer. */
+        GATE_UP("gate, up"),
+        /** The activation function. */
+        SWIGLU("swiglu"),
+        /** The matrix out of the feed-forward layer. */
+        DOWN("down"),
+        /** Residual sums and biases. */
+        ADD("add"),
+        /** Logits. */
+        HEAD("head"),
+        /** Barriers: other workers have more to do, or this one was not on a core. */
+        WAITING("waiting");
+
+        private final String label;
+
+        Phase(String label) {
+            this.label = label;
+        }
+
+        /** For people. */
+        public String label() {
+            return label;
+        }
+
+        /** What a weight tensor of a GGUF file is multiplied for. */
+        private static Phase of(String tensor) {
+            return switch (tensor.substring(tensor.indexOf('.', tensor.startsWith("blk.") ? 4 : 0) + 1)) {
+                case "attn_q.weight", "attn_k.weight", "attn_v.weight" -> QKV;
+                case "attn_output.weight" -> OUTPUT;
+                case "ffn_gate.weight", "ffn_up.weight" -> GATE_UP;
+                case "ffn_down.weight" -> DOWN;
+                default -> HEAD;
+            };
+        }
+    }
+
+    /**
+     * What one phase took in one step, on average.
+     *
+     * @param phase which
+     * @param seconds mean over the workers
+     * @param bytes of weights, keys and values that were read, and of those stored, over all workers; activations are in
+     *     the caches and do not count
+     * @param integerMacs multiply-adds of int8 activations, over all workers
+     * @param floatMacs multiply-adds of f32, over all workers
+     */
+    public record Line(Phase phase, double seconds, double bytes, double integerMacs, double floatMacs) {}
+
+    private static final Phase[] PHASES = Phase.values();
+    private static final double NANO = 1e-9;
+
+    private final Kernels kernels;
+    private final int workers;
+    private final long embeddingRowBytes;
+    private final Map<Long, Phase> addressToPhase = new HashMap<>();
+    private final Map<WeightMatrix, Phase> matrixToPhase = Collections.synchronizedMap(new IdentityHashMap<>());
+    private final List<Meter> meters = new ArrayList<>();
+    private final ThreadLocal<Meter> meter = ThreadLocal.withInitial(this::newMeter);
+    private volatile long stepBegin;
+    private long steps;
+    private long stepNanos;
+    private long rows;
+
+    /** What one worker did in one phase. */
+    private static final class Sum {
+        long nanos;
+        double bytes;
+        double integerMacs;
+        double floatMacs;
+    }
+
+    /** One worker's sums, and which step it saw last. */
+    private static final class Meter {
+        final Map<Phase, Sum> sums = new EnumMap<>(Phase.class);
+        long stepBegin;
+
+        Meter() {
+            reset();
+        }
+
+        Sum of(Phase phase) {
+            return Objects.requireNonNull(sums.get(phase));
+        }
+
+        void reset() {
+            for (Phase phase : PHASES) {
+                sums.put(phase, new Sum());
+            }
+        }
+
+        void add(Phase phase, long nanos, double bytes, double integerMacs, double floatMacs) {
+            Sum sum = of(phase);
+            sum.nanos += nanos;
+            sum.bytes += bytes;
+            sum.integerMacs += integerMacs;
+            sum.floatMacs += floatMacs;
+        }
+    }
+
+    /**
+     * @param file the model that will be loaded with {@link #kernels}
+     * @param kernels what computes
+     * @param workers how many threads compute a step
+     */
+    public StepProfile(Gguf file, Kernels kernels, int workers) {
+        this.kernels = new Clocked(kernels);
+        this.workers = workers;
+        long rowBytes = 0;
+        for (GgufTensor tensor : file.tensors()) {
+            addressToPhase.put(file.data(tensor).address(), Phase.of(tensor.name()));
+            if (tensor.name().equals("token_embd.weight")) {
+                rowBytes = tensor.byteSize() / tensor.rows();
+            }
+        }
+        embeddingRowBytes = rowBytes;
+    }
+
+    /** The same kernels beside a clock: load the decoder with them. */
+    public Kernels kernels() {
+        return kernels;
+    }
+
+    /** {@link Model#forward}, timed. */
+    public FloatMatrix forward(Model model, Batch batch) {
+        long begin = System.nanoTime();
+        stepBegin = begin;
+        FloatMatrix logits = model.forward(batch);
+        stepNanos += System.nanoTime() - begin;
+        steps++;
+        rows += batch.rows();
+        return logits;
+    }
+
+    /** Forgets the steps so far. */
+    public void reset() {
+        synchronized (meters) {
+            meters.forEach(Meter::reset);
+        }
+        steps = 0;
+        stepNanos = 0;
+        rows = 0;
+    }
+
+    /** Seconds of a step. */
+    public double stepSeconds() {
+        return stepNanos * NANO / steps;
+    }
+
+    /** What each phase took in a step, on average over the steps since {@link #reset}; phases that took nothing are left out. */
+    public List<Line> lines() {
+        List<Line> lines = new ArrayList<>();
+        double left = stepSeconds();
+        for (Phase phase : PHASES) {
+            Sum all = sum(phase);
+            double seconds = phase == Phase.WAITING ? left : all.nanos * NANO / workers / steps;
+            double bytes = phase == Phase.EMBEDDING ? rows * (double) embeddingRowBytes : all.bytes;
+            left -= seconds;
+            if (seconds > 0) {
+                lines.add(new Line(phase, seconds, bytes / steps, all.integerMacs / steps, all.floatMacs / steps));
+            }
+        }
+        return lines;
+    }
+
+    /** What all workers did in a phase. */
+    private Sum sum(Phase phase) {
+        Meter all = new Meter();
+        synchronized (meters) {
+            for (Meter each : meters) {
+                Sum one = each.of(phase);
+                all.add(phase, one.nanos, one.bytes, one.integerMacs, one.floatMacs);
+            }
+        }
+        return all.of(phase);
+    }
+
+    private Meter newMeter() {
+        Meter meter = new Meter();
+        synchronized (meters) {
+            meters.add(meter);
+        }
+        return meter;
+    }
+
+    /** The clock before a kernel; what went before the first one of a step was its beginning. */
+    private long begin(Meter meter) {
+        long now = System.nanoTime();
+        long current = stepBegin;
+        if (meter.stepBegin != current) {
+            meter.stepBegin = current;
+            meter.add(Phase.EMBEDDING, now - current, 0, 0, 0);
+        }
+        return now;
+    }
+
+    /** Delegates, and adds the time of each call to its phase. */
+    private final class Clocked implements Kernels {
+        private final Kernels kernels;
+
+        Clocked(Kernels kernels) {
+            this.kernels = kernels;
+        }
+
+        private void end(Meter meter, long begin, Phase phase) {
+            meter.add(phase, System.nanoTime() - begin, 0, 0, 0);
+        }
+
+        @Override
+        public String name() {
+            return kernels.name();
+        }
+
+        @Override
+        public String reason() {
+            return kernels.reason();
+        }
+
+        @Override
+        public WeightMatrix pack(
+                ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers team) {
+            WeightMatrix matrix = kernels.pack(type, rows, columns, source, arena, team);
+            matrixToPhase.put(matrix, addressToPhase.getOrDefault(source.address(), Phase.HEAD));
+            return matrix;
+        }
+
+        @Override
+        public void quantize(Activations x, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.quantize(x, from, to);
+            end(own, begin, Phase.QUANTIZE);
+        }
+
+        @Override
+        public void multiply(WeightMatrix w, Activations x, int count, FloatMatrix y, int part, int parts) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.multiply(w, x, count, y, part, parts);
+            double macs = (double) w.rows() * w.columns() * count / parts;
+            boolean integer = w.type().isQuantized();
+            own.add(
+                    matrixToPhase.getOrDefault(w, Phase.HEAD),
+                    System.nanoTime() - begin,
+                    (double) w.packedBytes() / parts,
+                    integer ? macs : 0,
+                    integer ? 0 : macs);
+        }
+
+        @Override
+        public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.rmsNorm(x, weight, epsilon, y, from, to);
+            end(own, begin, Phase.NORM);
+        }
+
+        @Override
+        public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.add(x, y, from, to);
+            end(own, begin, Phase.ADD);
+        }
+
+        @Override
+        public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.addBias(bias, y, from, to);
+            end(own, begin, Phase.ADD);
+        }
+
+        @Override
+        public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.swiglu(gate, up, out, from, to);
+            end(own, begin, Phase.SWIGLU);
+        }
+
+        @Override
+        public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.rope(x, headDim, positions, cosSin, from, to);
+            end(own, begin, Phase.ROPE);
+        }
+
+        @Override
+        public void storeKv(
+                KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.storeKv(layout, pages, page, slot, k, v, row);
+            own.add(Phase.STORE, System.nanoTime() - begin, (double) layout.tokenBytes(), 0, 0);
+        }
+
+        @Override
+        public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+            return kernels.attentionScratch(layout, heads, arena);
+        }
+
+        @Override
+        public int attentionRows() {
+            return kernels.attentionRows();
+        }
+
+        @Override
+        public void attend(
+                KvLayout layout,
+                MemorySegment pages,
+                int[] pageTable,
+                FloatMatrix q,
+                int firstRow,
+                int rowCount,
+                int firstPosition,
+                int kvHead,
+                float scale,
+                FloatMatrix out,
+                AttentionScratch scratch) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+            long nanos = System.nanoTime() - begin;
+            double seen = rowCount * (firstPosition + (rowCount + 1) / 2.0); // positions, over the queries
+            double macs = 2 * seen * ((double) q.columns() / layout.kvHeads());
+            double bytes = (firstPosition + rowCount) * ((double) layout.tokenBytes() / layout.kvHeads());
+            own.add(Phase.ATTENTION, nanos, bytes, 0, macs);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+package quire.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.sun.management.ThreadMXBean;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.FieldSource;
+import quire.model.format.Gguf;
+import quire.model.format.RandomModels;
+import quire.model.format.RandomModels.Shape;
+import quire.tensor.ElementType;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
+import quire.tensor.Workers;
+
+/** A step allocates nothing on the Java heap, on no thread: the collector has no reason to run between two tokens. */
+class DecoderAllocationTest {
+    private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    private static final int WINDOWS = 40;
+    private static final int STEPS = 10;
+
+    /**
+     * The Vector API boxes its vectors until C2 has compiled the loop, and who knows when that is; a set that cannot run here
+     * is left out.
+     */
+    @SuppressWarnings("UnusedVariable") // named by the annotation below
+    private static final List<String> SETS = Kernels.names().stream()
+            .filter(name -> !name.equals("vector") && runsHere(name))
+            .toList();
+
+    private static boolean runsHere(String name) {
+        try {
+            return Kernels.named(name) != null;
+        } catch (IllegalArgumentException e) {
+            return false;
+        }
+    }
+
+    @TempDir
+    private Path folder;
+
+    @ParameterizedTest
+    @FieldSource("SETS")
+    void forward_decodeOnceWarm_allocatesNothing(String set) {
+        for (ElementType type : List.of(ElementType.F32, ElementType.Q4_0)) {
+            for (KvType kvType : KvType.values()) {
+                assertThat(fewestBytes(set, type, kvType))
+                        .as("%s %s", type, kvType)
+                        .isZero();
+            }
+        }
+    }
+
+    /**
+     * Bytes that the team's threads allocate in some steps of three sequences, in the best of many windows: what a step
+     * itself allocates is in all of them, what the JVM does now and then is not.
+     */
+    private long fewestBytes(String set, ElementType type, KvType kvType) {
+        Path path = RandomModels.write(folder, Shape.odd(), type, 21);
+        try (Gguf file = Gguf.open(path);
+                Workers workers = new Workers(2)) {
+            ModelConfig config = ModelConfig.from(file);
+            KvLayout layout = new KvLayout(kvType, 16, config.kvHeads(), config.headDim());
+            try (Decoder decoder = Decoder.load(file, config, Kernels.named(set), workers, layout, 9, 8, 3)) {
+                int[][] pages = {{0, 1, 2}, {3, 4, 5}, {6, 7, 8}};
+                int[] tokens = IntStream.range(0, 48).map(i -> i * 7 % 30).toArray();
+                Batch batch = new Batch(8, 3);
+                long[] before = new long[2];
+                long[] after = new long[2];
+                Workers.Task readBefore = worker -> before[worker] = THREADS.getCurrentThreadAllocatedBytes();
+                Workers.Task readAfter = worker -> after[worker] = THREADS.getCurrentThreadAllocatedBytes();
+                long fewest = Long.MAX_VALUE;
+                for (int window = 0; window < WINDOWS && fewest > 0; window++) {
+                    workers.run(readBefore);
+                    for (int step = 0; step < STEPS; step++) {
+                        int position = (window * STEPS + step) % tokens.length;
+                        batch.clear();
+                        for (int[] table : pages) {
+                            batch.add(tokens, position, position + 1, table, 1);
+                        }
+                        decoder.forward(batch);
+                    }
+                    workers.run(readAfter);
+                    fewest = Math.min(
+                            fewest,
+                            Arrays.stream(after).sum() - Arrays.stream(before).sum());
+                }
+                return fewest;
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+package quire.tensor;
+
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.lang.foreign.Arena;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import quire.tensor.KvLayout.KvType;
+
+/** Assembled attention is the scalar one, to the last bit, whatever rows a call takes and wherever they stand. */
+class AssembledAttentionTest {
+    private static final String SET = "avx512vnni";
+
+    private final Kernels kernels;
+    private final KernelSetEquality equality;
+
+    AssembledAttentionTest() {
+        String obstacle = KernelSets.obstacle(SET);
+        assumeTrue(obstacle == null, obstacle);
+        kernels = Kernels.named(SET);
+        equality = new KernelSetEquality(kernels, 6);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void attend_everyPlaceAndEveryNumberOfRows_equalsScalarToTheBit(KvType type) {
+        equality.checkAttentionWindows(new KvLayout(type, 32, 2, 20), 8, 70, 1);
+        equality.checkAttentionWindows(new KvLayout(type, 16, 1, 64), 5, 70, 3);
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void attend_groupsAndHeadsOfAnySize_equalsScalarToTheBit(KvType type) {
+        int[] headDims = {1, 8, 15, 16, 17, 32, 80, 128, 129};
+        int[] groups = {1, 2, 3, 6, 7, 12, 13, 25, 4};
+        for (int i = 0; i < headDims.length; i++) {
+            equality.checkAttentionWindows(new KvLayout(type, 16, 2, headDims[i]), 2 * groups[i], 52, 17);
+        }
+    }
+
+    @Test
+    void attend_moreTilesThanOneChunk_equalsScalarToTheBit() {
+        equality.checkAttentionWindows(new KvLayout(KvType.F16, 48, 1, 16), 2, 1100, 271);
+    }
+
+    @Test
+    void attend_pageOutsideOfTheSegment_isRefused() {
+        KvLayout layout = new KvLayout(KvType.F16, 16, 1, 8);
+        try (Arena arena = Arena.ofShared()) {
+            PagedContext kv = PagedContext.random(kernels, arena, layout, 20, new SplittableRandom(1));
+            FloatMatrix q = FloatMatrix.allocate(arena, 1, 8);
+            FloatMatrix out = FloatMatrix.allocate(arena, 1, 8);
+            Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, 1, arena);
+            int count = (int) (kv.pages.byteSize() / layout.pageBytes());
+            for (int page : new int[] {-1, count}) {
+                assertThatIllegalArgumentException()
+                        .isThrownBy(() ->
+                                kernels.attend(layout, kv.pages, new int[] {0, page}, q, 0, 1, 19, 0, 1f, out, scratch))
+                        .withMessageContaining("page " + page);
+            }
+        }
+    }
+}
