@@ -24,6 +24,7 @@ import picocli.CommandLine.ScopeType;
             PlanCommand.class,
             TokenizeCommand.class,
             BenchCommand.class,
+            KernelsCommand.class,
             HelpCommand.class
         },
         mixinStandardHelpOptions = true,

@@ -21,6 +21,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
+import quire.tensor.Kernels;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -214,6 +215,21 @@ class QuireTest {
         assertThat(result.err.lines().toList().getFirst()).contains("quire-tiny", "--model FILE.gguf");
         assertThat(result.out).isNotBlank();
         assertThat(result.code).isZero();
+    }
+
+    @Test
+    void kernels_listsTheSetsAndTheirCode() {
+        Result result = run("kernels");
+        assertThat(result.code).isZero();
+        assertThat(result.out).contains(Kernels.names()).contains(Kernels.best().reason());
+        for (String name : Kernels.best().machineCode().keySet()) {
+            assertThat(result.out).contains(name);
+        }
+        if (Kernels.obstacle("avx512vnni") == null) {
+            assertThat(run("kernels", "q4_0-x12", "--kernels", "avx512vnni").out)
+                    .containsAnyOf("vpdpbusd", "62 ");
+        }
+        assertThat(run("kernels", "nonsense").err).contains("quire kernels lists them");
     }
 
     @Test

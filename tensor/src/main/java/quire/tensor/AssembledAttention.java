@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.HashMap;
+import java.util.Locale;
 import java.util.Map;
 import quire.tensor.x86.CodeMemory;
 
@@ -70,15 +71,19 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             blockHeads = Math.min(group, AttentionCode.MOST_QUERIES);
             blockRows = AttentionCode.MOST_QUERIES / blockHeads;
             int rest = group % blockHeads;
+            String name = "attend-" + layout.type().name().toLowerCase(Locale.ROOT) + "-" + heads + "-of-"
+                    + layout.headDim() + "-over-" + layout.kvHeads();
             attend = new MemorySegment[blockRows][2];
             for (int rows = 1; rows <= blockRows; rows++) {
-                attend[rows - 1][0] = memory.install(AttentionCode.assemble(layout, heads, rows, blockHeads));
+                attend[rows - 1][0] =
+                        memory.install(name + "-x" + rows, AttentionCode.assemble(layout, heads, rows, blockHeads));
                 attend[rows - 1][1] = rest == 0
                         ? attend[rows - 1][0]
-                        : memory.install(AttentionCode.assemble(layout, heads, rows, rest));
+                        : memory.install(
+                                name + "-x" + rows + "-rest", AttentionCode.assemble(layout, heads, rows, rest));
             }
-            finish = memory.install(AttentionCode.assembleFinish(layout));
-            clear = memory.install(AttentionCode.assembleClear(layout));
+            finish = memory.install(name + "-finish", AttentionCode.assembleFinish(layout));
+            clear = memory.install(name + "-clear", AttentionCode.assembleClear(layout));
         }
     }
 

@@ -3,6 +3,7 @@ package quire.tensor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.util.Locale;
 import quire.tensor.x86.CodeMemory;
 
 /** The assembled products of one element type, one function for each number of rows. */
@@ -31,10 +32,14 @@ final class AssembledCode {
                 byte[] code = type.isQuantized()
                         ? MatrixCode.assemble(PackedForm.of(type), first, n, PREFETCH_BYTES)
                         : FloatMatrixCode.assemble(type, n, PREFETCH_BYTES);
-                functions[first / most][n - 1] = memory.install(code);
+                functions[first / most][n - 1] = memory.install(name(type, first, n), code);
             }
         }
         return new AssembledCode(most, functions);
+    }
+
+    private static String name(ElementType type, int first, int n) {
+        return type.name().toLowerCase(Locale.ROOT) + "-x" + n + (first == 0 ? "" : "-from-" + first);
     }
 
     /** Most rows of one call. */

@@ -28,7 +28,7 @@ final class AssembledKernels implements Kernels {
         this.rest = rest;
         this.reason = reason;
         memory = new CodeMemory();
-        quantize = memory.install(QuantizeCode.assemble());
+        quantize = memory.install("quantize", QuantizeCode.assemble());
         rows = new AssembledRows(memory);
         attention = new AssembledAttention.Factory(memory);
     }
@@ -48,6 +48,14 @@ final class AssembledKernels implements Kernels {
             ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
         Shapes.checkPack(type, rows, columns, source);
         return AssembledMatrix.pack(type, rows, columns, source, code(type), arena, workers);
+    }
+
+    @Override
+    public Map<String, MemorySegment> machineCode() {
+        for (ElementType type : ElementType.values()) {
+            code(type);
+        }
+        return memory.functions();
     }
 
     private AssembledCode code(ElementType type) {

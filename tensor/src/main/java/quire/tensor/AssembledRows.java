@@ -21,10 +21,10 @@ final class AssembledRows {
     private final MemorySegment rope;
 
     AssembledRows(CodeMemory memory) {
-        rmsNorm = memory.install(RowCode.rmsNorm());
-        add = memory.install(RowCode.add());
-        swiglu = memory.install(RowCode.swiglu());
-        rope = memory.install(RowCode.rope());
+        rmsNorm = memory.install("rms-norm", RowCode.rmsNorm());
+        add = memory.install("add", RowCode.add());
+        swiglu = memory.install("swiglu", RowCode.swiglu());
+        rope = memory.install("rope", RowCode.rope());
     }
 
     private static MethodHandle handle(FunctionDescriptor descriptor) {

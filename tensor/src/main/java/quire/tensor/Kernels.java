@@ -3,6 +3,8 @@ package quire.tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The arithmetic of a decoder step. Every method runs on the calling thread over the share it is given; the caller
@@ -65,6 +67,18 @@ public interface Kernels {
 
     /** Short name of the set: {@code avx512vnni}, {@code vector}, {@code scalar}. */
     String name();
+
+    /** Why a set cannot run on this machine, by its name; null if it can. */
+    static @Nullable String obstacle(String name) {
+        return KernelSets.obstacle(name);
+    }
+
+    /**
+     * The machine code that this set has assembled, name to code, for every element type; empty where a compiler makes it.
+     */
+    default Map<String, MemorySegment> machineCode() {
+        return Map.of();
+    }
 
     /** Why this set was chosen, for one log line. */
     String reason();

@@ -98,7 +98,8 @@ public record MachineCeilings(
         a.vzeroupper();
         a.ret();
         MethodHandle code = Linker.nativeLinker()
-                .downcallHandle(new CodeMemory().install(a.finish()), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG));
+                .downcallHandle(
+                        new CodeMemory().install("peak", a.finish()), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG));
         return VNNI_SUMS
                 * 64.0
                 * best(workers, worker -> {

@@ -11,7 +11,10 @@ import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.VarHandle;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.Locale;
+import java.util.Map;
 
 /**
  * Memory that can be executed, from the operating system through the C library that the JVM has loaded anyway. Code is
@@ -30,6 +33,7 @@ public final class CodeMemory {
     private static final StructLayout STATE = Linker.Option.captureStateLayout();
     private static final VarHandle ERRNO = STATE.varHandle(MemoryLayout.PathElement.groupElement("errno"));
 
+    private final Map<String, MemorySegment> nameToCode = Collections.synchronizedMap(new LinkedHashMap<>());
     private final MethodHandle mmap;
     private final MethodHandle mprotect;
     private final MethodHandle strerror;
@@ -79,10 +83,11 @@ public final class CodeMemory {
     /**
      * Makes code executable.
      *
+     * @param name for {@link #functions}
      * @return where it begins, on a page border
      * @throws UnsupportedOperationException if the operating system refuses, with its reason
      */
-    public MemorySegment install(byte[] code) {
+    public MemorySegment install(String name, byte[] code) {
         long bytes = (code.length + PAGE - 1) / PAGE * PAGE;
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment state = arena.allocate(STATE);
@@ -96,11 +101,19 @@ public final class CodeMemory {
             if ((int) mprotect.invokeExact(state, pages, bytes, READ | EXECUTE) != 0) {
                 throw refused("executable memory", state);
             }
+            nameToCode.put(name, pages.asSlice(0, code.length).asReadOnly());
             return pages;
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {
             throw new AssertionError("the C library throws nothing", e);
+        }
+    }
+
+    /** What has been made executable, in that order: name to code, constants behind it. */
+    public Map<String, MemorySegment> functions() {
+        synchronized (nameToCode) {
+            return new LinkedHashMap<>(nameToCode);
         }
     }
 

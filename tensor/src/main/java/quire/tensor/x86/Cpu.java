@@ -85,10 +85,10 @@ public record Cpu(String brand, Set<Feature> features) {
     public static Cpu detect(CodeMemory memory) {
         Linker linker = Linker.nativeLinker();
         MethodHandle cpuid = linker.downcallHandle(
-                memory.install(cpuidCode()),
+                memory.install("cpuid", cpuidCode()),
                 FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.ADDRESS));
-        MethodHandle xgetbv =
-                linker.downcallHandle(memory.install(xgetbvCode()), FunctionDescriptor.of(ValueLayout.JAVA_LONG));
+        MethodHandle xgetbv = linker.downcallHandle(
+                memory.install("xgetbv", xgetbvCode()), FunctionDescriptor.of(ValueLayout.JAVA_LONG));
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(16, 4);
             int[] leaf = leaf(cpuid, 0, 0, out);

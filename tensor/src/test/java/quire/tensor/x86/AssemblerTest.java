@@ -97,7 +97,7 @@ class AssemblerTest {
         a.ret();
         MethodHandle sum = Linker.nativeLinker()
                 .downcallHandle(
-                        memory.install(a.finish()),
+                        memory.install("sum", a.finish()),
                         FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment values = arena.allocateFrom(ValueLayout.JAVA_LONG, 1, 2, 3, 4, 5);
