@@ -35,6 +35,11 @@ final class CostModel {
     private final int[] knots;
     private final double[] nanos;
 
+    /** A model of which nothing is known: a pass of one token takes a millisecond, as with some ten million parameters. */
+    static CostModel unknown(int maxRows) {
+        return new CostModel(maxRows, 1e6);
+    }
+
     /** @param firstNanos what one token costs */
     CostModel(int maxRows, double firstNanos) {
         int[] rows = new int[maxRows];
@@ -74,7 +79,7 @@ final class CostModel {
                 batch.add(tokens, 0, rows, pageTable, Math.min(rows, model.maxLogitRows()));
                 long from = nanoClock.getAsLong();
                 model.forward(batch);
-                best = Math.min(best, nanoClock.getAsLong() - from);
+                best = Math.min(best, (double) (nanoClock.getAsLong() - from));
             }
             best = Math.max(best, lastNanos + 1); // never cheaper than fewer
             result.set(lastRows, lastNanos, rows, best);

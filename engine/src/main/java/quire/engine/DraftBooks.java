@@ -49,8 +49,7 @@ final class DraftBooks {
         for (int k = 0; k < names.length; k++) {
             drafters.add(new SpeculationStats.Drafter(names[k], drafts[k], tokens[k], accepted[k]));
         }
-        return new SpeculationStats(
-                drafters, list(decisions), list(draftedAt), list(acceptedAt), nanos, nanosWithout);
+        return new SpeculationStats(drafters, list(decisions), list(draftedAt), list(acceptedAt), nanos, nanosWithout);
     }
 
     private static List<Long> list(long[] values) {

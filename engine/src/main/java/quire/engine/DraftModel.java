@@ -39,13 +39,7 @@ final class DraftModel implements Drafter {
     private @Nullable FloatMatrix logits;
     private int pass;
 
-    DraftModel(
-            Model model,
-            KvPages pages,
-            int maxSequences,
-            SamplerTeam team,
-            CostModel cost,
-            LongSupplier nanoClock) {
+    DraftModel(Model model, KvPages pages, int maxSequences, SamplerTeam team, CostModel cost, LongSupplier nanoClock) {
         this.model = model;
         this.pages = pages;
         this.team = team;

@@ -18,9 +18,6 @@ import quire.tensor.Workers;
 final class EngineLoop implements Runnable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
-    /** A pass, before any was seen: a millisecond, the right size for a model of some ten million parameters. */
-    private static final double UNKNOWN_NANOS = 1e6;
-
     private final Model model;
     private final Tokenizer tokenizer;
     private final LongSupplier nanoClock;
@@ -52,13 +49,7 @@ final class EngineLoop implements Runnable {
                 tokenizer,
                 config,
                 (pages, team) -> Speculator.of(
-                        config,
-                        model,
-                        new CostModel(config.maxBatchedTokens(), UNKNOWN_NANOS),
-                        null,
-                        pages,
-                        team,
-                        nanoClock),
+                        config, model, CostModel.unknown(config.maxBatchedTokens()), null, pages, team, nanoClock),
                 listener,
                 nanoClock);
     }
@@ -96,15 +87,14 @@ final class EngineLoop implements Runnable {
         pages = new KvPages(model.pageCount(), model.pageTokens(), config.maxSequences(), maxContext);
         SamplerTeam team = new SamplerTeam(workers, model.vocabularySize());
         Speculator speculator = speculators.create(pages, team);
-        ledger = new Ledger(
-                config.maxQueuedRequests(), config.maxQueuedTokens(), model.pageCount(), speculator.names());
+        ledger =
+                new Ledger(config.maxQueuedRequests(), config.maxQueuedTokens(), model.pageCount(), speculator.names());
         scheduler = new Scheduler(
                 pages,
                 speculator,
                 config.maxSequences(),
                 config.maxBatchedTokens(),
                 model.maxLogitRows(),
-                tokenizer,
                 ledger,
                 listener,
                 nanoClock);

@@ -225,7 +225,8 @@ final class Governor implements DraftPolicy {
 
     private double chance(Sequence sequence, int drafter, int level, int position) {
         double seen = trials[drafter][level][position];
-        double overall = (hits[drafter][level][position] + PRIOR_WEIGHT * prior(drafter, level)) / (seen + PRIOR_WEIGHT);
+        double overall =
+                (hits[drafter][level][position] + PRIOR_WEIGHT * prior(drafter, level)) / (seen + PRIOR_WEIGHT);
         return sequence.acceptance.estimate(drafter, overall, SHARED_WEIGHT);
     }
 

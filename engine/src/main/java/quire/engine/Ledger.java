@@ -155,8 +155,7 @@ final class Ledger {
     }
 
     /** A step was executed. */
-    void step(
-            int tokens, int newPromptTokens, int newGenerationTokens, int usedPagesNow, long nanos, Drafts drafts) {
+    void step(int tokens, int newPromptTokens, int newGenerationTokens, int usedPagesNow, long nanos, Drafts drafts) {
         lock.lock();
         try {
             steps++;

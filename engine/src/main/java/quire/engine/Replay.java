@@ -3,6 +3,7 @@ package quire.engine;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Recorded texts to guess from, right with a chosen probability: the oracle that speculation is measured against. A
@@ -72,7 +73,7 @@ public final class Replay {
             return text == null ? 0 : Math.clamp(text.length - sequence.length(), 0, most);
         }
 
-        private int @org.jspecify.annotations.Nullable [] text(Sequence sequence) {
+        private int @Nullable [] text(Sequence sequence) {
             return sequence.promptLength == replay.promptTokens
                     ? replay.keyToText.get(replay.key(sequence.tokens()))
                     : null;

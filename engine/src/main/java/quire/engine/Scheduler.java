@@ -7,7 +7,6 @@ import java.util.List;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Sequence.State;
-import quire.model.text.Tokenizer;
 
 /**
  * Decides which sequences run in a step, with how many tokens, on which pages, and accounts for what came out.
@@ -53,7 +52,6 @@ final class Scheduler {
     private final KvPages pages;
     private final int maxSequences;
     private final int maxBatchedTokens;
-    private final Tokenizer tokenizer;
     private final Ledger ledger;
     private final EngineListener listener;
     private final LongSupplier nanoClock;
@@ -92,7 +90,6 @@ final class Scheduler {
             int maxSequences,
             int maxBatchedTokens,
             int maxLogitRows,
-            Tokenizer tokenizer,
             Ledger ledger,
             EngineListener listener,
             LongSupplier nanoClock) {
@@ -100,7 +97,6 @@ final class Scheduler {
         this.speculator = speculator;
         this.maxSequences = maxSequences;
         this.maxBatchedTokens = maxBatchedTokens;
-        this.tokenizer = tokenizer;
         this.ledger = ledger;
         this.listener = listener;
         this.nanoClock = nanoClock;

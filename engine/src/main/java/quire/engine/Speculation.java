@@ -33,8 +33,8 @@ public record Speculation(
      */
     public Speculation {
         if (draftTokens < AUTO || draftTokens > MAX_DRAFT_TOKENS) {
-            throw new IllegalArgumentException("speculation must be auto, off or 1 to " + MAX_DRAFT_TOKENS
-                    + " draft tokens, not " + draftTokens);
+            throw new IllegalArgumentException(
+                    "speculation must be auto, off or 1 to " + MAX_DRAFT_TOKENS + " draft tokens, not " + draftTokens);
         }
     }
 

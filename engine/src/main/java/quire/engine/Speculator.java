@@ -79,13 +79,7 @@ final class Speculator {
                 ? new Governor(drafters, cost, config.maxSequences())
                 : DraftPolicy.always(asked.draftTokens(), drafters);
         return new Speculator(
-                drafters,
-                policy,
-                cost,
-                pages,
-                config.maxSequences(),
-                model.maxLogitRows(),
-                model.vocabularySize());
+                drafters, policy, cost, pages, config.maxSequences(), model.maxLogitRows(), model.vocabularySize());
     }
 
     /** Names of those who guess, by number. */
