@@ -350,7 +350,8 @@ final class Scheduler {
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
         } finally {
-            sequence.stream.end(sequence.finish(reason, rest, stop, error));
+            sequence.stream.end(
+                    sequence.finish(reason, rest, stop, error), sequence.acceptedTokens, sequence.rejectedTokens);
         }
     }
 
