@@ -79,6 +79,8 @@ final class GenerateCommand implements Callable<Integer> {
                     object.put("finish_reason", finish.reason().name().toLowerCase(Locale.ROOT));
                     object.put("prompt_tokens", finish.promptTokens());
                     object.put("completion_tokens", finish.completionTokens());
+                    object.put("accepted_draft_tokens", stream.acceptedTokens());
+                    object.put("rejected_draft_tokens", stream.rejectedTokens());
                     object.put("seed", params.seed());
                     object.put("load_seconds", (loaded - begin) / 1e9);
                     object.put("time_to_first_token_seconds", promptSeconds);

@@ -70,7 +70,7 @@ public final class FakeModel implements Model {
                 config.pageTokens(),
                 pagesPerSequence * config.maxSequences(),
                 config.maxBatchedTokens(),
-                config.maxSequences());
+                config.maxLogitRows());
     }
 
     /** What to do at the beginning of each step, on the engine thread: wait, look, fail. Set it before the engine runs. */
