@@ -34,7 +34,7 @@ class ShutdownTest {
     @Test
     void close_withAnAnswerUnderWay_finishesItAndRefusesNewOnes() throws Exception {
         try (TestServer server = start(Duration.ofSeconds(30));
-                Closeable unblocked = () -> steps.release(1000)) {
+                Closeable _ = () -> steps.release(1000)) {
             assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
@@ -47,7 +47,7 @@ class ShutdownTest {
             HttpResponse<String> refused = server.post("/v1/completions", STREAM);
             assertThat(refused.statusCode()).isEqualTo(503);
             assertThat(refused.headers().firstValue("retry-after")).isPresent();
-            unblocked.close();
+            steps.release(1000);
             assertThat(client.response().body())
                     .contains("\"finish_reason\":\"length\"")
                     .endsWith("data: [DONE]\n\n");
