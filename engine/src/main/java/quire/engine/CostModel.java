@@ -74,7 +74,7 @@ final class CostModel {
         double lastNanos = 0;
         for (int rows = 1; rows <= most && nanoClock.getAsLong() - begin < budgetNanos; rows *= 2) {
             double best = Double.POSITIVE_INFINITY;
-            for (int i = 0; i < 3; i++) {
+            for (int i = 0; i < 3 && (i == 0 || nanoClock.getAsLong() - begin < budgetNanos); i++) {
                 batch.clear();
                 batch.add(tokens, 0, rows, pageTable, Math.min(rows, model.maxLogitRows()));
                 long from = nanoClock.getAsLong();
