@@ -22,7 +22,7 @@ class CostModelTest {
             model.observe(rows, cost(rows));
         }
         for (int rows = 1; rows <= 128; rows++) {
-            assertThat(model.predict(rows)).isCloseTo(cost(rows), Percentage.withPercentage(4));
+            assertThat(model.predict(rows)).isCloseTo((double) cost(rows), Percentage.withPercentage(4));
         }
     }
 
@@ -63,7 +63,7 @@ class CostModelTest {
         CostModel model = CostModel.measure(fake, 64, nanos::get, 1_000_000);
         fake.close();
         for (int rows : new int[] {1, 2, 4, 8, 12, 16, 32, 64}) {
-            assertThat(model.predict(rows)).isCloseTo(cost(rows), within(2.0));
+            assertThat(model.predict(rows)).isCloseTo((double) cost(rows), within(2.0));
         }
     }
 
