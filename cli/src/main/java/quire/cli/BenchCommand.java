@@ -7,8 +7,12 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
@@ -19,14 +23,18 @@ import quire.tensor.Workers;
 
 @Command(
         name = "bench",
+        subcommands = SpeculationBenchCommand.class,
         mixinStandardHelpOptions = true,
         description = "Measure a model on this machine, beside what the machine could do at most.")
 final class BenchCommand implements Callable<Integer> {
     private static final int TIMES = 3;
     private static final double NANO = 1e-9;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
-    private Path model;
+    @Spec
+    private CommandSpec spec;
+
+    @Option(names = "--model", paramLabel = "FILE", description = "A GGUF file.")
+    private @Nullable Path model;
 
     @Option(
             names = "--prompt",
@@ -76,6 +84,10 @@ final class BenchCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
+        Path file = model;
+        if (file == null) {
+            throw new ParameterException(spec.commandLine(), "--model is needed: a GGUF file");
+        }
         for (int count : sequences) {
             if (count < 1) {
                 throw new IllegalArgumentException("--sequences takes numbers from 1, not " + count);
@@ -95,7 +107,7 @@ final class BenchCommand implements Callable<Integer> {
                 KvType.F16,
                 workers);
         Map<String, Object> result = new LinkedHashMap<>();
-        result.put("model", model.getFileName().toString());
+        result.put("model", file.getFileName().toString());
         result.put("kernels", Kernels.best().name());
         result.put("threads", workers);
         MachineCeilings ceilings;
@@ -107,7 +119,7 @@ final class BenchCommand implements Callable<Integer> {
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
         long begin = System.nanoTime();
-        try (Engine engine = Engine.open(model, config, EngineListener.NONE)) {
+        try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
             OfflineBench bench = new OfflineBench(engine);
             result.put("prompt_tokens", prompt);

@@ -78,8 +78,9 @@ final class EngineOptions {
             names = "--speculation",
             paramLabel = "auto|off|N",
             defaultValue = "auto",
-            description = "Guess tokens ahead, which changes nothing but the speed: as far as it pays by measurement, not"
-                    + " at all, or N tokens a step (default ${DEFAULT-VALUE}).")
+            description =
+                    "Guess tokens ahead, which changes nothing but the speed: as far as it pays by measurement, not"
+                            + " at all, or N tokens a step (default ${DEFAULT-VALUE}).")
     private String speculation;
 
     @Option(
@@ -121,8 +122,9 @@ final class EngineOptions {
                 } catch (NumberFormatException e) {
                     // said below
                 }
-                throw new IllegalArgumentException("--speculation takes auto, off or a number of draft tokens from 1 to "
-                        + Speculation.MAX_DRAFT_TOKENS + ", not " + speculation);
+                throw new IllegalArgumentException(
+                        "--speculation takes auto, off or a number of draft tokens from 1 to "
+                                + Speculation.MAX_DRAFT_TOKENS + ", not " + speculation);
             }
         };
     }

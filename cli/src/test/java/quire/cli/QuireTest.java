@@ -11,6 +11,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -85,6 +86,38 @@ class QuireTest {
         assertThat(json.get("text").asString() + "\n").isEqualTo(text);
         assertThat(json.get("completion_tokens").asInt()).isEqualTo(9);
         assertThat(json.get("finish_reason").asString()).isEqualTo("length");
+    }
+
+    @Test
+    void generate_speculation_changesNothingButTheCounts() {
+        String[] plain = {
+            "generate",
+            "--model",
+            model,
+            "--prompt",
+            "the the the",
+            "--max-tokens",
+            "30",
+            "--temperature",
+            "0",
+            "--json",
+            "--speculation",
+            "off"
+        };
+        String[] guessed = plain.clone();
+        guessed[guessed.length - 1] = "4";
+        String[] drafted = Arrays.copyOf(guessed, guessed.length + 2);
+        drafted[guessed.length] = "--draft";
+        drafted[guessed.length + 1] = model; // its own draft: always right
+        JsonNode expected = JsonMapper.shared().readTree(run(plain).out);
+        JsonNode looked = JsonMapper.shared().readTree(run(guessed).out);
+        JsonNode itself = JsonMapper.shared().readTree(run(drafted).out);
+
+        assertThat(looked.get("text")).isEqualTo(expected.get("text"));
+        assertThat(itself.get("text")).isEqualTo(expected.get("text"));
+        assertThat(expected.get("accepted_draft_tokens").intValue()).isZero();
+        assertThat(itself.get("accepted_draft_tokens").intValue()).isPositive();
+        assertThat(run("plan", "--model", model, "--draft", model).out).contains("draft weights", "draft KV pages");
     }
 
     @Test
@@ -170,6 +203,11 @@ class QuireTest {
                 "inspect /no/such/file.gguf",
                 "generate --model MODEL --prompt x --temperature -1",
                 "generate --model MODEL --prompt x --max-tokens 0",
+                "generate --model MODEL --prompt x --speculation 17",
+                "generate --model MODEL --prompt x --speculation on",
+                "generate --model MODEL --prompt x --draft /no/such/file.gguf",
+                "bench",
+                "bench speculation --model MODEL",
                 "generate --model MODEL --prompt x --kv-cache 7XB",
                 "plan",
                 "plan --shape layers=32",

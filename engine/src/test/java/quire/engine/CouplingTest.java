@@ -183,10 +183,13 @@ class CouplingTest {
             freedom += Math.max(0, cells - 1);
         }
         assertThat(freedom).isGreaterThan(10);
-        // Wilson and Hilferty: the cube root of chi-squared over its freedom is nearly normal. 4 sigma, seeds are fixed.
+        // Wilson and Hilferty: the cube root of chi-squared over its freedom is nearly normal. 4 sigma, seeds are
+        // fixed.
         double h = 2.0 / (9 * freedom);
         double sigma = (StrictMath.cbrt(chiSquared / freedom) - (1 - h)) / StrictMath.sqrt(h);
-        assertThat(sigma).as("%s: chi-squared %s of %d", built, chiSquared, freedom).isBetween(-4.0, 4.0);
+        assertThat(sigma)
+                .as("%s: chi-squared %s of %d", built, chiSquared, freedom)
+                .isBetween(-4.0, 4.0);
         model.close();
         draft.close();
     }

@@ -61,8 +61,8 @@ class EngineHistoryTest {
             SpeculationStats stats = history.loop.ledger().stats().speculation();
             acceptedTokens += stats.acceptedTokens();
             rejectedTokens += stats.draftTokens() - stats.acceptedTokens();
-            stats.drafters().forEach(drafter ->
-                    drafterToAccepted.merge(drafter.name(), drafter.acceptedTokens(), Long::sum));
+            stats.drafters()
+                    .forEach(drafter -> drafterToAccepted.merge(drafter.name(), drafter.acceptedTokens(), Long::sum));
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
         assertThat(preemptions).isGreaterThan(GUESSED_HISTORIES / 2);
@@ -117,9 +117,8 @@ class EngineHistoryTest {
                     KvType.F16,
                     1);
             int vocabulary = FakeTokenizer.VOCABULARY_SIZE;
-            int logitRows = guessing
-                    ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1)
-                    : maxSequences;
+            int logitRows =
+                    guessing ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
             model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
             draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
                     .differing(2 + random.nextInt(8));
@@ -158,20 +157,16 @@ class EngineHistoryTest {
                                 team,
                                 new CostModel(config.maxBatchedTokens(), 1 + random.nextInt(100)),
                                 () -> nanos);
-                    default ->
-                        Guessers.of(
-                                GUESSERS.get(random.nextInt(GUESSERS.size())),
-                                this::rightAnswer,
-                                random);
+                    default -> Guessers.of(GUESSERS.get(random.nextInt(GUESSERS.size())), this::rightAnswer, random);
                 };
             }
-            DraftPolicy policy = switch (random.nextInt(4)) {
-                case 0 -> new Governor(drafters, cost, sequences);
-                case 1 -> Guessers.anyhow(random, drafters);
-                default -> DraftPolicy.always(List.of(1, 4, 8, 16).get(random.nextInt(4)), drafters);
-            };
-            return new Speculator(
-                    drafters, policy, cost, pages, sequences, logitRows, FakeTokenizer.VOCABULARY_SIZE);
+            DraftPolicy policy =
+                    switch (random.nextInt(4)) {
+                        case 0 -> new Governor(drafters, cost, sequences);
+                        case 1 -> Guessers.anyhow(random, drafters);
+                        default -> DraftPolicy.always(List.of(1, 4, 8, 16).get(random.nextInt(4)), drafters);
+                    };
+            return new Speculator(drafters, policy, cost, pages, sequences, logitRows, FakeTokenizer.VOCABULARY_SIZE);
         }
 
         private int[] rightAnswer(Sequence sequence) {

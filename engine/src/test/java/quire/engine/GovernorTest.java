@@ -150,8 +150,7 @@ class GovernorTest {
                 CostModel own = drafter.cost();
                 double drafting = own == null ? 0 : d * own.predict(size);
                 if (size * (d + 1) - size <= ROOM) {
-                    best = Math.max(
-                            best, expected * nanos(size) / (nanos(size * (d + 1)) + drafting));
+                    best = Math.max(best, expected * nanos(size) / (nanos(size * (d + 1)) + drafting));
                 }
             }
             return best;

@@ -56,8 +56,7 @@ final class Guessers {
                     sequence.tokens()[sequence.length() + i] = switch (kind) {
                         case RIGHT -> token;
                         case WRONG -> (token + 1) % FakeTokenizer.VOCABULARY_SIZE;
-                        case HALF ->
-                            random.nextBoolean() ? token : (token + 1) % FakeTokenizer.VOCABULARY_SIZE;
+                        case HALF -> random.nextBoolean() ? token : (token + 1) % FakeTokenizer.VOCABULARY_SIZE;
                         case EDGES ->
                             switch (random.nextInt(6)) {
                                 case 0 -> 0;

@@ -79,7 +79,9 @@ class PromiseTest {
         assertThat(answers(TINY, requests, config(together, 512, 0, 1).withSpeculation(itself), together))
                 .as("its own draft, %s", itself)
                 .isEqualTo(alone);
-        assertThat(accepted).as("guesses must be right for the test to mean anything").isGreaterThan(200);
+        assertThat(accepted)
+                .as("guesses must be right for the test to mean anything")
+                .isGreaterThan(200);
     }
 
     private static void assertPromise(Path file) throws Exception {

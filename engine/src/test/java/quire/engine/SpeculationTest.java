@@ -76,8 +76,8 @@ class SpeculationTest {
                     .isEqualTo(stats.speculation().draftTokens())
                     .isGreaterThan(stats.generationTokens() / 2);
             assertThat(stats.preemptions() > 0).isEqualTo(pages == 20);
-            assertThat(streams).allSatisfy(stream -> assertThat(stream.rejectedTokens())
-                    .isZero());
+            assertThat(streams)
+                    .allSatisfy(stream -> assertThat(stream.rejectedTokens()).isZero());
             model.close();
             draft.close();
         }

@@ -107,17 +107,23 @@ public final class ServerMetrics implements EngineListener {
             return;
         }
         text.head("quire_spec_decode_num_drafts_total", "Times that a drafter guessed for a request.", "counter");
-        stats.drafters().forEach(drafter ->
-                text.sample("quire_spec_decode_num_drafts_total", "drafter", drafter.name(), drafter.drafts()));
+        stats.drafters()
+                .forEach(drafter ->
+                        text.sample("quire_spec_decode_num_drafts_total", "drafter", drafter.name(), drafter.drafts()));
         text.head("quire_spec_decode_num_draft_tokens_total", "Draft tokens verified.", "counter");
-        stats.drafters().forEach(drafter -> text.sample(
-                "quire_spec_decode_num_draft_tokens_total", "drafter", drafter.name(), drafter.draftTokens()));
+        stats.drafters()
+                .forEach(drafter -> text.sample(
+                        "quire_spec_decode_num_draft_tokens_total", "drafter", drafter.name(), drafter.draftTokens()));
         text.head(
                 "quire_spec_decode_num_accepted_tokens_total",
                 "Draft tokens that became part of an answer.",
                 "counter");
-        stats.drafters().forEach(drafter -> text.sample(
-                "quire_spec_decode_num_accepted_tokens_total", "drafter", drafter.name(), drafter.acceptedTokens()));
+        stats.drafters()
+                .forEach(drafter -> text.sample(
+                        "quire_spec_decode_num_accepted_tokens_total",
+                        "drafter",
+                        drafter.name(),
+                        drafter.acceptedTokens()));
         text.series(
                 "quire_spec_decode_num_draft_tokens_per_pos_total",
                 "Draft tokens verified, by position in the draft.",
