@@ -1,6 +1,7 @@
 package quire.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.ByteArrayInputStream;
@@ -13,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -161,6 +163,76 @@ class QuireTest {
         assumeTrue(Files.exists(vocabulary));
         assertThat(runWith("Hello world", "tokenize", "--model", vocabulary.toString(), "--no-special").out)
                 .isEqualTo("15496 995" + System.lineSeparator());
+    }
+
+    @Test
+    void benchSpeculation_anyModel_writesOnePageAndItsNumbers(@TempDir Path out) throws IOException {
+        Result result = run(
+                "bench",
+                "speculation",
+                "--model",
+                model,
+                "--draft",
+                model,
+                "--out",
+                out.toString(),
+                "--loads",
+                "1,3",
+                "--acceptances",
+                "0,1",
+                "--lengths",
+                "3",
+                "--tokens",
+                "9",
+                "--rounds",
+                "1",
+                "--threads",
+                "1");
+        assertThat(result.code).as(result.err).isZero();
+        JsonNode json = JsonMapper.shared().readTree(Files.readString(out.resolve("speculation.json")));
+        assertThat(json.get("curve").size()).isEqualTo(2);
+        assertThat(json.get("curve").get(0).get("tokens_per_step").asDouble()).isEqualTo(1);
+        // The first token comes from the prompt; then 4 a step: 9 in 3 steps.
+        assertThat(json.get("curve").get(1).get("tokens_per_step").asDouble()).isEqualTo(3);
+        assertThat(json.get("load").size()).isEqualTo(4);
+        assertThat(json.get("tasks").size()).isEqualTo(9);
+        assertThat(json.get("rules").get("gumbel_coupling").asDouble()).isCloseTo(1, within(1e-9));
+        assertThat(Files.readString(out.resolve("speculation.html"))).contains("<svg", "Never slower", "</html>");
+    }
+
+    @Test
+    void coupling_anyDistributions_isTheRaceOfTheSameNoise() {
+        SplittableRandom random = new SplittableRandom(2);
+        for (int round = 0; round < 100; round++) {
+            double[] p = distribution(random, 1 + random.nextInt(9));
+            double[] q = distribution(random, p.length);
+            double expected = 0;
+            double most = 0;
+            for (int i = 0; i < p.length; i++) {
+                double sum = 0;
+                for (int j = 0; j < p.length; j++) {
+                    sum += Math.max(p[j] / p[i], q[j] / q[i]);
+                }
+                expected += p[i] > 0 && q[i] > 0 ? 1 / sum : 0;
+                most += Math.min(p[i], q[i]);
+            }
+            double coupling = AcceptanceRules.coupling(p, q);
+            assertThat(coupling).isCloseTo(expected, within(1e-9));
+            assertThat(coupling).isBetween(most / 2 - 1e-9, most + 1e-9);
+        }
+    }
+
+    private static double[] distribution(SplittableRandom random, int size) {
+        double[] values = new double[size];
+        double sum = 0;
+        for (int i = 0; i < size; i++) {
+            values[i] = random.nextInt(4) == 0 && i > 0 ? 0 : random.nextDouble() + 1e-3;
+            sum += values[i];
+        }
+        for (int i = 0; i < size; i++) {
+            values[i] /= sum;
+        }
+        return values;
     }
 
     @Test
