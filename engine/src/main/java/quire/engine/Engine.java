@@ -125,6 +125,17 @@ public final class Engine implements AutoCloseable {
             CostModel cost = cost(decoder, config, COST_NANOS);
             Speculator.Draft drafting =
                     draft == null ? null : new Speculator.Draft(draft, cost(draft, config, DRAFT_COST_NANOS));
+            Speculation speculation = config.speculation();
+            if (speculation.isOn()) {
+                LOG.log(
+                        Level.INFO,
+                        "speculation: "
+                                + (speculation.draftTokens() == Speculation.AUTO
+                                        ? "as far as it pays"
+                                        : speculation.draftTokens() + " draft tokens a step")
+                                + (speculation.lookup() ? ", by lookup" : "")
+                                + (draft == null ? "" : ", by " + speculation.draft()));
+            }
             LongSupplier nanoClock = System::nanoTime;
             EngineLoop loop = new EngineLoop(
                     decoder,

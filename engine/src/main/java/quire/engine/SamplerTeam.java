@@ -12,7 +12,11 @@ import quire.tensor.Workers;
  * <p>Engine thread only; nothing is allocated after construction.
  */
 final class SamplerTeam {
+    /** Logits to look at from which on waking the others is worth it: some tens of microseconds' work. */
+    private static final long MANY = 1 << 16;
+
     private final Workers workers;
+    private final int vocabularySize;
     private final Sampler[] samplers;
     private final AtomicInteger next = new AtomicInteger();
     private final Workers.Task task = this::work;
@@ -28,6 +32,7 @@ final class SamplerTeam {
 
     SamplerTeam(Workers workers, int vocabularySize) {
         this.workers = workers;
+        this.vocabularySize = vocabularySize;
         samplers = new Sampler[workers.count()];
         for (int i = 0; i < samplers.length; i++) {
             samplers[i] = new Sampler(vocabularySize);
@@ -36,7 +41,7 @@ final class SamplerTeam {
 
     /** Does the units {@code [0, count)}, whoever is free the next one, and returns when all are done. */
     void choose(int count, Unit work) {
-        if (count <= 1 || samplers.length == 1) {
+        if (count <= 1 || samplers.length == 1 || (long) count * vocabularySize < MANY) {
             for (int i = 0; i < count; i++) {
                 work.choose(i, samplers[0]);
             }
