@@ -21,6 +21,7 @@ import quire.tensor.Workers;
 
 @Command(
         name = "bench",
+        subcommands = SpeculationBenchCommand.class,
         mixinStandardHelpOptions = true,
         description = "Measure a model on this machine, beside what the machine could do at most.")
 final class BenchCommand implements Callable<Integer> {
@@ -29,6 +30,9 @@ final class BenchCommand implements Callable<Integer> {
 
     @Mixin
     private ModelOption model;
+
+    @Mixin
+    private KernelsOption kernels;
 
     @Option(
             names = "--prompt",
@@ -121,8 +125,8 @@ final class BenchCommand implements Callable<Integer> {
         result.put("int8_path", ceilings.int8Path());
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
-        measure(config, result);
-        List<Map<String, Object>> profiles = profile ? profile(workers, most, config.pageTokens()) : List.of();
+        measure(path, config, result);
+        List<Map<String, Object>> profiles = profile ? profile(path, workers, most, config.pageTokens()) : List.of();
         if (json) {
             if (profile) {
                 result.put("profiles", profiles);
@@ -136,9 +140,9 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     /** Phases of a prompt's step and of decoding steps. */
-    private List<Map<String, Object>> profile(int workers, int most, int pageTokens) {
+    private List<Map<String, Object>> profile(Path path, int workers, int most, int pageTokens) {
         List<Map<String, Object>> profiles = new ArrayList<>();
-        try (Gguf file = Gguf.open(model);
+        try (Gguf file = Gguf.open(path);
                 Workers team = new Workers(workers);
                 ProfileBench bench = new ProfileBench(
                         file, team, kvType, pageTokens, most, Math.max(prompt, context + generate), maxBatchedTokens)) {
@@ -150,7 +154,7 @@ final class BenchCommand implements Callable<Integer> {
         return profiles;
     }
 
-    private void measure(EngineConfig config, Map<String, Object> result) throws InterruptedException {
+    private void measure(Path path, EngineConfig config, Map<String, Object> result) throws InterruptedException {
         long begin = System.nanoTime();
         try (Engine engine = Engine.open(path, config, EngineListener.NONE)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);

@@ -51,7 +51,7 @@ final class ChatCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
-        try (Engine engine = Engine.open(model.path(), options.config(1), EngineListener.NONE);
+        try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE);
                 Terminal terminal = TerminalBuilder.builder().dumb(true).build()) {
             ChatTemplate template = engine.chatTemplate();
             if (template == null) {

@@ -1,7 +1,13 @@
 package quire.cli;
 
+import java.nio.file.Path;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.engine.EngineConfig;
+import quire.engine.Speculation;
+import quire.model.BuiltInModel;
 import quire.tensor.KvLayout.KvType;
 
 /** The options that shape an engine. */
@@ -71,12 +77,49 @@ final class EngineOptions {
             description = "Worker threads (default: one a core).")
     private int threads;
 
+    @Option(
+            names = "--speculation",
+            paramLabel = "auto|off|N",
+            defaultValue = "auto",
+            description =
+                    "Guess tokens ahead, which changes nothing but the speed: as far as it pays by measurement, not"
+                            + " at all, or N tokens a step (default ${DEFAULT-VALUE}).")
+    private String speculation;
+
+    @Option(
+            names = "--draft",
+            paramLabel = "FILE",
+            description = "A small GGUF model with the same tokens that guesses where looking up repetitions finds"
+                    + " nothing (default: none).")
+    private @Nullable Path draft;
+
+    @Mixin
+    private KernelsOption kernels;
+
     EngineConfig config() {
-        return config(maxSequences);
+        return config(maxSequences, draft);
     }
 
     /** The same for a command that never has more than {@code sequences} requests. */
     EngineConfig config(int sequences) {
+        return config(sequences, draft);
+    }
+
+    /** For this model: the built-in one has a draft model of its own. */
+    EngineConfig config(ModelOption model) {
+        return config(maxSequences, draftFor(model));
+    }
+
+    /** For this model and never more than {@code sequences} requests. */
+    EngineConfig config(ModelOption model, int sequences) {
+        return config(sequences, draftFor(model));
+    }
+
+    private @Nullable Path draftFor(ModelOption model) {
+        return draft == null && model.isBuiltIn() ? BuiltInModel.QUIRE_TINY_DRAFT.path() : draft;
+    }
+
+    private EngineConfig config(int sequences, @Nullable Path draftModel) {
         return new EngineConfig(
                 sequences,
                 maxBatchedTokens,
@@ -86,6 +129,27 @@ final class EngineOptions {
                 kvCacheBytes,
                 pageTokens,
                 kvType,
-                threads);
+                threads,
+                new Speculation(draftTokens(), true, draftModel, null));
+    }
+
+    private int draftTokens() {
+        return switch (speculation.toLowerCase(Locale.ROOT)) {
+            case "auto" -> Speculation.AUTO;
+            case "off" -> Speculation.OFF;
+            default -> {
+                try {
+                    int tokens = Integer.parseInt(speculation);
+                    if (tokens >= 1 && tokens <= Speculation.MAX_DRAFT_TOKENS) {
+                        yield tokens;
+                    }
+                } catch (NumberFormatException e) {
+                    // said below
+                }
+                throw new IllegalArgumentException(
+                        "--speculation takes auto, off or a number of draft tokens from 1 to "
+                                + Speculation.MAX_DRAFT_TOKENS + ", not " + speculation);
+            }
+        };
     }
 }

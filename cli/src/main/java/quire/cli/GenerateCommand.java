@@ -47,7 +47,7 @@ final class GenerateCommand implements Callable<Integer> {
     public Integer call() throws InterruptedException {
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         long begin = System.nanoTime();
-        try (Engine engine = Engine.open(model.path(), options.config(1), EngineListener.NONE)) {
+        try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE)) {
             long loaded = System.nanoTime();
             int[] tokens = engine.tokenizer().encode(prompt, true, false);
             int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;
@@ -78,6 +78,8 @@ final class GenerateCommand implements Callable<Integer> {
                     object.put("finish_reason", finish.reason().name().toLowerCase(Locale.ROOT));
                     object.put("prompt_tokens", finish.promptTokens());
                     object.put("completion_tokens", finish.completionTokens());
+                    object.put("accepted_draft_tokens", stream.acceptedTokens());
+                    object.put("rejected_draft_tokens", stream.rejectedTokens());
                     object.put("seed", params.seed());
                     object.put("load_seconds", (loaded - begin) / 1e9);
                     object.put("time_to_first_token_seconds", promptSeconds);

@@ -66,7 +66,7 @@ final class ServeCommand implements Callable<Integer> {
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         CountDownLatch drained = new CountDownLatch(1);
-        try (Engine engine = Engine.open(model.path(), options.config(), metrics);
+        try (Engine engine = Engine.open(model.path(), options.config(model), metrics);
                 QuireServer server = QuireServer.start(engine, config, metrics)) {
             // The JVM would end with 143 after SIGTERM; a drained server has done what it was asked to.
             Runtime.getRuntime()

@@ -2,6 +2,7 @@ package quire.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.withPercentage;
+import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.ByteArrayInputStream;
@@ -13,7 +14,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -91,6 +94,38 @@ class QuireTest {
     }
 
     @Test
+    void generate_speculation_changesNothingButTheCounts() {
+        String[] plain = {
+            "generate",
+            "--model",
+            model,
+            "--prompt",
+            "the the the",
+            "--max-tokens",
+            "30",
+            "--temperature",
+            "0",
+            "--json",
+            "--speculation",
+            "off"
+        };
+        String[] guessed = plain.clone();
+        guessed[guessed.length - 1] = "4";
+        String[] drafted = Arrays.copyOf(guessed, guessed.length + 2);
+        drafted[guessed.length] = "--draft";
+        drafted[guessed.length + 1] = model; // its own draft: always right
+        JsonNode expected = JsonMapper.shared().readTree(run(plain).out);
+        JsonNode looked = JsonMapper.shared().readTree(run(guessed).out);
+        JsonNode itself = JsonMapper.shared().readTree(run(drafted).out);
+
+        assertThat(looked.get("text")).isEqualTo(expected.get("text"));
+        assertThat(itself.get("text")).isEqualTo(expected.get("text"));
+        assertThat(expected.get("accepted_draft_tokens").intValue()).isZero();
+        assertThat(itself.get("accepted_draft_tokens").intValue()).isPositive();
+        assertThat(run("plan", "--model", model, "--draft", model).out).contains("draft weights", "draft KV pages");
+    }
+
+    @Test
     void inspect_model_namesMetadataTensorsAndTypes() {
         Result result = run("inspect", model);
         assertThat(result.code).as(result.err).isZero();
@@ -131,6 +166,76 @@ class QuireTest {
         assumeTrue(Files.exists(vocabulary));
         assertThat(runWith("Hello world", "tokenize", "--model", vocabulary.toString(), "--no-special").out)
                 .isEqualTo("15496 995" + System.lineSeparator());
+    }
+
+    @Test
+    void benchSpeculation_anyModel_writesOnePageAndItsNumbers(@TempDir Path out) throws IOException {
+        Result result = run(
+                "bench",
+                "speculation",
+                "--model",
+                model,
+                "--draft",
+                model,
+                "--out",
+                out.toString(),
+                "--loads",
+                "1,3",
+                "--acceptances",
+                "0,1",
+                "--lengths",
+                "3",
+                "--tokens",
+                "9",
+                "--rounds",
+                "1",
+                "--threads",
+                "1");
+        assertThat(result.code).as(result.err).isZero();
+        JsonNode json = JsonMapper.shared().readTree(Files.readString(out.resolve("speculation.json")));
+        assertThat(json.get("curve").size()).isEqualTo(2);
+        assertThat(json.get("curve").get(0).get("tokens_per_step").asDouble()).isEqualTo(1);
+        // The first token comes from the prompt; then 4 a step: 9 in 3 steps.
+        assertThat(json.get("curve").get(1).get("tokens_per_step").asDouble()).isEqualTo(3);
+        assertThat(json.get("load").size()).isEqualTo(4);
+        assertThat(json.get("tasks").size()).isEqualTo(9);
+        assertThat(json.get("rules").get("gumbel_coupling").asDouble()).isCloseTo(1, within(1e-9));
+        assertThat(Files.readString(out.resolve("speculation.html"))).contains("<svg", "Never slower", "</html>");
+    }
+
+    @Test
+    void coupling_anyDistributions_isTheRaceOfTheSameNoise() {
+        SplittableRandom random = new SplittableRandom(2);
+        for (int round = 0; round < 100; round++) {
+            double[] p = distribution(random, 1 + random.nextInt(9));
+            double[] q = distribution(random, p.length);
+            double expected = 0;
+            double most = 0;
+            for (int i = 0; i < p.length; i++) {
+                double sum = 0;
+                for (int j = 0; j < p.length; j++) {
+                    sum += Math.max(p[j] / p[i], q[j] / q[i]);
+                }
+                expected += p[i] > 0 && q[i] > 0 ? 1 / sum : 0;
+                most += Math.min(p[i], q[i]);
+            }
+            double coupling = AcceptanceRules.coupling(p, q);
+            assertThat(coupling).isCloseTo(expected, within(1e-9));
+            assertThat(coupling).isBetween(most / 2 - 1e-9, most + 1e-9);
+        }
+    }
+
+    private static double[] distribution(SplittableRandom random, int size) {
+        double[] values = new double[size];
+        double sum = 0;
+        for (int i = 0; i < size; i++) {
+            values[i] = random.nextInt(4) == 0 && i > 0 ? 0 : random.nextDouble() + 1e-3;
+            sum += values[i];
+        }
+        for (int i = 0; i < size; i++) {
+            values[i] /= sum;
+        }
+        return values;
     }
 
     @Test
@@ -188,6 +293,11 @@ class QuireTest {
                 "inspect /no/such/file.gguf",
                 "generate --model MODEL --prompt x --temperature -1",
                 "generate --model MODEL --prompt x --max-tokens 0",
+                "generate --model MODEL --prompt x --speculation 17",
+                "generate --model MODEL --prompt x --speculation on",
+                "generate --model MODEL --prompt x --draft /no/such/file.gguf",
+                "bench",
+                "bench speculation --model MODEL",
                 "generate --model MODEL --prompt x --kv-cache 7XB",
                 "plan",
                 "plan --shape layers=32",

@@ -14,6 +14,8 @@ import org.jspecify.annotations.Nullable;
 final class AnswerStream implements TokenStream {
     private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
     private final Runnable cancel;
+    private int acceptedTokens; // published by finish
+    private int rejectedTokens;
     private volatile @Nullable Finish finish;
     private volatile @Nullable Thread reader;
 
@@ -29,10 +31,12 @@ final class AnswerStream implements TokenStream {
     }
 
     /** Engine thread: the end; comes exactly once. */
-    void end(Finish end) {
+    void end(Finish end, int accepted, int rejected) {
         if (finish != null) {
             throw new IllegalStateException("an answer ended twice: " + finish + ", then " + end);
         }
+        acceptedTokens = accepted;
+        rejectedTokens = rejected;
         finish = end;
         LockSupport.unpark(reader);
     }
@@ -74,6 +78,16 @@ final class AnswerStream implements TokenStream {
             throw new IllegalStateException("the answer has not ended: read until next() returns null");
         }
         return end;
+    }
+
+    @Override
+    public int acceptedTokens() {
+        return finish == null ? 0 : acceptedTokens;
+    }
+
+    @Override
+    public int rejectedTokens() {
+        return finish == null ? 0 : rejectedTokens;
     }
 
     @Override

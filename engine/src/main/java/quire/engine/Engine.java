@@ -27,6 +27,11 @@ import quire.tensor.Workers;
 public final class Engine implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
+    /** How long the passes of a model are measured before the first step, at most. */
+    private static final long COST_NANOS = 300_000_000;
+
+    private static final long DRAFT_COST_NANOS = 100_000_000;
+
     private final Model model;
     private final Runnable release;
     private final Tokenizer tokenizer;
@@ -44,16 +49,14 @@ public final class Engine implements AutoCloseable {
             @Nullable ChatTemplate chatTemplate,
             String chatTemplateError,
             String name,
-            EngineConfig config,
-            EngineListener listener,
-            LongSupplier nanoClock) {
+            EngineLoop loop) {
         this.model = model;
         this.release = release;
         this.tokenizer = tokenizer;
         this.chatTemplate = chatTemplate;
         this.chatTemplateError = chatTemplateError;
         this.name = name;
-        loop = new EngineLoop(model, tokenizer, config, listener, nanoClock);
+        this.loop = loop;
         thread = Thread.ofPlatform().daemon().name("engine").unstarted(loop);
     }
 
@@ -74,7 +77,12 @@ public final class Engine implements AutoCloseable {
             ModelConfig shape = ModelConfig.from(file);
             Tokenizer tokenizer = Tokenizers.of(file);
             Kernels kernels = Kernels.best();
-            MemoryPlan plan = plan(file, shape, config);
+            Gguf draftFile = openDraft(config);
+            if (draftFile != null) {
+                owned.push(draftFile);
+                checkSameTokens(tokenizer, Tokenizers.of(draftFile), config.speculation());
+            }
+            MemoryPlan plan = plan(file, shape, draftFile, config);
             int threads = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
             Workers workers = new Workers(threads);
             owned.push(workers);
@@ -86,8 +94,22 @@ public final class Engine implements AutoCloseable {
                     plan.kvLayout(),
                     plan.pageCount(),
                     config.maxBatchedTokens(),
-                    config.maxSequences());
+                    config.maxLogitRows());
             owned.push(decoder);
+            Decoder draft = null;
+            if (draftFile != null) {
+                ModelConfig draftShape = ModelConfig.from(draftFile);
+                draft = Decoder.load(
+                        draftFile,
+                        draftShape,
+                        kernels,
+                        workers,
+                        plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
+                        plan.pageCount(),
+                        config.maxBatchedTokens(),
+                        config.maxSequences());
+                owned.push(draft);
+            }
             LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
             plan.describe(plan.maxContext()).lines().forEach(line -> LOG.log(Level.INFO, line));
             ChatTemplate template = null;
@@ -100,8 +122,30 @@ public final class Engine implements AutoCloseable {
                 LOG.log(Level.WARNING, templateError);
             }
             String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
-            Engine engine = new Engine(
-                    decoder, release, tokenizer, template, templateError, name, config, listener, System::nanoTime);
+            CostModel cost = cost(decoder, config, COST_NANOS);
+            Speculator.Draft drafting =
+                    draft == null ? null : new Speculator.Draft(draft, cost(draft, config, DRAFT_COST_NANOS));
+            Speculation speculation = config.speculation();
+            if (speculation.isOn()) {
+                LOG.log(
+                        Level.INFO,
+                        "speculation: "
+                                + (speculation.draftTokens() == Speculation.AUTO
+                                        ? "as far as it pays"
+                                        : speculation.draftTokens() + " draft tokens a step")
+                                + (speculation.lookup() ? ", by lookup" : "")
+                                + (draft == null ? "" : ", by " + speculation.draft()));
+            }
+            LongSupplier nanoClock = System::nanoTime;
+            EngineLoop loop = new EngineLoop(
+                    decoder,
+                    workers,
+                    tokenizer,
+                    config,
+                    (pages, team) -> Speculator.of(config, decoder, cost, drafting, pages, team, nanoClock),
+                    listener,
+                    nanoClock);
+            Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
             engine.start(config);
             return engine;
         } catch (Throwable e) {
@@ -110,13 +154,62 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** The memory that {@link #open} would plan for. */
+    /** What the governor has to know before the first step; nothing is measured when nobody asks. */
+    private static CostModel cost(Model model, EngineConfig config, long budgetNanos) {
+        return config.speculation().isOn()
+                ? CostModel.measure(model, config.maxBatchedTokens(), System::nanoTime, budgetNanos)
+                : CostModel.unknown(config.maxBatchedTokens());
+    }
+
+    @SuppressWarnings("MustBeClosedChecker") // the caller owns it
+    private static @Nullable Gguf openDraft(EngineConfig config) {
+        Path draft = config.speculation().draft();
+        return draft == null || !config.speculation().isOn() ? null : Gguf.open(draft);
+    }
+
+    /** Draft tokens are passed on as ids, so every id must mean the same. */
+    private static void checkSameTokens(Tokenizer tokenizer, Tokenizer other, Speculation speculation) {
+        String where = "the draft model " + speculation.draft() + " does not fit: ";
+        String way = "; choose a draft model of the same family, or none";
+        if (tokenizer.vocabularySize() != other.vocabularySize()) {
+            throw new IllegalArgumentException(where + "it has " + other.vocabularySize() + " tokens, the model "
+                    + tokenizer.vocabularySize() + way);
+        }
+        for (int token = 0; token < tokenizer.vocabularySize(); token++) {
+            if (!tokenizer.spelling(token).equals(other.spelling(token))
+                    || tokenizer.isControl(token) != other.isControl(token)) {
+                throw new IllegalArgumentException(where + "token " + token + " is \"" + other.spelling(token)
+                        + "\" there and \"" + tokenizer.spelling(token) + "\" in the model" + way);
+            }
+        }
+    }
+
+    /**
+     * The memory that {@link #open} would plan for; reads the draft model's file if there is one.
+     *
+     * @throws quire.model.format.ModelFormatException if that file cannot be used
+     */
     public static MemoryPlan plan(Gguf file, ModelConfig shape, EngineConfig config) {
+        try (Gguf draft = openDraft(config)) {
+            return plan(file, shape, draft, config);
+        }
+    }
+
+    private static MemoryPlan plan(Gguf file, ModelConfig shape, @Nullable Gguf draft, EngineConfig config) {
+        MemoryPlan.Draft drafting = null;
+        if (draft != null) {
+            ModelConfig draftShape = ModelConfig.from(draft);
+            drafting = new MemoryPlan.Draft(
+                    MemoryPlan.Shape.of(draftShape),
+                    Decoder.weightBytes(draft),
+                    Decoder.activationBytes(draftShape, config.maxBatchedTokens(), config.maxSequences()));
+        }
         return MemoryPlan.of(
                 MemoryPlan.Shape.of(shape),
                 config,
                 Decoder.weightBytes(file),
-                Decoder.activationBytes(shape, config.maxBatchedTokens(), config.maxSequences()),
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), config.maxLogitRows()),
+                drafting,
                 MemoryPlan.availableBytesHere());
     }
 
@@ -148,7 +241,7 @@ public final class Engine implements AutoCloseable {
     /**
      * Starts an engine on a model that is already there. The engine owns it from now on. What shapes a model
      * ({@code kvCacheBytes}, {@code pageTokens}, {@code kvType}, {@code threads}) has shaped this one already and is not
-     * looked at.
+     * looked at, nor is a draft model's file.
      *
      * @param name for people and for the API's {@code model} field
      * @param nanoClock a monotonic clock, {@code System::nanoTime}
@@ -163,8 +256,8 @@ public final class Engine implements AutoCloseable {
             EngineListener listener,
             LongSupplier nanoClock) {
         String error = chatTemplate == null ? "the model has no chat template" : "";
-        Engine engine =
-                new Engine(model, model::close, tokenizer, chatTemplate, error, name, config, listener, nanoClock);
+        EngineLoop loop = new EngineLoop(model, tokenizer, config, listener, nanoClock);
+        Engine engine = new Engine(model, model::close, tokenizer, chatTemplate, error, name, loop);
         engine.start(config);
         return engine;
     }

@@ -15,6 +15,7 @@ import quire.tensor.KvLayout.KvType;
  * @param pageTokens tokens of a page, a multiple of 16
  * @param kvType how K and V are stored
  * @param threads worker threads, the engine's own included; 0 for one a core
+ * @param speculation whether and how tokens are guessed ahead
  */
 public record EngineConfig(
         int maxSequences,
@@ -25,7 +26,32 @@ public record EngineConfig(
         long kvCacheBytes,
         int pageTokens,
         KvType kvType,
-        int threads) {
+        int threads,
+        Speculation speculation) {
+
+    /** The same without speculation. */
+    public EngineConfig(
+            int maxSequences,
+            int maxBatchedTokens,
+            int maxContext,
+            int maxQueuedRequests,
+            long maxQueuedTokens,
+            long kvCacheBytes,
+            int pageTokens,
+            KvType kvType,
+            int threads) {
+        this(
+                maxSequences,
+                maxBatchedTokens,
+                maxContext,
+                maxQueuedRequests,
+                maxQueuedTokens,
+                kvCacheBytes,
+                pageTokens,
+                kvType,
+                threads,
+                Speculation.off());
+    }
 
     /**
      * Checks the ranges.
@@ -48,6 +74,35 @@ public record EngineConfig(
         require(threads >= 0, "threads must not be negative: " + threads);
     }
 
+    /** The same with another way of guessing ahead. */
+    public EngineConfig withSpeculation(Speculation other) {
+        return new EngineConfig(
+                maxSequences,
+                maxBatchedTokens,
+                maxContext,
+                maxQueuedRequests,
+                maxQueuedTokens,
+                kvCacheBytes,
+                pageTokens,
+                kvType,
+                threads,
+                other);
+    }
+
+    /**
+     * Rows of logits of a step: one a sequence, and with speculation one a draft token; as many again as sequences (16 at
+     * least), or what a fixed number of draft tokens needs.
+     */
+    public int maxLogitRows() {
+        if (!speculation.isOn()) {
+            return maxSequences;
+        }
+        long drafts = speculation.draftTokens() == Speculation.AUTO
+                ? Math.max(Speculation.MAX_DRAFT_TOKENS, maxSequences)
+                : (long) maxSequences * speculation.draftTokens();
+        return (int) Math.min(maxBatchedTokens, maxSequences + drafts);
+    }
+
     private static void require(boolean condition, String fault) {
         if (!condition) {
             throw new IllegalArgumentException(fault);
@@ -56,6 +111,6 @@ public record EngineConfig(
 
     /** The defaults. */
     public static EngineConfig defaults() {
-        return new EngineConfig(64, 512, 0, 1024, 1 << 20, 0, 16, KvType.F16, 0);
+        return new EngineConfig(64, 512, 0, 1024, 1 << 20, 0, 16, KvType.F16, 0, Speculation.auto(null));
     }
 }

@@ -14,7 +14,7 @@ public interface EngineListener {
     /** A first token came, {@code nanos} after the request was accepted. */
     default void onFirstToken(long nanos) {}
 
-    /** A further token came, {@code nanos} after the one before. */
+    /** A further token came, {@code nanos} after the one before; 0 when both came in one step. */
     default void onToken(long nanos) {}
 
     /** A sequence lost its pages and will be computed again. */

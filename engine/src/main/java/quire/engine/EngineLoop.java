@@ -9,6 +9,7 @@ import quire.model.Batch;
 import quire.model.Model;
 import quire.model.text.Tokenizer;
 import quire.tensor.FloatMatrix;
+import quire.tensor.Workers;
 
 /**
  * The one thread that owns the state: requests come in through the inbox, steps are executed, answers leave through
@@ -25,7 +26,7 @@ final class EngineLoop implements Runnable {
     private final KvPages pages;
     private final Ledger ledger;
     private final Scheduler scheduler;
-    private final Tokens sampler;
+    private final Tokens tokens;
     /** Many to one: new sequences, and those whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
@@ -33,7 +34,35 @@ final class EngineLoop implements Runnable {
     private volatile @Nullable Thread thread;
     private boolean audited = true;
 
+    /** Makes the part that guesses ahead, once it is known what it works with. */
+    @FunctionalInterface
+    interface Speculators {
+        /** For these pages, with these samplers. */
+        Speculator create(KvPages pages, SamplerTeam team);
+    }
+
+    /** A loop that chooses tokens on its own thread and knows nothing yet about what the model's passes cost. */
     EngineLoop(Model model, Tokenizer tokenizer, EngineConfig config, EngineListener listener, LongSupplier nanoClock) {
+        this(
+                model,
+                new Workers(1),
+                tokenizer,
+                config,
+                (pages, team) -> Speculator.of(
+                        config, model, CostModel.unknown(config.maxBatchedTokens()), null, pages, team, nanoClock),
+                listener,
+                nanoClock);
+    }
+
+    /** @param workers choose tokens between two passes of the model; they may be the model's own */
+    EngineLoop(
+            Model model,
+            Workers workers,
+            Tokenizer tokenizer,
+            EngineConfig config,
+            Speculators speculators,
+            EngineListener listener,
+            LongSupplier nanoClock) {
         require(
                 config.maxBatchedTokens() <= model.maxBatchTokens(),
                 "maxBatchedTokens is " + config.maxBatchedTokens() + ", but the model takes at most "
@@ -56,10 +85,20 @@ final class EngineLoop implements Runnable {
                 ? model.pageCount() + " KV pages of " + model.pageTokens() + " tokens hold no more: raise kvCacheBytes"
                 : config.maxContext() == 0 ? "what the model was trained for" : "maxContext";
         pages = new KvPages(model.pageCount(), model.pageTokens(), config.maxSequences(), maxContext);
-        ledger = new Ledger(config.maxQueuedRequests(), config.maxQueuedTokens(), model.pageCount());
+        SamplerTeam team = new SamplerTeam(workers, model.vocabularySize());
+        Speculator speculator = speculators.create(pages, team);
+        ledger =
+                new Ledger(config.maxQueuedRequests(), config.maxQueuedTokens(), model.pageCount(), speculator.names());
         scheduler = new Scheduler(
-                pages, config.maxSequences(), config.maxBatchedTokens(), tokenizer, ledger, listener, nanoClock);
-        sampler = new Tokens(config.maxSequences(), model.vocabularySize());
+                pages,
+                speculator,
+                config.maxSequences(),
+                config.maxBatchedTokens(),
+                model.maxLogitRows(),
+                ledger,
+                listener,
+                nanoClock);
+        tokens = new Tokens(config.maxSequences(), model.maxLogitRows(), team);
     }
 
     private static void require(boolean condition, String fault) {
@@ -78,7 +117,7 @@ final class EngineLoop implements Runnable {
         audited = false;
         Batch batch = plan.batch();
         FloatMatrix logits = model.forward(batch);
-        Tokens tokens = sampler.choose(plan, logits);
+        tokens.choose(plan, logits);
         return scheduler.commit(plan, tokens);
     }
 

@@ -16,6 +16,7 @@ import java.util.Map;
  * @param promptTokens computed so far for the first time
  * @param generationTokens generated so far
  * @param steps executed so far
+ * @param speculation what became of draft tokens
  */
 public record EngineStats(
         int running,
@@ -27,7 +28,8 @@ public record EngineStats(
         long preemptions,
         long promptTokens,
         long generationTokens,
-        long steps) {
+        long steps,
+        SpeculationStats speculation) {
     /** Takes its own copy. */
     public EngineStats {
         finished = Map.copyOf(finished);

@@ -101,6 +101,11 @@ final class KvPages {
         return rowToHeld[row];
     }
 
+    /** Positions that a row has pages for. */
+    int room(int row) {
+        return rowToHeld[row] * pageTokens;
+    }
+
     /** A row's page table; valid up to {@link #held}. Not a copy. */
     int[] table(int row) {
         return rowToTable[row];

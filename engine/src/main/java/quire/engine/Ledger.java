@@ -50,13 +50,16 @@ final class Ledger {
     private long promptTokens;
     private long generationTokens;
     private long steps;
+    private final DraftBooks draftBooks;
     private double recentTokens;
     private double recentNanos;
 
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
 
-    Ledger(int maxQueuedRequests, long maxQueuedTokens, int totalPages) {
+    /** @param drafters names of those who guess */
+    Ledger(int maxQueuedRequests, long maxQueuedTokens, int totalPages, String... drafters) {
+        draftBooks = new DraftBooks(drafters);
         this.maxQueuedRequests = maxQueuedRequests;
         this.maxQueuedTokens = maxQueuedTokens;
         this.totalPages = totalPages;
@@ -152,10 +155,11 @@ final class Ledger {
     }
 
     /** A step was executed. */
-    void step(int tokens, int newPromptTokens, int newGenerationTokens, int usedPagesNow, long nanos) {
+    void step(int tokens, int newPromptTokens, int newGenerationTokens, int usedPagesNow, long nanos, Drafts drafts) {
         lock.lock();
         try {
             steps++;
+            draftBooks.add(drafts);
             promptTokens += newPromptTokens;
             generationTokens += newGenerationTokens;
             usedPages = usedPagesNow;
@@ -265,7 +269,8 @@ final class Ledger {
                     preemptions,
                     promptTokens,
                     generationTokens,
-                    steps);
+                    steps,
+                    draftBooks.stats());
         } finally {
             lock.unlock();
         }

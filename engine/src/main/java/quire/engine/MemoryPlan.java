@@ -5,6 +5,7 @@ import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 import quire.model.ModelConfig;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
@@ -14,7 +15,7 @@ import quire.tensor.KvLayout.KvType;
  *
  * <pre>
  *   physical memory − Java heap − 20 % for everybody else       available
- *   − weights − activations                                     for KV pages
+ *   − weights − activations, the draft model's too              for KV pages
  *   ÷ page bytes, at most maxSequences × pages of maxContext    pages
  *
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
@@ -29,6 +30,7 @@ public final class MemoryPlan {
     private final long weightBytes;
     private final long activationBytes;
     private final long availableBytes;
+    private final @Nullable Draft draft;
     private final int maxContext;
     private final long wantedPages;
     private final int pageCount;
@@ -67,6 +69,15 @@ public final class MemoryPlan {
     }
 
     /**
+     * A draft model beside the large one; each page of the large one has a page here.
+     *
+     * @param shape what a page's size depends on
+     * @param weightBytes of the weights as they lie in memory
+     * @param activationBytes of the working memory of a pass
+     */
+    public record Draft(Shape shape, long weightBytes, long activationBytes) {}
+
+    /**
      * One line of the sum.
      *
      * @param name what it is
@@ -85,7 +96,14 @@ public final class MemoryPlan {
         MAX_CONTEXT
     }
 
-    private MemoryPlan(Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
+    private MemoryPlan(
+            Shape shape,
+            EngineConfig config,
+            long weightBytes,
+            long activationBytes,
+            @Nullable Draft draft,
+            long availableBytes) {
+        this.draft = draft;
         this.shape = shape;
         this.config = config;
         this.weightBytes = weightBytes;
@@ -117,7 +135,23 @@ public final class MemoryPlan {
      */
     public static MemoryPlan of(
             Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
-        return new MemoryPlan(shape, config, weightBytes, activationBytes, availableBytes);
+        return of(shape, config, weightBytes, activationBytes, null, availableBytes);
+    }
+
+    /**
+     * Plans for a shape with a draft model beside it.
+     *
+     * @param draft null for none
+     * @see #of(Shape, EngineConfig, long, long, long)
+     */
+    public static MemoryPlan of(
+            Shape shape,
+            EngineConfig config,
+            long weightBytes,
+            long activationBytes,
+            @Nullable Draft draft,
+            long availableBytes) {
+        return new MemoryPlan(shape, config, weightBytes, activationBytes, draft, availableBytes);
     }
 
     /** What an engine may take on this machine (or in this container): 80 % of what the Java heap leaves. */
@@ -132,15 +166,27 @@ public final class MemoryPlan {
 
     /**
      * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, and the scales
-     * where numbers have one.
+     * where numbers have one; of both models where there is a draft model.
      */
     public long kvBytesPerToken() {
-        return shape.layers * kvLayout().tokenBytes();
+        return kvBytesPerToken(shape) + draftKvBytesPerToken();
+    }
+
+    private long draftKvBytesPerToken() {
+        return draft == null ? 0 : kvBytesPerToken(draft.shape);
+    }
+
+    private long kvBytesPerToken(Shape model) {
+        return model.layers * kvLayout(model).tokenBytes();
     }
 
     /** Bytes of one page, over all layers. */
     public long pageBytes() {
         return kvBytesPerToken() * config.pageTokens();
+    }
+
+    private long draftPageBytes() {
+        return draftKvBytesPerToken() * config.pageTokens();
     }
 
     /** Pages in the pool. */
@@ -182,12 +228,26 @@ public final class MemoryPlan {
                 activationBytes,
                 activationBytes == 0
                         ? "not counted"
-                        : "a step of " + config.maxBatchedTokens() + " tokens, " + config.maxSequences()
+                        : "a step of " + config.maxBatchedTokens() + " tokens, " + config.maxLogitRows()
                                 + " rows of logits"));
+        if (draft != null) {
+            lines.add(new Line("draft weights", draft.weightBytes, "as packed for the kernels"));
+            lines.add(new Line(
+                    "draft activations",
+                    draft.activationBytes,
+                    "a pass of " + config.maxBatchedTokens() + " tokens, " + config.maxSequences()
+                            + " rows of logits"));
+        }
         lines.add(new Line(
                 "KV pages",
-                pageCount * pageBytes(),
-                pageCount + " pages × " + pageBytes() + " bytes, " + poolReason()));
+                pageCount * (pageBytes() - draftPageBytes()),
+                pageCount + " pages × " + (pageBytes() - draftPageBytes()) + " bytes, " + poolReason()));
+        if (draft != null) {
+            lines.add(new Line(
+                    "draft KV pages",
+                    pageCount * draftPageBytes(),
+                    pageCount + " pages × " + draftPageBytes() + " bytes, one beside each page above"));
+        }
         lines.add(new Line(
                 "queue (in the heap)",
                 config.maxQueuedTokens() * Integer.BYTES,
@@ -196,7 +256,8 @@ public final class MemoryPlan {
         lines.add(new Line(
                 "KV bytes per token",
                 kvBytesPerToken(),
-                "2 × " + shape.layers + " layers × " + shape.kvHeads + " KV heads × " + headSum()));
+                "2 × " + shape.layers + " layers × " + shape.kvHeads + " KV heads × " + headSum()
+                        + (draft == null ? "" : ", and " + draftKvBytesPerToken() + " of the draft model")));
         lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
         lines.add(sequenceLine(maxContext));
         return List.copyOf(lines);
@@ -264,7 +325,8 @@ public final class MemoryPlan {
     }
 
     private long leftBytes() {
-        return Math.max(0, availableBytes - weightBytes - activationBytes);
+        long drafting = draft == null ? 0 : draft.weightBytes + draft.activationBytes;
+        return Math.max(0, availableBytes - weightBytes - activationBytes - drafting);
     }
 
     private long pagesFor(int tokens) {
@@ -273,6 +335,11 @@ public final class MemoryPlan {
 
     /** How K and V lie in a page of this plan. */
     public KvLayout kvLayout() {
-        return new KvLayout(config.kvType(), config.pageTokens(), shape.kvHeads, shape.headDim);
+        return kvLayout(shape);
+    }
+
+    /** How K and V lie in a page of another model with pages of as many tokens. */
+    KvLayout kvLayout(Shape model) {
+        return new KvLayout(config.kvType(), config.pageTokens(), model.kvHeads, model.headDim);
     }
 }

@@ -170,7 +170,7 @@ final class Sampler {
         return mix(mix(seed ^ 0x9E3779B97F4A7C15L) + 0x9E3779B97F4A7C15L * (position + 1L));
     }
 
-    private static long mix(long z) {
+    static long mix(long z) {
         z = (z ^ z >>> 33) * 0xFF51AFD7ED558CCDL;
         z = (z ^ z >>> 33) * 0xC4CEB9FE1A85EC53L;
         return z ^ z >>> 33;

@@ -7,7 +7,6 @@ import java.util.List;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Sequence.State;
-import quire.model.text.Tokenizer;
 
 /**
  * Decides which sequences run in a step, with how many tokens, on which pages, and accounts for what came out.
@@ -39,6 +38,9 @@ import quire.model.text.Tokenizer;
  *   <li><i>A sequence that loses its pages keeps its tokens.</i> They are computed again as if they were prompt, and only
  *       the last one's logits are asked for: nothing is chosen or streamed twice, and because a row's numbers never
  *       depend on its company or chunk, the next token is the one it would have been.
+ *   <li><i>Draft tokens take only what is left over</i>: of the budget once everybody has what they can use, of the pages
+ *       as long as every running sequence could still have one. They are never why somebody waits or is preempted in this
+ *       step, and rejected ones leave nothing behind but numbers in a page that the next token overwrites.
  * </ul>
  *
  * <p>Engine thread only. Lists and plan are reused; a step allocates the {@link Output} of each token and its place in
@@ -50,7 +52,6 @@ final class Scheduler {
     private final KvPages pages;
     private final int maxSequences;
     private final int maxBatchedTokens;
-    private final Tokenizer tokenizer;
     private final Ledger ledger;
     private final EngineListener listener;
     private final LongSupplier nanoClock;
@@ -60,21 +61,42 @@ final class Scheduler {
     private final int[] freeRows; // a stack
     private int freeRowCount;
     private final StepPlan plan;
+    private final Speculator speculator;
+    private final @Nullable Output[] outputs; // by row of logits
+    private final int[] kept; // by index in the plan, like the rest
+    private final Ending[] endings;
     private long planNanos;
+    private long plannedNanos;
     private long arrivals;
+
+    /** How an answer ends in this step, if it does. */
+    private static final class Ending {
+        private @Nullable FinishReason reason;
+        private String rest = "";
+        private @Nullable String stop;
+        private @Nullable String error;
+
+        void set(@Nullable FinishReason why, String text, @Nullable String stopString, @Nullable String fault) {
+            reason = why;
+            rest = text;
+            stop = stopString;
+            error = fault;
+        }
+    }
 
     Scheduler(
             KvPages pages,
+            Speculator speculator,
             int maxSequences,
             int maxBatchedTokens,
-            Tokenizer tokenizer,
+            int maxLogitRows,
             Ledger ledger,
             EngineListener listener,
             LongSupplier nanoClock) {
         this.pages = pages;
+        this.speculator = speculator;
         this.maxSequences = maxSequences;
         this.maxBatchedTokens = maxBatchedTokens;
-        this.tokenizer = tokenizer;
         this.ledger = ledger;
         this.listener = listener;
         this.nanoClock = nanoClock;
@@ -85,6 +107,12 @@ final class Scheduler {
         }
         freeRowCount = maxSequences;
         plan = new StepPlan(maxBatchedTokens, maxSequences);
+        outputs = new Output[maxLogitRows];
+        kept = new int[maxSequences];
+        endings = new Ending[maxSequences];
+        for (int i = 0; i < maxSequences; i++) {
+            endings[i] = new Ending();
+        }
     }
 
     /** Takes a message from the inbox: a new sequence, or one whose stream was closed. */
@@ -114,14 +142,14 @@ final class Scheduler {
             int behind = running.size() - 1 - i;
             int count = Math.min(sequence.length() - sequence.computed, budget - behind);
             if (reserveOrPreempt(sequence, sequence.computed + count)) {
-                plan.add(sequence, count, pages.table(sequence.row));
+                plan.add(sequence, count);
                 budget -= count;
             }
         }
         while (budget > 0 && running.size() < maxSequences && admitsHead()) {
             Sequence sequence = startHead();
             int count = Math.min(sequence.length(), budget);
-            plan.add(sequence, count, pages.table(sequence.row));
+            plan.add(sequence, count);
             budget -= count;
         }
         if (plan.isEmpty() && !waiting.isEmpty()) {
@@ -129,6 +157,9 @@ final class Scheduler {
                     waiting.size() + " sequences wait, nothing runs and nothing can start, with " + pages.available()
                             + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
         }
+        speculator.draft(plan, budget);
+        plan.complete(pages);
+        plannedNanos = nanoClock.getAsLong();
         return plan;
     }
 
@@ -149,6 +180,7 @@ final class Scheduler {
         running.removeLast();
         giveUpRow(sequence);
         sequence.computed = 0;
+        sequence.draftComputed = 0;
         sequence.state = State.WAITING;
         waiting.addFirst(sequence);
         ledger.preempt(sequence);
@@ -197,76 +229,106 @@ final class Scheduler {
         int newGenerationTokens = 0;
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
-            sequence.computed += done.tokenCount(i);
+            int generated = sequence.generated();
+            advance(i, done, tokens);
+            newGenerationTokens += sequence.generated() - generated;
             if (sequence.computed > sequence.computedOnce) {
                 newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
                         - Math.min(sequence.computedOnce, sequence.promptLength);
                 sequence.computedOnce = sequence.computed;
             }
-            if (done.wantsToken(i) && tokens.failure(i) == null) {
-                newGenerationTokens++;
-            }
         }
-        int computed = done.batch().rows();
+        Drafts drafts = speculator.learn(tokens, kept, plannedNanos - planNanos, now - plannedNanos);
         long nanos = now - planNanos;
         // In the books before anybody can hear of it.
-        ledger.step(computed, newPromptTokens, newGenerationTokens, pages.used(), nanos);
-        listener.onStep(computed, done.size(), nanos);
+        ledger.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos, drafts);
+        listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
-            if (done.wantsToken(i)) {
-                take(done.sequence(i), tokens.id(i), tokens.logprobs(i), tokens.failure(i), now);
-            }
+            tell(i, done, now);
         }
-        return computed;
+        return done.rows();
     }
 
-    /** Takes a sequence's new token: text, stream, and whether the answer ends with it. */
-    private void take(
-            Sequence sequence, int token, @Nullable Logprobs logprobs, @Nullable RuntimeException failure, long now) {
-        if (failure != null) {
-            fail(sequence, "no token could be chosen", failure);
-            return;
+    /**
+     * Lets a sequence take its new tokens, one by one as if each had come in a step of its own, until none is left or the
+     * answer ends.
+     *
+     * <pre>
+     *   before    [0, computed) [computed, length)                       drafts  d0  d1  d2
+     *   kept      d0  d1  y                                              agreed: 2
+     *   after     [0, length + 2) d0 and d1 are computed, y is next      what lies in the page for d2 is overwritten
+     * </pre>
+     */
+    private void advance(int index, StepPlan done, Tokens tokens) {
+        Sequence sequence = done.sequence(index);
+        Ending ending = endings[index];
+        ending.set(null, "", null, null);
+        int count = 0;
+        while (count < tokens.count(index) && ending.reason == null) {
+            int row = done.firstLogitRow(index) + count;
+            String text = take(sequence, tokens.id(row), ending);
+            if (ending.error == null) {
+                outputs[row] = new Output(tokens.id(row), text, tokens.logprobs(row));
+                count++;
+            }
         }
-        String certain;
-        String rest = "";
-        String stop;
-        FinishReason reason = null;
+        RuntimeException failure = tokens.failure(index);
+        if (failure != null && ending.reason == null) {
+            fail(sequence, "no token could be chosen", failure, ending);
+        }
+        kept[index] = count;
+        sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);
+    }
+
+    /** Takes one token: its text that is certain, and whether the answer ends with it. */
+    private String take(Sequence sequence, int token, Ending ending) {
         try {
             sequence.append(token);
-            boolean endsAnswer = sequence.isStopToken(token)
-                    || (tokenizer.isEndOfGeneration(token) && !sequence.params.ignoreEndOfText());
-            certain = endsAnswer ? "" : sequence.text.append(token);
-            if (endsAnswer || sequence.text.stop() != null) {
+            boolean end = sequence.isEnd(token);
+            String certain = end ? "" : sequence.text.append(token);
+            FinishReason reason = null;
+            if (end || sequence.text.stop() != null) {
                 reason = FinishReason.STOP;
             } else if (sequence.generated() == sequence.maxNewTokens) {
                 reason = FinishReason.LENGTH;
             }
-            if (reason != null) {
-                rest = sequence.text.finish();
-            }
-            stop = sequence.text.stop(); // what was held back may have completed one
-            if (stop != null) {
-                reason = FinishReason.STOP;
-            }
+            String rest = reason == null ? "" : sequence.text.finish();
+            String stop = sequence.text.stop(); // what was held back may have completed one
+            ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
+            return certain;
         } catch (RuntimeException e) {
-            fail(sequence, "token " + token + " could not be turned into text", e);
-            return;
-        }
-        if (sequence.generated() == 1) {
-            listener.onFirstToken(now - sequence.acceptedNanos);
-        } else {
-            listener.onToken(now - sequence.lastTokenNanos);
-        }
-        sequence.lastTokenNanos = now;
-        sequence.stream.put(new Output(token, certain, logprobs));
-        if (reason != null) {
-            end(sequence, reason, rest, stop, null);
+            fail(sequence, "token " + token + " could not be turned into text", e, ending);
+            return "";
         }
     }
 
-    private void fail(Sequence sequence, String what, RuntimeException cause) {
+    private static void fail(Sequence sequence, String what, RuntimeException cause, Ending ending) {
         LOG.log(Level.ERROR, what + " for " + sequence, cause);
-        end(sequence, FinishReason.ERROR, "", null, what + ": " + cause);
+        ending.set(FinishReason.ERROR, "", null, what + ": " + cause);
+    }
+
+    /** Streams a sequence's new tokens out. */
+    private void tell(int index, StepPlan done, long now) {
+        Sequence sequence = done.sequence(index);
+        for (int i = 0; i < kept[index]; i++) {
+            int row = done.firstLogitRow(index) + i;
+            Output output = outputs[row];
+            outputs[row] = null;
+            if (output == null) {
+                throw new IllegalStateException("token " + i + " of " + sequence + " is lost");
+            }
+            if (sequence.lastTokenNanos == Sequence.NEVER) {
+                listener.onFirstToken(now - sequence.acceptedNanos);
+            } else {
+                listener.onToken(now - sequence.lastTokenNanos);
+            }
+            sequence.lastTokenNanos = now;
+            sequence.stream.put(output);
+        }
+        Ending ending = endings[index];
+        if (ending.reason != null) {
+            end(sequence, ending.reason, ending.rest, ending.stop, ending.error);
+        }
     }
 
     /**
@@ -288,7 +350,8 @@ final class Scheduler {
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
         } finally {
-            sequence.stream.end(sequence.finish(reason, rest, stop, error));
+            sequence.stream.end(
+                    sequence.finish(reason, rest, stop, error), sequence.acceptedTokens, sequence.rejectedTokens);
         }
     }
 

@@ -10,17 +10,21 @@ import quire.model.text.Tokenizer;
  * the first catch up with the second, and when they meet the model says what the next token is.
  *
  * <pre>
- *   tokens    p p p p p p p p g g g · · · · ·
+ *   tokens    p p p p p p p p g g g d d · · ·
  *             |     |         |     |         |
  *             0     computed  |     length    promptLength + maxNewTokens
  *                             promptLength
  *             [0, computed)       K and V are in the row's pages
  *             [computed, length)  still to compute: the rest of the prompt, one new token, or all of it after preemption
+ *             d                   draft tokens of the step under way, if any: guesses, nobody's history
  * </pre>
  */
 final class Sequence {
     /** {@link #row} of a sequence that holds no pages. */
     static final int NO_ROW = -1;
+
+    /** {@link #lastTokenNanos} before the first token. */
+    static final long NEVER = Long.MIN_VALUE;
 
     /** Where a sequence is in its life. */
     enum State {
@@ -41,6 +45,7 @@ final class Sequence {
     final int promptLength;
     final int maxNewTokens;
     final long acceptedNanos;
+    private final Tokenizer tokenizer;
 
     State state = State.SUBMITTED;
     int row = NO_ROW;
@@ -48,10 +53,21 @@ final class Sequence {
     int computed;
     /** The most that {@link #computed} ever was: what lies below has been counted. */
     int computedOnce;
+    /** How many of {@link #tokens} have K and V of the draft model in the row's pages. */
+    int draftComputed;
+    /** Draft tokens that became part of the answer, and those that did not. */
+    int acceptedTokens;
+
+    int rejectedTokens;
+    /** How well drafters guess for this sequence. */
+    final Acceptance acceptance = new Acceptance();
+    /** Where this sequence repeats itself; null as long as nobody asks. */
+    @Nullable
+    PromptLookup lookup;
     /** Arrival order. */
     long number;
 
-    long lastTokenNanos;
+    long lastTokenNanos = NEVER;
     boolean wasStarted;
 
     private final int[] stopTokens;
@@ -69,6 +85,7 @@ final class Sequence {
         length = tokens.length;
         promptLength = tokens.length;
         this.maxNewTokens = maxNewTokens;
+        this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
         history = new TokenHistory(params, tokens);
@@ -111,20 +128,19 @@ final class Sequence {
         return promptLength + maxNewTokens - 1;
     }
 
-    /** Adds a token of the answer. */
+    /** Adds a token of the answer. It is in the {@link #history} already, since it was chosen. */
     void append(int token) {
         tokens[length++] = token;
-        history.append(token);
     }
 
-    /** Whether the request names this token as an end. */
-    boolean isStopToken(int token) {
+    /** Whether the answer ends with this token: the model's own end, or one that the request names. */
+    boolean isEnd(int token) {
         for (int stop : stopTokens) {
             if (stop == token) {
                 return true;
             }
         }
-        return false;
+        return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
     }
 
     /** How this sequence ends. */

@@ -3,57 +3,131 @@ package quire.engine;
 import java.util.Arrays;
 import quire.model.Batch;
 
-/** What one step computes: some tokens of some sequences, and the batch that says so to the model. Reused every step. */
+/**
+ * What one step computes: some tokens of some sequences, and the batch that says so to the model. Reused every step.
+ *
+ * <pre>
+ *   add       a sequence's next tokens            who, how many
+ *   draft     guesses behind its last one         if it catches up in this step
+ *   complete  the rows of the batch               now nothing changes any more
+ *
+ *   rows      [0, computed) [computed, computed + count) [length, length + drafts)
+ *              done          this step                    this step: guesses, if computed + count = length
+ *   logits                                           *  *  *  *    of the last target token and of every guess
+ * </pre>
+ */
 final class StepPlan {
     private final Batch batch;
     private final Sequence[] sequences;
+    private final int[] counts;
+    private final int[] drafts;
+    private final boolean[] wants;
+    private final int[] firstLogitRows;
+    private int size;
+    private int rows;
+    private int logitRows;
 
     StepPlan(int maxTokens, int maxSequences) {
         batch = new Batch(maxTokens, maxSequences);
         sequences = new Sequence[maxSequences];
+        counts = new int[maxSequences];
+        drafts = new int[maxSequences];
+        wants = new boolean[maxSequences];
+        firstLogitRows = new int[maxSequences];
     }
 
     void clear() {
-        Arrays.fill(sequences, 0, batch.sequences(), null);
+        Arrays.fill(sequences, 0, size, null);
         batch.clear();
+        size = 0;
+        rows = 0;
+        logitRows = 0;
     }
 
     /**
      * Adds the next {@code count} tokens of a sequence. Logits are asked for only when they are its last: a chunk of a
      * prompt that goes on needs none.
-     *
-     * <pre>
-     *   [0, computed) [computed, computed + count) [computed + count, length)
-     *    done          this step                    later; empty = this step's last row gets logits
-     * </pre>
      */
-    void add(Sequence sequence, int count, int[] pageTable) {
-        int to = sequence.computed + count;
-        sequences[batch.sequences()] = sequence; // add() below numbers it the same
-        batch.add(sequence.tokens(), sequence.computed, to, pageTable, to == sequence.length() ? 1 : 0);
+    void add(Sequence sequence, int count) {
+        sequences[size] = sequence;
+        counts[size] = count;
+        drafts[size] = 0;
+        wants[size] = sequence.computed + count == sequence.length();
+        logitRows += wants[size] ? 1 : 0;
+        rows += count;
+        size++;
+    }
+
+    /** Adds {@code count} draft tokens, which lie behind the sequence's own, to what it computes. */
+    void draft(int index, int count) {
+        if (count < 0 || drafts[index] != 0 || !wants[index]) {
+            throw new IllegalStateException(count + " draft tokens for " + sequences[index]);
+        }
+        drafts[index] = count;
+        rows += count;
+        logitRows += count;
+    }
+
+    /** Fills the batch. */
+    void complete(KvPages pages) {
+        for (int i = 0; i < size; i++) {
+            Sequence sequence = sequences[i];
+            firstLogitRows[i] = batch.logitCount();
+            batch.add(
+                    sequence.tokens(),
+                    sequence.computed,
+                    sequence.computed + counts[i] + drafts[i],
+                    pages.table(sequence.row),
+                    wants[i] ? 1 + drafts[i] : 0);
+        }
     }
 
     boolean isEmpty() {
-        return batch.sequences() == 0;
+        return size == 0;
     }
 
     /** Sequences in the plan. */
     int size() {
-        return batch.sequences();
+        return size;
+    }
+
+    /** Tokens in the plan, draft tokens included. */
+    int rows() {
+        return rows;
+    }
+
+    /** Rows of logits that the plan asks for. */
+    int logitRows() {
+        return logitRows;
     }
 
     Sequence sequence(int index) {
         return sequences[index];
     }
 
-    /** Tokens that a sequence computes in this step. */
+    /** Tokens of its own that a sequence computes in this step. */
     int tokenCount(int index) {
-        return batch.rowCount(index);
+        return counts[index];
+    }
+
+    /** Draft tokens that are verified for a sequence in this step. */
+    int draftCount(int index) {
+        return drafts[index];
     }
 
     /** Whether a sequence catches up in this step and gets its next token. */
     boolean wantsToken(int index) {
-        return batch.logitRows(index) > 0;
+        return wants[index];
+    }
+
+    /** Rows of logits of a sequence: none, or one and one for each draft token. */
+    int logitRows(int index) {
+        return batch.logitRows(index);
+    }
+
+    /** Where a sequence's rows of logits begin. */
+    int firstLogitRow(int index) {
+        return firstLogitRows[index];
     }
 
     Batch batch() {
@@ -63,17 +137,13 @@ final class StepPlan {
     /** The whole plan for a log that somebody reads because something broke. */
     String describe() {
         StringBuilder out = new StringBuilder(256);
-        out.append(batch.rows()).append(" tokens of ").append(size()).append(" sequences");
-        for (int i = 0; i < size(); i++) {
-            int first = batch.firstPosition(i);
-            out.append("\n  [")
-                    .append(first)
-                    .append(", ")
-                    .append(first + tokenCount(i))
-                    .append(')')
-                    .append(wantsToken(i) ? " + next token" : "")
-                    .append(" of ")
-                    .append(sequences[i]);
+        out.append(rows).append(" tokens of ").append(size).append(" sequences");
+        for (int i = 0; i < size; i++) {
+            out.append("\n  ").append(counts[i]).append(" tokens");
+            if (drafts[i] > 0) {
+                out.append(" and ").append(drafts[i]).append(" guesses");
+            }
+            out.append(" of ").append(sequences[i]);
         }
         return out.toString();
     }

@@ -35,6 +35,8 @@ final class TokenHistory {
     private int[] counts = NO_TOKENS;
 
     private int size;
+    /** Numbers below this are the prompt's and stay. */
+    private final int promptSize;
 
     /** Starts with the prompt seen and an empty output. Keeps no reference to {@code prompt}. */
     TokenHistory(SamplingParams params, int[] prompt) {
@@ -64,6 +66,7 @@ final class TokenHistory {
                 numberOf(token);
             }
         }
+        promptSize = size;
     }
 
     /** Counts a token of the output. */
@@ -71,6 +74,23 @@ final class TokenHistory {
         if (penalises) {
             int number = numberOf(token); // before counts is looked at: it may grow
             counts[number]++;
+        }
+    }
+
+    /** Takes back the last {@link #append}, as if it had never been; several are taken back in reverse order. */
+    void undo(int token) {
+        if (penalises) {
+            int slot = slot(token);
+            int number = table[slot] - 1;
+            if (number < 0 || counts[number] == 0) {
+                throw new IllegalStateException("token " + token + " was not appended");
+            }
+            counts[number]--;
+            if (counts[number] == 0 && number >= promptSize) {
+                // It came last of all, so it has the last number, and no other token's way leads over its slot.
+                table[slot] = 0;
+                size--;
+            }
         }
     }
 

@@ -55,6 +55,15 @@ public interface TokenStream extends AutoCloseable {
      */
     Finish finish();
 
+    /**
+     * Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. Unlike everything
+     * else here it depends on the engine's load, for that decides how much is guessed.
+     */
+    int acceptedTokens();
+
+    /** Draft tokens that did not become part of the answer; 0 before its end. */
+    int rejectedTokens();
+
     /** Cancels the request if it has not ended. May be called from any thread, any number of times. */
     @Override
     void close();

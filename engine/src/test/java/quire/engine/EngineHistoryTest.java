@@ -8,9 +8,11 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import quire.tensor.KvLayout.KvType;
+import quire.tensor.Workers;
 
 /**
  * Seeded histories: requests come and go at random steps, over random limits, most of them far too tight. After every
@@ -18,13 +20,15 @@ import quire.tensor.KvLayout.KvType;
  */
 class EngineHistoryTest {
     private static final int HISTORIES = 3_000;
+    private static final int GUESSED_HISTORIES = 10_000;
+    private static final List<Guessers.Kind> GUESSERS = List.of(Guessers.Kind.values());
 
     @Test
     void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
-            History history = new History(seed);
+            History history = new History(seed, false);
             try {
                 history.play();
             } catch (AssertionError | RuntimeException e) {
@@ -39,11 +43,48 @@ class EngineHistoryTest {
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
     }
 
+    @Test
+    void randomHistories_anyGuesses_everyAnswerIsWhatItIsAlone() {
+        long preemptions = 0;
+        long acceptedTokens = 0;
+        long rejectedTokens = 0;
+        Map<String, Long> drafterToAccepted = new TreeMap<>();
+        Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
+        for (long seed = 0; seed < GUESSED_HISTORIES; seed++) {
+            History history = new History(seed, true);
+            try {
+                history.play();
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            preemptions += history.preempted;
+            SpeculationStats stats = history.loop.ledger().stats().speculation();
+            acceptedTokens += stats.acceptedTokens();
+            rejectedTokens += stats.draftTokens() - stats.acceptedTokens();
+            stats.drafters()
+                    .forEach(drafter -> drafterToAccepted.merge(drafter.name(), drafter.acceptedTokens(), Long::sum));
+            history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
+        }
+        assertThat(preemptions).isGreaterThan(GUESSED_HISTORIES / 2);
+        assertThat(acceptedTokens).isGreaterThan(GUESSED_HISTORIES);
+        assertThat(rejectedTokens).isGreaterThan(GUESSED_HISTORIES);
+        assertThat(drafterToAccepted)
+                .containsOnlyKeys("lookup", "model", "RIGHT", "WRONG", "HALF", "EDGES", "RANDOM")
+                .containsEntry("WRONG", 0L);
+        assertThat(drafterToAccepted.get("model")).isGreaterThan(GUESSED_HISTORIES / 10);
+        assertThat(drafterToAccepted.get("RIGHT")).isGreaterThan(GUESSED_HISTORIES / 10);
+        assertThat(drafterToAccepted.get("lookup")).isPositive();
+        assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(GUESSED_HISTORIES / 2));
+    }
+
     /** One history: a pure function of its seed. It is its own listener, and its own clock. */
     private static final class History implements EngineListener {
         private final SplittableRandom random;
         private final EngineConfig config;
         private final FakeModel model;
+        private final FakeModel draft;
+        private final boolean guessing;
         private final EngineLoop loop;
         private final int maxContext;
         private final List<Call> calls = new ArrayList<>();
@@ -55,7 +96,8 @@ class EngineHistoryTest {
         private long tokensTold;
         private long steps;
 
-        History(long seed) {
+        History(long seed, boolean guessing) {
+            this.guessing = guessing;
             random = new SplittableRandom(seed);
             int maxSequences = 1 + random.nextInt(8);
             int maxBatchedTokens = maxSequences + random.nextInt(random.nextBoolean() ? 4 : 60);
@@ -74,9 +116,22 @@ class EngineHistoryTest {
                     16,
                     KvType.F16,
                     1);
-            model = new FakeModel(
-                    FakeTokenizer.VOCABULARY_SIZE, context, pageTokens, pageCount, maxBatchedTokens, maxSequences);
-            loop = new EngineLoop(model, new FakeTokenizer(), config, this, () -> nanos);
+            int vocabulary = FakeTokenizer.VOCABULARY_SIZE;
+            int logitRows =
+                    guessing ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
+            model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
+            draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
+                    .differing(2 + random.nextInt(8));
+            loop = guessing
+                    ? new EngineLoop(
+                            model,
+                            new Workers(1),
+                            new FakeTokenizer(),
+                            config,
+                            (pages, team) -> speculator(logitRows, pages, team),
+                            this,
+                            () -> nanos)
+                    : new EngineLoop(model, new FakeTokenizer(), config, this, () -> nanos);
             maxContext = loop.maxContext();
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
@@ -84,6 +139,45 @@ class EngineHistoryTest {
                 // Whoever runs is in every step: nobody starves.
                 assertThat(loop.ledger().stats().running()).isEqualTo(batch.sequences());
             });
+        }
+
+        /** Any drafters, in any order, under any policy. */
+        private Speculator speculator(int logitRows, KvPages pages, SamplerTeam team) {
+            int sequences = config.maxSequences();
+            CostModel cost = new CostModel(config.maxBatchedTokens(), 1 + random.nextInt(1000));
+            Drafter[] drafters = new Drafter[1 + random.nextInt(Acceptance.DRAFTERS)];
+            for (int k = 0; k < drafters.length; k++) {
+                drafters[k] = switch (random.nextInt(4)) {
+                    case 0 -> new PromptLookup.Lookup();
+                    case 1 ->
+                        new DraftModel(
+                                draft,
+                                pages,
+                                sequences,
+                                team,
+                                new CostModel(config.maxBatchedTokens(), 1 + random.nextInt(100)),
+                                () -> nanos);
+                    default -> Guessers.of(GUESSERS.get(random.nextInt(GUESSERS.size())), this::rightAnswer, random);
+                };
+            }
+            DraftPolicy policy =
+                    switch (random.nextInt(4)) {
+                        case 0 -> new Governor(drafters, cost, sequences);
+                        case 1 -> Guessers.anyhow(random, drafters);
+                        default -> DraftPolicy.always(List.of(1, 4, 8, 16).get(random.nextInt(4)), drafters);
+                    };
+            return new Speculator(drafters, policy, cost, pages, sequences, logitRows, FakeTokenizer.VOCABULARY_SIZE);
+        }
+
+        private int[] rightAnswer(Sequence sequence) {
+            for (Call call : calls) {
+                if (call.stream == sequence.stream) {
+                    return call.alone(maxContext).tokens().stream()
+                            .mapToInt(Integer::intValue)
+                            .toArray();
+                }
+            }
+            throw new AssertionError("whose is " + sequence);
         }
 
         String describe() {
@@ -120,10 +214,14 @@ class EngineHistoryTest {
             long answered = 0;
             long prompts = 0;
             long sent = 0;
+            long accepted = 0;
+            long rejected = 0;
             for (Call call : calls) {
                 call.judge(maxContext);
                 if (call.stream != null) {
                     sent++;
+                    accepted += call.stream.acceptedTokens();
+                    rejected += call.stream.rejectedTokens();
                     answered += call.answer().tokens().size();
                     prompts += call.wasAnswered() ? call.request.prompt().length : 0;
                 }
@@ -131,7 +229,11 @@ class EngineHistoryTest {
             assertThat(stats.started()).isEqualTo(sent);
             assertThat(answered).isEqualTo(tokensHeard).isEqualTo(tokensTold);
             assertThat(stats.promptTokens()).isGreaterThanOrEqualTo(prompts);
+            SpeculationStats speculation = stats.speculation();
+            assertThat(accepted).isEqualTo(speculation.acceptedTokens());
+            assertThat(accepted + rejected).isEqualTo(speculation.draftTokens());
             model.close();
+            draft.close();
         }
 
         private void audit() {
@@ -146,6 +248,7 @@ class EngineHistoryTest {
             for (int page = 0; page < model.pageCount(); page++) {
                 if (loop.pages().isFree(page)) {
                     model.poison(page);
+                    draft.poison(page);
                 }
             }
         }
@@ -164,7 +267,9 @@ class EngineHistoryTest {
 
         @Override
         public void onToken(long elapsed) {
-            assertThat(elapsed).isPositive();
+            if (!guessing) {
+                assertThat(elapsed).isPositive();
+            }
             tokensHeard++;
         }
 
@@ -199,6 +304,7 @@ class EngineHistoryTest {
         private boolean refused;
         private boolean closed;
         private @Nullable AnswerStream stream;
+        private @Nullable Answer alone;
 
         Call(Request request, SplittableRandom random) {
             this.request = request;
@@ -235,6 +341,13 @@ class EngineHistoryTest {
             return reader.end(ended.finish());
         }
 
+        Answer alone(int maxContext) {
+            if (alone == null) {
+                alone = Answer.alone(request, maxContext);
+            }
+            return alone;
+        }
+
         boolean wasAnswered() {
             return answer().finish().reason() != FinishReason.CANCELLED;
         }
@@ -243,7 +356,7 @@ class EngineHistoryTest {
             if (refused) {
                 return;
             }
-            Answer alone = Answer.alone(request, maxContext);
+            Answer alone = alone(maxContext);
             Answer answer = answer();
             if (wasAnswered()) {
                 assertThat(answer).isEqualTo(alone);

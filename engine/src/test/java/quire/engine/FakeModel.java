@@ -35,6 +35,7 @@ public final class FakeModel implements Model {
     private final Arena arena = Arena.ofShared();
     private final FloatMatrix logits;
     private Consumer<Batch> onForward = batch -> {};
+    private int otherEvery = Integer.MAX_VALUE;
     private volatile boolean closed;
 
     /**
@@ -69,12 +70,18 @@ public final class FakeModel implements Model {
                 config.pageTokens(),
                 pagesPerSequence * config.maxSequences(),
                 config.maxBatchedTokens(),
-                config.maxSequences());
+                config.maxLogitRows());
     }
 
     /** What to do at the beginning of each step, on the engine thread: wait, look, fail. Set it before the engine runs. */
     public FakeModel onForward(Consumer<Batch> action) {
         onForward = action;
+        return this;
+    }
+
+    /** Makes this a model that has a mind of its own at one position in {@code every}, as a draft model has. */
+    public FakeModel differing(int every) {
+        otherEvery = every;
         return this;
     }
 
@@ -136,7 +143,8 @@ public final class FakeModel implements Model {
      * Uniform in [0, 8), with a favourite kind of token a position: nearly always lower-case letters, so that texts look
      * like texts and stop strings come; sometimes bytes that begin or break a character; sometimes the end.
      */
-    private void fillLogits(int row, long hash) {
+    private void fillLogits(int row, long history) {
+        long hash = Long.remainderUnsigned(mix(history ^ 7), otherEvery) == 0 ? mix(history) : history;
         int mood = (int) (mix(~hash) & 63);
         for (int token = 0; token < vocabularySize; token++) {
             float logit = (mix(hash + token) >>> 40) * (8f / (1 << 24));

@@ -104,4 +104,23 @@ class MemoryPlanTest {
     void availableBytesHere_thisMachine_isLessThanPhysicalMemory() {
         assertThat(MemoryPlan.availableBytesHere()).isNotNegative().isLessThan(1L << 50);
     }
+
+    @Test
+    void of_draftModel_isInTheSum() {
+        MemoryPlan alone = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
+        MemoryPlan.Shape small = new MemoryPlan.Shape(16, 8, 64, 4096);
+        MemoryPlan.Draft draft = new MemoryPlan.Draft(small, GIB, GIB / 2);
+        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, draft, 12 * GIB);
+
+        assertThat(plan.kvBytesPerToken()).isEqualTo(alone.kvBytesPerToken() + 2 * 16 * 8 * 64 * 2);
+        assertThat(plan.pageCount()).isLessThan(alone.pageCount());
+        assertThat(plan.pageCount() * plan.pageBytes()).isLessThanOrEqualTo(12 * GIB - 5 * GIB - 3 * GIB / 2);
+        long sum = 0;
+        for (MemoryPlan.Line line : plan.lines()) {
+            if (line.name().matches("(draft )?(weights|activations|KV pages)")) {
+                sum += line.bytes();
+            }
+        }
+        assertThat(sum).isEqualTo(6 * GIB + GIB / 2 + plan.pageCount() * plan.pageBytes());
+    }
 }

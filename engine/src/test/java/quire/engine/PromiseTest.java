@@ -30,6 +30,8 @@ import quire.tensor.KvLayout.KvType;
 class PromiseTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
+    private static final Path TINY = Path.of("../workshop/dist/quire-tiny.gguf");
+    private static final Path TINY_DRAFT = Path.of("../workshop/dist/quire-tiny-draft.gguf");
     private static final int REQUESTS = 64;
 
     @TempDir
@@ -47,6 +49,39 @@ class PromiseTest {
     @Test
     void output_quantizedModelInAnyCompany_isBitIdentical() throws Exception {
         assertPromise(RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q4_0, 5));
+    }
+
+    @Test
+    void output_whoeverGuesses_isBitIdentical() throws Exception {
+        int together = 20; // each way of choosing four times
+        List<Request> requests = requests(TINY).subList(0, together);
+        List<Answer> alone = answers(TINY, requests, config(1, 512, 0, 1), 1);
+        long accepted = 0;
+        for (int drafts : new int[] {1, 4, 8, Speculation.AUTO}) {
+            Speculation both = new Speculation(drafts, true, TINY_DRAFT, null);
+            GuessCount guesses = new GuessCount();
+            EngineConfig config = config(together, 100, 0, 2).withSpeculation(both);
+            assertThat(answers(TINY, requests, config, together, guesses))
+                    .as("together, %s", both)
+                    .isEqualTo(alone);
+            accepted += guesses.accepted;
+            Speculation lookup = new Speculation(drafts, true, null, null);
+            EngineConfig scarce = config(together, 30, 12 * pageBytes(TINY), 1).withSpeculation(lookup);
+            assertThat(answers(TINY, requests, scarce, together))
+                    .as("with too few pages, %s", lookup)
+                    .isEqualTo(alone);
+        }
+        Speculation draft = new Speculation(4, false, TINY_DRAFT, null);
+        assertThat(answers(TINY, requests, config(1, 512, 0, 2).withSpeculation(draft), 1))
+                .as("alone, %s", draft)
+                .isEqualTo(alone);
+        Speculation itself = new Speculation(4, false, TINY, null);
+        assertThat(answers(TINY, requests, config(together, 512, 0, 1).withSpeculation(itself), together))
+                .as("its own draft, %s", itself)
+                .isEqualTo(alone);
+        assertThat(accepted)
+                .as("guesses must be right for the test to mean anything")
+                .isGreaterThan(200);
     }
 
     private static void assertPromise(Path file) throws Exception {
@@ -146,6 +181,9 @@ class PromiseTest {
                 answers.add(future.get());
             }
             assertThat(engine.stats().usedPages()).isZero();
+            if (listener instanceof GuessCount guesses) {
+                guesses.accepted = engine.stats().speculation().acceptedTokens();
+            }
             return answers;
         }
     }
@@ -169,6 +207,11 @@ class PromiseTest {
             }
             return new Answer(tokens, bits, text.toString(), stream.finish());
         }
+    }
+
+    /** Asks to be told how many guesses were right. */
+    private static final class GuessCount implements EngineListener {
+        private long accepted;
     }
 
     private static final class PreemptionCount implements EngineListener {

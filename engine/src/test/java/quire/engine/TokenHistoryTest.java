@@ -8,6 +8,7 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
 class TokenHistoryTest {
@@ -158,5 +159,41 @@ class TokenHistoryTest {
         history.adjust(logits);
 
         assertThat(logits).containsExactly(1, -1);
+    }
+
+    @Test
+    void undo_anyAppends_isAsIfTheyHadNeverBeen() {
+        SplittableRandom random = new SplittableRandom(9);
+        for (int round = 0; round < 300; round++) {
+            int vocabulary = 2 + random.nextInt(100);
+            SamplingParams params = SamplingParams.builder()
+                    .repetitionPenalty(random.nextBoolean() ? 1 : 1.5)
+                    .presencePenalty(0.5)
+                    .frequencyPenalty(0.25)
+                    .build();
+            int[] prompt = random.ints(random.nextInt(20), 0, vocabulary).toArray();
+            TokenHistory history = new TokenHistory(params, prompt);
+            TokenHistory plain = new TokenHistory(params, prompt);
+            for (int step = 0; step < 20; step++) {
+                int[] guesses = random.ints(random.nextInt(9), 0, vocabulary).toArray();
+                for (int guess : guesses) {
+                    history.append(guess);
+                }
+                for (int i = guesses.length - 1; i >= 0; i--) {
+                    history.undo(guesses[i]);
+                }
+                int token = random.nextInt(vocabulary);
+                history.append(token);
+                plain.append(token);
+                float[] logits = new float[vocabulary];
+                float[] expected = new float[vocabulary];
+                for (int i = 0; i < vocabulary; i++) {
+                    logits[i] = expected[i] = i - vocabulary / 3f;
+                }
+                history.adjust(logits);
+                plain.adjust(expected);
+                assertThat(logits).containsExactly(expected);
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ final class AnswerFormat {
     }
 
     /** The whole answer. */
-    ObjectNode whole(String text, List<Output> outputs, TokenStream.Finish finish) {
+    ObjectNode whole(String text, List<Output> outputs, TokenStream.Finish finish, TokenStream stream) {
         ObjectNode root = head(asked.chat() ? "chat.completion" : "text_completion");
         ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
         if (asked.chat()) {
@@ -64,7 +64,7 @@ final class AnswerFormat {
         }
         putLogprobs(choice, outputs);
         choice.put("finish_reason", name(finish.reason()));
-        putUsage(root, finish);
+        putUsage(root, finish, stream);
         return root;
     }
 
@@ -94,10 +94,10 @@ final class AnswerFormat {
     }
 
     /** The chunk after the last, which only counts. */
-    ObjectNode usage(TokenStream.Finish finish) {
+    ObjectNode usage(TokenStream.Finish finish, TokenStream stream) {
         ObjectNode root = head(asked.chat() ? "chat.completion.chunk" : "text_completion");
         root.putArray("choices");
-        putUsage(root, finish);
+        putUsage(root, finish, stream);
         return root;
     }
 
@@ -130,11 +130,14 @@ final class AnswerFormat {
                 .put("system_fingerprint", fingerprint);
     }
 
-    private static void putUsage(ObjectNode root, TokenStream.Finish finish) {
+    private static void putUsage(ObjectNode root, TokenStream.Finish finish, TokenStream stream) {
         root.putObject("usage")
                 .put("prompt_tokens", finish.promptTokens())
                 .put("completion_tokens", finish.completionTokens())
-                .put("total_tokens", finish.promptTokens() + finish.completionTokens());
+                .put("total_tokens", finish.promptTokens() + finish.completionTokens())
+                .putObject("completion_tokens_details")
+                .put("accepted_prediction_tokens", stream.acceptedTokens())
+                .put("rejected_prediction_tokens", stream.rejectedTokens());
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {

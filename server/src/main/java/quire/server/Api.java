@@ -224,7 +224,7 @@ final class Api {
         if (error != null) {
             exchange.send(error);
         } else {
-            exchange.send(200, format.whole(text.append(finish.text()).toString(), outputs, finish));
+            exchange.send(200, format.whole(text.append(finish.text()).toString(), outputs, finish, stream));
         }
     }
 
@@ -251,7 +251,7 @@ final class Api {
         }
         add(events, format.last(finish));
         if (asked.includeUsage()) {
-            add(events, format.usage(finish));
+            add(events, format.usage(finish, stream));
         }
         events.writeBytes(DONE);
         exchange.end(take(events));

@@ -1,11 +1,13 @@
 package quire.server;
 
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import quire.engine.Engine;
 import quire.engine.EngineListener;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
+import quire.engine.SpeculationStats;
 
 /**
  * Prometheus metrics: hears the engine, and is scraped at {@code /metrics}. Names and meanings are vLLM's, with
@@ -86,6 +88,7 @@ public final class ServerMetrics implements EngineListener {
                     name(reason),
                     stats.finished().getOrDefault(reason, 0L));
         }
+        scrape(stats.speculation(), text);
         text.histogram("quire_time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
         text.histogram("quire_inter_token_latency_seconds", "From one token to the next.", interToken);
         text.histogram("quire_e2e_request_latency_seconds", "From acceptance to the end.", endToEnd);
@@ -96,6 +99,50 @@ public final class ServerMetrics implements EngineListener {
         statusToResponses.forEach(
                 (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
         return text.toString();
+    }
+
+    /** The books of speculation; nothing when nobody guesses. */
+    private static void scrape(SpeculationStats stats, Text text) {
+        if (stats.drafters().isEmpty()) {
+            return;
+        }
+        text.head("quire_spec_decode_num_drafts_total", "Times that a drafter guessed for a request.", "counter");
+        stats.drafters()
+                .forEach(drafter ->
+                        text.sample("quire_spec_decode_num_drafts_total", "drafter", drafter.name(), drafter.drafts()));
+        text.head("quire_spec_decode_num_draft_tokens_total", "Draft tokens verified.", "counter");
+        stats.drafters()
+                .forEach(drafter -> text.sample(
+                        "quire_spec_decode_num_draft_tokens_total", "drafter", drafter.name(), drafter.draftTokens()));
+        text.head(
+                "quire_spec_decode_num_accepted_tokens_total",
+                "Draft tokens that became part of an answer.",
+                "counter");
+        stats.drafters()
+                .forEach(drafter -> text.sample(
+                        "quire_spec_decode_num_accepted_tokens_total",
+                        "drafter",
+                        drafter.name(),
+                        drafter.acceptedTokens()));
+        text.series(
+                "quire_spec_decode_num_draft_tokens_per_pos_total",
+                "Draft tokens verified, by position in the draft.",
+                "position",
+                stats.draftedAt());
+        text.series(
+                "quire_spec_decode_num_accepted_tokens_per_pos_total",
+                "Draft tokens that became part of an answer, by position in the draft.",
+                "position",
+                stats.acceptedAt());
+        text.series(
+                "quire_spec_decode_decisions_total",
+                "Times that a decoding request was given so many draft tokens.",
+                "draft_tokens",
+                stats.decisions());
+        text.gauge(
+                "quire_spec_decode_speedup",
+                "Estimated time of all steps without speculation over the time they took.",
+                stats.speedup());
     }
 
     private static String name(FinishReason reason) {
@@ -165,6 +212,14 @@ public final class ServerMetrics implements EngineListener {
                     .append("=\"")
                     .append(labelValue);
             out.append("\"} ").append(value).append('\n');
+        }
+
+        /** A counter with a sample for each index. */
+        void series(String name, String help, String label, List<Long> values) {
+            head(name, help, "counter");
+            for (int i = 0; i < values.size(); i++) {
+                sample(name, label, Integer.toString(i), values.get(i));
+            }
         }
 
         void histogram(String name, String help, Histogram histogram) {

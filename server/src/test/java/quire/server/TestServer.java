@@ -18,6 +18,7 @@ import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
+import quire.engine.Speculation;
 import quire.model.Batch;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
@@ -37,8 +38,9 @@ final class TestServer implements AutoCloseable {
     private final List<OpenAIClient> clients = new ArrayList<>();
 
     private TestServer(Builder builder) {
-        EngineConfig config =
-                new EngineConfig(builder.maxSequences, 256, 0, builder.maxQueued, 1 << 20, 0, 16, KvType.F16, 1);
+        EngineConfig config = new EngineConfig(
+                        builder.maxSequences, 256, 0, builder.maxQueued, 1 << 20, 0, 16, KvType.F16, 1)
+                .withSpeculation(builder.speculation);
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
         engine = Engine.of(model, new FakeTokenizer(), builder.template, MODEL, config, metrics, System::nanoTime);
         server = QuireServer.start(engine, builder.config, metrics);
@@ -79,6 +81,7 @@ final class TestServer implements AutoCloseable {
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
         private int maxQueued = 1024;
+        private Speculation speculation = Speculation.off();
 
         Builder config(ServerConfig value) {
             config = value;
@@ -102,6 +105,11 @@ final class TestServer implements AutoCloseable {
 
         Builder maxQueued(int value) {
             maxQueued = value;
+            return this;
+        }
+
+        Builder speculation(Speculation value) {
+            speculation = value;
             return this;
         }
 

@@ -30,23 +30,28 @@ final class KernelSets {
 
     private KernelSets() {}
 
-    /** The choice, made when first asked for. */
-    static final class Best {
-        static final Kernels KERNELS = choose();
+    private static @Nullable Kernels chosen;
 
-        private Best() {}
-
-        private static Kernels choose() {
-            StringBuilder passedOver = new StringBuilder();
-            for (String name : NAMES) {
-                String obstacle = obstacle(name);
-                if (obstacle == null) {
-                    return create(name, passedOver.toString());
-                }
-                passedOver.append("; not ").append(name).append(": ").append(obstacle);
-            }
-            throw new AssertionError("plain loops run everywhere");
+    static synchronized Kernels best() {
+        Kernels kernels = chosen;
+        if (kernels == null) {
+            String forced = System.getProperty(Kernels.PROPERTY);
+            kernels = forced == null ? fastest() : named(forced);
+            chosen = kernels;
         }
+        return kernels;
+    }
+
+    private static Kernels fastest() {
+        StringBuilder passedOver = new StringBuilder();
+        for (String name : NAMES) {
+            String obstacle = obstacle(name);
+            if (obstacle == null) {
+                return create(name, passedOver.toString());
+            }
+            passedOver.append("; not ").append(name).append(": ").append(obstacle);
+        }
+        throw new AssertionError("plain loops run everywhere");
     }
 
     /** The processor, once; or why no code of ours can run on it. */

@@ -41,13 +41,17 @@ import org.jspecify.annotations.Nullable;
  * names both. Where a method reads and writes matrices of one shape, they may be the same matrix.
  */
 public interface Kernels {
+    /** The system property that names the set which {@link #best} shall return. */
+    String PROPERTY = "quire.kernels";
+
     /**
-     * The fastest set that runs here, chosen once.
+     * The fastest set that runs here, or the one that {@link #PROPERTY} names; chosen when first asked for.
      *
+     * @throws IllegalArgumentException as {@link #named}, if the property names a set
      * @see #reason
      */
     static Kernels best() {
-        return KernelSets.Best.KERNELS;
+        return KernelSets.best();
     }
 
     /**

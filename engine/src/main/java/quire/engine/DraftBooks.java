@@ -1,0 +1,62 @@
+package quire.engine;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Adds up what became of draft tokens. Guarded by the {@link Ledger}'s lock. */
+final class DraftBooks {
+    private final String[] names;
+    private final long[] drafts;
+    private final long[] tokens;
+    private final long[] accepted;
+    private final long[] decisions = new long[Drafts.MAX + 1];
+    private final long[] draftedAt = new long[Drafts.MAX];
+    private final long[] acceptedAt = new long[Drafts.MAX];
+    private long nanos;
+    private long nanosWithout;
+
+    /** @param names of the drafters */
+    DraftBooks(String... names) {
+        this.names = names;
+        drafts = new long[names.length];
+        tokens = new long[names.length];
+        accepted = new long[names.length];
+    }
+
+    void add(Drafts step) {
+        nanos += step.nanos();
+        nanosWithout += step.nanosWithout();
+        for (int i = 0; i < step.size(); i++) {
+            int count = step.count(i);
+            decisions[count]++;
+            if (count > 0) {
+                drafts[step.drafter(i)]++;
+                tokens[step.drafter(i)] += count;
+                accepted[step.drafter(i)] += step.accepted(i);
+            }
+            for (int position = 0; position < count; position++) {
+                draftedAt[position]++;
+                acceptedAt[position] += position < step.accepted(i) ? 1 : 0;
+            }
+        }
+    }
+
+    SpeculationStats stats() {
+        if (names.length == 0) {
+            return SpeculationStats.NONE;
+        }
+        List<SpeculationStats.Drafter> drafters = new ArrayList<>();
+        for (int k = 0; k < names.length; k++) {
+            drafters.add(new SpeculationStats.Drafter(names[k], drafts[k], tokens[k], accepted[k]));
+        }
+        return new SpeculationStats(drafters, list(decisions), list(draftedAt), list(acceptedAt), nanos, nanosWithout);
+    }
+
+    private static List<Long> list(long[] values) {
+        List<Long> list = new ArrayList<>();
+        for (long value : values) {
+            list.add(value);
+        }
+        return list;
+    }
+}

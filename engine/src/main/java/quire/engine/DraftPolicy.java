@@ -1,0 +1,30 @@
+package quire.engine;
+
+/** Decides how many draft tokens each sequence gets. Never changes an answer, only its speed. Engine thread only. */
+interface DraftPolicy {
+    /**
+     * Decides by {@link Drafts#give}, at most what is offered and {@link Drafts#room} altogether. Whoever gets nothing
+     * has no draft in this step.
+     */
+    void decide(Drafts drafts);
+
+    /** Hears what came of it. */
+    default void learn(Drafts drafts) {}
+
+    /** As many as {@code most} for everybody, from the first drafter that offers any. */
+    static DraftPolicy always(int most, Drafter[] drafters) {
+        return drafts -> {
+            int room = drafts.room();
+            for (int i = 0; i < drafts.size(); i++) {
+                for (int k = 0; k < drafters.length; k++) {
+                    int tokens = Math.min(Math.min(most, room), drafts.offered(i, k));
+                    if (tokens > 0) {
+                        drafts.give(i, k, drafters[k].level(drafts.sequence(i)), tokens);
+                        room -= tokens;
+                        break;
+                    }
+                }
+            }
+        };
+    }
+}

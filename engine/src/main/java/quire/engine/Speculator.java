@@ -1,0 +1,186 @@
+package quire.engine;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+import quire.model.Model;
+
+/**
+ * Speculation, as far as it is part of a step: before the model runs, it adds draft tokens to the plan; afterwards it
+ * notes which were accepted. Draft tokens take what the step's budget, the rows of logits and the free pages have left,
+ * and never anything that a sequence needs to get on.
+ *
+ * <p>Engine thread only.
+ */
+final class Speculator {
+    /**
+     * A draft model and what its passes cost.
+     *
+     * @param model with the same vocabulary as the large one, and as many pages of as many tokens
+     */
+    record Draft(Model model, CostModel cost) {}
+
+    private final Drafter[] drafters;
+    private final DraftPolicy policy;
+    private final CostModel cost;
+    private final KvPages pages;
+    private final int maxLogitRows;
+    private final int vocabularySize;
+    private final Drafts drafts;
+
+    /**
+     * @param drafters in order of preference; none to do without
+     * @param cost what the model's passes cost; hears of every one
+     * @param maxLogitRows rows of logits that the model returns at most
+     */
+    Speculator(
+            Drafter[] drafters,
+            DraftPolicy policy,
+            CostModel cost,
+            KvPages pages,
+            int maxSequences,
+            int maxLogitRows,
+            int vocabularySize) {
+        this.drafters = drafters;
+        this.policy = policy;
+        this.cost = cost;
+        this.pages = pages;
+        this.maxLogitRows = maxLogitRows;
+        this.vocabularySize = vocabularySize;
+        drafts = new Drafts(maxSequences, drafters.length);
+    }
+
+    /** What a configuration asks for. {@code draft}: the model that its draft file became; null for none. */
+    static Speculator of(
+            EngineConfig config,
+            Model model,
+            CostModel cost,
+            @Nullable Draft draft,
+            KvPages pages,
+            SamplerTeam team,
+            LongSupplier nanoClock) {
+        Speculation asked = config.speculation();
+        List<Drafter> found = new ArrayList<>();
+        if (asked.isOn()) {
+            Replay replay = asked.replay();
+            if (replay != null) {
+                found.add(new Replay.Oracle(replay));
+            }
+            if (asked.lookup()) {
+                found.add(new PromptLookup.Lookup());
+            }
+            if (draft != null) {
+                found.add(new DraftModel(draft.model, pages, config.maxSequences(), team, draft.cost, nanoClock));
+            }
+        }
+        Drafter[] drafters = found.toArray(Drafter[]::new);
+        DraftPolicy policy = asked.draftTokens() == Speculation.AUTO
+                ? new Governor(drafters, cost, config.maxSequences())
+                : DraftPolicy.always(asked.draftTokens(), drafters);
+        return new Speculator(
+                drafters, policy, cost, pages, config.maxSequences(), model.maxLogitRows(), model.vocabularySize());
+    }
+
+    /** Names of those who guess, by number. */
+    String[] names() {
+        String[] names = new String[drafters.length];
+        for (int k = 0; k < names.length; k++) {
+            names[k] = drafters[k].name();
+        }
+        return names;
+    }
+
+    /** Adds draft tokens to a plan. {@code budget}: tokens that the step has room for beside it. */
+    void draft(StepPlan plan, int budget) {
+        int room = drafters.length == 0 ? 0 : Math.min(budget, maxLogitRows - plan.logitRows());
+        drafts.begin(plan.rows(), room);
+        for (int i = 0; i < plan.size(); i++) {
+            if (plan.wantsToken(i)) {
+                offer(drafts.add(plan.sequence(i), i), room);
+            }
+        }
+        if (room <= 0) {
+            return;
+        }
+        policy.decide(drafts);
+        for (int i = 0; i < drafts.size(); i++) {
+            if (drafts.count(i) > 0) {
+                reserve(i, plan.size());
+            }
+        }
+        for (int k = 0; k < drafters.length; k++) {
+            drafters[k].draft(drafts, k);
+        }
+        for (int i = 0; i < drafts.size(); i++) {
+            check(i);
+            plan.draft(drafts.planIndex(i), drafts.count(i));
+        }
+    }
+
+    private void offer(int index, int room) {
+        Sequence sequence = drafts.sequence(index);
+        // The last token of an answer is never computed: nothing to guess behind it.
+        int most = Math.min(Math.min(Drafts.MAX, room), sequence.maxNewTokens - sequence.generated() - 1);
+        for (int k = 0; k < drafters.length; k++) {
+            drafts.offer(index, k, most <= 0 ? 0 : drafters[k].offer(sequence, most));
+        }
+    }
+
+    /** Finds pages for draft tokens, as long as everybody who runs could still have one. */
+    private void reserve(int index, int running) {
+        Sequence sequence = drafts.sequence(index);
+        int to = sequence.length() + drafts.count(index);
+        int wanted = pages.pagesFor(to) - pages.held(sequence.row);
+        if (wanted <= 0 || (wanted + running <= pages.available() && pages.reserve(sequence.row, to))) {
+            return;
+        }
+        drafts.lower(index, pages.room(sequence.row) - sequence.length());
+    }
+
+    /** Cuts a draft at the first id that the model does not know: a drafter may be anybody's. */
+    private void check(int index) {
+        Sequence sequence = drafts.sequence(index);
+        for (int i = 0; i < drafts.count(index); i++) {
+            int token = sequence.tokens()[sequence.length() + i];
+            if (token < 0 || token >= vocabularySize) {
+                drafts.lower(index, i);
+            }
+        }
+    }
+
+    /**
+     * Notes what became of a plan's draft tokens, once the sequences have advanced.
+     *
+     * @param kept how many tokens each sequence of the plan got
+     * @param drafting nanoseconds that planning took
+     * @param nanos what the model and the choice of tokens took
+     */
+    Drafts learn(Tokens tokens, int[] kept, long drafting, long nanos) {
+        int extra = 0;
+        for (int i = 0; i < drafts.size(); i++) {
+            Sequence sequence = drafts.sequence(i);
+            int count = drafts.count(i);
+            if (count > 0) {
+                int planIndex = drafts.planIndex(i);
+                int accepted = Math.min(tokens.agreed(planIndex), kept[planIndex]);
+                drafts.verified(i, accepted, Math.min(count, kept[planIndex]));
+                sequence.acceptedTokens += accepted;
+                sequence.rejectedTokens += count - accepted;
+                extra += Math.max(0, kept[planIndex] - 1);
+            }
+            // What a draft model computed behind the last token that was accepted, it computed for another history.
+            sequence.draftComputed = Math.min(sequence.draftComputed, sequence.length() - 1);
+        }
+        long without = nanos;
+        int drafted = drafts.total();
+        if (drafted > 0) {
+            int size = drafts.size();
+            without = (long) (cost.predict(drafts.rows()) + cost.predict(size) * extra / size);
+        }
+        drafts.timed(drafted > 0 ? drafting + nanos : nanos, without);
+        cost.observe(drafts.rows() + drafted, nanos);
+        policy.learn(drafts);
+        return drafts;
+    }
+}

@@ -1,0 +1,81 @@
+package quire.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicLong;
+import org.assertj.core.data.Percentage;
+import org.junit.jupiter.api.Test;
+
+class CostModelTest {
+    private static long cost(int rows) {
+        return 1000 + 40L * rows + (rows > 16 ? 100L * (rows - 16) : 0);
+    }
+
+    @Test
+    void observe_anyOrder_learnsTheCurve() {
+        CostModel model = new CostModel(512, 50);
+        SplittableRandom random = new SplittableRandom(1);
+        for (int i = 0; i < 20_000; i++) {
+            int rows = 1 + random.nextInt(128);
+            model.observe(rows, cost(rows));
+        }
+        for (int rows = 1; rows <= 128; rows++) {
+            assertThat(model.predict(rows)).isCloseTo((double) cost(rows), Percentage.withPercentage(4));
+        }
+    }
+
+    @Test
+    void observe_everythingSlowsDown_whatIsNotSeenSlowsDownToo() {
+        CostModel model = new CostModel(64, 1000);
+        double before = model.predict(40);
+        for (int i = 0; i < 200; i++) {
+            model.observe(1, 3000);
+        }
+        assertThat(model.predict(1)).isCloseTo(3000, within(1.0));
+        assertThat(model.predict(40)).isGreaterThan(1.05 * before);
+    }
+
+    @Test
+    void observe_onePause_isNoCost() {
+        CostModel model = new CostModel(64, 1000);
+        model.observe(4, 1_000_000_000_000L);
+        assertThat(model.predict(4)).isLessThan(2 * 1900);
+        model.observe(4, -1); // a clock that went backwards says nothing
+        assertThat(model.predict(4)).isLessThan(2 * 1900);
+    }
+
+    @Test
+    void predict_anyRows_liesBetweenItsNeighbours() {
+        CostModel model = new CostModel(500, 1000);
+        for (int rows = 1; rows < 600; rows++) {
+            assertThat(model.predict(rows + 1)).isGreaterThanOrEqualTo(model.predict(rows));
+        }
+        assertThat(model.predict(0)).isZero();
+    }
+
+    @Test
+    void measure_modelAndClock_seesTheCostOfRows() {
+        AtomicLong nanos = new AtomicLong();
+        FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 2);
+        fake.onForward(batch -> nanos.addAndGet(cost(batch.rows())));
+        CostModel model = CostModel.measure(fake, 64, nanos::get, 1_000_000);
+        fake.close();
+        for (int rows : new int[] {1, 2, 4, 8, 12, 16, 32, 64}) {
+            assertThat(model.predict(rows)).isCloseTo((double) cost(rows), within(2.0));
+        }
+    }
+
+    @Test
+    void measure_noTime_measuresOnce() {
+        AtomicLong nanos = new AtomicLong();
+        FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 2);
+        fake.onForward(batch -> nanos.addAndGet(1000));
+        CostModel model = CostModel.measure(fake, 64, nanos::get, 500);
+        fake.close();
+        assertThat(nanos).hasValue(1000);
+        assertThat(model.predict(1)).isCloseTo(1000, within(2.0));
+        assertThat(model.predict(64)).isGreaterThan(5000);
+    }
+}

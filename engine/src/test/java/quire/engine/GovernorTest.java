@@ -1,0 +1,235 @@
+package quire.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.Arrays;
+import java.util.Map;
+import java.util.SplittableRandom;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+
+/** The governor alone, against a simulated engine whose costs and acceptance are known. */
+class GovernorTest {
+    private static final int ROOM = 128;
+
+    /** Steps cost {@code fixed + perRow × rows}; guesses are right with a known probability. */
+    private static final class World {
+        final double fixed;
+        final double perRow;
+        final double[] acceptance; // by sequence
+        final CostModel cost;
+        final Drafter drafter;
+        final Governor governor;
+        final Sequence[] sequences;
+        final Drafts drafts;
+        final SplittableRandom random = new SplittableRandom(4);
+        double nanos;
+        double tokens;
+        long draftTokens;
+
+        /** @param passNanos of the drafter; 0 for one that costs nothing */
+        World(double fixed, double perRow, double passNanos, double... acceptance) {
+            this.fixed = fixed;
+            this.perRow = perRow;
+            this.acceptance = acceptance;
+            int size = acceptance.length;
+            cost = new CostModel(512, fixed + perRow);
+            for (int i = 0; i < 60; i++) {
+                for (int rows = 1; rows <= 256; rows++) {
+                    cost.observe(rows, nanos(rows));
+                }
+            }
+            drafter = drafter(passNanos);
+            governor = new Governor(new Drafter[] {drafter}, cost, size);
+            sequences = new Sequence[size];
+            for (int i = 0; i < size; i++) {
+                sequences[i] = new Sequence(
+                        new Request(new int[] {1}, SamplingParams.builder().build()),
+                        new FakeTokenizer(),
+                        1000,
+                        0,
+                        closed -> {});
+            }
+            drafts = new Drafts(size, 1);
+        }
+
+        long nanos(int rows) {
+            return (long) (fixed + perRow * rows);
+        }
+
+        private static Drafter drafter(double passNanos) {
+            @Nullable CostModel own = passNanos == 0 ? null : new CostModel(512, passNanos);
+            return new Drafter() {
+                @Override
+                public String name() {
+                    return "simulated";
+                }
+
+                @Override
+                public int offer(Sequence sequence, int most) {
+                    return most;
+                }
+
+                @Override
+                public int level(Sequence sequence) {
+                    return 0;
+                }
+
+                @Override
+                public @Nullable CostModel cost() {
+                    return own;
+                }
+
+                @Override
+                public int lag(Sequence sequence) {
+                    return own == null ? 0 : 1;
+                }
+
+                @Override
+                public void draft(Drafts drafts, int self) {}
+            };
+        }
+
+        void step() {
+            drafts.begin(sequences.length, ROOM);
+            for (int i = 0; i < sequences.length; i++) {
+                drafts.offer(drafts.add(sequences[i], i), 0, Drafts.MAX);
+            }
+            governor.decide(drafts);
+            assertThat(drafts.total()).isLessThanOrEqualTo(ROOM);
+            double drafting = 0;
+            CostModel own = drafter.cost();
+            for (int level = 0; level < Drafts.MAX && own != null; level++) {
+                int members = 0;
+                for (int i = 0; i < drafts.size(); i++) {
+                    members += drafts.count(i) > level ? 1 : 0;
+                }
+                drafting += own.predict(members);
+            }
+            int rows = drafts.rows() + drafts.total();
+            tokens += drafts.size();
+            for (int i = 0; i < drafts.size(); i++) {
+                int accepted = 0;
+                while (accepted < drafts.count(i) && random.nextDouble() < acceptance[i]) {
+                    accepted++;
+                }
+                drafts.verified(i, accepted, Math.min(drafts.count(i), accepted + 1));
+                tokens += accepted;
+            }
+            nanos += nanos(rows) + drafting;
+            draftTokens += drafts.total();
+            drafts.timed((long) (nanos(rows) + drafting), 0);
+            cost.observe(rows, nanos(rows));
+            governor.learn(drafts);
+        }
+
+        /** Tokens a second against no drafts at all, once the governor has learnt. */
+        double speedup(int steps) {
+            for (int i = 0; i < 300; i++) {
+                step();
+            }
+            nanos = 0;
+            tokens = 0;
+            draftTokens = 0;
+            for (int i = 0; i < steps; i++) {
+                step();
+            }
+            return tokens / nanos * nanos(sequences.length) / sequences.length;
+        }
+
+        /** The best fixed number of draft tokens. */
+        double best() {
+            double best = 1;
+            double alpha = acceptance[0];
+            int size = sequences.length;
+            for (int d = 1; d <= Drafts.MAX; d++) {
+                double expected = 0;
+                for (int p = 0; p <= d; p++) {
+                    expected += StrictMath.pow(alpha, p);
+                }
+                CostModel own = drafter.cost();
+                double drafting = own == null ? 0 : d * own.predict(size);
+                if (size * (d + 1) - size <= ROOM) {
+                    best = Math.max(best, expected * nanos(size) / (nanos(size * (d + 1)) + drafting));
+                }
+            }
+            return best;
+        }
+    }
+
+    private static double[] all(int size, double acceptance) {
+        double[] values = new double[size];
+        Arrays.fill(values, acceptance);
+        return values;
+    }
+
+    @Test
+    void decide_anyLoadAndAcceptance_isNeverMuchSlowerThanOff() {
+        for (int size : new int[] {1, 2, 4, 8, 16, 32, 64}) {
+            for (double acceptance : new double[] {0, 0.2, 0.4, 0.6, 0.8, 0.9, 1}) {
+                for (double passNanos : new double[] {0, 3e6}) {
+                    World world = new World(36e6, 14e6, passNanos, all(size, acceptance));
+                    assertThat(world.speedup(400))
+                            .as("%d sequences, acceptance %s, a draft pass of %s ns", size, acceptance, passNanos)
+                            .isGreaterThan(0.975);
+                }
+            }
+        }
+    }
+
+    @Test
+    void decide_oneCostOneAcceptance_isNearTheBestFixedNumber() {
+        for (double acceptance : new double[] {0.3, 0.5, 0.7, 0.9, 0.97}) {
+            for (double perRow : new double[] {1e5, 1e6, 5e6}) {
+                World world = new World(20e6, perRow, 0, acceptance);
+                assertThat(world.speedup(4000))
+                        .as("acceptance %s, %s ns a row", acceptance, perRow)
+                        .isGreaterThan(0.93 * world.best());
+            }
+        }
+    }
+
+    @Test
+    void decide_someArePredictable_onlyTheyAreGuessedFor() {
+        World world = new World(20e6, 2e6, 0, 0.95, 0.05, 0.95, 0.05);
+        assertThat(world.speedup(500)).isGreaterThan(1.5);
+        long[] given = new long[4];
+        for (int i = 0; i < 500; i++) {
+            world.step();
+            for (int k = 0; k < 4; k++) {
+                given[k] += world.drafts.count(k);
+            }
+        }
+        assertThat(given[1] + given[3]).isLessThan((given[0] + given[2]) / 20);
+    }
+
+    @Test
+    void decide_aTextBecomesPredictable_isFoundOut() {
+        World world = new World(20e6, 5e6, 0, 0);
+        world.speedup(500);
+        world.acceptance[0] = 0.95;
+        for (int i = 0; i < 1500; i++) {
+            world.step();
+        }
+        assertThat(world.speedup(500)).isGreaterThan(1.3);
+    }
+
+    @Test
+    void decide_rowsCostAsMuchAsSteps_doesWithout() {
+        World world = new World(0, 10e6, 0, all(8, 0.9));
+        world.speedup(500);
+        assertThat(world.draftTokens).isLessThan(500 * 8 / 20);
+    }
+
+    @Test
+    void decide_sameHistory_decidesTheSame() {
+        World one = new World(20e6, 2e6, 1e6, 0.7, 0.3);
+        World other = new World(20e6, 2e6, 1e6, 0.7, 0.3);
+        for (int i = 0; i < 1000; i++) {
+            one.step();
+            other.step();
+            assertThat(Map.of(0, one.drafts.count(0), 1, one.drafts.count(1)))
+                    .isEqualTo(Map.of(0, other.drafts.count(0), 1, other.drafts.count(1)));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+package quire.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import quire.model.format.RandomModels;
+import quire.tensor.ElementType;
+import quire.tensor.Workers;
+
+/** What speculation brings, and what it asks for. */
+class SpeculationTest {
+    private static final int CONTEXT = 64;
+    private static final int SEQUENCES = 4;
+
+    private static EngineLoop loop(FakeModel model, FakeModel draft, int draftTokens) {
+        EngineConfig config = Requests.config(SEQUENCES, 40, 4 * 16);
+        return new EngineLoop(
+                model,
+                new Workers(2),
+                new FakeTokenizer(),
+                config,
+                (pages, team) -> Speculator.of(
+                        config.withSpeculation(new Speculation(draftTokens, false, Path.of("fake"), null)),
+                        model,
+                        CostModel.unknown(40),
+                        new Speculator.Draft(draft, CostModel.unknown(40)),
+                        pages,
+                        team,
+                        () -> 0),
+                EngineListener.NONE,
+                () -> 0);
+    }
+
+    private static FakeModel model(int pages) {
+        return new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, 4, pages, 40, 40);
+    }
+
+    /** Any way of choosing; ends with its length. */
+    private static Request endless(SplittableRandom random) {
+        SamplingParams.Builder params = SamplingParams.builder()
+                .maxTokens(1 + random.nextInt(40))
+                .seed(random.nextLong())
+                .temperature(random.nextInt(3) == 0 ? 0 : 1)
+                .ignoreEndOfText(true);
+        if (random.nextBoolean()) {
+            params.repetitionPenalty(1.4).frequencyPenalty(0.6).presencePenalty(0.3);
+        }
+        int[] prompt = random.ints(1 + random.nextInt(20), 0, FakeTokenizer.VOCABULARY_SIZE)
+                .toArray();
+        return new Request(prompt, params.build());
+    }
+
+    /** Same logits, same history, same noise: a draft that errs once has seen something that the model has not. */
+    @Test
+    void draftModel_sameAsTheModel_isNeverWrong() {
+        for (int pages : new int[] {SEQUENCES * CONTEXT / 4, 20}) { // all there is room for, and too few
+            FakeModel model = model(pages);
+            FakeModel draft = model(pages);
+            EngineLoop loop = loop(model, draft, 5);
+            SplittableRandom random = new SplittableRandom(3);
+            List<TokenStream> streams = new ArrayList<>();
+            for (int i = 0; i < 200; i++) {
+                streams.add(loop.submit(endless(random)));
+            }
+            while (loop.doWork() > 0) {
+                loop.checkIntegrity();
+            }
+            EngineStats stats = loop.ledger().stats();
+            assertThat(stats.speculation().acceptedTokens())
+                    .isEqualTo(stats.speculation().draftTokens())
+                    .isGreaterThan(stats.generationTokens() / 2);
+            assertThat(stats.preemptions() > 0).isEqualTo(pages == 20);
+            assertThat(streams)
+                    .allSatisfy(stream -> assertThat(stream.rejectedTokens()).isZero());
+            model.close();
+            draft.close();
+        }
+    }
+
+    @Test
+    void rightGuesses_oneSequence_takeFewerSteps() {
+        FakeModel model = model(16);
+        FakeModel draft = model(16);
+        EngineLoop loop = loop(model, draft, 4);
+        TokenStream stream = loop.submit(Requests.of("abc", 41));
+        int steps = 0;
+        while (loop.doWork() > 0) {
+            steps++;
+        }
+        // The prompt's step gives 1 token, each other one 4 guesses and one of the model's own.
+        assertThat(steps).isEqualTo(1 + 40 / 5);
+        assertThat(stream.acceptedTokens()).isEqualTo(32);
+        SpeculationStats stats = loop.ledger().stats().speculation();
+        assertThat(stats.decisions().get(4)).isEqualTo(8);
+        assertThat(stats.acceptedAt().subList(0, 5)).containsExactly(8L, 8L, 8L, 8L, 0L);
+        model.close();
+        draft.close();
+    }
+
+    @Test
+    void budget_full_isNeverExceeded() {
+        EngineConfig config = Requests.config(4, 4, 16).withSpeculation(new Speculation(8, true, null, null));
+        FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, 4, 64, 4, 4);
+        EngineLoop loop = new EngineLoop(model, new FakeTokenizer(), config, EngineListener.NONE, () -> 0);
+        for (int i = 0; i < 4; i++) {
+            loop.submit(new Request(
+                    new int[] {5, 5, 5, 5},
+                    SamplingParams.builder()
+                            .maxTokens(20)
+                            .temperature(0)
+                            .ignoreEndOfText(true)
+                            .build()));
+        }
+        while (loop.doWork() > 0) {
+            loop.checkIntegrity();
+        }
+        // With four running each step is full; the fake model refuses a step of more tokens.
+        assertThat(loop.ledger().stats().generationTokens()).isEqualTo(80);
+        model.close();
+    }
+
+    @Test
+    void open_draftOfAnotherVocabulary_saysWhichTokenDiffers(@TempDir Path folder) throws Exception {
+        Path tiny = Path.of("../workshop/dist/quire-tiny.gguf");
+        Path other = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.F32, 1);
+        EngineConfig config = Requests.config(1, 16, 16).withSpeculation(Speculation.auto(other));
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> Engine.open(tiny, config, EngineListener.NONE))
+                .withMessageContaining("the draft model")
+                .withMessageContaining("tokens, the model 2048");
+    }
+
+    @Test
+    void speculation_outOfRange_isNamed() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> new Speculation(17, true, null, null))
+                .withMessageContaining("1 to 16 draft tokens, not 17");
+        assertThat(Speculation.off().isOn()).isFalse();
+        assertThat(new Speculation(4, false, null, null).isOn()).isFalse();
+        assertThat(Requests.config(8, 512, 16).maxLogitRows()).isEqualTo(8);
+        assertThat(Requests.config(8, 512, 16)
+                        .withSpeculation(Speculation.auto(null))
+                        .maxLogitRows())
+                .isEqualTo(24);
+        assertThat(Requests.config(8, 20, 16)
+                        .withSpeculation(new Speculation(4, true, null, null))
+                        .maxLogitRows())
+                .isEqualTo(20);
+    }
+}

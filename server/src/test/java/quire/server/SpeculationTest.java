@@ -1,0 +1,55 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import quire.engine.Speculation;
+import quire.engine.SpeculationStats;
+import tools.jackson.databind.JsonNode;
+
+/** What clients and operators see of draft tokens: counts, and nothing else. */
+@Timeout(60)
+class SpeculationTest {
+    /** A bias that makes the model repeat itself, so that looking up repetitions is right. */
+    private static final String BODY = """
+            {"model":"fake","prompt":"abab","max_tokens":60,"temperature":0,"logit_bias":{"99":60}}""";
+
+    @Test
+    void usage_withSpeculation_countsItAndTheTextStays() throws Exception {
+        JsonNode plain;
+        try (TestServer server = TestServer.start()) {
+            plain = TestServer.json(server.post("/v1/completions", BODY));
+            JsonNode details = plain.get("usage").get("completion_tokens_details");
+            assertThat(details.get("accepted_prediction_tokens").intValue()).isZero();
+            assertThat(details.get("rejected_prediction_tokens").intValue()).isZero();
+            assertThat(server.get("/metrics").body()).doesNotContain("spec_decode");
+        }
+        try (TestServer server = TestServer.builder()
+                .speculation(new Speculation(4, true, null, null))
+                .start()) {
+            JsonNode guessed = TestServer.json(server.post("/v1/completions", BODY));
+
+            assertThat(guessed.get("choices")).isEqualTo(plain.get("choices"));
+            assertThat(guessed.get("usage").get("completion_tokens"))
+                    .isEqualTo(plain.get("usage").get("completion_tokens"));
+            JsonNode details = guessed.get("usage").get("completion_tokens_details");
+            SpeculationStats stats = server.engine.stats().speculation();
+            assertThat(details.get("accepted_prediction_tokens").longValue())
+                    .isEqualTo(stats.acceptedTokens())
+                    .isPositive();
+            assertThat(details.get("rejected_prediction_tokens").longValue())
+                    .isEqualTo(stats.draftTokens() - stats.acceptedTokens());
+            String metrics = server.get("/metrics").body();
+            String drafter = "{model_name=\"fake\",drafter=\"lookup\"} ";
+            assertThat(metrics)
+                    .contains("quire_spec_decode_num_draft_tokens_total" + drafter + stats.draftTokens())
+                    .contains("quire_spec_decode_num_accepted_tokens_total" + drafter + stats.acceptedTokens())
+                    .contains("quire_spec_decode_num_accepted_tokens_per_pos_total{model_name=\"fake\",position=\"0\"} "
+                            + stats.acceptedAt().getFirst())
+                    .contains("quire_spec_decode_decisions_total{model_name=\"fake\",draft_tokens=\"4\"} "
+                            + stats.decisions().get(4))
+                    .contains("quire_spec_decode_speedup{model_name=\"fake\"} ");
+        }
+    }
+}
