@@ -12,8 +12,19 @@ final class AssembledCode {
     private static final MethodHandle PRODUCT =
             Linker.nativeLinker().downcallHandle(MatrixCode.DESCRIPTOR, Linker.Option.critical(false));
 
+    private static final MethodHandle QUANTIZE =
+            Linker.nativeLinker().downcallHandle(QuantizeCode.DESCRIPTOR, Linker.Option.critical(false));
+
     /** How far ahead of the words in use the next are asked for. */
     private static final int PREFETCH_BYTES = 4096;
+
+    /** What the products are written in. */
+    enum Instructions {
+        AVX512_VNNI,
+        AVX2,
+        /** AVX2 with its own dot products of bytes. */
+        AVX2_VNNI
+    }
 
     private final int mostRows;
     /** {@code [first row of the tile / mostRows][rows − 1]}. */
@@ -24,18 +35,38 @@ final class AssembledCode {
         this.functions = functions;
     }
 
-    static AssembledCode assemble(ElementType type, CodeMemory memory) {
-        int most = type.isQuantized() ? MatrixCode.mostRows(PackedForm.of(type)) : ActivationTile.ROWS;
-        MemorySegment[][] functions = new MemorySegment[ActivationTile.ROWS / most][most];
-        for (int first = 0; first < ActivationTile.ROWS; first += most) {
+    static AssembledCode assemble(ElementType type, Instructions instructions, CodeMemory memory) {
+        int most = mostRows(type, instructions);
+        boolean wholeTile = !type.isQuantized(); // floats are read row by row, wherever a tile begins
+        MemorySegment[][] functions = new MemorySegment[wholeTile ? 1 : ActivationTile.ROWS / most][most];
+        for (int i = 0; i < functions.length; i++) {
             for (int n = 1; n <= most; n++) {
-                byte[] code = type.isQuantized()
-                        ? MatrixCode.assemble(PackedForm.of(type), first, n, PREFETCH_BYTES)
-                        : FloatMatrixCode.assemble(type, n, PREFETCH_BYTES);
-                functions[first / most][n - 1] = memory.install(name(type, first, n), code);
+                byte[] code = product(type, instructions, i * most, n);
+                functions[i][n - 1] = memory.install(name(type, i * most, n), code);
             }
         }
         return new AssembledCode(most, functions);
+    }
+
+    private static int mostRows(ElementType type, Instructions instructions) {
+        if (instructions == Instructions.AVX512_VNNI) {
+            return type.isQuantized() ? MatrixCode.mostRows(PackedForm.of(type)) : ActivationTile.ROWS;
+        }
+        return type.isQuantized() ? Avx2MatrixCode.MOST_ROWS : Avx2FloatMatrixCode.MOST_ROWS;
+    }
+
+    private static byte[] product(ElementType type, Instructions instructions, int first, int n) {
+        if (!type.isQuantized()) {
+            return instructions == Instructions.AVX512_VNNI
+                    ? FloatMatrixCode.assemble(type, n, PREFETCH_BYTES)
+                    : Avx2FloatMatrixCode.assemble(type, n, PREFETCH_BYTES);
+        }
+        PackedForm form = PackedForm.of(type);
+        return switch (instructions) {
+            case AVX512_VNNI -> MatrixCode.assemble(form, first, n, PREFETCH_BYTES);
+            case AVX2 -> Avx2MatrixCode.assemble(form, false, first, n, PREFETCH_BYTES);
+            case AVX2_VNNI -> Avx2MatrixCode.assemble(form, true, first, n, PREFETCH_BYTES);
+        };
     }
 
     private static String name(ElementType type, int first, int n) {
@@ -64,6 +95,26 @@ final class AssembledCode {
                     functions[first / mostRows][n - 1], words, scales, x, y, yStride, groups, panels, lastLanes);
         } catch (Throwable e) {
             throw new AssertionError("machine code throws nothing", e);
+        }
+    }
+
+    /** Quantises rows into their tiles, with the code whose descriptor is {@link QuantizeCode#DESCRIPTOR}. */
+    static void quantize(MemorySegment code, Activations x, int from, int to) {
+        long blocks = x.values().columns() / Activations.BLOCK;
+        long values = address(x.values());
+        for (int row = from; row < to; row++) {
+            int inTile = row % ActivationTile.ROWS;
+            long tile = x.quants().address() + row / ActivationTile.ROWS * blocks * ActivationTile.BLOCK_BYTES;
+            try {
+                QUANTIZE.invokeExact(
+                        code,
+                        values + x.values().rowOffset(row),
+                        tile + ActivationTile.quantsAt(inTile, 0),
+                        tile + ActivationTile.numberAt(0, inTile),
+                        blocks);
+            } catch (Throwable e) {
+                throw new AssertionError("machine code throws nothing", e);
+            }
         }
     }
 

@@ -1,9 +1,7 @@
 package quire.tensor;
 
 import java.lang.foreign.Arena;
-import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
 import java.util.Map;
 import quire.tensor.x86.CodeMemory;
@@ -13,9 +11,6 @@ import quire.tensor.x86.CodeMemory;
  * bit, without a compiler's warm-up. What is not assembled runs on another set.
  */
 final class AssembledKernels implements Kernels {
-    private static final MethodHandle QUANTIZE =
-            Linker.nativeLinker().downcallHandle(QuantizeCode.DESCRIPTOR, Linker.Option.critical(false));
-
     private final Kernels rest;
     private final String reason;
     private final CodeMemory memory;
@@ -60,30 +55,15 @@ final class AssembledKernels implements Kernels {
 
     private AssembledCode code(ElementType type) {
         synchronized (typeToCode) {
-            return typeToCode.computeIfAbsent(type, t -> AssembledCode.assemble(t, memory));
+            return typeToCode.computeIfAbsent(
+                    type, t -> AssembledCode.assemble(t, AssembledCode.Instructions.AVX512_VNNI, memory));
         }
     }
 
     @Override
     public void quantize(Activations x, int from, int to) {
         Shapes.checkQuantize(x, from, to);
-        int columns = x.values().columns();
-        long blocks = columns / Activations.BLOCK;
-        long values = AssembledCode.address(x.values());
-        for (int row = from; row < to; row++) {
-            int inTile = row % ActivationTile.ROWS;
-            long tile = x.quants().address() + row / ActivationTile.ROWS * blocks * ActivationTile.BLOCK_BYTES;
-            try {
-                QUANTIZE.invokeExact(
-                        quantize,
-                        values + x.values().rowOffset(row),
-                        tile + ActivationTile.quantsAt(inTile, 0),
-                        tile + ActivationTile.numberAt(0, inTile),
-                        blocks);
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
-        }
+        AssembledCode.quantize(quantize, x, from, to);
     }
 
     @Override

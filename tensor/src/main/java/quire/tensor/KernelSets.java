@@ -12,7 +12,7 @@ import quire.tensor.x86.Cpu.Feature;
 
 /** The kernel sets there are, and the choice among them, made once. */
 final class KernelSets {
-    static final List<String> NAMES = List.of("avx512vnni", "vector", "scalar");
+    static final List<String> NAMES = List.of("avx512vnni", "avx2", "vector", "scalar");
 
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
     /** Below four lanes nothing is gained. */
@@ -27,6 +27,8 @@ final class KernelSets {
             Feature.AVX512DQ,
             Feature.AVX512VL,
             Feature.AVX512_VNNI);
+
+    private static final Set<Feature> AVX2 = EnumSet.of(Feature.FMA, Feature.F16C, Feature.AVX2);
 
     private KernelSets() {}
 
@@ -95,6 +97,16 @@ final class KernelSets {
                 yield new AssembledKernels(
                         rest, "assembled for " + processor + "; the rest on " + rest.name() + passedOver);
             }
+            case "avx2" -> {
+                Cpu cpu = Machine.CPU;
+                boolean vnni = cpu != null && cpu.features().contains(Feature.AVX_VNNI);
+                String processor = (cpu == null ? "" : cpu.brand()) + (vnni ? " with AVX-VNNI" : "");
+                Kernels rest = obstacle("vector") == null ? create("vector", "") : create("scalar", "");
+                yield new Avx2Kernels(
+                        rest,
+                        vnni,
+                        "products assembled for " + processor + "; the rest on " + rest.name() + passedOver);
+            }
             case "vector" ->
                 new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + passedOver);
             default -> new ScalarKernels("plain loops, the specification of every other set" + passedOver);
@@ -105,6 +117,7 @@ final class KernelSets {
     static @Nullable String obstacle(String name) {
         return switch (name) {
             case "avx512vnni" -> missing(AVX512VNNI);
+            case "avx2" -> missing(AVX2);
             case "vector" -> vectorObstacle();
             default -> null;
         };

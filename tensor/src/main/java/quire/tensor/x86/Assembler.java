@@ -493,6 +493,11 @@ public final class Assembler {
         vector(Op.VMOVUPS_STORE, from, 0, to);
     }
 
+    /** Stores the lanes whose sign is set in {@code signs}; the others' memory is not touched. */
+    public void vmaskmovps(Mem to, Vec signs, Vec from) {
+        vector(Op.VMASKMOVPS_STORE, from, signs.index(), to);
+    }
+
     /** Loads or copies. */
     public void vmovdqu(Vec to, Operand from) {
         vector(Op.VMOVDQU_LOAD, to, 0, from);
@@ -873,6 +878,11 @@ public final class Assembler {
         compare(to, a, b, predicate);
     }
 
+    /** Compares into lanes of ones or zeros. */
+    public void vcmpps(Vec to, Vec a, Operand b, int predicate) {
+        vector(Op.VCMPPS_VEX, to, a.index(), b, predicate);
+    }
+
     /** Rearranges 4 lanes within 128 bits. */
     public void vpermilps(Vec to, Operand from, int order) {
         vector(Op.VPERMILPS, to, 0, from, order);
@@ -891,6 +901,11 @@ public final class Assembler {
     /** {@code sign ? b : a}. */
     public void vblendvps(Vec to, Vec a, Operand b, Vec signs) {
         vector(Op.VBLENDVPS, to, a.index(), b, signs.index() << 4);
+    }
+
+    /** Shifts each lane of a to the left by its lane of b. */
+    public void vpsllvd(Vec to, Vec a, Operand b) {
+        vector(Op.VPSLLVD, to, a.index(), b);
     }
 
     /** Shifts every lane by a constant. */

@@ -120,7 +120,7 @@ final class Listing {
 
     private void vectors() {
         for (String name :
-                ("vpaddd vpsubd vpmulld vpackssdw vpmaxsd vpminsd vaddps vsubps vmulps vdivps vmaxps vminps vfmadd213ps"
+                ("vpaddd vpsubd vpmulld vpsllvd vpackssdw vpmaxsd vpminsd vaddps vsubps vmulps vdivps vmaxps vminps vfmadd213ps"
                                 + " vfmadd231ps vfmsub231ps vfmsub213ps vfnmadd231ps vfnmadd213ps vunpcklps vunpckhps")
                         .split(" ", -1)) {
             three(name, true, true, true, 128);
@@ -164,6 +164,23 @@ final class Listing {
             }
         }
         for (int[] r : VEX_REGISTERS) {
+            for (Mem mem : MEMORY) {
+                add(
+                        "vmaskmovps",
+                        "vmaskmovps " + plain(mem) + ", ymm" + r[1] + ", ymm" + r[0],
+                        mem,
+                        Vec.ymm(r[1]),
+                        Vec.ymm(r[0]));
+            }
+            for (Operand last : operands(vec(r[2], 256), false)) {
+                add(
+                        "vcmpps",
+                        "vcmpps ymm" + r[0] + ", ymm" + r[1] + ", " + text(last, 256, 1) + ", 5",
+                        Vec.ymm(r[0]),
+                        Vec.ymm(r[1]),
+                        last,
+                        5);
+            }
             add(
                     "vblendvps",
                     "vblendvps ymm" + r[0] + ", ymm" + r[1] + ", ymm" + r[2] + ", ymm7",

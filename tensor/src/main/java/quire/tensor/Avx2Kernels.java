@@ -1,0 +1,131 @@
+package quire.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.EnumMap;
+import java.util.Map;
+import quire.tensor.x86.CodeMemory;
+
+/**
+ * Matrix products as machine code for processors with AVX2 and no AVX-512, with AVX-VNNI where there is: the formulas of
+ * {@link ScalarKernels} to the last bit. The rest, attention and the work on rows, runs on another set.
+ */
+final class Avx2Kernels implements Kernels {
+    private final Kernels rest;
+    private final AssembledCode.Instructions instructions;
+    private final String reason;
+    private final CodeMemory memory;
+    private final MemorySegment quantize;
+    private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
+
+    Avx2Kernels(Kernels rest, boolean vnni, String reason) {
+        this.rest = rest;
+        this.reason = reason;
+        instructions = vnni ? AssembledCode.Instructions.AVX2_VNNI : AssembledCode.Instructions.AVX2;
+        memory = new CodeMemory();
+        quantize = memory.install("quantize", Avx2QuantizeCode.assemble());
+    }
+
+    @Override
+    public String name() {
+        return "avx2";
+    }
+
+    @Override
+    public String reason() {
+        return reason;
+    }
+
+    @Override
+    public WeightMatrix pack(
+            ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
+        Shapes.checkPack(type, rows, columns, source);
+        return AssembledMatrix.pack(type, rows, columns, source, code(type), arena, workers);
+    }
+
+    @Override
+    public Map<String, MemorySegment> machineCode() {
+        for (ElementType type : ElementType.values()) {
+            code(type);
+        }
+        return memory.functions();
+    }
+
+    private AssembledCode code(ElementType type) {
+        synchronized (typeToCode) {
+            return typeToCode.computeIfAbsent(type, t -> AssembledCode.assemble(t, instructions, memory));
+        }
+    }
+
+    @Override
+    public void quantize(Activations x, int from, int to) {
+        Shapes.checkQuantize(x, from, to);
+        AssembledCode.quantize(quantize, x, from, to);
+    }
+
+    @Override
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, part, parts);
+        if (!(w instanceof AssembledMatrix matrix)) {
+            throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
+        }
+        matrix.multiply(x, rows, y, part, parts);
+    }
+
+    @Override
+    public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        rest.rmsNorm(x, weight, epsilon, y, from, to);
+    }
+
+    @Override
+    public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+        rest.add(x, y, from, to);
+    }
+
+    @Override
+    public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+        rest.addBias(bias, y, from, to);
+    }
+
+    @Override
+    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        rest.swiglu(gate, up, out, from, to);
+    }
+
+    @Override
+    public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        rest.rope(x, headDim, positions, cosSin, from, to);
+    }
+
+    @Override
+    public void storeKv(
+            KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+        rest.storeKv(layout, pages, page, slot, k, v, row);
+    }
+
+    @Override
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        return rest.attentionScratch(layout, heads, arena);
+    }
+
+    @Override
+    public int attentionRows() {
+        return rest.attentionRows();
+    }
+
+    @Override
+    public void attend(
+            KvLayout layout,
+            MemorySegment pages,
+            int[] pageTable,
+            FloatMatrix q,
+            int firstRow,
+            int rowCount,
+            int firstPosition,
+            int kvHead,
+            float scale,
+            FloatMatrix out,
+            AttentionScratch scratch) {
+        rest.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+    }
+}
