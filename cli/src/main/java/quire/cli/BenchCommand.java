@@ -10,6 +10,7 @@ import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import quire.cli.ProfileBench.Profiled;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
@@ -126,22 +127,22 @@ final class BenchCommand implements Callable<Integer> {
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
         measure(path, config, result);
-        List<Map<String, Object>> profiles = profile ? profile(path, workers, most, config.pageTokens()) : List.of();
+        List<Profiled> profiles = profile ? profile(path, workers, most, config.pageTokens()) : List.of();
         if (json) {
             if (profile) {
-                result.put("profiles", profiles);
+                result.put("profiles", profiles.stream().map(Profiled::json).toList());
             }
             System.out.println(Json.write(result));
         } else {
             print(result);
-            profiles.forEach(each -> System.out.print(ProfileBench.table(each, ceilings)));
+            profiles.forEach(each -> System.out.print(each.table(ceilings)));
         }
         return 0;
     }
 
     /** Phases of a prompt's step and of decoding steps. */
-    private List<Map<String, Object>> profile(Path path, int workers, int most, int pageTokens) {
-        List<Map<String, Object>> profiles = new ArrayList<>();
+    private List<Profiled> profile(Path path, int workers, int most, int pageTokens) {
+        List<Profiled> profiles = new ArrayList<>();
         try (Gguf file = Gguf.open(path);
                 Workers team = new Workers(workers);
                 ProfileBench bench = new ProfileBench(

@@ -1,6 +1,5 @@
 package quire.cli;
 
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -70,7 +69,7 @@ final class ProfileBench implements AutoCloseable {
     }
 
     /** Profiles {@code steps} passes over one prompt, cut into steps of at most the batch's tokens. */
-    Map<String, Object> prompt(int tokens, int steps) {
+    Profiled prompt(int tokens, int steps) {
         int[] prompt = random.ints(tokens, 0, vocabularySize).toArray();
         int[] pages = pages(0, tokens);
         Batch batch = new Batch(batchTokens, 1);
@@ -89,7 +88,7 @@ final class ProfileBench implements AutoCloseable {
     }
 
     /** Profiles steps in which every sequence, behind {@code context} tokens, gets one more. */
-    Map<String, Object> decode(int sequences, int context, int steps) {
+    Profiled decode(int sequences, int context, int steps) {
         int length = context + steps + WARM_STEPS;
         int[] tokens = random.ints(length, 0, vocabularySize).toArray();
         Batch batch = new Batch(batchTokens, sequences);
@@ -121,80 +120,88 @@ final class ProfileBench implements AutoCloseable {
         return pages;
     }
 
-    private Map<String, Object> result(String what, int sequences, int tokens) {
-        Map<String, Object> result = new LinkedHashMap<>();
-        result.put("step", what);
-        result.put("sequences", sequences);
-        result.put("tokens", tokens);
-        result.put("seconds", profile.stepSeconds());
-        List<Map<String, Object>> phases = new ArrayList<>();
-        for (StepProfile.Line line : profile.lines()) {
-            Map<String, Object> phase = new LinkedHashMap<>();
-            phase.put("phase", line.phase().label());
-            phase.put("seconds", line.seconds());
-            phase.put("bytes", line.bytes());
-            phase.put("int8_macs", line.integerMacs());
-            phase.put("f32_macs", line.floatMacs());
-            phases.add(phase);
-        }
-        result.put("phases", phases);
-        return result;
+    private Profiled result(String what, int sequences, int tokens) {
+        return new Profiled(what, sequences, tokens, profile.stepSeconds(), profile.lines());
     }
 
-    /** A profile as a table: of every ceiling that a phase can meet, how much it reached. */
-    static String table(Map<String, Object> profile, MachineCeilings ceilings) {
-        double step = number(profile, "seconds");
-        StringBuilder out = new StringBuilder(1024);
-        out.append(String.format(
-                Locale.ROOT,
-                "%n%s, %s sequences, %s tokens: %.2f ms a step%n",
-                profile.get("step"),
-                profile.get("sequences"),
-                profile.get("tokens"),
-                step * 1e3));
-        out.append(String.format(
-                Locale.ROOT,
-                "%-14s %9s %6s %9s %8s %7s %9s %8s%n",
-                "phase",
-                "ms",
-                "share",
-                "MB",
-                "GB/s",
-                "of read",
-                "GMAC/s",
-                "of peak"));
-        for (Object entry : (List<?>) profile.get("phases")) {
-            Map<?, ?> phase = (Map<?, ?>) entry;
-            double seconds = number(phase, "seconds");
-            double bytes = number(phase, "bytes") / seconds;
-            double int8 = number(phase, "int8_macs") / seconds;
-            double f32 = number(phase, "f32_macs") / seconds;
+    /**
+     * One kind of step.
+     *
+     * @param step prompt or decode
+     * @param seconds of a step, the sum of its phases
+     */
+    record Profiled(String step, int sequences, int tokens, double seconds, List<StepProfile.Line> phases) {
+        /** For {@code --json}. */
+        Map<String, Object> json() {
+            Map<String, Object> result = new LinkedHashMap<>();
+            result.put("step", step);
+            result.put("sequences", sequences);
+            result.put("tokens", tokens);
+            result.put("seconds", seconds);
+            result.put(
+                    "phases",
+                    phases.stream()
+                            .map(line -> Map.of(
+                                    "phase", line.phase().label(),
+                                    "seconds", line.seconds(),
+                                    "bytes", line.bytes(),
+                                    "int8_macs", line.integerMacs(),
+                                    "f32_macs", line.floatMacs()))
+                            .toList());
+            return result;
+        }
+
+        /** For people: of every ceiling that a phase can meet, how much it reached. */
+        String table(MachineCeilings ceilings) {
+            StringBuilder out = new StringBuilder(1024);
             out.append(String.format(
-                    Locale.ROOT, "%-14s %9.3f %5.1f%%", phase.get("phase"), seconds * 1e3, seconds / step * 100));
-            if (bytes > 0) {
+                    Locale.ROOT,
+                    "%n%s, sequences: %d, tokens: %d, %.2f ms a step%n",
+                    step,
+                    sequences,
+                    tokens,
+                    seconds * 1e3));
+            out.append(String.format(
+                    Locale.ROOT,
+                    "%-14s %9s %6s %9s %8s %7s %9s %8s%n",
+                    "phase",
+                    "ms",
+                    "share",
+                    "MB",
+                    "GB/s",
+                    "of read",
+                    "GMAC/s",
+                    "of peak"));
+            phases.forEach(line -> append(out, line, ceilings));
+            return out.toString();
+        }
+
+        private void append(StringBuilder out, StepProfile.Line line, MachineCeilings ceilings) {
+            double spent = line.seconds();
+            out.append(String.format(
+                    Locale.ROOT, "%-14s %9.3f %5.1f%%", line.phase().label(), spent * 1e3, spent / seconds * 100));
+            double macs = line.integerMacs() + line.floatMacs();
+            if (line.bytes() > 0) {
+                double speed = line.bytes() / spent;
                 out.append(String.format(
                         Locale.ROOT,
                         " %9.2f %8.2f %6.1f%%",
-                        bytes * seconds / 1e6,
-                        bytes / 1e9,
-                        bytes / ceilings.readBandwidthBytesPerSecond() * 100));
+                        line.bytes() / 1e6,
+                        speed / 1e9,
+                        speed / ceilings.readBandwidthBytesPerSecond() * 100));
             }
-            if (int8 + f32 > 0) {
-                double peak = int8 > 0 ? ceilings.int8MacsPerSecond() : ceilings.f32MacsPerSecond();
+            if (macs > 0) {
+                boolean integer = line.integerMacs() > 0;
+                double peak = integer ? ceilings.int8MacsPerSecond() : ceilings.f32MacsPerSecond();
                 out.append(String.format(
                         Locale.ROOT,
-                        " %9.1f %5.1f%% %s",
-                        (int8 + f32) / 1e9,
-                        (int8 + f32) / peak * 100,
-                        int8 > 0 ? "int8" : "f32"));
+                        " %9.1f %6.1f%% %s",
+                        macs / spent / 1e9,
+                        macs / spent / peak * 100,
+                        integer ? "int8" : "f32"));
             }
             out.append(System.lineSeparator());
         }
-        return out.toString();
-    }
-
-    private static double number(Map<?, ?> map, String key) {
-        return (Double) map.get(key);
     }
 
     @Override

@@ -1,6 +1,8 @@
 package quire.cli;
 
+import com.sun.management.OperatingSystemMXBean;
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -41,10 +43,14 @@ import quire.tensor.KvLayout.KvType;
         mixinStandardHelpOptions = true,
         description = "Measure guessing ahead: tables and charts in one HTML page.")
 final class SpeculationBenchCommand implements Callable<Integer> {
+    /** Tells how much work was done even while other programs hold the processors. */
+    private static final OperatingSystemMXBean PROCESS =
+            ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
+
     private static final int PROMPT = 16;
     private static final int MOST_SEQUENCES = 64;
 
-    /** Short things to say, for a model that chats; the first group gets long answers, the second repeats its prompt. */
+    /** Short things to say, for a model that chats, in the wordings that quire-tiny knows; extraction repeats its prompt. */
     private static final Map<String, List<String>> TASKS = tasks();
 
     @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
@@ -107,17 +113,23 @@ final class SpeculationBenchCommand implements Callable<Integer> {
 
     private static Map<String, List<String>> tasks() {
         Map<String, List<String>> tasks = new LinkedHashMap<>();
-        tasks.put("stories", List.of("Tell me a story about a fox.", "Tell me a story about a robot named Ada."));
+        tasks.put(
+                "stories",
+                List.of(
+                        "Please write a story about a painter who wants to play the flute for my son.",
+                        "Do you know a story about a squirrel called Mia who learns to dance?"));
         tasks.put(
                 "translation",
                 List.of(
-                        "Translate into French: I would like two coffees, please.",
-                        "How do you say \"good morning\" in Spanish?"));
+                        "My friend only understands Spanish. Translate for me: Die Blume ist groß.",
+                        "Which German sentence means \"My sister has a ticket.\"?"));
         tasks.put(
                 "extraction",
                 List.of(
-                        "Extract name, city and date as JSON: Maria Keller from Vienna will arrive on 12 May.",
-                        "Extract product, quantity and price as JSON: Please send 3 lamps at 25 euros each."));
+                        "I want customer, item, quantity, price, city, day as JSON. The message: 42 shirts go to Karin"
+                                + " Novak, who paid 461 euros in Zurich on Monday.",
+                        "Extract price, customer and item from this text as JSON.\nHenri Lopez in Porto bought 70 jackets"
+                                + " last Tuesday. The price was 656 euros."));
         return tasks;
     }
 
@@ -194,7 +206,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
 
     /** Prompts with their greedy answers behind them. */
     private List<int[]> record(Engine engine, List<int[]> prompts) throws InterruptedException {
-        List<int[]> answers = together(engine, prompts).answers;
+        List<int[]> answers = together(engine, prompts, false).answers;
         List<int[]> texts = new ArrayList<>();
         for (int i = 0; i < prompts.size(); i++) {
             int[] text = Arrays.copyOf(prompts.get(i), PROMPT + answers.get(i).length);
@@ -204,17 +216,19 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return texts;
     }
 
-    private record Group(List<int[]> answers, double tokensPerSecond, double tokensPerStep) {}
+    private record Group(
+            List<int[]> answers, double tokensPerSecond, double tokensPerCpuSecond, double tokensPerStep) {}
 
-    /** Answers all prompts at once, greedily, and says how fast. */
-    private Group together(Engine engine, List<int[]> prompts) throws InterruptedException {
+    /** Answers all prompts at once, greedily, and says how fast. {@code toTheEnd}: answers end where the model ends them. */
+    private Group together(Engine engine, List<int[]> prompts, boolean toTheEnd) throws InterruptedException {
         EngineStats before = engine.stats();
         long begin = System.nanoTime();
+        long beginCpu = PROCESS.getProcessCpuTime();
         List<int[]> answers = new ArrayList<>();
         try (ExecutorService readers = Executors.newVirtualThreadPerTaskExecutor()) {
             List<Future<int[]>> futures = new ArrayList<>();
             for (int[] prompt : prompts) {
-                Callable<int[]> reader = () -> read(engine, prompt);
+                Callable<int[]> reader = () -> read(engine, prompt, toTheEnd);
                 futures.add(readers.submit(reader));
             }
             for (Future<int[]> future : futures) {
@@ -224,16 +238,18 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             throw new IllegalStateException(e.getCause());
         }
         double seconds = (System.nanoTime() - begin) / 1e9;
+        double cpuSeconds = (PROCESS.getProcessCpuTime() - beginCpu) / 1e9;
         EngineStats after = engine.stats();
         double generated = (double) (after.generationTokens() - before.generationTokens());
-        return new Group(answers, generated / seconds, generated / (after.steps() - before.steps()));
+        return new Group(
+                answers, generated / seconds, generated / cpuSeconds, generated / (after.steps() - before.steps()));
     }
 
-    private int[] read(Engine engine, int[] prompt) throws InterruptedException {
+    private int[] read(Engine engine, int[] prompt, boolean toTheEnd) throws InterruptedException {
         SamplingParams params = SamplingParams.builder()
                 .maxTokens(Math.min(tokens, engine.maxContext() - prompt.length))
                 .temperature(0)
-                .ignoreEndOfText(true)
+                .ignoreEndOfText(!toTheEnd)
                 .build();
         int[] answer = new int[params.maxTokens()];
         int count = 0;
@@ -249,15 +265,18 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     }
 
     /** A pair of runs in turns: median of the ratios, so that a machine that drifts drifts for both. */
-    private Map<String, Object> compare(Engine off, Engine on, List<int[]> prompts) throws InterruptedException {
-        together(on, prompts); // code is compiled and costs are known
+    private Map<String, Object> compare(Engine off, Engine on, List<int[]> prompts, boolean toTheEnd)
+            throws InterruptedException {
+        together(on, prompts, toTheEnd); // code is compiled and costs are known
         List<Double> ratios = new ArrayList<>();
-        Group with = together(on, prompts);
-        Group without = together(off, prompts);
+        List<Double> cpuRatios = new ArrayList<>();
+        Group with = together(on, prompts, toTheEnd);
+        Group without = together(off, prompts, toTheEnd);
         for (int i = 0; i < rounds; i++) {
-            without = together(off, prompts);
-            with = together(on, prompts);
+            without = together(off, prompts, toTheEnd);
+            with = together(on, prompts, toTheEnd);
             ratios.add(with.tokensPerSecond / without.tokensPerSecond);
+            cpuRatios.add(with.tokensPerCpuSecond / without.tokensPerCpuSecond);
             for (int k = 0; k < prompts.size(); k++) {
                 if (!Arrays.equals(with.answers.get(k), without.answers.get(k))) {
                     throw new IllegalStateException(
@@ -266,10 +285,12 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             }
         }
         ratios.sort(null);
+        cpuRatios.sort(null);
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("off_tokens_per_second", without.tokensPerSecond);
         row.put("on_tokens_per_second", with.tokensPerSecond);
         row.put("speedup", ratios.get(ratios.size() / 2));
+        row.put("cpu_speedup", cpuRatios.get(cpuRatios.size() / 2));
         row.put("tokens_per_step", with.tokensPerStep);
         return row;
     }
@@ -289,7 +310,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 try (Engine on = open(speculation)) {
                     EngineStats before = on.stats();
                     for (int[] text : texts.subList(0, samples)) {
-                        together(on, List.of(Arrays.copyOf(text, PROMPT)));
+                        together(on, List.of(Arrays.copyOf(text, PROMPT)), false);
                     }
                     EngineStats after = on.stats();
                     double steps = (double) (after.steps() - before.steps());
@@ -302,7 +323,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                     row.put("acceptance", acceptance);
                     row.put("tokens_per_step", generated / steps);
                     row.put("theory", theory);
-                    row.putAll(compare(off, on, List.of(Arrays.copyOf(texts.getFirst(), PROMPT))));
+                    row.putAll(compare(off, on, List.of(Arrays.copyOf(texts.getFirst(), PROMPT)), false));
                     row.put("tokens_per_step", generated / steps);
                     rows.add(row);
                 }
@@ -327,20 +348,25 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 for (Map.Entry<String, List<String>> task : TASKS.entrySet()) {
                     System.err.println(task.getKey() + " with " + way.getKey());
                     double logs = 0;
+                    double cpuLogs = 0;
                     Map<String, Object> row = Map.of();
                     for (String text : task.getValue()) {
                         String prompt = template == null
                                 ? text
                                 : template.render(List.of(Map.of("role", "user", "content", text)), List.of(), true);
                         int[] encoded = off.tokenizer().encode(prompt, template == null, template != null);
-                        row = compare(off, on, List.of(encoded));
+                        row = compare(off, on, List.of(encoded), true);
                         logs += StrictMath.log((Double) Objects.requireNonNull(row.get("speedup")));
+                        cpuLogs += StrictMath.log((Double) Objects.requireNonNull(row.get("cpu_speedup")));
                     }
                     Map<String, Object> line = new LinkedHashMap<>();
                     line.put("task", task.getKey());
                     line.put("drafter", way.getKey());
                     line.putAll(row);
                     line.put("speedup", StrictMath.exp(logs / task.getValue().size()));
+                    line.put(
+                            "cpu_speedup",
+                            StrictMath.exp(cpuLogs / task.getValue().size()));
                     rows.add(line);
                 }
             }
@@ -363,7 +389,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                     Map<String, Object> row = new LinkedHashMap<>();
                     row.put("sequences", load);
                     row.put("acceptance", acceptance);
-                    row.putAll(compare(off, on, prompts));
+                    row.putAll(compare(off, on, prompts, false));
                     rows.add(row);
                 }
             }

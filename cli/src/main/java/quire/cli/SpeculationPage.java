@@ -38,7 +38,9 @@ final class SpeculationPage {
                 .append(" processors, answers of ")
                 .append(escape(result.get("tokens_an_answer")))
                 .append(
-                        " tokens, greedy. Every answer was compared with the one without speculation: all are equal.</p>");
+                        " tokens, greedy. Every answer was compared with the one without speculation: all are equal. Speeds are "
+                                + "medians of runs in turns; <i>cpu speedup</i> counts processor time instead of the clock's, for "
+                                + "machines that others use too.</p>");
         List<Map<String, Object>> curve = rows(result, "curve");
         page.append(
                 "<h2>Tokens a step against theory</h2><p>One sequence, a fixed number γ of draft tokens, an oracle that "

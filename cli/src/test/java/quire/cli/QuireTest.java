@@ -1,8 +1,8 @@
 package quire.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.withPercentage;
 import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.withinPercentage;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.ByteArrayInputStream;
@@ -282,7 +282,7 @@ class QuireTest {
             seconds += phase.get("seconds").asDouble();
             phases.add(phase.get("phase").asString());
         }
-        assertThat(seconds).isCloseTo(step.get("seconds").asDouble(), withPercentage(0.1));
+        assertThat(seconds).isCloseTo(step.get("seconds").asDouble(), withinPercentage(0.1));
         assertThat(phases).contains("embedding", "q, k, v", "attention", "gate, up", "down", "head", "waiting");
     }
 

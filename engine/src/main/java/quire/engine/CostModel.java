@@ -26,8 +26,11 @@ final class CostModel {
     private static final double NEAR = 0.2;
 
     private static final double FAR = 0.02;
-    /** An observation counts at most as this many times more or less than expected: a pause is not a cost. */
-    private static final double SURPRISE = 2;
+    /**
+     * An observation counts at most as this many times more or less than expected: what is followed is nearer to the
+     * median than to the mean, for a pause is not a cost.
+     */
+    private static final double SURPRISE = 1.3;
 
     /** Cost of a row beside the first, as long as nothing was measured. */
     private static final double PRIOR_ROW = 0.3;

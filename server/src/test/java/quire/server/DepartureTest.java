@@ -2,6 +2,7 @@ package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
@@ -25,8 +26,9 @@ class DepartureTest {
     @ValueSource(booleans = {true, false})
     void client_leavingInTheMiddle_endsItsAnswerInTheNextStep(boolean orderly) throws Exception {
         try (TestServer server = TestServer.builder()
-                .onForward(batch -> steps.acquireUninterruptibly())
-                .start()) {
+                        .onForward(batch -> steps.acquireUninterruptibly())
+                        .start();
+                Closeable _ = () -> steps.release(10_000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", LONG + ",\"stream\":true}"));
             steps.release(5);
@@ -44,7 +46,8 @@ class DepartureTest {
             running.countDown();
             steps.acquireUninterruptibly();
         });
-        try (TestServer server = builder.start()) {
+        try (TestServer server = builder.start();
+                Closeable _ = () -> steps.release(10_000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", LONG + "}"));
             running.await();
@@ -60,7 +63,8 @@ class DepartureTest {
             running.countDown();
             steps.acquireUninterruptibly();
         });
-        try (TestServer server = builder.start()) {
+        try (TestServer server = builder.start();
+                Closeable _ = () -> steps.release(10_000)) {
             RawClient first = new RawClient(server);
             first.send(RawClient.post("/v1/completions", LONG + "}"));
             running.await();

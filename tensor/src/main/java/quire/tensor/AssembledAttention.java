@@ -148,8 +148,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             throw new IllegalArgumentException("this working memory was made for " + layout + ", not for " + from);
         }
         long headBytes = (long) layout.headDim() * Float.BYTES;
-        long q = AssembledCode.address(queries) + queries.rowOffset(firstRow) + kvHead * group * headBytes;
-        long target = AssembledCode.address(out) + out.rowOffset(firstRow) + kvHead * group * headBytes;
+        long q = AssembledCode.address(queries) + queries.rowOffset(firstRow) + (long) kvHead * group * headBytes;
+        long target = AssembledCode.address(out) + out.rowOffset(firstRow) + (long) kvHead * group * headBytes;
         long rowBytes = heads * headBytes;
         clear(rowCount);
         int tileCount = (firstPosition + rowCount - 1) / TILE + 1;

@@ -115,7 +115,6 @@ final class AttentionCode {
     private final Assembler a = new Assembler();
     private final KvLayout layout;
     private final int allHeads;
-    private final int rows;
     private final int heads;
     private final int queries;
     private final int words;
@@ -123,7 +122,6 @@ final class AttentionCode {
     private AttentionCode(KvLayout layout, int allHeads, int rows, int heads) {
         this.layout = layout;
         this.allHeads = allHeads;
-        this.rows = rows;
         this.heads = heads;
         queries = rows * heads;
         words = words(layout);

@@ -256,8 +256,9 @@ final class KernelSetEquality {
                     if (own.mismatch(expected.segment().asSlice(from, to - from)) != -1) {
                         throw new AssertionError(layout + ": " + rows + " rows at " + first);
                     }
-                    if (first > 0 && !Float.isNaN(actual.get(first, width - 1))
-                            || first + rows < context && !Float.isNaN(actual.get(1 + first + rows, 0))) {
+                    boolean before = first == 0 || Float.isNaN(actual.get(first, width - 1));
+                    boolean behind = first + rows == context || Float.isNaN(actual.get(1 + first + rows, 0));
+                    if (!before || !behind) {
                         throw new AssertionError(layout + ": wrote outside of " + rows + " rows at " + first);
                     }
                 }

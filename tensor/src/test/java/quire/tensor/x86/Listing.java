@@ -132,7 +132,7 @@ final class Listing {
         for (String name : "vpsignb vpand vpor vpxor vandps vorps vxorps vpdpbusdVex".split(" ", -1)) {
             three(name, true, false, false, 128);
         }
-        for (String name : "vpdpbusd vpandd vpord vpxord vblendmps".split(" ", -1)) {
+        for (String name : "vpdpbusd vpandd vpord vpxord vblendmps vscalefps".split(" ", -1)) {
             three(name, false, true, true, 128);
         }
         three("vpternlogd", false, true, true, 128, 0xF8);
