@@ -22,8 +22,10 @@ final class AssembledCode {
     enum Instructions {
         AVX512_VNNI,
         AVX2,
-        /** AVX2 with its own dot products of bytes. */
-        AVX2_VNNI
+        /** AVX2 with dot products of bytes. */
+        AVX2_VNNI,
+        /** The same as processors spell it that have them as a part of AVX-512 only. */
+        AVX2_VNNI_EVEX
     }
 
     private final int mostRows;
@@ -64,8 +66,7 @@ final class AssembledCode {
         PackedForm form = PackedForm.of(type);
         return switch (instructions) {
             case AVX512_VNNI -> MatrixCode.assemble(form, first, n, PREFETCH_BYTES);
-            case AVX2 -> Avx2MatrixCode.assemble(form, false, first, n, PREFETCH_BYTES);
-            case AVX2_VNNI -> Avx2MatrixCode.assemble(form, true, first, n, PREFETCH_BYTES);
+            default -> Avx2MatrixCode.assemble(form, instructions, first, n, PREFETCH_BYTES);
         };
     }
 

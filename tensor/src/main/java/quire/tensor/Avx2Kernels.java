@@ -18,10 +18,10 @@ final class Avx2Kernels implements Kernels {
     private final MemorySegment quantize;
     private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
 
-    Avx2Kernels(Kernels rest, boolean vnni, String reason) {
+    Avx2Kernels(Kernels rest, AssembledCode.Instructions instructions, String reason) {
         this.rest = rest;
         this.reason = reason;
-        instructions = vnni ? AssembledCode.Instructions.AVX2_VNNI : AssembledCode.Instructions.AVX2;
+        this.instructions = instructions;
         memory = new CodeMemory();
         quantize = memory.install("quantize", Avx2QuantizeCode.assemble());
     }

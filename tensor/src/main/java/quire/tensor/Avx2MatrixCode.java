@@ -75,6 +75,7 @@ final class Avx2MatrixCode {
 
     private final Assembler a = new Assembler();
     private final PackedForm form;
+    private final AssembledCode.Instructions instructions;
     private final boolean vnni;
     private final int n;
     private final int first;
@@ -87,9 +88,11 @@ final class Avx2MatrixCode {
     private final Mem flip;
     private final Mem ones;
 
-    private Avx2MatrixCode(PackedForm form, boolean vnni, int first, int n, int prefetchBytes) {
+    private Avx2MatrixCode(
+            PackedForm form, AssembledCode.Instructions instructions, int first, int n, int prefetchBytes) {
         this.form = form;
-        this.vnni = vnni;
+        this.instructions = instructions;
+        vnni = instructions != AssembledCode.Instructions.AVX2;
         this.first = first;
         this.n = n;
         this.prefetchBytes = prefetchBytes;
@@ -111,13 +114,14 @@ final class Avx2MatrixCode {
     /**
      * Assembles the product; its descriptor is {@link MatrixCode#DESCRIPTOR}.
      *
-     * @param vnni whether the processor has AVX-VNNI
+     * @param instructions one of the AVX2 ones
      * @param first first row, within its tile
      * @param n rows, at most {@link #MOST_ROWS}
      * @param prefetchBytes how far ahead weights are asked for
      */
-    static byte[] assemble(PackedForm form, boolean vnni, int first, int n, int prefetchBytes) {
-        return new Avx2MatrixCode(form, vnni, first, n, prefetchBytes).assemble();
+    static byte[] assemble(
+            PackedForm form, AssembledCode.Instructions instructions, int first, int n, int prefetchBytes) {
+        return new Avx2MatrixCode(form, instructions, first, n, prefetchBytes).assemble();
     }
 
     /**
@@ -312,7 +316,11 @@ final class Avx2MatrixCode {
             if (begins) {
                 a.vpxor(run(t), run(t), run(t));
             }
-            a.vpdpbusdVex(run(t), WORD, TEMP);
+            if (instructions == AssembledCode.Instructions.AVX2_VNNI) {
+                a.vpdpbusdVex(run(t), WORD, TEMP);
+            } else {
+                a.vpdpbusd(run(t), WORD, TEMP);
+            }
             return;
         }
         Vec to = begins ? run(t) : TEMP;

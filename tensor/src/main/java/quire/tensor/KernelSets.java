@@ -99,12 +99,13 @@ final class KernelSets {
             }
             case "avx2" -> {
                 Cpu cpu = Machine.CPU;
-                boolean vnni = cpu != null && cpu.features().contains(Feature.AVX_VNNI);
-                String processor = (cpu == null ? "" : cpu.brand()) + (vnni ? " with AVX-VNNI" : "");
+                AssembledCode.Instructions instructions = avx2Instructions();
+                String processor = (cpu == null ? "" : cpu.brand())
+                        + (instructions == AssembledCode.Instructions.AVX2 ? "" : " with VNNI");
                 Kernels rest = obstacle("vector") == null ? create("vector", "") : create("scalar", "");
                 yield new Avx2Kernels(
                         rest,
-                        vnni,
+                        instructions,
                         "products assembled for " + processor + "; the rest on " + rest.name() + passedOver);
             }
             case "vector" ->
@@ -121,6 +122,27 @@ final class KernelSets {
             case "vector" -> vectorObstacle();
             default -> null;
         };
+    }
+
+    /** The fastest of the AVX2 ones that run here. */
+    private static AssembledCode.Instructions avx2Instructions() {
+        return runs(AssembledCode.Instructions.AVX2_VNNI)
+                ? AssembledCode.Instructions.AVX2_VNNI
+                : runs(AssembledCode.Instructions.AVX2_VNNI_EVEX)
+                        ? AssembledCode.Instructions.AVX2_VNNI_EVEX
+                        : AssembledCode.Instructions.AVX2;
+    }
+
+    /** Whether products written in {@code instructions} run here. */
+    static boolean runs(AssembledCode.Instructions instructions) {
+        EnumSet<Feature> needed =
+                EnumSet.copyOf(instructions == AssembledCode.Instructions.AVX512_VNNI ? AVX512VNNI : AVX2);
+        switch (instructions) {
+            case AVX2_VNNI -> needed.add(Feature.AVX_VNNI);
+            case AVX2_VNNI_EVEX -> needed.addAll(EnumSet.of(Feature.AVX512F, Feature.AVX512VL, Feature.AVX512_VNNI));
+            default -> {}
+        }
+        return missing(needed) == null;
     }
 
     private static @Nullable String missing(Set<Feature> needed) {
