@@ -96,6 +96,11 @@ final class EngineOptions {
 
     /** The same for a command that never has more than {@code sequences} requests. */
     EngineConfig config(int sequences) {
+        int draftTokens = draftTokens();
+        if (draftTokens == Speculation.OFF && draft != null) {
+            throw new IllegalArgumentException(
+                    "--draft " + draft + " has nothing to do with --speculation off: leave one of them out");
+        }
         return new EngineConfig(
                 sequences,
                 maxBatchedTokens,
@@ -106,7 +111,7 @@ final class EngineOptions {
                 pageTokens,
                 kvType,
                 threads,
-                new Speculation(draftTokens(), true, draft, null));
+                new Speculation(draftTokens, true, draft, null));
     }
 
     private int draftTokens() {

@@ -280,6 +280,7 @@ class QuireTest {
                 "generate --model MODEL --prompt x --draft /no/such/file.gguf",
                 "bench",
                 "bench speculation --model MODEL",
+                "generate --model MODEL --prompt x --speculation off --draft MODEL",
                 "generate --model MODEL --prompt x --kv-cache 7XB",
                 "plan",
                 "plan --shape layers=32",
