@@ -7,12 +7,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
-import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.Spec;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
@@ -30,11 +27,8 @@ final class BenchCommand implements Callable<Integer> {
     private static final int TIMES = 3;
     private static final double NANO = 1e-9;
 
-    @Spec
-    private CommandSpec spec;
-
-    @Option(names = "--model", paramLabel = "FILE", description = "A GGUF file.")
-    private @Nullable Path model;
+    @Mixin
+    private ModelOption model;
 
     @Option(
             names = "--prompt",
@@ -84,10 +78,6 @@ final class BenchCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        Path file = model;
-        if (file == null) {
-            throw new ParameterException(spec.commandLine(), "--model is needed: a GGUF file");
-        }
         for (int count : sequences) {
             if (count < 1) {
                 throw new IllegalArgumentException("--sequences takes numbers from 1, not " + count);
@@ -106,8 +96,9 @@ final class BenchCommand implements Callable<Integer> {
                 defaults.pageTokens(),
                 KvType.F16,
                 workers);
+        Path path = model.path();
         Map<String, Object> result = new LinkedHashMap<>();
-        result.put("model", file.getFileName().toString());
+        result.put("model", String.valueOf(path.getFileName()));
         result.put("kernels", Kernels.best().name());
         result.put("threads", workers);
         MachineCeilings ceilings;
@@ -119,7 +110,7 @@ final class BenchCommand implements Callable<Integer> {
         result.put("f32_macs_per_second", ceilings.f32MacsPerSecond());
 
         long begin = System.nanoTime();
-        try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+        try (Engine engine = Engine.open(path, config, EngineListener.NONE)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
             OfflineBench bench = new OfflineBench(engine);
             result.put("prompt_tokens", prompt);

@@ -1,7 +1,6 @@
 package quire.cli;
 
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -32,8 +31,8 @@ import quire.model.text.ChatTemplate;
             "/clear forgets the conversation, /exit ends it."
         })
 final class ChatCommand implements Callable<Integer> {
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
-    private Path model;
+    @Mixin
+    private ModelOption model;
 
     @Option(names = "--system", paramLabel = "TEXT", description = "Instructions in front of the conversation.")
     private @Nullable String system;
@@ -52,7 +51,7 @@ final class ChatCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
-        try (Engine engine = Engine.open(model, options.config(1), EngineListener.NONE);
+        try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE);
                 Terminal terminal = TerminalBuilder.builder().dumb(true).build()) {
             ChatTemplate template = engine.chatTemplate();
             if (template == null) {

@@ -6,6 +6,7 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 import quire.engine.EngineConfig;
 import quire.engine.Speculation;
+import quire.model.BuiltInModel;
 import quire.tensor.KvLayout.KvType;
 
 /** The options that shape an engine. */
@@ -87,11 +88,26 @@ final class EngineOptions {
             names = "--draft",
             paramLabel = "FILE",
             description = "A small GGUF model with the same tokens that guesses where looking up repetitions finds"
-                    + " nothing (default: none).")
+                    + " nothing (default: none; the model in the box has its own).")
     private @Nullable Path draft;
 
     EngineConfig config() {
         return config(maxSequences);
+    }
+
+    /** The same for a model that may be the one in the box, which brings its draft model along. */
+    EngineConfig config(ModelOption model) {
+        return config(model, maxSequences);
+    }
+
+    /** The same for a command that never has more than {@code sequences} requests. */
+    EngineConfig config(ModelOption model, int sequences) {
+        EngineConfig config = config(sequences);
+        Speculation asked = config.speculation();
+        return asked.draft() == null && asked.draftTokens() != Speculation.OFF && model.isBuiltIn()
+                ? config.withSpeculation(new Speculation(
+                        asked.draftTokens(), asked.lookup(), BuiltInModel.QUIRE_TINY_DRAFT.path(), null))
+                : config;
     }
 
     /** The same for a command that never has more than {@code sequences} requests. */

@@ -2,7 +2,6 @@ package quire.cli;
 
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
@@ -23,8 +22,8 @@ import quire.engine.TokenStream;
         mixinStandardHelpOptions = true,
         description = "Continue a text: the completion alone on standard output, timings on standard error.")
 final class GenerateCommand implements Callable<Integer> {
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
-    private Path model;
+    @Mixin
+    private ModelOption model;
 
     @Option(names = "--prompt", paramLabel = "TEXT", required = true, description = "The text to continue.")
     private String prompt;
@@ -48,7 +47,7 @@ final class GenerateCommand implements Callable<Integer> {
     public Integer call() throws InterruptedException {
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         long begin = System.nanoTime();
-        try (Engine engine = Engine.open(model, options.config(1), EngineListener.NONE)) {
+        try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE)) {
             long loaded = System.nanoTime();
             int[] tokens = engine.tokenizer().encode(prompt, true, false);
             int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;

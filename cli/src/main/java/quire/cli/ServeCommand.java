@@ -1,16 +1,12 @@
 package quire.cli;
 
-import java.nio.file.Path;
 import java.time.Duration;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.Spec;
 import quire.engine.Engine;
 import quire.server.QuireServer;
 import quire.server.ServerConfig;
@@ -21,11 +17,8 @@ import quire.server.ServerMetrics;
         mixinStandardHelpOptions = true,
         description = "Serve a model behind an OpenAI-compatible HTTP API until interrupted.")
 final class ServeCommand implements Callable<Integer> {
-    @Spec
-    private CommandSpec spec;
-
-    @Option(names = "--model", paramLabel = "FILE", description = "A GGUF file.")
-    private @Nullable Path model;
+    @Mixin
+    private ModelOption model;
 
     @Option(
             names = "--host",
@@ -60,10 +53,6 @@ final class ServeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        if (model == null) {
-            throw new ParameterException(
-                    spec.commandLine(), "--model is needed: a GGUF file, for example --model llama-3.2-1b-q8_0.gguf");
-        }
         // A server tells its story in the log; the other commands print their answers alone. See logback.xml.
         System.setProperty("quire.log", System.getProperty("quire.log", "INFO"));
         ServerConfig defaults = ServerConfig.defaults();
@@ -77,7 +66,7 @@ final class ServeCommand implements Callable<Integer> {
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         CountDownLatch drained = new CountDownLatch(1);
-        try (Engine engine = Engine.open(model, options.config(), metrics);
+        try (Engine engine = Engine.open(model.path(), options.config(model), metrics);
                 QuireServer server = QuireServer.start(engine, config, metrics)) {
             // The JVM would end with 143 after SIGTERM; a drained server has done what it was asked to.
             Runtime.getRuntime()

@@ -20,6 +20,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -31,6 +32,7 @@ import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Speculation;
 import quire.engine.TokenStream;
+import quire.model.BuiltInModel;
 import quire.model.text.ChatTemplate;
 import quire.tensor.KvLayout.KvType;
 
@@ -55,10 +57,13 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     /** Short things to say, for a model that chats, in the wordings that quire-tiny knows; extraction repeats its prompt. */
     private static final Map<String, List<String>> TASKS = tasks();
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
-    private Path model;
+    @Mixin
+    private ModelOption modelOption;
 
-    @Option(names = "--draft", paramLabel = "FILE", description = "Its draft model (default: none is measured).")
+    @Option(
+            names = "--draft",
+            paramLabel = "FILE",
+            description = "Its draft model (default: none is measured; the model in the box has its own).")
     private @Nullable Path draft;
 
     @Option(
@@ -113,6 +118,9 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             description = "Worker threads (default: one a core).")
     private int threads;
 
+    /** Known once the command runs. */
+    private @Nullable Path model;
+
     private static Map<String, List<String>> tasks() {
         Map<String, List<String>> tasks = new LinkedHashMap<>();
         tasks.put(
@@ -151,9 +159,14 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         if (tokens < 8 || rounds < 1) {
             throw new IllegalArgumentException("--tokens must be at least 8 and --rounds at least 1");
         }
+        Path file = modelOption.path();
+        model = file;
+        if (draft == null && modelOption.isBuiltIn()) {
+            draft = BuiltInModel.QUIRE_TINY_DRAFT.path();
+        }
         Files.createDirectories(out);
         Map<String, Object> result = new LinkedHashMap<>();
-        result.put("model", String.valueOf(model.getFileName()));
+        result.put("model", String.valueOf(file.getFileName()));
         result.put("draft", draft == null ? "none" : String.valueOf(draft.getFileName()));
         result.put("processors", Runtime.getRuntime().availableProcessors());
         result.put("tokens_an_answer", tokens);
@@ -168,7 +181,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         Path draftFile = draft;
         if (draftFile != null) {
             System.err.println("comparing both models' distributions");
-            result.put("rules", AcceptanceRules.measure(model, draftFile, threads));
+            result.put("rules", AcceptanceRules.measure(file, draftFile, threads));
         }
         Files.writeString(out.resolve("speculation.json"), Json.write(result));
         Path page = out.resolve("speculation.html");
@@ -180,7 +193,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     private Engine open(Speculation speculation) {
         EngineConfig defaults = EngineConfig.defaults();
         return Engine.open(
-                model,
+                Objects.requireNonNull(model),
                 new EngineConfig(
                         MOST_SEQUENCES,
                         defaults.maxBatchedTokens(),

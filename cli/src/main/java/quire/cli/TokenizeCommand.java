@@ -3,11 +3,11 @@ package quire.cli;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizers;
@@ -17,8 +17,8 @@ import quire.model.text.Tokenizers;
         mixinStandardHelpOptions = true,
         description = "Text on standard input, token ids on standard output. Works on vocabulary-only files too.")
 final class TokenizeCommand implements Callable<Integer> {
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "A GGUF file.")
-    private Path model;
+    @Mixin
+    private ModelOption model;
 
     @Option(
             names = "--no-special",
@@ -31,7 +31,7 @@ final class TokenizeCommand implements Callable<Integer> {
                 .newDecoder()
                 .decode(ByteBuffer.wrap(System.in.readAllBytes()))
                 .toString();
-        try (Gguf file = Gguf.open(model)) {
+        try (Gguf file = Gguf.open(model.path())) {
             int[] tokens = Tokenizers.of(file).encode(text, !noSpecial, false);
             System.out.println(Arrays.stream(tokens).mapToObj(Integer::toString).collect(Collectors.joining(" ")));
         }

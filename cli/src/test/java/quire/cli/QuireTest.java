@@ -278,7 +278,6 @@ class QuireTest {
                 "generate --model MODEL --prompt x --speculation 17",
                 "generate --model MODEL --prompt x --speculation on",
                 "generate --model MODEL --prompt x --draft /no/such/file.gguf",
-                "bench",
                 "bench speculation --model MODEL",
                 "generate --model MODEL --prompt x --speculation off --draft MODEL",
                 "generate --model MODEL --prompt x --kv-cache 7XB",
@@ -287,7 +286,6 @@ class QuireTest {
                 "plan --shape layers=x,kvHeads=1,headDim=1",
                 "plan --shape layers=0,kvHeads=1,headDim=1",
                 "bench --model MODEL --sequences 0",
-                "serve",
                 "serve --model MODEL --port 99999",
                 "nonsense",
                 "generate --model MODEL"
@@ -300,6 +298,15 @@ class QuireTest {
         assertThat(result.err.lines().filter(each -> !each.startsWith("Try: ")))
                 .as(result.err)
                 .hasSize(1);
+    }
+
+    @Test
+    void run_noModel_usesTheOneInTheBoxAndSaysSo() {
+        Result result =
+                run("generate", "--prompt", "<|im_start|>user\nWhat is 2 + 2?<|im_end|>\n<|im_start|>assistant\n");
+        assertThat(result.err.lines().toList().getFirst()).contains("quire-tiny", "--model FILE.gguf");
+        assertThat(result.out).isNotBlank();
+        assertThat(result.code).isZero();
     }
 
     @Test

@@ -125,17 +125,21 @@ public final class Decoder implements Model {
 
     /** Bytes of everything else that {@link #load} allocates, but for the KV pool: an upper bound. */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
-        long hidden = config.hidden();
-        long queryWidth = (long) config.heads() * config.headDim();
+        int hidden = config.hidden();
+        int queryWidth = config.heads() * config.headDim();
         long kvWidth = (long) config.kvHeads() * config.headDim();
-        // f32, and for the inputs of matrices int8 and a scale a block beside them
-        long perToken = 4 * (3 * hidden + 2 * queryWidth + 2 * kvWidth + 3L * config.feedForward())
-                + (hidden + queryWidth + config.feedForward()) * 9 / 8;
-        long perLogitRow = 4 * (2 * hidden + config.vocabularySize()) + hidden * 9 / 8;
-        long rotations = 4L * config.contextLength() * config.ropeDimensions();
+        long inputs = Activations.byteSize(maxBatchTokens, hidden, true)
+                + Activations.byteSize(maxBatchTokens, queryWidth, true)
+                + Activations.byteSize(maxBatchTokens, config.feedForward(), true)
+                + Activations.byteSize(maxLogitRows, hidden, true);
+        long perToken = Float.BYTES * (2L * hidden + queryWidth + 2 * kvWidth + 2L * config.feedForward());
+        long perLogitRow = Float.BYTES * ((long) hidden + config.vocabularySize());
+        long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions();
         return Math.addExact(
-                Math.multiplyExact(perToken, (long) maxBatchTokens),
-                Math.addExact(Math.multiplyExact(perLogitRow, (long) maxLogitRows), rotations));
+                Math.addExact(inputs, rotations),
+                Math.addExact(
+                        Math.multiplyExact(perToken, (long) maxBatchTokens),
+                        Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
     }
 
     private Decoder(

@@ -43,7 +43,8 @@ class ModelConfigTest {
     @ParameterizedTest
     @EnumSource(ElementType.class)
     void from_writtenModel_isItsShape(ElementType type) {
-        Path path = RandomModels.write(folder, Shape.odd(), type, 3);
+        Shape shape = Shape.unusual(type);
+        Path path = RandomModels.write(folder, shape, type, 3);
         try (Gguf gguf = Gguf.open(path)) {
             ModelConfig config = ModelConfig.from(gguf);
             config.checkTensors(gguf);
@@ -53,14 +54,14 @@ class ModelConfigTest {
                             "random " + type,
                             RandomModels.VOCABULARY_SIZE,
                             512,
-                            96,
-                            160,
+                            shape.hidden(),
+                            shape.feedForward(),
                             3,
-                            6,
+                            shape.heads(),
                             2,
-                            32,
+                            shape.headDim(),
                             1e-5f,
-                            16,
+                            shape.ropeDimensions(),
                             10000,
                             1));
         }
@@ -214,10 +215,17 @@ class ModelConfigTest {
                         "F32"),
                 fault(
                         w -> w.withoutTensor("blk.0.attn_v.weight")
-                                .tensor("blk.0.attn_v.weight", GgufType.Q4_1.id(), new byte[20 * 32], 32, 32),
+                                .tensor("blk.0.attn_v.weight", GgufType.Q8_1.id(), new byte[36 * 32], 32, 32),
                         "tensor blk.0.attn_v.weight",
-                        "Q4_1",
-                        "F32, F16, BF16, Q4_0, Q8_0"));
+                        "Q8_1",
+                        "F32, F16, BF16, Q4_0, Q4_1, "),
+                fault(
+                        w -> w.withoutTensor("blk.0.attn_v.weight")
+                                .tensor("blk.0.attn_v.weight", GgufType.Q6_K.id(), new byte[210 * 4], 32, 32),
+                        "tensor blk.0.attn_v.weight",
+                        "rows of 32 numbers",
+                        "blocks of 256",
+                        "Q6_K"));
     }
 
     @ParameterizedTest

@@ -1,10 +1,10 @@
 package quire.model;
 
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -14,14 +14,10 @@ import quire.model.format.GgufTensor;
  * real one but the file reader: not the block formats, not the cache, not a kernel.
  */
 final class ReferenceDecoder {
-    private static final ValueLayout.OfShort SHORT =
-            ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-    private static final ValueLayout.OfFloat FLOAT =
-            ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-
     private final Gguf file;
     private final ModelConfig config;
     private final boolean roundsActivations;
+    private final Map<String, double[][]> decoded = new HashMap<>();
     private final List<double[][]> keys = new ArrayList<>();
     private final List<double[][]> values = new ArrayList<>();
 
@@ -168,29 +164,17 @@ final class ReferenceDecoder {
         return file.optionalTensor(name, length).map(tensor -> row(tensor, 0)).orElse(null);
     }
 
-    /** One row of a tensor, decoded by this class's own reading of the formats. */
+    /** One row of a tensor; rows are kept, as each token wants them again. */
     private double[] row(GgufTensor tensor, int row) {
-        MemorySegment data = file.data(tensor);
-        int columns = (int) tensor.dims()[0];
-        double[] out = new double[columns];
-        for (int i = 0; i < columns; i++) {
-            long element = (long) row * columns + i;
-            long block = element / 32;
-            int within = (int) (element % 32);
-            out[i] = switch (tensor.elementType()) {
-                case F32 -> data.get(FLOAT, element * 4);
-                case F16 -> Float.float16ToFloat(data.get(SHORT, element * 2));
-                case BF16 -> Float.intBitsToFloat(data.get(SHORT, element * 2) << 16);
-                case Q8_0 ->
-                    Float.float16ToFloat(data.get(SHORT, block * 34))
-                            * data.get(ValueLayout.JAVA_BYTE, block * 34 + 2 + within);
-                case Q4_0 -> {
-                    int pair = data.get(ValueLayout.JAVA_BYTE, block * 18 + 2 + within % 16) & 0xFF;
-                    int nibble = within < 16 ? pair & 15 : pair >> 4;
-                    yield Float.float16ToFloat(data.get(SHORT, block * 18)) * (nibble - 8);
-                }
-            };
+        double[][] matrix = decoded.computeIfAbsent(tensor.name(), name -> new double[(int) tensor.rows()][]);
+        if (matrix[row] == null) {
+            MemorySegment data = file.data(tensor);
+            int columns = (int) tensor.columns();
+            matrix[row] = new double[columns];
+            for (int i = 0; i < columns; i++) {
+                matrix[row][i] = ReferenceBlocks.number(tensor.elementType(), data, (long) row * columns + i);
+            }
         }
-        return out;
+        return matrix[row];
     }
 }

@@ -27,8 +27,8 @@ public final class Activations {
     /** A block whose largest magnitude is below this becomes zeros with scale 0: 127 / it must stay finite. */
     static final float SMALLEST = 0x1p-119f;
 
-    /** Rows are rounded up to a multiple of this, so that a set may hold them in tiles. */
-    static final int TILE = 6;
+    /** Rows are rounded up to a multiple of this, so that a set may hold them in tiles of 12, 6, 4, 3 or 2. */
+    private static final int ROWS_GRAIN = 12;
 
     private static final int CACHE_LINE_BYTES = 64;
 
@@ -55,10 +55,22 @@ public final class Activations {
         if (columns % BLOCK != 0) {
             throw new IllegalArgumentException(columns + " columns are not a whole number of blocks of " + BLOCK);
         }
-        long roomy = (rows + (long) TILE - 1) / TILE * TILE;
+        long roomy = roomy(rows);
         MemorySegment quants = arena.allocate(roomy * columns * Short.BYTES, CACHE_LINE_BYTES);
         MemorySegment scales = arena.allocate(roomy * (columns / BLOCK) * Float.BYTES, CACHE_LINE_BYTES);
         return new Activations(values, quants, scales);
+    }
+
+    /** Bytes that {@link #allocate} takes. */
+    public static long byteSize(int rows, int columns, boolean quantized) {
+        long values = (long) rows * columns * Float.BYTES;
+        return quantized
+                ? values + roomy(rows) * columns * Short.BYTES + roomy(rows) * columns / BLOCK * Float.BYTES
+                : values;
+    }
+
+    private static long roomy(int rows) {
+        return (rows + ROWS_GRAIN - 1L) / ROWS_GRAIN * ROWS_GRAIN;
     }
 
     /** The f32 form: read it, write it. */

@@ -1,42 +1,122 @@
 package quire.tensor;
 
+import java.util.EnumSet;
 import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
+import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.Cpu;
+import quire.tensor.x86.Cpu.Feature;
 
 /** The kernel sets there are, and the choice among them, made once. */
 final class KernelSets {
-    static final List<String> NAMES = List.of("vector", "scalar");
+    static final List<String> NAMES = List.of("avx512vnni", "vector", "scalar");
 
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
     /** Below four lanes nothing is gained. */
     private static final int LEAST_LANES = 4;
 
-    static final Kernels BEST = best();
+    private static final Set<Feature> AVX512VNNI = EnumSet.of(
+            Feature.FMA,
+            Feature.F16C,
+            Feature.AVX2,
+            Feature.AVX512F,
+            Feature.AVX512BW,
+            Feature.AVX512DQ,
+            Feature.AVX512VL,
+            Feature.AVX512_VNNI);
 
     private KernelSets() {}
 
-    private static Kernels best() {
-        String obstacle = vectorObstacle();
-        return obstacle == null ? named("vector") : new ScalarKernels("plain loops, slow: " + obstacle);
+    /** The choice, made when first asked for. */
+    static final class Best {
+        static final Kernels KERNELS = choose();
+
+        private Best() {}
+
+        private static Kernels choose() {
+            StringBuilder passedOver = new StringBuilder();
+            for (String name : NAMES) {
+                String obstacle = obstacle(name);
+                if (obstacle == null) {
+                    return create(name, passedOver.toString());
+                }
+                passedOver.append("; not ").append(name).append(": ").append(obstacle);
+            }
+            throw new AssertionError("plain loops run everywhere");
+        }
+    }
+
+    /** The processor, once; or why no code of ours can run on it. */
+    private static final class Machine {
+        static final @Nullable Cpu CPU;
+        static final String OBSTACLE;
+
+        static {
+            Cpu cpu = null;
+            String obstacle = "";
+            try {
+                cpu = Cpu.detect(new CodeMemory());
+            } catch (UnsupportedOperationException e) {
+                obstacle = String.valueOf(e.getMessage());
+            }
+            CPU = cpu;
+            OBSTACLE = obstacle;
+        }
+
+        private Machine() {}
     }
 
     static Kernels named(String name) {
+        if (!NAMES.contains(name)) {
+            throw new IllegalArgumentException(
+                    "no kernels are named '" + name + "': choose one of " + String.join(", ", NAMES));
+        }
+        String obstacle = obstacle(name);
+        if (obstacle != null) {
+            throw new IllegalArgumentException("the " + name + " kernels cannot run here: " + obstacle);
+        }
+        return create(name, "");
+    }
+
+    private static Kernels create(String name, String passedOver) {
         return switch (name) {
-            case "vector" -> {
-                String obstacle = vectorObstacle();
-                if (obstacle != null) {
-                    throw new IllegalArgumentException("the vector kernels cannot run here: " + obstacle);
-                }
-                yield new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers");
+            case "avx512vnni" -> {
+                Cpu cpu = Machine.CPU;
+                String processor = cpu == null ? "" : cpu.brand();
+                Kernels rest = obstacle("vector") == null ? create("vector", "") : create("scalar", "");
+                yield new AssembledKernels(
+                        rest, "assembled for " + processor + "; the rest on " + rest.name() + passedOver);
             }
-            case "scalar" -> new ScalarKernels("plain loops, the specification of every other set");
-            default ->
-                throw new IllegalArgumentException(
-                        "no kernels are named '" + name + "': choose one of " + String.join(", ", NAMES));
+            case "vector" ->
+                new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + passedOver);
+            default -> new ScalarKernels("plain loops, the specification of every other set" + passedOver);
         };
     }
 
-    /** Why the vector set cannot run, or null. */
+    /** Why a set cannot run here, or null. */
+    static @Nullable String obstacle(String name) {
+        return switch (name) {
+            case "avx512vnni" -> missing(AVX512VNNI);
+            case "vector" -> vectorObstacle();
+            default -> null;
+        };
+    }
+
+    private static @Nullable String missing(Set<Feature> needed) {
+        Cpu cpu = Machine.CPU;
+        if (cpu == null) {
+            return Machine.OBSTACLE;
+        }
+        String missing = needed.stream()
+                .filter(feature -> !cpu.features().contains(feature))
+                .map(feature -> feature.name().toLowerCase(Locale.ROOT))
+                .collect(Collectors.joining(", "));
+        return missing.isEmpty() ? null : cpu.brand() + " has no " + missing;
+    }
+
     private static @Nullable String vectorObstacle() {
         if (ModuleLayer.boot().findModule(VECTOR_MODULE).isEmpty()) {
             return "start Java with --add-modules " + VECTOR_MODULE;

@@ -14,8 +14,21 @@ import java.util.List;
  *
  * <ul>
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
- *   <li>quantised weights: for each block of 32 inputs ascending, {@code y = fma(dw × dx, (float) Σ qw × qx, y)}: the
- *       integer sum is exact.
+ *   <li>quantised weights: for each 32 inputs ascending the sums below, from {@code y = +0}. qx are the activations'
+ *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero point
+ *       (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) or table (IQ4_NL, IQ4_XS; MXFP4: twice the values).
+ *       <ul>
+ *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw × dx,
+ *             (float) Σ qw × qx, y)}, where dw is the block's d, d × (float) s in blocks of 256 (an exact product), or
+ *             2^(e − 128) for MXFP4. Then for formats with a minimum {@code y = fma(mw, dx × (float) Σ qx, y)}, where mw
+ *             is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
+ *         <li>two scales for 32 (Q2_K, Q3_K, Q6_K): {@code y = fma(d × dx, (float) (s₀ × I₀ + s₁ × I₁), y)}, where I₀
+ *             and I₁ are Σ qw × qx over the two halves of 16, all in int32. Then for Q2_K {@code y = fma(−(dmin × dx),
+ *             (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
+ *       </ul>
+ *       Every integer here stays below 2²⁴ (the largest is Q6_K's, 2 × 128 × 16 × 32 × 127), so sums are exact in
+ *       int32 and in f32, in any order, and a set may compute them as its instructions like. What is rounded are two
+ *       products of scales and one addition for 32 inputs: less than the rounding of activations to 8 bits costs.
  *   <li>{@link #rmsNorm}: 16 partial sums, {@code p[i mod 16] = fma(x[i], x[i], p[i mod 16])} for i ascending; then
  *       {@code p[i] += p[i + 8]}, {@code p[i] += p[i + 4]}, {@code + 2}, {@code + 1}.
  *   <li>exp: a polynomial of fused multiply-adds, below 2 ulp, the same in every set ({@code Math.exp} and the Vector
@@ -32,7 +45,7 @@ public interface Kernels {
      * @see #reason
      */
     static Kernels best() {
-        return KernelSets.BEST;
+        return KernelSets.Best.KERNELS;
     }
 
     /**
@@ -50,7 +63,7 @@ public interface Kernels {
         return KernelSets.NAMES;
     }
 
-    /** Short name of the set: {@code vector}, {@code scalar}. */
+    /** Short name of the set: {@code avx512vnni}, {@code vector}, {@code scalar}. */
     String name();
 
     /** Why this set was chosen, for one log line. */

@@ -105,10 +105,14 @@ final class ScalarKernels implements Kernels {
         }
         int from = Workers.shareStart(w.rows(), 1, part, parts);
         int to = Workers.shareStart(w.rows(), 1, part + 1, parts);
-        for (int row = 0; row < rows; row++) {
-            for (int output = from; output < to; output++) {
-                float sum = w.type().isQuantized() ? blockwise(matrix, output, x, row) : plain(matrix, output, x, row);
-                y.set(row, output, sum);
+        UnpackedBlock block = UnpackedBlock.own();
+        for (int output = from; output < to; output++) {
+            if (w.type().isQuantized()) {
+                blockwise(matrix, output, x, rows, y, block);
+            } else {
+                for (int row = 0; row < rows; row++) {
+                    y.set(row, output, plain(matrix, output, x, row));
+                }
             }
         }
     }
@@ -122,46 +126,75 @@ final class ScalarKernels implements Kernels {
                         case F32 -> w.bytes.get(ElementType.FILE_FLOAT, offset + 4L * k);
                         case F16 -> Float.float16ToFloat(w.bytes.get(ElementType.FILE_SHORT, offset + 2L * k));
                         case BF16 -> ElementType.bf16ToFloat(w.bytes.get(ElementType.FILE_SHORT, offset + 2L * k));
-                        case Q4_0, Q8_0 -> throw new AssertionError(w.type());
+                        default -> throw new AssertionError(w.type());
                     };
             sum = Math.fma(weight, x.values().get(row, k), sum);
         }
         return sum;
     }
 
-    private static float blockwise(RowMajor w, int output, Activations x, int row) {
-        int blocks = w.columns() / Activations.BLOCK;
-        int blockBytes = w.type().blockBytes();
-        float sum = 0f;
-        for (int block = 0; block < blocks; block++) {
-            long offset = output * w.rowBytes + (long) block * blockBytes;
-            float weightScale = Float.float16ToFloat(w.bytes.get(ElementType.FILE_SHORT, offset));
-            long quants = (long) row * w.columns() + (long) block * Activations.BLOCK;
-            int dot = w.type() == ElementType.Q4_0
-                    ? dotQ4(w.bytes, offset + 2, x.quants(), quants)
-                    : dotQ8(w.bytes, offset + 2, x.quants(), quants);
-            float scale = x.scales().get(FLOAT, ((long) row * blocks + block) * Float.BYTES);
-            sum = Math.fma(weightScale * scale, (float) dot, sum);
+    /** One output of all rows: each row's sum grows in its place in y, 32 inputs at a time. */
+    private static void blockwise(RowMajor w, int output, Activations x, int rows, FloatMatrix y, UnpackedBlock block) {
+        ElementType type = w.type();
+        for (int row = 0; row < rows; row++) {
+            y.set(row, output, 0f);
+        }
+        for (int first = 0; first < w.columns(); first += type.blockElements()) {
+            block.read(type, w.bytes, output * w.rowBytes + type.byteSize(first));
+            for (int row = 0; row < rows; row++) {
+                float sum = y.get(row, output);
+                for (int i = 0; i < type.blockElements(); i += Activations.BLOCK) {
+                    sum = type.scaleElements() == Activations.BLOCK
+                            ? addOneScale(block, i, type.hasMinimum(), x, row, first + i, sum)
+                            : addTwoScales(block, i, type.hasMinimum(), x, row, first + i, sum);
+                }
+                y.set(row, output, sum);
+            }
+        }
+    }
+
+    /** The 32 weights of a block from {@code first} on, with the row's activations from {@code k} on: one scale for all. */
+    private static float addOneScale(
+            UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
+        int group = first / Activations.BLOCK;
+        float dx = scaleOf(x, row, k);
+        long at = (long) row * x.values().columns() + k;
+        int dot = block.dot(first, 32, x.quants(), at);
+        float sum = Math.fma(block.scale(group) * dx, (float) dot, before);
+        if (hasMinimum) {
+            sum = Math.fma(block.minimum(group), dx * (float) sumOf(x.quants(), at, 32), sum);
         }
         return sum;
     }
 
-    private static int dotQ4(MemorySegment w, long offset, MemorySegment x, long first) {
-        int dot = 0;
-        for (int i = 0; i < 16; i++) {
-            int pair = w.get(JAVA_BYTE, offset + i);
-            dot += ((pair & 15) - 8) * x.get(JAVA_BYTE, first + i);
-            dot += ((pair >>> 4 & 15) - 8) * x.get(JAVA_BYTE, first + 16 + i);
+    /** The same where each half of the 32 has a scale of its own. */
+    private static float addTwoScales(
+            UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
+        int group = first / 16;
+        float dx = scaleOf(x, row, k);
+        long at = (long) row * x.values().columns() + k;
+        int dot = block.scales[group] * block.dot(first, 16, x.quants(), at)
+                + block.scales[group + 1] * block.dot(first + 16, 16, x.quants(), at + 16);
+        float sum = Math.fma(block.d * dx, (float) dot, before);
+        if (hasMinimum) {
+            int minimum = block.mins[group] * sumOf(x.quants(), at, 16)
+                    + block.mins[group + 1] * sumOf(x.quants(), at + 16, 16);
+            sum = Math.fma(-(block.dmin * dx), (float) minimum, sum);
         }
-        return dot;
+        return sum;
     }
 
-    private static int dotQ8(MemorySegment w, long offset, MemorySegment x, long first) {
-        int dot = 0;
-        for (int i = 0; i < 32; i++) {
-            dot += w.get(JAVA_BYTE, offset + i) * x.get(JAVA_BYTE, first + i);
+    private static float scaleOf(Activations x, int row, int k) {
+        int blocks = x.values().columns() / Activations.BLOCK;
+        return x.scales().get(FLOAT, ((long) row * blocks + k / Activations.BLOCK) * Float.BYTES);
+    }
+
+    private static int sumOf(MemorySegment quants, long at, int count) {
+        int sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += quants.get(JAVA_BYTE, at + i);
         }
-        return dot;
+        return sum;
     }
 
     @Override

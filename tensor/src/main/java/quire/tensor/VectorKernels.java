@@ -14,7 +14,7 @@ import jdk.incubator.vector.VectorOperators;
 
 /**
  * The kernels on the Vector API: the same formulas as {@link ScalarKernels}, to the last bit. Matrices are in {@link
- * VectorMatrix}, attention in {@link VectorAttention}, the rest is here.
+ * VectorMatrix} and {@link VectorBlocks}, attention in {@link VectorAttention}, the rest is here.
  *
  * <p><b>Which ceiling binds.</b> One token reads every weight once: the memory does (Q4_0 at 0.56 bytes a weight and
  * 23 GB/s could reach 41 GMAC/s, F32 5.8). Many tokens: arithmetic, 16 lanes × one f32 fused multiply-add a cycle on
@@ -42,7 +42,7 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class VectorKernels implements Kernels {
     private static final int BLOCK = Activations.BLOCK;
-    private static final int TILE = Activations.TILE;
+    private static final int TILE = VectorMatrix.TILE;
     private static final int PARTIALS = 16;
     private static final int ROUNDER_BITS = Float.floatToRawIntBits(FloatMath.ROUNDER);
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
@@ -76,16 +76,19 @@ final class VectorKernels implements Kernels {
     public WeightMatrix pack(
             ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
         Shapes.checkPack(type, rows, columns, source);
-        return VectorMatrix.pack(type, rows, columns, source, arena, workers);
+        return VectorMatrix.takes(type)
+                ? VectorMatrix.pack(type, rows, columns, source, arena, workers)
+                : VectorBlocks.pack(type, rows, columns, source, arena, workers);
     }
 
     @Override
     public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
         Shapes.checkMultiply(w, x, rows, y, part, parts);
-        if (!(w instanceof VectorMatrix matrix)) {
-            throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
+        switch (w) {
+            case VectorMatrix matrix -> matrix.multiply(x, rows, y, part, parts);
+            case VectorBlocks blocks -> blocks.multiply(x, rows, y, part, parts);
+            default -> throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
         }
-        matrix.multiply(x, rows, y, part, parts);
     }
 
     /**

@@ -39,18 +39,18 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class VectorMatrix extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
-    private static final int PAIRS = BLOCK / 2;
+    static final int PAIRS = BLOCK / 2;
     /** Rows (tokens) of a register tile. */
-    private static final int TILE = Activations.TILE;
+    static final int TILE = 6;
 
-    private static final int PANEL = 2 * LANES;
-    private static final int PANEL_BYTES = PANEL * Integer.BYTES;
+    static final int PANEL = 2 * LANES;
+    static final int PANEL_BYTES = PANEL * Integer.BYTES;
     /** Inputs expanded at a time: with the sums of 96 tokens they stay in the first-level cache. */
-    private static final int CHUNK = 128;
+    static final int CHUNK = 128;
     /** Blocks of a panel that a single token takes at a time. */
-    private static final int ONE_BLOCKS = 16;
+    static final int ONE_BLOCKS = 16;
     /** Tokens that share one expansion of a panel's chunk. */
-    private static final int GROUP_TILES = 16;
+    static final int GROUP_TILES = 16;
 
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
@@ -60,6 +60,24 @@ final class VectorMatrix extends WeightMatrix {
 
     private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
 
+    /** The types that lie here as they are; {@link VectorBlocks} re-expresses the others. */
+    private enum Form {
+        F32,
+        F16,
+        BF16,
+        Q4_0,
+        Q8_0
+    }
+
+    /** Whether matrices of this type lie here. */
+    static boolean takes(ElementType type) {
+        return switch (type) {
+            case F32, F16, BF16, Q4_0, Q8_0 -> true;
+            default -> false;
+        };
+    }
+
+    private final Form form;
     private final MemorySegment words;
     private final MemorySegment scales;
     private final long wordBytesPerPanel;
@@ -68,14 +86,15 @@ final class VectorMatrix extends WeightMatrix {
     private VectorMatrix(ElementType type, int rows, int columns, Arena arena) {
         super(type, rows, columns);
         long panels = (rows + (long) PANEL - 1) / PANEL;
-        wordBytesPerPanel = PANEL_BYTES * wordsPerRow(type, columns);
+        form = Form.valueOf(type.name());
+        wordBytesPerPanel = PANEL_BYTES * wordsPerRow(form, columns);
         scaleBytesPerPanel = type.isQuantized() ? (long) columns / BLOCK * LANES * Integer.BYTES : 0;
         words = arena.allocate(panels * wordBytesPerPanel, 64);
         scales = arena.allocate(panels * scaleBytesPerPanel, 64);
     }
 
-    private static long wordsPerRow(ElementType type, int columns) {
-        return switch (type) {
+    private static long wordsPerRow(Form form, int columns) {
+        return switch (form) {
             case F32 -> columns;
             case F16, BF16 -> (columns + 1) / 2;
             case Q8_0 -> columns / 4;
@@ -89,17 +108,23 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** A worker's working memory; grows to the widest matrix seen, then stays. */
-    private static final class Scratch {
+    static final class Scratch {
         /** Expanded weights of a chunk: [k][2][LANES]. */
         final float[] weights = new float[CHUNK * PANEL];
         /** The same for Q4_0: [pair][2][2 × LANES]. */
         final short[] pairWeights = new short[CHUNK * PANEL];
 
         final float[] weightScales = new float[ONE_BLOCKS * PANEL];
+        final float[] weightMins = new float[ONE_BLOCKS * PANEL];
+        /** Two minimums of each block of a chunk: [block][2][2][LANES]. */
+        final float[] minFactors = new float[CHUNK / BLOCK * 2 * PANEL];
         /** Sums of a block before scaling: [token or block][2][2 × LANES] and [block][2][LANES]. */
         final short[] pairSums = new short[ONE_BLOCKS * 2 * PANEL];
 
         final float[] blockSums = new float[ONE_BLOCKS * PANEL];
+        final float[] minSums = new float[ONE_BLOCKS * PANEL];
+        /** Sums of the halves of blocks: [block][2][2][LANES]. */
+        final float[] halfSums = new float[ONE_BLOCKS * 2 * PANEL];
         /** Results: [tile][token][2][LANES]. */
         final float[] sums = new float[GROUP_TILES * TILE * PANEL];
         /** Activations as the products broadcast them. */
@@ -109,6 +134,11 @@ final class VectorMatrix extends WeightMatrix {
         float[] xScales = new float[0];
         /** 8 × the sum of a block's activations. */
         int[] sums8 = new int[0];
+        /** Sums of a block's activations × their scale, and of its halves'. */
+        float[] scaledSums = new float[0];
+
+        float[] lowerSums = new float[0];
+        float[] upperSums = new float[0];
 
         void roomForFloats(int length) {
             if (x.length < length) {
@@ -121,8 +151,16 @@ final class VectorMatrix extends WeightMatrix {
                 pairs = new int[length / 2];
                 xScales = new float[length / BLOCK];
                 sums8 = new int[length / BLOCK];
+                scaledSums = new float[length / BLOCK];
+                lowerSums = new float[length / BLOCK];
+                upperSums = new float[length / BLOCK];
             }
         }
+    }
+
+    /** The calling thread's. */
+    static Scratch scratch() {
+        return SCRATCH.get();
     }
 
     // ---- packing
@@ -144,7 +182,7 @@ final class VectorMatrix extends WeightMatrix {
         long sourceRow = row * type().byteSize(columns());
         long lane = row % PANEL * (long) Integer.BYTES;
         long target = row / PANEL * wordBytesPerPanel + lane;
-        switch (type()) {
+        switch (form) {
             case F32 -> packWords(source, sourceRow, target, columns());
             case F16, BF16 -> {
                 packWords(source, sourceRow, target, columns() / 2);
@@ -208,7 +246,7 @@ final class VectorMatrix extends WeightMatrix {
         if (from == to) {
             return;
         }
-        Scratch scratch = SCRATCH.get();
+        Scratch scratch = scratch();
         if (rows == 1) {
             multiplyOne(x, y, from, to, scratch);
             return;
@@ -223,7 +261,7 @@ final class VectorMatrix extends WeightMatrix {
     private void multiplyGroup(Activations x, int first, int count, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
         int tiles = (count + TILE - 1) / TILE;
-        switch (type()) {
+        switch (form) {
             case Q4_0 -> copyQuants(x, first, tiles * TILE, scratch);
             case Q8_0 -> {
                 copyQuants(x, first, tiles * TILE, scratch);
@@ -238,7 +276,7 @@ final class VectorMatrix extends WeightMatrix {
                 expand(panel, k, width, scratch);
                 for (int tile = 0; tile < tiles; tile++) {
                     int at = (tile * columns + k) * TILE;
-                    switch (type()) {
+                    switch (form) {
                         case Q4_0 -> tileQ4(scratch, width / BLOCK, at, tile * TILE * PANEL);
                         case Q8_0 -> tileQ8(scratch, width / BLOCK, at, tile * TILE * PANEL);
                         case F32, F16, BF16 -> tileFloat(scratch, width, at, tile * TILE * PANEL);
@@ -251,13 +289,13 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void storePanel(float[] sums, int at, FloatMatrix y, int row, int output) {
+    static void storePanel(float[] sums, int at, FloatMatrix y, int row, int output) {
         int count = Math.min(PANEL, y.columns() - output);
         MemorySegment.copy(sums, at, y.segment(), FLOAT, y.rowOffset(row) + output * (long) Float.BYTES, count);
     }
 
     /** Pairs [tile][columns / 2][token] and scales [tile][block][token] of whole tiles. */
-    private static void copyQuants(Activations x, int first, int count, Scratch scratch) {
+    static void copyQuants(Activations x, int first, int count, Scratch scratch) {
         int columns = x.values().columns();
         scratch.roomForQuants(count * columns);
         MemorySegment.copy(
@@ -272,7 +310,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** The int16 of {@code count} pairs to f32, in order: [tile][columns / 2][token][2]. */
-    private static void spread(Scratch scratch, int count) {
+    static void spread(Scratch scratch, int count) {
         scratch.roomForFloats(2 * count);
         int[] pairs = scratch.pairs;
         float[] to = scratch.x;
@@ -305,7 +343,7 @@ final class VectorMatrix extends WeightMatrix {
 
     private void expand(int panel, int k, int width, Scratch scratch) {
         long at = panel * wordBytesPerPanel;
-        switch (type()) {
+        switch (form) {
             case F32 ->
                 MemorySegment.copy(words, FLOAT, at + k * (long) PANEL_BYTES, scratch.weights, 0, width * PANEL);
             case F16 -> expandF16(words, at + k / 2 * (long) PANEL_BYTES, (width + 1) / 2, scratch.weights);
@@ -315,7 +353,7 @@ final class VectorMatrix extends WeightMatrix {
                 expandScales(panel, k / BLOCK, width / BLOCK, scratch);
             }
             case Q4_0 -> {
-                expandQ4(words, at + k / 8 * (long) PANEL_BYTES, width / 8, scratch.pairWeights);
+                expandQ4(words, at + k / 8 * (long) PANEL_BYTES, width / 8, (short) 8, scratch.pairWeights);
                 expandScales(panel, k / BLOCK, width / BLOCK, scratch);
             }
         }
@@ -356,7 +394,7 @@ final class VectorMatrix extends WeightMatrix {
         return v.and(0xffff0000).reinterpretAsFloats();
     }
 
-    private static void expandQ8(MemorySegment words, long at, int count, float[] to) {
+    static void expandQ8(MemorySegment words, long at, int count, float[] to) {
         for (int i = 0; i < 2 * count; i++) {
             IntVector w = IntVector.fromMemorySegment(I, words, at + i * (PANEL_BYTES / 2L), ORDER);
             int base = i / 2 * 4 * PANEL + i % 2 * LANES;
@@ -367,31 +405,31 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static FloatVector byte0(IntVector w) {
+    static FloatVector byte0(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.LSHL, 24).lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static FloatVector byte1(IntVector w) {
+    static FloatVector byte1(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.LSHL, 16).lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static FloatVector byte2(IntVector w) {
+    static FloatVector byte2(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.LSHL, 8).lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static FloatVector byte3(IntVector w) {
+    static FloatVector byte3(IntVector w) {
         return Lanes.toFloat(w.lanewise(VectorOperators.ASHR, 24));
     }
 
-    private static void expandQ4(MemorySegment words, long at, int count, short[] to) {
+    static void expandQ4(MemorySegment words, long at, int count, short zero, short[] to) {
         for (int i = 0; i < 2 * count; i++) {
             ShortVector w = IntVector.fromMemorySegment(I, words, at + i * (PANEL_BYTES / 2L), ORDER)
                     .reinterpretAsShorts();
             int base = i / 2 * 8 * PANEL + i % 2 * PANEL;
-            w.and((short) 15).sub((short) 8).intoArray(to, base);
-            w.lanewise(VectorOperators.LSHR, 4).and((short) 15).sub((short) 8).intoArray(to, base + 2 * PANEL);
-            w.lanewise(VectorOperators.LSHR, 8).and((short) 15).sub((short) 8).intoArray(to, base + 4 * PANEL);
-            w.lanewise(VectorOperators.LSHR, 12).sub((short) 8).intoArray(to, base + 6 * PANEL);
+            w.and((short) 15).sub(zero).intoArray(to, base);
+            w.lanewise(VectorOperators.LSHR, 4).and((short) 15).sub(zero).intoArray(to, base + 2 * PANEL);
+            w.lanewise(VectorOperators.LSHR, 8).and((short) 15).sub(zero).intoArray(to, base + 4 * PANEL);
+            w.lanewise(VectorOperators.LSHR, 12).sub(zero).intoArray(to, base + 6 * PANEL);
         }
     }
 
@@ -415,7 +453,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void dotQ4(short[] weights, int w, int[] x, int xAt, short[] sums) {
+    static void dotQ4(short[] weights, int w, int[] x, int xAt, short[] sums) {
         ShortVector a0 = ShortVector.zero(S);
         ShortVector a1 = ShortVector.zero(S);
         ShortVector b0 = ShortVector.zero(S);
@@ -465,7 +503,7 @@ final class VectorMatrix extends WeightMatrix {
         f1.intoArray(sums, 11 * PANEL);
     }
 
-    private static void scaleQ4(short[] pairSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
+    static void scaleQ4(short[] pairSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
         FloatVector dw0 = FloatVector.fromArray(F, dw, dwAt);
         FloatVector dw1 = FloatVector.fromArray(F, dw, dwAt + LANES);
         for (int token = 0; token < TILE; token++) {
@@ -494,7 +532,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void dotQ8(float[] weights, int w, float[] x, int xAt, float[] sums) {
+    static void dotQ8(float[] weights, int w, float[] x, int xAt, float[] sums) {
         FloatVector a0 = FloatVector.zero(F);
         FloatVector a1 = FloatVector.zero(F);
         FloatVector b0 = FloatVector.zero(F);
@@ -564,8 +602,7 @@ final class VectorMatrix extends WeightMatrix {
         f1.intoArray(sums, 11 * LANES);
     }
 
-    private static void scaleQ8(
-            float[] blockSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
+    static void scaleQ8(float[] blockSums, float[] dw, int dwAt, float[] dx, int dxAt, float[] sums, int sumAt) {
         FloatVector dw0 = FloatVector.fromArray(F, dw, dwAt);
         FloatVector dw1 = FloatVector.fromArray(F, dw, dwAt + LANES);
         for (int token = 0; token < TILE; token++) {
@@ -635,7 +672,7 @@ final class VectorMatrix extends WeightMatrix {
 
     private void multiplyOne(Activations x, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
-        switch (type()) {
+        switch (form) {
             case Q4_0 -> gatherOne(x, columns, scratch);
             case Q8_0 -> {
                 gatherOne(x, columns, scratch);
@@ -660,7 +697,7 @@ final class VectorMatrix extends WeightMatrix {
         long at = panel * wordBytesPerPanel;
         int block = k / BLOCK;
         int blocks = width / BLOCK;
-        switch (type()) {
+        switch (form) {
             case Q4_0 -> {
                 oneQ4(words, at + block * 4L * PANEL_BYTES, blocks, scratch.pairs, k / 2, scratch.pairSums);
                 blockSumsQ4(scratch.pairSums, scratch.sums8, block, blocks, scratch.blockSums);
@@ -681,7 +718,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** Row 0 of the quantised activations, out of its tile. */
-    private static void gatherOne(Activations x, int columns, Scratch scratch) {
+    static void gatherOne(Activations x, int columns, Scratch scratch) {
         scratch.roomForQuants(columns);
         for (int block = 0; block < columns / BLOCK; block++) {
             int sum = 0;
@@ -696,7 +733,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** Sums of pairs with nibbles still unsigned. */
-    private static void oneQ4(MemorySegment words, long at, int blocks, int[] x, int xAt, short[] sums) {
+    static void oneQ4(MemorySegment words, long at, int blocks, int[] x, int xAt, short[] sums) {
         for (int block = 0; block < blocks; block++) {
             ShortVector a0 = ShortVector.zero(S);
             ShortVector a1 = ShortVector.zero(S);
@@ -733,7 +770,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void oneQ8(MemorySegment words, long at, int blocks, float[] x, int xAt, float[] sums) {
+    static void oneQ8(MemorySegment words, long at, int blocks, float[] x, int xAt, float[] sums) {
         for (int half = 0; half < 2; half++) {
             for (int block = 0; block < blocks; block++) {
                 FloatVector a = FloatVector.zero(F);
@@ -754,7 +791,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    private static void scaleOne(Scratch scratch, int first, int blocks) {
+    static void scaleOne(Scratch scratch, int first, int blocks) {
         float[] sums = scratch.sums;
         float[] dw = scratch.weightScales;
         float[] blockSums = scratch.blockSums;

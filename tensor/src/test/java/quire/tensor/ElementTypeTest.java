@@ -3,8 +3,19 @@ package quire.tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
+import java.util.EnumSet;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Objects;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 class ElementTypeTest {
@@ -62,6 +73,74 @@ class ElementTypeTest {
         ElementType.BF16.decode(source, 1, MemorySegment.ofArray(target), 0, 1);
         ElementType.F32.decode(source, 5, MemorySegment.ofArray(target), 1, 1);
         assertThat(target).containsExactly(-3.140625f, 1e-40f);
+    }
+
+    /** Every type's blocks, decoded to what ggml makes of them; the README beside the file says how it was made. */
+    @Test
+    void decode_recordedBlocks_areGgmlsFloatsToTheBit() throws IOException {
+        Set<ElementType> seen = EnumSet.noneOf(ElementType.class);
+        for (String line : recordedBlocks()) {
+            String[] words = line.split(" ", -1);
+            ElementType type = ElementType.valueOf(words[0]);
+            byte[] block = HexFormat.of().parseHex(words[1]);
+            byte[] expected = HexFormat.of().parseHex(words[2]);
+            assertThat(block).hasSize(type.blockBytes());
+            float[] target = new float[type.blockElements()];
+            type.decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(target), 0, target.length);
+            assertThat(expected).hasSize(4 * target.length);
+            for (int i = 0; i < target.length; i++) {
+                float wanted = MemorySegment.ofArray(expected).get(ElementType.FILE_FLOAT, 4L * i);
+                assertThat(Float.compare(target[i], wanted))
+                        .as("%s element %d: %s, not %s", type, i, target[i], wanted)
+                        .isZero();
+            }
+            seen.add(type);
+        }
+        assertThat(seen)
+                .containsExactlyInAnyOrderElementsOf(Stream.of(ElementType.values())
+                        .filter(ElementType::isQuantized)
+                        .toList());
+    }
+
+    private static List<String> recordedBlocks() throws IOException {
+        try (InputStream in = ElementTypeTest.class.getResourceAsStream("blocks.txt")) {
+            return new String(Objects.requireNonNull(in).readAllBytes(), StandardCharsets.US_ASCII)
+                    .lines()
+                    .toList();
+        }
+    }
+
+    @Test
+    void decode_severalBlocks_eachAtItsPlace() {
+        SplittableRandom random = new SplittableRandom(9);
+        try (Arena arena = Arena.ofConfined()) {
+            for (ElementType type : ElementType.values()) {
+                int count = 3 * type.blockElements();
+                MemorySegment source = Samples.weights(arena, type, 3, type.blockElements(), random);
+                float[] together = new float[count];
+                float[] apart = new float[count];
+                type.decode(source, 0, MemorySegment.ofArray(together), 0, count);
+                for (int block = 2; block >= 0; block--) {
+                    long at = (long) block * type.blockBytes();
+                    int first = block * type.blockElements();
+                    type.decode(source, at, MemorySegment.ofArray(apart), first, type.blockElements());
+                }
+                assertThat(apart).as(type.name()).isEqualTo(together);
+            }
+        }
+    }
+
+    @Test
+    void decode_mxfp4Exponents_arePowersOfTwoDenormalsToo() {
+        byte[] block = new byte[17];
+        block[1] = 1; // ½, then zeros
+        float[] target = new float[32];
+        for (int exponent = 0; exponent < 256; exponent++) {
+            block[0] = (byte) exponent;
+            ElementType.MXFP4.decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(target), 0, 32);
+            assertThat(target[0]).isEqualTo((float) Math.scalb(1.0, exponent - 128));
+            assertThat(target[1]).isZero();
+        }
     }
 
     @Test

@@ -29,6 +29,10 @@ final class KernelSetEquality {
         for (int round = 0; round < Integer.parseInt(args[2]); round++) {
             for (ElementType type : ElementType.values()) {
                 equality.checkMultiply(type, 40);
+                if (type.isQuantized() && round == 0) {
+                    equality.checkWideMultiply(type);
+                    equality.checkLargest(type);
+                }
             }
             equality.checkRows();
             equality.checkAttention();
@@ -39,9 +43,23 @@ final class KernelSetEquality {
     /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
     void checkMultiply(ElementType type, int mostRows) {
         int outputs = random.nextInt(1, 140);
-        int columns = type.isQuantized() ? 32 * random.nextInt(1, 12) : random.nextInt(1, 300);
-        int rows = random.nextInt(1, mostRows + 1);
-        int parts = random.nextInt(1, 5);
+        int columns =
+                switch (type.blockElements()) {
+                    case 1 -> random.nextInt(1, 300);
+                    case 32 -> 32 * random.nextInt(1, 12);
+                    default -> type.blockElements() * random.nextInt(1, 5);
+                };
+        checkMultiply(type, outputs, columns, random.nextInt(1, mostRows + 1), random.nextInt(1, 5));
+    }
+
+    /** Rows as long as real ones, for few tokens and more parts than a matrix may have panels. */
+    void checkWideMultiply(ElementType type) {
+        int outputs = random.nextInt(1, 50);
+        int columns = 256 * random.nextInt(1, 17);
+        checkMultiply(type, outputs, columns, random.nextInt(1, 14), random.nextInt(1, 10));
+    }
+
+    private void checkMultiply(ElementType type, int outputs, int columns, int rows, int parts) {
         boolean extreme = random.nextInt(3) == 0;
         try (Arena arena = Arena.ofShared()) {
             MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
@@ -68,6 +86,37 @@ final class KernelSetEquality {
             FloatMatrix alone = product(kernels, type, outputs, columns, source, one, 1, parts, arena);
             for (int o = 0; o < outputs; o++) {
                 requireEqual(what + ": row " + row + " alone", expected.get(row, o), alone.get(0, o));
+            }
+        }
+    }
+
+    /** Blocks of equal bytes × activations all at their limit: the largest sums of integers that a type can have. */
+    void checkLargest(ElementType type) {
+        int outputs = 37;
+        int columns = 2 * type.blockElements();
+        for (byte fill : new byte[] {0, -1, (byte) 0x80, 0x7f, (byte) 0x88}) {
+            for (float value : new float[] {127f, -127f}) {
+                try (Arena arena = Arena.ofShared()) {
+                    MemorySegment source = arena.allocate(type.byteSize((long) outputs * columns));
+                    source.fill(fill);
+                    for (long block = 0; block < source.byteSize(); block += type.blockBytes()) {
+                        for (int at : Samples.halves(type)) {
+                            source.set(ElementType.FILE_SHORT, block + at, Float.floatToFloat16(1f));
+                        }
+                    }
+                    for (int rows : new int[] {1, 7}) {
+                        Activations x = Activations.allocate(arena, rows, columns, true);
+                        Activations z = Activations.allocate(arena, rows, columns, true);
+                        for (int i = 0; i < rows * columns; i++) {
+                            x.values().set(i / columns, i % columns, value);
+                        }
+                        z.values().segment().copyFrom(x.values().segment());
+                        requireEqual(
+                                type + " of bytes " + fill + " × " + value + ", " + rows + " rows",
+                                product(scalar, type, outputs, columns, source, x, rows, 1, arena),
+                                product(kernels, type, outputs, columns, source, z, rows, 2, arena));
+                    }
+                }
             }
         }
     }
@@ -249,15 +298,28 @@ final class KernelSetEquality {
                 case F32 -> source.set(ValueLayout.JAVA_INT_UNALIGNED, block, singles[random.nextInt(singles.length)]);
                 case BF16 ->
                     source.set(ElementType.FILE_SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
-                case F16, Q4_0, Q8_0 ->
-                    source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
+                case F16 -> source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
+                default -> spoilBlock(type, source.asSlice(block, type.blockBytes()), halves);
             }
-            if (type == ElementType.Q8_0) {
-                source.asSlice(block + 2, 32).fill((byte) -128);
-            }
-            if (type == ElementType.Q4_0) {
-                source.asSlice(block + 2, 16).fill((byte) (random.nextBoolean() ? 0 : 0xff));
-            }
+        }
+    }
+
+    /** A block of extreme quants, sub-scales and minimums, whose floats are what they were, or extreme too. */
+    private void spoilBlock(ElementType type, MemorySegment block, short[] halves) {
+        int[] places = Samples.halves(type);
+        short[] before = new short[places.length];
+        for (int i = 0; i < places.length; i++) {
+            before[i] = block.get(ElementType.FILE_SHORT, places[i]);
+        }
+        byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f};
+        block.fill(fills[random.nextInt(fills.length)]);
+        for (int i = 0; i < places.length; i++) {
+            boolean extreme = random.nextInt(3) == 0;
+            block.set(ElementType.FILE_SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
+        }
+        if (type == ElementType.MXFP4) {
+            byte[] exponents = {0, 1, 2, 120, (byte) 254, (byte) 255};
+            block.set(ValueLayout.JAVA_BYTE, 0, exponents[random.nextInt(exponents.length)]);
         }
     }
 

@@ -43,14 +43,31 @@ final class Samples {
                 case F16 -> bytes.set(ElementType.FILE_SHORT, offset, Float.floatToFloat16(number(random)));
                 case BF16 ->
                     bytes.set(ElementType.FILE_SHORT, offset, (short) (Float.floatToRawIntBits(number(random)) >>> 16));
-                case Q4_0, Q8_0 -> {
-                    bytes.set(ElementType.FILE_SHORT, offset, Float.floatToFloat16(number(random) / 100));
-                    for (int i = 2; i < type.blockBytes(); i++) {
+                default -> {
+                    for (int i = 0; i < type.blockBytes(); i++) {
                         bytes.set(ValueLayout.JAVA_BYTE, offset + i, (byte) random.nextInt());
+                    }
+                    if (type == ElementType.MXFP4) {
+                        bytes.set(ValueLayout.JAVA_BYTE, offset, (byte) random.nextInt(118, 124));
+                    }
+                    for (int at : halves(type)) {
+                        bytes.set(ElementType.FILE_SHORT, offset + at, Float.floatToFloat16(number(random) / 100));
                     }
                 }
             }
         }
         return bytes;
+    }
+
+    /** Where the f16 numbers stand in a block. */
+    static int[] halves(ElementType type) {
+        return switch (type) {
+            case Q4_0, Q5_0, Q8_0, IQ4_NL, IQ4_XS -> new int[] {0};
+            case Q4_1, Q5_1, Q4_K, Q5_K -> new int[] {0, 2};
+            case Q2_K -> new int[] {80, 82};
+            case Q3_K -> new int[] {108};
+            case Q6_K -> new int[] {208};
+            case F32, F16, BF16, MXFP4 -> new int[0];
+        };
     }
 }

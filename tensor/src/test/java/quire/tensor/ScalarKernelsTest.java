@@ -24,7 +24,7 @@ class ScalarKernelsTest {
     void multiply_randomMatrix_isTheProductWithTheDecodedWeights(ElementType type) {
         SplittableRandom random = new SplittableRandom(type.blockBytes());
         int outputs = 7;
-        int inputs = 96;
+        int inputs = type.isQuantized() ? 3 * type.blockElements() : 96;
         int rows = 3;
         try (Arena arena = Arena.ofShared();
                 Workers workers = new Workers(2)) {
@@ -52,6 +52,48 @@ class ScalarKernelsTest {
                     // int8 activations are off by at most half a step of 1/127 of the block's largest
                     double tolerance = type.isQuantized() ? 0.03 * magnitude : 1e-6 * magnitude;
                     assertThat((double) y.get(r, o)).isCloseTo(expected, within(tolerance));
+                }
+            }
+        }
+    }
+
+    /** Activations that are integers up to 127 quantise to themselves: nothing is left but the rounding of floats. */
+    @ParameterizedTest
+    @EnumSource(
+            value = ElementType.class,
+            mode = EnumSource.Mode.EXCLUDE,
+            names = {"F32", "F16", "BF16"})
+    void multiply_integerActivations_isTheDecodedProductToFloatPrecision(ElementType type) {
+        SplittableRandom random = new SplittableRandom(type.blockBytes());
+        int outputs = 5;
+        int inputs = 2 * type.blockElements();
+        try (Arena arena = Arena.ofShared();
+                Workers workers = new Workers(1)) {
+            MemorySegment source = Samples.weights(arena, type, outputs, inputs, random);
+            WeightMatrix w = kernels.pack(type, outputs, inputs, source, arena, workers);
+            Activations x = Activations.allocate(arena, 2, inputs, true);
+            for (int r = 0; r < 2; r++) {
+                for (int k = 0; k < inputs; k++) {
+                    x.values().set(r, k, k % 32 == 7 ? -127 : random.nextInt(-127, 128));
+                }
+            }
+            kernels.quantize(x, 0, 2);
+            FloatMatrix y = FloatMatrix.allocate(arena, 2, outputs);
+
+            kernels.multiply(w, x, 2, y, 0, 1);
+
+            FloatMatrix decoded = FloatMatrix.allocate(arena, outputs, inputs);
+            type.decode(source, 0, decoded.segment(), 0, outputs * inputs);
+            for (int r = 0; r < 2; r++) {
+                for (int o = 0; o < outputs; o++) {
+                    double expected = 0;
+                    double magnitude = 0;
+                    for (int k = 0; k < inputs; k++) {
+                        double term = decoded.get(o, k) * (double) x.values().get(r, k);
+                        expected += term;
+                        magnitude += Math.abs(term);
+                    }
+                    assertThat((double) y.get(r, o)).isCloseTo(expected, within(2e-6 * magnitude));
                 }
             }
         }

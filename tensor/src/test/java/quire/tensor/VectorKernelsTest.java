@@ -25,6 +25,19 @@ class VectorKernelsTest {
         equality.checkMultiply(type, 250); // more than one group of tokens
     }
 
+    @ParameterizedTest
+    @EnumSource(
+            value = ElementType.class,
+            mode = EnumSource.Mode.EXCLUDE,
+            names = {"F32", "F16", "BF16"})
+    void multiply_wideRowsAndLargestSums_equalsScalarToTheBit(ElementType type) {
+        KernelSetEquality equality = new KernelSetEquality(kernels, type.blockBytes() + 1L);
+        for (int i = 0; i < 10; i++) {
+            equality.checkWideMultiply(type);
+        }
+        equality.checkLargest(type);
+    }
+
     @Test
     void rowOperations_randomShapes_equalScalarToTheBit() {
         KernelSetEquality equality = new KernelSetEquality(kernels, 1);
@@ -57,7 +70,7 @@ class VectorKernelsTest {
                         KernelSetEquality.class.getName(),
                         "vector",
                         Integer.toString(lanes),
-                        "20"))
+                        "10"))
                 .redirectErrorStream(true)
                 .start();
         String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);

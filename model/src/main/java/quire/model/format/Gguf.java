@@ -9,6 +9,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -85,7 +86,7 @@ public final class Gguf implements AutoCloseable {
     private record Value(GgufValueType type, GgufValueType itemType, long offset, long count) {}
 
     /**
-     * Opens a file.
+     * Opens a file: mapped, or read into memory off the heap where it is an entry of an archive (at most 2 GiB then).
      *
      * @throws ModelFormatException if it cannot be read or is not a sound GGUF file
      */
@@ -103,9 +104,9 @@ public final class Gguf implements AutoCloseable {
             throw new ModelFormatException(file + ": is not a regular file and cannot be mapped; name a .gguf file");
         }
         Arena arena = Arena.ofShared();
-        try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-            MemorySegment memory = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
-            return new Gguf(file, memory, arena);
+        try {
+            boolean mappable = path.getFileSystem().equals(FileSystems.getDefault());
+            return new Gguf(file, mappable ? map(path, arena) : read(path, arena), arena);
         } catch (NoSuchFileException e) {
             arena.close();
             throw new ModelFormatException(file + ": there is no such file; check the path", e);
@@ -121,6 +122,20 @@ public final class Gguf implements AutoCloseable {
             arena.close();
             throw e;
         }
+    }
+
+    private static MemorySegment map(Path path, Arena arena) throws IOException {
+        try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
+            return channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena);
+        }
+    }
+
+    /** An archive's entry cannot be mapped. */
+    private static MemorySegment read(Path path, Arena arena) throws IOException {
+        byte[] bytes = Files.readAllBytes(path);
+        MemorySegment memory = arena.allocate(bytes.length, 64);
+        MemorySegment.copy(bytes, 0, memory, ValueLayout.JAVA_BYTE, 0, bytes.length);
+        return memory.asReadOnly();
     }
 
     /** Opens a file that already lies in memory, which stays the caller's. */

@@ -15,25 +15,25 @@ public enum GgufType {
     F32(0, 1, 4, ElementType.F32),
     F16(1, 1, 2, ElementType.F16),
     Q4_0(2, 32, 18, ElementType.Q4_0),
-    Q4_1(3, 32, 20),
-    Q5_0(6, 32, 22),
-    Q5_1(7, 32, 24),
+    Q4_1(3, 32, 20, ElementType.Q4_1),
+    Q5_0(6, 32, 22, ElementType.Q5_0),
+    Q5_1(7, 32, 24, ElementType.Q5_1),
     Q8_0(8, 32, 34, ElementType.Q8_0),
     Q8_1(9, 32, 36),
-    Q2_K(10, 256, 84),
-    Q3_K(11, 256, 110),
-    Q4_K(12, 256, 144),
-    Q5_K(13, 256, 176),
-    Q6_K(14, 256, 210),
+    Q2_K(10, 256, 84, ElementType.Q2_K),
+    Q3_K(11, 256, 110, ElementType.Q3_K),
+    Q4_K(12, 256, 144, ElementType.Q4_K),
+    Q5_K(13, 256, 176, ElementType.Q5_K),
+    Q6_K(14, 256, 210, ElementType.Q6_K),
     Q8_K(15, 256, 292),
     IQ2_XXS(16, 256, 66),
     IQ2_XS(17, 256, 74),
     IQ3_XXS(18, 256, 98),
     IQ1_S(19, 256, 50),
-    IQ4_NL(20, 32, 18),
+    IQ4_NL(20, 32, 18, ElementType.IQ4_NL),
     IQ3_S(21, 256, 110),
     IQ2_S(22, 256, 82),
-    IQ4_XS(23, 256, 136),
+    IQ4_XS(23, 256, 136, ElementType.IQ4_XS),
     I8(24, 1, 1),
     I16(25, 1, 2),
     I32(26, 1, 4),
@@ -49,7 +49,7 @@ public enum GgufType {
     IQ4_NL_4_4(36, 32, 18),
     IQ4_NL_4_8(37, 32, 18),
     IQ4_NL_8_8(38, 32, 18),
-    MXFP4(39, 32, 17),
+    MXFP4(39, 32, 17, ElementType.MXFP4),
     NVFP4(40, 64, 36),
     Q1_0(41, 128, 18),
     Q2_0(42, 64, 18);
@@ -89,13 +89,7 @@ public enum GgufType {
 
     /** The type that stores what Quire calls {@code elementType}. */
     public static GgufType of(ElementType elementType) {
-        return switch (elementType) {
-            case F32 -> F32;
-            case F16 -> F16;
-            case BF16 -> BF16;
-            case Q4_0 -> Q4_0;
-            case Q8_0 -> Q8_0;
-        };
+        return valueOf(elementType.name());
     }
 
     /** The number that stands for this type in a file. */

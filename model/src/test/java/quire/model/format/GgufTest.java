@@ -165,15 +165,16 @@ class GgufTest {
     @ParameterizedTest
     @EnumSource(ElementType.class)
     void data_tensorsOfEveryReadableType_isTheirBytesAtTheAlignment(ElementType type) {
-        float[] values = gaussians(5 * 64);
+        int columns = 2 * Math.max(32, type.blockElements());
+        float[] values = gaussians(5 * columns);
         try (Gguf gguf = new GgufWriter()
                 .alignment(64)
                 .tensor("odd", ElementType.F32, new float[] {1, 2, 3}, 3)
-                .tensor("matrix", type, values, 64, 5)
+                .tensor("matrix", type, values, columns, 5)
                 .open()) {
-            GgufTensor tensor = gguf.tensor("matrix", 64, 5);
+            GgufTensor tensor = gguf.tensor("matrix", columns, 5);
             assertThat(tensor.elementType()).isEqualTo(type);
-            assertThat(tensor.columns()).isEqualTo(64);
+            assertThat(tensor.columns()).isEqualTo(columns);
             assertThat(tensor.rows()).isEqualTo(5);
             assertThat(tensor.offset() % 64).isZero();
             assertThat(gguf.data(tensor).toArray(ValueLayout.JAVA_BYTE)).isEqualTo(GgufWriter.encode(type, values));
@@ -181,6 +182,35 @@ class GgufTest {
             assertThat(gguf.floats(gguf.tensor("odd", 3))).containsExactly(1, 2, 3);
             assertThat(gguf.tensors()).extracting(GgufTensor::name).containsExactly("odd", "matrix");
         }
+    }
+
+    /** Bounds on the root of the mean square of errors, for numbers of that size 1: steps get half as large a bit. */
+    @ParameterizedTest
+    @CsvSource({
+        "Q2_K, 0.35",
+        "Q3_K, 0.25",
+        "Q4_0, 0.11",
+        "Q4_1, 0.1",
+        "Q4_K, 0.1",
+        "IQ4_NL, 0.11",
+        "IQ4_XS, 0.11",
+        "MXFP4, 0.16",
+        "Q5_0, 0.06",
+        "Q5_1, 0.05",
+        "Q5_K, 0.05",
+        "Q6_K, 0.03",
+        "Q8_0, 0.007"
+    })
+    void encode_gaussians_decodeToNearlyTheSame(ElementType type, double bound) {
+        float[] values = gaussians(64 * 256);
+        float[] found = new float[values.length];
+        MemorySegment bytes = MemorySegment.ofArray(GgufWriter.encode(type, values));
+        type.decode(bytes, 0, MemorySegment.ofArray(found), 0, values.length);
+        double squares = 0;
+        for (int i = 0; i < values.length; i++) {
+            squares += (found[i] - values[i]) * (found[i] - values[i]);
+        }
+        assertThat(Math.sqrt(squares / values.length)).isLessThan(bound).isGreaterThan(bound / 3);
     }
 
     @ParameterizedTest
@@ -228,8 +258,9 @@ class GgufTest {
                 assertThatThrownBy(() -> gguf.tensor("t", type.blockElements(), 3))
                         .isInstanceOf(ModelFormatException.class)
                         .hasMessage("test.gguf: tensor t: has type " + type
-                                + ", which this version cannot read (it reads F32, F16, BF16, Q4_0, Q8_0); convert the"
-                                + " model to one of these");
+                                + ", which this version cannot read (it reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1,"
+                                + " Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4); convert the model to one"
+                                + " of these");
             }
         }
     }

@@ -202,7 +202,7 @@ public final class GgufWriter {
         return tensor(name, GgufType.of(type).id(), encode(type, values), dims);
     }
 
-    /** Numbers as a type stores them, rounded as ggml's reference quantisers do. */
+    /** Numbers as a type stores them, rounded to the nearest it has; blocks as {@link BlockEncoder} makes them. */
     public static byte[] encode(ElementType type, float... values) {
         Bytes bytes = new Bytes();
         switch (type) {
@@ -223,45 +223,9 @@ public final class GgufWriter {
                     bytes.int16((bits + 0x7FFF + ((bits >>> 16) & 1)) >>> 16);
                 }
             }
-            case Q8_0 -> {
-                for (int block = 0; block < values.length; block += 32) {
-                    float most = Math.abs(largest(values, block));
-                    float scale = most / 127;
-                    bytes.int16(Float.floatToFloat16(scale));
-                    byte[] quants = new byte[32];
-                    for (int i = 0; i < 32; i++) {
-                        quants[i] = (byte) (scale == 0 ? 0 : Math.round(values[block + i] / scale));
-                    }
-                    bytes.raw(quants);
-                }
-            }
-            case Q4_0 -> {
-                for (int block = 0; block < values.length; block += 32) {
-                    float scale = largest(values, block) / -8;
-                    bytes.int16(Float.floatToFloat16(scale));
-                    byte[] quants = new byte[16];
-                    for (int i = 0; i < 16; i++) {
-                        quants[i] =
-                                (byte) (nibble(values[block + i], scale) | nibble(values[block + i + 16], scale) << 4);
-                    }
-                    bytes.raw(quants);
-                }
-            }
+            default -> bytes.raw(BlockEncoder.encode(type, values));
         }
         return bytes.toArray();
-    }
-
-    private static int nibble(float value, float scale) {
-        return scale == 0 ? 8 : Math.min(15, (int) (value / scale + 8.5f));
-    }
-
-    /** The number of the block with the largest magnitude, with its sign. */
-    private static float largest(float[] values, int block) {
-        float largest = 0;
-        for (int i = block; i < block + 32; i++) {
-            largest = Math.abs(values[i]) > Math.abs(largest) ? values[i] : largest;
-        }
-        return largest;
     }
 
     /** The whole file. */

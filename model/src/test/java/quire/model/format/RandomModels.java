@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 import quire.tensor.ElementType;
 
 /**
@@ -102,6 +103,26 @@ public final class RandomModels {
             return new Shape(512, 96, 160, 3, 6, 2, 32, 16, true, true, true);
         }
 
+        /** As {@link #tiny}, with rows of whole blocks of 256. */
+        public static Shape wide() {
+            return new Shape(512, 256, 512, 2, 4, 2, 64, 64, false, false, false);
+        }
+
+        /** As {@link #odd}, with rows of whole blocks of 256. */
+        public static Shape wideOdd() {
+            return new Shape(512, 256, 768, 3, 8, 2, 96, 48, true, true, true);
+        }
+
+        /** {@link #tiny}, or {@link #wide} if the type needs it. */
+        public static Shape plain(ElementType type) {
+            return type.blockElements() > 32 ? wide() : tiny();
+        }
+
+        /** {@link #odd}, or {@link #wideOdd} if the type needs it. */
+        public static Shape unusual(ElementType type) {
+            return type.blockElements() > 32 ? wideOdd() : odd();
+        }
+
         /** The same with another context length. */
         public Shape withContext(int context) {
             return new Shape(
@@ -163,11 +184,33 @@ public final class RandomModels {
         return writer(shape, type, seed).write(folder.resolve(name));
     }
 
+    /**
+     * Writes a model whose matrices have the types of the usual Q4_K_M files: Q6_K for the head, the embedding, and in half
+     * of the blocks attn_v and ffn_down; Q4_K for the rest.
+     *
+     * @param shape whose rows are whole blocks of 256
+     * @return the file
+     */
+    public static Path writeMixed(Path folder, Shape shape, long seed) {
+        String name = "random-%08x-mixed-%d.gguf".formatted(shape.hashCode(), seed);
+        return writer(shape, "Q4_K_M", RandomModels::mixed, seed).write(folder.resolve(name));
+    }
+
+    private static ElementType mixed(String stem) {
+        boolean evenBlock = stem.matches("blk\\.\\d*[02468]\\..*");
+        boolean fine = evenBlock ? stem.endsWith("attn_v") || stem.endsWith("ffn_down") : !stem.startsWith("blk.");
+        return fine ? ElementType.Q6_K : ElementType.Q4_K;
+    }
+
     /** The same before it is written, for tests that change something. */
     public static GgufWriter writer(Shape shape, ElementType type, long seed) {
+        return writer(shape, type.name(), stem -> type, seed);
+    }
+
+    private static GgufWriter writer(Shape shape, String typeName, Function<String, ElementType> typeOf, long seed) {
         GgufWriter writer = new GgufWriter()
                 .string("general.architecture", "llama")
-                .string("general.name", "random " + type)
+                .string("general.name", "random " + typeName)
                 .uint32("llama.context_length", shape.context())
                 .uint32("llama.embedding_length", shape.hidden())
                 .uint32("llama.feed_forward_length", shape.feedForward())
@@ -195,7 +238,7 @@ public final class RandomModels {
         int queryWidth = shape.heads() * shape.headDim();
         int kvWidth = shape.kvHeads() * shape.headDim();
         int feedForward = shape.feedForward();
-        Weights weights = new Weights(writer, type, seed, shape.biases());
+        Weights weights = new Weights(writer, typeOf, seed, shape.biases());
         // Normed states have length √hidden, so this makes logits' standard deviation 2.
         weights.matrix("token_embd", hidden, VOCABULARY_SIZE, 2, false);
         weights.norm("output_norm", hidden);
@@ -221,7 +264,7 @@ public final class RandomModels {
     }
 
     /** Random tensors, each from a stream of its own. */
-    private record Weights(GgufWriter writer, ElementType type, long seed, boolean biases) {
+    private record Weights(GgufWriter writer, Function<String, ElementType> typeOf, long seed, boolean biases) {
         private SplittableRandom random(String name) {
             return new SplittableRandom(seed * 0x9E3779B97F4A7C15L + name.hashCode());
         }
@@ -233,7 +276,7 @@ public final class RandomModels {
             for (int i = 0; i < values.length; i++) {
                 values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(columns));
             }
-            writer.tensor(stem + ".weight", type, values, columns, rows);
+            writer.tensor(stem + ".weight", typeOf.apply(stem), values, columns, rows);
             if (biases && inBlock) {
                 vector(stem + ".bias", rows, -0.2, 0.2);
             }

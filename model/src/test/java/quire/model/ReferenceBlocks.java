@@ -1,0 +1,93 @@
+package quire.model;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
+import quire.tensor.ElementType;
+
+/** One number of a tensor at a time, by this class's own reading of the formats: a formula for each bit. */
+final class ReferenceBlocks {
+    private static final ValueLayout.OfShort SHORT =
+            ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+    private static final ValueLayout.OfFloat FLOAT =
+            ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+    private static final int[] IQ4 = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    private static final double[] FP4 = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
+
+    private final MemorySegment data;
+    private final long block;
+
+    private ReferenceBlocks(MemorySegment data, long block) {
+        this.data = data;
+        this.block = block;
+    }
+
+    /** Element {@code element} of a tensor. */
+    static double number(ElementType type, MemorySegment data, long element) {
+        int i = (int) (element % type.blockElements());
+        return new ReferenceBlocks(data, element / type.blockElements() * type.blockBytes()).number(type, i);
+    }
+
+    private double number(ElementType type, int i) {
+        return switch (type) {
+            case F32 -> data.get(FLOAT, block);
+            case F16 -> half(0);
+            case BF16 -> Float.intBitsToFloat(data.get(SHORT, block) << 16);
+            case Q4_0 -> half(0) * (nibble(2, i) - 8);
+            case Q4_1 -> half(0) * nibble(4, i) + half(2);
+            case Q5_0 -> half(0) * (nibble(6, i) + 16 * bits(2 + i / 8, i % 8, 1) - 16);
+            case Q5_1 -> half(0) * (nibble(8, i) + 16 * bits(4 + i / 8, i % 8, 1)) + half(2);
+            case Q8_0 -> half(0) * data.get(JAVA_BYTE, block + 2 + i);
+            case Q2_K -> half(80) * bits(i / 16, 0, 4) * crumb(16, i) - half(82) * bits(i / 16, 4, 4);
+            case Q3_K -> {
+                int group = i / 16;
+                int scale = bits(96 + group % 8, group / 8 * 4, 4) + 16 * bits(104 + group % 4, group / 4 * 2, 2);
+                yield half(108) * (scale - 32) * (crumb(32, i) + 4 * bits(i % 32, i / 32, 1) - 4);
+            }
+            case Q4_K -> half(0) * scale(i / 32) * bits(16 + i / 64 * 32 + i % 32, i / 32 % 2 * 4, 4) - minimum(i / 32);
+            case Q5_K -> {
+                int quant = bits(48 + i / 64 * 32 + i % 32, i / 32 % 2 * 4, 4) + 16 * bits(16 + i % 32, i / 32, 1);
+                yield half(0) * scale(i / 32) * quant - minimum(i / 32);
+            }
+            case Q6_K -> {
+                int quant = bits(i / 128 * 64 + i % 64, i % 128 / 64 * 4, 4) + 16 * crumb(128, i) - 32;
+                yield half(208) * data.get(JAVA_BYTE, block + 192 + i / 16) * quant;
+            }
+            case IQ4_NL -> half(0) * IQ4[nibble(2, i)];
+            case IQ4_XS -> {
+                int group = i / 32;
+                int scale = bits(4 + group / 2, group % 2 * 4, 4) + 16 * bits(2 + group / 4, group % 4 * 2, 2);
+                yield half(0) * (scale - 32) * IQ4[nibble(8 + 16 * group, i % 32)];
+            }
+            case MXFP4 -> Math.scalb(FP4[nibble(1, i)], bits(0, 0, 8) - 127);
+        };
+    }
+
+    private int crumb(int at, int i) {
+        return bits(at + i / 128 * 32 + i % 32, i % 128 / 32 * 2, 2);
+    }
+
+    /** The scale of 32 in Q4_K and Q5_K. */
+    private int scale(int group) {
+        return group < 4 ? bits(4 + group, 0, 6) : bits(8 + group, 0, 4) + 16 * bits(group, 6, 2);
+    }
+
+    private double minimum(int group) {
+        int minimum = group < 4 ? bits(8 + group, 0, 6) : bits(8 + group, 4, 4) + 16 * bits(4 + group, 6, 2);
+        return half(2) * minimum;
+    }
+
+    private int nibble(int at, int i) {
+        return bits(at + i % 16, i / 16 * 4, 4);
+    }
+
+    private int bits(int at, int shift, int count) {
+        return data.get(JAVA_BYTE, block + at) >>> shift & ((1 << count) - 1);
+    }
+
+    private double half(int at) {
+        return Float.float16ToFloat(data.get(SHORT, block + at));
+    }
+}

@@ -1,0 +1,113 @@
+package quire.tensor.x86;
+
+import java.lang.foreign.AddressLayout;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.StructLayout;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.VarHandle;
+import java.util.Locale;
+
+/**
+ * Memory that can be executed, from the operating system through the C library that the JVM has loaded anyway. Code is
+ * copied into fresh writable pages, which then become executable and stop being writable: never both at once. It stays for
+ * the life of the process.
+ */
+public final class CodeMemory {
+    private static final int READ = 1;
+    private static final int WRITE = 2;
+    private static final int EXECUTE = 4;
+    private static final int MAP_PRIVATE = 2;
+    private static final int MAP_ANONYMOUS_LINUX = 0x20;
+    private static final int MAP_ANONYMOUS_MACOS = 0x1000;
+    private static final long PAGE = 4096;
+
+    private static final StructLayout STATE = Linker.Option.captureStateLayout();
+    private static final VarHandle ERRNO = STATE.varHandle(MemoryLayout.PathElement.groupElement("errno"));
+
+    private final MethodHandle mmap;
+    private final MethodHandle mprotect;
+    private final MethodHandle strerror;
+    private final int flags;
+
+    /**
+     * Finds the functions.
+     *
+     * @throws UnsupportedOperationException if this operating system or processor has none that are known here
+     */
+    public CodeMemory() {
+        String architecture = System.getProperty("os.arch").toLowerCase(Locale.ROOT);
+        if (!architecture.equals("amd64") && !architecture.equals("x86_64")) {
+            throw new UnsupportedOperationException("the processor is " + architecture + ", not x86-64");
+        }
+        String system = System.getProperty("os.name");
+        flags = switch (system) {
+            case "Linux" -> MAP_PRIVATE | MAP_ANONYMOUS_LINUX;
+            case "Mac OS X" -> MAP_PRIVATE | MAP_ANONYMOUS_MACOS;
+            default ->
+                throw new UnsupportedOperationException(
+                        "how to get executable memory, and to call it, is known on Linux and macOS, not on " + system);
+        };
+        Linker linker = Linker.nativeLinker();
+        SymbolLookup library = linker.defaultLookup();
+        Linker.Option errno = Linker.Option.captureCallState("errno");
+        AddressLayout address = ValueLayout.ADDRESS;
+        mmap = linker.downcallHandle(
+                library.findOrThrow("mmap"),
+                FunctionDescriptor.of(
+                        address,
+                        address,
+                        ValueLayout.JAVA_LONG,
+                        ValueLayout.JAVA_INT,
+                        ValueLayout.JAVA_INT,
+                        ValueLayout.JAVA_INT,
+                        ValueLayout.JAVA_LONG),
+                errno);
+        mprotect = linker.downcallHandle(
+                library.findOrThrow("mprotect"),
+                FunctionDescriptor.of(ValueLayout.JAVA_INT, address, ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT),
+                errno);
+        strerror = linker.downcallHandle(
+                library.findOrThrow("strerror"), FunctionDescriptor.of(address, ValueLayout.JAVA_INT));
+    }
+
+    /**
+     * Makes code executable.
+     *
+     * @return where it begins, on a page border
+     * @throws UnsupportedOperationException if the operating system refuses, with its reason
+     */
+    public MemorySegment install(byte[] code) {
+        long bytes = (code.length + PAGE - 1) / PAGE * PAGE;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment state = arena.allocate(STATE);
+            MemorySegment pages = ((MemorySegment)
+                            mmap.invokeExact(state, MemorySegment.NULL, bytes, READ | WRITE, flags, -1, 0L))
+                    .reinterpret(bytes);
+            if (pages.address() == -1) {
+                throw refused("memory", state);
+            }
+            MemorySegment.copy(code, 0, pages, ValueLayout.JAVA_BYTE, 0, code.length);
+            if ((int) mprotect.invokeExact(state, pages, bytes, READ | EXECUTE) != 0) {
+                throw refused("executable memory", state);
+            }
+            return pages;
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw new AssertionError("the C library throws nothing", e);
+        }
+    }
+
+    private UnsupportedOperationException refused(String what, MemorySegment state) throws Throwable {
+        int errno = (int) ERRNO.get(state, 0L);
+        String reason =
+                ((MemorySegment) strerror.invokeExact(errno)).reinterpret(256).getString(0);
+        return new UnsupportedOperationException("the operating system refuses " + what + ": " + reason);
+    }
+}

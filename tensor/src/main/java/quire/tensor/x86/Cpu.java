@@ -1,0 +1,157 @@
+package quire.tensor.x86;
+
+import static quire.tensor.x86.Gp.R8;
+import static quire.tensor.x86.Gp.RAX;
+import static quire.tensor.x86.Gp.RBX;
+import static quire.tensor.x86.Gp.RCX;
+import static quire.tensor.x86.Gp.RDI;
+import static quire.tensor.x86.Gp.RDX;
+import static quire.tensor.x86.Gp.RSI;
+import static quire.tensor.x86.Mem.at;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.nio.charset.StandardCharsets;
+import java.util.Collections;
+import java.util.EnumSet;
+import java.util.Set;
+
+/**
+ * What this processor can do and the operating system lets it do, asked with {@code cpuid} and {@code xgetbv}.
+ *
+ * @param brand the processor's own name
+ * @param features what can be used
+ */
+public record Cpu(String brand, Set<Feature> features) {
+    /** Extensions of the instruction set, with the bit of {@code cpuid} that announces them. */
+    public enum Feature {
+        FMA(1, 0, 2, 12, State.YMM),
+        F16C(1, 0, 2, 29, State.YMM),
+        AVX2(7, 0, 1, 5, State.YMM),
+        AVX_VNNI(7, 1, 0, 4, State.YMM),
+        AVX512F(7, 0, 1, 16, State.ZMM),
+        AVX512DQ(7, 0, 1, 17, State.ZMM),
+        AVX512BW(7, 0, 1, 30, State.ZMM),
+        AVX512VL(7, 0, 1, 31, State.ZMM),
+        AVX512VBMI(7, 0, 2, 1, State.ZMM),
+        AVX512_VNNI(7, 0, 2, 11, State.ZMM),
+        AVX512_BF16(7, 1, 0, 5, State.ZMM),
+        AVX512_FP16(7, 0, 3, 23, State.ZMM);
+
+        private final int leaf;
+        private final int subleaf;
+        private final int register;
+        private final int bit;
+        private final State state;
+
+        Feature(int leaf, int subleaf, int register, int bit, State state) {
+            this.leaf = leaf;
+            this.subleaf = subleaf;
+            this.register = register;
+            this.bit = bit;
+            this.state = state;
+        }
+    }
+
+    /** Registers that the operating system must save, as bits of XCR0. */
+    private enum State {
+        YMM(0b110),
+        ZMM(0b1110_0110);
+
+        private final int bits;
+
+        State(int bits) {
+            this.bits = bits;
+        }
+    }
+
+    private static final int OSXSAVE = 1 << 27;
+
+    /** Copies the features. */
+    public Cpu {
+        features = Collections.unmodifiableSet(
+                features.isEmpty() ? EnumSet.noneOf(Feature.class) : EnumSet.copyOf(features));
+    }
+
+    /**
+     * Asks this machine.
+     *
+     * @throws UnsupportedOperationException if no code can be run here
+     */
+    public static Cpu detect(CodeMemory memory) {
+        Linker linker = Linker.nativeLinker();
+        MethodHandle cpuid = linker.downcallHandle(
+                memory.install(cpuidCode()),
+                FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.ADDRESS));
+        MethodHandle xgetbv =
+                linker.downcallHandle(memory.install(xgetbvCode()), FunctionDescriptor.of(ValueLayout.JAVA_LONG));
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(16, 4);
+            int[] leaf = leaf(cpuid, 0, 0, out);
+            int most = leaf[0];
+            boolean savesState = (leaf(cpuid, 1, 0, out)[2] & OSXSAVE) != 0;
+            long saved = savesState ? (long) xgetbv.invokeExact() : 0;
+            EnumSet<Feature> features = EnumSet.noneOf(Feature.class);
+            for (Feature feature : Feature.values()) {
+                if (feature.leaf <= most
+                        && (feature.subleaf == 0 || leaf(cpuid, feature.leaf, 0, out)[0] >= feature.subleaf)
+                        && (leaf(cpuid, feature.leaf, feature.subleaf, out)[feature.register] >>> feature.bit & 1) != 0
+                        && (saved & feature.state.bits) == feature.state.bits) {
+                    features.add(feature);
+                }
+            }
+            return new Cpu(brand(cpuid, out), features);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw new AssertionError("machine code throws nothing", e);
+        }
+    }
+
+    private static String brand(MethodHandle cpuid, MemorySegment out) throws Throwable {
+        if (leaf(cpuid, 0x80000000, 0, out)[0] - 0x80000004 < 0) {
+            return "x86-64";
+        }
+        byte[] name = new byte[48];
+        for (int i = 0; i < 3; i++) {
+            leaf(cpuid, 0x80000002 + i, 0, out);
+            MemorySegment.copy(out, ValueLayout.JAVA_BYTE, 0, name, 16 * i, 16);
+        }
+        return new String(name, StandardCharsets.US_ASCII).replace('\0', ' ').strip();
+    }
+
+    private static int[] leaf(MethodHandle cpuid, int leaf, int subleaf, MemorySegment out) throws Throwable {
+        cpuid.invokeExact((long) leaf, (long) subleaf, out);
+        return out.toArray(ValueLayout.JAVA_INT);
+    }
+
+    private static byte[] cpuidCode() {
+        Assembler a = new Assembler();
+        a.push(RBX);
+        a.mov(R8, RDX);
+        a.mov(RAX, RDI);
+        a.mov(RCX, RSI);
+        a.cpuid();
+        a.movl(at(R8), RAX);
+        a.movl(at(R8, 4), RBX);
+        a.movl(at(R8, 8), RCX);
+        a.movl(at(R8, 12), RDX);
+        a.pop(RBX);
+        a.ret();
+        return a.finish();
+    }
+
+    private static byte[] xgetbvCode() {
+        Assembler a = new Assembler();
+        a.xor(RCX, RCX);
+        a.xgetbv();
+        a.shl(RDX, 32);
+        a.or(RAX, RDX);
+        a.ret();
+        return a.finish();
+    }
+}

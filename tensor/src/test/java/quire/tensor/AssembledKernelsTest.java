@@ -1,0 +1,58 @@
+package quire.tensor;
+
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** The assembled set is the scalar set, to the last bit, on processors that can run it. */
+class AssembledKernelsTest {
+    private static final String SET = "avx512vnni";
+
+    private final KernelSetEquality equality;
+
+    AssembledKernelsTest() {
+        String obstacle = KernelSets.obstacle(SET);
+        assumeTrue(obstacle == null, obstacle);
+        equality = new KernelSetEquality(Kernels.named(SET), 5);
+    }
+
+    @ParameterizedTest
+    @EnumSource(ElementType.class)
+    void multiply_randomShapes_equalsScalarToTheBit(ElementType type) {
+        for (int i = 0; i < 60; i++) {
+            equality.checkMultiply(type, 40);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(ElementType.class)
+    void multiply_longRows_equalsScalarToTheBit(ElementType type) {
+        equality.checkWideMultiply(type);
+        equality.checkWideMultiply(type);
+    }
+
+    @ParameterizedTest
+    @EnumSource(
+            value = ElementType.class,
+            names = {"F32", "F16", "BF16"},
+            mode = EnumSource.Mode.EXCLUDE)
+    void multiply_allValuesAtTheirLimits_equalsScalarToTheBit(ElementType type) {
+        equality.checkLargest(type);
+    }
+
+    @Test
+    void rowOperations_randomShapes_equalScalarToTheBit() {
+        for (int i = 0; i < 100; i++) {
+            equality.checkRows();
+        }
+    }
+
+    @Test
+    void attend_randomLayouts_equalsScalarToTheBit() {
+        for (int i = 0; i < 50; i++) {
+            equality.checkAttention();
+        }
+    }
+}

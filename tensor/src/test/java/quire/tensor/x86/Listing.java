@@ -1,0 +1,404 @@
+package quire.tensor.x86;
+
+import static quire.tensor.x86.Mem.at;
+
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Modifier;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Every instruction of {@link Assembler} with operands that its encoding treats differently: low and high registers,
+ * masks, broadcasts, each size of displacement, the bases and indices that need more bytes. Each line has the text that
+ * another assembler takes for the same instruction, in Intel's syntax.
+ */
+final class Listing {
+    /** An instruction as text, and its bytes in hexadecimal. */
+    record Line(String text, String code) {}
+
+    private static final int[][] VEX_REGISTERS = {{1, 2, 3}, {9, 2, 3}, {1, 10, 3}, {9, 10, 11}};
+    private static final int[][] EVEX_REGISTERS = {{17, 2, 3}, {1, 18, 3}, {1, 2, 19}, {25, 26, 27}};
+
+    private static final List<Mem> MEMORY = List.of(
+            at(Gp.RAX),
+            at(Gp.RBP),
+            at(Gp.R13),
+            at(Gp.RSP, 8),
+            at(Gp.R12, -128),
+            at(Gp.RDI, 127),
+            at(Gp.RSI, 128),
+            at(Gp.RDX, 508),
+            at(Gp.RDX, -512),
+            at(Gp.R9, 4096),
+            at(Gp.R8, 8128),
+            at(Gp.RBX, -8192),
+            at(Gp.RAX, Gp.R10, 4),
+            at(Gp.R14, Gp.RCX, 8, 64),
+            at(Gp.RBP, Gp.RDI, 2, 100000));
+
+    private final List<Line> lines = new ArrayList<>();
+    private final Set<String> listed = new TreeSet<>();
+
+    private Listing() {}
+
+    static List<Line> all() {
+        Listing listing = new Listing();
+        listing.general();
+        listing.vectors();
+        Set<String> instructions = Arrays.stream(Assembler.class.getDeclaredMethods())
+                .filter(method -> Modifier.isPublic(method.getModifiers()))
+                .map(Method::getName)
+                .collect(Collectors.toCollection(TreeSet::new));
+        instructions.removeAll(Set.of("label", "bind", "align", "constant", "finish"));
+        instructions.removeAll(Set.of("jmp", "jb", "jae", "jz", "jnz", "jbe", "ja", "jl", "jge", "jle", "jg"));
+        instructions.removeAll(listing.listed);
+        if (!instructions.isEmpty()) {
+            throw new IllegalStateException("instructions without a line: " + instructions);
+        }
+        return listing.lines;
+    }
+
+    private void general() {
+        Gp[] registers = {Gp.RAX, Gp.RBX, Gp.RSP, Gp.RBP, Gp.R8, Gp.R12, Gp.R15};
+        for (Gp a : registers) {
+            for (Gp b : registers) {
+                for (String name : List.of("add", "or", "and", "sub", "xor", "cmp", "test", "mov", "imul")) {
+                    add(name, name, a, b);
+                }
+                add("movl", "mov " + half(a) + ", " + half(b), a, b);
+                add("imul", "imul " + text(a) + ", " + text(b) + ", 7", a, b, 7);
+                add("imul", "imul " + text(a) + ", " + text(b) + ", 700", a, b, 700);
+            }
+            for (int value : new int[] {1, -128, 127, 128, 1 << 20}) {
+                for (String name : List.of("add", "or", "and", "sub", "xor", "cmp")) {
+                    add(name, name, a, value);
+                }
+            }
+            add("mov", "mov", a, 0xFFFFL);
+            add("mov", "mov", a, -1L);
+            add("mov", "movabs " + text(a) + ", " + 0x123456789ABCL, a, 0x123456789ABCL);
+            for (String name : List.of("inc", "dec", "neg", "push", "pop")) {
+                add(name, name, a);
+            }
+            for (String name : List.of("shl", "shr", "sar")) {
+                add(name, name, a, 5);
+            }
+            for (Mem mem : MEMORY) {
+                for (String name : List.of("add", "or", "and", "sub", "xor", "cmp", "mov", "lea")) {
+                    add(name, name + " " + text(a) + ", " + plain(mem), a, mem);
+                }
+                add("mov", "mov " + plain(mem) + ", " + text(a), mem, a);
+                add("movl", "mov " + half(a) + ", " + plain(mem), a, mem);
+                add("movl", "mov " + plain(mem) + ", " + half(a), mem, a);
+                add("movsxd", "movsxd " + text(a) + ", DWORD PTR " + plain(mem), a, mem);
+                add("movzxw", "movzx " + half(a) + ", WORD PTR " + plain(mem), a, mem);
+                add("movzxb", "movzx " + half(a) + ", BYTE PTR " + plain(mem), a, mem);
+            }
+            add("kmovw", "kmovw k3, " + half(a), Mask.K3, a);
+            add("kmovd", "kmovd k7, " + half(a), Mask.K7, a);
+            add("vmovd", "vmovd xmm9, " + half(a), Vec.xmm(9), a);
+            add("vmovd", "vmovd xmm21, " + half(a), Vec.xmm(21), a);
+            add("vmovd", "vmovd " + half(a) + ", xmm5", a, Vec.xmm(5));
+        }
+        for (Mem mem : MEMORY) {
+            for (String name : List.of("prefetcht0", "prefetcht1", "prefetchnta")) {
+                add(name, name + " " + plain(mem), mem);
+            }
+        }
+        for (String name : List.of("ret", "cpuid", "xgetbv", "vzeroupper")) {
+            add(name, name);
+        }
+    }
+
+    private void vectors() {
+        for (String name :
+                ("vpaddd vpsubd vpmulld vpackssdw vpmaxsd vpminsd vaddps vsubps vmulps vdivps vmaxps vminps vfmadd213ps"
+                                + " vfmadd231ps vfmsub231ps vfmsub213ps vfnmadd231ps vfnmadd213ps vunpcklps vunpckhps")
+                        .split(" ", -1)) {
+            three(name, true, true, true, 128);
+        }
+        three("vpermd", true, true, true, 256);
+        for (String name : "vpmaddubsw vpmaddwd vpaddw vpaddb vpsubb vpshufb vpacksswb".split(" ", -1)) {
+            three(name, true, true, false, 128);
+        }
+        for (String name : "vpsignb vpand vpor vpxor vandps vorps vxorps vpdpbusdVex".split(" ", -1)) {
+            three(name, true, false, false, 128);
+        }
+        for (String name : "vpdpbusd vpandd vpord vpxord vblendmps".split(" ", -1)) {
+            three(name, false, true, true, 128);
+        }
+        three("vpternlogd", false, true, true, 128, 0xF8);
+        three("vshufps", true, true, true, 128, 0x4E);
+        for (String name : List.of("vcvtdq2ps", "vcvtps2dq", "vsqrtps")) {
+            two(name, true, 1);
+        }
+        two("vpabsb", false, 1);
+        two("vpermilps", true, 1, 0xB1);
+        two("vpshufd", true, 1, 0xB1);
+        for (String name : List.of("vpmovzxbd", "vpmovsxbd")) {
+            two(name, false, 4);
+        }
+        for (String name : List.of("vpmovzxwd", "vpmovsxwd", "vpmovzxbw", "vpmovsxbw", "vcvtph2ps")) {
+            two(name, false, 2);
+        }
+        for (String name : List.of("vpbroadcastb", "vpbroadcastw", "vpbroadcastd", "vbroadcastss")) {
+            broadcasts(name);
+        }
+        moves();
+        narrowing();
+        for (String name : List.of("vpsrld", "vpsrad", "vpslld", "vpsrlw", "vpsraw", "vpsllw")) {
+            for (int bits : new int[] {128, 256, 512}) {
+                for (int[] r : bits < 512 ? both() : EVEX_REGISTERS) {
+                    Vec to = vec(r[0], bits);
+                    Vec from = vec(r[2], bits);
+                    add(name, name + " " + to + ", " + from + ", 11", to, from, 11);
+                }
+            }
+        }
+        for (int[] r : VEX_REGISTERS) {
+            add(
+                    "vblendvps",
+                    "vblendvps ymm" + r[0] + ", ymm" + r[1] + ", ymm" + r[2] + ", ymm7",
+                    Vec.ymm(r[0]),
+                    Vec.ymm(r[1]),
+                    Vec.ymm(r[2]),
+                    Vec.ymm(7));
+            add(
+                    "vinserti128",
+                    "vinserti128 ymm" + r[0] + ", ymm" + r[1] + ", xmm" + r[2] + ", 1",
+                    Vec.ymm(r[0]),
+                    Vec.ymm(r[1]),
+                    Vec.xmm(r[2]),
+                    1);
+        }
+        for (int[] r : EVEX_REGISTERS) {
+            for (Operand last : operands(vec(r[2], 512), true)) {
+                add(
+                        "vcmpps",
+                        "vcmpps k2, zmm" + r[1] + ", " + text(last, 512, 1) + ", 5",
+                        Mask.K2,
+                        Vec.zmm(r[1]),
+                        last,
+                        5);
+            }
+        }
+    }
+
+    private static int[][] both() {
+        int[][] all = Arrays.copyOf(VEX_REGISTERS, VEX_REGISTERS.length + EVEX_REGISTERS.length);
+        System.arraycopy(EVEX_REGISTERS, 0, all, VEX_REGISTERS.length, EVEX_REGISTERS.length);
+        return all;
+    }
+
+    private void three(String name, boolean vex, boolean evex, boolean broadcast, int least, Object... immediate) {
+        for (int bits = least; bits <= (evex ? 512 : 256); bits *= 2) {
+            int[][] registers = !evex ? VEX_REGISTERS : vex && bits < 512 ? both() : EVEX_REGISTERS;
+            for (int[] r : registers) {
+                for (Operand last : operands(vec(r[2], bits), evex && broadcast)) {
+                    line(name, vec(r[0], bits), vec(r[1], bits), last, bits, immediate);
+                }
+            }
+            if (evex) {
+                line(name, vec(1, bits).mask(Mask.K5), vec(2, bits), vec(3, bits), bits, immediate);
+                line(name, vec(30, bits).zero(Mask.K1), vec(2, bits), vec(3, bits), bits, immediate);
+            }
+        }
+    }
+
+    private void line(String name, Vec to, Vec a, Operand last, int bits, Object... immediate) {
+        String mnemonic = name.equals("vpdpbusdVex") ? "{vex} vpdpbusd" : name;
+        String tail = immediate.length == 0 ? "" : ", " + immediate[0];
+        List<Object> operands = new ArrayList<>(List.of(to, a, last));
+        operands.addAll(List.of(immediate));
+        add(name, mnemonic + " " + to + ", " + a + ", " + text(last, bits, 1) + tail, operands.toArray());
+    }
+
+    private void two(String name, boolean broadcast, int ratio, Object... immediate) {
+        String tail = immediate.length == 0 ? "" : ", " + immediate[0];
+        for (int bits = 128; bits <= 512; bits *= 2) {
+            for (int[] r : bits < 512 ? both() : EVEX_REGISTERS) {
+                for (Operand from : operands(vec(r[2], Math.max(128, bits / ratio)), broadcast)) {
+                    Vec to = vec(r[0], bits);
+                    List<Object> operands = new ArrayList<>(List.of(to, from));
+                    operands.addAll(List.of(immediate));
+                    add(name, name + " " + to + ", " + text(from, bits, ratio) + tail, operands.toArray());
+                }
+            }
+            Vec masked = vec(4, bits).zero(Mask.K2);
+            Vec from = vec(5, Math.max(128, bits / ratio));
+            List<Object> operands = new ArrayList<>(List.of(masked, from));
+            operands.addAll(List.of(immediate));
+            add(name, name + " " + masked + ", " + from + tail, operands.toArray());
+        }
+    }
+
+    private void broadcasts(String name) {
+        String size = name.endsWith("b") ? "BYTE" : name.endsWith("w") ? "WORD" : "DWORD";
+        for (int bits = 128; bits <= 512; bits *= 2) {
+            for (int[] r : bits < 512 ? both() : EVEX_REGISTERS) {
+                add(name, name + " " + vec(r[0], bits) + ", xmm" + r[2], vec(r[0], bits), Vec.xmm(r[2]));
+                for (Mem mem : MEMORY) {
+                    add(name, name + " " + vec(r[0], bits) + ", " + size + " PTR " + plain(mem), vec(r[0], bits), mem);
+                }
+            }
+        }
+    }
+
+    private void moves() {
+        for (String name : List.of("vmovups", "vmovdqu", "vmovdqu32", "vmovdqa")) {
+            for (int bits = 128; bits <= 512; bits *= 2) {
+                for (int[] r : bits < 512 && !name.equals("vmovdqu32") ? both() : EVEX_REGISTERS) {
+                    Vec register = vec(r[0], bits);
+                    boolean high = r[0] > 15 || bits == 512;
+                    String evexName =
+                            name.startsWith("vmovdq") && (high || r[2] > 15) ? name.substring(0, 7) + "32" : name;
+                    String memoryName = name.startsWith("vmovdq") && high ? name.substring(0, 7) + "32" : name;
+                    if (name.equals("vmovdqu32") && !high) {
+                        continue; // the shorter encoding is taken where there is no mask
+                    }
+                    add(name, evexName + " " + register + ", " + vec(r[2], bits), register, vec(r[2], bits));
+                    for (Mem mem : MEMORY) {
+                        add(name, memoryName + " " + register + ", " + plain(mem), register, mem);
+                        if (name.equals("vmovups") || name.equals("vmovdqu")) {
+                            add(name, memoryName + " " + plain(mem) + ", " + register, mem, register);
+                        }
+                    }
+                }
+            }
+        }
+        for (Mem mem : MEMORY) {
+            Vec masked = Vec.zmm(7).mask(Mask.K1);
+            add("vmovups", "vmovups " + plain(mem) + "{k1}, zmm7", mem, masked);
+            add("vmovups", "vmovups zmm7{k1}, " + plain(mem), masked, mem);
+            for (int register : new int[] {2, 12, 22}) {
+                add("vmovss", "vmovss xmm" + register + ", DWORD PTR " + plain(mem), Vec.xmm(register), mem);
+                add("vmovss", "vmovss DWORD PTR " + plain(mem) + ", xmm" + register, mem, Vec.xmm(register));
+            }
+            add("vbroadcasti128", "vbroadcasti128 ymm9, XMMWORD PTR " + plain(mem), Vec.ymm(9), mem);
+            add("vbroadcasti32x4", "vbroadcasti32x4 zmm9, XMMWORD PTR " + plain(mem), Vec.zmm(9), mem);
+        }
+    }
+
+    private void narrowing() {
+        for (int[] r : EVEX_REGISTERS) {
+            for (String name : List.of("vpmovsdb", "vpmovdb")) {
+                narrow(name, Vec.xmm(r[0]), Vec.zmm(r[2]));
+                narrow(name, Vec.xmm(r[0]), Vec.ymm(r[2]));
+            }
+            narrow("vextracti32x4", Vec.xmm(r[0]), Vec.zmm(r[2]), 3);
+            narrow("vextracti64x4", Vec.ymm(r[0]), Vec.zmm(r[2]), 1);
+            narrow("vcvtps2ph", Vec.ymm(r[0]), Vec.zmm(r[2]), 0);
+            narrow("vcvtps2ph", Vec.xmm(r[0]), Vec.ymm(r[2]), 0);
+        }
+        for (int[] r : VEX_REGISTERS) {
+            narrow("vextracti128", Vec.xmm(r[0]), Vec.ymm(r[2]), 1);
+            narrow("vcvtps2ph", Vec.xmm(r[0]), Vec.ymm(r[2]), 0);
+        }
+    }
+
+    private void narrow(String name, Vec to, Vec from, Object... immediate) {
+        String tail = immediate.length == 0 ? "" : ", " + immediate[0];
+        List<Operand> targets = new ArrayList<>(MEMORY);
+        targets.add(to);
+        for (Operand target : targets) {
+            List<Object> operands = new ArrayList<>(List.of(target, from));
+            operands.addAll(List.of(immediate));
+            String text = target instanceof Mem mem ? plain(mem) : target.toString();
+            add(name, name + " " + text + ", " + from + tail, operands.toArray());
+        }
+    }
+
+    private static List<Operand> operands(Vec register, boolean broadcast) {
+        List<Operand> operands = new ArrayList<>(MEMORY);
+        operands.add(register);
+        if (broadcast) {
+            MEMORY.forEach(mem -> operands.add(mem.bcast()));
+        }
+        return operands;
+    }
+
+    private static Vec vec(int index, int bits) {
+        return new Vec(index, bits, Mask.K0, false);
+    }
+
+    private static String text(Operand operand, int bits, int ratio) {
+        return switch (operand) {
+            case Vec vec -> vec.toString();
+            case Mem mem ->
+                mem.broadcast()
+                        ? "DWORD PTR " + plain(mem) + "{1to" + bits / 32 + "}"
+                        : (switch (bits / ratio) {
+                                    case 512 -> "ZMMWORD";
+                                    case 256 -> "YMMWORD";
+                                    case 128 -> "XMMWORD";
+                                    case 64 -> "QWORD";
+                                    default -> "DWORD";
+                                })
+                                + " PTR " + plain(mem);
+        };
+    }
+
+    private static String plain(Mem mem) {
+        return mem.toString().replace("{bcst}", "");
+    }
+
+    private static String text(Object operand) {
+        return operand.toString().toLowerCase(Locale.ROOT);
+    }
+
+    private static String half(Gp register) {
+        String name = text(register);
+        return Character.isDigit(name.charAt(1)) ? name + "d" : "e" + name.substring(1);
+    }
+
+    /** With {@code text} being the whole line, or only the mnemonic. */
+    private void add(String method, String text, Object... operands) {
+        String line = text.contains(" ") || operands.length == 0
+                ? text
+                : text + " " + Arrays.stream(operands).map(Listing::text).collect(Collectors.joining(", "));
+        listed.add(method);
+        Assembler assembler = new Assembler();
+        invoke(assembler, method, operands);
+        lines.add(new Line(line, HexFormat.of().formatHex(assembler.finish())));
+    }
+
+    private static void invoke(Assembler assembler, String name, Object... operands) {
+        for (Method method : Assembler.class.getDeclaredMethods()) {
+            if (method.getName().equals(name) && fits(method, operands)) {
+                try {
+                    method.invoke(assembler, operands);
+                    return;
+                } catch (IllegalAccessException e) {
+                    throw new AssertionError(e);
+                } catch (InvocationTargetException e) {
+                    throw new IllegalStateException(name + Arrays.toString(operands), e.getCause());
+                }
+            }
+        }
+        throw new IllegalStateException("no method takes " + name + Arrays.toString(operands));
+    }
+
+    private static boolean fits(Method method, Object[] operands) {
+        Class<?>[] types = method.getParameterTypes();
+        if (types.length != operands.length || !Modifier.isPublic(method.getModifiers())) {
+            return false;
+        }
+        for (int i = 0; i < types.length; i++) {
+            @Nullable
+            Class<?> primitive =
+                    operands[i] instanceof Integer ? int.class : operands[i] instanceof Long ? long.class : null;
+            if (primitive == null ? !types[i].isInstance(operands[i]) : types[i] != primitive) {
+                return false;
+            }
+        }
+        return true;
+    }
+}
