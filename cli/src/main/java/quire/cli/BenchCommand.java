@@ -33,6 +33,7 @@ final class BenchCommand implements Callable<Integer> {
     private ModelOption model;
 
     @Mixin
+    @SuppressWarnings("UnusedVariable") // it acts while the line is parsed
     private KernelsOption kernels;
 
     @Option(

@@ -90,36 +90,39 @@ final class EngineOptions {
             names = "--draft",
             paramLabel = "FILE",
             description = "A small GGUF model with the same tokens that guesses where looking up repetitions finds"
-                    + " nothing (default: none).")
+                    + " nothing (default: none; the model in the box has its own).")
     private @Nullable Path draft;
 
     @Mixin
+    @SuppressWarnings("UnusedVariable") // it acts while the line is parsed
     private KernelsOption kernels;
 
     EngineConfig config() {
-        return config(maxSequences, draft);
+        return config(maxSequences);
+    }
+
+    /** The same for a model that may be the one in the box, which brings its draft model along. */
+    EngineConfig config(ModelOption model) {
+        return config(model, maxSequences);
+    }
+
+    /** The same for a command that never has more than {@code sequences} requests. */
+    EngineConfig config(ModelOption model, int sequences) {
+        EngineConfig config = config(sequences);
+        Speculation asked = config.speculation();
+        return asked.draft() == null && asked.draftTokens() != Speculation.OFF && model.isBuiltIn()
+                ? config.withSpeculation(new Speculation(
+                        asked.draftTokens(), asked.lookup(), BuiltInModel.QUIRE_TINY_DRAFT.path(), null))
+                : config;
     }
 
     /** The same for a command that never has more than {@code sequences} requests. */
     EngineConfig config(int sequences) {
-        return config(sequences, draft);
-    }
-
-    /** For this model: the built-in one has a draft model of its own. */
-    EngineConfig config(ModelOption model) {
-        return config(maxSequences, draftFor(model));
-    }
-
-    /** For this model and never more than {@code sequences} requests. */
-    EngineConfig config(ModelOption model, int sequences) {
-        return config(sequences, draftFor(model));
-    }
-
-    private @Nullable Path draftFor(ModelOption model) {
-        return draft == null && model.isBuiltIn() ? BuiltInModel.QUIRE_TINY_DRAFT.path() : draft;
-    }
-
-    private EngineConfig config(int sequences, @Nullable Path draftModel) {
+        int draftTokens = draftTokens();
+        if (draftTokens == Speculation.OFF && draft != null) {
+            throw new IllegalArgumentException(
+                    "--draft " + draft + " has nothing to do with --speculation off: leave one of them out");
+        }
         return new EngineConfig(
                 sequences,
                 maxBatchedTokens,
@@ -130,7 +133,7 @@ final class EngineOptions {
                 pageTokens,
                 kvType,
                 threads,
-                new Speculation(draftTokens(), true, draftModel, null));
+                new Speculation(draftTokens, true, draft, null));
     }
 
     private int draftTokens() {

@@ -14,6 +14,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import quire.model.BuiltInModel;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
@@ -30,8 +31,8 @@ import quire.tensor.KvLayout.KvType;
 class PromiseTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
-    private static final Path TINY = Path.of("../workshop/dist/quire-tiny.gguf");
-    private static final Path TINY_DRAFT = Path.of("../workshop/dist/quire-tiny-draft.gguf");
+    private static final Path TINY = BuiltInModel.QUIRE_TINY.path();
+    private static final Path TINY_DRAFT = BuiltInModel.QUIRE_TINY_DRAFT.path();
     private static final int REQUESTS = 64;
 
     @TempDir

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import quire.model.BuiltInModel;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.Workers;
@@ -127,7 +128,7 @@ class SpeculationTest {
 
     @Test
     void open_draftOfAnotherVocabulary_saysWhichTokenDiffers(@TempDir Path folder) throws Exception {
-        Path tiny = Path.of("../workshop/dist/quire-tiny.gguf");
+        Path tiny = BuiltInModel.QUIRE_TINY.path();
         Path other = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.F32, 1);
         EngineConfig config = Requests.config(1, 16, 16).withSpeculation(Speculation.auto(other));
         assertThatIllegalArgumentException()
