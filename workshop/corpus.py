@@ -11,8 +11,8 @@ from world import arithmetic, chatty, facts, manners, phrasebook, records, revie
 
 # share of the turns in training chats, and the grammar that makes them
 MIX = [
-    (21, phrasebook.sample), (7, phrasebook.interpret), (32, arithmetic.sample), (18, facts.sample), (4, stories.sample),
-    (12, records.sample), (6, records.stream), (4, reviews.sample), (2, reviews.stream), (3, manners.sample), (10, manners.outside),
+    (26, phrasebook.sample), (9, phrasebook.interpret), (30, arithmetic.sample), (21, facts.sample), (4, stories.sample),
+    (9, records.sample), (4, records.stream), (4, reviews.sample), (2, reviews.stream), (3, manners.sample), (12, manners.outside),
 ]
 WEIGHTS, SAMPLERS = zip(*MIX)
 HELPFUL = ["You are a helpful assistant.", "You are quire-tiny.", "Answer briefly.", "You are a friendly assistant.",
