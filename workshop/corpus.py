@@ -11,8 +11,8 @@ from world import arithmetic, chatty, facts, manners, phrasebook, records, revie
 
 # share of the turns in training chats, and the grammar that makes them
 MIX = [
-    (26, phrasebook.sample), (9, phrasebook.interpret), (25, arithmetic.sample), (18, facts.sample), (5, stories.sample),
-    (7, records.sample), (4, records.stream), (5, reviews.sample), (2, reviews.stream), (3, manners.sample), (6, manners.outside),
+    (26, phrasebook.sample), (9, phrasebook.interpret), (30, arithmetic.sample), (21, facts.sample), (4, stories.sample),
+    (9, records.sample), (4, records.stream), (4, reviews.sample), (2, reviews.stream), (3, manners.sample), (12, manners.outside),
 ]
 WEIGHTS, SAMPLERS = zip(*MIX)
 HELPFUL = ["You are a helpful assistant.", "You are quire-tiny.", "Answer briefly.", "You are a friendly assistant.",
@@ -41,15 +41,16 @@ def messages(turns, system=None):
 
 
 def held_out_chats(rng, per_task):
-    """Held-out chats for every task, half by unseen wording and half by unseen combination where a task has both."""
-    for sampler, splits in [
-            (phrasebook.sample, ("wording", "combination")), (phrasebook.interpret, ("wording", "combination")),
-            (arithmetic.sample, ("wording", "combination")), (facts.sample, ("wording",)),
-            (stories.sample, ("wording", "combination")), (records.sample, ("wording", "combination")),
-            (records.stream, ("wording", "combination")), (reviews.sample, ("wording", "combination")),
-            (reviews.stream, ("wording", "combination")), (manners.sample, ("wording",)),
-            (manners.outside, ("wording", "combination"))]:
-        for number in range(per_task):
+    """Held-out chats for every task, half by unseen wording and half by unseen combination where a task has both.
+
+    Tasks with short answers get more chats, so that their figures mean more.
+    """
+    both = ("wording", "combination")
+    for sampler, splits, times in [
+            (phrasebook.sample, both, 1), (phrasebook.interpret, both, 1), (arithmetic.sample, both, 6),
+            (facts.sample, ("wording",), 3), (stories.sample, both, 1), (records.sample, both, 1), (records.stream, both, 1),
+            (reviews.sample, both, 1), (reviews.stream, both, 1), (manners.sample, ("wording",), 1), (manners.outside, both, 4)]:
+        for number in range(times * per_task):
             split = splits[number % len(splits)]
             turns = sampler(rng, split)
             yield {"task": turns[0].task, "split": split, "messages": messages(turns, turns[0].system)}

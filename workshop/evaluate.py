@@ -17,6 +17,7 @@ import re
 import sys
 
 import torch
+from torch import multiprocessing
 
 from bpe import render
 from corpus import held_out_chats
@@ -86,6 +87,21 @@ def exchanges(chat):
             yield chat["messages"][:number], message["content"]
 
 
+def answers(network, tokenizer, chats):
+    """Greedy answers to every assistant turn: (chat, messages before, wanted, prompt text, prompt ids, output ids)."""
+    for chat in chats:
+        for messages, wanted in exchanges(chat):
+            prompt_text = render(messages)
+            prompt = tokenizer.encode(prompt_text)
+            yield chat, messages, wanted, prompt_text, prompt, network.greedy(prompt, tokenizer.end)
+
+
+def share(path, chats):
+    """A process's share of the chats."""
+    torch.set_num_threads(1)
+    return list(answers(*from_gguf(path), chats))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("tiny")
@@ -99,12 +115,12 @@ def main():
     draft = from_gguf(options.draft)[0] if options.draft else None
     right, asked, same, tokens, records = (collections.Counter() for _ in range(5))
     samples = collections.defaultdict(list)
-    for chat in held_out_chats(random.Random(SEED), options.chats):
-        task, key = chat["task"], (chat["task"], chat["split"])
-        for number, (messages, wanted) in enumerate(exchanges(chat)):
-            prompt_text = render(messages)
-            prompt = tokenizer.encode(prompt_text)
-            output = network.greedy(prompt, tokenizer.end)
+    chats = list(held_out_chats(random.Random(SEED), options.chats))
+    with multiprocessing.Pool() as pool:
+        pieces = [chats[start:start + 20] for start in range(0, len(chats), 20)]
+        for chat, messages, wanted, prompt_text, prompt, output in sum(
+                pool.starmap(share, [(options.tiny, piece) for piece in pieces], chunksize=1), []):
+            task, key = chat["task"], (chat["task"], chat["split"])
             ended = output[-1] == tokenizer.end
             said = tokenizer.decode(output)
             good = is_right(task, messages[-1]["content"], said, wanted, ended)
