@@ -9,6 +9,7 @@ final class KernelsOption {
             names = "--kernels",
             paramLabel = "SET",
             description = "Kernels to compute with (default: the fastest that run here; see quire kernels).")
+    @SuppressWarnings("UnusedMethod") // picocli calls it
     private void choose(String name) {
         System.setProperty(Kernels.PROPERTY, Kernels.named(name).name());
     }

@@ -2,7 +2,6 @@ package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.io.Closeable;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
@@ -28,7 +27,7 @@ class DepartureTest {
         try (TestServer server = TestServer.builder()
                         .onForward(batch -> steps.acquireUninterruptibly())
                         .start();
-                Closeable _ = () -> steps.release(10_000)) {
+                Permits _ = () -> steps.release(10_000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", LONG + ",\"stream\":true}"));
             steps.release(5);
@@ -47,7 +46,7 @@ class DepartureTest {
             steps.acquireUninterruptibly();
         });
         try (TestServer server = builder.start();
-                Closeable _ = () -> steps.release(10_000)) {
+                Permits _ = () -> steps.release(10_000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", LONG + "}"));
             running.await();
@@ -64,7 +63,7 @@ class DepartureTest {
             steps.acquireUninterruptibly();
         });
         try (TestServer server = builder.start();
-                Closeable _ = () -> steps.release(10_000)) {
+                Permits _ = () -> steps.release(10_000)) {
             RawClient first = new RawClient(server);
             first.send(RawClient.post("/v1/completions", LONG + "}"));
             running.await();

@@ -18,7 +18,6 @@ import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
 import com.openai.models.models.Model;
-import java.io.Closeable;
 import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
@@ -340,7 +339,7 @@ class OpenAiClientTest {
                     steps.acquireUninterruptibly();
                 });
         try (TestServer narrow = builder.start();
-                Closeable _ = () -> steps.release(1000)) {
+                Permits _ = () -> steps.release(1000)) {
             Request request =
                     new Request(new int[] {3}, SamplingParams.builder().build());
             TokenStream first = narrow.engine.submit(request);

@@ -3,7 +3,6 @@ package quire.server;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.io.Closeable;
 import java.io.UncheckedIOException;
 import java.net.http.HttpResponse;
 import java.time.Duration;
@@ -34,7 +33,7 @@ class ShutdownTest {
     @Test
     void close_withAnAnswerUnderWay_finishesItAndRefusesNewOnes() throws Exception {
         try (TestServer server = start(Duration.ofSeconds(30));
-                Closeable _ = () -> steps.release(1000)) {
+                Permits _ = () -> steps.release(1000)) {
             assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
@@ -59,7 +58,7 @@ class ShutdownTest {
     @Test
     void close_outOfPatience_tellsTheClientAndEndsTheConnectionWithoutDone() throws Exception {
         try (TestServer server = start(Duration.ZERO);
-                Closeable _ = () -> steps.release(1000)) {
+                Permits _ = () -> steps.release(1000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
             running.await();
