@@ -2,7 +2,6 @@ package quire.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.EnumMap;
 import java.util.Map;
 import quire.tensor.x86.CodeMemory;
 
@@ -13,17 +12,15 @@ import quire.tensor.x86.CodeMemory;
 final class AssembledKernels implements Kernels {
     private final Kernels rest;
     private final String reason;
-    private final CodeMemory memory;
-    private final MemorySegment quantize;
+    private final AssembledProducts products;
     private final AssembledRows rows;
     private final AssembledAttention.Factory attention;
-    private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
 
     AssembledKernels(Kernels rest, String reason) {
         this.rest = rest;
         this.reason = reason;
-        memory = new CodeMemory();
-        quantize = memory.install("quantize", QuantizeCode.assemble());
+        CodeMemory memory = new CodeMemory();
+        products = new AssembledProducts(AssembledCode.Instructions.AVX512_VNNI, QuantizeCode.assemble(), memory);
         rows = new AssembledRows(memory);
         attention = new AssembledAttention.Factory(memory);
     }
@@ -41,38 +38,22 @@ final class AssembledKernels implements Kernels {
     @Override
     public WeightMatrix pack(
             ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
-        Shapes.checkPack(type, rows, columns, source);
-        return AssembledMatrix.pack(type, rows, columns, source, code(type), arena, workers);
+        return products.pack(type, rows, columns, source, arena, workers);
     }
 
     @Override
     public Map<String, MemorySegment> machineCode() {
-        for (ElementType type : ElementType.values()) {
-            code(type);
-        }
-        return memory.functions();
-    }
-
-    private AssembledCode code(ElementType type) {
-        synchronized (typeToCode) {
-            return typeToCode.computeIfAbsent(
-                    type, t -> AssembledCode.assemble(t, AssembledCode.Instructions.AVX512_VNNI, memory));
-        }
+        return products.machineCode();
     }
 
     @Override
     public void quantize(Activations x, int from, int to) {
-        Shapes.checkQuantize(x, from, to);
-        AssembledCode.quantize(quantize, x, from, to);
+        products.quantize(x, from, to);
     }
 
     @Override
     public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
-        Shapes.checkMultiply(w, x, rows, y, part, parts);
-        if (!(w instanceof AssembledMatrix matrix)) {
-            throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
-        }
-        matrix.multiply(x, rows, y, part, parts);
+        products.multiply(w, x, rows, y, part, parts);
     }
 
     @Override

@@ -2,7 +2,6 @@ package quire.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.EnumMap;
 import java.util.Map;
 import quire.tensor.x86.CodeMemory;
 
@@ -12,18 +11,13 @@ import quire.tensor.x86.CodeMemory;
  */
 final class Avx2Kernels implements Kernels {
     private final Kernels rest;
-    private final AssembledCode.Instructions instructions;
     private final String reason;
-    private final CodeMemory memory;
-    private final MemorySegment quantize;
-    private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
+    private final AssembledProducts products;
 
     Avx2Kernels(Kernels rest, AssembledCode.Instructions instructions, String reason) {
         this.rest = rest;
         this.reason = reason;
-        this.instructions = instructions;
-        memory = new CodeMemory();
-        quantize = memory.install("quantize", Avx2QuantizeCode.assemble());
+        products = new AssembledProducts(instructions, Avx2QuantizeCode.assemble(), new CodeMemory());
     }
 
     @Override
@@ -39,37 +33,22 @@ final class Avx2Kernels implements Kernels {
     @Override
     public WeightMatrix pack(
             ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
-        Shapes.checkPack(type, rows, columns, source);
-        return AssembledMatrix.pack(type, rows, columns, source, code(type), arena, workers);
+        return products.pack(type, rows, columns, source, arena, workers);
     }
 
     @Override
     public Map<String, MemorySegment> machineCode() {
-        for (ElementType type : ElementType.values()) {
-            code(type);
-        }
-        return memory.functions();
-    }
-
-    private AssembledCode code(ElementType type) {
-        synchronized (typeToCode) {
-            return typeToCode.computeIfAbsent(type, t -> AssembledCode.assemble(t, instructions, memory));
-        }
+        return products.machineCode();
     }
 
     @Override
     public void quantize(Activations x, int from, int to) {
-        Shapes.checkQuantize(x, from, to);
-        AssembledCode.quantize(quantize, x, from, to);
+        products.quantize(x, from, to);
     }
 
     @Override
     public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
-        Shapes.checkMultiply(w, x, rows, y, part, parts);
-        if (!(w instanceof AssembledMatrix matrix)) {
-            throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
-        }
-        matrix.multiply(x, rows, y, part, parts);
+        products.multiply(w, x, rows, y, part, parts);
     }
 
     @Override
