@@ -13,6 +13,7 @@ import quire.tensor.Kernels;
 import quire.tensor.Kernels.AttentionScratch;
 import quire.tensor.KvLayout;
 import quire.tensor.ReservedMemory;
+import quire.tensor.Slabs;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 
@@ -113,7 +114,7 @@ public final class Decoder implements Model {
             int pageCount,
             int maxBatchTokens,
             int maxLogitRows) {
-        Arena arena = Arena.ofShared();
+        Arena arena = new Slabs();
         try {
             return new Decoder(file, config, kernels, workers, layout, pageCount, maxBatchTokens, maxLogitRows, arena);
         } catch (Throwable e) {

@@ -3,8 +3,12 @@ package quire.tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import org.jspecify.annotations.Nullable;
 
-/** Interleaves the rows of a file's matrix into panels, as {@link PackedForm} draws them. One a worker. */
+/**
+ * Interleaves the rows of a file's matrix into panels, as {@link PackedForm} draws them: by {@link WordPacker} where that
+ * can, else number by number, which is its slow twin. One a worker.
+ */
 final class PanelPacker {
     private static final int PANEL = PackedForm.PANEL;
     private static final int BLOCK = Activations.BLOCK;
@@ -17,6 +21,7 @@ final class PanelPacker {
     private final int columns;
     private final MemorySegment source;
     private final long rowBytes;
+    private final @Nullable WordPacker fast;
     private final UnpackedBlock block = new UnpackedBlock();
     private final int[] quants = new int[BLOCK];
     private final byte[] valueToNibble = new byte[256];
@@ -27,18 +32,27 @@ final class PanelPacker {
         this.columns = columns;
         this.source = source;
         this.rowBytes = type.byteSize(columns);
+        fast = WordPacker.packs(type) ? new WordPacker(type, rows, columns, source) : null;
     }
 
     /** Packs panel {@code panel} into its words and scales; both are zero before, and stay so where there is no row. */
     void pack(int panel, MemorySegment words, MemorySegment scales) {
+        if (fast == null) {
+            packSlowly(panel, words, scales);
+        } else {
+            fast.pack(panel, words, scales);
+        }
+    }
+
+    /** {@link #pack} number by number. */
+    void packSlowly(int panel, MemorySegment words, MemorySegment scales) {
         int lanes = Math.min(PANEL, rows - panel * PANEL);
         for (int lane = 0; lane < lanes; lane++) {
             long from = ((long) panel * PANEL + lane) * rowBytes;
-            switch (type) {
-                case F32, F16, BF16 -> packFloats(from, lane, words);
-                case Q4_0 -> packQ4(from, lane, words, scales);
-                case Q8_0 -> packQ8(from, lane, words, scales);
-                default -> packBlocks(from, lane, words, scales);
+            if (type.isQuantized()) {
+                packBlocks(from, lane, words, scales);
+            } else {
+                packFloats(from, lane, words);
             }
         }
     }
@@ -51,28 +65,6 @@ final class PanelPacker {
                 words.set(WORD, to, source.get(FILE_INT, from + (long) k * Float.BYTES));
             } else {
                 words.set(HALF, to, source.get(ElementType.FILE_SHORT, from + (long) k * Short.BYTES));
-            }
-        }
-    }
-
-    /** The file's nibbles are in the packed order already. */
-    private void packQ4(long from, int lane, MemorySegment words, MemorySegment scales) {
-        for (int b = 0; b < columns / BLOCK; b++) {
-            long at = from + b * (2L + 16);
-            scales.set(HALF, (long) b * PANEL * Short.BYTES + lane * 2L, source.get(ElementType.FILE_SHORT, at));
-            for (int w = 0; w < 4; w++) {
-                words.set(WORD, word(b, 4, w, lane), source.get(FILE_INT, at + 2 + 4L * w));
-            }
-        }
-    }
-
-    private void packQ8(long from, int lane, MemorySegment words, MemorySegment scales) {
-        for (int b = 0; b < columns / BLOCK; b++) {
-            long at = from + b * (2L + 32);
-            scales.set(HALF, (long) b * PANEL * Short.BYTES + lane * 2L, source.get(ElementType.FILE_SHORT, at));
-            for (int w = 0; w < 8; w++) {
-                // adds 128 to each byte
-                words.set(WORD, word(b, 8, w, lane), source.get(FILE_INT, at + 2 + 4L * w) ^ 0x80808080);
             }
         }
     }
