@@ -21,7 +21,7 @@ final class AssembledKernels implements Kernels {
         this.reason = reason;
         CodeMemory memory = new CodeMemory();
         products = new AssembledProducts(AssembledCode.Instructions.AVX512_VNNI, QuantizeCode.assemble(), memory);
-        rows = new AssembledRows(memory);
+        rows = new AssembledRows(AssembledCode.Instructions.AVX512_VNNI, memory);
         attention = new AssembledAttention.Factory(memory);
     }
 

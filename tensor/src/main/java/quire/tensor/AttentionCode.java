@@ -153,7 +153,7 @@ final class AttentionCode {
         a.mov(LAST_LANES, at(RSP, stackArguments + Long.BYTES));
         a.vbroadcastss(SCALE, xmm(0));
         a.vbroadcastss(NOTHING, Mem.rip(a.constant(new float[] {Float.NEGATIVE_INFINITY}, 4)));
-        ExponentialCode exponential = new ExponentialCode(a);
+        ExponentialCode exponential = ExponentialCode.avx512(a);
         a.mov(RBX, (1 << queries) - 1);
         a.kmovw(K3, RBX);
         a.mov(RBX, tailLanes(layout));

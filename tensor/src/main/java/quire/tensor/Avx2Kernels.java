@@ -6,18 +6,21 @@ import java.util.Map;
 import quire.tensor.x86.CodeMemory;
 
 /**
- * Matrix products as machine code for processors with AVX2 and no AVX-512, with AVX-VNNI where there is: the formulas of
- * {@link ScalarKernels} to the last bit. The rest, attention and the work on rows, runs on another set.
+ * Matrix products and the work on rows as machine code for processors with AVX2 and no AVX-512, with AVX-VNNI where there is:
+ * the formulas of {@link ScalarKernels} to the last bit. The rest, attention and storing K and V, runs on another set.
  */
 final class Avx2Kernels implements Kernels {
     private final Kernels rest;
     private final String reason;
     private final AssembledProducts products;
+    private final AssembledRows rows;
 
     Avx2Kernels(Kernels rest, AssembledCode.Instructions instructions, String reason) {
         this.rest = rest;
         this.reason = reason;
-        products = new AssembledProducts(instructions, Avx2QuantizeCode.assemble(), new CodeMemory());
+        CodeMemory memory = new CodeMemory();
+        products = new AssembledProducts(instructions, Avx2QuantizeCode.assemble(), memory);
+        rows = new AssembledRows(instructions, memory);
     }
 
     @Override
@@ -53,27 +56,35 @@ final class Avx2Kernels implements Kernels {
 
     @Override
     public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
-        rest.rmsNorm(x, weight, epsilon, y, from, to);
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        rows.rmsNorm(x, weight, epsilon, y, from, to);
     }
 
     @Override
     public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
-        rest.add(x, y, from, to);
+        Shapes.checkSame(x, y, from, to);
+        rows.add(x, y, from, to);
     }
 
     @Override
     public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
-        rest.addBias(bias, y, from, to);
+        Shapes.checkOneRow(bias, y);
+        Shapes.checkRows(y, from, to);
+        rows.addBias(bias, y, from, to);
     }
 
     @Override
     public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
-        rest.swiglu(gate, up, out, from, to);
+        Shapes.checkSame(gate, up, from, to);
+        Shapes.checkSame(gate, out, from, to);
+        rows.swiglu(gate, up, out, from, to);
     }
 
     @Override
     public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
-        rest.rope(x, headDim, positions, cosSin, from, to);
+        Shapes.checkRope(x, headDim, positions, cosSin, from, to);
+        rows.rope(x, headDim, positions, cosSin, from, to);
     }
 
     @Override

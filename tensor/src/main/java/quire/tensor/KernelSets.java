@@ -106,7 +106,7 @@ final class KernelSets {
                 yield new Avx2Kernels(
                         rest,
                         instructions,
-                        "products assembled for " + processor + "; the rest on " + rest.name() + passedOver);
+                        "products and rows assembled for " + processor + "; the rest on " + rest.name() + passedOver);
             }
             case "vector" ->
                 new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + passedOver);
