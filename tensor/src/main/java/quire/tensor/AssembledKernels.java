@@ -22,7 +22,7 @@ final class AssembledKernels implements Kernels {
         CodeMemory memory = new CodeMemory();
         products = new AssembledProducts(AssembledCode.Instructions.AVX512_VNNI, QuantizeCode.assemble(), memory);
         rows = new AssembledRows(AssembledCode.Instructions.AVX512_VNNI, memory);
-        attention = new AssembledAttention.Factory(memory);
+        attention = new AssembledAttention.Factory(AssembledCode.Instructions.AVX512_VNNI, memory);
     }
 
     @Override

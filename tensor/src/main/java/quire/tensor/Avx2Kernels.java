@@ -6,14 +6,15 @@ import java.util.Map;
 import quire.tensor.x86.CodeMemory;
 
 /**
- * Matrix products and the work on rows as machine code for processors with AVX2 and no AVX-512, with AVX-VNNI where there is:
- * the formulas of {@link ScalarKernels} to the last bit. The rest, attention and storing K and V, runs on another set.
+ * The kernels as machine code, written at start for AVX2 with FMA and F16C, with AVX-VNNI where there is: the formulas of
+ * {@link ScalarKernels} to the last bit. What is not assembled, storing K and V, runs on another set.
  */
 final class Avx2Kernels implements Kernels {
     private final Kernels rest;
     private final String reason;
     private final AssembledProducts products;
     private final AssembledRows rows;
+    private final AssembledAttention.Factory attention;
 
     Avx2Kernels(Kernels rest, AssembledCode.Instructions instructions, String reason) {
         this.rest = rest;
@@ -21,6 +22,7 @@ final class Avx2Kernels implements Kernels {
         CodeMemory memory = new CodeMemory();
         products = new AssembledProducts(instructions, Avx2QuantizeCode.assemble(), memory);
         rows = new AssembledRows(instructions, memory);
+        attention = new AssembledAttention.Factory(instructions, memory);
     }
 
     @Override
@@ -95,12 +97,13 @@ final class Avx2Kernels implements Kernels {
 
     @Override
     public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
-        return rest.attentionScratch(layout, heads, arena);
+        Shapes.checkHeads(layout, heads);
+        return attention.create(layout, heads, arena);
     }
 
     @Override
     public int attentionRows() {
-        return rest.attentionRows();
+        return AssembledAttention.ROWS;
     }
 
     @Override
@@ -116,6 +119,11 @@ final class Avx2Kernels implements Kernels {
             float scale,
             FloatMatrix out,
             AttentionScratch scratch) {
-        rest.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+        if (!(scratch instanceof AssembledAttention own)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(layout, own.heads(), q, firstRow, rowCount, AssembledAttention.ROWS, kvHead);
+        Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
+        own.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out);
     }
 }

@@ -104,9 +104,7 @@ final class KernelSets {
                         + (instructions == AssembledCode.Instructions.AVX2 ? "" : " with VNNI");
                 Kernels rest = obstacle("vector") == null ? create("vector", "") : create("scalar", "");
                 yield new Avx2Kernels(
-                        rest,
-                        instructions,
-                        "products and rows assembled for " + processor + "; the rest on " + rest.name() + passedOver);
+                        rest, instructions, "assembled for " + processor + "; the rest on " + rest.name() + passedOver);
             }
             case "vector" ->
                 new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + passedOver);
