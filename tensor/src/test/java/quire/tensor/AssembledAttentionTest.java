@@ -12,7 +12,10 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.tensor.KvLayout.KvType;
 
-/** Assembled attention is the scalar one, to the last bit, whatever rows a call takes and wherever they stand. */
+/**
+ * Assembled attention is the scalar one, to the last bit, whatever rows a call takes and wherever they stand; and so is what
+ * stores K and V.
+ */
 @ParameterizedClass
 @ValueSource(strings = {"avx512vnni", "avx2"})
 class AssembledAttentionTest {
@@ -43,6 +46,14 @@ class AssembledAttentionTest {
         }
     }
 
+    @ParameterizedTest
+    @EnumSource
+    void storeKv_anyShapeAndExtremes_equalsScalarToTheBit(KvType type) {
+        for (int i = 0; i < 300; i++) {
+            equality.checkStore(type);
+        }
+    }
+
     @Test
     void attend_moreTilesThanOneChunk_equalsScalarToTheBit() {
         equality.checkAttentionWindows(new KvLayout(KvType.F16, 48, 1, 16), 2, 1100, 271);
@@ -61,6 +72,9 @@ class AssembledAttentionTest {
                 assertThatIllegalArgumentException()
                         .isThrownBy(() ->
                                 kernels.attend(layout, kv.pages, new int[] {0, page}, q, 0, 1, 19, 0, 1f, out, scratch))
+                        .withMessageContaining("page " + page);
+                assertThatIllegalArgumentException()
+                        .isThrownBy(() -> kernels.storeKv(layout, kv.pages, page, 3, q, q, 0))
                         .withMessageContaining("page " + page);
             }
         }

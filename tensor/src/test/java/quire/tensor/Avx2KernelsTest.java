@@ -33,7 +33,7 @@ class Avx2KernelsTest {
     }
 
     private static KernelSetEquality equality(Case on) {
-        return new KernelSetEquality(new Avx2Kernels(Kernels.named("scalar"), on.instructions, "under test"), 5);
+        return new KernelSetEquality(new AssembledKernels(on.instructions, "under test"), 5);
     }
 
     @ParameterizedTest
