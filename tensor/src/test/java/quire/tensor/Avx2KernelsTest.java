@@ -11,7 +11,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * The products assembled for AVX2 are the scalar set's, to the last bit: in each of the instruction sets that this processor
+ * What is assembled for AVX2 is the scalar set's, to the last bit: the products in each of the instruction sets that this processor
  * runs. VNNI in VEX differs from VNNI in EVEX by one method of {@link Avx2MatrixCode}.
  */
 class Avx2KernelsTest {
@@ -33,7 +33,7 @@ class Avx2KernelsTest {
     }
 
     private static KernelSetEquality equality(Case on) {
-        return new KernelSetEquality(new Avx2Kernels(Kernels.named("scalar"), on.instructions, "under test"), 5);
+        return new KernelSetEquality(new AssembledKernels(on.instructions, "under test"), 5);
     }
 
     @ParameterizedTest
@@ -56,6 +56,14 @@ class Avx2KernelsTest {
     void multiply_allValuesAtTheirLimits_equalsScalarToTheBit(Case on) {
         if (on.type.isQuantized()) {
             equality(on).checkLargest(on.type);
+        }
+    }
+
+    @Test
+    void rowOperations_randomShapes_equalScalarToTheBit() {
+        KernelSetEquality equality = equality(cases().getFirst());
+        for (int i = 0; i < 100; i++) {
+            equality.checkRows();
         }
     }
 
