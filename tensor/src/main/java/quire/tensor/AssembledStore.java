@@ -3,7 +3,10 @@ package quire.tensor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.util.EnumMap;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
 import quire.tensor.x86.CodeMemory;
 
 /** Storing K and V by {@link StoreCode}. The arguments have been checked against each other. */
@@ -11,13 +14,12 @@ final class AssembledStore {
     private static final MethodHandle STORE =
             Linker.nativeLinker().downcallHandle(StoreCode.DESCRIPTOR, Linker.Option.critical(false));
 
-    /** By the type's ordinal. */
-    private final MemorySegment[] store = new MemorySegment[KvLayout.KvType.values().length];
+    private final Map<KvLayout.KvType, MemorySegment> typeToCode = new EnumMap<>(KvLayout.KvType.class);
 
     AssembledStore(CodeMemory memory) {
         for (KvLayout.KvType type : KvLayout.KvType.values()) {
             String name = "store-" + type.name().toLowerCase(Locale.ROOT);
-            store[type.ordinal()] = memory.install(name, StoreCode.assemble(type));
+            typeToCode.put(type, memory.install(name, StoreCode.assemble(type)));
         }
     }
 
@@ -29,9 +31,10 @@ final class AssembledStore {
         KvLayout.KvType type = layout.type();
         long at = pages.address() + page * layout.pageBytes();
         long lane = slot % KvLayout.TILE;
+        MemorySegment code = Objects.requireNonNull(typeToCode.get(type));
         try {
             STORE.invokeExact(
-                    store[type.ordinal()],
+                    code,
                     AssembledCode.address(k) + k.rowOffset(row),
                     AssembledCode.address(v) + v.rowOffset(row),
                     at + layout.keyScalesOffset(slot, 0) + lane * type.scaleBytes(),
