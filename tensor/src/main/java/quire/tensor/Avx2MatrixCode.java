@@ -53,6 +53,12 @@ final class Avx2MatrixCode {
     private static final int WORDS_OF_BLOCK = 8;
     private static final int MOST_INPUT = 127;
     private static final int REGISTER_BYTES = 32;
+    private static final int LINE_BYTES = 64;
+    /**
+     * Long rows leave the first-level cache, in steps that the processor does not foresee. 512 rows of 8192 inputs, two threads of a
+     * Zen 3: 102 without, 139 with 2, 130 with 4, 112 G multiply-adds/s with 8.
+     */
+    private static final int INPUT_BLOCKS_AHEAD = 2;
 
     private static final Gp WORDS = RDI;
     private static final Gp SCALES = RSI;
@@ -285,6 +291,9 @@ final class Avx2MatrixCode {
         for (int at = 0; at < form.wordBytes(); at += 64) {
             a.prefetcht0(at(WORDS, prefetchBytes + at));
         }
+        if (n > 2) { // with fewer, memory is waited for whatever is done
+            prefetchInputs();
+        }
         if (twoScales) {
             spreadScales();
         }
@@ -303,6 +312,18 @@ final class Avx2MatrixCode {
         scale();
         a.add(WORDS, form.wordBytes());
         a.add(X_BLOCK, ActivationTile.BLOCK_BYTES);
+    }
+
+    /** Asks for the lines that a later block reads of its rows. */
+    private void prefetchInputs() {
+        int ahead = INPUT_BLOCKS_AHEAD * ActivationTile.BLOCK_BYTES - ActivationTile.BIAS;
+        int begin = ActivationTile.quantsAt(first, 0) & -LINE_BYTES;
+        for (int line = begin; line < ActivationTile.quantsAt(first + n, 0); line += LINE_BYTES) {
+            a.prefetcht0(at(X_BLOCK, ahead + line));
+        }
+        for (int line = 0; line < 2; line++) {
+            a.prefetcht0(at(X_BLOCK, ahead + ActivationTile.numberAt(0, 0) + line * LINE_BYTES));
+        }
     }
 
     /** A word times a row's inputs: here the instruction sets differ. */
