@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -20,9 +21,9 @@ import quire.tensor.Workers;
  * A Llama-family decoder: one step over a mixed batch against the paged KV cache.
  *
  * <p>Every worker runs the same program over its own share and meets the others at barriers. Work on rows (norms, rotary
- * embedding, activation functions, quantising) is split by rows; matrix products are split by outputs; attention is split
- * into units of some query rows × one KV head. No split changes a bit, because {@link Kernels} compute every row and every
- * output by itself. Between two barriers (│) a layer does:
+ * embedding, activation functions, quantising) is split by rows; matrix products are cut into units of some outputs, attention
+ * into units of some query rows × one KV head, and whoever is free takes the next. No split changes a bit, because
+ * {@link Kernels} compute every row and every output by itself. Between two barriers (│) a layer does:
  *
  * <pre>
  *   rows     norm, quantise      │ rope, store K and V  │            │ quantise │       │ add, norm, quantise │ …
@@ -34,6 +35,9 @@ import quire.tensor.Workers;
  * a step allocates nothing.
  */
 public final class Decoder implements Model {
+    /** Weights of a unit of a product: some ten microseconds to read, and little beside what a phase reads. */
+    private static final long UNIT_BYTES = 128 << 10;
+
     private final ModelConfig config;
     private final Kernels kernels;
     private final Workers workers;
@@ -48,7 +52,7 @@ public final class Decoder implements Model {
     private final MemorySegment embedding;
     private final Layer[] layers;
     private final FloatMatrix outputNorm;
-    private final WeightMatrix head;
+    private final List<Projection> head;
     private final FloatMatrix cosSin;
 
     // Activations, one row a token of the batch.
@@ -70,22 +74,26 @@ public final class Decoder implements Model {
     private final FloatMatrix logits;
     private final AttentionScratch[] scratch;
 
+    // Where the products of one phase go, side by side with their weights.
+    private final List<FloatMatrix> qkvOutputs;
+    private final List<FloatMatrix> projectedOutputs;
+    private final List<FloatMatrix> gateUpOutputs;
+    private final List<FloatMatrix> logitsOutputs;
+
     private @Nullable Batch batch;
 
     /** The weights of one block; biases are null where the file has none. */
     private record Layer(
             FloatMatrix attentionNorm,
-            Projection q,
-            Projection k,
-            Projection v,
-            Projection output,
+            List<Projection> qkv,
+            List<Projection> output,
             FloatMatrix feedForwardNorm,
-            Projection gate,
-            Projection up,
-            Projection down) {}
+            List<Projection> gateUp,
+            List<Projection> down) {}
 
+    /** @param units parts that its product is dealt out in */
     private record Projection(
-            WeightMatrix weights, @Nullable FloatMatrix bias) {}
+            WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
 
     /**
      * Loads and packs the weights. The file may be closed afterwards only when this decoder is: token embeddings are read
@@ -174,19 +182,22 @@ public final class Decoder implements Model {
             String prefix = "blk." + i + ".";
             layers[i] = new Layer(
                     loader.vector(prefix + "attn_norm.weight", hidden),
-                    loader.projection(prefix + "attn_q", hidden, queryWidth),
-                    loader.projection(prefix + "attn_k", hidden, kvWidth),
-                    loader.projection(prefix + "attn_v", hidden, kvWidth),
-                    loader.projection(prefix + "attn_output", queryWidth, hidden),
+                    List.of(
+                            loader.projection(prefix + "attn_q", hidden, queryWidth),
+                            loader.projection(prefix + "attn_k", hidden, kvWidth),
+                            loader.projection(prefix + "attn_v", hidden, kvWidth)),
+                    List.of(loader.projection(prefix + "attn_output", queryWidth, hidden)),
                     loader.vector(prefix + "ffn_norm.weight", hidden),
-                    loader.projection(prefix + "ffn_gate", hidden, config.feedForward()),
-                    loader.projection(prefix + "ffn_up", hidden, config.feedForward()),
-                    loader.projection(prefix + "ffn_down", config.feedForward(), hidden));
+                    List.of(
+                            loader.projection(prefix + "ffn_gate", hidden, config.feedForward()),
+                            loader.projection(prefix + "ffn_up", hidden, config.feedForward())),
+                    List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)));
         }
         outputNorm = loader.vector("output_norm.weight", hidden);
         boolean untied = file.optionalTensor("output.weight", hidden, config.vocabularySize())
                 .isPresent();
-        head = loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize());
+        head = List.of(loader.projection(
+                loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
 
         cache = new KvCache(layout, config.layers(), pageCount, arena);
         int positions = (int) Math.min(config.contextLength(), (long) pageCount * layout.pageTokens());
@@ -210,6 +221,10 @@ public final class Decoder implements Model {
                 ReservedMemory.allocate(arena, (long) maxLogitRows * config.vocabularySize() * Float.BYTES),
                 maxLogitRows,
                 config.vocabularySize());
+        qkvOutputs = List.of(queries, keys, values);
+        projectedOutputs = List.of(projected);
+        gateUpOutputs = List.of(gate, up);
+        logitsOutputs = List.of(logits);
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < scratch.length; i++) {
             scratch[i] = kernels.attentionScratch(layout, config.heads(), arena);
@@ -281,13 +296,11 @@ public final class Decoder implements Model {
             kernels.rmsNorm(residual, layer.attentionNorm, config.normEpsilon(), normed.values(), from, to);
             quantize(normed, from, to);
             workers.barrier(worker);
-            multiply(layer.q, normed, rows, queries, worker);
-            multiply(layer.k, normed, rows, keys, worker);
-            multiply(layer.v, normed, rows, values, worker);
+            multiply(layer.qkv, normed, rows, qkvOutputs);
             workers.barrier(worker);
-            addBias(layer.q, queries, from, to);
-            addBias(layer.k, keys, from, to);
-            addBias(layer.v, values, from, to);
+            addBias(layer.qkv.get(0), queries, from, to);
+            addBias(layer.qkv.get(1), keys, from, to);
+            addBias(layer.qkv.get(2), values, from, to);
             kernels.rope(queries, config.headDim(), current.positions(), cosSin, from, to);
             kernels.rope(keys, config.headDim(), current.positions(), cosSin, from, to);
             store(current, i, from, to);
@@ -296,24 +309,23 @@ public final class Decoder implements Model {
             workers.barrier(worker);
             quantize(attended, from, to);
             workers.barrier(worker);
-            multiply(layer.output, attended, rows, projected, worker);
+            multiply(layer.output, attended, rows, projectedOutputs);
             workers.barrier(worker);
-            addBias(layer.output, projected, from, to);
+            addBias(layer.output.get(0), projected, from, to);
             kernels.add(projected, residual, from, to);
             kernels.rmsNorm(residual, layer.feedForwardNorm, config.normEpsilon(), normed.values(), from, to);
             quantize(normed, from, to);
             workers.barrier(worker);
-            multiply(layer.gate, normed, rows, gate, worker);
-            multiply(layer.up, normed, rows, up, worker);
+            multiply(layer.gateUp, normed, rows, gateUpOutputs);
             workers.barrier(worker);
-            addBias(layer.gate, gate, from, to);
-            addBias(layer.up, up, from, to);
+            addBias(layer.gateUp.get(0), gate, from, to);
+            addBias(layer.gateUp.get(1), up, from, to);
             kernels.swiglu(gate, up, activated.values(), from, to);
             quantize(activated, from, to);
             workers.barrier(worker);
-            multiply(layer.down, activated, rows, projected, worker);
+            multiply(layer.down, activated, rows, projectedOutputs);
             workers.barrier(worker);
-            addBias(layer.down, projected, from, to);
+            addBias(layer.down.get(0), projected, from, to);
             kernels.add(projected, residual, from, to);
         }
 
@@ -334,7 +346,7 @@ public final class Decoder implements Model {
         quantize(selectedNormed, selectedFrom, selectedTo);
         workers.barrier(worker);
         if (count > 0) {
-            kernels.multiply(head, selectedNormed, count, logits, worker, workers.count());
+            multiply(head, selectedNormed, count, logitsOutputs);
         }
     }
 
@@ -352,8 +364,17 @@ public final class Decoder implements Model {
         }
     }
 
-    private void multiply(Projection projection, Activations x, int rows, FloatMatrix y, int worker) {
-        kernels.multiply(projection.weights, x, rows, y, worker, workers.count());
+    /** Some products of the same rows, in units that go to whoever is free. */
+    private void multiply(List<Projection> projections, Activations x, int rows, List<FloatMatrix> outputs) {
+        int first = 0;
+        int unit = workers.claim();
+        for (int i = 0; i < projections.size(); i++) {
+            Projection projection = projections.get(i);
+            for (; unit < first + projection.units; unit = workers.claim()) {
+                kernels.multiply(projection.weights, x, rows, outputs.get(i), unit - first, projection.units);
+            }
+            first += projection.units;
+        }
     }
 
     private void addBias(Projection projection, FloatMatrix y, int from, int to) {
@@ -378,17 +399,18 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Deals units of (some rows of a sequence) × (a KV head) to the workers in turn. */
+    /** Units of (some rows of a sequence) × (a KV head) go to whoever is free. */
     private void attend(Batch current, int layer, int worker) {
         MemorySegment pages = cache.layer(layer);
         int unit = 0;
+        int claimed = workers.claim();
         for (int s = 0; s < current.sequences(); s++) {
             int firstRow = current.firstRow(s);
             int rowCount = current.rowCount(s);
             for (int done = 0; done < rowCount; done += kernels.attentionRows()) {
                 int count = Math.min(kernels.attentionRows(), rowCount - done);
                 for (int kvHead = 0; kvHead < config.kvHeads(); kvHead++) {
-                    if (unit++ % workers.count() == worker) {
+                    if (unit++ == claimed) {
                         kernels.attend(
                                 cache.layout(),
                                 pages,
@@ -401,6 +423,7 @@ public final class Decoder implements Model {
                                 attentionScale,
                                 attended.values(),
                                 scratch[worker]);
+                        claimed = workers.claim();
                     }
                 }
             }
@@ -462,7 +485,12 @@ public final class Decoder implements Model {
         }
 
         Projection projection(String name, int columns, int rows) {
-            return new Projection(matrix(name + ".weight", columns, rows), optionalVector(name + ".bias", rows));
+            return projection(matrix(name + ".weight", columns, rows), optionalVector(name + ".bias", rows));
+        }
+
+        Projection projection(WeightMatrix weights, @Nullable FloatMatrix bias) {
+            long units = Math.max(workers.count(), weights.packedBytes() / UNIT_BYTES);
+            return new Projection(weights, bias, Math.toIntExact(units));
         }
 
         FloatMatrix vector(String name, int length) {

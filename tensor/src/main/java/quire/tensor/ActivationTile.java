@@ -14,6 +14,7 @@ package quire.tensor;
  *    576   int32 [12]       −8 × Σ quants 16..31
  *    624   int32 [12]       Σ quants 0..15
  *    672   int32 [12]       Σ quants 16..31
+ *    720   int16 [12][2]    Σ quants 0..15, Σ quants 16..31     by AVX2, which needs it in place of the four before
  * </pre>
  */
 final class ActivationTile {
@@ -33,6 +34,7 @@ final class ActivationTile {
     static final int NEGATIVE_HALF_1 = 4;
     static final int HALF_0 = 5;
     static final int HALF_1 = 6;
+    static final int HALF_SUMS = 7;
 
     private ActivationTile() {}
 

@@ -32,7 +32,6 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     /** Tiles of one call of the code: what it may take without letting the collector in is some tens of microseconds. */
     private static final int CHUNK = 32;
 
-    private static final int WORD_BYTES = TILE * Float.BYTES;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
 
@@ -44,7 +43,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private final KvLayout layout;
     private final int heads;
     private final int group;
-    private final int words;
+    /** Bytes of the sums of one query. */
+    private final int sumBytes;
     /** Addresses of a chunk's tiles. */
     private final MemorySegment tiles;
 
@@ -66,33 +66,45 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         final MemorySegment finish;
         final MemorySegment clear;
 
-        Code(KvLayout layout, int heads, CodeMemory memory) {
+        Code(AssembledCode.Instructions instructions, KvLayout layout, int heads, CodeMemory memory) {
             int group = heads / layout.kvHeads();
-            blockHeads = Math.min(group, AttentionCode.MOST_QUERIES);
-            blockRows = AttentionCode.MOST_QUERIES / blockHeads;
+            int most = AttentionCode.mostQueries(instructions);
+            // about as many heads in each block; where it takes several, one row of them is more than half of the most
+            blockHeads = Math.ceilDiv(group, Math.ceilDiv(group, most));
+            blockRows = most / blockHeads;
             int rest = group % blockHeads;
             String name = "attend-" + layout.type().name().toLowerCase(Locale.ROOT) + "-" + heads + "-of-"
                     + layout.headDim() + "-over-" + layout.kvHeads();
             attend = new MemorySegment[blockRows][2];
             for (int rows = 1; rows <= blockRows; rows++) {
-                attend[rows - 1][0] =
-                        memory.install(name + "-x" + rows, AttentionCode.assemble(layout, heads, rows, blockHeads));
+                attend[rows - 1][0] = memory.install(
+                        name + "-x" + rows,
+                        AttentionCode.of(instructions, layout, heads, rows, blockHeads)
+                                .assemble());
                 attend[rows - 1][1] = rest == 0
                         ? attend[rows - 1][0]
                         : memory.install(
-                                name + "-x" + rows + "-rest", AttentionCode.assemble(layout, heads, rows, rest));
+                                name + "-x" + rows + "-rest",
+                                AttentionCode.of(instructions, layout, heads, rows, rest)
+                                        .assemble());
             }
-            finish = memory.install(name + "-finish", AttentionCode.assembleFinish(layout));
-            clear = memory.install(name + "-clear", AttentionCode.assembleClear(layout));
+            finish = memory.install(
+                    name + "-finish",
+                    AttentionCode.of(instructions, layout, heads, 1, 1).assembleFinish());
+            clear = memory.install(
+                    name + "-clear",
+                    AttentionCode.of(instructions, layout, heads, 1, 1).assembleClear());
         }
     }
 
     /** Makes working memory; code is assembled once a layout. */
     static final class Factory {
+        private final AssembledCode.Instructions instructions;
         private final CodeMemory memory;
         private final Map<String, Code> shapeToCode = new HashMap<>();
 
-        Factory(CodeMemory memory) {
+        Factory(AssembledCode.Instructions instructions, CodeMemory memory) {
+            this.instructions = instructions;
             this.memory = memory;
         }
 
@@ -101,7 +113,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             synchronized (shapeToCode) {
                 // pages of any length hold the same tiles
                 String shape = layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads;
-                code = shapeToCode.computeIfAbsent(shape, s -> new Code(layout, heads, memory));
+                code = shapeToCode.computeIfAbsent(shape, s -> new Code(instructions, layout, heads, memory));
             }
             return new AssembledAttention(code, layout, heads, arena);
         }
@@ -112,13 +124,13 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         this.layout = layout;
         this.heads = heads;
         group = heads / layout.kvHeads();
-        words = AttentionCode.words(layout);
+        sumBytes = AttentionCode.sumBytes(layout);
         int headBlocks = Math.ceilDiv(group, code.blockHeads);
         int blocks = Math.ceilDiv(ROWS, code.blockRows) * headBlocks;
         tiles = arena.allocate((long) CHUNK * Long.BYTES, 64);
         weights = arena.allocate(AttentionCode.WEIGHTS_BYTES, 64);
         stats = arena.allocate((long) blocks * AttentionCode.STATS_BYTES, 64);
-        sums = arena.allocate((long) (ROWS + code.blockRows) * group * words * WORD_BYTES, 64);
+        sums = arena.allocate((long) (ROWS + code.blockRows) * group * sumBytes, 64);
     }
 
     int heads() {
@@ -241,7 +253,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
                     (long) (to - from),
                     (long) lastPositions,
                     stats.address() + statsAt(row, head) + query * (long) Float.BYTES,
-                    sums.address() + sumsAt(row, head) + query * (long) words * WORD_BYTES,
+                    sums.address() + sumsAt(row, head) + query * (long) sumBytes,
                     weights.address(),
                     (long) (0xFFFF >>> (TILE - lastPositions)),
                     scale);
@@ -258,7 +270,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             try {
                 FINISH.invokeExact(
                         code.finish,
-                        sums.address() + sumsAt(blockRow, head) + query * (long) words * WORD_BYTES,
+                        sums.address() + sumsAt(blockRow, head) + query * (long) sumBytes,
                         stats.address() + statsAt(blockRow, head) + AttentionCode.TOTAL + query * (long) Float.BYTES,
                         target + head * (long) layout.headDim() * Float.BYTES,
                         (long) blockHeads);
@@ -275,6 +287,6 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
     /** Blocks follow each other without gaps; with several to a row, each is one row. */
     private long sumsAt(int row, int head) {
-        return ((long) row * group + head) * words * WORD_BYTES;
+        return ((long) row * group + head) * sumBytes;
     }
 }

@@ -54,7 +54,9 @@ final class AssembledCode {
         if (instructions == Instructions.AVX512_VNNI) {
             return type.isQuantized() ? MatrixCode.mostRows(PackedForm.of(type)) : ActivationTile.ROWS;
         }
-        return type.isQuantized() ? Avx2MatrixCode.MOST_ROWS : Avx2FloatMatrixCode.MOST_ROWS;
+        return type.isQuantized()
+                ? Avx2MatrixCode.mostRows(PackedForm.of(type), instructions)
+                : Avx2FloatMatrixCode.MOST_ROWS;
     }
 
     private static byte[] product(ElementType type, Instructions instructions, int first, int n) {

@@ -6,28 +6,32 @@ import java.util.Map;
 import quire.tensor.x86.CodeMemory;
 
 /**
- * The kernels as machine code, written at start for AVX-512 with VNNI: the formulas of {@link ScalarKernels} to the last
- * bit, without a compiler's warm-up. What is not assembled runs on another set.
+ * The kernels as machine code, written at start for AVX-512 with VNNI, or for AVX2 with FMA and F16C and with VNNI where there
+ * is: the formulas of {@link ScalarKernels} to the last bit, without a compiler's warm-up.
  */
 final class AssembledKernels implements Kernels {
-    private final Kernels rest;
+    private final String name;
     private final String reason;
     private final AssembledProducts products;
     private final AssembledRows rows;
+    private final AssembledStore store;
     private final AssembledAttention.Factory attention;
 
-    AssembledKernels(Kernels rest, String reason) {
-        this.rest = rest;
+    AssembledKernels(AssembledCode.Instructions instructions, String reason) {
         this.reason = reason;
+        boolean wide = instructions == AssembledCode.Instructions.AVX512_VNNI;
+        name = wide ? "avx512vnni" : "avx2";
         CodeMemory memory = new CodeMemory();
-        products = new AssembledProducts(AssembledCode.Instructions.AVX512_VNNI, QuantizeCode.assemble(), memory);
-        rows = new AssembledRows(memory);
-        attention = new AssembledAttention.Factory(memory);
+        byte[] quantize = wide ? QuantizeCode.assemble() : Avx2QuantizeCode.assemble();
+        products = new AssembledProducts(instructions, quantize, memory);
+        rows = new AssembledRows(instructions, memory);
+        store = new AssembledStore(memory);
+        attention = new AssembledAttention.Factory(instructions, memory);
     }
 
     @Override
     public String name() {
-        return "avx512vnni";
+        return name;
     }
 
     @Override
@@ -92,7 +96,8 @@ final class AssembledKernels implements Kernels {
     @Override
     public void storeKv(
             KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
-        rest.storeKv(layout, pages, page, slot, k, v, row);
+        Shapes.checkStoreKv(layout, page, slot, k, v, row);
+        store.store(layout, pages, page, slot, k, v, row);
     }
 
     @Override

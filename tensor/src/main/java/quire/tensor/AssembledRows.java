@@ -20,11 +20,11 @@ final class AssembledRows {
     private final MemorySegment swiglu;
     private final MemorySegment rope;
 
-    AssembledRows(CodeMemory memory) {
-        rmsNorm = memory.install("rms-norm", RowCode.rmsNorm());
-        add = memory.install("add", RowCode.add());
-        swiglu = memory.install("swiglu", RowCode.swiglu());
-        rope = memory.install("rope", RowCode.rope());
+    AssembledRows(AssembledCode.Instructions instructions, CodeMemory memory) {
+        rmsNorm = memory.install("rms-norm", RowCode.of(instructions).rmsNorm());
+        add = memory.install("add", RowCode.of(instructions).add());
+        swiglu = memory.install("swiglu", RowCode.of(instructions).swiglu());
+        rope = memory.install("rope", RowCode.of(instructions).rope());
     }
 
     private static MethodHandle handle(FunctionDescriptor descriptor) {

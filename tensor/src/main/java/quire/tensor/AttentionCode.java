@@ -15,13 +15,8 @@ import static quire.tensor.x86.Gp.RDI;
 import static quire.tensor.x86.Gp.RDX;
 import static quire.tensor.x86.Gp.RSI;
 import static quire.tensor.x86.Gp.RSP;
-import static quire.tensor.x86.Mask.K1;
-import static quire.tensor.x86.Mask.K3;
-import static quire.tensor.x86.Mask.K4;
 import static quire.tensor.x86.Mem.at;
 import static quire.tensor.x86.Vec.xmm;
-import static quire.tensor.x86.Vec.ymm;
-import static quire.tensor.x86.Vec.zmm;
 
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.ValueLayout;
@@ -32,30 +27,27 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX-512 code of attention: a block of queries against some tiles of 16 positions, as {@link Kernels#attend}
- * defines it to the last bit. A query is one head of one row; a block is {@code rows} rows × {@code heads} heads that
- * share their KV head, so each number of K and V is loaded and brought to f32 once for all of them.
+ * Writes the code of attention: a block of queries against some tiles of 16 positions, as {@link Kernels#attend} defines it
+ * to the last bit. A query is one head of one row; a block is {@code rows} rows × {@code heads} heads that share their KV
+ * head, so each number of K and V is loaded and brought to f32 once for all of them.
  *
  * <pre>
  *   for each tile:
- *     s[b] = 0                                      one register a query, lane = position
- *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] a word of 16 positions, q broadcast from the matrix
+ *     s[b] = 0                                      lane = position
+ *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
  *     s[b] × scale (× K's scales), −∞ where b may not look
  *     m'[b] = max(m[b], s[b]);  p[b] = exp(s[b] − m'[b])           to memory
  *     c = exp(m − m');  l = l × c                   lane = query
- *     for 2 words of o at a time:                   lane = dimension
+ *     for 2 registers of o at a time:               lane = dimension
  *       o[b] = o[b] × c[b]
- *       for j:      o[b] = fma(V[j], p[b][j], o[b])       V[j] two words, p broadcast from memory
+ *       for j:      o[b] = fma(V[j], p[b][j], o[b])       V[j] two registers, p broadcast from memory
  *     for j:        l[b] = l[b] + p[b][j]
  * </pre>
  *
- * <p>With 12 queries of 64 numbers that is 1536 multiply-adds of whole registers a tile, and about 700 other
- * instructions, of which 300 are the exponentials.
+ * <p>The instruction sets differ in the registers: a tile's scores are one of AVX-512 or two of AVX2, and so many queries
+ * make a block that the registers are full. One writer writes one function.
  */
-final class AttentionCode {
-    /** Queries of a block: with 12 the registers are full. */
-    static final int MOST_QUERIES = 12;
-
+abstract sealed class AttentionCode permits Avx512AttentionCode, Avx2AttentionCode {
     /** {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights, lanes of the last tile, scale)}. */
     static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
@@ -76,74 +68,125 @@ final class AttentionCode {
     static final FunctionDescriptor CLEAR_DESCRIPTOR =
             FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
+    /** Queries of a block in any instruction set. */
+    static final int MOST_QUERIES = 12;
+
     // Statistics of a block, 16 lanes each, lane = query.
     static final int MAX = 0;
     static final int TOTAL = 64;
-    private static final int CORRECTION = 128;
+    static final int CORRECTION = 128;
     /** Room for the statistics of a block, and for words that begin at its last query. */
     static final int STATS_BYTES = 256;
 
-    private static final int WORD_BYTES = 64;
+    /** A query's weights of a tile, or 16 of its sums. */
+    static final int WORD_BYTES = 64;
     /** Weights as they are summed, then as they weigh V: the same but for quantised pages. */
-    private static final int VALUE_WEIGHTS = (MOST_QUERIES + 1) * WORD_BYTES;
+    static final int VALUE_WEIGHTS = (MOST_QUERIES + 1) * WORD_BYTES;
 
     /** Room for the weights of a block, and for words that begin at the last of them. */
     static final int WEIGHTS_BYTES = 2 * VALUE_WEIGHTS;
 
-    private static final int TILE = KvLayout.TILE;
+    static final int TILE = KvLayout.TILE;
 
+    static final Gp STATS = R8;
+    static final Gp WEIGHTS = R10;
+    static final Gp LAST_LANES = R13;
+    /** The tile, and in it the positions that are seen. */
+    static final Gp HERE = RAX;
+
+    static final Gp POSITIONS = R12;
+    static final Gp COUNT = RBX;
     private static final Gp Q = RDI;
     private static final Gp TILES = RSI;
     private static final Gp TILE_COUNT = RDX;
     private static final Gp LAST_POSITIONS = RCX;
-    private static final Gp STATS = R8;
     private static final Gp SUMS = R9;
-    private static final Gp WEIGHTS = R10;
-    private static final Gp LAST_LANES = R13;
-    private static final Gp HERE = RAX;
     private static final Gp NEXT = R14;
-    private static final Gp POSITIONS = R12;
     private static final Gp KV = R11;
-    private static final Gp COUNT = RBX;
     private static final Gp FACTOR = RBP;
 
-    private static final Vec WORD_0 = zmm(28);
-    private static final Vec WORD_1 = zmm(29);
-    private static final Vec NOTHING = zmm(30);
-    private static final Vec SCALE = zmm(31);
+    final Assembler a = new Assembler();
+    final KvLayout layout;
+    final int queries;
+    /** Numbers in a register. */
+    final int lanes;
+    /** Registers that hold a head's numbers. */
+    final int words;
 
-    private final Assembler a = new Assembler();
-    private final KvLayout layout;
     private final int allHeads;
     private final int heads;
-    private final int queries;
-    private final int words;
-
-    private AttentionCode(KvLayout layout, int allHeads, int rows, int heads) {
-        this.layout = layout;
-        this.allHeads = allHeads;
-        this.heads = heads;
-        queries = rows * heads;
-        words = words(layout);
-    }
-
-    /** Registers that hold a head's numbers. */
-    static int words(KvLayout layout) {
-        return (layout.headDim() + TILE - 1) / TILE;
-    }
 
     /**
-     * Assembles attention of a block.
+     * Writes for a block.
      *
      * @param allHeads query heads of a row
      * @param rows rows of the block
-     * @param heads heads of the block; {@code rows × heads} is at most {@link #MOST_QUERIES}
+     * @param heads heads of the block; {@code rows × heads} is at most {@link #mostQueries}
+     * @param lanes numbers in a register
      */
-    static byte[] assemble(KvLayout layout, int allHeads, int rows, int heads) {
-        return new AttentionCode(layout, allHeads, rows, heads).assemble();
+    AttentionCode(KvLayout layout, int allHeads, int rows, int heads, int lanes) {
+        this.layout = layout;
+        this.allHeads = allHeads;
+        this.heads = heads;
+        this.lanes = lanes;
+        queries = rows * heads;
+        words = Math.ceilDiv(layout.headDim(), lanes);
     }
 
-    private byte[] assemble() {
+    /** The writer of one function; arguments as the constructor's. */
+    static AttentionCode of(
+            AssembledCode.Instructions instructions, KvLayout layout, int allHeads, int rows, int heads) {
+        return instructions == AssembledCode.Instructions.AVX512_VNNI
+                ? new Avx512AttentionCode(layout, allHeads, rows, heads)
+                : new Avx2AttentionCode(layout, allHeads, rows, heads);
+    }
+
+    /** Queries that a block has at most. */
+    static int mostQueries(AssembledCode.Instructions instructions) {
+        return instructions == AssembledCode.Instructions.AVX512_VNNI
+                ? Avx512AttentionCode.MOST_QUERIES
+                : Avx2AttentionCode.MOST_QUERIES;
+    }
+
+    /** Bytes of the sums of one query. */
+    static int sumBytes(KvLayout layout) {
+        return Math.ceilDiv(layout.headDim(), TILE) * WORD_BYTES;
+    }
+
+    /** Keeps the scale, which comes in xmm0, and whatever else the whole function needs; what writes exponentials. */
+    abstract ExponentialCode begin();
+
+    /** Says which positions of a tile are seen: all, or {@link #POSITIONS} and {@link #LAST_LANES}. */
+    abstract void see(boolean all);
+
+    /** All scores become 0. */
+    abstract void clearScores();
+
+    /** Adds to every query's scores its product with the K of one dimension. */
+    abstract void addKey(Mem key, int dimension);
+
+    /** Scales the scores, which become weights in memory; maxima, corrections and corrected totals. */
+    abstract void weigh(ExponentialCode exponential);
+
+    /** Loads {@code count} registers of every query's sum, times its correction. */
+    abstract void loadSums(int word, int count);
+
+    /** Adds to {@code count} registers of every query's sum the V of one position with its weights. */
+    abstract void addValue(int word, int count);
+
+    /** A register by its number. */
+    abstract Vec vec(int index);
+
+    /** A register becomes 0. */
+    abstract void clear(Vec register);
+
+    /** Prepares {@link #storeTail}. */
+    abstract void beginTail();
+
+    /** Stores the lanes of a head's last register that belong to it. */
+    abstract void storeTail(Mem to, Vec from);
+
+    final byte[] assemble() {
         Gp[] saved = {RBX, RBP, R12, R13, R14};
         for (Gp register : saved) {
             a.push(register);
@@ -151,13 +194,7 @@ final class AttentionCode {
         int stackArguments = Long.BYTES * (saved.length + 1);
         a.mov(WEIGHTS, at(RSP, stackArguments));
         a.mov(LAST_LANES, at(RSP, stackArguments + Long.BYTES));
-        a.vbroadcastss(SCALE, xmm(0));
-        a.vbroadcastss(NOTHING, Mem.rip(a.constant(new float[] {Float.NEGATIVE_INFINITY}, 4)));
-        ExponentialCode exponential = new ExponentialCode(a);
-        a.mov(RBX, (1 << queries) - 1);
-        a.kmovw(K3, RBX);
-        a.mov(RBX, tailLanes(layout));
-        a.kmovw(K4, RBX);
+        ExponentialCode exponential = begin();
 
         Label tile = a.label();
         a.align(32);
@@ -180,11 +217,6 @@ final class AttentionCode {
         return a.finish();
     }
 
-    /** Lanes of the last word of a head. */
-    private static int tailLanes(KvLayout layout) {
-        return 0xFFFF >>> (words(layout) * TILE - layout.headDim());
-    }
-
     private void beginTile() {
         Label last = a.label();
         Label known = a.label();
@@ -194,21 +226,18 @@ final class AttentionCode {
         a.jz(last);
         a.mov(NEXT, at(TILES));
         a.mov(POSITIONS, TILE);
-        a.mov(COUNT, 0xFFFF);
-        a.kmovw(K1, COUNT);
+        see(true);
         a.jmp(known);
         a.bind(last);
         a.mov(NEXT, HERE);
         a.mov(POSITIONS, LAST_POSITIONS);
-        a.kmovw(K1, LAST_LANES);
+        see(false);
         a.bind(known);
     }
 
-    /** Scores of all queries in registers 0 to queries − 1. The lines of the next tile are asked for meanwhile. */
+    /** Scores of all queries. The lines of the next tile are asked for meanwhile. */
     private void scores() {
-        for (int b = 0; b < queries; b++) {
-            a.vpxord(zmm(b), zmm(b), zmm(b));
-        }
+        clearScores();
         int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
         int keyBytes = TILE * layout.type().bytes();
         int linesPerKey = Math.ceilDiv(2 * keyBytes, WORD_BYTES);
@@ -222,117 +251,33 @@ final class AttentionCode {
             for (int line = 0; line < linesPerKey; line++) {
                 a.prefetcht0(at(NEXT, (u * linesPerKey + line) * WORD_BYTES));
             }
-            Vec key = u % 2 == 0 ? WORD_0 : WORD_1;
-            load(key, at(KV, u * keyBytes), false);
-            for (int b = 0; b < queries; b++) {
-                a.vfmadd231ps(
-                        zmm(b),
-                        key,
-                        at(FACTOR, queryOffset(b) + u * Float.BYTES).bcast());
-            }
+            addKey(at(KV, u * keyBytes), u);
         }
         a.add(KV, unroll * keyBytes);
         a.add(NEXT, unroll * linesPerKey * WORD_BYTES);
         a.add(FACTOR, unroll * Float.BYTES);
         a.dec(COUNT);
         a.jnz(keys);
-        for (int b = 0; b < queries; b++) {
-            a.vmulps(zmm(b), zmm(b), SCALE);
-            if (layout.type().isQuantized()) {
-                a.vmulps(zmm(b), zmm(b), at(HERE));
-            }
-            a.vblendmps(zmm(b).mask(K1), NOTHING, zmm(b));
-        }
     }
 
-    /** Sixteen numbers of a page as f32. */
-    private void load(Vec to, Mem from, boolean isTail) {
-        Vec target = isTail ? to.zero(K4) : to;
-        switch (layout.type()) {
-            case F16 -> a.vcvtph2ps(target, from);
-            case F32 -> a.vmovups(target, from);
-            case Q8_0 -> {
-                a.vpmovsxbd(target, from);
-                a.vcvtdq2ps(to, to);
-            }
-        }
-    }
-
-    /** Scores become weights in memory; maxima, corrections and corrected totals. */
-    private void weigh(ExponentialCode exponential) {
-        for (int b = 0; b < queries; b++) {
-            int temp = 16 + b % 4 * 2;
-            a.vextracti64x4(ymm(temp), zmm(b), 1);
-            a.vmaxps(ymm(temp), ymm(temp), ymm(b));
-            a.vextracti32x4(xmm(temp + 1), ymm(temp), 1);
-            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
-            a.vpshufd(xmm(temp + 1), xmm(temp), 0x4E);
-            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
-            a.vpshufd(xmm(temp + 1), xmm(temp), 0xB1);
-            // A NaN may be lost in a maximum, but its own exponential keeps it.
-            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
-            a.vmaxps(xmm(temp), xmm(temp), at(STATS, MAX + b * Float.BYTES).bcast());
-            a.vmovss(at(STATS, CORRECTION + b * Float.BYTES), xmm(temp));
-            a.vbroadcastss(zmm(temp), xmm(temp));
-            a.vsubps(zmm(b), zmm(b), zmm(temp));
-        }
-        for (int b = 0; b < queries; b += ExponentialCode.MOST) {
-            exponential.write(b, Math.min(ExponentialCode.MOST, queries - b));
-        }
-        boolean quantized = layout.type().isQuantized();
-        for (int b = 0; b < queries; b++) {
-            a.vmovups(at(WEIGHTS, b * WORD_BYTES), zmm(b));
-            if (quantized) {
-                a.vmulps(zmm(b), zmm(b), at(HERE, valueScalesOffset()));
-                a.vmovups(at(WEIGHTS, VALUE_WEIGHTS + b * WORD_BYTES), zmm(b));
-            }
-        }
-        a.vmovups(zmm(1), at(STATS, CORRECTION));
-        a.vmovups(zmm(0), at(STATS, MAX));
-        a.vsubps(zmm(0), zmm(0), zmm(1));
-        a.vmovups(at(STATS, MAX), zmm(1).mask(K3));
-        exponential.write(0, 1);
-        a.vmovups(at(STATS, CORRECTION), zmm(0).mask(K3));
-        a.vmulps(zmm(0), zmm(0), at(STATS, TOTAL));
-        a.vmovups(at(STATS, TOTAL), zmm(0).mask(K3));
-    }
-
-    /** Corrects {@code count} words of every query's sum and adds the tile's values. */
+    /** Corrects {@code count} registers of every query's sum and adds the tile's values. */
     private void sumValues(int word, int count) {
-        for (int b = 0; b < queries; b++) {
-            for (int w = 0; w < count; w++) {
-                a.vmovups(zmm(b * 2 + w), at(SUMS, sumOffset(b, word + w)));
-                a.vmulps(
-                        zmm(b * 2 + w),
-                        zmm(b * 2 + w),
-                        at(STATS, CORRECTION + b * Float.BYTES).bcast());
-            }
-        }
+        loadSums(word, count);
         int bytes = layout.type().bytes();
-        a.lea(KV, at(HERE, valueScalesOffset() + TILE * layout.type().scaleBytes() + word * TILE * bytes));
+        a.lea(KV, at(HERE, valueScalesOffset() + TILE * layout.type().scaleBytes() + word * lanes * bytes));
         a.lea(FACTOR, at(WEIGHTS, layout.type().isQuantized() ? VALUE_WEIGHTS : 0));
         a.mov(COUNT, POSITIONS);
         Label position = a.label();
         a.align(32);
         a.bind(position);
-        for (int w = 0; w < count; w++) {
-            load(w == 0 ? WORD_0 : WORD_1, at(KV, w * TILE * bytes), word + w == words - 1);
-        }
-        for (int b = 0; b < queries; b++) {
-            for (int w = 0; w < count; w++) {
-                a.vfmadd231ps(
-                        zmm(b * 2 + w),
-                        w == 0 ? WORD_0 : WORD_1,
-                        at(FACTOR, b * WORD_BYTES).bcast());
-            }
-        }
+        addValue(word, count);
         a.add(KV, layout.headDim() * bytes);
         a.add(FACTOR, Float.BYTES);
         a.dec(COUNT);
         a.jnz(position);
         for (int b = 0; b < queries; b++) {
             for (int w = 0; w < count; w++) {
-                a.vmovups(at(SUMS, sumOffset(b, word + w)), zmm(b * 2 + w));
+                a.vmovups(sum(b, word + w), vec(b * 2 + w));
             }
         }
     }
@@ -358,13 +303,30 @@ final class AttentionCode {
         }
     }
 
-    /** Where a block's query begins in the matrix, from its first. */
-    private int queryOffset(int b) {
-        return (b / heads * allHeads + b % heads) * layout.headDim() * Float.BYTES;
+    /** A number of a block's query: of the dimension that {@link #addKey} is at, and {@code dimension} further. */
+    final Mem query(int b, int dimension) {
+        int head = b / heads * allHeads + b % heads;
+        return at(FACTOR, (head * layout.headDim() + dimension) * Float.BYTES);
     }
 
-    private int sumOffset(int b, int word) {
-        return (b * words + word) * WORD_BYTES;
+    /** The weight of the position that {@link #addValue} is at. */
+    final Mem weight(int b) {
+        return at(FACTOR, b * WORD_BYTES);
+    }
+
+    /** A register of a query's sum. */
+    final Mem sum(int b, int word) {
+        return at(SUMS, b * sumBytes(layout) + word * lanes * Float.BYTES);
+    }
+
+    /** What {@link #addValue} multiplies, {@code numbers} further. */
+    final Mem value(int numbers) {
+        return at(KV, numbers * layout.type().bytes());
+    }
+
+    /** Numbers in the last of a head's registers. */
+    final int tailLanes() {
+        return layout.headDim() - (words - 1) * lanes;
     }
 
     /** From the tile's first byte, which is that of its scales where it has any. */
@@ -372,25 +334,27 @@ final class AttentionCode {
         return Math.toIntExact(layout.keyTileOffset(0, 0) - layout.keyScalesOffset(0, 0));
     }
 
-    private int valueScalesOffset() {
+    final int valueScalesOffset() {
         return Math.toIntExact(layout.valueScalesOffset(0, 0) - layout.keyScalesOffset(0, 0));
     }
 
     /** Assembles the end: {@code out = sums / total} of queries that lie side by side in a row. */
-    static byte[] assembleFinish(KvLayout layout) {
-        Assembler a = new Assembler();
-        int words = words(layout);
-        a.mov(RAX, tailLanes(layout));
-        a.kmovw(K4, RAX);
+    final byte[] assembleFinish() {
+        beginTail();
         Label query = a.label();
         a.bind(query);
-        a.vbroadcastss(zmm(1), at(RSI));
+        a.vbroadcastss(vec(1), at(RSI));
+        int registerBytes = lanes * Float.BYTES;
         for (int word = 0; word < words; word++) {
-            a.vmovups(zmm(0), at(RDI, word * WORD_BYTES));
-            a.vdivps(zmm(0), zmm(0), zmm(1));
-            a.vmovups(at(RDX, word * WORD_BYTES), word == words - 1 ? zmm(0).mask(K4) : zmm(0));
+            a.vmovups(vec(0), at(RDI, word * registerBytes));
+            a.vdivps(vec(0), vec(0), vec(1));
+            if (word == words - 1) {
+                storeTail(at(RDX, word * registerBytes), vec(0));
+            } else {
+                a.vmovups(at(RDX, word * registerBytes), vec(0));
+            }
         }
-        a.add(RDI, words * WORD_BYTES);
+        a.add(RDI, sumBytes(layout));
         a.add(RSI, Float.BYTES);
         a.add(RDX, layout.headDim() * Float.BYTES);
         a.dec(RCX);
@@ -401,15 +365,14 @@ final class AttentionCode {
     }
 
     /** Assembles the beginning: sums become 0. */
-    static byte[] assembleClear(KvLayout layout) {
-        Assembler a = new Assembler();
-        a.vpxord(zmm(0), zmm(0), zmm(0));
+    final byte[] assembleClear() {
+        clear(vec(0));
         Label query = a.label();
         a.bind(query);
-        for (int word = 0; word < words(layout); word++) {
-            a.vmovups(at(RDI, word * WORD_BYTES), zmm(0));
+        for (int at = 0; at < sumBytes(layout); at += lanes * Float.BYTES) {
+            a.vmovups(at(RDI, at), vec(0));
         }
-        a.add(RDI, words(layout) * WORD_BYTES);
+        a.add(RDI, sumBytes(layout));
         a.dec(RSI);
         a.jnz(query);
         a.vzeroupper();

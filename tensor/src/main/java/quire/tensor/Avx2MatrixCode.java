@@ -4,7 +4,6 @@ import static quire.tensor.x86.Gp.R10;
 import static quire.tensor.x86.Gp.R11;
 import static quire.tensor.x86.Gp.R12;
 import static quire.tensor.x86.Gp.R13;
-import static quire.tensor.x86.Gp.R14;
 import static quire.tensor.x86.Gp.R8;
 import static quire.tensor.x86.Gp.R9;
 import static quire.tensor.x86.Gp.RAX;
@@ -27,29 +26,33 @@ import quire.tensor.x86.Vec;
 
 /**
  * Writes the AVX2 code of one product: {@link MatrixCode}'s, with its arguments, layout and bits, on registers half as wide and
- * half as many. A panel of 16 outputs is two halves of 8 lanes.
+ * half as many. A panel of 16 outputs is two halves of 8 lanes, which meet each broadcast input together: on 16 registers
+ * loads bind before multiplications do, so y waits on the stack while a block's integers are summed.
  *
  * <pre>
- *   1 or 2 rows     both halves of a block, then the next block       weights stream once, as few rows wait for memory
- *   3 or 4 rows     one half of all blocks, then the other            the second pass finds its lines in a cache
+ *   for each panel:
+ *     y[half][row] = 0                                                     stack
+ *     for each block of 32 inputs:
+ *       for each word w of 8:   run[half][row] += word[half] · x[row][w]   ymm0..11, x broadcast once for both halves
+ *         as often as 16 bits would overflow: sum[half][row] += run, in 32 bits     stack, where it is more than once
+ *       y[half][row] = fma(dw × dx, (float) (sum − zero point × Σ x), y[half][row])
+ *     store y
  *
- *   ymm0..3    y [half][row]
- *   ymm4..7    products of a few words: pairs summed to 16 bits, or to 32 with VNNI
- *   ymm8..11   sums of the block
- *   ymm12..15  word, temporary, upper bits or magnitudes, scale
+ *   ymm12, ymm13    the word's halves, then scales
+ *   ymm14, ymm15    input, temporary
  * </pre>
  *
  * <p>{@code vpmaddubsw} saturates at 16 bits. So only as many words are added up there as can never reach that (see
  * {@link #wordsOfRun}), and quants of 8 bits are multiplied by their magnitude with the input's sign changed: 128 × 127 × 2 fits.
+ * What turns a run into 32 bits, {@code vpmaddwd}, multiplies by the integer scale of a half block where there is one.
  */
 final class Avx2MatrixCode {
-    /** Most rows of activations that one call takes; divides a tile. */
-    static final int MOST_ROWS = 4;
-
     private static final int LANES = 8;
+    private static final int HALVES = 2;
     private static final int HALF_WORD = PackedForm.WORD_BYTES / 2;
     private static final int WORDS_OF_BLOCK = 8;
     private static final int MOST_INPUT = 127;
+    private static final int REGISTER_BYTES = 32;
 
     private static final Gp WORDS = RDI;
     private static final Gp SCALES = RSI;
@@ -63,15 +66,15 @@ final class Avx2MatrixCode {
     private static final Gp GROUP_COUNT = RBX;
     private static final Gp BLOCK_COUNT = RBP;
     private static final Gp BLOCK_SCALES = R12;
-    private static final Gp PANEL_WORDS = R13;
-    private static final Gp PANEL_SCALES = R14;
+    private static final Gp CALLER_STACK = R13;
 
-    private static final Vec WORD = ymm(12);
-    private static final Vec TEMP = ymm(13);
-    /** Upper bits of the quants; or their magnitudes where {@link #word} is signed. */
-    private static final Vec UPPER = ymm(14);
+    private static final Vec[] WORD = {ymm(12), ymm(13)};
+    private static final Vec INPUT = ymm(14);
+    private static final Vec TEMP = ymm(15);
+    /** Where {@link #signed}: the words' magnitudes; rows leave them free. */
+    private static final Vec[] MAGNITUDE = {ymm(10), ymm(11)};
 
-    private static final Vec SCALE = ymm(15);
+    private static final Vec ONES = ymm(9);
 
     private final Assembler a = new Assembler();
     private final PackedForm form;
@@ -80,24 +83,41 @@ final class Avx2MatrixCode {
     private final int n;
     private final int first;
     private final int prefetchBytes;
-    private final boolean halves;
+    /** Whether a block has two scales, for 16 inputs each. */
+    private final boolean twoScales;
+
     private final boolean signed;
+    /** Words whose products are summed before they become 32 bits, or are multiplied by their scale. */
+    private final int run;
+
     private final Mem nibbles;
     private final Mem upperMask;
     private final Mem table;
     private final Mem flip;
     private final Mem ones;
+    private final Mem twice;
+    private final Mem low16;
+
+    // Registers on the stack, by their index.
+    private final int sumSlot;
+    private final int scaleSlot;
+    private final int zeroSlot;
+    private final int minimumSlot;
+    private final int minimumScaleSlot;
+    private final int slots;
 
     private Avx2MatrixCode(
             PackedForm form, AssembledCode.Instructions instructions, int first, int n, int prefetchBytes) {
         this.form = form;
         this.instructions = instructions;
-        vnni = instructions != AssembledCode.Instructions.AVX2;
+        vnni = hasVnni(instructions);
         this.first = first;
         this.n = n;
         this.prefetchBytes = prefetchBytes;
-        halves = form.scales().perBlock() == 2;
-        signed = !vnni && wordsOfRun(form) == 0;
+        twoScales = form.scales().perBlock() == 2;
+        signed = isSigned(form, instructions);
+        int most = twoScales ? WORDS_OF_BLOCK / 2 : WORDS_OF_BLOCK;
+        run = vnni ? most : signed ? 1 : Math.min(most, wordsOfRun(form));
         nibbles = everywhere(0x0F0F0F0F);
         upperMask = everywhere(
                 switch (form.bits()) {
@@ -106,9 +126,21 @@ final class Avx2MatrixCode {
                     default -> 0x30303030;
                 });
         byte[] values = form.nibbles().table();
-        table = values == null ? nibbles : Mem.rip(a.constant(twice(values), 32));
+        table = values == null ? nibbles : Mem.rip(a.constant(twice(values), REGISTER_BYTES));
         flip = everywhere(0x80808080);
         ones = everywhere(0x00010001);
+        low16 = everywhere(0x0000FFFF);
+        byte[] pairs = new byte[REGISTER_BYTES / 2];
+        for (int i = 0; i < pairs.length; i++) {
+            pairs[i] = (byte) (i / Integer.BYTES * Integer.BYTES + i % Short.BYTES);
+        }
+        twice = Mem.rip(a.constant(twice(pairs), REGISTER_BYTES));
+        sumSlot = HALVES * n;
+        scaleSlot = sumSlot + HALVES * n;
+        zeroSlot = scaleSlot + 2 * HALVES;
+        minimumSlot = zeroSlot + HALVES;
+        minimumScaleSlot = minimumSlot + HALVES;
+        slots = minimumScaleSlot + HALVES;
     }
 
     /**
@@ -116,12 +148,25 @@ final class Avx2MatrixCode {
      *
      * @param instructions one of the AVX2 ones
      * @param first first row, within its tile
-     * @param n rows, at most {@link #MOST_ROWS}
+     * @param n rows, at most {@link #mostRows}
      * @param prefetchBytes how far ahead weights are asked for
      */
     static byte[] assemble(
             PackedForm form, AssembledCode.Instructions instructions, int first, int n, int prefetchBytes) {
         return new Avx2MatrixCode(form, instructions, first, n, prefetchBytes).assemble();
+    }
+
+    /** Most rows of activations that one call takes; divides a tile. */
+    static int mostRows(PackedForm form, AssembledCode.Instructions instructions) {
+        return isSigned(form, instructions) ? 4 : 6;
+    }
+
+    private static boolean hasVnni(AssembledCode.Instructions instructions) {
+        return instructions != AssembledCode.Instructions.AVX2;
+    }
+
+    private static boolean isSigned(PackedForm form, AssembledCode.Instructions instructions) {
+        return !hasVnni(instructions) && wordsOfRun(form) == 0;
     }
 
     /**
@@ -134,14 +179,13 @@ final class Avx2MatrixCode {
                     case IQ4, FP4 -> 2 * form.zeroPoint() - 1;
                 };
         int words = Short.MAX_VALUE / (2 * MOST_INPUT * most);
-        return Math.min(
-                form.scales().perBlock() == 2 ? WORDS_OF_BLOCK / 2 : WORDS_OF_BLOCK, Integer.highestOneBit(words));
+        return Math.min(WORDS_OF_BLOCK, Integer.highestOneBit(words));
     }
 
     private Mem everywhere(int value) {
         int[] lanes = new int[LANES];
         Arrays.fill(lanes, value);
-        return Mem.rip(a.constant(lanes, 32));
+        return Mem.rip(a.constant(lanes, REGISTER_BYTES));
     }
 
     private static byte[] twice(byte[] half) {
@@ -151,28 +195,23 @@ final class Avx2MatrixCode {
     }
 
     private byte[] assemble() {
-        Gp[] saved = {RBX, RBP, R12, R13, R14};
+        Gp[] saved = {RBX, RBP, R12, R13};
         for (Gp register : saved) {
             a.push(register);
         }
         int stackArguments = Long.BYTES * (1 + saved.length);
         a.mov(PANELS, at(RSP, stackArguments));
         a.mov(LAST_LANES, at(RSP, stackArguments + Long.BYTES));
+        a.mov(CALLER_STACK, RSP);
+        a.sub(RSP, slots * REGISTER_BYTES);
+        a.and(RSP, -REGISTER_BYTES);
         Label panel = a.label();
         a.bind(panel);
-        if (2 * n <= MOST_ROWS) {
-            pass(0, 1);
-        } else {
-            a.mov(PANEL_WORDS, WORDS);
-            a.mov(PANEL_SCALES, SCALES);
-            pass(0);
-            a.mov(WORDS, PANEL_WORDS);
-            a.mov(SCALES, PANEL_SCALES);
-            pass(1);
-        }
+        panel();
         a.add(Y, PackedForm.WORD_BYTES);
         a.dec(PANELS);
         a.jnz(panel);
+        a.mov(RSP, CALLER_STACK);
         for (Gp register : Arrays.asList(saved).reversed()) {
             a.pop(register);
         }
@@ -181,12 +220,13 @@ final class Avx2MatrixCode {
         return a.finish();
     }
 
-    /** Some of a panel's halves, over all blocks. */
-    private void pass(int... panelHalves) {
-        for (int half : panelHalves) {
-            for (int t = 0; t < n; t++) {
-                a.vpxor(y(half, t), y(half, t), y(half, t));
-            }
+    private void panel() {
+        a.vpxor(TEMP, TEMP, TEMP);
+        for (int i = 0; i < HALVES * n; i++) {
+            a.vmovups(slot(i), TEMP);
+        }
+        if (signed) {
+            a.vmovdqu(ONES, ones);
         }
         a.lea(X_BLOCK, at(X, ActivationTile.BIAS));
         a.mov(GROUP_COUNT, GROUPS);
@@ -199,17 +239,17 @@ final class Avx2MatrixCode {
             Label next = a.label();
             a.align(32);
             a.bind(next);
-            block(panelHalves);
+            block();
             a.add(BLOCK_SCALES, form.scales().perBlock() * PackedForm.PANEL);
             a.dec(BLOCK_COUNT);
             a.jnz(next);
         } else {
-            block(panelHalves);
+            block();
         }
         a.add(SCALES, form.scaleBytes());
         a.dec(GROUP_COUNT);
         a.jnz(group);
-        for (int half : panelHalves) {
+        for (int half = 0; half < HALVES; half++) {
             store(half);
         }
     }
@@ -225,143 +265,184 @@ final class Avx2MatrixCode {
         a.vpbroadcastd(TEMP, TEMP.xmm());
         int[] shifts = new int[LANES];
         Arrays.setAll(shifts, lane -> 31 - half * LANES - lane);
-        a.vpsllvd(TEMP, TEMP, Mem.rip(a.constant(shifts, 32)));
+        a.vpsllvd(TEMP, TEMP, Mem.rip(a.constant(shifts, REGISTER_BYTES)));
         for (int t = 0; t < n; t++) {
-            a.vmaskmovps(at(GROUP_COUNT, half * HALF_WORD), TEMP, y(half, t));
+            a.vmovups(INPUT, y(half, t));
+            a.vmaskmovps(at(GROUP_COUNT, half * HALF_WORD), TEMP, INPUT);
             a.add(GROUP_COUNT, Y_STRIDE);
         }
         a.jmp(done);
         a.bind(whole);
         for (int t = 0; t < n; t++) {
-            a.vmovups(at(GROUP_COUNT, half * HALF_WORD), y(half, t));
+            a.vmovups(INPUT, y(half, t));
+            a.vmovups(at(GROUP_COUNT, half * HALF_WORD), INPUT);
             a.add(GROUP_COUNT, Y_STRIDE);
         }
         a.bind(done);
     }
 
-    private void block(int... panelHalves) {
-        if (panelHalves[0] == 0) {
-            for (int at = 0; at < form.wordBytes(); at += 64) {
-                a.prefetcht0(at(WORDS, prefetchBytes + at));
+    private void block() {
+        for (int at = 0; at < form.wordBytes(); at += 64) {
+            a.prefetcht0(at(WORDS, prefetchBytes + at));
+        }
+        if (twoScales) {
+            spreadScales();
+        }
+        for (int w = 0; w < WORDS_OF_BLOCK; w++) {
+            for (int half = 0; half < HALVES; half++) {
+                word(half, w);
+            }
+            for (int t = 0; t < n; t++) {
+                product(t, w);
+            }
+            if (!signed && (w + 1) % run == 0) {
+                endRun(w);
             }
         }
-        for (int half : panelHalves) {
-            sums(half);
-            if (halves) {
-                scaleHalves(half);
-            } else {
-                scale(half);
-            }
-        }
+        subtractZeroPoint();
+        scale();
         a.add(WORDS, form.wordBytes());
         a.add(X_BLOCK, ActivationTile.BLOCK_BYTES);
     }
 
-    /** The exact sums of a block, with the scales of its halves where it has two. */
-    private void sums(int half) {
-        int run = vnni ? (halves ? WORDS_OF_BLOCK / 2 : WORDS_OF_BLOCK) : Math.max(1, wordsOfRun(form));
-        if (!halves) {
-            for (int t = 0; t < n; t++) {
-                start(sum(t), ActivationTile.NEGATIVE_SUM, t);
+    /** A word times a row's inputs: here the instruction sets differ. */
+    private void product(int t, int w) {
+        boolean begins = w % run == 0;
+        if (vnni && begins) {
+            for (int half = 0; half < HALVES; half++) {
+                a.vpxor(sum(half, t), sum(half, t), sum(half, t));
             }
         }
-        for (int w = 0; w < WORDS_OF_BLOCK; w++) {
-            if (halves && w % 4 == 0) {
-                startHalf(half, w / 4);
-            }
-            word(half, w);
-            for (int t = 0; t < n; t++) {
-                a.vpbroadcastd(TEMP, input(t, w));
-                product(t, w % run == 0);
-            }
-            if ((w + 1) % run == 0) {
-                for (int t = 0; t < n; t++) {
-                    addRun(t);
+        a.vpbroadcastd(INPUT, input(t, w));
+        for (int half = 0; half < HALVES; half++) {
+            Vec sum = sum(half, t);
+            switch (instructions) {
+                case AVX2_VNNI -> a.vpdpbusdVex(sum, WORD[half], INPUT);
+                case AVX2_VNNI_EVEX -> a.vpdpbusd(sum, WORD[half], INPUT);
+                default -> {
+                    if (signed) {
+                        a.vpsignb(TEMP, INPUT, WORD[half]);
+                        a.vpmaddubsw(TEMP, MAGNITUDE[half], TEMP);
+                        a.vpmaddwd(w == 0 ? sum : TEMP, TEMP, ONES);
+                        if (w > 0) {
+                            a.vpaddd(sum, sum, TEMP);
+                        }
+                    } else {
+                        a.vpmaddubsw(begins ? sum : TEMP, WORD[half], INPUT);
+                        if (!begins) {
+                            a.vpaddw(sum, sum, TEMP);
+                        }
+                    }
                 }
             }
         }
     }
 
-    /** What the zero point adds too much, negative. */
-    private void start(Vec to, int kind, int t) {
-        if (signed || form.zeroPoint() == 0) {
-            a.vpxor(to, to, to);
-            return;
+    /** A run of products becomes 32 bits, times its scale where half a block has one, and joins those before it. */
+    private void endRun(int w) {
+        boolean last = w == WORDS_OF_BLOCK - 1;
+        for (int half = 0; half < HALVES; half++) {
+            for (int t = 0; t < n; t++) {
+                Vec sum = sum(half, t);
+                Mem before = slot(sumSlot + HALVES * t + half);
+                if (vnni && twoScales) {
+                    a.vpmulld(sum, sum, halfBlockScale(half, w / 4));
+                } else if (!vnni) {
+                    a.vpmaddwd(sum, sum, twoScales ? halfBlockScale(half, w / 4) : ones);
+                }
+                if (w >= run) {
+                    a.vpaddd(sum, sum, before);
+                }
+                if (!last) {
+                    a.vmovdqu(before, sum);
+                }
+            }
         }
-        a.vpbroadcastd(to, number(kind, t));
-        int shift = Integer.numberOfTrailingZeros(form.zeroPoint()) - 3;
+    }
+
+    /** The integer scales of both halves of a block, as {@link #endRun} and the zero point or minimum need them. */
+    private void spreadScales() {
+        for (int half = 0; half < HALVES; half++) {
+            for (int inputs = 0; inputs < 2; inputs++) {
+                Vec scale = WORD[inputs];
+                a.vpmovsxbd(scale, at(BLOCK_SCALES, inputs * PackedForm.PANEL + half * LANES));
+                if (vnni) {
+                    a.vmovdqu(halfBlockScale(half, inputs), scale);
+                } else {
+                    a.vpshufb(TEMP, scale, twice);
+                    a.vmovdqu(halfBlockScale(half, inputs), TEMP);
+                }
+            }
+            if (form.zeroPoint() > 0) {
+                pair(zeroSlot + half, Integer.numberOfTrailingZeros(form.zeroPoint()));
+            }
+            if (form.minimum()) {
+                int minima = 2 * PackedForm.SUPER * PackedForm.PANEL + half * LANES;
+                a.vpmovzxbd(WORD[0], at(BLOCK_SCALES, minima));
+                a.vpmovzxbd(WORD[1], at(BLOCK_SCALES, minima + PackedForm.PANEL));
+                pair(minimumSlot + half, 0);
+                a.vcvtph2ps(TEMP, scales(half).plus(PackedForm.PANEL * Short.BYTES));
+                a.vmovups(slot(minimumScaleSlot + half), TEMP);
+            }
+        }
+    }
+
+    /** Two integers a lane, shifted to the left, side by side in 16 bits each. */
+    private void pair(int slot, int shift) {
         if (shift > 0) {
-            a.vpslld(to, to, shift);
-        } else if (shift < 0) {
-            a.vpsrad(to, to, -shift); // −8 × Σ: the bits that leave are zeros
+            a.vpslld(WORD[0], WORD[0], shift);
         }
+        a.vpand(WORD[0], WORD[0], low16);
+        a.vpslld(WORD[1], WORD[1], 16 + shift);
+        a.vpor(WORD[0], WORD[0], WORD[1]);
+        a.vmovdqu(slot(slot), WORD[0]);
     }
 
-    /** Begins the inputs 0 to 15, or 16 to 31, whose scale is an integer. */
-    private void startHalf(int half, int inputs) {
-        a.vpmovsxbd(SCALE, at(BLOCK_SCALES, inputs * PackedForm.PANEL + half * LANES));
-        for (int t = 0; t < n; t++) {
-            Vec to = inputs == 0 ? sum(t) : TEMP;
-            start(to, inputs == 0 ? ActivationTile.NEGATIVE_HALF_0 : ActivationTile.NEGATIVE_HALF_1, t);
-            a.vpmulld(to, to, SCALE);
-            if (inputs == 1) {
-                a.vpaddd(sum(t), sum(t), TEMP);
-            }
-        }
-    }
-
-    /** Input words of TEMP times the word, into the row's run of products: here the two instruction sets differ. */
-    private void product(int t, boolean begins) {
-        if (vnni) {
-            if (begins) {
-                a.vpxor(run(t), run(t), run(t));
-            }
-            if (instructions == AssembledCode.Instructions.AVX2_VNNI) {
-                a.vpdpbusdVex(run(t), WORD, TEMP);
-            } else {
-                a.vpdpbusd(run(t), WORD, TEMP);
-            }
+    /** What was summed too much because quants are stored as numbers from zero on. */
+    private void subtractZeroPoint() {
+        if (signed || form.zeroPoint() == 0) {
             return;
         }
-        Vec to = begins ? run(t) : TEMP;
-        if (signed) {
-            a.vpsignb(TEMP, TEMP, WORD);
-            a.vpmaddubsw(to, UPPER, TEMP);
-        } else {
-            a.vpmaddubsw(to, WORD, TEMP);
+        int shift = Integer.numberOfTrailingZeros(form.zeroPoint()) - 3; // kept is −8 × Σ
+        for (int t = 0; t < n; t++) {
+            if (twoScales) {
+                a.vpbroadcastd(INPUT, number(ActivationTile.HALF_SUMS, t));
+                for (int half = 0; half < HALVES; half++) {
+                    a.vpmaddwd(TEMP, INPUT, slot(zeroSlot + half));
+                    a.vpsubd(sum(half, t), sum(half, t), TEMP);
+                }
+                continue;
+            }
+            a.vpbroadcastd(INPUT, number(ActivationTile.NEGATIVE_SUM, t));
+            if (shift > 0) {
+                a.vpslld(INPUT, INPUT, shift);
+            }
+            for (int half = 0; half < HALVES; half++) {
+                a.vpaddd(sum(half, t), sum(half, t), INPUT);
+            }
         }
-        if (!begins) {
-            a.vpaddw(run(t), run(t), TEMP);
-        }
-    }
-
-    private void addRun(int t) {
-        if (!vnni) {
-            a.vpmaddwd(run(t), run(t), ones);
-        }
-        if (halves) {
-            a.vpmulld(run(t), run(t), SCALE);
-        }
-        a.vpaddd(sum(t), sum(t), run(t));
     }
 
     /** The quants of inputs 4w to 4w + 3: unsigned, or signed with their magnitudes beside them. */
     private void word(int half, int w) {
+        Vec word = WORD[half];
         switch (form.bits()) {
-            case 8 -> a.vmovdqu(WORD, stored(half, w));
+            case 8 -> {
+                a.vmovdqu(word, stored(half, w));
+            }
             case 2 -> {
-                shiftedRight(WORD, stored(half, w / 4), w % 4 * 2);
-                a.vpand(WORD, WORD, upperMask);
+                shiftedRight(word, stored(half, w / 4), w % 4 * 2);
+                a.vpand(word, word, upperMask);
             }
             default -> {
-                shiftedRight(WORD, stored(half, w % 4), w / 4 * 4);
-                a.vpand(WORD, WORD, nibbles);
+                shiftedRight(word, stored(half, w % 4), w / 4 * 4);
+                a.vpand(word, word, nibbles);
                 complete(half, w);
             }
         }
         if (signed) {
-            a.vpxor(WORD, WORD, flip);
-            a.vpabsb(UPPER, WORD);
+            a.vpxor(word, word, flip);
+            a.vpabsb(MAGNITUDE[half], word);
         }
     }
 
@@ -374,104 +455,103 @@ final class Avx2MatrixCode {
 
     /** Makes quants of nibbles: looks them up, or adds their upper bits. */
     private void complete(int half, int w) {
+        Vec word = WORD[half];
         if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
             a.vmovdqu(TEMP, table);
-            a.vpshufb(WORD, TEMP, WORD);
+            a.vpshufb(word, TEMP, word);
             return;
         }
         if (form.bits() == 4) {
             return;
         }
         boolean five = form.bits() == 5;
-        if (w == 0 || (!five && w == 4)) {
-            a.vmovdqu(UPPER, stored(half, five ? 4 : 4 + w / 4));
-        }
         int left = five ? 4 - w : 4 - 2 * (w % 4);
-        if (left >= 0) {
-            a.vpslld(TEMP, UPPER, left);
-        } else {
-            a.vpsrld(TEMP, UPPER, -left);
+        a.vmovdqu(TEMP, stored(half, five ? 4 : 4 + w / 4));
+        if (left > 0) {
+            a.vpslld(TEMP, TEMP, left);
+        } else if (left < 0) {
+            a.vpsrld(TEMP, TEMP, -left);
         }
         a.vpand(TEMP, TEMP, upperMask);
-        a.vpor(WORD, WORD, TEMP);
+        a.vpor(word, word, TEMP);
+    }
+
+    private void scale() {
+        for (int half = 0; half < HALVES; half++) {
+            Vec scale = WORD[half];
+            switch (form.scales()) {
+                case HALF, HALF_BLOCK_BYTES -> a.vcvtph2ps(scale, scales(half));
+                case BFLOAT -> {
+                    a.vpmovzxwd(scale, scales(half));
+                    a.vpslld(scale, scale, 16);
+                }
+                case BYTES -> {
+                    a.vpmovsxbd(scale, at(BLOCK_SCALES, half * LANES));
+                    a.vcvtdq2ps(scale, scale);
+                    a.vcvtph2ps(TEMP, scales(half));
+                    a.vmulps(scale, scale, TEMP);
+                }
+            }
+            if (form.minimum() && !twoScales) {
+                minimum(half);
+            }
+        }
+        for (int t = 0; t < n; t++) {
+            a.vbroadcastss(INPUT, number(ActivationTile.SCALE, t));
+            for (int half = 0; half < HALVES; half++) {
+                Vec sum = sum(half, t);
+                a.vmulps(TEMP, WORD[half], INPUT);
+                a.vcvtdq2ps(sum, sum);
+                a.vfmadd213ps(sum, TEMP, y(half, t));
+            }
+            if (form.minimum()) {
+                addMinima(t);
+            }
+            for (int half = 0; half < HALVES; half++) {
+                a.vmovups(y(half, t), sum(half, t));
+            }
+        }
+    }
+
+    /** The minima of a block's lanes, as floats. */
+    private void minimum(int half) {
+        Mem minima = scales(half).plus(PackedForm.PANEL * Short.BYTES);
+        a.vcvtph2ps(TEMP, minima);
+        if (form.scales().grouped()) {
+            a.vpmovzxbd(INPUT, at(BLOCK_SCALES, PackedForm.SUPER * PackedForm.PANEL + half * LANES));
+            a.vcvtdq2ps(INPUT, INPUT);
+            a.vmulps(TEMP, INPUT, TEMP);
+        }
+        a.vmovups(slot(minimumSlot + half), TEMP);
+    }
+
+    /** Minima times the sum of a row's inputs, to the row's y in its sum's register. */
+    private void addMinima(int t) {
+        if (!twoScales) {
+            a.vbroadcastss(INPUT, number(ActivationTile.SCALED_SUM, t));
+        }
+        for (int half = 0; half < HALVES; half++) {
+            if (twoScales) {
+                a.vpbroadcastd(TEMP, number(ActivationTile.HALF_SUMS, t));
+                a.vpmaddwd(TEMP, TEMP, slot(minimumSlot + half));
+                a.vcvtdq2ps(TEMP, TEMP);
+                a.vbroadcastss(INPUT, number(ActivationTile.SCALE, t));
+                a.vmulps(INPUT, INPUT, slot(minimumScaleSlot + half));
+                a.vfnmadd231ps(sum(half, t), INPUT, TEMP);
+            } else if (form.scales().grouped()) {
+                a.vfnmadd231ps(sum(half, t), INPUT, slot(minimumSlot + half));
+            } else {
+                a.vfmadd231ps(sum(half, t), INPUT, slot(minimumSlot + half));
+            }
+        }
     }
 
     private static Mem stored(int half, int index) {
         return at(WORDS, index * PackedForm.WORD_BYTES + half * HALF_WORD);
     }
 
-    private void scale(int half) {
-        Mem scales = at(SCALES, half * LANES * Short.BYTES);
-        Mem minima = scales.plus(PackedForm.PANEL * Short.BYTES);
-        switch (form.scales()) {
-            case HALF -> a.vcvtph2ps(SCALE, scales);
-            case BFLOAT -> {
-                a.vpmovzxwd(SCALE, scales);
-                a.vpslld(SCALE, SCALE, 16);
-            }
-            default -> {
-                a.vpmovsxbd(SCALE, at(BLOCK_SCALES, half * LANES));
-                a.vcvtdq2ps(SCALE, SCALE);
-                a.vcvtph2ps(TEMP, scales);
-                a.vmulps(SCALE, SCALE, TEMP);
-            }
-        }
-        Vec minimum = WORD;
-        if (form.minimum()) {
-            if (form.scales().grouped()) {
-                a.vpmovzxbd(minimum, at(BLOCK_SCALES, PackedForm.SUPER * PackedForm.PANEL + half * LANES));
-                a.vcvtdq2ps(minimum, minimum);
-                a.vcvtph2ps(TEMP, minima);
-                a.vmulps(minimum, minimum, TEMP);
-            } else {
-                a.vcvtph2ps(minimum, minima);
-            }
-        }
-        for (int t = 0; t < n; t++) {
-            scaleSum(half, t);
-            if (form.minimum()) {
-                a.vbroadcastss(TEMP, number(ActivationTile.SCALED_SUM, t));
-                if (form.scales().grouped()) {
-                    a.vfnmadd231ps(y(half, t), minimum, TEMP);
-                } else {
-                    a.vfmadd231ps(y(half, t), minimum, TEMP);
-                }
-            }
-        }
-    }
-
-    /** {@code y = fma(SCALE × dx, (float) sum, y)}. */
-    private void scaleSum(int half, int t) {
-        a.vbroadcastss(TEMP, number(ActivationTile.SCALE, t));
-        a.vmulps(TEMP, SCALE, TEMP);
-        a.vcvtdq2ps(sum(t), sum(t));
-        a.vfmadd231ps(y(half, t), TEMP, sum(t));
-    }
-
-    private void scaleHalves(int half) {
-        Mem scales = at(SCALES, half * LANES * Short.BYTES);
-        a.vcvtph2ps(SCALE, scales);
-        for (int t = 0; t < n; t++) {
-            scaleSum(half, t);
-        }
-        if (!form.minimum()) {
-            return;
-        }
-        int minima = 2 * PackedForm.SUPER * PackedForm.PANEL + half * LANES;
-        a.vcvtph2ps(SCALE, scales.plus(PackedForm.PANEL * Short.BYTES));
-        a.vpmovzxbd(WORD, at(BLOCK_SCALES, minima));
-        a.vpmovzxbd(UPPER, at(BLOCK_SCALES, minima + PackedForm.PANEL));
-        for (int t = 0; t < n; t++) {
-            a.vpbroadcastd(sum(t), number(ActivationTile.HALF_0, t));
-            a.vpbroadcastd(run(t), number(ActivationTile.HALF_1, t));
-            a.vpmulld(sum(t), sum(t), WORD);
-            a.vpmulld(run(t), run(t), UPPER);
-            a.vpaddd(sum(t), sum(t), run(t));
-            a.vcvtdq2ps(sum(t), sum(t));
-            a.vbroadcastss(TEMP, number(ActivationTile.SCALE, t));
-            a.vmulps(TEMP, SCALE, TEMP);
-            a.vfnmadd231ps(y(half, t), TEMP, sum(t));
-        }
+    private static Mem scales(int half) {
+        return at(SCALES, half * LANES * Short.BYTES);
     }
 
     private Mem input(int t, int w) {
@@ -482,15 +562,20 @@ final class Avx2MatrixCode {
         return at(X_BLOCK, ActivationTile.numberAt(kind, first + t) - ActivationTile.BIAS);
     }
 
-    private Vec y(int half, int t) {
-        return ymm(2 * n <= MOST_ROWS ? half * n + t : t);
+    private static Mem slot(int index) {
+        return at(RSP, index * REGISTER_BYTES);
     }
 
-    private static Vec run(int t) {
-        return ymm(MOST_ROWS + t);
+    private Mem y(int half, int t) {
+        return slot(HALVES * t + half);
     }
 
-    private static Vec sum(int t) {
-        return ymm(2 * MOST_ROWS + t);
+    private Mem halfBlockScale(int half, int inputs) {
+        return slot(scaleSlot + HALVES * half + inputs);
+    }
+
+    /** A run of products, then the sum of a block, then y. */
+    private Vec sum(int half, int t) {
+        return ymm(HALVES * t + half);
     }
 }

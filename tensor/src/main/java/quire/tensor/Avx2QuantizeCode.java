@@ -44,6 +44,7 @@ final class Avx2QuantizeCode {
     private final Mem smallest = everywhere(Float.floatToRawIntBits(Activations.SMALLEST));
     private final Mem ones8 = everywhere(0x01010101);
     private final Mem ones16 = everywhere(0x00010001);
+    private final Mem low16 = everywhere(0x0000FFFF);
 
     private Avx2QuantizeCode() {}
 
@@ -140,17 +141,14 @@ final class Avx2QuantizeCode {
         a.vmulps(NUMBER, SCALE, NUMBER);
         store(ActivationTile.SCALE, SCALE);
         store(ActivationTile.SCALED_SUM, NUMBER);
-        store(ActivationTile.HALF_0, half0);
-        store(ActivationTile.HALF_1, half1);
-        storeNegative(ActivationTile.NEGATIVE_SUM, whole);
-        storeNegative(ActivationTile.NEGATIVE_HALF_0, half0);
-        storeNegative(ActivationTile.NEGATIVE_HALF_1, half1);
-    }
-
-    private void storeNegative(int kind, Vec sum) {
-        a.vpslld(NUMBER, sum, 3);
+        a.vpslld(NUMBER, whole, 3);
         a.vpsubd(NUMBER, ZERO.xmm(), NUMBER);
-        store(kind, NUMBER);
+        store(ActivationTile.NEGATIVE_SUM, NUMBER);
+        // both fit 16 bits: 16 × 127
+        a.vpslld(half1, half1, 16);
+        a.vpand(half0, half0, low16);
+        a.vpor(half0, half0, half1);
+        store(ActivationTile.HALF_SUMS, half0);
     }
 
     private void store(int kind, Vec value) {

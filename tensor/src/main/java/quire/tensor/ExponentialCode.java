@@ -1,87 +1,146 @@
 package quire.tensor;
 
-import static quire.tensor.x86.Vec.zmm;
-
+import java.util.Arrays;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes {@link FloatMath#exp} for AVX-512, lane by lane the same bits. Several registers are taken at a time, step by
- * step, so that one's waiting is another's work.
+ * Writes {@link FloatMath#exp} for AVX-512 or AVX2, lane by lane the same bits. Several registers are taken at a time, step
+ * by step, so that one's waiting is another's work.
+ *
+ * <pre>
+ *             x      overwritten   constants
+ *   AVX-512   0-15   16-23         24-27       kept for the life of a function
+ *   AVX2      0-3     4-11         12-15       loaded whenever other work has used them
+ * </pre>
  */
 final class ExponentialCode {
     /** Registers that one {@link #write} takes at most. */
     static final int MOST = 4;
 
-    // kept for the life of a function
-    private static final Vec LOWEST = zmm(24);
-    private static final Vec HIGHEST = zmm(25);
-    private static final Vec ROUNDER = zmm(26);
-    private static final Vec C7 = zmm(27);
-    /** The first of 2 × {@link #MOST} registers that are overwritten. */
-    private static final int TEMPS = 16;
+    private static final int AVX2_LANES = 8;
+    /** Even, and above the least n by far: an integer sum of it can be halved, and a half is an exponent. */
+    private static final int TWO_BIASES = 2 * 127;
 
     private final Assembler a;
+    private final int bits;
+    /** The first of 2 × {@link #MOST} registers that are overwritten. */
+    private final int temps;
 
-    /** Writes the loading of constants to registers 24 to 27, which must stay. */
-    ExponentialCode(Assembler a) {
+    private final Vec lowest;
+    private final Vec highest;
+    private final Vec rounder;
+    private final Vec c7;
+
+    private ExponentialCode(Assembler a, int bits, int temps) {
         this.a = a;
-        a.vbroadcastss(LOWEST, constant(FloatMath.EXP_LOWEST));
-        a.vbroadcastss(HIGHEST, constant(FloatMath.EXP_HIGHEST));
-        a.vbroadcastss(ROUNDER, constant(FloatMath.ROUNDER));
-        a.vbroadcastss(C7, constant(FloatMath.C7));
+        this.bits = bits;
+        this.temps = temps;
+        int constants = temps + 2 * MOST;
+        lowest = vec(constants);
+        highest = vec(constants + 1);
+        rounder = vec(constants + 2);
+        c7 = vec(constants + 3);
     }
 
-    private Mem constant(float value) {
-        return Mem.rip(a.constant(new float[] {value}, 4));
+    /** On registers of 512 bits; writes the loading of constants to registers 24 to 27, which must stay. */
+    static ExponentialCode avx512(Assembler a) {
+        ExponentialCode code = new ExponentialCode(a, 512, 16);
+        code.loadConstants();
+        return code;
+    }
+
+    /** On registers of 256 bits; {@link #loadConstants} must be written before {@link #write}. */
+    static ExponentialCode avx2(Assembler a) {
+        return new ExponentialCode(a, 256, 4);
+    }
+
+    /** Writes the loading of the constants that are kept in registers. */
+    void loadConstants() {
+        a.vbroadcastss(lowest, single(FloatMath.EXP_LOWEST));
+        a.vbroadcastss(highest, single(FloatMath.EXP_HIGHEST));
+        a.vbroadcastss(rounder, single(FloatMath.ROUNDER));
+        a.vbroadcastss(c7, single(FloatMath.C7));
     }
 
     /**
-     * Registers {@code [first, first + count)}, all below 16, become their exponentials; 16 to 23 are overwritten. Multiplying
-     * by 2ⁿ rounds once, in one step as in two halves.
+     * Registers {@code [first, first + count)} become their exponentials. Multiplying by 2ⁿ rounds once, in one step as in
+     * two halves.
      *
      * @param count at most {@link #MOST}
      */
     void write(int first, int count) {
         for (int i = 0; i < count; i++) {
-            a.vmaxps(zmm(first + i), LOWEST, zmm(first + i)); // the second operand is the result when it is NaN
+            a.vmaxps(vec(first + i), lowest, vec(first + i)); // the second operand is the result when it is NaN
         }
         for (int i = 0; i < count; i++) {
-            a.vminps(zmm(first + i), HIGHEST, zmm(first + i));
-            a.vmovups(whole(i), ROUNDER);
+            a.vminps(vec(first + i), highest, vec(first + i));
+            a.vmovups(whole(i), rounder);
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(
-                    whole(i), zmm(first + i), constant(FloatMath.INVERSE_LN2).bcast());
-            a.vmovups(sum(i), C7);
+            a.vfmadd231ps(whole(i), vec(first + i), everywhere(FloatMath.INVERSE_LN2));
+            a.vmovups(sum(i), c7);
         }
         for (int i = 0; i < count; i++) {
-            a.vsubps(whole(i), whole(i), ROUNDER);
+            a.vsubps(whole(i), whole(i), rounder);
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(
-                    zmm(first + i), whole(i), constant(-FloatMath.LN2_HIGH).bcast());
+            a.vfmadd231ps(vec(first + i), whole(i), everywhere(-FloatMath.LN2_HIGH));
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(zmm(first + i), whole(i), constant(-FloatMath.LN2_LOW).bcast());
+            a.vfmadd231ps(vec(first + i), whole(i), everywhere(-FloatMath.LN2_LOW));
         }
         float[] coefficients = {FloatMath.C6, FloatMath.C5, FloatMath.C4, FloatMath.C3, FloatMath.C2, 1f, 1f};
         for (float coefficient : coefficients) {
             for (int i = 0; i < count; i++) {
-                a.vfmadd213ps(sum(i), zmm(first + i), constant(coefficient).bcast());
+                a.vfmadd213ps(sum(i), vec(first + i), everywhere(coefficient));
             }
         }
         for (int i = 0; i < count; i++) {
-            a.vscalefps(zmm(first + i), sum(i), whole(i));
+            scale(vec(first + i), sum(i), whole(i));
         }
     }
 
-    private static Vec whole(int i) {
-        return zmm(TEMPS + 2 * i);
+    /** {@code to = sum × 2^whole}; whole is overwritten. */
+    private void scale(Vec to, Vec sum, Vec whole) {
+        if (bits == 512) {
+            a.vscalefps(to, sum, whole);
+            return;
+        }
+        a.vcvtps2dq(whole, whole);
+        a.vpaddd(whole, whole, everywhereBits(TWO_BIASES));
+        a.vpsrad(to, whole, 1);
+        a.vpsubd(whole, whole, to);
+        a.vpslld(to, to, 23);
+        a.vpslld(whole, whole, 23);
+        a.vmulps(to, sum, to);
+        a.vmulps(to, to, whole);
     }
 
-    private static Vec sum(int i) {
-        return zmm(TEMPS + 2 * i + 1);
+    private Mem single(float value) {
+        return Mem.rip(a.constant(new float[] {value}, 4));
+    }
+
+    private Mem everywhere(float value) {
+        return bits == 512 ? single(value).bcast() : everywhereBits(Float.floatToRawIntBits(value));
+    }
+
+    private Mem everywhereBits(int value) {
+        int[] lanes = new int[AVX2_LANES];
+        Arrays.fill(lanes, value);
+        return Mem.rip(a.constant(lanes, 32));
+    }
+
+    private Vec vec(int index) {
+        return bits == 512 ? Vec.zmm(index) : Vec.ymm(index);
+    }
+
+    private Vec whole(int i) {
+        return vec(temps + 2 * i);
+    }
+
+    private Vec sum(int i) {
+        return vec(temps + 2 * i + 1);
     }
 }

@@ -90,28 +90,22 @@ final class KernelSets {
 
     private static Kernels create(String name, String passedOver) {
         return switch (name) {
-            case "avx512vnni" -> {
-                Cpu cpu = Machine.CPU;
-                String processor = cpu == null ? "" : cpu.brand();
-                Kernels rest = obstacle("vector") == null ? create("vector", "") : create("scalar", "");
-                yield new AssembledKernels(
-                        rest, "assembled for " + processor + "; the rest on " + rest.name() + passedOver);
-            }
+            case "avx512vnni" -> assembled(AssembledCode.Instructions.AVX512_VNNI, "", passedOver);
             case "avx2" -> {
-                Cpu cpu = Machine.CPU;
                 AssembledCode.Instructions instructions = avx2Instructions();
-                String processor = (cpu == null ? "" : cpu.brand())
-                        + (instructions == AssembledCode.Instructions.AVX2 ? "" : " with VNNI");
-                Kernels rest = obstacle("vector") == null ? create("vector", "") : create("scalar", "");
-                yield new Avx2Kernels(
-                        rest,
-                        instructions,
-                        "products assembled for " + processor + "; the rest on " + rest.name() + passedOver);
+                String with = instructions == AssembledCode.Instructions.AVX2 ? "" : " with VNNI";
+                yield assembled(instructions, with, passedOver);
             }
             case "vector" ->
                 new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + passedOver);
             default -> new ScalarKernels("plain loops, the specification of every other set" + passedOver);
         };
+    }
+
+    private static Kernels assembled(AssembledCode.Instructions instructions, String with, String passedOver) {
+        Cpu cpu = Machine.CPU;
+        String processor = cpu == null ? "" : cpu.brand();
+        return new AssembledKernels(instructions, "assembled for " + processor + with + passedOver);
     }
 
     /** Why a set cannot run here, or null. */

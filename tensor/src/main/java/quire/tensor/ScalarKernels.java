@@ -16,7 +16,7 @@ final class ScalarKernels implements Kernels {
     private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
     private static final int TILE = KvLayout.TILE;
     private static final int ATTENTION_ROWS = 16;
-    private static final float F16_MAX = 65504f;
+    static final float F16_MAX = 65504f;
 
     private static final ThreadLocal<float[]> PARTIALS = ThreadLocal.withInitial(() -> new float[16]);
 

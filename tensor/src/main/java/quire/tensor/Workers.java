@@ -6,7 +6,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * A fixed team of threads that run one program together (SPMD): every worker runs the same task over its own static
- * share and meets the others at {@link #barrier}. Worker 0 is the thread that calls {@link #run}.
+ * share, or over the units that it {@linkplain #claim claims}, and meets the others at {@link #barrier}. Worker 0 is the thread
+ * that calls {@link #run}.
  *
  * <p>Whoever waits spins for some tens of microseconds, the usual distance of two barriers in a step and about what it
  * costs to park and be woken; then it parks, so that an idle team costs nothing. Where there are fewer free cores than
@@ -29,6 +30,7 @@ public final class Workers implements AutoCloseable {
     private final Member[] members;
     private final AtomicInteger arrived = new AtomicInteger();
     private final AtomicInteger finished = new AtomicInteger();
+    private final AtomicInteger claimed = new AtomicInteger();
     private volatile int phase;
     private volatile int round;
     private volatile boolean closed;
@@ -77,6 +79,7 @@ public final class Workers implements AutoCloseable {
         this.task = task;
         arrived.set(0);
         finished.set(0);
+        claimed.set(0);
         failure = null;
         int next = round + 1; // only run() writes it
         round = next; // publishes the lines above
@@ -102,11 +105,13 @@ public final class Workers implements AutoCloseable {
     /** Waits, inside a task, until every worker has come here; what was written before is visible after. */
     public void barrier(int worker) {
         if (members.length == 1) {
+            claimed.setPlain(0);
             return;
         }
         int before = phase;
         if (arrived.incrementAndGet() == members.length) {
             arrived.set(0);
+            claimed.set(0);
             phase = before + 1;
             wakeAll();
             return;
@@ -120,6 +125,15 @@ public final class Workers implements AutoCloseable {
             pause(worker, waited, most, Wait.BARRIER, before);
         }
         members[worker].learn(waited, most);
+    }
+
+    /**
+     * Takes the next unit of work, inside a task: 0, 1, 2 … over all workers, beginning anew at every barrier. Units that can be
+     * computed in any order and by anyone are dealt out so where one worker may be slower than another, because a core is
+     * shared with strangers or one unit is more work than the next.
+     */
+    public int claim() {
+        return claimed.getAndIncrement();
     }
 
     /**

@@ -6,21 +6,26 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.lang.foreign.Arena;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.tensor.KvLayout.KvType;
 
-/** Assembled attention is the scalar one, to the last bit, whatever rows a call takes and wherever they stand. */
+/**
+ * Assembled attention is the scalar one, to the last bit, whatever rows a call takes and wherever they stand; and so is what
+ * stores K and V.
+ */
+@ParameterizedClass
+@ValueSource(strings = {"avx512vnni", "avx2"})
 class AssembledAttentionTest {
-    private static final String SET = "avx512vnni";
-
     private final Kernels kernels;
     private final KernelSetEquality equality;
 
-    AssembledAttentionTest() {
-        String obstacle = KernelSets.obstacle(SET);
+    AssembledAttentionTest(String set) {
+        String obstacle = KernelSets.obstacle(set);
         assumeTrue(obstacle == null, obstacle);
-        kernels = Kernels.named(SET);
+        kernels = Kernels.named(set);
         equality = new KernelSetEquality(kernels, 6);
     }
 
@@ -34,10 +39,18 @@ class AssembledAttentionTest {
     @ParameterizedTest
     @EnumSource
     void attend_groupsAndHeadsOfAnySize_equalsScalarToTheBit(KvType type) {
-        int[] headDims = {1, 8, 15, 16, 17, 32, 80, 128, 129};
-        int[] groups = {1, 2, 3, 6, 7, 12, 13, 25, 4};
+        int[] headDims = {1, 8, 15, 16, 17, 32, 80, 128, 129, 7, 9};
+        int[] groups = {1, 2, 3, 6, 7, 12, 13, 25, 4, 5, 8};
         for (int i = 0; i < headDims.length; i++) {
             equality.checkAttentionWindows(new KvLayout(type, 16, 2, headDims[i]), 2 * groups[i], 52, 17);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void storeKv_anyShapeAndExtremes_equalsScalarToTheBit(KvType type) {
+        for (int i = 0; i < 300; i++) {
+            equality.checkStore(type);
         }
     }
 
@@ -59,6 +72,9 @@ class AssembledAttentionTest {
                 assertThatIllegalArgumentException()
                         .isThrownBy(() ->
                                 kernels.attend(layout, kv.pages, new int[] {0, page}, q, 0, 1, 19, 0, 1f, out, scratch))
+                        .withMessageContaining("page " + page);
+                assertThatIllegalArgumentException()
+                        .isThrownBy(() -> kernels.storeKv(layout, kv.pages, page, 3, q, q, 0))
                         .withMessageContaining("page " + page);
             }
         }

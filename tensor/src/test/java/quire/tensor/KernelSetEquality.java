@@ -195,6 +195,53 @@ final class KernelSetEquality {
         return results;
     }
 
+    /** A token's K and V, extremes among them, anywhere in its page; nothing else may change. */
+    void checkStore(KvLayout.KvType type) {
+        int headDim = random.nextInt(3) == 0 ? random.nextInt(1, 200) : 8 << random.nextInt(5);
+        KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), random.nextInt(1, 4), headDim);
+        int width = layout.kvHeads() * headDim;
+        try (Arena arena = Arena.ofShared()) {
+            FloatMatrix k = Samples.matrix(arena, 2, width, random);
+            FloatMatrix v = Samples.matrix(arena, 2, width, random);
+            if (random.nextBoolean()) {
+                spoil(k);
+                spoil(v);
+            }
+            int page = random.nextInt(3);
+            int slot = random.nextInt(layout.pageTokens());
+            int row = random.nextInt(2);
+            MemorySegment expected = arena.allocate(3 * layout.pageBytes(), 64);
+            MemorySegment actual = arena.allocate(3 * layout.pageBytes(), 64);
+            expected.fill((byte) 0x5a);
+            actual.fill((byte) 0x5a);
+            scalar.storeKv(layout, expected, page, slot, k, v, row);
+            kernels.storeKv(layout, actual, page, slot, k, v, row);
+            String what = layout + ", page " + page + ", slot " + slot;
+            int scales = type.isQuantized() ? KvLayout.TILE : 0;
+            int numbers = KvLayout.TILE * headDim;
+            for (long at = 0; at < expected.byteSize(); ) {
+                for (int i = 0; i < scales; i++, at += Float.BYTES) {
+                    requireEqual(what, single(expected, at), single(actual, at));
+                }
+                for (int i = 0; i < numbers; i++, at += type.bytes()) {
+                    requireEqual(what, number(type, expected, at), number(type, actual, at));
+                }
+            }
+        }
+    }
+
+    private static float single(MemorySegment pages, long at) {
+        return pages.get(ValueLayout.JAVA_FLOAT_UNALIGNED, at);
+    }
+
+    private static float number(KvLayout.KvType type, MemorySegment pages, long at) {
+        return switch (type) {
+            case F16 -> Float.float16ToFloat(pages.get(ElementType.FILE_SHORT, at));
+            case F32 -> single(pages, at);
+            case Q8_0 -> pages.get(ValueLayout.JAVA_BYTE, at);
+        };
+    }
+
     /** Attention of every number of rows at a random place, over pages whose unused slots are NaN. */
     void checkAttention() {
         int kvHeads = random.nextInt(1, 4);

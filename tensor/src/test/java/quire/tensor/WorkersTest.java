@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -34,6 +35,30 @@ class WorkersTest {
                     }
                 });
                 assertThat(errors.get()).as("round %s", round).isZero();
+            }
+        }
+    }
+
+    /** Also in a run that follows one whose claims were not used up, and when a barrier lies between. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4})
+    void claim_manyRoundsAndBarriers_everyUnitGoesToOneWorker(int count) {
+        int units = 37;
+        try (Workers workers = new Workers(count)) {
+            AtomicIntegerArray taken = new AtomicIntegerArray(2 * units);
+            for (int round = 1; round <= 1000; round++) {
+                workers.run(worker -> {
+                    for (int unit = workers.claim(); unit < units; unit = workers.claim()) {
+                        taken.incrementAndGet(unit);
+                    }
+                    workers.barrier(worker);
+                    for (int unit = workers.claim(); unit < units; unit = workers.claim()) {
+                        taken.incrementAndGet(units + unit);
+                    }
+                });
+                for (int i = 0; i < taken.length(); i++) {
+                    assertThat(taken.get(i)).as("unit %s", i).isEqualTo(round);
+                }
             }
         }
     }

@@ -493,6 +493,11 @@ public final class Assembler {
         vector(Op.VMOVUPS_STORE, from, 0, to);
     }
 
+    /** Loads the lanes whose sign is set in {@code signs}; the others become zero and their memory is not touched. */
+    public void vmaskmovps(Vec to, Vec signs, Mem from) {
+        vector(Op.VMASKMOVPS_LOAD, to, signs.index(), from);
+    }
+
     /** Stores the lanes whose sign is set in {@code signs}; the others' memory is not touched. */
     public void vmaskmovps(Mem to, Vec signs, Vec from) {
         vector(Op.VMASKMOVPS_STORE, from, signs.index(), to);
@@ -536,6 +541,26 @@ public final class Assembler {
     /** Copies the first 32 bits. */
     public void vmovd(Gp to, Vec from) {
         vector(Op.VMOVD_STORE, from.xmm(), 0, to);
+    }
+
+    /** Stores the first 64 bits. */
+    public void vmovq(Mem to, Vec from) {
+        vector(Op.VMOVQ_STORE, from.xmm(), 0, to);
+    }
+
+    /** Stores one byte of 16. */
+    public void vpextrb(Mem to, Vec from, int index) {
+        narrow(Op.VPEXTRB, to, from.xmm(), index);
+    }
+
+    /** Stores one of eight 16-bit integers. */
+    public void vpextrw(Mem to, Vec from, int index) {
+        narrow(Op.VPEXTRW, to, from.xmm(), index);
+    }
+
+    /** Stores one of four 32-bit integers. */
+    public void vpextrd(Mem to, Vec from, int index) {
+        narrow(Op.VPEXTRD, to, from.xmm(), index);
     }
 
     /** Repeats the first element of memory or of a register. */
@@ -731,6 +756,11 @@ public final class Assembler {
     /** {@code to = a × b + to}, rounded once. */
     public void vfmadd231ps(Vec to, Vec a, Operand b) {
         vector(Op.VFMADD231PS, to, a.index(), b);
+    }
+
+    /** {@code to = a × to − b} in even lanes, {@code a × to + b} in odd ones, rounded once. */
+    public void vfmaddsub213ps(Vec to, Vec a, Operand b) {
+        vector(Op.VFMADDSUB213PS, to, a.index(), b);
     }
 
     /** {@code to = a × b − to}, rounded once. */

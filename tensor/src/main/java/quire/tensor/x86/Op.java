@@ -3,6 +3,7 @@ package quire.tensor.x86;
 import static quire.tensor.x86.Op.Tuple.BYTES_16;
 import static quire.tensor.x86.Op.Tuple.BYTES_32;
 import static quire.tensor.x86.Op.Tuple.BYTES_4;
+import static quire.tensor.x86.Op.Tuple.BYTES_8;
 import static quire.tensor.x86.Op.Tuple.FULL;
 import static quire.tensor.x86.Op.Tuple.HALF;
 import static quire.tensor.x86.Op.Tuple.ONE_1;
@@ -21,11 +22,16 @@ enum Op {
     VMOVDQU_LOAD(2, 1, 0x6F, 0, WHOLE),
     VMOVDQU_STORE(2, 1, 0x7F, 0, WHOLE),
     VMOVDQA_LOAD(1, 1, 0x6F, 0, WHOLE),
+    VMASKMOVPS_LOAD(1, 2, 0x2C, 0, WHOLE, Forms.VEX),
     VMASKMOVPS_STORE(1, 2, 0x2E, 0, WHOLE, Forms.VEX),
     VMOVSS_LOAD(2, 1, 0x10, 0, BYTES_4),
     VMOVSS_STORE(2, 1, 0x11, 0, BYTES_4),
     VMOVD_LOAD(1, 1, 0x6E, 0, BYTES_4),
     VMOVD_STORE(1, 1, 0x7E, 0, BYTES_4),
+    VMOVQ_STORE(1, 1, 0xD6, 0, BYTES_8, Forms.VEX),
+    VPEXTRB(1, 3, 0x14, 0, ONE_1, Forms.VEX),
+    VPEXTRW(1, 3, 0x15, 0, ONE_2, Forms.VEX),
+    VPEXTRD(1, 3, 0x16, 0, BYTES_4, Forms.VEX),
     VPBROADCASTB(1, 2, 0x78, 0, ONE_1),
     VPBROADCASTW(1, 2, 0x79, 0, ONE_2),
     VPBROADCASTD(1, 2, 0x58, 0, BYTES_4),
@@ -93,6 +99,7 @@ enum Op {
     VXORPS(0, 1, 0x57, 0, FULL, Forms.VEX),
     VFMADD213PS(1, 2, 0xA8, 0, FULL),
     VFMADD231PS(1, 2, 0xB8, 0, FULL),
+    VFMADDSUB213PS(1, 2, 0xA6, 0, FULL),
     VFMSUB231PS(1, 2, 0xBA, 0, FULL),
     VFMSUB213PS(1, 2, 0xAA, 0, FULL),
     VFNMADD213PS(1, 2, 0xAC, 0, FULL),
@@ -124,6 +131,7 @@ enum Op {
         ONE_1,
         ONE_2,
         BYTES_4,
+        BYTES_8,
         BYTES_16,
         BYTES_32;
 
@@ -136,6 +144,7 @@ enum Op {
                 case ONE_1 -> 1;
                 case ONE_2 -> 2;
                 case BYTES_4 -> 4;
+                case BYTES_8 -> 8;
                 case BYTES_16 -> 16;
                 case BYTES_32 -> 32;
             };

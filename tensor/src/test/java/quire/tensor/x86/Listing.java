@@ -121,7 +121,7 @@ final class Listing {
     private void vectors() {
         for (String name :
                 ("vpaddd vpsubd vpmulld vpsllvd vpackssdw vpmaxsd vpminsd vaddps vsubps vmulps vdivps vmaxps vminps vfmadd213ps"
-                                + " vfmadd231ps vfmsub231ps vfmsub213ps vfnmadd231ps vfnmadd213ps vunpcklps vunpckhps")
+                                + " vfmadd231ps vfmsub231ps vfmsub213ps vfnmadd231ps vfnmadd213ps vfmaddsub213ps vunpcklps vunpckhps")
                         .split(" ", -1)) {
             three(name, true, true, true, 128);
         }
@@ -165,6 +165,16 @@ final class Listing {
         }
         for (int[] r : VEX_REGISTERS) {
             for (Mem mem : MEMORY) {
+                add("vmovq", "vmovq QWORD PTR " + plain(mem) + ", xmm" + r[0], mem, Vec.xmm(r[0]));
+                for (String name : List.of("vpextrb", "vpextrw", "vpextrd")) {
+                    add(name, name + " " + plain(mem) + ", xmm" + r[0] + ", 3", mem, Vec.xmm(r[0]), 3);
+                }
+                add(
+                        "vmaskmovps",
+                        "vmaskmovps ymm" + r[0] + ", ymm" + r[1] + ", " + plain(mem),
+                        Vec.ymm(r[0]),
+                        Vec.ymm(r[1]),
+                        mem);
                 add(
                         "vmaskmovps",
                         "vmaskmovps " + plain(mem) + ", ymm" + r[1] + ", ymm" + r[0],
