@@ -6,6 +6,12 @@ module quire.cli {
     requires info.picocli;
     requires org.jline;
     requires tools.jackson.databind;
+    requires ch.qos.logback.classic;
+    requires ch.qos.logback.core;
+    requires org.slf4j;
+
+    provides ch.qos.logback.classic.spi.Configurator with
+            quire.cli.Logging;
 
     exports quire.cli;
 

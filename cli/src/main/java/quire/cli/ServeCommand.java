@@ -53,8 +53,8 @@ final class ServeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        // A server tells its story in the log; the other commands print their answers alone. See logback.xml.
-        System.setProperty("quire.log", System.getProperty("quire.log", "INFO"));
+        // A server tells its story in the log; the other commands print their answers alone. See Logging.
+        System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         ServerConfig defaults = ServerConfig.defaults();
         String key = apiKey != null ? apiKey : System.getenv("QUIRE_API_KEY");
         ServerConfig config = new ServerConfig(

@@ -118,6 +118,14 @@ final class KernelSets {
         };
     }
 
+    /** The fastest that code can be assembled in here; null if none can. */
+    static AssembledCode.@Nullable Instructions instructions() {
+        if (obstacle("avx512vnni") == null) {
+            return AssembledCode.Instructions.AVX512_VNNI;
+        }
+        return obstacle("avx2") == null ? avx2Instructions() : null;
+    }
+
     /** The fastest of the AVX2 ones that run here. */
     private static AssembledCode.Instructions avx2Instructions() {
         return runs(AssembledCode.Instructions.AVX2_VNNI)

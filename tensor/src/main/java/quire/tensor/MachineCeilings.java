@@ -5,33 +5,30 @@ import static quire.tensor.Lanes.I;
 import static quire.tensor.Lanes.LANES;
 import static quire.tensor.Lanes.ORDER;
 import static quire.tensor.Lanes.S;
-import static quire.tensor.x86.Gp.RDI;
-import static quire.tensor.x86.Vec.zmm;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.Locale;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
-import quire.tensor.x86.Assembler;
 import quire.tensor.x86.CodeMemory;
-import quire.tensor.x86.Label;
 
 /**
  * What the machine can do at most, measured on a team of workers: figures of kernels mean something only beside the
- * ceilings of the same minute, as machines are shared and drift.
+ * ceilings of the same minute, as machines are shared and drift. Measured by machine code in the instructions that the
+ * kernels use, so that no kernel can beat them; on the Vector API where none can be assembled.
  *
  * @param threads workers that ran together
- * @param readBandwidthBytesPerSecond streaming reads of memory off heap, with vector loads
+ * @param readBandwidthBytesPerSecond streaming reads of memory off heap, on huge pages where there are any, with the
+ *     kernels' prefetch: the best of one, two and four streams a worker
  * @param f32MacsPerSecond f32 fused multiply-adds out of registers
  * @param int8MacsPerSecond multiply-adds of 8-bit activations, out of registers
- * @param int8Path how: {@code vpdpbusd} where assembled kernels run, else {@code int16}, a product and a sum each, for the
- *     Vector API knows no int8 dot product
+ * @param int8Path how: {@code vpdpbusd zmm}, {@code vpdpbusd ymm}, {@code vpmaddubsw ymm} (added up in 16 bits, then in
+ *     32), else {@code int16}, a product and a sum each, for the Vector API knows no int8 dot product
  */
 public record MachineCeilings(
         int threads,
@@ -43,20 +40,43 @@ public record MachineCeilings(
     private static final long SETTLED_NANOS = 700_000_000L;
     private static final long LONGEST_NANOS = 3_000_000_000L;
     private static final int TURNS = 200_000;
-    private static final int VNNI_SUMS = 24;
 
     /** Where results go, so that nothing is optimised away. */
     private static volatile long sink;
 
-    /** Measures on all of {@code workers}: takes 2 to 9 seconds and 256 MiB off heap. */
+    /** Measures on all of {@code workers}: takes 3 to 15 seconds and 256 MiB off heap. */
     public static MachineCeilings measure(Workers workers) {
+        AssembledCode.Instructions instructions = KernelSets.instructions();
+        return instructions == null ? measureVector(workers) : measureAssembled(workers, instructions);
+    }
+
+    private static MachineCeilings measureAssembled(Workers workers, AssembledCode.Instructions instructions) {
+        CodeMemory code = new CodeMemory();
+        int threads = workers.count();
+        double read = 0;
+        try (Arena arena = Arena.ofShared()) {
+            MemorySegment memory = touched(arena, workers);
+            for (int streams = 1; streams <= CeilingCode.MOST_STREAMS; streams *= 2) {
+                MethodHandle loop = handle(code, CeilingCode.read(instructions, streams), CeilingCode.READ);
+                read = Math.max(read, read(workers, memory, loop, streams));
+            }
+        }
+        double f32 = turns(workers, handle(code, CeilingCode.f32(instructions), CeilingCode.COMPUTE));
+        double int8 = turns(workers, handle(code, CeilingCode.int8(instructions), CeilingCode.COMPUTE));
+        return new MachineCeilings(
+                threads,
+                read,
+                f32 * threads * CeilingCode.f32Macs(instructions),
+                int8 * threads * CeilingCode.int8Macs(instructions),
+                CeilingCode.int8Name(instructions));
+    }
+
+    /** What {@link #measure} falls back to. */
+    static MachineCeilings measureVector(Workers workers) {
         int threads = workers.count();
         double read;
         try (Arena arena = Arena.ofShared()) {
-            MemorySegment memory = arena.allocate(READ_BYTES, 64);
-            workers.run(worker -> memory.asSlice(
-                            start(worker, threads), start(worker + 1, threads) - start(worker, threads))
-                    .fill((byte) 1));
+            MemorySegment memory = touched(arena, workers);
             read = best(workers, worker -> {
                 sink = readAll(memory, start(worker, threads), start(worker + 1, threads));
             });
@@ -64,47 +84,53 @@ public record MachineCeilings(
         double f32 = best(workers, worker -> {
             sink = (long) multiplyAddF32(TURNS, 0.999f);
         });
-        boolean hasVnni = KernelSets.obstacle("avx512vnni") == null;
-        double int8 = hasVnni
-                ? vnni(workers)
-                : best(workers, worker -> {
-                            sink = multiplyAddInt16(TURNS, (short) 3);
-                        })
-                        * 12
-                        * 2
-                        * LANES;
+        double int8 = best(workers, worker -> {
+            sink = multiplyAddInt16(TURNS, (short) 3);
+        });
         return new MachineCeilings(
                 threads,
                 read * READ_BYTES,
                 f32 * threads * TURNS * 12.0 * LANES,
-                int8 * threads * TURNS,
-                hasVnni ? "vpdpbusd" : "int16");
+                int8 * threads * TURNS * 12.0 * 2 * LANES,
+                "int16");
     }
 
-    /** Multiply-adds of a turn × turns a second of the int8 dot product, in machine code. */
-    private static double vnni(Workers workers) {
-        Assembler a = new Assembler();
-        Label turn = a.label();
-        for (int i = 0; i < VNNI_SUMS; i++) {
-            a.vpxord(zmm(i), zmm(i), zmm(i));
-        }
-        a.align(32);
-        a.bind(turn);
-        for (int i = 0; i < VNNI_SUMS; i++) {
-            a.vpdpbusd(zmm(i), zmm(30), zmm(31));
-        }
-        a.dec(RDI);
-        a.jnz(turn);
-        a.vzeroupper();
-        a.ret();
-        MethodHandle code = Linker.nativeLinker()
-                .downcallHandle(
-                        new CodeMemory().install("peak", a.finish()), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG));
-        return VNNI_SUMS
-                * 64.0
+    /** Memory that is all there; each worker wrote the share that it will read. */
+    private static MemorySegment touched(Arena arena, Workers workers) {
+        MemorySegment memory = ReservedMemory.allocate(arena, READ_BYTES);
+        int threads = workers.count();
+        workers.run(
+                worker -> memory.asSlice(start(worker, threads), start(worker + 1, threads) - start(worker, threads))
+                        .fill((byte) 1));
+        return memory;
+    }
+
+    private static MethodHandle handle(CodeMemory memory, byte[] code, FunctionDescriptor descriptor) {
+        return Linker.nativeLinker().downcallHandle(memory.install("ceiling", code), descriptor);
+    }
+
+    /** Bytes a second that the workers read, each its share of the memory in {@code streams} equal parts. */
+    private static double read(Workers workers, MemorySegment memory, MethodHandle loop, int streams) {
+        int threads = workers.count();
+        long turns = READ_BYTES / threads / streams / CeilingCode.TURN_BYTES;
+        long each = turns * CeilingCode.TURN_BYTES;
+        double rounds = best(workers, worker -> {
+            long[] from = CeilingCode.streams(memory.address() + worker * (streams * each), each, streams);
+            try {
+                loop.invokeExact(from[0], from[1], from[2], from[3], turns);
+            } catch (Throwable e) {
+                throw new AssertionError("machine code throws nothing", e);
+            }
+        });
+        return rounds * threads * streams * each;
+    }
+
+    /** Turns a second of a loop that stays in registers. */
+    private static double turns(Workers workers, MethodHandle loop) {
+        return TURNS
                 * best(workers, worker -> {
                     try {
-                        code.invokeExact((long) TURNS);
+                        loop.invokeExact((long) TURNS);
                     } catch (Throwable e) {
                         throw new AssertionError("machine code throws nothing", e);
                     }
