@@ -205,12 +205,15 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 System.err.println("what passes cost");
                 result.put("costs", PassCosts.measure(file, draftFile, workers(), 2 * seconds));
                 putBest(result, off, recorded);
+                save(result);
             }
             if (asked.contains(Part.CURVE)) {
                 merge(result, "curve", curve(off, recorded, result), "draft_tokens", "acceptance");
+                save(result);
             }
             if (asked.contains(Part.TASKS)) {
                 merge(result, "tasks", taskTable(off), "task", "drafter");
+                save(result);
             }
             if (asked.contains(Part.LOAD)) {
                 merge(result, "load", loadTable(off, recorded), "sequences", "acceptance");
@@ -220,11 +223,15 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             System.err.println("comparing both models' distributions");
             result.put("rules", AcceptanceRules.measure(file, draftFile, workers()));
         }
-        Files.writeString(json, Json.write(result));
-        Path page = out.resolve("speculation.html");
-        Files.writeString(page, SpeculationPage.of(result));
-        System.out.println(page);
+        save(result);
+        System.out.println(out.resolve("speculation.html"));
         return 0;
+    }
+
+    /** After every part, so that a run which is cut short leaves what it has measured, for {@code --add}. */
+    private void save(Map<String, Object> result) throws IOException {
+        Files.writeString(out.resolve("speculation.json"), Json.write(result));
+        Files.writeString(out.resolve("speculation.html"), SpeculationPage.of(result));
     }
 
     private Set<Part> checkOptions() {
