@@ -1,7 +1,6 @@
 /** The command line. */
 module quire.cli {
     requires static org.jspecify;
-    requires jdk.management; // processor time
     requires quire.server;
     requires info.picocli;
     requires org.jline;

@@ -1,23 +1,19 @@
 package quire.cli;
 
-import com.sun.management.OperatingSystemMXBean;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
+import java.util.Set;
 import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -25,37 +21,45 @@ import picocli.CommandLine.Option;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
-import quire.engine.EngineStats;
-import quire.engine.Output;
 import quire.engine.Replay;
-import quire.engine.Request;
-import quire.engine.SamplingParams;
 import quire.engine.Speculation;
-import quire.engine.TokenStream;
+import quire.engine.SpeculationStats;
 import quire.model.BuiltInModel;
 import quire.model.text.ChatTemplate;
+import quire.model.text.Detokenizer;
+import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
 
 /**
  * Measures what speculation brings: against theory with an oracle of chosen acceptance, with lookup and a draft model on
- * texts, and under load. What is compared is measured in turns, since a shared machine drifts.
+ * texts, and under load; beside what passes cost and what is to be had at most. How speeds are compared:
+ * {@link PairedSpeed}.
  */
 @Command(
         name = "speculation",
         mixinStandardHelpOptions = true,
         description = "Measure guessing ahead: tables and charts in one HTML page.")
 final class SpeculationBenchCommand implements Callable<Integer> {
-    /** Tells how much work was done even while other programs hold the processors. */
-    private static final OperatingSystemMXBean PROCESS =
-            ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
-
-    private static final double CPU_TICK = 0.01;
-
-    private static final int PROMPT = 16;
+    private static final int PROMPT = 8;
     private static final int MOST_SEQUENCES = 64;
+    private static final int FEWEST_TOKENS = 8;
 
-    /** Short things to say, for a model that chats, in the wordings that quire-tiny knows; extraction repeats its prompt. */
-    private static final Map<String, List<String>> TASKS = tasks();
+    /** Time of generation that a group is given, so that slow models get shorter answers. */
+    private static final double GROUP_SECONDS = 2;
+
+    private enum Part {
+        COSTS,
+        CURVE,
+        TASKS,
+        LOAD,
+        RULES
+    }
+
+    /**
+     * What a user says in a chat, in wordings that quire-tiny knows; the last answer is measured. In the chats of several
+     * messages earlier answers stand in the prompt, which is where looking up finds something.
+     */
+    private static final Map<String, List<List<String>>> TASKS = tasks();
 
     @Mixin
     private ModelOption modelOption;
@@ -74,10 +78,23 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     private Path out;
 
     @Option(
+            names = "--parts",
+            paramLabel = "PART",
+            split = ",",
+            defaultValue = "costs,curve,tasks,load,rules",
+            description = "What to measure (default ${DEFAULT-VALUE}).")
+    private List<String> parts;
+
+    @Option(
+            names = "--add",
+            description = "Keep what earlier runs have left in DIR, and replace in it what is measured now.")
+    private boolean add;
+
+    @Option(
             names = "--loads",
             paramLabel = "N",
             split = ",",
-            defaultValue = "1,4,16,64",
+            defaultValue = "1,2,4,8,16,32,64",
             description = "Sequences at once, at most 64 (default ${DEFAULT-VALUE}).")
     private List<Integer> loads;
 
@@ -85,7 +102,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             names = "--acceptances",
             paramLabel = "A",
             split = ",",
-            defaultValue = "0,0.5,0.8,1",
+            defaultValue = "0,0.3,0.6,0.8,0.9,1",
             description = "How often the oracle is right (default ${DEFAULT-VALUE}).")
     private List<Double> acceptances;
 
@@ -93,23 +110,26 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             names = "--lengths",
             paramLabel = "N",
             split = ",",
-            defaultValue = "1,4,8",
+            defaultValue = "1,2,4,8",
             description = "Draft tokens for the curve against theory (default ${DEFAULT-VALUE}).")
     private List<Integer> lengths;
 
     @Option(
             names = "--tokens",
             paramLabel = "N",
-            defaultValue = "96",
-            description = "Tokens of an answer (default ${DEFAULT-VALUE}).")
+            defaultValue = "256",
+            description = "Tokens of an answer at most; slow models give shorter ones (default ${DEFAULT-VALUE}).")
     private int tokens;
 
     @Option(
-            names = "--rounds",
-            paramLabel = "N",
+            names = "--seconds",
+            paramLabel = "S",
             defaultValue = "3",
-            description = "Times that each pair is measured; the median counts (default ${DEFAULT-VALUE}).")
-    private int rounds;
+            description = "How long each case is measured, at least (default ${DEFAULT-VALUE}).")
+    private double seconds;
+
+    @Option(names = "--quick", description = "Few cases, half a second each: to see that it works, not to be cited.")
+    private boolean quick;
 
     @Option(
             names = "--threads",
@@ -121,30 +141,106 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     /** Known once the command runs. */
     private @Nullable Path model;
 
-    private static Map<String, List<String>> tasks() {
-        Map<String, List<String>> tasks = new LinkedHashMap<>();
+    private static Map<String, List<List<String>>> tasks() {
+        Map<String, List<List<String>>> tasks = new LinkedHashMap<>();
         tasks.put(
-                "stories",
+                "story",
                 List.of(
-                        "Please write a story about a painter who wants to play the flute for my son.",
-                        "Do you know a story about a squirrel called Mia who learns to dance?"));
+                        List.of("Please write a story about a painter who wants to play the flute for my son."),
+                        List.of("Do you know a story about a squirrel called Mia who learns to dance?")));
         tasks.put(
                 "translation",
                 List.of(
-                        "My friend only understands Spanish. Translate for me: Die Blume ist groß.",
-                        "Which German sentence means \"My sister has a ticket.\"?"));
+                        List.of("My friend only understands Spanish. Translate for me: Die Blume ist groß."),
+                        List.of("Which German sentence means \"My sister has a ticket.\"?")));
+        tasks.put(
+                "translation, 4th of a chat",
+                List.of(List.of(
+                        "Translate from English to German: Where is the station?",
+                        "Translate from English to German: Where is the hotel?",
+                        "Translate from English to German: My sister has a ticket.",
+                        "Translate from English to German: My brother has a ticket.")));
         tasks.put(
                 "extraction",
                 List.of(
-                        "I want customer, item, quantity, price, city, day as JSON. The message: 42 shirts go to Karin"
-                                + " Novak, who paid 461 euros in Zurich on Monday.",
-                        "Extract price, customer and item from this text as JSON.\nHenri Lopez in Porto bought 70 jackets"
-                                + " last Tuesday. The price was 656 euros."));
+                        List.of(
+                                "I want customer, item, quantity, price, city, day as JSON. The message: 42 shirts go to"
+                                        + " Karin Novak, who paid 461 euros in Zurich on Monday."),
+                        List.of(
+                                "Extract price, customer and item from this text as JSON.\nHenri Lopez in Porto bought 70"
+                                        + " jackets last Tuesday. The price was 656 euros.")));
+        String fields = "Extract customer, item, quantity, price, city, day as JSON: ";
+        tasks.put(
+                "extraction, 4th of a chat",
+                List.of(List.of(
+                        fields + "42 shirts go to Karin Novak, who paid 461 euros in Zurich on Monday.",
+                        fields + "70 jackets go to Henri Lopez, who paid 656 euros in Porto on Tuesday.",
+                        fields + "18 lamps go to Ada Novak, who paid 90 euros in Zurich on Friday.",
+                        fields + "42 jackets go to Karin Lopez, who paid 461 euros in Porto on Monday.")));
         return tasks;
     }
 
     @Override
     public Integer call() throws IOException, InterruptedException {
+        Set<Part> asked = checkOptions();
+        Path file = modelOption.path();
+        model = file;
+        if (draft == null && modelOption.isBuiltIn()) {
+            draft = BuiltInModel.QUIRE_TINY_DRAFT.path();
+        }
+        Path draftFile = draft;
+        Files.createDirectories(out);
+        Path json = out.resolve("speculation.json");
+        Map<String, Object> result =
+                new LinkedHashMap<>(add && Files.exists(json) ? Json.read(Files.readString(json)) : Map.of());
+        result.put("model", String.valueOf(file.getFileName()));
+        result.put("draft", draftFile == null ? "none" : String.valueOf(draftFile.getFileName()));
+        result.put("kernels", Kernels.best().name());
+        result.put("threads", workers());
+        result.put("tokens_an_answer", tokens);
+        result.put("seconds_a_case", seconds);
+        try (Engine off = open(Speculation.off())) {
+            Recorded recorded = record(off);
+            if (asked.contains(Part.COSTS)) {
+                System.err.println("what passes cost");
+                result.put("costs", PassCosts.measure(file, draftFile, workers(), 2 * seconds));
+                putBest(result, off, recorded);
+                save(result);
+            }
+            if (asked.contains(Part.CURVE)) {
+                merge(result, "curve", curve(off, recorded, result), "draft_tokens", "acceptance");
+                save(result);
+            }
+            if (asked.contains(Part.TASKS)) {
+                merge(result, "tasks", taskTable(off), "task", "drafter");
+                save(result);
+            }
+            if (asked.contains(Part.LOAD)) {
+                merge(result, "load", loadTable(off, recorded), "sequences", "acceptance");
+            }
+        }
+        if (draftFile != null && asked.contains(Part.RULES)) {
+            System.err.println("comparing both models' distributions");
+            result.put("rules", AcceptanceRules.measure(file, draftFile, workers()));
+        }
+        save(result);
+        System.out.println(out.resolve("speculation.html"));
+        return 0;
+    }
+
+    /** After every part, so that a run which is cut short leaves what it has measured, for {@code --add}. */
+    private void save(Map<String, Object> result) throws IOException {
+        Files.writeString(out.resolve("speculation.json"), Json.write(result));
+        Files.writeString(out.resolve("speculation.html"), SpeculationPage.of(result));
+    }
+
+    private Set<Part> checkOptions() {
+        if (quick) {
+            seconds = 0.5;
+            loads = List.of(1, 8, 64);
+            acceptances = List.of(0.0, 0.8, 1.0);
+            lengths = List.of(1, 4);
+        }
         for (int load : loads) {
             if (load < 1 || load > MOST_SEQUENCES) {
                 throw new IllegalArgumentException(
@@ -156,38 +252,23 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 throw new IllegalArgumentException("--acceptances takes numbers from 0 to 1, not " + acceptance);
             }
         }
-        if (tokens < 8 || rounds < 1) {
-            throw new IllegalArgumentException("--tokens must be at least 8 and --rounds at least 1");
+        if (tokens < FEWEST_TOKENS || !(seconds > 0)) {
+            throw new IllegalArgumentException(
+                    "--tokens must be at least " + FEWEST_TOKENS + " and --seconds more than 0");
         }
-        Path file = modelOption.path();
-        model = file;
-        if (draft == null && modelOption.isBuiltIn()) {
-            draft = BuiltInModel.QUIRE_TINY_DRAFT.path();
+        Set<Part> asked = EnumSet.noneOf(Part.class);
+        for (String part : parts) {
+            try {
+                asked.add(Part.valueOf(part.toUpperCase(Locale.ROOT)));
+            } catch (IllegalArgumentException e) {
+                throw new IllegalArgumentException("--parts takes costs, curve, tasks, load and rules, not " + part, e);
+            }
         }
-        Files.createDirectories(out);
-        Map<String, Object> result = new LinkedHashMap<>();
-        result.put("model", String.valueOf(file.getFileName()));
-        result.put("draft", draft == null ? "none" : String.valueOf(draft.getFileName()));
-        result.put("processors", Runtime.getRuntime().availableProcessors());
-        result.put("tokens_an_answer", tokens);
-        try (Engine off = open(Speculation.off())) {
-            List<int[]> prompts = prompts(off);
-            System.err.println("recording " + MOST_SEQUENCES + " answers");
-            List<int[]> texts = record(off, prompts);
-            result.put("curve", curve(off, texts));
-            result.put("tasks", taskTable(off));
-            result.put("load", loadTable(off, texts));
-        }
-        Path draftFile = draft;
-        if (draftFile != null) {
-            System.err.println("comparing both models' distributions");
-            result.put("rules", AcceptanceRules.measure(file, draftFile, threads));
-        }
-        Files.writeString(out.resolve("speculation.json"), Json.write(result));
-        Path page = out.resolve("speculation.html");
-        Files.writeString(page, SpeculationPage.of(result));
-        System.out.println(page);
-        return 0;
+        return asked;
+    }
+
+    private int workers() {
+        return threads > 0 ? threads : Runtime.getRuntime().availableProcessors();
     }
 
     private Engine open(Speculation speculation) {
@@ -208,6 +289,70 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 EngineListener.NONE);
     }
 
+    /** Puts rows into a table, in place of those that agree with them in {@code keys}. */
+    private static void merge(
+            Map<String, Object> result, String table, List<Map<String, Object>> rows, String... keys) {
+        Map<List<String>, Object> byKey = new LinkedHashMap<>();
+        List<Object> all = new ArrayList<>(result.get(table) instanceof List<?> old ? old : List.of());
+        all.addAll(rows);
+        for (Object row : all) {
+            byKey.put(
+                    Arrays.stream(keys)
+                            .map(key -> String.valueOf(((Map<?, ?>) row).get(key)))
+                            .toList(),
+                    row);
+        }
+        result.put(table, new ArrayList<>(byKey.values()));
+    }
+
+    /** Prompts of random tokens with the greedy answers to them. */
+    private record Recorded(List<int[]> prompts, List<int[]> answers) {
+        PairedSpeed.Work first(int count, int tokens) {
+            return new PairedSpeed.Work(prompts.subList(0, count), answers.subList(0, count), tokens, false);
+        }
+
+        Replay replay(double acceptance, int vocabularySize) {
+            List<int[]> texts = new ArrayList<>();
+            for (int i = 0; i < prompts.size(); i++) {
+                int[] text = Arrays.copyOf(prompts.get(i), PROMPT + answers.get(i).length);
+                System.arraycopy(answers.get(i), 0, text, PROMPT, answers.get(i).length);
+                texts.add(text);
+            }
+            return new Replay(texts, PROMPT, acceptance, 5, vocabularySize);
+        }
+    }
+
+    /** What a model can say in the time that a group is given is as much as needs to be recorded. */
+    private Recorded record(Engine off) throws InterruptedException {
+        List<int[]> prompts = prompts(off);
+        List<int[]> few = PairedSpeed.record(off, prompts, FEWEST_TOKENS, false); // warms up
+        int length = groupTokens(off, new Recorded(prompts, few), 1);
+        System.err.println("recording " + MOST_SEQUENCES + " answers of " + length + " tokens");
+        return new Recorded(prompts, PairedSpeed.record(off, prompts, length, false));
+    }
+
+    /** Tokens of an answer with so many sequences at once. */
+    private int groupTokens(Engine off, Recorded recorded, int sequences) throws InterruptedException {
+        PairedSpeed.Run run = new PairedSpeed(seconds).run(off, recorded.first(sequences, FEWEST_TOKENS));
+        return (int) Math.clamp(GROUP_SECONDS * run.tokensPerSecond() / sequences, (double) FEWEST_TOKENS, tokens);
+    }
+
+    /** What a step takes beside its pass, and the best that there is to be had. */
+    private void putBest(Map<String, Object> result, Engine off, Recorded recorded) throws InterruptedException {
+        int length = recorded.answers.getFirst().length;
+        PairedSpeed speed = new PairedSpeed(seconds);
+        List<Double> speeds = new ArrayList<>();
+        for (long end = System.nanoTime() + (long) (seconds * 1e9); speeds.isEmpty() || System.nanoTime() < end; ) {
+            speeds.add(speed.run(off, recorded.first(1, length)).tokensPerSecond());
+        }
+        double stepMicros = 1e6 / PairedSpeed.quantile(speeds, 0.5);
+        List<Map<String, Object>> costs = SpeculationPage.rows(result, "costs");
+        double pass = SpeculationPage.number(costs.getFirst(), "model_microseconds");
+        result.put("step_microseconds", stepMicros);
+        result.put("rest_microseconds", Math.max(0, stepMicros - pass));
+        result.put("best", PassCosts.best(costs, Math.max(0, stepMicros - pass)));
+    }
+
     private static List<int[]> prompts(Engine engine) {
         Random random = new Random(7);
         List<int[]> prompts = new ArrayList<>();
@@ -219,127 +364,32 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return prompts;
     }
 
-    /** Prompts with their greedy answers behind them. */
-    private List<int[]> record(Engine engine, List<int[]> prompts) throws InterruptedException {
-        List<int[]> answers = together(engine, prompts, false).answers;
-        List<int[]> texts = new ArrayList<>();
-        for (int i = 0; i < prompts.size(); i++) {
-            int[] text = Arrays.copyOf(prompts.get(i), PROMPT + answers.get(i).length);
-            System.arraycopy(answers.get(i), 0, text, PROMPT, answers.get(i).length);
-            texts.add(text);
-        }
-        return texts;
-    }
-
-    private record Group(List<int[]> answers, double tokensPerSecond, double cpuSeconds, double tokensPerStep) {}
-
-    /** Answers all prompts at once, greedily, and says how fast. {@code toTheEnd}: answers end where the model ends them. */
-    private Group together(Engine engine, List<int[]> prompts, boolean toTheEnd) throws InterruptedException {
-        EngineStats before = engine.stats();
-        long begin = System.nanoTime();
-        long beginCpu = PROCESS.getProcessCpuTime();
-        List<int[]> answers = new ArrayList<>();
-        try (ExecutorService readers = Executors.newVirtualThreadPerTaskExecutor()) {
-            List<Future<int[]>> futures = new ArrayList<>();
-            for (int[] prompt : prompts) {
-                Callable<int[]> reader = () -> read(engine, prompt, toTheEnd);
-                futures.add(readers.submit(reader));
-            }
-            for (Future<int[]> future : futures) {
-                answers.add(future.get());
-            }
-        } catch (ExecutionException e) {
-            throw new IllegalStateException(e.getCause());
-        }
-        double seconds = (System.nanoTime() - begin) / 1e9;
-        double cpuSeconds = (PROCESS.getProcessCpuTime() - beginCpu) / 1e9;
-        EngineStats after = engine.stats();
-        double generated = (double) (after.generationTokens() - before.generationTokens());
-        return new Group(answers, generated / seconds, cpuSeconds, generated / (after.steps() - before.steps()));
-    }
-
-    private int[] read(Engine engine, int[] prompt, boolean toTheEnd) throws InterruptedException {
-        SamplingParams params = SamplingParams.builder()
-                .maxTokens(Math.min(tokens, engine.maxContext() - prompt.length))
-                .temperature(0)
-                .ignoreEndOfText(!toTheEnd)
-                .build();
-        int[] answer = new int[params.maxTokens()];
-        int count = 0;
-        try (TokenStream stream = engine.submit(new Request(prompt, params))) {
-            for (Output output = stream.next(); output != null; output = stream.next()) {
-                answer[count++] = output.token();
-            }
-            if (stream.finish().error() != null) {
-                throw new IllegalStateException(stream.finish().error());
-            }
-        }
-        return Arrays.copyOf(answer, count);
-    }
-
-    /** A pair of runs in turns: median of the ratios, so that a machine that drifts drifts for both. */
-    private Map<String, Object> compare(Engine off, Engine on, List<int[]> prompts, boolean toTheEnd)
+    /** One sequence, a fixed number of draft tokens. */
+    private List<Map<String, Object>> curve(Engine off, Recorded recorded, Map<String, Object> result)
             throws InterruptedException {
-        together(on, prompts, toTheEnd); // code is compiled and costs are known
-        List<Double> ratios = new ArrayList<>();
-        double cpuWith = 0;
-        double cpuWithout = 0;
-        Group with = together(on, prompts, toTheEnd);
-        Group without = together(off, prompts, toTheEnd);
-        for (int i = 0; i < rounds; i++) {
-            without = together(off, prompts, toTheEnd);
-            with = together(on, prompts, toTheEnd);
-            ratios.add(with.tokensPerSecond / without.tokensPerSecond);
-            cpuWith += with.cpuSeconds;
-            cpuWithout += without.cpuSeconds;
-            for (int k = 0; k < prompts.size(); k++) {
-                if (!Arrays.equals(with.answers.get(k), without.answers.get(k))) {
-                    throw new IllegalStateException(
-                            "answer " + k + " differs with speculation: a bug, please report it");
-                }
-            }
-        }
-        ratios.sort(null);
-        Map<String, Object> row = new LinkedHashMap<>();
-        row.put("off_tokens_per_second", without.tokensPerSecond);
-        row.put("on_tokens_per_second", with.tokensPerSecond);
-        row.put("speedup", ratios.get(ratios.size() / 2));
-        // Both gave the same tokens. The system counts in ticks: what is shorter than one of them says nothing.
-        row.put("cpu_speedup", Math.max(cpuWithout, CPU_TICK) / Math.max(cpuWith, CPU_TICK));
-        row.put("tokens_per_step", with.tokensPerStep);
-        return row;
-    }
-
-    private Replay replay(Engine off, List<int[]> texts, double acceptance) {
-        return new Replay(texts, PROMPT, acceptance, 5, off.tokenizer().vocabularySize());
-    }
-
-    /** One sequence after the other, a fixed number of draft tokens. */
-    private List<Map<String, Object>> curve(Engine off, List<int[]> texts) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
-        int samples = 12; // some hundred steps each
-        for (int length : lengths) {
+        List<Map<String, Object>> costs = SpeculationPage.rows(result, "costs");
+        double rest = SpeculationPage.number(result, "rest_microseconds");
+        int length = recorded.answers.getFirst().length;
+        for (int guesses : lengths) {
             for (double acceptance : acceptances) {
-                System.err.printf(Locale.ROOT, "curve: %d draft tokens, acceptance %.2f%n", length, acceptance);
-                Speculation speculation = new Speculation(length, false, null, replay(off, texts, acceptance));
+                System.err.printf(Locale.ROOT, "curve: %d draft tokens, acceptance %.2f%n", guesses, acceptance);
+                Speculation speculation = new Speculation(guesses, false, null, replay(off, recorded, acceptance));
                 try (Engine on = open(speculation)) {
-                    EngineStats before = on.stats();
-                    for (int[] text : texts.subList(0, samples)) {
-                        together(on, List.of(Arrays.copyOf(text, PROMPT)), false);
-                    }
-                    EngineStats after = on.stats();
-                    double steps = (double) (after.steps() - before.steps());
-                    double generated = (double) (after.generationTokens() - before.generationTokens());
-                    double theory = acceptance == 1
-                            ? length + 1
-                            : (1 - StrictMath.pow(acceptance, length + 1)) / (1 - acceptance);
                     Map<String, Object> row = new LinkedHashMap<>();
-                    row.put("draft_tokens", length);
+                    row.put("draft_tokens", guesses);
                     row.put("acceptance", acceptance);
-                    row.put("tokens_per_step", generated / steps);
-                    row.put("theory", theory);
-                    row.putAll(compare(off, on, List.of(Arrays.copyOf(texts.getFirst(), PROMPT)), false));
-                    row.put("tokens_per_step", generated / steps);
+                    double theory = PassCosts.tokensAStep(acceptance, guesses);
+                    row.put("tokens_by_theory", theory);
+                    row.put("tokens_a_step", tokensAStep(on, recorded, length));
+                    Map<String, Object> measured = new PairedSpeed(seconds).compare(off, on, recorded.first(1, length));
+                    costs.stream()
+                            .filter(cost -> SpeculationPage.number(cost, "rows") == guesses + 1)
+                            .mapToDouble(cost -> SpeculationPage.number(cost, "model_microseconds"))
+                            .forEach(pass -> row.put(
+                                    "speedup_by_theory",
+                                    theory * SpeculationPage.number(result, "step_microseconds") / (pass + rest)));
+                    row.putAll(measured);
                     rows.add(row);
                 }
             }
@@ -347,10 +397,34 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return rows;
     }
 
+    /**
+     * Tokens of a step with all its draft tokens, over several answers: one, and for each position how often a draft
+     * token that was there was accepted. So drafts that the end of an answer cuts short do not count as rejected.
+     */
+    private static double tokensAStep(Engine on, Recorded recorded, int length) throws InterruptedException {
+        SpeculationStats before = on.stats().speculation();
+        int answers = Math.clamp(2000 / length, 1, MOST_SEQUENCES);
+        for (int[] prompt : recorded.prompts.subList(0, answers)) {
+            PairedSpeed.record(on, List.of(prompt), length, false);
+        }
+        SpeculationStats after = on.stats().speculation();
+        double sum = 1;
+        for (int position = 0; position < after.draftedAt().size(); position++) {
+            long drafted = after.draftedAt().get(position) - before.draftedAt().get(position);
+            long accepted =
+                    after.acceptedAt().get(position) - before.acceptedAt().get(position);
+            sum += drafted == 0 ? 0 : (double) accepted / drafted;
+        }
+        return sum;
+    }
+
+    private static Replay replay(Engine off, Recorded recorded, double acceptance) {
+        return recorded.replay(acceptance, off.tokenizer().vocabularySize());
+    }
+
     /** One chat after the other, with lookup, the draft model and both, as the governor sees fit. */
     private List<Map<String, Object>> taskTable(Engine off) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
-        ChatTemplate template = off.chatTemplate();
         Map<String, Speculation> ways = new LinkedHashMap<>();
         ways.put("lookup", Speculation.auto(null));
         Path draftFile = draft;
@@ -360,51 +434,72 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         }
         for (Map.Entry<String, Speculation> way : ways.entrySet()) {
             try (Engine on = open(way.getValue())) {
-                for (Map.Entry<String, List<String>> task : TASKS.entrySet()) {
+                for (Map.Entry<String, List<List<String>>> task : TASKS.entrySet()) {
                     System.err.println(task.getKey() + " with " + way.getKey());
-                    double logs = 0;
-                    double cpuLogs = 0;
-                    Map<String, Object> row = Map.of();
-                    for (String text : task.getValue()) {
-                        String prompt = template == null
-                                ? text
-                                : template.render(List.of(Map.of("role", "user", "content", text)), List.of(), true);
-                        int[] encoded = off.tokenizer().encode(prompt, template == null, template != null);
-                        row = compare(off, on, List.of(encoded), true);
-                        logs += StrictMath.log((Double) Objects.requireNonNull(row.get("speedup")));
-                        cpuLogs += StrictMath.log((Double) Objects.requireNonNull(row.get("cpu_speedup")));
-                    }
-                    Map<String, Object> line = new LinkedHashMap<>();
-                    line.put("task", task.getKey());
-                    line.put("drafter", way.getKey());
-                    line.putAll(row);
-                    line.put("speedup", StrictMath.exp(logs / task.getValue().size()));
-                    line.put(
-                            "cpu_speedup",
-                            StrictMath.exp(cpuLogs / task.getValue().size()));
-                    rows.add(line);
+                    Map<String, Object> row = new LinkedHashMap<>();
+                    row.put("task", task.getKey());
+                    row.put("drafter", way.getKey());
+                    row.putAll(task(off, on, task.getValue()));
+                    rows.add(row);
                 }
             }
         }
         return rows;
     }
 
+    /** Geometric means over the chats of a task. */
+    private Map<String, Object> task(Engine off, Engine on, List<List<String>> chats) throws InterruptedException {
+        Map<String, Double> logs = new LinkedHashMap<>();
+        for (List<String> chat : chats) {
+            PairedSpeed.Work work = lastTurn(off, chat);
+            Map<String, Object> row = new PairedSpeed(seconds / chats.size()).compare(off, on, work);
+            row.put("answer_tokens", (double) work.answers().getFirst().length);
+            row.forEach((key, value) ->
+                    logs.merge(key, StrictMath.log(Math.max(1e-9, ((Number) value).doubleValue())), Double::sum));
+        }
+        Map<String, Object> means = new LinkedHashMap<>();
+        logs.forEach((key, sum) -> means.put(key, StrictMath.exp(sum / chats.size())));
+        return means;
+    }
+
+    /** Lets a chat go on as the model answers; returns its last turn. */
+    private PairedSpeed.Work lastTurn(Engine off, List<String> chat) throws InterruptedException {
+        ChatTemplate template = off.chatTemplate();
+        List<Map<String, Object>> messages = new ArrayList<>();
+        List<int[]> prompts = List.of();
+        List<int[]> answers = List.of();
+        for (String text : chat) {
+            messages.add(Map.of("role", "user", "content", text));
+            String prompt = template == null ? text : template.render(messages, List.of(), true);
+            prompts = List.of(off.tokenizer().encode(prompt, template == null, template != null));
+            answers = PairedSpeed.record(off, prompts, tokens, true);
+            messages.add(Map.of("role", "assistant", "content", text(off, answers.getFirst())));
+        }
+        return new PairedSpeed.Work(prompts, answers, tokens, true);
+    }
+
+    private static String text(Engine off, int[] answer) {
+        Detokenizer detokenizer = new Detokenizer(off.tokenizer());
+        StringBuilder text = new StringBuilder();
+        for (int token : answer) {
+            text.append(off.tokenizer().isControl(token) ? "" : detokenizer.append(token));
+        }
+        return text.append(detokenizer.finish()).toString();
+    }
+
     /** Every load with every acceptance, the governor deciding. */
-    private List<Map<String, Object>> loadTable(Engine off, List<int[]> texts) throws InterruptedException {
+    private List<Map<String, Object>> loadTable(Engine off, Recorded recorded) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
         for (double acceptance : acceptances) {
-            Speculation speculation = new Speculation(Speculation.AUTO, false, null, replay(off, texts, acceptance));
+            Speculation speculation = new Speculation(Speculation.AUTO, false, null, replay(off, recorded, acceptance));
             try (Engine on = open(speculation)) {
                 for (int load : loads) {
                     System.err.printf(Locale.ROOT, "load %d, acceptance %.2f%n", load, acceptance);
-                    List<int[]> prompts = new ArrayList<>();
-                    for (int[] text : texts.subList(0, load)) {
-                        prompts.add(Arrays.copyOf(text, PROMPT));
-                    }
+                    int length = Math.min(groupTokens(off, recorded, load), recorded.answers.getFirst().length);
                     Map<String, Object> row = new LinkedHashMap<>();
                     row.put("sequences", load);
                     row.put("acceptance", acceptance);
-                    row.putAll(compare(off, on, prompts, false));
+                    row.putAll(new PairedSpeed(seconds).compare(off, on, recorded.first(load, length)));
                     rows.add(row);
                 }
             }

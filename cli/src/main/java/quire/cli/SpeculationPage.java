@@ -1,6 +1,7 @@
 package quire.cli;
 
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -15,6 +16,9 @@ final class SpeculationPage {
     private static final int BOTTOM = 44;
     private static final int TOP = 16;
     private static final int RIGHT = 130;
+    /** What speed must not fall below, against off. */
+    private static final double LEAST = 0.97;
+
     private static final List<String> COLOURS =
             List.of("#1b6ca8", "#c8553d", "#2a9d5c", "#8f5fbf", "#b8860b", "#444444", "#d1498b", "#3aa6a6");
 
@@ -33,14 +37,19 @@ final class SpeculationPage {
                 .append(escape(result.get("model")))
                 .append(", draft ")
                 .append(escape(result.get("draft")))
-                .append("</h1><p>")
-                .append(escape(result.get("processors")))
-                .append(" processors, answers of ")
+                .append("</h1><p>Kernels ")
+                .append(escape(result.get("kernels")))
+                .append(", ")
+                .append(escape(result.get("threads")))
+                .append(" threads, greedy answers of at most ")
                 .append(escape(result.get("tokens_an_answer")))
-                .append(
-                        " tokens, greedy. Every answer was compared with the one without speculation: all are equal. Speeds are "
-                                + "medians of runs in turns; <i>cpu speedup</i> counts processor time instead of the clock's, for "
-                                + "machines that others use too.</p>");
+                .append(" tokens; each case was measured for ")
+                .append(escape(result.get("seconds_a_case")))
+                .append(" s or more. Every token was compared with the one without speculation: all are equal. A "
+                        + "speed-up is the median over pairs of runs, one without and one with speculation in random "
+                        + "order, of the ratio of their tokens per second; time counts from when all sequences have "
+                        + "their first token to when one has its last. Quartiles are those of the pairs. A <i>turn</i> is "
+                        + "what a step does for one sequence.</p>");
         List<Map<String, Object>> curve = rows(result, "curve");
         page.append(
                 "<h2>Tokens a step against theory</h2><p>One sequence, a fixed number γ of draft tokens, an oracle that "
@@ -48,20 +57,39 @@ final class SpeculationPage {
         page.append(chart(
                 "α",
                 "tokens a step",
-                series(curve, "draft_tokens", "γ = ", "acceptance", "theory"),
-                series(curve, "draft_tokens", "γ = ", "acceptance", "tokens_per_step")));
+                series(curve, "draft_tokens", "γ = ", "acceptance", "tokens_by_theory"),
+                series(curve, "draft_tokens", "γ = ", "acceptance", "tokens_a_step")));
+        page.append("<h2>Speed against theory</h2><p>The same runs. Lines: those tokens, by what a pass of γ + 1 rows "
+                + "costs (below). Dots: measured.</p>");
+        page.append(chart(
+                "α",
+                "speed against off",
+                series(curve, "draft_tokens", "γ = ", "acceptance", "speedup_by_theory"),
+                series(curve, "draft_tokens", "γ = ", "acceptance", "speedup")));
         page.append(table(curve));
         List<Map<String, Object>> load = rows(result, "load");
+        load.sort(Comparator.comparingDouble((Map<String, Object> row) -> number(row, "acceptance"))
+                .thenComparingDouble(row -> number(row, "sequences")));
         page.append(
                 "<h2>Never slower</h2><p>Throughput with <code>auto</code> over throughput without, by sequences at "
-                        + "once; the oracle is right with probability α.</p>");
+                        + "once; the oracle is right with probability α. The grey line is 0.97.</p>");
         page.append(chart(
                 "sequences (doublings)",
                 "speed against off",
                 series(load, "acceptance", "α = ", "sequences", "speedup"),
                 Map.of()));
         page.append(table(load));
-        page.append("<h2>One chat at a time</h2>").append(table(rows(result, "tasks")));
+        page.append("<h2>One chat at a time</h2><p><code>auto</code>; geometric means over the texts of a task.</p>")
+                .append(table(rows(result, "tasks")));
+        page.append("<h2>What passes cost, and the most there is to be had</h2><p>A step of one token takes ")
+                .append(escape(String.format(Locale.ROOT, "%.1f", number(result, "step_microseconds"))))
+                .append(" µs, of which ")
+                .append(escape(String.format(Locale.ROOT, "%.1f", number(result, "rest_microseconds"))))
+                .append(" are not the model's pass. Below the costs: the greatest speed-up over all numbers of draft "
+                        + "tokens, by the costs above and the formula for tokens a step, for guesses that cost nothing "
+                        + "and for those of the draft model.</p>")
+                .append(table(rows(result, "costs")))
+                .append(table(rows(result, "best")));
         if (result.get("rules") instanceof Map<?, ?> rules) {
             page.append(
                     "<h2>The price of coupling</h2><p>How often a draft token is accepted at temperature 1 on a text, "
@@ -75,7 +103,7 @@ final class SpeculationPage {
         return page.append("</html>\n").toString();
     }
 
-    private static List<Map<String, Object>> rows(Map<String, Object> result, String name) {
+    static List<Map<String, Object>> rows(Map<String, Object> result, String name) {
         List<Map<String, Object>> rows = new ArrayList<>();
         if (result.get(name) instanceof List<?> list) {
             for (Object entry : list) {
@@ -101,7 +129,7 @@ final class SpeculationPage {
         return series;
     }
 
-    private static double number(Map<String, Object> row, String name) {
+    static double number(Map<String, Object> row, String name) {
         return row.get(name) instanceof Number number ? number.doubleValue() : 0;
     }
 
@@ -140,6 +168,14 @@ final class SpeculationPage {
                     x,
                     HEIGHT - BOTTOM + 16,
                     xMax * i / 4));
+        }
+        if (dots.isEmpty()) {
+            svg.append(String.format(
+                    Locale.ROOT,
+                    "<path d=\"M%d %.1fH%d\" stroke=\"#888\" stroke-dasharray=\"4 3\"/>",
+                    LEFT,
+                    y(LEAST, yMax),
+                    WIDTH - RIGHT));
         }
         svg.append(String.format(Locale.ROOT, "<text x=\"%d\" y=\"%d\">%s</text>", LEFT, HEIGHT - 8, escape(xName)));
         svg.append(String.format(Locale.ROOT, "<text x=\"%d\" y=\"12\">%s</text>", LEFT, escape(yName)));

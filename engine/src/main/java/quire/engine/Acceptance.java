@@ -11,6 +11,9 @@ final class Acceptance {
     /** Comparisons that count; older ones fade. */
     private static final float MEMORY = 32;
 
+    /** What is left of experience after a step without drafts: what nobody tries is not known for ever. */
+    private static final float REST = 1 - 1f / 128;
+
     private final float[] hits = new float[DRAFTERS];
     private final float[] trials = new float[DRAFTERS];
 
@@ -24,6 +27,14 @@ final class Acceptance {
         }
         hits[drafter] += accepted;
         trials[drafter] += reached;
+    }
+
+    /** A step without drafts has passed: what this sequence showed counts a little less beside what all show. */
+    void rest() {
+        for (int k = 0; k < DRAFTERS; k++) {
+            hits[k] *= REST;
+            trials[k] *= REST;
+        }
     }
 
     /** What all sequences together show, moved by what this one does. {@code weight}: comparisons that the former counts. */

@@ -24,9 +24,13 @@ final class AnswerStream implements TokenStream {
         this.cancel = cancel;
     }
 
-    /** Engine thread: one more token. */
+    /** Engine thread: one more token. The reader hears of it with the next {@link #wake} or {@link #end}. */
     void put(Output output) {
         outputs.add(output);
+    }
+
+    /** Engine thread: lets the reader look. Once for all tokens of a step, since waking costs as much as a small step. */
+    void wake() {
         LockSupport.unpark(reader);
     }
 

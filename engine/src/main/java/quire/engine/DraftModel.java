@@ -38,6 +38,8 @@ final class DraftModel implements Drafter {
     private @Nullable Drafts drafts;
     private @Nullable FloatMatrix logits;
     private int pass;
+    /** What the rows of the pass under way look back at. */
+    private long positions;
 
     DraftModel(Model model, KvPages pages, int maxSequences, SamplerTeam team, CostModel cost, LongSupplier nanoClock) {
         this.model = model;
@@ -84,7 +86,7 @@ final class DraftModel implements Drafter {
             long begin = nanoClock.getAsLong();
             logits = model.forward(batch);
             team.choose(batch.logitCount(), choose);
-            cost.observe(batch.rows(), nanoClock.getAsLong() - begin);
+            cost.observe(batch.rows(), positions, nanoClock.getAsLong() - begin);
             pass++;
             count = gather(wanted, self);
         }
@@ -100,6 +102,7 @@ final class DraftModel implements Drafter {
     /** Fills the batch of the next pass; returns its rows. */
     private int gather(Drafts wanted, int self) {
         batch.clear();
+        positions = 0;
         int room = model.maxBatchTokens();
         int chosen = 0;
         for (int i = 0; i < wanted.size(); i++) {
@@ -117,6 +120,7 @@ final class DraftModel implements Drafter {
                         sequence.draftComputed + count,
                         pages.table(sequence.row),
                         caughtUp ? 1 : 0);
+                positions += (long) count * sequence.length();
                 sequence.draftComputed += count;
                 room -= count;
             }

@@ -29,6 +29,7 @@ final class Drafts {
     private final int[] reached;
     private int size;
     private int rows;
+    private long positions;
     private int room;
     private long nanos;
     private long nanosWithout;
@@ -48,14 +49,16 @@ final class Drafts {
      * Begins a step.
      *
      * @param rowsWithout tokens of the step without draft tokens
+     * @param positionsWithout how many positions those look back at, summed
      * @param mostTokens draft tokens that there is room for, over all sequences
      */
-    void begin(int rowsWithout, int mostTokens) {
+    void begin(int rowsWithout, long positionsWithout, int mostTokens) {
         Arrays.fill(sequences, 0, size, null);
         size = 0;
         nanos = 0;
         nanosWithout = 0;
         rows = rowsWithout;
+        positions = positionsWithout;
         room = mostTokens;
     }
 
@@ -118,6 +121,20 @@ final class Drafts {
     /** Tokens of the step without draft tokens. */
     int rows() {
         return rows;
+    }
+
+    /** How many positions the {@link #rows} look back at, summed. */
+    long positions() {
+        return positions;
+    }
+
+    /** How many positions the draft tokens look back at, summed. */
+    long draftPositions() {
+        long sum = 0;
+        for (int i = 0; i < size; i++) {
+            sum += (long) counts[i] * sequences[i].length();
+        }
+        return sum;
     }
 
     /** Draft tokens that there is room for, over all sequences. */

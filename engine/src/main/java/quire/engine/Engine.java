@@ -32,6 +32,12 @@ public final class Engine implements AutoCloseable {
 
     private static final long DRAFT_COST_NANOS = 100_000_000;
 
+    /**
+     * Weights of a draft model that one worker computes alone: where a pass takes some tens of microseconds, meeting others
+     * at its barriers takes longer than their help saves.
+     */
+    private static final long LONE_DRAFT_BYTES = 1 << 20;
+
     private final Model model;
     private final Runnable release;
     private final Tokenizer tokenizer;
@@ -99,11 +105,16 @@ public final class Engine implements AutoCloseable {
             Decoder draft = null;
             if (draftFile != null) {
                 ModelConfig draftShape = ModelConfig.from(draftFile);
+                Workers drafting = workers;
+                if (Decoder.weightBytes(draftFile) <= LONE_DRAFT_BYTES) {
+                    drafting = new Workers(1);
+                    owned.push(drafting);
+                }
                 draft = Decoder.load(
                         draftFile,
                         draftShape,
                         kernels,
-                        workers,
+                        drafting,
                         plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
                         plan.pageCount(),
                         config.maxBatchedTokens(),
@@ -123,8 +134,10 @@ public final class Engine implements AutoCloseable {
             }
             String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             CostModel cost = cost(decoder, config, COST_NANOS);
-            Speculator.Draft drafting =
-                    draft == null ? null : new Speculator.Draft(draft, cost(draft, config, DRAFT_COST_NANOS));
+            Speculator.Draft drafter = draft == null
+                    ? null
+                    : new Speculator.Draft(
+                            draft, cost(draft, config, DRAFT_COST_NANOS).follows(cost));
             Speculation speculation = config.speculation();
             if (speculation.isOn()) {
                 LOG.log(
@@ -142,7 +155,7 @@ public final class Engine implements AutoCloseable {
                     workers,
                     tokenizer,
                     config,
-                    (pages, team) -> Speculator.of(config, decoder, cost, drafting, pages, team, nanoClock),
+                    (pages, team) -> Speculator.of(config, decoder, cost, drafter, pages, team, nanoClock),
                     listener,
                     nanoClock);
             Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);

@@ -2,7 +2,7 @@ package quire.engine;
 
 /**
  * Decides by measurement how many draft tokens each sequence gets in a step, so that the expected number of tokens a second
- * is greatest; none included. It sees two things: what a pass costs by its number of rows ({@link CostModel}), and how
+ * is greatest; none included. It sees two things: what a pass costs by its rows and their context ({@link CostModel}), and how
  * often each drafter's guesses are accepted, by position and confidence over all sequences, and lately for each sequence
  * ({@link Acceptance}).
  *
@@ -14,6 +14,7 @@ package quire.engine;
  *   rate(d)  =  ─────────────────────────────────────
  *                T(N) + [T(R + Σd) − T(R)] + drafting         R: rows without draft tokens, prompts included;
  *                                                             their cost is nobody's choice here
+ *                                                             T: of rows, and of the positions they look back at
  * </pre>
  *
  * A ratio is maximised by Dinkelbach's method: for a rate λ, a draft token is worth its cost if q &gt; λ · cost; the best
@@ -22,17 +23,21 @@ package quire.engine;
  * not better than no drafts at all by {@value #MARGIN} is not done.
  *
  * <p><b>Staying informed.</b> Sequences that get nothing would never show that they have become predictable: a small part
- * of the time, {@value #PROBE_SHARE}, is saved up for trying. And every {@value #REST}th step goes without drafts, so that
- * the cost of doing without stays known.
+ * of the time, {@value #PROBE_SHARE}, is saved up for trying, and more of it for the first {@value #FIRST_PROBES} times; with
+ * few tokens and with many in turn, since many may be cheaper than the costs of few let expect. And every {@value #REST}th step goes without drafts, in the beginning more of
+ * them, so that the cost of doing without stays known.
  *
  * <p>A pure function of what it is told: time comes in as numbers. Engine thread only; nothing is allocated in a step.
  */
 final class Governor implements DraftPolicy {
     private static final double MARGIN = 0.03;
     private static final double PROBE_SHARE = 0.01;
-    private static final int PROBE = 2;
+    private static final double FIRST_PROBE_SHARE = 0.05;
+    private static final int FIRST_PROBES = 8;
+    private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
     private static final double MOST_CREDIT_NANOS = 200e6;
     private static final int REST = 64;
+    private static final int FIRST_REST = 4;
     private static final int ROUNDS = 2;
 
     /** Comparisons that the experience of all sequences counts beside a sequence's own. */
@@ -41,7 +46,10 @@ final class Governor implements DraftPolicy {
     /** Comparisons that count at a position. */
     private static final double MEMORY = 400;
 
-    /** Tokens over which a draft model's reading of a prompt is expected to pay. */
+    /** Tokens that a draft model has to compute first where it guessed in the last step as well. */
+    private static final int USUAL_LAG = 2;
+
+    /** Most tokens over which its reading of a prompt is expected to pay. */
     private static final int HORIZON = 64;
 
     /** A position that is reached less often than this is not looked at. */
@@ -65,7 +73,9 @@ final class Governor implements DraftPolicy {
 
     private double creditNanos;
     private int busySteps;
+    private int rests;
     private int nextProbe;
+    private int probes;
 
     Governor(Drafter[] drafters, CostModel cost, int maxSequences) {
         this.drafters = drafters;
@@ -93,7 +103,7 @@ final class Governor implements DraftPolicy {
         if (!offered) {
             return;
         }
-        double without = size / cost.predict(size);
+        double without = size / cost.predict(size, drafts.positions());
         double rate = without;
         double bestRate = without * (1 + MARGIN);
         boolean pays = false;
@@ -105,7 +115,7 @@ final class Governor implements DraftPolicy {
             }
             rate = Math.max(rate, found);
         }
-        if (pays && ++busySteps % REST == 0) {
+        if (pays && rests()) {
             return;
         }
         if (!pays && !probe(drafts)) {
@@ -117,6 +127,16 @@ final class Governor implements DraftPolicy {
                 drafts.give(i, drafter, drafters[drafter].level(drafts.sequence(i)), best[i]);
             }
         }
+    }
+
+    /** Whether this step, which would pay, does without: each pause between two such is longer, up to a limit. */
+    private boolean rests() {
+        if (++busySteps < Math.min(REST, FIRST_REST << Math.min(rests / 4, 8))) {
+            return false;
+        }
+        busySteps = 0;
+        rests++;
+        return true;
     }
 
     /** The first drafter that offers something, unless a later one guesses much better here. */
@@ -149,8 +169,9 @@ final class Governor implements DraftPolicy {
         double tokens = size;
         double drafting = 0;
         int rows = 0;
-        double baseNanos = cost.predict(size);
-        double restNanos = cost.predict(drafts.rows());
+        long positions = drafts.positions();
+        double baseNanos = cost.predict(size, positions);
+        double restNanos = cost.predict(drafts.rows(), positions);
         double bestRate = 0;
         for (int level = 0; level < Drafts.MAX; level++) {
             double rowNanos =
@@ -159,7 +180,9 @@ final class Governor implements DraftPolicy {
             for (int k = 0; k < drafters.length; k++) {
                 CostModel own = drafters[k].cost();
                 int members = 0;
-                int lag = 0;
+                int computed = 0;
+                double catchingUp = 0;
+                long context = 0;
                 double perMember = own == null ? 0 : own.predict(size) / size;
                 for (int i = 0; i < size && rows < drafts.room(); i++) {
                     if (drafterOf[i] != k || chosen[i] != level || drafts.offered(i, k) <= level) {
@@ -173,20 +196,22 @@ final class Governor implements DraftPolicy {
                         rows++;
                         members++;
                         tokens += reach[i];
-                        lag += level == 0 ? drafters[k].lag(sequence) : 1;
+                        context += sequence.length();
+                        int lag = level == 0 ? drafters[k].lag(sequence) : 1;
+                        computed += Math.min(lag, USUAL_LAG);
+                        catchingUp += own == null || lag <= USUAL_LAG ? 0 : own.predict(lag) / horizon(sequence);
                     }
                 }
                 if (own != null && members > 0) {
-                    drafting += level > 0 || lag <= 2 * members
-                            ? own.predict(lag)
-                            : own.predict(2 * members) + own.predict(lag) / HORIZON;
+                    drafting += own.predict(computed, context) + catchingUp;
                 }
+                positions += context;
                 any |= members > 0;
             }
             if (!any) {
                 break;
             }
-            double extra = Math.max(0, cost.predict(drafts.rows() + rows) - restNanos);
+            double extra = Math.max(0, cost.predict(drafts.rows() + rows, positions) - restNanos);
             double now = tokens / (baseNanos + extra + drafting);
             if (now > bestRate) {
                 bestRate = now;
@@ -198,6 +223,15 @@ final class Governor implements DraftPolicy {
         return bestRate;
     }
 
+    /**
+     * Tokens that an answer is expected to go on for: as many as it has, at most as many as it may. So a draft model reads a
+     * prompt once the answer is long enough for that to be a small loss if it ends soon.
+     */
+    private static int horizon(Sequence sequence) {
+        int left = sequence.maxNewTokens - sequence.generated();
+        return Math.clamp(Math.min(sequence.generated(), left), 1, HORIZON);
+    }
+
     /** Spends what was saved up on trying one sequence; false when there is too little. */
     private boolean probe(Drafts drafts) {
         int size = drafts.size();
@@ -207,20 +241,29 @@ final class Governor implements DraftPolicy {
             if (k == Drafts.NOBODY) {
                 continue;
             }
-            int tokens = Math.min(Math.min(PROBE, drafts.offered(i, k)), drafts.room());
-            CostModel own = drafters[k].cost();
-            double price = Math.max(0, cost.predict(drafts.rows() + tokens) - cost.predict(drafts.rows()));
-            if (own != null) {
-                price += own.predict(drafters[k].lag(drafts.sequence(i))) + (tokens - 1) * own.predict(1);
-            }
+            int tokens = Math.min(Math.min(PROBES[probes % PROBES.length], drafts.offered(i, k)), drafts.room());
+            double price = price(drafts, i, tokens);
             if (tokens > 0 && price <= creditNanos) {
                 creditNanos -= price;
                 best[i] = tokens;
                 nextProbe = i + 1;
+                probes++;
                 return true;
             }
         }
         return false;
+    }
+
+    /** What guesses for one sequence alone cost. */
+    private double price(Drafts drafts, int index, int tokens) {
+        Sequence sequence = drafts.sequence(index);
+        long context = sequence.length();
+        Drafter drafter = drafters[drafterOf[index]];
+        CostModel own = drafter.cost();
+        double drafting =
+                own == null ? 0 : own.predict(drafter.lag(sequence), context) + (tokens - 1) * own.predict(1, context);
+        double with = cost.predict(drafts.rows() + tokens, drafts.positions() + tokens * context);
+        return drafting + Math.max(0, with - cost.predict(drafts.rows(), drafts.positions()));
     }
 
     private double chance(Sequence sequence, int drafter, int level, int position) {
@@ -236,10 +279,12 @@ final class Governor implements DraftPolicy {
 
     @Override
     public void learn(Drafts drafts) {
-        creditNanos = Math.min(MOST_CREDIT_NANOS, creditNanos + PROBE_SHARE * drafts.nanos());
+        double share = probes < FIRST_PROBES ? FIRST_PROBE_SHARE : PROBE_SHARE;
+        creditNanos = Math.min(MOST_CREDIT_NANOS, creditNanos + share * drafts.nanos());
         for (int i = 0; i < drafts.size(); i++) {
             int k = drafts.drafter(i);
             if (k == Drafts.NOBODY || drafts.reached(i) == 0) {
+                drafts.sequence(i).acceptance.rest();
                 continue;
             }
             drafts.sequence(i).acceptance.add(k, drafts.accepted(i), drafts.reached(i));

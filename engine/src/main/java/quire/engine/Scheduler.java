@@ -328,6 +328,8 @@ final class Scheduler {
         Ending ending = endings[index];
         if (ending.reason != null) {
             end(sequence, ending.reason, ending.rest, ending.stop, ending.error);
+        } else if (kept[index] > 0) {
+            sequence.stream.wake();
         }
     }
 

@@ -28,6 +28,8 @@ final class Speculator {
     private final int maxLogitRows;
     private final int vocabularySize;
     private final Drafts drafts;
+    /** Tokens of the step under way that want no logits. */
+    private int prompts;
 
     /**
      * @param drafters in order of preference; none to do without
@@ -94,7 +96,8 @@ final class Speculator {
     /** Adds draft tokens to a plan. {@code budget}: tokens that the step has room for beside it. */
     void draft(StepPlan plan, int budget) {
         int room = drafters.length == 0 ? 0 : Math.min(budget, maxLogitRows - plan.logitRows());
-        drafts.begin(plan.rows(), room);
+        drafts.begin(plan.rows(), plan.positions(), room);
+        prompts = plan.rows() - plan.logitRows();
         for (int i = 0; i < plan.size(); i++) {
             if (plan.wantsToken(i)) {
                 offer(drafts.add(plan.sequence(i), i), room);
@@ -172,14 +175,18 @@ final class Speculator {
             // What a draft model computed behind the last token that was accepted, it computed for another history.
             sequence.draftComputed = Math.min(sequence.draftComputed, sequence.length() - 1);
         }
-        long without = nanos;
         int drafted = drafts.total();
+        int rows = drafts.rows() + drafted;
+        long without = nanos;
         if (drafted > 0) {
             int size = drafts.size();
-            without = (long) (cost.predict(drafts.rows()) + cost.predict(size) * extra / size);
+            long positions = drafts.positions();
+            without = (long) (cost.predict(drafts.rows(), positions) + cost.predict(size, positions) * extra / size);
         }
         drafts.timed(drafted > 0 ? drafting + nanos : nanos, without);
-        cost.observe(drafts.rows() + drafted, nanos);
+        if (2 * prompts <= rows) { // most of the others' rows have no logits, and cost less than a draft's
+            cost.observe(rows, drafts.positions() + drafts.draftPositions(), nanos);
+        }
         policy.learn(drafts);
         return drafts;
     }

@@ -96,6 +96,15 @@ final class StepPlan {
         return rows;
     }
 
+    /** How many positions the tokens look back at, summed, draft tokens not included. */
+    long positions() {
+        long sum = 0;
+        for (int i = 0; i < size; i++) {
+            sum += counts[i] * (sequences[i].computed + (counts[i] + 1L) / 2);
+        }
+        return sum;
+    }
+
     /** Rows of logits that the plan asks for. */
     int logitRows() {
         return logitRows;

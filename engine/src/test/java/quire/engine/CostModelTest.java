@@ -19,7 +19,7 @@ class CostModelTest {
         SplittableRandom random = new SplittableRandom(1);
         for (int i = 0; i < 20_000; i++) {
             int rows = 1 + random.nextInt(128);
-            model.observe(rows, cost(rows));
+            model.observe(rows, 0, cost(rows));
         }
         for (int rows = 1; rows <= 128; rows++) {
             assertThat(model.predict(rows)).isCloseTo((double) cost(rows), Percentage.withPercentage(4));
@@ -31,7 +31,7 @@ class CostModelTest {
         CostModel model = new CostModel(64, 1000);
         double before = model.predict(40);
         for (int i = 0; i < 200; i++) {
-            model.observe(1, 3000);
+            model.observe(1, 0, 3000);
         }
         assertThat(model.predict(1)).isCloseTo(3000, within(1.0));
         assertThat(model.predict(40)).isGreaterThan(1.05 * before);
@@ -40,10 +40,10 @@ class CostModelTest {
     @Test
     void observe_onePause_isNoCost() {
         CostModel model = new CostModel(64, 1000);
-        model.observe(4, 1_000_000_000_000L);
-        assertThat(model.predict(4)).isLessThan(2 * 1900);
-        model.observe(4, -1); // a clock that went backwards says nothing
-        assertThat(model.predict(4)).isLessThan(2 * 1900);
+        model.observe(4, 0, 1_000_000_000_000L);
+        assertThat(model.predict(4)).isLessThan(2.1 * 1900);
+        model.observe(4, 0, -1); // a clock that went backwards says nothing
+        assertThat(model.predict(4)).isLessThan(2.1 * 1900);
     }
 
     @Test
@@ -77,5 +77,54 @@ class CostModelTest {
         assertThat(nanos).hasValue(1000);
         assertThat(model.predict(1)).isCloseTo(1000, within(2.0));
         assertThat(model.predict(64)).isGreaterThan(5000);
+    }
+
+    /** A pass that looks back costs more, and how much more is learnt from texts of different lengths. */
+    @Test
+    void observe_differentContexts_tellsRowsAndPositionsApart() {
+        CostModel model = new CostModel(64, 100);
+        SplittableRandom random = new SplittableRandom(2);
+        for (int i = 0; i < 20_000; i++) {
+            int rows = 1 + random.nextInt(8);
+            long positions = (long) rows * random.nextInt(4000);
+            model.observe(rows, positions, cost(rows) + positions / 2);
+        }
+        for (int rows = 1; rows <= 8; rows++) {
+            for (long context : new long[] {0, 1000, 4000}) {
+                assertThat(model.predict(rows, rows * context))
+                        .as("%d rows behind %d tokens", rows, context)
+                        .isCloseTo(cost(rows) + rows * context / 2.0, Percentage.withPercentage(6));
+            }
+        }
+    }
+
+    @Test
+    void measure_longContext_isSeen() {
+        AtomicLong nanos = new AtomicLong();
+        FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 8);
+        fake.onForward(batch -> {
+            long positions = 0;
+            for (int row = 0; row < batch.rows(); row++) {
+                positions += batch.positions()[row];
+            }
+            nanos.addAndGet(cost(batch.rows()) + 3 * positions);
+        });
+        CostModel model = CostModel.measure(fake, 64, nanos::get, 1_000_000);
+        fake.close();
+        assertThat(model.predict(2, 1000) - model.predict(2)).isCloseTo(3000, Percentage.withPercentage(10));
+    }
+
+    /** Measured cold, ten times too dear: what runs warms up, and so do the sizes and the model that never run. */
+    @Test
+    void observe_everythingGetsFaster_ratiosStay() {
+        CostModel model = new CostModel(64, 10_000);
+        CostModel draft = new CostModel(64, 1000).follows(model);
+        double ratio = model.predict(8) / model.predict(1);
+        for (int i = 0; i < 500; i++) {
+            model.observe(1, 0, 1000);
+        }
+        assertThat(model.predict(1)).isCloseTo(1000, Percentage.withPercentage(1));
+        assertThat(model.predict(8) / model.predict(1)).isBetween(ratio, 5 * ratio);
+        assertThat(draft.predict(1)).isBetween(100.0, 400.0);
     }
 }

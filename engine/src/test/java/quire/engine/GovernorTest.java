@@ -36,7 +36,7 @@ class GovernorTest {
             cost = new CostModel(512, fixed + perRow);
             for (int i = 0; i < 60; i++) {
                 for (int rows = 1; rows <= 256; rows++) {
-                    cost.observe(rows, nanos(rows));
+                    cost.observe(rows, 0, nanos(rows));
                 }
             }
             drafter = drafter(passNanos);
@@ -91,7 +91,7 @@ class GovernorTest {
         }
 
         void step() {
-            drafts.begin(sequences.length, ROOM);
+            drafts.begin(sequences.length, 0, ROOM);
             for (int i = 0; i < sequences.length; i++) {
                 drafts.offer(drafts.add(sequences[i], i), 0, Drafts.MAX);
             }
@@ -119,7 +119,7 @@ class GovernorTest {
             nanos += nanos(rows) + drafting;
             draftTokens += drafts.total();
             drafts.timed((long) (nanos(rows) + drafting), 0);
-            cost.observe(rows, nanos(rows));
+            cost.observe(rows, 0, nanos(rows));
             governor.learn(drafts);
         }
 
