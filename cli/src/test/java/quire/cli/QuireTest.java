@@ -247,7 +247,7 @@ class QuireTest {
                 "--prompt",
                 "32",
                 "--generate",
-                "4",
+                "64",
                 "--sequences",
                 "1,3",
                 "--threads",
