@@ -32,12 +32,6 @@ public final class Engine implements AutoCloseable {
 
     private static final long DRAFT_COST_NANOS = 100_000_000;
 
-    /**
-     * Weights of a draft model that one worker computes alone: where a pass takes some tens of microseconds, meeting others
-     * at its barriers takes longer than their help saves.
-     */
-    private static final long LONE_DRAFT_BYTES = 1 << 20;
-
     private final Model model;
     private final Runnable release;
     private final Tokenizer tokenizer;
@@ -105,16 +99,11 @@ public final class Engine implements AutoCloseable {
             Decoder draft = null;
             if (draftFile != null) {
                 ModelConfig draftShape = ModelConfig.from(draftFile);
-                Workers drafting = workers;
-                if (Decoder.weightBytes(draftFile) <= LONE_DRAFT_BYTES) {
-                    drafting = new Workers(1);
-                    owned.push(drafting);
-                }
                 draft = Decoder.load(
                         draftFile,
                         draftShape,
                         kernels,
-                        drafting,
+                        workers,
                         plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
                         plan.pageCount(),
                         config.maxBatchedTokens(),

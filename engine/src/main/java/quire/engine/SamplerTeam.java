@@ -1,6 +1,5 @@
 package quire.engine;
 
-import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import quire.tensor.Workers;
 
@@ -18,7 +17,6 @@ final class SamplerTeam {
     private final Workers workers;
     private final int vocabularySize;
     private final Sampler[] samplers;
-    private final AtomicInteger next = new AtomicInteger();
     private final Workers.Task task = this::work;
     private int units;
     private @Nullable Unit unit;
@@ -49,7 +47,6 @@ final class SamplerTeam {
         }
         units = count;
         unit = work;
-        next.set(0);
         workers.run(task); // publishes the lines above
         unit = null;
     }
@@ -59,7 +56,7 @@ final class SamplerTeam {
         if (work == null) {
             throw new IllegalStateException("no work");
         }
-        for (int i = next.getAndIncrement(); i < units; i = next.getAndIncrement()) {
+        for (int i = workers.claim(); i < units; i = workers.claim()) {
             work.choose(i, samplers[worker]);
         }
     }

@@ -38,6 +38,12 @@ public final class Decoder implements Model {
     /** Weights of a unit of a product: some ten microseconds to read, and little beside what a phase reads. */
     private static final long UNIT_BYTES = 128 << 10;
 
+    /**
+     * Multiply-adds in the products of a layer, below which one worker does a step alone: what it would save with others goes
+     * into waking them and meeting them at the layer's barriers.
+     */
+    private static final long LONE_LAYER = 1 << 20;
+
     private final ModelConfig config;
     private final Kernels kernels;
     private final Workers workers;
@@ -73,6 +79,8 @@ public final class Decoder implements Model {
     private final Activations selectedNormed;
     private final FloatMatrix logits;
     private final AttentionScratch[] scratch;
+    /** Multiply-adds of a row in the layers' products. */
+    private final long multiplyAddsPerRow;
 
     // Where the products of one phase go, side by side with their weights.
     private final List<FloatMatrix> qkvOutputs;
@@ -221,6 +229,15 @@ public final class Decoder implements Model {
                 ReservedMemory.allocate(arena, (long) maxLogitRows * config.vocabularySize() * Float.BYTES),
                 maxLogitRows,
                 config.vocabularySize());
+        long multiplyAdds = 0;
+        for (Layer layer : layers) {
+            for (List<Projection> projections : List.of(layer.qkv, layer.output, layer.gateUp, layer.down)) {
+                for (Projection projection : projections) {
+                    multiplyAdds += (long) projection.weights.rows() * projection.weights.columns();
+                }
+            }
+        }
+        multiplyAddsPerRow = multiplyAdds;
         qkvOutputs = List.of(queries, keys, values);
         projectedOutputs = List.of(projected);
         gateUpOutputs = List.of(gate, up);
@@ -275,7 +292,7 @@ public final class Decoder implements Model {
             }
         }
         batch = next;
-        workers.run(step);
+        workers.run(step, next.rows() * multiplyAddsPerRow < layers.length * LONE_LAYER ? 1 : workers.count());
         batch = null;
         return logits;
     }
@@ -287,8 +304,8 @@ public final class Decoder implements Model {
             throw new IllegalStateException("no batch");
         }
         int rows = current.rows();
-        int from = Workers.shareStart(rows, 1, worker, workers.count());
-        int to = Workers.shareStart(rows, 1, worker + 1, workers.count());
+        int from = Workers.shareStart(rows, 1, worker, workers.active());
+        int to = Workers.shareStart(rows, 1, worker + 1, workers.active());
 
         embed(current.tokens(), from, to);
         for (int i = 0; i < layers.length; i++) {
@@ -332,8 +349,8 @@ public final class Decoder implements Model {
         // Rows that want logits are gathered, so that norm and head touch no others. They lie in other workers' shares.
         workers.barrier(worker);
         int count = current.logitCount();
-        int selectedFrom = Workers.shareStart(count, 1, worker, workers.count());
-        int selectedTo = Workers.shareStart(count, 1, worker + 1, workers.count());
+        int selectedFrom = Workers.shareStart(count, 1, worker, workers.active());
+        int selectedTo = Workers.shareStart(count, 1, worker + 1, workers.active());
         for (int i = selectedFrom; i < selectedTo; i++) {
             MemorySegment.copy(
                     residual.segment(),

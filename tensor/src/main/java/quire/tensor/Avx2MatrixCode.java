@@ -361,20 +361,24 @@ final class Avx2MatrixCode {
 
     /** A run of products becomes 32 bits, times its scale where half a block has one, and joins those before it. */
     private void endRun(int w) {
-        boolean last = w == WORDS_OF_BLOCK - 1;
+        if (vnni && !twoScales) {
+            return;
+        }
         for (int half = 0; half < HALVES; half++) {
+            Vec factor = WORD[half]; // the word is used up
+            a.vmovdqu(factor, twoScales ? halfBlockScale(half, w / 4) : ones);
             for (int t = 0; t < n; t++) {
                 Vec sum = sum(half, t);
-                Mem before = slot(sumSlot + HALVES * t + half);
-                if (vnni && twoScales) {
-                    a.vpmulld(sum, sum, halfBlockScale(half, w / 4));
-                } else if (!vnni) {
-                    a.vpmaddwd(sum, sum, twoScales ? halfBlockScale(half, w / 4) : ones);
+                if (vnni) {
+                    a.vpmulld(sum, sum, factor);
+                } else {
+                    a.vpmaddwd(sum, sum, factor);
                 }
+                Mem before = slot(sumSlot + HALVES * t + half);
                 if (w >= run) {
                     a.vpaddd(sum, sum, before);
                 }
-                if (!last) {
+                if (w < WORDS_OF_BLOCK - 1) {
                     a.vmovdqu(before, sum);
                 }
             }
@@ -425,11 +429,14 @@ final class Avx2MatrixCode {
             return;
         }
         int shift = Integer.numberOfTrailingZeros(form.zeroPoint()) - 3; // kept is −8 × Σ
+        for (int half = 0; half < HALVES && twoScales; half++) {
+            a.vmovdqu(WORD[half], slot(zeroSlot + half));
+        }
         for (int t = 0; t < n; t++) {
             if (twoScales) {
                 a.vpbroadcastd(INPUT, number(ActivationTile.HALF_SUMS, t));
                 for (int half = 0; half < HALVES; half++) {
-                    a.vpmaddwd(TEMP, INPUT, slot(zeroSlot + half));
+                    a.vpmaddwd(TEMP, INPUT, WORD[half]);
                     a.vpsubd(sum(half, t), sum(half, t), TEMP);
                 }
                 continue;

@@ -27,12 +27,20 @@ public final class Workers implements AutoCloseable {
     /** Waits after which a spin is tried again at the latest. */
     private static final int MOST_SKIPPED = 31;
 
+    private static final int TEAM_BITS = 16;
+    private static final long TEAM_MASK = (1L << TEAM_BITS) - 1;
+
     private final Member[] members;
     private final AtomicInteger arrived = new AtomicInteger();
     private final AtomicInteger finished = new AtomicInteger();
     private final AtomicInteger claimed = new AtomicInteger();
     private volatile int phase;
-    private volatile int round;
+    /** How many runs there were, above {@value #TEAM_BITS} bits that say how many workers the last of them has. */
+    private volatile long round;
+
+    /** Workers of the run under way; published by {@link #round}. */
+    private int active;
+
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
     private @Nullable Task task;
@@ -43,10 +51,11 @@ public final class Workers implements AutoCloseable {
      * @param count at least 1
      */
     public Workers(int count) {
-        if (count < 1) {
-            throw new IllegalArgumentException("a team has at least one worker, not " + count);
+        if (count < 1 || count > TEAM_MASK) {
+            throw new IllegalArgumentException("a team has 1 to " + TEAM_MASK + " workers, not " + count);
         }
         members = new Member[count];
+        active = count;
         for (int i = 0; i < count; i++) {
             members[i] = new Member();
         }
@@ -68,26 +77,43 @@ public final class Workers implements AutoCloseable {
         return members.length;
     }
 
-    /**
-     * Runs {@code task} on every worker and returns when all are done. If a worker throws, the others are released from
-     * their barriers and the first failure is thrown here; the team stays usable. Not reentrant, one caller at a time.
-     */
+    /** Inside a task: number of workers that run it. */
+    public int active() {
+        return active;
+    }
+
+    /** Runs {@code task} on every worker: {@link #run(Task, int)}. */
     public void run(Task task) {
+        run(task, members.length);
+    }
+
+    /**
+     * Runs {@code task} on the first {@code team} workers and returns when all are done; the others sleep on. If a worker
+     * throws, the others are released from their barriers and the first failure is thrown here; the team stays usable. Not
+     * reentrant, one caller at a time.
+     *
+     * @param team from 1, which is the calling thread alone, to {@link #count}
+     */
+    public void run(Task task, int team) {
         if (closed) {
             throw new IllegalStateException("the workers are closed");
         }
+        if (team < 1 || team > members.length) {
+            throw new IllegalArgumentException(team + " of " + members.length + " workers");
+        }
         this.task = task;
+        active = team;
         arrived.set(0);
         finished.set(0);
         claimed.set(0);
         failure = null;
-        int next = round + 1; // only run() writes it
+        long next = ((round >>> TEAM_BITS) + 1) << TEAM_BITS | team; // only run() writes it
         round = next; // publishes the lines above
         wakeAll();
         runGuarded(task, 0);
         int most = members[0].spins();
         int waited = 0;
-        for (; finished.get() < members.length - 1; waited++) {
+        for (; finished.get() < team - 1; waited++) {
             pause(0, waited, most, Wait.FINISH, 0);
         }
         members[0].learn(waited, most);
@@ -104,12 +130,12 @@ public final class Workers implements AutoCloseable {
 
     /** Waits, inside a task, until every worker has come here; what was written before is visible after. */
     public void barrier(int worker) {
-        if (members.length == 1) {
+        if (active == 1) {
             claimed.setPlain(0);
             return;
         }
         int before = phase;
-        if (arrived.incrementAndGet() == members.length) {
+        if (arrived.incrementAndGet() == active) {
             arrived.set(0);
             claimed.set(0);
             phase = before + 1;
@@ -153,21 +179,28 @@ public final class Workers implements AutoCloseable {
     }
 
     private void work(int worker) {
-        int seen = 0;
+        long seen = 0;
+        int spins = 0;
         while (true) {
-            for (int spins = 0; round == seen; spins++) {
+            long now = round;
+            if (now == seen) {
                 if (closed) {
                     return;
                 }
-                pause(worker, spins, SPINS, Wait.ROUND, seen);
+                pause(worker, spins++, SPINS, Wait.ROUND, seen);
+                continue;
             }
-            seen = round;
-            Task current = task;
-            if (current != null) {
-                runGuarded(current, worker);
+            seen = now;
+            // Runs without this worker do not wait for it, so it touches nothing of them, and soon sleeps through them.
+            if (worker < (now & TEAM_MASK)) {
+                Task current = task;
+                if (current != null) {
+                    runGuarded(current, worker);
+                }
+                finished.incrementAndGet();
+                wake(0);
+                spins = 0;
             }
-            finished.incrementAndGet();
-            wake(0);
         }
     }
 
@@ -193,15 +226,15 @@ public final class Workers implements AutoCloseable {
         FINISH
     }
 
-    private boolean isOver(Wait wait, int value) {
+    private boolean isOver(Wait wait, long value) {
         return switch (wait) {
             case ROUND -> round != value || closed;
             case BARRIER -> phase != value || failure != null;
-            case FINISH -> finished.get() == members.length - 1;
+            case FINISH -> finished.get() == active - 1;
         };
     }
 
-    private void pause(int worker, int spins, int most, Wait wait, int value) {
+    private void pause(int worker, int spins, int most, Wait wait, long value) {
         if (spins < most) {
             Thread.onSpinWait();
             return;
@@ -216,7 +249,9 @@ public final class Workers implements AutoCloseable {
 
     private void wakeAll() {
         for (int i = 0; i < members.length; i++) {
-            wake(i);
+            if (i < active || closed) {
+                wake(i);
+            }
         }
     }
 

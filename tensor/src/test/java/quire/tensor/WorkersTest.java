@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.util.Arrays;
+import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLong;
@@ -36,6 +37,47 @@ class WorkersTest {
                 });
                 assertThat(errors.get()).as("round %s", round).isZero();
             }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4})
+    void run_teamsOfAllSizesInTurn_onlyThoseRunAndMeet(int count) {
+        try (Workers workers = new Workers(count)) {
+            AtomicIntegerArray ran = new AtomicIntegerArray(count);
+            AtomicInteger wrong = new AtomicInteger();
+            int[] expected = new int[count];
+            SplittableRandom random = new SplittableRandom(count);
+            for (int round = 0; round < 3000; round++) {
+                int team = random.nextInt(count) + 1;
+                AtomicInteger met = new AtomicInteger();
+                workers.run(
+                        worker -> {
+                            ran.incrementAndGet(worker);
+                            met.incrementAndGet();
+                            workers.barrier(worker);
+                            if (met.get() != team || workers.active() != team) {
+                                wrong.incrementAndGet();
+                            }
+                        },
+                        team);
+                for (int i = 0; i < team; i++) {
+                    expected[i]++;
+                }
+            }
+            assertThat(wrong.get()).isZero();
+            for (int i = 0; i < count; i++) {
+                assertThat(ran.get(i)).as("worker %s", i).isEqualTo(expected[i]);
+            }
+        }
+    }
+
+    @Test
+    void run_moreWorkersThanThereAre_isRefused() {
+        try (Workers workers = new Workers(2)) {
+            assertThatThrownBy(() -> workers.run(worker -> {}, 3))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("3 of 2 workers");
         }
     }
 
