@@ -209,7 +209,12 @@ public final class Decoder implements Model {
 
         cache = new KvCache(layout, config.layers(), pageCount, arena);
         int positions = (int) Math.min(config.contextLength(), (long) pageCount * layout.pageTokens());
-        cosSin = rotations(config, loader.optionalVector("rope_freqs.weight", config.ropeDimensions() / 2), positions);
+        cosSin = Rotations.table(
+                config,
+                loader.optionalVector("rope_freqs.weight", config.ropeDimensions() / 2),
+                positions,
+                arena,
+                workers);
 
         boolean quantized = loader.sawQuantized;
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
@@ -445,33 +450,6 @@ public final class Decoder implements Model {
                 }
             }
         }
-    }
-
-    /**
-     * Cosines and sines of every position: pair i turns by {@code position / ropeScale / base^(2i / dimensions)}, divided
-     * by the file's own factor where it has {@code rope_freqs} (Llama 3's scaling). Computed in double: the angles of late
-     * positions need it.
-     */
-    private FloatMatrix rotations(ModelConfig shape, @Nullable FloatMatrix factors, int positions) {
-        int dimensions = shape.ropeDimensions();
-        FloatMatrix table = FloatMatrix.allocate(arena, positions, dimensions);
-        double[] frequencies = new double[dimensions / 2];
-        for (int i = 0; i < frequencies.length; i++) {
-            double factor = factors == null ? 1 : factors.get(0, i);
-            frequencies[i] = 1 / (StrictMath.pow(shape.ropeBase(), 2.0 * i / dimensions) * factor * shape.ropeScale());
-        }
-        workers.run(worker -> {
-            int from = Workers.shareStart(positions, 1, worker, workers.count());
-            int to = Workers.shareStart(positions, 1, worker + 1, workers.count());
-            for (int position = from; position < to; position++) {
-                for (int i = 0; i < frequencies.length; i++) {
-                    double angle = position * frequencies[i];
-                    table.set(position, 2 * i, (float) StrictMath.cos(angle));
-                    table.set(position, 2 * i + 1, (float) StrictMath.sin(angle));
-                }
-            }
-        });
-        return table;
     }
 
     @Override

@@ -1,0 +1,88 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Workers;
+
+/**
+ * Cosines and sines of every position: pair i turns by {@code position / ropeScale / base^(2i / dimensions)}, divided by
+ * the file's own factor where it has {@code rope_freqs} (Llama 3's scaling).
+ *
+ * <p>Computed in double, as the angles of late positions need it. A long context has millions of angles, whose sines took a
+ * second at every start. So only those of the first positions and of every {@value #STRIDE}th are computed, and the others
+ * are sums of two:
+ *
+ * <pre>
+ *   cos(a + b) = cos a cos b − sin a sin b        a: position rounded down to a multiple of {@value #STRIDE}
+ *   sin(a + b) = sin a cos b + cos a sin b        b: the rest
+ * </pre>
+ */
+final class Rotations {
+    static final int STRIDE = 256;
+
+    private Rotations() {}
+
+    /**
+     * The table, one row a position: cos and sin of pair i at 2i and 2i + 1.
+     *
+     * @param factors one for each pair, or null
+     */
+    static FloatMatrix table(
+            ModelConfig shape, @Nullable FloatMatrix factors, int positions, Arena arena, Workers workers) {
+        int dimensions = shape.ropeDimensions();
+        FloatMatrix table = FloatMatrix.allocate(arena, positions, dimensions);
+        double[] frequencies = frequencies(shape, factors);
+        double[][] near = new double[Math.min(STRIDE, positions)][];
+        for (int i = 0; i < near.length; i++) {
+            near[i] = turns(frequencies, i);
+        }
+        int strides = Math.ceilDiv(positions, STRIDE);
+        workers.run(worker -> {
+            int from = Workers.shareStart(strides, 1, worker, workers.count());
+            int to = Workers.shareStart(strides, 1, worker + 1, workers.count());
+            float[] row = new float[dimensions];
+            for (int stride = from; stride < to; stride++) {
+                int first = stride * STRIDE;
+                double[] far = turns(frequencies, first);
+                for (int i = 0; i < Math.min(STRIDE, positions - first); i++) {
+                    add(far, near[i], row);
+                    MemorySegment.copy(
+                            row, 0, table.segment(), ValueLayout.JAVA_FLOAT, table.rowOffset(first + i), dimensions);
+                }
+            }
+        });
+        return table;
+    }
+
+    /** By how much each pair turns from one position to the next, in radians. */
+    static double[] frequencies(ModelConfig shape, @Nullable FloatMatrix factors) {
+        double[] frequencies = new double[shape.ropeDimensions() / 2];
+        for (int i = 0; i < frequencies.length; i++) {
+            double factor = factors == null ? 1 : factors.get(0, i);
+            double period = StrictMath.pow(shape.ropeBase(), 2.0 * i / shape.ropeDimensions());
+            frequencies[i] = 1 / (period * factor * shape.ropeScale());
+        }
+        return frequencies;
+    }
+
+    /** Cosine and sine of every pair at one position. */
+    private static double[] turns(double[] frequencies, int position) {
+        double[] result = new double[2 * frequencies.length];
+        for (int i = 0; i < frequencies.length; i++) {
+            result[2 * i] = StrictMath.cos(position * frequencies[i]);
+            result[2 * i + 1] = StrictMath.sin(position * frequencies[i]);
+        }
+        return result;
+    }
+
+    /** Cosines and sines of the sums of two positions' angles. */
+    private static void add(double[] a, double[] b, float[] sums) {
+        for (int i = 0; i < sums.length; i += 2) {
+            sums[i] = (float) (a[i] * b[i] - a[i + 1] * b[i + 1]);
+            sums[i + 1] = (float) (a[i + 1] * b[i] + a[i] * b[i + 1]);
+        }
+    }
+}
