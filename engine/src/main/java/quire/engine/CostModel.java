@@ -54,6 +54,9 @@ final class CostModel {
     /** A largest batch that is smaller than this tells nothing about it. */
     private static final int LEAST_CONTEXT = 32;
 
+    /** A knot behind which none is. */
+    private static final int NOWHERE = Integer.MAX_VALUE;
+
     private final int[] knots;
     private final double[] base;
     private final float[] seen;
@@ -127,6 +130,7 @@ final class CostModel {
         double most = seen[above] < YOUNG ? YOUNG_SURPRISE : SURPRISE;
         double change = Math.clamp(took / expected, 1 / most, most) - 1;
         drift(1 + FAR * change);
+        follow(Math.max(NEAR, 1 / (seen[above] + 5)) * change, above);
         for (int i = Math.max(0, above - 1); i <= above; i++) {
             double near = i == above ? weight(i, rows, above - 1) : weight(i, rows, above);
             base[i] *= 1 + near * Math.max(NEAR, 1 / (seen[i] + 5)) * (1 - looking) * change;
@@ -142,6 +146,21 @@ final class CostModel {
         perPosition *= factor;
         if (follower != null) {
             follower.drift(factor);
+        }
+    }
+
+    /**
+     * What no pass has shown goes all the way with what one has: measured in the same cold minute, only its ratio means
+     * something. Otherwise a size that once looked too dear would be avoided, and look so for ever.
+     */
+    private void follow(double change, int above) {
+        for (int i = 0; i < base.length; i++) {
+            if (i < above - 1 || i > above) {
+                base[i] *= 1 + change / (1 + seen[i]);
+            }
+        }
+        if (follower != null) {
+            follower.follow(change, NOWHERE);
         }
     }
 

@@ -124,7 +124,7 @@ class CostModelTest {
             model.observe(1, 0, 1000);
         }
         assertThat(model.predict(1)).isCloseTo(1000, Percentage.withPercentage(1));
-        assertThat(model.predict(8) / model.predict(1)).isBetween(ratio, 5 * ratio);
-        assertThat(draft.predict(1)).isBetween(100.0, 400.0);
+        assertThat(model.predict(8) / model.predict(1)).isCloseTo(ratio, Percentage.withPercentage(1));
+        assertThat(draft.predict(1)).isCloseTo(100, Percentage.withPercentage(5));
     }
 }
