@@ -89,7 +89,8 @@ final class OfflineBench {
             long begin = System.nanoTime();
             List<Future<Timeline>> futures = new ArrayList<>();
             for (Request request : requests) {
-                Callable<Timeline> reader = () -> read(request, begin);
+                TokenStream stream = engine.submit(request); // at once, so that a small model cannot end one before the next begins
+                Callable<Timeline> reader = () -> read(stream, request.params().maxTokens(), begin);
                 futures.add(readers.submit(reader));
             }
             List<Timeline> timelines = new ArrayList<>();
@@ -102,10 +103,10 @@ final class OfflineBench {
         }
     }
 
-    private Timeline read(Request request, long begin) throws InterruptedException {
-        long[] nanos = new long[request.params().maxTokens()];
+    private static Timeline read(TokenStream submitted, int tokens, long begin) throws InterruptedException {
+        long[] nanos = new long[tokens];
         int count = 0;
-        try (TokenStream stream = engine.submit(request)) {
+        try (TokenStream stream = submitted) {
             for (Output output = stream.next(); output != null; output = stream.next()) {
                 nanos[count++] = System.nanoTime() - begin;
             }
