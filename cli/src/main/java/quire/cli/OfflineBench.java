@@ -89,7 +89,8 @@ final class OfflineBench {
             long begin = System.nanoTime();
             List<Future<Timeline>> futures = new ArrayList<>();
             for (Request request : requests) {
-                TokenStream stream = engine.submit(request); // at once, so that a small model cannot end one before the next begins
+                TokenStream stream =
+                        engine.submit(request); // at once, so that a small model cannot end one before the next begins
                 Callable<Timeline> reader = () -> read(stream, request.params().maxTokens(), begin);
                 futures.add(readers.submit(reader));
             }
