@@ -116,9 +116,9 @@ final class PairedSpeed {
         row.put("accepted_share", drafted == 0 ? 0.0 : accepted / drafted);
         double without = (double)
                 (after.speculation().nanosWithout() - before.speculation().nanosWithout());
-        row.put(
-                "engines_estimate",
-                without / (after.speculation().nanos() - before.speculation().nanos()));
+        double nanos =
+                (double) (after.speculation().nanos() - before.speculation().nanos());
+        row.put("engines_estimate", nanos == 0 ? 1.0 : without / nanos);
         return row;
     }
 

@@ -487,21 +487,30 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return text.append(detokenizer.finish()).toString();
     }
 
-    /** Every load with every acceptance, the governor deciding. */
+    /** Every load with every acceptance, the governor deciding; and off against off, which shows what is noise. */
     private List<Map<String, Object>> loadTable(Engine off, Recorded recorded) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
         for (double acceptance : acceptances) {
-            Speculation speculation = new Speculation(Speculation.AUTO, false, null, replay(off, recorded, acceptance));
-            try (Engine on = open(speculation)) {
-                for (int load : loads) {
-                    System.err.printf(Locale.ROOT, "load %d, acceptance %.2f%n", load, acceptance);
-                    int length = Math.min(groupTokens(off, recorded, load), recorded.answers.getFirst().length);
-                    Map<String, Object> row = new LinkedHashMap<>();
-                    row.put("sequences", load);
-                    row.put("acceptance", acceptance);
-                    row.putAll(new PairedSpeed(seconds).compare(off, on, recorded.first(load, length)));
-                    rows.add(row);
-                }
+            Replay replay = replay(off, recorded, acceptance);
+            rows.addAll(loadRows(off, recorded, acceptance, new Speculation(Speculation.AUTO, false, null, replay)));
+        }
+        rows.addAll(loadRows(off, recorded, "none: off against off", Speculation.off()));
+        return rows;
+    }
+
+    /** @param acceptance how often the oracle is right, or what else this is called */
+    private List<Map<String, Object>> loadRows(
+            Engine off, Recorded recorded, Object acceptance, Speculation speculation) throws InterruptedException {
+        List<Map<String, Object>> rows = new ArrayList<>();
+        try (Engine on = open(speculation)) {
+            for (int load : loads) {
+                System.err.printf(Locale.ROOT, "load %d, acceptance %s%n", load, acceptance);
+                int length = Math.min(groupTokens(off, recorded, load), recorded.answers.getFirst().length);
+                Map<String, Object> row = new LinkedHashMap<>();
+                row.put("sequences", load);
+                row.put("acceptance", acceptance);
+                row.putAll(new PairedSpeed(seconds).compare(off, on, recorded.first(load, length)));
+                rows.add(row);
             }
         }
         return rows;

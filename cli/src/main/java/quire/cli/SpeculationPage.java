@@ -72,7 +72,7 @@ final class SpeculationPage {
                 .thenComparingDouble(row -> number(row, "sequences")));
         page.append(
                 "<h2>Never slower</h2><p>Throughput with <code>auto</code> over throughput without, by sequences at "
-                        + "once; the oracle is right with probability α. The grey line is 0.97.</p>");
+                        + "once; the oracle is right with probability α. The grey line is 0.97. Off against off shows what is noise.</p>");
         page.append(chart(
                 "sequences (doublings)",
                 "speed against off",

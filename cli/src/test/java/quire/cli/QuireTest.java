@@ -197,7 +197,7 @@ class QuireTest {
         assertThat(json.get("curve").get(0).get("tokens_a_step").asDouble()).isEqualTo(1);
         // Three right guesses and one of the model's own; the step that the end cuts short is not held against them.
         assertThat(json.get("curve").get(1).get("tokens_a_step").asDouble()).isEqualTo(4);
-        assertThat(json.get("load").size()).isEqualTo(4);
+        assertThat(json.get("load").size()).isEqualTo(6); // both acceptances, and off against off
         assertThat(json.get("tasks").size()).isEqualTo(15);
         assertThat(json.get("rules").get("gumbel_coupling").asDouble()).isCloseTo(1, within(1e-9));
         assertThat(Files.readString(out.resolve("speculation.html"))).contains("<svg", "Never slower", "</html>");

@@ -20,33 +20,37 @@ import quire.model.Model;
  *           1 2 3  …   16   24       knots: every number up to 16, then eight to a doubling; linear in between
  * </pre>
  *
- * An observation that differs from what was expected moves the knots beside it and the price of a position, each by its
- * share of the cost: texts of different lengths tell the two apart. It moves everything else as well, those that
- * {@link #follows follow} included, since whatever slows one pass down or speeds it up (other programs, a hot CPU, code that
- * the compiler has reached at last) does so to all; what matters for a choice is their ratios, and those it leaves alone. A
- * knot that has seldom been seen learns fast: what was measured at the start was measured before the compiler was done.
+ * A knot is the median of its last {@value #RECENT} passes, so that a pause is no cost, and a change is believed once it is
+ * the rule. Where no pass has come by for long, the knot keeps the ratio that the start measured to the nearest below that knows
+ * better: the start is cold, and other programs come and go, but what was measured in the same second is good for its
+ * ratios. A model that {@link #follows} another does so too until it has run. Nothing moves for any other reason, so nothing
+ * drifts. Texts of different lengths tell the price of a position from that of the rows.
  */
 final class CostModel {
     private static final int DENSE = 16;
     private static final int PER_DOUBLING = 8;
 
-    /** How far one observation moves what it was observed at, once that is well known, and everything else. */
-    private static final double NEAR = 0.1;
+    /** Passes that a knot is known by. */
+    private static final int RECENT = 9;
 
-    private static final double FAR = 0.1;
-    /**
-     * An observation counts at most as this many times more or less than expected: what is followed is nearer to the
-     * median than to the mean, for a pause is not a cost.
-     */
-    private static final double SURPRISE = 1.3;
-
-    /** Observations of a knot until it may no longer jump, and how far it may until then. */
+    /** So many passes at a knot count as at most so many times dearer or cheaper than expected. */
     private static final int YOUNG = 4;
 
     private static final double YOUNG_SURPRISE = 2;
 
+    /** Passes after which what a knot knows is forgotten: it may be wrong by now, and nobody tries what looks dear. */
+    private static final int FORGOTTEN = 1 << 15;
+
+    // Of the regression on positions.
+    private static final double MEAN_GAIN = 0.02;
+    private static final double FADE = 0.999;
+    private static final double PRIOR_SQUARES = 1e5;
+
     /** Cost of a row beside the first, as long as nothing was measured. */
     private static final double PRIOR_ROW = 0.3;
+
+    /** Part of a pass that its rows cost at least, whatever looking back is thought to. */
+    private static final double LEAST_ALONE = 0.1;
 
     /** Rows at which the price of a position is measured, at the beginning and at the end of the largest batch. */
     private static final int CONTEXT_ROWS = 4;
@@ -54,14 +58,25 @@ final class CostModel {
     /** A largest batch that is smaller than this tells nothing about it. */
     private static final int LEAST_CONTEXT = 32;
 
-    /** A knot behind which none is. */
-    private static final int NOWHERE = Integer.MAX_VALUE;
-
     private final int[] knots;
+    private final double[] initial; // base, as the start measured it
     private final double[] base;
-    private final float[] seen;
+    private final double[][] recent; // by knot: what its last passes cost, a ring
+    private final int[] observed; // passes that the knot knows of
+    private final long[] lastObserved;
+    private final double[] sorted = new double[RECENT];
+    private long passes;
+    private @Nullable CostModel leader;
+
+    /** Of the first knot that knows of a pass: what it costs beside what it did at the start. 0 while there is none. */
+    private double firstRatio;
+
+    private final double[] meanPositions;
+    private final double[] meanNanos;
+    private double squares;
+    private double products;
+    private double priorPerPosition;
     private double perPosition;
-    private @Nullable CostModel follower;
 
     /** A model of which nothing is known: a pass of one token takes a millisecond, as with some ten million parameters. */
     static CostModel unknown(int maxRows) {
@@ -78,12 +93,23 @@ final class CostModel {
         }
         rows[count++] = maxRows;
         knots = Arrays.copyOf(rows, count);
+        initial = new double[count];
         base = new double[count];
-        seen = new float[count];
+        recent = new double[count][RECENT];
+        observed = new int[count];
+        lastObserved = new long[count];
         for (int i = 0; i < count; i++) {
-            base[i] = firstNanos * (1 + PRIOR_ROW * (knots[i] - 1));
+            initial[i] = firstNanos * (1 + PRIOR_ROW * (knots[i] - 1));
+            base[i] = initial[i];
         }
-        perPosition = firstNanos / 20_000;
+        meanPositions = new double[count];
+        meanNanos = new double[count];
+        setPerPosition(firstNanos / 20_000);
+    }
+
+    private void setPerPosition(double nanos) {
+        priorPerPosition = nanos;
+        perPosition = nanos;
     }
 
     /**
@@ -106,7 +132,12 @@ final class CostModel {
      * @param positions how many positions they look back at, summed over the rows
      */
     double predict(int rows, long positions) {
-        return rows <= 0 ? 0 : base(rows) + perPosition * positions;
+        return rows <= 0 ? 0 : scale() * (base(rows) + perPosition * positions);
+    }
+
+    /** What a model that has not run yet takes from the one it follows. */
+    private double scale() {
+        return firstRatio == 0 && leader != null && leader.firstRatio > 0 ? leader.firstRatio : 1;
     }
 
     private double base(int rows) {
@@ -116,7 +147,9 @@ final class CostModel {
         }
         int below = above - 1;
         double part = (double) (rows - knots[below]) / (knots[above] - knots[below]);
-        return base[below] + part * (base[above] - base[below]);
+        // No pass costs more than one for each of its rows, but those that are seldom can, with sleeping workers, cold
+        // code.
+        return Math.min(rows * base[0], base[below] + part * (base[above] - base[below]));
     }
 
     /** Learns from a pass that took {@code took} nanoseconds. */
@@ -124,55 +157,90 @@ final class CostModel {
         if (took <= 0 || rows <= 0) {
             return;
         }
-        double expected = predict(rows, positions);
-        double looking = perPosition * positions / expected;
         int above = above(rows);
-        double most = seen[above] < YOUNG ? YOUNG_SURPRISE : SURPRISE;
-        double change = Math.clamp(took / expected, 1 / most, most) - 1;
-        drift(1 + FAR * change);
-        follow(Math.max(NEAR, 1 / (seen[above] + 5)) * change, above);
-        for (int i = Math.max(0, above - 1); i <= above; i++) {
-            double near = i == above ? weight(i, rows, above - 1) : weight(i, rows, above);
-            base[i] *= 1 + near * Math.max(NEAR, 1 / (seen[i] + 5)) * (1 - looking) * change;
-            seen[i] += (float) near;
-        }
-        perPosition *= 1 + NEAR * looking * change;
-    }
-
-    private void drift(double factor) {
-        for (int i = 0; i < base.length; i++) {
-            base[i] *= factor;
-        }
-        perPosition *= factor;
-        if (follower != null) {
-            follower.drift(factor);
-        }
+        int knot = above > 0 && rows - knots[above - 1] < knots[above] - rows ? above - 1 : above;
+        double expected = predict(rows, positions);
+        double most = observed[knot] < YOUNG ? YOUNG_SURPRISE : Double.POSITIVE_INFINITY;
+        double nanos = Math.clamp((double) took, expected / most, expected * most);
+        look(knot, positions, nanos);
+        double alone = Math.max(nanos - perPosition * positions, nanos * LEAST_ALONE);
+        take(knot, alone * base[knot] / base(rows));
+        setOthers();
     }
 
     /**
-     * What no pass has shown goes all the way with what one has: measured in the same cold minute, only its ratio means
-     * something. Otherwise a size that once looked too dear would be avoided, and look so for ever.
+     * Regresses the price of a position: the covariance of positions and cost by their variance, each from its mean at the same
+     * knot, older passes fading. What the start measured counts as {@value #PRIOR_SQUARES} of the variance's sum.
      */
-    private void follow(double change, int above) {
-        for (int i = 0; i < base.length; i++) {
-            if (i < above - 1 || i > above) {
-                base[i] *= 1 + change / (1 + seen[i]);
+    private void look(int knot, long positions, double nanos) {
+        double gain = Math.max(MEAN_GAIN, 1.0 / (observed[knot] + 1));
+        double fromMean = positions - meanPositions[knot];
+        double dearer = nanos - meanNanos[knot];
+        meanPositions[knot] += gain * fromMean;
+        meanNanos[knot] += gain * dearer;
+        if (observed[knot] > 0) {
+            squares = FADE * squares + fromMean * fromMean;
+            products = FADE * products + fromMean * Math.min(dearer, meanNanos[knot]); // a pause is no cost
+            perPosition =
+                    Math.max(0, (products + PRIOR_SQUARES * priorPerPosition * firstRatio) / (squares + PRIOR_SQUARES));
+        }
+    }
+
+    /** Takes a pass into a knot. */
+    private void take(int knot, double nanos) {
+        recent[knot][observed[knot] % RECENT] = nanos;
+        observed[knot]++;
+        lastObserved[knot] = passes++;
+        int count = Math.min(observed[knot], RECENT);
+        System.arraycopy(recent[knot], 0, sorted, 0, count);
+        Arrays.sort(sorted, 0, count);
+        base[knot] = sorted[(count - 1) / 2];
+    }
+
+    /**
+     * Lets knots that know nothing keep their ratio to the nearest below that does. What is long ago is not known, nor what a
+     * larger pass has since disproved by costing less.
+     */
+    private void setOthers() {
+        int cheapest = -1; // of the knots above that know
+        for (int i = base.length - 1; i >= 0; i--) {
+            boolean disproved = cheapest >= 0 && base[cheapest] < base[i];
+            if (passes - lastObserved[i] > FORGOTTEN || (disproved && lastObserved[i] < lastObserved[cheapest])) {
+                observed[i] = 0;
+            }
+            if (observed[i] > 0 && !disproved) {
+                cheapest = i;
             }
         }
-        if (follower != null) {
-            follower.follow(change, NOWHERE);
+        double ratio = 0;
+        for (int i = 0; i < base.length; i++) {
+            if (observed[i] > 0) {
+                double own = base[i] / initial[i];
+                if (ratio == 0) {
+                    firstRatio = own;
+                    for (int below = 0; below < i; below++) {
+                        base[below] = initial[below] * own;
+                    }
+                }
+                ratio = own;
+            } else if (ratio > 0) {
+                base[i] = initial[i] * ratio;
+            }
+        }
+        double least = Double.POSITIVE_INFINITY;
+        for (int i = base.length - 1; i >= 0; i--) {
+            if (observed[i] > 0) {
+                least = Math.min(least, base[i]);
+            } else {
+                base[i] = Math.min(base[i], least);
+            }
         }
     }
 
-    /** From now on moves with another model on the same machine, even while nobody runs this one. Returns itself. */
+    /** From now on, until it has run, moves with another model on the same machine. Returns itself. */
     CostModel follows(CostModel other) {
-        other.follower = this;
+        leader = other;
         return this;
-    }
-
-    /** How near {@code rows} is to a knot, seen from the knot on the other side: 1 when it is the knot. */
-    private double weight(int knot, int rows, int other) {
-        return other < 0 ? 1 : 1 - Math.abs((double) (rows - knots[knot]) / (knots[other] - knots[knot]));
     }
 
     /** The first knot at or above {@code rows}, found by halving; the last one for more. */
@@ -236,9 +304,10 @@ final class CostModel {
                 }
             }
             setBase();
-            result.perPosition = far < Double.POSITIVE_INFINITY
-                    ? Math.max(0, far - near) / ((double) rows * ((1 << (rungs - 1)) - rows)) + 1e-3
-                    : nanos[0] / 20_000;
+            result.setPerPosition(
+                    far < Double.POSITIVE_INFINITY
+                            ? Math.max(0, far - near) / ((double) rows * ((1 << (rungs - 1)) - rows)) + 1e-3
+                            : nanos[0] / 20_000);
             return result;
         }
 
@@ -260,7 +329,8 @@ final class CostModel {
                 double slope = lastRows == 0 ? PRIOR_ROW * took : (took - lastNanos) / (rows - lastRows);
                 for (int i = 0; i < result.knots.length; i++) {
                     if (result.knots[i] > lastRows) {
-                        result.base[i] = took + slope * (result.knots[i] - rows);
+                        result.initial[i] = took + slope * (result.knots[i] - rows);
+                        result.base[i] = result.initial[i];
                     }
                 }
                 lastRows = rows;

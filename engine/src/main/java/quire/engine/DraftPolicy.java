@@ -11,6 +11,21 @@ interface DraftPolicy {
     /** Hears what came of it. */
     default void learn(Drafts drafts) {}
 
+    /** Hears that a sequence has ended. */
+    default void ended(Sequence sequence) {}
+
+    /** Makes a policy; tests have others than {@link #of}. */
+    @FunctionalInterface
+    interface Maker {
+        DraftPolicy make(Drafter[] drafters, CostModel cost, EngineConfig config);
+    }
+
+    /** What a configuration asks for. {@code cost}: of the model's passes. */
+    static DraftPolicy of(Drafter[] drafters, CostModel cost, EngineConfig config) {
+        int most = config.speculation().draftTokens();
+        return most == Speculation.AUTO ? new Governor(drafters, cost, config.maxSequences()) : always(most, drafters);
+    }
+
     /** As many as {@code most} for everybody, from the first drafter that offers any. */
     static DraftPolicy always(int most, Drafter[] drafters) {
         return drafts -> {

@@ -67,8 +67,12 @@ public final class Engine implements AutoCloseable {
      * @throws quire.model.format.ModelFormatException if the file cannot be used
      * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
      */
-    @SuppressWarnings("MustBeClosedChecker") // the engine owns file, workers and decoder and closes them
     public static Engine open(Path path, EngineConfig config, EngineListener listener) {
+        return open(path, config, listener, DraftPolicy::of);
+    }
+
+    @SuppressWarnings("MustBeClosedChecker") // the engine owns file, workers and decoder and closes them
+    static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
         Deque<AutoCloseable> owned = new ArrayDeque<>(); // last opened, first closed
         Runnable release = () -> closeAll(owned);
         try {
@@ -144,7 +148,7 @@ public final class Engine implements AutoCloseable {
                     workers,
                     tokenizer,
                     config,
-                    (pages, team) -> Speculator.of(config, decoder, cost, drafter, pages, team, nanoClock),
+                    (pages, team) -> Speculator.of(config, decoder, cost, drafter, policies, pages, team, nanoClock),
                     listener,
                     nanoClock);
             Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);

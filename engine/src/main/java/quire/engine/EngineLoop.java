@@ -49,7 +49,14 @@ final class EngineLoop implements Runnable {
                 tokenizer,
                 config,
                 (pages, team) -> Speculator.of(
-                        config, model, CostModel.unknown(config.maxBatchedTokens()), null, pages, team, nanoClock),
+                        config,
+                        model,
+                        CostModel.unknown(config.maxBatchedTokens()),
+                        null,
+                        DraftPolicy::of,
+                        pages,
+                        team,
+                        nanoClock),
                 listener,
                 nanoClock);
     }

@@ -2,9 +2,10 @@ package quire.engine;
 
 /**
  * Decides by measurement how many draft tokens each sequence gets in a step, so that the expected number of tokens a second
- * is greatest; none included. It sees two things: what a pass costs by its rows and their context ({@link CostModel}), and how
+ * is greatest; none included. It sees what a pass costs by its rows and their context ({@link CostModel}), and how
  * often each drafter's guesses are accepted, by position and confidence over all sequences, and lately for each sequence
- * ({@link Acceptance}).
+ * ({@link Acceptance}). A draft model that has a prompt to read first must earn that as well, in what is left of the answer
+ * ({@link AnswerLengths}).
  *
  * <p><b>The choice.</b> With d(i) draft tokens for sequence i, of which position p is reached and accepted with
  * probability q(i, p) = α(i, 1) · … · α(i, p), a step over N sequences gives
@@ -22,22 +23,40 @@ package quire.engine;
  * one level at a time, for all sequences that it pays for, and the best level seen is kept. Two rounds are enough. What is
  * not better than no drafts at all by {@value #MARGIN} is not done.
  *
- * <p><b>Staying informed.</b> Sequences that get nothing would never show that they have become predictable: a small part
- * of the time, {@value #PROBE_SHARE}, is saved up for trying, and more of it for the first {@value #FIRST_PROBES} times; with
- * few tokens and with many in turn, since many may be cheaper than the costs of few let expect. And every {@value #REST}th step goes without drafts, in the beginning more of
- * them, so that the cost of doing without stays known.
+ * <p><b>Staying informed.</b> Sequences that get nothing would never show that they have become predictable: now and then one
+ * gets more than pays, with few tokens and with many in turn, since many may be cheaper than the costs of few let expect. And
+ * now and then all get none, so that the cost of doing without stays known. Both for some steps in a row: where steps are
+ * short, workers and caches take a few to be as they are when it is the rule.
+ *
+ * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
+ * is taken off, what they have saved is added, and {@value #SHARE} of all time; below zero nobody gets anything until there is
+ * half of the most that is saved up, enough for more than a few steps. So a part of the time as small as that is the most
+ * that can be lost, however wrong a guess about guesses is. As much again may go into trying.
  *
  * <p>A pure function of what it is told: time comes in as numbers. Engine thread only; nothing is allocated in a step.
  */
 final class Governor implements DraftPolicy {
-    private static final double MARGIN = 0.03;
-    private static final double PROBE_SHARE = 0.01;
-    private static final double FIRST_PROBE_SHARE = 0.05;
-    private static final int FIRST_PROBES = 8;
+    private static final double MARGIN = 0.01;
+    /** Part of the time that may be lost, and as much again that trying may cost. */
+    private static final double SHARE = 0.015;
+
+    /** Most that is saved up for either, in steps of one token. */
+    private static final double MOST_SAVED = 64;
+
+    /** Draft tokens to try. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
-    private static final double MOST_CREDIT_NANOS = 200e6;
-    private static final int REST = 64;
-    private static final int FIRST_REST = 4;
+
+    /** Steps in a row that try the same, and what they may cost together beyond the first. */
+    private static final int BURST = 8;
+
+    private static final double BURST_NANOS = 10e6;
+
+    /** Steps with drafts between two rests at most, and at first; steps of a rest. */
+    private static final int WORK = 512;
+
+    private static final int FIRST_WORK = 16;
+    private static final int REST = 12;
+
     private static final int ROUNDS = 2;
 
     /** Comparisons that the experience of all sequences counts beside a sequence's own. */
@@ -49,9 +68,6 @@ final class Governor implements DraftPolicy {
     /** Tokens that a draft model has to compute first where it guessed in the last step as well. */
     private static final int USUAL_LAG = 2;
 
-    /** Most tokens over which its reading of a prompt is expected to pay. */
-    private static final int HORIZON = 64;
-
     /** A position that is reached less often than this is not looked at. */
     private static final double LEAST = 0.02;
 
@@ -62,6 +78,7 @@ final class Governor implements DraftPolicy {
 
     private final Drafter[] drafters;
     private final CostModel cost;
+    private final AnswerLengths lengths = new AnswerLengths();
     private final double[][][] hits; // by drafter, level, position
     private final double[][][] trials;
 
@@ -71,11 +88,16 @@ final class Governor implements DraftPolicy {
     private final int[] chosen;
     private final int[] best;
 
-    private double creditNanos;
-    private int busySteps;
+    // As much as can be saved, to begin with: the first step puts a bound to it.
+    private double creditNanos = Double.MAX_VALUE;
+    private double tryingNanos = Double.MAX_VALUE;
+    private boolean broke;
+    private int workedSteps;
+    private int rest; // steps that the rest under way goes on for
     private int rests;
     private int nextProbe;
-    private int probes;
+    private int nextSize;
+    private int burst; // steps that the probe under way goes on for
 
     Governor(Drafter[] drafters, CostModel cost, int maxSequences) {
         this.drafters = drafters;
@@ -92,6 +114,9 @@ final class Governor implements DraftPolicy {
     public void decide(Drafts drafts) {
         int size = drafts.size();
         if (size == 0) {
+            return;
+        }
+        if (broke) {
             return;
         }
         boolean offered = false;
@@ -118,7 +143,7 @@ final class Governor implements DraftPolicy {
         if (pays && rests()) {
             return;
         }
-        if (!pays && !probe(drafts)) {
+        if (!probe(drafts) && !pays) {
             return;
         }
         for (int i = 0; i < size; i++) {
@@ -129,13 +154,17 @@ final class Governor implements DraftPolicy {
         }
     }
 
-    /** Whether this step, which would pay, does without: each pause between two such is longer, up to a limit. */
+    /** Whether this step, which would pay, does without: each pause between two rests is longer, up to a limit. */
     private boolean rests() {
-        if (++busySteps < Math.min(REST, FIRST_REST << Math.min(rests / 4, 8))) {
+        if (rest == 0 && ++workedSteps >= Math.min(WORK, FIRST_WORK << Math.min(rests, 8))) {
+            workedSteps = 0;
+            rest = REST;
+            rests++;
+        }
+        if (rest == 0) {
             return false;
         }
-        busySteps = 0;
-        rests++;
+        rest--;
         return true;
     }
 
@@ -197,9 +226,11 @@ final class Governor implements DraftPolicy {
                         members++;
                         tokens += reach[i];
                         context += sequence.length();
-                        int lag = level == 0 ? drafters[k].lag(sequence) : 1;
-                        computed += Math.min(lag, USUAL_LAG);
-                        catchingUp += own == null || lag <= USUAL_LAG ? 0 : own.predict(lag) / horizon(sequence);
+                        int lag = drafters[k].lag(sequence);
+                        computed += level == 0 ? Math.min(lag, USUAL_LAG) : 1;
+                        if (own != null && lag > USUAL_LAG) {
+                            catchingUp += own.predict(lag) / rest(sequence) * (level == 0 ? 1 + reach[i] : reach[i]);
+                        }
                     }
                 }
                 if (own != null && members > 0) {
@@ -224,46 +255,63 @@ final class Governor implements DraftPolicy {
     }
 
     /**
-     * Tokens that an answer is expected to go on for: as many as it has, at most as many as it may. So a draft model reads a
-     * prompt once the answer is long enough for that to be a small loss if it ends soon.
+     * Tokens that an answer is expected to go on for. Over them a draft model's reading of its prompt is spread, a token's
+     * share on every token that a step yields.
      */
-    private static int horizon(Sequence sequence) {
-        int left = sequence.maxNewTokens - sequence.generated();
-        return Math.clamp(Math.min(sequence.generated(), left), 1, HORIZON);
+    private double rest(Sequence sequence) {
+        return lengths.rest(sequence.generated(), sequence.maxNewTokens - sequence.generated());
     }
 
-    /** Spends what was saved up on trying one sequence; false when there is too little. */
+    /** Spends what was saved up on trying more for one sequence than pays; false when there is too little. */
     private boolean probe(Drafts drafts) {
         int size = drafts.size();
+        int room = drafts.room();
+        for (int i = 0; i < size; i++) {
+            room -= best[i];
+        }
+        boolean anybody = false;
         for (int step = 0; step < size; step++) {
             int i = (nextProbe + step) % size;
             int k = drafterOf[i];
-            if (k == Drafts.NOBODY) {
-                continue;
-            }
-            int tokens = Math.min(Math.min(PROBES[probes % PROBES.length], drafts.offered(i, k)), drafts.room());
-            double price = price(drafts, i, tokens);
-            if (tokens > 0 && price <= creditNanos) {
-                creditNanos -= price;
-                best[i] = tokens;
-                nextProbe = i + 1;
-                probes++;
+            int wanted = k == Drafts.NOBODY ? 0 : Math.min(PROBES[nextSize], drafts.offered(i, k));
+            int more = Math.min(wanted - best[i], room);
+            anybody |= more > 0;
+            if (more > 0 && (burst > 0 || pay(drafts, i, more))) {
+                best[i] += more;
+                nextProbe = i;
+                if (--burst == 0) {
+                    nextProbe++;
+                    nextSize = (nextSize + 1) % PROBES.length;
+                }
                 return true;
             }
+        }
+        if (!anybody) { // who gets as many anyway need not be tried with so few
+            burst = 0;
+            nextSize = (nextSize + 1) % PROBES.length;
         }
         return false;
     }
 
-    /** What guesses for one sequence alone cost. */
-    private double price(Drafts drafts, int index, int tokens) {
+    /** Pays for a {@link #burst} from what is saved up for trying; false if that is too little. */
+    private boolean pay(Drafts drafts, int index, int tokens) {
         Sequence sequence = drafts.sequence(index);
         long context = sequence.length();
         Drafter drafter = drafters[drafterOf[index]];
         CostModel own = drafter.cost();
-        double drafting =
-                own == null ? 0 : own.predict(drafter.lag(sequence), context) + (tokens - 1) * own.predict(1, context);
+        int lag = drafter.lag(sequence);
+        double reading = own == null || lag <= USUAL_LAG ? 0 : own.predict(lag, context);
+        double drafting = own == null ? 0 : tokens * own.predict(1, context);
         double with = cost.predict(drafts.rows() + tokens, drafts.positions() + tokens * context);
-        return drafting + Math.max(0, with - cost.predict(drafts.rows(), drafts.positions()));
+        double verifying = Math.max(0, with - cost.predict(drafts.rows(), drafts.positions()));
+        double step = Math.max(1, drafting + verifying);
+        int steps = (int) Math.min(Math.min(BURST, 1 + BURST_NANOS / step), (tryingNanos - reading) / step);
+        if (steps < 1) {
+            return false;
+        }
+        tryingNanos -= reading + steps * step;
+        burst = steps;
+        return true;
     }
 
     private double chance(Sequence sequence, int drafter, int level, int position) {
@@ -278,9 +326,17 @@ final class Governor implements DraftPolicy {
     }
 
     @Override
+    public void ended(Sequence sequence) {
+        lengths.add(sequence.generated());
+    }
+
+    @Override
     public void learn(Drafts drafts) {
-        double share = probes < FIRST_PROBES ? FIRST_PROBE_SHARE : PROBE_SHARE;
-        creditNanos = Math.min(MOST_CREDIT_NANOS, creditNanos + share * drafts.nanos());
+        double saved = drafts.total() > 0 ? drafts.nanosWithout() - drafts.nanos() : 0;
+        double most = MOST_SAVED * cost.predict(1);
+        creditNanos = Math.min(most, creditNanos + SHARE * drafts.nanos() + saved);
+        tryingNanos = Math.min(most, tryingNanos + SHARE * drafts.nanos());
+        broke = creditNanos < (broke ? most / 2 : 0);
         for (int i = 0; i < drafts.size(); i++) {
             int k = drafts.drafter(i);
             if (k == Drafts.NOBODY || drafts.reached(i) == 0) {

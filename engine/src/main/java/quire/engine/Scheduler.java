@@ -348,6 +348,7 @@ final class Scheduler {
             } else {
                 waiting.remove(sequence);
             }
+            speculator.ended(sequence);
             ledger.finish(sequence, wasRunning, reason, pages.used());
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());

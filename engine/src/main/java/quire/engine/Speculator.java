@@ -59,6 +59,7 @@ final class Speculator {
             Model model,
             CostModel cost,
             @Nullable Draft draft,
+            DraftPolicy.Maker policies,
             KvPages pages,
             SamplerTeam team,
             LongSupplier nanoClock) {
@@ -77,9 +78,7 @@ final class Speculator {
             }
         }
         Drafter[] drafters = found.toArray(Drafter[]::new);
-        DraftPolicy policy = asked.draftTokens() == Speculation.AUTO
-                ? new Governor(drafters, cost, config.maxSequences())
-                : DraftPolicy.always(asked.draftTokens(), drafters);
+        DraftPolicy policy = policies.make(drafters, cost, config);
         return new Speculator(
                 drafters, policy, cost, pages, config.maxSequences(), model.maxLogitRows(), model.vocabularySize());
     }
@@ -189,5 +188,10 @@ final class Speculator {
         }
         policy.learn(drafts);
         return drafts;
+    }
+
+    /** Hears that a sequence has ended. */
+    void ended(Sequence sequence) {
+        policy.ended(sequence);
     }
 }

@@ -41,9 +41,9 @@ class CostModelTest {
     void observe_onePause_isNoCost() {
         CostModel model = new CostModel(64, 1000);
         model.observe(4, 0, 1_000_000_000_000L);
-        assertThat(model.predict(4)).isLessThan(2.1 * 1900);
+        assertThat(model.predict(4)).isLessThan(2.2 * 1900);
         model.observe(4, 0, -1); // a clock that went backwards says nothing
-        assertThat(model.predict(4)).isLessThan(2.1 * 1900);
+        assertThat(model.predict(4)).isLessThan(2.2 * 1900);
     }
 
     @Test
@@ -126,5 +126,58 @@ class CostModelTest {
         assertThat(model.predict(1)).isCloseTo(1000, Percentage.withPercentage(1));
         assertThat(model.predict(8) / model.predict(1)).isCloseTo(ratio, Percentage.withPercentage(1));
         assertThat(draft.predict(1)).isCloseTo(100, Percentage.withPercentage(5));
+    }
+
+    /** The first passes of a size find workers asleep; once it runs on, what it costs then counts. */
+    @Test
+    void observe_oneSizeGetsCheaper_aFewPassesShowIt() {
+        CostModel model = new CostModel(64, 100);
+        for (int i = 0; i < 50; i++) {
+            model.observe(1, 0, 100);
+            model.observe(4, 0, 390);
+        }
+        for (int i = 0; i < 5; i++) {
+            model.observe(4, 0, 150);
+        }
+        assertThat(model.predict(4)).isCloseTo(150, within(1.0));
+        assertThat(model.predict(1)).isCloseTo(100, within(1.0));
+    }
+
+    @Test
+    void predict_muchDearerThanOneByOne_isNotBelieved() {
+        CostModel model = new CostModel(64, 100);
+        for (int i = 0; i < 50; i++) {
+            model.observe(1, 0, 100);
+            model.observe(4, 0, 3000);
+        }
+        assertThat(model.predict(4)).isCloseTo(400, within(1.0));
+    }
+
+    @Test
+    void observe_moreForLess_disprovesWhatFewerOnceCost() {
+        CostModel model = new CostModel(64, 100);
+        for (int i = 0; i < 50; i++) {
+            model.observe(1, 0, 100);
+            model.observe(3, 0, 290);
+        }
+        for (int i = 0; i < 20; i++) {
+            model.observe(5, 0, 200);
+        }
+        assertThat(model.predict(3)).isLessThanOrEqualTo(200);
+        assertThat(model.predict(4)).isLessThanOrEqualTo(200);
+    }
+
+    @Test
+    void observe_notForLong_isForgotten() {
+        CostModel model = new CostModel(64, 100);
+        double ratio = model.predict(8) / model.predict(1);
+        for (int i = 0; i < 20; i++) {
+            model.observe(1, 0, 100);
+            model.observe(8, 0, 790);
+        }
+        for (int i = 0; i < 1 << 15; i++) {
+            model.observe(1, 0, 100);
+        }
+        assertThat(model.predict(8) / model.predict(1)).isCloseTo(ratio, Percentage.withPercentage(1));
     }
 }

@@ -13,7 +13,7 @@ class GovernorTest {
     private static final int ROOM = 128;
 
     /** Steps cost {@code fixed + perRow × rows}; guesses are right with a known probability. */
-    private static final class World {
+    private static class World {
         final double fixed;
         final double perRow;
         final double[] acceptance; // by sequence
@@ -23,6 +23,12 @@ class GovernorTest {
         final Sequence[] sequences;
         final Drafts drafts;
         final SplittableRandom random = new SplittableRandom(4);
+        /** Tokens of an answer, which the next one follows; 0: it never ends. */
+        int answerTokens;
+        /** Tokens that the drafter has to compute before its first guess for an answer. */
+        int promptTokens = 1;
+
+        final boolean[] wasRead;
         double nanos;
         double tokens;
         long draftTokens;
@@ -42,22 +48,42 @@ class GovernorTest {
             drafter = drafter(passNanos);
             governor = new Governor(new Drafter[] {drafter}, cost, size);
             sequences = new Sequence[size];
+            wasRead = new boolean[size];
             for (int i = 0; i < size; i++) {
-                sequences[i] = new Sequence(
-                        new Request(new int[] {1}, SamplingParams.builder().build()),
-                        new FakeTokenizer(),
-                        1000,
-                        0,
-                        closed -> {});
+                begin(i);
             }
             drafts = new Drafts(size, 1);
+        }
+
+        private void begin(int i) {
+            Request request =
+                    new Request(new int[] {1}, SamplingParams.builder().build());
+            sequences[i] = new Sequence(request, new FakeTokenizer(), 1000, 0, closed -> {});
+            sequences[i].start();
+            wasRead[i] = false;
+        }
+
+        /** Nanoseconds of reading. */
+        private double advance(int i, int tokensMore) {
+            CostModel own = drafter.cost();
+            double reading = own != null && drafts.count(i) > 0 && !wasRead[i] ? own.predict(promptTokens) : 0;
+            wasRead[i] |= drafts.count(i) > 0;
+            for (int k = 0; k < tokensMore && answerTokens > 0; k++) {
+                sequences[i].append(1);
+                if (sequences[i].generated() == answerTokens) {
+                    governor.ended(sequences[i]);
+                    begin(i);
+                    break;
+                }
+            }
+            return reading;
         }
 
         long nanos(int rows) {
             return (long) (fixed + perRow * rows);
         }
 
-        private static Drafter drafter(double passNanos) {
+        private Drafter drafter(double passNanos) {
             @Nullable CostModel own = passNanos == 0 ? null : new CostModel(512, passNanos);
             return new Drafter() {
                 @Override
@@ -82,7 +108,7 @@ class GovernorTest {
 
                 @Override
                 public int lag(Sequence sequence) {
-                    return own == null ? 0 : 1;
+                    return own == null ? 0 : wasRead[Arrays.asList(sequences).indexOf(sequence)] ? 1 : promptTokens;
                 }
 
                 @Override
@@ -108,6 +134,7 @@ class GovernorTest {
             }
             int rows = drafts.rows() + drafts.total();
             tokens += drafts.size();
+            int extra = 0;
             for (int i = 0; i < drafts.size(); i++) {
                 int accepted = 0;
                 while (accepted < drafts.count(i) && random.nextDouble() < acceptance[i]) {
@@ -115,12 +142,21 @@ class GovernorTest {
                 }
                 drafts.verified(i, accepted, Math.min(drafts.count(i), accepted + 1));
                 tokens += accepted;
+                extra += accepted;
+            }
+            for (int i = 0; i < drafts.size(); i++) {
+                drafting += advance(i, drafts.accepted(i) + 1);
             }
             nanos += nanos(rows) + drafting;
             draftTokens += drafts.total();
-            drafts.timed((long) (nanos(rows) + drafting), 0);
-            cost.observe(rows, 0, nanos(rows));
+            double without = nanos(drafts.size()) * (1 + (double) extra / drafts.size());
+            drafts.timed((long) (nanos(rows) + drafting), (long) without);
+            learnCost(rows);
             governor.learn(drafts);
+        }
+
+        void learnCost(int rows) {
+            cost.observe(rows, 0, nanos(rows));
         }
 
         /** Tokens a second against no drafts at all, once the governor has learnt. */
@@ -231,5 +267,35 @@ class GovernorTest {
             assertThat(Map.of(0, one.drafts.count(0), 1, one.drafts.count(1)))
                     .isEqualTo(Map.of(0, other.drafts.count(0), 1, other.drafts.count(1)));
         }
+    }
+
+    /** Reading a prompt for an answer of a few tokens costs more than its guesses save. */
+    @Test
+    void decide_shortAnswers_draftModelReadsNoPrompts() {
+        World world = new World(80e3, 20e3, 12e3, 0.8);
+        world.answerTokens = 8;
+        world.promptTokens = 100;
+        assertThat(world.speedup(4000)).isGreaterThan(0.97);
+        assertThat(world.draftTokens).isLessThan(4000 / 20);
+    }
+
+    @Test
+    void decide_longAnswers_draftModelReadsTheirPrompts() {
+        World world = new World(80e3, 20e3, 12e3, 0.95);
+        world.answerTokens = 200;
+        world.promptTokens = 100;
+        assertThat(world.speedup(4000)).isGreaterThan(1.5);
+    }
+
+    /** Whatever the governor is made to believe, the books stop it. */
+    @Test
+    void decide_costsAreWrong_losesLittle() {
+        World world = new World(100e3, 100e3, 0, 0.5) {
+            @Override
+            void learnCost(int rows) {
+                cost.observe(rows, 0, nanos(1)); // rows look free
+            }
+        };
+        assertThat(world.speedup(20_000)).isGreaterThan(0.96);
     }
 }

@@ -6,12 +6,15 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.SplittableRandom;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import quire.model.BuiltInModel;
@@ -76,6 +79,18 @@ class PromiseTest {
         assertThat(answers(TINY, requests, config(1, 512, 0, 2).withSpeculation(draft), 1))
                 .as("alone, %s", draft)
                 .isEqualTo(alone);
+        Speculation any = new Speculation(Speculation.AUTO, true, TINY_DRAFT, null);
+        for (int seed = 0; seed < 3; seed++) {
+            SplittableRandom random = new SplittableRandom(seed);
+            EngineConfig config = config(together, 60, 0, 2).withSpeculation(any);
+            DraftPolicy.Maker anyhow = (drafters, cost, asked) -> Guessers.anyhow(random, drafters);
+            try (Engine engine = Engine.open(TINY, config, EngineListener.NONE, anyhow)) {
+                assertThat(answers(engine, requests, together))
+                        .as("any number from anybody, seed %d", seed)
+                        .isEqualTo(alone);
+                accepted += engine.stats().speculation().acceptedTokens();
+            }
+        }
         Speculation itself = new Speculation(4, false, TINY, null);
         assertThat(answers(TINY, requests, config(together, 512, 0, 1).withSpeculation(itself), together))
                 .as("its own draft, %s", itself)
@@ -83,6 +98,40 @@ class PromiseTest {
         assertThat(accepted)
                 .as("guesses must be right for the test to mean anything")
                 .isGreaterThan(200);
+    }
+
+    @Test
+    void output_replayedGuesses_isBitIdentical() throws Exception {
+        int promptTokens = 6;
+        List<Request> requests = new ArrayList<>();
+        for (Request request : requests(TINY)) {
+            if (request.prompt().length > promptTokens && request.params().maxTokens() > 1) {
+                requests.add(new Request(Arrays.copyOf(request.prompt(), promptTokens), request.params()));
+            }
+        }
+        List<Answer> alone = answers(TINY, requests, config(1, 512, 0, 1), 1);
+        List<int[]> texts = new ArrayList<>();
+        for (int i = 0; i < requests.size(); i++) {
+            texts.add(IntStream.concat(
+                            Arrays.stream(requests.get(i).prompt()),
+                            alone.get(i).tokens().stream().mapToInt(Integer::intValue))
+                    .toArray());
+        }
+        texts.removeIf(text -> text.length == promptTokens);
+        for (double acceptance : new double[] {0, 0.7, 1}) {
+            Replay replay = new Replay(texts, promptTokens, acceptance, 1, 2048);
+            for (int drafts : new int[] {1, 8, Speculation.AUTO}) {
+                Speculation oracle = new Speculation(drafts, false, null, replay);
+                EngineConfig config = config(20, 100, 0, 2).withSpeculation(oracle);
+                GuessCount guesses = new GuessCount();
+                assertThat(answers(TINY, requests, config, 20, guesses))
+                        .as("right %s of the time, %d draft tokens", acceptance, drafts)
+                        .isEqualTo(alone);
+                assertThat(guesses.accepted > 0)
+                        .as("accepted, of drafts right %s of the time, %d draft tokens", acceptance, drafts)
+                        .isEqualTo(acceptance > 0);
+            }
+        }
     }
 
     private static void assertPromise(Path file) throws Exception {
@@ -171,8 +220,17 @@ class PromiseTest {
     private static List<Answer> answers(
             Path file, List<Request> requests, EngineConfig config, int together, EngineListener listener)
             throws Exception {
-        try (Engine engine = Engine.open(file, config, listener);
-                ExecutorService clients = Executors.newFixedThreadPool(together)) {
+        try (Engine engine = Engine.open(file, config, listener)) {
+            List<Answer> answers = answers(engine, requests, together);
+            if (listener instanceof GuessCount guesses) {
+                guesses.accepted = engine.stats().speculation().acceptedTokens();
+            }
+            return answers;
+        }
+    }
+
+    private static List<Answer> answers(Engine engine, List<Request> requests, int together) throws Exception {
+        try (ExecutorService clients = Executors.newFixedThreadPool(together)) {
             List<Future<Answer>> futures = new ArrayList<>();
             for (Request request : requests) {
                 futures.add(clients.submit(() -> answer(engine, request)));
@@ -182,9 +240,6 @@ class PromiseTest {
                 answers.add(future.get());
             }
             assertThat(engine.stats().usedPages()).isZero();
-            if (listener instanceof GuessCount guesses) {
-                guesses.accepted = engine.stats().speculation().acceptedTokens();
-            }
             return answers;
         }
     }

@@ -31,6 +31,7 @@ class SpeculationTest {
                         model,
                         CostModel.unknown(40),
                         new Speculator.Draft(draft, CostModel.unknown(40)),
+                        DraftPolicy::of,
                         pages,
                         team,
                         () -> 0),

@@ -484,8 +484,9 @@ public final class Decoder implements Model {
         }
 
         Projection projection(WeightMatrix weights, @Nullable FloatMatrix bias) {
-            long units = Math.max(workers.count(), weights.packedBytes() / UNIT_BYTES);
-            return new Projection(weights, bias, Math.toIntExact(units));
+            // As many for each worker, or the last of a few units is waited for.
+            long each = Math.max(1, Math.ceilDiv(weights.packedBytes(), UNIT_BYTES * workers.count()));
+            return new Projection(weights, bias, Math.toIntExact(each * workers.count()));
         }
 
         FloatMatrix vector(String name, int length) {

@@ -9,8 +9,8 @@ import org.jspecify.annotations.Nullable;
  * share, or over the units that it {@linkplain #claim claims}, and meets the others at {@link #barrier}. Worker 0 is the thread
  * that calls {@link #run}.
  *
- * <p>Whoever waits spins for some tens of microseconds, the usual distance of two barriers in a step and about what it
- * costs to park and be woken; then it parks, so that an idle team costs nothing. Where there are fewer free cores than
+ * <p>Whoever waits for a colleague spins for some tens of microseconds, the usual distance of two barriers in a step and about
+ * what it costs to park and be woken, and for the next step a few hundred; then it parks, so that an idle team costs nothing. Where there are fewer free cores than
  * workers, a spin only keeps a colleague from its core. So a spin that ended in parking is not repeated for the next
  * wait, and when it fails again not for the next 3, 7, … up to {@link #MOST_SKIPPED}; one that pays ends that.
  *
@@ -20,6 +20,12 @@ import org.jspecify.annotations.Nullable;
 public final class Workers implements AutoCloseable {
     /** Spins before parking; a spin is 20 to 50 ns on current x86-64. */
     private static final int SPINS = 2_000;
+
+    /**
+     * Spins of a worker that is out of work: some hundred microseconds, in which the next step comes when there is any. Steps by
+     * fewer workers, such as those of a small draft model, do not begin the count anew.
+     */
+    private static final int IDLE_SPINS = 10_000;
 
     /** Spins where spinning did not pay of late: a colleague that is almost here is met. */
     private static final int FEW_SPINS = 50;
@@ -187,7 +193,7 @@ public final class Workers implements AutoCloseable {
                 if (closed) {
                     return;
                 }
-                pause(worker, spins++, SPINS, Wait.ROUND, seen);
+                pause(worker, spins++, IDLE_SPINS, Wait.ROUND, seen);
                 continue;
             }
             seen = now;
