@@ -44,6 +44,9 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     private static final int MOST_SEQUENCES = 64;
     private static final int FEWEST_TOKENS = 8;
 
+    /** What stands for a drafter or an acceptance where nobody guesses: two engines alike, compared to show what is noise. */
+    private static final String NONE = "none: off against off";
+
     /** Time of generation that a group is given, so that slow models get shorter answers. */
     private static final double GROUP_SECONDS = 2;
 
@@ -422,7 +425,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return recorded.replay(acceptance, off.tokenizer().vocabularySize());
     }
 
-    /** One chat after the other, with lookup, the draft model and both, as the governor sees fit. */
+    /** One chat after the other, with lookup, the draft model and both, as the governor sees fit; and with none. */
     private List<Map<String, Object>> taskTable(Engine off) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
         Map<String, Speculation> ways = new LinkedHashMap<>();
@@ -432,6 +435,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             ways.put("draft model", new Speculation(Speculation.AUTO, false, draftFile, null));
             ways.put("both", Speculation.auto(draftFile));
         }
+        ways.put(NONE, Speculation.off());
         for (Map.Entry<String, Speculation> way : ways.entrySet()) {
             try (Engine on = open(way.getValue())) {
                 for (Map.Entry<String, List<List<String>>> task : TASKS.entrySet()) {
@@ -494,7 +498,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             Replay replay = replay(off, recorded, acceptance);
             rows.addAll(loadRows(off, recorded, acceptance, new Speculation(Speculation.AUTO, false, null, replay)));
         }
-        rows.addAll(loadRows(off, recorded, "none: off against off", Speculation.off()));
+        rows.addAll(loadRows(off, recorded, NONE, Speculation.off()));
         return rows;
     }
 

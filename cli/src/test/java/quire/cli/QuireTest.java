@@ -198,7 +198,7 @@ class QuireTest {
         // Three right guesses and one of the model's own; the step that the end cuts short is not held against them.
         assertThat(json.get("curve").get(1).get("tokens_a_step").asDouble()).isEqualTo(4);
         assertThat(json.get("load").size()).isEqualTo(6); // both acceptances, and off against off
-        assertThat(json.get("tasks").size()).isEqualTo(15);
+        assertThat(json.get("tasks").size()).isEqualTo(20);
         assertThat(json.get("rules").get("gumbel_coupling").asDouble()).isCloseTo(1, within(1e-9));
         assertThat(Files.readString(out.resolve("speculation.html"))).contains("<svg", "Never slower", "</html>");
     }
