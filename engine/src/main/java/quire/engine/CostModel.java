@@ -132,7 +132,9 @@ final class CostModel {
      * @param positions how many positions they look back at, summed over the rows
      */
     double predict(int rows, long positions) {
-        return rows <= 0 ? 0 : scale() * (base(rows) + perPosition * positions);
+        // No pass costs more than one for each of its rows; those that are seldom can, with workers asleep and code
+        // cold.
+        return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + perPosition * positions);
     }
 
     /** What a model that has not run yet takes from the one it follows. */
@@ -147,9 +149,7 @@ final class CostModel {
         }
         int below = above - 1;
         double part = (double) (rows - knots[below]) / (knots[above] - knots[below]);
-        // No pass costs more than one for each of its rows, but those that are seldom can, with sleeping workers, cold
-        // code.
-        return Math.min(rows * base[0], base[below] + part * (base[above] - base[below]));
+        return base[below] + part * (base[above] - base[below]);
     }
 
     /** Learns from a pass that took {@code took} nanoseconds. */

@@ -128,14 +128,20 @@ class CostModelTest {
         assertThat(draft.predict(1)).isCloseTo(100, Percentage.withPercentage(5));
     }
 
+    /** After passes of one row, for 100, and of another number in turn. */
+    private static CostModel oneRowAnd(int rows, long nanos, int times) {
+        CostModel model = new CostModel(64, 100);
+        for (int i = 0; i < times; i++) {
+            model.observe(1, 0, 100);
+            model.observe(rows, 0, nanos);
+        }
+        return model;
+    }
+
     /** The first passes of a size find workers asleep; once it runs on, what it costs then counts. */
     @Test
     void observe_oneSizeGetsCheaper_aFewPassesShowIt() {
-        CostModel model = new CostModel(64, 100);
-        for (int i = 0; i < 50; i++) {
-            model.observe(1, 0, 100);
-            model.observe(4, 0, 390);
-        }
+        CostModel model = oneRowAnd(4, 390, 50);
         for (int i = 0; i < 5; i++) {
             model.observe(4, 0, 150);
         }
@@ -145,21 +151,19 @@ class CostModelTest {
 
     @Test
     void predict_muchDearerThanOneByOne_isNotBelieved() {
-        CostModel model = new CostModel(64, 100);
-        for (int i = 0; i < 50; i++) {
-            model.observe(1, 0, 100);
-            model.observe(4, 0, 3000);
-        }
+        CostModel model = oneRowAnd(4, 3000, 50);
         assertThat(model.predict(4)).isCloseTo(400, within(1.0));
+        for (int i = 0; i < 5; i++) {
+            model.observe(4, 0, 150);
+        }
+        assertThat(model.predict(4))
+                .as("what was not believed must not last either")
+                .isCloseTo(150, within(1.0));
     }
 
     @Test
     void observe_moreForLess_disprovesWhatFewerOnceCost() {
-        CostModel model = new CostModel(64, 100);
-        for (int i = 0; i < 50; i++) {
-            model.observe(1, 0, 100);
-            model.observe(3, 0, 290);
-        }
+        CostModel model = oneRowAnd(3, 290, 50);
         for (int i = 0; i < 20; i++) {
             model.observe(5, 0, 200);
         }
@@ -169,12 +173,9 @@ class CostModelTest {
 
     @Test
     void observe_notForLong_isForgotten() {
-        CostModel model = new CostModel(64, 100);
-        double ratio = model.predict(8) / model.predict(1);
-        for (int i = 0; i < 20; i++) {
-            model.observe(1, 0, 100);
-            model.observe(8, 0, 790);
-        }
+        CostModel fresh = new CostModel(64, 100);
+        double ratio = fresh.predict(8) / fresh.predict(1);
+        CostModel model = oneRowAnd(8, 790, 20);
         for (int i = 0; i < 1 << 15; i++) {
             model.observe(1, 0, 100);
         }
