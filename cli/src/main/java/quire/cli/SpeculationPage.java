@@ -10,12 +10,12 @@ import org.jspecify.annotations.Nullable;
 
 /** The results of {@code quire bench speculation} as one page: no script, no other file. */
 final class SpeculationPage {
-    private static final int WIDTH = 560;
+    private static final int WIDTH = 620;
     private static final int HEIGHT = 320;
     private static final int LEFT = 56;
     private static final int BOTTOM = 44;
     private static final int TOP = 16;
-    private static final int RIGHT = 130;
+    private static final int RIGHT = 190;
     /** What speed must not fall below, against off. */
     private static final double LEAST = 0.97;
 
@@ -72,7 +72,8 @@ final class SpeculationPage {
                 .thenComparingDouble(row -> number(row, "sequences")));
         page.append(
                 "<h2>Never slower</h2><p>Throughput with <code>auto</code> over throughput without, by sequences at "
-                        + "once; the oracle is right with probability α. The grey line is 0.97. Off against off shows what is noise.</p>");
+                        + "once; the oracle is right with probability α. The grey line is 0.97. "
+                        + "Off against off shows what is noise.</p>");
         page.append(chart(
                 "sequences (doublings)",
                 "speed against off",

@@ -30,14 +30,16 @@ package quire.engine;
  *
  * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
  * is taken off, what they have saved is added, and {@value #SHARE} of all time; below zero nobody gets anything until there is
- * half of the most that is saved up, enough for more than a few steps. So a part of the time as small as that is the most
- * that can be lost, however wrong a guess about guesses is. As much again may go into trying.
+ * half of the most that is saved up, enough for more than a few steps. So beside the {@value #MOST_SAVED} steps that there are
+ * to begin with, a part of the time as small as that is the most that can be lost, however wrong a guess about guesses is.
+ * Trying counts there like the rest, and has a limit of the same size for itself, which no savings raise.
  *
  * <p>A pure function of what it is told: time comes in as numbers. Engine thread only; nothing is allocated in a step.
  */
 final class Governor implements DraftPolicy {
     private static final double MARGIN = 0.01;
-    /** Part of the time that may be lost, and as much again that trying may cost. */
+
+    /** Part of the time that may be lost, and that trying may cost. */
     private static final double SHARE = 0.015;
 
     /** Most that is saved up for either, in steps of one token. */
@@ -113,10 +115,7 @@ final class Governor implements DraftPolicy {
     @Override
     public void decide(Drafts drafts) {
         int size = drafts.size();
-        if (size == 0) {
-            return;
-        }
-        if (broke) {
+        if (size == 0 || broke) {
             return;
         }
         boolean offered = false;
@@ -229,7 +228,8 @@ final class Governor implements DraftPolicy {
                         int lag = drafters[k].lag(sequence);
                         computed += level == 0 ? Math.min(lag, USUAL_LAG) : 1;
                         if (own != null && lag > USUAL_LAG) {
-                            catchingUp += own.predict(lag) / rest(sequence) * (level == 0 ? 1 + reach[i] : reach[i]);
+                            catchingUp +=
+                                    own.predict(lag) / tokensToCome(sequence) * (level == 0 ? 1 + reach[i] : reach[i]);
                         }
                     }
                 }
@@ -258,7 +258,7 @@ final class Governor implements DraftPolicy {
      * Tokens that an answer is expected to go on for. Over them a draft model's reading of its prompt is spread, a token's
      * share on every token that a step yields.
      */
-    private double rest(Sequence sequence) {
+    private double tokensToCome(Sequence sequence) {
         return lengths.rest(sequence.generated(), sequence.maxNewTokens - sequence.generated());
     }
 

@@ -10,8 +10,8 @@ import org.jspecify.annotations.Nullable;
  * that calls {@link #run}.
  *
  * <p>Whoever waits for a colleague spins for some tens of microseconds, the usual distance of two barriers in a step and about
- * what it costs to park and be woken, and for the next step a few hundred; then it parks, so that an idle team costs nothing. Where there are fewer free cores than
- * workers, a spin only keeps a colleague from its core. So a spin that ended in parking is not repeated for the next
+ * what it costs to park and be woken, and for the next step a few hundred; then it parks, so that an idle team costs nothing.
+ * Where there are fewer free cores than workers, a spin only keeps a colleague from its core. So a spin that ended in parking is not repeated for the next
  * wait, and when it fails again not for the next 3, 7, … up to {@link #MOST_SKIPPED}; one that pays ends that.
  *
  * <p>Measured with two workers on two virtual cores of a Zen 4: a barrier that finds both on their cores takes 105 ns, a
