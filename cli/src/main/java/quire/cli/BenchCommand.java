@@ -13,7 +13,6 @@ import picocli.CommandLine.Option;
 import quire.cli.ProfileBench.Profiled;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
-import quire.engine.EngineListener;
 import quire.model.format.Gguf;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
@@ -158,9 +157,10 @@ final class BenchCommand implements Callable<Integer> {
 
     private void measure(Path path, EngineConfig config, Map<String, Object> result) throws InterruptedException {
         long begin = System.nanoTime();
-        try (Engine engine = Engine.open(path, config, EngineListener.NONE)) {
+        OfflineBench.Clock clock = new OfflineBench.Clock();
+        try (Engine engine = Engine.open(path, config, clock)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
-            OfflineBench bench = new OfflineBench(engine);
+            OfflineBench bench = new OfflineBench(engine, clock);
             result.put("prompt_tokens", prompt);
             result.put("first_prompt_seconds", bench.secondsToFirstToken(prompt));
             double best = Double.POSITIVE_INFINITY;

@@ -3,13 +3,9 @@ package quire.cli;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
 import quire.engine.Engine;
-import quire.engine.Output;
+import quire.engine.EngineListener;
+import quire.engine.FinishReason;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
@@ -28,50 +24,75 @@ final class OfflineBench {
     private static final long NANOS = 1_000_000_000L;
 
     private final Engine engine;
+    private final Clock clock;
     private final Random random = new Random(7);
 
-    OfflineBench(Engine engine) {
+    /** @param clock the engine's listener */
+    OfflineBench(Engine engine, Clock clock) {
         this.engine = engine;
+        this.clock = clock;
     }
 
-    /** When each token of one answer came, nanoseconds after submission of the whole group. */
-    @SuppressWarnings("ArrayRecordComponent") // read, never compared
-    private record Timeline(long[] tokenNanos) {
-        long first() {
-            return tokenNanos[0];
+    /**
+     * When tokens come, on the engine thread: readers of a small model, on a machine with few cores, may not run before the
+     * answers are over. Read once all of a group's answers have ended.
+     */
+    static final class Clock implements EngineListener {
+        private int silent; // sequences of the group without a token
+        private long nanosToFirst;
+        private long from;
+        private long to;
+        private boolean ended;
+        private long tokens;
+
+        private void begin(int sequences) {
+            silent = sequences;
+            ended = false;
+            tokens = 0;
         }
 
-        long last() {
-            return tokenNanos[tokenNanos.length - 1];
+        @Override
+        public void onFirstToken(long nanos) {
+            nanosToFirst = nanos;
+            if (--silent == 0) {
+                from = System.nanoTime();
+            }
+        }
+
+        @Override
+        public void onToken(long nanos) {
+            if (silent == 0 && !ended) {
+                tokens++;
+            }
+        }
+
+        @Override
+        public void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {
+            if (!ended) {
+                ended = true;
+                to = System.nanoTime();
+            }
         }
     }
 
     /** Seconds from submission of one prompt to its first token. */
     double secondsToFirstToken(int promptTokens) throws InterruptedException {
-        return run(1, promptTokens, 1).getFirst().first() / (double) NANOS;
+        run(1, promptTokens, 1);
+        return clock.nanosToFirst / (double) NANOS;
     }
 
     /** Tokens a second over all sequences while all of them decode. */
     double decodeTokensPerSecond(int sequences, int contextTokens, int generate) throws InterruptedException {
-        List<Timeline> timelines = run(sequences, contextTokens, generate);
-        long from = timelines.stream().mapToLong(Timeline::first).max().orElseThrow();
-        long to = timelines.stream().mapToLong(Timeline::last).min().orElseThrow();
-        long tokens = 0;
-        for (Timeline timeline : timelines) {
-            for (long nanos : timeline.tokenNanos) {
-                if (nanos > from && nanos <= to) {
-                    tokens++;
-                }
-            }
-        }
-        if (to <= from) {
+        run(sequences, contextTokens, generate);
+        long nanos = clock.to - clock.from;
+        if (nanos <= 0) {
             throw new IllegalStateException("the first answers ended before the last prompt was read: "
                     + "give --generate more tokens, or --context fewer");
         }
-        return tokens * (double) NANOS / (to - from);
+        return clock.tokens * (double) NANOS / nanos;
     }
 
-    private List<Timeline> run(int sequences, int promptTokens, int generate) throws InterruptedException {
+    private void run(int sequences, int promptTokens, int generate) throws InterruptedException {
         List<Request> requests = new ArrayList<>();
         for (int i = 0; i < sequences; i++) {
             int[] prompt = random.ints(promptTokens, 0, engine.tokenizer().vocabularySize())
@@ -85,37 +106,24 @@ final class OfflineBench {
                             .ignoreEndOfText(true)
                             .build()));
         }
-        try (ExecutorService readers = Executors.newVirtualThreadPerTaskExecutor()) {
-            long begin = System.nanoTime();
-            List<Future<Timeline>> futures = new ArrayList<>();
+        clock.begin(sequences);
+        List<TokenStream> streams = new ArrayList<>();
+        try {
             for (Request request : requests) {
-                TokenStream stream =
-                        engine.submit(request); // at once, so that a small model cannot end one before the next begins
-                Callable<Timeline> reader = () -> read(stream, request.params().maxTokens(), begin);
-                futures.add(readers.submit(reader));
+                streams.add(engine.submit(request));
             }
-            List<Timeline> timelines = new ArrayList<>();
-            for (Future<Timeline> future : futures) {
-                timelines.add(future.get());
+            for (TokenStream stream : streams) {
+                int count = 0;
+                while (stream.next() != null) {
+                    count++;
+                }
+                if (count != generate) {
+                    throw new IllegalStateException(
+                            "an answer ended after " + count + " of " + generate + " tokens: " + stream.finish());
+                }
             }
-            return timelines;
-        } catch (ExecutionException e) {
-            throw new IllegalStateException(e.getCause());
+        } finally {
+            streams.forEach(TokenStream::close);
         }
-    }
-
-    private static Timeline read(TokenStream submitted, int tokens, long begin) throws InterruptedException {
-        long[] nanos = new long[tokens];
-        int count = 0;
-        try (TokenStream stream = submitted) {
-            for (Output output = stream.next(); output != null; output = stream.next()) {
-                nanos[count++] = System.nanoTime() - begin;
-            }
-            if (count != nanos.length) {
-                throw new IllegalStateException(
-                        "an answer ended after " + count + " of " + nanos.length + " tokens: " + stream.finish());
-            }
-        }
-        return new Timeline(nanos);
     }
 }
