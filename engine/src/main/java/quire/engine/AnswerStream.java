@@ -14,8 +14,7 @@ import org.jspecify.annotations.Nullable;
 final class AnswerStream implements TokenStream {
     private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
     private final Runnable cancel;
-    private int acceptedTokens; // published by finish
-    private int rejectedTokens;
+    private SpeculationStats speculation = SpeculationStats.NONE; // published by finish
     private volatile @Nullable Finish finish;
     private volatile @Nullable Thread reader;
 
@@ -35,12 +34,11 @@ final class AnswerStream implements TokenStream {
     }
 
     /** Engine thread: the end; comes exactly once. */
-    void end(Finish end, int accepted, int rejected) {
+    void end(Finish end, SpeculationStats books) {
         if (finish != null) {
             throw new IllegalStateException("an answer ended twice: " + finish + ", then " + end);
         }
-        acceptedTokens = accepted;
-        rejectedTokens = rejected;
+        speculation = books;
         finish = end;
         LockSupport.unpark(reader);
     }
@@ -85,13 +83,8 @@ final class AnswerStream implements TokenStream {
     }
 
     @Override
-    public int acceptedTokens() {
-        return finish == null ? 0 : acceptedTokens;
-    }
-
-    @Override
-    public int rejectedTokens() {
-        return finish == null ? 0 : rejectedTokens;
+    public SpeculationStats speculation() {
+        return finish == null ? SpeculationStats.NONE : speculation;
     }
 
     @Override

@@ -303,11 +303,11 @@ final class CostModel {
                     far = Math.min(far, time(context - rows, context));
                 }
             }
-            setBase();
             result.setPerPosition(
                     far < Double.POSITIVE_INFINITY
                             ? Math.max(0, far - near) / ((double) rows * ((1 << (rungs - 1)) - rows)) + 1e-3
                             : nanos[0] / 20_000);
+            setBase();
             return result;
         }
 
@@ -325,7 +325,9 @@ final class CostModel {
             double lastNanos = 0;
             for (int rung = 0; rung < rungs; rung++) {
                 int rows = 1 << rung;
-                double took = Math.max(nanos[rung], lastNanos + 1); // never cheaper than fewer
+                double positions = 0.5 * rows * (rows + 1); // that each looks back at those before it
+                double alone = Math.max(nanos[rung] - result.perPosition * positions, nanos[rung] * LEAST_ALONE);
+                double took = Math.max(alone, lastNanos + 1); // never cheaper than fewer
                 double slope = lastRows == 0 ? PRIOR_ROW * took : (took - lastNanos) / (rows - lastRows);
                 for (int i = 0; i < result.knots.length; i++) {
                     if (result.knots[i] > lastRows) {

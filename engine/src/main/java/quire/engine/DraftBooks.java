@@ -3,7 +3,7 @@ package quire.engine;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Adds up what became of draft tokens. Guarded by the {@link Ledger}'s lock. */
+/** Adds up what became of draft tokens: of all sequences, guarded by the {@link Ledger}'s lock, or of one, on the engine thread. */
 final class DraftBooks {
     private final String[] names;
     private final long[] drafts;
@@ -23,21 +23,36 @@ final class DraftBooks {
         accepted = new long[names.length];
     }
 
+    /** A step, with all that was guessed in it. */
     void add(Drafts step) {
+        addTime(step);
+        for (int i = 0; i < step.size(); i++) {
+            addSequence(step, i);
+        }
+    }
+
+    /** A step, with what was guessed for one sequence in it. */
+    void add(Drafts step, int index) {
+        addTime(step);
+        addSequence(step, index);
+    }
+
+    private void addTime(Drafts step) {
         nanos += step.nanos();
         nanosWithout += step.nanosWithout();
-        for (int i = 0; i < step.size(); i++) {
-            int count = step.count(i);
-            decisions[count]++;
-            if (count > 0) {
-                drafts[step.drafter(i)]++;
-                tokens[step.drafter(i)] += count;
-                accepted[step.drafter(i)] += step.accepted(i);
-            }
-            for (int position = 0; position < count; position++) {
-                draftedAt[position]++;
-                acceptedAt[position] += position < step.accepted(i) ? 1 : 0;
-            }
+    }
+
+    private void addSequence(Drafts step, int index) {
+        int count = step.count(index);
+        decisions[count]++;
+        if (count > 0) {
+            drafts[step.drafter(index)]++;
+            tokens[step.drafter(index)] += count;
+            accepted[step.drafter(index)] += step.accepted(index);
+        }
+        for (int position = 0; position < count; position++) {
+            draftedAt[position]++;
+            acceptedAt[position] += position < step.accepted(index) ? 1 : 0;
         }
     }
 

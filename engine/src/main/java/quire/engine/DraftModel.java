@@ -120,8 +120,11 @@ final class DraftModel implements Drafter {
                         sequence.draftComputed + count,
                         pages.table(sequence.row),
                         caughtUp ? 1 : 0);
-                positions += (long) count * sequence.length();
+                positions += count * (sequence.draftComputed + (count + 1L) / 2);
                 sequence.draftComputed += count;
+                if (pass == 0) {
+                    wanted.read(i, count);
+                }
                 room -= count;
             }
             if (caughtUp) {

@@ -27,9 +27,11 @@ final class Drafts {
     private final int[] counts;
     private final int[] accepted;
     private final int[] reached;
+    private final int[] read;
     private int size;
     private int rows;
     private long positions;
+    private long decodePositions;
     private int room;
     private long nanos;
     private long nanosWithout;
@@ -43,6 +45,7 @@ final class Drafts {
         counts = new int[maxSequences];
         accepted = new int[maxSequences];
         reached = new int[maxSequences];
+        read = new int[maxSequences];
     }
 
     /**
@@ -59,6 +62,7 @@ final class Drafts {
         nanosWithout = 0;
         rows = rowsWithout;
         positions = positionsWithout;
+        decodePositions = 0;
         room = mostTokens;
     }
 
@@ -71,6 +75,8 @@ final class Drafts {
         counts[size] = 0;
         accepted[size] = 0;
         reached[size] = 0;
+        read[size] = 0;
+        decodePositions += sequence.length();
         return size++;
     }
 
@@ -84,6 +90,11 @@ final class Drafts {
         drafters[index] = drafter;
         levels[index] = level;
         counts[index] = tokens;
+    }
+
+    /** Notes that a drafter computed that many tokens of a sequence's text, before it could guess or go on reading. */
+    void read(int index, int tokens) {
+        read[index] = tokens;
     }
 
     /** Fewer guesses than was decided. */
@@ -126,6 +137,11 @@ final class Drafts {
     /** How many positions the {@link #rows} look back at, summed. */
     long positions() {
         return positions;
+    }
+
+    /** How many positions those of the {@link #rows} look back at that every step has, prompts left out, summed. */
+    long decodePositions() {
+        return decodePositions;
     }
 
     /** How many positions the draft tokens look back at, summed. */
@@ -184,6 +200,11 @@ final class Drafts {
     /** At how many positions the model said yes or no; the rest lies behind a no, or behind the answer's end. */
     int reached(int index) {
         return reached[index];
+    }
+
+    /** Tokens of a sequence's text that its drafter had to compute in this step. */
+    int read(int index) {
+        return read[index];
     }
 
     /** Draft tokens of all sequences. */

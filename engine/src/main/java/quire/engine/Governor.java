@@ -1,5 +1,7 @@
 package quire.engine;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * Decides by measurement how many draft tokens each sequence gets in a step, so that the expected number of tokens a second
  * is greatest; none included. It sees what a pass costs by its rows and their context ({@link CostModel}), and how
@@ -30,8 +32,10 @@ package quire.engine;
  *
  * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
  * is taken off, what they have saved is added, and {@value #SHARE} of all time; below zero nobody gets anything until there is
- * half of the most that is saved up, enough for more than a few steps. So beside the {@value #MOST_SAVED} steps that there are
- * to begin with, a part of the time as small as that is the most that can be lost, however wrong a guess about guesses is.
+ * half of the most that is saved up, enough for more than a few steps. What a draft model's reading cost is lost bit by bit, over
+ * the answer that it was read for. So beside what there is to begin with, the time of
+ * {@value #MOST_SAVED} steps or a quarter of a second, a part of the time as small as that is the most that can be lost, however
+ * wrong a guess about guesses is.
  * Trying counts there like the rest, and has a limit of the same size for itself, which no savings raise.
  *
  * <p>A pure function of what it is told: time comes in as numbers. Engine thread only; nothing is allocated in a step.
@@ -42,8 +46,10 @@ final class Governor implements DraftPolicy {
     /** Part of the time that may be lost, and that trying may cost. */
     private static final double SHARE = 0.015;
 
-    /** Most that is saved up for either, in steps of one token. */
+    /** Most that is saved up for either, in steps of one token, and at most in nanoseconds. */
     private static final double MOST_SAVED = 64;
+
+    private static final double MOST_SAVED_NANOS = 250e6;
 
     /** Draft tokens to try. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
@@ -78,11 +84,16 @@ final class Governor implements DraftPolicy {
 
     private static final double PRIOR_WEIGHT = 4;
 
+    /** Comparisons that all positions together count beside a position's own. */
+    private static final double ALL_POSITIONS_WEIGHT = 12;
+
     private final Drafter[] drafters;
     private final CostModel cost;
     private final AnswerLengths lengths = new AnswerLengths();
     private final double[][][] hits; // by drafter, level, position
     private final double[][][] trials;
+    private final double[][] allHits; // over the positions
+    private final double[][] allTrials;
 
     // Of the decision under way, by index in the drafts.
     private final int[] drafterOf;
@@ -93,6 +104,9 @@ final class Governor implements DraftPolicy {
     // As much as can be saved, to begin with: the first step puts a bound to it.
     private double creditNanos = Double.MAX_VALUE;
     private double tryingNanos = Double.MAX_VALUE;
+    /** Of what readings cost, what running answers have yet to bear: not lost, for their guesses may earn it. */
+    private double investedNanos;
+
     private boolean broke;
     private int workedSteps;
     private int rest; // steps that the rest under way goes on for
@@ -100,12 +114,15 @@ final class Governor implements DraftPolicy {
     private int nextProbe;
     private int nextSize;
     private int burst; // steps that the probe under way goes on for
+    private @Nullable Sequence probed; // for whom
 
     Governor(Drafter[] drafters, CostModel cost, int maxSequences) {
         this.drafters = drafters;
         this.cost = cost;
         hits = new double[drafters.length][Acceptance.LEVELS][Drafts.MAX];
         trials = new double[drafters.length][Acceptance.LEVELS][Drafts.MAX];
+        allHits = new double[drafters.length][Acceptance.LEVELS];
+        allTrials = new double[drafters.length][Acceptance.LEVELS];
         drafterOf = new int[maxSequences];
         reach = new double[maxSequences];
         chosen = new int[maxSequences];
@@ -127,7 +144,7 @@ final class Governor implements DraftPolicy {
         if (!offered) {
             return;
         }
-        double without = size / cost.predict(size, drafts.positions());
+        double without = size / cost.predict(size, drafts.decodePositions());
         double rate = without;
         double bestRate = without * (1 + MARGIN);
         boolean pays = false;
@@ -198,7 +215,7 @@ final class Governor implements DraftPolicy {
         double drafting = 0;
         int rows = 0;
         long positions = drafts.positions();
-        double baseNanos = cost.predict(size, positions);
+        double baseNanos = cost.predict(size, drafts.decodePositions());
         double restNanos = cost.predict(drafts.rows(), positions);
         double bestRate = 0;
         for (int level = 0; level < Drafts.MAX; level++) {
@@ -276,11 +293,17 @@ final class Governor implements DraftPolicy {
             int wanted = k == Drafts.NOBODY ? 0 : Math.min(PROBES[nextSize], drafts.offered(i, k));
             int more = Math.min(wanted - best[i], room);
             anybody |= more > 0;
-            if (more > 0 && (burst > 0 || pay(drafts, i, more))) {
+            Sequence sequence = drafts.sequence(i);
+            if (more > 0 && ((burst > 0 && sequence == probed) || pay(drafts, i, more))) {
                 best[i] += more;
                 nextProbe = i;
+                probed = sequence;
+                if (drafters[k].lag(sequence) > USUAL_LAG) {
+                    return true; // tries nothing before it has read
+                }
                 if (--burst == 0) {
                     nextProbe++;
+                    probed = null;
                     nextSize = (nextSize + 1) % PROBES.length;
                 }
                 return true;
@@ -315,45 +338,84 @@ final class Governor implements DraftPolicy {
     }
 
     private double chance(Sequence sequence, int drafter, int level, int position) {
-        double seen = trials[drafter][level][position];
-        double overall =
-                (hits[drafter][level][position] + PRIOR_WEIGHT * prior(drafter, level)) / (seen + PRIOR_WEIGHT);
-        return sequence.acceptance.estimate(drafter, overall, SHARED_WEIGHT);
+        return sequence.acceptance.estimate(drafter, overall(drafter, level, position), SHARED_WEIGHT);
+    }
+
+    /** What all sequences show at a position. */
+    private double overall(int drafter, int level, int position) {
+        double anywhere = (allHits[drafter][level] + PRIOR_WEIGHT * prior(drafter, level))
+                / (allTrials[drafter][level] + PRIOR_WEIGHT);
+        return (hits[drafter][level][position] + ALL_POSITIONS_WEIGHT * anywhere)
+                / (trials[drafter][level][position] + ALL_POSITIONS_WEIGHT);
     }
 
     private double prior(int drafter, int level) {
         return drafters[drafter].cost() == null ? PRIOR[level] : PRIOR[PRIOR.length - 1];
     }
 
+    /** What was read in this step is borne by the tokens to come, as it was decided. */
+    private void spreadReading(Drafts drafts) {
+        for (int i = 0; i < drafts.size(); i++) {
+            Sequence sequence = drafts.sequence(i);
+            bear(sequence, Math.min(sequence.readingNanos, (1 + drafts.accepted(i)) * sequence.readingNanosPerToken));
+            CostModel own = drafts.drafter(i) == Drafts.NOBODY ? null : drafters[drafts.drafter(i)].cost();
+            if (own != null && drafts.read(i) > USUAL_LAG) {
+                bear(sequence, -own.predict(drafts.read(i)));
+                sequence.readingNanosPerToken = sequence.readingNanos / tokensToCome(sequence);
+            }
+        }
+    }
+
+    private void bear(Sequence sequence, double nanos) {
+        sequence.readingNanos -= nanos;
+        investedNanos -= nanos;
+    }
+
     @Override
     public void ended(Sequence sequence) {
+        bear(sequence, sequence.readingNanos);
         lengths.add(sequence.generated());
     }
 
     @Override
     public void learn(Drafts drafts) {
-        double saved = drafts.total() > 0 ? drafts.nanosWithout() - drafts.nanos() : 0;
-        double most = MOST_SAVED * cost.predict(1);
+        double most = Math.min(MOST_SAVED * cost.predict(1), MOST_SAVED_NANOS);
+        double saved = drafts.nanosWithout() - drafts.nanos();
         creditNanos = Math.min(most, creditNanos + SHARE * drafts.nanos() + saved);
         tryingNanos = Math.min(most, tryingNanos + SHARE * drafts.nanos());
-        broke = creditNanos < (broke ? most / 2 : 0);
+        spreadReading(drafts);
+        broke = creditNanos + investedNanos < (broke ? most / 2 : 0);
         for (int i = 0; i < drafts.size(); i++) {
             int k = drafts.drafter(i);
             if (k == Drafts.NOBODY || drafts.reached(i) == 0) {
                 drafts.sequence(i).acceptance.rest();
                 continue;
             }
-            drafts.sequence(i).acceptance.add(k, drafts.accepted(i), drafts.reached(i));
-            double[] hit = hits[k][drafts.level(i)];
-            double[] trial = trials[k][drafts.level(i)];
+            double expected = 0;
             for (int position = 0; position < drafts.reached(i); position++) {
-                if (trial[position] >= MEMORY) {
-                    hit[position] /= 2;
-                    trial[position] /= 2;
-                }
-                trial[position]++;
-                hit[position] += position < drafts.accepted(i) ? 1 : 0;
+                expected += overall(k, drafts.level(i), position);
             }
+            drafts.sequence(i).acceptance.add(k, drafts.accepted(i), drafts.reached(i), expected);
+            remember(k, drafts.level(i), drafts.accepted(i), drafts.reached(i));
         }
+    }
+
+    private void remember(int drafter, int level, int accepted, int reached) {
+        double[] hit = hits[drafter][level];
+        double[] trial = trials[drafter][level];
+        for (int position = 0; position < reached; position++) {
+            if (trial[position] >= MEMORY) {
+                hit[position] /= 2;
+                trial[position] /= 2;
+            }
+            trial[position]++;
+            hit[position] += position < accepted ? 1 : 0;
+        }
+        if (allTrials[drafter][level] >= MEMORY) {
+            allHits[drafter][level] /= 2;
+            allTrials[drafter][level] /= 2;
+        }
+        allTrials[drafter][level] += reached;
+        allHits[drafter][level] += accepted;
     }
 }

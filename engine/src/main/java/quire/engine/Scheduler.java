@@ -208,6 +208,7 @@ final class Scheduler {
         sequence.row = freeRows[--freeRowCount];
         sequence.state = State.RUNNING;
         sequence.start();
+        speculator.started(sequence);
         running.add(sequence);
         pages.reserve(sequence.row, sequence.length() + 1);
         ledger.run(sequence);
@@ -353,8 +354,9 @@ final class Scheduler {
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
         } finally {
+            DraftBooks books = sequence.books;
             sequence.stream.end(
-                    sequence.finish(reason, rest, stop, error), sequence.acceptedTokens, sequence.rejectedTokens);
+                    sequence.finish(reason, rest, stop, error), books == null ? SpeculationStats.NONE : books.stats());
         }
     }
 

@@ -55,10 +55,13 @@ final class Sequence {
     int computedOnce;
     /** How many of {@link #tokens} have K and V of the draft model in the row's pages. */
     int draftComputed;
-    /** Draft tokens that became part of the answer, and those that did not. */
-    int acceptedTokens;
+    /** What became of draft tokens; null until it runs for the first time. */
+    @Nullable
+    DraftBooks books;
+    /** What a draft model's reading cost and the answer's tokens have yet to bear, in nanoseconds, and what each bears. */
+    double readingNanos;
 
-    int rejectedTokens;
+    double readingNanosPerToken;
     /** How well drafters guess for this sequence. */
     final Acceptance acceptance = new Acceptance();
     /** Where this sequence repeats itself; null as long as nobody asks. */

@@ -3,7 +3,7 @@ package quire.engine;
 import java.util.List;
 
 /**
- * The books of speculation, over all requests so far.
+ * The books of speculation: an engine's over all requests so far, or an answer's.
  *
  * @param drafters their numbers, in order of preference; empty without speculation
  * @param decisions how often a sequence that was to get its next token was given 0, 1, 2 … draft tokens
@@ -39,6 +39,11 @@ public record SpeculationStats(
      * @param acceptedTokens those that became part of an answer
      */
     public record Drafter(String name, long drafts, long draftTokens, long acceptedTokens) {}
+
+    /** Drafts of all drafters. */
+    public long drafts() {
+        return drafters.stream().mapToLong(Drafter::drafts).sum();
+    }
 
     /** Draft tokens of all drafters. */
     public long draftTokens() {

@@ -1,6 +1,7 @@
 package quire.engine;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -28,8 +29,11 @@ final class Speculator {
     private final int maxLogitRows;
     private final int vocabularySize;
     private final Drafts drafts;
+    private final String[] names;
     /** Tokens of the step under way that want no logits. */
     private int prompts;
+    /** Whether anybody was to guess in the step under way; one who reads a prompt has yet to. */
+    private boolean guessing;
 
     /**
      * @param drafters in order of preference; none to do without
@@ -51,6 +55,7 @@ final class Speculator {
         this.maxLogitRows = maxLogitRows;
         this.vocabularySize = vocabularySize;
         drafts = new Drafts(maxSequences, drafters.length);
+        names = Arrays.stream(drafters).map(Drafter::name).toArray(String[]::new);
     }
 
     /** What a configuration asks for. {@code draft}: the model that its draft file became; null for none. */
@@ -85,11 +90,7 @@ final class Speculator {
 
     /** Names of those who guess, by number. */
     String[] names() {
-        String[] names = new String[drafters.length];
-        for (int k = 0; k < names.length; k++) {
-            names[k] = drafters[k].name();
-        }
-        return names;
+        return names.clone();
     }
 
     /** Adds draft tokens to a plan. {@code budget}: tokens that the step has room for beside it. */
@@ -97,6 +98,7 @@ final class Speculator {
         int room = drafters.length == 0 ? 0 : Math.min(budget, maxLogitRows - plan.logitRows());
         drafts.begin(plan.rows(), plan.positions(), room);
         prompts = plan.rows() - plan.logitRows();
+        guessing = false;
         for (int i = 0; i < plan.size(); i++) {
             if (plan.wantsToken(i)) {
                 offer(drafts.add(plan.sequence(i), i), room);
@@ -111,6 +113,7 @@ final class Speculator {
                 reserve(i, plan.size());
             }
         }
+        guessing = drafts.total() > 0;
         for (int k = 0; k < drafters.length; k++) {
             drafters[k].draft(drafts, k);
         }
@@ -167,27 +170,48 @@ final class Speculator {
                 int planIndex = drafts.planIndex(i);
                 int accepted = Math.min(tokens.agreed(planIndex), kept[planIndex]);
                 drafts.verified(i, accepted, Math.min(count, kept[planIndex]));
-                sequence.acceptedTokens += accepted;
-                sequence.rejectedTokens += count - accepted;
                 extra += Math.max(0, kept[planIndex] - 1);
             }
             // What a draft model computed behind the last token that was accepted, it computed for another history.
             sequence.draftComputed = Math.min(sequence.draftComputed, sequence.length() - 1);
         }
-        int drafted = drafts.total();
-        int rows = drafts.rows() + drafted;
-        long without = nanos;
-        if (drafted > 0) {
-            int size = drafts.size();
-            long positions = drafts.positions();
-            without = (long) (cost.predict(drafts.rows(), positions) + cost.predict(size, positions) * extra / size);
-        }
-        drafts.timed(drafted > 0 ? drafting + nanos : nanos, without);
+        drafts.timed(guessing ? drafting + nanos : nanos, (long) without(nanos, extra));
+        int rows = drafts.rows() + drafts.total();
         if (2 * prompts <= rows) { // most of the others' rows have no logits, and cost less than a draft's
             cost.observe(rows, drafts.positions() + drafts.draftPositions(), nanos);
         }
         policy.learn(drafts);
+        for (int i = 0; i < drafts.size(); i++) {
+            DraftBooks books = drafts.sequence(i).books;
+            if (books != null) {
+                books.add(drafts, i);
+            }
+        }
         return drafts;
+    }
+
+    /**
+     * What the tokens of a step would have taken without drafts: the same step without their rows, and later steps of nobody's
+     * prompts for the {@code extra} tokens.
+     */
+    private double without(long nanos, int extra) {
+        if (drafts.total() == 0) {
+            return nanos;
+        }
+        double same = cost.predict(drafts.rows(), drafts.positions());
+        if (prompts > 0) { // what those rows cost is not known as well as what drafts add to it
+            int rows = drafts.rows() + drafts.total();
+            same += nanos - Math.max(same, cost.predict(rows, drafts.positions() + drafts.draftPositions()));
+        }
+        int size = drafts.size();
+        return same + cost.predict(size, drafts.decodePositions()) * extra / size;
+    }
+
+    /** Hears that a sequence begins to run, for the first time or again. */
+    void started(Sequence sequence) {
+        if (sequence.books == null) {
+            sequence.books = new DraftBooks(names);
+        }
     }
 
     /** Hears that a sequence has ended. */

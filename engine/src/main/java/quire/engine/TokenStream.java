@@ -56,13 +56,21 @@ public interface TokenStream extends AutoCloseable {
     Finish finish();
 
     /**
-     * Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. Unlike everything
-     * else here it depends on the engine's load, for that decides how much is guessed.
+     * The books of speculation, over this answer alone; empty before its end, and without {@link Speculation}. Times are those of the
+     * steps that it took part in, with all the others in them. Unlike everything else here the books depend on the engine's load, for
+     * that decides how much is guessed.
      */
-    int acceptedTokens();
+    SpeculationStats speculation();
+
+    /** Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. */
+    default int acceptedTokens() {
+        return Math.toIntExact(speculation().acceptedTokens());
+    }
 
     /** Draft tokens that did not become part of the answer; 0 before its end. */
-    int rejectedTokens();
+    default int rejectedTokens() {
+        return Math.toIntExact(speculation().draftTokens() - speculation().acceptedTokens());
+    }
 
     /** Cancels the request if it has not ended. May be called from any thread, any number of times. */
     @Override

@@ -3,10 +3,12 @@ package quire.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import java.util.Arrays;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicLong;
 import org.assertj.core.data.Percentage;
 import org.junit.jupiter.api.Test;
+import quire.model.Batch;
 
 class CostModelTest {
     private static long cost(int rows) {
@@ -59,12 +61,20 @@ class CostModelTest {
     void measure_modelAndClock_seesTheCostOfRows() {
         AtomicLong nanos = new AtomicLong();
         FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 2);
-        fake.onForward(batch -> nanos.addAndGet(cost(batch.rows())));
+        fake.onForward(batch -> nanos.addAndGet(cost(batch.rows()) + 5 * seen(batch)));
         CostModel model = CostModel.measure(fake, 64, nanos::get, 1_000_000);
         fake.close();
         for (int rows : new int[] {1, 2, 4, 8, 12, 16, 32, 64}) {
-            assertThat(model.predict(rows)).isCloseTo((double) cost(rows), within(2.0));
+            assertThat(model.predict(rows)).isCloseTo((double) cost(rows), within(4.0));
+            assertThat(model.predict(rows, 1000)).isCloseTo(cost(rows) + 5000.0, within(5.0));
         }
+    }
+
+    /** Positions that the rows of a batch look back at, each at itself as well. */
+    private static long seen(Batch batch) {
+        return Arrays.stream(batch.positions(), 0, batch.rows())
+                .mapToLong(position -> position + 1L)
+                .sum();
     }
 
     @Test

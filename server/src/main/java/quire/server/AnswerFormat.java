@@ -8,6 +8,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 import quire.engine.Logprobs;
 import quire.engine.Output;
+import quire.engine.SpeculationStats;
 import quire.engine.TokenStream;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
@@ -131,13 +132,33 @@ final class AnswerFormat {
     }
 
     private static void putUsage(ObjectNode root, TokenStream.Finish finish, TokenStream stream) {
-        root.putObject("usage")
+        ObjectNode usage = root.putObject("usage")
                 .put("prompt_tokens", finish.promptTokens())
                 .put("completion_tokens", finish.completionTokens())
-                .put("total_tokens", finish.promptTokens() + finish.completionTokens())
-                .putObject("completion_tokens_details")
+                .put("total_tokens", finish.promptTokens() + finish.completionTokens());
+        usage.putObject("completion_tokens_details")
                 .put("accepted_prediction_tokens", stream.acceptedTokens())
                 .put("rejected_prediction_tokens", stream.rejectedTokens());
+        SpeculationStats books = stream.speculation();
+        if (!books.drafters().isEmpty()) {
+            ObjectNode speculation = usage.putObject("speculation")
+                    .put("drafts", books.drafts())
+                    .put("draft_tokens", books.draftTokens())
+                    .put("accepted_tokens", books.acceptedTokens())
+                    .put("speedup", books.speedup());
+            putCounts(speculation.putArray("decisions"), books.decisions());
+            putCounts(speculation.putArray("drafted_at"), books.draftedAt());
+            putCounts(speculation.putArray("accepted_at"), books.acceptedAt());
+        }
+    }
+
+    /** Counts by number or position, without the zeros at the end. */
+    private static void putCounts(ArrayNode array, List<Long> counts) {
+        int size = counts.size();
+        while (size > 0 && counts.get(size - 1) == 0) {
+            size--;
+        }
+        counts.subList(0, size).forEach(array::add);
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {

@@ -23,6 +23,7 @@ class SpeculationTest {
             JsonNode details = plain.get("usage").get("completion_tokens_details");
             assertThat(details.get("accepted_prediction_tokens").intValue()).isZero();
             assertThat(details.get("rejected_prediction_tokens").intValue()).isZero();
+            assertThat(plain.get("usage").has("speculation")).isFalse();
             assertThat(server.get("/metrics").body()).doesNotContain("spec_decode");
         }
         try (TestServer server = TestServer.builder()
@@ -40,6 +41,20 @@ class SpeculationTest {
                     .isPositive();
             assertThat(details.get("rejected_prediction_tokens").longValue())
                     .isEqualTo(stats.draftTokens() - stats.acceptedTokens());
+            // The only answer there was, so its books are the engine's.
+            JsonNode books = guessed.get("usage").get("speculation");
+            assertThat(books.get("drafts").longValue())
+                    .isEqualTo(stats.drafts())
+                    .isPositive();
+            assertThat(books.get("draft_tokens").longValue()).isEqualTo(stats.draftTokens());
+            assertThat(books.get("accepted_tokens").longValue()).isEqualTo(stats.acceptedTokens());
+            assertThat(books.get("decisions").get(4).longValue())
+                    .isEqualTo(stats.decisions().get(4))
+                    .isPositive();
+            assertThat(books.get("accepted_at").size()).isEqualTo(4);
+            assertThat(books.get("accepted_at").get(3).longValue())
+                    .isEqualTo(stats.acceptedAt().get(3));
+            assertThat(books.get("speedup").doubleValue()).isEqualTo(stats.speedup());
             String metrics = server.get("/metrics").body();
             String drafter = "{model_name=\"fake\",drafter=\"lookup\"} ";
             assertThat(metrics)

@@ -1,0 +1,149 @@
+package quire.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import java.nio.file.Path;
+import java.util.SplittableRandom;
+import java.util.function.Consumer;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import quire.model.Batch;
+import quire.tensor.Workers;
+
+/**
+ * The books of speculation beside the truth: engines whose models take a simulated time, the same requests with and without
+ * drafts.
+ */
+class SpeculationBooksTest {
+    private static final int CONTEXT = 1024;
+    private static final int PAGE = 16;
+    private static final int BATCH = 128;
+
+    /** One engine's run. */
+    private static final class Simulation {
+        private final FakeModel model;
+        private final FakeModel draft;
+        private final EngineLoop loop;
+        private long now;
+        private long stepNanos;
+
+        /**
+         * @param sequences at once
+         * @param differing the draft has its own mind at one position in so many
+         * @param draftTokens as in {@link Speculation}
+         */
+        Simulation(int sequences, int differing, int draftTokens) {
+            model = model(sequences, cost(1_000_000, 20_000, 25));
+            draft = model(sequences, cost(100_000, 4_000, 5)).differing(differing);
+            EngineConfig plain = Requests.config(sequences, BATCH, PAGE);
+            EngineConfig config = draftTokens == Speculation.OFF
+                    ? plain.withSpeculation(Speculation.off())
+                    : plain.withSpeculation(new Speculation(draftTokens, false, Path.of("fake"), null));
+            CostModel cost = CostModel.measure(model, BATCH, () -> now, 100_000_000);
+            CostModel draftCost = CostModel.measure(draft, BATCH, () -> now, 100_000_000);
+            EngineListener listener = new EngineListener() {
+                @Override
+                public void onStep(int tokens, int active, long nanos) {
+                    stepNanos += nanos;
+                }
+            };
+            loop = new EngineLoop(
+                    model,
+                    new Workers(1),
+                    new FakeTokenizer(),
+                    config,
+                    (pages, team) -> Speculator.of(
+                            config,
+                            model,
+                            cost,
+                            new Speculator.Draft(draft, draftCost),
+                            DraftPolicy::of,
+                            pages,
+                            team,
+                            () -> now),
+                    listener,
+                    () -> now);
+        }
+
+        private static FakeModel model(int sequences, Consumer<Batch> cost) {
+            return new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, sequences * CONTEXT / PAGE, BATCH, BATCH)
+                    .onForward(cost);
+        }
+
+        private Consumer<Batch> cost(long fixed, long row, long position) {
+            return batch -> {
+                now += fixed + row * batch.rows();
+                for (int i = 0; i < batch.rows(); i++) {
+                    now += position * (batch.positions()[i] + 1);
+                }
+            };
+        }
+
+        /** Nanoseconds that the requests took, one after the other as there is room. */
+        long run(int requests, int promptTokens, int answerTokens) {
+            SplittableRandom random = new SplittableRandom(8);
+            for (int i = 0; i < requests; i++) {
+                int[] prompt = random.ints(promptTokens, 0, FakeTokenizer.VOCABULARY_SIZE)
+                        .toArray();
+                loop.submit(new Request(
+                        prompt,
+                        SamplingParams.builder()
+                                .maxTokens(answerTokens)
+                                .temperature(0)
+                                .ignoreEndOfText(true)
+                                .build()));
+            }
+            long begin = now;
+            while (loop.doWork() > 0) {
+                loop.checkIntegrity();
+            }
+            model.close();
+            draft.close();
+            return now - begin;
+        }
+    }
+
+    /** Draft tokens of every kind of step: while others read, after a reading of one's own, with few and many accepted. */
+    @ParameterizedTest(name = "{0} at once, prompts of {1}, answers of {2}, one guess in {3} wrong, {4} draft tokens")
+    @CsvSource({
+        "1, 20, 200, 4, 4", "1, 600, 60, 4, 4", "1, 600, 60, 1000, 4", "1, 600, 60, 1, 2",
+        "8, 20, 200, 4, 4", "8, 600, 60, 4, 4", "8, 600, 60, 1000, 4", "8, 600, 60, 1, 2",
+        "8, 300, 100, 2, -1", "8, 600, 60, 3, -1", "4, 900, 60, 2, -1", "4, 300, 200, 8, -1"
+    })
+    void speedup_anyWork_isTheTruth(int sequences, int prompt, int answer, int differing, int draftTokens) {
+        int requests = 20 * sequences; // so that the last few, with fewer beside them, count little
+        long without = new Simulation(sequences, differing, Speculation.OFF).run(requests, prompt, answer);
+        Simulation on = new Simulation(sequences, differing, draftTokens);
+        double truth = (double) without / on.run(requests, prompt, answer);
+        SpeculationStats stats = on.loop.ledger().stats().speculation();
+        assertThat(stats.draftTokens()).isPositive();
+        assertThat(stats.nanos()).isEqualTo(on.stepNanos);
+        assertThat(stats.speedup()).isCloseTo(truth, within(0.03));
+    }
+
+    /** The governor pays for what the draft model reads, however seldom that pays. */
+    @Test
+    void auto_longPromptsAndBadGuesses_losesNoMoreThanItMay() {
+        for (int sequences : new int[] {1, 4, 8}) {
+            for (int differing : new int[] {1, 2, 3}) {
+                for (int prompt : new int[] {50, 300, 900}) {
+                    int requests = 16 * sequences;
+                    long without = new Simulation(sequences, differing, Speculation.OFF).run(requests, prompt, 100);
+                    long with = new Simulation(sequences, differing, Speculation.AUTO).run(requests, prompt, 100);
+                    assertThat(with - without)
+                            .as("%d at once, prompts of %d, one guess in %d wrong", sequences, prompt, differing)
+                            .isLessThan(65_000_000 + without / 50); // 64 steps to begin with, and a fiftieth
+                }
+            }
+        }
+    }
+
+    @Test
+    void auto_longPromptsAndGoodGuesses_readsThem() {
+        long without = new Simulation(4, 1000, Speculation.OFF).run(40, 300, 200);
+        double truth = (double) without / new Simulation(4, 1000, Speculation.AUTO).run(40, 300, 200);
+        assertThat(truth).isGreaterThan(1.3);
+    }
+}
