@@ -11,7 +11,6 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.cli.ProfileBench.Profiled;
-import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.model.format.Gguf;
 import quire.tensor.Kernels;
@@ -157,10 +156,9 @@ final class BenchCommand implements Callable<Integer> {
 
     private void measure(Path path, EngineConfig config, Map<String, Object> result) throws InterruptedException {
         long begin = System.nanoTime();
-        OfflineBench.Clock clock = new OfflineBench.Clock();
-        try (Engine engine = Engine.open(path, config, clock)) {
+        try (TimedEngine engine = TimedEngine.open(path, config)) {
             result.put("load_seconds", (System.nanoTime() - begin) * NANO);
-            OfflineBench bench = new OfflineBench(engine, clock);
+            OfflineBench bench = new OfflineBench(engine);
             result.put("prompt_tokens", prompt);
             result.put("first_prompt_seconds", bench.secondsToFirstToken(prompt));
             double best = Double.POSITIVE_INFINITY;

@@ -6,28 +6,22 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.concurrent.Callable;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
-import quire.engine.Engine;
 import quire.engine.EngineStats;
-import quire.engine.Output;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
-import quire.engine.TokenStream;
+import quire.engine.SpeculationStats;
 
 /**
  * How many times as fast one engine is as another on the same prompts, on a machine that drifts: many short pairs of runs,
  * in random order within a pair, and the median of the pairs' ratios with its quartiles. Every token is compared.
  *
- * <p>What counts is the time of generation: from when the last sequence of a group has its first token to when the first
- * has its last, so that always as many decode as there are prompts.
+ * <p>What counts is the time of generation, by whole steps ({@link TimedEngine}): from when the last sequence of a group
+ * has its first token to when the first has its last, so that always as many decode as there are prompts. The step with
+ * the last first token does not count, however many tokens it yields: its time is a prompt's.
  *
  * <pre>
- *   sequence 1   |─ prompt ─|x  x  x  x  x  x  x|
- *   sequence 2   |── prompt ───|x  x  x  x  x  x  x|
+ *   sequence 1   |─ prompt x|xx |x  |xxx|x  |xx |
+ *   sequence 2   |── prompt ─ xx|xx |x  |x  |x  |xx |
  *                               |── counted ────|          a run is as many groups as it takes to count a while
  * </pre>
  */
@@ -63,19 +57,15 @@ final class PairedSpeed {
         }
     }
 
-    /** When each token came. */
-    @SuppressWarnings("ArrayRecordComponent") // read, never compared
-    private record Timeline(int[] tokens, long[] nanos, int size) {}
-
     /** Answers all prompts with one engine after the other and compares. */
-    Map<String, Object> compare(Engine off, Engine on, Work work) throws InterruptedException {
-        for (Engine engine : List.of(on, off)) {
+    Map<String, Object> compare(TimedEngine off, TimedEngine on, Work work) throws InterruptedException {
+        for (TimedEngine engine : List.of(on, off)) {
             long end = System.nanoTime() + (long) (WARM_UP * secondsPerCase * 1e9);
             do {
                 run(engine, work);
             } while (System.nanoTime() < end);
         }
-        EngineStats before = on.stats();
+        EngineStats before = on.engine().stats();
         List<Double> ratios = new ArrayList<>();
         List<Double> speedsOff = new ArrayList<>();
         List<Double> speedsOn = new ArrayList<>();
@@ -97,20 +87,19 @@ final class PairedSpeed {
         row.put("lower_quartile", quantile(ratios, 0.25));
         row.put("upper_quartile", quantile(ratios, 0.75));
         row.put("pairs", ratios.size());
-        row.putAll(books(before, on.stats()));
+        row.putAll(books(before, on.engine().stats()));
         return row;
     }
 
-    /** Tokens of a sequence's step, and draft tokens in it, by the engine's books; prompts' steps are left out. */
-    private static Map<String, Object> books(EngineStats before, EngineStats after) {
-        double answers = (double) (after.finishedTotal() - before.finishedTotal());
-        double generated = after.generationTokens() - before.generationTokens() - answers;
+    /** What a sequence's steps gave it and took from drafts, by the engine's books. */
+    static Map<String, Object> books(EngineStats before, EngineStats after) {
+        double turns = turns(after) - turns(before);
+        double generated = (double) (after.generationTokens() - before.generationTokens());
         double drafted = (double)
                 (after.speculation().draftTokens() - before.speculation().draftTokens());
         double accepted = (double)
                 (after.speculation().acceptedTokens() - before.speculation().acceptedTokens());
         Map<String, Object> row = new LinkedHashMap<>();
-        double turns = generated - accepted; // every turn of a sequence gives one token that nobody guessed
         row.put("tokens_a_turn", generated / turns);
         row.put("draft_tokens_a_turn", drafted / turns);
         row.put("accepted_share", drafted == 0 ? 0.0 : accepted / drafted);
@@ -120,6 +109,18 @@ final class PairedSpeed {
                 (double) (after.speculation().nanos() - before.speculation().nanos());
         row.put("engines_estimate", nanos == 0 ? 1.0 : without / nanos);
         return row;
+    }
+
+    /**
+     * How often a sequence was to get its next token: at the end of its prompt, where it may have a draft already, as
+     * well as after. Every such turn is a decision on how much to guess, though it be nothing; where nobody guesses, no
+     * decisions are kept and every turn gives one token.
+     */
+    private static double turns(EngineStats stats) {
+        SpeculationStats speculation = stats.speculation();
+        return speculation.drafters().isEmpty()
+                ? stats.generationTokens()
+                : speculation.decisions().stream().mapToLong(Long::longValue).sum();
     }
 
     static double quantile(List<Double> values, double q) {
@@ -132,41 +133,30 @@ final class PairedSpeed {
     }
 
     /** Groups of answers, until enough time was counted. */
-    Run run(Engine engine, Work work) throws InterruptedException {
+    Run run(TimedEngine engine, Work work) throws InterruptedException {
         long tokens = 0;
         long nanos = 0;
-        int missed = 0;
+        int missed = 0; // groups one after the other
         do {
-            List<Timeline> timelines = answer(engine, work);
-            check(work, timelines);
-            long from = Long.MIN_VALUE;
-            long to = Long.MAX_VALUE;
-            for (Timeline timeline : timelines) {
-                from = Math.max(from, timeline.nanos[0]);
-                to = Math.min(to, timeline.nanos[timeline.size - 1]);
+            TimedEngine.Group group = answer(engine, work);
+            check(work, group.answers());
+            if (group.nanos() > 0) {
+                missed = 0;
+                tokens += group.tokens();
+                nanos += group.nanos();
+            } else if (++missed > MOST_MISSED) {
+                throw new IllegalStateException("answers are over before all have begun to decode: too short to count");
             }
-            if (to <= from) { // the first answers ended before the last prompt was read
-                if (++missed > MOST_MISSED) {
-                    throw new IllegalStateException("all answers are over too soon to count: give --tokens more");
-                }
-                continue;
-            }
-            for (Timeline timeline : timelines) {
-                for (int i = 0; i < timeline.size; i++) {
-                    tokens += timeline.nanos[i] > from && timeline.nanos[i] <= to ? 1 : 0;
-                }
-            }
-            nanos += to - from;
         } while (nanos < secondsPerRun * 1e9);
         return new Run(tokens, nanos);
     }
 
-    private static void check(Work work, List<Timeline> timelines) {
-        for (int i = 0; i < timelines.size(); i++) {
-            Timeline timeline = timelines.get(i);
+    private static void check(Work work, List<int[]> answers) {
+        for (int i = 0; i < answers.size(); i++) {
+            int[] answer = answers.get(i);
             int[] expected = work.answers.get(i);
             int length = work.toTheEnd ? expected.length : work.tokens;
-            if (timeline.size != length || !Arrays.equals(timeline.tokens, 0, length, expected, 0, length)) {
+            if (answer.length != length || !Arrays.equals(answer, 0, length, expected, 0, length)) {
                 throw new IllegalStateException("answer " + i + " differs from the one that was recorded without"
                         + " speculation: a bug, please report it");
             }
@@ -174,48 +164,21 @@ final class PairedSpeed {
     }
 
     /** The answers alone, not timed. */
-    static List<int[]> record(Engine engine, List<int[]> prompts, int tokens, boolean toTheEnd)
+    static List<int[]> record(TimedEngine engine, List<int[]> prompts, int tokens, boolean toTheEnd)
             throws InterruptedException {
-        return answer(engine, new Work(prompts, List.of(), tokens, toTheEnd)).stream()
-                .map(timeline -> Arrays.copyOf(timeline.tokens, timeline.size))
-                .toList();
+        return answer(engine, new Work(prompts, List.of(), tokens, toTheEnd)).answers();
     }
 
-    private static List<Timeline> answer(Engine engine, Work work) throws InterruptedException {
-        try (ExecutorService readers = Executors.newVirtualThreadPerTaskExecutor()) {
-            List<Future<Timeline>> futures = new ArrayList<>();
-            for (int[] prompt : work.prompts) {
-                Callable<Timeline> reader = () -> read(engine, prompt, work);
-                futures.add(readers.submit(reader));
-            }
-            List<Timeline> timelines = new ArrayList<>();
-            for (Future<Timeline> future : futures) {
-                timelines.add(future.get());
-            }
-            return timelines;
-        } catch (ExecutionException e) {
-            throw new IllegalStateException(e.getCause());
+    private static TimedEngine.Group answer(TimedEngine engine, Work work) throws InterruptedException {
+        List<Request> requests = new ArrayList<>();
+        for (int[] prompt : work.prompts) {
+            SamplingParams params = SamplingParams.builder()
+                    .maxTokens(Math.min(work.tokens, engine.engine().maxContext() - prompt.length))
+                    .temperature(0)
+                    .ignoreEndOfText(!work.toTheEnd)
+                    .build();
+            requests.add(new Request(prompt, params));
         }
-    }
-
-    private static Timeline read(Engine engine, int[] prompt, Work work) throws InterruptedException {
-        SamplingParams params = SamplingParams.builder()
-                .maxTokens(Math.min(work.tokens, engine.maxContext() - prompt.length))
-                .temperature(0)
-                .ignoreEndOfText(!work.toTheEnd)
-                .build();
-        int[] tokens = new int[params.maxTokens()];
-        long[] nanos = new long[tokens.length];
-        int size = 0;
-        try (TokenStream stream = engine.submit(new Request(prompt, params))) {
-            for (Output output = stream.next(); output != null; output = stream.next()) {
-                nanos[size] = System.nanoTime();
-                tokens[size++] = output.token();
-            }
-            if (stream.finish().error() != null) {
-                throw new IllegalStateException(stream.finish().error());
-            }
-        }
-        return new Timeline(tokens, nanos, size);
+        return engine.answer(requests);
     }
 }

@@ -18,15 +18,14 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
-import quire.engine.Engine;
 import quire.engine.EngineConfig;
-import quire.engine.EngineListener;
 import quire.engine.Replay;
 import quire.engine.Speculation;
 import quire.engine.SpeculationStats;
 import quire.model.BuiltInModel;
 import quire.model.text.ChatTemplate;
 import quire.model.text.Detokenizer;
+import quire.model.text.Tokenizer;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
 
@@ -42,10 +41,14 @@ import quire.tensor.KvLayout.KvType;
 final class SpeculationBenchCommand implements Callable<Integer> {
     private static final int PROMPT = 8;
     private static final int MOST_SEQUENCES = 64;
-    private static final int FEWEST_TOKENS = 8;
+    /** No step yields as many: an answer of them is not over in the step in which it begins. */
+    private static final int FEWEST_TOKENS = Speculation.MAX_DRAFT_TOKENS + 2;
 
     /** What stands for a drafter or an acceptance where nobody guesses: two engines alike, compared to show what is noise. */
     private static final String NONE = "none: off against off";
+
+    /** How long a case was measured, at least: in its row, since {@code --add} puts rows of several runs together. */
+    static final String SECONDS = "seconds_a_case";
 
     /** Time of generation that a group is given, so that slow models get shorter answers. */
     private static final double GROUP_SECONDS = 2;
@@ -201,12 +204,12 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         result.put("kernels", Kernels.best().name());
         result.put("threads", workers());
         result.put("tokens_an_answer", tokens);
-        result.put("seconds_a_case", seconds);
-        try (Engine off = open(Speculation.off())) {
+        try (TimedEngine off = open(Speculation.off())) {
             Recorded recorded = record(off);
             if (asked.contains(Part.COSTS)) {
                 System.err.println("what passes cost");
                 result.put("costs", PassCosts.measure(file, draftFile, workers(), 2 * seconds));
+                result.put("costs_seconds", 2 * seconds);
                 putBest(result, off, recorded);
                 save(result);
             }
@@ -274,9 +277,9 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return threads > 0 ? threads : Runtime.getRuntime().availableProcessors();
     }
 
-    private Engine open(Speculation speculation) {
+    private TimedEngine open(Speculation speculation) {
         EngineConfig defaults = EngineConfig.defaults();
-        return Engine.open(
+        return TimedEngine.open(
                 Objects.requireNonNull(model),
                 new EngineConfig(
                         MOST_SEQUENCES,
@@ -288,8 +291,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                         defaults.pageTokens(),
                         KvType.F16,
                         threads,
-                        speculation),
-                EngineListener.NONE);
+                        speculation));
     }
 
     /** Puts rows into a table, in place of those that agree with them in {@code keys}. */
@@ -326,7 +328,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     }
 
     /** What a model can say in the time that a group is given is as much as needs to be recorded. */
-    private Recorded record(Engine off) throws InterruptedException {
+    private Recorded record(TimedEngine off) throws InterruptedException {
         List<int[]> prompts = prompts(off);
         List<int[]> few = PairedSpeed.record(off, prompts, FEWEST_TOKENS, false); // warms up
         int length = groupTokens(off, new Recorded(prompts, few), 1);
@@ -335,13 +337,13 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     }
 
     /** Tokens of an answer with so many sequences at once. */
-    private int groupTokens(Engine off, Recorded recorded, int sequences) throws InterruptedException {
+    private int groupTokens(TimedEngine off, Recorded recorded, int sequences) throws InterruptedException {
         PairedSpeed.Run run = new PairedSpeed(seconds).run(off, recorded.first(sequences, FEWEST_TOKENS));
         return (int) Math.clamp(GROUP_SECONDS * run.tokensPerSecond() / sequences, (double) FEWEST_TOKENS, tokens);
     }
 
     /** What a step takes beside its pass, and the best that there is to be had. */
-    private void putBest(Map<String, Object> result, Engine off, Recorded recorded) throws InterruptedException {
+    private void putBest(Map<String, Object> result, TimedEngine off, Recorded recorded) throws InterruptedException {
         int length = recorded.answers.getFirst().length;
         PairedSpeed speed = new PairedSpeed(seconds);
         List<Double> speeds = new ArrayList<>();
@@ -356,19 +358,20 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         result.put("best", PassCosts.best(costs, Math.max(0, stepMicros - pass)));
     }
 
-    private static List<int[]> prompts(Engine engine) {
+    private static List<int[]> prompts(TimedEngine engine) {
+        Tokenizer tokenizer = engine.engine().tokenizer();
         Random random = new Random(7);
         List<int[]> prompts = new ArrayList<>();
         for (int i = 0; i < MOST_SEQUENCES; i++) {
-            prompts.add(random.ints(PROMPT, 0, engine.tokenizer().vocabularySize())
-                    .map(token -> engine.tokenizer().isControl(token) ? 0 : token)
+            prompts.add(random.ints(PROMPT, 0, tokenizer.vocabularySize())
+                    .map(token -> tokenizer.isControl(token) ? 0 : token)
                     .toArray());
         }
         return prompts;
     }
 
     /** One sequence, a fixed number of draft tokens. */
-    private List<Map<String, Object>> curve(Engine off, Recorded recorded, Map<String, Object> result)
+    private List<Map<String, Object>> curve(TimedEngine off, Recorded recorded, Map<String, Object> result)
             throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
         List<Map<String, Object>> costs = SpeculationPage.rows(result, "costs");
@@ -378,7 +381,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
             for (double acceptance : acceptances) {
                 System.err.printf(Locale.ROOT, "curve: %d draft tokens, acceptance %.2f%n", guesses, acceptance);
                 Speculation speculation = new Speculation(guesses, false, null, replay(off, recorded, acceptance));
-                try (Engine on = open(speculation)) {
+                try (TimedEngine on = open(speculation)) {
                     Map<String, Object> row = new LinkedHashMap<>();
                     row.put("draft_tokens", guesses);
                     row.put("acceptance", acceptance);
@@ -393,6 +396,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                                     "speedup_by_theory",
                                     theory * SpeculationPage.number(result, "step_microseconds") / (pass + rest)));
                     row.putAll(measured);
+                    row.put(SECONDS, seconds);
                     rows.add(row);
                 }
             }
@@ -404,13 +408,13 @@ final class SpeculationBenchCommand implements Callable<Integer> {
      * Tokens of a step with all its draft tokens, over several answers: one, and for each position how often a draft
      * token that was there was accepted. So drafts that the end of an answer cuts short do not count as rejected.
      */
-    private static double tokensAStep(Engine on, Recorded recorded, int length) throws InterruptedException {
-        SpeculationStats before = on.stats().speculation();
+    private static double tokensAStep(TimedEngine on, Recorded recorded, int length) throws InterruptedException {
+        SpeculationStats before = on.engine().stats().speculation();
         int answers = Math.clamp(2000 / length, 1, MOST_SEQUENCES);
         for (int[] prompt : recorded.prompts.subList(0, answers)) {
             PairedSpeed.record(on, List.of(prompt), length, false);
         }
-        SpeculationStats after = on.stats().speculation();
+        SpeculationStats after = on.engine().stats().speculation();
         double sum = 1;
         for (int position = 0; position < after.draftedAt().size(); position++) {
             long drafted = after.draftedAt().get(position) - before.draftedAt().get(position);
@@ -421,12 +425,12 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         return sum;
     }
 
-    private static Replay replay(Engine off, Recorded recorded, double acceptance) {
-        return recorded.replay(acceptance, off.tokenizer().vocabularySize());
+    private static Replay replay(TimedEngine off, Recorded recorded, double acceptance) {
+        return recorded.replay(acceptance, off.engine().tokenizer().vocabularySize());
     }
 
     /** One chat after the other, with lookup, the draft model and both, as the governor sees fit; and with none. */
-    private List<Map<String, Object>> taskTable(Engine off) throws InterruptedException {
+    private List<Map<String, Object>> taskTable(TimedEngine off) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
         Map<String, Speculation> ways = new LinkedHashMap<>();
         ways.put("lookup", Speculation.auto(null));
@@ -437,13 +441,14 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         }
         ways.put(NONE, Speculation.off());
         for (Map.Entry<String, Speculation> way : ways.entrySet()) {
-            try (Engine on = open(way.getValue())) {
+            try (TimedEngine on = open(way.getValue())) {
                 for (Map.Entry<String, List<List<String>>> task : TASKS.entrySet()) {
                     System.err.println(task.getKey() + " with " + way.getKey());
                     Map<String, Object> row = new LinkedHashMap<>();
                     row.put("task", task.getKey());
                     row.put("drafter", way.getKey());
                     row.putAll(task(off, on, task.getValue()));
+                    row.put(SECONDS, seconds);
                     rows.add(row);
                 }
             }
@@ -452,7 +457,8 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     }
 
     /** Geometric means over the chats of a task. */
-    private Map<String, Object> task(Engine off, Engine on, List<List<String>> chats) throws InterruptedException {
+    private Map<String, Object> task(TimedEngine off, TimedEngine on, List<List<String>> chats)
+            throws InterruptedException {
         Map<String, Double> logs = new LinkedHashMap<>();
         for (List<String> chat : chats) {
             PairedSpeed.Work work = lastTurn(off, chat);
@@ -467,32 +473,32 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     }
 
     /** Lets a chat go on as the model answers; returns its last turn. */
-    private PairedSpeed.Work lastTurn(Engine off, List<String> chat) throws InterruptedException {
-        ChatTemplate template = off.chatTemplate();
+    private PairedSpeed.Work lastTurn(TimedEngine off, List<String> chat) throws InterruptedException {
+        ChatTemplate template = off.engine().chatTemplate();
         List<Map<String, Object>> messages = new ArrayList<>();
         List<int[]> prompts = List.of();
         List<int[]> answers = List.of();
         for (String text : chat) {
             messages.add(Map.of("role", "user", "content", text));
             String prompt = template == null ? text : template.render(messages, List.of(), true);
-            prompts = List.of(off.tokenizer().encode(prompt, template == null, template != null));
+            prompts = List.of(off.engine().tokenizer().encode(prompt, template == null, template != null));
             answers = PairedSpeed.record(off, prompts, tokens, true);
             messages.add(Map.of("role", "assistant", "content", text(off, answers.getFirst())));
         }
         return new PairedSpeed.Work(prompts, answers, tokens, true);
     }
 
-    private static String text(Engine off, int[] answer) {
-        Detokenizer detokenizer = new Detokenizer(off.tokenizer());
+    private static String text(TimedEngine off, int[] answer) {
+        Detokenizer detokenizer = new Detokenizer(off.engine().tokenizer());
         StringBuilder text = new StringBuilder();
         for (int token : answer) {
-            text.append(off.tokenizer().isControl(token) ? "" : detokenizer.append(token));
+            text.append(off.engine().tokenizer().isControl(token) ? "" : detokenizer.append(token));
         }
         return text.append(detokenizer.finish()).toString();
     }
 
     /** Every load with every acceptance, the governor deciding; and off against off, which shows what is noise. */
-    private List<Map<String, Object>> loadTable(Engine off, Recorded recorded) throws InterruptedException {
+    private List<Map<String, Object>> loadTable(TimedEngine off, Recorded recorded) throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
         for (double acceptance : acceptances) {
             Replay replay = replay(off, recorded, acceptance);
@@ -504,9 +510,10 @@ final class SpeculationBenchCommand implements Callable<Integer> {
 
     /** @param acceptance how often the oracle is right, or what else this is called */
     private List<Map<String, Object>> loadRows(
-            Engine off, Recorded recorded, Object acceptance, Speculation speculation) throws InterruptedException {
+            TimedEngine off, Recorded recorded, Object acceptance, Speculation speculation)
+            throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
-        try (Engine on = open(speculation)) {
+        try (TimedEngine on = open(speculation)) {
             for (int load : loads) {
                 System.err.printf(Locale.ROOT, "load %d, acceptance %s%n", load, acceptance);
                 int length = Math.min(groupTokens(off, recorded, load), recorded.answers.getFirst().length);
@@ -514,6 +521,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 row.put("sequences", load);
                 row.put("acceptance", acceptance);
                 row.putAll(new PairedSpeed(seconds).compare(off, on, recorded.first(load, length)));
+                row.put(SECONDS, seconds);
                 rows.add(row);
             }
         }

@@ -3,9 +3,11 @@ package quire.cli;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** The results of {@code quire bench speculation} as one page: no script, no other file. */
@@ -43,17 +45,17 @@ final class SpeculationPage {
                 .append(escape(result.get("threads")))
                 .append(" threads, greedy answers of at most ")
                 .append(escape(result.get("tokens_an_answer")))
-                .append(" tokens; each case was measured for ")
-                .append(escape(result.get("seconds_a_case")))
-                .append(" s or more. Every token was compared with the one without speculation: all are equal. A "
+                .append(" tokens. Every token was compared with the one without speculation: all are equal. A "
                         + "speed-up is the median over pairs of runs, one without and one with speculation in random "
-                        + "order, of the ratio of their tokens per second; time counts from when all sequences have "
-                        + "their first token to when one has its last. Quartiles are those of the pairs. A <i>turn</i> is "
-                        + "what a step does for one sequence.</p>");
+                        + "order, of the ratio of their tokens per second; whole steps count, from the end of the one in "
+                        + "which the last sequence gets its first token to the end of the one in which the first gets its "
+                        + "last. Quartiles are those of the pairs. A <i>turn</i> is what a step does for one sequence that "
+                        + "gets its next token; those that end a prompt are among them.</p>");
         List<Map<String, Object>> curve = rows(result, "curve");
         page.append(
                 "<h2>Tokens a step against theory</h2><p>One sequence, a fixed number γ of draft tokens, an oracle that "
-                        + "is right with probability α. Lines: (1 − α^(γ+1)) / (1 − α). Dots: measured.</p>");
+                        + "is right with probability α. Lines: (1 − α^(γ+1)) / (1 − α). Dots: measured."
+                        + time(curve) + "</p>");
         page.append(chart(
                 "α",
                 "tokens a step",
@@ -68,27 +70,35 @@ final class SpeculationPage {
                 series(curve, "draft_tokens", "γ = ", "acceptance", "speedup")));
         page.append(table(curve));
         List<Map<String, Object>> load = rows(result, "load");
-        load.sort(Comparator.comparingDouble((Map<String, Object> row) -> number(row, "acceptance"))
+        load.sort(Comparator.comparingDouble(SpeculationPage::acceptance)
                 .thenComparingDouble(row -> number(row, "sequences")));
         page.append(
                 "<h2>Never slower</h2><p>Throughput with <code>auto</code> over throughput without, by sequences at "
                         + "once; the oracle is right with probability α. The grey line is 0.97. "
-                        + "Off against off shows what is noise.</p>");
+                        + "Off against off shows what is noise." + time(load) + "</p>");
         page.append(chart(
                 "sequences (doublings)",
                 "speed against off",
                 series(load, "acceptance", "α = ", "sequences", "speedup"),
                 Map.of()));
         page.append(table(load));
-        page.append("<h2>One chat at a time</h2><p><code>auto</code>; geometric means over the texts of a task.</p>")
-                .append(table(rows(result, "tasks")));
+        List<Map<String, Object>> tasks = rows(result, "tasks");
+        page.append("<h2>One chat at a time</h2><p><code>auto</code>; geometric means over the texts of a task.")
+                .append(time(tasks))
+                .append("</p>")
+                .append(table(tasks));
         page.append("<h2>What passes cost, and the most there is to be had</h2><p>A step of one token takes ")
                 .append(escape(String.format(Locale.ROOT, "%.1f", number(result, "step_microseconds"))))
                 .append(" µs, of which ")
                 .append(escape(String.format(Locale.ROOT, "%.1f", number(result, "rest_microseconds"))))
                 .append(" are not the model's pass. Below the costs: the greatest speed-up over all numbers of draft "
                         + "tokens, by the costs above and the formula for tokens a step, for guesses that cost nothing "
-                        + "and for those of the draft model.</p>")
+                        + "and for those of the draft model.")
+                .append(
+                        result.get("costs_seconds") instanceof Number seconds
+                                ? " The passes of a model were measured for " + seconds + " s, all sizes together."
+                                : "")
+                .append("</p>")
                 .append(table(rows(result, "costs")))
                 .append(table(rows(result, "best")));
         if (result.get("rules") instanceof Map<?, ?> rules) {
@@ -114,6 +124,20 @@ final class SpeculationPage {
             }
         }
         return rows;
+    }
+
+    /** What there is a number for comes first in its order; off against off last. */
+    private static double acceptance(Map<String, Object> row) {
+        return row.get("acceptance") instanceof Number number ? number.doubleValue() : Double.POSITIVE_INFINITY;
+    }
+
+    /** How long the cases of a table were measured, if all say so; rows of several runs may differ. */
+    private static String time(List<Map<String, Object>> rows) {
+        double least = rows.stream()
+                .mapToDouble(row -> number(row, SpeculationBenchCommand.SECONDS))
+                .min()
+                .orElse(0);
+        return least > 0 ? " Each case was measured for " + least + " s or more." : "";
     }
 
     /** Points by series: one series for each value of {@code by}. */
@@ -218,20 +242,25 @@ final class SpeculationPage {
         return HEIGHT - BOTTOM - value / max * (HEIGHT - BOTTOM - TOP);
     }
 
+    /** All rows under the names of all their values: rows of an earlier run may have others. */
     private static String table(List<Map<String, Object>> rows) {
+        Set<String> names = new LinkedHashSet<>();
+        rows.forEach(row -> names.addAll(row.keySet()));
         StringBuilder html = new StringBuilder("<table>");
         if (!rows.isEmpty()) {
             html.append("<tr>");
-            rows.getFirst().keySet().forEach(name -> html.append("<th>")
-                    .append(escape(name.replace('_', ' ')))
-                    .append("</th>"));
+            names.forEach(name ->
+                    html.append("<th>").append(escape(name.replace('_', ' '))).append("</th>"));
             html.append("</tr>");
         }
         for (Map<String, Object> row : rows) {
             html.append("<tr>");
-            row.values().forEach(value -> html.append("<td>")
-                    .append(value instanceof Double number ? number(number) : escape(value))
-                    .append("</td>"));
+            for (String name : names) {
+                Object value = row.getOrDefault(name, "");
+                html.append("<td>")
+                        .append(value instanceof Double number ? number(number) : escape(value))
+                        .append("</td>");
+            }
             html.append("</tr>");
         }
         return html.append("</table>").toString();

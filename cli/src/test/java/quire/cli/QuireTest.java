@@ -170,13 +170,16 @@ class QuireTest {
 
     @Test
     void benchSpeculation_anyModel_writesOnePageAndItsNumbers(@TempDir Path out) throws IOException {
+        RandomModels.Shape roomForChats = new RandomModels.Shape(1024, 64, 96, 2, 4, 2, 16, 16, false, false, false);
+        String chatModel =
+                RandomModels.write(out, roomForChats, ElementType.Q8_0, 1).toString();
         Result result = run(
                 "bench",
                 "speculation",
                 "--model",
-                model,
+                chatModel,
                 "--draft",
-                model,
+                chatModel,
                 "--out",
                 out.toString(),
                 "--loads",
@@ -186,7 +189,7 @@ class QuireTest {
                 "--lengths",
                 "3",
                 "--tokens",
-                "9",
+                "22",
                 "--seconds",
                 "0.01",
                 "--threads",
@@ -197,6 +200,13 @@ class QuireTest {
         assertThat(json.get("curve").get(0).get("tokens_a_step").asDouble()).isEqualTo(1);
         // Three right guesses and one of the model's own; the step that the end cuts short is not held against them.
         assertThat(json.get("curve").get(1).get("tokens_a_step").asDouble()).isEqualTo(4);
+        // The first turn guesses too: 4 4 4 4 4 2, and 22 times 1.
+        assertThat(json.get("curve").get(0).get("tokens_a_turn").asDouble()).isEqualTo(1);
+        assertThat(json.get("curve").get(1).get("tokens_a_turn").asDouble()).isCloseTo(22 / 6.0, within(1e-9));
+        for (JsonNode row : json.get("curve")) {
+            assertThat(row.get("tokens_a_turn").asDouble()).isLessThanOrEqualTo(3 + 1);
+            assertThat(row.get("seconds_a_case").asDouble()).isEqualTo(0.01);
+        }
         assertThat(json.get("load").size()).isEqualTo(6); // both acceptances, and off against off
         assertThat(json.get("tasks").size()).isEqualTo(20);
         assertThat(json.get("rules").get("gumbel_coupling").asDouble()).isCloseTo(1, within(1e-9));

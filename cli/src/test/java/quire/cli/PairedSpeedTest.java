@@ -1,0 +1,50 @@
+package quire.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import quire.engine.EngineStats;
+import quire.engine.SpeculationStats;
+
+/** What the engine's books become in a row. */
+class PairedSpeedTest {
+    private static final EngineStats BEFORE = stats(7, List.of(7L, 0L, 0L, 0L, 0L), 0, 0);
+
+    @Test
+    void books_draftsBehindThePrompt_areTurnsLikeTheRest() {
+        // Ten answers of seven tokens with four guesses, all right: five tokens in the prompt's last step, then two.
+        EngineStats after = stats(77, List.of(7L, 10L, 0L, 0L, 10L), 50, 50);
+        Map<String, Object> row = PairedSpeed.books(BEFORE, after);
+        assertThat(row)
+                .containsEntry("tokens_a_turn", 3.5)
+                .containsEntry("draft_tokens_a_turn", 2.5)
+                .containsEntry("accepted_share", 1.0);
+    }
+
+    @Test
+    void books_answersThatEndWithAGuess_haveNoMoreThanTheirTokens() {
+        // The model would have ended these itself: the second of three guesses is the end.
+        EngineStats after = stats(27, List.of(7L, 0L, 0L, 10L, 0L), 30, 20);
+        assertThat(PairedSpeed.books(BEFORE, after))
+                .containsEntry("tokens_a_turn", 2.0)
+                .containsEntry("draft_tokens_a_turn", 3.0);
+    }
+
+    @Test
+    void books_nobodyGuesses_oneTokenATurn() {
+        SpeculationStats none = new SpeculationStats(List.of(), List.of(), List.of(), List.of(), 0, 0);
+        Map<String, Object> row = PairedSpeed.books(stats(5, none), stats(50, none));
+        assertThat(row).containsEntry("tokens_a_turn", 1.0).containsEntry("accepted_share", 0.0);
+    }
+
+    private static EngineStats stats(long generated, List<Long> decisions, long drafted, long accepted) {
+        List<SpeculationStats.Drafter> drafters = List.of(new SpeculationStats.Drafter("test", 0, drafted, accepted));
+        return stats(generated, new SpeculationStats(drafters, decisions, List.of(), List.of(), 0, 0));
+    }
+
+    private static EngineStats stats(long generated, SpeculationStats speculation) {
+        return new EngineStats(0, 0, 0, 0, 0, Map.of(), 0, 0, generated, 0, speculation);
+    }
+}
