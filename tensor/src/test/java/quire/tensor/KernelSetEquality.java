@@ -6,14 +6,16 @@ import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
 
 /**
- * Compares a kernel set with the scalar one, bit by bit, over seeded random shapes and values, extremes among them. It
- * has a main so that a test can run it in a JVM that was told to use narrower vectors.
+ * Compares a kernel set with the scalar one, bit by bit, over seeded random shapes and values, extremes among them. All
+ * memory that a kernel sees is a {@link GuardedArena}'s, guarded on either side in turn. It has a main so that a test can
+ * run it in a JVM that was told to use narrower vectors.
  */
 final class KernelSetEquality {
     private final Kernels kernels;
     private final Kernels scalar = Kernels.named("scalar");
     private final SplittableRandom random;
     private final Workers workers = new Workers(2);
+    private boolean behind;
 
     KernelSetEquality(Kernels kernels, long seed) {
         this.kernels = kernels;
@@ -40,6 +42,11 @@ final class KernelSetEquality {
         System.out.println("equal");
     }
 
+    private Arena guarded() {
+        behind = !behind;
+        return new GuardedArena(behind);
+    }
+
     /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
     void checkMultiply(ElementType type, int mostRows) {
         int outputs = random.nextInt(1, 140);
@@ -61,7 +68,7 @@ final class KernelSetEquality {
 
     private void checkMultiply(ElementType type, int outputs, int columns, int rows, int parts) {
         boolean extreme = random.nextInt(3) == 0;
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = guarded()) {
             MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
             Activations a = Samples.activations(arena, rows, columns, type.isQuantized(), random);
             if (extreme) {
@@ -96,7 +103,7 @@ final class KernelSetEquality {
         int columns = 2 * type.blockElements();
         for (byte fill : new byte[] {0, -1, (byte) 0x80, 0x7f, (byte) 0x88}) {
             for (float value : new float[] {127f, -127f}) {
-                try (Arena arena = Arena.ofShared()) {
+                try (Arena arena = guarded()) {
                     MemorySegment source = arena.allocate(type.byteSize((long) outputs * columns));
                     source.fill(fill);
                     for (long block = 0; block < source.byteSize(); block += type.blockBytes()) {
@@ -154,7 +161,7 @@ final class KernelSetEquality {
         int rows = random.nextInt(1, 5);
         int headDim = 2 * random.nextInt(1, 40);
         int columns = headDim * random.nextInt(1, 5);
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = guarded()) {
             FloatMatrix x = Samples.matrix(arena, rows, columns, random);
             FloatMatrix z = Samples.matrix(arena, rows, columns, random);
             FloatMatrix weight = Samples.matrix(arena, 1, columns, random);
@@ -200,7 +207,7 @@ final class KernelSetEquality {
         int headDim = random.nextInt(3) == 0 ? random.nextInt(1, 200) : 8 << random.nextInt(5);
         KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), random.nextInt(1, 4), headDim);
         int width = layout.kvHeads() * headDim;
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = guarded()) {
             FloatMatrix k = Samples.matrix(arena, 2, width, random);
             FloatMatrix v = Samples.matrix(arena, 2, width, random);
             if (random.nextBoolean()) {
@@ -254,7 +261,7 @@ final class KernelSetEquality {
         int rows = Math.min(context, random.nextInt(1, kernels.attentionRows() + 1));
         float scale = (float) (1 / Math.sqrt(headDim));
         long seed = random.nextLong();
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = guarded()) {
             FloatMatrix q = Samples.matrix(arena, rows + 1, heads * headDim, random);
             if (random.nextInt(4) == 0) {
                 spoil(q);
@@ -283,7 +290,7 @@ final class KernelSetEquality {
      */
     void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
         int width = heads * layout.headDim();
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = guarded()) {
             FloatMatrix q = Samples.matrix(arena, context + 1, width, random);
             PagedContext kv = PagedContext.random(scalar, arena, layout, context, random);
             FloatMatrix expected = FloatMatrix.allocate(arena, context + 1, width);

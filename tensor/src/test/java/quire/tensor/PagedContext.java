@@ -26,17 +26,16 @@ final class PagedContext {
 
     static PagedContext random(Kernels kernels, Arena arena, KvLayout layout, int context, SplittableRandom random) {
         int count = (context + layout.pageTokens() - 1) / layout.pageTokens();
-        int room = count + 3;
-        MemorySegment pages = arena.allocate(room * layout.pageBytes(), 64);
+        MemorySegment pages = arena.allocate(count * layout.pageBytes(), 64);
         for (long i = 0; i < pages.byteSize() / 2; i++) {
             pages.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) 0x7fff); // NaN as f16, and in pairs as f32
         }
         int[] table = new int[count];
         for (int i = 0; i < count; i++) {
-            table[i] = (i * 5 + 2) % room;
+            table[i] = (i * 5 + 2) % count;
             for (int j = 0; j < i; j++) {
                 if (table[j] == table[i]) {
-                    table[i] = (table[i] + 1) % room;
+                    table[i] = (table[i] + 1) % count;
                     j = -1;
                 }
             }
