@@ -127,7 +127,8 @@ final class AssembledKernels implements Kernels {
         if (!(scratch instanceof AssembledAttention own)) {
             throw new IllegalArgumentException("this working memory belongs to another kernel set");
         }
-        Shapes.checkAttend(layout, own.heads(), q, firstRow, rowCount, AssembledAttention.ROWS, kvHead);
+        Shapes.checkAttend(
+                layout, pageTable, own.heads(), q, firstRow, rowCount, AssembledAttention.ROWS, firstPosition, kvHead);
         Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
         own.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out);
     }

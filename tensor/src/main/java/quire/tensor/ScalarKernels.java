@@ -378,7 +378,8 @@ final class ScalarKernels implements Kernels {
         if (!(scratch instanceof Scratch memory)) {
             throw new IllegalArgumentException("this working memory belongs to another kernel set");
         }
-        Shapes.checkAttend(layout, memory.heads, q, firstRow, rowCount, ATTENTION_ROWS, kvHead);
+        Shapes.checkAttend(
+                layout, pageTable, memory.heads, q, firstRow, rowCount, ATTENTION_ROWS, firstPosition, kvHead);
         Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
         int group = memory.heads / layout.kvHeads();
         for (int i = 0; i < rowCount; i++) {

@@ -97,7 +97,15 @@ final class Shapes {
     }
 
     static void checkAttend(
-            KvLayout layout, int heads, FloatMatrix q, int firstRow, int rowCount, int mostRows, int kvHead) {
+            KvLayout layout,
+            int[] pageTable,
+            int heads,
+            FloatMatrix q,
+            int firstRow,
+            int rowCount,
+            int mostRows,
+            int firstPosition,
+            int kvHead) {
         if (rowCount < 1 || rowCount > mostRows) {
             throw new IllegalArgumentException(rowCount + " query rows: one call takes 1 to " + mostRows);
         }
@@ -107,6 +115,11 @@ final class Shapes {
                     + layout.headDim());
         }
         checkRows(q, firstRow, firstRow + rowCount);
+        long room = (long) pageTable.length * layout.pageTokens();
+        if (firstPosition < 0 || (long) firstPosition + rowCount > room) {
+            throw new IllegalArgumentException("positions [" + firstPosition + ", " + ((long) firstPosition + rowCount)
+                    + ") of " + room + ": " + pageTable.length + " pages of " + layout.pageTokens());
+        }
     }
 
     static void checkHeads(KvLayout layout, int heads) {

@@ -296,7 +296,16 @@ final class VectorKernels implements Kernels {
         if (!(scratch instanceof VectorAttention attention)) {
             throw new IllegalArgumentException("this working memory belongs to another kernel set");
         }
-        Shapes.checkAttend(layout, attention.heads(), q, firstRow, rowCount, VectorAttention.ROWS, kvHead);
+        Shapes.checkAttend(
+                layout,
+                pageTable,
+                attention.heads(),
+                q,
+                firstRow,
+                rowCount,
+                VectorAttention.ROWS,
+                firstPosition,
+                kvHead);
         Shapes.checkSame(q, out, firstRow, firstRow + rowCount);
         attention.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out);
     }

@@ -242,6 +242,29 @@ class ScalarKernelsTest {
     }
 
     @Test
+    void attend_positionsThatThePageTableLacks_areNamed() {
+        KvLayout layout = new KvLayout(KvLayout.KvType.F16, 16, 1, 8);
+        for (String name : Kernels.names()) {
+            if (Kernels.obstacle(name) != null) {
+                continue; // another machine's
+            }
+            Kernels kernels = Kernels.named(name);
+            try (Arena arena = Arena.ofShared()) {
+                PagedContext kv = PagedContext.random(kernels, arena, layout, 32, new SplittableRandom(1));
+                FloatMatrix q = FloatMatrix.allocate(arena, 2, 8);
+                Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, 1, arena);
+                kernels.attend(layout, kv.pages, kv.pageTable, q, 0, 2, 30, 0, 1f, q, scratch);
+                for (int first : new int[] {-1, Integer.MIN_VALUE, 31, Integer.MAX_VALUE}) {
+                    assertThatThrownBy(() ->
+                                    kernels.attend(layout, kv.pages, kv.pageTable, q, 0, 2, first, 0, 1f, q, scratch))
+                            .isInstanceOf(IllegalArgumentException.class)
+                            .hasMessage("positions [" + first + ", " + (first + 2L) + ") of 32: 2 pages of 16");
+                }
+            }
+        }
+    }
+
+    @Test
     void multiply_shapesThatDoNotFit_areNamed() {
         SplittableRandom random = new SplittableRandom(4);
         try (Arena arena = Arena.ofShared();
