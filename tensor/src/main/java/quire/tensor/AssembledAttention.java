@@ -178,7 +178,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Sums and totals become 0, maxima −∞. */
+    /** Sums and totals become 0, maxima −∞. Working memory that is closed ends here: all of it has one arena. */
     private void clear(int rowCount) {
         for (int row = 0; row < rowCount; row += code.blockRows) {
             for (int head = 0; head < group; head += code.blockHeads) {
@@ -200,6 +200,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private void findTiles(KvLayout from, MemorySegment pages, int[] pageTable, int kvHead, int first, int end) {
         long pageBytes = from.pageBytes();
         long pageCount = pages.byteSize() / pageBytes;
+        long address = AssembledCode.address(pages);
         for (int tile = first; tile < end; tile++) {
             int position = tile * TILE;
             int page = pageTable[position / from.pageTokens()];
@@ -207,7 +208,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
                 throw new IllegalArgumentException("page " + page + " of " + pageCount);
             }
             long at = page * pageBytes + from.keyScalesOffset(position % from.pageTokens(), kvHead);
-            tiles.set(LONG, (tile - first) * (long) Long.BYTES, pages.address() + at);
+            tiles.set(LONG, (tile - first) * (long) Long.BYTES, address + at);
         }
     }
 

@@ -105,9 +105,10 @@ final class AssembledCode {
     static void quantize(MemorySegment code, Activations x, int from, int to) {
         long blocks = x.values().columns() / Activations.BLOCK;
         long values = address(x.values());
+        long quants = address(x.quants());
         for (int row = from; row < to; row++) {
             int inTile = row % ActivationTile.ROWS;
-            long tile = x.quants().address() + row / ActivationTile.ROWS * blocks * ActivationTile.BLOCK_BYTES;
+            long tile = quants + row / ActivationTile.ROWS * blocks * ActivationTile.BLOCK_BYTES;
             try {
                 QUANTIZE.invokeExact(
                         code,
@@ -127,6 +128,14 @@ final class AssembledCode {
         if (!segment.isNative() || segment.byteSize() < x.rowOffset(x.rows())) {
             throw new IllegalArgumentException("a matrix of " + x.rows() + " × " + x.columns()
                     + " floats needs as much native memory, not " + segment);
+        }
+        return address(segment);
+    }
+
+    /** Where memory begins, after a look whether it is still there: machine code would not ask. */
+    static long address(MemorySegment segment) {
+        if (!segment.scope().isAlive()) {
+            throw new IllegalStateException("the arena of this memory is closed");
         }
         return segment.address();
     }

@@ -81,18 +81,21 @@ final class AssembledMatrix extends WeightMatrix {
         int to = Workers.shareStart(panels, 1, part + 1, parts);
         long yAddress = AssembledCode.address(y);
         long yStride = (long) y.columns() * Float.BYTES;
+        long wordsAddress = AssembledCode.address(words);
+        long scalesAddress = AssembledCode.address(scales);
+        long input = type().isQuantized() ? AssembledCode.address(x.quants()) : AssembledCode.address(x.values());
         for (int chunk = from; chunk < to; chunk += chunkPanels) {
             int count = Math.min(chunkPanels, to - chunk);
             int lastLanes = chunk + count < panels ? 0xFFFF : 0xFFFF >>> (panels * PackedForm.PANEL - rows());
             long yChunk = yAddress + (long) chunk * PackedForm.WORD_BYTES;
-            long chunkWords = words.address() + chunk * panelWordBytes;
-            long chunkScales = scales.address() + chunk * panelScaleBytes;
+            long chunkWords = wordsAddress + chunk * panelWordBytes;
+            long chunkScales = scalesAddress + chunk * panelScaleBytes;
             int most = code.mostRows();
             for (int row = 0; row < rows; row += most) {
                 int n = Math.min(most, rows - row);
                 long yRow = yChunk + row * yStride;
                 if (type().isQuantized()) {
-                    long tile = x.quants().address()
+                    long tile = input
                             + (long) (row / ActivationTile.ROWS)
                                     * (columns() / Activations.BLOCK)
                                     * ActivationTile.BLOCK_BYTES;
@@ -108,7 +111,7 @@ final class AssembledMatrix extends WeightMatrix {
                             count,
                             lastLanes);
                 } else {
-                    long xRow = AssembledCode.address(x.values()) + x.values().rowOffset(row);
+                    long xRow = input + x.values().rowOffset(row);
                     long xStride = (long) columns() * Float.BYTES;
                     code.product(0, n, chunkWords, xStride, xRow, yRow, yStride, groups, count, lastLanes);
                 }

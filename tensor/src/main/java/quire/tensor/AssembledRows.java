@@ -63,23 +63,23 @@ final class AssembledRows {
 
     void add(FloatMatrix x, FloatMatrix y, int from, int to) {
         long source = AssembledCode.address(x);
+        long target = AssembledCode.address(y);
         for (int row = from; row < to; row++) {
-            addRow(source + x.rowOffset(row), y, row);
+            addRow(source + x.rowOffset(row), target + y.rowOffset(row), y.columns());
         }
     }
 
     void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
         long source = AssembledCode.address(bias);
+        long target = AssembledCode.address(y);
         for (int row = from; row < to; row++) {
-            addRow(source, y, row);
+            addRow(source, target + y.rowOffset(row), y.columns());
         }
     }
 
-    private void addRow(long x, FloatMatrix y, int row) {
-        int columns = y.columns();
+    private void addRow(long x, long y, int columns) {
         try {
-            ADD.invokeExact(
-                    add, x, AssembledCode.address(y) + y.rowOffset(row), wholeWords(columns), lastLanes(columns));
+            ADD.invokeExact(add, x, y, wholeWords(columns), lastLanes(columns));
         } catch (Throwable e) {
             throw new AssertionError("machine code throws nothing", e);
         }

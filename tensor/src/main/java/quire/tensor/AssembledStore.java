@@ -29,14 +29,16 @@ final class AssembledStore {
             throw new IllegalArgumentException("page " + page + " of " + pageCount);
         }
         KvLayout.KvType type = layout.type();
-        long at = pages.address() + page * layout.pageBytes();
+        long at = AssembledCode.address(pages) + page * layout.pageBytes();
+        long keys = AssembledCode.address(k) + k.rowOffset(row);
+        long values = AssembledCode.address(v) + v.rowOffset(row);
         long lane = slot % KvLayout.TILE;
         MemorySegment code = Objects.requireNonNull(typeToCode.get(type));
         try {
             STORE.invokeExact(
                     code,
-                    AssembledCode.address(k) + k.rowOffset(row),
-                    AssembledCode.address(v) + v.rowOffset(row),
+                    keys,
+                    values,
                     at + layout.keyScalesOffset(slot, 0) + lane * type.scaleBytes(),
                     at + layout.valueScalesOffset(slot, 0) + lane * type.scaleBytes(),
                     at + layout.keyTileOffset(slot, 0) + lane * type.bytes(),

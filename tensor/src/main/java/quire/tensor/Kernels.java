@@ -38,7 +38,8 @@ import org.jspecify.annotations.Nullable;
  * </ul>
  *
  * <p>Arguments are checked once a call: shapes or rows that do not fit are an {@link IllegalArgumentException} that
- * names both. Where a method reads and writes matrices of one shape, they may be the same matrix.
+ * names both; memory whose arena is closed is an {@link IllegalStateException}. Where a method reads and writes matrices
+ * of one shape, they may be the same matrix.
  */
 public interface Kernels {
     /** The system property that names the set which {@link #best} shall return. */
