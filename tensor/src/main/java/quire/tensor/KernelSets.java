@@ -3,6 +3,7 @@ package quire.tensor;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.NoSuchElementException;
 import java.util.Set;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -68,6 +69,11 @@ final class KernelSets {
                 cpu = Cpu.detect(new CodeMemory());
             } catch (UnsupportedOperationException e) {
                 obstacle = String.valueOf(e.getMessage());
+            } catch (NoSuchElementException e) {
+                obstacle = "the C library lacks a function: " + e.getMessage();
+            } catch (IllegalCallerException e) {
+                Module own = KernelSets.class.getModule();
+                obstacle = "start Java with --enable-native-access=" + (own.isNamed() ? own.getName() : "ALL-UNNAMED");
             }
             CPU = cpu;
             OBSTACLE = obstacle;

@@ -43,6 +43,8 @@ public final class CodeMemory {
      * Finds the functions.
      *
      * @throws UnsupportedOperationException if this operating system or processor has none that are known here
+     * @throws java.util.NoSuchElementException if the C library lacks one
+     * @throws IllegalCallerException if Java was started without access to it
      */
     public CodeMemory() {
         String architecture = System.getProperty("os.arch").toLowerCase(Locale.ROOT);
@@ -99,7 +101,9 @@ public final class CodeMemory {
             }
             MemorySegment.copy(code, 0, pages, ValueLayout.JAVA_BYTE, 0, code.length);
             if ((int) mprotect.invokeExact(state, pages, bytes, READ | EXECUTE) != 0) {
-                throw refused("executable memory", state);
+                UnsupportedOperationException refused = refused("executable memory", state);
+                unmap(pages);
+                throw refused;
             }
             nameToCode.put(name, pages.asSlice(0, code.length).asReadOnly());
             return pages;
@@ -115,6 +119,15 @@ public final class CodeMemory {
         synchronized (nameToCode) {
             return new LinkedHashMap<>(nameToCode);
         }
+    }
+
+    /** Finds its function each time: most processes end without it, and making a handle takes tens of milliseconds. */
+    private static void unmap(MemorySegment pages) throws Throwable {
+        Linker linker = Linker.nativeLinker();
+        MethodHandle munmap = linker.downcallHandle(
+                linker.defaultLookup().findOrThrow("munmap"),
+                FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
+        int _ = (int) munmap.invokeExact(pages, pages.byteSize()); // that memory was refused is what is to be told
     }
 
     private UnsupportedOperationException refused(String what, MemorySegment state) throws Throwable {

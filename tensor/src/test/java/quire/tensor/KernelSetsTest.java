@@ -1,0 +1,26 @@
+package quire.tensor;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class KernelSetsTest {
+    /** What stands in the way of AVX2, and what is taken. */
+    public static void main(String[] args) {
+        System.out.println(Kernels.obstacle("avx2"));
+        System.out.println(Kernels.best().name());
+    }
+
+    @Test
+    void best_noNativeAccess_namesTheOptionAndTakesAnotherSet() throws IOException, InterruptedException {
+        assumeTrue(System.getProperty("os.name").equals("Linux"), "no code is run here anyway");
+        assumeTrue(System.getProperty("os.arch").equals("amd64"), "no code is run here anyway");
+
+        String output = ChildJvm.output(List.of("--illegal-native-access=deny"), KernelSetsTest.class);
+
+        assertThat(output.lines()).endsWith("start Java with --enable-native-access=ALL-UNNAMED", "scalar");
+    }
+}
