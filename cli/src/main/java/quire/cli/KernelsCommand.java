@@ -1,7 +1,6 @@
 package quire.cli;
 
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -11,8 +10,10 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 import quire.tensor.Kernels;
 
 @Command(
@@ -26,37 +27,52 @@ final class KernelsCommand implements Callable<Integer> {
             arity = "0..1",
             paramLabel = "NAME",
             description =
-                    "Print this kernel's code: disassembled where objdump is installed, in hexadecimal otherwise.")
+                    "Print this kernel's code: disassembled where objdump is installed, in hexadecimal otherwise, and its constants.")
     private @Nullable String kernel;
+
+    @Spec
+    @SuppressWarnings("NullAway.Init") // picocli sets it
+    private CommandSpec command;
 
     @Option(names = "--kernels", paramLabel = "SET", description = "The set to list (default: the one that is used).")
     private @Nullable String set;
 
     @Override
     public Integer call() throws IOException, InterruptedException {
+        if (set != null) {
+            KernelsOption.check(set, command.commandLine());
+        }
         Kernels kernels = set == null ? Kernels.best() : Kernels.named(set);
-        Map<String, MemorySegment> code = kernels.machineCode();
+        Map<String, Kernels.Assembly> code = kernels.machineCode();
         if (kernel == null) {
             list(kernels, code);
             return 0;
         }
-        MemorySegment chosen = code.get(kernel);
+        Kernels.Assembly chosen = code.get(kernel);
         if (chosen == null) {
             throw new IllegalArgumentException(
                     "the set " + kernels.name() + " has no kernel '" + kernel + "': quire kernels lists them");
         }
-        byte[] bytes = chosen.toArray(ValueLayout.JAVA_BYTE);
-        if (!disassemble(bytes)) {
-            for (int i = 0; i < bytes.length; i += BYTES_PER_LINE) {
-                System.out.printf(
-                        "%5x:  %s%n",
-                        i, HexFormat.ofDelimiter(" ").formatHex(bytes, i, Math.min(bytes.length, i + BYTES_PER_LINE)));
-            }
+        byte[] instructions = chosen.instructions().toArray(ValueLayout.JAVA_BYTE);
+        if (!disassemble(instructions)) {
+            print(instructions, 0);
+        }
+        if (chosen.constants().byteSize() > 0) {
+            System.out.println("constants:");
+            print(chosen.constants().toArray(ValueLayout.JAVA_BYTE), instructions.length);
         }
         return 0;
     }
 
-    private static void list(Kernels kernels, Map<String, MemorySegment> code) {
+    private static void print(byte[] bytes, int address) {
+        for (int i = 0; i < bytes.length; i += BYTES_PER_LINE) {
+            int end = Math.min(bytes.length, i + BYTES_PER_LINE);
+            String line = HexFormat.ofDelimiter(" ").formatHex(bytes, i, end);
+            System.out.printf("%8x:\t%s%n", address + i, line);
+        }
+    }
+
+    private static void list(Kernels kernels, Map<String, Kernels.Assembly> code) {
         for (String name : Kernels.names()) {
             String obstacle = Kernels.obstacle(name);
             String state = name.equals(kernels.name())
@@ -68,10 +84,14 @@ final class KernelsCommand implements Callable<Integer> {
         if (code.isEmpty()) {
             System.out.println("The compiler makes the code of " + kernels.name() + " while it runs.");
         }
-        code.forEach((name, bytes) -> System.out.printf("%-22s %6d bytes%n", name, bytes.byteSize()));
+        int width = code.keySet().stream().mapToInt(String::length).max().orElse(0);
+        code.forEach((name, parts) -> {
+            long bytes = parts.instructions().byteSize() + parts.constants().byteSize();
+            System.out.printf("%s%s %6d bytes%n", name, " ".repeat(width - name.length()), bytes);
+        });
     }
 
-    /** Has objdump print the code; false where there is none. */
+    /** Has objdump print instructions; false where there is none. */
     private static boolean disassemble(byte[] bytes) throws IOException, InterruptedException {
         Path file = Files.createTempFile("quire-kernel", ".bin");
         try {

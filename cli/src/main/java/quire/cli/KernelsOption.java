@@ -1,16 +1,49 @@
 package quire.cli;
 
+import java.util.stream.Collectors;
+import picocli.CommandLine;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
 import quire.tensor.Kernels;
 
 /** Forces a kernel set on the whole process. */
 final class KernelsOption {
+    @Spec(Spec.Target.MIXEE)
+    @SuppressWarnings("NullAway.Init") // picocli sets it
+    private CommandSpec command;
+
     @Option(
             names = "--kernels",
             paramLabel = "SET",
             description = "Kernels to compute with (default: the fastest that run here; see quire kernels).")
     @SuppressWarnings("UnusedMethod") // picocli calls it
     private void choose(String name) {
-        System.setProperty(Kernels.PROPERTY, Kernels.named(name).name());
+        check(name, command.commandLine());
+        System.setProperty(Kernels.PROPERTY, name);
+    }
+
+    /**
+     * Looks whether a set runs here.
+     *
+     * @throws ParameterException if not, with the reason and the sets that do
+     */
+    static void check(String name, CommandLine commandLine) {
+        String here = Kernels.names().stream()
+                .filter(each -> Kernels.obstacle(each) == null)
+                .collect(Collectors.joining(", "));
+        if (!Kernels.names().contains(name)) {
+            throw new ParameterException(
+                    commandLine,
+                    "--kernels takes one of " + String.join(", ", Kernels.names()) + ", not '" + name
+                            + "'; these run here: " + here);
+        }
+        String obstacle = Kernels.obstacle(name);
+        if (obstacle != null) {
+            throw new ParameterException(
+                    commandLine,
+                    "the " + name + " kernels cannot run here: " + obstacle + "; --kernels takes one of " + here);
+        }
     }
 }

@@ -109,13 +109,24 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
 
         AssembledAttention create(KvLayout layout, int heads, Arena arena) {
-            Code code;
+            return new AssembledAttention(code(layout, heads), layout, heads, arena);
+        }
+
+        private Code code(KvLayout layout, int heads) {
             synchronized (shapeToCode) {
                 // pages of any length hold the same tiles
                 String shape = layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads;
-                code = shapeToCode.computeIfAbsent(shape, s -> new Code(instructions, layout, heads, memory));
+                return shapeToCode.computeIfAbsent(shape, s -> new Code(instructions, layout, heads, memory));
             }
-            return new AssembledAttention(code, layout, heads, arena);
+        }
+
+        /** Examples for whoever looks at code without a model at hand: a group of 4 heads of usual sizes. */
+        void assembleExamples() {
+            for (KvLayout.KvType type : KvLayout.KvType.values()) {
+                for (int headDim : new int[] {64, 128}) {
+                    code(new KvLayout(type, TILE, 1, headDim), 4);
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.util.Locale;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCode;
 
 /** The assembled products of one element type, one function for each number of rows. */
 final class AssembledCode {
@@ -43,7 +44,7 @@ final class AssembledCode {
         MemorySegment[][] functions = new MemorySegment[wholeTile ? 1 : ActivationTile.ROWS / most][most];
         for (int i = 0; i < functions.length; i++) {
             for (int n = 1; n <= most; n++) {
-                byte[] code = product(type, instructions, i * most, n);
+                MachineCode code = product(type, instructions, i * most, n);
                 functions[i][n - 1] = memory.install(name(type, i * most, n), code);
             }
         }
@@ -59,7 +60,7 @@ final class AssembledCode {
                 : Avx2FloatMatrixCode.MOST_ROWS;
     }
 
-    private static byte[] product(ElementType type, Instructions instructions, int first, int n) {
+    private static MachineCode product(ElementType type, Instructions instructions, int first, int n) {
         if (!type.isQuantized()) {
             return instructions == Instructions.AVX512_VNNI
                     ? FloatMatrixCode.assemble(type, n, PREFETCH_BYTES)

@@ -2,14 +2,20 @@ package quire.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.TreeMap;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.Cpu;
+import quire.tensor.x86.MachineCode;
 
 /**
  * The kernels as machine code, written at start for AVX-512 with VNNI, or for AVX2 with FMA and F16C and with VNNI where there
  * is: the formulas of {@link ScalarKernels} to the last bit, without a compiler's warm-up.
  */
 final class AssembledKernels implements Kernels {
+    private final AssembledCode.Instructions instructions;
+    private final CodeMemory memory = new CodeMemory();
     private final String name;
     private final String reason;
     private final AssembledProducts products;
@@ -18,11 +24,11 @@ final class AssembledKernels implements Kernels {
     private final AssembledAttention.Factory attention;
 
     AssembledKernels(AssembledCode.Instructions instructions, String reason) {
+        this.instructions = instructions;
         this.reason = reason;
         boolean wide = instructions == AssembledCode.Instructions.AVX512_VNNI;
         name = wide ? "avx512vnni" : "avx2";
-        CodeMemory memory = new CodeMemory();
-        byte[] quantize = wide ? QuantizeCode.assemble() : Avx2QuantizeCode.assemble();
+        MachineCode quantize = wide ? QuantizeCode.assemble() : Avx2QuantizeCode.assemble();
         products = new AssembledProducts(instructions, quantize, memory);
         rows = new AssembledRows(instructions, memory);
         store = new AssembledStore(memory);
@@ -46,8 +52,15 @@ final class AssembledKernels implements Kernels {
     }
 
     @Override
-    public Map<String, MemorySegment> machineCode() {
-        return products.machineCode();
+    public Map<String, Assembly> machineCode() {
+        products.assembleAll();
+        attention.assembleExamples();
+        Map<String, MachineCode> all = memory.functions();
+        all.putAll(CeilingCode.all(instructions));
+        all.putAll(new TreeMap<>(Cpu.machineCode()));
+        Map<String, Assembly> listed = new LinkedHashMap<>();
+        all.forEach((function, code) -> listed.put(function, new Assembly(code.instructions(), code.constants())));
+        return listed;
     }
 
     @Override

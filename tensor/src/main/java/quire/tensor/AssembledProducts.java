@@ -5,6 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.EnumMap;
 import java.util.Map;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCode;
 
 /**
  * The matrix products of an assembled kernel set, and the quantising of their inputs: the code of a weight type is written
@@ -17,18 +18,17 @@ final class AssembledProducts {
     private final Map<ElementType, AssembledCode> typeToCode = new EnumMap<>(ElementType.class);
 
     /** @param quantizeCode the code of {@link Kernels#quantize} on the same instructions */
-    AssembledProducts(AssembledCode.Instructions instructions, byte[] quantizeCode, CodeMemory memory) {
+    AssembledProducts(AssembledCode.Instructions instructions, MachineCode quantizeCode, CodeMemory memory) {
         this.instructions = instructions;
         this.memory = memory;
         quantize = memory.install("quantize", quantizeCode);
     }
 
-    /** See {@link Kernels#machineCode}: the products of all types, and whatever else lies in the same memory. */
-    Map<String, MemorySegment> machineCode() {
+    /** The products of all types, also of those that no matrix has had yet. */
+    void assembleAll() {
         for (ElementType type : ElementType.values()) {
             code(type);
         }
-        return memory.functions();
     }
 
     private AssembledCode code(ElementType type) {

@@ -23,6 +23,7 @@ import java.lang.foreign.ValueLayout;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -186,7 +187,7 @@ abstract sealed class AttentionCode permits Avx512AttentionCode, Avx2AttentionCo
     /** Stores the lanes of a head's last register that belong to it. */
     abstract void storeTail(Mem to, Vec from);
 
-    final byte[] assemble() {
+    final MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13, R14};
         for (Gp register : saved) {
             a.push(register);
@@ -339,7 +340,7 @@ abstract sealed class AttentionCode permits Avx512AttentionCode, Avx2AttentionCo
     }
 
     /** Assembles the end: {@code out = sums / total} of queries that lie side by side in a row. */
-    final byte[] assembleFinish() {
+    final MachineCode assembleFinish() {
         beginTail();
         Label query = a.label();
         a.bind(query);
@@ -365,7 +366,7 @@ abstract sealed class AttentionCode permits Avx512AttentionCode, Avx2AttentionCo
     }
 
     /** Assembles the beginning: sums become 0. */
-    final byte[] assembleClear() {
+    final MachineCode assembleClear() {
         clear(vec(0));
         Label query = a.label();
         a.bind(query);

@@ -19,6 +19,7 @@ import java.util.Arrays;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -63,11 +64,11 @@ final class Avx2FloatMatrixCode {
         this.prefetchBytes = prefetchBytes;
     }
 
-    static byte[] assemble(ElementType type, int n, int prefetchBytes) {
+    static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
         return new Avx2FloatMatrixCode(type, n, prefetchBytes).assemble();
     }
 
-    private byte[] assemble() {
+    private MachineCode assemble() {
         a.push(RBX);
         a.push(RBP);
         int stackArguments = 8 + 2 * 8;

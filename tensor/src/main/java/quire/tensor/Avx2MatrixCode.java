@@ -21,6 +21,7 @@ import java.util.Arrays;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -157,7 +158,7 @@ final class Avx2MatrixCode {
      * @param n rows, at most {@link #mostRows}
      * @param prefetchBytes how far ahead weights are asked for
      */
-    static byte[] assemble(
+    static MachineCode assemble(
             PackedForm form, AssembledCode.Instructions instructions, int first, int n, int prefetchBytes) {
         return new Avx2MatrixCode(form, instructions, first, n, prefetchBytes).assemble();
     }
@@ -200,7 +201,7 @@ final class Avx2MatrixCode {
         return both;
     }
 
-    private byte[] assemble() {
+    private MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13};
         for (Gp register : saved) {
             a.push(register);

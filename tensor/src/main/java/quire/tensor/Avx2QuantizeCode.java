@@ -12,6 +12,7 @@ import java.util.Arrays;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -49,7 +50,7 @@ final class Avx2QuantizeCode {
     private Avx2QuantizeCode() {}
 
     /** Its descriptor is {@link QuantizeCode#DESCRIPTOR}. */
-    static byte[] assemble() {
+    static MachineCode assemble() {
         return new Avx2QuantizeCode().write();
     }
 
@@ -59,7 +60,7 @@ final class Avx2QuantizeCode {
         return Mem.rip(a.constant(lanes, 32));
     }
 
-    private byte[] write() {
+    private MachineCode write() {
         a.vpxor(ZERO, ZERO, ZERO);
         Label block = a.label();
         a.align(32);

@@ -12,11 +12,14 @@ import static quire.tensor.x86.Vec.zmm;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.function.IntFunction;
 import quire.tensor.AssembledCode.Instructions;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Vec;
 
 /** The loops of {@link MachineCeilings} as machine code, in the instructions that the kernels of this processor use. */
@@ -64,7 +67,7 @@ final class CeilingCode {
     }
 
     /** Streams read side by side. */
-    static byte[] read(Instructions instructions, int streams) {
+    static MachineCode read(Instructions instructions, int streams) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(R8, () -> code.readTurn(streams));
     }
@@ -82,7 +85,7 @@ final class CeilingCode {
     }
 
     /** f32 fused multiply-adds; {@link #f32Macs} a turn. */
-    static byte[] f32(Instructions instructions) {
+    static MachineCode f32(Instructions instructions) {
         CeilingCode code = new CeilingCode(instructions);
         int sums = sums(instructions);
         return code.loop(RDI, () -> {
@@ -97,7 +100,7 @@ final class CeilingCode {
     }
 
     /** Multiply-adds of bytes; {@link #int8Macs} a turn. */
-    static byte[] int8(Instructions instructions) {
+    static MachineCode int8(Instructions instructions) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(
                 RDI, instructions == Instructions.AVX2 ? code::shortSums : () -> code.dotProducts(instructions));
@@ -118,6 +121,17 @@ final class CeilingCode {
             case AVX2_VNNI, AVX2_VNNI_EVEX -> "vpdpbusd ymm";
             case AVX2 -> "vpmaddubsw ymm";
         };
+    }
+
+    /** All of them, name to code. */
+    static Map<String, MachineCode> all(Instructions instructions) {
+        Map<String, MachineCode> all = new LinkedHashMap<>();
+        for (int streams = 1; streams <= MOST_STREAMS; streams *= 2) {
+            all.put("ceiling-read-x" + streams, read(instructions, streams));
+        }
+        all.put("ceiling-f32", f32(instructions));
+        all.put("ceiling-int8", int8(instructions));
+        return all;
     }
 
     private static int sums(Instructions instructions) {
@@ -156,7 +170,7 @@ final class CeilingCode {
     }
 
     /** Turns, from registers that are all zero: slow numbers, such as denormal ones, stay out of it. */
-    private byte[] loop(Gp turns, Runnable turn) {
+    private MachineCode loop(Gp turns, Runnable turn) {
         int registers = width == 64 ? 32 : 16;
         for (int i = 0; i < registers; i++) {
             if (width == 64) {

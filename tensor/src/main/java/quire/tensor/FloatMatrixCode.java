@@ -21,6 +21,7 @@ import static quire.tensor.x86.Vec.zmm;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -56,11 +57,11 @@ final class FloatMatrixCode {
     }
 
     /** Arguments as {@link MatrixCode#DESCRIPTOR}, with the bytes between rows of x in place of the scales and columns in place of blocks. */
-    static byte[] assemble(ElementType type, int n, int prefetchBytes) {
+    static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
         return new FloatMatrixCode(type, n, prefetchBytes).assemble();
     }
 
-    private byte[] assemble() {
+    private MachineCode assemble() {
         a.push(RBX);
         a.push(RBP);
         a.push(R12);

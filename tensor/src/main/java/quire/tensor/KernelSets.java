@@ -39,10 +39,15 @@ final class KernelSets {
         Kernels kernels = chosen;
         if (kernels == null) {
             String forced = System.getProperty(Kernels.PROPERTY);
-            kernels = forced == null ? fastest() : named(forced);
+            kernels = choose(forced);
             chosen = kernels;
         }
         return kernels;
+    }
+
+    /** What {@link #best} remembers, by the value of {@link Kernels#PROPERTY}. */
+    static Kernels choose(@Nullable String forced) {
+        return forced == null ? fastest() : named(forced, "; forced by --kernels or -D" + Kernels.PROPERTY);
     }
 
     private static Kernels fastest() {
@@ -83,6 +88,10 @@ final class KernelSets {
     }
 
     static Kernels named(String name) {
+        return named(name, "");
+    }
+
+    private static Kernels named(String name, String why) {
         if (!NAMES.contains(name)) {
             throw new IllegalArgumentException(
                     "no kernels are named '" + name + "': choose one of " + String.join(", ", NAMES));
@@ -91,27 +100,26 @@ final class KernelSets {
         if (obstacle != null) {
             throw new IllegalArgumentException("the " + name + " kernels cannot run here: " + obstacle);
         }
-        return create(name, "");
+        return create(name, why);
     }
 
-    private static Kernels create(String name, String passedOver) {
+    private static Kernels create(String name, String why) {
         return switch (name) {
-            case "avx512vnni" -> assembled(AssembledCode.Instructions.AVX512_VNNI, "", passedOver);
+            case "avx512vnni" -> assembled(AssembledCode.Instructions.AVX512_VNNI, "", why);
             case "avx2" -> {
                 AssembledCode.Instructions instructions = avx2Instructions();
                 String with = instructions == AssembledCode.Instructions.AVX2 ? "" : " with VNNI";
-                yield assembled(instructions, with, passedOver);
+                yield assembled(instructions, with, why);
             }
-            case "vector" ->
-                new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + passedOver);
-            default -> new ScalarKernels("plain loops, the specification of every other set" + passedOver);
+            case "vector" -> new VectorKernels("Vector API on " + Lanes.LANES * Float.SIZE + "-bit registers" + why);
+            default -> new ScalarKernels("plain loops, the specification of every other set" + why);
         };
     }
 
-    private static Kernels assembled(AssembledCode.Instructions instructions, String with, String passedOver) {
+    private static Kernels assembled(AssembledCode.Instructions instructions, String with, String why) {
         Cpu cpu = Machine.CPU;
         String processor = cpu == null ? "" : cpu.brand();
-        return new AssembledKernels(instructions, "assembled for " + processor + with + passedOver);
+        return new AssembledKernels(instructions, "assembled for " + processor + with + why);
     }
 
     /** Why a set cannot run here, or null. */

@@ -79,11 +79,20 @@ public interface Kernels {
     }
 
     /**
-     * The machine code that this set has assembled, name to code, for every element type; empty where a compiler makes it.
+     * The machine code that this set assembles, name to code: products of every element type, attention of the shapes in use
+     * and of some examples, the loops that measure ceilings, the questions to the processor. Empty where a compiler makes it.
      */
-    default Map<String, MemorySegment> machineCode() {
+    default Map<String, Assembly> machineCode() {
         return Map.of();
     }
+
+    /**
+     * Machine code as it lies in memory.
+     *
+     * @param instructions what is executed
+     * @param constants what it loads, right behind it; empty where it loads none
+     */
+    record Assembly(MemorySegment instructions, MemorySegment constants) {}
 
     /** Why this set was chosen, for one log line. */
     String reason();

@@ -16,6 +16,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCode;
 
 /**
  * What the machine can do at most, measured on a team of workers: figures of kernels mean something only beside the
@@ -105,7 +106,7 @@ public record MachineCeilings(
         return memory;
     }
 
-    private static MethodHandle handle(CodeMemory memory, byte[] code, FunctionDescriptor descriptor) {
+    private static MethodHandle handle(CodeMemory memory, MachineCode code, FunctionDescriptor descriptor) {
         return Linker.nativeLinker().downcallHandle(memory.install("ceiling", code), descriptor);
     }
 

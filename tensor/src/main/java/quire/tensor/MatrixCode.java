@@ -22,6 +22,7 @@ import java.lang.foreign.ValueLayout;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -111,11 +112,11 @@ final class MatrixCode {
      * @param n rows, at most {@link #mostRows}
      * @param prefetchBytes how far ahead weights are asked for
      */
-    static byte[] assemble(PackedForm form, int first, int n, int prefetchBytes) {
+    static MachineCode assemble(PackedForm form, int first, int n, int prefetchBytes) {
         return new MatrixCode(form, first, n, prefetchBytes).assemble();
     }
 
-    private byte[] assemble() {
+    private MachineCode assemble() {
         a.push(RBX);
         a.push(RBP);
         a.push(R12);

@@ -16,6 +16,7 @@ import java.lang.foreign.ValueLayout;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -48,11 +49,11 @@ final class QuantizeCode {
 
     private QuantizeCode() {}
 
-    static byte[] assemble() {
+    static MachineCode assemble() {
         return new QuantizeCode().write();
     }
 
-    private byte[] write() {
+    private MachineCode write() {
         a.vpbroadcastd(MAGNITUDE, constant(0x7FFFFFFF));
         a.vpbroadcastd(PLUS_127, constant(Float.floatToRawIntBits(127f)));
         a.vpbroadcastd(MINUS_127, constant(Float.floatToRawIntBits(-127f)));

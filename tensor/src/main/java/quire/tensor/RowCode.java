@@ -17,6 +17,7 @@ import java.lang.foreign.ValueLayout;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 
 /**
@@ -129,13 +130,13 @@ abstract sealed class RowCode permits Avx512RowCode, Avx2RowCode {
         a.bind(end);
     }
 
-    private byte[] end() {
+    private MachineCode end() {
         a.vzeroupper();
         a.ret();
         return a.finish();
     }
 
-    final byte[] rmsNorm() {
+    final MachineCode rmsNorm() {
         a.mov(RAX, RDI);
         a.mov(R9, RCX);
         clearSquares();
@@ -157,18 +158,18 @@ abstract sealed class RowCode permits Avx512RowCode, Avx2RowCode {
         return end();
     }
 
-    final byte[] add() {
+    final MachineCode add() {
         words(RDX, RCX, this::addWord, RDI, RSI);
         return end();
     }
 
-    final byte[] swiglu() {
+    final MachineCode swiglu() {
         ExponentialCode exponential = beginActivate();
         words(RCX, R8, isLast -> activate(exponential, isLast), RDI, RSI, RDX);
         return end();
     }
 
-    final byte[] rope() {
+    final MachineCode rope() {
         beginRotate();
         Label head = a.label();
         a.bind(head);

@@ -22,6 +22,7 @@ import java.lang.foreign.ValueLayout;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
@@ -83,11 +84,11 @@ final class StoreCode {
         this.type = type;
     }
 
-    static byte[] assemble(KvLayout.KvType type) {
+    static MachineCode assemble(KvLayout.KvType type) {
         return new StoreCode(type).assemble();
     }
 
-    private byte[] assemble() {
+    private MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13};
         for (Gp register : saved) {
             a.push(register);

@@ -9,6 +9,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.tensor.x86.MachineCode;
 
 /**
  * What is assembled for AVX2 is the scalar set's, to the last bit: the products in each of the instruction sets that this processor
@@ -90,8 +91,8 @@ class Avx2KernelsTest {
         for (AssembledCode.Instructions instructions : AVX2) {
             int most = Avx2MatrixCode.mostRows(PackedForm.of(type), instructions);
             for (int n = 1; n <= most; n++) {
-                byte[] code = Avx2MatrixCode.assemble(PackedForm.of(type), instructions, most, n, 4096);
-                assertThat(code).as(instructions + " " + n).hasSizeBetween(200, 16 << 10);
+                MachineCode code = Avx2MatrixCode.assemble(PackedForm.of(type), instructions, most, n, 4096);
+                assertThat(code.bytes().byteSize()).as(instructions + " " + n).isBetween(200L, 16L << 10);
             }
         }
     }

@@ -3,57 +3,135 @@ package quire.tensor;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.nio.file.Files;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HexFormat;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.TreeMap;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import quire.tensor.x86.Binutils;
 
+/** All the code that can be assembled, also in instructions that this processor has not: what another tool makes of it. */
 class MachineCodeTest {
-    /** A line of Linux's list: {@code from-to r-xp …}. */
-    private record Mapping(long from, long to, String access) {
-        static List<Mapping> all() throws IOException {
-            List<Mapping> all = new ArrayList<>();
-            for (String line : Files.readAllLines(Path.of("/proc/self/maps"))) {
-                int dash = line.indexOf('-');
-                int space = line.indexOf(' ');
-                all.add(new Mapping(
-                        HexFormat.fromHexDigitsToLong(line, 0, dash),
-                        HexFormat.fromHexDigitsToLong(line, dash + 1, space),
-                        line.substring(space + 1, space + 5)));
-            }
-            return all;
-        }
+    @TempDir
+    private Path folder;
 
-        boolean meets(MemorySegment code) {
-            return from < code.address() + code.byteSize() && code.address() < to;
-        }
-    }
-
-    /** Written it can be anywhere, whether or not it runs here. */
     @ParameterizedTest
     @EnumSource
-    void machineCode_everyFunction_canBeRunAndNotWritten(AssembledCode.Instructions instructions) throws IOException {
-        assumeTrue(System.getProperty("os.name").equals("Linux"), "reads Linux's list of mappings");
-        assumeTrue(System.getProperty("os.arch").equals("amd64"), "nothing is assembled here");
-        AssembledKernels kernels = new AssembledKernels(instructions, "under test");
-        try (Arena arena = Arena.ofShared()) {
-            kernels.attentionScratch(new KvLayout(KvLayout.KvType.Q8_0, 16, 2, 20), 4, arena);
+    void machineCode_anyInstructions_listsAllThatIsAssembled(AssembledCode.Instructions instructions) {
+        Map<String, Kernels.Assembly> code = kernels(instructions).machineCode();
+        List<String> names = new ArrayList<>(List.of("quantize", "rms-norm", "add", "swiglu", "rope"));
+        names.addAll(List.of("ceiling-read-x1", "ceiling-read-x2", "ceiling-read-x4", "ceiling-f32", "ceiling-int8"));
+        names.addAll(List.of("cpuid", "xgetbv"));
+        for (ElementType type : ElementType.values()) {
+            names.add(type.name().toLowerCase(Locale.ROOT) + "-x1");
+            names.add(type.name().toLowerCase(Locale.ROOT) + "-x4");
+        }
+        for (String type : List.of("f16", "f32", "q8_0")) {
+            names.add("store-" + type);
+            for (String shape : List.of("4-of-64-over-1", "4-of-128-over-1")) {
+                for (String function : List.of("x1", "finish", "clear")) {
+                    names.add("attend-" + type + "-" + shape + "-" + function);
+                }
+            }
         }
 
-        Map<String, MemorySegment> nameToCode = kernels.machineCode();
+        assertThat(code).containsKeys(names.toArray(new String[0]));
+        assertThat(Objects.requireNonNull(code.get("add")).constants().byteSize())
+                .isEqualTo(instructions == AssembledCode.Instructions.AVX512_VNNI ? 0 : 64);
+    }
 
-        List<Mapping> mappings = Mapping.all();
-        assertThat(nameToCode).containsKeys("quantize", "rms-norm", "store-q8_0", "attend-q8_0-4-of-20-over-2-x1");
-        assertThat(nameToCode).allSatisfy((name, code) -> assertThat(
-                        mappings.stream().filter(mapping -> mapping.meets(code)).map(Mapping::access))
-                .isNotEmpty()
-                .containsOnly("r-xp"));
+    @ParameterizedTest
+    @EnumSource
+    void machineCode_anyInstructions_isWhatBinutilsReadAndWrite(AssembledCode.Instructions instructions)
+            throws IOException, InterruptedException {
+        assumeTrue(Binutils.present());
+        AssembledKernels kernels = kernels(instructions);
+        int[] headDims = {1, 7, 20, 80, 129};
+        int[] groups = {1, 3, 7, 13, 2};
+        try (Arena arena = Arena.ofConfined()) {
+            for (KvLayout.KvType type : KvLayout.KvType.values()) {
+                for (int i = 0; i < headDims.length; i++) {
+                    kernels.attentionScratch(new KvLayout(type, 16, 2, headDims[i]), 2 * groups[i], arena);
+                }
+            }
+        }
+        Map<String, Kernels.Assembly> code = kernels.machineCode();
+        TreeMap<Integer, String> beginToName = new TreeMap<>();
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        code.forEach((name, parts) -> {
+            beginToName.put(bytes.size(), name);
+            bytes.writeBytes(parts.instructions().toArray(ValueLayout.JAVA_BYTE));
+        });
+        List<Binutils.Instruction> read = Binutils.disassemble(bytes.toByteArray(), folder);
+
+        Set<Integer> begins = new HashSet<>();
+        read.forEach(instruction -> begins.add(instruction.at()));
+        Map<String, String> sourceToCode = new LinkedHashMap<>();
+        List<String> wrong = new ArrayList<>();
+        for (Binutils.Instruction each : read) {
+            int begin = beginToName.floorKey(each.at());
+            String where = beginToName.get(begin) + ": " + each;
+            Kernels.Assembly parts = Objects.requireNonNull(code.get(beginToName.get(begin)));
+            long end = begin + parts.instructions().byteSize();
+            if (each.text().contains("(bad)")) {
+                wrong.add(where);
+                continue;
+            }
+            String source = each.text();
+            if (source.startsWith("j")) {
+                String[] words = source.split(" 0x", 2);
+                int target = Integer.parseInt(words[1], 16);
+                source = "{disp32} " + words[0] + " 7b + (" + (target - each.at()) + ")";
+                if (!begins.contains(target) || target < begin || target >= end) {
+                    wrong.add(where + " jumps to no instruction");
+                }
+            }
+            if (source.contains("[rip")) {
+                long target = Long.parseLong(each.note().substring(2), 16);
+                if (target < end || target >= end + parts.constants().byteSize()) {
+                    wrong.add(where + " loads no constant");
+                }
+            }
+            if (source.startsWith("vpdpbusd") && !each.code().startsWith("62")) {
+                source = "{vex} " + source; // older objdumps leave it out
+            }
+            sourceToCode.put(source + " # " + each.code(), each.code());
+        }
+        List<String> sources = List.copyOf(sourceToCode.keySet());
+        List<String> written = Binutils.assemble(sources, folder);
+        for (int i = 0; i < sources.size(); i++) {
+            if (!written.get(i).equals(sourceToCode.get(sources.get(i))) && !isCopy(sources.get(i))) {
+                wrong.add(sources.get(i) + ", as says " + written.get(i));
+            }
+        }
+        assertThat(wrong).isEmpty();
+        assertThat(beginToName.keySet()).isSubsetOf(begins);
+        assertThat(sources).hasSizeGreaterThan(1000);
+    }
+
+    /** From register to register this has two encodings; the assembler takes the load, as whichever is shorter. */
+    private static boolean isCopy(String source) {
+        return source.matches("vmovups [xy]mm\\d+,[xy]mm\\d+ # .*");
+    }
+
+    private static AssembledKernels kernels(AssembledCode.Instructions instructions) {
+        try {
+            return new AssembledKernels(instructions, "under test");
+        } catch (UnsupportedOperationException e) {
+            assumeTrue(false, String.valueOf(e.getMessage()));
+            throw e;
+        }
     }
 }

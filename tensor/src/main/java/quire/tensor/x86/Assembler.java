@@ -1,5 +1,6 @@
 package quire.tensor.x86;
 
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -23,10 +24,11 @@ import org.jspecify.annotations.Nullable;
  *   a.dec(RCX);
  *   a.jnz(next);
  *   a.ret();
- *   byte[] code = a.finish();
+ *   MachineCode code = a.finish();
  * </pre>
  *
- * <p>Operands that no encoding holds are an {@link IllegalArgumentException} that names the instruction and them.
+ * <p>Operands that no encoding holds, or of widths that the instruction does not take, are an
+ * {@link IllegalArgumentException} that names the instruction and them.
  */
 public final class Assembler {
     private static final int NO_IMMEDIATE = -1;
@@ -96,7 +98,8 @@ public final class Assembler {
      *
      * @throws IllegalStateException if a label was used and never bound
      */
-    public byte[] finish() {
+    public MachineCode finish() {
+        int constantsAt = size;
         for (Constant constant : constants) {
             while (size % constant.alignment != 0) {
                 emit(0xCC);
@@ -115,7 +118,7 @@ public final class Assembler {
             }
             words.putInt(fixup.at, words.getInt(fixup.at) + fixup.label.position - fixup.end);
         }
-        return finished;
+        return new MachineCode(MemorySegment.ofArray(finished), constantsAt);
     }
 
     // ── general instructions ────────────────────────────────────────────────────────────────────────────────────────
@@ -485,67 +488,67 @@ public final class Assembler {
 
     /** Loads or copies. */
     public void vmovups(Vec to, Operand from) {
-        vector(Op.VMOVUPS_LOAD, to, 0, from);
+        vector(Op.VMOVUPS_LOAD, to, from);
     }
 
     /** Stores; the mask, if any, is the register's. */
     public void vmovups(Mem to, Vec from) {
-        vector(Op.VMOVUPS_STORE, from, 0, to);
+        vector(Op.VMOVUPS_STORE, from, to);
     }
 
     /** Loads the lanes whose sign is set in {@code signs}; the others become zero and their memory is not touched. */
     public void vmaskmovps(Vec to, Vec signs, Mem from) {
-        vector(Op.VMASKMOVPS_LOAD, to, signs.index(), from);
+        vector(Op.VMASKMOVPS_LOAD, to, signs, from);
     }
 
     /** Stores the lanes whose sign is set in {@code signs}; the others' memory is not touched. */
     public void vmaskmovps(Mem to, Vec signs, Vec from) {
-        vector(Op.VMASKMOVPS_STORE, from, signs.index(), to);
+        vector(Op.VMASKMOVPS_STORE, from, signs, to);
     }
 
     /** Loads or copies. */
     public void vmovdqu(Vec to, Operand from) {
-        vector(Op.VMOVDQU_LOAD, to, 0, from);
+        vector(Op.VMOVDQU_LOAD, to, from);
     }
 
     /** Stores; the mask, if any, is the register's. */
     public void vmovdqu(Mem to, Vec from) {
-        vector(Op.VMOVDQU_STORE, from, 0, to);
+        vector(Op.VMOVDQU_STORE, from, to);
     }
 
-    /** Loads or copies; always EVEX's own name for it. */
+    /** {@link #vmovdqu} by EVEX's name for it; without a mask and below register 16, in the shorter encoding all the same. */
     public void vmovdqu32(Vec to, Operand from) {
-        vector(Op.VMOVDQU_LOAD, to, 0, from);
+        vector(Op.VMOVDQU_LOAD, to, from);
     }
 
     /** Loads from an aligned address, or copies. */
     public void vmovdqa(Vec to, Operand from) {
-        vector(Op.VMOVDQA_LOAD, to, 0, from);
+        vector(Op.VMOVDQA_LOAD, to, from);
     }
 
     /** Loads one float; the rest becomes zero. */
     public void vmovss(Vec to, Mem from) {
-        vector(Op.VMOVSS_LOAD, to.xmm(), 0, from);
+        vector(Op.VMOVSS_LOAD, to.xmm(), from);
     }
 
     /** Stores the first float. */
     public void vmovss(Mem to, Vec from) {
-        vector(Op.VMOVSS_STORE, from.xmm(), 0, to);
+        vector(Op.VMOVSS_STORE, from.xmm(), to);
     }
 
     /** Copies 32 bits; the rest becomes zero. */
     public void vmovd(Vec to, Gp from) {
-        vector(Op.VMOVD_LOAD, to.xmm(), 0, from);
+        vector(Op.VMOVD_LOAD, to.xmm(), from);
     }
 
     /** Copies the first 32 bits. */
     public void vmovd(Gp to, Vec from) {
-        vector(Op.VMOVD_STORE, from.xmm(), 0, to);
+        vector(Op.VMOVD_STORE, from.xmm(), to);
     }
 
     /** Stores the first 64 bits. */
     public void vmovq(Mem to, Vec from) {
-        vector(Op.VMOVQ_STORE, from.xmm(), 0, to);
+        vector(Op.VMOVQ_STORE, from.xmm(), to);
     }
 
     /** Stores one byte of 16. */
@@ -565,302 +568,302 @@ public final class Assembler {
 
     /** Repeats the first element of memory or of a register. */
     public void vpbroadcastb(Vec to, Operand from) {
-        vector(Op.VPBROADCASTB, to, 0, low(from));
+        vector(Op.VPBROADCASTB, to, low(from));
     }
 
     /** Repeats the first element of memory or of a register. */
     public void vpbroadcastw(Vec to, Operand from) {
-        vector(Op.VPBROADCASTW, to, 0, low(from));
+        vector(Op.VPBROADCASTW, to, low(from));
     }
 
     /** Repeats the first element of memory or of a register. */
     public void vpbroadcastd(Vec to, Operand from) {
-        vector(Op.VPBROADCASTD, to, 0, low(from));
+        vector(Op.VPBROADCASTD, to, low(from));
     }
 
     /** Repeats the first element of memory or of a register. */
     public void vbroadcastss(Vec to, Operand from) {
-        vector(Op.VBROADCASTSS, to, 0, low(from));
+        vector(Op.VBROADCASTSS, to, low(from));
     }
 
     /** Repeats 128 bits. */
     public void vbroadcasti128(Vec to, Mem from) {
-        vector(Op.VBROADCASTI128, to, 0, from);
+        vector(Op.VBROADCASTI128, to, from);
     }
 
     /** Repeats 128 bits. */
     public void vbroadcasti32x4(Vec to, Mem from) {
-        vector(Op.VBROADCASTI32X4, to, 0, from);
+        vector(Op.VBROADCASTI32X4, to, from);
     }
 
     /** Adds the products of 4 unsigned bytes of a and 4 signed bytes of b to each 32-bit lane (AVX512_VNNI). */
     public void vpdpbusd(Vec to, Vec a, Operand b) {
-        vector(Op.VPDPBUSD, to, a.index(), b);
+        vector(Op.VPDPBUSD, to, a, b);
     }
 
     /** Sums pairs of products of unsigned bytes of a and signed bytes of b, saturating at 16 bits. */
     public void vpmaddubsw(Vec to, Vec a, Operand b) {
-        vector(Op.VPMADDUBSW, to, a.index(), b);
+        vector(Op.VPMADDUBSW, to, a, b);
     }
 
     /** Sums pairs of products of 16-bit integers. */
     public void vpmaddwd(Vec to, Vec a, Operand b) {
-        vector(Op.VPMADDWD, to, a.index(), b);
+        vector(Op.VPMADDWD, to, a, b);
     }
 
     /** {@code a + b}, 32 bits. */
     public void vpaddd(Vec to, Vec a, Operand b) {
-        vector(Op.VPADDD, to, a.index(), b);
+        vector(Op.VPADDD, to, a, b);
     }
 
     /** {@code a + b}, 16 bits. */
     public void vpaddw(Vec to, Vec a, Operand b) {
-        vector(Op.VPADDW, to, a.index(), b);
+        vector(Op.VPADDW, to, a, b);
     }
 
     /** {@code a + b}, 8 bits. */
     public void vpaddb(Vec to, Vec a, Operand b) {
-        vector(Op.VPADDB, to, a.index(), b);
+        vector(Op.VPADDB, to, a, b);
     }
 
     /** {@code a − b}, 32 bits. */
     public void vpsubd(Vec to, Vec a, Operand b) {
-        vector(Op.VPSUBD, to, a.index(), b);
+        vector(Op.VPSUBD, to, a, b);
     }
 
     /** {@code a − b}, 8 bits. */
     public void vpsubb(Vec to, Vec a, Operand b) {
-        vector(Op.VPSUBB, to, a.index(), b);
+        vector(Op.VPSUBB, to, a, b);
     }
 
     /** The low 32 bits of {@code a × b}. */
     public void vpmulld(Vec to, Vec a, Operand b) {
-        vector(Op.VPMULLD, to, a.index(), b);
+        vector(Op.VPMULLD, to, a, b);
     }
 
     /** Bytes of a with the signs of b. */
     public void vpsignb(Vec to, Vec a, Operand b) {
-        vector(Op.VPSIGNB, to, a.index(), b);
+        vector(Op.VPSIGNB, to, a, b);
     }
 
     /** {@code a & b}. */
     public void vpand(Vec to, Vec a, Operand b) {
-        vector(Op.VPAND, to, a.index(), b);
+        vector(Op.VPAND, to, a, b);
     }
 
     /** {@code a | b}. */
     public void vpor(Vec to, Vec a, Operand b) {
-        vector(Op.VPOR, to, a.index(), b);
+        vector(Op.VPOR, to, a, b);
     }
 
     /** {@code a ^ b}. */
     public void vpxor(Vec to, Vec a, Operand b) {
-        vector(Op.VPXOR, to, a.index(), b);
+        vector(Op.VPXOR, to, a, b);
     }
 
     /** {@code a & b}, maskable. */
     public void vpandd(Vec to, Vec a, Operand b) {
-        vector(Op.VPANDD, to, a.index(), b);
+        vector(Op.VPANDD, to, a, b);
     }
 
     /** {@code a | b}, maskable. */
     public void vpord(Vec to, Vec a, Operand b) {
-        vector(Op.VPORD, to, a.index(), b);
+        vector(Op.VPORD, to, a, b);
     }
 
     /** {@code a ^ b}, maskable. */
     public void vpxord(Vec to, Vec a, Operand b) {
-        vector(Op.VPXORD, to, a.index(), b);
+        vector(Op.VPXORD, to, a, b);
     }
 
     /** Bytes of a as b picks them within 128 bits; zero where b is negative. */
     public void vpshufb(Vec to, Vec a, Operand b) {
-        vector(Op.VPSHUFB, to, a.index(), b);
+        vector(Op.VPSHUFB, to, a, b);
     }
 
     /** 32-bit lanes of b as a picks them. */
     public void vpermd(Vec to, Vec a, Operand b) {
-        vector(Op.VPERMD, to, a.index(), b);
+        vector(Op.VPERMD, to, a, b);
     }
 
     /** Narrows to 16 bits, saturating. */
     public void vpackssdw(Vec to, Vec a, Operand b) {
-        vector(Op.VPACKSSDW, to, a.index(), b);
+        vector(Op.VPACKSSDW, to, a, b);
     }
 
     /** Narrows to 8 bits, saturating. */
     public void vpacksswb(Vec to, Vec a, Operand b) {
-        vector(Op.VPACKSSWB, to, a.index(), b);
+        vector(Op.VPACKSSWB, to, a, b);
     }
 
     /** The greater, 32 bits. */
     public void vpmaxsd(Vec to, Vec a, Operand b) {
-        vector(Op.VPMAXSD, to, a.index(), b);
+        vector(Op.VPMAXSD, to, a, b);
     }
 
     /** The less, 32 bits. */
     public void vpminsd(Vec to, Vec a, Operand b) {
-        vector(Op.VPMINSD, to, a.index(), b);
+        vector(Op.VPMINSD, to, a, b);
     }
 
     /** {@code a + b}. */
     public void vaddps(Vec to, Vec a, Operand b) {
-        vector(Op.VADDPS, to, a.index(), b);
+        vector(Op.VADDPS, to, a, b);
     }
 
     /** {@code a − b}. */
     public void vsubps(Vec to, Vec a, Operand b) {
-        vector(Op.VSUBPS, to, a.index(), b);
+        vector(Op.VSUBPS, to, a, b);
     }
 
     /** {@code a × b}. */
     public void vmulps(Vec to, Vec a, Operand b) {
-        vector(Op.VMULPS, to, a.index(), b);
+        vector(Op.VMULPS, to, a, b);
     }
 
     /** {@code a / b}. */
     public void vdivps(Vec to, Vec a, Operand b) {
-        vector(Op.VDIVPS, to, a.index(), b);
+        vector(Op.VDIVPS, to, a, b);
     }
 
     /** {@code a > b ? a : b}: b if either is NaN. */
     public void vmaxps(Vec to, Vec a, Operand b) {
-        vector(Op.VMAXPS, to, a.index(), b);
+        vector(Op.VMAXPS, to, a, b);
     }
 
     /** {@code a < b ? a : b}: b if either is NaN. */
     public void vminps(Vec to, Vec a, Operand b) {
-        vector(Op.VMINPS, to, a.index(), b);
+        vector(Op.VMINPS, to, a, b);
     }
 
     /** {@code a & b}. */
     public void vandps(Vec to, Vec a, Operand b) {
-        vector(Op.VANDPS, to, a.index(), b);
+        vector(Op.VANDPS, to, a, b);
     }
 
     /** {@code a | b}. */
     public void vorps(Vec to, Vec a, Operand b) {
-        vector(Op.VORPS, to, a.index(), b);
+        vector(Op.VORPS, to, a, b);
     }
 
     /** {@code a ^ b}. */
     public void vxorps(Vec to, Vec a, Operand b) {
-        vector(Op.VXORPS, to, a.index(), b);
+        vector(Op.VXORPS, to, a, b);
     }
 
     /** {@code to = a × to + b}, rounded once. */
     public void vfmadd213ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFMADD213PS, to, a.index(), b);
+        vector(Op.VFMADD213PS, to, a, b);
     }
 
     /** {@code to = a × b + to}, rounded once. */
     public void vfmadd231ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFMADD231PS, to, a.index(), b);
+        vector(Op.VFMADD231PS, to, a, b);
     }
 
     /** {@code to = a × to − b} in even lanes, {@code a × to + b} in odd ones, rounded once. */
     public void vfmaddsub213ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFMADDSUB213PS, to, a.index(), b);
+        vector(Op.VFMADDSUB213PS, to, a, b);
     }
 
     /** {@code to = a × b − to}, rounded once. */
     public void vfmsub231ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFMSUB231PS, to, a.index(), b);
+        vector(Op.VFMSUB231PS, to, a, b);
     }
 
     /** {@code to = a × to − b}, rounded once. */
     public void vfmsub213ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFMSUB213PS, to, a.index(), b);
+        vector(Op.VFMSUB213PS, to, a, b);
     }
 
     /** {@code to = −(a × b) + to}, rounded once. */
     public void vfnmadd231ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFNMADD231PS, to, a.index(), b);
+        vector(Op.VFNMADD231PS, to, a, b);
     }
 
     /** {@code to = −(a × to) + b}, rounded once. */
     public void vfnmadd213ps(Vec to, Vec a, Operand b) {
-        vector(Op.VFNMADD213PS, to, a.index(), b);
+        vector(Op.VFNMADD213PS, to, a, b);
     }
 
     /** Interleaves the low halves of 128 bits. */
     public void vunpcklps(Vec to, Vec a, Operand b) {
-        vector(Op.VUNPCKLPS, to, a.index(), b);
+        vector(Op.VUNPCKLPS, to, a, b);
     }
 
     /** Interleaves the high halves of 128 bits. */
     public void vunpckhps(Vec to, Vec a, Operand b) {
-        vector(Op.VUNPCKHPS, to, a.index(), b);
+        vector(Op.VUNPCKHPS, to, a, b);
     }
 
     /** {@code mask ? b : a}; the mask is the destination's. */
     public void vblendmps(Vec to, Vec a, Operand b) {
-        vector(Op.VBLENDMPS, to, a.index(), b);
+        vector(Op.VBLENDMPS, to, a, b);
     }
 
     /** {@link #vpdpbusd} as AVX-VNNI encodes it. */
     public void vpdpbusdVex(Vec to, Vec a, Operand b) {
-        vector(Op.VPDPBUSD_VEX, to, a.index(), b);
+        vector(Op.VPDPBUSD_VEX, to, a, b);
     }
 
     /** Magnitudes of bytes. */
     public void vpabsb(Vec to, Operand from) {
-        vector(Op.VPABSB, to, 0, from);
+        vector(Op.VPABSB, to, from);
     }
 
     /** Integers to floats, to nearest. */
     public void vcvtdq2ps(Vec to, Operand from) {
-        vector(Op.VCVTDQ2PS, to, 0, from);
+        vector(Op.VCVTDQ2PS, to, from);
     }
 
     /** Floats to integers, to nearest even; NaN and what does not fit become the least integer. */
     public void vcvtps2dq(Vec to, Operand from) {
-        vector(Op.VCVTPS2DQ, to, 0, from);
+        vector(Op.VCVTPS2DQ, to, from);
     }
 
     /** Half to single precision. A register is named by the width that is read. */
     public void vcvtph2ps(Vec to, Operand from) {
-        vector(Op.VCVTPH2PS, to, 0, from);
+        vector(Op.VCVTPH2PS, to, from);
     }
 
     /** Square roots. */
     public void vsqrtps(Vec to, Operand from) {
-        vector(Op.VSQRTPS, to, 0, from);
+        vector(Op.VSQRTPS, to, from);
     }
 
     /** {@code a × 2^⌊b⌋}, rounded once. */
     public void vscalefps(Vec to, Vec a, Operand b) {
-        vector(Op.VSCALEFPS, to, a.index(), b);
+        vector(Op.VSCALEFPS, to, a, b);
     }
 
     /** Widens unsigned bytes to 32 bits. A register is named by the width that is read. */
     public void vpmovzxbd(Vec to, Operand from) {
-        vector(Op.VPMOVZXBD, to, 0, from);
+        vector(Op.VPMOVZXBD, to, from);
     }
 
     /** Widens bytes to 32 bits. A register is named by the width that is read. */
     public void vpmovsxbd(Vec to, Operand from) {
-        vector(Op.VPMOVSXBD, to, 0, from);
+        vector(Op.VPMOVSXBD, to, from);
     }
 
     /** Widens unsigned 16-bit integers. A register is named by the width that is read. */
     public void vpmovzxwd(Vec to, Operand from) {
-        vector(Op.VPMOVZXWD, to, 0, from);
+        vector(Op.VPMOVZXWD, to, from);
     }
 
     /** Widens 16-bit integers. A register is named by the width that is read. */
     public void vpmovsxwd(Vec to, Operand from) {
-        vector(Op.VPMOVSXWD, to, 0, from);
+        vector(Op.VPMOVSXWD, to, from);
     }
 
     /** Widens unsigned bytes to 16 bits. A register is named by the width that is read. */
     public void vpmovzxbw(Vec to, Operand from) {
-        vector(Op.VPMOVZXBW, to, 0, from);
+        vector(Op.VPMOVZXBW, to, from);
     }
 
     /** Widens bytes to 16 bits. A register is named by the width that is read. */
     public void vpmovsxbw(Vec to, Operand from) {
-        vector(Op.VPMOVSXBW, to, 0, from);
+        vector(Op.VPMOVSXBW, to, from);
     }
 
     /** Narrows 32 bits to bytes, saturating. */
@@ -895,12 +898,12 @@ public final class Assembler {
 
     /** a with 128 of its bits replaced. */
     public void vinserti128(Vec to, Vec a, Operand b, int half) {
-        vector(Op.VINSERTI128, to, a.index(), b, half);
+        vector(Op.VINSERTI128, to, a, b, half);
     }
 
     /** Any function of three bits: bit {@code 4 × to + 2 × a + b} of the table. */
     public void vpternlogd(Vec to, Vec a, Operand b, int table) {
-        vector(Op.VPTERNLOGD, to, a.index(), b, table);
+        vector(Op.VPTERNLOGD, to, a, b, table);
     }
 
     /** Compares into a mask. */
@@ -910,32 +913,36 @@ public final class Assembler {
 
     /** Compares into lanes of ones or zeros. */
     public void vcmpps(Vec to, Vec a, Operand b, int predicate) {
-        vector(Op.VCMPPS_VEX, to, a.index(), b, predicate);
+        vector(Op.VCMPPS_VEX, to, a, b, predicate);
     }
 
     /** Rearranges 4 lanes within 128 bits. */
     public void vpermilps(Vec to, Operand from, int order) {
-        vector(Op.VPERMILPS, to, 0, from, order);
+        vector(Op.VPERMILPS, to, from, order);
     }
 
     /** Rearranges 4 lanes within 128 bits. */
     public void vpshufd(Vec to, Operand from, int order) {
-        vector(Op.VPSHUFD, to, 0, from, order);
+        vector(Op.VPSHUFD, to, from, order);
     }
 
     /** Two lanes of a, two of b, within 128 bits. */
     public void vshufps(Vec to, Vec a, Operand b, int order) {
-        vector(Op.VSHUFPS, to, a.index(), b, order);
+        vector(Op.VSHUFPS, to, a, b, order);
     }
 
     /** {@code sign ? b : a}. */
     public void vblendvps(Vec to, Vec a, Operand b, Vec signs) {
-        vector(Op.VBLENDVPS, to, a.index(), b, signs.index() << 4);
+        checkSameWidth(Op.VBLENDVPS, to, signs, b);
+        if (signs.index() > 15) {
+            throw refusal(Op.VBLENDVPS, to.index(), a.index(), b, "takes no signs past register 15");
+        }
+        vector(Op.VBLENDVPS, to, a, b, signs.index() << 4);
     }
 
     /** Shifts each lane of a to the left by its lane of b. */
     public void vpsllvd(Vec to, Vec a, Operand b) {
-        vector(Op.VPSLLVD, to, a.index(), b);
+        vector(Op.VPSLLVD, to, a, b);
     }
 
     /** Shifts every lane by a constant. */
@@ -981,22 +988,40 @@ public final class Assembler {
     }
 
     private void compare(Mask to, Vec a, Operand b, int predicate) {
+        checkWidth(Op.VCMPPS, a.bits(), to.number(), a.index(), b);
         // A mask as destination exists in EVEX alone.
         evex(Op.VCMPPS, a.bits(), to.number(), a.index(), b, Mask.K0, false);
         tail(Op.VCMPPS, a.bits(), to.number(), b, true, predicate);
     }
 
-    private void vector(Op op, Vec register, int second, Operand last) {
+    private void vector(Op op, Vec register, Vec second, Operand last) {
         vector(op, register, second, last, NO_IMMEDIATE);
     }
 
-    private void vector(Op op, Vec register, int second, Operand last, int immediate) {
-        encode(op, register.bits(), register.index(), second, last, register.mask(), register.zeroing(), immediate);
+    private void vector(Op op, Vec register, Vec second, Operand last, int immediate) {
+        checkSameWidth(op, register, second, last);
+        encode(
+                op,
+                register.bits(),
+                register.index(),
+                second.index(),
+                last,
+                register.mask(),
+                register.zeroing(),
+                immediate);
+    }
+
+    private void vector(Op op, Vec register, Operand last) {
+        vector(op, register, last, NO_IMMEDIATE);
+    }
+
+    private void vector(Op op, Vec register, Operand last, int immediate) {
+        encode(op, register.bits(), register.index(), 0, last, register.mask(), register.zeroing(), immediate);
     }
 
     /** With a general register in the operand's place. */
-    private void vector(Op op, Vec register, int second, Gp last) {
-        encode(op, 128, register.index(), second, Vec.xmm(last.number()), Mask.K0, false, NO_IMMEDIATE);
+    private void vector(Op op, Vec register, Gp last) {
+        encode(op, 128, register.index(), 0, Vec.xmm(last.number()), Mask.K0, false, NO_IMMEDIATE);
     }
 
     private static Operand low(Operand from) {
@@ -1008,6 +1033,7 @@ public final class Assembler {
         boolean high = register > 15 || second > 15 || (last instanceof Vec vec && vec.index() > 15);
         boolean broadcast = last instanceof Mem mem && mem.broadcast();
         boolean fitsVex = !high && !broadcast && bits < 512 && mask == Mask.K0;
+        checkWidth(op, bits, register, second, last);
         if (broadcast && op.tuple != Op.Tuple.FULL) {
             throw refusal(op, register, second, last, "takes no broadcast");
         }
@@ -1019,6 +1045,29 @@ public final class Assembler {
             tail(op, bits, register, last, true, immediate);
         } else {
             throw refusal(op, register, second, last, "has neither 512 bits, nor masks, nor registers past 15");
+        }
+    }
+
+    private static void checkSameWidth(Op op, Vec register, Vec second, Operand last) {
+        if (register.bits() != second.bits()) {
+            throw refusal(
+                    op,
+                    register.index(),
+                    second.index(),
+                    last,
+                    "takes no " + register.bits() + " and " + second.bits() + " bits");
+        }
+    }
+
+    /** A register in the operand's place is as wide as memory would be, and never narrower than 128 bits. */
+    private static void checkWidth(Op op, int bits, int register, int second, Operand last) {
+        if (!op.hasWidth(bits)) {
+            throw refusal(op, register, second, last, "has no " + bits + " bits");
+        }
+        int needed = Math.max(Vec.LEAST_BITS, op.tuple.bytes(bits, false) * Byte.SIZE);
+        if (last instanceof Vec vec && vec.bits() != needed) {
+            throw refusal(
+                    op, register, second, last, "of " + bits + " bits takes a register of " + needed + " beside it");
         }
     }
 

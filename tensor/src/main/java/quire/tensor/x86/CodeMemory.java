@@ -33,7 +33,7 @@ public final class CodeMemory {
     private static final StructLayout STATE = Linker.Option.captureStateLayout();
     private static final VarHandle ERRNO = STATE.varHandle(MemoryLayout.PathElement.groupElement("errno"));
 
-    private final Map<String, MemorySegment> nameToCode = Collections.synchronizedMap(new LinkedHashMap<>());
+    private final Map<String, MachineCode> nameToCode = Collections.synchronizedMap(new LinkedHashMap<>());
     private final MethodHandle mmap;
     private final MethodHandle mprotect;
     private final MethodHandle strerror;
@@ -89,8 +89,9 @@ public final class CodeMemory {
      * @return where it begins, on a page border
      * @throws UnsupportedOperationException if the operating system refuses, with its reason
      */
-    public MemorySegment install(String name, byte[] code) {
-        long bytes = (code.length + PAGE - 1) / PAGE * PAGE;
+    public MemorySegment install(String name, MachineCode code) {
+        long length = code.bytes().byteSize();
+        long bytes = (length + PAGE - 1) / PAGE * PAGE;
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment state = arena.allocate(STATE);
             MemorySegment pages = ((MemorySegment)
@@ -99,13 +100,13 @@ public final class CodeMemory {
             if (pages.address() == -1) {
                 throw refused("memory", state);
             }
-            MemorySegment.copy(code, 0, pages, ValueLayout.JAVA_BYTE, 0, code.length);
+            MemorySegment.copy(code.bytes(), 0, pages, 0, length);
             if ((int) mprotect.invokeExact(state, pages, bytes, READ | EXECUTE) != 0) {
                 UnsupportedOperationException refused = refused("executable memory", state);
                 unmap(pages);
                 throw refused;
             }
-            nameToCode.put(name, pages.asSlice(0, code.length).asReadOnly());
+            nameToCode.put(name, new MachineCode(pages.asSlice(0, length).asReadOnly(), code.constantsAt()));
             return pages;
         } catch (RuntimeException | Error e) {
             throw e;
@@ -114,8 +115,8 @@ public final class CodeMemory {
         }
     }
 
-    /** What has been made executable, in that order: name to code, constants behind it. */
-    public Map<String, MemorySegment> functions() {
+    /** What has been made executable, in that order: name to code. */
+    public Map<String, MachineCode> functions() {
         synchronized (nameToCode) {
             return new LinkedHashMap<>(nameToCode);
         }

@@ -18,6 +18,7 @@ import java.lang.invoke.MethodHandle;
 import java.nio.charset.StandardCharsets;
 import java.util.Collections;
 import java.util.EnumSet;
+import java.util.Map;
 import java.util.Set;
 
 /**
@@ -112,6 +113,11 @@ public record Cpu(String brand, Set<Feature> features) {
         }
     }
 
+    /** What {@link #detect} asks with, name to code. */
+    public static Map<String, MachineCode> machineCode() {
+        return Map.of("cpuid", cpuidCode(), "xgetbv", xgetbvCode());
+    }
+
     private static String brand(MethodHandle cpuid, MemorySegment out) throws Throwable {
         if (leaf(cpuid, 0x80000000, 0, out)[0] - 0x80000004 < 0) {
             return "x86-64";
@@ -129,7 +135,7 @@ public record Cpu(String brand, Set<Feature> features) {
         return out.toArray(ValueLayout.JAVA_INT);
     }
 
-    private static byte[] cpuidCode() {
+    private static MachineCode cpuidCode() {
         Assembler a = new Assembler();
         a.push(RBX);
         a.mov(R8, RDX);
@@ -145,7 +151,7 @@ public record Cpu(String brand, Set<Feature> features) {
         return a.finish();
     }
 
-    private static byte[] xgetbvCode() {
+    private static MachineCode xgetbvCode() {
         Assembler a = new Assembler();
         a.xor(RCX, RCX);
         a.xgetbv();

@@ -158,6 +158,16 @@ enum Op {
     final Tuple tuple;
     final Forms forms;
 
+    /** Whether there is a form of so many bits; that VEX ends at 256 is not asked here. */
+    boolean hasWidth(int bits) {
+        return switch (this) {
+            case VBROADCASTI128, VEXTRACTI128, VINSERTI128 -> bits == 256;
+            case VPERMD, VBROADCASTI32X4, VEXTRACTI32X4 -> bits >= 256;
+            case VEXTRACTI64X4 -> bits == 512;
+            default -> true;
+        };
+    }
+
     Op(int prefix, int map, int opcode, int w, Tuple tuple) {
         this(prefix, map, opcode, w, tuple, Forms.BOTH);
     }

@@ -9,9 +9,12 @@ package quire.tensor.x86;
  * @param zeroing whether lanes outside the mask become zero instead of staying
  */
 public record Vec(int index, int bits, Mask mask, boolean zeroing) implements Operand {
+    /** Of the narrowest register. */
+    static final int LEAST_BITS = 128;
+
     /** Checks the ranges. */
     public Vec {
-        if (index < 0 || index > 31 || (bits != 128 && bits != 256 && bits != 512)) {
+        if (index < 0 || index > 31 || (bits != LEAST_BITS && bits != 256 && bits != 512)) {
             throw new IllegalArgumentException("no vector register has number " + index + " and " + bits + " bits");
         }
         if (zeroing && mask == Mask.K0) {
@@ -21,7 +24,7 @@ public record Vec(int index, int bits, Mask mask, boolean zeroing) implements Op
 
     /** A 128-bit register. */
     public static Vec xmm(int index) {
-        return new Vec(index, 128, Mask.K0, false);
+        return new Vec(index, LEAST_BITS, Mask.K0, false);
     }
 
     /** A 256-bit register. */

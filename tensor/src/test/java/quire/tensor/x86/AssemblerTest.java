@@ -21,6 +21,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Locale;
 import java.util.zip.GZIPInputStream;
+import org.assertj.core.api.ThrowableAssert;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -46,37 +47,27 @@ class AssemblerTest {
 
     @Test
     void instructions_everyForm_areWhatGnuAsWrites() throws IOException, InterruptedException {
-        assumeTrue(Files.isExecutable(Path.of("/usr/bin/as")) && Files.isExecutable(Path.of("/usr/bin/objcopy")));
+        assumeTrue(Binutils.present());
         List<Listing.Line> lines = Listing.all();
-        StringBuilder source = new StringBuilder(".intel_syntax noprefix\n");
-        for (Listing.Line line : lines) {
-            // an instruction's length in front of it, so that both sides can be cut alike
-            source.append(".byte 8f - 7f\n7: ").append(line.text()).append("\n8:\n");
-        }
-        Path text = Files.writeString(folder.resolve("a.s"), source);
-        Path object = folder.resolve("a.o");
-        Path binary = folder.resolve("a.bin");
-        run("/usr/bin/as", "-o", object.toString(), text.toString());
-        run("/usr/bin/objcopy", "-O", "binary", "-j", ".text", object.toString(), binary.toString());
-        byte[] bytes = Files.readAllBytes(binary);
-        int position = 0;
+        List<String> codes =
+                Binutils.assemble(lines.stream().map(Listing.Line::text).toList(), folder);
         List<String> different = new ArrayList<>();
-        for (Listing.Line line : lines) {
-            int length = bytes[position];
-            String expected = HexFormat.of().formatHex(bytes, position + 1, position + 1 + length);
-            if (!line.code().equals(expected)) {
-                different.add(line.text() + ": " + line.code() + ", as says " + expected);
+        for (int i = 0; i < codes.size(); i++) {
+            Listing.Line line = lines.get(i);
+            if (!line.code().equals(codes.get(i))) {
+                different.add(line.text() + ": " + line.code() + ", as says " + codes.get(i));
             }
-            position += 1 + length;
         }
         assertThat(different).isEmpty();
-        assertThat(position).isEqualTo(bytes.length);
     }
 
-    private static void run(String... command) throws IOException, InterruptedException {
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
-        String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-        assertThat(process.waitFor()).as(output).isZero();
+    @Test
+    void instructions_everyForm_areReadByObjdump() throws IOException, InterruptedException {
+        assumeTrue(Binutils.present());
+        List<String> codes = Listing.all().stream().map(Listing.Line::code).toList();
+        List<Binutils.Instruction> read = Binutils.disassemble(HexFormat.of().parseHex(String.join("", codes)), folder);
+        assertThat(read.stream().map(Binutils.Instruction::code)).containsExactlyElementsOf(codes);
+        assertThat(read.stream().map(Binutils.Instruction::text)).noneMatch(text -> text.contains("(bad)"));
     }
 
     @Test
@@ -136,6 +127,50 @@ class AssemblerTest {
         assertThatThrownBy(() -> at(Gp.RAX, Gp.RSP, 2)).isInstanceOf(IllegalArgumentException.class);
         a.jmp(a.label());
         assertThatThrownBy(a::finish).isInstanceOf(IllegalStateException.class).hasMessageContaining("never bound");
+    }
+
+    @Test
+    void operands_ofWidthsThatAreNotThere_areRefusedByName() {
+        Assembler a = new Assembler();
+        Mem mem = at(Gp.RAX);
+        refuses("vpermd", () -> a.vpermd(Vec.xmm(1), Vec.xmm(2), Vec.xmm(3)));
+        refuses("vbroadcasti128", () -> a.vbroadcasti128(Vec.xmm(1), mem));
+        refuses("vbroadcasti32x4", () -> a.vbroadcasti32x4(Vec.xmm(1), mem));
+        refuses("vextracti128", () -> a.vextracti128(mem, Vec.xmm(1), 0));
+        refuses("vextracti32x4", () -> a.vextracti32x4(mem, Vec.xmm(1), 0));
+        refuses("vextracti64x4", () -> a.vextracti64x4(mem, Vec.ymm(1), 0));
+        refuses("vinserti128", () -> a.vinserti128(Vec.xmm(1), Vec.xmm(2), Vec.xmm(3), 0));
+        refuses("vmaskmovps", () -> a.vmaskmovps(Vec.zmm(1), Vec.zmm(2), mem));
+        // of different widths
+        refuses("vaddps", () -> a.vaddps(Vec.ymm(1), Vec.xmm(2), Vec.ymm(3)));
+        refuses("vaddps", () -> a.vaddps(Vec.ymm(1), Vec.ymm(2), Vec.xmm(3)));
+        refuses("vmovups", () -> a.vmovups(Vec.zmm(1), Vec.ymm(2)));
+        refuses("vcmpps", () -> a.vcmpps(Mask.K1, Vec.zmm(1), Vec.ymm(2), 5));
+        refuses("vblendvps", () -> a.vblendvps(Vec.ymm(1), Vec.ymm(2), Vec.ymm(3), Vec.xmm(4)));
+        refuses("vblendvps", () -> a.vblendvps(Vec.ymm(1), Vec.ymm(2), Vec.ymm(3), Vec.ymm(16)));
+        refuses("vpshiftd", () -> a.vpslld(Vec.ymm(1), Vec.xmm(2), 3));
+        // where source and target differ by nature
+        refuses("vpmovsxbd", () -> a.vpmovsxbd(Vec.zmm(1), Vec.zmm(2)));
+        refuses("vcvtph2ps", () -> a.vcvtph2ps(Vec.zmm(1), Vec.xmm(2)));
+        refuses("vcvtps2ph", () -> a.vcvtps2ph(Vec.xmm(1), Vec.zmm(2), 0));
+        assertThat(a.finish().bytes().byteSize()).isZero();
+    }
+
+    private static void refuses(String name, ThrowableAssert.ThrowingCallable instruction) {
+        assertThatThrownBy(instruction)
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageStartingWith(name);
+    }
+
+    @Test
+    void constants_behindTheCode_areToldApart() {
+        Assembler a = new Assembler();
+        a.vmovups(Vec.xmm(0), Mem.rip(a.constant(new int[] {1, 2, 3, 4}, 16)));
+        a.ret();
+        MachineCode code = a.finish();
+        assertThat(code.instructions().byteSize()).isEqualTo(code.constantsAt()).isEqualTo(9);
+        assertThat(HexFormat.of().formatHex(code.constants().toArray(ValueLayout.JAVA_BYTE)))
+                .isEqualTo("cc".repeat(7) + "01000000020000000300000004000000");
     }
 
     private static CodeMemory memoryOrSkip() {

@@ -2,6 +2,7 @@ package quire.tensor.x86;
 
 import static quire.tensor.x86.Mem.at;
 
+import java.lang.foreign.ValueLayout;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
@@ -42,7 +43,19 @@ final class Listing {
             at(Gp.RBX, -8192),
             at(Gp.RAX, Gp.R10, 4),
             at(Gp.R14, Gp.RCX, 8, 64),
-            at(Gp.RBP, Gp.RDI, 2, 100000));
+            at(Gp.RBP, Gp.RDI, 2, 100000),
+            constant(0),
+            constant(64),
+            constant(-4));
+
+    /** Where a mask is what matters. */
+    private static final List<Mem> SOME_MEMORY =
+            List.of(at(Gp.RAX), at(Gp.RDX, 512), at(Gp.R9, Gp.R10, 4), constant(8));
+
+    /** How far a jump goes from its own end. */
+    private static final int[] DISTANCES = {0, 1, 300};
+
+    private static final Set<String> NO_INSTRUCTIONS = Set.of("label", "bind", "align", "constant", "finish");
 
     private final List<Line> lines = new ArrayList<>();
     private final Set<String> listed = new TreeSet<>();
@@ -52,18 +65,23 @@ final class Listing {
     static List<Line> all() {
         Listing listing = new Listing();
         listing.general();
+        listing.jumps();
         listing.vectors();
         Set<String> instructions = Arrays.stream(Assembler.class.getDeclaredMethods())
                 .filter(method -> Modifier.isPublic(method.getModifiers()))
-                .map(Method::getName)
+                .filter(method -> !NO_INSTRUCTIONS.contains(method.getName()))
+                .map(Method::toString) // each overload is one of its own
                 .collect(Collectors.toCollection(TreeSet::new));
-        instructions.removeAll(Set.of("label", "bind", "align", "constant", "finish"));
-        instructions.removeAll(Set.of("jmp", "jb", "jae", "jz", "jnz", "jbe", "ja", "jl", "jge", "jle", "jg"));
         instructions.removeAll(listing.listed);
         if (!instructions.isEmpty()) {
             throw new IllegalStateException("instructions without a line: " + instructions);
         }
         return listing.lines;
+    }
+
+    /** Relative to the instruction's end; {@link #add} puts a label there. */
+    private static Mem constant(int displacement) {
+        return Mem.rip(new Label()).plus(displacement);
     }
 
     private void general() {
@@ -107,6 +125,7 @@ final class Listing {
             add("vmovd", "vmovd xmm9, " + half(a), Vec.xmm(9), a);
             add("vmovd", "vmovd xmm21, " + half(a), Vec.xmm(21), a);
             add("vmovd", "vmovd " + half(a) + ", xmm5", a, Vec.xmm(5));
+            add("vmovd", "vmovd " + half(a) + ", xmm25", a, Vec.xmm(25));
         }
         for (Mem mem : MEMORY) {
             for (String name : List.of("prefetcht0", "prefetcht1", "prefetchnta")) {
@@ -115,6 +134,36 @@ final class Listing {
         }
         for (String name : List.of("ret", "cpuid", "xgetbv", "vzeroupper")) {
             add(name, name);
+        }
+    }
+
+    /** As with 32-bit distances, which the assembler always writes. */
+    private void jumps() {
+        for (String name : "jmp jb jae jz jnz jbe ja jl jge jle jg".split(" ", -1)) {
+            for (int distance : DISTANCES) {
+                Assembler forwards = new Assembler();
+                Label behind = forwards.label();
+                invoke(forwards, name, behind);
+                space(forwards, distance);
+                forwards.bind(behind);
+                String code = hex(forwards);
+                lines.add(new Line(
+                        "{disp32} " + name + " 8f+" + distance, code.substring(0, code.length() - 2 * distance)));
+
+                Assembler backwards = new Assembler();
+                Label before = backwards.label();
+                backwards.bind(before);
+                space(backwards, distance);
+                invoke(backwards, name, before);
+                lines.add(new Line(
+                        "{disp32} " + name + " 7b-" + distance, hex(backwards).substring(2 * distance)));
+            }
+        }
+    }
+
+    private static void space(Assembler assembler, int bytes) {
+        for (int i = 0; i < bytes; i++) {
+            assembler.ret();
         }
     }
 
@@ -161,6 +210,8 @@ final class Listing {
                     Vec from = vec(r[2], bits);
                     add(name, name + " " + to + ", " + from + ", 11", to, from, 11);
                 }
+                Vec masked = vec(4, bits).zero(Mask.K2);
+                add(name, name + " " + masked + ", " + vec(5, bits) + ", 11", masked, vec(5, bits), 11);
             }
         }
         for (int[] r : VEX_REGISTERS) {
@@ -169,53 +220,41 @@ final class Listing {
                 for (String name : List.of("vpextrb", "vpextrw", "vpextrd")) {
                     add(name, name + " " + plain(mem) + ", xmm" + r[0] + ", 3", mem, Vec.xmm(r[0]), 3);
                 }
-                add(
-                        "vmaskmovps",
-                        "vmaskmovps ymm" + r[0] + ", ymm" + r[1] + ", " + plain(mem),
-                        Vec.ymm(r[0]),
-                        Vec.ymm(r[1]),
-                        mem);
-                add(
-                        "vmaskmovps",
-                        "vmaskmovps " + plain(mem) + ", ymm" + r[1] + ", ymm" + r[0],
-                        mem,
-                        Vec.ymm(r[1]),
-                        Vec.ymm(r[0]));
             }
-            for (Operand last : operands(vec(r[2], 256), false)) {
+            for (int bits : new int[] {128, 256}) {
+                legacy(vec(r[0], bits), vec(r[1], bits), vec(r[2], bits));
+            }
+            for (Operand last : operands(Vec.xmm(r[2]), false)) {
                 add(
-                        "vcmpps",
-                        "vcmpps ymm" + r[0] + ", ymm" + r[1] + ", " + text(last, 256, 1) + ", 5",
+                        "vinserti128",
+                        "vinserti128 ymm" + r[0] + ", ymm" + r[1] + ", " + text(last, 128, 1) + ", 1",
                         Vec.ymm(r[0]),
                         Vec.ymm(r[1]),
                         last,
-                        5);
+                        1);
             }
-            add(
-                    "vblendvps",
-                    "vblendvps ymm" + r[0] + ", ymm" + r[1] + ", ymm" + r[2] + ", ymm7",
-                    Vec.ymm(r[0]),
-                    Vec.ymm(r[1]),
-                    Vec.ymm(r[2]),
-                    Vec.ymm(7));
-            add(
-                    "vinserti128",
-                    "vinserti128 ymm" + r[0] + ", ymm" + r[1] + ", xmm" + r[2] + ", 1",
-                    Vec.ymm(r[0]),
-                    Vec.ymm(r[1]),
-                    Vec.xmm(r[2]),
-                    1);
         }
-        for (int[] r : EVEX_REGISTERS) {
-            for (Operand last : operands(vec(r[2], 512), true)) {
-                add(
-                        "vcmpps",
-                        "vcmpps k2, zmm" + r[1] + ", " + text(last, 512, 1) + ", 5",
-                        Mask.K2,
-                        Vec.zmm(r[1]),
-                        last,
-                        5);
+        for (int bits = 128; bits <= 512; bits *= 2) {
+            for (int[] r : both()) {
+                Vec a = vec(r[1], bits);
+                for (Operand last : operands(vec(r[2], bits), true)) {
+                    add("vcmpps", "vcmpps k2, " + a + ", " + text(last, bits, 1) + ", 5", Mask.K2, a, last, 5);
+                }
             }
+        }
+    }
+
+    /** What there is in VEX alone. */
+    private void legacy(Vec x, Vec y, Vec z) {
+        for (Mem mem : MEMORY) {
+            add("vmaskmovps", "vmaskmovps " + x + ", " + y + ", " + plain(mem), x, y, mem);
+            add("vmaskmovps", "vmaskmovps " + plain(mem) + ", " + y + ", " + x, mem, y, x);
+        }
+        Vec signs = vec(7, x.bits());
+        for (Operand last : operands(z, false)) {
+            String text = x + ", " + y + ", " + text(last, x.bits(), 1) + ", ";
+            add("vcmpps", "vcmpps " + text + 5, x, y, last, 5);
+            add("vblendvps", "vblendvps " + text + signs, x, y, last, signs);
         }
     }
 
@@ -236,6 +275,13 @@ final class Listing {
             if (evex) {
                 line(name, vec(1, bits).mask(Mask.K5), vec(2, bits), vec(3, bits), bits, immediate);
                 line(name, vec(30, bits).zero(Mask.K1), vec(2, bits), vec(3, bits), bits, immediate);
+                for (Mem mem : SOME_MEMORY) {
+                    line(name, vec(1, bits).mask(Mask.K5), vec(2, bits), mem, bits, immediate);
+                    line(name, vec(30, bits).zero(Mask.K1), vec(2, bits), mem, bits, immediate);
+                    if (broadcast) {
+                        line(name, vec(1, bits).zero(Mask.K5), vec(2, bits), mem.bcast(), bits, immediate);
+                    }
+                }
             }
         }
     }
@@ -259,11 +305,18 @@ final class Listing {
                     add(name, name + " " + to + ", " + text(from, bits, ratio) + tail, operands.toArray());
                 }
             }
-            Vec masked = vec(4, bits).zero(Mask.K2);
-            Vec from = vec(5, Math.max(128, bits / ratio));
-            List<Object> operands = new ArrayList<>(List.of(masked, from));
-            operands.addAll(List.of(immediate));
-            add(name, name + " " + masked + ", " + from + tail, operands.toArray());
+            List<Operand> sources = new ArrayList<>(SOME_MEMORY);
+            sources.add(vec(5, Math.max(128, bits / ratio)));
+            if (broadcast) {
+                SOME_MEMORY.forEach(mem -> sources.add(mem.bcast()));
+            }
+            for (Vec masked : List.of(vec(4, bits).zero(Mask.K2), vec(28, bits).mask(Mask.K7))) {
+                for (Operand from : sources) {
+                    List<Object> operands = new ArrayList<>(List.of(masked, from));
+                    operands.addAll(List.of(immediate));
+                    add(name, name + " " + masked + ", " + text(from, bits, ratio) + tail, operands.toArray());
+                }
+            }
         }
     }
 
@@ -276,41 +329,55 @@ final class Listing {
                     add(name, name + " " + vec(r[0], bits) + ", " + size + " PTR " + plain(mem), vec(r[0], bits), mem);
                 }
             }
+            Vec masked = vec(4, bits).zero(Mask.K2);
+            add(name, name + " " + masked + ", xmm5", masked, Vec.xmm(5));
+            for (Mem mem : SOME_MEMORY) {
+                add(name, name + " " + masked + ", " + size + " PTR " + plain(mem), masked, mem);
+            }
         }
     }
 
     private void moves() {
         for (String name : List.of("vmovups", "vmovdqu", "vmovdqu32", "vmovdqa")) {
+            String vexName = name.substring(0, 7);
+            String evexName = name.equals("vmovups") ? name : vexName + "32";
+            boolean stores = name.equals("vmovups") || name.equals("vmovdqu");
             for (int bits = 128; bits <= 512; bits *= 2) {
-                for (int[] r : bits < 512 && !name.equals("vmovdqu32") ? both() : EVEX_REGISTERS) {
+                for (int[] r : bits < 512 ? both() : EVEX_REGISTERS) {
                     Vec register = vec(r[0], bits);
                     boolean high = r[0] > 15 || bits == 512;
-                    String evexName =
-                            name.startsWith("vmovdq") && (high || r[2] > 15) ? name.substring(0, 7) + "32" : name;
-                    String memoryName = name.startsWith("vmovdq") && high ? name.substring(0, 7) + "32" : name;
-                    if (name.equals("vmovdqu32") && !high) {
-                        continue; // the shorter encoding is taken where there is no mask
-                    }
-                    add(name, evexName + " " + register + ", " + vec(r[2], bits), register, vec(r[2], bits));
+                    String copyName = high || r[2] > 15 ? evexName : vexName;
+                    String memoryName = high ? evexName : vexName;
+                    add(name, copyName + " " + register + ", " + vec(r[2], bits), register, vec(r[2], bits));
                     for (Mem mem : MEMORY) {
                         add(name, memoryName + " " + register + ", " + plain(mem), register, mem);
-                        if (name.equals("vmovups") || name.equals("vmovdqu")) {
+                        if (stores) {
                             add(name, memoryName + " " + plain(mem) + ", " + register, mem, register);
+                        }
+                    }
+                }
+                for (Vec masked :
+                        List.of(vec(7, bits).mask(Mask.K1), vec(27, bits).zero(Mask.K6))) {
+                    add(name, evexName + " " + masked + ", " + vec(3, bits), masked, vec(3, bits));
+                    for (Mem mem : MEMORY) {
+                        add(name, evexName + " " + masked + ", " + plain(mem), masked, mem);
+                        if (stores && !masked.zeroing()) {
+                            add(name, evexName + " " + plain(mem) + "{k1}, " + vec(7, bits), mem, masked);
                         }
                     }
                 }
             }
         }
         for (Mem mem : MEMORY) {
-            Vec masked = Vec.zmm(7).mask(Mask.K1);
-            add("vmovups", "vmovups " + plain(mem) + "{k1}, zmm7", mem, masked);
-            add("vmovups", "vmovups zmm7{k1}, " + plain(mem), masked, mem);
             for (int register : new int[] {2, 12, 22}) {
                 add("vmovss", "vmovss xmm" + register + ", DWORD PTR " + plain(mem), Vec.xmm(register), mem);
                 add("vmovss", "vmovss DWORD PTR " + plain(mem) + ", xmm" + register, mem, Vec.xmm(register));
             }
             add("vbroadcasti128", "vbroadcasti128 ymm9, XMMWORD PTR " + plain(mem), Vec.ymm(9), mem);
-            add("vbroadcasti32x4", "vbroadcasti32x4 zmm9, XMMWORD PTR " + plain(mem), Vec.zmm(9), mem);
+            for (Vec to :
+                    List.of(Vec.zmm(9), Vec.ymm(19), Vec.ymm(2), Vec.zmm(1).zero(Mask.K4))) {
+                add("vbroadcasti32x4", "vbroadcasti32x4 " + to + ", XMMWORD PTR " + plain(mem), to, mem);
+            }
         }
     }
 
@@ -319,13 +386,21 @@ final class Listing {
             for (String name : List.of("vpmovsdb", "vpmovdb")) {
                 narrow(name, Vec.xmm(r[0]), Vec.zmm(r[2]));
                 narrow(name, Vec.xmm(r[0]), Vec.ymm(r[2]));
+                narrow(name, Vec.xmm(r[0]), Vec.xmm(r[2]));
+                narrow(name, Vec.xmm(r[0]).zero(Mask.K3), Vec.zmm(r[2]).mask(Mask.K3));
             }
             narrow("vextracti32x4", Vec.xmm(r[0]), Vec.zmm(r[2]), 3);
+            narrow("vextracti32x4", Vec.xmm(r[0]), Vec.ymm(r[2]), 1);
+            narrow("vextracti32x4", Vec.xmm(r[0]).mask(Mask.K3), Vec.zmm(r[2]).mask(Mask.K3), 2);
             narrow("vextracti64x4", Vec.ymm(r[0]), Vec.zmm(r[2]), 1);
             narrow("vcvtps2ph", Vec.ymm(r[0]), Vec.zmm(r[2]), 0);
             narrow("vcvtps2ph", Vec.xmm(r[0]), Vec.ymm(r[2]), 0);
+            narrow("vcvtps2ph", Vec.xmm(r[0]), Vec.xmm(r[2]), 0);
+            narrow("vcvtps2ph", Vec.ymm(r[0]).zero(Mask.K3), Vec.zmm(r[2]).mask(Mask.K3), 0);
         }
         for (int[] r : VEX_REGISTERS) {
+            narrow("vextracti32x4", Vec.xmm(r[0]), Vec.ymm(r[2]), 1);
+            narrow("vcvtps2ph", Vec.xmm(r[0]), Vec.xmm(r[2]), 0);
             narrow("vextracti128", Vec.xmm(r[0]), Vec.ymm(r[2]), 1);
             narrow("vcvtps2ph", Vec.xmm(r[0]), Vec.ymm(r[2]), 0);
         }
@@ -338,8 +413,9 @@ final class Listing {
         for (Operand target : targets) {
             List<Object> operands = new ArrayList<>(List.of(target, from));
             operands.addAll(List.of(immediate));
-            String text = target instanceof Mem mem ? plain(mem) : target.toString();
-            add(name, name + " " + text + ", " + from + tail, operands.toArray());
+            String mask = from.mask() == Mask.K0 ? "" : "{k" + from.mask().number() + "}";
+            String text = target instanceof Mem mem ? plain(mem) + mask : target.toString();
+            add(name, name + " " + text + ", " + vec(from.index(), from.bits()) + tail, operands.toArray());
         }
     }
 
@@ -391,17 +467,33 @@ final class Listing {
         String line = text.contains(" ") || operands.length == 0
                 ? text
                 : text + " " + Arrays.stream(operands).map(Listing::text).collect(Collectors.joining(", "));
-        listed.add(method);
         Assembler assembler = new Assembler();
-        invoke(assembler, method, operands);
-        lines.add(new Line(line, HexFormat.of().formatHex(assembler.finish())));
+        Label end = assembler.label();
+        invoke(
+                assembler,
+                method,
+                Arrays.stream(operands).map(each -> from(end, each)).toArray());
+        assembler.bind(end);
+        lines.add(new Line(line, hex(assembler)));
     }
 
-    private static void invoke(Assembler assembler, String name, Object... operands) {
+    /** An operand that counts from {@code end} where it would from any label. */
+    private static Object from(Label end, Object operand) {
+        return operand instanceof Mem mem && mem.label() != null
+                ? new Mem(null, null, 1, mem.displacement(), end, mem.broadcast())
+                : operand;
+    }
+
+    private static String hex(Assembler assembler) {
+        return HexFormat.of().formatHex(assembler.finish().bytes().toArray(ValueLayout.JAVA_BYTE));
+    }
+
+    private void invoke(Assembler assembler, String name, Object... operands) {
         for (Method method : Assembler.class.getDeclaredMethods()) {
             if (method.getName().equals(name) && fits(method, operands)) {
                 try {
                     method.invoke(assembler, operands);
+                    listed.add(method.toString());
                     return;
                 } catch (IllegalAccessException e) {
                     throw new AssertionError(e);
