@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -338,18 +339,84 @@ class QuireTest {
     }
 
     @Test
-    void kernels_listsTheSetsAndTheirCode() {
+    void kernels_anySet_listsTheSetsAndItsCode() {
         Result result = run("kernels");
         assertThat(result.code).isZero();
         assertThat(result.out).contains(Kernels.names()).contains(Kernels.best().reason());
-        for (String name : Kernels.best().machineCode().keySet()) {
-            assertThat(result.out).contains(name);
-        }
-        if (Kernels.obstacle("avx512vnni") == null) {
-            assertThat(run("kernels", "q4_0-x12", "--kernels", "avx512vnni").out)
-                    .containsAnyOf("vpdpbusd", "62 ");
-        }
         assertThat(run("kernels", "nonsense").err).contains("quire kernels lists them");
+        assertThat(run("kernels", "--kernels", "scalar").out).contains("The compiler makes the code of scalar");
+        for (String set : List.of("avx512vnni", "avx2")) {
+            if (Kernels.obstacle(set) == null) {
+                List<String> listed = run("kernels", "--kernels", set)
+                        .out
+                        .lines()
+                        .map(line -> line.split(" ", 2)[0])
+                        .toList();
+                assertThat(listed)
+                        .contains("quantize", "rms-norm", "add", "swiglu", "rope", "store-f16", "store-q8_0")
+                        .contains("f32-x1", "bf16-x1", "q4_0-x1", "q8_0-x4", "q4_k-x1", "q6_k-x1", "mxfp4-x1")
+                        .contains("attend-f16-4-of-64-over-1-x1", "attend-f32-4-of-128-over-1-finish")
+                        .contains("attend-q8_0-4-of-64-over-1-clear", "ceiling-int8", "cpuid");
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"avx512vnni", "avx2"})
+    void kernels_ofName_endsWhereTheCodeEnds(String set) {
+        String obstacle = Kernels.obstacle(set);
+        assumeTrue(obstacle == null, obstacle);
+        boolean objdump = Files.isExecutable(Path.of("/usr/bin/objdump"));
+        Map<String, String> nameToInstruction = Map.of(
+                "attend-f16-4-of-64-over-1-x1",
+                "vcvtph2ps",
+                "attend-q8_0-4-of-128-over-1-x1",
+                "vpmovsxbd",
+                "q4_0-x1",
+                "vfmadd231ps",
+                "swiglu",
+                "vfmadd213ps");
+        nameToInstruction.forEach((name, instruction) -> {
+            Result result = run("kernels", name, "--kernels", set);
+            assertThat(result.code).as(result.err).isZero();
+            List<String> lines = result.out.lines().toList();
+            int end = lines.indexOf("constants:");
+            assertThat(end).as(name).isPositive();
+            List<String> code = lines.subList(0, end);
+            if (objdump) {
+                assertThat(code).noneMatch(line -> line.contains("(bad)"));
+                assertThat(code).anyMatch(line -> line.contains(instruction));
+                assertThat(code.getLast()).endsWith("ret");
+            } else {
+                assertThat(code.getLast()).endsWith("c3");
+            }
+            assertThat(lines.subList(end + 1, lines.size()))
+                    .isNotEmpty()
+                    .allMatch(line -> line.matches(" *[0-9a-f]+:\t([0-9a-f]{2} ?){1,16}"));
+        });
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"generate --model MODEL --prompt x", "bench --model MODEL", "kernels"})
+    void kernelsOption_setThatIsNotThereOrCannotRun_saysWhyAndWhichCan(String line) {
+        String[] args = (line.replace("MODEL", model) + " --kernels avx3").split(" ", -1);
+        Result wrong = run(args);
+        assertThat(wrong.code).isEqualTo(2);
+        assertThat(wrong.err)
+                .startsWith("quire: --kernels takes one of " + String.join(", ", Kernels.names()) + ", not 'avx3'")
+                .doesNotContain("private", "Could not invoke");
+        for (String name : Kernels.names()) {
+            String obstacle = Kernels.obstacle(name);
+            if (obstacle != null) {
+                args[args.length - 1] = name;
+                Result impossible = run(args);
+                assertThat(impossible.code).isEqualTo(2);
+                assertThat(impossible.err)
+                        .startsWith("quire: the " + name + " kernels cannot run here: " + obstacle)
+                        .contains("scalar")
+                        .doesNotContain("private", "Could not invoke");
+            }
+        }
     }
 
     @Test

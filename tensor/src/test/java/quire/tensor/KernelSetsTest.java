@@ -1,6 +1,7 @@
 package quire.tensor;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
@@ -12,6 +13,20 @@ class KernelSetsTest {
     public static void main(String[] args) {
         System.out.println(Kernels.obstacle("avx2"));
         System.out.println(Kernels.best().name());
+    }
+
+    @Test
+    void choose_forced_saysSoInItsReason() {
+        assertThat(KernelSets.choose("scalar").reason()).contains("forced by --kernels");
+        assertThat(KernelSets.choose(null).reason()).doesNotContain("forced");
+        assertThat(Kernels.named("scalar").reason()).doesNotContain("forced");
+    }
+
+    @Test
+    void named_unknown_isRefusedWithTheNamesThereAre() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> Kernels.named("nonsense"))
+                .withMessageContainingAll("nonsense", "avx512vnni, avx2, vector, scalar");
     }
 
     @Test
