@@ -3,11 +3,10 @@ package quire.tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
-import org.jspecify.annotations.Nullable;
 
 /**
- * Interleaves the rows of a file's matrix into panels, as {@link PackedForm} draws them: by {@link WordPacker} where that
- * can, else number by number, which is its slow twin. One a worker.
+ * Interleaves the rows of a file's matrix into panels, as {@link PackedForm} draws them: by {@link WordPacker}, whose slow
+ * twin, number by number, is here too. One a worker.
  */
 final class PanelPacker {
     private static final int PANEL = PackedForm.PANEL;
@@ -21,7 +20,7 @@ final class PanelPacker {
     private final int columns;
     private final MemorySegment source;
     private final long rowBytes;
-    private final @Nullable WordPacker fast;
+    private final WordPacker fast;
     private final UnpackedBlock block = new UnpackedBlock();
     private final int[] quants = new int[BLOCK];
     private final byte[] valueToNibble = new byte[256];
@@ -32,16 +31,12 @@ final class PanelPacker {
         this.columns = columns;
         this.source = source;
         this.rowBytes = type.byteSize(columns);
-        fast = WordPacker.packs(type) ? new WordPacker(type, rows, columns, source) : null;
+        fast = new WordPacker(type, rows, columns, source);
     }
 
     /** Packs panel {@code panel} into its words and scales; both are zero before, and stay so where there is no row. */
     void pack(int panel, MemorySegment words, MemorySegment scales) {
-        if (fast == null) {
-            packSlowly(panel, words, scales);
-        } else {
-            fast.pack(panel, words, scales);
-        }
+        fast.pack(panel, words, scales);
     }
 
     /** {@link #pack} number by number. */

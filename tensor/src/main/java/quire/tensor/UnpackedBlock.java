@@ -242,7 +242,7 @@ final class UnpackedBlock {
     }
 
     /** {@code 2^(exponent − 128)}, of which the two smallest are denormal. */
-    private static float halfPower(int exponent) {
+    static float halfPower(int exponent) {
         return Float.intBitsToFloat(exponent < 2 ? 0x00200000 << exponent : (exponent - 1) << 23);
     }
 }

@@ -6,8 +6,7 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /**
- * What {@link PanelPacker} does number by number, on 32-bit words of four or eight quants: for all types but MXFP4, whose
- * blocks have an odd number of bytes. One a worker.
+ * What {@link PanelPacker} does number by number, on 32-bit words of four or eight quants. One a worker.
  *
  * <p>A model is packed once, before the compiler knows these loops. So they are long, call little, and work on arrays,
  * which the interpreter and the first compiler handle well, as opposed to segments:
@@ -18,7 +17,8 @@ import java.util.Arrays;
  *            …                                                     ┘ of {@value #CHUNK} columns, which stay in the cache
  * </pre>
  *
- * <p>Below, a place in the file's block is counted in shorts.
+ * <p>Below, a place in the file's block is counted in shorts; but MXFP4's blocks have an odd number of bytes, and its rows
+ * are copied as such.
  */
 final class WordPacker {
     /** Columns at a time: whole blocks of every type. */
@@ -28,6 +28,7 @@ final class WordPacker {
     private static final int BLOCK = Activations.BLOCK;
     private static final int SUPER = PackedForm.SUPER;
     private static final int LOW_NIBBLES = 0x0F0F0F0F;
+    private static final int MAGNITUDES = 0x77777777;
     private static final int CRUMBS = 0x03030303;
     private static final int BITS = 0x01010101;
     private static final ValueLayout.OfInt WORD = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
@@ -46,14 +47,12 @@ final class WordPacker {
     private final boolean minimum;
 
     private final short[] row;
+    /** The row of a type whose blocks are no whole shorts. */
+    private final byte[] oddRow;
+
     private final short[] halves;
     private final int[] words;
     private final byte[] scales;
-
-    /** Whether this class packs a type. */
-    static boolean packs(ElementType type) {
-        return type.blockBytes() % Short.BYTES == 0;
-    }
 
     WordPacker(ElementType type, int rows, int columns, MemorySegment source) {
         this.type = type;
@@ -63,7 +62,9 @@ final class WordPacker {
         rowBytes = type.byteSize(columns);
         stride = type.blockBytes() / Short.BYTES;
         int most = Math.min(CHUNK, columns);
-        row = new short[(int) (type.byteSize(most) / Short.BYTES)];
+        boolean odd = type.blockBytes() % Short.BYTES != 0;
+        row = new short[odd ? 0 : (int) (type.byteSize(most) / Short.BYTES)];
+        oddRow = new byte[odd ? (int) type.byteSize(most) : 0];
         if (type.isQuantized()) {
             PackedForm form = PackedForm.of(type);
             perBlock = form.bits();
@@ -96,7 +97,11 @@ final class WordPacker {
             int shorts = count / type.blockElements() * stride;
             for (int lane = 0; lane < lanes; lane++) {
                 long from = ((long) panel * PANEL + lane) * rowBytes + type.byteSize(k);
-                MemorySegment.copy(source, ElementType.FILE_SHORT, from, row, 0, shorts);
+                if (oddRow.length > 0) {
+                    MemorySegment.copy(source, ValueLayout.JAVA_BYTE, from, oddRow, 0, (int) type.byteSize(count));
+                } else {
+                    MemorySegment.copy(source, ElementType.FILE_SHORT, from, row, 0, shorts);
+                }
                 packRow(count, lane);
             }
             write(k, count, toWords, toScales);
@@ -163,7 +168,7 @@ final class WordPacker {
             case Q5_K -> packQ5K(blocks, lane);
             case Q6_K -> packQ6K(blocks, lane);
             case IQ4_XS -> packIq4Xs(blocks, lane);
-            case MXFP4 -> throw new IllegalStateException(type + " blocks are no whole shorts");
+            case MXFP4 -> packMxfp4(blocks, lane);
         }
     }
 
@@ -213,6 +218,24 @@ final class WordPacker {
             int to = b * perBlock * PANEL + lane;
             for (int w = 0; w < count; w++) {
                 words[to + w * PANEL] = word(at + 2 * w) ^ change;
+            }
+        }
+    }
+
+    /** An exponent, then nibbles as they are packed, but for −0, which becomes 0 as in the slow twin. */
+    private void packMxfp4(int blocks, int lane) {
+        int at = 0;
+        for (int b = 0; b < blocks; b++) {
+            float scale = UnpackedBlock.halfPower(oddRow[at++] & 0xFF);
+            setHalf(b * scaleBytes + 2 * lane, (short) (Float.floatToRawIntBits(scale) >>> 16));
+            int to = b * perBlock * PANEL + lane;
+            for (int w = 0; w < 4; w++, at += Integer.BYTES) {
+                int word = (oddRow[at] & 0xFF)
+                        | (oddRow[at + 1] & 0xFF) << 8
+                        | (oddRow[at + 2] & 0xFF) << 16
+                        | oddRow[at + 3] << 24;
+                // a magnitude of 1 to 7 carries into the place of its sign, and so keeps it
+                words[to + w * PANEL] = word & (((word & MAGNITUDES) + MAGNITUDES) | MAGNITUDES);
             }
         }
     }

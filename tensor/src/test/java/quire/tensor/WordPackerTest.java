@@ -5,11 +5,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 import java.util.SplittableRandom;
-import java.util.stream.Stream;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class WordPackerTest {
     /** A whole panel and some lanes of a second one, or the other way round. */
@@ -17,15 +15,12 @@ class WordPackerTest {
 
     private static final int PANELS = 2;
 
-    static Stream<ElementType> types() {
-        return Arrays.stream(ElementType.values()).filter(WordPacker::packs);
-    }
-
     @ParameterizedTest
-    @MethodSource("types")
+    @EnumSource
     void pack_randomBlocks_isWhatTheSlowTwinPacks(ElementType type) {
-        // within a chunk, a chunk, and some more than one
-        for (int columns : new int[] {256, 768, 2048, 2304, 4096}) {
+        // an odd number of blocks, within a chunk, a chunk, and some more than one
+        int least = type.isQuantized() ? type.blockElements() : 1;
+        for (int columns : new int[] {least, 3 * least, 256, 768, 2048, 2048 + least, 2304, 4096}) {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment source = Samples.weights(arena, type, ROWS, columns, new SplittableRandom(columns));
                 Panels slow = new Panels(arena, type, columns);
@@ -53,7 +48,7 @@ class WordPackerTest {
     }
 
     @ParameterizedTest
-    @MethodSource("types")
+    @EnumSource
     void pack_sourceThatEndsEarly_throwsAndReadsNothingBehindIt(ElementType type) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment source = Samples.weights(arena, type, ROWS, 256, new SplittableRandom(1));
