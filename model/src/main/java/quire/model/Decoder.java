@@ -297,9 +297,14 @@ public final class Decoder implements Model {
             }
         }
         batch = next;
-        workers.run(step, next.rows() * multiplyAddsPerRow < layers.length * LONE_LAYER ? 1 : workers.count());
+        workers.run(step, workersFor(next.rows()));
         batch = null;
         return logits;
+    }
+
+    /** How many workers share a step of so many rows. */
+    int workersFor(int rows) {
+        return rows * multiplyAddsPerRow < layers.length * LONE_LAYER ? 1 : workers.count();
     }
 
     /** What each worker runs. */

@@ -5,8 +5,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.sun.management.ThreadMXBean;
 import java.lang.foreign.MemorySegment;
 import java.lang.management.ManagementFactory;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -22,45 +20,6 @@ class GgufFuzzTest {
     private static final String FILE = "fuzz.gguf";
     private static final int RANDOM_MUTANTS = 60_000;
     private static final long MAX_ALLOCATED_BYTES = 1 << 20;
-
-    private static final long[] HOSTILE = {
-        0,
-        1,
-        -1,
-        2,
-        4,
-        8,
-        9,
-        10,
-        12,
-        13,
-        31,
-        33,
-        255,
-        65_535,
-        65_536,
-        65_537,
-        1 << 22,
-        (1 << 22) + 1,
-        1 << 24,
-        (1 << 24) + 1,
-        Integer.MAX_VALUE,
-        Integer.MIN_VALUE,
-        0xFFFF_FFFFL,
-        1L << 32,
-        1L << 33,
-        1L << 40,
-        1L << 58,
-        1L << 60,
-        1L << 61,
-        1L << 62,
-        Long.MAX_VALUE,
-        Long.MAX_VALUE - 31,
-        Long.MIN_VALUE,
-        Long.MIN_VALUE + 32,
-        -8,
-        -32
-    };
 
     private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private final Set<String> faults = new HashSet<>();
@@ -99,10 +58,10 @@ class GgufFuzzTest {
     @Test
     void open_everyNumberMadeHostile_opensOrIsRefusedInOneLine() {
         for (int at : WRITER.numberOffsets()) {
-            for (long value : HOSTILE) {
+            for (long value : Mutants.HOSTILE) {
                 for (int width : new int[] {Integer.BYTES, Long.BYTES}) {
                     byte[] mutant = SOUND.clone();
-                    put(mutant, at, width, value);
+                    Mutants.put(mutant, at, width, value);
                     attempt(mutant, value + " in " + width + " bytes at " + at);
                 }
             }
@@ -114,86 +73,14 @@ class GgufFuzzTest {
 
     @Test
     void open_randomMutants_opensOrIsRefusedInOneLine() {
-        int dataStart = dataStart();
+        Mutants mutants = new Mutants(WRITER);
         for (long seed = 0; seed < RANDOM_MUTANTS; seed++) {
             SplittableRandom random = new SplittableRandom(seed);
-            byte[] mutant = SOUND.clone();
-            int changes = 1 + random.nextInt(3);
-            for (int i = 0; i < changes && mutant.length > 0; i++) {
-                mutant = mutate(mutant, dataStart, random);
-            }
-            attempt(mutant, "seed " + seed);
+            attempt(mutants.next(random), "seed " + seed);
         }
         assertThat(accepted).isGreaterThan(RANDOM_MUTANTS / 50);
         assertThat(refused).isGreaterThan(RANDOM_MUTANTS / 2);
         assertThat(faults).hasSizeGreaterThan(200);
-    }
-
-    private static int dataStart() {
-        try (Gguf gguf = WRITER.open()) {
-            return (int) gguf.tensors().iterator().next().offset();
-        }
-    }
-
-    private static byte[] mutate(byte[] bytes, int dataStart, SplittableRandom random) {
-        // Nine in ten before the data, where there is something to misread; a former cut may have left less.
-        int end = random.nextInt(10) == 0 ? bytes.length : Math.min(bytes.length, dataStart);
-        int at = random.nextInt(end);
-        int[] numbers = WRITER.numberOffsets();
-        int number = numbers[random.nextInt(numbers.length)];
-        return switch (random.nextInt(8)) {
-            case 0 -> Arrays.copyOf(bytes, at);
-            case 1 -> {
-                put(bytes, number, Long.BYTES, HOSTILE[random.nextInt(HOSTILE.length)]);
-                yield bytes;
-            }
-            case 2 -> {
-                put(bytes, at, Integer.BYTES, HOSTILE[random.nextInt(HOSTILE.length)]);
-                yield bytes;
-            }
-            case 3 -> { // another number of the file
-                int other = numbers[random.nextInt(numbers.length)];
-                if (Math.max(number, other) + Long.BYTES <= bytes.length) {
-                    System.arraycopy(bytes, other, bytes, number, Long.BYTES);
-                }
-                yield bytes;
-            }
-            case 4 -> { // bytes more or less
-                int count = 1 + random.nextInt(16);
-                byte[] longer = new byte[bytes.length + count];
-                System.arraycopy(bytes, 0, longer, 0, at);
-                System.arraycopy(bytes, at, longer, at + count, bytes.length - at);
-                yield longer;
-            }
-            case 5 -> {
-                int count = Math.min(1 + random.nextInt(16), bytes.length - at);
-                byte[] shorter = new byte[bytes.length - count];
-                System.arraycopy(bytes, 0, shorter, 0, at);
-                System.arraycopy(bytes, at + count, shorter, at, shorter.length - at);
-                yield shorter;
-            }
-            case 6 -> { // two stretches change places
-                int length = Math.min(1 + random.nextInt(64), end / 2);
-                int one = random.nextInt(end - length + 1);
-                int two = random.nextInt(end - length + 1);
-                byte[] kept = Arrays.copyOfRange(bytes, one, one + length);
-                System.arraycopy(bytes, two, bytes, one, length);
-                System.arraycopy(kept, 0, bytes, two, length);
-                yield bytes;
-            }
-            default -> {
-                bytes[at] ^= (byte) (1 << random.nextInt(8));
-                yield bytes;
-            }
-        };
-    }
-
-    private static void put(byte[] bytes, int at, int width, long value) {
-        byte[] number = ByteBuffer.allocate(Long.BYTES)
-                .order(ByteOrder.LITTLE_ENDIAN)
-                .putLong(value)
-                .array();
-        System.arraycopy(number, 0, bytes, Math.min(at, bytes.length), Math.clamp(bytes.length - at, 0, width));
     }
 
     /** Opens a mutant, and holds what comes out and what it costs against the bounds. */

@@ -1,0 +1,99 @@
+package quire.model.format;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.stream.IntStream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import quire.model.Batch;
+import quire.model.Decoder;
+import quire.model.ModelConfig;
+import quire.tensor.ElementType;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
+import quire.tensor.Workers;
+
+/**
+ * Damaged files that open are packed and run, on every kernel set of this CPU: machine code checks no bounds, so whatever a
+ * file says must have been judged before. A model made of rubbish may answer rubbish, NaN included.
+ */
+class HostileModelTest {
+    private static final int MUTANTS = 400;
+    private static final int DATA_MUTANTS = 20;
+    private static final int PAGES = 4;
+    private static final int TOKENS = 20;
+
+    private static final List<Kernels> SETS = Kernels.names().stream()
+            .filter(HostileModelTest::runsHere)
+            .map(Kernels::named)
+            .toList();
+
+    private static boolean runsHere(String name) {
+        try {
+            return Kernels.named(name) != null;
+        } catch (IllegalArgumentException e) {
+            return false;
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void forward_mutants_returnsOrTheFileIsRefused(ElementType type) {
+        int least = Math.max(32, type.blockElements());
+        RandomModels.Shape shape = new RandomModels.Shape(64, least, least, 1, 2, 1, least / 2, 16, true, true, true);
+        GgufWriter writer = RandomModels.writer(shape, type, 1);
+        Mutants mutants = new Mutants(writer);
+        int ran = 0;
+        try (Arena arena = Arena.ofShared();
+                Workers workers = new Workers(2)) {
+            MemorySegment memory = arena.allocate(writer.toBytes().length + 1024L, 4096);
+            for (int seed = 0; seed < MUTANTS; seed++) {
+                SplittableRandom random = new SplittableRandom(seed);
+                byte[] mutant = seed < DATA_MUTANTS ? mutants.nextData(random) : mutants.next(random);
+                MemorySegment file = memory.asSlice(0, mutant.length).copyFrom(MemorySegment.ofArray(mutant));
+                ran += run(file, workers, "seed " + seed) ? 1 : 0;
+            }
+        }
+        assertThat(ran).isGreaterThan(DATA_MUTANTS);
+    }
+
+    /** Whether the file was accepted. */
+    private static boolean run(MemorySegment memory, Workers workers, String what) {
+        try (Gguf file = Gguf.open("hostile.gguf", memory)) {
+            ModelConfig config = ModelConfig.from(file);
+            for (Kernels kernels : SETS) {
+                forward(file, config, kernels, workers);
+            }
+            return true;
+        } catch (ModelFormatException e) {
+            return false;
+        } catch (RuntimeException | VirtualMachineError e) {
+            throw new AssertionError(what + " ends in " + e, e);
+        }
+    }
+
+    /** A prompt and one token more, as far as the file's context allows. */
+    private static void forward(Gguf file, ModelConfig config, Kernels kernels, Workers workers) {
+        KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
+        int context = Math.min(TOKENS, config.contextLength());
+        int[] tokens = IntStream.range(0, context)
+                .map(i -> i * 7 % config.vocabularySize())
+                .toArray();
+        int[] pages = {3, 1, 2, 0};
+        Batch batch = new Batch(TOKENS, 1);
+        try (Decoder decoder = Decoder.load(file, config, kernels, workers, layout, PAGES, TOKENS, 1)) {
+            if (context > 1) {
+                batch.add(tokens, 0, context - 1, pages, 1);
+                decoder.forward(batch);
+                batch.clear();
+            }
+            batch.add(tokens, context - 1, context, pages, 1);
+            decoder.forward(batch);
+        }
+    }
+}
