@@ -51,8 +51,9 @@ class MachineCodeAccessTest {
 
         List<Mapping> mappings = Mapping.all();
         assertThat(nameToCode).containsKeys("quantize", "rms-norm", "store-q8_0", "attend-q8_0-4-of-20-over-2-x1");
-        assertThat(nameToCode).allSatisfy((name, code) -> assertThat(
-                        mappings.stream().filter(mapping -> mapping.meets(code.instructions())).map(Mapping::access))
+        assertThat(nameToCode).allSatisfy((name, code) -> assertThat(mappings.stream()
+                        .filter(mapping -> mapping.meets(code.instructions()))
+                        .map(Mapping::access))
                 .isNotEmpty()
                 .containsOnly("r-xp"));
     }

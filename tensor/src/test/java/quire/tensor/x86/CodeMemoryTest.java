@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.io.IOException;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Files;
@@ -24,7 +25,7 @@ class CodeMemoryTest {
     /** Has Linux refuse that memory becomes executable, for good, and then installs code. */
     public static void main(String[] args) throws Throwable {
         CodeMemory memory = new CodeMemory();
-        memory.install("before", new byte[1]);
+        memory.install("before", zeros(1));
         Linker linker = Linker.nativeLinker();
         MethodHandle prctl = linker.downcallHandle(
                 linker.defaultLookup().findOrThrow("prctl"),
@@ -40,7 +41,7 @@ class CodeMemoryTest {
             System.out.println("this Linux does not know how to refuse");
             return;
         }
-        byte[] code = new byte[CODE_BYTES];
+        MachineCode code = zeros(CODE_BYTES);
         long before = mappedBytes();
         for (int i = 0; i < TIMES; i++) {
             assertThatExceptionOfType(UnsupportedOperationException.class)
@@ -50,6 +51,10 @@ class CodeMemoryTest {
         assertThat(mappedBytes() - before).isLessThan((long) TIMES / 2 * CODE_BYTES);
         assertThat(memory.functions()).containsOnlyKeys("before");
         System.out.println("nothing kept");
+    }
+
+    private static MachineCode zeros(int bytes) {
+        return new MachineCode(MemorySegment.ofArray(new byte[bytes]), bytes);
     }
 
     private static long mappedBytes() throws IOException {
