@@ -6,7 +6,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.function.IntFunction;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import quire.model.Batch;
@@ -23,10 +25,10 @@ import quire.tensor.Workers;
  * file says must have been judged before. A model made of rubbish may answer rubbish, NaN included.
  */
 class HostileModelTest {
-    private static final int MUTANTS = 400;
-    private static final int DATA_MUTANTS = 20;
+    private static final int MUTANTS = 100;
+    private static final int DATA_MUTANTS = 6;
     private static final int PAGES = 4;
-    private static final int TOKENS = 20;
+    private static final int TOKENS = 18;
 
     private static final List<Kernels> SETS = Kernels.names().stream()
             .filter(HostileModelTest::runsHere)
@@ -42,24 +44,50 @@ class HostileModelTest {
     }
 
     @ParameterizedTest
-    @EnumSource
+    @EnumSource(names = {"F32", "F16", "Q8_0", "Q5_1", "MXFP4", "Q4_K"})
     void forward_mutants_returnsOrTheFileIsRefused(ElementType type) {
         int least = Math.max(32, type.blockElements());
-        RandomModels.Shape shape = new RandomModels.Shape(64, least, least, 1, 2, 1, least / 2, 16, true, true, true);
-        GgufWriter writer = RandomModels.writer(shape, type, 1);
+        GgufWriter writer = writer(least, type);
         Mutants mutants = new Mutants(writer);
+        int ran = run(writer, MUTANTS, seed -> {
+            SplittableRandom random = new SplittableRandom(seed);
+            return seed < DATA_MUTANTS ? mutants.nextData(random) : mutants.next(random);
+        });
+        assertThat(ran).isGreaterThan(DATA_MUTANTS);
+    }
+
+    @Test
+    void forward_everyNumberMadeHostile_returnsOrTheFileIsRefused() {
+        GgufWriter writer = writer(32, ElementType.Q4_0);
+        byte[] sound = writer.toBytes();
+        int[] offsets = writer.numberOffsets();
+        int ran = run(writer, offsets.length * Mutants.HOSTILE.length, number -> {
+            byte[] mutant = sound.clone();
+            int at = offsets[number / Mutants.HOSTILE.length];
+            Mutants.put(mutant, at, Integer.BYTES, Mutants.HOSTILE[number % Mutants.HOSTILE.length]);
+            return mutant;
+        });
+        assertThat(ran).isPositive();
+    }
+
+    private static GgufWriter writer(int width, ElementType type) {
+        return RandomModels.writer(
+                new RandomModels.Shape(64, width, width, 1, 2, 1, width / 2, 8, true, true, true), type, 1);
+    }
+
+    /** How many of the files were accepted; all were run that were. */
+    private static int run(GgufWriter writer, int count, IntFunction<byte[]> mutants) {
         int ran = 0;
         try (Arena arena = Arena.ofShared();
                 Workers workers = new Workers(2)) {
             MemorySegment memory = arena.allocate(writer.toBytes().length + 1024L, 4096);
-            for (int seed = 0; seed < MUTANTS; seed++) {
-                SplittableRandom random = new SplittableRandom(seed);
-                byte[] mutant = seed < DATA_MUTANTS ? mutants.nextData(random) : mutants.next(random);
+            for (int number = 0; number < count; number++) {
+                byte[] mutant = mutants.apply(number);
                 MemorySegment file = memory.asSlice(0, mutant.length).copyFrom(MemorySegment.ofArray(mutant));
-                ran += run(file, workers, "seed " + seed) ? 1 : 0;
+                ran += run(file, workers, "mutant " + number) ? 1 : 0;
             }
         }
-        assertThat(ran).isGreaterThan(DATA_MUTANTS);
+        return ran;
     }
 
     /** Whether the file was accepted. */
