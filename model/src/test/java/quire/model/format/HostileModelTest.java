@@ -25,7 +25,7 @@ import quire.tensor.Workers;
  * file says must have been judged before. A model made of rubbish may answer rubbish, NaN included.
  */
 class HostileModelTest {
-    private static final int MUTANTS = 100;
+    private static final int MUTANTS = 50;
     private static final int DATA_MUTANTS = 6;
     private static final int PAGES = 4;
     private static final int TOKENS = 18;
