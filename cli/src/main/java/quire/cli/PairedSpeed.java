@@ -12,8 +12,9 @@ import quire.engine.SamplingParams;
 import quire.engine.SpeculationStats;
 
 /**
- * How many times as fast one engine is as another on the same prompts, on a machine that drifts: many short pairs of runs,
- * in random order within a pair, and the median of the pairs' ratios with its quartiles. Every token is compared.
+ * How many times as fast an engine is with drafts as without on the same prompts, on a machine that drifts: many short pairs of
+ * runs, in random order within a pair, and the median of the pairs' ratios with its quartiles. One engine, since two differ by a
+ * tenth in where their memory lies. Every token is compared.
  *
  * <p>What counts is the time of generation, by whole steps ({@link TimedEngine}): from when the last sequence of a group
  * has its first token to when the first has its last, so that always as many decode as there are prompts. The step with
@@ -57,29 +58,40 @@ final class PairedSpeed {
         }
     }
 
-    /** Answers all prompts with one engine after the other and compares. */
-    Map<String, Object> compare(TimedEngine off, TimedEngine on, Work work) throws InterruptedException {
-        for (TimedEngine engine : List.of(on, off)) {
+    /** Answers all prompts with drafts and without, in turns, and compares; the engine is left with them. */
+    Map<String, Object> compare(TimedEngine engine, Work work) throws InterruptedException {
+        for (boolean speculating : new boolean[] {true, false}) {
+            engine.engine().setSpeculating(speculating);
             long end = System.nanoTime() + (long) (WARM_UP * secondsPerCase * 1e9);
             do {
                 run(engine, work);
             } while (System.nanoTime() < end);
         }
-        EngineStats before = on.engine().stats();
+        Books books = new Books();
         List<Double> ratios = new ArrayList<>();
         List<Double> speedsOff = new ArrayList<>();
         List<Double> speedsOn = new ArrayList<>();
         long end = System.nanoTime() + (long) (secondsPerCase * 1e9);
         while (ratios.size() < FEWEST_PAIRS || System.nanoTime() < end) {
-            boolean offFirst = order.nextBoolean();
-            Run first = run(offFirst ? off : on, work);
-            Run second = run(offFirst ? on : off, work);
-            double speedOff = (offFirst ? first : second).tokensPerSecond();
-            double speedOn = (offFirst ? second : first).tokensPerSecond();
+            boolean first = order.nextBoolean();
+            double speedOn = 0;
+            double speedOff = 0;
+            for (boolean speculating : new boolean[] {first, !first}) {
+                engine.engine().setSpeculating(speculating);
+                EngineStats before = engine.engine().stats();
+                double speed = run(engine, work).tokensPerSecond();
+                if (speculating) {
+                    speedOn = speed;
+                    books.add(before, engine.engine().stats());
+                } else {
+                    speedOff = speed;
+                }
+            }
             speedsOff.add(speedOff);
             speedsOn.add(speedOn);
             ratios.add(speedOn / speedOff);
         }
+        engine.engine().setSpeculating(true);
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("off_tokens_per_second", quantile(speedsOff, 0.5));
         row.put("on_tokens_per_second", quantile(speedsOn, 0.5));
@@ -87,28 +99,38 @@ final class PairedSpeed {
         row.put("lower_quartile", quantile(ratios, 0.25));
         row.put("upper_quartile", quantile(ratios, 0.75));
         row.put("pairs", ratios.size());
-        row.putAll(books(before, on.engine().stats()));
+        row.putAll(books.row());
         return row;
     }
 
-    /** What a sequence's steps gave it and took from drafts, by the engine's books. */
-    static Map<String, Object> books(EngineStats before, EngineStats after) {
-        double turns = turns(after) - turns(before);
-        double generated = (double) (after.generationTokens() - before.generationTokens());
-        double drafted = (double)
-                (after.speculation().draftTokens() - before.speculation().draftTokens());
-        double accepted = (double)
-                (after.speculation().acceptedTokens() - before.speculation().acceptedTokens());
-        Map<String, Object> row = new LinkedHashMap<>();
-        row.put("tokens_a_turn", generated / turns);
-        row.put("draft_tokens_a_turn", drafted / turns);
-        row.put("accepted_share", drafted == 0 ? 0.0 : accepted / drafted);
-        double without = (double)
-                (after.speculation().nanosWithout() - before.speculation().nanosWithout());
-        double nanos =
-                (double) (after.speculation().nanos() - before.speculation().nanos());
-        row.put("engines_estimate", nanos == 0 ? 1.0 : without / nanos);
-        return row;
+    /** What a sequence's steps gave it and took from drafts, by the engine's books over some runs. */
+    static final class Books {
+        private double turns;
+        private double generated;
+        private double drafted;
+        private double accepted;
+        private double nanos;
+        private double nanosWithout;
+
+        void add(EngineStats before, EngineStats after) {
+            SpeculationStats old = before.speculation();
+            SpeculationStats now = after.speculation();
+            turns += turns(after) - turns(before);
+            generated += after.generationTokens() - before.generationTokens();
+            drafted += now.draftTokens() - old.draftTokens();
+            accepted += now.acceptedTokens() - old.acceptedTokens();
+            nanos += now.nanos() - old.nanos();
+            nanosWithout += now.nanosWithout() - old.nanosWithout();
+        }
+
+        Map<String, Object> row() {
+            Map<String, Object> row = new LinkedHashMap<>();
+            row.put("tokens_a_turn", generated / turns);
+            row.put("draft_tokens_a_turn", drafted / turns);
+            row.put("accepted_share", drafted == 0 ? 0.0 : accepted / drafted);
+            row.put("engines_estimate", nanos == 0 ? 1.0 : nanosWithout / nanos);
+            return row;
+        }
     }
 
     /**

@@ -44,7 +44,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     /** No step yields as many: an answer of them is not over in the step in which it begins. */
     private static final int FEWEST_TOKENS = Speculation.MAX_DRAFT_TOKENS + 2;
 
-    /** What stands for a drafter or an acceptance where nobody guesses: two engines alike, compared to show what is noise. */
+    /** What stands for a drafter or an acceptance where nobody guesses: compared all the same, to show what is noise. */
     private static final String NONE = "none: off against off";
 
     /** How long a case was measured, at least: in its row, since {@code --add} puts rows of several runs together. */
@@ -388,7 +388,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                     double theory = PassCosts.tokensAStep(acceptance, guesses);
                     row.put("tokens_by_theory", theory);
                     row.put("tokens_a_step", tokensAStep(on, recorded, length));
-                    Map<String, Object> measured = new PairedSpeed(seconds).compare(off, on, recorded.first(1, length));
+                    Map<String, Object> measured = new PairedSpeed(seconds).compare(on, recorded.first(1, length));
                     costs.stream()
                             .filter(cost -> SpeculationPage.number(cost, "rows") == guesses + 1)
                             .mapToDouble(cost -> SpeculationPage.number(cost, "model_microseconds"))
@@ -462,7 +462,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
         Map<String, Double> logs = new LinkedHashMap<>();
         for (List<String> chat : chats) {
             PairedSpeed.Work work = lastTurn(off, chat);
-            Map<String, Object> row = new PairedSpeed(seconds / chats.size()).compare(off, on, work);
+            Map<String, Object> row = new PairedSpeed(seconds / chats.size()).compare(on, work);
             row.put("answer_tokens", (double) work.answers().getFirst().length);
             row.forEach((key, value) ->
                     logs.merge(key, StrictMath.log(Math.max(1e-9, ((Number) value).doubleValue())), Double::sum));
@@ -520,7 +520,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 Map<String, Object> row = new LinkedHashMap<>();
                 row.put("sequences", load);
                 row.put("acceptance", acceptance);
-                row.putAll(new PairedSpeed(seconds).compare(off, on, recorded.first(load, length)));
+                row.putAll(new PairedSpeed(seconds).compare(on, recorded.first(load, length)));
                 row.put(SECONDS, seconds);
                 rows.add(row);
             }

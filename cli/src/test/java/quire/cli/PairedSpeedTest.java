@@ -16,7 +16,7 @@ class PairedSpeedTest {
     void books_draftsBehindThePrompt_areTurnsLikeTheRest() {
         // Ten answers of seven tokens with four guesses, all right: five tokens in the prompt's last step, then two.
         EngineStats after = stats(77, List.of(7L, 10L, 0L, 0L, 10L), 50, 50);
-        Map<String, Object> row = PairedSpeed.books(BEFORE, after);
+        Map<String, Object> row = row(BEFORE, after);
         assertThat(row)
                 .containsEntry("tokens_a_turn", 3.5)
                 .containsEntry("draft_tokens_a_turn", 2.5)
@@ -27,16 +27,20 @@ class PairedSpeedTest {
     void books_answersThatEndWithAGuess_haveNoMoreThanTheirTokens() {
         // The model would have ended these itself: the second of three guesses is the end.
         EngineStats after = stats(27, List.of(7L, 0L, 0L, 10L, 0L), 30, 20);
-        assertThat(PairedSpeed.books(BEFORE, after))
-                .containsEntry("tokens_a_turn", 2.0)
-                .containsEntry("draft_tokens_a_turn", 3.0);
+        assertThat(row(BEFORE, after)).containsEntry("tokens_a_turn", 2.0).containsEntry("draft_tokens_a_turn", 3.0);
     }
 
     @Test
     void books_nobodyGuesses_oneTokenATurn() {
         SpeculationStats none = new SpeculationStats(List.of(), List.of(), List.of(), List.of(), 0, 0);
-        Map<String, Object> row = PairedSpeed.books(stats(5, none), stats(50, none));
+        Map<String, Object> row = row(stats(5, none), stats(50, none));
         assertThat(row).containsEntry("tokens_a_turn", 1.0).containsEntry("accepted_share", 0.0);
+    }
+
+    private static Map<String, Object> row(EngineStats before, EngineStats after) {
+        PairedSpeed.Books books = new PairedSpeed.Books();
+        books.add(before, after);
+        return books.row();
     }
 
     private static EngineStats stats(long generated, List<Long> decisions, long drafted, long accepted) {

@@ -291,6 +291,14 @@ public final class Engine implements AutoCloseable {
         return loop.submit(request);
     }
 
+    /**
+     * Lets the engine do without draft tokens from the next step on, or use them again as its {@link Speculation} says; answers stay the
+     * same. For comparing the two on one engine: two engines differ in where their memory lies.
+     */
+    public void setSpeculating(boolean speculating) {
+        loop.speculator().setOn(speculating);
+    }
+
     /** The model's tokenizer. */
     public Tokenizer tokenizer() {
         return tokenizer;

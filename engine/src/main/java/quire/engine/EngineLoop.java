@@ -25,6 +25,7 @@ final class EngineLoop implements Runnable {
     private final String contextLimit;
     private final KvPages pages;
     private final Ledger ledger;
+    private final Speculator speculator;
     private final Scheduler scheduler;
     private final Tokens tokens;
     /** Many to one: new sequences, and those whose stream was closed. */
@@ -93,7 +94,7 @@ final class EngineLoop implements Runnable {
                 : config.maxContext() == 0 ? "what the model was trained for" : "maxContext";
         pages = new KvPages(model.pageCount(), model.pageTokens(), config.maxSequences(), maxContext);
         SamplerTeam team = new SamplerTeam(workers, model.vocabularySize());
-        Speculator speculator = speculators.create(pages, team);
+        speculator = speculators.create(pages, team);
         ledger =
                 new Ledger(config.maxQueuedRequests(), config.maxQueuedTokens(), model.pageCount(), speculator.names());
         scheduler = new Scheduler(
@@ -112,6 +113,11 @@ final class EngineLoop implements Runnable {
         if (!condition) {
             throw new IllegalArgumentException(fault);
         }
+    }
+
+    /** Where drafts are switched on and off. */
+    Speculator speculator() {
+        return speculator;
     }
 
     /** One step. Returns tokens computed; 0 when there is nothing to do. */

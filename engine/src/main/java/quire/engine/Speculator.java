@@ -30,6 +30,9 @@ final class Speculator {
     private final int vocabularySize;
     private final Drafts drafts;
     private final String[] names;
+    private volatile boolean on = true;
+    /** Whether it was, as the step under way was planned. */
+    private boolean planned;
     /** Tokens of the step under way that want no logits. */
     private int prompts;
     /** Whether anybody was to guess in the step under way; one who reads a prompt has yet to. */
@@ -93,9 +96,15 @@ final class Speculator {
         return names.clone();
     }
 
+    /** Whether there may be drafts from the next plan on. Any thread. */
+    void setOn(boolean wanted) {
+        on = wanted;
+    }
+
     /** Adds draft tokens to a plan. {@code budget}: tokens that the step has room for beside it. */
     void draft(StepPlan plan, int budget) {
-        int room = drafters.length == 0 ? 0 : Math.min(budget, maxLogitRows - plan.logitRows());
+        planned = on && drafters.length > 0;
+        int room = planned ? Math.min(budget, maxLogitRows - plan.logitRows()) : 0;
         drafts.begin(plan.rows(), plan.positions(), room);
         prompts = plan.rows() - plan.logitRows();
         guessing = false;
@@ -180,7 +189,9 @@ final class Speculator {
         if (2 * prompts <= rows) { // most of the others' rows have no logits, and cost less than a draft's
             cost.observe(rows, drafts.positions() + drafts.draftPositions(), nanos);
         }
-        policy.learn(drafts);
+        if (planned) {
+            policy.learn(drafts);
+        }
         for (int i = 0; i < drafts.size(); i++) {
             DraftBooks books = drafts.sequence(i).books;
             if (books != null) {

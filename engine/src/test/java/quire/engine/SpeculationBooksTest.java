@@ -22,7 +22,7 @@ class SpeculationBooksTest {
     private static final int BATCH = 128;
 
     /** One engine's run. */
-    private static final class Simulation {
+    private static final class Simulation implements AutoCloseable {
         private final FakeModel model;
         private final FakeModel draft;
         private final EngineLoop loop;
@@ -99,9 +99,20 @@ class SpeculationBooksTest {
             while (loop.doWork() > 0) {
                 loop.checkIntegrity();
             }
+            return now - begin;
+        }
+
+        @Override
+        public void close() {
             model.close();
             draft.close();
-            return now - begin;
+        }
+    }
+
+    private static long nanos(
+            int sequences, int differing, int draftTokens, int requests, int promptTokens, int answerTokens) {
+        try (Simulation simulation = new Simulation(sequences, differing, draftTokens)) {
+            return simulation.run(requests, promptTokens, answerTokens);
         }
     }
 
@@ -114,13 +125,14 @@ class SpeculationBooksTest {
     })
     void speedup_anyWork_isTheTruth(int sequences, int prompt, int answer, int differing, int draftTokens) {
         int requests = 20 * sequences; // so that the last few, with fewer beside them, count little
-        long without = new Simulation(sequences, differing, Speculation.OFF).run(requests, prompt, answer);
-        Simulation on = new Simulation(sequences, differing, draftTokens);
-        double truth = (double) without / on.run(requests, prompt, answer);
-        SpeculationStats stats = on.loop.ledger().stats().speculation();
-        assertThat(stats.draftTokens()).isPositive();
-        assertThat(stats.nanos()).isEqualTo(on.stepNanos);
-        assertThat(stats.speedup()).isCloseTo(truth, within(0.03));
+        long without = nanos(sequences, differing, Speculation.OFF, requests, prompt, answer);
+        try (Simulation on = new Simulation(sequences, differing, draftTokens)) {
+            double truth = (double) without / on.run(requests, prompt, answer);
+            SpeculationStats stats = on.loop.ledger().stats().speculation();
+            assertThat(stats.draftTokens()).isPositive();
+            assertThat(stats.nanos()).isEqualTo(on.stepNanos);
+            assertThat(stats.speedup()).isCloseTo(truth, within(0.03));
+        }
     }
 
     /** The governor pays for what the draft model reads, however seldom that pays. */
@@ -130,8 +142,8 @@ class SpeculationBooksTest {
             for (int differing : new int[] {1, 2, 3}) {
                 for (int prompt : new int[] {50, 300, 900}) {
                     int requests = 16 * sequences;
-                    long without = new Simulation(sequences, differing, Speculation.OFF).run(requests, prompt, 100);
-                    long with = new Simulation(sequences, differing, Speculation.AUTO).run(requests, prompt, 100);
+                    long without = nanos(sequences, differing, Speculation.OFF, requests, prompt, 100);
+                    long with = nanos(sequences, differing, Speculation.AUTO, requests, prompt, 100);
                     assertThat(with - without)
                             .as("%d at once, prompts of %d, one guess in %d wrong", sequences, prompt, differing)
                             .isLessThan(65_000_000 + without / 50); // 64 steps to begin with, and a fiftieth
@@ -142,8 +154,25 @@ class SpeculationBooksTest {
 
     @Test
     void auto_longPromptsAndGoodGuesses_readsThem() {
-        long without = new Simulation(4, 1000, Speculation.OFF).run(40, 300, 200);
-        double truth = (double) without / new Simulation(4, 1000, Speculation.AUTO).run(40, 300, 200);
+        long without = nanos(4, 1000, Speculation.OFF, 40, 300, 200);
+        double truth = (double) without / nanos(4, 1000, Speculation.AUTO, 40, 300, 200);
         assertThat(truth).isGreaterThan(1.3);
+    }
+
+    @Test
+    void setOn_offAndOnAgain_hasNoDraftsMeanwhile() {
+        try (Simulation simulation = new Simulation(4, 4, 4)) {
+            simulation.loop.speculator().setOn(false);
+            long nanos = simulation.run(8, 20, 100);
+            SpeculationStats off = simulation.loop.ledger().stats().speculation();
+            assertThat(off.draftTokens()).isZero();
+            assertThat(off.speedup()).isEqualTo(1);
+            assertThat(nanos).isEqualTo(nanos(4, 4, Speculation.OFF, 8, 20, 100));
+
+            simulation.loop.speculator().setOn(true);
+            assertThat(simulation.run(8, 20, 100)).isLessThan(nanos);
+            assertThat(simulation.loop.ledger().stats().speculation().acceptedTokens())
+                    .isPositive();
+        }
     }
 }

@@ -481,7 +481,12 @@ public final class Decoder implements Model {
             GgufTensor tensor = file.tensor(name, columns, rows);
             ElementType type = tensor.elementType();
             sawQuantized |= type.isQuantized();
-            return kernels.pack(type, rows, columns, file.data(tensor), arena, workers);
+            MemorySegment source = file.data(tensor);
+            WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
+            if (source.isMapped()) {
+                source.unload(); // or the process would seem to hold each weight twice; embeddings come back row by row
+            }
+            return packed;
         }
 
         Projection projection(String name, int columns, int rows) {

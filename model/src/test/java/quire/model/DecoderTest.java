@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -69,6 +70,33 @@ class DecoderTest {
         assertThat(DoubleStream.of(rounded).min().orElseThrow()).isLessThan(1e-6);
         assertThat(DoubleStream.of(rounded).max().orElseThrow()).isLessThan(0.05);
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(0.1);
+    }
+
+    /** What was packed is in memory once: of the file, Linux keeps no more than what the page cache wants to. */
+    @Test
+    void load_mappedFile_isNotHeldBesideItsPackedWeights() throws IOException {
+        Path residence = Path.of("/proc/self/smaps");
+        assumeTrue(Files.exists(residence), "reads Linux's list of mappings");
+        Path file = RandomModels.write(folder, Shape.wide(), ElementType.F32, 3);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(2)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
+            try (Decoder decoder = Decoder.load(gguf, config, Kernels.best(), workers, layout, 4, 16, 1)) {
+                assertThat(decoder.contextLength()).isPositive();
+                long resident = 0;
+                boolean ofTheFile = false;
+                for (String line : Files.readAllLines(residence)) {
+                    if (line.endsWith(file.getFileName().toString())) {
+                        ofTheFile = true;
+                    } else if (ofTheFile && line.startsWith("Rss:")) {
+                        resident += Long.parseLong(line.replaceAll("\\D", "")) << 10;
+                        ofTheFile = false;
+                    }
+                }
+                assertThat(resident).isLessThan(Files.size(file) / 4);
+            }
+        }
     }
 
     /**
