@@ -1,5 +1,6 @@
 package quire.engine;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
@@ -7,13 +8,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import java.util.SplittableRandom;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -24,7 +26,6 @@ import quire.model.format.RandomModels;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
@@ -37,12 +38,86 @@ class PromiseTest {
     private static final Path TINY = BuiltInModel.QUIRE_TINY.path();
     private static final Path TINY_DRAFT = BuiltInModel.QUIRE_TINY_DRAFT.path();
     private static final int REQUESTS = 64;
+    private static final int[] CHUNKS = {1, 7, 16, 512};
+    /** Tokens of a step when pages are too few. */
+    private static final int SCARCE_CHUNK = 64;
+    /** Less than two of the longest sequences take. */
+    private static final int SCARCE_PAGES = 9;
 
     @TempDir
     private Path folder;
 
     /** All that a client can see of an answer; floats as bits, so that equality means to the last bit. */
     private record Answer(List<Integer> tokens, List<Integer> logprobBits, String text, TokenStream.Finish finish) {}
+
+    /** All answers of an engine, and its books when the last one had ended. */
+    private record Outcome(List<Answer> answers, EngineStats stats) {}
+
+    /** Who guesses. */
+    private enum Guessing {
+        LOOKUP,
+        MODEL,
+        BOTH;
+
+        Speculation with(Length length, Path draft) {
+            return new Speculation(length.draftTokens, this != MODEL, this == LOOKUP ? null : draft, null);
+        }
+    }
+
+    /** How many draft tokens a sequence gets in a step. */
+    private enum Length {
+        ONE(1),
+        FOUR(4),
+        EIGHT(8),
+        /** As many as pay. */
+        GOVERNED(Speculation.AUTO),
+        /** Any number from anybody. */
+        RANDOM(Speculation.AUTO);
+
+        private final int draftTokens;
+
+        Length(int draftTokens) {
+            this.draftTokens = draftTokens;
+        }
+
+        DraftPolicy.Maker policies(long seed) {
+            SplittableRandom random = new SplittableRandom(seed);
+            return this == RANDOM ? (drafters, cost, config) -> Guessers.anyhow(random, drafters) : DraftPolicy::of;
+        }
+    }
+
+    /**
+     * What an engine has that answers in company.
+     *
+     * @param chunk most tokens of a step
+     * @param scarce whether there are too few pages
+     */
+    private record Circumstances(int chunk, boolean scarce, int threads, KvType kvType) {
+        static Circumstances roomy(int turn) {
+            int threads = 1 + (turn + turn / CHUNKS.length) % 2;
+            return new Circumstances(CHUNKS[turn % CHUNKS.length], false, threads, kvType(turn));
+        }
+
+        /** Another number of threads than {@link #roomy}, another type. */
+        static Circumstances scarce(int turn) {
+            return new Circumstances(SCARCE_CHUNK, true, 3 - roomy(turn).threads, kvType(turn + 1));
+        }
+
+        private static KvType kvType(int turn) {
+            return KvType.values()[turn % KvType.values().length];
+        }
+
+        /** With speculation a third as many sequences as tokens, so that prompts leave tokens for drafts. */
+        EngineConfig config(Path file, Speculation speculation) {
+            int sequences = Math.clamp(speculation.isOn() ? chunk / 3 : chunk, 1, REQUESTS);
+            EngineConfig roomy =
+                    PromiseTest.config(sequences, chunk, 0, threads, kvType).withSpeculation(speculation);
+            return scarce
+                    ? PromiseTest.config(sequences, chunk, SCARCE_PAGES * pageBytes(file, roomy), threads, kvType)
+                            .withSpeculation(speculation)
+                    : roomy;
+        }
+    }
 
     @Test
     void output_realModelInAnyCompany_isBitIdentical() throws Exception {
@@ -52,52 +127,33 @@ class PromiseTest {
 
     @Test
     void output_quantizedModelInAnyCompany_isBitIdentical() throws Exception {
-        assertPromise(RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q4_0, 5));
+        assertPromise(quantized(2));
     }
 
     @Test
-    void output_whoeverGuesses_isBitIdentical() throws Exception {
-        int together = 20; // each way of choosing four times
-        List<Request> requests = requests(TINY).subList(0, together);
-        List<Answer> alone = answers(TINY, requests, config(1, 512, 0, 1), 1);
-        long accepted = 0;
-        for (int drafts : new int[] {1, 4, 8, Speculation.AUTO}) {
-            Speculation both = new Speculation(drafts, true, TINY_DRAFT, null);
-            GuessCount guesses = new GuessCount();
-            EngineConfig config = config(together, 100, 0, 2).withSpeculation(both);
-            assertThat(answers(TINY, requests, config, together, guesses))
-                    .as("together, %s", both)
-                    .isEqualTo(alone);
-            accepted += guesses.accepted;
-            Speculation lookup = new Speculation(drafts, true, null, null);
-            EngineConfig scarce = config(together, 30, 12 * pageBytes(TINY), 1).withSpeculation(lookup);
-            assertThat(answers(TINY, requests, scarce, together))
-                    .as("with too few pages, %s", lookup)
-                    .isEqualTo(alone);
-        }
-        Speculation draft = new Speculation(4, false, TINY_DRAFT, null);
-        assertThat(answers(TINY, requests, config(1, 512, 0, 2).withSpeculation(draft), 1))
-                .as("alone, %s", draft)
-                .isEqualTo(alone);
-        Speculation any = new Speculation(Speculation.AUTO, true, TINY_DRAFT, null);
-        for (int seed = 0; seed < 3; seed++) {
-            SplittableRandom random = new SplittableRandom(seed);
-            EngineConfig config = config(together, 60, 0, 2).withSpeculation(any);
-            DraftPolicy.Maker anyhow = (drafters, cost, asked) -> Guessers.anyhow(random, drafters);
-            try (Engine engine = Engine.open(TINY, config, EngineListener.NONE, anyhow)) {
-                assertThat(answers(engine, requests, together))
-                        .as("any number from anybody, seed %d", seed)
-                        .isEqualTo(alone);
-                accepted += engine.stats().speculation().acceptedTokens();
-            }
-        }
-        Speculation itself = new Speculation(4, false, TINY, null);
-        assertThat(answers(TINY, requests, config(together, 512, 0, 1).withSpeculation(itself), together))
-                .as("its own draft, %s", itself)
-                .isEqualTo(alone);
-        assertThat(accepted)
-                .as("guesses must be right for the test to mean anything")
-                .isGreaterThan(200);
+    void output_builtInModelInAnyCompany_isBitIdentical() throws Exception {
+        assertPromise(TINY);
+    }
+
+    @Test
+    void output_realModelWhoeverGuesses_isBitIdentical() throws Exception {
+        assumeTrue(Files.exists(STORIES));
+        assertPromiseWhoeverGuesses(STORIES, STORIES, 0); // nothing else has its vocabulary
+    }
+
+    @Test
+    void output_quantizedModelWhoeverGuesses_isBitIdentical() throws Exception {
+        assertPromiseWhoeverGuesses(quantized(2), quantized(1), 1);
+    }
+
+    @Test
+    void output_builtInModelWhoeverGuesses_isBitIdentical() throws Exception {
+        assertPromiseWhoeverGuesses(TINY, TINY_DRAFT, 2);
+    }
+
+    /** Of the same weights as one with other layers: each is a draft of the other that is right now and then. */
+    private Path quantized(int layers) {
+        return RandomModels.write(folder, RandomModels.Shape.tiny().withLayers(layers), ElementType.Q4_0, 5);
     }
 
     @Test
@@ -109,7 +165,7 @@ class PromiseTest {
                 requests.add(new Request(Arrays.copyOf(request.prompt(), promptTokens), request.params()));
             }
         }
-        List<Answer> alone = answers(TINY, requests, config(1, 512, 0, 1), 1);
+        List<Answer> alone = alone(TINY, requests, KvType.F16);
         List<int[]> texts = new ArrayList<>();
         for (int i = 0; i < requests.size(); i++) {
             texts.add(IntStream.concat(
@@ -122,12 +178,12 @@ class PromiseTest {
             Replay replay = new Replay(texts, promptTokens, acceptance, 1, 2048);
             for (int drafts : new int[] {1, 8, Speculation.AUTO}) {
                 Speculation oracle = new Speculation(drafts, false, null, replay);
-                EngineConfig config = config(20, 100, 0, 2).withSpeculation(oracle);
-                GuessCount guesses = new GuessCount();
-                assertThat(answers(TINY, requests, config, 20, guesses))
+                EngineConfig config = config(20, 100, 0, 2, KvType.F16).withSpeculation(oracle);
+                Outcome outcome = answer(TINY, requests, config, 20, DraftPolicy::of);
+                assertThat(outcome.answers)
                         .as("right %s of the time, %d draft tokens", acceptance, drafts)
                         .isEqualTo(alone);
-                assertThat(guesses.accepted > 0)
+                assertThat(outcome.stats.speculation().acceptedTokens() > 0)
                         .as("accepted, of drafts right %s of the time, %d draft tokens", acceptance, drafts)
                         .isEqualTo(acceptance > 0);
             }
@@ -136,24 +192,95 @@ class PromiseTest {
 
     private static void assertPromise(Path file) throws Exception {
         List<Request> requests = requests(file);
-        List<Answer> alone = answers(file, requests, config(1, 512, 0, 1), 1);
-        assertThat(alone.stream().map(Answer::tokens).distinct().count())
-                .as("the requests must differ for the test to mean anything")
-                .isGreaterThan(REQUESTS / 2);
-        for (int threads = 1; threads <= 2; threads++) {
-            for (int chunk : new int[] {1, 7, 16, 512}) {
-                EngineConfig config = config(REQUESTS, chunk, 0, threads);
-                assertThat(answers(file, requests, config, REQUESTS))
-                        .as("%d together, %d tokens a step, %d threads", REQUESTS, chunk, threads)
-                        .isEqualTo(alone);
+        List<List<Answer>> seen = new ArrayList<>();
+        for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
+            List<Answer> alone = alone(file, requests, kvType);
+            assertThat(alone.stream().map(Answer::tokens).distinct().count())
+                    .as("the requests must differ for the test to mean anything")
+                    .isGreaterThan(REQUESTS / 2);
+            seen.add(alone);
+            for (int threads = 1; threads <= 2; threads++) {
+                for (int chunk : CHUNKS) {
+                    Circumstances roomy = new Circumstances(chunk, false, threads, kvType);
+                    assertAnswers(file, requests, alone, roomy, Speculation.off(), DraftPolicy::of);
+                }
+                Circumstances scarce = new Circumstances(SCARCE_CHUNK, true, threads, kvType);
+                assertAnswers(file, requests, alone, scarce, Speculation.off(), DraftPolicy::of);
             }
-            PreemptionCount preemptions = new PreemptionCount();
-            EngineConfig scarce = config(REQUESTS, 64, 12 * pageBytes(file), threads);
-            assertThat(answers(file, requests, scarce, REQUESTS, preemptions))
-                    .as("with too few pages, %d threads", threads)
-                    .isEqualTo(alone);
-            assertThat(preemptions.count).as("the pool must be too small").isPositive();
         }
+        assertThat(seen)
+                .as("the pages' types must differ for the test to mean anything")
+                .doesNotHaveDuplicates();
+    }
+
+    /**
+     * Every drafter with every length, each once with room and once with too few pages, so with one thread and with two.
+     *
+     * @param firstTurn other turns bring the same guesses together with other circumstances
+     */
+    private static void assertPromiseWhoeverGuesses(Path file, Path draft, int firstTurn) throws Exception {
+        List<Request> requests = requests(file);
+        Map<KvType, List<Answer>> alone = new EnumMap<>(KvType.class);
+        for (KvType kvType : KvType.values()) {
+            alone.put(kvType, alone(file, requests, kvType));
+        }
+        Map<String, Long> drafterToAccepted = new TreeMap<>();
+        long rejected = 0;
+        int turn = firstTurn;
+        for (Guessing guessing : Guessing.values()) {
+            Set<Circumstances> met = new HashSet<>();
+            for (Length length : Length.values()) {
+                for (Circumstances now : List.of(Circumstances.roomy(turn), Circumstances.scarce(turn))) {
+                    met.add(now);
+                    List<Answer> expected = requireNonNull(alone.get(now.kvType));
+                    Speculation speculation = guessing.with(length, draft);
+                    SpeculationStats stats =
+                            assertAnswers(file, requests, expected, now, speculation, length.policies(turn));
+                    if (now.chunk > 1 && length != Length.GOVERNED) {
+                        assertThat(stats.draftTokens())
+                                .as("%s, %s", now, speculation)
+                                .isPositive();
+                    }
+                    stats.drafters().forEach(d -> drafterToAccepted.merge(d.name(), d.acceptedTokens(), Long::sum));
+                    rejected += stats.draftTokens() - stats.acceptedTokens();
+                }
+                turn++;
+            }
+            assertThat(met).extracting(Circumstances::chunk).contains(1, 7, 16, 512);
+            assertThat(met).extracting(Circumstances::kvType).contains(KvType.values());
+        }
+        assertThat(drafterToAccepted)
+                .as("guesses must be right for the test to mean anything")
+                .hasEntrySatisfying("lookup", accepted -> assertThat(accepted).isGreaterThan(10))
+                .hasEntrySatisfying("model", accepted -> assertThat(accepted).isGreaterThan(200));
+        assertThat(rejected).as("and wrong").isGreaterThan(200);
+
+        List<Answer> expected = requireNonNull(alone.get(KvType.F16));
+        EngineConfig itself = config(1, 512, 0, 2, KvType.F16).withSpeculation(Guessing.BOTH.with(Length.FOUR, file));
+        assertThat(answer(file, requests, itself, 1, DraftPolicy::of).answers)
+                .as("alone, its own draft")
+                .isEqualTo(expected);
+    }
+
+    /** Lets the requests have company; returns what came of the guesses. */
+    private static SpeculationStats assertAnswers(
+            Path file,
+            List<Request> requests,
+            List<Answer> alone,
+            Circumstances circumstances,
+            Speculation speculation,
+            DraftPolicy.Maker policies)
+            throws Exception {
+        Outcome outcome = answer(file, requests, circumstances.config(file, speculation), REQUESTS, policies);
+        assertThat(outcome.answers)
+                .as("%d together, %s, %s", REQUESTS, circumstances, speculation)
+                .isEqualTo(alone);
+        if (circumstances.scarce) {
+            assertThat(outcome.stats.preemptions())
+                    .as("the pool must be too small: %s, %s", circumstances, speculation)
+                    .isPositive();
+        }
+        return outcome.stats.speculation();
     }
 
     /** Prompts of 1 to 60 tokens; every way of choosing. */
@@ -191,92 +318,69 @@ class PromiseTest {
     }
 
     /** @param kvCacheBytes 0 for as much as can be used */
-    private static EngineConfig config(int sequences, int batchedTokens, long kvCacheBytes, int threads) {
+    private static EngineConfig config(
+            int sequences, int batchedTokens, long kvCacheBytes, int threads, KvType kvType) {
         EngineConfig defaults = EngineConfig.defaults();
         return new EngineConfig(
-                Math.min(sequences, batchedTokens),
+                sequences,
                 batchedTokens,
                 112,
                 defaults.maxQueuedRequests(),
                 defaults.maxQueuedTokens(),
                 kvCacheBytes,
                 16,
-                KvType.F16,
+                kvType,
                 threads);
     }
 
-    private static long pageBytes(Path file) {
+    /** A page's, the draft model's beside it. */
+    private static long pageBytes(Path file, EngineConfig config) {
         try (Gguf gguf = Gguf.open(file)) {
-            ModelConfig shape = ModelConfig.from(gguf);
-            return shape.layers() * new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim()).pageBytes();
+            return Engine.plan(gguf, ModelConfig.from(gguf), config).pageBytes();
         }
     }
 
-    private static List<Answer> answers(Path file, List<Request> requests, EngineConfig config, int together)
-            throws Exception {
-        return answers(file, requests, config, together, EngineListener.NONE);
+    /** Each request alone, on one thread, its prompt in one piece. */
+    private static List<Answer> alone(Path file, List<Request> requests, KvType kvType) throws Exception {
+        return answer(file, requests, config(1, 512, 0, 1, kvType), 1, DraftPolicy::of).answers;
     }
 
-    private static List<Answer> answers(
-            Path file, List<Request> requests, EngineConfig config, int together, EngineListener listener)
+    /** @param together how many requests are sent before the first answer is read */
+    private static Outcome answer(
+            Path file, List<Request> requests, EngineConfig config, int together, DraftPolicy.Maker policies)
             throws Exception {
-        try (Engine engine = Engine.open(file, config, listener)) {
-            List<Answer> answers = answers(engine, requests, together);
-            if (listener instanceof GuessCount guesses) {
-                guesses.accepted = engine.stats().speculation().acceptedTokens();
-            }
-            return answers;
-        }
-    }
-
-    private static List<Answer> answers(Engine engine, List<Request> requests, int together) throws Exception {
-        try (ExecutorService clients = Executors.newFixedThreadPool(together)) {
-            List<Future<Answer>> futures = new ArrayList<>();
-            for (Request request : requests) {
-                futures.add(clients.submit(() -> answer(engine, request)));
-            }
+        try (Engine engine = Engine.open(file, config, EngineListener.NONE, policies)) {
             List<Answer> answers = new ArrayList<>();
-            for (Future<Answer> future : futures) {
-                answers.add(future.get());
+            for (int first = 0; first < requests.size(); first += together) {
+                List<TokenStream> streams = new ArrayList<>();
+                for (Request request : requests.subList(first, Math.min(first + together, requests.size()))) {
+                    streams.add(engine.submit(request));
+                }
+                for (TokenStream stream : streams) {
+                    answers.add(read(stream));
+                }
             }
             assertThat(engine.stats().usedPages()).isZero();
-            return answers;
+            return new Outcome(answers, engine.stats());
         }
     }
 
-    private static Answer answer(Engine engine, Request request) throws InterruptedException {
+    private static Answer read(TokenStream stream) throws InterruptedException {
         List<Integer> tokens = new ArrayList<>();
         List<Integer> bits = new ArrayList<>();
         StringBuilder text = new StringBuilder();
-        try (TokenStream stream = engine.submit(request)) {
-            for (Output output = stream.next(); output != null; output = stream.next()) {
-                tokens.add(output.token());
-                text.append(output.text());
-                Logprobs logprobs = output.logprobs();
-                if (logprobs != null) {
-                    bits.add(Float.floatToRawIntBits(logprobs.chosen()));
-                    for (int i = 0; i < logprobs.topTokens().length; i++) {
-                        bits.add(logprobs.topTokens()[i]);
-                        bits.add(Float.floatToRawIntBits(logprobs.topLogprobs()[i]));
-                    }
+        for (Output output = stream.next(); output != null; output = stream.next()) {
+            tokens.add(output.token());
+            text.append(output.text());
+            Logprobs logprobs = output.logprobs();
+            if (logprobs != null) {
+                bits.add(Float.floatToRawIntBits(logprobs.chosen()));
+                for (int i = 0; i < logprobs.topTokens().length; i++) {
+                    bits.add(logprobs.topTokens()[i]);
+                    bits.add(Float.floatToRawIntBits(logprobs.topLogprobs()[i]));
                 }
             }
-            return new Answer(tokens, bits, text.toString(), stream.finish());
         }
-    }
-
-    /** Asks to be told how many guesses were right. */
-    private static final class GuessCount implements EngineListener {
-        private long accepted;
-    }
-
-    private static final class PreemptionCount implements EngineListener {
-        private volatile int count;
-
-        @Override
-        @SuppressWarnings("NonAtomicVolatileUpdate") // written by the engine thread alone
-        public void onPreempt() {
-            count++;
-        }
+        return new Answer(tokens, bits, text.toString(), stream.finish());
     }
 }
