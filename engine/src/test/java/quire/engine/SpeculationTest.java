@@ -10,6 +10,7 @@ import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import quire.model.BuiltInModel;
+import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.Workers;
@@ -18,6 +19,7 @@ import quire.tensor.Workers;
 class SpeculationTest {
     private static final int CONTEXT = 64;
     private static final int SEQUENCES = 4;
+    private static final String TOKENS = "tokenizer.ggml.tokens";
 
     private static EngineLoop loop(FakeModel model, FakeModel draft, int draftTokens) {
         EngineConfig config = Requests.config(SEQUENCES, 40, 4 * 16);
@@ -127,15 +129,83 @@ class SpeculationTest {
         model.close();
     }
 
+    /**
+     * An old sequence wants to guess, a young one is about to need a page. Guesses that took the last one would have the
+     * young one preempted, which ends before the old one needs it in earnest.
+     */
     @Test
-    void open_draftOfAnotherVocabulary_saysWhichTokenDiffers(@TempDir Path folder) throws Exception {
-        Path tiny = BuiltInModel.QUIRE_TINY.path();
+    void pages_nearlyGone_draftsLeaveOneForEverybodyWhoRuns() {
+        for (int left = 1; left <= 3; left++) { // pages that nobody holds when the two have begun
+            FakeModel model = model(3 + left);
+            Drafter[] drafters = {Guessers.of(Guessers.Kind.WRONG, sequence -> new int[0], new SplittableRandom(1))};
+            EngineConfig config = Requests.config(2, 40, 16);
+            EngineLoop loop = new EngineLoop(
+                    model,
+                    new Workers(1),
+                    new FakeTokenizer(),
+                    config,
+                    (pages, team) -> new Speculator(
+                            drafters,
+                            drafts -> {
+                                if (drafts.size() > 0) {
+                                    drafts.give(0, 0, 0, drafts.offered(0, 0)); // the old one
+                                }
+                            },
+                            CostModel.unknown(40),
+                            pages,
+                            2,
+                            40,
+                            FakeTokenizer.VOCABULARY_SIZE),
+                    EngineListener.NONE,
+                    () -> 0);
+            loop.submit(Requests.of("abc", 8)); // with BOS 4 tokens: 2 pages to begin with, 3 in the end
+            loop.submit(Requests.of("ab", 4)); // 3 tokens: 1 page to begin with, 2 in the end
+            loop.doWork();
+
+            boolean enough = left == 3; // one for the guesses and one for each of the two
+            SpeculationStats stats = loop.ledger().stats().speculation();
+            assertThat(loop.pages().used()).as("%d left", left).isEqualTo(enough ? 4 : 3);
+            assertThat(stats.draftTokens()).as("%d left", left).isEqualTo(enough ? 7 : 4);
+            while (loop.doWork() > 0) {
+                loop.checkIntegrity();
+            }
+            assertThat(loop.ledger().stats().preemptions()).as("%d left", left).isZero();
+            model.close();
+        }
+    }
+
+    @Test
+    void open_draftOfAnotherVocabulary_saysHowManyTokensItHas(@TempDir Path folder) throws Exception {
         Path other = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.F32, 1);
-        EngineConfig config = Requests.config(1, 16, 16).withSpeculation(Speculation.auto(other));
+        assertDraftIsRefused(
+                BuiltInModel.QUIRE_TINY.path(),
+                other,
+                "it has " + RandomModels.VOCABULARY_SIZE + " tokens, the model 2048");
+    }
+
+    @Test
+    void open_draftWithAnotherSpelling_saysWhichTokenDiffers(@TempDir Path folder) throws Exception {
+        RandomModels.Shape shape = RandomModels.Shape.tiny();
+        Path file = RandomModels.write(folder, shape, ElementType.F32, 1);
+        List<String> tokens = new ArrayList<>();
+        try (Gguf gguf = Gguf.open(file)) {
+            tokens.addAll(List.of(gguf.strings(TOKENS)));
+        }
+        int last = tokens.size() - 1;
+        assertThat(tokens.set(last, "<|other|>")).isEqualTo("<|pad|>");
+        Path other = RandomModels.writer(shape, ElementType.F32, 1)
+                .without(TOKENS)
+                .strings(TOKENS, tokens)
+                .write(folder.resolve("other.gguf"));
+        assertDraftIsRefused(file, other, "token " + last + " is \"<|other|>\" there and \"<|pad|>\" in the model");
+    }
+
+    private static void assertDraftIsRefused(Path file, Path draft, String reason) {
+        EngineConfig config = Requests.config(1, 16, 16).withSpeculation(Speculation.auto(draft));
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> Engine.open(tiny, config, EngineListener.NONE))
-                .withMessageContaining("the draft model")
-                .withMessageContaining("tokens, the model 2048");
+                .isThrownBy(() -> Engine.open(file, config, EngineListener.NONE).close())
+                .withMessage("the draft model " + draft + " does not fit: " + reason
+                        + "; choose a draft model of the same family, or none");
     }
 
     @Test
