@@ -232,8 +232,41 @@ class EngineHistoryTest {
             SpeculationStats speculation = stats.speculation();
             assertThat(accepted).isEqualTo(speculation.acceptedTokens());
             assertThat(accepted + rejected).isEqualTo(speculation.draftTokens());
+            auditBooks(stats);
             model.close();
             draft.close();
+        }
+
+        /** What can be counted in two ways. */
+        private void auditBooks(EngineStats stats) {
+            SpeculationStats books = stats.speculation();
+            if (!guessing) {
+                assertThat(books).isEqualTo(SpeculationStats.NONE);
+                return;
+            }
+            List<Long> decisions = books.decisions();
+            assertThat(sum(decisions.subList(1, decisions.size())))
+                    .isEqualTo(books.drafters().stream()
+                            .mapToLong(SpeculationStats.Drafter::drafts)
+                            .sum());
+            assertThat(sum(books.draftedAt())).isEqualTo(books.draftTokens());
+            assertThat(sum(books.acceptedAt())).isEqualTo(books.acceptedTokens());
+            for (int position = 0; position < Drafts.MAX; position++) {
+                long drafted = books.draftedAt().get(position);
+                assertThat(drafted).isEqualTo(sum(decisions.subList(position + 1, decisions.size())));
+                // Right is a beginning of a draft.
+                long before = position == 0 ? drafted : books.acceptedAt().get(position - 1);
+                assertThat(books.acceptedAt().get(position)).isBetween(0L, Math.min(drafted, before));
+            }
+            assertThat(books.drafters())
+                    .allSatisfy(drafter -> assertThat(drafter.acceptedTokens()).isBetween(0L, drafter.draftTokens()));
+            // With what was accepted comes a token of the model's own, unless the answer ends before.
+            assertThat(sum(decisions) + books.acceptedTokens() - stats.generationTokens())
+                    .isBetween(0L, stats.finishedTotal());
+        }
+
+        private static long sum(List<Long> counts) {
+            return counts.stream().mapToLong(Long::longValue).sum();
         }
 
         private void audit() {

@@ -3,6 +3,7 @@ package quire.engine;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
 import java.util.function.Consumer;
+import java.util.function.IntPredicate;
 import quire.model.Batch;
 import quire.model.Model;
 import quire.tensor.FloatMatrix;
@@ -36,6 +37,7 @@ public final class FakeModel implements Model {
     private final FloatMatrix logits;
     private Consumer<Batch> onForward = batch -> {};
     private int otherEvery = Integer.MAX_VALUE;
+    private IntPredicate contrary = position -> false;
     private volatile boolean closed;
 
     /**
@@ -85,6 +87,12 @@ public final class FakeModel implements Model {
         return this;
     }
 
+    /** Makes this a model that says another token than it otherwise would at some positions, for greedy requests. */
+    public FakeModel contraryAt(IntPredicate positions) {
+        contrary = positions;
+        return this;
+    }
+
     /** Makes a page unreadable until it is written again: what an engine does not own it must not read. */
     public void poison(int page) {
         Arrays.fill(pages, page * pageTokens, (page + 1) * pageTokens, POISON);
@@ -122,7 +130,7 @@ public final class FakeModel implements Model {
                                 + (cell == POISON ? "nobody" : "position " + (cell >>> 32)));
                 hash = mix(hash ^ cell);
                 if (position >= end - batch.logitRows(s)) {
-                    fillLogits(logitRow++, hash);
+                    fillLogits(logitRow++, hash, contrary.test(position + 1) ? 1 : 0);
                 }
             }
         }
@@ -142,8 +150,10 @@ public final class FakeModel implements Model {
     /**
      * Uniform in [0, 8), with a favourite kind of token a position: nearly always lower-case letters, so that texts look
      * like texts and stop strings come; sometimes bytes that begin or break a character; sometimes the end.
+     *
+     * @param shift by how much ids are moved, so that what is likeliest changes
      */
-    private void fillLogits(int row, long history) {
+    private void fillLogits(int row, long history, int shift) {
         long hash = Long.remainderUnsigned(mix(history ^ 7), otherEvery) == 0 ? mix(history) : history;
         int mood = (int) (mix(~hash) & 63);
         for (int token = 0; token < vocabularySize; token++) {
@@ -151,7 +161,7 @@ public final class FakeModel implements Model {
             boolean favoured = mood == 0
                     ? token == FakeTokenizer.EOS
                     : mood <= 4 ? FakeTokenizer.isHighByte(token) : FakeTokenizer.isLetter(token);
-            logits.set(row, token, favoured ? logit + 8 : logit);
+            logits.set(row, (token + shift) % vocabularySize, favoured ? logit + 8 : logit);
         }
     }
 
