@@ -33,6 +33,15 @@ final class Requests {
                 .temperature(random.nextBoolean() ? 0 : 1)
                 .ignoreEndOfText(random.nextInt(4) == 0)
                 .logprobs(random.nextInt(4) == 0 ? random.nextInt(4) : -1);
+        if (random.nextInt(4) == 0) {
+            params.topK(1 + random.nextInt(30));
+        }
+        if (random.nextInt(4) == 0) {
+            params.topP(0.1 + 0.9 * random.nextDouble());
+        }
+        if (random.nextInt(4) == 0) {
+            params.minP(0.5 * random.nextDouble());
+        }
         if (random.nextInt(3) == 0) {
             params.repetitionPenalty(1.3).frequencyPenalty(0.5).presencePenalty(0.25);
         }
