@@ -39,6 +39,7 @@ class PromiseTest {
     private static final Path TINY_DRAFT = BuiltInModel.QUIRE_TINY_DRAFT.path();
     private static final int REQUESTS = 64;
     private static final int[] CHUNKS = {1, 7, 16, 512};
+    private static final List<KvType> KV_TYPES = List.of(KvType.F16, KvType.F32, KvType.Q8_0);
     /** Tokens of a step when pages are too few. */
     private static final int SCARCE_CHUNK = 64;
     /** Less than two of the longest sequences take. */
@@ -104,7 +105,7 @@ class PromiseTest {
         }
 
         private static KvType kvType(int turn) {
-            return KvType.values()[turn % KvType.values().length];
+            return KV_TYPES.get(turn % KV_TYPES.size());
         }
 
         /** With speculation a third as many sequences as tokens, so that prompts leave tokens for drafts. */
@@ -221,7 +222,7 @@ class PromiseTest {
     private static void assertPromiseWhoeverGuesses(Path file, Path draft, int firstTurn) throws Exception {
         List<Request> requests = requests(file);
         Map<KvType, List<Answer>> alone = new EnumMap<>(KvType.class);
-        for (KvType kvType : KvType.values()) {
+        for (KvType kvType : KV_TYPES) {
             alone.put(kvType, alone(file, requests, kvType));
         }
         Map<String, Long> drafterToAccepted = new TreeMap<>();
@@ -247,7 +248,7 @@ class PromiseTest {
                 turn++;
             }
             assertThat(met).extracting(Circumstances::chunk).contains(1, 7, 16, 512);
-            assertThat(met).extracting(Circumstances::kvType).contains(KvType.values());
+            assertThat(met).extracting(Circumstances::kvType).containsAll(KV_TYPES);
         }
         assertThat(drafterToAccepted)
                 .as("guesses must be right for the test to mean anything")
