@@ -55,7 +55,7 @@ final class Sequence {
     int computedOnce;
     /** How many of {@link #tokens} have K and V of the draft model in the row's pages. */
     int draftComputed;
-    /** What became of draft tokens; null until it runs for the first time. */
+    /** What became of draft tokens; null until it runs for the first time, and where nobody guesses. */
     @Nullable
     DraftBooks books;
     /** What a draft model's reading cost and the answer's tokens have yet to bear, in nanoseconds, and what each bears. */

@@ -220,7 +220,7 @@ final class Speculator {
 
     /** Hears that a sequence begins to run, for the first time or again. */
     void started(Sequence sequence) {
-        if (sequence.books == null) {
+        if (drafters.length > 0 && sequence.books == null) {
             sequence.books = new DraftBooks(names);
         }
     }
