@@ -11,7 +11,8 @@ import quire.model.Model;
  * every pass.
  *
  * <pre>
- *   cost  =  base(rows)  +  perPosition × positions          positions: of K and V, summed over the rows
+ *   cost  =  base(rows)  +  perContext × contexts            contexts: of K and V, each sequence's read once
+ *                        +  perPosition × positions          positions: looked back at, summed over the rows
  *
  *   base  │              ___/
  *         │        ___../            a few tokens cost little more than one, for reading the weights is what costs;
@@ -24,7 +25,8 @@ import quire.model.Model;
  * the rule. Where no pass has come by for long, the knot keeps the ratio that the start measured to the nearest below that knows
  * better: the start is cold, and other programs come and go, but what was measured in the same second is good for its
  * ratios. A model that {@link #follows} another does so too until it has run. Nothing moves for any other reason, so nothing
- * drifts. Texts of different lengths tell the price of a position from that of the rows.
+ * drifts. Texts of different lengths tell the prices of contexts and positions from that of the rows, and guesses, whose rows
+ * share a context, the one from the other.
  */
 final class CostModel {
     private static final int DENSE = 16;
@@ -41,7 +43,7 @@ final class CostModel {
     /** Passes after which what a knot knows is forgotten: it may be wrong by now, and nobody tries what looks dear. */
     private static final int FORGOTTEN = 1 << 15;
 
-    // Of the regression on positions.
+    // Of the regression on contexts and positions.
     private static final double MEAN_GAIN = 0.02;
     private static final double FADE = 0.999;
     private static final double PRIOR_SQUARES = 1e5;
@@ -52,7 +54,7 @@ final class CostModel {
     /** Part of a pass that its rows cost at least, whatever looking back is thought to. */
     private static final double LEAST_ALONE = 0.1;
 
-    /** Rows at which the price of a position is measured, at the beginning and at the end of the largest batch. */
+    /** Rows, beside one, at which the prices are measured, at the beginning and at the end of the largest batch. */
     private static final int CONTEXT_ROWS = 4;
 
     /** A largest batch that is smaller than this tells nothing about it. */
@@ -71,11 +73,18 @@ final class CostModel {
     /** Of the first knot that knows of a pass: what it costs beside what it did at the start. 0 while there is none. */
     private double firstRatio;
 
+    private final double[] meanContexts;
     private final double[] meanPositions;
     private final double[] meanNanos;
-    private double squares;
-    private double products;
+    // Sums over passes of products of deviations from the means: of contexts (c), positions (p) and nanoseconds (n).
+    private double cc;
+    private double cp;
+    private double pp;
+    private double cn;
+    private double pn;
+    private double priorPerContext;
     private double priorPerPosition;
+    private double perContext;
     private double perPosition;
 
     /** A model of which nothing is known: a pass of one token takes a millisecond, as with some ten million parameters. */
@@ -102,14 +111,17 @@ final class CostModel {
             initial[i] = firstNanos * (1 + PRIOR_ROW * (knots[i] - 1));
             base[i] = initial[i];
         }
+        meanContexts = new double[count];
         meanPositions = new double[count];
         meanNanos = new double[count];
-        setPerPosition(firstNanos / 20_000);
+        setPrices(firstNanos / 40_000, firstNanos / 40_000);
     }
 
-    private void setPerPosition(double nanos) {
-        priorPerPosition = nanos;
-        perPosition = nanos;
+    private void setPrices(double ofContext, double ofPosition) {
+        priorPerContext = ofContext;
+        perContext = ofContext;
+        priorPerPosition = ofPosition;
+        perPosition = ofPosition;
     }
 
     /**
@@ -122,19 +134,29 @@ final class CostModel {
 
     /** Nanoseconds of a pass over {@code rows} tokens that look back at nothing; 0 for none. */
     double predict(int rows) {
-        return predict(rows, 0);
+        return predict(rows, 0, 0);
+    }
+
+    /** Nanoseconds of a pass over one token of each of {@code rows} sequences, which look back at {@code positions} together. */
+    double predict(int rows, long positions) {
+        return predict(rows, positions, positions);
     }
 
     /**
      * Nanoseconds of a pass.
      *
      * @param rows tokens; 0 for no pass at all
+     * @param contexts how many positions their sequences have, each counted once
      * @param positions how many positions they look back at, summed over the rows
      */
-    double predict(int rows, long positions) {
+    double predict(int rows, long contexts, long positions) {
         // No pass costs more than one for each of its rows; those that are seldom can, with workers asleep and code
         // cold.
-        return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + perPosition * positions);
+        return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + lookingBack(contexts, positions));
+    }
+
+    private double lookingBack(long contexts, long positions) {
+        return perContext * (double) contexts + perPosition * (double) positions;
     }
 
     /** What a model that has not run yet takes from the one it follows. */
@@ -153,36 +175,56 @@ final class CostModel {
     }
 
     /** Learns from a pass that took {@code took} nanoseconds. */
-    void observe(int rows, long positions, long took) {
+    void observe(int rows, long contexts, long positions, long took) {
         if (took <= 0 || rows <= 0) {
             return;
         }
         int above = above(rows);
         int knot = above > 0 && rows - knots[above - 1] < knots[above] - rows ? above - 1 : above;
-        double expected = predict(rows, positions);
+        double expected = predict(rows, contexts, positions);
         double most = observed[knot] < YOUNG ? YOUNG_SURPRISE : Double.POSITIVE_INFINITY;
         double nanos = Math.clamp((double) took, expected / most, expected * most);
-        look(knot, positions, nanos);
-        double alone = Math.max(nanos - perPosition * positions, nanos * LEAST_ALONE);
+        look(knot, contexts, positions, nanos);
+        double alone = Math.max(nanos - lookingBack(contexts, positions), nanos * LEAST_ALONE);
         take(knot, alone * base[knot] / base(rows));
         setOthers();
     }
 
     /**
-     * Regresses the price of a position: the covariance of positions and cost by their variance, each from its mean at the same
-     * knot, older passes fading. What the start measured counts as {@value #PRIOR_SQUARES} of the variance's sum.
+     * Regresses the prices of contexts and positions by least squares, everything from its mean at the same knot, older passes
+     * fading; what the start measured counts as {@value #PRIOR_SQUARES} of a sum of squares (ridge regression: Hoerl and
+     * Kennard, 1970). As long as every sequence has one row, the two are the same number, and share what it costs.
      */
-    private void look(int knot, long positions, double nanos) {
+    private void look(int knot, long contexts, long positions, double nanos) {
         double gain = Math.max(MEAN_GAIN, 1.0 / (observed[knot] + 1));
-        double fromMean = positions - meanPositions[knot];
+        double c = contexts - meanContexts[knot];
+        double p = positions - meanPositions[knot];
         double dearer = nanos - meanNanos[knot];
-        meanPositions[knot] += gain * fromMean;
+        meanContexts[knot] += gain * c;
+        meanPositions[knot] += gain * p;
         meanNanos[knot] += gain * dearer;
-        if (observed[knot] > 0) {
-            squares = FADE * squares + fromMean * fromMean;
-            products = FADE * products + fromMean * Math.min(dearer, meanNanos[knot]); // a pause is no cost
-            perPosition =
-                    Math.max(0, (products + PRIOR_SQUARES * priorPerPosition * firstRatio) / (squares + PRIOR_SQUARES));
+        if (observed[knot] == 0) {
+            return;
+        }
+        double n = Math.min(dearer, meanNanos[knot]); // a pause is no cost
+        cc = FADE * cc + c * c;
+        cp = FADE * cp + c * p;
+        pp = FADE * pp + p * p;
+        cn = FADE * cn + c * n;
+        pn = FADE * pn + p * n;
+        double left = cc + PRIOR_SQUARES;
+        double right = pp + PRIOR_SQUARES;
+        double ofContexts = cn + PRIOR_SQUARES * priorPerContext * firstRatio;
+        double ofPositions = pn + PRIOR_SQUARES * priorPerPosition * firstRatio;
+        double determinant = left * right - cp * cp; // positive: cp² ≤ cc · pp
+        perContext = (right * ofContexts - cp * ofPositions) / determinant;
+        perPosition = (left * ofPositions - cp * ofContexts) / determinant;
+        if (perContext < 0) {
+            perContext = 0;
+            perPosition = Math.max(0, ofPositions / right);
+        } else if (perPosition < 0) {
+            perContext = Math.max(0, ofContexts / left);
+            perPosition = 0;
         }
     }
 
@@ -286,6 +328,7 @@ final class CostModel {
             long begin = nanoClock.getAsLong();
             double near = Double.POSITIVE_INFINITY;
             double far = Double.POSITIVE_INFINITY;
+            double farOfOne = Double.POSITIVE_INFINITY;
             int rows = Math.min(CONTEXT_ROWS, maxBatch);
             for (int round = 0; round == 0 || nanoClock.getAsLong() - begin < budgetNanos; round++) {
                 for (int rung = 0; rung < rungs; rung++) {
@@ -301,12 +344,18 @@ final class CostModel {
                 if (context >= LEAST_CONTEXT && nanoClock.getAsLong() - begin < budgetNanos) {
                     near = Math.min(near, time(0, rows));
                     far = Math.min(far, time(context - rows, context));
+                    farOfOne = Math.min(farOfOne, time(context - 1, context));
                 }
             }
-            result.setPerPosition(
-                    far < Double.POSITIVE_INFINITY
-                            ? Math.max(0, far - near) / ((double) rows * ((1 << (rungs - 1)) - rows)) + 1e-3
-                            : nanos[0] / 20_000);
+            if (far < Double.POSITIVE_INFINITY) {
+                int context = 1 << (rungs - 1);
+                double ofSome = Math.max(0, far - near) / (context - rows); // rows × a position, and a context
+                double ofOne = Math.clamp((farOfOne - nanos[0]) / (context - 1), ofSome / rows, ofSome);
+                double ofPosition = (ofSome - ofOne) / (rows - 1);
+                result.setPrices(ofOne - ofPosition + 1e-3, ofPosition + 1e-3);
+            } else {
+                result.setPrices(nanos[0] / 40_000, nanos[0] / 40_000);
+            }
             setBase();
             return result;
         }
@@ -325,8 +374,8 @@ final class CostModel {
             double lastNanos = 0;
             for (int rung = 0; rung < rungs; rung++) {
                 int rows = 1 << rung;
-                double positions = 0.5 * rows * (rows + 1); // that each looks back at those before it
-                double alone = Math.max(nanos[rung] - result.perPosition * positions, nanos[rung] * LEAST_ALONE);
+                long positions = (long) rows * (rows + 1) / 2; // that each looks back at those before it
+                double alone = Math.max(nanos[rung] - result.lookingBack(rows, positions), nanos[rung] * LEAST_ALONE);
                 double took = Math.max(alone, lastNanos + 1); // never cheaper than fewer
                 double slope = lastRows == 0 ? PRIOR_ROW * took : (took - lastNanos) / (rows - lastRows);
                 for (int i = 0; i < result.knots.length; i++) {

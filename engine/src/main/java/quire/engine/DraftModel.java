@@ -38,7 +38,9 @@ final class DraftModel implements Drafter {
     private @Nullable Drafts drafts;
     private @Nullable FloatMatrix logits;
     private int pass;
-    /** What the rows of the pass under way look back at. */
+    /** What the sequences of the pass under way have, and what its rows look back at. */
+    private long contexts;
+
     private long positions;
 
     DraftModel(Model model, KvPages pages, int maxSequences, SamplerTeam team, CostModel cost, LongSupplier nanoClock) {
@@ -86,7 +88,7 @@ final class DraftModel implements Drafter {
             long begin = nanoClock.getAsLong();
             logits = model.forward(batch);
             team.choose(batch.logitCount(), choose);
-            cost.observe(batch.rows(), positions, nanoClock.getAsLong() - begin);
+            cost.observe(batch.rows(), contexts, positions, nanoClock.getAsLong() - begin);
             pass++;
             count = gather(wanted, self);
         }
@@ -102,6 +104,7 @@ final class DraftModel implements Drafter {
     /** Fills the batch of the next pass; returns its rows. */
     private int gather(Drafts wanted, int self) {
         batch.clear();
+        contexts = 0;
         positions = 0;
         int room = model.maxBatchTokens();
         int chosen = 0;
@@ -122,6 +125,7 @@ final class DraftModel implements Drafter {
                         caughtUp ? 1 : 0);
                 positions += count * (sequence.draftComputed + (count + 1L) / 2);
                 sequence.draftComputed += count;
+                contexts += sequence.draftComputed;
                 if (pass == 0) {
                     wanted.read(i, count);
                 }

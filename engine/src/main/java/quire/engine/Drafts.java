@@ -30,6 +30,7 @@ final class Drafts {
     private final int[] read;
     private int size;
     private int rows;
+    private long contexts;
     private long positions;
     private long decodePositions;
     private int room;
@@ -52,15 +53,17 @@ final class Drafts {
      * Begins a step.
      *
      * @param rowsWithout tokens of the step without draft tokens
+     * @param contextsWithout how many positions their sequences have, each counted once
      * @param positionsWithout how many positions those look back at, summed
      * @param mostTokens draft tokens that there is room for, over all sequences
      */
-    void begin(int rowsWithout, long positionsWithout, int mostTokens) {
+    void begin(int rowsWithout, long contextsWithout, long positionsWithout, int mostTokens) {
         Arrays.fill(sequences, 0, size, null);
         size = 0;
         nanos = 0;
         nanosWithout = 0;
         rows = rowsWithout;
+        contexts = contextsWithout;
         positions = positionsWithout;
         decodePositions = 0;
         room = mostTokens;
@@ -132,6 +135,11 @@ final class Drafts {
     /** Tokens of the step without draft tokens. */
     int rows() {
         return rows;
+    }
+
+    /** How many positions the sequences of the {@link #rows} have, each counted once; draft tokens share them. */
+    long contexts() {
+        return contexts;
     }
 
     /** How many positions the {@link #rows} look back at, summed. */

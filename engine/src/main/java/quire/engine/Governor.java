@@ -32,11 +32,10 @@ import org.jspecify.annotations.Nullable;
  *
  * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
  * is taken off, what they have saved is added, and {@value #SHARE} of all time; below zero nobody gets anything until there is
- * half of the most that is saved up, enough for more than a few steps. What a draft model's reading cost is lost bit by bit, over
- * the answer that it was read for. So beside what there is to begin with, the time of
- * {@value #MOST_SAVED} steps or a quarter of a second, a part of the time as small as that is the most that can be lost, however
- * wrong a guess about guesses is.
- * Trying counts there like the rest, and has a limit of the same size for itself, which no savings raise.
+ * enough for more than a few steps, at most half of what may be saved up. What a draft model's reading cost is lost bit by
+ * bit, over the answer that it was read for. So beside what there is to begin with, the time of {@value #MOST_SAVED} steps, but
+ * from a twentieth to a quarter of a second, a part of the time as small as that is the most that can be lost, however
+ * wrong a guess about guesses is. Trying counts there like the rest, and has a limit for itself, which no savings raise.
  *
  * <p>A pure function of what it is told: time comes in as numbers. Engine thread only; nothing is allocated in a step.
  */
@@ -50,6 +49,9 @@ final class Governor implements DraftPolicy {
     private static final double MOST_SAVED = 64;
 
     private static final double MOST_SAVED_NANOS = 250e6;
+
+    /** What is saved up against losses is more than this: a pause is no shorter where steps are. */
+    private static final double LEAST_SAVED_NANOS = 50e6;
 
     /** Draft tokens to try. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
@@ -216,7 +218,7 @@ final class Governor implements DraftPolicy {
         int rows = 0;
         long positions = drafts.positions();
         double baseNanos = cost.predict(size, drafts.decodePositions());
-        double restNanos = cost.predict(drafts.rows(), positions);
+        double restNanos = cost.predict(drafts.rows(), drafts.contexts(), positions);
         double bestRate = 0;
         for (int level = 0; level < Drafts.MAX; level++) {
             double rowNanos =
@@ -259,7 +261,7 @@ final class Governor implements DraftPolicy {
             if (!any) {
                 break;
             }
-            double extra = Math.max(0, cost.predict(drafts.rows() + rows, positions) - restNanos);
+            double extra = Math.max(0, cost.predict(drafts.rows() + rows, drafts.contexts(), positions) - restNanos);
             double now = tokens / (baseNanos + extra + drafting);
             if (now > bestRate) {
                 bestRate = now;
@@ -325,8 +327,8 @@ final class Governor implements DraftPolicy {
         int lag = drafter.lag(sequence);
         double reading = own == null || lag <= USUAL_LAG ? 0 : own.predict(lag, context);
         double drafting = own == null ? 0 : tokens * own.predict(1, context);
-        double with = cost.predict(drafts.rows() + tokens, drafts.positions() + tokens * context);
-        double verifying = Math.max(0, with - cost.predict(drafts.rows(), drafts.positions()));
+        double with = cost.predict(drafts.rows() + tokens, drafts.contexts(), drafts.positions() + tokens * context);
+        double verifying = Math.max(0, with - cost.predict(drafts.rows(), drafts.contexts(), drafts.positions()));
         double step = Math.max(1, drafting + verifying);
         int steps = (int) Math.min(Math.min(BURST, 1 + BURST_NANOS / step), (tryingNanos - reading) / step);
         if (steps < 1) {
@@ -379,12 +381,13 @@ final class Governor implements DraftPolicy {
 
     @Override
     public void learn(Drafts drafts) {
-        double most = Math.min(MOST_SAVED * cost.predict(1), MOST_SAVED_NANOS);
+        double mostTrying = Math.min(MOST_SAVED * cost.predict(1), MOST_SAVED_NANOS);
+        double most = Math.max(mostTrying, LEAST_SAVED_NANOS);
         double saved = drafts.nanosWithout() - drafts.nanos();
         creditNanos = Math.min(most, creditNanos + SHARE * drafts.nanos() + saved);
-        tryingNanos = Math.min(most, tryingNanos + SHARE * drafts.nanos());
+        tryingNanos = Math.min(mostTrying, tryingNanos + SHARE * drafts.nanos());
         spreadReading(drafts);
-        broke = creditNanos + investedNanos < (broke ? most / 2 : 0);
+        broke = creditNanos + investedNanos < (broke ? mostTrying / 2 : 0);
         for (int i = 0; i < drafts.size(); i++) {
             int k = drafts.drafter(i);
             if (k == Drafts.NOBODY || drafts.reached(i) == 0) {

@@ -105,7 +105,7 @@ final class Speculator {
     void draft(StepPlan plan, int budget) {
         planned = on && drafters.length > 0;
         int room = planned ? Math.min(budget, maxLogitRows - plan.logitRows()) : 0;
-        drafts.begin(plan.rows(), plan.positions(), room);
+        drafts.begin(plan.rows(), plan.contexts(), plan.positions(), room);
         prompts = plan.rows() - plan.logitRows();
         guessing = false;
         for (int i = 0; i < plan.size(); i++) {
@@ -187,7 +187,7 @@ final class Speculator {
         drafts.timed(guessing ? drafting + nanos : nanos, (long) without(nanos, extra));
         int rows = drafts.rows() + drafts.total();
         if (2 * prompts <= rows) { // most of the others' rows have no logits, and cost less than a draft's
-            cost.observe(rows, drafts.positions() + drafts.draftPositions(), nanos);
+            cost.observe(rows, drafts.contexts(), drafts.positions() + drafts.draftPositions(), nanos);
         }
         if (planned) {
             policy.learn(drafts);
@@ -209,10 +209,11 @@ final class Speculator {
         if (drafts.total() == 0) {
             return nanos;
         }
-        double same = cost.predict(drafts.rows(), drafts.positions());
+        double same = cost.predict(drafts.rows(), drafts.contexts(), drafts.positions());
         if (prompts > 0) { // what those rows cost is not known as well as what drafts add to it
             int rows = drafts.rows() + drafts.total();
-            same += nanos - Math.max(same, cost.predict(rows, drafts.positions() + drafts.draftPositions()));
+            long positions = drafts.positions() + drafts.draftPositions();
+            same += nanos - Math.max(same, cost.predict(rows, drafts.contexts(), positions));
         }
         int size = drafts.size();
         return same + cost.predict(size, drafts.decodePositions()) * extra / size;

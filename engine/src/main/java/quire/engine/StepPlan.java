@@ -105,6 +105,15 @@ final class StepPlan {
         return sum;
     }
 
+    /** How many positions the sequences have as far as the tokens go, each sequence's counted once; draft tokens not included. */
+    long contexts() {
+        long sum = 0;
+        for (int i = 0; i < size; i++) {
+            sum += sequences[i].computed + counts[i];
+        }
+        return sum;
+    }
+
     /** Rows of logits that the plan asks for. */
     int logitRows() {
         return logitRows;

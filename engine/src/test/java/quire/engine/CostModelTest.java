@@ -21,7 +21,7 @@ class CostModelTest {
         SplittableRandom random = new SplittableRandom(1);
         for (int i = 0; i < 20_000; i++) {
             int rows = 1 + random.nextInt(128);
-            model.observe(rows, 0, cost(rows));
+            model.observe(rows, 0, 0, cost(rows));
         }
         for (int rows = 1; rows <= 128; rows++) {
             assertThat(model.predict(rows)).isCloseTo((double) cost(rows), Percentage.withPercentage(4));
@@ -33,7 +33,7 @@ class CostModelTest {
         CostModel model = new CostModel(64, 1000);
         double before = model.predict(40);
         for (int i = 0; i < 200; i++) {
-            model.observe(1, 0, 3000);
+            model.observe(1, 0, 0, 3000);
         }
         assertThat(model.predict(1)).isCloseTo(3000, within(1.0));
         assertThat(model.predict(40)).isGreaterThan(1.05 * before);
@@ -42,9 +42,9 @@ class CostModelTest {
     @Test
     void observe_onePause_isNoCost() {
         CostModel model = new CostModel(64, 1000);
-        model.observe(4, 0, 1_000_000_000_000L);
+        model.observe(4, 0, 0, 1_000_000_000_000L);
         assertThat(model.predict(4)).isLessThan(2.2 * 1900);
-        model.observe(4, 0, -1); // a clock that went backwards says nothing
+        model.observe(4, 0, 0, -1); // a clock that went backwards says nothing
         assertThat(model.predict(4)).isLessThan(2.2 * 1900);
     }
 
@@ -61,13 +61,18 @@ class CostModelTest {
     void measure_modelAndClock_seesTheCostOfRows() {
         AtomicLong nanos = new AtomicLong();
         FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 2);
-        fake.onForward(batch -> nanos.addAndGet(cost(batch.rows()) + 5 * seen(batch)));
+        fake.onForward(batch -> nanos.addAndGet(cost(batch.rows()) + 3 * context(batch) + 5 * seen(batch)));
         CostModel model = CostModel.measure(fake, 64, nanos::get, 1_000_000);
         fake.close();
         for (int rows : new int[] {1, 2, 4, 8, 12, 16, 32, 64}) {
             assertThat(model.predict(rows)).isCloseTo((double) cost(rows), within(4.0));
-            assertThat(model.predict(rows, 1000)).isCloseTo(cost(rows) + 5000.0, within(5.0));
+            assertThat(model.predict(rows, 400, 1000)).isCloseTo(cost(rows) + 6200.0, within(8.0));
         }
+    }
+
+    /** Positions that the batch's only sequence has. */
+    private static long context(Batch batch) {
+        return batch.positions()[batch.rows() - 1] + 1L;
     }
 
     /** Positions that the rows of a batch look back at, each at itself as well. */
@@ -97,7 +102,7 @@ class CostModelTest {
         for (int i = 0; i < 20_000; i++) {
             int rows = 1 + random.nextInt(8);
             long positions = (long) rows * random.nextInt(4000);
-            model.observe(rows, positions, cost(rows) + positions / 2);
+            model.observe(rows, positions, positions, cost(rows) + positions / 2);
         }
         for (int rows = 1; rows <= 8; rows++) {
             for (long context : new long[] {0, 1000, 4000}) {
@@ -106,6 +111,39 @@ class CostModelTest {
                         .isCloseTo(cost(rows) + rows * context / 2.0, Percentage.withPercentage(6));
             }
         }
+    }
+
+    /** Guesses share the context of their sequence: what a row more costs is less than what the first one does. */
+    @Test
+    void observe_rowsThatShareAContext_tellsContextsAndPositionsApart() {
+        CostModel model = new CostModel(64, 100);
+        SplittableRandom random = new SplittableRandom(2);
+        for (int i = 0; i < 20_000; i++) {
+            long context = random.nextInt(1000);
+            int rows = i % 2 == 0 ? 1 : 1 + random.nextInt(8);
+            model.observe(rows, context, rows * context, cost(rows) + 2 * context + rows * context / 4);
+        }
+        for (int rows = 1; rows <= 8; rows++) {
+            for (long context : new long[] {0, 300, 1000}) {
+                assertThat(model.predict(rows, context, rows * context))
+                        .as("%d rows behind %d tokens", rows, context)
+                        .isCloseTo(cost(rows) + 2 * context + rows * context / 4.0, Percentage.withPercentage(6));
+            }
+        }
+    }
+
+    /** A price cannot be negative: what looks like a context for nothing is cheaper positions. */
+    @Test
+    void observe_rowsDearerTogether_keepsPricesAboveZero() {
+        CostModel model = new CostModel(64, 100);
+        SplittableRandom random = new SplittableRandom(2);
+        for (int i = 0; i < 20_000; i++) {
+            long context = random.nextInt(1000);
+            int rows = 1 + random.nextInt(4);
+            model.observe(rows, context, rows * context, cost(rows) + ((long) rows * rows * context) / 8);
+        }
+        assertThat(model.predict(1, 1000, 1000)).isGreaterThanOrEqualTo(model.predict(1));
+        assertThat(model.predict(4, 1000, 4000)).isGreaterThan(model.predict(4, 1000, 2000));
     }
 
     @Test
@@ -131,7 +169,7 @@ class CostModelTest {
         CostModel draft = new CostModel(64, 1000).follows(model);
         double ratio = model.predict(8) / model.predict(1);
         for (int i = 0; i < 500; i++) {
-            model.observe(1, 0, 1000);
+            model.observe(1, 0, 0, 1000);
         }
         assertThat(model.predict(1)).isCloseTo(1000, Percentage.withPercentage(1));
         assertThat(model.predict(8) / model.predict(1)).isCloseTo(ratio, Percentage.withPercentage(1));
@@ -142,8 +180,8 @@ class CostModelTest {
     private static CostModel oneRowAnd(int rows, long nanos, int times) {
         CostModel model = new CostModel(64, 100);
         for (int i = 0; i < times; i++) {
-            model.observe(1, 0, 100);
-            model.observe(rows, 0, nanos);
+            model.observe(1, 0, 0, 100);
+            model.observe(rows, 0, 0, nanos);
         }
         return model;
     }
@@ -153,7 +191,7 @@ class CostModelTest {
     void observe_oneSizeGetsCheaper_aFewPassesShowIt() {
         CostModel model = oneRowAnd(4, 390, 50);
         for (int i = 0; i < 5; i++) {
-            model.observe(4, 0, 150);
+            model.observe(4, 0, 0, 150);
         }
         assertThat(model.predict(4)).isCloseTo(150, within(1.0));
         assertThat(model.predict(1)).isCloseTo(100, within(1.0));
@@ -164,7 +202,7 @@ class CostModelTest {
         CostModel model = oneRowAnd(4, 3000, 50);
         assertThat(model.predict(4)).isCloseTo(400, within(1.0));
         for (int i = 0; i < 5; i++) {
-            model.observe(4, 0, 150);
+            model.observe(4, 0, 0, 150);
         }
         assertThat(model.predict(4))
                 .as("what was not believed must not last either")
@@ -175,7 +213,7 @@ class CostModelTest {
     void observe_moreForLess_disprovesWhatFewerOnceCost() {
         CostModel model = oneRowAnd(3, 290, 50);
         for (int i = 0; i < 20; i++) {
-            model.observe(5, 0, 200);
+            model.observe(5, 0, 0, 200);
         }
         assertThat(model.predict(3)).isLessThanOrEqualTo(200);
         assertThat(model.predict(4)).isLessThanOrEqualTo(200);
@@ -187,7 +225,7 @@ class CostModelTest {
         double ratio = fresh.predict(8) / fresh.predict(1);
         CostModel model = oneRowAnd(8, 790, 20);
         for (int i = 0; i < 1 << 15; i++) {
-            model.observe(1, 0, 100);
+            model.observe(1, 0, 0, 100);
         }
         assertThat(model.predict(8) / model.predict(1)).isCloseTo(ratio, Percentage.withPercentage(1));
     }
