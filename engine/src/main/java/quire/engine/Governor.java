@@ -26,8 +26,8 @@ import org.jspecify.annotations.Nullable;
  * not better than no drafts at all by {@value #MARGIN} is not done.
  *
  * <p><b>Staying informed.</b> Sequences that get nothing would never show that they have become predictable: now and then one
- * gets more than pays, with few tokens and with many in turn, since many may be cheaper than the costs of few let expect. And
- * now and then all get none, so that the cost of doing without stays known. Both for some steps in a row: where steps are
+ * gets more than pays, with few tokens and with many in turn, since many may be cheaper than the costs of few let expect; the
+ * oftener, the less it is expected to lose. And now and then all get none, so that the cost of doing without stays known. Both for some steps in a row: where steps are
  * short, workers and caches take a few to be as they are when it is the rule.
  *
  * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
@@ -42,8 +42,11 @@ import org.jspecify.annotations.Nullable;
 final class Governor implements DraftPolicy {
     private static final double MARGIN = 0.01;
 
-    /** Part of the time that may be lost, and that trying may cost. */
+    /** Part of the time that may be lost. */
     private static final double SHARE = 0.015;
+
+    /** Part of the time that trying may be expected to lose: where no guess is right, all of it is lost for ever. */
+    private static final double TRYING_SHARE = 0.0075;
 
     /** Most that is saved up for either, in steps of one token, and at most in nanoseconds. */
     private static final double MOST_SAVED = 64;
@@ -58,6 +61,9 @@ final class Governor implements DraftPolicy {
 
     /** Steps in a row that try the same, and what they may cost together beyond the first. */
     private static final int BURST = 8;
+
+    /** Of what more guesses cost, what trying them counts at least, however much they are expected to yield. */
+    private static final double LEAST_LOSS = 0.25;
 
     private static final double BURST_NANOS = 10e6;
 
@@ -161,7 +167,7 @@ final class Governor implements DraftPolicy {
         if (pays && rests()) {
             return;
         }
-        if (!probe(drafts) && !pays) {
+        if (!probe(drafts, pays ? bestRate : without) && !pays) {
             return;
         }
         for (int i = 0; i < size; i++) {
@@ -281,8 +287,12 @@ final class Governor implements DraftPolicy {
         return lengths.rest(sequence.generated(), sequence.maxNewTokens - sequence.generated());
     }
 
-    /** Spends what was saved up on trying more for one sequence than pays; false when there is too little. */
-    private boolean probe(Drafts drafts) {
+    /**
+     * Spends what was saved up on trying more for one sequence than pays; false when there is too little.
+     *
+     * @param rate tokens a nanosecond that there are otherwise
+     */
+    private boolean probe(Drafts drafts, double rate) {
         int size = drafts.size();
         int room = drafts.room();
         for (int i = 0; i < size; i++) {
@@ -296,7 +306,7 @@ final class Governor implements DraftPolicy {
             int more = Math.min(wanted - best[i], room);
             anybody |= more > 0;
             Sequence sequence = drafts.sequence(i);
-            if (more > 0 && ((burst > 0 && sequence == probed) || pay(drafts, i, more))) {
+            if (more > 0 && ((burst > 0 && sequence == probed) || pay(drafts, i, more, rate))) {
                 best[i] += more;
                 nextProbe = i;
                 probed = sequence;
@@ -319,7 +329,7 @@ final class Governor implements DraftPolicy {
     }
 
     /** Pays for a {@link #burst} from what is saved up for trying; false if that is too little. */
-    private boolean pay(Drafts drafts, int index, int tokens) {
+    private boolean pay(Drafts drafts, int index, int tokens, double rate) {
         Sequence sequence = drafts.sequence(index);
         long context = sequence.length();
         Drafter drafter = drafters[drafterOf[index]];
@@ -327,9 +337,22 @@ final class Governor implements DraftPolicy {
         int lag = drafter.lag(sequence);
         double reading = own == null || lag <= USUAL_LAG ? 0 : own.predict(lag, context);
         double drafting = own == null ? 0 : tokens * own.predict(1, context);
-        double with = cost.predict(drafts.rows() + tokens, drafts.contexts(), drafts.positions() + tokens * context);
-        double verifying = Math.max(0, with - cost.predict(drafts.rows(), drafts.contexts(), drafts.positions()));
-        double step = Math.max(1, drafting + verifying);
+        int rows = drafts.rows();
+        long positions = drafts.positions();
+        for (int i = 0; i < drafts.size(); i++) {
+            rows += best[i];
+            positions += (long) best[i] * drafts.sequence(i).length();
+        }
+        double with = cost.predict(rows + tokens, drafts.contexts(), positions + tokens * context);
+        double verifying = Math.max(0, with - cost.predict(rows, drafts.contexts(), positions));
+        double reached = 1;
+        double yield = 0;
+        for (int position = 0; position < best[index] + tokens; position++) {
+            reached *= chance(sequence, drafterOf[index], drafter.level(sequence), position);
+            yield += position < best[index] ? 0 : reached;
+        }
+        double price = drafting + verifying;
+        double step = Math.max(1, Math.max(LEAST_LOSS * price, price - yield / rate));
         int steps = (int) Math.min(Math.min(BURST, 1 + BURST_NANOS / step), (tryingNanos - reading) / step);
         if (steps < 1) {
             return false;
@@ -385,7 +408,7 @@ final class Governor implements DraftPolicy {
         double most = Math.max(mostTrying, LEAST_SAVED_NANOS);
         double saved = drafts.nanosWithout() - drafts.nanos();
         creditNanos = Math.min(most, creditNanos + SHARE * drafts.nanos() + saved);
-        tryingNanos = Math.min(mostTrying, tryingNanos + SHARE * drafts.nanos());
+        tryingNanos = Math.min(mostTrying, tryingNanos + TRYING_SHARE * drafts.nanos());
         spreadReading(drafts);
         broke = creditNanos + investedNanos < (broke ? mostTrying / 2 : 0);
         for (int i = 0; i < drafts.size(); i++) {

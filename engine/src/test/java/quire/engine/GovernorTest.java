@@ -397,6 +397,26 @@ class GovernorTest {
         assertThat(world.draftTokens - before).isGreaterThan(2 * 5000);
     }
 
+    /** Where no guess is ever right, trying all the same is a small part of the time. */
+    @Test
+    void decide_neverRight_triesForLessThanAPercent() {
+        World world = new World(70e3, 20e3, 0, 0);
+        assertThat(world.speedup(20_000)).isBetween(0.99, 0.999);
+    }
+
+    /** Six guesses are best, but eight are hardly worse: to see whether they are costs next to nothing, so it is done often. */
+    @Test
+    void decide_moreIsHardlyWorse_triesItOften() {
+        World world = new World(70e3, 20e3, 0, 0.9);
+        world.speedup(500);
+        int tries = 0;
+        for (int step = 0; step < 5000; step++) {
+            world.step();
+            tries += world.drafts.total() >= 8 ? 1 : 0;
+        }
+        assertThat(tries).isGreaterThan(1400);
+    }
+
     /** Whatever the governor is made to believe, the books stop it. */
     @Test
     void decide_costsAreWrong_losesLittle() {
