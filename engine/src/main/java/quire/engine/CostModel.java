@@ -18,7 +18,7 @@ import quire.model.Model;
  *         │        ___../            a few tokens cost little more than one, for reading the weights is what costs;
  *         │ ______/                  many cost what their arithmetic costs
  *         └─┬─┬─┬──┬────┬────────
- *           1 2 3  …   16   24       knots: every number up to 16, then eight to a doubling; linear in between
+ *           1 2 3  …   64   72       knots: every number up to 64, then eight to a doubling; linear in between
  * </pre>
  *
  * A knot is the median of its last {@value #RECENT} passes, so that a pause is no cost, and a change is believed once it is
@@ -29,7 +29,9 @@ import quire.model.Model;
  * share a context, the one from the other.
  */
 final class CostModel {
-    private static final int DENSE = 16;
+    /** As many as usually decode together: what one guess more costs must not be taken for what there is without it. */
+    private static final int DENSE = 64;
+
     private static final int PER_DOUBLING = 8;
 
     /** Passes that a knot is known by. */

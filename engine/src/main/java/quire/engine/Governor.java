@@ -84,6 +84,9 @@ final class Governor implements DraftPolicy {
     /** Tokens that a draft model has to compute first where it guessed in the last step as well. */
     private static final int USUAL_LAG = 2;
 
+    /** How much oftener a later drafter must be right to be asked instead: what its passes cost, the guesses of one that looks up do not. */
+    private static final double MUCH_BETTER = 1.2;
+
     /** A position that is reached less often than this is not looked at. */
     private static final double LEAST = 0.02;
 
@@ -200,7 +203,7 @@ final class Governor implements DraftPolicy {
             if (drafts.offered(index, k) > 0) {
                 Sequence sequence = drafts.sequence(index);
                 double chance = chance(sequence, k, drafters[k].level(sequence), 0);
-                if (picked == Drafts.NOBODY || chance > 1.5 * bestChance) {
+                if (picked == Drafts.NOBODY || chance > MUCH_BETTER * bestChance) {
                     picked = k;
                     bestChance = chance;
                 }
