@@ -27,8 +27,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p><b>Staying informed.</b> Sequences that get nothing would never show that they have become predictable: now and then one
  * gets more than pays, with few tokens and with many in turn, since many may be cheaper than the costs of few let expect; the
- * oftener, the less it is expected to lose. And now and then all get none, so that the cost of doing without stays known. Both for some steps in a row: where steps are
- * short, workers and caches take a few to be as they are when it is the rule.
+ * oftener, the less it is expected to lose. And now and then all get none, so that the cost of doing without stays known. Both
+ * for some steps in a row: where steps are short, workers and caches take a few to be as they are when it is the rule.
  *
  * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
  * is taken off, what they have saved is added, and {@value #SHARE} of all time; below zero nobody gets anything until there is
@@ -53,7 +53,7 @@ final class Governor implements DraftPolicy {
 
     private static final double MOST_SAVED_NANOS = 250e6;
 
-    /** What is saved up against losses is more than this: a pause is no shorter where steps are. */
+    /** At least so much may be saved up against losses: a pause is no shorter where steps are. */
     private static final double LEAST_SAVED_NANOS = 50e6;
 
     /** Draft tokens to try. */
@@ -84,7 +84,7 @@ final class Governor implements DraftPolicy {
     /** Tokens that a draft model has to compute first where it guessed in the last step as well. */
     private static final int USUAL_LAG = 2;
 
-    /** How much oftener a later drafter must be right to be asked instead: what its passes cost, the guesses of one that looks up do not. */
+    /** How much oftener a later drafter must be right to be asked instead: guesses that are looked up cost no passes. */
     private static final double MUCH_BETTER = 1.2;
 
     /** A position that is reached less often than this is not looked at. */
