@@ -113,6 +113,18 @@ class CostModelTest {
         }
     }
 
+    /** One guess more than there are sequences: what both cost stays two things. */
+    @Test
+    void observe_mostlyOneRowMore_keepsTheCostOfBothApart() {
+        CostModel model = new CostModel(256, 100);
+        for (int i = 0; i < 1000; i++) {
+            int rows = i % 10 == 0 ? 32 : 33;
+            model.observe(rows, 0, 0, rows == 32 ? 5000 : 5400);
+        }
+        assertThat(model.predict(32)).isCloseTo(5000, within(1.0));
+        assertThat(model.predict(33)).isCloseTo(5400, within(1.0));
+    }
+
     /** Guesses share the context of their sequence: what a row more costs is less than what the first one does. */
     @Test
     void observe_rowsThatShareAContext_tellsContextsAndPositionsApart() {
