@@ -116,6 +116,11 @@ final class CostModel {
         meanContexts = new double[count];
         meanPositions = new double[count];
         meanNanos = new double[count];
+        setUnknownPrices(firstNanos);
+    }
+
+    /** What looking back is thought to cost beside a pass of one token, as long as nothing was measured. */
+    private void setUnknownPrices(double firstNanos) {
         setPrices(firstNanos / 40_000, firstNanos / 40_000);
     }
 
@@ -356,7 +361,7 @@ final class CostModel {
                 double ofPosition = (ofSome - ofOne) / (rows - 1);
                 result.setPrices(ofOne - ofPosition + 1e-3, ofPosition + 1e-3);
             } else {
-                result.setPrices(nanos[0] / 40_000, nanos[0] / 40_000);
+                result.setUnknownPrices(nanos[0]);
             }
             setBase();
             return result;

@@ -62,10 +62,10 @@ final class Governor implements DraftPolicy {
     /** Steps in a row that try the same, and what they may cost together beyond the first. */
     private static final int BURST = 8;
 
+    private static final double BURST_NANOS = 10e6;
+
     /** Of what more guesses cost, what trying them counts at least, however much they are expected to yield. */
     private static final double LEAST_LOSS = 0.25;
-
-    private static final double BURST_NANOS = 10e6;
 
     /** Steps with drafts between two rests at most, and at first; steps of a rest. */
     private static final int WORK = 512;
@@ -297,10 +297,15 @@ final class Governor implements DraftPolicy {
      */
     private boolean probe(Drafts drafts, double rate) {
         int size = drafts.size();
-        int room = drafts.room();
+        int given = 0;
+        long givenPositions = 0;
         for (int i = 0; i < size; i++) {
-            room -= best[i];
+            given += best[i];
+            givenPositions += (long) best[i] * drafts.sequence(i).length();
         }
+        int room = drafts.room() - given;
+        int rows = drafts.rows() + given;
+        long positions = drafts.positions() + givenPositions;
         boolean anybody = false;
         for (int step = 0; step < size; step++) {
             int i = (nextProbe + step) % size;
@@ -309,7 +314,7 @@ final class Governor implements DraftPolicy {
             int more = Math.min(wanted - best[i], room);
             anybody |= more > 0;
             Sequence sequence = drafts.sequence(i);
-            if (more > 0 && ((burst > 0 && sequence == probed) || pay(drafts, i, more, rate))) {
+            if (more > 0 && ((burst > 0 && sequence == probed) || pay(drafts, i, more, rows, positions, rate))) {
                 best[i] += more;
                 nextProbe = i;
                 probed = sequence;
@@ -331,8 +336,12 @@ final class Governor implements DraftPolicy {
         return false;
     }
 
-    /** Pays for a {@link #burst} from what is saved up for trying; false if that is too little. */
-    private boolean pay(Drafts drafts, int index, int tokens, double rate) {
+    /**
+     * Pays for a {@link #burst} of {@code tokens} more from what is saved up for trying; false if that is too little.
+     *
+     * @param rows of the step otherwise, and the positions they look back at
+     */
+    private boolean pay(Drafts drafts, int index, int tokens, int rows, long positions, double rate) {
         Sequence sequence = drafts.sequence(index);
         long context = sequence.length();
         Drafter drafter = drafters[drafterOf[index]];
@@ -340,12 +349,6 @@ final class Governor implements DraftPolicy {
         int lag = drafter.lag(sequence);
         double reading = own == null || lag <= USUAL_LAG ? 0 : own.predict(lag, context);
         double drafting = own == null ? 0 : tokens * own.predict(1, context);
-        int rows = drafts.rows();
-        long positions = drafts.positions();
-        for (int i = 0; i < drafts.size(); i++) {
-            rows += best[i];
-            positions += (long) best[i] * drafts.sequence(i).length();
-        }
         double with = cost.predict(rows + tokens, drafts.contexts(), positions + tokens * context);
         double verifying = Math.max(0, with - cost.predict(rows, drafts.contexts(), positions));
         double reached = 1;
