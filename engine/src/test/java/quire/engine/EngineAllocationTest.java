@@ -23,6 +23,7 @@ import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /** What a step of the engine leaves to the collector: nothing but the answers themselves. */
 class EngineAllocationTest {
@@ -153,6 +154,6 @@ class EngineAllocationTest {
 
     /** The best set here; but the Vector API boxes its vectors until C2 has compiled the loop, and who knows when that is. */
     private static Kernels kernels() {
-        return Kernels.best().name().equals("vector") ? Kernels.named("scalar") : Kernels.best();
+        return KernelSets.best().name().equals("vector") ? KernelSets.named("scalar") : KernelSets.best();
     }
 }
