@@ -11,10 +11,10 @@ import quire.model.format.Gguf;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.FloatMatrix;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * How often a draft token would be accepted at temperature 1, by the rule: computed from both models' distributions p and
@@ -72,7 +72,7 @@ final class AcceptanceRules {
     private static Decoder load(Gguf file, Workers team, int positions) {
         ModelConfig shape = ModelConfig.from(file);
         KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
-        return Decoder.load(file, shape, Kernels.best(), team, layout, (positions + 15) / 16, positions, positions);
+        return Decoder.load(file, shape, KernelSets.best(), team, layout, (positions + 15) / 16, positions, positions);
     }
 
     private static FloatMatrix logits(Decoder decoder, int[] tokens, int positions) {

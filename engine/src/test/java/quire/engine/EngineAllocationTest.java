@@ -23,7 +23,7 @@ import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
-import quire.tensor.Kernels;
+import quire.tensor.machine.KernelSets;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
@@ -122,8 +122,8 @@ class EngineAllocationTest {
      * all its loops, and {@link Math#fma} computes with {@code BigDecimal} where the JVM may not use the instruction.
      */
     private static List<String> kernels() {
-        return Kernels.names().stream()
-                .filter(name -> Kernels.obstacle(name) == null && !name.equals("vector"))
+        return KernelSets.names().stream()
+                .filter(name -> KernelSets.obstacle(name) == null && !name.equals("vector"))
                 .filter(name -> !name.equals("scalar") || bytesOfMultiplyAdds() == 0)
                 .toList();
     }
@@ -188,7 +188,7 @@ class EngineAllocationTest {
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int pages = SEQUENCES * shape.contextLength() / 16;
             decoder = Decoder.load(
-                    file, shape, Kernels.named(kernels), workers, layout, pages, ROWS, config.maxLogitRows());
+                    file, shape, KernelSets.named(kernels), workers, layout, pages, ROWS, config.maxLogitRows());
             loop = new EngineLoop(
                     decoder,
                     workers,

@@ -14,10 +14,10 @@ import java.util.stream.IntStream;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizers;
 import quire.tensor.FloatMatrix;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Not a test: what each type of K and V costs in perplexity, for two models that were trained.
@@ -94,7 +94,7 @@ final class KvPerplexity {
         double loss = 0;
         try (Workers workers = new Workers(1);
                 Decoder decoder =
-                        Decoder.load(file, config, Kernels.best(), workers, layout, pages.length, most, most)) {
+                        Decoder.load(file, config, KernelSets.best(), workers, layout, pages.length, most, most)) {
             Batch batch = new Batch(most, 1);
             for (Text text : texts) {
                 int[] tokens = text.tokens();
