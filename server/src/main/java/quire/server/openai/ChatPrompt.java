@@ -1,4 +1,4 @@
-package quire.server;
+package quire.server.openai;
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -9,6 +9,9 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
+import quire.server.api.Fields;
+import quire.server.api.Json;
+import quire.server.http.HttpException;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 
@@ -35,7 +38,7 @@ final class ChatPrompt {
         List<Map<String, @Nullable Object>> tools = tools(body);
         ChatTemplate template = engine.chatTemplate();
         if (template == null) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "messages",
                     "no_chat_template",
                     "This model cannot chat: " + engine.chatTemplateError() + " Use /v1/completions.");
@@ -45,15 +48,15 @@ final class ChatPrompt {
             text = template.render(messages, tools, addGenerationPrompt);
             // A template that does not know tools renders the same text without them: say so, do not drop them.
             if (!tools.isEmpty() && text.equals(template.render(messages, List.of(), addGenerationPrompt))) {
-                throw ApiException.unsupported("tools", "'tools' is not supported: this model's template takes none.");
+                throw HttpException.unsupported("tools", "'tools' is not supported: this model's template takes none.");
             }
         } catch (ChatTemplateException e) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "messages", "invalid_value", "The model's chat template refuses the messages: " + e.getMessage());
         }
         int[] tokens = engine.tokenizer().encode(text, addSpecial, true);
         if (tokens.length == 0) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "messages", "invalid_value", "The model's chat template made an empty prompt of the messages.");
         }
         return tokens;
@@ -65,7 +68,7 @@ final class ChatPrompt {
             throw Fields.wrongType("messages", "an array of messages", array);
         }
         if (array.isEmpty()) {
-            throw ApiException.invalid("messages", "invalid_value", "'messages' is empty: send at least one message.");
+            throw HttpException.invalid("messages", "invalid_value", "'messages' is empty: send at least one message.");
         }
         List<Map<String, @Nullable Object>> messages = new ArrayList<>(array.size());
         for (JsonNode element : array.values()) {
@@ -78,7 +81,7 @@ final class ChatPrompt {
         JsonNode named = message.require("role");
         String role = Fields.string(named, message.path("role"));
         if (!ROLES.contains(role)) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     message.path("role"),
                     "invalid_value",
                     "Invalid value for '" + message.path("role")
@@ -87,7 +90,7 @@ final class ChatPrompt {
         for (String name : List.of("audio", "function_call", "refusal")) {
             JsonNode value = message.get(name);
             if (value != null) {
-                throw ApiException.unsupported(message.path(name), "'" + message.path(name) + "' is not supported.");
+                throw HttpException.unsupported(message.path(name), "'" + message.path(name) + "' is not supported.");
             }
         }
         message.string("name");
@@ -121,7 +124,7 @@ final class ChatPrompt {
             Fields part = Fields.of(element, path + "[" + texts.size() + "]");
             String type = Fields.string(part.require("type"), part.path("type"));
             if (!type.equals("text")) {
-                throw ApiException.unsupported(
+                throw HttpException.unsupported(
                         part.path("type"),
                         "'" + part.path("type") + "' is '" + shortened(type) + "', but only text is supported.");
             }
@@ -160,14 +163,14 @@ final class ChatPrompt {
             return Map.of();
         }
         try {
-            JsonNode value = Fields.MAPPER.readTree(json);
+            JsonNode value = Json.read(json);
             if (value.isObject()) {
                 return Fields.plain(value, path);
             }
         } catch (JacksonException e) {
             // refused below, like any other text that is no object
         }
-        throw ApiException.invalid(path, "invalid_value", "'" + path + "' must be a JSON object written as a string.");
+        throw HttpException.invalid(path, "invalid_value", "'" + path + "' must be a JSON object written as a string.");
     }
 
     private static List<Map<String, @Nullable Object>> tools(Fields body) {
@@ -194,7 +197,7 @@ final class ChatPrompt {
     private static void checkFunctionType(Fields tool) {
         String type = tool.string("type");
         if (type != null && !type.equals("function")) {
-            throw ApiException.unsupported(
+            throw HttpException.unsupported(
                     tool.path("type"),
                     "'" + tool.path("type") + "' is '" + shortened(type) + "', but only functions are supported.");
         }

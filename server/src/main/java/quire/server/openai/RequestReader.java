@@ -1,4 +1,4 @@
-package quire.server;
+package quire.server.openai;
 
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -13,10 +13,14 @@ import quire.engine.InvalidRequestException;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.model.text.Tokenizer;
+import quire.server.api.AnswerRequest;
+import quire.server.api.Fields;
+import quire.server.api.ServedModel;
+import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Reads requests: every documented parameter ends up in the {@link Asked} or in a 400 that names it. What is not
+ * Reads requests: every documented parameter ends up in the {@link AnswerRequest} or in a 400 that names it. What is not
  * documented anywhere is tolerated, for clients send much.
  */
 final class RequestReader {
@@ -81,27 +85,28 @@ final class RequestReader {
             Map.entry("chat_template_kwargs", RequestReader::isNothing),
             Map.entry("documents", RequestReader::isNothing));
 
+    private final ServedModel model;
     private final Engine engine;
     private final Tokenizer tokenizer;
-    private final List<String> modelNames;
+    private final String fingerprint;
 
-    /** @param modelNames under which the model may be asked for; the first is the one that answers carry */
-    RequestReader(Engine engine, List<String> modelNames) {
-        this.engine = engine;
-        this.tokenizer = engine.tokenizer();
-        this.modelNames = modelNames;
+    RequestReader(ServedModel model) {
+        this.model = model;
+        this.engine = model.engine();
+        this.tokenizer = model.tokenizer();
+        this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
     /** A body of {@code /v1/completions}. */
-    Asked completion(Fields body) {
-        checkModel(body.require("model"));
+    AnswerRequest completion(Fields body) {
+        model.check(body.require("model"));
         refuse(body, REFUSED_EVERYWHERE);
         refuse(body, REFUSED_IN_COMPLETIONS);
         JsonNode prompt = body.require("prompt");
         int logprobs = body.integer("logprobs", 0, SamplingParams.MAX_LOGPROBS, -1);
         boolean echo = body.bool("echo", false);
         if (echo && logprobs >= 0) {
-            throw ApiException.unsupported(
+            throw HttpException.unsupported(
                     "echo",
                     "'echo' together with 'logprobs' is not supported: log probabilities of the prompt are not"
                             + " computed. Send one of them.");
@@ -119,7 +124,7 @@ final class RequestReader {
             tokens = tokens(prompt, "prompt");
         }
         if (tokens.length == 0) {
-            throw ApiException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
+            throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }
         String limitName = "max_tokens";
         Integer limit = limit(body, limitName);
@@ -132,17 +137,17 @@ final class RequestReader {
                 logprobs,
                 "logprobs");
         String echoed = !echo ? "" : text != null ? text : tokenizer.decode(tokens);
-        return new Asked(new Request(tokens, params), false, echoed, stream(body), includeUsage(body));
+        return answer(body, new Request(tokens, params), false, echoed);
     }
 
     /** A body of {@code /v1/chat/completions}. */
-    Asked chat(Fields body) {
-        checkModel(body.require("model"));
+    AnswerRequest chat(Fields body) {
+        model.check(body.require("model"));
         refuse(body, REFUSED_EVERYWHERE);
         refuse(body, REFUSED_IN_CHAT);
         boolean withLogprobs = body.bool("logprobs", false);
         if (!withLogprobs && body.get("top_logprobs") != null) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "top_logprobs", "invalid_value", "'top_logprobs' is only allowed when 'logprobs' is true.");
         }
         int logprobs = withLogprobs ? body.integer("top_logprobs", 0, SamplingParams.MAX_LOGPROBS, 0) : -1;
@@ -150,7 +155,7 @@ final class RequestReader {
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "max_tokens",
                     "invalid_value",
                     "'max_tokens' (" + older + ") and 'max_completion_tokens' (" + newer
@@ -161,15 +166,14 @@ final class RequestReader {
         checkContext(tokens.length, "messages", "messages", limit, limitName);
         int room = engine.maxContext() - tokens.length;
         SamplingParams params = sampling(body, limit != null ? limit : room, limitName, logprobs, "top_logprobs");
-        return new Asked(new Request(tokens, params), true, "", stream(body), includeUsage(body));
+        return answer(body, new Request(tokens, params), true, "");
     }
 
-    /** Checks the model's name. */
-    void checkModel(JsonNode model) {
-        String asked = Fields.string(model, "model");
-        if (!modelNames.contains(asked)) {
-            throw ApiException.unknownModel(asked, String.join("', '", modelNames));
-        }
+    private AnswerRequest answer(Fields body, Request request, boolean chat, String echo) {
+        boolean stream = stream(body);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(
+                chat, echo, request.params().logprobs() >= 0, includeUsage(body), model.name(), fingerprint);
+        return new AnswerRequest(request, stream, new OpenAiFormat(options, tokenizer));
     }
 
     /** Token ids out of a JSON array. */
@@ -181,7 +185,7 @@ final class RequestReader {
         int i = 0;
         for (JsonNode element : array.values()) {
             if (element.isString() || element.isArray()) {
-                throw ApiException.unsupported(
+                throw HttpException.unsupported(
                         path,
                         "'" + path + "' holds several prompts, which is not supported: send one request for each.");
             }
@@ -192,7 +196,7 @@ final class RequestReader {
     }
 
     /** Turns the engine's complaint into the API's, in the names that the client used. */
-    static ApiException refused(InvalidRequestException e, String promptName, String limitName, String logprobsName) {
+    static HttpException refused(InvalidRequestException e, String promptName, String limitName, String logprobsName) {
         String param =
                 switch (e.parameter()) {
                     case "prompt" -> promptName;
@@ -203,13 +207,13 @@ final class RequestReader {
                     default -> e.parameter().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT); // topP → top_p
                 };
         String message = e.getMessage();
-        return ApiException.invalid(
+        return HttpException.invalid(
                 param, "invalid_value", "Invalid value for '" + param + "'" + (message == null ? "." : ": " + message));
     }
 
     private SamplingParams sampling(Fields body, int maxTokens, String limitName, int logprobs, String logprobsName) {
         if (body.integer("n", 1, 128, 1) != 1) {
-            throw ApiException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
+            throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
         }
         // Identifiers for the operator's own use, and a routing hint that one server has no use for: checked, that is
         // all.
@@ -258,7 +262,7 @@ final class RequestReader {
                 token = -1;
             }
             if (token < 0 || token >= tokenizer.vocabularySize()) {
-                throw ApiException.invalid(
+                throw HttpException.invalid(
                         "logit_bias",
                         "invalid_value",
                         "Invalid key in 'logit_bias': must be a token id from 0 to " + (tokenizer.vocabularySize() - 1)
@@ -266,7 +270,7 @@ final class RequestReader {
             }
             double value = Fields.number(entry.getValue(), "logit_bias." + token);
             if (value < -100 || value > 100) {
-                throw ApiException.invalid(
+                throw HttpException.invalid(
                         "logit_bias",
                         "invalid_value",
                         "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + value + ".");
@@ -292,7 +296,7 @@ final class RequestReader {
             throw Fields.wrongType("stop", "a string or an array of strings", stop);
         }
         if (stops.size() > MAX_STOPS || stops.contains("")) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "stop",
                     "invalid_value",
                     "Invalid value for 'stop': must be at most " + MAX_STOPS + " strings, none of them empty.");
@@ -321,13 +325,13 @@ final class RequestReader {
             int promptTokens, String promptName, String promptWord, @Nullable Integer limit, String limitName) {
         int context = engine.maxContext();
         if (promptTokens >= context) {
-            throw ApiException.contextLength(
+            throw contextLength(
                     promptName,
                     "The context has " + context + " tokens, but the " + promptWord + " took " + promptTokens
                             + " and an answer needs at least one: shorten the " + promptWord + ".");
         }
         if (limit != null && limit > context - promptTokens) {
-            throw ApiException.contextLength(
+            throw contextLength(
                     limitName,
                     "The context has " + context + " tokens, but you asked for " + ((long) promptTokens + limit) + " ("
                             + promptTokens + " in the " + promptWord + ", " + limit + " in '" + limitName
@@ -335,10 +339,14 @@ final class RequestReader {
         }
     }
 
+    private static HttpException contextLength(String parameter, String message) {
+        return HttpException.invalid(parameter, "context_length_exceeded", message);
+    }
+
     private static boolean stream(Fields body) {
         boolean stream = body.bool("stream", false);
         if (!stream && body.get("stream_options") != null) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
         }
         return stream;
@@ -366,7 +374,7 @@ final class RequestReader {
             if (value != null && !parameter.getValue().test(value)) {
                 String path = body.path(parameter.getKey());
                 String shown = value.isContainer() ? "" : ": " + shortened(value.toString());
-                throw ApiException.unsupported(path, "'" + path + "' is not supported with this value" + shown + ".");
+                throw HttpException.unsupported(path, "'" + path + "' is not supported with this value" + shown + ".");
             }
         }
     }

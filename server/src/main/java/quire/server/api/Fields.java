@@ -1,4 +1,4 @@
-package quire.server;
+package quire.server.api;
 
 import java.math.BigDecimal;
 import java.nio.ByteBuffer;
@@ -10,32 +10,16 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
+import quire.server.http.HttpException;
 import tools.jackson.core.JacksonException;
-import tools.jackson.core.StreamReadConstraints;
-import tools.jackson.core.StreamReadFeature;
 import tools.jackson.core.TokenStreamLocation;
-import tools.jackson.core.json.JsonFactory;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /**
  * The fields of one JSON object in a request, each read with the type it must have. A field that is absent and one that
  * is null are the same. Every mistake is a 400 that names the field by its path: {@code messages[2].content}.
  */
-final class Fields {
-    /** Deeper than any tool's schema, shallow enough for the recursive walks over the tree. */
-    private static final int MAX_NESTING = 100;
-
-    /** Writes every answer, reads every request. */
-    static final JsonMapper MAPPER = JsonMapper.builder(JsonFactory.builder()
-                    .streamReadConstraints(StreamReadConstraints.builder()
-                            .maxNestingDepth(MAX_NESTING)
-                            .maxStringLength(Integer.MAX_VALUE) // the body's own limit is lower
-                            .build())
-                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-                    .build())
-            .build();
-
+public final class Fields {
     private final JsonNode object;
     private final String path;
 
@@ -45,33 +29,33 @@ final class Fields {
     }
 
     /** Parses a request's body. */
-    static Fields parse(byte[] body) {
+    public static Fields parse(byte[] body) {
         CharBuffer text;
         try {
             // Strictly UTF-8: the parser itself would also guess UTF-16 and let overlong forms pass.
             text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body));
         } catch (CharacterCodingException e) {
-            throw ApiException.invalid(null, "invalid_json", "The body is not valid UTF-8: send JSON in UTF-8.");
+            throw HttpException.invalid(null, "invalid_json", "The body is not valid UTF-8: send JSON in UTF-8.");
         }
         JsonNode root;
         try {
-            root = MAPPER.readTree(text.toString());
+            root = Json.read(text.toString());
         } catch (JacksonException e) {
             TokenStreamLocation at = e.getLocation();
             String where = at == null ? "" : " (line " + at.getLineNr() + ", column " + at.getColumnNr() + ")";
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     null,
                     "invalid_json",
                     "The body is not valid JSON: " + oneLine(e.getOriginalMessage()) + where + ".");
         }
         if (!root.isObject()) {
-            throw ApiException.invalid(null, "invalid_json", "The body must be a JSON object.");
+            throw HttpException.invalid(null, "invalid_json", "The body must be a JSON object.");
         }
         return new Fields(root, "");
     }
 
     /** An element of an array as an object. */
-    static Fields of(JsonNode node, String path) {
+    public static Fields of(JsonNode node, String path) {
         if (!node.isObject()) {
             throw wrongType(path, "an object", node);
         }
@@ -79,28 +63,28 @@ final class Fields {
     }
 
     /** The path of a field. */
-    String path(String name) {
+    public String path(String name) {
         return path.isEmpty() ? name : path + "." + name;
     }
 
     /** A field as it is; null when absent or null. */
     @Nullable
-    JsonNode get(String name) {
+    public JsonNode get(String name) {
         JsonNode value = object.get(name);
         return value == null || value.isNull() ? null : value;
     }
 
     /** A field that must be there. */
-    JsonNode require(String name) {
+    public JsonNode require(String name) {
         JsonNode value = get(name);
         if (value == null) {
-            throw ApiException.invalid(
+            throw HttpException.invalid(
                     path(name), "missing_required_parameter", "Missing required parameter: '" + path(name) + "'.");
         }
         return value;
     }
 
-    boolean bool(String name, boolean absent) {
+    public boolean bool(String name, boolean absent) {
         JsonNode value = get(name);
         if (value == null) {
             return absent;
@@ -112,31 +96,31 @@ final class Fields {
     }
 
     @Nullable
-    String string(String name) {
+    public String string(String name) {
         JsonNode value = get(name);
         return value == null ? null : string(value, path(name));
     }
 
     /** A number without a fraction: {@code 16} or {@code 16.0}. */
     @Nullable
-    Long integer(String name, long min, long max) {
+    public Long integer(String name, long min, long max) {
         JsonNode value = get(name);
         return value == null ? null : integer(value, path(name), min, max);
     }
 
-    int integer(String name, int min, int max, int absent) {
+    public int integer(String name, int min, int max, int absent) {
         Long value = integer(name, min, max);
         return value == null ? absent : value.intValue();
     }
 
-    double number(String name, double absent) {
+    public double number(String name, double absent) {
         JsonNode value = get(name);
         return value == null ? absent : number(value, path(name));
     }
 
     /** An array; null when absent. */
     @Nullable
-    JsonNode array(String name) {
+    public JsonNode array(String name) {
         JsonNode value = get(name);
         if (value != null && !value.isArray()) {
             throw wrongType(path(name), "an array", value);
@@ -146,25 +130,25 @@ final class Fields {
 
     /** An object; null when absent. */
     @Nullable
-    Fields object(String name) {
+    public Fields object(String name) {
         JsonNode value = get(name);
         return value == null ? null : of(value, path(name));
     }
 
     /** All fields as plain Java values, in order. */
-    Map<String, @Nullable Object> plain() {
+    public Map<String, @Nullable Object> plain() {
         return plainObject(object, path);
     }
 
     /** Text that can be written as UTF-8; a lone half of a surrogate pair cannot. */
-    static String string(JsonNode value, String path) {
+    public static String string(JsonNode value, String path) {
         if (!value.isString()) {
             throw wrongType(path, "a string", value);
         }
         return checkText(value.stringValue(), path);
     }
 
-    static long integer(JsonNode value, String path, long min, long max) {
+    public static long integer(JsonNode value, String path, long min, long max) {
         if (!value.isNumber()) {
             throw wrongType(path, "an integer", value);
         }
@@ -187,35 +171,35 @@ final class Fields {
         return number;
     }
 
-    static double number(JsonNode value, String path) {
+    public static double number(JsonNode value, String path) {
         if (!value.isNumber()) {
             throw wrongType(path, "a number", value);
         }
         double number = value.doubleValue();
         if (!Double.isFinite(number)) {
-            throw ApiException.invalid(path, "invalid_value", "'" + path + "' is out of range for a number.");
+            throw HttpException.invalid(path, "invalid_value", "'" + path + "' is out of range for a number.");
         }
         return number;
     }
 
     /** A token id. */
-    static int token(JsonNode value, String path, int vocabularySize) {
+    public static int token(JsonNode value, String path, int vocabularySize) {
         return (int) integer(value, path, 0, vocabularySize - 1L);
     }
 
-    static ApiException wrongType(String path, String wanted, JsonNode found) {
-        return ApiException.invalid(
+    public static HttpException wrongType(String path, String wanted, JsonNode found) {
+        return HttpException.invalid(
                 path,
                 "invalid_type",
                 "Invalid type for '" + path + "': expected " + wanted + ", but got " + kind(found) + ".");
     }
 
-    private static ApiException outOfRange(String path, long min, long max, JsonNode value) {
+    private static HttpException outOfRange(String path, long min, long max, JsonNode value) {
         String shown = value.isIntegralNumber() && !value.canConvertToLong()
                 ? "a number of " + new BigDecimal(value.bigIntegerValue()).precision() + " digits"
                 : String.valueOf(value.longValue());
         String range = max == Integer.MAX_VALUE || max == Long.MAX_VALUE ? "at least " + min : min + " to " + max;
-        return ApiException.invalid(
+        return HttpException.invalid(
                 path,
                 "invalid_value",
                 "Invalid value for '" + path + "': must be " + range + ", but is " + shown + ".");
@@ -241,7 +225,7 @@ final class Fields {
                         && i + 1 < text.length()
                         && Character.isLowSurrogate(text.charAt(i + 1));
                 if (!whole) {
-                    throw ApiException.invalid(
+                    throw HttpException.invalid(
                             path,
                             "invalid_value",
                             "'" + path + "' holds half a surrogate pair at character " + i
@@ -253,7 +237,7 @@ final class Fields {
         return text;
     }
 
-    static @Nullable Object plain(JsonNode value, String path) {
+    public static @Nullable Object plain(JsonNode value, String path) {
         return switch (value.getNodeType()) {
             case ARRAY -> {
                 List<@Nullable Object> list = new ArrayList<>(value.size());

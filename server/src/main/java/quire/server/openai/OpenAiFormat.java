@@ -1,4 +1,4 @@
-package quire.server;
+package quire.server.openai;
 
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -6,12 +6,17 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
+import quire.engine.InvalidRequestException;
 import quire.engine.Logprobs;
 import quire.engine.Output;
 import quire.engine.SpeculationStats;
 import quire.engine.TokenStream;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
+import quire.server.api.AnswerFormat;
+import quire.server.api.ServerSentEvents;
+import quire.server.http.HttpException;
+import quire.server.http.RandomId;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -27,85 +32,107 @@ import tools.jackson.databind.node.ObjectNode;
  *   log probabilities parallel arrays             a list of objects
  * </pre>
  */
-final class AnswerFormat {
+final class OpenAiFormat implements AnswerFormat {
     /** JSON has no infinities; this is OpenAI's stand-in for "never". */
     private static final float LEAST_LOGPROB = -9999;
 
-    private final Asked asked;
+    /**
+     * What the request says about its answer.
+     *
+     * @param chat whether it came to {@code /v1/chat/completions}
+     * @param echo text before the answer; usually empty
+     * @param logprobs whether the answer has log probabilities
+     * @param includeUsage whether a stream ends with the usage
+     * @param model the name to answer with
+     * @param fingerprint of the model and the server
+     */
+    record Options(
+            boolean chat, String echo, boolean logprobs, boolean includeUsage, String model, String fingerprint) {}
+
+    private final Options options;
     private final String id;
-    private final long created;
-    private final String model;
-    private final String fingerprint;
+    private final long created = System.currentTimeMillis() / 1000;
     private final Tokenizer tokenizer;
     private final Detokenizer offsets;
     private int textOffset;
 
-    /** @param created seconds since 1970 */
-    AnswerFormat(Asked asked, String id, long created, String model, String fingerprint, Tokenizer tokenizer) {
-        this.asked = asked;
-        this.id = id;
-        this.created = created;
-        this.model = model;
-        this.fingerprint = fingerprint;
+    OpenAiFormat(Options options, Tokenizer tokenizer) {
+        this.options = options;
+        this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.tokenizer = tokenizer;
         this.offsets = new Detokenizer(tokenizer);
     }
 
-    /** The whole answer. */
-    ObjectNode whole(String text, List<Output> outputs, TokenStream.Finish finish, TokenStream stream) {
-        ObjectNode root = head(asked.chat() ? "chat.completion" : "text_completion");
+    @Override
+    public boolean needsOutputs() {
+        return options.logprobs();
+    }
+
+    @Override
+    public ObjectNode whole(String text, List<Output> outputs, TokenStream ended) {
+        ObjectNode root = head(options.chat() ? "chat.completion" : "text_completion");
         ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
-        if (asked.chat()) {
+        if (options.chat()) {
             choice.putObject("message")
                     .put("role", "assistant")
                     .put("content", text)
                     .putNull("refusal");
         } else {
-            choice.put("text", asked.echo() + text);
+            choice.put("text", options.echo() + text);
         }
         putLogprobs(choice, outputs);
-        choice.put("finish_reason", name(finish.reason()));
-        putUsage(root, finish, stream);
+        choice.put("finish_reason", name(ended.finish().reason()));
+        putUsage(root, ended);
         return root;
     }
 
-    /** What a stream begins with, before any token: the role, or the echo. Null when there is nothing to say yet. */
-    @Nullable
-    ObjectNode first() {
-        if (!asked.chat()) {
-            return asked.echo().isEmpty() ? null : chunk(asked.echo(), List.of(), null);
+    /** Writes the role, or the echo if there is one. */
+    @Override
+    public void begin(ServerSentEvents events) {
+        if (options.chat()) {
+            ObjectNode root = chunk("", List.of(), null);
+            ((ObjectNode) root.get("choices").get(0).get("delta")).put("role", "assistant");
+            events.add(root);
+        } else if (!options.echo().isEmpty()) {
+            events.add(chunk(options.echo(), List.of(), null));
         }
-        ObjectNode root = chunk("", List.of(), null);
-        ((ObjectNode) root.get("choices").get(0).get("delta")).put("role", "assistant");
-        return root;
     }
 
-    /** One token; null when it brought nothing to send. */
-    @Nullable
-    ObjectNode next(Output output) {
-        if (output.text().isEmpty() && output.logprobs() == null) {
-            return null;
+    @Override
+    public void token(Output output, ServerSentEvents events) {
+        if (!output.text().isEmpty() || output.logprobs() != null) {
+            events.add(chunk(output.text(), List.of(output), null));
         }
-        return chunk(output.text(), List.of(output), null);
     }
 
-    /** The end, with the rest of the text. */
-    ObjectNode last(TokenStream.Finish finish) {
-        return chunk(finish.text(), List.of(), finish.reason());
+    @Override
+    public void end(TokenStream ended, ServerSentEvents events) {
+        events.add(chunk(ended.finish().text(), List.of(), ended.finish().reason()));
+        if (options.includeUsage()) {
+            ObjectNode usage = head(options.chat() ? "chat.completion.chunk" : "text_completion");
+            usage.putArray("choices");
+            putUsage(usage, ended);
+            events.add(usage);
+        }
+        events.add("[DONE]");
     }
 
-    /** The chunk after the last, which only counts. */
-    ObjectNode usage(TokenStream.Finish finish, TokenStream stream) {
-        ObjectNode root = head(asked.chat() ? "chat.completion.chunk" : "text_completion");
-        root.putArray("choices");
-        putUsage(root, finish, stream);
-        return root;
+    @Override
+    public void failure(HttpException e, ServerSentEvents events) {
+        events.add(OpenAiErrors.json(e));
+    }
+
+    @Override
+    public HttpException refusal(InvalidRequestException e) {
+        return options.chat()
+                ? RequestReader.refused(e, "messages", "max_completion_tokens", "top_logprobs")
+                : RequestReader.refused(e, "prompt", "max_tokens", "logprobs");
     }
 
     private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
-        ObjectNode root = head(asked.chat() ? "chat.completion.chunk" : "text_completion");
+        ObjectNode root = head(options.chat() ? "chat.completion.chunk" : "text_completion");
         ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
-        if (asked.chat()) {
+        if (options.chat()) {
             ObjectNode delta = choice.putObject("delta");
             if (reason == null || !text.isEmpty()) {
                 delta.put("content", text);
@@ -115,7 +142,7 @@ final class AnswerFormat {
         }
         putLogprobs(choice, outputs);
         choice.put("finish_reason", reason == null ? null : name(reason));
-        if (asked.includeUsage()) {
+        if (options.includeUsage()) {
             root.putNull("usage");
         }
         return root;
@@ -127,19 +154,20 @@ final class AnswerFormat {
                 .put("id", id)
                 .put("object", object)
                 .put("created", created)
-                .put("model", model)
-                .put("system_fingerprint", fingerprint);
+                .put("model", options.model())
+                .put("system_fingerprint", options.fingerprint());
     }
 
-    private static void putUsage(ObjectNode root, TokenStream.Finish finish, TokenStream stream) {
+    private static void putUsage(ObjectNode root, TokenStream ended) {
+        TokenStream.Finish finish = ended.finish();
         ObjectNode usage = root.putObject("usage")
                 .put("prompt_tokens", finish.promptTokens())
                 .put("completion_tokens", finish.completionTokens())
                 .put("total_tokens", finish.promptTokens() + finish.completionTokens());
         usage.putObject("completion_tokens_details")
-                .put("accepted_prediction_tokens", stream.acceptedTokens())
-                .put("rejected_prediction_tokens", stream.rejectedTokens());
-        SpeculationStats books = stream.speculation();
+                .put("accepted_prediction_tokens", ended.acceptedTokens())
+                .put("rejected_prediction_tokens", ended.rejectedTokens());
+        SpeculationStats books = ended.speculation();
         if (!books.drafters().isEmpty()) {
             ObjectNode speculation = usage.putObject("speculation")
                     .put("drafts", books.drafts())
@@ -162,9 +190,9 @@ final class AnswerFormat {
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {
-        if (!asked.logprobs() || outputs.isEmpty()) {
+        if (!options.logprobs() || outputs.isEmpty()) {
             choice.putNull("logprobs");
-        } else if (asked.chat()) {
+        } else if (options.chat()) {
             putChatLogprobs(choice.putObject("logprobs"), outputs);
         } else {
             putCompletionLogprobs(choice.putObject("logprobs"), outputs);
