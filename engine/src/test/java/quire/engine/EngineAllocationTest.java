@@ -23,10 +23,10 @@ import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
-import quire.tensor.machine.KernelSets;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * What a step of the engine leaves to the garbage collector: the outputs, and nothing else.
