@@ -12,6 +12,11 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import quire.engine.sample.TokenHistory;
+import quire.engine.schedule.EngineLoop;
+import quire.engine.speculate.CostModel;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
@@ -75,24 +80,17 @@ class EngineAllocationTest {
             Tokenizer tokenizer = Tokenizers.of(file);
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int pages = SEQUENCES * shape.contextLength() / 16;
-            try (Decoder decoder =
-                    Decoder.load(file, shape, kernels(), workers, layout, pages, ROWS, config.maxLogitRows())) {
-                EngineLoop loop = new EngineLoop(
-                        decoder,
-                        workers,
-                        tokenizer,
-                        config,
-                        (free, team) -> Speculator.of(
-                                config,
-                                decoder,
-                                CostModel.unknown(ROWS),
-                                null,
-                                DraftPolicy::of,
-                                free,
-                                team,
-                                System::nanoTime),
-                        EngineListener.NONE,
-                        System::nanoTime);
+            try (Decoder decoder = Decoder.load(
+                    file,
+                    shape,
+                    kernels(),
+                    workers,
+                    new Decoder.Capacity(layout, pages, ROWS, config.maxLogitRows()))) {
+                EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
+                        .workers(workers)
+                        .drafts(context -> Speculator.of(
+                                new Speculator.Setup(config, CostModel.unknown(ROWS), null, DraftPolicy::of), context))
+                        .build();
                 long fewest = Long.MAX_VALUE;
                 for (int round = 0; round < ROUNDS && fewest > enough; round++) {
                     List<TokenStream> streams = new ArrayList<>();
