@@ -72,7 +72,12 @@ final class AcceptanceRules {
     private static Decoder load(Gguf file, Workers team, int positions) {
         ModelConfig shape = ModelConfig.from(file);
         KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
-        return Decoder.load(file, shape, KernelSets.best(), team, layout, (positions + 15) / 16, positions, positions);
+        return Decoder.load(
+                file,
+                shape,
+                KernelSets.best(),
+                team,
+                new Decoder.Capacity(layout, (positions + 15) / 16, positions, positions));
     }
 
     private static FloatMatrix logits(Decoder decoder, int[] tokens, int positions) {

@@ -12,6 +12,7 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.cli.ProfileBench.Profiled;
 import quire.engine.EngineConfig;
+import quire.engine.Speculation;
 import quire.model.format.Gguf;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
@@ -100,16 +101,15 @@ final class BenchCommand implements Callable<Integer> {
         int workers = threads > 0 ? threads : Runtime.getRuntime().availableProcessors();
         int most = sequences.stream().mapToInt(Integer::intValue).max().orElseThrow();
         EngineConfig defaults = EngineConfig.defaults();
-        EngineConfig config = new EngineConfig(
-                most,
-                maxBatchedTokens,
-                Math.max(prompt, context) + generate + 1,
-                defaults.maxQueuedRequests(),
-                Math.max(defaults.maxQueuedTokens(), (long) most * context),
-                0,
-                defaults.pageTokens(),
-                kvType,
-                workers);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(most)
+                .maxBatchedTokens(maxBatchedTokens)
+                .maxContext(Math.max(prompt, context) + generate + 1)
+                .maxQueuedTokens(Math.max(defaults.maxQueuedTokens(), (long) most * context))
+                .kvType(kvType)
+                .threads(workers)
+                .speculation(Speculation.off())
+                .build();
         Path path = model.path();
         Map<String, Object> result = new LinkedHashMap<>();
         result.put("model", String.valueOf(path.getFileName()));

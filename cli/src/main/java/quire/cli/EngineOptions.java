@@ -123,17 +123,18 @@ final class EngineOptions {
             throw new IllegalArgumentException(
                     "--draft " + draft + " has nothing to do with --speculation off: leave one of them out");
         }
-        return new EngineConfig(
-                sequences,
-                maxBatchedTokens,
-                maxContext,
-                maxQueued,
-                maxQueuedTokens,
-                kvCacheBytes,
-                pageTokens,
-                kvType,
-                threads,
-                new Speculation(draftTokens, true, draft, null));
+        return EngineConfig.builder()
+                .maxSequences(sequences)
+                .maxBatchedTokens(maxBatchedTokens)
+                .maxContext(maxContext)
+                .maxQueuedRequests(maxQueued)
+                .maxQueuedTokens(maxQueuedTokens)
+                .kvCacheBytes(kvCacheBytes)
+                .pageTokens(pageTokens)
+                .kvType(kvType)
+                .threads(threads)
+                .speculation(new Speculation(draftTokens, true, draft, null))
+                .build();
     }
 
     private int draftTokens() {

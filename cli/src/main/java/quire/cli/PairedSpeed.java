@@ -9,6 +9,7 @@ import java.util.Random;
 import quire.engine.EngineStats;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 
 /**
@@ -117,8 +118,8 @@ final class PairedSpeed {
             SpeculationStats now = after.speculation();
             turns += turns(after) - turns(before);
             generated += after.generationTokens() - before.generationTokens();
-            drafted += now.draftTokens() - old.draftTokens();
-            accepted += now.acceptedTokens() - old.acceptedTokens();
+            drafted += now.counts().draftTokens() - old.counts().draftTokens();
+            accepted += now.counts().acceptedTokens() - old.counts().acceptedTokens();
             nanos += now.nanos() - old.nanos();
             nanosWithout += now.nanosWithout() - old.nanosWithout();
         }
@@ -139,7 +140,7 @@ final class PairedSpeed {
      * decisions are kept and every turn gives one token.
      */
     private static double turns(EngineStats stats) {
-        SpeculationStats speculation = stats.speculation();
+        SpeculationCounts speculation = stats.speculation().counts();
         return speculation.drafters().isEmpty()
                 ? stats.generationTokens()
                 : speculation.decisions().stream().mapToLong(Long::longValue).sum();

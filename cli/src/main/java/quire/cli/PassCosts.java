@@ -65,7 +65,8 @@ final class PassCosts {
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int context = Math.min(CONTEXT, shape.contextLength() - most);
             int pages = (context + most + 15) / 16;
-            try (Decoder decoder = Decoder.load(file, shape, KernelSets.best(), team, layout, pages, most, most)) {
+            try (Decoder decoder = Decoder.load(
+                    file, shape, KernelSets.best(), team, new Decoder.Capacity(layout, pages, most, most))) {
                 int[] tokens = new int[context + most];
                 int[] table = IntStream.range(0, pages).toArray();
                 Batch batch = new Batch(most, 1);

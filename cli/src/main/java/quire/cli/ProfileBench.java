@@ -58,10 +58,7 @@ final class ProfileBench implements AutoCloseable {
                 config,
                 profile.kernels(),
                 workers,
-                layout,
-                sequences * pagesOf(positions),
-                batchTokens,
-                sequences);
+                new Decoder.Capacity(layout, sequences * pagesOf(positions), batchTokens, sequences));
     }
 
     private int pagesOf(int tokens) {

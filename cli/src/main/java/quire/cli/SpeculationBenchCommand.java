@@ -21,12 +21,11 @@ import picocli.CommandLine.Option;
 import quire.engine.EngineConfig;
 import quire.engine.Replay;
 import quire.engine.Speculation;
-import quire.engine.SpeculationStats;
+import quire.engine.SpeculationCounts;
 import quire.model.BuiltInModel;
 import quire.model.text.ChatTemplate;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
-import quire.tensor.KvLayout.KvType;
 import quire.tensor.machine.KernelSets;
 
 /**
@@ -278,20 +277,13 @@ final class SpeculationBenchCommand implements Callable<Integer> {
     }
 
     private TimedEngine open(Speculation speculation) {
-        EngineConfig defaults = EngineConfig.defaults();
         return TimedEngine.open(
                 Objects.requireNonNull(model),
-                new EngineConfig(
-                        MOST_SEQUENCES,
-                        defaults.maxBatchedTokens(),
-                        0,
-                        defaults.maxQueuedRequests(),
-                        defaults.maxQueuedTokens(),
-                        0,
-                        defaults.pageTokens(),
-                        KvType.F16,
-                        threads,
-                        speculation));
+                EngineConfig.builder()
+                        .maxSequences(MOST_SEQUENCES)
+                        .threads(threads)
+                        .speculation(speculation)
+                        .build());
     }
 
     /** Puts rows into a table, in place of those that agree with them in {@code keys}. */
@@ -409,12 +401,12 @@ final class SpeculationBenchCommand implements Callable<Integer> {
      * token that was there was accepted. So drafts that the end of an answer cuts short do not count as rejected.
      */
     private static double tokensAStep(TimedEngine on, Recorded recorded, int length) throws InterruptedException {
-        SpeculationStats before = on.engine().stats().speculation();
+        SpeculationCounts before = on.engine().stats().speculation().counts();
         int answers = Math.clamp(2000 / length, 1, MOST_SEQUENCES);
         for (int[] prompt : recorded.prompts.subList(0, answers)) {
             PairedSpeed.record(on, List.of(prompt), length, false);
         }
-        SpeculationStats after = on.engine().stats().speculation();
+        SpeculationCounts after = on.engine().stats().speculation().counts();
         double sum = 1;
         for (int position = 0; position < after.draftedAt().size(); position++) {
             long drafted = after.draftedAt().get(position) - before.draftedAt().get(position);

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import quire.engine.EngineStats;
+import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 
 /** What the engine's books become in a row. */
@@ -32,7 +33,7 @@ class PairedSpeedTest {
 
     @Test
     void books_nobodyGuesses_oneTokenATurn() {
-        SpeculationStats none = new SpeculationStats(List.of(), List.of(), List.of(), List.of(), 0, 0);
+        SpeculationStats none = SpeculationStats.NONE;
         Map<String, Object> row = row(stats(5, none), stats(50, none));
         assertThat(row).containsEntry("tokens_a_turn", 1.0).containsEntry("accepted_share", 0.0);
     }
@@ -44,8 +45,10 @@ class PairedSpeedTest {
     }
 
     private static EngineStats stats(long generated, List<Long> decisions, long drafted, long accepted) {
-        List<SpeculationStats.Drafter> drafters = List.of(new SpeculationStats.Drafter("test", 0, drafted, accepted));
-        return stats(generated, new SpeculationStats(drafters, decisions, List.of(), List.of(), 0, 0));
+        List<SpeculationCounts.Drafter> drafters = List.of(new SpeculationCounts.Drafter("test", 0, drafted, accepted));
+        return stats(
+                generated,
+                new SpeculationStats(new SpeculationCounts(drafters, decisions, List.of(), List.of()), 0, 0));
     }
 
     private static EngineStats stats(long generated, SpeculationStats speculation) {

@@ -11,6 +11,10 @@ import java.util.OptionalInt;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.schedule.EngineLoop;
+import quire.engine.speculate.CostModel;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
@@ -96,10 +100,8 @@ public final class Engine implements AutoCloseable {
                     shape,
                     kernels,
                     workers,
-                    plan.kvLayout(),
-                    plan.pageCount(),
-                    config.maxBatchedTokens(),
-                    config.maxLogitRows());
+                    new Decoder.Capacity(
+                            plan.kvLayout(), plan.pageCount(), config.maxBatchedTokens(), config.maxLogitRows()));
             owned.push(decoder);
             Decoder draft = null;
             if (draftFile != null) {
@@ -109,10 +111,11 @@ public final class Engine implements AutoCloseable {
                         draftShape,
                         kernels,
                         workers,
-                        plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
-                        plan.pageCount(),
-                        config.maxBatchedTokens(),
-                        config.maxSequences());
+                        new Decoder.Capacity(
+                                plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
+                                plan.pageCount(),
+                                config.maxBatchedTokens(),
+                                config.maxSequences()));
                 owned.push(draft);
             }
             LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
@@ -143,15 +146,12 @@ public final class Engine implements AutoCloseable {
                                 + (speculation.lookup() ? ", by lookup" : "")
                                 + (draft == null ? "" : ", by " + speculation.draft()));
             }
-            LongSupplier nanoClock = System::nanoTime;
-            EngineLoop loop = new EngineLoop(
-                    decoder,
-                    workers,
-                    tokenizer,
-                    config,
-                    (pages, team) -> Speculator.of(config, decoder, cost, drafter, policies, pages, team, nanoClock),
-                    listener,
-                    nanoClock);
+            Speculator.Setup setup = new Speculator.Setup(config, cost, drafter, policies);
+            EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
+                    .workers(workers)
+                    .drafts(context -> Speculator.of(setup, context))
+                    .listener(listener)
+                    .build();
             Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
             engine.start(config);
             return engine;
@@ -263,7 +263,13 @@ public final class Engine implements AutoCloseable {
             EngineListener listener,
             LongSupplier nanoClock) {
         String error = chatTemplate == null ? "the model has no chat template" : "";
-        EngineLoop loop = new EngineLoop(model, tokenizer, config, listener, nanoClock);
+        Speculator.Setup setup =
+                new Speculator.Setup(config, CostModel.unknown(config.maxBatchedTokens()), null, DraftPolicy::of);
+        EngineLoop loop = EngineLoop.builder(model, tokenizer, config)
+                .drafts(context -> Speculator.of(setup, context))
+                .listener(listener)
+                .nanoClock(nanoClock)
+                .build();
         Engine engine = new Engine(model, model::close, tokenizer, chatTemplate, error, name, loop);
         engine.start(config);
         return engine;
@@ -297,7 +303,7 @@ public final class Engine implements AutoCloseable {
      * same. For comparing the two on one engine: two engines differ in where their memory lies.
      */
     public void setSpeculating(boolean speculating) {
-        loop.speculator().setOn(speculating);
+        loop.drafts().setOn(speculating);
     }
 
     /** The model's tokenizer. */
@@ -327,12 +333,12 @@ public final class Engine implements AutoCloseable {
 
     /** A picture of the engine. It knows of every request that was accepted and of every end that was told. */
     public EngineStats stats() {
-        return loop.ledger().stats();
+        return loop.tracker().stats();
     }
 
     /** What broke the engine; null while it is healthy. */
     public @Nullable Throwable failure() {
-        return loop.ledger().failure();
+        return loop.tracker().failure();
     }
 
     /**
@@ -342,11 +348,11 @@ public final class Engine implements AutoCloseable {
      * @throws InterruptedException if interrupted while waiting; the engine stays draining
      */
     public boolean drain(Duration patience) throws InterruptedException {
-        loop.ledger().drain();
-        boolean ended = loop.ledger().awaitEmpty(patience.toNanos());
+        loop.tracker().drain();
+        boolean ended = loop.tracker().awaitEmpty(patience.toNanos());
         if (!ended) {
             loop.cancelAll();
-            loop.ledger().awaitEmpty();
+            loop.tracker().awaitEmpty();
         }
         return ended && failure() == null;
     }
@@ -354,7 +360,7 @@ public final class Engine implements AutoCloseable {
     /** Cancels everything, waits for the step under way, ends the engine thread and frees the model. */
     @Override
     public void close() {
-        loop.ledger().close();
+        loop.tracker().close();
         loop.wake();
         boolean interrupted = false;
         while (thread.isAlive()) {

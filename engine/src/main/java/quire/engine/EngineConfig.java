@@ -29,30 +29,6 @@ public record EngineConfig(
         int threads,
         Speculation speculation) {
 
-    /** The same without speculation. */
-    public EngineConfig(
-            int maxSequences,
-            int maxBatchedTokens,
-            int maxContext,
-            int maxQueuedRequests,
-            long maxQueuedTokens,
-            long kvCacheBytes,
-            int pageTokens,
-            KvType kvType,
-            int threads) {
-        this(
-                maxSequences,
-                maxBatchedTokens,
-                maxContext,
-                maxQueuedRequests,
-                maxQueuedTokens,
-                kvCacheBytes,
-                pageTokens,
-                kvType,
-                threads,
-                Speculation.off());
-    }
-
     /**
      * Checks the ranges.
      *
@@ -74,19 +50,25 @@ public record EngineConfig(
         require(threads >= 0, "threads must not be negative: " + threads);
     }
 
-    /** The same with another way of guessing ahead. */
+    /** The same with another way of speculating. */
     public EngineConfig withSpeculation(Speculation other) {
-        return new EngineConfig(
-                maxSequences,
-                maxBatchedTokens,
-                maxContext,
-                maxQueuedRequests,
-                maxQueuedTokens,
-                kvCacheBytes,
-                pageTokens,
-                kvType,
-                threads,
-                other);
+        return toBuilder().speculation(other).build();
+    }
+
+    /** A builder that starts from these limits. */
+    public Builder toBuilder() {
+        Builder builder = new Builder();
+        builder.maxSequences = maxSequences;
+        builder.maxBatchedTokens = maxBatchedTokens;
+        builder.maxContext = maxContext;
+        builder.maxQueuedRequests = maxQueuedRequests;
+        builder.maxQueuedTokens = maxQueuedTokens;
+        builder.kvCacheBytes = kvCacheBytes;
+        builder.pageTokens = pageTokens;
+        builder.kvType = kvType;
+        builder.threads = threads;
+        builder.speculation = speculation;
+        return builder;
     }
 
     /**
@@ -109,8 +91,108 @@ public record EngineConfig(
         }
     }
 
-    /** The defaults. */
+    /** The defaults, as {@link Builder} lists them. */
     public static EngineConfig defaults() {
-        return new EngineConfig(64, 512, 0, 1024, 1 << 20, 0, 16, KvType.F16, 0, Speculation.auto(null));
+        return builder().build();
+    }
+
+    /** A builder with the defaults. */
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /** Collects limits; each method is named after the component it sets. */
+    public static final class Builder {
+        private int maxSequences = 64;
+        private int maxBatchedTokens = 512;
+        private int maxContext;
+        private int maxQueuedRequests = 1024;
+        private long maxQueuedTokens = 1 << 20;
+        private long kvCacheBytes;
+        private int pageTokens = 16;
+        private KvType kvType = KvType.F16;
+        private int threads;
+        private Speculation speculation = Speculation.auto(null);
+
+        private Builder() {}
+
+        /** Sequences that run at once; at least 1. Default: 64. */
+        public Builder maxSequences(int value) {
+            maxSequences = value;
+            return this;
+        }
+
+        /** Tokens of one step, over all sequences; at least {@code maxSequences}. Default: 512. */
+        public Builder maxBatchedTokens(int value) {
+            maxBatchedTokens = value;
+            return this;
+        }
+
+        /** Positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for. Default: 0. */
+        public Builder maxContext(int value) {
+            maxContext = value;
+            return this;
+        }
+
+        /** Requests that may wait; at least 1. Default: 1,024. */
+        public Builder maxQueuedRequests(int value) {
+            maxQueuedRequests = value;
+            return this;
+        }
+
+        /** Prompt tokens that may wait, over all requests; at least 1. Default: 1,048,576. */
+        public Builder maxQueuedTokens(long value) {
+            maxQueuedTokens = value;
+            return this;
+        }
+
+        /** Bytes for KV pages; 0 for what the {@link MemoryPlan} finds room for. Default: 0. */
+        public Builder kvCacheBytes(long value) {
+            kvCacheBytes = value;
+            return this;
+        }
+
+        /** Tokens of a page; a positive multiple of 16. Default: 16. */
+        public Builder pageTokens(int value) {
+            pageTokens = value;
+            return this;
+        }
+
+        /** How K and V are stored. Default: {@link KvType#F16}. */
+        public Builder kvType(KvType value) {
+            kvType = value;
+            return this;
+        }
+
+        /** Threads that compute; 0 for one a core. Default: 0. */
+        public Builder threads(int value) {
+            threads = value;
+            return this;
+        }
+
+        /** Whether and how to speculate. Default: prompt lookup, as far as it pays. */
+        public Builder speculation(Speculation value) {
+            speculation = value;
+            return this;
+        }
+
+        /**
+         * The configuration.
+         *
+         * @throws IllegalArgumentException naming the limit that is out of range, and what is allowed
+         */
+        public EngineConfig build() {
+            return new EngineConfig(
+                    maxSequences,
+                    maxBatchedTokens,
+                    maxContext,
+                    maxQueuedRequests,
+                    maxQueuedTokens,
+                    kvCacheBytes,
+                    pageTokens,
+                    kvType,
+                    threads,
+                    speculation);
+        }
     }
 }

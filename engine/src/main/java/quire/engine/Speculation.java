@@ -24,7 +24,7 @@ public record Speculation(
     public static final int OFF = 0;
 
     /** Most draft tokens of a sequence in a step. */
-    public static final int MAX_DRAFT_TOKENS = Drafts.MAX;
+    public static final int MAX_DRAFT_TOKENS = 16;
 
     /**
      * Checks the range.

@@ -56,11 +56,11 @@ public interface TokenStream extends AutoCloseable {
     Finish finish();
 
     /**
-     * The books of speculation, over this answer alone; empty before its end, and without {@link Speculation}. Times are those of the
-     * steps that it took part in, with all the others in them. Unlike everything else here the books depend on the engine's load, for
-     * that decides how much is guessed.
+     * How many draft tokens this answer had and how many were accepted; empty before its end and without
+     * {@link Speculation}. Unlike everything else here, the counts depend on the engine's load, which decides how many
+     * draft tokens pay.
      */
-    SpeculationStats speculation();
+    SpeculationCounts speculation();
 
     /** Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. */
     default int acceptedTokens() {

@@ -4,16 +4,17 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongSupplier;
+import quire.engine.schedule.EngineLoop;
 
 /** An answer as a reader saw it; equal when every token, every bit of every logprob and the end are. */
-record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStream.Finish finish) {
+public record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStream.Finish finish) {
     /** Collects what a stream gives, by {@link #poll} or {@link #read}. */
-    static final class Reader {
+    public static final class Reader {
         private final List<Integer> tokens = new ArrayList<>();
         private final StringBuilder text = new StringBuilder();
         private final List<String> logprobs = new ArrayList<>();
 
-        void add(Output output) {
+        public void add(Output output) {
             tokens.add(output.token());
             text.append(output.text());
             Logprobs row = output.logprobs();
@@ -25,19 +26,19 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
                                     + Arrays.toString(row.topLogprobs()));
         }
 
-        void poll(TokenStream stream) {
+        public void poll(TokenStream stream) {
             for (Output output = stream.poll(); output != null; output = stream.poll()) {
                 add(output);
             }
         }
 
-        Answer end(TokenStream.Finish finish) {
+        public Answer end(TokenStream.Finish finish) {
             return new Answer(List.copyOf(tokens), text + finish.text(), List.copyOf(logprobs), finish);
         }
     }
 
     /** Reads a stream to its end. */
-    static Answer read(TokenStream stream) throws InterruptedException {
+    public static Answer read(TokenStream stream) throws InterruptedException {
         Reader reader = new Reader();
         for (Output output = stream.next(); output != null; output = stream.next()) {
             reader.add(output);
@@ -46,11 +47,13 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
     }
 
     /** What a request gives alone: nobody else, all memory, one chunk. */
-    static Answer alone(Request request, int maxContext) {
+    public static Answer alone(Request request, int maxContext) {
         EngineConfig config = Requests.config(1, Math.max(maxContext, 1), 16);
         FakeModel model = FakeModel.fitting(config, maxContext);
         LongSupplier clock = () -> 0;
-        EngineLoop loop = new EngineLoop(model, new FakeTokenizer(), config, EngineListener.NONE, clock);
+        EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+                .nanoClock(clock)
+                .build();
         TokenStream stream = loop.submit(request);
         int steps = 0;
         while (loop.doWork() > 0) {
@@ -67,7 +70,7 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
     }
 
     /** Whether this is how {@code whole} begins: for answers that were cancelled. */
-    boolean isPrefixOf(Answer whole) {
+    public boolean isPrefixOf(Answer whole) {
         return tokens.size() <= whole.tokens.size()
                 && tokens.equals(whole.tokens.subList(0, tokens.size()))
                 && logprobs.equals(whole.logprobs.subList(0, tokens.size()))

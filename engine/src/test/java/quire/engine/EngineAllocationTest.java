@@ -17,6 +17,11 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.engine.sample.TokenHistory;
+import quire.engine.schedule.EngineLoop;
+import quire.engine.speculate.CostModel;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
@@ -188,23 +193,16 @@ class EngineAllocationTest {
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int pages = SEQUENCES * shape.contextLength() / 16;
             decoder = Decoder.load(
-                    file, shape, KernelSets.named(kernels), workers, layout, pages, ROWS, config.maxLogitRows());
-            loop = new EngineLoop(
-                    decoder,
+                    file,
+                    shape,
+                    KernelSets.named(kernels),
                     workers,
-                    Tokenizers.of(file),
-                    config,
-                    (free, team) -> Speculator.of(
-                            config,
-                            decoder,
-                            CostModel.unknown(ROWS),
-                            null,
-                            DraftPolicy::of,
-                            free,
-                            team,
-                            System::nanoTime),
-                    EngineListener.NONE,
-                    System::nanoTime);
+                    new Decoder.Capacity(layout, pages, ROWS, config.maxLogitRows()));
+            loop = EngineLoop.builder(decoder, Tokenizers.of(file), config)
+                    .workers(workers)
+                    .drafts(context -> Speculator.of(
+                            new Speculator.Setup(config, CostModel.unknown(ROWS), null, DraftPolicy::of), context))
+                    .build();
         }
 
         /** Bytes that decoding steps leave, over the tokens that they add to the answers. */
@@ -255,7 +253,7 @@ class EngineAllocationTest {
         }
 
         private long generatedTokens() {
-            return loop.ledger().stats().generationTokens();
+            return loop.tracker().stats().generationTokens();
         }
 
         @Override

@@ -20,7 +20,6 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.model.text.Tokenizer;
-import quire.tensor.KvLayout.KvType;
 
 /** The engine with its own thread. */
 @Timeout(60)
@@ -248,7 +247,14 @@ class EngineTest {
     void submit_queueFull_isRefusedWithATime() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         CountDownLatch busy = new CountDownLatch(1);
-        EngineConfig config = new EngineConfig(1, 16, 0, 3, 20, 0, 16, KvType.F16, 1);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(1)
+                .maxBatchedTokens(16)
+                .maxQueuedRequests(3)
+                .maxQueuedTokens(20)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(batch -> {
             busy.countDown();
             await(release);
@@ -275,7 +281,14 @@ class EngineTest {
     void submit_tooManyRequests_isRefused() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         CountDownLatch busy = new CountDownLatch(1);
-        EngineConfig config = new EngineConfig(1, 16, 0, 3, 1000, 0, 16, KvType.F16, 1);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(1)
+                .maxBatchedTokens(16)
+                .maxQueuedRequests(3)
+                .maxQueuedTokens(1000)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(batch -> {
             busy.countDown();
             await(release);

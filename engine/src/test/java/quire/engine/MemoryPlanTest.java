@@ -13,7 +13,16 @@ class MemoryPlanTest {
     private static final long GIB = 1L << 30;
 
     private static EngineConfig config(int maxSequences, int maxContext, long kvCacheBytes) {
-        return new EngineConfig(maxSequences, 512, maxContext, 100, 1000, kvCacheBytes, 16, KvType.F16, 1);
+        return EngineConfig.builder()
+                .maxSequences(maxSequences)
+                .maxBatchedTokens(512)
+                .maxContext(maxContext)
+                .maxQueuedRequests(100)
+                .maxQueuedTokens(1000)
+                .kvCacheBytes(kvCacheBytes)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
     }
 
     @Test
@@ -27,7 +36,15 @@ class MemoryPlanTest {
 
     @Test
     void kvBytesPerToken_int8Pages_areBytesAndScales() {
-        EngineConfig config = new EngineConfig(64, 512, 0, 100, 1000, 0, 16, KvType.Q8_0, 1);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(64)
+                .maxBatchedTokens(512)
+                .maxQueuedRequests(100)
+                .maxQueuedTokens(1000)
+                .kvType(KvType.Q8_0)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config, 0, 0, 100 * GIB);
 
         assertThat(plan.kvBytesPerToken()).isEqualTo(2L * 32 * 32 * (128 + 4));

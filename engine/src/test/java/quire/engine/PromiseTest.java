@@ -19,6 +19,8 @@ import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
@@ -83,7 +85,7 @@ class PromiseTest {
 
         DraftPolicy.Maker policies(long seed) {
             SplittableRandom random = new SplittableRandom(seed);
-            return this == RANDOM ? (drafters, cost, config) -> Guessers.anyhow(random, drafters) : DraftPolicy::of;
+            return this == RANDOM ? (drafters, cost, config) -> FakeDrafters.anyhow(random, drafters) : DraftPolicy::of;
         }
     }
 
@@ -184,7 +186,7 @@ class PromiseTest {
                 assertThat(outcome.answers)
                         .as("right %s of the time, %d draft tokens", acceptance, drafts)
                         .isEqualTo(alone);
-                assertThat(outcome.stats.speculation().acceptedTokens() > 0)
+                assertThat(outcome.stats.speculation().counts().acceptedTokens() > 0)
                         .as("accepted, of drafts right %s of the time, %d draft tokens", acceptance, drafts)
                         .isEqualTo(acceptance > 0);
             }
@@ -235,7 +237,7 @@ class PromiseTest {
                     met.add(now);
                     List<Answer> expected = requireNonNull(alone.get(now.kvType));
                     Speculation speculation = guessing.with(length, draft);
-                    SpeculationStats stats =
+                    SpeculationCounts stats =
                             assertAnswers(file, requests, expected, now, speculation, length.policies(turn));
                     if (now.chunk > 1 && length != Length.GOVERNED) {
                         assertThat(stats.draftTokens())
@@ -264,7 +266,7 @@ class PromiseTest {
     }
 
     /** Lets the requests have company; returns what came of the guesses. */
-    private static SpeculationStats assertAnswers(
+    private static SpeculationCounts assertAnswers(
             Path file,
             List<Request> requests,
             List<Answer> alone,
@@ -281,7 +283,7 @@ class PromiseTest {
                     .as("the pool must be too small: %s, %s", circumstances, speculation)
                     .isPositive();
         }
-        return outcome.stats.speculation();
+        return outcome.stats.speculation().counts();
     }
 
     /** Prompts of 1 to 60 tokens; every way of choosing. */
@@ -321,17 +323,15 @@ class PromiseTest {
     /** @param kvCacheBytes 0 for as much as can be used */
     private static EngineConfig config(
             int sequences, int batchedTokens, long kvCacheBytes, int threads, KvType kvType) {
-        EngineConfig defaults = EngineConfig.defaults();
-        return new EngineConfig(
-                sequences,
-                batchedTokens,
-                112,
-                defaults.maxQueuedRequests(),
-                defaults.maxQueuedTokens(),
-                kvCacheBytes,
-                16,
-                kvType,
-                threads);
+        return EngineConfig.builder()
+                .maxSequences(sequences)
+                .maxBatchedTokens(batchedTokens)
+                .maxContext(112)
+                .kvCacheBytes(kvCacheBytes)
+                .kvType(kvType)
+                .threads(threads)
+                .speculation(Speculation.off())
+                .build();
     }
 
     /** A page's, the draft model's beside it. */

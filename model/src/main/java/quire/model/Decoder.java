@@ -106,27 +106,26 @@ public final class Decoder implements Model {
             WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
 
     /**
-     * Loads and packs the weights. The file may be closed afterwards only when this decoder is: token embeddings are read
-     * from the mapping.
+     * How much a decoder has room for.
      *
+     * @param kvLayout how K and V lie in a page
      * @param pageCount pages of the KV pool
      * @param maxBatchTokens rows of a batch
-     * @param maxLogitRows logits rows of a batch
+     * @param maxLogitRows rows of logits of a batch
+     */
+    public record Capacity(KvLayout kvLayout, int pageCount, int maxBatchTokens, int maxLogitRows) {}
+
+    /**
+     * Loads and packs the weights. Keep the file open until this decoder is closed: it reads token embeddings from the
+     * mapping.
+     *
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
      */
     @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
-    public static Decoder load(
-            Gguf file,
-            ModelConfig config,
-            Kernels kernels,
-            Workers workers,
-            KvLayout layout,
-            int pageCount,
-            int maxBatchTokens,
-            int maxLogitRows) {
+    public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
         Arena arena = new Slabs();
         try {
-            return new Decoder(file, config, kernels, workers, layout, pageCount, maxBatchTokens, maxLogitRows, arena);
+            return new Decoder(file, config, kernels, workers, capacity, arena);
         } catch (Throwable e) {
             arena.close();
             throw e;
@@ -161,22 +160,13 @@ public final class Decoder implements Model {
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
     }
 
-    private Decoder(
-            Gguf file,
-            ModelConfig config,
-            Kernels kernels,
-            Workers workers,
-            KvLayout layout,
-            int pageCount,
-            int maxBatchTokens,
-            int maxLogitRows,
-            Arena arena) {
+    private Decoder(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, Arena arena) {
         this.arena = arena;
         this.config = config;
         this.kernels = kernels;
         this.workers = workers;
-        this.maxBatchTokens = maxBatchTokens;
-        this.maxLogitRows = maxLogitRows;
+        maxBatchTokens = capacity.maxBatchTokens;
+        maxLogitRows = capacity.maxLogitRows;
         attentionScale = (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
@@ -209,8 +199,9 @@ public final class Decoder implements Model {
         head = List.of(loader.projection(
                 loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
 
-        cache = new KvCache(layout, config.layers(), pageCount, arena);
-        int positions = (int) Math.min(config.contextLength(), (long) pageCount * layout.pageTokens());
+        cache = new KvCache(capacity.kvLayout, config.layers(), capacity.pageCount, arena);
+        long poolTokens = (long) capacity.pageCount * capacity.kvLayout.pageTokens();
+        int positions = (int) Math.min(config.contextLength(), poolTokens);
         cosSin = Rotations.table(
                 config,
                 loader.optionalVector("rope_freqs.weight", config.ropeDimensions() / 2),
@@ -252,8 +243,8 @@ public final class Decoder implements Model {
         attention = new AttentionCall[workers.count()];
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < scratch.length; i++) {
-            attention[i] = new AttentionCall(layout, attentionScale, queries, attended.values());
-            scratch[i] = kernels.attentionScratch(layout, config.heads(), arena);
+            attention[i] = new AttentionCall(capacity.kvLayout, attentionScale, queries, attended.values());
+            scratch[i] = kernels.attentionScratch(capacity.kvLayout, config.heads(), arena);
         }
     }
 

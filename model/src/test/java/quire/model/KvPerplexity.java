@@ -93,8 +93,12 @@ final class KvPerplexity {
         int[] pages = IntStream.range(0, (most + 15) / 16).toArray();
         double loss = 0;
         try (Workers workers = new Workers(1);
-                Decoder decoder =
-                        Decoder.load(file, config, KernelSets.best(), workers, layout, pages.length, most, most)) {
+                Decoder decoder = Decoder.load(
+                        file,
+                        config,
+                        KernelSets.best(),
+                        workers,
+                        new Decoder.Capacity(layout, pages.length, most, most))) {
             Batch batch = new Batch(most, 1);
             for (Text text : texts) {
                 int[] tokens = text.tokens();

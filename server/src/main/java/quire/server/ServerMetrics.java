@@ -8,6 +8,7 @@ import quire.engine.Engine;
 import quire.engine.EngineListener;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
+import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.server.http.Response;
 
@@ -109,7 +110,8 @@ public final class ServerMetrics implements EngineListener {
     }
 
     /** The books of speculation; nothing when nobody guesses. */
-    private static void scrape(SpeculationStats stats, Text text) {
+    private static void scrape(SpeculationStats speculation, Text text) {
+        SpeculationCounts stats = speculation.counts();
         if (stats.drafters().isEmpty()) {
             return;
         }
@@ -149,7 +151,7 @@ public final class ServerMetrics implements EngineListener {
         text.gauge(
                 "quire_spec_decode_speedup",
                 "Estimated time of all steps without speculation over the time they took.",
-                stats.speedup());
+                speculation.speedup());
     }
 
     private static String name(FinishReason reason) {

@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.Speculation;
-import quire.engine.SpeculationStats;
+import quire.engine.SpeculationCounts;
 import tools.jackson.databind.JsonNode;
 
 /** What clients and operators see of draft tokens: counts, and nothing else. */
@@ -35,7 +35,7 @@ class SpeculationTest {
             assertThat(guessed.get("usage").get("completion_tokens"))
                     .isEqualTo(plain.get("usage").get("completion_tokens"));
             JsonNode details = guessed.get("usage").get("completion_tokens_details");
-            SpeculationStats stats = server.engine.stats().speculation();
+            SpeculationCounts stats = server.engine.stats().speculation().counts();
             assertThat(details.get("accepted_prediction_tokens").longValue())
                     .isEqualTo(stats.acceptedTokens())
                     .isPositive();
@@ -54,7 +54,7 @@ class SpeculationTest {
             assertThat(books.get("accepted_at").size()).isEqualTo(4);
             assertThat(books.get("accepted_at").get(3).longValue())
                     .isEqualTo(stats.acceptedAt().get(3));
-            assertThat(books.get("speedup").doubleValue()).isEqualTo(stats.speedup());
+            assertThat(books.has("speedup")).isFalse(); // an estimate for one short answer would mislead
             String metrics = server.get("/metrics").body();
             String drafter = "{model_name=\"fake\",drafter=\"lookup\"} ";
             assertThat(metrics)

@@ -22,7 +22,6 @@ import quire.model.Batch;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
 import quire.server.api.Json;
-import quire.tensor.KvLayout.KvType;
 import tools.jackson.databind.JsonNode;
 
 /** A real server on a free port, in front of a real engine, in front of a fake model: a byte a token. */
@@ -38,8 +37,14 @@ final class TestServer implements AutoCloseable {
     private final List<OpenAIClient> clients = new ArrayList<>();
 
     private TestServer(Builder builder) {
-        EngineConfig config = new EngineConfig(
-                        builder.maxSequences, 256, 0, builder.maxQueued, 1 << 20, 0, 16, KvType.F16, 1)
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(builder.maxSequences)
+                .maxBatchedTokens(256)
+                .maxQueuedRequests(builder.maxQueued)
+                .maxQueuedTokens(1 << 20)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build()
                 .withSpeculation(builder.speculation);
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
         engine = Engine.of(model, new FakeTokenizer(), builder.template, MODEL, config, metrics, System::nanoTime);

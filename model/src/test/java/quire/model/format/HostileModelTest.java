@@ -115,7 +115,8 @@ class HostileModelTest {
                 .toArray();
         int[] pages = {3, 1, 2, 0};
         Batch batch = new Batch(TOKENS, 1);
-        try (Decoder decoder = Decoder.load(file, config, kernels, workers, layout, PAGES, TOKENS, 1)) {
+        try (Decoder decoder =
+                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, TOKENS, 1))) {
             if (context > 1) {
                 batch.add(tokens, 0, context - 1, pages, 1);
                 decoder.forward(batch);

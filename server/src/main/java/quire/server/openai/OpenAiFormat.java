@@ -9,7 +9,7 @@ import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
 import quire.engine.Logprobs;
 import quire.engine.Output;
-import quire.engine.SpeculationStats;
+import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
@@ -167,16 +167,15 @@ final class OpenAiFormat implements AnswerFormat {
         usage.putObject("completion_tokens_details")
                 .put("accepted_prediction_tokens", ended.acceptedTokens())
                 .put("rejected_prediction_tokens", ended.rejectedTokens());
-        SpeculationStats books = ended.speculation();
-        if (!books.drafters().isEmpty()) {
+        SpeculationCounts counts = ended.speculation();
+        if (!counts.drafters().isEmpty()) {
             ObjectNode speculation = usage.putObject("speculation")
-                    .put("drafts", books.drafts())
-                    .put("draft_tokens", books.draftTokens())
-                    .put("accepted_tokens", books.acceptedTokens())
-                    .put("speedup", books.speedup());
-            putCounts(speculation.putArray("decisions"), books.decisions());
-            putCounts(speculation.putArray("drafted_at"), books.draftedAt());
-            putCounts(speculation.putArray("accepted_at"), books.acceptedAt());
+                    .put("drafts", counts.drafts())
+                    .put("draft_tokens", counts.draftTokens())
+                    .put("accepted_tokens", counts.acceptedTokens());
+            putCounts(speculation.putArray("decisions"), counts.decisions());
+            putCounts(speculation.putArray("drafted_at"), counts.draftedAt());
+            putCounts(speculation.putArray("accepted_at"), counts.acceptedAt());
         }
     }
 

@@ -1,0 +1,186 @@
+package quire.engine.schedule;
+
+import java.util.Arrays;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import quire.engine.FinishReason;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.TokenStream;
+import quire.engine.sample.TokenHistory;
+import quire.model.text.Tokenizer;
+
+/**
+ * The life of one request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens; each step lets
+ * the first catch up with the second, and when they meet the model says what the next token is.
+ *
+ * <pre>
+ *   tokens    p p p p p p p p g g g d d · · ·
+ *             |     |         |     |         |
+ *             0     computed  |     length    promptLength + maxNewTokens
+ *                             promptLength
+ *             [0, computed)       K and V are in the row's pages
+ *             [computed, length)  still to compute: the rest of the prompt, one new token, or all of it after preemption
+ *             d                   draft tokens of the step under way, if any: guesses, nobody's history
+ * </pre>
+ */
+public final class Sequence {
+    /** {@link #row} of a sequence that holds no pages. */
+    static final int NO_ROW = -1;
+
+    /** {@link #lastTokenNanos} before the first token. */
+    static final long NEVER = Long.MIN_VALUE;
+
+    /** Where a sequence is in its life. */
+    enum State {
+        /** Accepted, not yet seen by the engine thread. */
+        SUBMITTED,
+        /** In the queue, for the first time or after preemption. */
+        WAITING,
+        /** Holds a row of pages. */
+        RUNNING,
+        /** Its stream has ended. */
+        ENDED
+    }
+
+    final SamplingParams params;
+    final OutputQueue stream;
+    final OutputText text;
+    final TokenHistory history;
+    final int promptLength;
+    final int maxNewTokens;
+    final long acceptedNanos;
+    private final Tokenizer tokenizer;
+
+    State state = State.SUBMITTED;
+    int row = NO_ROW;
+    /** How many of {@link #tokens} have K and V in the row's pages. */
+    int computed;
+    /** The most that {@link #computed} ever was: what lies below has been counted. */
+    int computedOnce;
+    /** Arrival order. */
+    long number;
+
+    long lastTokenNanos = NEVER;
+    boolean wasStarted;
+
+    private final int[] stopTokens;
+    private int[] tokens;
+    private int length;
+    private volatile boolean cancelled;
+    private DraftSource.@Nullable State draftState;
+
+    /**
+     * @param maxNewTokens most tokens to generate, by the request and by the context
+     * @param inbox hears, on any thread, when the stream is closed
+     */
+    Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
+        params = request.params();
+        tokens = request.prompt().clone();
+        length = tokens.length;
+        promptLength = tokens.length;
+        this.maxNewTokens = maxNewTokens;
+        this.tokenizer = tokenizer;
+        this.acceptedNanos = acceptedNanos;
+        stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
+        history = new TokenHistory(params, tokens);
+        text = new OutputText(tokenizer, params.stop());
+        stream = new OutputQueue(() -> {
+            cancelled = true;
+            inbox.accept(this);
+        });
+    }
+
+    /** Whether the stream was closed. Any thread. */
+    boolean isCancelled() {
+        return cancelled;
+    }
+
+    /** Makes room for the whole answer, so that no step has to. */
+    void start() {
+        if (tokens.length == promptLength) {
+            tokens = Arrays.copyOf(tokens, promptLength + maxNewTokens);
+        }
+    }
+
+    /** How tokens are chosen. */
+    public SamplingParams params() {
+        return params;
+    }
+
+    /** The tokens so far, as penalties and bias see them. */
+    public TokenHistory history() {
+        return history;
+    }
+
+    /** Tokens of the prompt. */
+    public int promptLength() {
+        return promptLength;
+    }
+
+    /** The most tokens that the answer may have. */
+    public int maxNewTokens() {
+        return maxNewTokens;
+    }
+
+    /** The row of {@link KvPages} that the sequence holds while it runs. */
+    public int row() {
+        return row;
+    }
+
+    /** What the {@link DraftSource} keeps with this sequence; null as long as it keeps nothing. */
+    public DraftSource.@Nullable State draftState() {
+        return draftState;
+    }
+
+    /** Lets the {@link DraftSource} keep something with this sequence. */
+    public void setDraftState(DraftSource.State state) {
+        draftState = state;
+    }
+
+    /** Prompt and answer so far; valid up to {@link #length}. Not a copy. */
+    public int[] tokens() {
+        return tokens;
+    }
+
+    /** Target tokens: prompt and answer so far. */
+    public int length() {
+        return length;
+    }
+
+    /** Tokens of the answer so far. */
+    public int generated() {
+        return length - promptLength;
+    }
+
+    /** Most positions that will ever be computed: the last token of an answer never is. */
+    int maxComputed() {
+        return promptLength + maxNewTokens - 1;
+    }
+
+    /** Adds a token of the answer. It is in the {@link #history} already, since it was chosen. */
+    void append(int token) {
+        tokens[length++] = token;
+    }
+
+    /** Whether the answer ends with this token: the model's own end, or one that the request names. */
+    public boolean isEnd(int token) {
+        for (int stop : stopTokens) {
+            if (stop == token) {
+                return true;
+            }
+        }
+        return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
+    }
+
+    /** How this sequence ends. */
+    TokenStream.Finish finish(FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
+        return new TokenStream.Finish(reason, rest, stop, promptLength, generated(), error);
+    }
+
+    @Override
+    public String toString() {
+        return "sequence " + number + " " + state + ": prompt " + promptLength + ", generated " + generated() + "/"
+                + maxNewTokens + ", computed " + computed + ", row " + row;
+    }
+}
