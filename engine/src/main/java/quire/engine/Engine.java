@@ -150,6 +150,7 @@ public final class Engine implements AutoCloseable {
             EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
                     .workers(workers)
                     .drafts(context -> Speculator.of(setup, context))
+                    .cost(cost.copyOfStart())
                     .listener(listener)
                     .build();
             Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
@@ -161,9 +162,9 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** What the governor has to know before the first step; nothing is measured when nobody asks. */
+    /** What has to be known about the cost of steps before the first one. Measures only if somebody asks for it. */
     private static CostModel cost(Model model, EngineConfig config, long budgetNanos) {
-        return config.speculation().isOn()
+        return config.speculation().isOn() || config.targetTokenGap().isPositive()
                 ? CostModel.measure(model, config.maxBatchedTokens(), System::nanoTime, budgetNanos)
                 : CostModel.unknown(config.maxBatchedTokens());
     }

@@ -1,5 +1,6 @@
 package quire.engine;
 
+import java.time.Duration;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
@@ -15,6 +16,7 @@ import quire.tensor.KvLayout.KvType;
  * @param pageTokens tokens of a page, a multiple of 16
  * @param kvType how K and V are stored
  * @param threads worker threads, the engine's own included; 0 for one a core
+ * @param targetTokenGap time that a step may take while sequences decode; bounds the prompt tokens of the step. Zero for no bound
  * @param speculation whether and how tokens are guessed ahead
  */
 public record EngineConfig(
@@ -27,7 +29,9 @@ public record EngineConfig(
         int pageTokens,
         KvType kvType,
         int threads,
+        Duration targetTokenGap,
         Speculation speculation) {
+    private static final Duration MAX_TARGET = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -48,6 +52,9 @@ public record EngineConfig(
                 pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
                 "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         require(threads >= 0, "threads must not be negative: " + threads);
+        require(
+                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET) <= 0,
+                "targetTokenGap must be 0 to " + MAX_TARGET.toSeconds() + " s, not " + targetTokenGap);
     }
 
     /** The same with another way of speculating. */
@@ -67,6 +74,7 @@ public record EngineConfig(
         builder.pageTokens = pageTokens;
         builder.kvType = kvType;
         builder.threads = threads;
+        builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
         return builder;
     }
@@ -112,6 +120,7 @@ public record EngineConfig(
         private int pageTokens = 16;
         private KvType kvType = KvType.F16;
         private int threads;
+        private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
 
         private Builder() {}
@@ -170,6 +179,15 @@ public record EngineConfig(
             return this;
         }
 
+        /**
+         * Time that a step may take while sequences decode; a long prompt is then computed in smaller chunks. Zero for no bound, at most an
+         * hour. Where decoding alone takes more than half of it, a step may take twice the time of decoding alone. Default: 200 ms.
+         */
+        public Builder targetTokenGap(Duration value) {
+            targetTokenGap = value;
+            return this;
+        }
+
         /** Whether and how to speculate. Default: prompt lookup, as far as it pays. */
         public Builder speculation(Speculation value) {
             speculation = value;
@@ -192,6 +210,7 @@ public record EngineConfig(
                     pageTokens,
                     kvType,
                     threads,
+                    targetTokenGap,
                     speculation);
         }
     }

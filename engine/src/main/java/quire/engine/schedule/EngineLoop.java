@@ -52,6 +52,7 @@ public final class EngineLoop implements Runnable {
         private DraftSource.Factory drafts = context -> DraftSource.NONE;
         private EngineListener listener = EngineListener.NONE;
         private LongSupplier nanoClock = System::nanoTime;
+        private StepCost cost = StepCost.NONE;
 
         private Builder(Model model, Tokenizer tokenizer, EngineConfig config) {
             this.model = model;
@@ -68,6 +69,12 @@ public final class EngineLoop implements Runnable {
         /** Where draft tokens come from. Default: there are none. */
         public Builder drafts(DraftSource.Factory value) {
             drafts = value;
+            return this;
+        }
+
+        /** What steps cost, to keep them within {@link EngineConfig#targetTokenGap}. Default: nothing, so that steps have no bound in time. */
+        public Builder cost(StepCost value) {
+            cost = value;
             return this;
         }
 
@@ -128,7 +135,8 @@ public final class EngineLoop implements Runnable {
         drafts = parts.drafts.create(
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
         tracker = new RequestTracker(config, model.pageCount(), drafts);
-        scheduler = new Scheduler(limits, pages, drafts, tracker, parts.listener, nanoClock);
+        PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
+        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
     }
 
@@ -290,6 +298,11 @@ public final class EngineLoop implements Runnable {
     /** What decides {@link #maxContext}, for people. */
     public String contextLimit() {
         return contextLimit;
+    }
+
+    /** The scheduler, for tests that audit its plans. */
+    Scheduler scheduler() {
+        return scheduler;
     }
 
     /** The state of requests, and whether new ones are accepted. */

@@ -26,18 +26,22 @@ import java.util.Arrays;
  *              positions [0, pageTokens)
  * </pre>
  *
- * <p><b>Why this layout.</b> A row is what a running sequence holds for its active life; all tables are cut for the
- * longest context once, so a step allocates nothing: growing is a pop and a store, giving back is a push a page. Pages
- * carry a count of the rows that hold them, not an owner, because two sequences with the same beginning can share a
- * page as long as neither writes to it; a page is free when its count reaches zero.
+ * <p><b>Why this layout.</b> A row is what a running sequence holds while it runs. A page table doubles when it is full, so it takes
+ * memory for pages that exist, not for the longest context. Otherwise a step allocates nothing: growing is a pop and a store,
+ * giving back is a push a page. Pages carry a count of the rows that hold them, not an owner, because two sequences with the
+ * same beginning can share a page as long as neither writes to it. A page is free when its count reaches zero.
  *
- * <p><b>What it costs.</b> {@code rows × pagesPerRow + 3 × pageCount} ints. Every operation is O(pages moved);
- * {@link #checkIntegrity} is O(rows + pages) and runs when there is nothing else to do.
+ * <p><b>What it costs.</b> 3 ints a page, and at most {@code 2 × pages held} ints for the table of a row. Every operation is
+ * O(pages moved); {@link #checkIntegrity} is O(rows + pages) and runs when there is nothing else to do.
  *
  * <p>Engine thread only.
  */
 public final class KvPages {
+    /** Pages of a table for which there is room from the start. */
+    private static final int FIRST_TABLE = 64;
+
     private final int pageTokens;
+    private final int pagesPerRow;
     private final int[][] rowToTable;
     private final int[] rowToHeld;
     private final int[] pageToUses;
@@ -59,8 +63,8 @@ public final class KvPages {
                     + pageTokens + " tokens, " + rows + " rows of " + maxTokens);
         }
         this.pageTokens = pageTokens;
-        int pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
-        rowToTable = new int[rows][pagesPerRow];
+        pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
+        rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
         pageToUses = new int[pageCount];
         auditUses = new int[pageCount];
@@ -117,16 +121,19 @@ public final class KvPages {
      * @return false if there are too few pages: then nothing has changed
      */
     public boolean reserve(int row, int tokens) {
-        int[] table = rowToTable[row];
         int from = rowToHeld[row];
         int to = pagesFor(tokens);
-        if (to > table.length) {
+        if (to > pagesPerRow) {
             throw new IllegalArgumentException(
-                    "a row has " + table.length + " pages of " + pageTokens + " tokens, not room for " + tokens);
+                    "a row has " + pagesPerRow + " pages of " + pageTokens + " tokens, not room for " + tokens);
         }
         if (to - from > freeCount) {
             return false;
         }
+        if (to > rowToTable[row].length) {
+            rowToTable[row] = Arrays.copyOf(rowToTable[row], Math.min(pagesPerRow, Math.max(to, 2 * from)));
+        }
+        int[] table = rowToTable[row];
         for (int i = from; i < to; i++) {
             int page = free[--freeCount];
             pageToUses[page] = 1;

@@ -31,6 +31,9 @@ public final class Sequence {
     /** {@link #lastTokenNanos} before the first token. */
     static final long NEVER = Long.MIN_VALUE;
 
+    /** Tokens of an answer for which there is room from the start. */
+    private static final int FIRST_ROOM = 512;
+
     /** Where a sequence is in its life. */
     enum State {
         /** Accepted, not yet seen by the engine thread. */
@@ -58,6 +61,8 @@ public final class Sequence {
     int computed;
     /** The most that {@link #computed} ever was: what lies below has been counted. */
     int computedOnce;
+    /** Tokens of a prompt that the step being planned computes. */
+    int planned;
     /** Arrival order. */
     long number;
 
@@ -76,14 +81,14 @@ public final class Sequence {
      */
     Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
         params = request.params();
-        tokens = request.prompt().clone();
-        length = tokens.length;
-        promptLength = tokens.length;
+        length = request.prompt().length;
+        promptLength = length;
+        tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
         this.maxNewTokens = maxNewTokens;
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, tokens);
+        history = new TokenHistory(params, request.prompt());
         text = new OutputText(tokenizer, params.stop());
         stream = new OutputQueue(() -> {
             cancelled = true;
@@ -96,10 +101,14 @@ public final class Sequence {
         return cancelled;
     }
 
-    /** Makes room for the whole answer, so that no step has to. */
-    void start() {
-        if (tokens.length == promptLength) {
-            tokens = Arrays.copyOf(tokens, promptLength + maxNewTokens);
+    /**
+     * Makes room in {@link #tokens} for {@code count} tokens behind {@link #length}. The array doubles, so that it takes memory for tokens
+     * that exist and not for those that the request allows.
+     */
+    public void makeRoom(int count) {
+        if (length + count > tokens.length) {
+            int most = promptLength + maxNewTokens;
+            tokens = Arrays.copyOf(tokens, Math.min(most, Math.max(length + count, 2 * tokens.length)));
         }
     }
 
@@ -148,6 +157,11 @@ public final class Sequence {
         return length;
     }
 
+    /** Target tokens that are not computed: 1 for a sequence that decodes, more for a prompt. */
+    int remaining() {
+        return length - computed;
+    }
+
     /** Tokens of the answer so far. */
     public int generated() {
         return length - promptLength;
@@ -160,6 +174,7 @@ public final class Sequence {
 
     /** Adds a token of the answer. It is in the {@link #history} already, since it was chosen. */
     void append(int token) {
+        makeRoom(1);
         tokens[length++] = token;
     }
 

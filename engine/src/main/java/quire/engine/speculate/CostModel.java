@@ -3,6 +3,7 @@ package quire.engine.speculate;
 import java.util.Arrays;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.schedule.StepCost;
 import quire.model.Batch;
 import quire.model.Model;
 
@@ -28,7 +29,7 @@ import quire.model.Model;
  * drifts. Texts of different lengths tell the prices of contexts and positions from that of the rows, and guesses, whose rows
  * share a context, the one from the other.
  */
-public final class CostModel {
+public final class CostModel implements StepCost {
     /** As many as usually decode together: what one guess more costs must not be taken for what there is without it. */
     private static final int DENSE = 64;
 
@@ -149,14 +150,8 @@ public final class CostModel {
         return predict(rows, positions, positions);
     }
 
-    /**
-     * Nanoseconds of a pass.
-     *
-     * @param rows tokens; 0 for no pass at all
-     * @param contexts how many positions their sequences have, each counted once
-     * @param positions how many positions they look back at, summed over the rows
-     */
-    double predict(int rows, long contexts, long positions) {
+    @Override
+    public double predict(int rows, long contexts, long positions) {
         // No pass costs more than one for each of its rows; those that are seldom can, with workers asleep and code
         // cold.
         return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + lookingBack(contexts, positions));
@@ -181,8 +176,8 @@ public final class CostModel {
         return base[below] + part * (base[above] - base[below]);
     }
 
-    /** Learns from a pass that took {@code took} nanoseconds. */
-    void observe(int rows, long contexts, long positions, long took) {
+    @Override
+    public void observe(int rows, long contexts, long positions, long took) {
         if (took <= 0 || rows <= 0) {
             return;
         }
@@ -289,6 +284,15 @@ public final class CostModel {
                 base[i] = Math.min(base[i], least);
             }
         }
+    }
+
+    /** A model that knows as much as this one did at the start, and learns from other passes. */
+    public CostModel copyOfStart() {
+        CostModel copy = new CostModel(knots[knots.length - 1], 1);
+        System.arraycopy(initial, 0, copy.initial, 0, initial.length);
+        System.arraycopy(initial, 0, copy.base, 0, initial.length);
+        copy.setPrices(priorPerContext, priorPerPosition);
+        return copy;
     }
 
     /** From now on, until it has run, moves with another model on the same machine. Returns itself. */

@@ -25,6 +25,7 @@ import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.engine.speculate.FakeDrafters;
+import quire.model.Batch;
 
 /**
  * Seeded histories: requests come and go at random steps, over random limits, most of them far too tight. After every
@@ -37,6 +38,7 @@ class EngineHistoryTest {
     @Test
     void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
+        long overtaken = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
@@ -46,10 +48,12 @@ class EngineHistoryTest {
                 throw new AssertionError("history " + seed + " " + history.describe(), e);
             }
             preemptions += history.preempted;
+            overtaken += history.overtaken;
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
         // The histories are worth something only if they go through all this.
         assertThat(preemptions).isGreaterThan(HISTORIES / 2);
+        assertThat(overtaken).isGreaterThan(HISTORIES / 2);
         assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
     }
@@ -104,6 +108,9 @@ class EngineHistoryTest {
         private long nanos;
         private long started;
         private long preempted;
+        private long overtaken;
+        private @Nullable Sequence lastHead;
+        private long lastPreempted;
         private long tokensHeard;
         private long tokensTold;
         private long steps;
@@ -147,9 +154,69 @@ class EngineHistoryTest {
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
                 nanos += batch.rows();
-                // Whoever runs is in every step: nobody starves.
-                assertThat(loop.tracker().stats().running()).isEqualTo(batch.sequences());
+                auditPlan(batch);
             });
+        }
+
+        /** What {@link Scheduler} promises of each plan. */
+        @SuppressWarnings("ReferenceEquality") // the very sequence
+        private void auditPlan(Batch batch) {
+            KvPages pages = loop.pages();
+            List<Sequence> waiting = loop.scheduler().waiting();
+            Sequence head = waiting.isEmpty() ? null : waiting.getFirst();
+            Sequence oldest = null;
+            int oldestRows = 0;
+            int promptRows = 0;
+            int heldByYounger = 0;
+            int growing = 0;
+            for (Sequence sequence : loop.scheduler().running()) {
+                int rows = rows(batch, pages.table(sequence.row));
+                if (sequence.remaining() == 1 && sequence.computed > 0) {
+                    assertThat(rows).as("%s decodes", sequence).isPositive();
+                } else {
+                    promptRows += rows;
+                    oldestRows = oldest == null ? rows : oldestRows;
+                    oldest = oldest == null ? sequence : oldest;
+                }
+                if (head != null && sequence.number > head.number) {
+                    heldByYounger += pages.held(sequence.row);
+                    overtaken++;
+                } else if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
+                    growing++;
+                }
+            }
+            if (oldest != null) {
+                assertThat(oldestRows)
+                        .as(
+                                "of %d for prompts, %s\n%s",
+                                promptRows, oldest, loop.scheduler().describe())
+                        .isGreaterThanOrEqualTo(Math.min(oldest.remaining(), promptRows - promptRows / 2));
+            }
+            // The head of two plans in a row was the head when this plan began. A preemption frees a row only later in
+            // the plan.
+            if (head != null
+                    && head == lastHead
+                    && preempted == lastPreempted
+                    && loop.scheduler().running().size() < config.maxSequences()
+                    && (oldest == null || oldest.number > head.number)) {
+                assertThat(pages.pagesFor(head.length() + 1) + growing)
+                        .as(
+                                "%s waits for older sequences only\n%s",
+                                head, loop.scheduler().describe())
+                        .isGreaterThan(pages.available() + heldByYounger);
+            }
+            lastHead = head;
+            lastPreempted = preempted;
+        }
+
+        @SuppressWarnings("ReferenceEquality") // the table of this very row
+        private static int rows(Batch batch, int[] pageTable) {
+            for (int i = 0; i < batch.sequences(); i++) {
+                if (batch.pageTable(i) == pageTable) {
+                    return batch.rowCount(i);
+                }
+            }
+            return 0;
         }
 
         private int[] rightAnswer(Sequence sequence) {
