@@ -13,8 +13,8 @@ import java.lang.foreign.MemorySegment;
  *   scales  [rows][columns / 32]   f32,  d = max|x| / 127
  * </pre>
  *
- * <p>The quants have two bytes each. A kernel set may store int8 or int16 and choose the order, because only the set that
- * quantised reads them.
+ * <p>The quants have two bytes each. A kernel set may store int8 or int16 and choose the order, because only the set
+ * that quantised reads them.
  *
  * <p>NaN is ignored in the maximum and quantises to 0. ±∞ counts as the largest finite value and quantises to ±127. A
  * block whose numbers are all below 2⁻¹¹⁹ becomes zeros with scale 0.
@@ -23,7 +23,9 @@ public final class Activations {
     /** Number of values that share a scale. */
     public static final int BLOCK = 32;
 
-    /** A block whose largest magnitude is below this becomes zeros with scale 0, because 127 / magnitude must be finite. */
+    /**
+     * A block whose largest magnitude is below this becomes zeros with scale 0, because 127 / magnitude must be finite.
+     */
     public static final float SMALLEST = 0x1p-119f;
 
     /** Memory is allocated for a multiple of this many rows, so that a set may use tiles of 12, 6, 4, 3 or 2 rows. */

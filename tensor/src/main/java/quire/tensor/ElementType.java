@@ -9,8 +9,8 @@ import quire.tensor.block.FileNumbers;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * How a weight tensor's numbers are stored. A row is divided into blocks of {@link #blockElements} numbers, each stored in
- * {@link #blockBytes} bytes, as GGUF defines it (little endian; d, m and dmin are f16; q is the stored integer).
+ * How a weight tensor's numbers are stored. A row is divided into blocks of {@link #blockElements} numbers, each stored
+ * in {@link #blockBytes} bytes, as GGUF defines it (little endian; d, m and dmin are f16; q is the stored integer).
  *
  * <pre>
  *            block   bytes, in the file's order (d 2 = d has 2 bytes)            a number
@@ -30,10 +30,10 @@ import quire.tensor.block.UnpackedBlock;
  *   MXFP4       32   exponent e 1, nibbles 16                                   2^(e − 128) × table[q]
  * </pre>
  *
- * <p>A nibble has 4 bits; "2-bit" are fields of 2 bits. The scales s and minimums m of a block of 256 are small integers,
- * one for each 32 numbers, or for each 16 in Q2_K, Q3_K and Q6_K. {@link UnpackedBlock} describes the position of their
- * bits. A scale of infinity or NaN is used as it is. The exponent 255 of MXFP4 means 2¹²⁷, as in ggml; the OCP
- * specification makes it NaN.
+ * <p>A nibble has 4 bits; "2-bit" are fields of 2 bits. The scales s and minimums m of a block of 256 are small
+ * integers, one for each 32 numbers, or for each 16 in Q2_K, Q3_K and Q6_K. {@link UnpackedBlock} describes the
+ * position of their bits. A scale of infinity or NaN is used as it is. The exponent 255 of MXFP4 means 2¹²⁷, as in
+ * ggml; the OCP specification makes it NaN.
  */
 public enum ElementType {
     /** IEEE 754 single precision. */

@@ -5,13 +5,13 @@ import java.lang.foreign.MemorySegment;
 import java.util.Map;
 
 /**
- * The arithmetic of a decoder step. Every method runs on the calling thread and computes the share that it is given. The
- * caller divides the work among threads and sets the barriers between methods. {@link quire.tensor.machine.KernelSets}
- * gives the implementation for this machine.
+ * The arithmetic of a decoder step. Every method runs on the calling thread and computes the share that it is given.
+ * The caller divides the work among threads and sets the barriers between methods. {@link
+ * quire.tensor.machine.KernelSets} gives the implementation for this machine.
  *
- * <p><b>Only the model's shape decides the order of a sum.</b> The numbers of rows, threads and chunks do not. Each output
- * is one lane, which adds its inputs in ascending order with fused multiply-adds. So a row's result does not depend on
- * the other rows of its batch, and all implementations of these formulas agree to the last bit:
+ * <p><b>Only the model's shape decides the order of a sum.</b> The numbers of rows, threads and chunks do not. Each
+ * output is one lane, which adds its inputs in ascending order with fused multiply-adds. So a row's result does not
+ * depend on the other rows of its batch, and all implementations of these formulas agree to the last bit:
  *
  * <ul>
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
@@ -46,9 +46,9 @@ public interface Kernels {
     String name();
 
     /**
-     * The machine code that this set assembles, by the function's name: products of every element type, attention for the
-     * shapes in use and for some examples, the loops that measure ceilings, and the functions that identify the processor.
-     * Empty if the set is compiled Java.
+     * The machine code that this set assembles, by the function's name: products of every element type, attention for
+     * the shapes in use and for some examples, the loops that measure ceilings, and the functions that identify the
+     * processor. Empty if the set is compiled Java.
      */
     default Map<String, Assembly> machineCode() {
         return Map.of();
@@ -79,8 +79,8 @@ public interface Kernels {
 
     /**
      * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and for one part of the outputs o. If {@code
-     * w.type().isQuantized()}, {@link #quantize} must be called for these rows before. A row of x has {@code w.columns()}
-     * numbers and a row of y {@code w.rows()}. y and x must not overlap.
+     * w.type().isQuantized()}, {@link #quantize} must be called for these rows before. A row of x has {@code
+     * w.columns()} numbers and a row of y {@code w.rows()}. y and x must not overlap.
      *
      * @param part index of the part to compute, in {@code [0, parts)}
      */
@@ -102,9 +102,9 @@ public interface Kernels {
     void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
 
     /**
-     * Rotary embedding in place, for rows {@code [from, to)}. A pair (a, b) is the numbers at 2i and 2i + 1 of a head, as in
-     * GGUF's llama layout. It becomes {@code (fma(a, cos, −(b × sin)), fma(a, sin, b × cos))}. Dimensions from {@code
-     * cosSin.columns()} on do not change.
+     * Rotary embedding in place, for rows {@code [from, to)}. A pair (a, b) is the numbers at 2i and 2i + 1 of a head,
+     * as in GGUF's llama layout. It becomes {@code (fma(a, cos, −(b × sin)), fma(a, sin, b × cos))}. Dimensions from
+     * {@code cosSin.columns()} on do not change.
      *
      * @param x rows of {@code heads × headDim}
      * @param positions position of each row
@@ -129,7 +129,9 @@ public interface Kernels {
      */
     void storeKv(KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row);
 
-    /** Allocates working memory for one worker's {@link #attend}. Its size does not depend on the length of the context. */
+    /**
+     * Allocates working memory for one worker's {@link #attend}. Its size does not depend on the length of the context.
+     */
     AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena);
 
     /** Working memory of {@link #attend} for one worker; only the set that made it knows what it holds. */
@@ -142,13 +144,14 @@ public interface Kernels {
     int attentionRows();
 
     /**
-     * Causal flash attention: consecutive rows of one sequence attend to its pages, for the query heads that share one KV
-     * head. One pass with an online softmax over tiles of {@link KvLayout#TILE} positions, which begin at fixed positions.
+     * Causal flash attention: consecutive rows of one sequence attend to its pages, for the query heads that share one
+     * KV head. One pass with an online softmax over tiles of {@link KvLayout#TILE} positions, which begin at fixed
+     * positions.
      *
      * <p>For each query and each of its tiles in ascending order: {@code s[j] = scale × Σ_d q[d] k[j][d]} (fma for d
      * ascending, then the product), {@code m' = max(m, max_j s[j])}, {@code c = exp(m − m')}, {@code l = l × c}, {@code
-     * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d], o[d])}. The
-     * result is {@code o[d] / l}. A query reads only the positions up to its own.
+     * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d],
+     * o[d])}. The result is {@code o[d] / l}. A query reads only the positions up to its own.
      *
      * <p>In Q8_0 pages, k and v are the stored integers. The scale of a position and head is applied once: {@code
      * s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and o (not l) takes {@code p × dv[j]} in place of p.

@@ -1,9 +1,9 @@
 package quire.tensor;
 
 /**
- * How one page holds the keys and values of {@code pageTokens} consecutive positions of one layer. Attention reads tiles
- * of {@link #TILE} positions that begin at multiples of it. A page is a whole number of tiles, so the page size cannot
- * change a result.
+ * How one page holds the keys and values of {@code pageTokens} consecutive positions of one layer. Attention reads
+ * tiles of {@link #TILE} positions that begin at multiples of it. A page is a whole number of tiles, so the page size
+ * cannot change a result.
  *
  * <pre>
  *   page  = [tile 0][tile 1] …                      pageTokens / TILE tiles
@@ -13,8 +13,8 @@ package quire.tensor;
  *   scales  [TILE] f32, Q8_0 only: one for each position, for the numbers of one head
  * </pre>
  *
- * <p>Each position has its own scale, so that storing a token changes no earlier token. Scales are f32: 16 of them are 64
- * bytes, which multiply 16 scores without conversion and keep the full range. f16 would save 3 % of a page at head
+ * <p>Each position has its own scale, so that storing a token changes no earlier token. Scales are f32: 16 of them are
+ * 64 bytes, which multiply 16 scores without conversion and keep the full range. f16 would save 3 % of a page at head
  * dimension 64.
  *
  * @param type how a number is stored
@@ -79,7 +79,9 @@ public record KvLayout(KvType type, int pageTokens, int kvHeads, int headDim) {
         return pageTokens * tokenBytes();
     }
 
-    /** Byte offset in a page of K of the tile that holds {@code slot}, which is a position modulo {@code pageTokens}. */
+    /**
+     * Byte offset in a page of K of the tile that holds {@code slot}, which is a position modulo {@code pageTokens}.
+     */
     public long keyTileOffset(int slot, int kvHead) {
         return keyScalesOffset(slot, kvHead) + (long) TILE * type.scaleBytes();
     }

@@ -1,8 +1,8 @@
 package quire.tensor;
 
 /**
- * A weight matrix of {@code rows} outputs by {@code columns} inputs, packed for one kernel set. Only the {@link Kernels}
- * that packed it can read it.
+ * A weight matrix of {@code rows} outputs by {@code columns} inputs, packed for one kernel set. Only the {@link
+ * Kernels} that packed it can read it.
  */
 public abstract class WeightMatrix {
     private final ElementType type;

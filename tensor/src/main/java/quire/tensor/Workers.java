@@ -9,13 +9,13 @@ import org.jspecify.annotations.Nullable;
  * {@linkplain #claim claimed}, and waits for the others at each {@link #barrier}. Worker 0 is the thread that calls
  * {@link #run}.
  *
- * <p>A worker that waits first spins and then parks. At a barrier it spins for some tens of microseconds: about the usual
- * time between two barriers of a step, and about the cost of parking and waking. Between two steps it spins for some
- * hundred microseconds. A parked team uses no CPU time.
+ * <p>A worker that waits first spins and then parks. At a barrier it spins for some tens of microseconds: about the
+ * usual time between two barriers of a step, and about the cost of parking and waking. Between two steps it spins for
+ * some hundred microseconds. A parked team uses no CPU time.
  *
- * <p>If there are fewer free cores than workers, a spinning worker uses a core that another worker needs. So a wait after a
- * long spin that ended in parking spins only briefly. If the next long spin fails too, the next 3 waits spin only briefly,
- * then 7, up to {@link #MAX_SKIPPED}. A successful long spin resets this.
+ * <p>If there are fewer free cores than workers, a spinning worker uses a core that another worker needs. So a wait
+ * after a long spin that ended in parking spins only briefly. If the next long spin fails too, the next 3 waits spin
+ * only briefly, then 7, up to {@link #MAX_SKIPPED}. A successful long spin resets this.
  *
  * <p>Measured with two workers on two virtual cores of a Zen 4: a barrier takes 105 ns if both workers have a core, a
  * {@link #run} 200 ns. Nothing allocates after construction.
@@ -25,8 +25,8 @@ public final class Workers implements AutoCloseable {
     private static final int SPINS = 2_000;
 
     /**
-     * Spins of a worker between two steps: some hundred microseconds, in which the next step of a busy engine starts. Steps
-     * of fewer workers, such as those of a small draft model, do not restart the count.
+     * Spins of a worker between two steps: some hundred microseconds, in which the next step of a busy engine starts.
+     * Steps of fewer workers, such as those of a small draft model, do not restart the count.
      */
     private static final int IDLE_SPINS = 10_000;
 
@@ -97,9 +97,9 @@ public final class Workers implements AutoCloseable {
     }
 
     /**
-     * Runs {@code task} on the first {@code team} workers and returns when all of them are done. The other workers are not
-     * woken. If a worker throws, the others leave their barriers, and this method throws the first failure; the workers
-     * stay usable. Not reentrant; one caller at a time.
+     * Runs {@code task} on the first {@code team} workers and returns when all of them are done. The other workers are
+     * not woken. If a worker throws, the others leave their barriers, and this method throws the first failure; the
+     * workers stay usable. Not reentrant; one caller at a time.
      *
      * @param team from 1, only the calling thread, to {@link #count}
      */
@@ -137,7 +137,9 @@ public final class Workers implements AutoCloseable {
         }
     }
 
-    /** Waits, inside a task, until every worker is here. Writes before the barrier are visible to all workers after it. */
+    /**
+     * Waits, inside a task, until every worker is here. Writes before the barrier are visible to all workers after it.
+     */
     public void barrier(int worker) {
         if (active == 1) {
             claimed.setPlain(0);
@@ -163,17 +165,17 @@ public final class Workers implements AutoCloseable {
     }
 
     /**
-     * Takes the next unit of work, inside a task. The workers together get 0, 1, 2 …, and every barrier restarts the count.
-     * For units that any worker can compute in any order. It balances the load if a core is shared with other processes or
-     * units differ in cost.
+     * Takes the next unit of work, inside a task. The workers together get 0, 1, 2 …, and every barrier restarts the
+     * count. For units that any worker can compute in any order. It balances the load if a core is shared with other
+     * processes or units differ in cost.
      */
     public int claim() {
         return claimed.getAndIncrement();
     }
 
     /**
-     * Index of the first item of {@code worker}'s share if {@code items} are divided in units of {@code grain} items. The share
-     * ends where the next worker's share starts.
+     * Index of the first item of {@code worker}'s share if {@code items} are divided in units of {@code grain} items.
+     * The share ends where the next worker's share starts.
      */
     public static int shareStart(int items, int grain, int worker, int workers) {
         long grains = (items + (long) grain - 1) / grain;

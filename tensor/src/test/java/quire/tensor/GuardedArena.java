@@ -8,16 +8,17 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
- * An arena whose memory ends, or starts, at a page without access rights. Machine code that reads or writes one byte outside
- * of it ends the process. On systems other than Linux on x86-64, it is a normal arena, because there is no machine code or
- * the system calls differ.
+ * An arena whose memory ends, or starts, at a page without access rights. Machine code that reads or writes one byte
+ * outside of it ends the process. On systems other than Linux on x86-64, it is a normal arena, because there is no
+ * machine code or the system calls differ.
  *
  * <pre>
  *   behind    ░░░░[····bytes]░░░░
  *   before    ░░░░[bytes····]░░░░      on both sides if they fill their pages
  * </pre>
  *
- * <p>With the guard behind, memory is aligned only as its size is. The requested alignment is for speed; no kernel may need it.
+ * <p>With the guard behind, memory is aligned only as its size is. The requested alignment is for speed; no kernel may
+ * need it.
  */
 public final class GuardedArena implements Arena {
     private static final boolean GUARDED = System.getProperty("os.name").equals("Linux")

@@ -9,9 +9,9 @@ import quire.tensor.machine.KernelSets;
 import quire.tensor.vector.Lanes;
 
 /**
- * Compares a kernel set with the scalar set, bit by bit, over seeded random shapes and values with extremes among them. All
- * memory of the kernels comes from {@link GuardedArena}s, with the guard on either side in turn. The main method runs it in a
- * JVM with narrower vectors.
+ * Compares a kernel set with the scalar set, bit by bit, over seeded random shapes and values with extremes among them.
+ * All memory of the kernels comes from {@link GuardedArena}s, with the guard on either side in turn. The main method
+ * runs it in a JVM with narrower vectors.
  */
 public final class KernelSetEquality {
     /** Most columns of a row of weights. */
@@ -65,7 +65,9 @@ public final class KernelSetEquality {
         checkMultiply(type, outputs, columns, random.nextInt(1, maxRows + 1), random.nextInt(1, 5));
     }
 
-    /** Checks the shortest row and a row of realistic length, for few tokens and more parts than a matrix has panels. */
+    /**
+     * Checks the shortest row and a row of realistic length, for few tokens and more parts than a matrix has panels.
+     */
     public void checkMultiplyAtEnds(ElementType type) {
         for (int columns : new int[] {type.blockElements(), MAX_COLUMNS}) {
             checkMultiply(type, random.nextInt(1, 50), columns, random.nextInt(1, 14), random.nextInt(1, 10));
@@ -349,7 +351,10 @@ public final class KernelSetEquality {
         }
     }
 
-    /** Computes all rows and heads of {@code whole}, in calls of at most {@link Kernels#attentionRows} rows; no call crosses {@code cut}. */
+    /**
+     * Computes all rows and heads of {@code whole}, in calls of at most {@link Kernels#attentionRows} rows; no call
+     * crosses {@code cut}.
+     */
     private static void attend(Kernels set, int heads, PagedContext kv, AttentionCall whole, int cut, Arena arena) {
         KvLayout layout = whole.layout();
         AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out());

@@ -18,9 +18,9 @@ import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.x86.CodeMemory;
 
 /**
- * Attention with the functions of {@link AttentionCode}, and the working memory of one worker. The queries of a call (rows ×
- * the query heads of the KV head) are divided into blocks. Tiles are processed in chunks: all blocks take a chunk before the
- * next chunk:
+ * Attention with the functions of {@link AttentionCode}, and the working memory of one worker. The queries of a call
+ * (rows × the query heads of the KV head) are divided into blocks. Tiles are processed in chunks: all blocks take a
+ * chunk before the next chunk:
  *
  * <pre>
  *   group of 4 heads: a block is 3 rows × 4 heads         group of 16: 1 row × 12 heads, 1 row × 4 heads
@@ -36,7 +36,10 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     static final int ROWS = 48;
 
     private static final int TILE = KvLayout.TILE;
-    /** Tiles of one native call. The garbage collector has to wait for a call, so it should take only some tens of microseconds. */
+    /**
+     * Tiles of one native call. The garbage collector has to wait for a call, so it should take only some tens of
+     * microseconds.
+     */
     private static final int CHUNK = 32;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
@@ -190,7 +193,9 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Sets sums and totals to 0 and maximums to −∞. Throws if the working memory is closed; all of it is in one arena. */
+    /**
+     * Sets sums and totals to 0 and maximums to −∞. Throws if the working memory is closed; all of it is in one arena.
+     */
     private void clear(int rowCount) {
         for (int row = 0; row < rowCount; row += code.blockRows) {
             for (int head = 0; head < group; head += code.blockHeads) {
@@ -248,7 +253,9 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Calls a function for the block that starts at {@code row} and {@code head}, from row {@code i} of the block on. */
+    /**
+     * Calls a function for the block that starts at {@code row} and {@code head}, from row {@code i} of the block on.
+     */
     private void attend(
             MemorySegment function,
             long q,

@@ -24,8 +24,8 @@ import quire.tensor.x86.Cpu;
 import quire.tensor.x86.MachineCode;
 
 /**
- * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available, VNNI.
- * They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler.
+ * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
+ * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler.
  */
 public final class AssembledKernels implements Kernels {
     private final Instructions instructions;

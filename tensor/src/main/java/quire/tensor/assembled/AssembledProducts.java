@@ -18,8 +18,8 @@ import quire.tensor.scalar.Shapes;
 import quire.tensor.x86.CodeMemory;
 
 /**
- * The matrix products of an assembled kernel set, and the quantising of their inputs. The functions for a weight type are
- * assembled when the first matrix of that type is packed.
+ * The matrix products of an assembled kernel set, and the quantising of their inputs. The functions for a weight type
+ * are assembled when the first matrix of that type is packed.
  */
 final class AssembledProducts {
     private static final MethodHandle QUANTIZE =

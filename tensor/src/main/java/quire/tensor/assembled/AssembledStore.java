@@ -12,7 +12,9 @@ import quire.tensor.KvLayout;
 import quire.tensor.assembled.avx2.Avx2StoreCode;
 import quire.tensor.x86.CodeMemory;
 
-/** Stores K and V with the functions of {@link Avx2StoreCode}. The caller has checked that the arguments fit together. */
+/**
+ * Stores K and V with the functions of {@link Avx2StoreCode}. The caller has checked that the arguments fit together.
+ */
 final class AssembledStore {
     private static final MethodHandle STORE =
             Linker.nativeLinker().downcallHandle(Avx2StoreCode.DESCRIPTOR, Linker.Option.critical(false));

@@ -24,7 +24,9 @@ import quire.tensor.x86.Vec;
 
 /** Writes the loops of {@link quire.tensor.machine.MachineCeilings}, in the instructions that the kernels use. */
 public final class CeilingCode {
-    /** Arguments of {@link #read}: {@code (stream 0, stream 1, stream 2, stream 3, turns)}; unused streams are ignored. */
+    /**
+     * Arguments of {@link #read}: {@code (stream 0, stream 1, stream 2, stream 3, turns)}; unused streams are ignored.
+     */
     public static final FunctionDescriptor READ = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -46,7 +48,10 @@ public final class CeilingCode {
     /** The kernels' prefetch distance. */
     private static final int PREFETCH_BYTES = 4096;
 
-    /** Number of sums with 32 registers: more than latency × instructions per cycle, so that no instruction waits for the last. */
+    /**
+     * Number of sums with 32 registers: more than latency × instructions per cycle, so that no instruction waits for
+     * the last.
+     */
     private static final int WIDE_SUMS = 24;
 
     /** Number of sums with 16 registers. */
@@ -173,7 +178,10 @@ public final class CeilingCode {
         }
     }
 
-    /** A loop of {@code turns} turns. All registers are 0 at first, so that no slow numbers occur, such as denormal ones. */
+    /**
+     * A loop of {@code turns} turns. All registers are 0 at first, so that no slow numbers occur, such as denormal
+     * ones.
+     */
     private MachineCode loop(Gp turns, Runnable turn) {
         int registers = width == 64 ? 32 : 16;
         for (int i = 0; i < registers; i++) {

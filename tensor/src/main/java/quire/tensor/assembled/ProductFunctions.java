@@ -12,7 +12,10 @@ import quire.tensor.x86.MachineCode;
 
 /** The assembled products of one element type: one function for each number of rows. */
 final class ProductFunctions {
-    /** Calls are critical: they skip the change of thread state. Each takes only microseconds, because its caller uses chunks. */
+    /**
+     * Calls are critical: they skip the change of thread state. Each takes only microseconds, because its caller uses
+     * chunks.
+     */
     private static final MethodHandle PRODUCT =
             Linker.nativeLinker().downcallHandle(KernelWriter.PRODUCT, Linker.Option.critical(false));
 

@@ -7,23 +7,25 @@ import java.util.Arrays;
 
 /**
  * The contents of a quantised block in one form for every format: signed 8-bit quants q, and for each group of {@link
- * quire.tensor.ElementType#scaleElements} quants an integer scale and an integer minimum, which the block's floats d and
- * dmin multiply:
+ * quire.tensor.ElementType#scaleElements} quants an integer scale and an integer minimum, which the block's floats d
+ * and dmin multiply:
  *
  * <pre>
  *   weight i  =  (d × scales[g]) × quants[i]  −  (dmin × mins[g])          g = i / scaleElements
  * </pre>
  *
- * <p>A format with one scale for each block has {@code scales[0] = 1}; a format without minimum ignores {@code mins}. Only
- * this class knows the position of the bits in a file; {@link quire.tensor.ElementType} has a table of the layouts. An
- * object is reused for all blocks of a thread.
+ * <p>A format with one scale for each block has {@code scales[0] = 1}; a format without minimum ignores {@code mins}.
+ * Only this class knows the position of the bits in a file; {@link quire.tensor.ElementType} has a table of the
+ * layouts. An object is reused for all blocks of a thread.
  */
 public final class UnpackedBlock {
     /** Number of elements of the largest block. */
     private static final int MAX_ELEMENTS = 256;
     /** The 16 values of the nibbles of IQ4_NL and IQ4_XS. */
     private static final byte[] IQ4_VALUES = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    /** Twice the 16 values of the nibbles of MXFP4, which are 0, ½, 1, 1½, 2, 3, 4, 6 and the same with a minus sign. */
+    /**
+     * Twice the 16 values of the nibbles of MXFP4, which are 0, ½, 1, 1½, 2, 3, 4, 6 and the same with a minus sign.
+     */
     private static final byte[] FP4_DOUBLED = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
     private static final ThreadLocal<UnpackedBlock> OWN = ThreadLocal.withInitial(UnpackedBlock::new);
@@ -57,17 +59,25 @@ public final class UnpackedBlock {
         return OWN.get();
     }
 
-    /** The scale of a group, {@code d × scales[group]}. It is exact: the factors have 11 and at most 7 significant bits. */
+    /**
+     * The scale of a group, {@code d × scales[group]}. It is exact: the factors have 11 and at most 7 significant bits.
+     */
     public float scale(int group) {
         return d * (float) scales[group];
     }
 
-    /** The number that a group adds to each of its weights, {@code −(dmin × mins[group])}; exact. For formats with minimum. */
+    /**
+     * The number that a group adds to each of its weights, {@code −(dmin × mins[group])}; exact. For formats with
+     * minimum.
+     */
     public float minimum(int group) {
         return -(dmin * (float) mins[group]);
     }
 
-    /** The exact sum of {@code count} products: quants from {@code first} on, times int8 activations from byte {@code at} on. */
+    /**
+     * The exact sum of {@code count} products: quants from {@code first} on, times int8 activations from byte {@code
+     * at} on.
+     */
     public int dot(int first, int count, MemorySegment x, long at) {
         int sum = 0;
         for (int i = 0; i < count; i++) {

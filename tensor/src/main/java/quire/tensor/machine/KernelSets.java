@@ -18,8 +18,8 @@ import quire.tensor.x86.Cpu;
 import quire.tensor.x86.Cpu.Feature;
 
 /**
- * The kernel sets and the choice among them. {@link #best} chooses once, from what the processor and the operating system
- * support.
+ * The kernel sets and the choice among them. {@link #best} chooses once, from what the processor and the operating
+ * system support.
  */
 public final class KernelSets {
     /** Name of the system property that forces the set which {@link #best} returns. */

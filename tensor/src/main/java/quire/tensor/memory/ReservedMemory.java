@@ -11,12 +11,13 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * Large zeroed memory that the operating system commits page by page, when a page is first written. {@link
- * Arena#allocate} writes every byte instead, which takes seconds for a KV pool and commits memory that may never be used.
+ * Arena#allocate} writes every byte instead, which takes seconds for a KV pool and commits memory that may never be
+ * used.
  *
  * <p>On Linux, a block starts on a boundary of {@link #HUGE_PAGE} bytes and requests huge pages ({@code madvise} with
- * {@code MADV_HUGEPAGE}), because every step reads all weights. With pages of 4 KiB, each page costs an address lookup and
- * stops the processor's prefetcher at its end. If the kernel has no huge pages, it silently gives small ones. On other
- * systems, a block is memory from {@code calloc}.
+ * {@code MADV_HUGEPAGE}), because every step reads all weights. With pages of 4 KiB, each page costs an address lookup
+ * and stops the processor's prefetcher at its end. If the kernel has no huge pages, it silently gives small ones. On
+ * other systems, a block is memory from {@code calloc}.
  *
  * @see Slabs
  */
@@ -30,8 +31,8 @@ public final class ReservedMemory {
     private ReservedMemory() {}
 
     /**
-     * Reserves {@code bytes} zeroed bytes on a cache-line boundary, which are freed with the arena. Requests below {@link
-     * #HUGE_PAGE} go to {@link Arena#allocate}.
+     * Reserves {@code bytes} zeroed bytes on a cache-line boundary, which are freed with the arena. Requests below
+     * {@link #HUGE_PAGE} go to {@link Arena#allocate}.
      *
      * @throws IllegalArgumentException if {@code bytes} is negative
      * @throws OutOfMemoryError if the operating system has no memory

@@ -6,8 +6,8 @@ import quire.tensor.ElementType;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * The form of quantised weights for the assembled kernels: a few forms for all types of GGUF, and none loses a bit. Sixteen
- * output rows make a panel, with one row in each 32-bit lane. So the sum of an output stays in its lane.
+ * The form of quantised weights for the assembled kernels: a few forms for all types of GGUF, and none loses a bit.
+ * Sixteen output rows make a panel, with one row in each 32-bit lane. So the sum of an output stays in its lane.
  *
  * <pre>
  *   words   [panel][block of 32 inputs]          a word is 16 lanes × 4 bytes; byte j of word w = input 4w + j
@@ -67,7 +67,10 @@ public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales
         HALF,
         /** {@code [block] bf16[16]}: powers of two of any size. */
         BFLOAT,
-        /** {@code [8 blocks]: f16[16] d; f16[16] dmin; 8 × { int8[16] scales }; 8 × { uint8[16] minimums }}; one scale for each block. */
+        /**
+         * {@code [8 blocks]: f16[16] d; f16[16] dmin; 8 × { int8[16] scales }; 8 × { uint8[16] minimums }}; one scale
+         * for each block.
+         */
         BYTES,
         /** The same with two scales for each block, one for each half: {@code 8 × { int8[16]; int8[16] }}. */
         HALF_BLOCK_BYTES;

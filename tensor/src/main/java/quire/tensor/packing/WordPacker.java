@@ -10,11 +10,11 @@ import quire.tensor.block.FileNumbers;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * Packs panels as {@link PanelPacker#packSlowly}, in 32-bit words of four or eight quants. Not thread-safe: each worker has
- * its own.
+ * Packs panels as {@link PanelPacker#packSlowly}, in 32-bit words of four or eight quants. Not thread-safe: each worker
+ * has its own.
  *
- * <p>A model is packed once, before the optimising compiler knows these loops. So the loops are long, call few methods and
- * work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
+ * <p>A model is packed once, before the optimising compiler knows these loops. So the loops are long, call few methods
+ * and work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
  *
  * <pre>
  *   file     row of lane 0   ──copy──▶  row (short[])  ──lane 0──▶ ┐
@@ -22,7 +22,8 @@ import quire.tensor.block.UnpackedBlock;
  *            …                                                     ┘ of {@value #CHUNK} columns, which stay in the cache
  * </pre>
  *
- * <p>Offsets in a file's block are in shorts. Only MXFP4's blocks have an odd number of bytes; its rows are copied as bytes.
+ * <p>Offsets in a file's block are in shorts. Only MXFP4's blocks have an odd number of bytes; its rows are copied as
+ * bytes.
  */
 final class WordPacker {
     /** Columns packed at a time; whole blocks of every type. */
@@ -225,7 +226,10 @@ final class WordPacker {
         }
     }
 
-    /** Packs an exponent and nibbles. The nibbles have the packed layout, but −0 becomes 0, as in {@link PanelPacker#packSlowly}. */
+    /**
+     * Packs an exponent and nibbles. The nibbles have the packed layout, but −0 becomes 0, as in {@link
+     * PanelPacker#packSlowly}.
+     */
     private void packMxfp4(int blocks, int lane) {
         int at = 0;
         for (int b = 0; b < blocks; b++) {

@@ -4,10 +4,10 @@ package quire.tensor.scalar;
  * The exponential of every kernel set. It uses only correctly rounded operations, so the interpreter, compiled code and
  * vector lanes agree to the last bit. {@code Math.exp} and the Vector API's exp do not guarantee this.
  *
- * <p>With {@code n = rint(x / ln 2)} and {@code r = x − n ln 2} (ln 2 in two parts, fused), {@code exp(x) = 2ⁿ × exp(r)} and
- * |r| ≤ 0.347. {@code exp(r)} is its Taylor polynomial of degree 7; the rest is below 2⁻²⁷ of it. The product with 2ⁿ is
- * two products, so small results become denormal and then 0, and large results become +∞. The error is below 2 ulp.
- * exp(−∞) = 0, exp(0) = 1 and exp(+∞) = +∞; only NaN gives NaN.
+ * <p>With {@code n = rint(x / ln 2)} and {@code r = x − n ln 2} (ln 2 in two parts, fused), {@code exp(x) = 2ⁿ ×
+ * exp(r)} and |r| ≤ 0.347. {@code exp(r)} is its Taylor polynomial of degree 7; the rest is below 2⁻²⁷ of it. The
+ * product with 2ⁿ is two products, so small results become denormal and then 0, and large results become +∞. The error
+ * is below 2 ulp. exp(−∞) = 0, exp(0) = 1 and exp(+∞) = +∞; only NaN gives NaN.
  */
 public final class FloatMath {
     /** Arguments are limited to this range: below it exp is 0, above it +∞. In it, both factors of 2ⁿ are finite. */

@@ -18,8 +18,8 @@ import quire.tensor.block.FileNumbers;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * The specification: every formula of {@link Kernels} as a plain loop. It is slow and runs on every machine. Tests compare
- * the other sets with it for equality to the last bit.
+ * The specification: every formula of {@link Kernels} as a plain loop. It is slow and runs on every machine. Tests
+ * compare the other sets with it for equality to the last bit.
  */
 public final class ScalarKernels implements Kernels {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
@@ -167,7 +167,9 @@ public final class ScalarKernels implements Kernels {
         }
     }
 
-    /** Adds 32 products: weights of a block from {@code first} on, activations of the row from {@code k} on. One scale. */
+    /**
+     * Adds 32 products: weights of a block from {@code first} on, activations of the row from {@code k} on. One scale.
+     */
     private static float addOneScale(
             UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
         int group = first / Activations.BLOCK;
@@ -311,7 +313,10 @@ public final class ScalarKernels implements Kernels {
         }
     }
 
-    /** The largest magnitude, limited to the largest finite number; 0 if it is too small for a scale; NaN if any number is NaN. */
+    /**
+     * The largest magnitude, limited to the largest finite number; 0 if it is too small for a scale; NaN if any number
+     * is NaN.
+     */
     private static float largest(FloatMatrix x, int row, int first, int count) {
         float largest = 0f;
         for (int i = first; i < first + count; i++) {

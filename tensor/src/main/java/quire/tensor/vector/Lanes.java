@@ -34,9 +34,9 @@ public final class Lanes {
     }
 
     /**
-     * Converts the f16 in the high 16 bits of each lane to f32, exactly for every value. Exponent and fraction are shifted to
-     * their positions in f32. The exponent is then 112 too small, and a multiplication corrects it, also for denormals. An
-     * exponent of all ones stays all ones.
+     * Converts the f16 in the high 16 bits of each lane to f32, exactly for every value. Exponent and fraction are
+     * shifted to their positions in f32. The exponent is then 112 too small, and a multiplication corrects it, also for
+     * denormals. An exponent of all ones stays all ones.
      */
     static FloatVector highHalves(IntVector v) {
         IntVector moved = v.lanewise(VectorOperators.ASHR, 3).and(0x8fffe000);

@@ -17,9 +17,9 @@ import quire.tensor.KvLayout;
 import quire.tensor.scalar.FloatMath;
 
 /**
- * Flash attention on the Vector API, with the working memory of one worker. The queries of a call are its rows × the query
- * heads that share the KV head. Each tile of 16 positions is converted to f32 once for all queries; four queries are
- * computed together:
+ * Flash attention on the Vector API, with the working memory of one worker. The queries of a call are its rows × the
+ * query heads that share the KV head. Each tile of 16 positions is converted to f32 once for all queries; four queries
+ * are computed together:
  *
  * <pre>
  *   query n = row × group + head in group        quad = 4 queries
@@ -31,9 +31,9 @@ import quire.tensor.scalar.FloatMath;
  *   sums     [query][width]         lane = dimension
  * </pre>
  *
- * <p>A query sees the first {@code position − tile + 1} positions of a tile. If the queries of a quad see different numbers
- * of positions (on the diagonal, unless the group is a multiple of 4), their sums are computed one by one, so that no query
- * reads the V of a later position.
+ * <p>A query sees the first {@code position − tile + 1} positions of a tile. If the queries of a quad see different
+ * numbers of positions (on the diagonal, unless the group is a multiple of 4), their sums are computed one by one, so
+ * that no query reads the V of a later position.
  */
 final class VectorAttention implements Kernels.AttentionScratch {
     /** Most rows of one call. */

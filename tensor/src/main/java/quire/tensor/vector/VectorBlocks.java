@@ -22,9 +22,9 @@ import quire.tensor.block.UnpackedBlock;
 import quire.tensor.vector.VectorMatrix.Scratch;
 
 /**
- * A weight matrix of the block formats that {@link VectorMatrix} does not pack, in one of three forms, and its products.
- * No form loses a bit of what {@link UnpackedBlock} reads. Panels, words and integer products are those of {@link
- * VectorMatrix}; this class adds the other kinds of scales, and minimums.
+ * A weight matrix of the block formats that {@link VectorMatrix} does not pack, in one of three forms, and its
+ * products. No form loses a bit of what {@link UnpackedBlock} reads. Panels, words and integer products are those of
+ * {@link VectorMatrix}; this class adds the other kinds of scales, and minimums.
  *
  * <pre>
  *                         nibbles      bytes                                 bytes, two scales
@@ -36,17 +36,19 @@ import quire.tensor.vector.VectorMatrix.Scratch;
  *   bytes a weight        0.75         1.13 or 1.25                          1.14, Q2_K 1.16
  * </pre>
  *
- * <p>A block here is 32 inputs for every format. A word of bytes holds four consecutive inputs; with two scales it holds two
- * inputs of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, the expansion multiplies each weight
- * with its integer scale, so the sums are {@code s₀ × I₀ + s₁ × I₁}. These are integers below 2²⁴, exact in f32.
+ * <p>A block here is 32 inputs for every format. A word of bytes holds four consecutive inputs; with two scales it
+ * holds two inputs of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, the expansion multiplies
+ * each weight with its integer scale, so the sums are {@code s₀ × I₀ + s₁ × I₁}. These are integers below 2²⁴, exact in
+ * f32.
  *
  * <p>A sum of integers starts at +0 and never becomes −0, because an int has no −0 and the next product could show the
  * difference.
  *
- * <p>Cost: measured as in {@link VectorKernels}, 2048 × 2048 on one thread, GMAC/s with 1 and with 64 tokens: Q4_K 17.5 and
- * 58.8 (Q4_0 in the same minutes 59.9 with 64), IQ4_XS 9.1 and 38.6 (Q8_0 9.3 and 39.2), Q5_K 6.8 and 35, Q6_K 4.4 and 37,
- * Q2_K 3.8 and 33. Packing takes one second for 0.25 to 0.5 G weights on one thread. With bytes, one token is far below the
- * memory's speed, because 15 instructions convert a word of four weights to floats; integer instructions would be faster.
+ * <p>Cost: measured as in {@link VectorKernels}, 2048 × 2048 on one thread, GMAC/s with 1 and with 64 tokens: Q4_K 17.5
+ * and 58.8 (Q4_0 in the same minutes 59.9 with 64), IQ4_XS 9.1 and 38.6 (Q8_0 9.3 and 39.2), Q5_K 6.8 and 35, Q6_K 4.4
+ * and 37, Q2_K 3.8 and 33. Packing takes one second for 0.25 to 0.5 G weights on one thread. With bytes, one token is
+ * far below the memory's speed, because 15 instructions convert a word of four weights to floats; integer instructions
+ * would be faster.
  */
 final class VectorBlocks extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
@@ -278,7 +280,10 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Expands the weights of a block, times their integer scales, to [k][2][LANES], and the two minimums to [2][2][LANES]. */
+    /**
+     * Expands the weights of a block, times their integer scales, to [k][2][LANES], and the two minimums to
+     * [2][2][LANES].
+     */
     private static void expandTwoScales(
             MemorySegment words,
             long at,

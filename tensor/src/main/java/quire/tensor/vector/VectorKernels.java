@@ -24,15 +24,15 @@ import quire.tensor.scalar.ScalarKernels;
 import quire.tensor.scalar.Shapes;
 
 /**
- * The kernels on the Vector API, equal to {@link ScalarKernels} to the last bit. Matrix products are in {@link VectorMatrix}
- * and {@link VectorBlocks}, attention in {@link VectorAttention}, the other methods here.
+ * The kernels on the Vector API, equal to {@link ScalarKernels} to the last bit. Matrix products are in {@link
+ * VectorMatrix} and {@link VectorBlocks}, attention in {@link VectorAttention}, the other methods here.
  *
  * <p><b>Limits.</b> One token reads every weight once, so memory bandwidth limits it: at 23 GB/s, Q4_0 (0.56 bytes a
- * weight) could reach 41 GMAC/s and F32 5.8. Arithmetic limits many tokens: one f32 fused multiply-add of 16 lanes for each
- * cycle on the machine below. Products and sums of int16 have twice the lanes.
+ * weight) could reach 41 GMAC/s and F32 5.8. Arithmetic limits many tokens: one f32 fused multiply-add of 16 lanes for
+ * each cycle on the machine below. Products and sums of int16 have twice the lanes.
  *
- * <p><b>Cost</b> of 2048 × 2048 on one thread of a Zen 4 (512 bits, shared and busy), in GMAC/s; the ceilings in the same
- * minutes were 23 GB/s read, 59 f32 and 105 int16:
+ * <p><b>Cost</b> of 2048 × 2048 on one thread of a Zen 4 (512 bits, shared and busy), in GMAC/s; the ceilings in the
+ * same minutes were 23 GB/s read, 59 f32 and 105 int16:
  *
  * <pre>
  *                                                          1 token       64 tokens
@@ -46,10 +46,10 @@ import quire.tensor.scalar.Shapes;
  * <p>On the idle machine, 8192 × 2048 with 1 token reached 25.1 (Q4_0). Small batches compute whole tiles of 6 rows and
  * expand all weights: Q4_0 with 4 and 16 tokens reaches 28 and 48.
  *
- * <p><b>Rules for code that C2 compiles well</b>: species are {@code static final}. Vectors stay in one method; only arrays
- * and segments are passed. A hot method has about a dozen accumulators and calls none of our helpers after them (C2's
- * NodeCountInliningCutoff). No {@code reduceLanes} of floats and no transcendental {@code lanewise}: their last bit may
- * differ between interpreted and compiled code.
+ * <p><b>Rules for code that C2 compiles well</b>: species are {@code static final}. Vectors stay in one method; only
+ * arrays and segments are passed. A hot method has about a dozen accumulators and calls none of our helpers after them
+ * (C2's NodeCountInliningCutoff). No {@code reduceLanes} of floats and no transcendental {@code lanewise}: their last
+ * bit may differ between interpreted and compiled code.
  */
 public final class VectorKernels implements Kernels {
     private static final int BLOCK = Activations.BLOCK;

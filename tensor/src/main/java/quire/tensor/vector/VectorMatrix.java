@@ -26,8 +26,8 @@ import quire.tensor.block.FileNumbers;
 /**
  * A weight matrix packed for the Vector API, and its products.
  *
- * <p>Two vectors of output rows make a <b>panel</b>, with one row in each lane. So an output's sum stays in its lane and has
- * the order of {@link Kernels}. With 16 lanes a panel has 32 rows. A word has 32 bits and belongs to one row:
+ * <p>Two vectors of output rows make a <b>panel</b>, with one row in each lane. So an output's sum stays in its lane
+ * and has the order of {@link Kernels}. With 16 lanes a panel has 32 rows. A word has 32 bits and belongs to one row:
  *
  * <pre>
  *   F32         [panel][k]          [2][LANES] words: w[k]
@@ -39,10 +39,10 @@ import quire.tensor.block.FileNumbers;
  *   scales      [panel][block]      [LANES] words: f16 of the first vector's row low, of the second's high
  * </pre>
  *
- * <p>A Q4_0 word, shifted by 0, 4, 8 or 12 bits within its 16-bit halves and masked, is a pair of consecutive inputs. One
- * instruction multiplies 2 × LANES such numbers with int16 activations. The sums are int16 and exact: 16 products are at
- * most 16 × 15 × 127 = 30480. At the end of the block, the two halves are added in int32. The sums of Q8_0 products are
- * f32 and exact too, in any order: 32 × 128 × 127 &lt; 2²⁴.
+ * <p>A Q4_0 word, shifted by 0, 4, 8 or 12 bits within its 16-bit halves and masked, is a pair of consecutive inputs.
+ * One instruction multiplies 2 × LANES such numbers with int16 activations. The sums are int16 and exact: 16 products
+ * are at most 16 × 15 × 127 = 30480. At the end of the block, the two halves are added in int32. The sums of Q8_0
+ * products are f32 and exact too, in any order: 32 × 128 × 127 &lt; 2²⁴.
  */
 final class VectorMatrix extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;

@@ -10,9 +10,9 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Writes x86-64 machine code: the instructions that the kernels use, with the manual's names and the destination first. An
- * instruction gets its shorter VEX encoding if its operands allow it. It gets EVEX if it is masked, broadcasts, has 512
- * bits or uses a register above 15.
+ * Writes x86-64 machine code: the instructions that the kernels use, with the manual's names and the destination first.
+ * An instruction gets its shorter VEX encoding if its operands allow it. It gets EVEX if it is masked, broadcasts, has
+ * 512 bits or uses a register above 15.
  *
  * <pre>
  *   Assembler a = new Assembler();
@@ -94,7 +94,8 @@ public final class Assembler {
     }
 
     /**
-     * The code, with its constants after it. Constants are aligned relative to the start, so load it on a 64-byte boundary.
+     * The code, with its constants after it. Constants are aligned relative to the start, so load it on a 64-byte
+     * boundary.
      *
      * @throws IllegalStateException if a label was used but not bound
      */
@@ -816,7 +817,9 @@ public final class Assembler {
         vector(Op.VCVTDQ2PS, to, from);
     }
 
-    /** Converts floats to integers, rounding to nearest even. NaN and numbers out of range become the smallest integer. */
+    /**
+     * Converts floats to integers, rounding to nearest even. NaN and numbers out of range become the smallest integer.
+     */
     public void vcvtps2dq(Vec to, Operand from) {
         vector(Op.VCVTPS2DQ, to, from);
     }

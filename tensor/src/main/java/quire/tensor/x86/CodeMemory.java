@@ -18,8 +18,8 @@ import java.util.Map;
 
 /**
  * Executable memory from the operating system, through the C library that the JVM has loaded. Code is copied into new
- * writable pages, which are then made executable and read-only: memory is never writable and executable together. It stays
- * for the life of the process.
+ * writable pages, which are then made executable and read-only: memory is never writable and executable together. It
+ * stays for the life of the process.
  */
 public final class CodeMemory {
     private static final int READ = 1;
@@ -121,7 +121,9 @@ public final class CodeMemory {
         }
     }
 
-    /** Looks the function up in each call, because most processes never call it and a handle takes tens of milliseconds. */
+    /**
+     * Looks the function up in each call, because most processes never call it and a handle takes tens of milliseconds.
+     */
     private static void unmap(MemorySegment pages) throws Throwable {
         Linker linker = Linker.nativeLinker();
         MethodHandle munmap = linker.downcallHandle(

@@ -12,8 +12,8 @@ import static quire.tensor.x86.Op.Tuple.QUARTER;
 import static quire.tensor.x86.Op.Tuple.WHOLE;
 
 /**
- * The vector instructions as in the manual's tables (Intel SDM volume 2): mandatory prefix, opcode map, opcode, W, the unit
- * of a compressed displacement, and the available encodings.
+ * The vector instructions as in the manual's tables (Intel SDM volume 2): mandatory prefix, opcode map, opcode, W, the
+ * unit of a compressed displacement, and the available encodings.
  */
 enum Op {
     // moves: prefix, map, opcode, W, tuple

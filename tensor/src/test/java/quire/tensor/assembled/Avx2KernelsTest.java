@@ -13,8 +13,8 @@ import quire.tensor.assembled.common.Instructions;
 import quire.tensor.machine.KernelSets;
 
 /**
- * Compares the AVX2 kernels with the scalar set, to the last bit. Products are compared in each AVX2 set that this processor
- * runs. The VEX and EVEX forms of VNNI differ in only one method of {@code Avx2MatrixCode}.
+ * Compares the AVX2 kernels with the scalar set, to the last bit. Products are compared in each AVX2 set that this
+ * processor runs. The VEX and EVEX forms of VNNI differ in only one method of {@code Avx2MatrixCode}.
  */
 class Avx2KernelsTest {
     private static final List<Instructions> AVX2 =

@@ -19,7 +19,9 @@ import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
-/** Memory of a closed arena is refused. Machine code would otherwise read or write memory that has another use by then. */
+/**
+ * Memory of a closed arena is refused. Machine code would otherwise read or write memory that has another use by then.
+ */
 class ClosedMemoryTest {
     private static final KvLayout LAYOUT = new KvLayout(KvLayout.KvType.F16, 16, 1, 8);
 

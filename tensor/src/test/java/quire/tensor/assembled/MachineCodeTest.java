@@ -26,7 +26,9 @@ import quire.tensor.KvLayout;
 import quire.tensor.assembled.common.Instructions;
 import quire.tensor.x86.Binutils;
 
-/** Compares all code that can be assembled with GNU binutils, also for instructions that this processor does not have. */
+/**
+ * Compares all code that can be assembled with GNU binutils, also for instructions that this processor does not have.
+ */
 class MachineCodeTest {
     private static final byte RETURN = (byte) 0xC3;
 

@@ -38,8 +38,8 @@ public final class Binutils {
     }
 
     /**
-     * The bytes of each instruction in hexadecimal. In a text, {@code 7b} is the start of the instruction and {@code 8f} its
-     * end.
+     * The bytes of each instruction in hexadecimal. In a text, {@code 7b} is the start of the instruction and {@code
+     * 8f} its end.
      *
      * @param folder an empty folder for its files
      */

@@ -18,8 +18,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Every instruction of {@link Assembler} with operands that are encoded differently: low and high registers, masks,
- * broadcasts, each size of displacement, and the bases and indexes that need more bytes. Each line has the instruction as
- * text for another assembler, in Intel's syntax.
+ * broadcasts, each size of displacement, and the bases and indexes that need more bytes. Each line has the instruction
+ * as text for another assembler, in Intel's syntax.
  */
 final class Listing {
     /** An instruction as text, and its bytes in hexadecimal. */

@@ -91,7 +91,9 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Computes the corrections before the weights, because the sums need them first. The exponentials hide the delay. */
+    /**
+     * Computes the corrections before the weights, because the sums need them first. The exponentials hide the delay.
+     */
     @Override
     protected void weigh(ExponentialCode exponential) {
         scaleScores();
@@ -165,7 +167,10 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Computes corrections, corrected totals and new maximums. Lanes after the queries belong to other queries and do not change. */
+    /**
+     * Computes corrections, corrected totals and new maximums. Lanes after the queries belong to other queries and do
+     * not change.
+     */
     private void correct(ExponentialCode exponential) {
         Vec c = ymm(0);
         Vec now = ymm(1);

@@ -26,8 +26,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes a product with float weights in AVX2. Arguments, layout and results equal those of {@code Avx512FloatMatrixCode}. A
- * panel of 16 outputs is two registers.
+ * Writes a product with float weights in AVX2. Arguments, layout and results equal those of {@code
+ * Avx512FloatMatrixCode}. A panel of 16 outputs is two registers.
  *
  * <pre>
  *   ymm0..11   y [row][half]      ymm12, 13   16 weights      ymm14   one input in all lanes

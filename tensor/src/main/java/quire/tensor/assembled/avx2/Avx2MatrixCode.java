@@ -30,10 +30,10 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes a product with quantised weights in AVX2. Arguments, layout and results equal those of {@code Avx512MatrixCode},
- * but the registers are half as wide and half as many. A panel of 16 outputs is two halves of 8 lanes, and each input is
- * broadcast once for both. With 16 registers, loads limit the speed, not multiplications. So y is on the stack while the
- * integers of a block are summed.
+ * Writes a product with quantised weights in AVX2. Arguments, layout and results equal those of {@code
+ * Avx512MatrixCode}, but the registers are half as wide and half as many. A panel of 16 outputs is two halves of 8
+ * lanes, and each input is broadcast once for both. With 16 registers, loads limit the speed, not multiplications. So y
+ * is on the stack while the integers of a block are summed.
  *
  * <pre>
  *   for each panel:
@@ -49,8 +49,9 @@ import quire.tensor.x86.Vec;
  * </pre>
  *
  * <p>{@code vpmaddubsw} saturates at 16 bits. So a run has only as many words as cannot reach that limit (see {@link
- * #wordsOfRun}). For quants of 8 bits, the magnitude is multiplied and the input's sign is changed instead: 128 × 127 × 2
- * fits. {@code vpmaddwd} widens a run to 32 bits; it also multiplies by the integer scale of a half block if there is one.
+ * #wordsOfRun}). For quants of 8 bits, the magnitude is multiplied and the input's sign is changed instead: 128 × 127 ×
+ * 2 fits. {@code vpmaddwd} widens a run to 32 bits; it also multiplies by the integer scale of a half block if there is
+ * one.
  */
 final class Avx2MatrixCode {
     private static final int LANES = 8;
@@ -61,9 +62,9 @@ final class Avx2MatrixCode {
     private static final int REGISTER_BYTES = 32;
     private static final int LINE_BYTES = 64;
     /**
-     * Distance of the input prefetch. Long rows do not fit the first-level cache, and the processor does not predict the
-     * distance of their blocks. 512 rows of 8192 inputs on two threads of a Zen 3: 102 G multiply-adds/s without, 139 with
-     * 2, 130 with 4, 112 with 8.
+     * Distance of the input prefetch. Long rows do not fit the first-level cache, and the processor does not predict
+     * the distance of their blocks. 512 rows of 8192 inputs on two threads of a Zen 3: 102 G multiply-adds/s without,
+     * 139 with 2, 130 with 4, 112 with 8.
      */
     private static final int INPUT_BLOCKS_AHEAD = 2;
 
@@ -390,7 +391,10 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** Stores the integer scales of both halves of a block for {@link #endRun}, {@link #subtractZeroPoint} and {@link #addMinimums}. */
+    /**
+     * Stores the integer scales of both halves of a block for {@link #endRun}, {@link #subtractZeroPoint} and {@link
+     * #addMinimums}.
+     */
     private void spreadScales() {
         for (int half = 0; half < HALVES; half++) {
             for (int inputs = 0; inputs < 2; inputs++) {

@@ -19,7 +19,9 @@ import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
-/** Writes the function that quantises one row, in AVX2. Arguments and results equal those of {@code Avx512QuantizeCode}. */
+/**
+ * Writes the function that quantises one row, in AVX2. Arguments and results equal those of {@code Avx512QuantizeCode}.
+ */
 final class Avx2QuantizeCode {
     private static final Gp X = RDI;
     private static final Gp QUANTS = RSI;

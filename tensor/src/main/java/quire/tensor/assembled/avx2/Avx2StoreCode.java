@@ -31,9 +31,9 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the function that stores K and V of one token, as {@link Kernels#storeKv} defines it, for pages of one type and any
- * shape. AVX-512 would not be faster, so both sets use it. Eight numbers at a time are converted to the page's type. The
- * numbers of V are stored side by side, those of K a word of 16 positions apart:
+ * Writes the function that stores K and V of one token, as {@link Kernels#storeKv} defines it, for pages of one type
+ * and any shape. AVX-512 would not be faster, so both sets use it. Eight numbers at a time are converted to the page's
+ * type. The numbers of V are stored side by side, those of K a word of 16 positions apart:
  *
  * <pre>
  *   numbers of a head x0 x1 x2 …
@@ -42,7 +42,9 @@ import quire.tensor.x86.Vec;
  * </pre>
  */
 public final class Avx2StoreCode {
-    /** Its arguments: {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head dim, bytes between two heads)}. */
+    /**
+     * Its arguments: {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head dim, bytes between two heads)}.
+     */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -78,7 +80,10 @@ public final class Avx2StoreCode {
     private static final Vec LARGEST_FINITE = ymm(7);
     private static final Vec SMALLEST = ymm(8);
 
-    /** K or V of a token: pointers to its numbers, and to the places for its scale and its numbers. They advance with each head. */
+    /**
+     * K or V of a token: pointers to its numbers, and to the places for its scale and its numbers. They advance with
+     * each head.
+     */
     private record Side(Gp numbers, Gp scale, Gp target, int step) {}
 
     private final Assembler a = new Assembler();
@@ -175,7 +180,9 @@ public final class Avx2StoreCode {
         a.bind(end);
     }
 
-    /** Stores the head's scale and loads its inverse into all lanes. Both are 0 if the largest magnitude is too small. */
+    /**
+     * Stores the head's scale and loads its inverse into all lanes. Both are 0 if the largest magnitude is too small.
+     */
     private void scale(Side side) {
         a.vpxor(LARGEST, LARGEST, LARGEST);
         a.mov(SCAN, side.numbers);

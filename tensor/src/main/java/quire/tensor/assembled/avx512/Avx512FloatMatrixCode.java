@@ -29,8 +29,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes a product with float weights in AVX-512: panels of 16 outputs, {@code [panel][k][16]} numbers in the file's type,
- * times {@code n} row-major rows: {@code y[t] = fma(w[k], x[t][k], y[t])} for k ascending.
+ * Writes a product with float weights in AVX-512: panels of 16 outputs, {@code [panel][k][16]} numbers in the file's
+ * type, times {@code n} row-major rows: {@code y[t] = fma(w[k], x[t][k], y[t])} for k ascending.
  */
 final class Avx512FloatMatrixCode {
     private static final int UNROLL = 8;

@@ -27,8 +27,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes a product with quantised weights in AVX-512 VNNI: panels of 16 outputs in one {@link PackedForm} times {@code n} rows
- * of activations in the layout of {@link ActivationTile}.
+ * Writes a product with quantised weights in AVX-512 VNNI: panels of 16 outputs in one {@link PackedForm} times {@code
+ * n} rows of activations in the layout of {@link ActivationTile}.
  *
  * <pre>
  *   for each panel:
@@ -41,8 +41,8 @@ import quire.tensor.x86.Vec;
  *     store y
  * </pre>
  *
- * <p>A weight word is loaded and unpacked once for n rows. The sums of integers are exact, and every lane adds its blocks in
- * ascending order for any n. So a row's result does not depend on the other rows.
+ * <p>A weight word is loaded and unpacked once for n rows. The sums of integers are exact, and every lane adds its
+ * blocks in ascending order for any n. So a row's result does not depend on the other rows.
  */
 final class Avx512MatrixCode {
     private static final Gp WORDS = RDI;

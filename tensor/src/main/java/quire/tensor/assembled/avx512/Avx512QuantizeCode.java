@@ -21,8 +21,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the function that quantises one row into its {@link ActivationTile}s, as {@link Activations} defines it, in AVX-512.
- * It also stores the sums that zero points and minimums need.
+ * Writes the function that quantises one row into its {@link ActivationTile}s, as {@link Activations} defines it, in
+ * AVX-512. It also stores the sums that zero points and minimums need.
  */
 final class Avx512QuantizeCode {
     private static final Gp X = RDI;
@@ -85,7 +85,9 @@ final class Avx512QuantizeCode {
         return Mem.rip(a.constant(new int[] {value}, 4));
     }
 
-    /** Loads x into zmm0 and zmm1 and its largest finite magnitude into xmm2. The order of a maximum does not matter. */
+    /**
+     * Loads x into zmm0 and zmm1 and its largest finite magnitude into xmm2. The order of a maximum does not matter.
+     */
     private void largest() {
         a.vmovups(zmm(0), at(X));
         a.vmovups(zmm(1), at(X, 64));

@@ -3,8 +3,8 @@ package quire.tensor.assembled.common;
 import quire.tensor.Activations;
 
 /**
- * The layout of quantised activations for the assembled kernels. Twelve rows make a tile, so that a one-byte displacement
- * can address every number that a block of a product needs.
+ * The layout of quantised activations for the assembled kernels. Twelve rows make a tile, so that a one-byte
+ * displacement can address every number that a block of a product needs.
  *
  * <pre>
  *   [tile of 12 rows][block of 32 inputs] 768 bytes:

@@ -30,9 +30,9 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes an attention function: a block of queries against some tiles of 16 positions, equal to {@link Kernels#attend} to
- * the last bit. A query is one head of one row. A block is {@code rows} rows × {@code heads} heads that share their KV head,
- * so each number of K and V is loaded and converted to f32 once for all of them.
+ * Writes an attention function: a block of queries against some tiles of 16 positions, equal to {@link Kernels#attend}
+ * to the last bit. A query is one head of one row. A block is {@code rows} rows × {@code heads} heads that share their
+ * KV head, so each number of K and V is loaded and converted to f32 once for all of them.
  *
  * <pre>
  *   for each tile:
@@ -47,11 +47,14 @@ import quire.tensor.x86.Vec;
  *     for j:        l[b] = l[b] + p[b][j]
  * </pre>
  *
- * <p>The instruction sets differ in their registers: a tile's scores need one register of AVX-512 or two of AVX2. A block has
- * as many queries as the registers allow. An object writes one function.
+ * <p>The instruction sets differ in their registers: a tile's scores need one register of AVX-512 or two of AVX2. A
+ * block has as many queries as the registers allow. An object writes one function.
  */
 public abstract class AttentionCode {
-    /** Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights, lanes of the last tile, scale)}. */
+    /**
+     * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
+     * lanes of the last tile, scale)}.
+     */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -90,7 +93,10 @@ public abstract class AttentionCode {
 
     /** Size of a query's weights for a tile, or of 16 of its sums, in bytes. */
     public static final int WORD_BYTES = 64;
-    /** Offset of the weights that multiply V. Only quantised pages have them; else the weights that are summed multiply V. */
+    /**
+     * Offset of the weights that multiply V. Only quantised pages have them; else the weights that are summed multiply
+     * V.
+     */
     public static final int VALUE_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
 
     /** Size of the weights of a block, and of a word that starts at the last of them. */
@@ -152,10 +158,14 @@ public abstract class AttentionCode {
         return Math.ceilDiv(layout.headDim(), TILE) * WORD_BYTES;
     }
 
-    /** Keeps the scale, which is in xmm0, and loads what the whole function needs. Returns the writer of exponentials. */
+    /**
+     * Keeps the scale, which is in xmm0, and loads what the whole function needs. Returns the writer of exponentials.
+     */
     protected abstract ExponentialCode begin();
 
-    /** Selects the positions of a tile that the block sees: all of them, or {@link #POSITIONS} and {@link #LAST_LANES}. */
+    /**
+     * Selects the positions of a tile that the block sees: all of them, or {@link #POSITIONS} and {@link #LAST_LANES}.
+     */
     protected abstract void selectPositions(boolean all);
 
     /** Sets all scores to 0. */
@@ -339,7 +349,10 @@ public abstract class AttentionCode {
         return Math.toIntExact(layout.valueScalesOffset(0, 0) - layout.keyScalesOffset(0, 0));
     }
 
-    /** The function for {@code out = sums / total} of adjacent queries of a row; its arguments are {@link #FINISH_DESCRIPTOR}. */
+    /**
+     * The function for {@code out = sums / total} of adjacent queries of a row; its arguments are {@link
+     * #FINISH_DESCRIPTOR}.
+     */
     public final MachineCode assembleFinish() {
         beginTail();
         Label query = a.label();

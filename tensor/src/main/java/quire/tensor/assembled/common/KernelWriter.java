@@ -6,11 +6,15 @@ import quire.tensor.ElementType;
 import quire.tensor.KvLayout;
 import quire.tensor.x86.MachineCode;
 
-/** Writes the functions of a kernel set in one instruction set. All sets have the same functions with the same arguments. */
+/**
+ * Writes the functions of a kernel set in one instruction set. All sets have the same functions with the same
+ * arguments.
+ */
 public interface KernelWriter {
     /**
-     * Arguments of a matrix product: {@code (words, scales, x, y, yStrideBytes, blocks or groups, panels, lanes of the last panel)}. For
-     * float weights {@code (words, xStrideBytes, x, y, yStrideBytes, columns, panels, lanes of the last panel)}.
+     * Arguments of a matrix product: {@code (words, scales, x, y, yStrideBytes, blocks or groups, panels, lanes of the
+     * last panel)}. For float weights {@code (words, xStrideBytes, x, y, yStrideBytes, columns, panels, lanes of the
+     * last panel)}.
      */
     FunctionDescriptor PRODUCT = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
@@ -22,7 +26,10 @@ public interface KernelWriter {
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG);
 
-    /** Arguments of quantising a row: {@code (x, quants of the row in its first tile block, numbers of the row in it, blocks)}. */
+    /**
+     * Arguments of quantising a row: {@code (x, quants of the row in its first tile block, numbers of the row in it,
+     * blocks)}.
+     */
     FunctionDescriptor QUANTIZE = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
@@ -38,7 +45,9 @@ public interface KernelWriter {
      */
     MachineCode product(ElementType type, int first, int n, int prefetchBytes);
 
-    /** Writes the function that quantises one row into its {@link ActivationTile}s; its arguments are {@link #QUANTIZE}. */
+    /**
+     * Writes the function that quantises one row into its {@link ActivationTile}s; its arguments are {@link #QUANTIZE}.
+     */
     MachineCode quantize();
 
     /** A writer of one function that works on one row at a time. */

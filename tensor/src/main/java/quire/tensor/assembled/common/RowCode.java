@@ -22,9 +22,9 @@ import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 
 /**
- * Writes functions that work on one row at a time, with the formulas of {@link Kernels}. A row is some whole words of 16
- * floats and a last word with a mask of its lanes. The instruction sets differ in how they compute a word: in one register
- * of AVX-512 or in two of AVX2. An object writes one function.
+ * Writes functions that work on one row at a time, with the formulas of {@link Kernels}. A row is some whole words of
+ * 16 floats and a last word with a mask of its lanes. The instruction sets differ in how they compute a word: in one
+ * register of AVX-512 or in two of AVX2. An object writes one function.
  */
 public abstract class RowCode {
     /** {@code (x, weight, y, whole words, lanes of the last word, columns, epsilon)}. */
@@ -106,7 +106,10 @@ public abstract class RowCode {
         return Mem.rip(a.constant(new int[] {bits}, 4));
     }
 
-    /** Writes a loop over {@code count} whole words, and the last word with its {@code lanes}. It changes {@code count} and advances {@code pointers}. */
+    /**
+     * Writes a loop over {@code count} whole words, and the last word with its {@code lanes}. It changes {@code count}
+     * and advances {@code pointers}.
+     */
     private void words(Gp count, Gp lanes, Word word, Gp... pointers) {
         Label next = a.label();
         Label last = a.label();
