@@ -13,42 +13,42 @@ import quire.engine.SpeculationCounts;
 import quire.engine.schedule.Sequence.State;
 
 /**
- * Decides which sequences run in a step, with how many tokens, on which pages, and accounts for what came out.
+ * Decides which sequences run in a step, with how many tokens and on which pages. Afterwards applies the result.
  *
- * <p><b>No phases.</b> A sequence has computed and target tokens ({@link Sequence}), and a step's token budget is handed
- * out so that the first catch up with the second. A long prompt that takes ten steps, one new token, and everything once
- * more after a preemption are the same row in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI
- * 2024, measure why prompt chunks ride beside decoding tokens.)
+ * <p><b>No phases.</b> A sequence has computed and target tokens ({@link Sequence}), and each step spends a token budget on
+ * the difference. A chunk of a long prompt, one new token and recomputation after preemption are the same thing in the
+ * plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks and decoding tokens
+ * belong in one step.)
  *
  * <pre>
  *   arrival order   ───────────────────────────────────────▶ younger
  *   running         [ s1  s2  s3  s4 ]   waiting  [ s5  s6  s7 … ]   inbox
- *                     1   1   1   rest             whole prompt's pages free? then what is left of the budget
+ *   tokens            1   1   1   rest             admitted if pages for its whole prompt are free; gets the rest
  *                                  ▲               ▲
- *                     out of pages: the youngest running ──▶ goes back to the head of the queue
+ *                     too few pages: the youngest running sequence goes back to the head of the queue
  * </pre>
  *
- * <p><b>What always holds.</b>
+ * <p><b>Invariants.</b>
  *
  * <ul>
- *   <li><i>Everybody running is older than everybody waiting.</i> Admission takes the head of the queue, preemption
- *       takes the youngest and puts it back there. So the oldest is never preempted while it has company, alone it
- *       always fits (checked when it came), and somebody always gets on: no livelock.
- *   <li><i>Nobody starves.</i> Each running sequence leaves one token of the budget to each one behind it; there are
- *       never more of them than tokens.
- *   <li><i>A prompt that was admitted has its pages.</i> They are all reserved at admission, one token more than there
- *       are, and only if every running sequence that may still grow finds one page beside them. A preempted sequence
- *       cannot come back in the same step: what it gave up, less what was taken, is less than what it needs.
- *   <li><i>A sequence that loses its pages keeps its tokens.</i> They are computed again as if they were prompt, and only
- *       the last one's logits are asked for: nothing is chosen or streamed twice, and because a row's numbers never
- *       depend on its company or chunk, the next token is the one it would have been.
- *   <li><i>Draft tokens take only what is left over</i>: of the budget once everybody has what they can use, of the pages
- *       as long as every running sequence could still have one. They are never why somebody waits or is preempted in this
- *       step, and rejected ones leave nothing behind but numbers in a page that the next token overwrites.
+ *   <li><i>Every running sequence is older than every waiting one.</i> Admission takes the head of the queue, and
+ *       preemption puts the youngest running sequence back there. So the oldest one is never preempted while others run,
+ *       and alone it always fits: {@code submit} checks that. Some sequence always makes progress.
+ *   <li><i>No running sequence starves.</i> Each one leaves one token of the budget for each younger one, and there are
+ *       never more sequences than tokens.
+ *   <li><i>An admitted prompt has all its pages.</i> Admission reserves pages for the prompt and one more token, and only if
+ *       one page stays free for each running sequence that may still grow. A preempted sequence cannot return in the same
+ *       step: fewer pages are free than it needs.
+ *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last one
+ *       only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the next
+ *       token is the same as without preemption.
+ *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each running
+ *       sequence. In this step they make no sequence wait and preempt none. The next token overwrites the K and V of a
+ *       rejected draft token.
  * </ul>
  *
- * <p>Engine thread only. Lists and plan are reused; a step allocates the {@link Output} of each token and its place in
- * the stream's queue.
+ * <p><b>Cost.</b> A step allocates the {@link Output} of each new token and its node in the stream's queue; everything else
+ * is reused. Engine thread only.
  */
 final class Scheduler {
     private static final System.Logger LOG = System.getLogger("quire.engine");
@@ -61,18 +61,18 @@ final class Scheduler {
 
     private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
     private final List<Sequence> running; // oldest first
-    private final int[] freeRows; // a stack
+    private final int[] freeRows; // of the page tables; a stack
     private int freeRowCount;
     private final StepPlan plan;
     private final DraftSource drafts;
     private final @Nullable Output[] outputs; // by row of logits
-    private final int[] kept; // by index in the plan, like the rest
-    private final Ending[] endings;
-    private long planNanos;
-    private long plannedNanos;
+    private final int[] kept; // by index in the plan: tokens taken
+    private final Ending[] endings; // by index in the plan
+    private long planStart; // nanoseconds of the clock
+    private long planEnd;
     private long arrivals;
 
-    /** How an answer ends in this step, if it does. */
+    /** How an answer ends in this step; no reason if it does not. */
     private static final class Ending {
         private @Nullable FinishReason reason;
         private String rest = "";
@@ -116,7 +116,7 @@ final class Scheduler {
         }
     }
 
-    /** Takes a message from the inbox: a new sequence, or one whose stream was closed. */
+    /** Handles a message from the inbox: a new sequence, or one whose stream was closed. */
     void receive(Sequence sequence) {
         enqueue(sequence);
         if (sequence.isCancelled() && sequence.state != State.ENDED) {
@@ -124,7 +124,7 @@ final class Scheduler {
         }
     }
 
-    /** Puts a new sequence into the queue; one that was there already stays where it is. */
+    /** Puts a new sequence into the queue; does nothing with one that is not new. */
     void enqueue(Sequence sequence) {
         if (sequence.state == State.SUBMITTED) {
             sequence.state = State.WAITING;
@@ -133,10 +133,10 @@ final class Scheduler {
         }
     }
 
-    /** Decides the next step. Empty when there is nothing to do. */
+    /** Plans the next step. The plan is empty when there is nothing to do. */
     StepPlan plan() {
         plan.clear();
-        planNanos = nanoClock.getAsLong();
+        planStart = nanoClock.getAsLong();
         int budget = limits.tokens();
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
@@ -155,16 +155,19 @@ final class Scheduler {
         }
         if (plan.isEmpty() && !waiting.isEmpty()) {
             throw new IllegalStateException(
-                    waiting.size() + " sequences wait, nothing runs and nothing can start, with " + pages.available()
-                            + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
+                    waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
+                            + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
         }
         drafts.draft(plan, budget);
         plan.complete(pages);
-        plannedNanos = nanoClock.getAsLong();
+        planEnd = nanoClock.getAsLong();
         return plan;
     }
 
-    /** Finds pages for the positions {@code [0, tokens)}; false when the sequence itself had to give way. */
+    /**
+     * Reserves pages for the positions {@code [0, tokens)}, and preempts the youngest sequences as long as there are too few;
+     * false if the sequence itself was preempted.
+     */
     private boolean reserveOrPreempt(Sequence sequence, int tokens) {
         while (!pages.reserve(sequence.row, tokens)) {
             Sequence youngest = running.getLast();
@@ -176,10 +179,10 @@ final class Scheduler {
         return true;
     }
 
-    /** The youngest is always last in the list, so never one that this step has planned already. */
+    /** Preempts the youngest running sequence: the last in the list, so this step has not planned it yet. */
     private void preempt(Sequence sequence) {
         running.removeLast();
-        giveUpRow(sequence);
+        freeRow(sequence);
         sequence.computed = 0;
         sequence.state = State.WAITING;
         waiting.addFirst(sequence);
@@ -187,7 +190,7 @@ final class Scheduler {
         listener.onPreempt();
     }
 
-    /** Whether the whole of the first waiting sequence fits beside what runs and is about to grow. */
+    /** Whether pages for the whole first waiting sequence are free, beside one for each running sequence that may grow. */
     private boolean admitsHead() {
         Sequence head = waiting.peekFirst();
         if (head == null) {
@@ -214,24 +217,24 @@ final class Scheduler {
         tracker.run(sequence);
         if (!sequence.wasStarted) {
             sequence.wasStarted = true;
-            listener.onStart(planNanos - sequence.acceptedNanos, sequence.promptLength);
+            listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         return sequence;
     }
 
     /**
-     * Accounts for a step that was executed: advances, streams out, finishes, frees.
+     * Applies an executed step: appends tokens, updates statistics, sends outputs, ends answers and frees their pages.
      *
      * @return tokens computed
      */
-    int commit(StepPlan done, TokenVerifier tokens) {
+    int commit(StepPlan done, TokenVerifier verifier) {
         long now = nanoClock.getAsLong();
         int newPromptTokens = 0;
         int newGenerationTokens = 0;
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
             int generated = sequence.generated();
-            advance(i, done, tokens);
+            appendTokens(i, done, verifier);
             newGenerationTokens += sequence.generated() - generated;
             if (sequence.computed > sequence.computedOnce) {
                 newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
@@ -239,41 +242,40 @@ final class Scheduler {
                 sequence.computedOnce = sequence.computed;
             }
         }
-        drafts.learn(tokens, kept, plannedNanos - planNanos, now - plannedNanos);
-        long nanos = now - planNanos;
-        // In the books before anybody can hear of it.
+        drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
+        long nanos = now - planStart;
+        // Statistics first: a reader that sees a token finds it counted.
         tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
-            tell(i, done, now);
+            send(i, done, now);
         }
         return done.rows();
     }
 
     /**
-     * Lets a sequence take its new tokens, one by one as if each had come in a step of its own, until none is left or the
-     * answer ends.
+     * Appends a sequence's new tokens one by one, until none is left or the answer ends.
      *
      * <pre>
      *   before    [0, computed) [computed, length)                       drafts  d0  d1  d2
-     *   kept      d0  d1  y                                              agreed: 2
-     *   after     [0, length + 2) d0 and d1 are computed, y is next      what lies in the page for d2 is overwritten
+     *   kept      d0  d1  y                                              accepted: 2
+     *   after     [0, length + 2) d0 and d1 are computed, y is next      the K and V of d2 will be overwritten
      * </pre>
      */
-    private void advance(int index, StepPlan done, TokenVerifier tokens) {
+    private void appendTokens(int index, StepPlan done, TokenVerifier verifier) {
         Sequence sequence = done.sequence(index);
         Ending ending = endings[index];
         ending.set(null, "", null, null);
         int count = 0;
-        while (count < tokens.count(index) && ending.reason == null) {
+        while (count < verifier.count(index) && ending.reason == null) {
             int row = done.firstLogitRow(index) + count;
-            String text = take(sequence, tokens.id(row), ending);
+            String text = append(sequence, verifier.id(row), ending);
             if (ending.error == null) {
-                outputs[row] = new Output(tokens.id(row), text, tokens.logprobs(row));
+                outputs[row] = new Output(verifier.id(row), text, verifier.logprobs(row));
                 count++;
             }
         }
-        RuntimeException failure = tokens.failure(index);
+        RuntimeException failure = verifier.failure(index);
         if (failure != null && ending.reason == null) {
             fail(sequence, "no token could be chosen", failure, ending);
         }
@@ -281,8 +283,8 @@ final class Scheduler {
         sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);
     }
 
-    /** Takes one token: its text that is certain, and whether the answer ends with it. */
-    private String take(Sequence sequence, int token, Ending ending) {
+    /** Appends one token; returns the text that is now certain, and sets {@code ending} if the answer ends. */
+    private String append(Sequence sequence, int token, Ending ending) {
         try {
             sequence.append(token);
             boolean end = sequence.isEnd(token);
@@ -294,7 +296,7 @@ final class Scheduler {
                 reason = FinishReason.LENGTH;
             }
             String rest = reason == null ? "" : sequence.text.finish();
-            String stop = sequence.text.stop(); // what was held back may have completed one
+            String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;
         } catch (RuntimeException e) {
@@ -308,15 +310,15 @@ final class Scheduler {
         ending.set(FinishReason.ERROR, "", null, what + ": " + cause);
     }
 
-    /** Streams a sequence's new tokens out. */
-    private void tell(int index, StepPlan done, long now) {
+    /** Sends a sequence's new tokens to its stream, and the end if there is one. */
+    private void send(int index, StepPlan done, long now) {
         Sequence sequence = done.sequence(index);
         for (int i = 0; i < kept[index]; i++) {
             int row = done.firstLogitRow(index) + i;
             Output output = outputs[row];
             outputs[row] = null;
             if (output == null) {
-                throw new IllegalStateException("token " + i + " of " + sequence + " is lost");
+                throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
                 listener.onFirstToken(now - sequence.acceptedNanos);
@@ -335,8 +337,8 @@ final class Scheduler {
     }
 
     /**
-     * Ends a sequence wherever it stands. Pages and books first, the stream last: whoever sees the end sees them. The
-     * stream ends even if one of the others fails.
+     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds both
+     * done. The stream ends even if one of them fails.
      */
     private void end(
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
@@ -346,7 +348,7 @@ final class Scheduler {
         try {
             if (wasRunning) {
                 running.remove(sequence);
-                giveUpRow(sequence);
+                freeRow(sequence);
             } else {
                 waiting.remove(sequence);
             }
@@ -359,13 +361,13 @@ final class Scheduler {
         }
     }
 
-    private void giveUpRow(Sequence sequence) {
+    private void freeRow(Sequence sequence) {
         pages.release(sequence.row);
         freeRows[freeRowCount++] = sequence.row;
         sequence.row = Sequence.NO_ROW;
     }
 
-    /** Ends everybody. */
+    /** Ends all answers. */
     void endAll(FinishReason reason, @Nullable String error) {
         while (!running.isEmpty()) {
             end(running.getLast(), reason, "", null, error);
@@ -376,21 +378,22 @@ final class Scheduler {
     }
 
     /**
-     * Ends every stream after something broke, whatever state the rest is in: the page accounting or the listener may be
-     * what broke.
+     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have failed.
+     *
+     * @param cause the failure; gets further ones as suppressed exceptions
      */
     void abandonAll(String error, Throwable cause) {
         while (!running.isEmpty() || !waiting.isEmpty()) {
             try {
                 endAll(FinishReason.ERROR, error);
             } catch (Throwable e) {
-                // Each try ends at least one stream, so this comes to an end.
+                // Each attempt ends at least one stream, so the loop ends.
                 cause.addSuppressed(new IllegalStateException("while ending all answers", e));
             }
         }
     }
 
-    /** What is planned and who is there, for a log. */
+    /** The plan and the running sequences, for the error log. */
     String describe() {
         StringBuilder out = new StringBuilder(1024);
         out.append("plan: ").append(plan.describe());
@@ -403,9 +406,9 @@ final class Scheduler {
     }
 
     /**
-     * Audits pages, rows and order.
+     * Checks pages, rows, order and counts.
      *
-     * @throws IllegalStateException naming what does not add up
+     * @throws IllegalStateException naming the first inconsistency
      */
     void checkIntegrity() {
         pages.checkIntegrity();
@@ -429,12 +432,12 @@ final class Scheduler {
         }
         for (int i = 0; i < freeRowCount; i++) {
             if (pages.held(freeRows[i]) != 0) {
-                throw new IllegalStateException("row " + freeRows[i] + " is nobody's and holds pages");
+                throw new IllegalStateException("row " + freeRows[i] + " is free but holds pages");
             }
         }
         if (rows + freeRowCount != limits.sequences()) {
             throw new IllegalStateException(
-                    rows + " rows run, " + freeRowCount + " are free, of " + limits.sequences());
+                    rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
         }
         tracker.checkIntegrity(running.size(), waiting.size(), pages.used());
     }

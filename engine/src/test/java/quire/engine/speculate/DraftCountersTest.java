@@ -104,7 +104,7 @@ class DraftCountersTest {
         return drafts -> {
             if (drafts.size() > 0 && drafts.sequence(0).generated() > 0) {
                 Draft draft = next.next();
-                drafts.give(0, draft.drafter, 0, draft.tokens);
+                drafts.assign(0, draft.drafter, 0, draft.tokens);
             }
         };
     }

@@ -45,8 +45,8 @@ public final class FakeDrafters {
             }
 
             @Override
-            public int level(Sequence sequence) {
-                return random.nextInt(AcceptanceRate.LEVELS);
+            public int confidence(Sequence sequence) {
+                return random.nextInt(AcceptanceRate.CONFIDENCE_LEVELS);
             }
 
             @Override
@@ -91,7 +91,7 @@ public final class FakeDrafters {
                 int k = random.nextInt(drafters.length);
                 int tokens = Math.min(room, random.nextInt(drafts.offered(i, k) + 1));
                 if (tokens > 0) {
-                    drafts.give(i, k, drafters[k].level(drafts.sequence(i)), tokens);
+                    drafts.assign(i, k, drafters[k].confidence(drafts.sequence(i)), tokens);
                     room -= tokens;
                 }
             }
@@ -108,7 +108,7 @@ public final class FakeDrafters {
             SplittableRandom random, Model draft, Function<Sequence, int[]> answer, DraftSource.Context context) {
         StepLimits limits = context.limits();
         CostModel cost = new CostModel(limits.tokens(), 1 + random.nextInt(1000));
-        Drafter[] drafters = new Drafter[1 + random.nextInt(AcceptanceRate.DRAFTERS)];
+        Drafter[] drafters = new Drafter[1 + random.nextInt(AcceptanceRate.MAX_DRAFTERS)];
         for (int k = 0; k < drafters.length; k++) {
             drafters[k] = switch (random.nextInt(4)) {
                 case 0 -> new LookupDrafter();

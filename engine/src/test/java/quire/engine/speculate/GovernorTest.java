@@ -82,7 +82,7 @@ class GovernorTest {
             }
             int tokens = wasRead[i] ? 1 : promptTokens;
             wasRead[i] = true;
-            drafts.read(i, tokens);
+            drafts.setCatchUp(i, tokens);
             return tokens == 1 ? 0 : own.predict(tokens);
         }
 
@@ -115,7 +115,7 @@ class GovernorTest {
                 }
 
                 @Override
-                public int level(Sequence sequence) {
+                public int confidence(Sequence sequence) {
                     return 0;
                 }
 
@@ -138,8 +138,8 @@ class GovernorTest {
             drafts.begin(active, 0, 0, ROOM);
             for (int i = 0; i < active; i++) {
                 drafts.add(sequences[i], i);
-                drafts.offer(i, 0, Speculation.MAX_DRAFT_TOKENS);
-                drafts.offer(i, 1, second < 0 ? 0 : Speculation.MAX_DRAFT_TOKENS);
+                drafts.setOffer(i, 0, Speculation.MAX_DRAFT_TOKENS);
+                drafts.setOffer(i, 1, second < 0 ? 0 : Speculation.MAX_DRAFT_TOKENS);
             }
             governor.decide(drafts);
             assertThat(drafts.total()).isLessThanOrEqualTo(ROOM);
@@ -163,7 +163,7 @@ class GovernorTest {
                     accepted++;
                 }
                 secondDraftTokens += drafts.drafter(i) == 1 ? drafts.count(i) : 0;
-                drafts.verified(i, accepted, Math.min(drafts.count(i), accepted + 1));
+                drafts.setVerified(i, accepted, Math.min(drafts.count(i), accepted + 1));
                 tokens += accepted;
                 extra += accepted;
             }
@@ -174,7 +174,7 @@ class GovernorTest {
             nanos += took;
             draftTokens += drafts.total();
             double without = nanos(drafts.size()) * (1 + (double) extra / drafts.size());
-            drafts.timed((long) took, (long) without);
+            drafts.setTimes((long) took, (long) without);
             learnCost(rows);
             governor.learn(drafts);
             for (int i = 0; i < drafts.size(); i++) {

@@ -10,11 +10,11 @@ class PromptLookupTest {
     private static int[] guess(int count, int... tokens) {
         int[] room = Arrays.copyOf(tokens, tokens.length + count);
         PromptLookup lookup = new PromptLookup(room.length);
-        lookup.advance(room, tokens.length);
-        if (lookup.matched() == 0) {
+        lookup.update(room, tokens.length);
+        if (lookup.matchLength() == 0) {
             return new int[0];
         }
-        lookup.guess(room, tokens.length, count);
+        lookup.writeDraft(room, tokens.length, count);
         return Arrays.copyOfRange(room, tokens.length, room.length);
     }
 
@@ -53,18 +53,18 @@ class PromptLookupTest {
             int length = 0;
             while (length < tokens.length) {
                 length = Math.min(tokens.length, length + 1 + random.nextInt(4));
-                lookup.advance(room, length);
+                lookup.update(room, length);
                 int longest = longestMatch(tokens, length);
                 if (longest < 2) {
-                    assertThat(lookup.matched()).isZero();
+                    assertThat(lookup.matchLength()).isZero();
                     continue;
                 }
                 // A chain is followed for a few matches only, so a longer one may be missed; what is found is true.
-                assertThat(lookup.matched()).isBetween(2, longest);
-                lookup.guess(room, length, 1);
+                assertThat(lookup.matchLength()).isBetween(2, longest);
+                lookup.writeDraft(room, length, 1);
                 boolean isTrue = false;
-                for (int end = lookup.matched() - 1; end < length - 1 && !isTrue; end++) {
-                    isTrue = matchAt(tokens, length, end) >= lookup.matched() && tokens[end + 1] == room[length];
+                for (int end = lookup.matchLength() - 1; end < length - 1 && !isTrue; end++) {
+                    isTrue = matchAt(tokens, length, end) >= lookup.matchLength() && tokens[end + 1] == room[length];
                 }
                 assertThat(isTrue).as("seed %d, length %d", seed, length).isTrue();
                 System.arraycopy(tokens, 0, room, 0, tokens.length);

@@ -156,7 +156,7 @@ class SpeculationTest {
                             drafters,
                             drafts -> {
                                 if (drafts.size() > 0) {
-                                    drafts.give(0, 0, 0, drafts.offered(0, 0)); // the old one
+                                    drafts.assign(0, 0, 0, drafts.offered(0, 0)); // the old one
                                 }
                             },
                             CostModel.unknown(40),
