@@ -7,7 +7,7 @@ import org.junit.jupiter.api.Test;
 
 class LengthEstimatorTest {
     @Test
-    void rest_nothingKnown_isAsLongAgain() {
+    void expectedRest_noAnswers_equalsTheLengthSoFar() {
         LengthEstimator lengths = new LengthEstimator();
         assertThat(lengths.expectedRest(10, 1000)).isCloseTo(10, within(1e-9));
         assertThat(lengths.expectedRest(0, 1000)).isCloseTo(1, within(1e-9));
@@ -16,7 +16,7 @@ class LengthEstimatorTest {
     }
 
     @Test
-    void rest_allAreShort_isShort() {
+    void expectedRest_shortAnswers_isShort() {
         LengthEstimator lengths = new LengthEstimator();
         for (int i = 0; i < 1000; i++) {
             lengths.add(12);
@@ -25,9 +25,9 @@ class LengthEstimatorTest {
         assertThat(lengths.expectedRest(11, 1000)).isCloseTo(1, within(0.2));
     }
 
-    /** Half are short, half long: whoever has outlived the short ones is one of the long ones. */
+    /** Half of the answers are short, half are long. An answer that is longer than the short ones is a long one. */
     @Test
-    void rest_shortAndLong_growsOnceTheShortAreOver() {
+    void expectedRest_shortAndLong_growsBeyondTheShort() {
         LengthEstimator lengths = new LengthEstimator();
         for (int i = 0; i < 500; i++) {
             lengths.add(10);
@@ -38,7 +38,7 @@ class LengthEstimatorTest {
     }
 
     @Test
-    void add_otherLengthsOfLate_oldOnesFade() {
+    void add_newLengths_oldOnesFade() {
         LengthEstimator lengths = new LengthEstimator();
         for (int i = 0; i < 10_000; i++) {
             lengths.add(1000);
@@ -50,7 +50,7 @@ class LengthEstimatorTest {
     }
 
     @Test
-    void add_anyLength_isTaken() {
+    void add_anyLength_isAccepted() {
         LengthEstimator lengths = new LengthEstimator();
         lengths.add(0);
         lengths.add(1);

@@ -7,7 +7,7 @@ import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
 class PromptLookupTest {
-    private static int[] guess(int count, int... tokens) {
+    private static int[] draft(int count, int... tokens) {
         int[] room = Arrays.copyOf(tokens, tokens.length + count);
         PromptLookup lookup = new PromptLookup(room.length);
         lookup.update(room, tokens.length);
@@ -19,32 +19,32 @@ class PromptLookupTest {
     }
 
     @Test
-    void guess_repetition_goesOnAsBefore() {
-        assertThat(guess(3, 1, 2, 3, 4, 5, 9, 2, 3)).containsExactly(4, 5, 9);
+    void draft_repetition_continuesAsBefore() {
+        assertThat(draft(3, 1, 2, 3, 4, 5, 9, 2, 3)).containsExactly(4, 5, 9);
     }
 
     @Test
-    void guess_severalMatches_takesTheLongestThenTheLatest() {
-        assertThat(guess(1, 7, 1, 2, 50, 8, 1, 2, 60, 7, 1, 2)).containsExactly(50); // 7 1 2 is longer than 1 2
-        assertThat(guess(1, 1, 2, 50, 1, 2, 60, 1, 2)).containsExactly(60);
+    void draft_severalMatches_takesTheLongestThenTheLatest() {
+        assertThat(draft(1, 7, 1, 2, 50, 8, 1, 2, 60, 7, 1, 2)).containsExactly(50); // 7 1 2 is longer than 1 2
+        assertThat(draft(1, 1, 2, 50, 1, 2, 60, 1, 2)).containsExactly(60);
     }
 
     @Test
-    void guess_matchReachesTheEnd_goesRoundAndRound() {
-        assertThat(guess(7, 1, 2, 3, 1, 2)).containsExactly(3, 1, 2, 3, 1, 2, 3);
-        assertThat(guess(4, 5, 5, 5)).containsExactly(5, 5, 5, 5);
+    void draft_matchReachesTheEnd_repeatsItself() {
+        assertThat(draft(7, 1, 2, 3, 1, 2)).containsExactly(3, 1, 2, 3, 1, 2, 3);
+        assertThat(draft(4, 5, 5, 5)).containsExactly(5, 5, 5, 5);
     }
 
     @Test
-    void guess_nothingRepeats_isSilent() {
-        assertThat(guess(3, 1)).isEmpty();
-        assertThat(guess(3, 1, 1)).isEmpty();
-        assertThat(guess(3, 1, 2, 3, 4, 5)).isEmpty();
-        assertThat(guess(3, 1, 2, 3, 1)).isEmpty(); // one token is no evidence
+    void draft_noRepetition_isEmpty() {
+        assertThat(draft(3, 1)).isEmpty();
+        assertThat(draft(3, 1, 1)).isEmpty();
+        assertThat(draft(3, 1, 2, 3, 4, 5)).isEmpty();
+        assertThat(draft(3, 1, 2, 3, 1)).isEmpty(); // a match has at least two tokens
     }
 
     @Test
-    void advance_anyTextInAnyPieces_findsWhatAScanFinds() {
+    void update_anyTextInAnyPieces_findsARealMatch() {
         for (int seed = 0; seed < 300; seed++) {
             SplittableRandom random = new SplittableRandom(seed);
             int[] tokens = random.ints(400, 0, 2 + random.nextInt(40)).toArray();
@@ -59,7 +59,8 @@ class PromptLookupTest {
                     assertThat(lookup.matchLength()).isZero();
                     continue;
                 }
-                // A chain is followed for a few matches only, so a longer one may be missed; what is found is true.
+                // The search follows a chain for a few matches only, so it may miss a longer one. What it finds must be
+                // a match.
                 assertThat(lookup.matchLength()).isBetween(2, longest);
                 lookup.writeDraft(room, length, 1);
                 boolean isTrue = false;
@@ -80,7 +81,7 @@ class PromptLookupTest {
         return longest;
     }
 
-    /** How many tokens before and at {@code end} are the last ones. */
+    /** How many tokens up to {@code end} equal the last ones. */
     private static int matchAt(int[] tokens, int length, int end) {
         int match = 0;
         while (match <= end && tokens[end - match] == tokens[length - 1 - match]) {
