@@ -11,10 +11,10 @@ import quire.model.format.Gguf;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.FloatMatrix;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * How often a draft token would be accepted at temperature 1, by the rule: computed from both models' distributions p and
@@ -75,7 +75,7 @@ final class AcceptanceRules {
         return Decoder.load(
                 file,
                 shape,
-                Kernels.best(),
+                KernelSets.best(),
                 team,
                 new Decoder.Capacity(layout, (positions + 15) / 16, positions, positions));
     }

@@ -14,10 +14,10 @@ import quire.cli.ProfileBench.Profiled;
 import quire.engine.EngineConfig;
 import quire.engine.Speculation;
 import quire.model.format.Gguf;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout.KvType;
-import quire.tensor.MachineCeilings;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
+import quire.tensor.machine.MachineCeilings;
 
 @Command(
         name = "bench",
@@ -113,7 +113,7 @@ final class BenchCommand implements Callable<Integer> {
         Path path = model.path();
         Map<String, Object> result = new LinkedHashMap<>();
         result.put("model", String.valueOf(path.getFileName()));
-        result.put("kernels", Kernels.best().name());
+        result.put("kernels", KernelSets.best().name());
         result.put("kv_type", kvType.name());
         result.put("threads", workers);
         MachineCeilings ceilings;

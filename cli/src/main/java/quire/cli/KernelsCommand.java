@@ -15,6 +15,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 import quire.tensor.Kernels;
+import quire.tensor.machine.KernelSets;
 
 @Command(
         name = "kernels",
@@ -42,7 +43,7 @@ final class KernelsCommand implements Callable<Integer> {
         if (set != null) {
             KernelsOption.check(set, command.commandLine());
         }
-        Kernels kernels = set == null ? Kernels.best() : Kernels.named(set);
+        Kernels kernels = set == null ? KernelSets.best() : KernelSets.named(set);
         Map<String, Kernels.Assembly> code = kernels.machineCode();
         if (kernel == null) {
             list(kernels, code);
@@ -73,8 +74,8 @@ final class KernelsCommand implements Callable<Integer> {
     }
 
     private static void list(Kernels kernels, Map<String, Kernels.Assembly> code) {
-        for (String name : Kernels.names()) {
-            String obstacle = Kernels.obstacle(name);
+        for (String name : KernelSets.names()) {
+            String obstacle = KernelSets.obstacle(name);
             String state = name.equals(kernels.name())
                     ? "listed below: " + kernels.reason()
                     : obstacle == null ? "runs here" : "cannot run here: " + obstacle;

@@ -6,7 +6,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
-import quire.tensor.Kernels;
+import quire.tensor.machine.KernelSets;
 
 /** Forces a kernel set on the whole process. */
 final class KernelsOption {
@@ -21,7 +21,7 @@ final class KernelsOption {
     @SuppressWarnings("UnusedMethod") // picocli calls it
     private void choose(String name) {
         check(name, command.commandLine());
-        System.setProperty(Kernels.PROPERTY, name);
+        System.setProperty(KernelSets.PROPERTY, name);
     }
 
     /**
@@ -30,16 +30,16 @@ final class KernelsOption {
      * @throws ParameterException if not, with the reason and the sets that do
      */
     static void check(String name, CommandLine commandLine) {
-        String here = Kernels.names().stream()
-                .filter(each -> Kernels.obstacle(each) == null)
+        String here = KernelSets.names().stream()
+                .filter(each -> KernelSets.obstacle(each) == null)
                 .collect(Collectors.joining(", "));
-        if (!Kernels.names().contains(name)) {
+        if (!KernelSets.names().contains(name)) {
             throw new ParameterException(
                     commandLine,
-                    "--kernels takes one of " + String.join(", ", Kernels.names()) + ", not '" + name
+                    "--kernels takes one of " + String.join(", ", KernelSets.names()) + ", not '" + name
                             + "'; these run here: " + here);
         }
-        String obstacle = Kernels.obstacle(name);
+        String obstacle = KernelSets.obstacle(name);
         if (obstacle != null) {
             throw new ParameterException(
                     commandLine,

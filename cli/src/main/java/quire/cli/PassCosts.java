@@ -12,10 +12,10 @@ import quire.model.Batch;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * What passes of a model and of its draft cost by their number of rows, all with logits, without an engine around them;
@@ -65,8 +65,8 @@ final class PassCosts {
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int context = Math.min(CONTEXT, shape.contextLength() - most);
             int pages = (context + most + 15) / 16;
-            try (Decoder decoder =
-                    Decoder.load(file, shape, Kernels.best(), team, new Decoder.Capacity(layout, pages, most, most))) {
+            try (Decoder decoder = Decoder.load(
+                    file, shape, KernelSets.best(), team, new Decoder.Capacity(layout, pages, most, most))) {
                 int[] tokens = new int[context + most];
                 int[] table = IntStream.range(0, pages).toArray();
                 Batch batch = new Batch(most, 1);

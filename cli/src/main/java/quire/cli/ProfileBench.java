@@ -11,11 +11,11 @@ import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.StepProfile;
 import quire.model.format.Gguf;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
-import quire.tensor.MachineCeilings;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
+import quire.tensor.machine.MachineCeilings;
 
 /** Times the phases of a model's steps, without an engine around them, and sets them beside the machine's ceilings. */
 final class ProfileBench implements AutoCloseable {
@@ -51,7 +51,7 @@ final class ProfileBench implements AutoCloseable {
                     + config.contextLength() + ": give --prompt, --context or --generate fewer tokens");
         }
         vocabularySize = config.vocabularySize();
-        profile = new StepProfile(file, Kernels.best(), workers.count());
+        profile = new StepProfile(file, KernelSets.best(), workers.count());
         KvLayout layout = new KvLayout(kvType, pageTokens, config.kvHeads(), config.headDim());
         decoder = Decoder.load(
                 file,

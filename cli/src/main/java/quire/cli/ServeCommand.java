@@ -55,14 +55,13 @@ final class ServeCommand implements Callable<Integer> {
     public Integer call() throws InterruptedException {
         // A server tells its story in the log; the other commands print their answers alone. See Logging.
         System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
-        ServerConfig defaults = ServerConfig.defaults();
         String key = apiKey != null ? apiKey : System.getenv("QUIRE_API_KEY");
-        ServerConfig config = new ServerConfig(
-                host,
-                port,
-                key == null || key.isEmpty() ? null : key,
-                defaults.maxBodyBytes(),
-                Duration.ofSeconds(drainSeconds));
+        ServerConfig config = ServerConfig.builder()
+                .host(host)
+                .port(port)
+                .apiKey(key == null || key.isEmpty() ? null : key)
+                .drainTimeout(Duration.ofSeconds(drainSeconds))
+                .build();
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         CountDownLatch drained = new CountDownLatch(1);

@@ -26,7 +26,7 @@ import quire.model.BuiltInModel;
 import quire.model.text.ChatTemplate;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
-import quire.tensor.Kernels;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Measures what speculation brings: against theory with an oracle of chosen acceptance, with lookup and a draft model on
@@ -200,7 +200,7 @@ final class SpeculationBenchCommand implements Callable<Integer> {
                 new LinkedHashMap<>(add && Files.exists(json) ? Json.read(Files.readString(json)) : Map.of());
         result.put("model", String.valueOf(file.getFileName()));
         result.put("draft", draftFile == null ? "none" : String.valueOf(draftFile.getFileName()));
-        result.put("kernels", Kernels.best().name());
+        result.put("kernels", KernelSets.best().name());
         result.put("threads", workers());
         result.put("tokens_an_answer", tokens);
         try (TimedEngine off = open(Speculation.off())) {

@@ -25,7 +25,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
-import quire.tensor.Kernels;
+import quire.tensor.machine.KernelSets;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -342,11 +342,13 @@ class QuireTest {
     void kernels_anySet_listsTheSetsAndItsCode() {
         Result result = run("kernels");
         assertThat(result.code).isZero();
-        assertThat(result.out).contains(Kernels.names()).contains(Kernels.best().reason());
+        assertThat(result.out)
+                .contains(KernelSets.names())
+                .contains(KernelSets.best().reason());
         assertThat(run("kernels", "nonsense").err).contains("quire kernels lists them");
         assertThat(run("kernels", "--kernels", "scalar").out).contains("The compiler makes the code of scalar");
         for (String set : List.of("avx512vnni", "avx2")) {
-            if (Kernels.obstacle(set) == null) {
+            if (KernelSets.obstacle(set) == null) {
                 List<String> listed = run("kernels", "--kernels", set)
                         .out
                         .lines()
@@ -364,7 +366,7 @@ class QuireTest {
     @ParameterizedTest
     @ValueSource(strings = {"avx512vnni", "avx2"})
     void kernels_ofName_endsWhereTheCodeEnds(String set) {
-        String obstacle = Kernels.obstacle(set);
+        String obstacle = KernelSets.obstacle(set);
         assumeTrue(obstacle == null, obstacle);
         boolean objdump = Files.isExecutable(Path.of("/usr/bin/objdump"));
         Map<String, String> nameToInstruction = Map.of(
@@ -403,10 +405,10 @@ class QuireTest {
         Result wrong = run(args);
         assertThat(wrong.code).isEqualTo(2);
         assertThat(wrong.err)
-                .startsWith("quire: --kernels takes one of " + String.join(", ", Kernels.names()) + ", not 'avx3'")
+                .startsWith("quire: --kernels takes one of " + String.join(", ", KernelSets.names()) + ", not 'avx3'")
                 .doesNotContain("private", "Could not invoke");
-        for (String name : Kernels.names()) {
-            String obstacle = Kernels.obstacle(name);
+        for (String name : KernelSets.names()) {
+            String obstacle = KernelSets.obstacle(name);
             if (obstacle != null) {
                 args[args.length - 1] = name;
                 Result impossible = run(args);

@@ -26,6 +26,7 @@ import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.Kernels;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Serves many requests with one model: continuous batching over a paged KV cache. Thread-safe.
@@ -99,7 +100,7 @@ public final class Engine implements AutoCloseable {
             owned.push(file);
             ModelConfig shape = ModelConfig.from(file);
             Tokenizer tokenizer = Tokenizers.of(file);
-            Kernels kernels = Kernels.best();
+            Kernels kernels = KernelSets.best();
             Gguf draftFile = openDraft(config);
             if (draftFile != null) {
                 owned.push(draftFile);

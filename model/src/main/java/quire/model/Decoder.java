@@ -7,15 +7,16 @@ import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.Kernels.AttentionScratch;
 import quire.tensor.KvLayout;
-import quire.tensor.ReservedMemory;
-import quire.tensor.Slabs;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
+import quire.tensor.memory.ReservedMemory;
+import quire.tensor.memory.Slabs;
 
 /**
  * A Llama-family decoder: one step over a mixed batch against the paged KV cache.
@@ -78,6 +79,7 @@ public final class Decoder implements Model {
     private final FloatMatrix selected;
     private final Activations selectedNormed;
     private final FloatMatrix logits;
+    private final AttentionCall[] attention;
     private final AttentionScratch[] scratch;
     /** Multiply-adds of a row in the layers' products. */
     private final long multiplyAddsPerRow;
@@ -238,8 +240,10 @@ public final class Decoder implements Model {
         projectedOutputs = List.of(projected);
         gateUpOutputs = List.of(gate, up);
         logitsOutputs = List.of(logits);
+        attention = new AttentionCall[workers.count()];
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < scratch.length; i++) {
+            attention[i] = new AttentionCall(capacity.kvLayout, attentionScale, queries, attended.values());
             scratch[i] = kernels.attentionScratch(capacity.kvLayout, config.heads(), arena);
         }
     }
@@ -430,16 +434,9 @@ public final class Decoder implements Model {
                 for (int kvHead = 0; kvHead < config.kvHeads(); kvHead++) {
                     if (unit++ == claimed) {
                         kernels.attend(
-                                cache.layout(),
-                                pages,
-                                current.pageTable(s),
-                                queries,
-                                firstRow + done,
-                                count,
-                                current.firstPosition(s) + done,
-                                kvHead,
-                                attentionScale,
-                                attended.values(),
+                                attention[worker]
+                                        .context(pages, current.pageTable(s), kvHead)
+                                        .rows(firstRow + done, count, current.firstPosition(s) + done),
                                 scratch[worker]);
                         claimed = workers.claim();
                     }

@@ -15,10 +15,10 @@ import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /** A step allocates nothing on the Java heap, on no thread: the collector has no reason to run between two tokens. */
 class DecoderAllocationTest {
@@ -35,13 +35,13 @@ class DecoderAllocationTest {
      * left out; so is a set that cannot run here.
      */
     @SuppressWarnings("UnusedVariable") // named by the annotation below
-    private static final List<String> SETS = Kernels.names().stream()
+    private static final List<String> SETS = KernelSets.names().stream()
             .filter(name -> !name.equals("vector") && runsHere(name))
             .toList();
 
     private static boolean runsHere(String name) {
         try {
-            return Kernels.named(name) != null;
+            return KernelSets.named(name) != null;
         } catch (IllegalArgumentException e) {
             return false;
         }
@@ -84,7 +84,7 @@ class DecoderAllocationTest {
             KvLayout layout = new KvLayout(kvType, 16, config.kvHeads(), config.headDim());
             int most = SEQUENCES * PREFILL_ROWS;
             try (Decoder decoder = Decoder.load(
-                    file, config, Kernels.named(set), workers, new Decoder.Capacity(layout, 9, most, SEQUENCES))) {
+                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(layout, 9, most, SEQUENCES))) {
                 assertThat(decoder.workersFor(SEQUENCES * rows)).isEqualTo(2);
                 int[][] pages = {{0, 1, 2}, {3, 4, 5}, {6, 7, 8}};
                 int[] tokens = IntStream.range(0, 48).map(i -> i * 7 % 30).toArray();

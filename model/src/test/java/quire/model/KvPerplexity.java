@@ -14,10 +14,10 @@ import java.util.stream.IntStream;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizers;
 import quire.tensor.FloatMatrix;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Not a test: what each type of K and V costs in perplexity, for two models that were trained.
@@ -96,7 +96,7 @@ final class KvPerplexity {
                 Decoder decoder = Decoder.load(
                         file,
                         config,
-                        Kernels.best(),
+                        KernelSets.best(),
                         workers,
                         new Decoder.Capacity(layout, pages.length, most, most))) {
             Batch batch = new Batch(most, 1);

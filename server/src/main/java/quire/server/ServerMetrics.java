@@ -1,5 +1,6 @@
 package quire.server;
 
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -9,6 +10,7 @@ import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
+import quire.server.http.Response;
 
 /**
  * Prometheus metrics: hears the engine, and is scraped at {@code /metrics}. Names and meanings are vLLM's, with
@@ -19,7 +21,7 @@ import quire.engine.SpeculationStats;
  * uncontended lock and no allocation.
  */
 public final class ServerMetrics implements EngineListener {
-    static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+    private static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
     private final Histogram firstToken = new Histogram(
             0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640,
@@ -63,6 +65,11 @@ public final class ServerMetrics implements EngineListener {
     /** Counts an HTTP response. */
     synchronized void onResponse(int status) {
         statusToResponses.computeIfAbsent(Integer.toString(status), s -> new long[1])[0]++;
+    }
+
+    /** The response for {@code GET /metrics}. */
+    Response response(Engine engine) {
+        return Response.of(200, CONTENT_TYPE, scrape(engine).getBytes(StandardCharsets.UTF_8));
     }
 
     /** The text that Prometheus reads. */

@@ -16,6 +16,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.EngineStats;
 import quire.model.Batch;
+import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
 /** Two hundred strangers at once, a third of whom vanish half-way: nobody else notices. */
@@ -68,7 +69,7 @@ class CrowdTest {
             EngineStats stats = server.awaitIdle();
             assertThat(stats.usedPages()).isZero();
             assertThat(stats.started()).isEqualTo(2L * CLIENTS);
-            while (server.server.underWay() > 0 || server.server.connections() > 1) {
+            while (server.server.activeRequests() > 0 || server.server.openConnections() > 1) {
                 Thread.sleep(1); // the one left is the kept-alive connection of the first round
             }
             Map<String, Double> samples = samples(server.get("/metrics").body());
@@ -143,8 +144,7 @@ class CrowdTest {
             if (line.equals("data: [DONE]")) {
                 break;
             }
-            text.append(Fields.MAPPER
-                    .readTree(line.substring("data: ".length()))
+            text.append(Json.read(line.substring("data: ".length()))
                     .get("choices")
                     .get(0)
                     .get("text")

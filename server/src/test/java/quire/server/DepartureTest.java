@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.time.Duration;
-import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.Test;
@@ -87,16 +86,11 @@ class DepartureTest {
 
     @Test
     void client_thatStopsReading_isDropped() throws Exception {
-        ServerConfig config = new ServerConfig(
-                "127.0.0.1",
-                0,
-                null,
-                1 << 20,
-                Duration.ofSeconds(30),
-                List.of(),
-                Duration.ofSeconds(30),
-                Duration.ofMillis(200),
-                100);
+        ServerConfig config = TestServer.config()
+                .readTimeout(Duration.ofSeconds(30))
+                .writeTimeout(Duration.ofMillis(200))
+                .maxConnections(100)
+                .build();
         try (TestServer server = TestServer.builder().config(config).start()) {
             // The answer to fill all buffers with: many requests behind each other, none of them read.
             String request = RawClient.post(

@@ -47,11 +47,7 @@ class HeldOutChatsTest {
         MAPPER.readTree(Files.readString(workshop.resolve("heldout.json"))).forEach(chats::add);
         ServerMetrics metrics = new ServerMetrics();
         engine = Engine.open(BuiltInModel.QUIRE_TINY.path(), EngineConfig.defaults(), metrics);
-        ServerConfig defaults = ServerConfig.defaults();
-        server = QuireServer.start(
-                engine,
-                new ServerConfig("127.0.0.1", 0, null, defaults.maxBodyBytes(), defaults.drainPatience()),
-                metrics);
+        server = QuireServer.start(engine, ServerConfig.builder().port(0).build(), metrics);
         http = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     }
 

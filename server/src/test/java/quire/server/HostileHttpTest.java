@@ -9,7 +9,6 @@ import java.net.SocketException;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -29,16 +28,13 @@ class HostileHttpTest {
 
     @BeforeEach
     void start() {
-        ServerConfig config = new ServerConfig(
-                "127.0.0.1",
-                0,
-                null,
-                MAX_BODY,
-                Duration.ofSeconds(5),
-                List.of(),
-                Duration.ofMillis(300),
-                Duration.ofMillis(300),
-                8);
+        ServerConfig config = TestServer.config()
+                .maxBodyBytes(MAX_BODY)
+                .drainTimeout(Duration.ofSeconds(5))
+                .readTimeout(Duration.ofMillis(300))
+                .writeTimeout(Duration.ofMillis(300))
+                .maxConnections(8)
+                .build();
         server = TestServer.builder().config(config).start();
     }
 
@@ -53,7 +49,7 @@ class HostileHttpTest {
                 // closed at the limit
             }
         }
-        while (server.server.connections() > 4) {
+        while (server.server.openConnections() > 4) {
             Thread.sleep(1); // the limit is 8: let the server see its clients go
         }
         assertThat(server.post("/v1/completions", GOOD).statusCode()).isEqualTo(200);

@@ -18,7 +18,6 @@ import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
 import com.openai.models.models.Model;
-import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
@@ -317,7 +316,7 @@ class OpenAiClientTest {
 
     @Test
     void apiKey_wrongOrRight_decides() {
-        ServerConfig config = new ServerConfig("127.0.0.1", 0, "sesame", 1 << 20, Duration.ofSeconds(5));
+        ServerConfig config = TestServer.config().apiKey("sesame").build();
         try (TestServer guarded = TestServer.builder().config(config).start()) {
             CompletionCreateParams params = completion("x").build();
             assertThatThrownBy(() -> guarded.openAi("guess").completions().create(params))

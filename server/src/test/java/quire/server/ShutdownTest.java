@@ -20,9 +20,9 @@ class ShutdownTest {
     private final Semaphore steps = new Semaphore(0);
     private final CountDownLatch running = new CountDownLatch(1);
 
-    private TestServer start(Duration drainPatience) {
+    private TestServer start(Duration drainTimeout) {
         return TestServer.builder()
-                .config(new ServerConfig("127.0.0.1", 0, null, 1 << 20, drainPatience))
+                .config(TestServer.config().drainTimeout(drainTimeout).build())
                 .onForward(batch -> {
                     running.countDown();
                     steps.acquireUninterruptibly();
@@ -94,8 +94,7 @@ class ShutdownTest {
     @Test
     void start_onATakenPort_saysSo() {
         try (TestServer server = TestServer.start()) {
-            ServerConfig config =
-                    new ServerConfig("127.0.0.1", server.server.port(), null, 1 << 20, Duration.ofSeconds(1));
+            ServerConfig config = TestServer.config().port(server.server.port()).build();
             assertThatThrownBy(() -> QuireServer.start(server.engine, config, new ServerMetrics()))
                     .isInstanceOf(UncheckedIOException.class)
                     .hasMessageContaining("cannot listen on 127.0.0.1:" + server.server.port());

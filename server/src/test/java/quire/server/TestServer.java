@@ -7,7 +7,6 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -22,6 +21,7 @@ import quire.engine.Speculation;
 import quire.model.Batch;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
+import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
 /** A real server on a free port, in front of a real engine, in front of a fake model: a byte a token. */
@@ -55,6 +55,11 @@ final class TestServer implements AutoCloseable {
         return new Builder();
     }
 
+    /** A configuration on a free port, with small bodies. */
+    static ServerConfig.Builder config() {
+        return ServerConfig.builder().port(0).maxBodyBytes(1 << 20);
+    }
+
     static TestServer start() {
         return builder().start();
     }
@@ -81,7 +86,7 @@ final class TestServer implements AutoCloseable {
     }
 
     static final class Builder {
-        private ServerConfig config = new ServerConfig("127.0.0.1", 0, null, 1 << 20, Duration.ofSeconds(30));
+        private ServerConfig config = TestServer.config().build();
         private @Nullable ChatTemplate template = new PlainTemplate();
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
@@ -161,7 +166,7 @@ final class TestServer implements AutoCloseable {
     }
 
     static JsonNode json(HttpResponse<String> response) {
-        return Fields.MAPPER.readTree(response.body());
+        return Json.read(response.body());
     }
 
     static JsonNode error(HttpResponse<String> response) {

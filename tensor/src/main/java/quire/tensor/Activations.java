@@ -25,7 +25,7 @@ public final class Activations {
     public static final int BLOCK = 32;
 
     /** A block whose largest magnitude is below this becomes zeros with scale 0: 127 / it must stay finite. */
-    static final float SMALLEST = 0x1p-119f;
+    public static final float SMALLEST = 0x1p-119f;
 
     /** Rows are rounded up to a multiple of this, so that a set may hold them in tiles of 12, 6, 4, 3 or 2. */
     private static final int ROWS_GRAIN = 12;
@@ -83,11 +83,11 @@ public final class Activations {
         return quants.byteSize() > 0;
     }
 
-    MemorySegment quants() {
+    public MemorySegment quants() {
         return quants;
     }
 
-    MemorySegment scales() {
+    public MemorySegment scales() {
         return scales;
     }
 }

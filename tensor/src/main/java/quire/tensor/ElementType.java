@@ -2,8 +2,11 @@ package quire.tensor;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
 import java.util.Objects;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.block.FileNumbers;
+import quire.tensor.block.UnpackedBlock;
 
 /**
  * How numbers are stored in a weight tensor: a row is cut into blocks of {@link #blockElements} numbers, each stored in
@@ -33,42 +36,38 @@ import java.util.Objects;
  */
 public enum ElementType {
     /** IEEE 754 single precision. */
-    F32(1, 4, 0, false),
+    F32(1, 4, 0, false, null),
     /** IEEE 754 half precision. */
-    F16(1, 2, 0, false),
+    F16(1, 2, 0, false, null),
     /** The upper half of a single. */
-    BF16(1, 2, 0, false),
+    BF16(1, 2, 0, false, null),
     /** 4 bits and a scale for 32. */
-    Q4_0(32, 2 + 16, 32, false),
+    Q4_0(32, 2 + 16, 32, false, UnpackedBlock::readQ40),
     /** 4 bits, a scale and a minimum for 32. */
-    Q4_1(32, 2 + 2 + 16, 32, true),
+    Q4_1(32, 2 + 2 + 16, 32, true, UnpackedBlock::readQ41),
     /** 5 bits and a scale for 32. */
-    Q5_0(32, 2 + 4 + 16, 32, false),
+    Q5_0(32, 2 + 4 + 16, 32, false, UnpackedBlock::readQ50),
     /** 5 bits, a scale and a minimum for 32. */
-    Q5_1(32, 2 + 2 + 4 + 16, 32, true),
+    Q5_1(32, 2 + 2 + 4 + 16, 32, true, UnpackedBlock::readQ51),
     /** 8 bits and a scale for 32. */
-    Q8_0(32, 2 + 32, 32, false),
+    Q8_0(32, 2 + 32, 32, false, UnpackedBlock::readQ80),
     /** 2 bits; 4-bit scales and minimums for 16. */
-    Q2_K(256, 16 + 64 + 2 + 2, 16, true),
+    Q2_K(256, 16 + 64 + 2 + 2, 16, true, UnpackedBlock::readQ2K),
     /** 3 bits; 6-bit scales for 16. */
-    Q3_K(256, 32 + 64 + 12 + 2, 16, false),
+    Q3_K(256, 32 + 64 + 12 + 2, 16, false, UnpackedBlock::readQ3K),
     /** 4 bits; 6-bit scales and minimums for 32. */
-    Q4_K(256, 2 + 2 + 12 + 128, 32, true),
+    Q4_K(256, 2 + 2 + 12 + 128, 32, true, UnpackedBlock::readQ4K),
     /** 5 bits; 6-bit scales and minimums for 32. */
-    Q5_K(256, 2 + 2 + 12 + 32 + 128, 32, true),
+    Q5_K(256, 2 + 2 + 12 + 32 + 128, 32, true, UnpackedBlock::readQ5K),
     /** 6 bits; 8-bit scales for 16. */
-    Q6_K(256, 128 + 64 + 16 + 2, 16, false),
+    Q6_K(256, 128 + 64 + 16 + 2, 16, false, UnpackedBlock::readQ6K),
     /** 4 bits that name one of 16 uneven values, and a scale for 32. */
-    IQ4_NL(32, 2 + 16, 32, false),
+    IQ4_NL(32, 2 + 16, 32, false, UnpackedBlock::readIq4Nl),
     /** The same values; 6-bit scales for 32. */
-    IQ4_XS(256, 2 + 2 + 4 + 128, 32, false),
+    IQ4_XS(256, 2 + 2 + 4 + 128, 32, false, UnpackedBlock::readIq4Xs),
     /** Floats of 4 bits (E2M1) and a power of two for 32. */
-    MXFP4(32, 1 + 16, 32, false);
+    MXFP4(32, 1 + 16, 32, false, UnpackedBlock::readMxfp4);
 
-    /** A 16-bit number of a file: little endian, anywhere. */
-    static final ValueLayout.OfShort FILE_SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-
-    static final ValueLayout.OfFloat FILE_FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     private final int blockElements;
@@ -76,11 +75,20 @@ public enum ElementType {
     private final int scaleElements;
     private final boolean hasMinimum;
 
-    ElementType(int blockElements, int blockBytes, int scaleElements, boolean hasMinimum) {
+    @SuppressWarnings("ImmutableEnumChecker") // a method reference, which has no state
+    private final @Nullable Consumer<UnpackedBlock> reader;
+
+    ElementType(
+            int blockElements,
+            int blockBytes,
+            int scaleElements,
+            boolean hasMinimum,
+            @Nullable Consumer<UnpackedBlock> reader) {
         this.blockElements = blockElements;
         this.blockBytes = blockBytes;
         this.scaleElements = scaleElements;
         this.hasMinimum = hasMinimum;
+        this.reader = reader;
     }
 
     /** Numbers in a block. */
@@ -99,12 +107,12 @@ public enum ElementType {
     }
 
     /** Numbers that share a scale: 32 or 16; 0 if there are no blocks. */
-    int scaleElements() {
+    public int scaleElements() {
         return scaleElements;
     }
 
     /** Whether each group has a minimum beside its scale. */
-    boolean hasMinimum() {
+    public boolean hasMinimum() {
         return hasMinimum;
     }
 
@@ -148,41 +156,52 @@ public enum ElementType {
 
     private static void decodeF32(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            target.set(FLOAT, to + i * Float.BYTES, source.get(FILE_FLOAT, from + i * Float.BYTES));
+            target.set(FLOAT, to + i * Float.BYTES, source.get(FileNumbers.FLOAT, from + i * Float.BYTES));
         }
     }
 
     private static void decodeF16(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            short half = source.get(FILE_SHORT, from + i * Short.BYTES);
+            short half = source.get(FileNumbers.SHORT, from + i * Short.BYTES);
             target.set(FLOAT, to + i * Float.BYTES, Float.float16ToFloat(half));
         }
     }
 
     private static void decodeBf16(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            target.set(FLOAT, to + i * Float.BYTES, bf16ToFloat(source.get(FILE_SHORT, from + i * Short.BYTES)));
+            target.set(
+                    FLOAT,
+                    to + i * Float.BYTES,
+                    FileNumbers.bf16ToFloat(source.get(FileNumbers.SHORT, from + i * Short.BYTES)));
         }
+    }
+
+    /**
+     * Unpacks one block, for kernel sets.
+     *
+     * @param source where the tensor's bytes lie
+     * @param byteOffset where the block begins in it
+     * @param block receives the block's integers and scales
+     * @throws IllegalArgumentException if this type has no blocks
+     * @throws IndexOutOfBoundsException if the segment ends within the block
+     */
+    public void unpack(MemorySegment source, long byteOffset, UnpackedBlock block) {
+        if (reader == null) {
+            throw new IllegalArgumentException(this + " numbers lie in no blocks");
+        }
+        block.load(source, byteOffset, blockBytes, blockElements);
+        reader.accept(block);
     }
 
     private void decodeBlocks(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         UnpackedBlock block = UnpackedBlock.own();
         for (long first = 0; first < elements; first += blockElements) {
-            block.read(this, source, from + first / blockElements * blockBytes);
+            unpack(source, from + first / blockElements * blockBytes, block);
             for (int i = 0; i < blockElements; i++) {
                 int group = i / scaleElements;
                 float number = block.scale(group) * block.quants[i];
                 target.set(FLOAT, to + (first + i) * Float.BYTES, hasMinimum ? number + block.minimum(group) : number);
             }
         }
-    }
-
-    /** The file's 16-bit number at a place of an array. */
-    static short shortOf(byte[] bytes, int at) {
-        return (short) ((bytes[at] & 0xff) | (bytes[at + 1] << 8));
-    }
-
-    static float bf16ToFloat(short value) {
-        return Float.intBitsToFloat(value << 16);
     }
 }

@@ -2,9 +2,7 @@ package quire.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The arithmetic of a decoder step. Every method runs on the calling thread over the share it is given; the caller
@@ -42,41 +40,8 @@ import org.jspecify.annotations.Nullable;
  * of one shape, they may be the same matrix.
  */
 public interface Kernels {
-    /** The system property that names the set which {@link #best} shall return. */
-    String PROPERTY = "quire.kernels";
-
-    /**
-     * The fastest set that runs here, or the one that {@link #PROPERTY} names; chosen when first asked for.
-     *
-     * @throws IllegalArgumentException as {@link #named}, if the property names a set
-     * @see #reason
-     */
-    static Kernels best() {
-        return KernelSets.best();
-    }
-
-    /**
-     * A set by its name.
-     *
-     * @throws IllegalArgumentException if there is no such set, naming those there are, or if it cannot run here, saying
-     *     why
-     */
-    static Kernels named(String name) {
-        return KernelSets.named(name);
-    }
-
-    /** Names that {@link #named} takes, fastest first. */
-    static List<String> names() {
-        return KernelSets.NAMES;
-    }
-
     /** Short name of the set: {@code avx512vnni}, {@code vector}, {@code scalar}. */
     String name();
-
-    /** Why a set cannot run on this machine, by its name; null if it can. */
-    static @Nullable String obstacle(String name) {
-        return KernelSets.obstacle(name);
-    }
 
     /**
      * The machine code that this set assembles, name to code: products of every element type, attention of the shapes in use
@@ -183,26 +148,6 @@ public interface Kernels {
      *
      * <p>Q8_0 pages: k and v above are the integers. The scales come in once a position and head:
      * {@code s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and {@code p × dv[j]} takes the place of p in o, not in l.
-     *
-     * @param pages the pages of one layer, back to back
-     * @param pageTable page of each pageTokens positions of the sequence
-     * @param q rows of {@code heads × headDim}
-     * @param firstRow row of the first query in q and out
-     * @param rowCount how many, at most {@link #attentionRows}
-     * @param firstPosition position of the first query; K and V up to the last query's position are stored
-     * @param kvHead which KV head; the query heads are {@code [kvHead × heads / kvHeads, (kvHead + 1) × heads / kvHeads)}
-     * @param scale usually {@code 1 / sqrt(headDim)}
      */
-    void attend(
-            KvLayout layout,
-            MemorySegment pages,
-            int[] pageTable,
-            FloatMatrix q,
-            int firstRow,
-            int rowCount,
-            int firstPosition,
-            int kvHead,
-            float scale,
-            FloatMatrix out,
-            AttentionScratch scratch);
+    void attend(AttentionCall call, AttentionScratch scratch);
 }

@@ -9,7 +9,7 @@ public abstract class WeightMatrix {
     private final int rows;
     private final int columns;
 
-    WeightMatrix(ElementType type, int rows, int columns) {
+    protected WeightMatrix(ElementType type, int rows, int columns) {
         this.type = type;
         this.rows = rows;
         this.columns = columns;

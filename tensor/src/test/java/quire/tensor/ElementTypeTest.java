@@ -17,13 +17,14 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import quire.tensor.block.FileNumbers;
 
 class ElementTypeTest {
     @Test
     void decode_everyHalf_isFloat16ToFloat() {
         MemorySegment source = MemorySegment.ofArray(new byte[2 * 65536]);
         for (int i = 0; i < 65536; i++) {
-            source.set(ElementType.FILE_SHORT, 2L * i, (short) i);
+            source.set(FileNumbers.SHORT, 2L * i, (short) i);
         }
         float[] target = new float[65536];
         ElementType.F16.decode(source, 0, MemorySegment.ofArray(target), 0, 65536);
@@ -67,8 +68,8 @@ class ElementTypeTest {
     @Test
     void decode_bf16AndF32_areExact() {
         MemorySegment source = MemorySegment.ofArray(new byte[9]);
-        source.set(ElementType.FILE_SHORT, 1, (short) 0xc049);
-        source.set(ElementType.FILE_FLOAT, 5, 1e-40f);
+        source.set(FileNumbers.SHORT, 1, (short) 0xc049);
+        source.set(FileNumbers.FLOAT, 5, 1e-40f);
         float[] target = new float[2];
         ElementType.BF16.decode(source, 1, MemorySegment.ofArray(target), 0, 1);
         ElementType.F32.decode(source, 5, MemorySegment.ofArray(target), 1, 1);
@@ -89,7 +90,7 @@ class ElementTypeTest {
             type.decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(target), 0, target.length);
             assertThat(expected).hasSize(4 * target.length);
             for (int i = 0; i < target.length; i++) {
-                float wanted = MemorySegment.ofArray(expected).get(ElementType.FILE_FLOAT, 4L * i);
+                float wanted = MemorySegment.ofArray(expected).get(FileNumbers.FLOAT, 4L * i);
                 assertThat(Float.compare(target[i], wanted))
                         .as("%s element %d: %s, not %s", type, i, target[i], wanted)
                         .isZero();

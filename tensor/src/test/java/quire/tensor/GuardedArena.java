@@ -19,7 +19,7 @@ import java.lang.invoke.MethodHandle;
  *
  * <p>Behind, memory is aligned as its size is, not as was asked: what is asked for is speed, and no kernel may need it.
  */
-final class GuardedArena implements Arena {
+public final class GuardedArena implements Arena {
     private static final boolean GUARDED = System.getProperty("os.name").equals("Linux")
             && System.getProperty("os.arch").equals("amd64");
     private static final long PAGE = 4096;
@@ -32,7 +32,7 @@ final class GuardedArena implements Arena {
 
     /** @param behind whether memory ends at its guard, or begins there */
     @SuppressWarnings("MustBeClosedChecker") // close() ends it
-    GuardedArena(boolean behind) {
+    public GuardedArena(boolean behind) {
         this.behind = behind;
         arena = Arena.ofShared();
     }

@@ -4,23 +4,26 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
+import quire.tensor.block.FileNumbers;
+import quire.tensor.machine.KernelSets;
+import quire.tensor.vector.Lanes;
 
 /**
  * Compares a kernel set with the scalar one, bit by bit, over seeded random shapes and values, extremes among them. All
  * memory that a kernel sees is a {@link GuardedArena}'s, guarded on either side in turn. It has a main so that a test can
  * run it in a JVM that was told to use narrower vectors.
  */
-final class KernelSetEquality {
+public final class KernelSetEquality {
     /** Of a row of weights. */
     private static final int MOST_COLUMNS = 4096;
 
     private final Kernels kernels;
-    private final Kernels scalar = Kernels.named("scalar");
+    private final Kernels scalar = KernelSets.named("scalar");
     private final SplittableRandom random;
     private final Workers workers = new Workers(2);
     private boolean behind;
 
-    KernelSetEquality(Kernels kernels, long seed) {
+    public KernelSetEquality(Kernels kernels, long seed) {
         this.kernels = kernels;
         this.random = new SplittableRandom(seed);
     }
@@ -30,7 +33,7 @@ final class KernelSetEquality {
         if (Lanes.LANES != Integer.parseInt(args[1])) {
             throw new IllegalStateException("vectors have " + Lanes.LANES + " lanes, not " + args[1]);
         }
-        KernelSetEquality equality = new KernelSetEquality(Kernels.named(args[0]), 7);
+        KernelSetEquality equality = new KernelSetEquality(KernelSets.named(args[0]), 7);
         for (int round = 0; round < Integer.parseInt(args[2]); round++) {
             for (ElementType type : ElementType.values()) {
                 equality.checkMultiply(type, 40);
@@ -53,7 +56,7 @@ final class KernelSetEquality {
     }
 
     /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
-    void checkMultiply(ElementType type, int mostRows) {
+    public void checkMultiply(ElementType type, int mostRows) {
         // any row up to the longest, but short ones more often: the rest is a matter of time
         int most = random.nextInt(1, MOST_COLUMNS / type.blockElements() + 1);
         int blocks = random.nextInt(1, random.nextInt(1, most + 1) + 1);
@@ -63,7 +66,7 @@ final class KernelSetEquality {
     }
 
     /** The shortest row and one as long as real ones are, for few tokens and more parts than a matrix may have panels. */
-    void checkMultiplyAtEnds(ElementType type) {
+    public void checkMultiplyAtEnds(ElementType type) {
         for (int columns : new int[] {type.blockElements(), MOST_COLUMNS}) {
             checkMultiply(type, random.nextInt(1, 50), columns, random.nextInt(1, 14), random.nextInt(1, 10));
         }
@@ -101,7 +104,7 @@ final class KernelSetEquality {
     }
 
     /** Blocks of equal bytes × activations all at their limit: the largest sums of integers that a type can have. */
-    void checkLargest(ElementType type) {
+    public void checkLargest(ElementType type) {
         int outputs = 37;
         int columns = 2 * type.blockElements();
         for (byte fill : new byte[] {0, -1, (byte) 0x80, 0x7f, (byte) 0x88}) {
@@ -111,7 +114,7 @@ final class KernelSetEquality {
                     source.fill(fill);
                     for (long block = 0; block < source.byteSize(); block += type.blockBytes()) {
                         for (int at : Samples.halves(type)) {
-                            source.set(ElementType.FILE_SHORT, block + at, Float.floatToFloat16(1f));
+                            source.set(FileNumbers.SHORT, block + at, Float.floatToFloat16(1f));
                         }
                     }
                     for (int rows : new int[] {1, 7}) {
@@ -160,7 +163,7 @@ final class KernelSetEquality {
     }
 
     /** rmsNorm, add, addBias, swiglu, rope. */
-    void checkRows() {
+    public void checkRows() {
         int rows = random.nextInt(1, 5);
         int headDim = random.nextInt(1, 130);
         int rotated = random.nextBoolean() ? headDim / 2 * 2 : 2 * random.nextInt(headDim / 2 + 1);
@@ -215,7 +218,7 @@ final class KernelSetEquality {
     }
 
     /** A token's K and V, extremes among them, anywhere in its page; nothing else may change. */
-    void checkStore(KvLayout.KvType type) {
+    public void checkStore(KvLayout.KvType type) {
         int headDim = random.nextInt(3) == 0 ? random.nextInt(1, 200) : 8 << random.nextInt(5);
         KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), random.nextInt(1, 4), headDim);
         int width = layout.kvHeads() * headDim;
@@ -255,14 +258,14 @@ final class KernelSetEquality {
 
     private static float number(KvLayout.KvType type, MemorySegment pages, long at) {
         return switch (type) {
-            case F16 -> Float.float16ToFloat(pages.get(ElementType.FILE_SHORT, at));
+            case F16 -> Float.float16ToFloat(pages.get(FileNumbers.SHORT, at));
             case F32 -> single(pages, at);
             case Q8_0 -> pages.get(ValueLayout.JAVA_BYTE, at);
         };
     }
 
     /** Attention of every number of rows at a random place, over pages whose unused slots are NaN. */
-    void checkAttention() {
+    public void checkAttention() {
         int kvHeads = random.nextInt(1, 4);
         int heads = kvHeads * random.nextInt(1, 7);
         int headDim = random.nextInt(4) == 0 ? random.nextInt(1, 90) : 8 << random.nextInt(5);
@@ -287,8 +290,20 @@ final class KernelSetEquality {
             FloatMatrix expected = FloatMatrix.allocate(arena, rows + before, heads * headDim);
             FloatMatrix actual = FloatMatrix.allocate(arena, rows + before, heads * headDim);
             int cut = random.nextInt(rows);
-            attend(scalar, layout, heads, a, q, before, rows, context - rows, 0, scale, expected, arena);
-            attend(kernels, layout, heads, b, q, before, rows, context - rows, cut, scale, actual, arena);
+            attend(
+                    scalar,
+                    heads,
+                    a,
+                    new AttentionCall(layout, scale, q, expected).rows(before, rows, context - rows),
+                    0,
+                    arena);
+            attend(
+                    kernels,
+                    heads,
+                    b,
+                    new AttentionCall(layout, scale, q, actual).rows(before, rows, context - rows),
+                    cut,
+                    arena);
             requireEqual(
                     layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut,
                     expected,
@@ -301,21 +316,22 @@ final class KernelSetEquality {
      *
      * @param step of the first position and of the number of rows
      */
-    void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
+    public void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
         int width = heads * layout.headDim();
         try (Arena arena = guarded()) {
             FloatMatrix q = Samples.matrix(arena, context + 1, width, random);
             PagedContext kv = PagedContext.random(scalar, arena, layout, context, random);
             FloatMatrix expected = FloatMatrix.allocate(arena, context + 1, width);
-            attend(scalar, layout, heads, kv, q, 1, context, 0, 0, 0.3f, expected, arena);
+            attend(scalar, heads, kv, new AttentionCall(layout, 0.3f, q, expected).rows(1, context, 0), 0, arena);
             FloatMatrix actual = FloatMatrix.allocate(arena, context + 1, width);
             Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, heads, arena);
+            AttentionCall call = new AttentionCall(layout, 0.3f, q, actual);
             for (int first = 0; first < context; first += step) {
                 for (int rows = 1; rows <= Math.min(kernels.attentionRows(), context - first); rows += step) {
                     actual.segment().fill((byte) -1);
                     for (int head = 0; head < layout.kvHeads(); head++) {
                         kernels.attend(
-                                layout, kv.pages, kv.pageTable, q, 1 + first, rows, first, head, 0.3f, actual, scratch);
+                                call.context(kv.pages, kv.pageTable, head).rows(1 + first, rows, first), scratch);
                     }
                     long from = expected.rowOffset(1 + first);
                     long to = expected.rowOffset(1 + first + rows);
@@ -333,36 +349,17 @@ final class KernelSetEquality {
         }
     }
 
-    private static void attend(
-            Kernels set,
-            KvLayout layout,
-            int heads,
-            PagedContext kv,
-            FloatMatrix q,
-            int before,
-            int rows,
-            int position,
-            int cut,
-            float scale,
-            FloatMatrix out,
-            Arena arena) {
+    /** All rows and heads of {@code whole}: calls of at most {@link Kernels#attentionRows} rows, none across {@code cut}. */
+    private static void attend(Kernels set, int heads, PagedContext kv, AttentionCall whole, int cut, Arena arena) {
+        KvLayout layout = whole.layout();
+        AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out());
         Kernels.AttentionScratch scratch = set.attentionScratch(layout, heads, arena);
         for (int kvHead = 0; kvHead < layout.kvHeads(); kvHead++) {
-            for (int first = 0; first < rows; ) {
-                int end = first < cut ? cut : rows;
+            call.context(kv.pages, kv.pageTable, kvHead);
+            for (int first = 0; first < whole.rowCount(); ) {
+                int end = first < cut ? cut : whole.rowCount();
                 int count = Math.min(end - first, set.attentionRows());
-                set.attend(
-                        layout,
-                        kv.pages,
-                        kv.pageTable,
-                        q,
-                        before + first,
-                        count,
-                        position + first,
-                        kvHead,
-                        scale,
-                        out,
-                        scratch);
+                set.attend(call.rows(whole.firstRow() + first, count, whole.firstPosition() + first), scratch);
                 first += count;
             }
         }
@@ -403,8 +400,8 @@ final class KernelSetEquality {
             switch (type) {
                 case F32 -> source.set(ValueLayout.JAVA_INT_UNALIGNED, block, singles[random.nextInt(singles.length)]);
                 case BF16 ->
-                    source.set(ElementType.FILE_SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
-                case F16 -> source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
+                    source.set(FileNumbers.SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
+                case F16 -> source.set(FileNumbers.SHORT, block, halves[random.nextInt(halves.length)]);
                 default -> spoilBlock(type, source.asSlice(block, type.blockBytes()), halves);
             }
         }
@@ -415,13 +412,13 @@ final class KernelSetEquality {
         int[] places = Samples.halves(type);
         short[] before = new short[places.length];
         for (int i = 0; i < places.length; i++) {
-            before[i] = block.get(ElementType.FILE_SHORT, places[i]);
+            before[i] = block.get(FileNumbers.SHORT, places[i]);
         }
         byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f};
         block.fill(fills[random.nextInt(fills.length)]);
         for (int i = 0; i < places.length; i++) {
             boolean extreme = random.nextInt(3) == 0;
-            block.set(ElementType.FILE_SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
+            block.set(FileNumbers.SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
         }
         if (type == ElementType.MXFP4) {
             byte[] exponents = {0, 1, 2, 120, (byte) 254, (byte) 255};

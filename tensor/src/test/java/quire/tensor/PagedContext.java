@@ -9,12 +9,12 @@ import java.util.SplittableRandom;
  * A sequence of random keys and values in shuffled pages, everything else in them NaN, and attention over it by the
  * textbook formula in double precision, with the numbers rounded as the pages' type says.
  */
-final class PagedContext {
-    final KvLayout layout;
-    final MemorySegment pages;
-    final int[] pageTable;
-    final FloatMatrix k;
-    final FloatMatrix v;
+public final class PagedContext {
+    public final KvLayout layout;
+    public final MemorySegment pages;
+    public final int[] pageTable;
+    public final FloatMatrix k;
+    public final FloatMatrix v;
 
     private PagedContext(KvLayout layout, MemorySegment pages, int[] pageTable, FloatMatrix k, FloatMatrix v) {
         this.layout = layout;
@@ -24,7 +24,8 @@ final class PagedContext {
         this.v = v;
     }
 
-    static PagedContext random(Kernels kernels, Arena arena, KvLayout layout, int context, SplittableRandom random) {
+    public static PagedContext random(
+            Kernels kernels, Arena arena, KvLayout layout, int context, SplittableRandom random) {
         int count = (context + layout.pageTokens() - 1) / layout.pageTokens();
         MemorySegment pages = arena.allocate(count * layout.pageBytes(), 64);
         for (long i = 0; i < pages.byteSize() / 2; i++) {
@@ -50,7 +51,7 @@ final class PagedContext {
         return new PagedContext(layout, pages, table, k, v);
     }
 
-    double[] attention(FloatMatrix q, int row, int head, int heads, int position, double scale) {
+    public double[] attention(FloatMatrix q, int row, int head, int heads, int position, double scale) {
         int headDim = layout.headDim();
         int kvHead = head / (heads / layout.kvHeads());
         double[] scores = new double[position + 1];

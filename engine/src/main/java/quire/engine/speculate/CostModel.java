@@ -259,8 +259,13 @@ public final class CostModel {
         observed[knot]++;
         lastObserved[knot] = passes++;
         int count = Math.min(observed[knot], RECENT);
-        System.arraycopy(recent[knot], 0, sorted, 0, count);
-        Arrays.sort(sorted, 0, count);
+        for (int size = 0; size < count; size++) { // by insertion: the JDK's sorts may allocate
+            int place = size;
+            for (; place > 0 && sorted[place - 1] > recent[knot][size]; place--) {
+                sorted[place] = sorted[place - 1];
+            }
+            sorted[place] = recent[knot][size];
+        }
         base[knot] = sorted[(count - 1) / 2];
     }
 

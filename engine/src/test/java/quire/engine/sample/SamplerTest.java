@@ -254,6 +254,38 @@ class SamplerTest {
         assertThat(Arrays.copyOfRange(seen, 4, 8)).containsOnly(0);
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"alike", "two values", "close", "far below the likeliest"})
+    void choose_manyTokensInOneBucket_equalsThePlainFormulas(String spread) {
+        int size = 20_000;
+        Random random = new Random(6);
+        float[] row = new float[size];
+        for (int token = 0; token < size; token++) {
+            row[token] = switch (spread) {
+                case "alike" -> 3;
+                case "two values" -> random.nextBoolean() ? 3 : Math.nextDown(3f);
+                case "close" -> 3 - random.nextFloat() / 1000;
+                default -> token == 77 ? 90 : random.nextFloat();
+            };
+        }
+        for (int kept : new int[] {1, 2, 255, 256, 257, size / 2, size - 1}) {
+            for (int position = 0; position < 4; position++) {
+                SamplingParams topK = SamplingParams.builder()
+                        .topK(kept)
+                        .temperature(50)
+                        .seed(kept)
+                        .build();
+                SamplingParams topP = SamplingParams.builder()
+                        .topP((kept - 0.5) / size)
+                        .temperature(50)
+                        .seed(kept)
+                        .build();
+                assertThat(choose(row, topK, position)).isEqualTo(plainChoose(row, topK, position));
+                assertThat(choose(row, topP, position)).isEqualTo(plainChoose(row, topP, position));
+            }
+        }
+    }
+
     @Test
     void choose_narrowestFilters_chooseTheLikeliest() {
         float[] row = {1, 2, 2.001f, 0};

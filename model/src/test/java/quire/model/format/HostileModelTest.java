@@ -19,6 +19,7 @@ import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Damaged files that open are packed and run, on every kernel set of this CPU: machine code checks no bounds, so whatever a
@@ -30,14 +31,14 @@ class HostileModelTest {
     private static final int PAGES = 4;
     private static final int TOKENS = 18;
 
-    private static final List<Kernels> SETS = Kernels.names().stream()
+    private static final List<Kernels> SETS = KernelSets.names().stream()
             .filter(HostileModelTest::runsHere)
-            .map(Kernels::named)
+            .map(KernelSets::named)
             .toList();
 
     private static boolean runsHere(String name) {
         try {
-            return Kernels.named(name) != null;
+            return KernelSets.named(name) != null;
         } catch (IllegalArgumentException e) {
             return false;
         }

@@ -1,0 +1,167 @@
+package quire.tensor.memory;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.StructLayout;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * Large zeroed memory of which the operating system commits a part only when it is first written. {@link Arena#allocate}
+ * writes every byte, which takes seconds and the whole memory for a KV pool that may never be full.
+ *
+ * <p>On Linux a block begins on a border of {@link #HUGE_PAGE} bytes and asks for pages of that size ({@code madvise} with
+ * {@code MADV_HUGEPAGE}): weights are streamed from end to end in every step, and with pages of 4 KiB each of those costs a
+ * look-up of its address and stops the processor's prefetching at its end. Where the kernel has no such pages, or none left,
+ * it gives small ones, and nobody is told. Elsewhere a block is plain memory from {@code calloc}.
+ *
+ * @see Slabs
+ */
+public final class ReservedMemory {
+    /** Bytes of a huge page of x86-64 and of ARM64 with small pages of 4 KiB. */
+    static final long HUGE_PAGE = 2L << 20;
+
+    static final long CACHE_LINE_BYTES = 64;
+    private static final boolean LINUX = System.getProperty("os.name").equals("Linux");
+
+    private ReservedMemory() {}
+
+    /**
+     * Reserves {@code bytes} zeroed bytes on a cache-line border, freed with the arena; less than a huge page is the arena's
+     * own affair.
+     *
+     * @throws OutOfMemoryError if the operating system refuses
+     */
+    public static MemorySegment allocate(Arena arena, long bytes) {
+        if (bytes < 0) {
+            throw new IllegalArgumentException("cannot reserve " + bytes + " bytes");
+        }
+        if (bytes < HUGE_PAGE) {
+            return arena.allocate(bytes, CACHE_LINE_BYTES);
+        }
+        return LINUX ? Mapped.allocate(arena, bytes) : Plain.allocate(arena, bytes);
+    }
+
+    private static OutOfMemoryError refused(long bytes) {
+        return new OutOfMemoryError("the operating system refused " + bytes + " bytes");
+    }
+
+    private static MethodHandle handle(String name, FunctionDescriptor descriptor, Linker.Option... options) {
+        Linker linker = Linker.nativeLinker();
+        SymbolLookup lookup = linker.defaultLookup();
+        return linker.downcallHandle(lookup.findOrThrow(name), descriptor, options);
+    }
+
+    /** Pages from Linux. */
+    private static final class Mapped {
+        private static final int READ_WRITE = 3;
+        private static final int MAP_PRIVATE_ANONYMOUS = 0x22;
+        private static final int MADV_HUGEPAGE = 14;
+
+        // Nobody reads errno. But these are the shapes of CodeMemory's calls, and the linker keeps what it has made for
+        // a
+        // shape: making it takes tens of milliseconds.
+        private static final StructLayout STATE = Linker.Option.captureStateLayout();
+        private static final Linker.Option CAPTURE = Linker.Option.captureCallState("errno");
+        private static final MethodHandle MMAP = handle(
+                "mmap",
+                FunctionDescriptor.of(
+                        ValueLayout.ADDRESS,
+                        ValueLayout.ADDRESS,
+                        ValueLayout.JAVA_LONG,
+                        ValueLayout.JAVA_INT,
+                        ValueLayout.JAVA_INT,
+                        ValueLayout.JAVA_INT,
+                        ValueLayout.JAVA_LONG),
+                CAPTURE);
+        private static final MethodHandle MADVISE = handle(
+                "madvise",
+                FunctionDescriptor.of(
+                        ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT),
+                CAPTURE);
+
+        /**
+         * <pre>
+         *   mapped    |····[bytes            ····]···|      whole huge pages + 1
+         *   advised        [bytes            ····]          from border to border
+         * </pre>
+         */
+        static MemorySegment allocate(Arena arena, long bytes) {
+            long advised = Math.ceilDiv(bytes, HUGE_PAGE) * HUGE_PAGE;
+            try (Arena call = Arena.ofConfined()) {
+                MemorySegment state = call.allocate(STATE);
+                MemorySegment mapped = (MemorySegment) MMAP.invokeExact(
+                        state,
+                        MemorySegment.NULL,
+                        Math.addExact(advised, HUGE_PAGE),
+                        READ_WRITE,
+                        MAP_PRIVATE_ANONYMOUS,
+                        -1,
+                        0L);
+                if (mapped.address() == -1) {
+                    throw refused(bytes);
+                }
+                MemorySegment owned = mapped.reinterpret(advised + HUGE_PAGE, arena, Unmap::unmap);
+                MemorySegment block = owned.asSlice(-owned.address() & (HUGE_PAGE - 1), advised);
+                int _ = (int) MADVISE.invokeExact(state, block, advised, MADV_HUGEPAGE); // refused or not: it is memory
+                return block.asSlice(0, bytes);
+            } catch (RuntimeException | Error e) {
+                throw e;
+            } catch (Throwable e) {
+                throw new AssertionError("the C library throws nothing", e);
+            }
+        }
+    }
+
+    /** Apart from the rest, as most processes end without it. */
+    private static final class Unmap {
+        private static final MethodHandle MUNMAP = handle(
+                "munmap", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
+
+        static void unmap(MemorySegment mapped) {
+            int refused;
+            try {
+                refused = (int) MUNMAP.invokeExact(mapped, mapped.byteSize());
+            } catch (Throwable e) {
+                throw new AssertionError("the C library throws nothing", e);
+            }
+            if (refused != 0) {
+                throw new IllegalStateException("munmap refused " + mapped);
+            }
+        }
+    }
+
+    /** Memory from the C library, which maps fresh zero pages for sizes like these and does not touch them. */
+    private static final class Plain {
+        private static final MethodHandle CALLOC = handle(
+                "calloc", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG));
+        private static final MethodHandle FREE = handle("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
+
+        static MemorySegment allocate(Arena arena, long bytes) {
+            MemorySegment block;
+            try {
+                block = (MemorySegment) CALLOC.invokeExact(1L, Math.addExact(bytes, CACHE_LINE_BYTES));
+            } catch (RuntimeException | Error e) {
+                throw e;
+            } catch (Throwable e) {
+                throw new AssertionError("the C library throws nothing", e);
+            }
+            if (block.address() == 0) {
+                throw refused(bytes);
+            }
+            MemorySegment owned = block.reinterpret(bytes + CACHE_LINE_BYTES, arena, Plain::free);
+            return owned.asSlice(-owned.address() & (CACHE_LINE_BYTES - 1), bytes);
+        }
+
+        private static void free(MemorySegment block) {
+            try {
+                FREE.invokeExact(block);
+            } catch (Throwable e) {
+                throw new AssertionError("the C library throws nothing", e);
+            }
+        }
+    }
+}
