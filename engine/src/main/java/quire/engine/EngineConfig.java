@@ -5,19 +5,26 @@ import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * The limits of an engine, all counted in tokens, requests, pages or bytes.
+ * The limits of an engine, in tokens, requests, pages or bytes. Use {@link #builder}, which has the defaults:
  *
- * @param maxSequences most sequences running at once
- * @param maxBatchedTokens tokens of one step, over all sequences; at least maxSequences, so that none starves
- * @param maxContext positions of one sequence, prompt and answer; 0 for the model's own
- * @param maxQueuedRequests requests that may wait
- * @param maxQueuedTokens prompt tokens that may wait, over all requests; a single longer prompt may wait alone
- * @param kvCacheBytes memory for KV pages; 0 for what the plan finds room for
- * @param pageTokens tokens of a page, a multiple of 16
+ * <pre>{@code
+ * EngineConfig config = EngineConfig.builder().maxSequences(16).maxContext(8192).build();
+ * }</pre>
+ *
+ * @param maxSequences sequences that run at once; at least 1
+ * @param maxBatchedTokens tokens of one step, over all sequences; at least {@code maxSequences}, so that each running
+ *     sequence gets a token in every step
+ * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for
+ * @param maxQueuedRequests requests that may wait; at least 1
+ * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when no
+ *     other request waits
+ * @param kvCacheBytes memory for KV pages; 0 for what the {@link MemoryPlan} finds room for
+ * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
- * @param threads worker threads, the engine's own included; 0 for one a core
- * @param targetTokenGap time that a step may take while sequences decode; bounds the prompt tokens of the step. Zero for no bound
- * @param speculation whether and how tokens are guessed ahead
+ * @param threads threads that compute, the engine thread included; 0 for one a core
+ * @param targetTokenGap time that a step may take while sequences decode; it bounds the prompt tokens of the step. Zero
+ *     for no bound
+ * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
         int maxSequences,
@@ -80,8 +87,8 @@ public record EngineConfig(
     }
 
     /**
-     * Rows of logits of a step: one a sequence, and with speculation one a draft token; as many again as sequences (16 at
-     * least), or what a fixed number of draft tokens needs.
+     * Rows of logits of a step: one for each sequence, and with speculation further ones for draft tokens. In automatic mode
+     * that is one more for each sequence, but at least 16 in total; otherwise as many as the fixed number needs.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {

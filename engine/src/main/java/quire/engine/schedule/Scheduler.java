@@ -34,7 +34,7 @@ import quire.engine.schedule.Sequence.State;
  *   out of pages    the youngest running sequence gives up its pages and waits again, at its place by arrival
  * </pre>
  *
- * <p><b>What always holds.</b>
+ * <p><b>Invariants.</b>
  *
  * <ul>
  *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the budget.
@@ -75,18 +75,18 @@ final class Scheduler {
 
     private final List<Sequence> waiting = new ArrayList<>(); // oldest first
     private final List<Sequence> running; // oldest first
-    private final int[] freeRows; // a stack
+    private final int[] freeRows; // of the page tables; a stack
     private int freeRowCount;
     private final StepPlan plan;
     private final DraftSource drafts;
     private final @Nullable Output[] outputs; // by row of logits
-    private final int[] kept; // by index in the plan, like the rest
-    private final Ending[] endings;
-    private long planNanos;
-    private long plannedNanos;
+    private final int[] kept; // by index in the plan: tokens taken
+    private final Ending[] endings; // by index in the plan
+    private long planStart; // nanoseconds of the clock
+    private long planEnd;
     private long arrivals;
 
-    /** How an answer ends in this step, if it does. */
+    /** How an answer ends in this step; no reason if it does not. */
     private static final class Ending {
         private @Nullable FinishReason reason;
         private String rest = "";
@@ -132,7 +132,7 @@ final class Scheduler {
         }
     }
 
-    /** Takes a message from the inbox: a new sequence, or one whose stream was closed. */
+    /** Handles a message from the inbox: a new sequence, or one whose stream was closed. */
     void receive(Sequence sequence) {
         enqueue(sequence);
         if (sequence.isCancelled() && sequence.state != State.ENDED) {
@@ -140,7 +140,7 @@ final class Scheduler {
         }
     }
 
-    /** Puts a new sequence into the queue; one that was there already stays where it is. */
+    /** Puts a new sequence into the queue; does nothing with one that is not new. */
     void enqueue(Sequence sequence) {
         if (sequence.state == State.SUBMITTED) {
             sequence.state = State.WAITING;
@@ -162,18 +162,18 @@ final class Scheduler {
     /** Decides the next step. Empty when there is nothing to do. */
     StepPlan plan() {
         plan.clear();
-        planNanos = nanoClock.getAsLong();
+        planStart = nanoClock.getAsLong();
         reclaimForHead();
         planDecoding();
         planPrompts();
         if (plan.isEmpty() && !waiting.isEmpty()) {
             throw new IllegalStateException(
-                    waiting.size() + " sequences wait, nothing runs and nothing can start, with " + pages.available()
-                            + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
+                    waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
+                            + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
         }
         drafts.draft(plan, limits.tokens() - plan.rows());
         plan.complete(pages);
-        plannedNanos = nanoClock.getAsLong();
+        planEnd = nanoClock.getAsLong();
         return plan;
     }
 
@@ -335,7 +335,7 @@ final class Scheduler {
     /** Takes the row and the pages of the youngest sequence, which no step has planned yet. */
     private void preempt(Sequence sequence) {
         running.removeLast();
-        giveUpRow(sequence);
+        freeRow(sequence);
         sequence.computed = 0;
         sequence.state = State.WAITING;
         insert(sequence, waiting);
@@ -371,7 +371,7 @@ final class Scheduler {
         tracker.run(sequence);
         if (!sequence.wasStarted) {
             sequence.wasStarted = true;
-            listener.onStart(planNanos - sequence.acceptedNanos, sequence.promptLength);
+            listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
     }
 
@@ -385,18 +385,18 @@ final class Scheduler {
     }
 
     /**
-     * Accounts for a step that was executed: advances, streams out, finishes, frees.
+     * Applies an executed step: appends tokens, updates statistics, sends outputs, ends answers and frees their pages.
      *
      * @return tokens computed
      */
-    int commit(StepPlan done, TokenVerifier tokens) {
+    int commit(StepPlan done, TokenVerifier verifier) {
         long now = nanoClock.getAsLong();
         int newPromptTokens = 0;
         int newGenerationTokens = 0;
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
             int generated = sequence.generated();
-            advance(i, done, tokens);
+            appendTokens(i, done, verifier);
             newGenerationTokens += sequence.generated() - generated;
             if (sequence.computed > sequence.computedOnce) {
                 newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
@@ -404,42 +404,41 @@ final class Scheduler {
                 sequence.computedOnce = sequence.computed;
             }
         }
-        drafts.learn(tokens, kept, plannedNanos - planNanos, now - plannedNanos);
-        pace.learn(done, now - plannedNanos);
-        long nanos = now - planNanos;
+        drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
+        pace.learn(done, now - planEnd);
+        long nanos = now - planStart;
         // In the books before anybody can hear of it.
         tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
-            tell(i, done, now);
+            send(i, done, now);
         }
         return done.rows();
     }
 
     /**
-     * Lets a sequence take its new tokens, one by one as if each had come in a step of its own, until none is left or the
-     * answer ends.
+     * Appends a sequence's new tokens one by one, until none is left or the answer ends.
      *
      * <pre>
      *   before    [0, computed) [computed, length)                       drafts  d0  d1  d2
-     *   kept      d0  d1  y                                              agreed: 2
-     *   after     [0, length + 2) d0 and d1 are computed, y is next      what lies in the page for d2 is overwritten
+     *   kept      d0  d1  y                                              accepted: 2
+     *   after     [0, length + 2) d0 and d1 are computed, y is next      the K and V of d2 will be overwritten
      * </pre>
      */
-    private void advance(int index, StepPlan done, TokenVerifier tokens) {
+    private void appendTokens(int index, StepPlan done, TokenVerifier verifier) {
         Sequence sequence = done.sequence(index);
         Ending ending = endings[index];
         ending.set(null, "", null, null);
         int count = 0;
-        while (count < tokens.count(index) && ending.reason == null) {
+        while (count < verifier.count(index) && ending.reason == null) {
             int row = done.firstLogitRow(index) + count;
-            String text = take(sequence, tokens.id(row), ending);
+            String text = append(sequence, verifier.id(row), ending);
             if (ending.error == null) {
-                outputs[row] = new Output(tokens.id(row), text, tokens.logprobs(row));
+                outputs[row] = new Output(verifier.id(row), text, verifier.logprobs(row));
                 count++;
             }
         }
-        RuntimeException failure = tokens.failure(index);
+        RuntimeException failure = verifier.failure(index);
         if (failure != null && ending.reason == null) {
             fail(sequence, "no token could be chosen", failure, ending);
         }
@@ -447,8 +446,8 @@ final class Scheduler {
         sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);
     }
 
-    /** Takes one token: its text that is certain, and whether the answer ends with it. */
-    private String take(Sequence sequence, int token, Ending ending) {
+    /** Appends one token; returns the text that is now certain, and sets {@code ending} if the answer ends. */
+    private String append(Sequence sequence, int token, Ending ending) {
         try {
             sequence.append(token);
             boolean end = sequence.isEnd(token);
@@ -460,7 +459,7 @@ final class Scheduler {
                 reason = FinishReason.LENGTH;
             }
             String rest = reason == null ? "" : sequence.text.finish();
-            String stop = sequence.text.stop(); // what was held back may have completed one
+            String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;
         } catch (RuntimeException e) {
@@ -474,15 +473,15 @@ final class Scheduler {
         ending.set(FinishReason.ERROR, "", null, what + ": " + cause);
     }
 
-    /** Streams a sequence's new tokens out. */
-    private void tell(int index, StepPlan done, long now) {
+    /** Sends a sequence's new tokens to its stream, and the end if there is one. */
+    private void send(int index, StepPlan done, long now) {
         Sequence sequence = done.sequence(index);
         for (int i = 0; i < kept[index]; i++) {
             int row = done.firstLogitRow(index) + i;
             Output output = outputs[row];
             outputs[row] = null;
             if (output == null) {
-                throw new IllegalStateException("token " + i + " of " + sequence + " is lost");
+                throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
                 listener.onFirstToken(now - sequence.acceptedNanos);
@@ -501,8 +500,8 @@ final class Scheduler {
     }
 
     /**
-     * Ends a sequence wherever it stands. Pages and books first, the stream last: whoever sees the end sees them. The
-     * stream ends even if one of the others fails.
+     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds both
+     * done. The stream ends even if one of them fails.
      */
     private void end(
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
@@ -512,7 +511,7 @@ final class Scheduler {
         try {
             if (wasRunning) {
                 running.remove(sequence);
-                giveUpRow(sequence);
+                freeRow(sequence);
             } else {
                 waiting.remove(sequence);
             }
@@ -525,13 +524,13 @@ final class Scheduler {
         }
     }
 
-    private void giveUpRow(Sequence sequence) {
+    private void freeRow(Sequence sequence) {
         pages.release(sequence.row);
         freeRows[freeRowCount++] = sequence.row;
         sequence.row = Sequence.NO_ROW;
     }
 
-    /** Ends everybody. */
+    /** Ends all answers. */
     void endAll(FinishReason reason, @Nullable String error) {
         while (!running.isEmpty()) {
             end(running.getLast(), reason, "", null, error);
@@ -542,21 +541,22 @@ final class Scheduler {
     }
 
     /**
-     * Ends every stream after something broke, whatever state the rest is in: the page accounting or the listener may be
-     * what broke.
+     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have failed.
+     *
+     * @param cause the failure; gets further ones as suppressed exceptions
      */
     void abandonAll(String error, Throwable cause) {
         while (!running.isEmpty() || !waiting.isEmpty()) {
             try {
                 endAll(FinishReason.ERROR, error);
             } catch (Throwable e) {
-                // Each try ends at least one stream, so this comes to an end.
+                // Each attempt ends at least one stream, so the loop ends.
                 cause.addSuppressed(new IllegalStateException("while ending all answers", e));
             }
         }
     }
 
-    /** What is planned and who is there, for a log. */
+    /** The plan and the running sequences, for the error log. */
     String describe() {
         StringBuilder out = new StringBuilder(1024);
         out.append("plan: ").append(plan.describe());
@@ -569,9 +569,9 @@ final class Scheduler {
     }
 
     /**
-     * Audits pages, rows and order.
+     * Checks pages, rows, order and counts.
      *
-     * @throws IllegalStateException naming what does not add up
+     * @throws IllegalStateException naming the first inconsistency
      */
     void checkIntegrity() {
         pages.checkIntegrity();
@@ -596,12 +596,12 @@ final class Scheduler {
         }
         for (int i = 0; i < freeRowCount; i++) {
             if (pages.held(freeRows[i]) != 0) {
-                throw new IllegalStateException("row " + freeRows[i] + " is nobody's and holds pages");
+                throw new IllegalStateException("row " + freeRows[i] + " is free but holds pages");
             }
         }
         if (rows + freeRowCount != limits.sequences()) {
             throw new IllegalStateException(
-                    rows + " rows run, " + freeRowCount + " are free, of " + limits.sequences());
+                    rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
         }
         tracker.checkIntegrity(running.size(), waiting.size(), pages.used());
     }
