@@ -19,6 +19,7 @@ import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
 import com.openai.models.models.Model;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
@@ -199,6 +200,21 @@ class OpenAiClientTest {
                 .containsExactly((long) server.engine.tokenizer()
                                 .bytes(directChat.outputs.getFirst().token())[0]
                         & 0xFF);
+    }
+
+    @Test
+    void logprobs_behindBrokenCharacters_haveTheTextsOffsets() {
+        CompletionChoice choice = client.completions()
+                .create(completion("bytes")
+                        .maxTokens(6)
+                        .logprobs(0)
+                        .temperature(0)
+                        .putAdditionalBodyProperty("logit_bias", com.openai.core.JsonValue.from(Map.of("197", 100)))
+                        .build())
+                .choices()
+                .getFirst();
+        assertThat(choice.text()).isEqualTo("\uFFFD".repeat(6)); // 197 is the first byte of a character, 0xC3
+        assertThat(choice.logprobs().orElseThrow().textOffset().orElseThrow()).containsExactly(0L, 1L, 2L, 3L, 4L, 5L);
     }
 
     @Test

@@ -7,6 +7,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -21,6 +22,7 @@ import quire.engine.Speculation;
 import quire.model.Batch;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
+import quire.model.text.Tokenizer;
 import quire.server.api.Json;
 import quire.tensor.KvLayout.KvType;
 import tools.jackson.databind.JsonNode;
@@ -42,7 +44,9 @@ final class TestServer implements AutoCloseable {
                         builder.maxSequences, 256, 0, builder.maxQueued, 1 << 20, 0, 16, KvType.F16, 1)
                 .withSpeculation(builder.speculation);
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
-        engine = Engine.of(model, new FakeTokenizer(), builder.template, MODEL, config, metrics, System::nanoTime);
+        engine = builder.model == null
+                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
+                : Engine.open(builder.model, config, metrics);
         server = QuireServer.start(engine, builder.config, metrics);
     }
 
@@ -82,6 +86,8 @@ final class TestServer implements AutoCloseable {
 
     static final class Builder {
         private ServerConfig config = TestServer.config().build();
+        private @Nullable Path model;
+        private Tokenizer tokenizer = new FakeTokenizer();
         private @Nullable ChatTemplate template = new PlainTemplate();
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
@@ -90,6 +96,17 @@ final class TestServer implements AutoCloseable {
 
         Builder config(ServerConfig value) {
             config = value;
+            return this;
+        }
+
+        /** A real model in place of the fake one, with its own tokenizer and template. */
+        Builder model(Path value) {
+            model = value;
+            return this;
+        }
+
+        Builder tokenizer(Tokenizer value) {
+            tokenizer = value;
             return this;
         }
 

@@ -132,6 +132,9 @@ public final class AnswerService {
             exchange.abort(events.take());
             return;
         }
+        if (!stream.finish().text().isEmpty()) {
+            format.text(stream.finish().text(), events);
+        }
         format.end(stream, events);
         exchange.end(events.take());
     }

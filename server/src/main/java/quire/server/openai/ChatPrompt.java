@@ -87,16 +87,11 @@ final class ChatPrompt {
                     "Invalid value for '" + message.path("role")
                             + "': must be system, developer, user, assistant or tool.");
         }
-        for (String name : List.of("audio", "function_call", "refusal")) {
-            JsonNode value = message.get(name);
-            if (value != null) {
-                throw HttpException.unsupported(message.path(name), "'" + message.path(name) + "' is not supported.");
-            }
-        }
+        UnsupportedParameters.MESSAGE.check(message);
         message.string("name");
         message.string("tool_call_id");
         Map<String, @Nullable Object> plain = message.plain(); // what else there is may be the template's business
-        plain.keySet().removeAll(List.of("audio", "function_call", "refusal"));
+        UnsupportedParameters.MESSAGE.removeFrom(plain);
         plain.put("role", role.equals("developer") ? "system" : role);
         List<Map<String, @Nullable Object>> calls = toolCalls(message);
         if (calls == null) {
@@ -134,27 +129,24 @@ final class ChatPrompt {
     }
 
     private static @Nullable List<Map<String, @Nullable Object>> toolCalls(Fields message) {
-        JsonNode array = message.array("tool_calls");
-        if (array == null || array.isEmpty()) {
-            return null;
+        List<Map<String, @Nullable Object>> calls = new ArrayList<>();
+        message.forEach("tool_calls", "an array", (element, path) -> calls.add(toolCall(Fields.of(element, path))));
+        return calls.isEmpty() ? null : calls;
+    }
+
+    private static Map<String, @Nullable Object> toolCall(Fields call) {
+        checkFunctionType(call);
+        Fields function = Fields.of(call.require("function"), call.path("function"));
+        function.require("name");
+        function.string("name");
+        Map<String, @Nullable Object> plainFunction = new LinkedHashMap<>(function.plain());
+        JsonNode arguments = function.get("arguments");
+        if (arguments != null && arguments.isString()) {
+            plainFunction.put("arguments", arguments(arguments, function.path("arguments")));
         }
-        List<Map<String, @Nullable Object>> calls = new ArrayList<>(array.size());
-        for (JsonNode element : array.values()) {
-            Fields call = Fields.of(element, message.path("tool_calls") + "[" + calls.size() + "]");
-            checkFunctionType(call);
-            Fields function = Fields.of(call.require("function"), call.path("function"));
-            function.require("name");
-            function.string("name");
-            Map<String, @Nullable Object> plainFunction = new LinkedHashMap<>(function.plain());
-            JsonNode arguments = function.get("arguments");
-            if (arguments != null && arguments.isString()) {
-                plainFunction.put("arguments", arguments(arguments, function.path("arguments")));
-            }
-            Map<String, @Nullable Object> plainCall = call.plain();
-            plainCall.put("function", plainFunction);
-            calls.add(plainCall);
-        }
-        return calls;
+        Map<String, @Nullable Object> plainCall = call.plain();
+        plainCall.put("function", plainFunction);
+        return plainCall;
     }
 
     private static @Nullable Object arguments(JsonNode text, String path) {
@@ -174,19 +166,16 @@ final class ChatPrompt {
     }
 
     private static List<Map<String, @Nullable Object>> tools(Fields body) {
-        JsonNode array = body.array("tools");
         List<Map<String, @Nullable Object>> tools = new ArrayList<>();
-        if (array != null) {
-            for (JsonNode element : array.values()) {
-                Fields tool = Fields.of(element, "tools[" + tools.size() + "]");
-                tool.require("type");
-                checkFunctionType(tool);
-                Fields function = Fields.of(tool.require("function"), tool.path("function"));
-                function.require("name");
-                function.string("name");
-                tools.add(tool.plain());
-            }
-        }
+        body.forEach("tools", "an array", (element, path) -> {
+            Fields tool = Fields.of(element, path);
+            tool.require("type");
+            checkFunctionType(tool);
+            Fields function = Fields.of(tool.require("function"), tool.path("function"));
+            function.require("name");
+            function.string("name");
+            tools.add(tool.plain());
+        });
         JsonNode choice = body.get("tool_choice");
         if (choice != null && choice.isString() && choice.stringValue().equals("none")) {
             return List.of(); // the model shall not call any, so it is not told of any
