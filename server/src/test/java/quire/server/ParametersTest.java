@@ -12,7 +12,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
-/** Every documented parameter is honoured or refused by name. */
+/** Every documented parameter has its effect, or is refused with an error that names it. */
 @Timeout(60)
 class ParametersTest {
     private static TestServer server;
@@ -151,7 +151,7 @@ class ParametersTest {
                 "\"max_tokens\":3.0,\"top_k\":-1,\"response_format\":{\"type\":\"text\"},\"store\":false",
                 "\"stream_options\":null,\"unheard_of\":{\"a\":[1]},\"service_tier\":\"auto\",\"prompt_cache_key\":\"k\"",
             })
-    void completions_harmlessAndUnknownFields_areTolerated(String fields) throws Exception {
+    void completions_harmlessAndUnknownFields_areAccepted(String fields) throws Exception {
         HttpResponse<String> response =
                 server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"hi\"," + fields + "}");
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
@@ -176,11 +176,11 @@ class ParametersTest {
     }
 
     @Test
-    void chat_templateWithoutTools_refusesThem() throws Exception {
-        TestServer.Builder deaf = TestServer.builder()
+    void chat_toolsWithATemplateThatIgnoresThem_areRefused() throws Exception {
+        TestServer.Builder builder = TestServer.builder()
                 .template((messages, tools, generate) ->
                         "<user>" + messages.getFirst().get("content"));
-        try (TestServer other = deaf.start()) {
+        try (TestServer other = builder.start()) {
             String body = "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":2";
             assertThat(other.post("/v1/chat/completions", body + "}").statusCode())
                     .isEqualTo(200);

@@ -27,7 +27,7 @@ import quire.server.api.Json;
 import quire.tensor.KvLayout.KvType;
 import tools.jackson.databind.JsonNode;
 
-/** A real server on a free port, in front of a real engine, in front of a fake model: a byte a token. */
+/** A real server on a free port and a real engine with a fake model, whose tokens are bytes. */
 final class TestServer implements AutoCloseable {
     static final String MODEL = "fake";
     static final int CONTEXT = 512;
@@ -63,7 +63,7 @@ final class TestServer implements AutoCloseable {
         return builder().start();
     }
 
-    /** How messages become a prompt here: {@code <role>content} for each, tools in front. */
+    /** Renders tools first, then {@code <role>content} for each message. */
     static final class PlainTemplate implements ChatTemplate {
         @Override
         public String render(
@@ -144,7 +144,7 @@ final class TestServer implements AutoCloseable {
         return "http://127.0.0.1:" + server.port();
     }
 
-    /** The official client; it does not retry, so that errors are seen. */
+    /** OpenAI's client, without retries, so that tests see errors. */
     OpenAIClient openAi() {
         return openAi("none");
     }
@@ -185,7 +185,7 @@ final class TestServer implements AutoCloseable {
         return json(response).get("error");
     }
 
-    /** Waits until nobody runs or waits; a test that hangs here fails by its own time limit. */
+    /** Waits until no request runs or waits; the time limit of the test ends it otherwise. */
     EngineStats awaitIdle() throws InterruptedException {
         EngineStats stats = engine.stats();
         while (stats.running() + stats.waiting() > 0) {

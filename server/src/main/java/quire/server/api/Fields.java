@@ -19,8 +19,8 @@ import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.databind.JsonNode;
 
 /**
- * The fields of one JSON object in a request, each read with the type it must have. A field that is absent and one that
- * is null are the same. Every mistake is a 400 that names the field by its path: {@code messages[2].content}.
+ * The fields of one JSON object in a request, each read with the type that it must have. A null field counts as absent. A
+ * wrong field is a 400 that names it by its path: {@code messages[2].content}.
  */
 public final class Fields {
     private static final int MAX_DIGITS_SHOWN = 20;
@@ -37,7 +37,7 @@ public final class Fields {
     public static Fields parse(byte[] body) {
         CharBuffer text;
         try {
-            // Strictly UTF-8: the parser itself would also guess UTF-16 and let overlong forms pass.
+            // Strictly UTF-8: the parser itself would also detect UTF-16 and accept overlong forms.
             text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body));
         } catch (CharacterCodingException e) {
             throw HttpException.invalid(null, "invalid_json", "The body is not valid UTF-8: send JSON in UTF-8.");
@@ -72,7 +72,7 @@ public final class Fields {
         return path.isEmpty() ? name : path + "." + name;
     }
 
-    /** A field as it is; null when absent or null. */
+    /** A field of any type; null when absent. */
     @Nullable
     public JsonNode get(String name) {
         JsonNode value = object.get(name);
@@ -123,11 +123,13 @@ public final class Fields {
         return value == null ? null : integer(value, path(name), min, max);
     }
 
+    /** A number without a fraction; {@code absent} if there is none. */
     public int integer(String name, int min, int max, int absent) {
         Long value = integer(name, min, max);
         return value == null ? absent : value.intValue();
     }
 
+    /** A finite number; {@code absent} if there is none. */
     public double number(String name, double absent) {
         JsonNode value = get(name);
         return value == null ? absent : number(value, path(name));
@@ -203,7 +205,7 @@ public final class Fields {
             case OBJECT -> value.isEmpty();
             case STRING -> isEmptyText(value);
             case NULL, MISSING -> true;
-            case BINARY, POJO -> false; // the parser makes none of them
+            case BINARY, POJO -> false; // the parser never produces these
         };
     }
 
@@ -219,8 +221,14 @@ public final class Fields {
         return checkText(value.stringValue(), path);
     }
 
-    /** A number without a fraction. */
+    /** A number without a fraction, from {@code min} to {@code max}. */
     public static long integer(JsonNode value, String path, long min, long max) {
+        if (value.isIntegralNumber() && value.canConvertToLong()) {
+            long number = value.longValue();
+            if (number >= min && number <= max) {
+                return number; // without allocation: prompts are arrays of many token ids
+            }
+        }
         return bigInteger(value, path, BigInteger.valueOf(min), BigInteger.valueOf(max))
                 .longValueExact();
     }
@@ -245,6 +253,7 @@ public final class Fields {
         return number;
     }
 
+    /** A finite number. */
     public static double number(JsonNode value, String path) {
         if (!value.isNumber()) {
             throw wrongType(path, "a number", value);
@@ -256,11 +265,16 @@ public final class Fields {
         return number;
     }
 
-    /** A token id. */
+    /** A token id below {@code vocabularySize}. */
     public static int token(JsonNode value, String path, int vocabularySize) {
         return (int) integer(value, path, 0, vocabularySize - 1L);
     }
 
+    /**
+     * The error for a value of a wrong type.
+     *
+     * @param wanted the right type: {@code an array of numbers}
+     */
     public static HttpException wrongType(String path, String wanted, JsonNode found) {
         return HttpException.invalid(
                 path,
@@ -301,7 +315,7 @@ public final class Fields {
                             path,
                             "invalid_value",
                             "'" + path + "' holds half a surrogate pair at character " + i
-                                    + ", which is no text: send whole characters.");
+                                    + ", which is not valid text: send whole characters.");
                 }
                 i++;
             }
@@ -309,6 +323,7 @@ public final class Fields {
         return text;
     }
 
+    /** A value as plain Java values: maps, lists, texts, numbers, booleans and null. */
     public static @Nullable Object plain(JsonNode value, String path) {
         return switch (value.getNodeType()) {
             case ARRAY -> {
@@ -323,7 +338,7 @@ public final class Fields {
             case NUMBER -> value.isIntegralNumber() ? value.numberValue() : (Number) number(value, path);
             case OBJECT -> plainObject(value, path);
             case STRING -> string(value, path);
-            case NULL, MISSING, BINARY, POJO -> null; // the parser makes none of the last three
+            case NULL, MISSING, BINARY, POJO -> null; // the parser never produces the last three
         };
     }
 

@@ -21,8 +21,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
- * One answer in OpenAI's JSON: whole, or chunk by chunk. The two endpoints differ only in where text and log probabilities
- * stand:
+ * Writes one answer in OpenAI's JSON. The two endpoints differ only in the places of text and log probabilities:
  *
  * <pre>
  *                     /v1/completions             /v1/chat/completions
@@ -32,7 +31,7 @@ import tools.jackson.databind.node.ObjectNode;
  * </pre>
  */
 final class OpenAiFormat implements AnswerFormat {
-    /** JSON has no infinities; this is OpenAI's stand-in for "never". */
+    /** Stands for a probability of 0, as in OpenAI's answers: JSON has no infinity. */
     private static final float LEAST_LOGPROB = -9999;
 
     /**
@@ -172,20 +171,20 @@ final class OpenAiFormat implements AnswerFormat {
         usage.putObject("completion_tokens_details")
                 .put("accepted_prediction_tokens", ended.acceptedTokens())
                 .put("rejected_prediction_tokens", ended.rejectedTokens());
-        SpeculationStats books = ended.speculation();
-        if (!books.drafters().isEmpty()) {
+        SpeculationStats stats = ended.speculation();
+        if (!stats.drafters().isEmpty()) {
             ObjectNode speculation = usage.putObject("speculation")
-                    .put("drafts", books.drafts())
-                    .put("draft_tokens", books.draftTokens())
-                    .put("accepted_tokens", books.acceptedTokens())
-                    .put("speedup", books.speedup());
-            putCounts(speculation.putArray("decisions"), books.decisions());
-            putCounts(speculation.putArray("drafted_at"), books.draftedAt());
-            putCounts(speculation.putArray("accepted_at"), books.acceptedAt());
+                    .put("drafts", stats.drafts())
+                    .put("draft_tokens", stats.draftTokens())
+                    .put("accepted_tokens", stats.acceptedTokens())
+                    .put("speedup", stats.speedup());
+            putCounts(speculation.putArray("decisions"), stats.decisions());
+            putCounts(speculation.putArray("drafted_at"), stats.draftedAt());
+            putCounts(speculation.putArray("accepted_at"), stats.acceptedAt());
         }
     }
 
-    /** Counts by number or position, without the zeros at the end. */
+    /** Writes counts, without the zeros at the end. */
     private static void putCounts(ArrayNode array, List<Long> counts) {
         int size = counts.size();
         while (size > 0 && counts.get(size - 1) == 0) {
@@ -219,7 +218,7 @@ final class OpenAiFormat implements AnswerFormat {
             tokenLogprobs.add(finite(numbers.chosen()));
             ObjectNode top = topLogprobs.addObject();
             for (int i = 0; i < numbers.topTokens().length; i++) {
-                // Two tokens may be the same text; the likelier one, which comes first, has the name.
+                // Two tokens may have the same text; the entry is for the likelier one, which comes first.
                 top.putIfAbsent(
                         shown(numbers.topTokens()[i], "bytes:"),
                         JsonNodeFactory.instance.numberNode(finite(numbers.topLogprobs()[i])));
@@ -254,7 +253,7 @@ final class OpenAiFormat implements AnswerFormat {
         }
     }
 
-    /** A token as text; its spelling when it stands for none; {@code \xe2\x82} when it is part of a character. */
+    /** A token as text; its spelling if it has no bytes; {@code \xe2\x82} if its bytes are not whole characters. */
     private String shown(int token, String bytesPrefix) {
         byte[] bytes = tokenizer.bytes(token);
         if (bytes.length == 0) {
@@ -284,7 +283,8 @@ final class OpenAiFormat implements AnswerFormat {
         return switch (reason) {
             case STOP -> "stop";
             case LENGTH -> "length";
-            case CANCELLED, ERROR -> throw new IllegalArgumentException(reason + " is an error, not an answer");
+            case CANCELLED, ERROR ->
+                throw new IllegalArgumentException(reason + " ends a request with an error, not with an answer");
         };
     }
 }

@@ -55,7 +55,7 @@ final class RequestReader {
             prompt = prompt.get(0); // a list of one prompt
         }
         String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
-        int[] tokens = text != null ? tokenizer.encode(text, addSpecial, true) : tokens(prompt, "prompt");
+        int[] tokens = text != null ? tokenizer.encode(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
         if (tokens.length == 0) {
             throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }
@@ -118,7 +118,7 @@ final class RequestReader {
         }
     }
 
-    /** A number, or a boolean as TGI takes it: false for none, true for the chosen tokens' and one more. */
+    /** A number, or a boolean as TGI accepts it: false for no log probabilities, true for 1. */
     private static int completionLogprobs(Fields body) {
         JsonNode value = body.get("logprobs");
         if (value != null && value.isBoolean()) {
@@ -143,7 +143,7 @@ final class RequestReader {
     }
 
     /** Token ids from a JSON array. */
-    int[] tokens(JsonNode array, String path) {
+    static int[] tokens(JsonNode array, String path, Tokenizer tokenizer) {
         if (!array.isArray()) {
             throw Fields.wrongType(path, "a string or an array of token ids", array);
         }

@@ -19,14 +19,12 @@ public final class TokenizeApi {
     private final ServedModel model;
     private final Tokenizer tokenizer;
     private final AnswerService answers;
-    private final RequestReader reader;
 
     /** Handlers for this model's tokenizer. */
     public TokenizeApi(ServedModel model, AnswerService answers) {
         this.model = model;
         this.tokenizer = model.tokenizer();
         this.answers = answers;
-        this.reader = new RequestReader(model);
     }
 
     /** {@code POST /tokenize}. */
@@ -80,7 +78,7 @@ public final class TokenizeApi {
 
     private ObjectNode detokenize(Fields body) {
         model.resolve(body);
-        int[] tokens = reader.tokens(body.require("tokens"), "tokens");
+        int[] tokens = RequestReader.tokens(body.require("tokens"), "tokens", tokenizer);
         return JsonNodeFactory.instance.objectNode().put("prompt", tokenizer.decodeText(tokens));
     }
 }
