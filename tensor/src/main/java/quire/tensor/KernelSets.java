@@ -1,5 +1,6 @@
 package quire.tensor;
 
+import java.lang.System.Logger.Level;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
@@ -14,6 +15,8 @@ import quire.tensor.x86.Cpu.Feature;
 /** The kernel sets there are, and the choice among them, made once. */
 final class KernelSets {
     static final List<String> NAMES = List.of("avx512vnni", "avx2", "vector", "scalar");
+
+    private static final System.Logger LOG = System.getLogger("quire.tensor");
 
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
     /** Below four lanes nothing is gained. */
@@ -41,6 +44,9 @@ final class KernelSets {
             String forced = System.getProperty(Kernels.PROPERTY);
             kernels = choose(forced);
             chosen = kernels;
+            if (forced == null && kernels.name().equals("scalar")) {
+                LOG.log(Level.WARNING, "the slowest kernels compute: " + kernels.reason());
+            }
         }
         return kernels;
     }

@@ -11,8 +11,9 @@ import org.junit.jupiter.api.Test;
 class KernelSetsTest {
     /** What stands in the way of AVX2, and what is taken. */
     public static void main(String[] args) {
+        String best = Kernels.best().name(); // logs before the rest is printed
         System.out.println(Kernels.obstacle("avx2"));
-        System.out.println(Kernels.best().name());
+        System.out.println(best);
     }
 
     @Test
@@ -37,5 +38,7 @@ class KernelSetsTest {
         String output = ChildJvm.output(List.of("--illegal-native-access=deny"), KernelSetsTest.class);
 
         assertThat(output.lines()).endsWith("start Java with --enable-native-access=ALL-UNNAMED", "scalar");
+        assertThat(output)
+                .contains("the slowest kernels compute", "start Java with --add-modules jdk.incubator.vector");
     }
 }
