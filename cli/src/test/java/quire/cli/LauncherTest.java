@@ -17,10 +17,13 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /**
  * The script {@code quire}, copied into a small project of one source file. Its Maven is a script that writes a jar and a line
@@ -329,6 +332,24 @@ class LauncherTest {
                 .lines()
                 .anyMatch(line -> line.matches("flags\\s.*") && line.contains(" avx2 ") && line.contains(" fma "));
         assertThat(quire("serve").out.lines().anyMatch(module::equals)).isEqualTo(!hasAvx2);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"1g, , 268435456", "64g, , 2147483648", "1g, -Xmx300m, 314572800", "64g, -Xmx4g, 4294967296"})
+    void javaOptions_memory_heapIsAQuarterAndAtMost2GibibytesUnlessAsked(
+            String memory, @Nullable String asked, long bytes) throws Exception {
+        List<String> command = new ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "@" + REPOSITORY.resolve("bin/java-options"),
+                "-XX:MaxRAM=" + memory)); // stands for a container's limit
+        if (asked != null) {
+            command.add(asked);
+        }
+        command.addAll(List.of("-XX:+PrintFlagsFinal", "-version"));
+
+        Result result = run(folder, command.toArray(new String[0]));
+
+        assertThat(result.out).containsPattern("MaxHeapSize += " + bytes + " ");
     }
 
     /** A Maven that waits, after it has begun, until somebody writes into the file that this returns. */
