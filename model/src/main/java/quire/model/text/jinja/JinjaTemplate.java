@@ -17,7 +17,8 @@ import quire.model.text.jinja.Values.*;
 /**
  * A parsed template, with the variables and functions that transformers gives to one: {@code messages}, {@code tools} and
  * {@code documents} (None if there are none), {@code add_generation_prompt}, {@code bos_token}, {@code eos_token}; {@code
- * raise_exception}, {@code strftime_now} and Jinja's {@code range}, {@code dict}, {@code namespace}, {@code joiner}.
+ * raise_exception}, {@code strftime_now} and Jinja's {@code range}, {@code dict}, {@code namespace}, {@code joiner}, {@code
+ * cycler}.
  */
 public final class JinjaTemplate implements ChatTemplate {
     private final List<Stmt> body;
@@ -108,6 +109,13 @@ public final class JinjaTemplate implements ChatTemplate {
                             Map<String, Object> attributes = new LinkedHashMap<>();
                             dict(args, limits).forEach((key, value) -> attributes.put(Text.str(key, limits), value));
                             return new Namespace(attributes);
+                        },
+                "cycler",
+                        args -> {
+                            if (args.positional().isEmpty() || !args.named().isEmpty()) {
+                                throw new JinjaError("cycler takes at least one item, and no names");
+                            }
+                            return new Cycler(List.copyOf(args.positional()));
                         },
                 "joiner",
                         args -> {

@@ -17,6 +17,10 @@ final class Limits {
     static final int VALUE_DEPTH = 200;
     /** As in Jinja's sandbox. */
     static final int RANGE_LENGTH = 100_000;
+    /** The largest int that arithmetic may make. */
+    static final int INTEGER_BITS = 1 << 16;
+    /** The most decimal digits that an int is read or written with, as in Python. */
+    static final int INTEGER_DIGITS = 4300;
 
     private static final long BASE_UNITS = 20_000_000;
     private static final int CHARS_PER_UNIT = 4;

@@ -88,7 +88,7 @@ final class Tests {
     }
 
     private static Object number(Object value) {
-        if (value instanceof String) {
+        if (Values.text(value) != null) {
             throw new JinjaError("a str has no remainder");
         }
         return value;

@@ -163,7 +163,43 @@ final class Text {
                 : first.isEmpty() ? "" : Character.toString(Character.toTitleCase(first.codePointAt(0)));
     }
 
+    /**
+     * A value's text as it is added to text that is marked safe: escaped for HTML, unless it is marked safe too.
+     */
+    static String escape(Object value, Limits limits) {
+        if (value instanceof Markup markup) {
+            return markup.text();
+        }
+        String text = str(value, limits);
+        long more = text.chars()
+                .map(c -> switch (c) {
+                    case '&', '\'', '"' -> 4;
+                    case '<', '>' -> 3;
+                    default -> 0;
+                })
+                .sum();
+        if (more == 0) {
+            return text;
+        }
+        limits.chargeChars(text.length() + more);
+        return text.replace("&", "&amp;")
+                .replace(">", "&gt;")
+                .replace("<", "&lt;")
+                .replace("'", "&#39;")
+                .replace("\"", "&#34;");
+    }
+
     // ---- str() and repr()
+
+    /** An int's digits; as Python, none of more than 4300. */
+    static String decimal(BigInteger value) {
+        // A number of 4300 digits has at most 14,285 bits; a longer one is not worth the time of writing it.
+        String digits = value.bitLength() > 14_285 ? "" : value.abs().toString();
+        if (digits.isEmpty() || digits.length() > Limits.INTEGER_DIGITS) {
+            throw new JinjaError("an int of more than " + Limits.INTEGER_DIGITS + " digits cannot be written");
+        }
+        return value.signum() < 0 ? "-" + digits : digits;
+    }
 
     /** Python's str() of a value. */
     static String str(Object value, Limits limits) {
@@ -193,7 +229,7 @@ final class Text {
             case Boolean b -> out.append(b ? "True" : "False");
             case None n -> out.append("None");
             case Long l -> out.append(l.longValue());
-            case BigInteger i -> out.append(i);
+            case BigInteger i -> append(out, decimal(i), limits);
             case Double d -> out.append(repr(d.doubleValue()));
             case Undefined u -> out.append("Undefined");
             case List<?> l -> reprItems("[", l.iterator(), "]", out, limits, depth);
