@@ -168,7 +168,7 @@ final class Api {
         try {
             Fields fields = Fields.parse(body);
             checkOptionalModel(fields);
-            text = tokenizer.decode(reader.tokens(fields.require("tokens"), "tokens"));
+            text = tokenizer.decodeText(reader.tokens(fields.require("tokens"), "tokens"));
         } finally {
             readers.release();
             bodyRead.run();

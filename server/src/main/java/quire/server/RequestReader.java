@@ -114,7 +114,7 @@ final class RequestReader {
         String text = null;
         if (prompt.isString()) {
             text = Fields.string(prompt, "prompt");
-            tokens = tokenizer.encode(text, addSpecial, true);
+            tokens = tokenizer.encodePrompt(text, addSpecial, true);
         } else {
             tokens = tokens(prompt, "prompt");
         }
@@ -131,7 +131,7 @@ final class RequestReader {
                 limitName,
                 logprobs,
                 "logprobs");
-        String echoed = !echo ? "" : text != null ? text : tokenizer.decode(tokens);
+        String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
         return new Asked(new Request(tokens, params), false, echoed, stream(body), includeUsage(body));
     }
 
