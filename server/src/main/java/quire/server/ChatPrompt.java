@@ -9,6 +9,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
+import quire.model.text.TemplateCapabilities;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 
@@ -43,8 +44,8 @@ final class ChatPrompt {
         String text;
         try {
             text = template.render(messages, tools, addGenerationPrompt);
-            // A template that does not know tools renders the same text without them: say so, do not drop them.
-            if (!tools.isEmpty() && text.equals(template.render(messages, List.of(), addGenerationPrompt))) {
+            // A template that does not know tools leaves them out: say so, do not drop them.
+            if (!tools.isEmpty() && template.capabilities().tools() == TemplateCapabilities.Answer.IGNORED) {
                 throw ApiException.unsupported("tools", "'tools' is not supported: this model's template takes none.");
             }
         } catch (ChatTemplateException e) {
