@@ -186,6 +186,7 @@ final class Filters {
         if (input != null) {
             in.limits.chargeChars(input.length());
         }
+        args.charge(in.limits);
         Object result = entry.filter.apply(in, value, entry.signature.bind("filter '" + name + "'", args));
         String output = Values.text(result);
         if (output != null) {
@@ -221,7 +222,7 @@ final class Filters {
     private static Object indent(Interpreter in, Object value, Bound args) {
         Object width = args.get(0, 4L);
         String indention = width instanceof String s ? s : Format.fill(" ", args.integer(0, 4), in.limits);
-        List<Object> lines = Text.lines(str(in, value) + "\n", false);
+        List<Object> lines = Text.lines(str(in, value) + "\n", false, in.limits);
         StringBuilder out = new StringBuilder();
         for (int i = 0; i < lines.size(); i++) {
             String line = (String) lines.get(i);

@@ -59,7 +59,7 @@ final class Format {
                 usedName = true;
                 item = named.get(name);
                 if (item == null) {
-                    throw new JinjaError("the format asks for " + Text.repr(name) + ", which is not given");
+                    throw new JinjaError("the format asks for " + Text.quote(name) + ", which is not given");
                 }
             } else {
                 if (used >= values.size()) {
@@ -141,7 +141,7 @@ final class Format {
         if (value == null) {
             boolean nested = name.indexOf('.') >= 0 || name.indexOf('[') >= 0 || name.indexOf('{') >= 0;
             throw new JinjaError(
-                    "str.format: the field " + Text.repr(name) + (nested ? " is not supported" : " is not given"));
+                    "str.format: the field " + Text.quote(name) + (nested ? " is not supported" : " is not given"));
         }
         return value;
     }
@@ -164,7 +164,7 @@ final class Format {
             spec.type = text.charAt(i++);
         }
         if (i < text.length()) {
-            throw new JinjaError("str.format: the format spec " + Text.repr(text) + " is not supported");
+            throw new JinjaError("str.format: the format spec " + Text.quote(text) + " is not supported");
         }
         return spec.braces(value, limits);
     }

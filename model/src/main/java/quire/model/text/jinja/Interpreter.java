@@ -587,6 +587,7 @@ final class Interpreter {
             if (!(value instanceof Map<?, ?> map)) {
                 throw new JinjaError("'**' needs a dict, not " + Values.typeName(value));
             }
+            limits.charge(map.size());
             map.forEach((key, item) -> {
                 if (!(key instanceof String name) || named.put(name, item) != null) {
                     throw new JinjaError("'**' with the key " + Text.repr(key, limits));

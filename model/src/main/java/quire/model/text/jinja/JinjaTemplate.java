@@ -31,7 +31,7 @@ public final class JinjaTemplate implements ChatTemplate {
         try {
             this.body = Parser.parse(template);
         } catch (JinjaError e) {
-            throw new ChatTemplateException("chat template, " + e.getMessage());
+            throw new ChatTemplateException("chat template, " + message(e));
         }
         this.bosToken = bosToken;
         this.eosToken = eosToken;
@@ -82,11 +82,16 @@ public final class JinjaTemplate implements ChatTemplate {
             variables.forEach((name, value) -> globals.put(name, Values.fromJava(value, limits, 0)));
             return interpreter.render(body, globals);
         } catch (JinjaError e) {
-            throw new ChatTemplateException("chat template, line " + interpreter.line() + ": " + e.getMessage());
+            throw new ChatTemplateException("chat template, line " + interpreter.line() + ": " + message(e));
         } catch (StackOverflowError e) {
             // Depth is counted, but how much stack the caller left is not known here.
             throw new ChatTemplateException("chat template, line " + interpreter.line() + ": nested too deep");
         }
+    }
+
+    private static String message(JinjaError error) {
+        String message = String.valueOf(error.getMessage());
+        return message.length() <= Limits.ERROR_CHARS ? message : message.substring(0, Limits.ERROR_CHARS) + "…";
     }
 
     private Map<String, Callable> functions(Limits limits) {

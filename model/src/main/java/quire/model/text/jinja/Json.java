@@ -130,6 +130,7 @@ final class Json {
                 case '\b' -> out.append("\\b");
                 default -> {
                     if (c < 0x20 || (ascii && c > 0x7e)) {
+                        limits.charge(1);
                         out.append(Text.hex("\\u", c, 4));
                     } else {
                         out.append(c);

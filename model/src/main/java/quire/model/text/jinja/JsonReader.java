@@ -42,7 +42,8 @@ final class JsonReader {
     }
 
     private JinjaError expected(String what) {
-        String found = at < text.length() ? Text.repr(Character.toString(text.codePointAt(at))) : "the end of the text";
+        String found =
+                at < text.length() ? Text.quote(Character.toString(text.codePointAt(at))) : "the end of the text";
         return new JinjaError(
                 "filter 'from_json': expected " + what + " at character " + (at + 1) + ", found " + found);
     }

@@ -223,6 +223,9 @@ final class Lexer {
             }
             end += Character.charCount(c);
         }
+        if (end - at > Limits.NAME_CHARS) {
+            throw new JinjaError("a name of more than " + Limits.NAME_CHARS + " characters");
+        }
         add(Kind.NAME, source.substring(at, end));
         at = end;
     }
@@ -247,7 +250,7 @@ final class Lexer {
                 return;
             }
         }
-        throw new JinjaError("unexpected character " + Text.repr(Character.toString(source.codePointAt(at))));
+        throw new JinjaError("unexpected character " + Text.quote(Character.toString(source.codePointAt(at))));
     }
 
     /** The end of a run of digits of a base, single underscores between them, or {@code from} if there is none. */

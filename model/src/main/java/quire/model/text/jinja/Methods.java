@@ -65,7 +65,7 @@ final class Methods {
         str("replace", "old new count? /", (s, a, l) -> Text.replace(s, a.text(0), a.text(1), a.integer(2, -1), l));
         str("split", "sep? maxsplit?", (s, a, l) -> split(s, a.textOrNull(0), a.integer(1, -1), l));
         str("rsplit", "sep? maxsplit?", (s, a, l) -> rsplit(s, a.textOrNull(0), a.integer(1, -1), l));
-        str("splitlines", "keepends?", (s, a, l) -> Text.lines(s, a.truth(0)));
+        str("splitlines", "keepends?", (s, a, l) -> Text.lines(s, a.truth(0), l));
         str("partition", "sep /", (s, a, l) -> partition(s, a.text(0), false));
         str("rpartition", "sep /", (s, a, l) -> partition(s, a.text(0), true));
         str("join", "iterable /", (s, a, l) -> join(s, a.get(0), l));
@@ -204,6 +204,7 @@ final class Methods {
         return entry == null
                 ? null
                 : args -> {
+                    args.charge(limits);
                     Object result = entry.method.apply(self, entry.signature.bind(what, args), limits);
                     if (result instanceof String text) {
                         limits.chargeChars(text.length());
@@ -288,6 +289,7 @@ final class Methods {
             if (part == null) {
                 throw new JinjaError("str." + (begins ? "startswith" : "endswith") + " takes a tuple of str only");
             }
+            limits.chargeChars(part.length());
             if (window != null && (begins ? window.startsWith(part) : window.endsWith(part))) {
                 return true;
             }

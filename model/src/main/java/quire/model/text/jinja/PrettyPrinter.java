@@ -129,11 +129,11 @@ final class PrettyPrinter {
         int behind = outermost ? behindIt + 1 : behindIt;
         int width = WIDTH - indent;
         List<String> parts = new ArrayList<>();
-        List<Object> lines = Text.lines(text, true);
+        List<Object> lines = Text.lines(text, true, limits);
         for (int i = 0; i < lines.size(); i++) {
             boolean lastLine = i == lines.size() - 1;
             String line = (String) lines.get(i);
-            String whole = Text.repr(line);
+            String whole = Text.repr(line, limits);
             if (Values.length(whole) <= (lastLine ? width - behind : width)) {
                 parts.add(whole);
             } else {
@@ -158,9 +158,9 @@ final class PrettyPrinter {
             limits.chargeChars(current.length());
             String candidate = current + words.group();
             int room = words.end() == line.length() ? width - behind : width;
-            if (Values.length(Text.repr(candidate)) > room) {
+            if (Values.length(Text.repr(candidate, limits)) > room) {
                 if (!current.isEmpty()) {
-                    parts.add(Text.repr(current));
+                    parts.add(Text.repr(current, limits));
                 }
                 current = words.group();
             } else {
@@ -168,7 +168,7 @@ final class PrettyPrinter {
             }
         }
         if (!current.isEmpty()) {
-            parts.add(Text.repr(current));
+            parts.add(Text.repr(current, limits));
         }
     }
 }

@@ -39,10 +39,26 @@ final class Values {
         }
     }
 
-    /** A tuple; {@code names} are those of a named tuple's items, empty for a plain one. */
-    record Tuple(List<Object> items, List<String> names) {
+    /**
+     * A tuple; {@code names} are those of a named tuple's items, empty for a plain one. The order is there for hash tables
+     * alone, which stay fast by it when many keys have one hash.
+     */
+    record Tuple(List<Object> items, List<String> names) implements Comparable<Tuple> {
         Tuple(List<Object> items) {
             this(items, List.of());
+        }
+
+        @Override
+        public int compareTo(Tuple other) {
+            int order = Integer.compare(items.size(), other.items.size());
+            for (int i = 0; order == 0 && i < items.size(); i++) {
+                Object left = items.get(i);
+                Object right = other.items.get(i);
+                order = left instanceof String l && right instanceof String r
+                        ? l.compareTo(r)
+                        : left instanceof Long l && right instanceof Long r ? l.compareTo(r) : 0;
+            }
+            return order;
         }
 
         /** The item of this name, or null. */
@@ -282,7 +298,10 @@ final class Values {
                 limits.chargeChars(s.length());
                 yield right instanceof Markup m ? s.equals(m.text()) : s.equals(right);
             }
-            case Markup m -> right instanceof Markup o ? m.equals(o) : m.text().equals(right);
+            case Markup m -> {
+                limits.chargeChars(m.text().length());
+                yield m.text().equals(text(right));
+            }
             case None n -> n == right;
             case Undefined u -> right instanceof Undefined;
             case List<?> l -> right instanceof List<?> r && equalItems(l, r, limits, Limits.deeper(depth));
@@ -397,9 +416,13 @@ final class Values {
 
     /** A value as a dict's key: strings, None, numbers that are whole and tuples of them. */
     static Object key(Object value, Limits limits) {
+        limits.charge(1);
+        String text = text(value);
+        if (text != null) {
+            limits.chargeChars(text.length());
+            return text;
+        }
         return switch (value) {
-            case String s -> s;
-            case Markup m -> m.text();
             case None n -> n;
             case Long l -> l;
             case Boolean b -> b ? 1L : 0L;

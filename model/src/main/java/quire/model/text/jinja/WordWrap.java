@@ -28,7 +28,7 @@ final class WordWrap {
         }
         StringBuilder out = new StringBuilder();
         boolean first = true;
-        for (Object line : Text.lines(text, false)) {
+        for (Object line : Text.lines(text, false, limits)) {
             if (!first) {
                 Text.append(out, separator, limits);
             }

@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -66,6 +67,19 @@ class HostileTemplateTest {
                 "{{ ('x'|safe) * 2000000000 }}",
                 "{{ 'x' | wordwrap(1, wrapstring='y' * 4000000) }}{% for i in range(99999) %}{{ 'a b' | wordwrap(1, wrapstring='y' * 4000000) }}{% endfor %}",
                 "{% set l = range(99999) | list %}{% for i in range(99999) %}{% set x = l | groupby('x', 0) %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = 'b' * 1000000 + 'a' %}{% for i in range(99999) %}{% set x = s.strip(t) %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = s + '' %}{% set d = {s: 1} %}{% for i in range(99999) %}{% set x = d[t] %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = s + '' %}{% for i in range(99999) %}{% set x = s|safe == t|safe %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = ((s + '',) * 90000) + ('x',) %}{% for i in range(99999) %}{% set x = (s + 'b').startswith(t[::-1]) %}{% endfor %}",
+                "{% set s = 'é' * 1000000 %}{% for i in range(99999) %}{% set x = s is lower %}{% endfor %}",
+                "{% set s = 'é' * 1000000 %}{% for i in range(99999) %}{% set x = 'x'.center(5, s) %}{% endfor %}",
+                "{% set l = [1] * 1000000 %}{% for i in range(99999) %}{% set x = l | unique | list %}{% endfor %}",
+                "{% set d = dict(range(99999) | map('string') | batch(1, 'k')) %}{% macro m() %}{% endmacro %}{% for i in range(99999) %}{{ m(**d) }}{% endfor %}",
+                "{% macro m() %}{{ kwargs }}{% endmacro %}{% set d = dict(range(50000) | map('string') | batch(2, 'k')) %}{% for i in range(99999) %}{% set x = m(**d) %}{% endfor %}",
+                "{{ ['\\x01' * 19000000] | tojson }}",
+                "{{ ['\\x01' * 19000000] }}",
+                "{{ strftime_now('%c' * 1000000) }}",
+                "{% set s = 'a\\n' * 1000000 %}{% for i in range(99999) %}{% set x = s.splitlines() %}{% endfor %}",
                 "{% set c = cycler(1, 2) %}{% for a in range(99999) %}{% for b in range(99999) %}{{ c.next() }}{% endfor %}{% endfor %}",
                 "{{ range(100000000) }}",
                 "{{ range(0, -9223372036854775807, -1) }}",
@@ -97,6 +111,17 @@ class HostileTemplateTest {
         assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
                 .isInstanceOf(ChatTemplateException.class)
                 .hasMessageContaining("line 1");
+    }
+
+    @Test
+    void render_errorThatTheTemplateMakesUp_isShortened() {
+        ChatTemplate template =
+                ChatTemplates.parse("{{ raise_exception('x' * 1000000) }}", null, null, Clock.systemUTC());
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
+                .isInstanceOf(ChatTemplateException.class)
+                .extracting(e -> String.valueOf(e.getMessage()).length())
+                .asInstanceOf(InstanceOfAssertFactories.INTEGER)
+                .isLessThan(1100);
     }
 
     @Test
