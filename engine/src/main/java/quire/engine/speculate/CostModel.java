@@ -41,7 +41,7 @@ public final class CostModel {
     /** Passes that a knot is the median of. */
     private static final int RECENT = 9;
 
-    /** The first passes at a knot count as at most {@link #YOUNG_SURPRISE} times their prediction, or its inverse. */
+    /** The first passes at a knot are limited to between half and twice their prediction. */
     private static final int YOUNG = 4;
 
     private static final double YOUNG_SURPRISE = 2;
@@ -60,7 +60,7 @@ public final class CostModel {
     /** Assumed cost of each further row, as a share of the first, before any measurement. */
     private static final double PRIOR_ROW = 0.3;
 
-    /** The share of a pass that the base has at least, whatever attention is thought to cost. */
+    /** The base is at least this share of a pass, however much attention seems to cost. */
     private static final double LEAST_BASE = 0.1;
 
     /** The prices are measured with this many rows and with one row, at the start and at the end of a context. */
