@@ -165,6 +165,7 @@ public final class Engine implements AutoCloseable {
             EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
                     .workers(workers)
                     .drafts(context -> Speculator.of(setup, context))
+                    .cost(cost.copyOfStart())
                     .listener(listener)
                     .build();
             Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
@@ -176,9 +177,9 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** The cost model of a model; measured only if speculation needs it. */
+    /** A cost model; measured only if speculation or the bound on steps needs it. */
     private static CostModel cost(Model model, EngineConfig config, long budgetNanos) {
-        return config.speculation().isOn()
+        return config.speculation().isOn() || config.targetTokenGap().isPositive()
                 ? CostModel.measure(model, config.maxBatchedTokens(), System::nanoTime, budgetNanos)
                 : CostModel.unknown(config.maxBatchedTokens());
     }

@@ -1,5 +1,6 @@
 package quire.engine;
 
+import java.time.Duration;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
@@ -21,6 +22,8 @@ import quire.tensor.KvLayout.KvType;
  * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
  * @param threads threads that compute, the engine thread included; 0 for one a core
+ * @param targetTokenGap most time of a step with decoding sequences, which limits its prompt tokens; from 0, which is no
+ *     limit, to 1 hour
  * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
@@ -33,7 +36,9 @@ public record EngineConfig(
         int pageTokens,
         KvType kvType,
         int threads,
+        Duration targetTokenGap,
         Speculation speculation) {
+    private static final Duration MAX_TARGET = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -54,6 +59,9 @@ public record EngineConfig(
                 pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
                 "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         require(threads >= 0, "threads must not be negative: " + threads);
+        require(
+                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET) <= 0,
+                "targetTokenGap must be 0 to " + MAX_TARGET.toSeconds() + " s, not " + targetTokenGap);
     }
 
     /** The same with another way of speculating. */
@@ -73,6 +81,7 @@ public record EngineConfig(
         builder.pageTokens = pageTokens;
         builder.kvType = kvType;
         builder.threads = threads;
+        builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
         return builder;
     }
@@ -118,6 +127,7 @@ public record EngineConfig(
         private int pageTokens = 16;
         private KvType kvType = KvType.F16;
         private int threads;
+        private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
 
         private Builder() {}
@@ -176,6 +186,16 @@ public record EngineConfig(
             return this;
         }
 
+        /**
+         * Most time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding alone takes
+         * more than half of it, the step may take twice as long as decoding alone. From 0, which is no limit, to 1 hour.
+         * Default: 200 ms.
+         */
+        public Builder targetTokenGap(Duration value) {
+            targetTokenGap = value;
+            return this;
+        }
+
         /** Whether and how to speculate. Default: prompt lookup, as far as it pays. */
         public Builder speculation(Speculation value) {
             speculation = value;
@@ -198,6 +218,7 @@ public record EngineConfig(
                     pageTokens,
                     kvType,
                     threads,
+                    targetTokenGap,
                     speculation);
         }
     }

@@ -58,6 +58,7 @@ public final class EngineLoop implements Runnable {
         private DraftSource.Factory drafts = context -> DraftSource.NONE;
         private EngineListener listener = EngineListener.NONE;
         private LongSupplier nanoClock = System::nanoTime;
+        private StepCost cost = StepCost.NONE;
 
         private Builder(Model model, Tokenizer tokenizer, EngineConfig config) {
             this.model = model;
@@ -74,6 +75,15 @@ public final class EngineLoop implements Runnable {
         /** Where draft tokens come from. Default: there are none. */
         public Builder drafts(DraftSource.Factory value) {
             drafts = value;
+            return this;
+        }
+
+        /**
+         * Predicts the cost of steps, to keep them within {@link EngineConfig#targetTokenGap}. Default: {@link StepCost#NONE}, with
+         * which steps have no limit in time.
+         */
+        public Builder cost(StepCost value) {
+            cost = value;
             return this;
         }
 
@@ -134,7 +144,8 @@ public final class EngineLoop implements Runnable {
         drafts = parts.drafts.create(
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
         tracker = new RequestTracker(config, model.pageCount(), drafts);
-        scheduler = new Scheduler(limits, pages, drafts, tracker, parts.listener, nanoClock);
+        PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
+        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
     }
 
@@ -297,6 +308,11 @@ public final class EngineLoop implements Runnable {
     /** The reason for {@link #maxContext}, for logs and errors. */
     public String contextLimit() {
         return contextLimit;
+    }
+
+    /** The scheduler, for tests that check its plans. */
+    Scheduler scheduler() {
+        return scheduler;
     }
 
     /** Counts requests by state and refuses those that exceed the queue. */

@@ -27,19 +27,23 @@ import java.util.Arrays;
  *              positions [0, pageTokens)
  * </pre>
  *
- * A running sequence holds one row. All tables have the size of the longest context, so growing needs no allocation. A page
- * carries a count of rows and not an owner, so that sequences with the same beginning can share pages that they do not
- * write to.
+ * A running sequence holds one row. Its page table doubles when it is full, so its size follows the pages that it holds and
+ * not the longest context; otherwise a step allocates nothing. A page carries a count of rows and not an owner, so that
+ * sequences with the same beginning can share pages that they do not write to.
  *
  * <p><b>Invariant.</b> Every page is either in the free list once, or held by as many rows as its count says.
  *
- * <p><b>Cost.</b> {@code rows × pagesPerRow + 3 × pageCount} ints. Every operation is O(pages that change hands);
- * {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
+ * <p><b>Cost.</b> 3 ints for each page, and at most {@code 2 × pages held} ints for the table of a row. Every operation is
+ * O(pages that change hands); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
  *
  * <p>Engine thread only.
  */
 public final class KvPages {
+    /** Initial length of a page table. */
+    private static final int FIRST_TABLE = 64;
+
     private final int pageTokens;
+    private final int pagesPerRow;
     private final int[][] rowToTable;
     private final int[] rowToHeld;
     private final int[] pageToUses;
@@ -61,8 +65,8 @@ public final class KvPages {
                     + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
         }
         this.pageTokens = pageTokens;
-        int pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
-        rowToTable = new int[rows][pagesPerRow];
+        pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
+        rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
         pageToUses = new int[pageCount];
         auditUses = new int[pageCount];
@@ -119,16 +123,19 @@ public final class KvPages {
      * @return false if there are too few free pages; then nothing has changed
      */
     public boolean reserve(int row, int tokens) {
-        int[] table = rowToTable[row];
         int from = rowToHeld[row];
         int to = pagesFor(tokens);
-        if (to > table.length) {
-            throw new IllegalArgumentException("a row holds at most " + table.length + " pages of " + pageTokens
+        if (to > pagesPerRow) {
+            throw new IllegalArgumentException("a row holds at most " + pagesPerRow + " pages of " + pageTokens
                     + " tokens, but " + tokens + " tokens were asked for");
         }
         if (to - from > freeCount) {
             return false;
         }
+        if (to > rowToTable[row].length) {
+            rowToTable[row] = Arrays.copyOf(rowToTable[row], Math.min(pagesPerRow, Math.max(to, 2 * from)));
+        }
+        int[] table = rowToTable[row];
         for (int i = from; i < to; i++) {
             int page = free[--freeCount];
             pageToUses[page] = 1;

@@ -1,7 +1,6 @@
 package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.LongSupplier;
@@ -15,51 +14,65 @@ import quire.engine.schedule.Sequence.State;
 /**
  * Decides which sequences run in a step, with how many tokens and on which pages. Afterwards applies the result.
  *
- * <p><b>No phases.</b> A sequence has computed and target tokens ({@link Sequence}), and each step spends a token budget on
- * the difference. A chunk of a long prompt, one new token and recomputation after preemption are the same thing in the
- * plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks and decoding tokens
- * belong in one step.)
+ * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not delay answers that
+ * are being generated, nor keep short new requests waiting. A request that needs many pages must get them, although smaller
+ * ones keep arriving.
+ *
+ * <p><b>Idea.</b> There are no phases. A sequence has computed and target tokens ({@link Sequence}), and each step spends a
+ * token budget on the difference. A chunk of a long prompt, one new token and recomputation after preemption are the same
+ * thing in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks and
+ * decoding tokens belong in one step.)
  *
  * <pre>
- *   arrival order   ───────────────────────────────────────▶ younger
- *   running         [ s1  s2  s3  s4 ]   waiting  [ s5  s6  s7 … ]   inbox
- *   tokens            1   1   1   rest             admitted if pages for its whole prompt are free; gets the rest
- *                                  ▲               ▲
- *                     too few pages: the youngest running sequence goes back to the head of the queue
+ *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, fewest tokens left first ]
+ *                          decoding  └──────────── prompt budget, bounded by {@link PromptPace} ─────────────┘
+ *
+ *   arrival order   ──────────────────────────────────────────────▶ younger
+ *   running         s1  s2      s4          s7                       sorted by arrival
+ *   waiting                 s3      s5  s6      s8  s9               sorted by arrival; s4 and s7 have passed s3
+ *
+ *   too few pages   the youngest running sequence frees its pages and waits again, at its place by arrival
  * </pre>
  *
  * <p><b>Invariants.</b>
  *
  * <ul>
- *   <li><i>Every running sequence is older than every waiting one.</i> Admission takes the head of the queue, and
- *       preemption puts the youngest running sequence back there. So the oldest one is never preempted while others run,
- *       and alone it always fits: {@code submit} checks that. Some sequence always makes progress.
- *   <li><i>No running sequence starves.</i> Each one leaves one token of the budget for each younger one, and there are
- *       never more sequences than tokens.
- *   <li><i>An admitted prompt has all its pages.</i> Admission reserves pages for the prompt and one more token, and only if
- *       one page stays free for each running sequence that may still grow. A preempted sequence cannot return in the same
- *       step: fewer pages are free than it needs.
+ *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the budget.
+ *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget. The other
+ *       half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what remains. So a short
+ *       prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
+ *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one more token,
+ *       beside one page for each running sequence that may still grow.
+ *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the head
+ *       takes the next free row, and takes pages back from younger sequences. A younger sequence may pass a waiting head only
+ *       if the head's pages would stay free, or if it needs at most 1/{@value #SMALL} of them. So little work is done twice.
+ *   <li><i>The oldest sequence always makes progress.</i> Preemption takes the youngest, and alone every sequence fits:
+ *       {@code submit} checks that. So there is no livelock.
  *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last one
  *       only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the next
  *       token is the same as without preemption.
  *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each running
- *       sequence. In this step they make no sequence wait and preempt none. The next token overwrites the K and V of a
- *       rejected draft token.
+ *       sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a rejected draft
+ *       token.
  * </ul>
  *
- * <p><b>Cost.</b> A step allocates the {@link Output} of each new token and its node in the stream's queue; everything else
- * is reused. Engine thread only.
+ * <p><b>Cost.</b> A step without admission is O(running), each admission O(running + waiting). A step allocates the
+ * {@link Output} of each new token and its node in the stream's queue; everything else is reused. Engine thread only.
  */
 final class Scheduler {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
+    /** A sequence may pass a waiting head that does not fit if it needs at most 1/8 of the head's pages. */
+    private static final int SMALL = 8;
+
     private final KvPages pages;
     private final StepLimits limits;
+    private final PromptPace pace;
     private final RequestTracker tracker;
     private final EngineListener listener;
     private final LongSupplier nanoClock;
 
-    private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
+    private final List<Sequence> waiting = new ArrayList<>(); // oldest first
     private final List<Sequence> running; // oldest first
     private final int[] freeRows; // of the page tables; a stack
     private int freeRowCount;
@@ -89,6 +102,7 @@ final class Scheduler {
 
     Scheduler(
             StepLimits limits,
+            PromptPace pace,
             KvPages pages,
             DraftSource drafts,
             RequestTracker tracker,
@@ -97,6 +111,7 @@ final class Scheduler {
         this.pages = pages;
         this.drafts = drafts;
         this.limits = limits;
+        this.pace = pace;
         int maxSequences = limits.sequences();
         this.tracker = tracker;
         this.listener = listener;
@@ -129,47 +144,89 @@ final class Scheduler {
         if (sequence.state == State.SUBMITTED) {
             sequence.state = State.WAITING;
             sequence.number = arrivals++;
-            waiting.addLast(sequence);
+            waiting.add(sequence);
         }
+    }
+
+    /** Running sequences, oldest first. Not a copy. */
+    List<Sequence> running() {
+        return running;
+    }
+
+    /** Waiting sequences, oldest first. Not a copy. */
+    List<Sequence> waiting() {
+        return waiting;
     }
 
     /** Plans the next step. The plan is empty when there is nothing to do. */
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
-        int budget = limits.tokens();
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            int behind = running.size() - 1 - i;
-            int count = Math.min(sequence.length() - sequence.computed, budget - behind);
-            if (reserveOrPreempt(sequence, sequence.computed + count)) {
-                plan.add(sequence, count);
-                budget -= count;
-            }
-        }
-        while (budget > 0 && running.size() < limits.sequences() && admitsHead()) {
-            Sequence sequence = startHead();
-            int count = Math.min(sequence.length(), budget);
-            plan.add(sequence, count);
-            budget -= count;
-        }
+        reclaimForHead();
+        planDecoding();
+        planPrompts();
         if (plan.isEmpty() && !waiting.isEmpty()) {
             throw new IllegalStateException(
                     waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
                             + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
         }
-        drafts.draft(plan, budget);
+        drafts.draft(plan, limits.tokens() - plan.rows());
         plan.complete(pages);
         planEnd = nanoClock.getAsLong();
         return plan;
     }
 
     /**
-     * Reserves pages for the positions {@code [0, tokens)}, and preempts the youngest sequences as long as there are too few;
-     * false if the sequence itself was preempted.
+     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of them as
+     * it needs pages. Runs before the step is planned, so that it preempts no planned sequence, and none takes these pages.
      */
-    private boolean reserveOrPreempt(Sequence sequence, int tokens) {
-        while (!pages.reserve(sequence.row, tokens)) {
+    private void reclaimForHead() {
+        if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
+            return;
+        }
+        Sequence head = waiting.getFirst();
+        if (running.getLast().number < head.number || !fitsWithoutYounger(head)) {
+            return;
+        }
+        while (!fits(head)) {
+            preempt(running.getLast());
+        }
+        start(head);
+    }
+
+    /** Whether the head of the queue is the oldest prompt, and would fit if no younger sequence held pages. */
+    private boolean fitsWithoutYounger(Sequence head) {
+        int growing = 0;
+        int free = pages.available();
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.number > head.number) {
+                free += pages.held(sequence.row);
+            } else if (sequence.remaining() > 1) {
+                return false;
+            } else if (mayGrow(sequence)) {
+                growing++;
+            }
+        }
+        return pages.pagesFor(head.length() + 1) + growing <= free;
+    }
+
+    /** Plans one token for each decoding sequence. */
+    private void planDecoding() {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.remaining() == 1 && reserveOrPreempt(sequence)) {
+                plan.add(sequence, 1);
+            }
+        }
+    }
+
+    /**
+     * Reserves a page for the next token if it needs one. Preempts the youngest sequences until there is one; false if the
+     * sequence itself was preempted.
+     */
+    private boolean reserveOrPreempt(Sequence sequence) {
+        while (!pages.reserve(sequence.row, sequence.length())) {
             Sequence youngest = running.getLast();
             preempt(youngest);
             if (youngest == sequence) {
@@ -179,47 +236,154 @@ final class Scheduler {
         return true;
     }
 
-    /** Preempts the youngest running sequence: the last in the list, so this step has not planned it yet. */
+    /** Plans chunks of prompts, and starts waiting sequences that get one. */
+    private void planPrompts() {
+        Sequence oldest = oldestPrompt();
+        if (oldest == null) {
+            return;
+        }
+        int left = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
+        int share = Math.min(oldest.remaining(), left - left / 2);
+        left -= share;
+        startIfWaiting(oldest);
+        oldest.planned = share;
+        while (left > 0) {
+            Sequence next = shortestPrompt();
+            if (next == null) {
+                break;
+            }
+            startIfWaiting(next);
+            next.planned = Math.min(next.remaining(), left);
+            left -= next.planned;
+        }
+        oldest.planned += Math.min(oldest.remaining() - share, left);
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.planned > 0) {
+                plan.add(sequence, sequence.planned);
+                sequence.planned = 0;
+            }
+        }
+    }
+
+    /** The oldest prompt that can be computed in this step: a running one, or a waiting one that may start; null for none. */
+    private @Nullable Sequence oldestPrompt() {
+        Sequence oldest = null;
+        for (int i = 0; i < running.size() && oldest == null; i++) {
+            oldest = running.get(i).remaining() > 1 ? running.get(i) : null;
+        }
+        if (freeRowCount > 0 && !waiting.isEmpty()) {
+            int growing = growing();
+            for (int i = 0; i < waiting.size(); i++) {
+                Sequence sequence = waiting.get(i);
+                if (oldest != null && oldest.number < sequence.number) {
+                    break;
+                }
+                if (mayStart(sequence, growing)) {
+                    return sequence;
+                }
+            }
+        }
+        return oldest;
+    }
+
+    /** The prompt with the fewest tokens left among those without tokens in this step; of equal ones the oldest; null for none. */
+    private @Nullable Sequence shortestPrompt() {
+        Sequence shortest = null;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.remaining() > 1 && sequence.planned == 0 && isShorter(sequence, shortest)) {
+                shortest = sequence;
+            }
+        }
+        if (freeRowCount == 0) {
+            return shortest;
+        }
+        int growing = growing();
+        for (int i = 0; i < waiting.size(); i++) {
+            Sequence sequence = waiting.get(i);
+            if (isShorter(sequence, shortest) && mayStart(sequence, growing)) {
+                shortest = sequence;
+            }
+        }
+        return shortest;
+    }
+
+    private static boolean isShorter(Sequence sequence, @Nullable Sequence other) {
+        return other == null
+                || sequence.remaining() < other.remaining()
+                || (sequence.remaining() == other.remaining() && sequence.number < other.number);
+    }
+
+    /** Whether pages for a waiting sequence are free, and the head of the queue loses little if it starts first. */
+    private boolean mayStart(Sequence sequence, int growing) {
+        Sequence head = waiting.getFirst();
+        int needed = pages.pagesFor(sequence.length() + 1);
+        if (needed + growing > pages.available()) {
+            return false;
+        }
+        int forHead = pages.pagesFor(head.length() + 1);
+        return sequence == head
+                || needed <= forHead / SMALL
+                || needed + forHead + growing < pages.available(); // <, because the sequence may grow by a page
+    }
+
+    private void startIfWaiting(Sequence sequence) {
+        if (sequence.state == State.WAITING) {
+            start(sequence);
+        }
+    }
+
+    /** Preempts the youngest running sequence, which this step has not planned yet. */
     private void preempt(Sequence sequence) {
         running.removeLast();
         freeRow(sequence);
         sequence.computed = 0;
         sequence.state = State.WAITING;
-        waiting.addFirst(sequence);
+        insert(sequence, waiting);
         tracker.preempt(sequence);
         listener.onPreempt();
     }
 
-    /** Whether pages for the whole first waiting sequence are free, beside one for each running sequence that may grow. */
-    private boolean admitsHead() {
-        Sequence head = waiting.peekFirst();
-        if (head == null) {
-            return false;
-        }
-        int growing = 0;
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
-                growing++;
-            }
-        }
-        return pages.pagesFor(head.length() + 1) + growing <= pages.available();
+    /** Whether pages for a whole waiting sequence are free, beside one for each running sequence that may grow. */
+    private boolean fits(Sequence sequence) {
+        return pages.pagesFor(sequence.length() + 1) + growing() <= pages.available();
     }
 
-    private Sequence startHead() {
-        Sequence sequence = waiting.removeFirst();
+    /** Number of running sequences that may need another page. */
+    private int growing() {
+        int growing = 0;
+        for (int i = 0; i < running.size(); i++) {
+            growing += mayGrow(running.get(i)) ? 1 : 0;
+        }
+        return growing;
+    }
+
+    private boolean mayGrow(Sequence sequence) {
+        return pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed());
+    }
+
+    private void start(Sequence sequence) {
+        waiting.remove(sequence);
         sequence.row = freeRows[--freeRowCount];
         sequence.state = State.RUNNING;
-        sequence.start();
         drafts.started(sequence);
-        running.add(sequence);
+        insert(sequence, running);
         pages.reserve(sequence.row, sequence.length() + 1);
         tracker.run(sequence);
         if (!sequence.wasStarted) {
             sequence.wasStarted = true;
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
-        return sequence;
+    }
+
+    /** Inserts a sequence at its place by arrival. */
+    private static void insert(Sequence sequence, List<Sequence> sorted) {
+        int place = sorted.size();
+        while (place > 0 && sorted.get(place - 1).number > sequence.number) {
+            place--;
+        }
+        sorted.add(place, sequence);
     }
 
     /**
@@ -243,6 +407,7 @@ final class Scheduler {
             }
         }
         drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
+        pace.learn(done, now - planEnd);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
         tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
@@ -425,6 +590,7 @@ final class Scheduler {
             youngest = sequence.number;
             rows++;
         }
+        youngest = -1;
         for (Sequence sequence : waiting) {
             require(sequence.state == State.WAITING && sequence.row == Sequence.NO_ROW, "waits with a row", sequence);
             require(sequence.number > youngest, "waits out of order", sequence);

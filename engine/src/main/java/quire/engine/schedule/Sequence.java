@@ -31,6 +31,9 @@ public final class Sequence {
     /** {@link #lastTokenNanos} before the first token. */
     static final long NEVER = Long.MIN_VALUE;
 
+    /** Most tokens of an answer for which {@link #tokens} has room from the start. */
+    private static final int FIRST_ROOM = 512;
+
     /** What the scheduler does with a sequence. */
     enum State {
         /** Accepted and in the inbox. */
@@ -58,6 +61,8 @@ public final class Sequence {
     int computed;
     /** The maximum of {@link #computed} so far; prompt tokens below it are in the statistics. */
     int computedOnce;
+    /** Tokens of the prompt that the step in planning computes. */
+    int planned;
     /** Arrival order. */
     long number;
 
@@ -76,14 +81,14 @@ public final class Sequence {
      */
     Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
         params = request.params();
-        tokens = request.prompt().clone();
-        length = tokens.length;
-        promptLength = tokens.length;
+        length = request.prompt().length;
+        promptLength = length;
+        tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
         this.maxNewTokens = maxNewTokens;
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, tokens);
+        history = new TokenHistory(params, request.prompt());
         text = new OutputText(tokenizer, params.stop());
         stream = new OutputQueue(() -> {
             cancelled = true;
@@ -96,10 +101,14 @@ public final class Sequence {
         return cancelled;
     }
 
-    /** Allocates the space for the whole answer, so that no step has to. */
-    void start() {
-        if (tokens.length == promptLength) {
-            tokens = Arrays.copyOf(tokens, promptLength + maxNewTokens);
+    /**
+     * Makes room in {@link #tokens} for {@code count} tokens after {@link #length}. The array doubles, so its size follows the
+     * tokens that exist and not those that the request allows.
+     */
+    public void makeRoom(int count) {
+        if (length + count > tokens.length) {
+            int most = promptLength + maxNewTokens;
+            tokens = Arrays.copyOf(tokens, Math.min(most, Math.max(length + count, 2 * tokens.length)));
         }
     }
 
@@ -148,6 +157,11 @@ public final class Sequence {
         return length;
     }
 
+    /** Target tokens that are not computed yet: 1 for a decoding sequence, more for a prompt. */
+    int remaining() {
+        return length - computed;
+    }
+
     /** Number of tokens of the answer so far. */
     public int generated() {
         return length - promptLength;
@@ -160,6 +174,7 @@ public final class Sequence {
 
     /** Adds a token of the answer. The {@link #history} has had it since it was chosen. */
     void append(int token) {
+        makeRoom(1);
         tokens[length++] = token;
     }
 

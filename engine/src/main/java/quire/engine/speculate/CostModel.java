@@ -3,6 +3,7 @@ package quire.engine.speculate;
 import java.util.Arrays;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.schedule.StepCost;
 import quire.model.Batch;
 import quire.model.Model;
 
@@ -29,7 +30,7 @@ import quire.model.Model;
  * <p><b>Prices.</b> Texts of different lengths separate the prices of contexts and positions from that of a row. Draft
  * tokens separate the two from each other, because the rows of a draft share one context.
  */
-public final class CostModel {
+public final class CostModel implements StepCost {
     /**
      * Up to this number of rows every number is a knot. Usual batches have fewer sequences, and the cost of one draft
      * token must not disappear in the rounding to a knot.
@@ -163,14 +164,8 @@ public final class CostModel {
         return predict(rows, positions, positions);
     }
 
-    /**
-     * Nanoseconds of a pass.
-     *
-     * @param rows tokens; 0 for no pass
-     * @param contexts positions of their sequences, each sequence counted once
-     * @param positions positions that they attend to, summed over the rows
-     */
-    double predict(int rows, long contexts, long positions) {
+    @Override
+    public double predict(int rows, long contexts, long positions) {
         // A rare size may be measured too high, with cold code or sleeping workers. Passes of one row bound it.
         return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + attention(contexts, positions));
     }
@@ -194,13 +189,8 @@ public final class CostModel {
         return base[below] + part * (base[above] - base[below]);
     }
 
-    /**
-     * Learns from a pass.
-     *
-     * @param took its nanoseconds
-     * @see #predict(int, long, long)
-     */
-    void observe(int rows, long contexts, long positions, long took) {
+    @Override
+    public void observe(int rows, long contexts, long positions, long took) {
         if (took <= 0 || rows <= 0) {
             return;
         }
@@ -307,6 +297,15 @@ public final class CostModel {
                 base[i] = Math.min(base[i], least);
             }
         }
+    }
+
+    /** A new model with this one's measurements of the start. It learns from other passes. */
+    public CostModel copyOfStart() {
+        CostModel copy = new CostModel(knots[knots.length - 1], 1);
+        System.arraycopy(initial, 0, copy.initial, 0, initial.length);
+        System.arraycopy(initial, 0, copy.base, 0, initial.length);
+        copy.setPrices(priorPerContext, priorPerPosition);
+        return copy;
     }
 
     /** Scales this model with another one on the same machine until its own first pass. Returns this model. */

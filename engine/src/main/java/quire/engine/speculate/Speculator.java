@@ -134,6 +134,7 @@ public final class Speculator implements DraftSource {
         policy.decide(drafts);
         for (int i = 0; i < drafts.size(); i++) {
             if (drafts.count(i) > 0) {
+                drafts.sequence(i).makeRoom(drafts.count(i));
                 reserve(i, plan.size());
             }
         }

@@ -25,6 +25,7 @@ import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.engine.speculate.FakeDrafters;
+import quire.model.Batch;
 
 /**
  * Seeded histories: requests start and are cancelled at random steps, under random and mostly tight limits. After every
@@ -37,6 +38,7 @@ class EngineHistoryTest {
     @Test
     void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
+        long overtaken = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
@@ -46,10 +48,12 @@ class EngineHistoryTest {
                 throw new AssertionError("history " + seed + " " + history.describe(), e);
             }
             preemptions += history.preempted;
+            overtaken += history.overtaken;
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
         // The histories must cover preemption and all ends.
         assertThat(preemptions).isGreaterThan(HISTORIES / 2);
+        assertThat(overtaken).isGreaterThan(HISTORIES / 2);
         assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
     }
@@ -104,6 +108,9 @@ class EngineHistoryTest {
         private long nanos;
         private long started;
         private long preempted;
+        private long overtaken;
+        private @Nullable Sequence lastHead;
+        private long lastPreempted;
         private long tokensReported;
         private long tokensFinished;
         private long steps;
@@ -147,9 +154,67 @@ class EngineHistoryTest {
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
                 nanos += batch.rows();
-                // Every running sequence is in every step: none starves.
-                assertThat(loop.tracker().stats().running()).isEqualTo(batch.sequences());
+                checkPlan(batch);
             });
+        }
+
+        /** Checks the invariants of {@link Scheduler} that a plan shows. */
+        @SuppressWarnings("ReferenceEquality") // the same sequence
+        private void checkPlan(Batch batch) {
+            KvPages pages = loop.pages();
+            List<Sequence> waiting = loop.scheduler().waiting();
+            Sequence head = waiting.isEmpty() ? null : waiting.getFirst();
+            Sequence oldest = null;
+            int oldestRows = 0;
+            int promptRows = 0;
+            int heldByYounger = 0;
+            int growing = 0;
+            for (Sequence sequence : loop.scheduler().running()) {
+                int rows = rows(batch, pages.table(sequence.row));
+                if (sequence.remaining() == 1 && sequence.computed > 0) {
+                    assertThat(rows).as("%s decodes", sequence).isPositive();
+                } else {
+                    promptRows += rows;
+                    oldestRows = oldest == null ? rows : oldestRows;
+                    oldest = oldest == null ? sequence : oldest;
+                }
+                if (head != null && sequence.number > head.number) {
+                    heldByYounger += pages.held(sequence.row);
+                    overtaken++;
+                } else if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
+                    growing++;
+                }
+            }
+            if (oldest != null) {
+                assertThat(oldestRows)
+                        .as(
+                                "tokens, of %d for prompts, for the oldest prompt %s\n%s",
+                                promptRows, oldest, loop.scheduler().describe())
+                        .isGreaterThanOrEqualTo(Math.min(oldest.remaining(), promptRows - promptRows / 2));
+            }
+            // A head that was the head of the last plan too was the head when this plan began. Without a preemption, no
+            // row became free during the plan.
+            if (head != null
+                    && head == lastHead
+                    && preempted == lastPreempted
+                    && loop.scheduler().running().size() < config.maxSequences()
+                    && (oldest == null || oldest.number > head.number)) {
+                assertThat(pages.pagesFor(head.length() + 1) + growing)
+                        .as("pages for the head %s\n%s", head, loop.scheduler().describe())
+                        .isGreaterThan(pages.available() + heldByYounger);
+            }
+            lastHead = head;
+            lastPreempted = preempted;
+        }
+
+        @SuppressWarnings("ReferenceEquality") // the same table
+        private static int rows(Batch batch, int[] pageTable) {
+            for (int i = 0; i < batch.sequences(); i++) {
+                if (batch.pageTable(i) == pageTable) {
+                    return batch.rowCount(i);
+                }
+            }
+            return 0;
         }
 
         private int[] rightAnswer(Sequence sequence) {
