@@ -2,6 +2,7 @@ package quire.cli;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
@@ -35,7 +36,12 @@ import picocli.CommandLine.ScopeType;
             "  quire serve --model llama-3.2-1b.gguf          OpenAI-compatible server on port 8000",
             "  quire chat --model llama-3.2-1b.gguf           talk to it here",
             "  quire plan --model llama-3.2-1b.gguf           what memory it takes, line by line",
-            "Each command explains itself: quire help COMMAND"
+            "Each command explains itself: quire help COMMAND",
+            "",
+            "Environment of the launcher:",
+            "  QUIRE_JAVA_HOME       the JDK, 25 or newer (default: the first that is found)",
+            "  QUIRE_JAVA_OPTIONS    options for Java, which win over Quire's own: -Xmx4g for a heap of",
+            "                        4 GiB (default: a quarter of the memory, at most 2 GiB)"
         })
 public final class Quire implements Callable<Integer> {
     @Option(
@@ -46,8 +52,20 @@ public final class Quire implements Callable<Integer> {
 
     private Quire() {}
 
+    /** What Java puts in place of bytes that it cannot decode. */
+    private static final String REPLACEMENT = "\uFFFD";
+
     /** Runs a command and exits with its code. */
     public static void main(String[] args) {
+        Charset locale = Charset.forName(System.getProperty("sun.jnu.encoding"), Charset.defaultCharset());
+        for (String arg : args) {
+            if (arg.contains(REPLACEMENT) && !locale.equals(StandardCharsets.UTF_8)) {
+                System.err.println(
+                        "quire: Java could not read the argument '" + arg + "', since the locale's character set is "
+                                + locale + ": set LC_ALL=C.UTF-8 in the environment");
+                System.exit(CommandLine.ExitCode.USAGE);
+            }
+        }
         System.exit(run(args));
     }
 
