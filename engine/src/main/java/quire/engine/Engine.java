@@ -176,7 +176,7 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** The cost model of a model. It is measured only if speculation or the target for the token gap needs it. */
+    /** A cost model; measured only if speculation or the bound on steps needs it. */
     private static CostModel cost(Model model, EngineConfig config, long budgetNanos) {
         return config.speculation().isOn() || config.targetTokenGap().isPositive()
                 ? CostModel.measure(model, config.maxBatchedTokens(), System::nanoTime, budgetNanos)

@@ -6,7 +6,7 @@ import org.junit.jupiter.api.extension.ExtensionContext;
 import quire.tensor.machine.KernelSets;
 
 /**
- * Skips all tests, with the reason, where the kernel set that {@link Kernels#PROPERTY} names cannot run. JUnit finds it as a
+ * Skips all tests, with the reason, where the kernel set that {@link KernelSets#PROPERTY} names cannot run. JUnit finds it as a
  * service where {@code junit.jupiter.extensions.autodetection.enabled} is set: in the nightly runs with each set by name.
  */
 public final class ForcedKernelsRunHere implements ExecutionCondition {
