@@ -1,21 +1,30 @@
 package quire.engine;
 
+import java.time.Duration;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * The limits of an engine, all counted in tokens, requests, pages or bytes.
+ * The limits of an engine, in tokens, requests, pages or bytes. Use {@link #builder}, which has the defaults:
  *
- * @param maxSequences most sequences running at once
- * @param maxBatchedTokens tokens of one step, over all sequences; at least maxSequences, so that none starves
- * @param maxContext positions of one sequence, prompt and answer; 0 for the model's own
- * @param maxQueuedRequests requests that may wait
- * @param maxQueuedTokens prompt tokens that may wait, over all requests; a single longer prompt may wait alone
- * @param kvCacheBytes memory for KV pages; 0 for what the plan finds room for
- * @param pageTokens tokens of a page, a multiple of 16
+ * <pre>{@code
+ * EngineConfig config = EngineConfig.builder().maxSequences(16).maxContext(8192).build();
+ * }</pre>
+ *
+ * @param maxSequences sequences that run at once; at least 1
+ * @param maxBatchedTokens tokens of one step, over all sequences; at least {@code maxSequences}, so that each running
+ *     sequence gets a token in every step
+ * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for
+ * @param maxQueuedRequests requests that may wait; at least 1
+ * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when no
+ *     other request waits
+ * @param kvCacheBytes memory for KV pages; 0 for what the {@link MemoryPlan} finds room for
+ * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
- * @param threads worker threads, the engine's own included; 0 for one a core
- * @param speculation whether and how tokens are guessed ahead
+ * @param threads threads that compute, the engine thread included; 0 for one a core
+ * @param targetTokenGap time that a step may take while sequences decode; it bounds the prompt tokens of the step. Zero
+ *     for no bound
+ * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
         int maxSequences,
@@ -27,7 +36,9 @@ public record EngineConfig(
         int pageTokens,
         KvType kvType,
         int threads,
+        Duration targetTokenGap,
         Speculation speculation) {
+    private static final Duration MAX_TARGET = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -48,6 +59,9 @@ public record EngineConfig(
                 pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
                 "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         require(threads >= 0, "threads must not be negative: " + threads);
+        require(
+                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET) <= 0,
+                "targetTokenGap must be 0 to " + MAX_TARGET.toSeconds() + " s, not " + targetTokenGap);
     }
 
     /** The same with another way of speculating. */
@@ -67,13 +81,14 @@ public record EngineConfig(
         builder.pageTokens = pageTokens;
         builder.kvType = kvType;
         builder.threads = threads;
+        builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
         return builder;
     }
 
     /**
-     * Rows of logits of a step: one a sequence, and with speculation one a draft token; as many again as sequences (16 at
-     * least), or what a fixed number of draft tokens needs.
+     * Rows of logits of a step: one for each sequence, and with speculation further ones for draft tokens. In automatic mode
+     * that is one more for each sequence, but at least 16 in total; otherwise as many as the fixed number needs.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {
@@ -112,6 +127,7 @@ public record EngineConfig(
         private int pageTokens = 16;
         private KvType kvType = KvType.F16;
         private int threads;
+        private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
 
         private Builder() {}
@@ -170,6 +186,15 @@ public record EngineConfig(
             return this;
         }
 
+        /**
+         * Time that a step may take while sequences decode; a long prompt is then computed in smaller chunks. Zero for no bound, at most an
+         * hour. Where decoding alone takes more than half of it, a step may take twice the time of decoding alone. Default: 200 ms.
+         */
+        public Builder targetTokenGap(Duration value) {
+            targetTokenGap = value;
+            return this;
+        }
+
         /** Whether and how to speculate. Default: prompt lookup, as far as it pays. */
         public Builder speculation(Speculation value) {
             speculation = value;
@@ -192,6 +217,7 @@ public record EngineConfig(
                     pageTokens,
                     kvType,
                     threads,
+                    targetTokenGap,
                     speculation);
         }
     }

@@ -16,7 +16,7 @@ import java.util.Set;
  */
 public record Replay(List<int[]> texts, int promptTokens, double acceptance, long seed, int vocabularySize) {
     /**
-     * Takes its own copies.
+     * Checks and copies the texts.
      *
      * @throws IllegalArgumentException if a text is no longer than its prompt, or two prompts have the same
      *     {@link #promptKey}

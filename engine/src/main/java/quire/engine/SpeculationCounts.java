@@ -15,7 +15,7 @@ public record SpeculationCounts(
     /** The counts where there is no speculation. */
     public static final SpeculationCounts NONE = new SpeculationCounts(List.of(), List.of(), List.of(), List.of());
 
-    /** Takes its own copies. */
+    /** Copies the lists. */
     public SpeculationCounts {
         drafters = List.copyOf(drafters);
         decisions = List.copyOf(decisions);

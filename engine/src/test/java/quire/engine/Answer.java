@@ -6,9 +6,9 @@ import java.util.List;
 import java.util.function.LongSupplier;
 import quire.engine.schedule.EngineLoop;
 
-/** An answer as a reader saw it; equal when every token, every bit of every logprob and the end are. */
+/** An answer as its reader got it. Two are equal if all tokens, all bits of all log probabilities, and the ends are. */
 public record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStream.Finish finish) {
-    /** Collects what a stream gives, by {@link #poll} or {@link #read}. */
+    /** Collects the outputs of a stream. */
     public static final class Reader {
         private final List<Integer> tokens = new ArrayList<>();
         private final StringBuilder text = new StringBuilder();
@@ -46,7 +46,7 @@ public record Answer(List<Integer> tokens, String text, List<String> logprobs, T
         return reader.end(stream.finish());
     }
 
-    /** What a request gives alone: nobody else, all memory, one chunk. */
+    /** The answer to a request that runs alone, with enough pages, its prompt in one chunk. */
     public static Answer alone(Request request, int maxContext) {
         EngineConfig config = Requests.config(1, Math.max(maxContext, 1), 16);
         FakeModel model = FakeModel.fitting(config, maxContext);
@@ -69,7 +69,7 @@ public record Answer(List<Integer> tokens, String text, List<String> logprobs, T
         return reader.end(stream.finish());
     }
 
-    /** Whether this is how {@code whole} begins: for answers that were cancelled. */
+    /** Whether this answer is a prefix of {@code whole}; for cancelled answers. */
     public boolean isPrefixOf(Answer whole) {
         return tokens.size() <= whole.tokens.size()
                 && tokens.equals(whole.tokens.subList(0, tokens.size()))

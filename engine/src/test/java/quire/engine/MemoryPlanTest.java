@@ -52,7 +52,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void sequences_littleMemory_pagesBind() {
+    void sequences_littleMemory_pagesLimitThem() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
 
         assertThat(plan.pageCount() * plan.pageBytes()).isEqualTo(7 * GIB);
@@ -62,7 +62,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void sequences_muchMemory_maxSequencesBindsAndNoPageIsWasted() {
+    void sequences_muchMemory_maxSequencesLimitsThemAndNoPageIsWasted() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(4, 1000, 0), 0, 0, 1000 * GIB);
 
         assertThat(plan.pageCount()).isEqualTo(4 * 63);
@@ -73,7 +73,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void pageCount_kvCacheBytes_isWhatWasAsked() {
+    void pageCount_kvCacheBytes_isUsed() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, GIB), 0, 0, 0);
 
         assertThat(plan.pageCount()).isEqualTo(128);
@@ -82,7 +82,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void of_weightsOverMemory_saysWhatToDo() {
+    void of_weightsOverMemory_saysHowToMendIt() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 14 * GIB, GIB, 8 * GIB))
                 .withMessageContaining("14 GiB of weights")
@@ -93,7 +93,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void lines_anyPlan_addUpToNoMoreThanIsAvailable() {
+    void lines_anyPlan_addUpToAtMostTheAvailableMemory() {
         for (int maxSequences = 1; maxSequences < 100; maxSequences += 7) {
             MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(maxSequences, 0, 0), 4 * GIB, GIB / 3, 23 * GIB);
             long sum = plan.lines().stream()
@@ -108,7 +108,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void size_anyNumber_readsWell() {
+    void size_anyNumber_hasBinaryUnits() {
         assertThat(MemoryPlan.size(0)).isEqualTo("0 B");
         assertThat(MemoryPlan.size(100)).isEqualTo("100 B");
         assertThat(MemoryPlan.size(1536)).isEqualTo("1.5 KiB");

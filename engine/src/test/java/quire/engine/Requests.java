@@ -29,7 +29,7 @@ public final class Requests {
         return new Request(new FakeTokenizer().encode(prompt, true, false), params);
     }
 
-    /** Any request that a context of {@code maxContext} takes. */
+    /** A random request that fits a context of {@code maxContext}. */
     public static Request random(SplittableRandom random, int maxContext) {
         int longest = random.nextInt(4) == 0 ? maxContext - 1 : Math.min(maxContext - 1, 8);
         int[] prompt = random.ints(1 + random.nextInt(longest), 0, FakeTokenizer.VOCABULARY_SIZE)

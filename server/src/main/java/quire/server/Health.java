@@ -19,7 +19,7 @@ final class Health {
         return engine.failure() == null ? response(200, "ok") : response(503, "the engine has failed");
     }
 
-    /** Whether new requests are taken. */
+    /** Whether the server accepts new requests. */
     Response ready(Exchange exchange) {
         return exchange.draining() ? response(503, "the server is shutting down") : live(exchange);
     }

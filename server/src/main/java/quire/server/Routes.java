@@ -19,23 +19,23 @@ final class Routes {
     private Routes() {}
 
     static Router router(Engine engine, ServerConfig config, ServerMetrics metrics) {
-        ServedModel model = new ServedModel(engine, config.aliases());
+        ServedModel model = new ServedModel(engine, config.aliases(), config.modelRequired());
         AnswerService answers = new AnswerService(engine);
         OpenAiApi openAi = new OpenAiApi(model, answers);
         TokenizeApi tokens = new TokenizeApi(model, answers);
         Health health = new Health(engine);
         List<Route> routes = List.of(
-                // OpenAI's API
-                post(openAi::chatCompletions, "/v1/chat/completions"),
-                post(openAi::completions, "/v1/completions"),
-                get(openAi::models, "/v1/models"),
-                get(openAi::model, "/v1/models/*"),
+                // OpenAI's API, with and without /v1: some clients are configured with the server's address alone
+                post(openAi::chatCompletions, "/v1/chat/completions", "/chat/completions"),
+                post(openAi::completions, "/v1/completions", "/completions"),
+                get(openAi::models, "/v1/models", "/models"),
+                get(openAi::model, "/v1/models/*", "/models/*"),
                 // vLLM's additions to it
                 post(tokens::tokenize, "/tokenize"),
                 post(tokens::detokenize, "/detokenize"),
                 // For operators: these need no API key
                 open((Handler.Immediate) health::live, "/health/live"),
-                open((Handler.Immediate) health::ready, "/health/ready"),
+                open((Handler.Immediate) health::ready, "/health", "/health/ready"),
                 open((Handler.Blocking) exchange -> exchange.send(metrics.response(engine)), "/metrics"));
         return new Router(routes, OPENAI_ERRORS);
     }

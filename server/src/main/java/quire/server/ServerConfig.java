@@ -11,7 +11,9 @@ import quire.server.http.HttpSettings;
  * @param host address to bind
  * @param port port to bind; 0 for any free one
  * @param apiKey bearer token that clients must send; null for none
- * @param aliases names, beside the engine's own, under which clients can ask for the model
+ * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
+ *     name. The answer carries the name that was asked for
+ * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
@@ -24,6 +26,7 @@ public record ServerConfig(
         int port,
         @Nullable String apiKey,
         List<String> aliases,
+        boolean modelRequired,
         int maxBodyBytes,
         int maxConnections,
         Duration readTimeout,
@@ -37,6 +40,9 @@ public record ServerConfig(
      */
     public ServerConfig {
         aliases = List.copyOf(aliases);
+        if (aliases.stream().anyMatch(String::isBlank)) {
+            throw new IllegalArgumentException("an alias is empty: give a name, or * for every name");
+        }
         if (port < 0 || port > 65_535) {
             throw new IllegalArgumentException("port " + port + ": must be 0 to 65535");
         }
@@ -73,6 +79,7 @@ public record ServerConfig(
         private int port = 8000;
         private @Nullable String apiKey;
         private List<String> aliases = List.of();
+        private boolean modelRequired;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
         private Duration readTimeout = Duration.ofSeconds(60);
@@ -99,9 +106,15 @@ public record ServerConfig(
             return this;
         }
 
-        /** Further names of the model; none by default. */
+        /** Further names of the model, {@code *} for every name; none by default. */
         public Builder aliases(List<String> value) {
             aliases = value;
+            return this;
+        }
+
+        /** Whether a request must name the model; false by default. */
+        public Builder modelRequired(boolean value) {
+            modelRequired = value;
             return this;
         }
 
@@ -142,7 +155,16 @@ public record ServerConfig(
          */
         public ServerConfig build() {
             return new ServerConfig(
-                    host, port, apiKey, aliases, maxBodyBytes, maxConnections, readTimeout, writeTimeout, drainTimeout);
+                    host,
+                    port,
+                    apiKey,
+                    aliases,
+                    modelRequired,
+                    maxBodyBytes,
+                    maxConnections,
+                    readTimeout,
+                    writeTimeout,
+                    drainTimeout);
         }
     }
 }

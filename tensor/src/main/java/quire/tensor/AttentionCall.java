@@ -53,8 +53,8 @@ public final class AttentionCall {
     }
 
     /**
-     * Sets which rows of q are computed. They are consecutive positions of one sequence, and K and V must be stored up to
-     * the last of them.
+     * Sets which rows of q are computed. They are consecutive positions of one sequence, and K and V must be stored up
+     * to the last of them.
      *
      * @param first index of the first row in q and out
      * @param count number of rows, at most {@link Kernels#attentionRows}

@@ -76,7 +76,7 @@ class ElementTypeTest {
         assertThat(target).containsExactly(-3.140625f, 1e-40f);
     }
 
-    /** Every type's blocks, decoded to what ggml makes of them; the README beside the file says how it was made. */
+    /** Compares blocks of every type with ggml's result. The README next to the file says how it was made. */
     @Test
     void decode_recordedBlocks_areGgmlsFloatsToTheBit() throws IOException {
         Set<ElementType> seen = EnumSet.noneOf(ElementType.class);

@@ -8,7 +8,7 @@ import quire.tensor.machine.KernelSets;
 import quire.tensor.machine.MachineCeilings;
 
 /**
- * Not a test: measures matrix products and attention by hand, beside the ceilings of the same minute.
+ * Not a test: measures matrix products and attention, and the ceilings in the same minute. Started by hand:
  *
  * <pre>
  *   java --add-modules jdk.incubator.vector -cp target/classes:target/test-classes quire.tensor.KernelBench \
@@ -43,7 +43,7 @@ final class KernelBench {
         }
     }
 
-    /** As many matrices as do not fit the caches, so that one token reads from memory. */
+    /** Uses so many matrices that they do not fit the caches, so that one token reads from memory. */
     private static void multiply(
             Kernels kernels, Workers workers, ElementType type, int outputs, int inputs, String[] tokens) {
         StringBuilder line =

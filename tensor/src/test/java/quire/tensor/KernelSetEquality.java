@@ -9,13 +9,13 @@ import quire.tensor.machine.KernelSets;
 import quire.tensor.vector.Lanes;
 
 /**
- * Compares a kernel set with the scalar one, bit by bit, over seeded random shapes and values, extremes among them. All
- * memory that a kernel sees is a {@link GuardedArena}'s, guarded on either side in turn. It has a main so that a test can
- * run it in a JVM that was told to use narrower vectors.
+ * Compares a kernel set with the scalar set, bit by bit, over seeded random shapes and values with extremes among them.
+ * All memory of the kernels comes from {@link GuardedArena}s, with the guard on either side in turn. The main method
+ * runs it in a JVM with narrower vectors.
  */
 public final class KernelSetEquality {
-    /** Of a row of weights. */
-    private static final int MOST_COLUMNS = 4096;
+    /** Most columns of a row of weights. */
+    private static final int MAX_COLUMNS = 4096;
 
     private final Kernels kernels;
     private final Kernels scalar = KernelSets.named("scalar");
@@ -28,7 +28,7 @@ public final class KernelSetEquality {
         this.random = new SplittableRandom(seed);
     }
 
-    /** Checks everything once; args: set name, expected lanes, rounds. */
+    /** Checks everything; args: name of the set, expected lanes, rounds. */
     public static void main(String[] args) {
         if (Lanes.LANES != Integer.parseInt(args[1])) {
             throw new IllegalStateException("vectors have " + Lanes.LANES + " lanes, not " + args[1]);
@@ -55,19 +55,21 @@ public final class KernelSetEquality {
         return new GuardedArena(behind);
     }
 
-    /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
-    public void checkMultiply(ElementType type, int mostRows) {
-        // any row up to the longest, but short ones more often: the rest is a matter of time
-        int most = random.nextInt(1, MOST_COLUMNS / type.blockElements() + 1);
+    /** Checks products of a random shape, with 1 to {@code maxRows} rows in random parts. */
+    public void checkMultiply(ElementType type, int maxRows) {
+        // all lengths up to the longest, but short rows more often, because long rows take more time
+        int most = random.nextInt(1, MAX_COLUMNS / type.blockElements() + 1);
         int blocks = random.nextInt(1, random.nextInt(1, most + 1) + 1);
         int outputs = random.nextInt(1, 140);
         int columns = blocks * type.blockElements();
-        checkMultiply(type, outputs, columns, random.nextInt(1, mostRows + 1), random.nextInt(1, 5));
+        checkMultiply(type, outputs, columns, random.nextInt(1, maxRows + 1), random.nextInt(1, 5));
     }
 
-    /** The shortest row and one as long as real ones are, for few tokens and more parts than a matrix may have panels. */
+    /**
+     * Checks the shortest row and a row of realistic length, for few tokens and more parts than a matrix has panels.
+     */
     public void checkMultiplyAtEnds(ElementType type) {
-        for (int columns : new int[] {type.blockElements(), MOST_COLUMNS}) {
+        for (int columns : new int[] {type.blockElements(), MAX_COLUMNS}) {
             checkMultiply(type, random.nextInt(1, 50), columns, random.nextInt(1, 14), random.nextInt(1, 10));
         }
     }
@@ -78,8 +80,8 @@ public final class KernelSetEquality {
             MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
             Activations a = Samples.activations(arena, rows, columns, type.isQuantized(), random);
             if (extreme) {
-                spoilWeights(type, source);
-                spoil(a.values());
+                addExtremeWeights(type, source);
+                addExtremes(a.values());
             }
             Activations b = Activations.allocate(arena, rows, columns, type.isQuantized());
             b.values().segment().copyFrom(a.values().segment());
@@ -87,7 +89,7 @@ public final class KernelSetEquality {
             FloatMatrix actual = product(kernels, type, outputs, columns, source, b, rows, parts, arena);
             String what = type + " " + outputs + " × " + columns + ", " + rows + " rows, " + parts + " parts";
             requireEqual(what, expected, actual);
-            // one row by itself takes another path and must not differ by a bit
+            // one row alone takes another path and must give the same bits
             int row = random.nextInt(rows);
             Activations one = Activations.allocate(arena, 1, columns, type.isQuantized());
             MemorySegment.copy(
@@ -103,7 +105,7 @@ public final class KernelSetEquality {
         }
     }
 
-    /** Blocks of equal bytes × activations all at their limit: the largest sums of integers that a type can have. */
+    /** Checks the largest sums of integers of a type: blocks of equal bytes times activations at their limit. */
     public void checkLargest(ElementType type) {
         int outputs = 37;
         int columns = 2 * type.blockElements();
@@ -162,7 +164,7 @@ public final class KernelSetEquality {
         return y;
     }
 
-    /** rmsNorm, add, addBias, swiglu, rope. */
+    /** Checks rmsNorm, add, addBias, swiglu and rope. */
     public void checkRows() {
         int rows = random.nextInt(1, 5);
         int headDim = random.nextInt(1, 130);
@@ -173,9 +175,9 @@ public final class KernelSetEquality {
             FloatMatrix z = Samples.matrix(arena, rows, columns, random);
             FloatMatrix weight = Samples.matrix(arena, 1, columns, random);
             if (random.nextBoolean()) {
-                spoil(z);
+                addExtremes(z);
                 if (random.nextBoolean()) {
-                    spoil(x);
+                    addExtremes(x);
                 }
             }
             int from = random.nextInt(rows);
@@ -217,7 +219,7 @@ public final class KernelSetEquality {
         return results;
     }
 
-    /** A token's K and V, extremes among them, anywhere in its page; nothing else may change. */
+    /** Checks storing K and V of one token, with extremes, anywhere in its page. Nothing else may change. */
     public void checkStore(KvLayout.KvType type) {
         int headDim = random.nextInt(3) == 0 ? random.nextInt(1, 200) : 8 << random.nextInt(5);
         KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), random.nextInt(1, 4), headDim);
@@ -226,8 +228,8 @@ public final class KernelSetEquality {
             FloatMatrix k = Samples.matrix(arena, 2, width, random);
             FloatMatrix v = Samples.matrix(arena, 2, width, random);
             if (random.nextBoolean()) {
-                spoil(k);
-                spoil(v);
+                addExtremes(k);
+                addExtremes(v);
             }
             int page = random.nextInt(3);
             int slot = random.nextInt(layout.pageTokens());
@@ -264,7 +266,7 @@ public final class KernelSetEquality {
         };
     }
 
-    /** Attention of every number of rows at a random place, over pages whose unused slots are NaN. */
+    /** Checks attention of a random number of rows at a random place. Unused slots of the pages are NaN. */
     public void checkAttention() {
         int kvHeads = random.nextInt(1, 4);
         int heads = kvHeads * random.nextInt(1, 7);
@@ -276,11 +278,11 @@ public final class KernelSetEquality {
         int rows = Math.min(context, random.nextInt(1, kernels.attentionRows() + 1));
         float scale = (float) (1 / Math.sqrt(headDim));
         long seed = random.nextLong();
-        int before = random.nextInt(2); // rows that are not asked for
+        int before = random.nextInt(2); // rows before the first row of the call
         try (Arena arena = guarded()) {
             FloatMatrix q = Samples.matrix(arena, rows + before, heads * headDim, random);
             if (random.nextInt(4) == 0) {
-                spoil(q);
+                addExtremes(q);
             }
             PagedContext a = PagedContext.random(scalar, arena, layout, context, new SplittableRandom(seed));
             PagedContext b = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(seed));
@@ -312,9 +314,9 @@ public final class KernelSetEquality {
     }
 
     /**
-     * Attention of any rows at any place: a query's result does not depend on the call that it is part of.
+     * Checks attention of any number of rows at any place: the result of a query must not depend on its call.
      *
-     * @param step of the first position and of the number of rows
+     * @param step step of the first position and of the number of rows
      */
     public void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
         int width = heads * layout.headDim();
@@ -349,7 +351,10 @@ public final class KernelSetEquality {
         }
     }
 
-    /** All rows and heads of {@code whole}: calls of at most {@link Kernels#attentionRows} rows, none across {@code cut}. */
+    /**
+     * Computes all rows and heads of {@code whole}, in calls of at most {@link Kernels#attentionRows} rows; no call
+     * crosses {@code cut}.
+     */
     private static void attend(Kernels set, int heads, PagedContext kv, AttentionCall whole, int cut, Arena arena) {
         KvLayout layout = whole.layout();
         AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out());
@@ -365,7 +370,7 @@ public final class KernelSetEquality {
         }
     }
 
-    private void spoil(FloatMatrix x) {
+    private void addExtremes(FloatMatrix x) {
         float[] extremes = {
             Float.NaN,
             Float.POSITIVE_INFINITY,
@@ -381,7 +386,7 @@ public final class KernelSetEquality {
             88.8f,
             -104f
         };
-        // few rows are spoilt, with few kinds, so that not everything drowns in NaN
+        // only a few rows and values, so that not all results are NaN
         int row = random.nextInt(x.rows());
         for (int i = 0; i < 3; i++) {
             x.set(row, random.nextInt(x.columns()), extremes[random.nextInt(extremes.length)]);
@@ -392,7 +397,7 @@ public final class KernelSetEquality {
         }
     }
 
-    private void spoilWeights(ElementType type, MemorySegment source) {
+    private void addExtremeWeights(ElementType type, MemorySegment source) {
         short[] halves = {0x7c00, (short) 0xfc00, 0x7e00, 1, (short) 0x83ff, (short) 0x8000, 0x7bff};
         int[] singles = {0x7f800000, 0x7fc00000, 1, 0x80000000, 0x7f7fffff, 0x807fffff};
         for (int i = 0; i < 3; i++) {
@@ -402,13 +407,13 @@ public final class KernelSetEquality {
                 case BF16 ->
                     source.set(FileNumbers.SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
                 case F16 -> source.set(FileNumbers.SHORT, block, halves[random.nextInt(halves.length)]);
-                default -> spoilBlock(type, source.asSlice(block, type.blockBytes()), halves);
+                default -> addExtremeBlock(type, source.asSlice(block, type.blockBytes()), halves);
             }
         }
     }
 
-    /** A block of extreme quants, sub-scales and minimums, whose floats are what they were, or extreme too. */
-    private void spoilBlock(ElementType type, MemorySegment block, short[] halves) {
+    /** Sets the quants, scales and minimums of a block to extremes. Its floats do not change or become extreme too. */
+    private void addExtremeBlock(ElementType type, MemorySegment block, short[] halves) {
         int[] places = Samples.halves(type);
         short[] before = new short[places.length];
         for (int i = 0; i < places.length; i++) {

@@ -10,11 +10,12 @@ import quire.tensor.block.FileNumbers;
 public final class Samples {
     private Samples() {}
 
-    /** Values of mixed magnitude around 1. */
+    /** A random number with a magnitude around 1. */
     public static float number(SplittableRandom random) {
         return (float) (random.nextGaussian() * Math.pow(2, random.nextInt(-3, 3)));
     }
 
+    /** A matrix of random numbers. */
     public static FloatMatrix matrix(Arena arena, int rows, int columns, SplittableRandom random) {
         FloatMatrix x = FloatMatrix.allocate(arena, rows, columns);
         for (int r = 0; r < rows; r++) {
@@ -25,6 +26,7 @@ public final class Samples {
         return x;
     }
 
+    /** Activations of random numbers, not yet quantised. */
     public static Activations activations(
             Arena arena, int rows, int columns, boolean quantized, SplittableRandom random) {
         Activations x = Activations.allocate(arena, rows, columns, quantized);
@@ -32,10 +34,10 @@ public final class Samples {
         return x;
     }
 
-    /** A tensor's bytes as a file holds them: any quants, scales around 0.01. */
+    /** The bytes of a tensor in a file: any quants, scales around 0.01. */
     public static MemorySegment weights(Arena arena, ElementType type, int rows, int columns, SplittableRandom random) {
         long blocks = (long) rows * columns / type.blockElements();
-        // one byte too far in, so that nothing may rely on alignment
+        // starts at an odd address, so that code cannot rely on alignment
         MemorySegment bytes =
                 arena.allocate(type.byteSize((long) rows * columns) + 1, 64).asSlice(1);
         for (long block = 0; block < blocks; block++) {
@@ -61,7 +63,7 @@ public final class Samples {
         return bytes;
     }
 
-    /** Where the f16 numbers stand in a block. */
+    /** Offsets of the f16 numbers in a block. */
     public static int[] halves(ElementType type) {
         return switch (type) {
             case Q4_0, Q5_0, Q8_0, IQ4_NL, IQ4_XS -> new int[] {0};

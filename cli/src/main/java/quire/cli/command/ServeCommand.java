@@ -2,6 +2,7 @@ package quire.cli.command;
 
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
@@ -61,6 +62,15 @@ public final class ServeCommand implements Callable<Integer> {
     private @Nullable String apiKey;
 
     @Option(
+            names = "--alias",
+            paramLabel = "NAME",
+            description = "Another name under which clients can ask for the model; repeatable; * accepts every name.")
+    private List<String> aliases = List.of();
+
+    @Option(names = "--require-model", description = "Refuse requests that do not name the model.")
+    private boolean requireModel;
+
+    @Option(
             names = "--drain-seconds",
             paramLabel = "N",
             defaultValue = "30",
@@ -79,6 +89,8 @@ public final class ServeCommand implements Callable<Integer> {
                 .host(host)
                 .port(port)
                 .apiKey(key == null || key.isEmpty() ? null : key)
+                .aliases(aliases)
+                .modelRequired(requireModel)
                 .drainTimeout(Duration.ofSeconds(drainSeconds))
                 .build();
         Path file = model.path();

@@ -4,14 +4,14 @@ import org.jspecify.annotations.Nullable;
 import quire.tensor.Workers;
 
 /**
- * A {@link Sampler} for each worker, so that tokens of different sequences are chosen at the same time: a choice among
- * 128 k tokens takes some tenths of a millisecond, and a step may have a hundred to make. Who chooses for whom changes
- * nothing: a sampler keeps nothing from one choice to the next.
+ * Chooses tokens of several sequences in parallel, with one {@link Sampler} for each worker. One choice among 128,000 tokens
+ * takes some tenths of a millisecond, and a step may need a hundred. The result does not depend on which worker chooses,
+ * because samplers keep no state between choices.
  *
- * <p>Engine thread only; nothing is allocated after construction.
+ * <p>Engine thread only. Allocates only in the constructor.
  */
 public final class SamplerTeam {
-    /** Logits to look at from which on waking the others is worth it: some tens of microseconds' work. */
+    /** Number of logits from which on several workers are faster: about as much work as waking them takes. */
     private static final long MANY = 1 << 16;
 
     private final Workers workers;
@@ -21,13 +21,22 @@ public final class SamplerTeam {
     private int units;
     private @Nullable Unit unit;
 
-    /** What is dealt out: the choices for one sequence. */
+    /** A unit of work: the choices for one sequence. */
     @FunctionalInterface
     public interface Unit {
-        /** Does the work of one unit with a sampler that nobody else uses meanwhile. Touches no other unit's state. */
+        /**
+         * Does the work of one unit. Must not touch the state of other units.
+         *
+         * @param sampler for this call only; no other thread uses it meanwhile
+         */
         void choose(int index, Sampler sampler);
     }
 
+    /**
+     * One sampler for each worker.
+     *
+     * @param vocabularySize logits in a row
+     */
     public SamplerTeam(Workers workers, int vocabularySize) {
         this.workers = workers;
         this.vocabularySize = vocabularySize;
@@ -37,7 +46,7 @@ public final class SamplerTeam {
         }
     }
 
-    /** Does the units {@code [0, count)}, whoever is free the next one, and returns when all are done. */
+    /** Executes the units {@code [0, count)} and returns when all are done. A free worker takes the next unit. */
     public void choose(int count, Unit work) {
         if (count <= 1 || samplers.length == 1 || (long) count * vocabularySize < MANY) {
             for (int i = 0; i < count; i++) {
@@ -54,7 +63,7 @@ public final class SamplerTeam {
     private void work(int worker) {
         Unit work = unit;
         if (work == null) {
-            throw new IllegalStateException("no work");
+            throw new IllegalStateException("a worker was started without work");
         }
         for (int i = workers.claim(); i < units; i = workers.claim()) {
             work.choose(i, samplers[worker]);

@@ -6,15 +6,16 @@ import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
 
 /**
- * What a sequence's past and its bias do to its logits. It belongs to the sequence and survives preemption. The cost of
- * a token is a hash lookup, and nothing at all when no penalty is asked for; the memory goes with the number of different
- * tokens.
+ * Counts a sequence's tokens and applies penalties and bias to its logits. It belongs to the sequence and survives
+ * preemption.
  *
- * <p>Different tokens are numbered in order of appearance; an open-addressing table leads from a token to its number:
+ * <p>Distinct tokens are numbered in order of appearance. An open-addressing hash table maps a token to its number:
  *
  * <pre>
  * token 73 ──hash──▶ table[slot] = 4 ──▶ tokens[3] = 73, counts[3] = 2     (0 in the table: free)
  * </pre>
+ *
+ * <p>Cost: a hash lookup for each token, and nothing without penalties. The memory grows with the number of distinct tokens.
  */
 public final class TokenHistory {
     private static final int[] NO_TOKENS = {};
@@ -29,18 +30,18 @@ public final class TokenHistory {
     private final int[] biasTokens;
     private final float[] biasValues;
 
-    /** Number + 1 of the token in a slot; at most half full. A power of two long. */
+    /** By slot: the token's number + 1. At most half full; the length is a power of two. */
     private int[] table = NO_TOKENS;
 
     private int[] tokens = NO_TOKENS;
-    /** How often each token was seen in the output; 0 for one seen in the prompt alone. */
+    /** By number: how often the token occurs in the output; 0 for a token of the prompt alone. */
     private int[] counts = NO_TOKENS;
 
     private int size;
-    /** Numbers below this are the prompt's and stay. */
+    /** Tokens with lower numbers occur in the prompt, and are never removed. */
     private final int promptSize;
 
-    /** Starts with the prompt seen and an empty output. Keeps no reference to {@code prompt}. */
+    /** Starts with the prompt and an empty output. Keeps no reference to {@code prompt}. */
     public TokenHistory(SamplingParams params, int[] prompt) {
         repetitionPenalty = params.repetitionPenalty();
         presencePenalty = params.presencePenalty();
@@ -71,15 +72,15 @@ public final class TokenHistory {
         promptSize = size;
     }
 
-    /** Counts a token of the output. */
+    /** Adds a token of the output. */
     public void append(int token) {
         if (penalises) {
-            int number = numberOf(token); // before counts is looked at: it may grow
+            int number = numberOf(token); // may replace counts
             counts[number]++;
         }
     }
 
-    /** Takes back the last {@link #append}, as if it had never been; several are taken back in reverse order. */
+    /** Reverts the last {@link #append}. Revert several in reverse order. */
     public void undo(int token) {
         if (penalises) {
             int slot = slot(token);
@@ -89,7 +90,7 @@ public final class TokenHistory {
             }
             counts[number]--;
             if (counts[number] == 0 && number >= promptSize) {
-                // It came last of all, so it has the last number, and no other token's way leads over its slot.
+                // The token has the last number and was inserted last, so no other token was placed after it.
                 table[slot] = 0;
                 size--;
             }
@@ -97,7 +98,7 @@ public final class TokenHistory {
     }
 
     /**
-     * Applies penalties, then bias, to a row of logits. Finite logits stay finite; −∞, +∞ and NaN stay what they are.
+     * Applies penalties, then bias, to a row of logits. Finite logits stay finite; −∞, +∞ and NaN do not change.
      *
      * @throws InvalidRequestException if the bias names a token beyond the row
      */
@@ -122,14 +123,14 @@ public final class TokenHistory {
         }
     }
 
-    /** A huge penalty must not make a token impossible, nor a tiny one certain: both would hide a broken model. */
+    /** Clamps to finite values: an infinite logit would look like a broken model. */
     private static void replace(float[] logits, int token, double logit) {
         if (Float.isFinite(logits[token])) {
             logits[token] = (float) Math.clamp(logit, -Float.MAX_VALUE, Float.MAX_VALUE);
         }
     }
 
-    /** The token's number; gives it the next one when it is new. */
+    /** The token's number; assigns the next one to a new token. */
     private int numberOf(int token) {
         int slot = slot(token);
         if (table[slot] == 0) {
@@ -143,7 +144,7 @@ public final class TokenHistory {
         return table[slot] - 1;
     }
 
-    /** Where the token stands in the table, or the free slot where it would. */
+    /** The slot of the token, or the free slot for it. */
     private int slot(int token) {
         int mask = table.length - 1;
         int hash = token * 0x9E3779B9;

@@ -20,8 +20,14 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Workers;
 
 /**
- * The one thread that owns the state: requests come in through the inbox, steps are executed, answers leave through
- * their streams. Everything here but {@link #submit}, {@link #wake} and {@link #cancelAll} belongs to it.
+ * The loop of the engine thread, which owns all state. Requests come in through the inbox, each step computes tokens, and
+ * answers leave through their streams.
+ *
+ * <pre>
+ *   inbox ──▶ plan ──▶ forward ──▶ choose ──▶ commit          {@link #doWork}
+ * </pre>
+ *
+ * Other threads may call {@link #submit}, {@link #wake}, {@link #cancelAll} and the accessors.
  */
 public final class EngineLoop implements Runnable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
@@ -36,12 +42,12 @@ public final class EngineLoop implements Runnable {
     private final DraftSource drafts;
     private final Scheduler scheduler;
     private final TokenVerifier verifier;
-    /** Many to one: new sequences, and those whose stream was closed. */
+    /** From many threads to one: new sequences, and those whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
     private volatile boolean cancelAll;
     private volatile @Nullable Thread thread;
-    private boolean audited = true;
+    private boolean checked = true; // the integrity, since the last step
 
     /** Collects the parts of a loop. Model, tokenizer and configuration are required. */
     public static final class Builder {
@@ -52,6 +58,7 @@ public final class EngineLoop implements Runnable {
         private DraftSource.Factory drafts = context -> DraftSource.NONE;
         private EngineListener listener = EngineListener.NONE;
         private LongSupplier nanoClock = System::nanoTime;
+        private StepCost cost = StepCost.NONE;
 
         private Builder(Model model, Tokenizer tokenizer, EngineConfig config) {
             this.model = model;
@@ -59,7 +66,7 @@ public final class EngineLoop implements Runnable {
             this.config = config;
         }
 
-        /** Threads that choose tokens between two passes of the model, and may be the model's own. Default: this thread alone. */
+        /** Threads that choose tokens between two forward passes. They may be the model's. Default: the engine thread alone. */
         public Builder workers(Workers value) {
             workers = value;
             return this;
@@ -71,7 +78,13 @@ public final class EngineLoop implements Runnable {
             return this;
         }
 
-        /** Hears what happens to requests. Default: nobody. */
+        /** What steps cost, to keep them within {@link EngineConfig#targetTokenGap}. Default: nothing, so that steps have no bound in time. */
+        public Builder cost(StepCost value) {
+            cost = value;
+            return this;
+        }
+
+        /** Receives events. Default: {@link EngineListener#NONE}. */
         public Builder listener(EngineListener value) {
             listener = value;
             return this;
@@ -128,7 +141,8 @@ public final class EngineLoop implements Runnable {
         drafts = parts.drafts.create(
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
         tracker = new RequestTracker(config, model.pageCount(), drafts);
-        scheduler = new Scheduler(limits, pages, drafts, tracker, parts.listener, nanoClock);
+        PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
+        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
     }
 
@@ -143,14 +157,14 @@ public final class EngineLoop implements Runnable {
         return drafts;
     }
 
-    /** One step. Returns tokens computed; 0 when there is nothing to do. */
+    /** Executes one step. Returns the number of tokens computed; 0 when there is nothing to do. */
     public int doWork() {
         drainInbox();
         StepPlan plan = scheduler.plan();
         if (plan.isEmpty()) {
             return idle();
         }
-        audited = false;
+        checked = false;
         Batch batch = plan.batch();
         FloatMatrix logits = model.forward(batch);
         verifier.choose(plan, logits);
@@ -167,25 +181,25 @@ public final class EngineLoop implements Runnable {
         }
     }
 
-    /** Nothing to do: time to look whether everything is where it should be. */
+    /** Uses the time without work to check the integrity, once after the last step. */
     private int idle() {
-        if (!audited) {
+        if (!checked) {
             checkIntegrity();
-            audited = true;
+            checked = true;
         }
         return 0;
     }
 
     /**
-     * Audits pages, rows and books.
+     * Checks pages, rows and counts.
      *
-     * @throws IllegalStateException naming what does not add up
+     * @throws IllegalStateException naming the first inconsistency
      */
     public void checkIntegrity() {
         scheduler.checkIntegrity();
     }
 
-    /** The engine thread's life. */
+    /** Runs until the engine is closed or fails. */
     @Override
     public void run() {
         thread = Thread.currentThread();
@@ -198,32 +212,32 @@ public final class EngineLoop implements Runnable {
             cancelAll = true;
             drainInbox();
         } catch (Throwable e) {
-            breakDown(e);
+            fail(e);
         }
     }
 
-    /** Parks; whoever changes something looked at here calls {@link #wake} afterwards. */
+    /** Parks the thread. Code that changes one of these conditions calls {@link #wake} afterwards. */
     private void waitForWork() {
         if (inbox.isEmpty() && !cancelAll && !tracker.isClosed()) {
             LockSupport.park(this);
         }
-        Thread.interrupted(); // nobody has a reason to interrupt this thread; do not spin if somebody did
+        Thread.interrupted(); // an interrupt has no meaning here; a set flag would make park return at once
     }
 
-    /** Our bug: say everything that is known, leave nobody waiting, never run again. */
-    private void breakDown(Throwable cause) {
-        tracker.breakDown(cause);
+    /** Handles a bug: logs the state, ends all answers, and refuses requests from now on. */
+    private void fail(Throwable cause) {
+        tracker.fail(cause);
         try {
-            LOG.log(Level.ERROR, "the engine broke and ends all answers\n" + scheduler.describe(), cause);
+            LOG.log(Level.ERROR, "the engine failed and ends all answers\n" + scheduler.describe(), cause);
             for (Sequence sequence = inbox.poll(); sequence != null; sequence = inbox.poll()) {
                 scheduler.enqueue(sequence);
             }
         } finally {
-            scheduler.abandonAll("the engine broke: " + cause, cause);
+            scheduler.abandonAll("the engine failed: " + cause, cause);
         }
     }
 
-    /** Any thread: checks a request and queues it. See {@link quire.engine.Engine#submit}. */
+    /** Any thread: checks a request and queues it, as {@link quire.engine.Engine#submit} describes. */
     public TokenStream submit(Request request) {
         int maxNewTokens = check(request);
         Sequence sequence =
@@ -238,7 +252,7 @@ public final class EngineLoop implements Runnable {
         wake();
     }
 
-    /** Most tokens the answer may have. */
+    /** Checks a request; returns the most tokens that its answer may have. */
     private int check(Request request) {
         int[] prompt = request.prompt();
         SamplingParams params = request.params();
@@ -272,32 +286,38 @@ public final class EngineLoop implements Runnable {
         }
     }
 
-    /** Any thread: lets the engine thread look around. */
+    /** Any thread: makes the engine thread check for work. */
     public void wake() {
         LockSupport.unpark(thread);
     }
 
-    /** Any thread: ends everybody with CANCELLED in the next step. */
+    /** Any thread: ends all answers with {@link FinishReason#CANCELLED} before the next step. */
     public void cancelAll() {
         cancelAll = true;
         wake();
     }
 
+    /** Positions of one sequence: the least of what model, configuration and KV pages allow. */
     public int maxContext() {
         return maxContext;
     }
 
-    /** What decides {@link #maxContext}, for people. */
+    /** The reason for {@link #maxContext}, for logs and errors. */
     public String contextLimit() {
         return contextLimit;
     }
 
-    /** The state of requests, and whether new ones are accepted. */
+    /** The scheduler, for tests that audit its plans. */
+    Scheduler scheduler() {
+        return scheduler;
+    }
+
+    /** Counts requests by state and refuses those that exceed the queue. */
     public RequestTracker tracker() {
         return tracker;
     }
 
-    /** Who owns which KV page. */
+    /** Which sequence owns which KV page. */
     public KvPages pages() {
         return pages;
     }

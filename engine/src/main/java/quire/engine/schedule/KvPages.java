@@ -3,41 +3,47 @@ package quire.engine.schedule;
 import java.util.Arrays;
 
 /**
- * Who owns which KV page.
+ * Records which sequence owns which KV page.
  *
- * <p><b>What it is.</b> The keys and values of all sequences lie in one pool of equal pages, and a sequence finds its own
- * through a page table, as virtual memory does it (Kwon et al., <i>Efficient Memory Management for Large Language Model
- * Serving with PagedAttention</i>, SOSP 2023). The model stores into pages and knows no owners; this class owns them and
- * never looks inside. No page moves, so nothing is ever copied to make room, and at most one page a sequence is partly
- * empty.
+ * <p><b>Problem.</b> Sequences grow by unknown amounts, and their keys and values must not be copied to make room.
+ *
+ * <p><b>Idea.</b> All keys and values lie in one pool of equal pages. A sequence finds its own through a page table, like
+ * virtual memory (Kwon et al., <i>Efficient Memory Management for Large Language Model Serving with PagedAttention</i>,
+ * SOSP 2023). The model writes into pages and knows no owners; this class knows the owners and never reads a page. Pages
+ * never move, and at most one page of a sequence is partly empty.
  *
  * <pre>
  *   page     0   1   2   3   4   5   6   7        the pool
- *   uses     1   0   1   1   0   1   1   0        how many rows hold the page
+ *   uses     1   0   1   1   0   1   1   0        number of rows that hold the page
  *
- *   free     [ 4  7  1                            a stack: freed last, reused first (still in the CPU's cache)
+ *   free     [ 4  7  1                            a stack: freed last, reused first (may still be in the CPU's cache)
  *                   ^ freeCount
  *
  *   row 0    [ 3  0  2  ·  ·  ·                   held(0) = 3: positions [0, 3 × pageTokens)
  *   row 1    [ 6  5  ·  ·  ·  ·                   held(1) = 2
- *   row 2    [ ·  ·  ·  ·  ·  ·                   held(2) = 0: nobody's row
+ *   row 2    [ ·  ·  ·  ·  ·  ·                   held(2) = 0: a free row
  *              |  |
  *              |  position p lies in table[p / pageTokens], slot p % pageTokens
  *              positions [0, pageTokens)
  * </pre>
  *
- * <p><b>Why this layout.</b> A row is what a running sequence holds for its active life; all tables are cut for the
- * longest context once, so a step allocates nothing: growing is a pop and a store, giving back is a push a page. Pages
- * carry a count of the rows that hold them, not an owner, because two sequences with the same beginning can share a
- * page as long as neither writes to it; a page is free when its count reaches zero.
+ * A running sequence holds one row. A page table doubles when it is full, so it takes memory for pages that exist. A page
+ * carries a count of rows and not an owner, so that sequences with the same beginning can share pages that they do not
+ * write to.
  *
- * <p><b>What it costs.</b> {@code rows × pagesPerRow + 3 × pageCount} ints. Every operation is O(pages moved);
- * {@link #checkIntegrity} is O(rows + pages) and runs when there is nothing else to do.
+ * <p><b>Invariant.</b> Every page is either in the free list once, or held by as many rows as its count says.
+ *
+ * <p><b>Cost.</b> 3 ints a page, and at most 2 ints for each page in a table. Every operation is O(pages that change hands);
+ * {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
  *
  * <p>Engine thread only.
  */
 public final class KvPages {
+    /** Pages of a table for which there is room from the start. */
+    private static final int FIRST_TABLE = 64;
+
     private final int pageTokens;
+    private final int pagesPerRow;
     private final int[][] rowToTable;
     private final int[] rowToHeld;
     private final int[] pageToUses;
@@ -55,12 +61,12 @@ public final class KvPages {
      */
     KvPages(int pageCount, int pageTokens, int rows, int maxTokens) {
         if (pageCount < 1 || pageTokens < 1 || rows < 1 || maxTokens < 1) {
-            throw new IllegalArgumentException("a pool needs pages, tokens and rows: " + pageCount + " pages of "
-                    + pageTokens + " tokens, " + rows + " rows of " + maxTokens);
+            throw new IllegalArgumentException("all sizes of a KV pool must be at least 1, not " + pageCount
+                    + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
         }
         this.pageTokens = pageTokens;
-        int pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
-        rowToTable = new int[rows][pagesPerRow];
+        pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
+        rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
         pageToUses = new int[pageCount];
         auditUses = new int[pageCount];
@@ -71,37 +77,37 @@ public final class KvPages {
         freeCount = pageCount;
     }
 
-    /** Pages in the pool. */
+    /** Number of pages in the pool. */
     public int total() {
         return free.length;
     }
 
-    /** Pages that nobody holds. */
+    /** Number of free pages. */
     public int available() {
         return freeCount;
     }
 
-    /** Pages that somebody holds. */
+    /** Number of pages that are held by some row. */
     public int used() {
         return free.length - freeCount;
     }
 
-    /** Whether nobody holds a page. */
+    /** Whether no row holds a page. */
     public boolean isFree(int page) {
         return pageToUses[page] == 0;
     }
 
-    /** Pages that {@code tokens} positions take. */
+    /** Number of pages for {@code tokens} positions. */
     public int pagesFor(int tokens) {
         return (int) ((tokens + (long) pageTokens - 1) / pageTokens);
     }
 
-    /** Pages that a row holds. */
+    /** Number of pages that a row holds. */
     public int held(int row) {
         return rowToHeld[row];
     }
 
-    /** Positions that a row has pages for. */
+    /** Number of positions that a row has pages for. */
     public int room(int row) {
         return rowToHeld[row] * pageTokens;
     }
@@ -112,21 +118,24 @@ public final class KvPages {
     }
 
     /**
-     * Makes a row hold pages for the positions {@code [0, tokens)}; what it holds already stays.
+     * Gives a row pages for the positions {@code [0, tokens)}, beside those that it holds.
      *
-     * @return false if there are too few pages: then nothing has changed
+     * @return false if there are too few free pages; then nothing has changed
      */
     public boolean reserve(int row, int tokens) {
-        int[] table = rowToTable[row];
         int from = rowToHeld[row];
         int to = pagesFor(tokens);
-        if (to > table.length) {
-            throw new IllegalArgumentException(
-                    "a row has " + table.length + " pages of " + pageTokens + " tokens, not room for " + tokens);
+        if (to > pagesPerRow) {
+            throw new IllegalArgumentException("a row holds at most " + pagesPerRow + " pages of " + pageTokens
+                    + " tokens, but " + tokens + " tokens were asked for");
         }
         if (to - from > freeCount) {
             return false;
         }
+        if (to > rowToTable[row].length) {
+            rowToTable[row] = Arrays.copyOf(rowToTable[row], Math.min(pagesPerRow, Math.max(to, 2 * from)));
+        }
+        int[] table = rowToTable[row];
         for (int i = from; i < to; i++) {
             int page = free[--freeCount];
             pageToUses[page] = 1;
@@ -136,10 +145,10 @@ public final class KvPages {
         return true;
     }
 
-    /** Gives back everything that a row holds; pages that no other row holds are free. */
+    /** Frees a row: its pages become free, unless another row holds them too. */
     void release(int row) {
         int[] table = rowToTable[row];
-        for (int i = rowToHeld[row] - 1; i >= 0; i--) { // the first page comes out on top
+        for (int i = rowToHeld[row] - 1; i >= 0; i--) { // the first page ends on top of the stack
             int page = table[i];
             if (--pageToUses[page] == 0) {
                 free[freeCount++] = page;
@@ -149,10 +158,9 @@ public final class KvPages {
     }
 
     /**
-     * Counts everything anew: every page is either free exactly once, or held by exactly as many rows as its count says,
-     * by none of them twice.
+     * Checks the invariant by counting everything again.
      *
-     * @throws IllegalStateException naming the first page that is not
+     * @throws IllegalStateException naming the first page that violates it
      */
     void checkIntegrity() {
         Arrays.fill(auditUses, 0);
@@ -160,7 +168,7 @@ public final class KvPages {
             int[] table = rowToTable[row];
             for (int i = 0; i < rowToHeld[row]; i++) {
                 int page = table[i];
-                for (int j = 0; j < i && auditUses[page] > 0; j++) { // looked at only for shared pages
+                for (int j = 0; j < i && auditUses[page] > 0; j++) { // runs for shared pages only
                     require(table[j] != page, page, "is twice in row " + row);
                 }
                 auditUses[page]++;
@@ -170,15 +178,15 @@ public final class KvPages {
             int page = free[i];
             require(auditUses[page] >= 0, page, "is twice in the free list");
             require(auditUses[page] == 0, page, "is free and held by " + auditUses[page] + " rows");
-            require(pageToUses[page] == 0, page, "is free and its count says " + pageToUses[page]);
+            require(pageToUses[page] == 0, page, "is free, but its count is " + pageToUses[page]);
             auditUses[page] = -1;
         }
         for (int page = 0; page < pageToUses.length; page++) {
-            require(auditUses[page] != 0, page, "is neither free nor held: lost");
+            require(auditUses[page] != 0, page, "is neither free nor held");
             require(
                     auditUses[page] < 0 || auditUses[page] == pageToUses[page],
                     page,
-                    "is held by " + auditUses[page] + " rows and its count says " + pageToUses[page]);
+                    "is held by " + auditUses[page] + " rows, but its count is " + pageToUses[page]);
         }
     }
 

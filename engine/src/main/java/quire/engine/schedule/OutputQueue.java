@@ -8,11 +8,11 @@ import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 
 /**
- * The hand-off of one answer from the engine thread to its reader. The queue has no bound of its own: an answer has at
- * most {@code maxTokens} tokens, and a slow reader must never hold up the step that others wait for.
+ * Hands one answer from the engine thread to its reader. The queue is unbounded, because a slow reader must not delay the
+ * step of other requests; an answer has at most {@code maxTokens} tokens.
  *
- * <p>The reader parks; platform and virtual threads alike give up their carrier. The writer publishes first and looks
- * for a parked reader then, the reader announces itself first and looks again then, so no wake-up is missed.
+ * <p>The reader parks while the queue is empty. The writer first publishes and then wakes the reader; the reader first
+ * registers itself and then checks the queue again. So no wake-up is lost.
  */
 final class OutputQueue implements TokenStream {
     private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
@@ -21,25 +21,25 @@ final class OutputQueue implements TokenStream {
     private volatile @Nullable Finish finish;
     private volatile @Nullable Thread reader;
 
-    /** @param cancel tells the engine that nobody waits for this answer any more; harmless when it has ended */
+    /** @param cancel asks the engine to cancel the request; does nothing when it has ended */
     OutputQueue(Runnable cancel) {
         this.cancel = cancel;
     }
 
-    /** Engine thread: one more token. The reader hears of it with the next {@link #wake} or {@link #end}. */
+    /** Engine thread: adds a token. Call {@link #wake} or {@link #end} afterwards. */
     void put(Output output) {
         outputs.add(output);
     }
 
-    /** Engine thread: lets the reader look. Once for all tokens of a step, since waking costs as much as a small step. */
+    /** Engine thread: wakes the reader. Call it once a step, since waking a thread may take as long as a small step. */
     void wake() {
         LockSupport.unpark(reader);
     }
 
-    /** Engine thread: the end; comes exactly once. */
+    /** Engine thread: ends the answer, exactly once. */
     void end(Finish end, SpeculationCounts counts) {
         if (finish != null) {
-            throw new IllegalStateException("an answer ended twice: " + finish + ", then " + end);
+            throw new IllegalStateException("the answer ended twice: " + finish + ", then " + end);
         }
         speculation = counts;
         finish = end;
@@ -58,7 +58,7 @@ final class OutputQueue implements TokenStream {
                 return output;
             }
             if (finish != null) {
-                return outputs.poll(); // put between the first look and the end
+                return outputs.poll(); // may have been added after the poll above
             }
             if (Thread.interrupted()) {
                 throw new InterruptedException("interrupted while waiting for a token");

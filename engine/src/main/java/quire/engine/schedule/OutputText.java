@@ -6,22 +6,21 @@ import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
 
 /**
- * An answer's text as its tokens come: whole characters only, ended by the first stop string.
+ * Turns an answer's tokens into text: whole characters only, up to the first stop string.
  *
- * <p>The answer ends at the first character with which some stop string is complete; if several end there, the longest
- * counts, so that no part of it is left behind. The stop string is not part of the answer. The text and the stop depend
- * on the bytes of the tokens alone, never on where tokens begin and end: characters are looked at one by one, and one
- * that may yet turn out to belong to a stop string is held back.
+ * <p>The answer ends at the first character that completes a stop string. If it completes several, the longest counts. The
+ * stop string is not part of the answer. The result depends on the bytes of the tokens and not on where tokens begin or
+ * end. So text that may be the beginning of a stop string is held back.
  *
  * <pre>
- * stop "\nUser:"      given out     held
+ * stop "\nUser:"      released      held
  *   "Hello"           Hello
  *   "!\nUs"           Hello!        \nUs      the longest suffix of the text that is a prefix of a stop string
- *   "age"             Hello!\nUsage           no stop string after all
+ *   "age"             Hello!\nUsage           it was not a stop string
  * </pre>
  *
- * Each stop string is followed by its own Knuth–Morris–Pratt automaton, so a character costs a few steps a stop string,
- * however long the answer is.
+ * Each stop string has its own Knuth–Morris–Pratt automaton. So the cost of a character depends on the number of stop
+ * strings and not on the length of the answer.
  */
 final class OutputText {
     private final Detokenizer detokenizer;
@@ -35,32 +34,33 @@ final class OutputText {
         matchers = stops.stream().map(StopMatcher::new).toArray(StopMatcher[]::new);
     }
 
-    /** Takes the next token; returns what became certain to be part of the answer. Empty once a stop string came. */
+    /** Adds a token; returns the text that is now certain to be part of the answer. Empty after a stop string. */
     String append(int token) {
-        return stop == null ? take(detokenizer.append(token)) : "";
+        return stop == null ? release(detokenizer.append(token)) : "";
     }
 
-    /** The stop string that ended the answer; null as long as none came. */
+    /** The stop string that ended the answer; null if there is none so far. */
     @Nullable
     String stop() {
         return stop;
     }
 
     /**
-     * Ends the answer; returns what was held back, with U+FFFD for an incomplete character. That may itself complete a
-     * stop string, so ask for {@link #stop} afterwards. Empty once a stop string came.
+     * Ends the answer; returns the text held back, with U+FFFD for an incomplete character. That may complete a stop string,
+     * so call {@link #stop} afterwards. Empty after a stop string.
      */
     String finish() {
         if (stop != null) {
             return "";
         }
-        String text = take(detokenizer.finish());
+        String text = release(detokenizer.finish());
         String rest = text + held;
         held.setLength(0);
         return rest;
     }
 
-    private String take(String text) {
+    /** Adds text; returns what need not be held back any more. */
+    private String release(String text) {
         if (matchers.length == 0 || text.isEmpty()) {
             return text;
         }
@@ -69,7 +69,7 @@ final class OutputText {
             held.append(c);
             StopMatcher longest = null;
             for (StopMatcher matcher : matchers) {
-                if (matcher.advance(c) && (longest == null || matcher.text.length() > longest.text.length())) {
+                if (matcher.accept(c) && (longest == null || matcher.text.length() > longest.text.length())) {
                     longest = matcher;
                 }
             }
@@ -89,12 +89,12 @@ final class OutputText {
         return certain;
     }
 
-    /** Follows one stop string through the text. */
+    /** Searches the text for one stop string. */
     private static final class StopMatcher {
         final String text;
         /** {@code border[n]}: length of the longest proper prefix of the first n characters that is also their suffix. */
         private final int[] border;
-        /** Length of the longest prefix of the stop string that the text seen so far ends with. */
+        /** Length of the longest prefix of the stop string that is a suffix of the text so far. */
         int matched;
 
         StopMatcher(String text) {
@@ -105,8 +105,8 @@ final class OutputText {
             }
         }
 
-        /** Takes one character; returns whether the stop string is complete with it. */
-        boolean advance(char c) {
+        /** Adds one character; returns whether it completes the stop string. */
+        boolean accept(char c) {
             matched = extend(matched, c);
             return matched == text.length();
         }

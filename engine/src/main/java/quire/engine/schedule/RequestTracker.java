@@ -13,24 +13,25 @@ import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
 
 /**
- * The engine's books: who came, who waits, who runs, who ended how. Each change of state is one entry under the lock, so
- * at every moment
+ * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under one
+ * lock, so at every moment
  *
  * <pre>started = finished (over all reasons) + running + waiting</pre>
  *
- * and whoever sees a stream end finds that end in the books. It also holds the door: a request is accepted, and put into
- * the inbox, or refused under the same lock, so that nobody slips in behind a closing engine.
+ * A request's end is counted before its stream ends. A request is checked and put into the inbox under the same lock, so
+ * none is accepted after the engine closes.
  *
- * <p>Held for some dozen instructions a request and once a step; never while the model computes.
+ * <p>Thread-safe. The lock is held for some dozen instructions, a few times a request and once a step, and never while the
+ * model computes.
  */
 public final class RequestTracker {
-    /** Weight of the past in the measured speed, a step: some 30 steps count. */
+    /** How much of the measured speed remains after a step: about the last 30 steps count. */
     private static final double DECAY = 0.97;
 
     private static final int MAX_RETRY_SECONDS = 600;
 
-    /** Whether requests are let in. */
-    private enum Door {
+    /** Whether requests are accepted. */
+    private enum Admission {
         OPEN,
         DRAINING,
         CLOSED,
@@ -45,7 +46,7 @@ public final class RequestTracker {
     private final DraftSource drafts;
     private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
 
-    private Door door = Door.OPEN;
+    private Admission admission = Admission.OPEN;
     private int running;
     private int waiting;
     private long waitingTokens;
@@ -72,8 +73,8 @@ public final class RequestTracker {
     }
 
     /**
-     * Lets a request in, or refuses it. A prompt longer than the whole queue may be is let in when nobody waits: it has
-     * to be served at some time.
+     * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no other
+     * request waits; otherwise it could never be served.
      *
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
@@ -81,7 +82,7 @@ public final class RequestTracker {
     void accept(Sequence sequence, Queue<Sequence> inbox) {
         lock.lock();
         try {
-            switch (door) {
+            switch (admission) {
                 case OPEN -> {}
                 case DRAINING -> throw new IllegalStateException("the engine is draining and takes no new requests");
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
@@ -89,12 +90,12 @@ public final class RequestTracker {
             }
             if (waiting >= maxQueuedRequests) {
                 throw new OverloadedException(
-                        waiting + " requests wait already, as many as the queue holds", retryAfterSeconds());
+                        "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
             }
             if (waitingTokens > 0 && waitingTokens + sequence.promptLength > maxQueuedTokens) {
                 throw new OverloadedException(
-                        waitingTokens + " prompt tokens wait already; " + sequence.promptLength
-                                + " more are over the queue's " + maxQueuedTokens,
+                        "the queue is full: " + waitingTokens + " prompt tokens wait already, and "
+                                + sequence.promptLength + " more would exceed its " + maxQueuedTokens,
                         retryAfterSeconds());
             }
             inbox.add(sequence);
@@ -106,7 +107,7 @@ public final class RequestTracker {
         }
     }
 
-    /** Time for the waiting prompts at the speed of the last steps. */
+    /** How long the waiting prompts will take at the speed of the last steps. */
     private int retryAfterSeconds() {
         double seconds = recentTokens > 0 ? waitingTokens * recentNanos / recentTokens / 1e9 : 1;
         return (int) Math.clamp(Math.ceil(seconds), 1, MAX_RETRY_SECONDS);
@@ -173,24 +174,24 @@ public final class RequestTracker {
         }
     }
 
-    /** Lets nobody in any more. */
+    /** Refuses requests from now on. */
     public void drain() {
         lock.lock();
         try {
-            if (door == Door.OPEN) {
-                door = Door.DRAINING;
+            if (admission == Admission.OPEN) {
+                admission = Admission.DRAINING;
             }
         } finally {
             lock.unlock();
         }
     }
 
-    /** Lets nobody in any more and tells the engine thread to end. */
+    /** Refuses requests from now on, and tells the engine thread to end. */
     public void close() {
         lock.lock();
         try {
-            if (door != Door.BROKEN) {
-                door = Door.CLOSED;
+            if (admission != Admission.BROKEN) {
+                admission = Admission.CLOSED;
             }
             closed = true;
         } finally {
@@ -198,32 +199,38 @@ public final class RequestTracker {
         }
     }
 
-    /** Lets nobody in any more and says why. */
-    void breakDown(Throwable cause) {
+    /** Refuses requests from now on, because the engine failed. */
+    void fail(Throwable cause) {
         lock.lock();
         try {
             failure = cause;
-            door = Door.BROKEN;
+            admission = Admission.BROKEN;
             empty.signalAll();
         } finally {
             lock.unlock();
         }
     }
 
+    /** Whether {@link #close} was called. */
     boolean isClosed() {
         return closed;
     }
 
+    /** What broke the engine; null while it is healthy. */
     public @Nullable Throwable failure() {
         return failure;
     }
 
-    /** Waits until nobody runs or waits, or the engine broke; false if that takes longer than {@code nanos}. */
+    /**
+     * Waits until all requests have ended or the engine has failed; false if that takes longer than {@code nanos}.
+     *
+     * @throws InterruptedException if interrupted while waiting
+     */
     public boolean awaitEmpty(long nanos) throws InterruptedException {
         long left = nanos;
         lock.lockInterruptibly();
         try {
-            while (running + waiting > 0 && door != Door.BROKEN) {
+            while (running + waiting > 0 && admission != Admission.BROKEN) {
                 if (left <= 0) {
                     return false;
                 }
@@ -235,29 +242,35 @@ public final class RequestTracker {
         }
     }
 
-    /** Waits until nobody runs or waits, or the engine broke. */
+    /**
+     * Waits until all requests have ended or the engine has failed.
+     *
+     * @throws InterruptedException if interrupted while waiting
+     */
     public void awaitEmpty() throws InterruptedException {
         while (!awaitEmpty(TimeUnit.DAYS.toNanos(1))) {
-            // A day is a pause for breath.
+            // wait for another day
         }
     }
 
     /**
-     * Compares the books with what the engine thread sees. Who sits in the inbox waits in the books alone.
+     * Compares the counts with what the scheduler has. A request in the inbox counts as waiting here, and the scheduler does
+     * not have it yet.
      *
      * @throws IllegalStateException if they differ
      */
     void checkIntegrity(int runningNow, int waitingNow, int usedPagesNow) {
         EngineStats stats = stats();
         if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != usedPagesNow) {
-            throw new IllegalStateException("the books say " + stats + ", but " + runningNow + " run, " + waitingNow
-                    + " wait and " + usedPagesNow + " pages are held");
+            throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
+                    + " running, " + waitingNow + " waiting and " + usedPagesNow + " pages in use");
         }
         if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
             throw new IllegalStateException("started is not finished + running + waiting: " + stats);
         }
     }
 
+    /** The statistics at this moment. */
     public EngineStats stats() {
         lock.lock();
         try {

@@ -1,7 +1,6 @@
 package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.LongSupplier;
@@ -13,66 +12,81 @@ import quire.engine.SpeculationCounts;
 import quire.engine.schedule.Sequence.State;
 
 /**
- * Decides which sequences run in a step, with how many tokens, on which pages, and accounts for what came out.
+ * Decides which sequences run in a step, with how many tokens and on which pages, and accounts for the result.
  *
- * <p><b>No phases.</b> A sequence has computed and target tokens ({@link Sequence}), and a step's token budget is handed
- * out so that the first catch up with the second. A long prompt that takes ten steps, one new token, and everything once
- * more after a preemption are the same row in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI
- * 2024, measure why prompt chunks ride beside decoding tokens.)
+ * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not hold up the answers that
+ * are being generated, and must not keep short new requests waiting. A request that needs many pages must get them, although
+ * smaller ones come all the time.
+ *
+ * <p><b>Idea.</b> There are no phases. A sequence has computed tokens and target tokens ({@link Sequence}), and each step hands
+ * out a budget of tokens so that the first catch up with the second. A long prompt that takes ten steps, one new token, and
+ * everything once more after a preemption are the same kind of row. (vLLM has the same idea. Agrawal et al.,
+ * <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks run beside decoding sequences.)
  *
  * <pre>
- *   arrival order   ───────────────────────────────────────▶ younger
- *   running         [ s1  s2  s3  s4 ]   waiting  [ s5  s6  s7 … ]   inbox
- *                     1   1   1   rest             whole prompt's pages free? then what is left of the budget
- *                                  ▲               ▲
- *                     out of pages: the youngest running ──▶ goes back to the head of the queue
+ *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, shortest rest first ]
+ *                          decoding  └──────── prompt budget, bounded by {@link PromptPace} ────────┘
+ *
+ *   arrival order   ──────────────────────────────────────────────▶ younger
+ *   running         s1  s2      s4          s7                       sorted by arrival
+ *   waiting                 s3      s5  s6      s8  s9               sorted by arrival; s4 and s7 have passed s3
+ *
+ *   out of pages    the youngest running sequence gives up its pages and waits again, at its place by arrival
  * </pre>
  *
- * <p><b>What always holds.</b>
+ * <p><b>Invariants.</b>
  *
  * <ul>
- *   <li><i>Everybody running is older than everybody waiting.</i> Admission takes the head of the queue, preemption
- *       takes the youngest and puts it back there. So the oldest is never preempted while it has company, alone it
- *       always fits (checked when it came), and somebody always gets on: no livelock.
- *   <li><i>Nobody starves.</i> Each running sequence leaves one token of the budget to each one behind it; there are
- *       never more of them than tokens.
- *   <li><i>A prompt that was admitted has its pages.</i> They are all reserved at admission, one token more than there
- *       are, and only if every running sequence that may still grow finds one page beside them. A preempted sequence
- *       cannot come back in the same step: what it gave up, less what was taken, is less than what it needs.
- *   <li><i>A sequence that loses its pages keeps its tokens.</i> They are computed again as if they were prompt, and only
- *       the last one's logits are asked for: nothing is chosen or streamed twice, and because a row's numbers never
- *       depend on its company or chunk, the next token is the one it would have been.
- *   <li><i>Draft tokens take only what is left over</i>: of the budget once everybody has what they can use, of the pages
- *       as long as every running sequence could still have one. They are never why somebody waits or is preempted in this
- *       step, and rejected ones leave nothing behind but numbers in a page that the next token overwrites.
+ *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the budget.
+ *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget. The other half
+ *       goes to the prompt with the fewest tokens left, then to the next; what they leave goes to the oldest. So a short prompt
+ *       starts beside a long one at once, and every prompt is the oldest at some time.
+ *   <li><i>A waiting sequence starts when it gets tokens in this step</i>, and pages for its whole prompt and one token more are free
+ *       beside one page for each running sequence that may still grow.
+ *   <li><i>The head of the queue does not wait for pages of younger sequences</i>, once all older prompts are computed: then the head of the queue takes the
+ *       next free row, and takes pages back from younger sequences. A younger sequence passes a waiting head only if the head would still find its
+ *       pages free, or if it takes at most 1/{@value #SMALL} of the head's pages. So little work is computed twice.
+ *   <li><i>The oldest sequence of all always gets on</i>: preemption takes the youngest, and alone each sequence fits (checked when it
+ *       came). So there is no livelock.
+ *   <li><i>A sequence that loses its pages keeps its tokens.</i> They are computed again like a prompt, and only the logits of the
+ *       last one are asked for. No token is chosen or streamed twice, and the next token is the one that it would have been.
+ *   <li><i>Draft tokens take only what is left</i>: of the budget when everybody has what they can use, and of the pages as long as
+ *       every running sequence could still take one. In the step in which they are computed they delay or preempt no other sequence.
+ *       Rejected ones leave only numbers in a page that the next token overwrites.
  * </ul>
  *
- * <p>Engine thread only. Lists and plan are reused; a step allocates the {@link Output} of each token and its place in
- * the stream's queue.
+ * <p><b>Cost.</b> A step without admission is O(running). Each admission is O(running + waiting).
+ *
+ * <p>Engine thread only. Lists and plan are reused; a step allocates the {@link Output} of each token and its place in the
+ * stream's queue.
  */
 final class Scheduler {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
+    /** A sequence may pass a waiting head that does not fit if it needs at most this part of the head's pages. */
+    private static final int SMALL = 8;
+
     private final KvPages pages;
     private final StepLimits limits;
+    private final PromptPace pace;
     private final RequestTracker tracker;
     private final EngineListener listener;
     private final LongSupplier nanoClock;
 
-    private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
+    private final List<Sequence> waiting = new ArrayList<>(); // oldest first
     private final List<Sequence> running; // oldest first
-    private final int[] freeRows; // a stack
+    private final int[] freeRows; // of the page tables; a stack
     private int freeRowCount;
     private final StepPlan plan;
     private final DraftSource drafts;
     private final @Nullable Output[] outputs; // by row of logits
-    private final int[] kept; // by index in the plan, like the rest
-    private final Ending[] endings;
-    private long planNanos;
-    private long plannedNanos;
+    private final int[] kept; // by index in the plan: tokens taken
+    private final Ending[] endings; // by index in the plan
+    private long planStart; // nanoseconds of the clock
+    private long planEnd;
     private long arrivals;
 
-    /** How an answer ends in this step, if it does. */
+    /** How an answer ends in this step; no reason if it does not. */
     private static final class Ending {
         private @Nullable FinishReason reason;
         private String rest = "";
@@ -89,6 +103,7 @@ final class Scheduler {
 
     Scheduler(
             StepLimits limits,
+            PromptPace pace,
             KvPages pages,
             DraftSource drafts,
             RequestTracker tracker,
@@ -97,6 +112,7 @@ final class Scheduler {
         this.pages = pages;
         this.drafts = drafts;
         this.limits = limits;
+        this.pace = pace;
         int maxSequences = limits.sequences();
         this.tracker = tracker;
         this.listener = listener;
@@ -116,7 +132,7 @@ final class Scheduler {
         }
     }
 
-    /** Takes a message from the inbox: a new sequence, or one whose stream was closed. */
+    /** Handles a message from the inbox: a new sequence, or one whose stream was closed. */
     void receive(Sequence sequence) {
         enqueue(sequence);
         if (sequence.isCancelled() && sequence.state != State.ENDED) {
@@ -124,49 +140,91 @@ final class Scheduler {
         }
     }
 
-    /** Puts a new sequence into the queue; one that was there already stays where it is. */
+    /** Puts a new sequence into the queue; does nothing with one that is not new. */
     void enqueue(Sequence sequence) {
         if (sequence.state == State.SUBMITTED) {
             sequence.state = State.WAITING;
             sequence.number = arrivals++;
-            waiting.addLast(sequence);
+            waiting.add(sequence);
         }
+    }
+
+    /** Sequences that hold a row, oldest first. Not a copy. */
+    List<Sequence> running() {
+        return running;
+    }
+
+    /** Sequences that wait, oldest first. Not a copy. */
+    List<Sequence> waiting() {
+        return waiting;
     }
 
     /** Decides the next step. Empty when there is nothing to do. */
     StepPlan plan() {
         plan.clear();
-        planNanos = nanoClock.getAsLong();
-        int budget = limits.tokens();
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            int behind = running.size() - 1 - i;
-            int count = Math.min(sequence.length() - sequence.computed, budget - behind);
-            if (reserveOrPreempt(sequence, sequence.computed + count)) {
-                plan.add(sequence, count);
-                budget -= count;
-            }
-        }
-        while (budget > 0 && running.size() < limits.sequences() && admitsHead()) {
-            Sequence sequence = startHead();
-            int count = Math.min(sequence.length(), budget);
-            plan.add(sequence, count);
-            budget -= count;
-        }
+        planStart = nanoClock.getAsLong();
+        reclaimForHead();
+        planDecoding();
+        planPrompts();
         if (plan.isEmpty() && !waiting.isEmpty()) {
             throw new IllegalStateException(
-                    waiting.size() + " sequences wait, nothing runs and nothing can start, with " + pages.available()
-                            + " of " + pages.total() + " pages free; head: " + waiting.getFirst());
+                    waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
+                            + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
         }
-        drafts.draft(plan, budget);
+        drafts.draft(plan, limits.tokens() - plan.rows());
         plan.complete(pages);
-        plannedNanos = nanoClock.getAsLong();
+        planEnd = nanoClock.getAsLong();
         return plan;
     }
 
-    /** Finds pages for the positions {@code [0, tokens)}; false when the sequence itself had to give way. */
-    private boolean reserveOrPreempt(Sequence sequence, int tokens) {
-        while (!pages.reserve(sequence.row, tokens)) {
+    /**
+     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it, and takes pages back from them if it
+     * needs to. Runs before anything is planned: so no planned sequence is preempted, and none takes a page that the head needs.
+     */
+    private void reclaimForHead() {
+        if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
+            return;
+        }
+        Sequence head = waiting.getFirst();
+        if (running.getLast().number < head.number || !fitsWithoutYounger(head)) {
+            return;
+        }
+        while (!fits(head)) {
+            preempt(running.getLast());
+        }
+        start(head);
+    }
+
+    /** Whether a waiting sequence is the oldest prompt, and would fit if no younger sequence held pages. */
+    private boolean fitsWithoutYounger(Sequence head) {
+        int growing = 0;
+        int free = pages.available();
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.number > head.number) {
+                free += pages.held(sequence.row);
+            } else if (sequence.remaining() > 1) {
+                return false;
+            } else if (mayGrow(sequence)) {
+                growing++;
+            }
+        }
+        return pages.pagesFor(head.length() + 1) + growing <= free;
+    }
+
+    /** Plans one token for each sequence that lacks only this one. */
+    private void planDecoding() {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.remaining() == 1 && reserveOrPreempt(sequence)) {
+                plan.add(sequence, 1);
+            }
+        }
+    }
+
+    /** Finds pages for the next token; false when the sequence itself had to give up its pages. */
+    private boolean reserveOrPreempt(Sequence sequence) {
+        while (!pages.reserve(sequence.row, sequence.length())) {
             Sequence youngest = running.getLast();
             preempt(youngest);
             if (youngest == sequence) {
@@ -176,62 +234,169 @@ final class Scheduler {
         return true;
     }
 
-    /** The youngest is always last in the list, so never one that this step has planned already. */
+    /** Plans chunks of prompts, and starts waiting sequences that get one. */
+    private void planPrompts() {
+        Sequence oldest = oldestPrompt();
+        if (oldest == null) {
+            return;
+        }
+        int left = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
+        int share = Math.min(oldest.remaining(), left - left / 2);
+        left -= share;
+        startIfWaiting(oldest);
+        oldest.planned = share;
+        while (left > 0) {
+            Sequence next = shortestPrompt();
+            if (next == null) {
+                break;
+            }
+            startIfWaiting(next);
+            next.planned = Math.min(next.remaining(), left);
+            left -= next.planned;
+        }
+        oldest.planned += Math.min(oldest.remaining() - share, left);
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.planned > 0) {
+                plan.add(sequence, sequence.planned);
+                sequence.planned = 0;
+            }
+        }
+    }
+
+    /** The oldest prompt that can be computed in this step: a running one, or a waiting one that may start; null for none. */
+    private @Nullable Sequence oldestPrompt() {
+        Sequence oldest = null;
+        for (int i = 0; i < running.size() && oldest == null; i++) {
+            oldest = running.get(i).remaining() > 1 ? running.get(i) : null;
+        }
+        if (freeRowCount > 0 && !waiting.isEmpty()) {
+            int growing = growing();
+            for (int i = 0; i < waiting.size(); i++) {
+                Sequence sequence = waiting.get(i);
+                if (oldest != null && oldest.number < sequence.number) {
+                    break;
+                }
+                if (mayStart(sequence, growing)) {
+                    return sequence;
+                }
+            }
+        }
+        return oldest;
+    }
+
+    /** The prompt with the fewest tokens left that has no share of this step yet; of equals the oldest; null for none. */
+    private @Nullable Sequence shortestPrompt() {
+        Sequence shortest = null;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.remaining() > 1 && sequence.planned == 0 && isShorter(sequence, shortest)) {
+                shortest = sequence;
+            }
+        }
+        if (freeRowCount == 0) {
+            return shortest;
+        }
+        int growing = growing();
+        for (int i = 0; i < waiting.size(); i++) {
+            Sequence sequence = waiting.get(i);
+            if (isShorter(sequence, shortest) && mayStart(sequence, growing)) {
+                shortest = sequence;
+            }
+        }
+        return shortest;
+    }
+
+    private static boolean isShorter(Sequence sequence, @Nullable Sequence other) {
+        return other == null
+                || sequence.remaining() < other.remaining()
+                || (sequence.remaining() == other.remaining() && sequence.number < other.number);
+    }
+
+    /** Whether a waiting sequence finds its pages, and the head of the queue does not lose much if it passes. */
+    private boolean mayStart(Sequence sequence, int growing) {
+        Sequence head = waiting.getFirst();
+        int needed = pages.pagesFor(sequence.length() + 1);
+        if (needed + growing > pages.available()) {
+            return false;
+        }
+        int forHead = pages.pagesFor(head.length() + 1);
+        return sequence == head
+                || needed <= forHead / SMALL
+                || needed + forHead + growing < pages.available(); // one more: the passing sequence may grow
+    }
+
+    private void startIfWaiting(Sequence sequence) {
+        if (sequence.state == State.WAITING) {
+            start(sequence);
+        }
+    }
+
+    /** Takes the row and the pages of the youngest sequence, which no step has planned yet. */
     private void preempt(Sequence sequence) {
         running.removeLast();
-        giveUpRow(sequence);
+        freeRow(sequence);
         sequence.computed = 0;
         sequence.state = State.WAITING;
-        waiting.addFirst(sequence);
+        insert(sequence, waiting);
         tracker.preempt(sequence);
         listener.onPreempt();
     }
 
-    /** Whether the whole of the first waiting sequence fits beside what runs and is about to grow. */
-    private boolean admitsHead() {
-        Sequence head = waiting.peekFirst();
-        if (head == null) {
-            return false;
-        }
-        int growing = 0;
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
-                growing++;
-            }
-        }
-        return pages.pagesFor(head.length() + 1) + growing <= pages.available();
+    /** Whether the whole of a waiting sequence finds pages beside what runs and may grow. */
+    private boolean fits(Sequence sequence) {
+        return pages.pagesFor(sequence.length() + 1) + growing() <= pages.available();
     }
 
-    private Sequence startHead() {
-        Sequence sequence = waiting.removeFirst();
+    /** Running sequences that may need another page. */
+    private int growing() {
+        int growing = 0;
+        for (int i = 0; i < running.size(); i++) {
+            growing += mayGrow(running.get(i)) ? 1 : 0;
+        }
+        return growing;
+    }
+
+    private boolean mayGrow(Sequence sequence) {
+        return pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed());
+    }
+
+    private void start(Sequence sequence) {
+        waiting.remove(sequence);
         sequence.row = freeRows[--freeRowCount];
         sequence.state = State.RUNNING;
-        sequence.start();
         drafts.started(sequence);
-        running.add(sequence);
+        insert(sequence, running);
         pages.reserve(sequence.row, sequence.length() + 1);
         tracker.run(sequence);
         if (!sequence.wasStarted) {
             sequence.wasStarted = true;
-            listener.onStart(planNanos - sequence.acceptedNanos, sequence.promptLength);
+            listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
-        return sequence;
+    }
+
+    /** Inserts a sequence at its place by arrival. */
+    private static void insert(Sequence sequence, List<Sequence> sorted) {
+        int place = sorted.size();
+        while (place > 0 && sorted.get(place - 1).number > sequence.number) {
+            place--;
+        }
+        sorted.add(place, sequence);
     }
 
     /**
-     * Accounts for a step that was executed: advances, streams out, finishes, frees.
+     * Applies an executed step: appends tokens, updates statistics, sends outputs, ends answers and frees their pages.
      *
      * @return tokens computed
      */
-    int commit(StepPlan done, TokenVerifier tokens) {
+    int commit(StepPlan done, TokenVerifier verifier) {
         long now = nanoClock.getAsLong();
         int newPromptTokens = 0;
         int newGenerationTokens = 0;
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
             int generated = sequence.generated();
-            advance(i, done, tokens);
+            appendTokens(i, done, verifier);
             newGenerationTokens += sequence.generated() - generated;
             if (sequence.computed > sequence.computedOnce) {
                 newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
@@ -239,41 +404,41 @@ final class Scheduler {
                 sequence.computedOnce = sequence.computed;
             }
         }
-        drafts.learn(tokens, kept, plannedNanos - planNanos, now - plannedNanos);
-        long nanos = now - planNanos;
+        drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
+        pace.learn(done, now - planEnd);
+        long nanos = now - planStart;
         // In the books before anybody can hear of it.
         tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
-            tell(i, done, now);
+            send(i, done, now);
         }
         return done.rows();
     }
 
     /**
-     * Lets a sequence take its new tokens, one by one as if each had come in a step of its own, until none is left or the
-     * answer ends.
+     * Appends a sequence's new tokens one by one, until none is left or the answer ends.
      *
      * <pre>
      *   before    [0, computed) [computed, length)                       drafts  d0  d1  d2
-     *   kept      d0  d1  y                                              agreed: 2
-     *   after     [0, length + 2) d0 and d1 are computed, y is next      what lies in the page for d2 is overwritten
+     *   kept      d0  d1  y                                              accepted: 2
+     *   after     [0, length + 2) d0 and d1 are computed, y is next      the K and V of d2 will be overwritten
      * </pre>
      */
-    private void advance(int index, StepPlan done, TokenVerifier tokens) {
+    private void appendTokens(int index, StepPlan done, TokenVerifier verifier) {
         Sequence sequence = done.sequence(index);
         Ending ending = endings[index];
         ending.set(null, "", null, null);
         int count = 0;
-        while (count < tokens.count(index) && ending.reason == null) {
+        while (count < verifier.count(index) && ending.reason == null) {
             int row = done.firstLogitRow(index) + count;
-            String text = take(sequence, tokens.id(row), ending);
+            String text = append(sequence, verifier.id(row), ending);
             if (ending.error == null) {
-                outputs[row] = new Output(tokens.id(row), text, tokens.logprobs(row));
+                outputs[row] = new Output(verifier.id(row), text, verifier.logprobs(row));
                 count++;
             }
         }
-        RuntimeException failure = tokens.failure(index);
+        RuntimeException failure = verifier.failure(index);
         if (failure != null && ending.reason == null) {
             fail(sequence, "no token could be chosen", failure, ending);
         }
@@ -281,8 +446,8 @@ final class Scheduler {
         sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);
     }
 
-    /** Takes one token: its text that is certain, and whether the answer ends with it. */
-    private String take(Sequence sequence, int token, Ending ending) {
+    /** Appends one token; returns the text that is now certain, and sets {@code ending} if the answer ends. */
+    private String append(Sequence sequence, int token, Ending ending) {
         try {
             sequence.append(token);
             boolean end = sequence.isEnd(token);
@@ -294,7 +459,7 @@ final class Scheduler {
                 reason = FinishReason.LENGTH;
             }
             String rest = reason == null ? "" : sequence.text.finish();
-            String stop = sequence.text.stop(); // what was held back may have completed one
+            String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;
         } catch (RuntimeException e) {
@@ -308,15 +473,15 @@ final class Scheduler {
         ending.set(FinishReason.ERROR, "", null, what + ": " + cause);
     }
 
-    /** Streams a sequence's new tokens out. */
-    private void tell(int index, StepPlan done, long now) {
+    /** Sends a sequence's new tokens to its stream, and the end if there is one. */
+    private void send(int index, StepPlan done, long now) {
         Sequence sequence = done.sequence(index);
         for (int i = 0; i < kept[index]; i++) {
             int row = done.firstLogitRow(index) + i;
             Output output = outputs[row];
             outputs[row] = null;
             if (output == null) {
-                throw new IllegalStateException("token " + i + " of " + sequence + " is lost");
+                throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
                 listener.onFirstToken(now - sequence.acceptedNanos);
@@ -335,8 +500,8 @@ final class Scheduler {
     }
 
     /**
-     * Ends a sequence wherever it stands. Pages and books first, the stream last: whoever sees the end sees them. The
-     * stream ends even if one of the others fails.
+     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds both
+     * done. The stream ends even if one of them fails.
      */
     private void end(
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
@@ -346,7 +511,7 @@ final class Scheduler {
         try {
             if (wasRunning) {
                 running.remove(sequence);
-                giveUpRow(sequence);
+                freeRow(sequence);
             } else {
                 waiting.remove(sequence);
             }
@@ -359,13 +524,13 @@ final class Scheduler {
         }
     }
 
-    private void giveUpRow(Sequence sequence) {
+    private void freeRow(Sequence sequence) {
         pages.release(sequence.row);
         freeRows[freeRowCount++] = sequence.row;
         sequence.row = Sequence.NO_ROW;
     }
 
-    /** Ends everybody. */
+    /** Ends all answers. */
     void endAll(FinishReason reason, @Nullable String error) {
         while (!running.isEmpty()) {
             end(running.getLast(), reason, "", null, error);
@@ -376,21 +541,22 @@ final class Scheduler {
     }
 
     /**
-     * Ends every stream after something broke, whatever state the rest is in: the page accounting or the listener may be
-     * what broke.
+     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have failed.
+     *
+     * @param cause the failure; gets further ones as suppressed exceptions
      */
     void abandonAll(String error, Throwable cause) {
         while (!running.isEmpty() || !waiting.isEmpty()) {
             try {
                 endAll(FinishReason.ERROR, error);
             } catch (Throwable e) {
-                // Each try ends at least one stream, so this comes to an end.
+                // Each attempt ends at least one stream, so the loop ends.
                 cause.addSuppressed(new IllegalStateException("while ending all answers", e));
             }
         }
     }
 
-    /** What is planned and who is there, for a log. */
+    /** The plan and the running sequences, for the error log. */
     String describe() {
         StringBuilder out = new StringBuilder(1024);
         out.append("plan: ").append(plan.describe());
@@ -403,9 +569,9 @@ final class Scheduler {
     }
 
     /**
-     * Audits pages, rows and order.
+     * Checks pages, rows, order and counts.
      *
-     * @throws IllegalStateException naming what does not add up
+     * @throws IllegalStateException naming the first inconsistency
      */
     void checkIntegrity() {
         pages.checkIntegrity();
@@ -422,6 +588,7 @@ final class Scheduler {
             youngest = sequence.number;
             rows++;
         }
+        youngest = -1;
         for (Sequence sequence : waiting) {
             require(sequence.state == State.WAITING && sequence.row == Sequence.NO_ROW, "waits with a row", sequence);
             require(sequence.number > youngest, "waits out of order", sequence);
@@ -429,12 +596,12 @@ final class Scheduler {
         }
         for (int i = 0; i < freeRowCount; i++) {
             if (pages.held(freeRows[i]) != 0) {
-                throw new IllegalStateException("row " + freeRows[i] + " is nobody's and holds pages");
+                throw new IllegalStateException("row " + freeRows[i] + " is free but holds pages");
             }
         }
         if (rows + freeRowCount != limits.sequences()) {
             throw new IllegalStateException(
-                    rows + " rows run, " + freeRowCount + " are free, of " + limits.sequences());
+                    rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
         }
         tracker.checkIntegrity(running.size(), waiting.size(), pages.used());
     }

@@ -11,8 +11,8 @@ import quire.engine.sample.TokenHistory;
 import quire.model.text.Tokenizer;
 
 /**
- * The life of one request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens; each step lets
- * the first catch up with the second, and when they meet the model says what the next token is.
+ * One request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens. Steps compute the difference;
+ * when there is none left, the model chooses the next target token.
  *
  * <pre>
  *   tokens    p p p p p p p p g g g d d · · ·
@@ -20,8 +20,8 @@ import quire.model.text.Tokenizer;
  *             0     computed  |     length    promptLength + maxNewTokens
  *                             promptLength
  *             [0, computed)       K and V are in the row's pages
- *             [computed, length)  still to compute: the rest of the prompt, one new token, or all of it after preemption
- *             d                   draft tokens of the step under way, if any: guesses, nobody's history
+ *             [computed, length)  to compute: the rest of the prompt, one new token, or everything after preemption
+ *             d                   draft tokens of the current step, if any; not target tokens
  * </pre>
  */
 public final class Sequence {
@@ -31,13 +31,16 @@ public final class Sequence {
     /** {@link #lastTokenNanos} before the first token. */
     static final long NEVER = Long.MIN_VALUE;
 
-    /** Where a sequence is in its life. */
+    /** Tokens of an answer for which there is room from the start. */
+    private static final int FIRST_ROOM = 512;
+
+    /** What the scheduler does with a sequence. */
     enum State {
-        /** Accepted, not yet seen by the engine thread. */
+        /** Accepted and in the inbox. */
         SUBMITTED,
         /** In the queue, for the first time or after preemption. */
         WAITING,
-        /** Holds a row of pages. */
+        /** In every step, with a row of pages. */
         RUNNING,
         /** Its stream has ended. */
         ENDED
@@ -56,8 +59,10 @@ public final class Sequence {
     int row = NO_ROW;
     /** How many of {@link #tokens} have K and V in the row's pages. */
     int computed;
-    /** The most that {@link #computed} ever was: what lies below has been counted. */
+    /** The maximum of {@link #computed} so far; prompt tokens below it are in the statistics. */
     int computedOnce;
+    /** Tokens of a prompt that the step being planned computes. */
+    int planned;
     /** Arrival order. */
     long number;
 
@@ -72,18 +77,18 @@ public final class Sequence {
 
     /**
      * @param maxNewTokens most tokens to generate, by the request and by the context
-     * @param inbox hears, on any thread, when the stream is closed
+     * @param inbox receives the sequence, on any thread, when the stream is closed
      */
     Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
         params = request.params();
-        tokens = request.prompt().clone();
-        length = tokens.length;
-        promptLength = tokens.length;
+        length = request.prompt().length;
+        promptLength = length;
+        tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
         this.maxNewTokens = maxNewTokens;
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, tokens);
+        history = new TokenHistory(params, request.prompt());
         text = new OutputText(tokenizer, params.stop());
         stream = new OutputQueue(() -> {
             cancelled = true;
@@ -96,10 +101,14 @@ public final class Sequence {
         return cancelled;
     }
 
-    /** Makes room for the whole answer, so that no step has to. */
-    void start() {
-        if (tokens.length == promptLength) {
-            tokens = Arrays.copyOf(tokens, promptLength + maxNewTokens);
+    /**
+     * Makes room in {@link #tokens} for {@code count} tokens behind {@link #length}. The array doubles, so that it takes memory for tokens
+     * that exist and not for those that the request allows.
+     */
+    public void makeRoom(int count) {
+        if (length + count > tokens.length) {
+            int most = promptLength + maxNewTokens;
+            tokens = Arrays.copyOf(tokens, Math.min(most, Math.max(length + count, 2 * tokens.length)));
         }
     }
 
@@ -108,7 +117,7 @@ public final class Sequence {
         return params;
     }
 
-    /** The tokens so far, as penalties and bias see them. */
+    /** The tokens so far, for penalties and bias. */
     public TokenHistory history() {
         return history;
     }
@@ -128,42 +137,48 @@ public final class Sequence {
         return row;
     }
 
-    /** What the {@link DraftSource} keeps with this sequence; null as long as it keeps nothing. */
+    /** What the {@link DraftSource} keeps with this sequence; null while it keeps nothing. */
     public DraftSource.@Nullable State draftState() {
         return draftState;
     }
 
-    /** Lets the {@link DraftSource} keep something with this sequence. */
+    /** Stores what the {@link DraftSource} keeps with this sequence. */
     public void setDraftState(DraftSource.State state) {
         draftState = state;
     }
 
-    /** Prompt and answer so far; valid up to {@link #length}. Not a copy. */
+    /** Prompt and answer so far, valid up to {@link #length}; draft tokens follow. Not a copy. */
     public int[] tokens() {
         return tokens;
     }
 
-    /** Target tokens: prompt and answer so far. */
+    /** Number of target tokens: prompt and answer so far. */
     public int length() {
         return length;
     }
 
-    /** Tokens of the answer so far. */
+    /** Target tokens that are not computed: 1 for a sequence that decodes, more for a prompt. */
+    int remaining() {
+        return length - computed;
+    }
+
+    /** Number of tokens of the answer so far. */
     public int generated() {
         return length - promptLength;
     }
 
-    /** Most positions that will ever be computed: the last token of an answer never is. */
+    /** Most positions that will be computed: the last token of an answer is not. */
     int maxComputed() {
         return promptLength + maxNewTokens - 1;
     }
 
-    /** Adds a token of the answer. It is in the {@link #history} already, since it was chosen. */
+    /** Adds a token of the answer. The {@link #history} has had it since it was chosen. */
     void append(int token) {
+        makeRoom(1);
         tokens[length++] = token;
     }
 
-    /** Whether the answer ends with this token: the model's own end, or one that the request names. */
+    /** Whether the answer ends with this token: the model's end token, or a stop token of the request. */
     public boolean isEnd(int token) {
         for (int stop : stopTokens) {
             if (stop == token) {
@@ -173,7 +188,7 @@ public final class Sequence {
         return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
     }
 
-    /** How this sequence ends. */
+    /** Describes the end of the answer. */
     TokenStream.Finish finish(FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
         return new TokenStream.Finish(reason, rest, stop, promptLength, generated(), error);
     }

@@ -4,16 +4,16 @@ import java.util.Arrays;
 import quire.model.Batch;
 
 /**
- * What one step computes: some tokens of some sequences, and the batch that says so to the model. Reused every step.
+ * What one step computes: some tokens of some sequences, and the {@link Batch} for the model. Reused every step.
  *
  * <pre>
- *   add       a sequence's next tokens            who, how many
- *   draft     guesses behind its last one         if it catches up in this step
- *   complete  the rows of the batch               now nothing changes any more
+ *   add        a sequence's next tokens
+ *   draft      draft tokens behind its last token, if it catches up in this step
+ *   complete   fills the batch; the plan does not change any more
  *
  *   rows      [0, computed) [computed, computed + count) [length, length + drafts)
- *              done          this step                    this step: guesses, if computed + count = length
- *   logits                                           *  *  *  *    of the last target token and of every guess
+ *              done          this step                    this step: draft tokens, if computed + count = length
+ *   logits                                           *  *  *  *    for the last target token and every draft token
  * </pre>
  */
 public final class StepPlan {
@@ -46,8 +46,8 @@ public final class StepPlan {
     }
 
     /**
-     * Adds the next {@code count} tokens of a sequence. Logits are asked for only when they are its last: a chunk of a
-     * prompt that goes on needs none.
+     * Adds the next {@code count} tokens of a sequence. It wants logits only if these are its last tokens: a chunk in the
+     * middle of a prompt needs none.
      */
     void add(Sequence sequence, int count) {
         sequences[size] = sequence;
@@ -59,10 +59,10 @@ public final class StepPlan {
         size++;
     }
 
-    /** Adds {@code count} draft tokens, which lie behind the sequence's own, to what it computes. */
+    /** Adds {@code count} draft tokens, which lie behind the sequence's own tokens. */
     public void draft(int index, int count) {
         if (count < 0 || drafts[index] != 0 || !wants[index]) {
-            throw new IllegalStateException(count + " draft tokens for " + sequences[index]);
+            throw new IllegalStateException(count + " draft tokens cannot be added to " + sequences[index]);
         }
         drafts[index] = count;
         rows += count;
@@ -87,17 +87,17 @@ public final class StepPlan {
         return size == 0;
     }
 
-    /** Sequences in the plan. */
+    /** Number of sequences in the plan. */
     public int size() {
         return size;
     }
 
-    /** Tokens in the plan, draft tokens included. */
+    /** Number of tokens in the plan, draft tokens included. */
     public int rows() {
         return rows;
     }
 
-    /** How many positions the tokens look back at, summed, draft tokens not included. */
+    /** Positions that the tokens attend to, summed over the tokens, without draft tokens. */
     public long positions() {
         long sum = 0;
         for (int i = 0; i < size; i++) {
@@ -106,7 +106,7 @@ public final class StepPlan {
         return sum;
     }
 
-    /** How many positions the sequences have as far as the tokens go, each sequence's counted once; draft tokens not included. */
+    /** Positions that the sequences have after this step, each sequence counted once, without draft tokens. */
     public long contexts() {
         long sum = 0;
         for (int i = 0; i < size; i++) {
@@ -124,7 +124,7 @@ public final class StepPlan {
         return sequences[index];
     }
 
-    /** Tokens of its own that a sequence computes in this step. */
+    /** Tokens that a sequence computes in this step, without draft tokens. */
     int tokenCount(int index) {
         return counts[index];
     }
@@ -134,17 +134,17 @@ public final class StepPlan {
         return drafts[index];
     }
 
-    /** Whether a sequence catches up in this step and gets its next token. */
+    /** Whether a sequence catches up in this step, and so gets its next token. */
     public boolean wantsToken(int index) {
         return wants[index];
     }
 
-    /** Rows of logits of a sequence: none, or one and one for each draft token. */
+    /** Rows of logits of a sequence: none, or one more than its draft tokens. */
     int logitRows(int index) {
         return batch.logitRows(index);
     }
 
-    /** Where a sequence's rows of logits begin. */
+    /** The first of a sequence's rows of logits. */
     int firstLogitRow(int index) {
         return firstLogitRows[index];
     }
@@ -153,14 +153,14 @@ public final class StepPlan {
         return batch;
     }
 
-    /** The whole plan for a log that somebody reads because something broke. */
+    /** The whole plan, for the error log. */
     String describe() {
         StringBuilder out = new StringBuilder(256);
         out.append(rows).append(" tokens of ").append(size).append(" sequences");
         for (int i = 0; i < size; i++) {
             out.append("\n  ").append(counts[i]).append(" tokens");
             if (drafts[i] > 0) {
-                out.append(" and ").append(drafts[i]).append(" guesses");
+                out.append(" and ").append(drafts[i]).append(" draft tokens");
             }
             out.append(" of ").append(sequences[i]);
         }

@@ -8,63 +8,61 @@ import quire.engine.sample.TokenHistory;
 import quire.tensor.FloatMatrix;
 
 /**
- * What was chosen in one step, in the plan's order, draft tokens verified. Reused every step.
+ * Chooses the tokens of one step and verifies draft tokens. Reused every step.
  *
- * <p><b>Verification by coupling.</b> Behind a sequence's last token the plan may have put draft tokens, and the model has
- * computed logits for each of them. At every position the model makes its own choice, exactly as it would without a
- * draft; as long as that is what the draft says, the row behind it was computed for the right history and the next
- * choice counts too. So the output is by construction what it is without drafts, whatever the parameters; a draft model
- * that draws with the same Gumbel noise merely agrees more often (Daliri, Musco, Suresh, <i>Coupling without
- * Communication and Drafter-Invariant Speculative Decoding</i>, 2024).
+ * <p><b>Verification by coupling.</b> The model has computed logits for a sequence's last token and for each draft token.
+ * At every position the model makes its own choice, exactly as it would without a draft. As long as the choice equals the
+ * draft token, the next row was computed for the right history, and its choice counts too. So the output is the same as
+ * without drafts, whatever the parameters. A draft model that draws with the same Gumbel noise agrees more often (Daliri,
+ * Musco, Suresh, <i>Coupling without Communication and Drafter-Invariant Speculative Decoding</i>, 2024).
  *
  * <pre>
  *   row computed     x      d0     d1     d2        x: the last token; d0 d1 d2: draft tokens
- *   model chooses    d0     d1     y      ·         row by row, each after the history that came before
- *                    =d0    =d1    ≠d2              first disagreement: the model's own y is kept, the rest is nothing
+ *   model chooses    d0     d1     y      ·         row by row
+ *                    =d0    =d1    ≠d2              at the first difference the model's own y counts, and later rows do not
  *   kept             d0     d1     y                2 accepted, 1 rejected, 3 new tokens in one step
  * </pre>
  */
 public final class TokenVerifier {
-    private final SamplerTeam team;
+    private final SamplerTeam samplers;
     private final SamplerTeam.Unit verify = this::verify;
     private final int[] ids; // by row of logits
     private final @Nullable Logprobs[] logprobs;
     private final int[] counts; // by index in the plan
-    private final int[] agreed;
+    private final int[] accepted;
     private final @Nullable RuntimeException[] failures;
     private @Nullable StepPlan plan;
     private @Nullable FloatMatrix logits;
 
-    TokenVerifier(StepLimits limits, SamplerTeam team) {
-        this.team = team;
+    TokenVerifier(StepLimits limits, SamplerTeam samplers) {
+        this.samplers = samplers;
         ids = new int[limits.logitRows()];
         logprobs = new Logprobs[limits.logitRows()];
         counts = new int[limits.sequences()];
-        agreed = new int[limits.sequences()];
+        accepted = new int[limits.sequences()];
         failures = new RuntimeException[limits.sequences()];
     }
 
     /**
-     * Chooses the next token of every sequence that has caught up, and those behind it that its draft allows. What is
-     * chosen enters the sequence's {@link TokenHistory} at once. One request's failure is its own.
+     * Chooses the next token of every sequence that has caught up, and one more for each accepted draft token. Each enters
+     * its sequence's {@link TokenHistory} at once. If choosing fails for one sequence, the others are not affected.
      */
-    TokenVerifier choose(StepPlan done, FloatMatrix model) {
+    void choose(StepPlan done, FloatMatrix model) {
         plan = done;
         logits = model;
-        team.choose(done.size(), verify);
+        samplers.choose(done.size(), verify);
         plan = null;
         logits = null;
-        return this;
     }
 
     private void verify(int index, Sampler sampler) {
         StepPlan done = plan;
         FloatMatrix model = logits;
         if (done == null || model == null) {
-            throw new IllegalStateException("nothing to choose from");
+            throw new IllegalStateException("there is no step to choose tokens for");
         }
         counts[index] = 0;
-        agreed[index] = 0;
+        accepted[index] = 0;
         failures[index] = null;
         int rows = done.logitRows(index);
         if (rows == 0) {
@@ -84,9 +82,9 @@ public final class TokenVerifier {
                 if (i == rows - 1 || token != sequence.tokens()[position]) {
                     return;
                 }
-                agreed[index] = i + 1;
+                accepted[index] = i + 1;
                 if (sequence.isEnd(token)) {
-                    return; // the rows behind it were computed for an answer that has ended
+                    return; // the answer ends here; the later rows do not count
                 }
             }
         } catch (RuntimeException e) {
@@ -94,14 +92,14 @@ public final class TokenVerifier {
         }
     }
 
-    /** Tokens chosen for a sequence: the draft tokens that the model agrees with, and one of its own. */
+    /** Number of tokens chosen for a sequence: its accepted draft tokens, and one more unless the answer ended. */
     int count(int index) {
         return counts[index];
     }
 
-    /** How many of a sequence's draft tokens the model agrees with: a beginning of them. */
-    public int agreed(int index) {
-        return agreed[index];
+    /** Number of accepted draft tokens of a sequence; they are the first ones of its draft. */
+    public int accepted(int index) {
+        return accepted[index];
     }
 
     /** The token chosen at a row of logits. */
@@ -114,7 +112,7 @@ public final class TokenVerifier {
         return logprobs[logitRow];
     }
 
-    /** Why no further token could be chosen behind the {@link #count} there are; null when nothing failed. */
+    /** Why choosing failed after the first {@link #count} tokens; null if it did not. */
     @Nullable
     RuntimeException failure(int index) {
         return failures[index];

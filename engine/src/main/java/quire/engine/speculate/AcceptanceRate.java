@@ -1,61 +1,64 @@
 package quire.engine.speculate;
 
 /**
- * How often one sequence's draft tokens are accepted, of late, by drafter: beside how often they were expected to be, so that guesses
- * far behind the first, or unsure ones, do not count against it more than against others. Feeds the {@link Governor}.
+ * Statistics on how often one sequence's draft tokens were accepted recently, by drafter.
+ *
+ * <p>They are relative: accepted tokens are divided by the number that all sequences together would lead one to expect.
+ * So draft tokens at late positions, or with low confidence, do not make a sequence look worse than others.
  */
 final class AcceptanceRate {
-    /** Levels of confidence that a drafter may tell apart. */
-    static final int LEVELS = 4;
+    /** Number of confidence levels that a drafter may distinguish. */
+    static final int CONFIDENCE_LEVELS = 4;
 
-    /** Most drafters. */
-    static final int DRAFTERS = 3;
+    /** Most drafters of an engine. */
+    static final int MAX_DRAFTERS = 3;
 
-    /** Comparisons that count; older ones fade. */
+    /** Number of comparisons that count; older ones fade. */
     private static final float MEMORY = 32;
 
-    /** What is left of experience after a step without drafts: what nobody tries is not known for ever. */
-    private static final float REST = 1 - 1f / 128;
+    /** What remains of the statistics after a step without a draft, so that old observations lose weight. */
+    private static final float DECAY = 1 - 1f / 128;
 
-    private final float[] hits = new float[DRAFTERS];
-    private final float[] expected = new float[DRAFTERS];
-    private final float[] trials = new float[DRAFTERS];
+    private final float[] hits = new float[MAX_DRAFTERS];
+    private final float[] expected = new float[MAX_DRAFTERS];
+    private final float[] trials = new float[MAX_DRAFTERS];
 
     AcceptanceRate() {}
 
     /**
      * Adds a draft.
      *
-     * @param reached positions at which it was compared with what the model chose
-     * @param expectedHits how many of those would be right as all sequences' are
+     * @param compared draft tokens that were compared with the model's choice
+     * @param expectedHits how many of those would be accepted at the rate of all sequences
      */
-    void add(int drafter, int accepted, int reached, double expectedHits) {
-        if (trials[drafter] + reached > MEMORY) {
-            fade(drafter, MEMORY / (trials[drafter] + reached));
+    void add(int drafter, int accepted, int compared, double expectedHits) {
+        if (trials[drafter] + compared > MEMORY) {
+            fade(drafter, MEMORY / (trials[drafter] + compared));
         }
         hits[drafter] += accepted;
         expected[drafter] += (float) expectedHits;
-        trials[drafter] += reached;
+        trials[drafter] += compared;
     }
 
-    /** A step without drafts has passed: what this sequence showed counts a little less beside what all show. */
-    void rest() {
-        for (int k = 0; k < DRAFTERS; k++) {
-            fade(k, REST);
+    /** A step without a draft has passed. */
+    void decay() {
+        for (int k = 0; k < MAX_DRAFTERS; k++) {
+            fade(k, DECAY);
         }
     }
 
-    private void fade(int drafter, float part) {
-        hits[drafter] *= part;
-        expected[drafter] *= part;
-        trials[drafter] *= part;
+    private void fade(int drafter, float factor) {
+        hits[drafter] *= factor;
+        expected[drafter] *= factor;
+        trials[drafter] *= factor;
     }
 
     /**
-     * What all sequences together show, times how much better or worse this one did than that.
+     * The probability that a draft token of this sequence is accepted: the probability over all sequences, multiplied by
+     * how much better or worse this sequence did than they.
      *
-     * @param overall the chance that all sequences show where it is asked for, over 0
-     * @param weight comparisons with the expected end that count beside the sequence's own
+     * @param overall the probability over all sequences, above 0
+     * @param weight number of comparisons with the expected outcome that are added to the sequence's own
      */
     double estimate(int drafter, double overall, double weight) {
         double prior = weight * overall;

@@ -3,46 +3,54 @@ package quire.engine.speculate;
 import java.util.Arrays;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.schedule.StepCost;
 import quire.model.Batch;
 import quire.model.Model;
 
 /**
- * What a forward pass costs, by its number of tokens and by what they look back at: measured a little at the start, then on
- * every pass.
+ * Predicts what a forward pass costs, from its number of tokens and the positions that they attend to. It is measured
+ * briefly at the start, and by every pass afterwards.
  *
  * <pre>
- *   cost  =  base(rows)  +  perContext × contexts            contexts: of K and V, each sequence's read once
- *                        +  perPosition × positions          positions: looked back at, summed over the rows
+ *   cost  =  base(rows)  +  perContext × contexts            contexts: positions whose K and V are read, each once
+ *                        +  perPosition × positions          positions: attended to, summed over the rows
  *
  *   base  │              ___/
- *         │        ___../            a few tokens cost little more than one, for reading the weights is what costs;
- *         │ ______/                  many cost what their arithmetic costs
+ *         │        ___../            few tokens cost little more than one: reading the weights dominates;
+ *         │ ______/                  many tokens cost what their arithmetic costs
  *         └─┬─┬─┬──┬────┬────────
  *           1 2 3  …   64   72       knots: every number up to 64, then eight to a doubling; linear in between
  * </pre>
  *
- * A knot is the median of its last {@value #RECENT} passes, so that a pause is no cost, and a change is believed once it is
- * the rule. Where no pass has come by for long, the knot keeps the ratio that the start measured to the nearest below that knows
- * better: the start is cold, and other programs come and go, but what was measured in the same second is good for its
- * ratios. A model that {@link #follows} another does so too until it has run. Nothing moves for any other reason, so nothing
- * drifts. Texts of different lengths tell the prices of contexts and positions from that of the rows, and guesses, whose rows
- * share a context, the one from the other.
+ * <p><b>Base.</b> A knot is the median of its last {@value #RECENT} passes: one delayed pass does not change it, a lasting
+ * change does. A knot without recent passes is estimated: from the nearest measured knot below, and the ratio of the two
+ * at the start. The start's values are too high, because the code is not compiled yet, but their ratios hold. A model that
+ * {@link #follows} another is scaled with it until its own first pass. No other rule moves a knot, so knots cannot drift.
+ *
+ * <p><b>Prices.</b> Texts of different lengths separate the prices of contexts and positions from that of a row. Draft
+ * tokens separate the two from each other, because the rows of a draft share one context.
  */
-public final class CostModel {
-    /** As many as usually decode together: what one guess more costs must not be taken for what there is without it. */
+public final class CostModel implements StepCost {
+    /**
+     * Up to this number of rows every number is a knot. Usual batches have fewer sequences, and the cost of one draft
+     * token must not disappear in the rounding to a knot.
+     */
     private static final int DENSE = 64;
 
     private static final int PER_DOUBLING = 8;
 
-    /** Passes that a knot is known by. */
+    /** Passes that a knot is the median of. */
     private static final int RECENT = 9;
 
-    /** So many passes at a knot count as at most so many times dearer or cheaper than expected. */
+    /** The first passes at a knot count as at most {@link #YOUNG_SURPRISE} times their prediction, or its inverse. */
     private static final int YOUNG = 4;
 
     private static final double YOUNG_SURPRISE = 2;
 
-    /** Passes after which what a knot knows is forgotten: it may be wrong by now, and nobody tries what looks dear. */
+    /**
+     * Number of passes after which an unused knot loses its measurements. They may be too high by now, and a size that
+     * looks expensive is never tried.
+     */
     private static final int FORGOTTEN = 1 << 15;
 
     // Of the regression on contexts and positions.
@@ -50,29 +58,29 @@ public final class CostModel {
     private static final double FADE = 0.999;
     private static final double PRIOR_SQUARES = 1e5;
 
-    /** Cost of a row beside the first, as long as nothing was measured. */
+    /** Assumed cost of each further row, as a share of the first, before any measurement. */
     private static final double PRIOR_ROW = 0.3;
 
-    /** Part of a pass that its rows cost at least, whatever looking back is thought to. */
-    private static final double LEAST_ALONE = 0.1;
+    /** The share of a pass that the base has at least, whatever attention is thought to cost. */
+    private static final double LEAST_BASE = 0.1;
 
-    /** Rows, beside one, at which the prices are measured, at the beginning and at the end of the largest batch. */
+    /** The prices are measured with this many rows and with one row, at the start and at the end of a context. */
     private static final int CONTEXT_ROWS = 4;
 
-    /** A largest batch that is smaller than this tells nothing about it. */
+    /** Shortest context that the prices can be measured with. */
     private static final int LEAST_CONTEXT = 32;
 
     private final int[] knots;
-    private final double[] initial; // base, as the start measured it
+    private final double[] initial; // the base that the start measured
     private final double[] base;
-    private final double[][] recent; // by knot: what its last passes cost, a ring
-    private final int[] observed; // passes that the knot knows of
+    private final double[][] recent; // by knot: the costs of its last passes, a ring
+    private final int[] observed; // by knot: passes measured
     private final long[] lastObserved;
     private final double[] sorted = new double[RECENT];
     private long passes;
     private @Nullable CostModel leader;
 
-    /** Of the first knot that knows of a pass: what it costs beside what it did at the start. 0 while there is none. */
+    /** Base of the first measured knot divided by its initial base; 0 before the first measured pass. */
     private double firstRatio;
 
     private final double[] meanContexts;
@@ -89,12 +97,16 @@ public final class CostModel {
     private double perContext;
     private double perPosition;
 
-    /** A model of which nothing is known: a pass of one token takes a millisecond, as with some ten million parameters. */
+    /**
+     * A cost model without measurements. A pass of one token is assumed to take 1 ms, as with about ten million parameters.
+     *
+     * @param maxRows tokens of the largest pass
+     */
     public static CostModel unknown(int maxRows) {
         return new CostModel(maxRows, 1e6);
     }
 
-    /** @param firstNanos what one token costs */
+    /** @param firstNanos assumed cost of a pass of one token */
     CostModel(int maxRows, double firstNanos) {
         int[] rows = new int[maxRows];
         int count = 0;
@@ -119,7 +131,7 @@ public final class CostModel {
         setUnknownPrices(firstNanos);
     }
 
-    /** What looking back is thought to cost beside a pass of one token, as long as nothing was measured. */
+    /** Sets the assumed prices of attention, from the cost of a pass of one token. */
     private void setUnknownPrices(double firstNanos) {
         setPrices(firstNanos / 40_000, firstNanos / 40_000);
     }
@@ -132,41 +144,37 @@ public final class CostModel {
     }
 
     /**
-     * Measures a model whose pages nobody owns yet: a ladder of batches of growing size, climbed again and again until
-     * {@code budgetNanos} are spent; the first time no higher than half of them allow. Writes into its pages.
+     * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, again and again, until
+     * {@code budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
+     *
+     * @param maxRows tokens of the largest pass
+     * @param nanoClock a monotonic clock
      */
     public static CostModel measure(Model model, int maxRows, LongSupplier nanoClock, long budgetNanos) {
         return new Measurement(model, maxRows, nanoClock, budgetNanos).run();
     }
 
-    /** Nanoseconds of a pass over {@code rows} tokens that look back at nothing; 0 for none. */
+    /** Nanoseconds of a pass over {@code rows} tokens without attention; 0 for 0 rows. */
     double predict(int rows) {
         return predict(rows, 0, 0);
     }
 
-    /** Nanoseconds of a pass over one token of each of {@code rows} sequences, which look back at {@code positions} together. */
+    /** Nanoseconds of a pass over one token of each of {@code rows} sequences that have {@code positions} positions together. */
     double predict(int rows, long positions) {
         return predict(rows, positions, positions);
     }
 
-    /**
-     * Nanoseconds of a pass.
-     *
-     * @param rows tokens; 0 for no pass at all
-     * @param contexts how many positions their sequences have, each counted once
-     * @param positions how many positions they look back at, summed over the rows
-     */
-    double predict(int rows, long contexts, long positions) {
-        // No pass costs more than one for each of its rows; those that are seldom can, with workers asleep and code
-        // cold.
-        return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + lookingBack(contexts, positions));
+    @Override
+    public double predict(int rows, long contexts, long positions) {
+        // A rare size may be measured too high, with cold code or sleeping workers. Passes of one row bound it.
+        return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + attention(contexts, positions));
     }
 
-    private double lookingBack(long contexts, long positions) {
+    private double attention(long contexts, long positions) {
         return perContext * (double) contexts + perPosition * (double) positions;
     }
 
-    /** What a model that has not run yet takes from the one it follows. */
+    /** The factor that a model takes from the one it follows, before its own first pass. */
     private double scale() {
         return firstRatio == 0 && leader != null && leader.firstRatio > 0 ? leader.firstRatio : 1;
     }
@@ -181,8 +189,8 @@ public final class CostModel {
         return base[below] + part * (base[above] - base[below]);
     }
 
-    /** Learns from a pass that took {@code took} nanoseconds. */
-    void observe(int rows, long contexts, long positions, long took) {
+    @Override
+    public void observe(int rows, long contexts, long positions, long took) {
         if (took <= 0 || rows <= 0) {
             return;
         }
@@ -191,29 +199,29 @@ public final class CostModel {
         double expected = predict(rows, contexts, positions);
         double most = observed[knot] < YOUNG ? YOUNG_SURPRISE : Double.POSITIVE_INFINITY;
         double nanos = Math.clamp((double) took, expected / most, expected * most);
-        look(knot, contexts, positions, nanos);
-        double alone = Math.max(nanos - lookingBack(contexts, positions), nanos * LEAST_ALONE);
-        take(knot, alone * base[knot] / base(rows));
-        setOthers();
+        updatePrices(knot, contexts, positions, nanos);
+        double alone = Math.max(nanos - attention(contexts, positions), nanos * LEAST_BASE);
+        addToKnot(knot, alone * base[knot] / base(rows));
+        extrapolate();
     }
 
     /**
-     * Regresses the prices of contexts and positions by least squares, everything from its mean at the same knot, older passes
-     * fading; what the start measured counts as {@value #PRIOR_SQUARES} of a sum of squares (ridge regression: Hoerl and
-     * Kennard, 1970). As long as every sequence has one row, the two are the same number, and share what it costs.
+     * Estimates the prices of contexts and positions by least squares, from deviations from the means at the same knot. Old
+     * passes fade. The start's prices enter with a weight of {@value #PRIOR_SQUARES} in the sum of squares (ridge regression:
+     * Hoerl and Kennard, 1970). While every sequence has one row, contexts equal positions, and the two share the cost.
      */
-    private void look(int knot, long contexts, long positions, double nanos) {
+    private void updatePrices(int knot, long contexts, long positions, double nanos) {
         double gain = Math.max(MEAN_GAIN, 1.0 / (observed[knot] + 1));
         double c = contexts - meanContexts[knot];
         double p = positions - meanPositions[knot];
-        double dearer = nanos - meanNanos[knot];
+        double excess = nanos - meanNanos[knot];
         meanContexts[knot] += gain * c;
         meanPositions[knot] += gain * p;
-        meanNanos[knot] += gain * dearer;
+        meanNanos[knot] += gain * excess;
         if (observed[knot] == 0) {
             return;
         }
-        double n = Math.min(dearer, meanNanos[knot]); // a pause is no cost
+        double n = Math.min(excess, meanNanos[knot]); // limits the weight of a delayed pass
         cc = FADE * cc + c * c;
         cp = FADE * cp + c * p;
         pp = FADE * pp + p * p;
@@ -235,8 +243,8 @@ public final class CostModel {
         }
     }
 
-    /** Takes a pass into a knot. */
-    private void take(int knot, double nanos) {
+    /** Adds a pass to a knot. */
+    private void addToKnot(int knot, double nanos) {
         recent[knot][observed[knot] % RECENT] = nanos;
         observed[knot]++;
         lastObserved[knot] = passes++;
@@ -252,11 +260,11 @@ public final class CostModel {
     }
 
     /**
-     * Lets knots that know nothing keep their ratio to the nearest below that does. What is long ago is not known, nor what a
-     * larger pass has since disproved by costing less.
+     * Sets the knots without measurements: they keep their initial ratio to the nearest measured knot below. A knot loses its
+     * measurements if they are old, or if a larger pass has cost less since.
      */
-    private void setOthers() {
-        int cheapest = -1; // of the knots above that know
+    private void extrapolate() {
+        int cheapest = -1; // of the measured knots above
         for (int i = base.length - 1; i >= 0; i--) {
             boolean disproved = cheapest >= 0 && base[cheapest] < base[i];
             if (passes - lastObserved[i] > FORGOTTEN || (disproved && lastObserved[i] < lastObserved[cheapest])) {
@@ -291,22 +299,31 @@ public final class CostModel {
         }
     }
 
-    /** From now on, until it has run, moves with another model on the same machine. Returns itself. */
+    /** A model that knows as much as this one did at the start, and learns from other passes. */
+    public CostModel copyOfStart() {
+        CostModel copy = new CostModel(knots[knots.length - 1], 1);
+        System.arraycopy(initial, 0, copy.initial, 0, initial.length);
+        System.arraycopy(initial, 0, copy.base, 0, initial.length);
+        copy.setPrices(priorPerContext, priorPerPosition);
+        return copy;
+    }
+
+    /** Scales this model with another one on the same machine until its own first pass. Returns this model. */
     public CostModel follows(CostModel other) {
         leader = other;
         return this;
     }
 
-    /** The first knot at or above {@code rows}, found by halving; the last one for more. */
+    /** The first knot at or above {@code rows}; the last one if there is none. */
     private int above(int rows) {
         if (rows <= DENSE) {
-            return Math.min(rows, knots.length) - 1; // the knots are every number
+            return Math.min(rows, knots.length) - 1; // every number is a knot
         }
         int found = Arrays.binarySearch(knots, rows);
         return Math.min(found >= 0 ? found : -found - 1, knots.length - 1);
     }
 
-    /** The measurement at the start. Of the times that a batch took, the shortest counts. */
+    /** The measurement at the start. The shortest time of each batch counts. */
     private static final class Measurement {
         private final Model model;
         private final LongSupplier nanoClock;
@@ -317,8 +334,8 @@ public final class CostModel {
         private final Batch batch;
         private final int maxBatch;
         private final CostModel result;
-        private final double[] nanos = new double[Integer.SIZE]; // by rung: 2 to that power rows
-        private int rungs;
+        private final double[] nanos = new double[Integer.SIZE]; // element r: of a batch of 2^r rows
+        private int sizes;
 
         Measurement(Model model, int maxRows, LongSupplier nanoClock, long budgetNanos) {
             this.model = model;
@@ -331,8 +348,8 @@ public final class CostModel {
             maxBatch = Math.min(most, maxRows);
             batch = new Batch(maxBatch, 1);
             result = new CostModel(maxRows, 1);
-            while (rungs < nanos.length - 1 && 1 << rungs <= maxBatch) {
-                nanos[rungs++] = Double.POSITIVE_INFINITY;
+            while (sizes < nanos.length - 1 && 1 << sizes <= maxBatch) {
+                nanos[sizes++] = Double.POSITIVE_INFINITY;
             }
         }
 
@@ -343,16 +360,16 @@ public final class CostModel {
             double farOfOne = Double.POSITIVE_INFINITY;
             int rows = Math.min(CONTEXT_ROWS, maxBatch);
             for (int round = 0; round == 0 || nanoClock.getAsLong() - begin < budgetNanos; round++) {
-                for (int rung = 0; rung < rungs; rung++) {
-                    nanos[rung] = Math.min(nanos[rung], time(0, 1 << rung));
+                for (int size = 0; size < sizes; size++) {
+                    nanos[size] = Math.min(nanos[size], time(0, 1 << size));
                     long spent = nanoClock.getAsLong() - begin;
                     if (round == 0 && spent > budgetNanos / 2) {
-                        rungs = rung + 1;
+                        sizes = size + 1;
                     } else if (spent >= budgetNanos) {
                         break;
                     }
                 }
-                int context = 1 << (rungs - 1);
+                int context = 1 << (sizes - 1);
                 if (context >= LEAST_CONTEXT && nanoClock.getAsLong() - begin < budgetNanos) {
                     near = Math.min(near, time(0, rows));
                     far = Math.min(far, time(context - rows, context));
@@ -360,8 +377,9 @@ public final class CostModel {
                 }
             }
             if (far < Double.POSITIVE_INFINITY) {
-                int context = 1 << (rungs - 1);
-                double ofSome = Math.max(0, far - near) / (context - rows); // rows × a position, and a context
+                int context = 1 << (sizes - 1);
+                // Each further position costs the batch one context and, for each of its rows, one position.
+                double ofSome = Math.max(0, far - near) / (context - rows);
                 double ofOne = Math.clamp((farOfOne - nanos[0]) / (context - 1), ofSome / rows, ofSome);
                 double ofPosition = (ofSome - ofOne) / (rows - 1);
                 result.setPrices(ofOne - ofPosition + 1e-3, ofPosition + 1e-3);
@@ -380,15 +398,15 @@ public final class CostModel {
             return (double) (nanoClock.getAsLong() - begin);
         }
 
-        /** Knots follow the line between two rungs, behind the last that of the last two, or the prior's. */
+        /** Interpolates the knots between two measured sizes; beyond the last one, the last line goes on. */
         private void setBase() {
             int lastRows = 0;
             double lastNanos = 0;
-            for (int rung = 0; rung < rungs; rung++) {
-                int rows = 1 << rung;
-                long positions = (long) rows * (rows + 1) / 2; // that each looks back at those before it
-                double alone = Math.max(nanos[rung] - result.lookingBack(rows, positions), nanos[rung] * LEAST_ALONE);
-                double took = Math.max(alone, lastNanos + 1); // never cheaper than fewer
+            for (int size = 0; size < sizes; size++) {
+                int rows = 1 << size;
+                long positions = (long) rows * (rows + 1) / 2; // each row attends to those before it
+                double alone = Math.max(nanos[size] - result.attention(rows, positions), nanos[size] * LEAST_BASE);
+                double took = Math.max(alone, lastNanos + 1); // more rows never cost less
                 double slope = lastRows == 0 ? PRIOR_ROW * took : (took - lastNanos) / (rows - lastRows);
                 for (int i = 0; i < result.knots.length; i++) {
                     if (result.knots[i] > lastRows) {

@@ -4,34 +4,37 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.schedule.Sequence;
 
 /**
- * Guesses how sequences go on. A wrong guess costs time and nothing else: see {@link quire.engine.schedule.TokenVerifier}. Engine thread only; nothing
- * is allocated in a step.
+ * Proposes draft tokens. A wrong draft token costs time and changes nothing else: see
+ * {@link quire.engine.schedule.TokenVerifier}. Engine thread only; a step allocates nothing.
  */
 public interface Drafter {
-    /** What it is called in the books. */
+    /** The drafter's name in statistics and metrics. */
     String name();
 
-    /** How many draft tokens it would give for a sequence, at most {@code most}; 0 when it has no idea. */
+    /** How many draft tokens it can propose for a sequence, from 0 to {@code most}. */
     int offer(Sequence sequence, int most);
 
-    /** How sure it is of what it offers, below {@link AcceptanceRate#LEVELS}: the governor learns what each level is worth. */
-    int level(Sequence sequence);
+    /**
+     * How confident it is in its offer, from 0 to {@link AcceptanceRate#CONFIDENCE_LEVELS} − 1. The policy measures the
+     * acceptance rate of each level.
+     */
+    int confidence(Sequence sequence);
 
-    /** Tokens that it must compute before it can guess. */
+    /** How many tokens of the sequence's text it must compute before it can draft. */
     default int lag(Sequence sequence) {
         return 0;
     }
 
-    /** What computing costs it; null when guessing costs next to nothing. */
+    /** The cost of its forward passes; null if drafting costs almost nothing. */
     default @Nullable CostModel cost() {
         return null;
     }
 
     /**
-     * Writes guesses for every sequence of {@code drafts} that is its own, {@code drafts.count(i)} of them, behind the
-     * sequence's tokens; lowers the count where it gives fewer.
+     * Writes {@code drafts.count(i)} draft tokens behind the tokens of each sequence that is assigned to this drafter.
+     * Calls {@link StepDrafts#shorten} where it finds fewer.
      *
-     * @param self its number in {@code drafts}
+     * @param self this drafter's number in {@code drafts}
      */
     void draft(StepDrafts drafts, int self);
 }

@@ -5,137 +5,142 @@ import quire.engine.Speculation;
 import quire.engine.schedule.Sequence;
 
 /**
- * Decides by measurement how many draft tokens each sequence gets in a step, so that the expected number of tokens a second
- * is greatest; none included. It sees what a pass costs by its rows and their context ({@link CostModel}), and how
- * often each drafter's guesses are accepted, by position and confidence over all sequences, and lately for each sequence
- * ({@link AcceptanceRate}). A draft model that has a prompt to read first must earn that as well, in what is left of the answer
- * ({@link LengthEstimator}).
+ * Decides how many draft tokens each sequence gets in a step, so that the expected number of tokens a second is greatest.
+ * Often that is none.
  *
- * <p><b>The choice.</b> With d(i) draft tokens for sequence i, of which position p is reached and accepted with
- * probability q(i, p) = α(i, 1) · … · α(i, p), a step over N sequences gives
+ * <p><b>Inputs.</b> What a pass costs, by its rows and their context ({@link CostModel}). How often draft tokens are
+ * accepted, by drafter, confidence and position over all sequences, and recently for each sequence
+ * ({@link AcceptanceRate}). How long answers are ({@link LengthEstimator}): a draft model has to read a prompt first, and
+ * that must pay within the rest of the answer.
+ *
+ * <p><b>The choice.</b> Let d(i) be the number of draft tokens for sequence i. Its draft token p is accepted with
+ * probability q(i, p) = α(i, 1) · … · α(i, p). A step over N sequences has the rate
  *
  * <pre>
  *                      N + Σi Σp≤d(i) q(i, p)                 expected tokens
  *   rate(d)  =  ─────────────────────────────────────
- *                T(N) + [T(R + Σd) − T(R)] + drafting         R: rows without draft tokens, prompts included;
- *                                                             their cost is nobody's choice here
- *                                                             T: of rows, and of the positions they look back at
+ *                T(N) + [T(R + Σd) − T(R)] + drafting         R: rows without draft tokens, prompt rows included; what
+ *                                                             prompt rows cost does not depend on the choice
+ *                                                             T: cost of rows and of the positions they attend to
  * </pre>
  *
- * A ratio is maximised by Dinkelbach's method: for a rate λ, a draft token is worth its cost if q &gt; λ · cost; the best
- * choice for λ has a rate of its own, which is the next λ. The cost of one more row is no constant, so positions are added
- * one level at a time, for all sequences that it pays for, and the best level seen is kept. Two rounds are enough. What is
- * not better than no drafts at all by {@value #MARGIN} is not done.
+ * Dinkelbach's method maximises such a ratio: at a given rate λ, a draft token pays if q &gt; λ · cost; the best choice for λ
+ * has a rate of its own, which is the next λ. Two rounds are enough. The cost of one more row is not constant, so each
+ * round adds one position after the other, for all sequences that it pays for, and keeps the best depth seen. A choice must
+ * be better than no drafts by {@value #MARGIN}.
  *
- * <p><b>Staying informed.</b> Sequences that get nothing would never show that they have become predictable: now and then one
- * gets more than pays, with few tokens and with many in turn, since many may be cheaper than the costs of few let expect; the
- * oftener, the less it is expected to lose. And now and then all get none, so that the cost of doing without stays known. Both
- * for some steps in a row: where steps are short, workers and caches take a few to be as they are when it is the rule.
+ * <p><b>Exploration.</b> Two things become unknown if nothing is tried. First, whether sequences without drafts have become
+ * predictable: so sometimes one sequence gets more draft tokens than pay. The number varies, because many may be cheaper
+ * than the cost of few suggests. The smaller the expected loss, the more often this happens. Second, what steps without
+ * drafts cost: so sometimes all drafts pause. Both last for several steps in a row, because short steps need a few to reach
+ * their usual speed.
  *
- * <p><b>Never slower.</b> Whatever costs and chances say beforehand, there are books on what came of it: what drafts have cost
- * is taken off, what they have saved is added, and {@value #SHARE} of all time; below zero nobody gets anything until there is
- * enough for more than a few steps, at most half of what may be saved up. What a draft model's reading cost is lost bit by
- * bit, over the answer that it was read for. So beside what there is to begin with, the time of {@value #MOST_SAVED} steps, but
- * from a twentieth to a quarter of a second, a part of the time as small as that is the most that can be lost, however
- * wrong a guess about guesses is. Trying counts there like the rest, and has a limit for itself, which no savings raise.
+ * <p><b>The overhead budget.</b> The estimates may be wrong, so the measured result limits the loss. The budget grows by
+ * {@value #SHARE} of all time. A step with drafts changes it by the time that the drafts saved or cost. When it is
+ * negative, all drafts stop until half of the probing budget's maximum has accumulated. The time that a draft model spends
+ * on reading a prompt is charged gradually, over the answer that it reads for. So the total loss is at most
+ * {@value #SHARE} of the time, plus the initial budget: {@value #MOST_SAVED} steps of one token, but at least 50 ms and at
+ * most 250 ms. Exploration has a second budget, of {@value #PROBE_SHARE} of the time, that savings do not raise.
  *
- * <p>A pure function of what it is told: time comes in as numbers. Engine thread only; nothing is allocated in a step.
+ * <p>Deterministic: times come in as numbers. Engine thread only; a step allocates nothing.
  */
 final class Governor implements DraftPolicy {
     private static final double MARGIN = 0.01;
 
-    /** Part of the time that may be lost. */
+    /** The share of time that drafts may lose. */
     private static final double SHARE = 0.015;
 
-    /** Part of the time that trying may be expected to lose: where no guess is right, all of it is lost for ever. */
-    private static final double TRYING_SHARE = 0.0075;
+    /** The share of time that exploration may be expected to lose; if no draft is ever accepted, it loses all of it. */
+    private static final double PROBE_SHARE = 0.0075;
 
-    /** Most that is saved up for either, in steps of one token, and at most in nanoseconds. */
+    /** The most that either budget accumulates, in steps of one token and in nanoseconds. */
     private static final double MOST_SAVED = 64;
 
     private static final double MOST_SAVED_NANOS = 250e6;
 
-    /** At least so much may be saved up against losses: a pause is no shorter where steps are. */
+    /** The overhead budget may always accumulate this much: an external delay is as long where steps are short. */
     private static final double LEAST_SAVED_NANOS = 50e6;
 
-    /** Draft tokens to try. */
+    /** Numbers of draft tokens to explore, one after the other. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
 
-    /** Steps in a row that try the same, and what they may cost together beyond the first. */
+    /** Steps in a row that explore the same, and the most nanoseconds they may cost together beyond the first. */
     private static final int BURST = 8;
 
     private static final double BURST_NANOS = 10e6;
 
-    /** Of what more guesses cost, what trying them counts at least, however much they are expected to yield. */
+    /** Exploration is charged at least this share of its cost, whatever it is expected to yield. */
     private static final double LEAST_LOSS = 0.25;
 
-    /** Steps with drafts between two rests at most, and at first; steps of a rest. */
-    private static final int WORK = 512;
+    /** Steps with drafts between two pauses: at most, and before the first pause. */
+    private static final int DRAFTING_STEPS = 512;
 
-    private static final int FIRST_WORK = 16;
-    private static final int REST = 12;
+    private static final int FIRST_DRAFTING_STEPS = 16;
+
+    /** Steps of a pause. */
+    private static final int PAUSE_STEPS = 12;
 
     private static final int ROUNDS = 2;
 
-    /** Comparisons that the experience of all sequences counts beside a sequence's own. */
+    /** How many comparisons the rate of all sequences counts for beside a sequence's own. */
     private static final double SHARED_WEIGHT = 4;
 
-    /** Comparisons that count at a position. */
+    /** Number of comparisons at a position after which its counts are halved. */
     private static final double MEMORY = 400;
 
-    /** Tokens that a draft model has to compute first where it guessed in the last step as well. */
+    /** A lag of a draft model up to this many tokens is normal; a larger one means that it has to read a prompt. */
     private static final int USUAL_LAG = 2;
 
-    /** How much oftener a later drafter must be right to be asked instead: guesses that are looked up cost no passes. */
+    /** A later drafter is preferred if its acceptance is higher by this factor. The first one is cheaper. */
     private static final double MUCH_BETTER = 1.2;
 
-    /** A position that is reached less often than this is not looked at. */
+    /** Positions that are accepted with a lower probability are not considered. */
     private static final double LEAST = 0.02;
 
-    /** What is assumed of each level of confidence before anything is known, and how many comparisons that counts. */
+    /** Assumed acceptance at each confidence level, and how many comparisons the assumption counts for. */
     private static final double[] PRIOR = {0.4, 0.5, 0.65, 0.8};
 
     private static final double PRIOR_WEIGHT = 4;
 
-    /** Comparisons that all positions together count beside a position's own. */
+    /** How many comparisons the rate over all positions counts for beside a position's own. */
     private static final double ALL_POSITIONS_WEIGHT = 12;
 
     private final Drafter[] drafters;
     private final CostModel cost;
     private final LengthEstimator lengths = new LengthEstimator();
-    private final double[][][] hits; // by drafter, level, position
+    private final double[][][] hits; // by drafter, confidence, position
     private final double[][][] trials;
     private final double[][] allHits; // over the positions
     private final double[][] allTrials;
 
-    // Of the decision under way, by index in the drafts.
+    // Of the decision in progress, by index in the drafts.
     private final int[] drafterOf;
-    private final double[] reach;
+    private final double[] reach; // probability that all draft tokens so far are accepted
     private final int[] chosen;
     private final int[] best;
 
-    // As much as can be saved, to begin with: the first step puts a bound to it.
-    private double creditNanos = Double.MAX_VALUE;
-    private double tryingNanos = Double.MAX_VALUE;
-    /** Of what readings cost, what running answers have yet to bear: not lost, for their guesses may earn it. */
-    private double investedNanos;
+    // Both start full: the first step reduces them to their maximum.
+    private double overheadNanos = Double.MAX_VALUE;
+    private double probeNanos = Double.MAX_VALUE;
+    /** Time spent on reading prompts that running answers have not amortised yet. It is not lost so far. */
+    private double unamortisedNanos;
 
-    private boolean broke;
-    private int workedSteps;
-    private int rest; // steps that the rest under way goes on for
-    private int rests;
-    private int nextProbe;
-    private int nextSize;
-    private int burst; // steps that the probe under way goes on for
-    private @Nullable Sequence probed; // for whom
+    private boolean stopped; // the overhead budget is used up
+    private int draftingSteps;
+    private int pauseLeft; // steps
+    private int pauses;
+    private int nextProbe; // index in the drafts
+    private int nextProbeSize; // index in PROBES
+    private int burstLeft; // steps
+    private @Nullable Sequence probed;
 
     Governor(Drafter[] drafters, CostModel cost, int maxSequences) {
         this.drafters = drafters;
         this.cost = cost;
-        hits = new double[drafters.length][AcceptanceRate.LEVELS][Speculation.MAX_DRAFT_TOKENS];
-        trials = new double[drafters.length][AcceptanceRate.LEVELS][Speculation.MAX_DRAFT_TOKENS];
-        allHits = new double[drafters.length][AcceptanceRate.LEVELS];
-        allTrials = new double[drafters.length][AcceptanceRate.LEVELS];
+        hits = new double[drafters.length][AcceptanceRate.CONFIDENCE_LEVELS][Speculation.MAX_DRAFT_TOKENS];
+        trials = new double[drafters.length][AcceptanceRate.CONFIDENCE_LEVELS][Speculation.MAX_DRAFT_TOKENS];
+        allHits = new double[drafters.length][AcceptanceRate.CONFIDENCE_LEVELS];
+        allTrials = new double[drafters.length][AcceptanceRate.CONFIDENCE_LEVELS];
         drafterOf = new int[maxSequences];
         reach = new double[maxSequences];
         chosen = new int[maxSequences];
@@ -145,12 +150,12 @@ final class Governor implements DraftPolicy {
     @Override
     public void decide(StepDrafts drafts) {
         int size = drafts.size();
-        if (size == 0 || broke) {
+        if (size == 0 || stopped) {
             return;
         }
         boolean offered = false;
         for (int i = 0; i < size; i++) {
-            drafterOf[i] = pick(drafts, i);
+            drafterOf[i] = selectDrafter(drafts, i);
             best[i] = 0;
             offered |= drafterOf[i] != StepDrafts.NO_DRAFTER;
         }
@@ -162,14 +167,14 @@ final class Governor implements DraftPolicy {
         double bestRate = without * (1 + MARGIN);
         boolean pays = false;
         for (int round = 0; round < ROUNDS; round++) {
-            double found = climb(drafts, rate, bestRate);
+            double found = search(drafts, rate, bestRate);
             if (found > bestRate) {
                 bestRate = found;
                 pays = true;
             }
             rate = Math.max(rate, found);
         }
-        if (pays && rests()) {
+        if (pays && pauses()) {
             return;
         }
         if (!probe(drafts, pays ? bestRate : without) && !pays) {
@@ -178,47 +183,48 @@ final class Governor implements DraftPolicy {
         for (int i = 0; i < size; i++) {
             if (best[i] > 0) {
                 int drafter = drafterOf[i];
-                drafts.give(i, drafter, drafters[drafter].level(drafts.sequence(i)), best[i]);
+                drafts.assign(i, drafter, drafters[drafter].confidence(drafts.sequence(i)), best[i]);
             }
         }
     }
 
-    /** Whether this step, which would pay, does without: each pause between two rests is longer, up to a limit. */
-    private boolean rests() {
-        if (rest == 0 && ++workedSteps >= Math.min(WORK, FIRST_WORK << Math.min(rests, 8))) {
-            workedSteps = 0;
-            rest = REST;
-            rests++;
+    /** Whether this step goes without drafts although they pay. The time between two pauses doubles, up to a limit. */
+    private boolean pauses() {
+        if (pauseLeft == 0
+                && ++draftingSteps >= Math.min(DRAFTING_STEPS, FIRST_DRAFTING_STEPS << Math.min(pauses, 8))) {
+            draftingSteps = 0;
+            pauseLeft = PAUSE_STEPS;
+            pauses++;
         }
-        if (rest == 0) {
+        if (pauseLeft == 0) {
             return false;
         }
-        rest--;
+        pauseLeft--;
         return true;
     }
 
-    /** The first drafter that offers something, unless a later one guesses much better here. */
-    private int pick(StepDrafts drafts, int index) {
-        int picked = StepDrafts.NO_DRAFTER;
-        double bestChance = 0;
+    /** The first drafter that offers something, unless a later one has a much higher acceptance for this sequence. */
+    private int selectDrafter(StepDrafts drafts, int index) {
+        int selected = StepDrafts.NO_DRAFTER;
+        double bestProbability = 0;
         for (int k = 0; k < drafters.length; k++) {
             if (drafts.offered(index, k) > 0) {
                 Sequence sequence = drafts.sequence(index);
-                double chance = chance(sequence, k, drafters[k].level(sequence), 0);
-                if (picked == StepDrafts.NO_DRAFTER || chance > MUCH_BETTER * bestChance) {
-                    picked = k;
-                    bestChance = chance;
+                double probability = probability(sequence, k, drafters[k].confidence(sequence), 0);
+                if (selected == StepDrafts.NO_DRAFTER || probability > MUCH_BETTER * bestProbability) {
+                    selected = k;
+                    bestProbability = probability;
                 }
             }
         }
-        return picked;
+        return selected;
     }
 
     /**
-     * Adds positions level by level for all sequences that they pay for at {@code rate}. Keeps the level with the best
-     * rate in {@link #best} if it is over {@code atLeast}; returns that rate.
+     * Adds one position after the other, for all sequences that it pays for at {@code rate}. Stores the choice with the
+     * best rate in {@link #best} if that rate is above {@code atLeast}; returns the rate.
      */
-    private double climb(StepDrafts drafts, double rate, double atLeast) {
+    private double search(StepDrafts drafts, double rate, double atLeast) {
         int size = drafts.size();
         for (int i = 0; i < size; i++) {
             reach[i] = 1;
@@ -229,9 +235,9 @@ final class Governor implements DraftPolicy {
         int rows = 0;
         long positions = drafts.positions();
         double baseNanos = cost.predict(size, drafts.decodePositions());
-        double restNanos = cost.predict(drafts.rows(), drafts.contexts(), positions);
+        double stepNanos = cost.predict(drafts.rows(), drafts.contexts(), positions);
         double bestRate = 0;
-        for (int level = 0; level < Speculation.MAX_DRAFT_TOKENS; level++) {
+        for (int depth = 0; depth < Speculation.MAX_DRAFT_TOKENS; depth++) {
             double rowNanos =
                     Math.max(0, cost.predict(drafts.rows() + rows + size) - cost.predict(drafts.rows() + rows)) / size;
             boolean any = false;
@@ -243,12 +249,12 @@ final class Governor implements DraftPolicy {
                 long context = 0;
                 double perMember = own == null ? 0 : own.predict(size) / size;
                 for (int i = 0; i < size && rows < drafts.room(); i++) {
-                    if (drafterOf[i] != k || chosen[i] != level || drafts.offered(i, k) <= level) {
+                    if (drafterOf[i] != k || chosen[i] != depth || drafts.offered(i, k) <= depth) {
                         continue;
                     }
                     Sequence sequence = drafts.sequence(i);
-                    reach[i] *= chance(sequence, k, drafters[k].level(sequence), level);
-                    // Half the cost is asked of the reach: the curve's steps may make the next level cheaper.
+                    reach[i] *= probability(sequence, k, drafters[k].confidence(sequence), depth);
+                    // Half the cost is enough: the next position may be cheaper, since the cost curve has steps.
                     if (reach[i] >= Math.max(LEAST, rate * (rowNanos + perMember) / 2)) {
                         chosen[i]++;
                         rows++;
@@ -256,10 +262,10 @@ final class Governor implements DraftPolicy {
                         tokens += reach[i];
                         context += sequence.length();
                         int lag = drafters[k].lag(sequence);
-                        computed += level == 0 ? Math.min(lag, USUAL_LAG) : 1;
+                        computed += depth == 0 ? Math.min(lag, USUAL_LAG) : 1;
                         if (own != null && lag > USUAL_LAG) {
                             catchingUp +=
-                                    own.predict(lag) / tokensToCome(sequence) * (level == 0 ? 1 + reach[i] : reach[i]);
+                                    own.predict(lag) / expectedRest(sequence) * (depth == 0 ? 1 + reach[i] : reach[i]);
                         }
                     }
                 }
@@ -272,7 +278,7 @@ final class Governor implements DraftPolicy {
             if (!any) {
                 break;
             }
-            double extra = Math.max(0, cost.predict(drafts.rows() + rows, drafts.contexts(), positions) - restNanos);
+            double extra = Math.max(0, cost.predict(drafts.rows() + rows, drafts.contexts(), positions) - stepNanos);
             double now = tokens / (baseNanos + extra + drafting);
             if (now > bestRate) {
                 bestRate = now;
@@ -284,18 +290,15 @@ final class Governor implements DraftPolicy {
         return bestRate;
     }
 
-    /**
-     * Tokens that an answer is expected to go on for. Over them a draft model's reading of its prompt is spread, a token's
-     * share on every token that a step yields.
-     */
-    private double tokensToCome(Sequence sequence) {
-        return lengths.rest(sequence.generated(), sequence.maxNewTokens() - sequence.generated());
+    /** Tokens that the answer is expected to have from here on. They share the cost of reading its prompt. */
+    private double expectedRest(Sequence sequence) {
+        return lengths.expectedRest(sequence.generated(), sequence.maxNewTokens() - sequence.generated());
     }
 
     /**
-     * Spends what was saved up on trying more for one sequence than pays; false when there is too little.
+     * Adds draft tokens for one sequence beyond what pays, if the probing budget allows it; returns whether it did.
      *
-     * @param rate tokens a nanosecond that there are otherwise
+     * @param rate tokens a nanosecond without exploration
      */
     private boolean probe(StepDrafts drafts, double rate) {
         int size = drafts.size();
@@ -308,42 +311,44 @@ final class Governor implements DraftPolicy {
         int room = drafts.room() - given;
         int rows = drafts.rows() + given;
         long positions = drafts.positions() + givenPositions;
-        boolean anybody = false;
+        boolean wanted = false;
         for (int step = 0; step < size; step++) {
             int i = (nextProbe + step) % size;
             int k = drafterOf[i];
-            int wanted = k == StepDrafts.NO_DRAFTER ? 0 : Math.min(PROBES[nextSize], drafts.offered(i, k));
-            int more = Math.min(wanted - best[i], room);
-            anybody |= more > 0;
+            int probe = k == StepDrafts.NO_DRAFTER ? 0 : Math.min(PROBES[nextProbeSize], drafts.offered(i, k));
+            int more = Math.min(probe - best[i], room);
+            wanted |= more > 0;
             Sequence sequence = drafts.sequence(i);
-            if (more > 0 && ((burst > 0 && sequence == probed) || pay(drafts, i, more, rows, positions, rate))) {
+            if (more > 0
+                    && ((burstLeft > 0 && sequence == probed) || chargeProbe(drafts, i, more, rows, positions, rate))) {
                 best[i] += more;
                 nextProbe = i;
                 probed = sequence;
                 if (drafters[k].lag(sequence) > USUAL_LAG) {
-                    return true; // tries nothing before it has read
+                    return true; // the draft model reads first; the probe begins afterwards
                 }
-                if (--burst == 0) {
+                if (--burstLeft == 0) {
                     nextProbe++;
                     probed = null;
-                    nextSize = (nextSize + 1) % PROBES.length;
+                    nextProbeSize = (nextProbeSize + 1) % PROBES.length;
                 }
                 return true;
             }
         }
-        if (!anybody) { // who gets as many anyway need not be tried with so few
-            burst = 0;
-            nextSize = (nextSize + 1) % PROBES.length;
+        if (!wanted) { // every sequence has at least this many draft tokens already
+            burstLeft = 0;
+            nextProbeSize = (nextProbeSize + 1) % PROBES.length;
         }
         return false;
     }
 
     /**
-     * Pays for a {@link #burst} of {@code tokens} more from what is saved up for trying; false if that is too little.
+     * Charges the probing budget for some steps with {@code tokens} more draft tokens; false if it is too small for one.
      *
-     * @param rows of the step otherwise, and the positions they look back at
+     * @param rows of the step without them
+     * @param positions that those rows attend to
      */
-    private boolean pay(StepDrafts drafts, int index, int tokens, int rows, long positions, double rate) {
+    private boolean chargeProbe(StepDrafts drafts, int index, int tokens, int rows, long positions, double rate) {
         Sequence sequence = drafts.sequence(index);
         long context = sequence.length();
         Drafter drafter = drafters[drafterOf[index]];
@@ -356,93 +361,93 @@ final class Governor implements DraftPolicy {
         double reached = 1;
         double yield = 0;
         for (int position = 0; position < best[index] + tokens; position++) {
-            reached *= chance(sequence, drafterOf[index], drafter.level(sequence), position);
+            reached *= probability(sequence, drafterOf[index], drafter.confidence(sequence), position);
             yield += position < best[index] ? 0 : reached;
         }
         double price = drafting + verifying;
         double step = Math.max(1, Math.max(LEAST_LOSS * price, price - yield / rate));
-        int steps = (int) Math.min(Math.min(BURST, 1 + BURST_NANOS / step), (tryingNanos - reading) / step);
+        int steps = (int) Math.min(Math.min(BURST, 1 + BURST_NANOS / step), (probeNanos - reading) / step);
         if (steps < 1) {
             return false;
         }
-        tryingNanos -= reading + steps * step;
-        burst = steps;
+        probeNanos -= reading + steps * step;
+        burstLeft = steps;
         return true;
     }
 
-    private double chance(Sequence sequence, int drafter, int level, int position) {
-        return DraftState.of(sequence).acceptance.estimate(drafter, overall(drafter, level, position), SHARED_WEIGHT);
+    /** The probability that a sequence's draft token is accepted at a position, if those before it are. */
+    private double probability(Sequence sequence, int drafter, int confidence, int position) {
+        double shared = sharedProbability(drafter, confidence, position);
+        return DraftState.of(sequence).acceptance.estimate(drafter, shared, SHARED_WEIGHT);
     }
 
-    /** What all sequences show at a position. */
-    private double overall(int drafter, int level, int position) {
-        double anywhere = (allHits[drafter][level] + PRIOR_WEIGHT * prior(drafter, level))
-                / (allTrials[drafter][level] + PRIOR_WEIGHT);
-        return (hits[drafter][level][position] + ALL_POSITIONS_WEIGHT * anywhere)
-                / (trials[drafter][level][position] + ALL_POSITIONS_WEIGHT);
+    /** The same probability over all sequences. */
+    private double sharedProbability(int drafter, int confidence, int position) {
+        double anywhere = (allHits[drafter][confidence] + PRIOR_WEIGHT * prior(drafter, confidence))
+                / (allTrials[drafter][confidence] + PRIOR_WEIGHT);
+        return (hits[drafter][confidence][position] + ALL_POSITIONS_WEIGHT * anywhere)
+                / (trials[drafter][confidence][position] + ALL_POSITIONS_WEIGHT);
     }
 
-    private double prior(int drafter, int level) {
-        return drafters[drafter].cost() == null ? PRIOR[level] : PRIOR[PRIOR.length - 1];
+    private double prior(int drafter, int confidence) {
+        return drafters[drafter].cost() == null ? PRIOR[confidence] : PRIOR[PRIOR.length - 1];
     }
 
-    /** What was read in this step is borne by the tokens to come, as it was decided. */
-    private void spreadReading(StepDrafts drafts) {
+    /** Charges new tokens for the prompts that were read for them, and spreads what this step's reading cost. */
+    private void amortiseReading(StepDrafts drafts) {
         for (int i = 0; i < drafts.size(); i++) {
-            Sequence sequence = drafts.sequence(i);
-            bear(
-                    sequence,
-                    Math.min(
-                            DraftState.of(sequence).readingNanos,
-                            (1 + drafts.accepted(i)) * DraftState.of(sequence).readingNanosPerToken));
+            DraftState state = DraftState.of(drafts.sequence(i));
+            amortise(state, Math.min(state.readingNanos, (1 + drafts.accepted(i)) * state.readingNanosPerToken));
             CostModel own = drafts.drafter(i) == StepDrafts.NO_DRAFTER ? null : drafters[drafts.drafter(i)].cost();
-            if (own != null && drafts.read(i) > USUAL_LAG) {
-                bear(sequence, -own.predict(drafts.read(i)));
-                DraftState.of(sequence).readingNanosPerToken =
-                        DraftState.of(sequence).readingNanos / tokensToCome(sequence);
+            if (own != null && drafts.catchUp(i) > USUAL_LAG) {
+                amortise(state, -own.predict(drafts.catchUp(i)));
+                state.readingNanosPerToken = state.readingNanos / expectedRest(drafts.sequence(i));
             }
         }
     }
 
-    private void bear(Sequence sequence, double nanos) {
-        DraftState.of(sequence).readingNanos -= nanos;
-        investedNanos -= nanos;
+    private void amortise(DraftState state, double nanos) {
+        state.readingNanos -= nanos;
+        unamortisedNanos -= nanos;
     }
 
     @Override
     public void ended(Sequence sequence) {
-        bear(sequence, DraftState.of(sequence).readingNanos);
+        DraftState state = DraftState.of(sequence);
+        amortise(state, state.readingNanos);
         lengths.add(sequence.generated());
     }
 
     @Override
     public void learn(StepDrafts drafts) {
-        double mostTrying = Math.min(MOST_SAVED * cost.predict(1), MOST_SAVED_NANOS);
-        double most = Math.max(mostTrying, LEAST_SAVED_NANOS);
+        double mostProbe = Math.min(MOST_SAVED * cost.predict(1), MOST_SAVED_NANOS);
+        double mostOverhead = Math.max(mostProbe, LEAST_SAVED_NANOS);
         double saved = drafts.nanosWithout() - drafts.nanos();
-        creditNanos = Math.min(most, creditNanos + SHARE * drafts.nanos() + saved);
-        tryingNanos = Math.min(mostTrying, tryingNanos + TRYING_SHARE * drafts.nanos());
-        spreadReading(drafts);
-        broke = creditNanos + investedNanos < (broke ? mostTrying / 2 : 0);
+        overheadNanos = Math.min(mostOverhead, overheadNanos + SHARE * drafts.nanos() + saved);
+        probeNanos = Math.min(mostProbe, probeNanos + PROBE_SHARE * drafts.nanos());
+        amortiseReading(drafts);
+        stopped = overheadNanos + unamortisedNanos < (stopped ? mostProbe / 2 : 0);
         for (int i = 0; i < drafts.size(); i++) {
+            AcceptanceRate own = DraftState.of(drafts.sequence(i)).acceptance;
             int k = drafts.drafter(i);
-            if (k == StepDrafts.NO_DRAFTER || drafts.reached(i) == 0) {
-                DraftState.of(drafts.sequence(i)).acceptance.rest();
+            if (k == StepDrafts.NO_DRAFTER || drafts.compared(i) == 0) {
+                own.decay();
                 continue;
             }
             double expected = 0;
-            for (int position = 0; position < drafts.reached(i); position++) {
-                expected += overall(k, drafts.level(i), position);
+            for (int position = 0; position < drafts.compared(i); position++) {
+                expected += sharedProbability(k, drafts.confidence(i), position);
             }
-            DraftState.of(drafts.sequence(i)).acceptance.add(k, drafts.accepted(i), drafts.reached(i), expected);
-            remember(k, drafts.level(i), drafts.accepted(i), drafts.reached(i));
+            own.add(k, drafts.accepted(i), drafts.compared(i), expected);
+            record(k, drafts.confidence(i), drafts.accepted(i), drafts.compared(i));
         }
     }
 
-    private void remember(int drafter, int level, int accepted, int reached) {
-        double[] hit = hits[drafter][level];
-        double[] trial = trials[drafter][level];
-        for (int position = 0; position < reached; position++) {
+    /** Adds a draft to the statistics over all sequences. */
+    private void record(int drafter, int confidence, int accepted, int compared) {
+        double[] hit = hits[drafter][confidence];
+        double[] trial = trials[drafter][confidence];
+        for (int position = 0; position < compared; position++) {
             if (trial[position] >= MEMORY) {
                 hit[position] /= 2;
                 trial[position] /= 2;
@@ -450,11 +455,11 @@ final class Governor implements DraftPolicy {
             trial[position]++;
             hit[position] += position < accepted ? 1 : 0;
         }
-        if (allTrials[drafter][level] >= MEMORY) {
-            allHits[drafter][level] /= 2;
-            allTrials[drafter][level] /= 2;
+        if (allTrials[drafter][confidence] >= MEMORY) {
+            allHits[drafter][confidence] /= 2;
+            allTrials[drafter][confidence] /= 2;
         }
-        allTrials[drafter][level] += reached;
-        allHits[drafter][level] += accepted;
+        allTrials[drafter][confidence] += compared;
+        allHits[drafter][confidence] += accepted;
     }
 }

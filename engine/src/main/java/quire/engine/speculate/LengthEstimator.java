@@ -3,33 +3,34 @@ package quire.engine.speculate;
 import java.util.Arrays;
 
 /**
- * How much longer an answer is likely to be, from the answers that ended of late.
+ * Estimates how many more tokens an answer will have, from the answers that ended recently.
  *
  * <pre>
- *                          w · g  +  Σ (length − g)          over answers that were longer than the g tokens it has;
- *   expected rest of g  =  ────────────────────────          as long again as it is, w times among them, is what is
- *                             w  +  how many                 assumed as long as few have ended
+ *                                 w · g  +  Σ (length − g)       over the answers that were longer than g tokens
+ *   expected rest after g   =     ────────────────────────
+ *                                      w  +  their number        w: weight of the assumption that the rest is g tokens
  * </pre>
  *
- * Lengths are kept in four classes to a doubling; older ones fade. Engine thread only; nothing is allocated in a step.
+ * The assumption decides while few answers have ended. Lengths are counted in four classes for each doubling, and old
+ * answers fade. Engine thread only; no method allocates.
  */
 final class LengthEstimator {
     private static final int PER_DOUBLING = 4;
 
-    /** Answers that the assumption counts. */
+    /** How many answers the assumption counts for. */
     private static final double PRIOR_WEIGHT = 2;
 
-    /** Answers that count. */
+    /** Number of answers after which the counts are halved. */
     private static final double MEMORY = 256;
 
     private final double[] counts = new double[Integer.SIZE * PER_DOUBLING];
     private final double[] tokens = new double[counts.length];
     private double total;
-    private int end; // of the classes that hold any
+    private int end; // of the classes that have counts
 
     LengthEstimator() {}
 
-    /** Takes an answer that has ended, however it did; one without a token says nothing. */
+    /** Adds an answer that has ended, for whatever reason. An answer of 0 tokens is ignored. */
     void add(int length) {
         if (length == 0) {
             return;
@@ -46,8 +47,8 @@ final class LengthEstimator {
         end = Math.max(end, index + 1);
     }
 
-    /** Tokens that are expected to follow {@code generated} others, at least 1 and at most {@code most}. */
-    double rest(int generated, int most) {
+    /** Number of tokens expected after {@code generated} ones, from 1 to {@code most}. */
+    double expectedRest(int generated, int most) {
         double weight = PRIOR_WEIGHT;
         double sum = PRIOR_WEIGHT * generated;
         for (int i = generated == 0 ? 0 : index(generated); i < end; i++) {

@@ -3,8 +3,9 @@ package quire.engine.speculate;
 import java.util.Arrays;
 import quire.engine.schedule.Sequence;
 
-/** The drafter that looks up, for all sequences. */
+/** Drafts for all sequences what {@link PromptLookup} finds. Confidence grows with the length of the match. */
 final class LookupDrafter implements Drafter {
+    /** The shortest match of each confidence level, in tokens. */
     private static final int[] LEVEL_STARTS = {PromptLookup.MIN_MATCH, 3, 4, 8};
 
     @Override
@@ -17,17 +18,17 @@ final class LookupDrafter implements Drafter {
         DraftState state = DraftState.of(sequence);
         PromptLookup lookup = state.lookup;
         if (lookup == null) {
-            lookup = new PromptLookup(sequence.tokens().length); // once in a sequence's life
+            lookup = new PromptLookup(sequence.tokens().length); // once for each sequence
             state.lookup = lookup;
         }
-        lookup.advance(sequence.tokens(), sequence.length());
-        return lookup.matched() == 0 ? 0 : most;
+        lookup.update(sequence.tokens(), sequence.length());
+        return lookup.matchLength() == 0 ? 0 : most;
     }
 
     @Override
-    public int level(Sequence sequence) {
+    public int confidence(Sequence sequence) {
         PromptLookup lookup = DraftState.of(sequence).lookup;
-        int found = lookup == null ? -1 : Arrays.binarySearch(LEVEL_STARTS, lookup.matched());
+        int found = lookup == null ? -1 : Arrays.binarySearch(LEVEL_STARTS, lookup.matchLength());
         return Math.clamp(found >= 0 ? found : -found - 2, 0, LEVEL_STARTS.length - 1);
     }
 
@@ -37,7 +38,7 @@ final class LookupDrafter implements Drafter {
             Sequence sequence = drafts.sequence(i);
             PromptLookup lookup = DraftState.of(sequence).lookup;
             if (drafts.drafter(i) == self && lookup != null) {
-                lookup.guess(sequence.tokens(), sequence.length(), drafts.count(i));
+                lookup.writeDraft(sequence.tokens(), sequence.length(), drafts.count(i));
             }
         }
     }

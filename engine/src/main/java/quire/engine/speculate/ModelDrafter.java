@@ -12,40 +12,39 @@ import quire.model.Model;
 import quire.tensor.FloatMatrix;
 
 /**
- * A small model that guesses for a large one, for all sequences at once: one forward pass a draft position. It chooses as
- * the large one does, with the same parameters, history and noise, on logits of its own; where the two distributions
- * are alike, so are the choices.
+ * Drafts with a small model, for all sequences at once: one forward pass for each draft position. It chooses tokens as the
+ * large model does, with the same parameters, token history and noise, but from its own logits. Where the two
+ * distributions are alike, so are the choices.
  *
- * <p>Its K and V lie in a pool of its own whose pages have the same numbers as the large model's: what a sequence owns
- * there it owns here, so there is nothing to account for. Positions are computed when they are needed, so a sequence that
- * nobody guesses for costs nothing, and one whose pages were taken begins anew.
+ * <p>Its K and V lie in a second pool, under the same page numbers as the large model's. A sequence owns the same pages in
+ * both, so one {@link KvPages} serves both. The draft model computes positions only when it needs them: a sequence without
+ * drafts costs nothing, and a preempted one starts again from its first token.
  *
  * <pre>
  *   tokens      p p p p p p g g g | d0 d1 d2
  *                     ^           ^                  lag = length − computed, mostly 1 or 2
- *           computed       length
- *   pass 0            [p p g g g]    logits ──▶ d0   what is behind first; a prompt in chunks, a chunk a step
+ *                 computed      length
+ *   pass 0            [p p g g g]    logits ──▶ d0   catches up first; a long prompt takes several steps
  *   pass 1                        [d0]      ──▶ d1
- *   pass 2                           [d1]   ──▶ d2   d2 itself is never computed here
+ *   pass 2                           [d1]   ──▶ d2   d2 itself is not computed here
  * </pre>
  */
 final class ModelDrafter implements Drafter {
     private final Model model;
     private final KvPages pages;
-    private final SamplerTeam team;
+    private final SamplerTeam samplers;
     private final SamplerTeam.Unit choose = this::choose;
     private final CostModel cost;
     private final LongSupplier nanoClock;
     private final Batch batch;
-    /** Who is in the pass under way: index in the drafts of each row of logits. */
+    /** For each row of logits of the current pass, the sequence's index in the drafts. */
     private final int[] members;
 
+    // Of the current pass.
     private @Nullable StepDrafts drafts;
     private @Nullable FloatMatrix logits;
     private int pass;
-    /** What the sequences of the pass under way have, and what its rows look back at. */
     private long contexts;
-
     private long positions;
 
     /** @param cost what the model's passes cost; learns from every pass */
@@ -53,7 +52,7 @@ final class ModelDrafter implements Drafter {
         this.model = model;
         this.cost = cost;
         pages = context.pages();
-        team = context.samplers();
+        samplers = context.samplers();
         nanoClock = context.nanoClock();
         int maxSequences = context.limits().sequences();
         batch = new Batch(model.maxBatchTokens(), maxSequences);
@@ -67,12 +66,12 @@ final class ModelDrafter implements Drafter {
 
     @Override
     public int offer(Sequence sequence, int most) {
-        // Not before the first token: a long prompt would have to be read twice before anything comes out.
+        // Not before the first token of the answer: reading the prompt twice would delay it.
         return sequence.generated() == 0 ? 0 : Math.clamp(model.contextLength() - sequence.length(), 0, most);
     }
 
     @Override
-    public int level(Sequence sequence) {
+    public int confidence(Sequence sequence) {
         return 0;
     }
 
@@ -87,21 +86,21 @@ final class ModelDrafter implements Drafter {
     }
 
     @Override
-    public void draft(StepDrafts wanted, int self) {
-        drafts = wanted;
+    public void draft(StepDrafts step, int self) {
+        drafts = step;
         pass = 0;
-        int count = gather(wanted, self);
-        while (count > 0) {
+        int rows = fillBatch(step, self);
+        while (rows > 0) {
             long begin = nanoClock.getAsLong();
             logits = model.forward(batch);
-            team.choose(batch.logitCount(), choose);
+            samplers.choose(batch.logitCount(), choose);
             cost.observe(batch.rows(), contexts, positions, nanoClock.getAsLong() - begin);
             pass++;
-            count = gather(wanted, self);
+            rows = fillBatch(step, self);
         }
-        for (int i = 0; i < wanted.size(); i++) {
-            if (wanted.drafter(i) == self) {
-                forget(wanted.sequence(i), wanted.count(i));
+        for (int i = 0; i < step.size(); i++) {
+            if (step.drafter(i) == self) {
+                undoHistory(step.sequence(i), step.count(i));
             }
         }
         drafts = null;
@@ -109,19 +108,19 @@ final class ModelDrafter implements Drafter {
     }
 
     /** Fills the batch of the next pass; returns its rows. */
-    private int gather(StepDrafts wanted, int self) {
+    private int fillBatch(StepDrafts step, int self) {
         batch.clear();
         contexts = 0;
         positions = 0;
         int room = model.maxBatchTokens();
-        int chosen = 0;
-        for (int i = 0; i < wanted.size(); i++) {
-            if (wanted.drafter(i) != self || wanted.count(i) <= pass) {
+        int logitRows = 0;
+        for (int i = 0; i < step.size(); i++) {
+            if (step.drafter(i) != self || step.count(i) <= pass) {
                 continue;
             }
-            Sequence sequence = wanted.sequence(i);
+            Sequence sequence = step.sequence(i);
             DraftState state = DraftState.of(sequence);
-            int to = sequence.length() + pass; // with the guesses so far
+            int to = sequence.length() + pass; // with the draft tokens so far
             int count = Math.min(to - state.computed, room);
             boolean caughtUp = state.computed + count == to;
             if (count > 0) {
@@ -135,43 +134,43 @@ final class ModelDrafter implements Drafter {
                 state.computed += count;
                 contexts += state.computed;
                 if (pass == 0) {
-                    wanted.read(i, count);
+                    step.setCatchUp(i, count);
                 }
                 room -= count;
             }
             if (caughtUp) {
-                members[chosen++] = i;
+                members[logitRows++] = i;
             } else {
-                wanted.lower(i, pass); // goes on in the next step
+                step.shorten(i, pass); // continues in the next step
             }
         }
         return batch.rows();
     }
 
     private void choose(int logitRow, Sampler sampler) {
-        StepDrafts wanted = drafts;
+        StepDrafts step = drafts;
         FloatMatrix rows = logits;
-        if (wanted == null || rows == null) {
-            throw new IllegalStateException("nothing to choose from");
+        if (step == null || rows == null) {
+            throw new IllegalStateException("there is no pass to choose draft tokens from");
         }
         int index = members[logitRow];
-        Sequence sequence = wanted.sequence(index);
+        Sequence sequence = step.sequence(index);
         int position = sequence.length() + pass;
         try {
             int token = sampler.choose(rows, logitRow, sequence.params(), sequence.history(), position);
             sequence.tokens()[position] = token;
             sequence.history().append(token);
             if (sequence.isEnd(token)) {
-                wanted.lower(index, pass + 1); // nothing comes behind an end
+                step.shorten(index, pass + 1); // no token follows the end
             }
         } catch (IllegalStateException e) {
-            wanted.lower(index, pass); // a draft model whose logits are broken is no reason to stop
+            step.shorten(index, pass); // broken logits of a draft model must not end the answer
         }
     }
 
-    /** Takes the guesses out of the history again: the model has yet to choose. */
-    private static void forget(Sequence sequence, int guesses) {
-        for (int i = guesses - 1; i >= 0; i--) {
+    /** Removes the draft tokens from the token history: the model has not chosen them yet. */
+    private static void undoHistory(Sequence sequence, int count) {
+        for (int i = count - 1; i >= 0; i--) {
             sequence.history().undo(sequence.tokens()[sequence.length() + i]);
         }
     }

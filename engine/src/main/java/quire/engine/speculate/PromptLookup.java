@@ -1,35 +1,37 @@
 package quire.engine.speculate;
 
 /**
- * Finds where a sequence's last tokens stood before, in its prompt or its answer, and guesses that it goes on as it did
- * there (Saxena, <i>Prompt Lookup Decoding</i>, 2023). Texts that are extracted, translated, edited or quoted repeat their
- * source for long stretches.
+ * Finds where a sequence's last tokens occurred before, in its prompt or answer. The tokens that followed there are a good
+ * draft wherever a text repeats its source: in extraction, translation, editing and quoting (Saxena, <i>Prompt Lookup
+ * Decoding</i>, 2023).
  *
- * <p>The index is deflate's (RFC 1951, section 4): a table leads from the last two tokens to where they stood last, and
- * from there chains lead to where they stood before that. Along the chain the longest match counts, of equals the latest.
- * While the sequence goes on as the match does, the match grows with it and nothing is searched.
+ * <p>The index works like deflate's (RFC 1951, section 4). A hash table maps the last two tokens to the position where
+ * they occurred last; chains lead from each occurrence to the one before. The longest match on the chain counts; of equal
+ * ones, the latest. While the sequence goes on like its match, the match grows and there is no search.
  *
  * <pre>
- *   tokens    … a b c d e … x b c d | ?            matched = 3: b c d
- *                     ^ ^                          source: e is the guess, then what follows it
+ *   tokens    … a b c d e … x b c d | ?            matchLength = 3: b c d
+ *                     ^ ^                          source: e is the first draft token, then what follows it
  *   heads     hash(c d) ──▶ last end of "c d"
- *   previous  last end ──▶ the end before ──▶ …    at most {@value #CHAIN} are looked at
+ *   previous  last end ──▶ the end before ──▶ …    a search looks at {@value #CHAIN} of them at most
  * </pre>
  *
- * A token costs a store and, where a match ends, a bounded search. Memory: at most 512 KiB a sequence, cut for its longest
- * answer once.
+ * <p>Cost: one store a token and, where a match ends, one search of bounded length. At most 512 KiB a sequence, allocated
+ * once for its longest answer.
  */
 final class PromptLookup {
+    /** Shortest match, in tokens. */
     static final int MIN_MATCH = 2;
+
     private static final int MAX_MATCH = 32;
     private static final int CHAIN = 16;
-    /** Matches further back are not found. */
+    /** How many tokens back a match may lie. */
     private static final int WINDOW = 1 << 16;
 
     private final int[] heads; // position + 1
     private final int[] previous; // by position modulo its length: position + 1
     private int indexed;
-    private int matched;
+    private int matchLength;
     private int source;
 
     /** @param maxTokens most tokens that the sequence will have */
@@ -39,17 +41,17 @@ final class PromptLookup {
         previous = new int[size];
     }
 
-    /** Takes what has been added to {@code tokens[0, length)} since the last call; never draft tokens. */
-    void advance(int[] tokens, int length) {
+    /** Indexes what was added to {@code tokens[0, length)} since the last call. Draft tokens must not be among them. */
+    void update(int[] tokens, int length) {
         if (indexed == length) {
             return;
         }
         for (; indexed < length; indexed++) {
-            if (matched > 0 && tokens[source] == tokens[indexed]) {
-                matched++;
+            if (matchLength > 0 && tokens[source] == tokens[indexed]) {
+                matchLength++;
                 source++;
             } else {
-                matched = 0;
+                matchLength = 0;
             }
             if (indexed > 0) {
                 int slot = slot(tokens, indexed);
@@ -57,7 +59,7 @@ final class PromptLookup {
                 heads[slot] = indexed + 1;
             }
         }
-        if (matched == 0 && length > MIN_MATCH) {
+        if (matchLength == 0 && length > MIN_MATCH) {
             search(tokens, length - 1);
         }
     }
@@ -69,8 +71,8 @@ final class PromptLookup {
             while (length < MAX_MATCH && length <= end && tokens[end - length] == tokens[last - length]) {
                 length++;
             }
-            if (length >= MIN_MATCH && length > matched) {
-                matched = length;
+            if (length >= MIN_MATCH && length > matchLength) {
+                matchLength = length;
                 source = end + 1;
             }
             end = previous[end & (previous.length - 1)] - 1;
@@ -82,13 +84,13 @@ final class PromptLookup {
         return (hash ^ hash >>> 15) & (heads.length - 1);
     }
 
-    /** Tokens of the match that the guess rests on; 0 when there is none. */
-    int matched() {
-        return matched;
+    /** Length of the match in tokens; 0 when there is none. */
+    int matchLength() {
+        return matchLength;
     }
 
-    /** Writes {@code count} guesses behind the sequence's {@code length} tokens. May repeat what it has just written. */
-    void guess(int[] tokens, int length, int count) {
+    /** Writes {@code count} draft tokens behind {@code tokens[0, length)}. They may repeat draft tokens just written. */
+    void writeDraft(int[] tokens, int length, int count) {
         for (int i = 0; i < count; i++) {
             tokens[length + i] = tokens[source + i];
         }

@@ -40,7 +40,7 @@ final class ReplayDrafter implements Drafter {
     }
 
     @Override
-    public int level(Sequence sequence) {
+    public int confidence(Sequence sequence) {
         return 0;
     }
 

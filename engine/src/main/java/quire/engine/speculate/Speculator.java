@@ -17,27 +17,27 @@ import quire.engine.schedule.TokenVerifier;
 import quire.model.Model;
 
 /**
- * Speculation, as far as it is part of a step: before the model runs, it adds draft tokens to the plan; afterwards it
- * notes which were accepted. Draft tokens take what the step's budget, the rows of logits and the free pages have left,
- * and never anything that a sequence needs to get on.
+ * The speculative part of a step. Before the model runs, it asks drafters and policy, and adds draft tokens to the plan.
+ * Afterwards it learns which were accepted and what the step cost.
  *
- * <p>Engine thread only.
+ * <p>Draft tokens use only what the plan leaves: of the token budget, of the rows of logits and of the free pages.
  */
 public final class Speculator implements DraftSource {
     /**
-     * A draft model and what its passes cost.
+     * A draft model.
      *
-     * @param model with the same vocabulary as the large one, and as many pages of as many tokens
+     * @param model has the same vocabulary as the large model, and as many pages of the same size
+     * @param cost what its passes cost; learns from every pass
      */
     public record Draft(Model model, CostModel cost) {}
 
     /**
      * What an engine's speculation is made of.
      *
-     * @param config the engine's; its {@link Speculation} says who drafts
-     * @param cost what the model's passes cost; learns from every pass
-     * @param draft the model that the configuration's draft file became; null for none
-     * @param policies decide how many draft tokens each sequence gets
+     * @param config the engine's; its {@link Speculation} names the drafters
+     * @param cost what the large model's passes cost; learns from every pass
+     * @param draft the model of the configuration's draft file; null for none
+     * @param policies make the policy that decides how many draft tokens each sequence gets
      */
     public record Setup(
             EngineConfig config, CostModel cost, @Nullable Draft draft, DraftPolicy.Maker policies) {}
@@ -50,18 +50,19 @@ public final class Speculator implements DraftSource {
     private final int maxLogitRows;
     private final int vocabularySize;
     private final StepDrafts drafts;
-    // Statistics over all steps, guarded by the lock of whoever calls countStep and stats.
+    // Statistics over all steps, guarded by the lock that the callers of countStep and stats hold.
     private final DraftCounters counters;
     private long allNanos;
     private long allNanosWithout;
 
     private volatile boolean on = true;
-    /** Whether it was, as the step under way was planned. */
-    private boolean planned;
-    /** Tokens of the step under way that want no logits. */
-    private int prompts;
-    /** Whether anybody was to guess in the step under way; one who reads a prompt has yet to. */
-    private boolean guessing;
+    // Of the step in progress.
+    /** What {@link #on} was when the step was planned. */
+    private boolean wasOn;
+    /** Prompt tokens without logits. */
+    private int promptRows;
+    /** Whether any sequence had a drafter. True even if a draft model only read a prompt and proposed nothing. */
+    private boolean drafted;
 
     /**
      * @param drafters in order of preference
@@ -79,7 +80,7 @@ public final class Speculator implements DraftSource {
         counters = new DraftCounters(names);
     }
 
-    /** The source that a configuration asks for. */
+    /** The source that a configuration asks for; {@link DraftSource#NONE} without speculation. */
     public static DraftSource of(Setup setup, Context context) {
         Speculation wanted = setup.config.speculation();
         if (!wanted.isOn()) {
@@ -117,11 +118,11 @@ public final class Speculator implements DraftSource {
 
     @Override
     public void draft(StepPlan plan, int budget) {
-        planned = on;
-        int room = planned ? Math.min(budget, maxLogitRows - plan.logitRows()) : 0;
+        wasOn = on;
+        int room = wasOn ? Math.min(budget, maxLogitRows - plan.logitRows()) : 0;
         drafts.begin(plan.rows(), plan.contexts(), plan.positions(), room);
-        prompts = plan.rows() - plan.logitRows();
-        guessing = false;
+        promptRows = plan.rows() - plan.logitRows();
+        drafted = false;
         for (int i = 0; i < plan.size(); i++) {
             if (plan.wantsToken(i)) {
                 offer(drafts.add(plan.sequence(i), i), room);
@@ -133,30 +134,31 @@ public final class Speculator implements DraftSource {
         policy.decide(drafts);
         for (int i = 0; i < drafts.size(); i++) {
             if (drafts.count(i) > 0) {
+                drafts.sequence(i).makeRoom(drafts.count(i));
                 reserve(i, plan.size());
             }
         }
-        guessing = drafts.total() > 0;
+        drafted = drafts.total() > 0;
         for (int k = 0; k < drafters.length; k++) {
             drafters[k].draft(drafts, k);
         }
         for (int i = 0; i < drafts.size(); i++) {
-            check(i);
+            cutUnknownTokens(i);
             plan.draft(drafts.planIndex(i), drafts.count(i));
         }
     }
 
     private void offer(int index, int room) {
         Sequence sequence = drafts.sequence(index);
-        // The last token of an answer is never computed: nothing to guess behind it.
+        // The last token of an answer is never computed, so no draft token follows it.
         int most = Math.min(
                 Math.min(Speculation.MAX_DRAFT_TOKENS, room), sequence.maxNewTokens() - sequence.generated() - 1);
         for (int k = 0; k < drafters.length; k++) {
-            drafts.offer(index, k, most <= 0 ? 0 : drafters[k].offer(sequence, most));
+            drafts.setOffer(index, k, most <= 0 ? 0 : drafters[k].offer(sequence, most));
         }
     }
 
-    /** Finds pages for draft tokens, as long as everybody who runs could still have one. */
+    /** Reserves pages for draft tokens, if one page for each running sequence stays free. */
     private void reserve(int index, int running) {
         Sequence sequence = drafts.sequence(index);
         int to = sequence.length() + drafts.count(index);
@@ -164,42 +166,43 @@ public final class Speculator implements DraftSource {
         if (wanted <= 0 || (wanted + running <= pages.available() && pages.reserve(sequence.row(), to))) {
             return;
         }
-        drafts.lower(index, pages.room(sequence.row()) - sequence.length());
+        drafts.shorten(index, pages.room(sequence.row()) - sequence.length());
     }
 
-    /** Cuts a draft at the first id that the model does not know: a drafter may be anybody's. */
-    private void check(int index) {
+    /** Cuts a draft at the first token id that is not in the vocabulary. */
+    private void cutUnknownTokens(int index) {
         Sequence sequence = drafts.sequence(index);
         for (int i = 0; i < drafts.count(index); i++) {
             int token = sequence.tokens()[sequence.length() + i];
             if (token < 0 || token >= vocabularySize) {
-                drafts.lower(index, i);
+                drafts.shorten(index, i);
             }
         }
     }
 
     @Override
-    public void learn(TokenVerifier tokens, int[] kept, long drafting, long nanos) {
+    public void learn(TokenVerifier verifier, int[] kept, long planNanos, long computeNanos) {
         int extra = 0;
         for (int i = 0; i < drafts.size(); i++) {
             Sequence sequence = drafts.sequence(i);
             int count = drafts.count(i);
             if (count > 0) {
                 int planIndex = drafts.planIndex(i);
-                int accepted = Math.min(tokens.agreed(planIndex), kept[planIndex]);
-                drafts.verified(i, accepted, Math.min(count, kept[planIndex]));
+                int accepted = Math.min(verifier.accepted(planIndex), kept[planIndex]);
+                drafts.setVerified(i, accepted, Math.min(count, kept[planIndex]));
                 extra += Math.max(0, kept[planIndex] - 1);
             }
-            // What a draft model computed behind the last token that was accepted, it computed for another history.
+            // The draft model computed rejected tokens too; it has to compute their positions again.
             DraftState state = DraftState.of(sequence);
             state.computed = Math.min(state.computed, sequence.length() - 1);
         }
-        drafts.timed(guessing ? drafting + nanos : nanos, (long) without(nanos, extra));
+        drafts.setTimes(drafted ? planNanos + computeNanos : computeNanos, (long) nanosWithout(computeNanos, extra));
         int rows = drafts.rows() + drafts.total();
-        if (2 * prompts <= rows) { // most of the others' rows have no logits, and cost less than a draft's
-            cost.observe(rows, drafts.contexts(), drafts.positions() + drafts.draftPositions(), nanos);
+        // Prompt rows without logits are cheaper than draft rows, so a step with many of them says little about drafts.
+        if (2 * promptRows <= rows) {
+            cost.observe(rows, drafts.contexts(), drafts.positions() + drafts.draftPositions(), computeNanos);
         }
-        if (planned) {
+        if (wasOn) {
             policy.learn(drafts);
         }
         for (int i = 0; i < drafts.size(); i++) {
@@ -211,18 +214,19 @@ public final class Speculator implements DraftSource {
     }
 
     /**
-     * What the tokens of a step would have taken without drafts: the same step without their rows, and later steps of nobody's
-     * prompts for the {@code extra} tokens.
+     * Estimates how long the step's tokens would have taken without draft tokens: this step without the draft rows, and
+     * further steps, without prompts, for the {@code extra} tokens.
      */
-    private double without(long nanos, int extra) {
+    private double nanosWithout(long computeNanos, int extra) {
         if (drafts.total() == 0) {
-            return nanos;
+            return computeNanos;
         }
         double same = cost.predict(drafts.rows(), drafts.contexts(), drafts.positions());
-        if (prompts > 0) { // what those rows cost is not known as well as what drafts add to it
+        if (promptRows > 0) {
+            // The difference that the draft rows make is known better than what the prompt rows cost.
             int rows = drafts.rows() + drafts.total();
             long positions = drafts.positions() + drafts.draftPositions();
-            same += nanos - Math.max(same, cost.predict(rows, drafts.contexts(), positions));
+            same += computeNanos - Math.max(same, cost.predict(rows, drafts.contexts(), positions));
         }
         int size = drafts.size();
         return same + cost.predict(size, drafts.decodePositions()) * extra / size;

@@ -4,28 +4,31 @@ import java.util.Arrays;
 import quire.engine.schedule.Sequence;
 
 /**
- * The guessing of one step: for whom, by which drafter, how far, and what became of it. Reused every step.
+ * The draft tokens of one step: for which sequences, from which drafter, how many, and how many were accepted. Reused every
+ * step.
  *
  * <pre>
- *   who may       add, offer        sequences that get their next token in this step; what each drafter offers
- *   how far       give              decided by the {@link DraftPolicy}
- *   guesses       count             the drafters write them behind the sequences' tokens
- *   verified      accepted          a beginning of the guesses; reached: positions at which model and draft were compared
+ *   filled by      methods              what
+ *   Speculator     begin, add           the sequences that get their next token in this step
+ *                  setOffer             how many draft tokens each drafter offers for each of them
+ *   DraftPolicy    assign               how many draft tokens a sequence gets, and from which drafter
+ *   Drafter        shorten              fewer, where the drafter finds fewer; the tokens lie behind the sequence's own
+ *   Speculator     setVerified          how many were compared with the model's choice, and how many were accepted
  * </pre>
  */
 public final class StepDrafts {
-    /** No drafter. */
+    /** Stands for no drafter. */
     static final int NO_DRAFTER = -1;
 
     private final Sequence[] sequences;
     private final int[] planIndexes;
     private final int[][] offers; // by drafter
     private final int[] drafters;
-    private final int[] levels;
+    private final int[] confidences;
     private final int[] counts;
     private final int[] accepted;
-    private final int[] reached;
-    private final int[] read;
+    private final int[] compared;
+    private final int[] catchUps;
     private int size;
     private int rows;
     private long contexts;
@@ -40,19 +43,19 @@ public final class StepDrafts {
         planIndexes = new int[maxSequences];
         offers = new int[drafterCount][maxSequences];
         drafters = new int[maxSequences];
-        levels = new int[maxSequences];
+        confidences = new int[maxSequences];
         counts = new int[maxSequences];
         accepted = new int[maxSequences];
-        reached = new int[maxSequences];
-        read = new int[maxSequences];
+        compared = new int[maxSequences];
+        catchUps = new int[maxSequences];
     }
 
     /**
      * Begins a step.
      *
      * @param rowsWithout tokens of the step without draft tokens
-     * @param contextsWithout how many positions their sequences have, each counted once
-     * @param positionsWithout how many positions those look back at, summed
+     * @param contextsWithout positions of their sequences, each sequence counted once
+     * @param positionsWithout positions that those tokens attend to, summed over the tokens
      * @param mostTokens draft tokens that there is room for, over all sequences
      */
     void begin(int rowsWithout, long contextsWithout, long positionsWithout, int mostTokens) {
@@ -72,60 +75,60 @@ public final class StepDrafts {
         sequences[size] = sequence;
         planIndexes[size] = planIndex;
         drafters[size] = NO_DRAFTER;
-        levels[size] = 0;
+        confidences[size] = 0;
         counts[size] = 0;
         accepted[size] = 0;
-        reached[size] = 0;
-        read[size] = 0;
+        compared[size] = 0;
+        catchUps[size] = 0;
         decodePositions += sequence.length();
         return size++;
     }
 
-    /** Notes what a drafter offers for a sequence. */
-    void offer(int index, int drafter, int tokens) {
+    /** Sets how many draft tokens a drafter offers for a sequence. */
+    void setOffer(int index, int drafter, int tokens) {
         offers[drafter][index] = tokens;
     }
 
-    /** Decides who guesses for a sequence, and how far. */
-    void give(int index, int drafter, int level, int tokens) {
+    /** Assigns a sequence to a drafter, for a number of draft tokens. */
+    void assign(int index, int drafter, int confidence, int tokens) {
         drafters[index] = drafter;
-        levels[index] = level;
+        confidences[index] = confidence;
         counts[index] = tokens;
     }
 
-    /** Notes that a drafter computed that many tokens of a sequence's text, before it could guess or go on reading. */
-    void read(int index, int tokens) {
-        read[index] = tokens;
+    /** Sets how many tokens of a sequence's text the draft model computed in this step to catch up with it. */
+    void setCatchUp(int index, int tokens) {
+        catchUps[index] = tokens;
     }
 
-    /** Fewer guesses than was decided. */
-    void lower(int index, int tokens) {
+    /** Shortens a draft to {@code tokens}. */
+    void shorten(int index, int tokens) {
         counts[index] = tokens;
     }
 
-    /** What the verification found. */
-    void verified(int index, int acceptedTokens, int reachedTokens) {
+    /** Sets what verification found. */
+    void setVerified(int index, int acceptedTokens, int comparedTokens) {
         accepted[index] = acceptedTokens;
-        reached[index] = reachedTokens;
+        compared[index] = comparedTokens;
     }
 
-    /** What the step took, and what its tokens would have taken without drafts. */
-    void timed(long took, long tookWithout) {
+    /** Sets how long the step took, and how long its tokens would have taken without draft tokens. */
+    void setTimes(long took, long tookWithout) {
         nanos = took;
         nanosWithout = tookWithout;
     }
 
-    /** What the step took, drafting included. */
+    /** Nanoseconds that the step took, drafting included. */
     long nanos() {
         return nanos;
     }
 
-    /** What its tokens would have taken without drafts, as far as anybody knows. */
+    /** Nanoseconds that the step's tokens would have taken without draft tokens; an estimate. */
     long nanosWithout() {
         return nanosWithout;
     }
 
-    /** Sequences that get their next token in this step. */
+    /** Number of sequences that get their next token in this step. */
     int size() {
         return size;
     }
@@ -135,22 +138,22 @@ public final class StepDrafts {
         return rows;
     }
 
-    /** How many positions the sequences of the {@link #rows} have, each counted once; draft tokens share them. */
+    /** Positions of the sequences that the {@link #rows} belong to, each sequence counted once. Draft tokens add none. */
     long contexts() {
         return contexts;
     }
 
-    /** How many positions the {@link #rows} look back at, summed. */
+    /** Positions that the {@link #rows} attend to, summed over the rows. */
     long positions() {
         return positions;
     }
 
-    /** How many positions those of the {@link #rows} look back at that every step has, prompts left out, summed. */
+    /** Positions that the decoding {@link #rows} attend to, summed over the rows: prompts are left out. */
     long decodePositions() {
         return decodePositions;
     }
 
-    /** How many positions the draft tokens look back at, summed. */
+    /** Positions that the draft tokens attend to, summed over the draft tokens. */
     long draftPositions() {
         long sum = 0;
         for (int i = 0; i < size; i++) {
@@ -164,16 +167,12 @@ public final class StepDrafts {
         return room;
     }
 
-    /** Drafters there are. */
-    int drafterCount() {
-        return offers.length;
-    }
-
+    /** The sequence at an index. */
     Sequence sequence(int index) {
         return sequences[index];
     }
 
-    /** Where the sequence stands in the step's plan. */
+    /** The sequence's index in the step's plan. */
     int planIndex(int index) {
         return planIndexes[index];
     }
@@ -183,14 +182,14 @@ public final class StepDrafts {
         return offers[drafter][index];
     }
 
-    /** Who guesses for a sequence; {@link #NO_DRAFTER} if nobody does. */
+    /** The drafter that a sequence is assigned to; {@link #NO_DRAFTER} for none. */
     int drafter(int index) {
         return drafters[index];
     }
 
-    /** How sure the drafter was. */
-    int level(int index) {
-        return levels[index];
+    /** How confident the drafter was, as {@link Drafter#confidence} said. */
+    int confidence(int index) {
+        return confidences[index];
     }
 
     /** Draft tokens of a sequence. */
@@ -203,14 +202,14 @@ public final class StepDrafts {
         return accepted[index];
     }
 
-    /** At how many positions the model said yes or no; the rest lies behind a no, or behind the answer's end. */
-    int reached(int index) {
-        return reached[index];
+    /** How many of them were compared with the model's choice: those up to the first rejected one or the answer's end. */
+    int compared(int index) {
+        return compared[index];
     }
 
-    /** Tokens of a sequence's text that its drafter had to compute in this step. */
-    int read(int index) {
-        return read[index];
+    /** Tokens of a sequence's text that the draft model computed in this step to catch up with it. */
+    int catchUp(int index) {
+        return catchUps[index];
     }
 
     /** Draft tokens of all sequences. */

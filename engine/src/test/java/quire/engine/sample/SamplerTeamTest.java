@@ -46,7 +46,7 @@ class SamplerTeamTest {
     }
 
     @Test
-    void choose_aUnitThrows_theCallerHearsIt() {
+    void choose_aUnitThrows_theCallerGetsTheException() {
         try (Workers workers = new Workers(2)) {
             SamplerTeam team = new SamplerTeam(workers, VOCABULARY);
             assertThatIllegalStateException()

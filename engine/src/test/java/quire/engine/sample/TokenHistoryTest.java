@@ -31,7 +31,7 @@ class TokenHistoryTest {
                     .frequencyPenalty(random.nextBoolean() ? 0 : random.nextDouble() * 4 - 2)
                     .logitBias(bias)
                     .build();
-            // Few different tokens or many, close together or with the same low bits.
+            // Few or many distinct tokens, consecutive or with equal low bits.
             int step = random.nextBoolean() ? 1 : 64;
             int[] prompt = tokens(random, random.nextInt(3000), vocabulary, step);
             int[] output = tokens(random, random.nextInt(500), vocabulary, step);
@@ -112,7 +112,7 @@ class TokenHistoryTest {
     }
 
     @Test
-    void adjust_promptChangedAfterwards_isNotNoticed() {
+    void adjust_promptChangedAfterwards_isIgnored() {
         int[] prompt = {0};
         TokenHistory history =
                 new TokenHistory(SamplingParams.builder().repetitionPenalty(2).build(), prompt);
@@ -125,7 +125,7 @@ class TokenHistoryTest {
     }
 
     @Test
-    void adjust_extremePenalties_keepFiniteLogitsFiniteAndOthersAsTheyAre() {
+    void adjust_extremePenalties_keepFiniteLogitsFiniteAndOthersUnchanged() {
         SamplingParams params = SamplingParams.builder()
                 .repetitionPenalty(Double.MIN_VALUE)
                 .logitBias(Map.of(3, 100f, 4, -100f))
@@ -164,7 +164,7 @@ class TokenHistoryTest {
     }
 
     @Test
-    void undo_anyAppends_isAsIfTheyHadNeverBeen() {
+    void undo_anyAppends_restoresTheHistory() {
         SplittableRandom random = new SplittableRandom(9);
         for (int round = 0; round < 300; round++) {
             int vocabulary = 2 + random.nextInt(100);
@@ -177,12 +177,12 @@ class TokenHistoryTest {
             TokenHistory history = new TokenHistory(params, prompt);
             TokenHistory plain = new TokenHistory(params, prompt);
             for (int step = 0; step < 20; step++) {
-                int[] guesses = random.ints(random.nextInt(9), 0, vocabulary).toArray();
-                for (int guess : guesses) {
-                    history.append(guess);
+                int[] drafts = random.ints(random.nextInt(9), 0, vocabulary).toArray();
+                for (int draft : drafts) {
+                    history.append(draft);
                 }
-                for (int i = guesses.length - 1; i >= 0; i--) {
-                    history.undo(guesses[i]);
+                for (int i = drafts.length - 1; i >= 0; i--) {
+                    history.undo(drafts[i]);
                 }
                 int token = random.nextInt(vocabulary);
                 history.append(token);

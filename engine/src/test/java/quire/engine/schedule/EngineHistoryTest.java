@@ -25,18 +25,20 @@ import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.engine.speculate.FakeDrafters;
+import quire.model.Batch;
 
 /**
- * Seeded histories: requests come and go at random steps, over random limits, most of them far too tight. After every
- * step everything is audited, and free pages are poisoned.
+ * Seeded histories: requests start and are cancelled at random steps, under random and mostly tight limits. After every
+ * step the test checks the integrity and poisons the free pages.
  */
 class EngineHistoryTest {
     private static final int HISTORIES = 3_000;
-    private static final int GUESSED_HISTORIES = 10_000;
+    private static final int SPECULATIVE_HISTORIES = 10_000;
 
     @Test
     void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
+        long overtaken = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
@@ -46,22 +48,24 @@ class EngineHistoryTest {
                 throw new AssertionError("history " + seed + " " + history.describe(), e);
             }
             preemptions += history.preempted;
+            overtaken += history.overtaken;
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
-        // The histories are worth something only if they go through all this.
+        // The histories must cover preemption and all ends.
         assertThat(preemptions).isGreaterThan(HISTORIES / 2);
+        assertThat(overtaken).isGreaterThan(HISTORIES / 2);
         assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
     }
 
     @Test
-    void randomHistories_anyGuesses_everyAnswerIsWhatItIsAlone() {
+    void randomHistories_anyDrafts_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
         long acceptedTokens = 0;
         long rejectedTokens = 0;
         Map<String, Long> drafterToAccepted = new TreeMap<>();
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
-        for (long seed = 0; seed < GUESSED_HISTORIES; seed++) {
+        for (long seed = 0; seed < SPECULATIVE_HISTORIES; seed++) {
             History history = new History(seed, true);
             try {
                 history.play();
@@ -77,26 +81,26 @@ class EngineHistoryTest {
                     .forEach(drafter -> drafterToAccepted.merge(drafter.name(), drafter.acceptedTokens(), Long::sum));
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
-        assertThat(preemptions).isGreaterThan(GUESSED_HISTORIES / 2);
-        assertThat(acceptedTokens).isGreaterThan(GUESSED_HISTORIES);
-        assertThat(rejectedTokens).isGreaterThan(GUESSED_HISTORIES);
+        assertThat(preemptions).isGreaterThan(SPECULATIVE_HISTORIES / 2);
+        assertThat(acceptedTokens).isGreaterThan(SPECULATIVE_HISTORIES);
+        assertThat(rejectedTokens).isGreaterThan(SPECULATIVE_HISTORIES);
         assertThat(drafterToAccepted)
                 .containsOnlyKeys("lookup", "model", "RIGHT", "WRONG", "HALF", "EDGES", "RANDOM")
                 .containsEntry("WRONG", 0L);
-        assertThat(drafterToAccepted.get("model")).isGreaterThan(GUESSED_HISTORIES / 10);
-        assertThat(drafterToAccepted.get("RIGHT")).isGreaterThan(GUESSED_HISTORIES / 10);
+        assertThat(drafterToAccepted.get("model")).isGreaterThan(SPECULATIVE_HISTORIES / 10);
+        assertThat(drafterToAccepted.get("RIGHT")).isGreaterThan(SPECULATIVE_HISTORIES / 10);
         assertThat(drafterToAccepted.get("lookup")).isPositive();
         assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
-        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(GUESSED_HISTORIES / 2));
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(SPECULATIVE_HISTORIES / 2));
     }
 
-    /** One history: a pure function of its seed. It is its own listener, and its own clock. */
+    /** One history, determined by its seed. It is the engine's listener and clock too. */
     private static final class History implements EngineListener {
         private final SplittableRandom random;
         private final EngineConfig config;
         private final FakeModel model;
         private final FakeModel draft;
-        private final boolean guessing;
+        private final boolean speculating;
         private final EngineLoop loop;
         private final int maxContext;
         private final List<Call> calls = new ArrayList<>();
@@ -104,12 +108,15 @@ class EngineHistoryTest {
         private long nanos;
         private long started;
         private long preempted;
-        private long tokensHeard;
-        private long tokensTold;
+        private long overtaken;
+        private @Nullable Sequence lastHead;
+        private long lastPreempted;
+        private long tokensReported;
+        private long tokensFinished;
         private long steps;
 
-        History(long seed, boolean guessing) {
-            this.guessing = guessing;
+        History(long seed, boolean speculating) {
+            this.speculating = speculating;
             random = new SplittableRandom(seed);
             int maxSequences = 1 + random.nextInt(8);
             int maxBatchedTokens = maxSequences + random.nextInt(random.nextBoolean() ? 4 : 60);
@@ -129,13 +136,13 @@ class EngineHistoryTest {
                     .build();
             int vocabulary = FakeTokenizer.VOCABULARY_SIZE;
             int logitRows =
-                    guessing ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
+                    speculating ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
             model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
             draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
                     .differing(2 + random.nextInt(8));
-            loop = guessing
+            loop = speculating
                     ? EngineLoop.builder(model, new FakeTokenizer(), config)
-                            .drafts(parts -> FakeDrafters.any(random, draft, this::rightAnswer, parts))
+                            .drafts(parts -> FakeDrafters.randomSource(random, draft, this::rightAnswer, parts))
                             .listener(this)
                             .nanoClock(() -> nanos)
                             .build()
@@ -147,9 +154,69 @@ class EngineHistoryTest {
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
                 nanos += batch.rows();
-                // Whoever runs is in every step: nobody starves.
-                assertThat(loop.tracker().stats().running()).isEqualTo(batch.sequences());
+                auditPlan(batch);
             });
+        }
+
+        /** What {@link Scheduler} promises of each plan. */
+        @SuppressWarnings("ReferenceEquality") // the very sequence
+        private void auditPlan(Batch batch) {
+            KvPages pages = loop.pages();
+            List<Sequence> waiting = loop.scheduler().waiting();
+            Sequence head = waiting.isEmpty() ? null : waiting.getFirst();
+            Sequence oldest = null;
+            int oldestRows = 0;
+            int promptRows = 0;
+            int heldByYounger = 0;
+            int growing = 0;
+            for (Sequence sequence : loop.scheduler().running()) {
+                int rows = rows(batch, pages.table(sequence.row));
+                if (sequence.remaining() == 1 && sequence.computed > 0) {
+                    assertThat(rows).as("%s decodes", sequence).isPositive();
+                } else {
+                    promptRows += rows;
+                    oldestRows = oldest == null ? rows : oldestRows;
+                    oldest = oldest == null ? sequence : oldest;
+                }
+                if (head != null && sequence.number > head.number) {
+                    heldByYounger += pages.held(sequence.row);
+                    overtaken++;
+                } else if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
+                    growing++;
+                }
+            }
+            if (oldest != null) {
+                assertThat(oldestRows)
+                        .as(
+                                "of %d for prompts, %s\n%s",
+                                promptRows, oldest, loop.scheduler().describe())
+                        .isGreaterThanOrEqualTo(Math.min(oldest.remaining(), promptRows - promptRows / 2));
+            }
+            // The head of two plans in a row was the head when this plan began. A preemption frees a row only later in
+            // the plan.
+            if (head != null
+                    && head == lastHead
+                    && preempted == lastPreempted
+                    && loop.scheduler().running().size() < config.maxSequences()
+                    && (oldest == null || oldest.number > head.number)) {
+                assertThat(pages.pagesFor(head.length() + 1) + growing)
+                        .as(
+                                "%s waits for older sequences only\n%s",
+                                head, loop.scheduler().describe())
+                        .isGreaterThan(pages.available() + heldByYounger);
+            }
+            lastHead = head;
+            lastPreempted = preempted;
+        }
+
+        @SuppressWarnings("ReferenceEquality") // the table of this very row
+        private static int rows(Batch batch, int[] pageTable) {
+            for (int i = 0; i < batch.sequences(); i++) {
+                if (batch.pageTable(i) == pageTable) {
+                    return batch.rowCount(i);
+                }
+            }
+            return 0;
         }
 
         private int[] rightAnswer(Sequence sequence) {
@@ -160,7 +227,7 @@ class EngineHistoryTest {
                             .toArray();
                 }
             }
-            throw new AssertionError("whose is " + sequence);
+            throw new AssertionError("no call has " + sequence);
         }
 
         String describe() {
@@ -182,25 +249,25 @@ class EngineHistoryTest {
                 }
                 int done = loop.doWork();
                 assertThat(done).isLessThanOrEqualTo(config.maxBatchedTokens());
-                audit();
+                check();
                 assertThat(step++).as("steps").isLessThan(20_000);
             }
             assertThat(loop.doWork()).isZero();
-            audit();
+            check();
             EngineStats stats = loop.tracker().stats();
             assertThat(stats.running()).isZero();
             assertThat(stats.waiting()).isZero();
             assertThat(stats.usedPages()).isZero();
             assertThat(stats.preemptions()).isEqualTo(preempted);
             assertThat(stats.steps()).isEqualTo(steps);
-            assertThat(stats.generationTokens()).isEqualTo(tokensHeard);
+            assertThat(stats.generationTokens()).isEqualTo(tokensReported);
             long answered = 0;
             long prompts = 0;
             long sent = 0;
             long accepted = 0;
             long rejected = 0;
             for (Call call : calls) {
-                call.judge(maxContext);
+                call.checkAnswer(maxContext);
                 if (call.stream != null) {
                     sent++;
                     accepted += call.stream.acceptedTokens();
@@ -210,41 +277,41 @@ class EngineHistoryTest {
                 }
             }
             assertThat(stats.started()).isEqualTo(sent);
-            assertThat(answered).isEqualTo(tokensHeard).isEqualTo(tokensTold);
+            assertThat(answered).isEqualTo(tokensReported).isEqualTo(tokensFinished);
             assertThat(stats.promptTokens()).isGreaterThanOrEqualTo(prompts);
             SpeculationCounts speculation = stats.speculation().counts();
             assertThat(accepted).isEqualTo(speculation.acceptedTokens());
             assertThat(accepted + rejected).isEqualTo(speculation.draftTokens());
-            auditBooks(stats);
+            checkCounts(stats);
             model.close();
             draft.close();
         }
 
-        /** What can be counted in two ways. */
-        private void auditBooks(EngineStats stats) {
-            if (!guessing) {
+        /** Checks counts that can be computed in two ways. */
+        private void checkCounts(EngineStats stats) {
+            if (!speculating) {
                 assertThat(stats.speculation()).isEqualTo(SpeculationStats.NONE);
                 return;
             }
-            SpeculationCounts books = stats.speculation().counts();
-            List<Long> decisions = books.decisions();
+            SpeculationCounts counts = stats.speculation().counts();
+            List<Long> decisions = counts.decisions();
             assertThat(sum(decisions.subList(1, decisions.size())))
-                    .isEqualTo(books.drafters().stream()
+                    .isEqualTo(counts.drafters().stream()
                             .mapToLong(SpeculationCounts.Drafter::drafts)
                             .sum());
-            assertThat(sum(books.draftedAt())).isEqualTo(books.draftTokens());
-            assertThat(sum(books.acceptedAt())).isEqualTo(books.acceptedTokens());
+            assertThat(sum(counts.draftedAt())).isEqualTo(counts.draftTokens());
+            assertThat(sum(counts.acceptedAt())).isEqualTo(counts.acceptedTokens());
             for (int position = 0; position < Speculation.MAX_DRAFT_TOKENS; position++) {
-                long drafted = books.draftedAt().get(position);
+                long drafted = counts.draftedAt().get(position);
                 assertThat(drafted).isEqualTo(sum(decisions.subList(position + 1, decisions.size())));
-                // Right is a beginning of a draft.
-                long before = position == 0 ? drafted : books.acceptedAt().get(position - 1);
-                assertThat(books.acceptedAt().get(position)).isBetween(0L, Math.min(drafted, before));
+                // Accepted draft tokens are a prefix of the draft.
+                long before = position == 0 ? drafted : counts.acceptedAt().get(position - 1);
+                assertThat(counts.acceptedAt().get(position)).isBetween(0L, Math.min(drafted, before));
             }
-            assertThat(books.drafters())
+            assertThat(counts.drafters())
                     .allSatisfy(drafter -> assertThat(drafter.acceptedTokens()).isBetween(0L, drafter.draftTokens()));
-            // With what was accepted comes a token of the model's own, unless the answer ends before.
-            assertThat(sum(decisions) + books.acceptedTokens() - stats.generationTokens())
+            // Each decision yields one token besides the accepted ones, unless the answer ends before it.
+            assertThat(sum(decisions) + counts.acceptedTokens() - stats.generationTokens())
                     .isBetween(0L, stats.finishedTotal());
         }
 
@@ -252,13 +319,13 @@ class EngineHistoryTest {
             return counts.stream().mapToLong(Long::longValue).sum();
         }
 
-        private void audit() {
+        private void check() {
             loop.checkIntegrity();
             EngineStats stats = loop.tracker().stats();
             assertThat(stats.started()).isEqualTo(stats.finishedTotal() + stats.running() + stats.waiting());
             finished.forEach((reason, count) -> assertThat(stats.finished()).containsEntry(reason, count));
             for (Call call : calls) {
-                // A closed stream has ended, and so given back its pages, in the next step.
+                // A closed stream has ended, and its pages are free, after the next step.
                 assertThat(call.closed && call.isOpen()).isFalse();
             }
             for (int page = 0; page < model.pageCount(); page++) {
@@ -278,15 +345,15 @@ class EngineHistoryTest {
         @Override
         public void onFirstToken(long elapsed) {
             assertThat(elapsed).isPositive();
-            tokensHeard++;
+            tokensReported++;
         }
 
         @Override
         public void onToken(long elapsed) {
-            if (!guessing) {
+            if (!speculating) {
                 assertThat(elapsed).isPositive();
             }
-            tokensHeard++;
+            tokensReported++;
         }
 
         @Override
@@ -302,7 +369,7 @@ class EngineHistoryTest {
 
         @Override
         public void onFinish(FinishReason reason, long elapsed, int promptTokens, int completionTokens) {
-            tokensTold += completionTokens;
+            tokensFinished += completionTokens;
             finished.merge(reason, 1L, Long::sum);
             if (reason != FinishReason.CANCELLED) {
                 assertThat(started).isPositive();
@@ -310,7 +377,7 @@ class EngineHistoryTest {
         }
     }
 
-    /** One caller: sends at some step, may leave at a later one, reads now and then. */
+    /** One caller: submits at some step, may cancel at a later one, and may read in between. */
     private static final class Call {
         final Request request;
         private final int sendAt;
@@ -368,7 +435,7 @@ class EngineHistoryTest {
             return answer().finish().reason() != FinishReason.CANCELLED;
         }
 
-        void judge(int maxContext) {
+        void checkAnswer(int maxContext) {
             if (refused) {
                 return;
             }
@@ -379,7 +446,7 @@ class EngineHistoryTest {
             } else {
                 assertThat(closed).isTrue();
                 assertThat(answer.isPrefixOf(alone))
-                        .as("%s begins %s", answer, alone)
+                        .as("%s is a prefix of %s", answer, alone)
                         .isTrue();
             }
             assertThat(answer.tokens()).hasSize(answer.finish().completionTokens());

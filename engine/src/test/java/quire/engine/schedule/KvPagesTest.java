@@ -11,7 +11,7 @@ import org.junit.jupiter.api.Test;
 
 class KvPagesTest {
     @Test
-    void reserve_moreTokens_keepsThePagesThereWere() {
+    void reserve_moreTokens_keepsTheOldPages() {
         KvPages pages = new KvPages(8, 4, 2, 32);
 
         assertThat(pages.reserve(0, 5)).isTrue();

@@ -15,7 +15,7 @@ import quire.engine.SamplingParams;
 import quire.model.text.Tokenizer;
 
 class OutputTextTest {
-    /** Tokens are whatever pieces of bytes a test cuts its text into. */
+    /** A tokenizer whose tokens are the pieces that a test cuts its bytes into. */
     private static final class Pieces implements Tokenizer {
         private final List<byte[]> pieces = new ArrayList<>();
 
@@ -67,7 +67,7 @@ class OutputTextTest {
 
     private record Result(String text, @Nullable String stop) {}
 
-    /** The specification: the whole text, cut at the first end of a stop string, the longest if several end there. */
+    /** The specification: the text before the stop string that ends first; of those that end together, the longest. */
     private static Result plain(String text, List<String> stops) {
         for (int end = 1; end <= text.length(); end++) {
             String longest = null;
@@ -83,7 +83,7 @@ class OutputTextTest {
         return new Result(text, null);
     }
 
-    /** Length of the longest suffix that a stop string begins with. */
+    /** Length of the longest suffix that is a prefix of a stop string. */
     private static int open(String text, List<String> stops) {
         for (int length = text.length(); length > 0; length--) {
             String suffix = text.substring(text.length() - length);
@@ -141,7 +141,7 @@ class OutputTextTest {
             List<String> stops = randomStops(random);
             byte[] bytes = randomText(random, random.nextInt(60)).getBytes(StandardCharsets.UTF_8);
             if (random.nextInt(3) == 0) {
-                // Broken UTF-8, and characters cut off at the end.
+                // Invalid UTF-8, and characters cut off at the end.
                 for (int count = 1 + random.nextInt(4); count > 0 && bytes.length > 0; count--) {
                     bytes[random.nextInt(bytes.length)] = (byte) random.nextInt(256);
                 }
@@ -161,7 +161,7 @@ class OutputTextTest {
     }
 
     @Test
-    void append_wholeCharacters_holdsBackExactlyWhatMayBecomeAStopString() {
+    void append_wholeCharacters_holdsBackOnlyPossibleStopStrings() {
         Random random = new Random(2);
         for (int round = 0; round < 2000; round++) {
             List<String> stops = randomStops(random);
@@ -181,7 +181,7 @@ class OutputTextTest {
     }
 
     @Test
-    void append_afterAStop_givesNothingMore() {
+    void append_afterAStop_isEmpty() {
         Pieces tokenizer = new Pieces();
         OutputText answer = new OutputText(tokenizer, List.of("END"));
         int token = tokenizer.add("one END two".getBytes(StandardCharsets.UTF_8));
@@ -206,7 +206,7 @@ class OutputTextTest {
     }
 
     @Test
-    void finish_beforeAStopIsComplete_givesWhatWasHeldBack() {
+    void finish_beforeAStopIsComplete_releasesTheHeldText() {
         Pieces tokenizer = new Pieces();
         OutputText answer = new OutputText(tokenizer, List.of("\nUser:"));
 
@@ -218,7 +218,7 @@ class OutputTextTest {
     }
 
     @Test
-    void finish_incompleteCharacter_becomesAReplacementAndMayCompleteAStop() {
+    void finish_incompleteCharacter_isReplacedAndMayCompleteAStop() {
         byte[] half = {'a', (byte) 0xE6, (byte) 0xBC};
 
         assertThat(run(List.of(half), List.of())).isEqualTo(new Result("a\uFFFD", null));
@@ -245,7 +245,7 @@ class OutputTextTest {
     }
 
     @Test
-    void construct_unknownToken_failsAsTheTokenizerDoes() {
+    void append_unknownToken_failsLikeTheTokenizer() {
         OutputText answer = new OutputText(new Pieces(), List.of("x"));
 
         assertThatThrownBy(() -> answer.append(0)).isInstanceOf(IndexOutOfBoundsException.class);

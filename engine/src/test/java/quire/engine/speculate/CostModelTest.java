@@ -31,7 +31,7 @@ class CostModelTest {
     }
 
     @Test
-    void observe_everythingSlowsDown_whatIsNotSeenSlowsDownToo() {
+    void observe_everythingSlowsDown_unmeasuredSizesSlowDownToo() {
         CostModel model = new CostModel(64, 1000);
         double before = model.predict(40);
         for (int i = 0; i < 200; i++) {
@@ -42,11 +42,11 @@ class CostModelTest {
     }
 
     @Test
-    void observe_onePause_isNoCost() {
+    void observe_oneDelayedPass_isIgnored() {
         CostModel model = new CostModel(64, 1000);
         model.observe(4, 0, 0, 1_000_000_000_000L);
         assertThat(model.predict(4)).isLessThan(2.2 * 1900);
-        model.observe(4, 0, 0, -1); // a clock that went backwards says nothing
+        model.observe(4, 0, 0, -1); // a clock that went backwards is ignored
         assertThat(model.predict(4)).isLessThan(2.2 * 1900);
     }
 
@@ -60,7 +60,7 @@ class CostModelTest {
     }
 
     @Test
-    void measure_modelAndClock_seesTheCostOfRows() {
+    void measure_modelAndClock_findsTheCostOfRows() {
         AtomicLong nanos = new AtomicLong();
         FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 2);
         fake.onForward(batch -> nanos.addAndGet(cost(batch.rows()) + 3 * context(batch) + 5 * seen(batch)));
@@ -72,12 +72,12 @@ class CostModelTest {
         }
     }
 
-    /** Positions that the batch's only sequence has. */
+    /** Positions of the batch's only sequence. */
     private static long context(Batch batch) {
         return batch.positions()[batch.rows() - 1] + 1L;
     }
 
-    /** Positions that the rows of a batch look back at, each at itself as well. */
+    /** Positions that the rows of a batch attend to, summed; each row attends to itself too. */
     private static long seen(Batch batch) {
         return Arrays.stream(batch.positions(), 0, batch.rows())
                 .mapToLong(position -> position + 1L)
@@ -96,9 +96,9 @@ class CostModelTest {
         assertThat(model.predict(64)).isGreaterThan(5000);
     }
 
-    /** A pass that looks back costs more, and how much more is learnt from texts of different lengths. */
+    /** Attention costs time. Texts of different lengths show how much. */
     @Test
-    void observe_differentContexts_tellsRowsAndPositionsApart() {
+    void observe_differentContexts_separatesRowsFromPositions() {
         CostModel model = new CostModel(64, 100);
         SplittableRandom random = new SplittableRandom(2);
         for (int i = 0; i < 20_000; i++) {
@@ -109,15 +109,15 @@ class CostModelTest {
         for (int rows = 1; rows <= 8; rows++) {
             for (long context : new long[] {0, 1000, 4000}) {
                 assertThat(model.predict(rows, rows * context))
-                        .as("%d rows behind %d tokens", rows, context)
+                        .as("%d rows after %d tokens", rows, context)
                         .isCloseTo(cost(rows) + rows * context / 2.0, Percentage.withPercentage(6));
             }
         }
     }
 
-    /** One guess more than there are sequences: what both cost stays two things. */
+    /** Batches of N rows and of N + 1 rows, for one draft token, have different costs. */
     @Test
-    void observe_mostlyOneRowMore_keepsTheCostOfBothApart() {
+    void observe_mostlyOneRowMore_keepsBothCosts() {
         CostModel model = new CostModel(256, 100);
         for (int i = 0; i < 1000; i++) {
             int rows = i % 10 == 0 ? 32 : 33;
@@ -127,9 +127,9 @@ class CostModelTest {
         assertThat(model.predict(33)).isCloseTo(5400, within(1.0));
     }
 
-    /** Guesses share the context of their sequence: what a row more costs is less than what the first one does. */
+    /** Draft tokens share the context of their sequence, so a further row costs less than the first. */
     @Test
-    void observe_rowsThatShareAContext_tellsContextsAndPositionsApart() {
+    void observe_rowsThatShareAContext_separatesContextsFromPositions() {
         CostModel model = new CostModel(64, 100);
         SplittableRandom random = new SplittableRandom(2);
         for (int i = 0; i < 20_000; i++) {
@@ -140,15 +140,15 @@ class CostModelTest {
         for (int rows = 1; rows <= 8; rows++) {
             for (long context : new long[] {0, 300, 1000}) {
                 assertThat(model.predict(rows, context, rows * context))
-                        .as("%d rows behind %d tokens", rows, context)
+                        .as("%d rows after %d tokens", rows, context)
                         .isCloseTo(cost(rows) + 2 * context + rows * context / 4.0, Percentage.withPercentage(6));
             }
         }
     }
 
-    /** A price cannot be negative: what looks like a context for nothing is cheaper positions. */
+    /** A price cannot be negative: if a context seems to cost less than nothing, positions are cheaper. */
     @Test
-    void observe_rowsDearerTogether_keepsPricesAboveZero() {
+    void observe_contextSeemsToSaveTime_keepsPricesNonNegative() {
         CostModel model = new CostModel(64, 100);
         SplittableRandom random = new SplittableRandom(2);
         for (int i = 0; i < 20_000; i++) {
@@ -161,7 +161,7 @@ class CostModelTest {
     }
 
     @Test
-    void measure_longContext_isSeen() {
+    void measure_longContext_findsThePrices() {
         AtomicLong nanos = new AtomicLong();
         FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 8);
         fake.onForward(batch -> {
@@ -176,7 +176,7 @@ class CostModelTest {
         assertThat(model.predict(2, 1000) - model.predict(2)).isCloseTo(3000, Percentage.withPercentage(10));
     }
 
-    /** Measured cold, ten times too dear: what runs warms up, and so do the sizes and the model that never run. */
+    /** The start measures ten times too much. Passes correct the sizes that run, the other sizes, and a following model. */
     @Test
     void observe_everythingGetsFaster_ratiosStay() {
         CostModel model = new CostModel(64, 10_000);
@@ -190,7 +190,7 @@ class CostModelTest {
         assertThat(draft.predict(1)).isCloseTo(100, Percentage.withPercentage(5));
     }
 
-    /** After passes of one row, for 100, and of another number in turn. */
+    /** Alternates 100 passes of one row with passes of another size. */
     private static CostModel oneRowAnd(int rows, long nanos, int times) {
         CostModel model = new CostModel(64, 100);
         for (int i = 0; i < times; i++) {
@@ -200,9 +200,9 @@ class CostModelTest {
         return model;
     }
 
-    /** The first passes of a size find workers asleep; once it runs on, what it costs then counts. */
+    /** The first passes of a size are slow, because workers sleep. Later passes replace them. */
     @Test
-    void observe_oneSizeGetsCheaper_aFewPassesShowIt() {
+    void observe_oneSizeGetsCheaper_isLearntInAFewPasses() {
         CostModel model = oneRowAnd(4, 390, 50);
         for (int i = 0; i < 5; i++) {
             model.observe(4, 0, 0, 150);
@@ -212,19 +212,17 @@ class CostModelTest {
     }
 
     @Test
-    void predict_muchDearerThanOneByOne_isNotBelieved() {
+    void predict_muchMoreThanOneByOne_isLimited() {
         CostModel model = oneRowAnd(4, 3000, 50);
         assertThat(model.predict(4)).isCloseTo(400, within(1.0));
         for (int i = 0; i < 5; i++) {
             model.observe(4, 0, 0, 150);
         }
-        assertThat(model.predict(4))
-                .as("what was not believed must not last either")
-                .isCloseTo(150, within(1.0));
+        assertThat(model.predict(4)).as("the exaggerated cost is forgotten").isCloseTo(150, within(1.0));
     }
 
     @Test
-    void observe_moreForLess_disprovesWhatFewerOnceCost() {
+    void observe_largerPassCostsLess_removesTheOldCostOfTheSmaller() {
         CostModel model = oneRowAnd(3, 290, 50);
         for (int i = 0; i < 20; i++) {
             model.observe(5, 0, 0, 200);
@@ -234,7 +232,7 @@ class CostModelTest {
     }
 
     @Test
-    void observe_notForLong_isForgotten() {
+    void observe_sizeUnusedForLong_isForgotten() {
         CostModel fresh = new CostModel(64, 100);
         double ratio = fresh.predict(8) / fresh.predict(1);
         CostModel model = oneRowAnd(8, 790, 20);

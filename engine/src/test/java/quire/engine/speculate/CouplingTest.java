@@ -24,14 +24,14 @@ import quire.model.Batch;
 import quire.model.Model;
 import quire.tensor.FloatMatrix;
 
-/** What speculation does to the distribution of answers: nothing. */
+/** Speculation does not change the distribution of answers. */
 class CouplingTest {
     private static final int DRAWS = 100_000;
     private static final int VOCABULARY = 12;
-    /** Token 1 is the end for {@link FakeTokenizer}. */
+    /** Tokens of an answer. */
     private static final int ANSWER = 4;
 
-    /** Logits depend on the last token and the position alone, so that every distribution can be written down. */
+    /** A model whose logits depend only on the last token and the position, so that every distribution is known. */
     private static final class TableModel implements Model {
         private final Arena arena = Arena.ofShared();
         private final FloatMatrix logits = FloatMatrix.allocate(arena, 512, VOCABULARY);
@@ -102,33 +102,33 @@ class CouplingTest {
     }
 
     @Test
-    void draws_temperatures_followTheModel() {
-        assertFollowsTheModel(sampling().temperature(1));
-        assertFollowsTheModel(sampling().temperature(0.5));
-        assertFollowsTheModel(sampling().temperature(2));
+    void draws_temperatures_equalTheModel() {
+        assertEqualsTheModel(sampling().temperature(1));
+        assertEqualsTheModel(sampling().temperature(0.5));
+        assertEqualsTheModel(sampling().temperature(2));
     }
 
     @Test
-    void draws_filters_followTheModel() {
-        assertFollowsTheModel(sampling().topP(0.8));
-        assertFollowsTheModel(sampling().minP(0.15));
-        assertFollowsTheModel(sampling().temperature(1.5).topK(5));
+    void draws_filters_equalTheModel() {
+        assertEqualsTheModel(sampling().topP(0.8));
+        assertEqualsTheModel(sampling().minP(0.15));
+        assertEqualsTheModel(sampling().temperature(1.5).topK(5));
     }
 
     @Test
-    void draws_penaltiesAndBias_followTheModel() {
-        assertFollowsTheModel(sampling().repetitionPenalty(1.8));
-        assertFollowsTheModel(sampling().presencePenalty(1).frequencyPenalty(0.7));
-        assertFollowsTheModel(sampling().logitBias(Map.of(3, 1.5f, 4, -2f)));
+    void draws_penaltiesAndBias_equalTheModel() {
+        assertEqualsTheModel(sampling().repetitionPenalty(1.8));
+        assertEqualsTheModel(sampling().presencePenalty(1).frequencyPenalty(0.7));
+        assertEqualsTheModel(sampling().logitBias(Map.of(3, 1.5f, 4, -2f)));
     }
 
     /**
-     * Draws many answers with speculation and compares every token with its conditional distribution, computed in the
-     * plainest way from the definition in {@link SamplingParams}.
+     * Draws many answers with speculation. Compares each token with its conditional distribution, which is computed directly
+     * from the definition in {@link SamplingParams}.
      */
-    private static void assertFollowsTheModel(SamplingParams.Builder params) {
+    private static void assertEqualsTheModel(SamplingParams.Builder params) {
         TableModel model = new TableModel(1.5);
-        TableModel draft = new TableModel(1.1); // alike, not the same
+        TableModel draft = new TableModel(1.1); // similar, but not equal
         int sequences = 64;
         EngineConfig config = Requests.config(sequences, 512, 16);
         EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
@@ -141,7 +141,7 @@ class CouplingTest {
                 .build();
         int prompt = 2;
         SplittableRandom seeds = new SplittableRandom(11);
-        // By history within the answer: how often each token came.
+        // By the tokens of the answer so far: how often each next token was drawn.
         Map<List<Integer>, long[]> seen = new HashMap<>();
         List<TokenStream> streams = new ArrayList<>();
         for (int drawn = 0; drawn < DRAWS; drawn += ANSWER) {
@@ -153,7 +153,7 @@ class CouplingTest {
         }
         drain(loop, streams, seen);
         SpeculationCounts stats = loop.tracker().stats().speculation().counts();
-        assertThat(stats.acceptedTokens()).as("both outcomes must be common").isGreaterThan(DRAWS / 10);
+        assertThat(stats.acceptedTokens()).as("accepted draft tokens").isGreaterThan(DRAWS / 10);
         assertThat(stats.draftTokens() - stats.acceptedTokens()).isGreaterThan(DRAWS / 100);
 
         double chiSquared = 0;
@@ -163,14 +163,14 @@ class CouplingTest {
             long[] counts = entry.getValue();
             double[] expected = distribution(model, built, prompt, entry.getKey());
             long total = Arrays.stream(counts).sum();
-            // Tokens that are expected less than 5 times are taken together, as usual.
+            // Tokens that are expected fewer than 5 times form one cell, as usual.
             double rareExpected = 0;
             long rareSeen = 0;
             int cells = 0;
             for (int token = 0; token < VOCABULARY; token++) {
                 double mean = expected[token] * total;
                 if (mean == 0) {
-                    assertThat(counts[token]).as("token %d is ruled out", token).isZero();
+                    assertThat(counts[token]).as("excluded token %d", token).isZero();
                 } else if (mean < 5) {
                     rareExpected += mean;
                     rareSeen += counts[token];
@@ -186,8 +186,8 @@ class CouplingTest {
             freedom += Math.max(0, cells - 1);
         }
         assertThat(freedom).isGreaterThan(10);
-        // Wilson and Hilferty: the cube root of chi-squared over its freedom is nearly normal. 4 sigma, seeds are
-        // fixed.
+        // Wilson and Hilferty: the cube root of chi-squared divided by its degrees of freedom is nearly normal. The
+        // limit is 4 sigma; seeds are fixed.
         double h = 2.0 / (9 * freedom);
         double sigma = (StrictMath.cbrt(chiSquared / freedom) - (1 - h)) / StrictMath.sqrt(h);
         assertThat(sigma)

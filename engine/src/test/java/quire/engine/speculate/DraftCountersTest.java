@@ -18,14 +18,14 @@ import quire.engine.Requests;
 import quire.engine.SpeculationCounts;
 import quire.engine.schedule.EngineLoop;
 
-/** What the books say about drafts of which everything is known. */
+/** Counts of drafts whose outcome is known. */
 class DraftCountersTest {
     private static final int CONTEXT = 64;
 
-    /** A draft: whose, how long, and how many of its tokens are right. */
+    /** A draft: its drafter, its length, and how many of its tokens are right. */
     private record Draft(int drafter, int tokens, int right) {}
 
-    /** Every length up to 4 with every number of right tokens, so that no number below is like another. */
+    /** Every length up to 4 with every number of right tokens. So all expected counts differ. */
     private static final List<Draft> DRAFTS = drafts();
 
     private static List<Draft> drafts() {
@@ -39,8 +39,9 @@ class DraftCountersTest {
     }
 
     @Test
-    void stats_knownDrafts_sayWhatBecameOfThem() {
-        Request request = Requests.of("abc", 35); // one token by the prompt's step, one a draft, and those accepted
+    void counts_knownDrafts_areExact() {
+        Request request =
+                Requests.of("abc", 35); // one from the prompt's step, one for each draft, and the accepted ones
         int[] answer = Answer.alone(request, CONTEXT).tokens().stream()
                 .mapToInt(Integer::intValue)
                 .toArray();
@@ -55,9 +56,9 @@ class DraftCountersTest {
         }
         assertThat(length).isEqualTo(promptLength + answer.length);
         int[] faulty = answer.clone();
-        errors.forEach(position -> faulty[position - promptLength]++); // letters, so still in the vocabulary
+        errors.forEach(position -> faulty[position - promptLength]++); // letters, so the next id is in the vocabulary
 
-        SpeculationCounts stats = play(request, errors, faulty);
+        SpeculationCounts stats = run(request, errors, faulty);
 
         assertThat(stats.decisions().subList(0, 6)).containsExactly(1L, 2L, 3L, 4L, 5L, 0L);
         assertThat(stats.draftedAt().subList(0, 5)).containsExactly(14L, 12L, 9L, 5L, 0L);
@@ -70,8 +71,8 @@ class DraftCountersTest {
         assertThat(stats.acceptedTokens()).isEqualTo(20);
     }
 
-    /** Makes {@link #DRAFTS}: by a model that errs at these positions, and by a drafter that knows a faulty answer. */
-    private static SpeculationCounts play(Request request, Set<Integer> errors, int[] faulty) {
+    /** Runs {@link #DRAFTS}, with a draft model that is wrong at these positions and a drafter that has a wrong answer. */
+    private static SpeculationCounts run(Request request, Set<Integer> errors, int[] faulty) {
         EngineConfig config = Requests.config(1, CONTEXT, 16);
         CostModel cost = CostModel.unknown(CONTEXT);
         try (FakeModel model = model();
@@ -98,13 +99,13 @@ class DraftCountersTest {
         return new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, 4, CONTEXT / 4, CONTEXT, CONTEXT);
     }
 
-    /** One of {@link #DRAFTS} after another, once there is a first token. */
+    /** Assigns one of {@link #DRAFTS} in each step after the first token. */
     private static DraftPolicy script() {
         Iterator<Draft> next = DRAFTS.iterator();
         return drafts -> {
             if (drafts.size() > 0 && drafts.sequence(0).generated() > 0) {
                 Draft draft = next.next();
-                drafts.give(0, draft.drafter, 0, draft.tokens);
+                drafts.assign(0, draft.drafter, 0, draft.tokens);
             }
         };
     }

@@ -9,21 +9,21 @@ import quire.engine.schedule.Sequence;
 import quire.engine.schedule.StepLimits;
 import quire.model.Model;
 
-/** Drafters for tests: they may look at the right answer, and need not want to help. */
+/** Drafters for tests. They know the right answer, and draft well or badly on purpose. */
 public final class FakeDrafters {
     private FakeDrafters() {}
 
-    /** How good the guesses are. */
+    /** How good the draft tokens are. */
     public enum Kind {
-        /** All of them. */
+        /** All are right. */
         RIGHT,
-        /** None of them. */
+        /** None is right. */
         WRONG,
-        /** About half. */
+        /** About half are right. */
         HALF,
-        /** The first and the last id of the vocabulary, and ids beyond it. */
+        /** The first and the last id of the vocabulary, and ids outside it. */
         EDGES,
-        /** Any id; any number of them, or none. */
+        /** Random ids; a random number of them, or none. */
         RANDOM
     }
 
@@ -45,20 +45,20 @@ public final class FakeDrafters {
             }
 
             @Override
-            public int level(Sequence sequence) {
-                return random.nextInt(AcceptanceRate.LEVELS);
+            public int confidence(Sequence sequence) {
+                return random.nextInt(AcceptanceRate.CONFIDENCE_LEVELS);
             }
 
             @Override
             public void draft(StepDrafts drafts, int self) {
                 for (int i = 0; i < drafts.size(); i++) {
                     if (drafts.drafter(i) == self) {
-                        guess(drafts.sequence(i), drafts.count(i));
+                        write(drafts.sequence(i), drafts.count(i));
                     }
                 }
             }
 
-            private void guess(Sequence sequence, int count) {
+            private void write(Sequence sequence, int count) {
                 int[] right = answer.apply(sequence);
                 for (int i = 0; i < count; i++) {
                     int at = sequence.generated() + i;
@@ -83,15 +83,15 @@ public final class FakeDrafters {
         };
     }
 
-    /** Anything from nothing to all that is offered, from anybody. */
-    public static DraftPolicy anyhow(SplittableRandom random, Drafter[] drafters) {
+    /** Assigns a random number of draft tokens, up to the offer, from a random drafter. */
+    public static DraftPolicy random(SplittableRandom random, Drafter[] drafters) {
         return drafts -> {
             int room = drafts.room();
             for (int i = 0; i < drafts.size(); i++) {
                 int k = random.nextInt(drafters.length);
                 int tokens = Math.min(room, random.nextInt(drafts.offered(i, k) + 1));
                 if (tokens > 0) {
-                    drafts.give(i, k, drafters[k].level(drafts.sequence(i)), tokens);
+                    drafts.assign(i, k, drafters[k].confidence(drafts.sequence(i)), tokens);
                     room -= tokens;
                 }
             }
@@ -99,16 +99,16 @@ public final class FakeDrafters {
     }
 
     /**
-     * Any drafters in any order, under any policy.
+     * A source with random drafters in random order, under a random policy.
      *
      * @param draft the model of those drafters that have one
      * @param answer as in {@link #of}
      */
-    public static DraftSource any(
+    public static DraftSource randomSource(
             SplittableRandom random, Model draft, Function<Sequence, int[]> answer, DraftSource.Context context) {
         StepLimits limits = context.limits();
         CostModel cost = new CostModel(limits.tokens(), 1 + random.nextInt(1000));
-        Drafter[] drafters = new Drafter[1 + random.nextInt(AcceptanceRate.DRAFTERS)];
+        Drafter[] drafters = new Drafter[1 + random.nextInt(AcceptanceRate.MAX_DRAFTERS)];
         for (int k = 0; k < drafters.length; k++) {
             drafters[k] = switch (random.nextInt(4)) {
                 case 0 -> new LookupDrafter();
@@ -119,7 +119,7 @@ public final class FakeDrafters {
         DraftPolicy policy =
                 switch (random.nextInt(4)) {
                     case 0 -> new Governor(drafters, cost, limits.sequences());
-                    case 1 -> anyhow(random, drafters);
+                    case 1 -> random(random, drafters);
                     default -> DraftPolicy.always(List.of(1, 4, 8, 16).get(random.nextInt(4)), drafters);
                 };
         return new Speculator(drafters, policy, cost, context);

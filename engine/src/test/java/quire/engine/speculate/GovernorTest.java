@@ -11,12 +11,12 @@ import quire.engine.Speculation;
 import quire.engine.schedule.Sequence;
 import quire.engine.schedule.Sequences;
 
-/** The governor alone, against a simulated engine whose costs and acceptance are known. */
+/** The governor alone, with a simulated engine whose costs and acceptance are known. */
 class GovernorTest {
     private static final int ROOM = 128;
 
-    /** Steps cost {@code fixed + perRow × rows}; guesses are right with a known probability. */
-    private static class World {
+    /** A simulated engine. A step costs {@code fixed + perRow × rows}; draft tokens are right with a known probability. */
+    private static class Simulation {
         final double fixed;
         final double perRow;
         final double[] acceptance; // by sequence
@@ -26,17 +26,17 @@ class GovernorTest {
         final Sequence[] sequences;
         final StepDrafts drafts;
         final SplittableRandom random = new SplittableRandom(4);
-        /** Tokens of an answer, which the next one follows; 0: it never ends. */
+        /** Tokens of an answer, after which the next one starts; 0 for an endless answer. */
         int answerTokens;
-        /** Tokens that the drafter has to compute before its first guess for an answer. */
+        /** Tokens that the drafter has to compute before its first draft for an answer. */
         int promptTokens = 1;
 
-        /** Sequences that run, from the first one on. */
+        /** Number of running sequences: the first ones of {@link #sequences}. */
         int active;
-        /** How often a second drafter, which costs nothing, is right; below 0 there is none. */
+        /** Acceptance of a second drafter, which costs nothing; below 0 for none. */
         double second = -1;
 
-        /** Position from which on no guess is right. */
+        /** First position at which no draft token is right. */
         int hopeless = Speculation.MAX_DRAFT_TOKENS;
 
         long secondDraftTokens;
@@ -46,8 +46,8 @@ class GovernorTest {
         double tokens;
         long draftTokens;
 
-        /** @param passNanos of the drafter; 0 for one that costs nothing */
-        World(double fixed, double perRow, double passNanos, double... acceptance) {
+        /** @param passNanos cost of the drafter's passes; 0 for a drafter without passes */
+        Simulation(double fixed, double perRow, double passNanos, double... acceptance) {
             this.fixed = fixed;
             this.perRow = perRow;
             this.acceptance = acceptance;
@@ -74,7 +74,7 @@ class GovernorTest {
             wasRead[i] = false;
         }
 
-        /** Nanoseconds that the drafter reads before it guesses for a sequence. */
+        /** Nanoseconds that the drafter needs to catch up with a sequence. */
         private double read(int i) {
             CostModel own = drafter.cost();
             if (own == null || drafts.count(i) == 0 || drafts.drafter(i) == 1) {
@@ -82,11 +82,11 @@ class GovernorTest {
             }
             int tokens = wasRead[i] ? 1 : promptTokens;
             wasRead[i] = true;
-            drafts.read(i, tokens);
+            drafts.setCatchUp(i, tokens);
             return tokens == 1 ? 0 : own.predict(tokens);
         }
 
-        private void advance(int i, int tokensMore) {
+        private void append(int i, int tokensMore) {
             for (int k = 0; k < tokensMore && answerTokens > 0; k++) {
                 Sequences.append(sequences[i], 1);
                 if (sequences[i].generated() == answerTokens) {
@@ -115,7 +115,7 @@ class GovernorTest {
                 }
 
                 @Override
-                public int level(Sequence sequence) {
+                public int confidence(Sequence sequence) {
                     return 0;
                 }
 
@@ -138,8 +138,8 @@ class GovernorTest {
             drafts.begin(active, 0, 0, ROOM);
             for (int i = 0; i < active; i++) {
                 drafts.add(sequences[i], i);
-                drafts.offer(i, 0, Speculation.MAX_DRAFT_TOKENS);
-                drafts.offer(i, 1, second < 0 ? 0 : Speculation.MAX_DRAFT_TOKENS);
+                drafts.setOffer(i, 0, Speculation.MAX_DRAFT_TOKENS);
+                drafts.setOffer(i, 1, second < 0 ? 0 : Speculation.MAX_DRAFT_TOKENS);
             }
             governor.decide(drafts);
             assertThat(drafts.total()).isLessThanOrEqualTo(ROOM);
@@ -163,27 +163,27 @@ class GovernorTest {
                     accepted++;
                 }
                 secondDraftTokens += drafts.drafter(i) == 1 ? drafts.count(i) : 0;
-                drafts.verified(i, accepted, Math.min(drafts.count(i), accepted + 1));
+                drafts.setVerified(i, accepted, Math.min(drafts.count(i), accepted + 1));
                 tokens += accepted;
                 extra += accepted;
             }
             for (int i = 0; i < drafts.size(); i++) {
                 drafting += read(i);
             }
-            double took = nanos(rows) + drafting + pause();
+            double took = nanos(rows) + drafting + delay();
             nanos += took;
             draftTokens += drafts.total();
             double without = nanos(drafts.size()) * (1 + (double) extra / drafts.size());
-            drafts.timed((long) took, (long) without);
+            drafts.setTimes((long) took, (long) without);
             learnCost(rows);
             governor.learn(drafts);
             for (int i = 0; i < drafts.size(); i++) {
-                advance(i, drafts.accepted(i) + 1);
+                append(i, drafts.accepted(i) + 1);
             }
         }
 
-        /** What a step takes beside its work. */
-        double pause() {
+        /** Nanoseconds that an external delay adds to a step. */
+        double delay() {
             return 0;
         }
 
@@ -191,7 +191,7 @@ class GovernorTest {
             cost.observe(rows, 0, 0, nanos(rows));
         }
 
-        /** Tokens a second against no drafts at all, once the governor has learnt. */
+        /** Tokens a second relative to no drafts, after the governor has learnt. */
         double speedup(int steps) {
             for (int i = 0; i < 300; i++) {
                 step();
@@ -199,7 +199,7 @@ class GovernorTest {
             return speedupFromHere(steps);
         }
 
-        /** Tokens a second against no drafts at all. */
+        /** Tokens a second relative to no drafts. */
         double speedupFromHere(int steps) {
             nanos = 0;
             tokens = 0;
@@ -211,7 +211,7 @@ class GovernorTest {
             return tokens / nanos * nanos(active) / active;
         }
 
-        /** The best fixed number of draft tokens. */
+        /** The speed-up of the best fixed number of draft tokens. */
         double best() {
             double best = 1;
             double alpha = acceptance[0];
@@ -242,8 +242,8 @@ class GovernorTest {
         for (int size : new int[] {1, 2, 4, 8, 16, 32, 64}) {
             for (double acceptance : new double[] {0, 0.2, 0.4, 0.6, 0.8, 0.9, 1}) {
                 for (double passNanos : new double[] {0, 3e6}) {
-                    World world = new World(36e6, 14e6, passNanos, all(size, acceptance));
-                    assertThat(world.speedup(400))
+                    Simulation simulation = new Simulation(36e6, 14e6, passNanos, all(size, acceptance));
+                    assertThat(simulation.speedup(400))
                             .as("%d sequences, acceptance %s, a draft pass of %s ns", size, acceptance, passNanos)
                             .isGreaterThan(0.975);
                 }
@@ -255,87 +255,87 @@ class GovernorTest {
     void decide_oneCostOneAcceptance_isNearTheBestFixedNumber() {
         for (double acceptance : new double[] {0.3, 0.5, 0.7, 0.9, 0.97}) {
             for (double perRow : new double[] {1e5, 1e6, 5e6}) {
-                World world = new World(20e6, perRow, 0, acceptance);
-                assertThat(world.speedup(4000))
+                Simulation simulation = new Simulation(20e6, perRow, 0, acceptance);
+                assertThat(simulation.speedup(4000))
                         .as("acceptance %s, %s ns a row", acceptance, perRow)
-                        .isGreaterThan(0.92 * world.best());
+                        .isGreaterThan(0.92 * simulation.best());
             }
         }
     }
 
     @Test
-    void decide_someArePredictable_onlyTheyAreGuessedFor() {
-        World world = new World(20e6, 2e6, 0, 0.95, 0.05, 0.95, 0.05);
-        assertThat(world.speedup(500)).isGreaterThan(1.5);
+    void decide_someArePredictable_onlyTheyGetDrafts() {
+        Simulation simulation = new Simulation(20e6, 2e6, 0, 0.95, 0.05, 0.95, 0.05);
+        assertThat(simulation.speedup(500)).isGreaterThan(1.5);
         long[] given = new long[4];
         for (int i = 0; i < 500; i++) {
-            world.step();
+            simulation.step();
             for (int k = 0; k < 4; k++) {
-                given[k] += world.drafts.count(k);
+                given[k] += simulation.drafts.count(k);
             }
         }
         assertThat(given[1] + given[3]).isLessThan((given[0] + given[2]) / 20);
     }
 
     @Test
-    void decide_aTextBecomesPredictable_isFoundOut() {
-        World world = new World(20e6, 5e6, 0, 0);
-        world.speedup(500);
-        world.acceptance[0] = 0.95;
+    void decide_aTextBecomesPredictable_isDiscovered() {
+        Simulation simulation = new Simulation(20e6, 5e6, 0, 0);
+        simulation.speedup(500);
+        simulation.acceptance[0] = 0.95;
         for (int i = 0; i < 1500; i++) {
-            world.step();
+            simulation.step();
         }
-        assertThat(world.speedup(500)).isGreaterThan(1.3);
+        assertThat(simulation.speedup(500)).isGreaterThan(1.3);
     }
 
-    /** Two guesses are nearly always right and the third never. */
+    /** Two draft tokens are nearly always right, the third never. */
     @Test
     void decide_acceptanceFallsWithThePosition_stopsThere() {
-        World world = new World(20e6, 2e6, 0, 0.97);
-        world.hopeless = 2;
-        assertThat(world.speedup(1000)).isGreaterThan(2);
-        assertThat(world.draftTokens).isBetween(1800L, 2600L);
+        Simulation simulation = new Simulation(20e6, 2e6, 0, 0.97);
+        simulation.hopeless = 2;
+        assertThat(simulation.speedup(1000)).isGreaterThan(2);
+        assertThat(simulation.draftTokens).isBetween(1800L, 2600L);
     }
 
     @Test
-    void decide_loadRisesAndFalls_draftsGoAndComeBack() {
-        World world = new World(20e6, 5e6, 0, all(64, 0.9));
+    void decide_loadRisesAndFalls_draftsStopAndReturn() {
+        Simulation simulation = new Simulation(20e6, 5e6, 0, all(64, 0.9));
         for (int round = 0; round < 3; round++) {
-            world.active = 64;
-            assertThat(world.speedup(500)).as("64 in round %d", round).isGreaterThan(0.98);
-            assertThat(world.draftTokens).isLessThan(500 * 64 / 20);
-            world.active = 1;
-            assertThat(world.speedup(500)).as("alone in round %d", round).isGreaterThan(1.8);
+            simulation.active = 64;
+            assertThat(simulation.speedup(500)).as("64 in round %d", round).isGreaterThan(0.98);
+            assertThat(simulation.draftTokens).isLessThan(500 * 64 / 20);
+            simulation.active = 1;
+            assertThat(simulation.speedup(500)).as("alone in round %d", round).isGreaterThan(1.8);
         }
     }
 
     @Test
-    void decide_secondDrafterMuchBetter_guesses() {
-        World world = new World(20e6, 2e6, 0, 0.3);
-        world.second = 0.95;
-        assertThat(world.speedup(1000)).isGreaterThan(2);
-        assertThat(world.secondDraftTokens).isGreaterThan(world.draftTokens * 9 / 10);
+    void decide_secondDrafterMuchBetter_isUsed() {
+        Simulation simulation = new Simulation(20e6, 2e6, 0, 0.3);
+        simulation.second = 0.95;
+        assertThat(simulation.speedup(1000)).isGreaterThan(2);
+        assertThat(simulation.secondDraftTokens).isGreaterThan(simulation.draftTokens * 9 / 10);
     }
 
     @Test
-    void decide_secondDrafterHardlyBetter_firstGuesses() {
-        World world = new World(20e6, 2e6, 0, 0.85);
-        world.second = 0.95;
-        world.speedup(1000);
-        assertThat(world.secondDraftTokens).isLessThan(world.draftTokens / 10);
+    void decide_secondDrafterHardlyBetter_firstIsUsed() {
+        Simulation simulation = new Simulation(20e6, 2e6, 0, 0.85);
+        simulation.second = 0.95;
+        simulation.speedup(1000);
+        assertThat(simulation.secondDraftTokens).isLessThan(simulation.draftTokens / 10);
     }
 
     @Test
-    void decide_rowsCostAsMuchAsSteps_doesWithout() {
-        World world = new World(0, 10e6, 0, all(8, 0.9));
-        world.speedup(500);
-        assertThat(world.draftTokens).isLessThan(500 * 8 / 20);
+    void decide_rowsCostAsMuchAsSteps_usesNoDrafts() {
+        Simulation simulation = new Simulation(0, 10e6, 0, all(8, 0.9));
+        simulation.speedup(500);
+        assertThat(simulation.draftTokens).isLessThan(500 * 8 / 20);
     }
 
     @Test
     void decide_sameHistory_decidesTheSame() {
-        World one = new World(20e6, 2e6, 1e6, 0.7, 0.3);
-        World other = new World(20e6, 2e6, 1e6, 0.7, 0.3);
+        Simulation one = new Simulation(20e6, 2e6, 1e6, 0.7, 0.3);
+        Simulation other = new Simulation(20e6, 2e6, 1e6, 0.7, 0.3);
         for (int i = 0; i < 1000; i++) {
             one.step();
             other.step();
@@ -344,88 +344,88 @@ class GovernorTest {
         }
     }
 
-    /** Reading a prompt for an answer of a few tokens costs more than its guesses save. */
+    /** Reading a prompt costs more than drafts save in an answer of a few tokens. */
     @Test
     void decide_shortAnswers_draftModelReadsNoPrompts() {
-        World world = new World(80e3, 20e3, 12e3, 0.8);
-        world.answerTokens = 8;
-        world.promptTokens = 100;
-        assertThat(world.speedup(4000)).isGreaterThan(0.97);
-        assertThat(world.draftTokens).isLessThan(4000 / 20);
+        Simulation simulation = new Simulation(80e3, 20e3, 12e3, 0.8);
+        simulation.answerTokens = 8;
+        simulation.promptTokens = 100;
+        assertThat(simulation.speedup(4000)).isGreaterThan(0.97);
+        assertThat(simulation.draftTokens).isLessThan(4000 / 20);
     }
 
     @Test
     void decide_longAnswers_draftModelReadsTheirPrompts() {
-        World world = new World(80e3, 20e3, 12e3, 0.95);
-        world.answerTokens = 200;
-        world.promptTokens = 100;
-        assertThat(world.speedup(4000)).isGreaterThan(1.5);
+        Simulation simulation = new Simulation(80e3, 20e3, 12e3, 0.95);
+        simulation.answerTokens = 200;
+        simulation.promptTokens = 100;
+        assertThat(simulation.speedup(4000)).isGreaterThan(1.5);
     }
 
-    /** Half a minute of a model whose steps take long: what may be lost to begin with must not count in steps alone. */
+    /** Half a minute of a model with long steps: the initial budget must be limited in time, and not only in steps. */
     @Test
     void decide_largeModelNeverRight_losesLittleFromTheStart() {
         for (double acceptance : new double[] {0, 0.2}) {
-            World world = new World(36e6, 7e6, 0, all(8, acceptance));
-            assertThat(world.speedupFromHere(350))
+            Simulation simulation = new Simulation(36e6, 7e6, 0, all(8, acceptance));
+            assertThat(simulation.speedupFromHere(350))
                     .as("acceptance %s", acceptance)
                     .isGreaterThan(0.97);
         }
     }
 
-    /** Prompts that are long beside their answers, and a draft model that never guesses right. */
+    /** Prompts that are longer than their answers, and a draft model that is never right. */
     @Test
     void decide_longPromptsNeverRight_losesLittle() {
-        World world = new World(10e6, 1e6, 1e6, 0, 0, 0, 0);
-        world.answerTokens = 100;
-        world.promptTokens = 400;
-        assertThat(world.speedupFromHere(4000)).isGreaterThan(0.97);
+        Simulation simulation = new Simulation(10e6, 1e6, 1e6, 0, 0, 0, 0);
+        simulation.answerTokens = 100;
+        simulation.promptTokens = 400;
+        assertThat(simulation.speedupFromHere(4000)).isGreaterThan(0.97);
     }
 
-    /** Steps as short as a tenth of a millisecond; now and then one that a collection of garbage or another program holds up. */
+    /** Steps of about 0.1 ms; sometimes garbage collection or another program delays one by 8 ms. */
     @Test
-    void decide_pauses_goesOnAllTheSame() {
-        World world = new World(70e3, 20e3, 0, 0.95) {
+    void decide_delayedSteps_stillDrafts() {
+        Simulation simulation = new Simulation(70e3, 20e3, 0, 0.95) {
             @Override
-            double pause() {
+            double delay() {
                 return random.nextInt(500) == 0 ? 8e6 : 0;
             }
         };
-        world.speedup(2000);
-        long before = world.draftTokens;
-        world.speedupFromHere(5000);
-        assertThat(world.draftTokens - before).isGreaterThan(2 * 5000);
+        simulation.speedup(2000);
+        long before = simulation.draftTokens;
+        simulation.speedupFromHere(5000);
+        assertThat(simulation.draftTokens - before).isGreaterThan(2 * 5000);
     }
 
-    /** Where no guess is ever right, trying all the same is a small part of the time. */
+    /** If no draft token is ever right, exploration takes a small share of the time. */
     @Test
-    void decide_neverRight_triesForLessThanAPercent() {
-        World world = new World(70e3, 20e3, 0, 0);
-        assertThat(world.speedup(20_000)).isBetween(0.99, 0.999);
+    void decide_neverRight_exploresForLessThanAPercent() {
+        Simulation simulation = new Simulation(70e3, 20e3, 0, 0);
+        assertThat(simulation.speedup(20_000)).isBetween(0.99, 0.999);
     }
 
-    /** Six guesses are best, but eight are hardly worse: to see whether they are costs next to nothing, so it is done often. */
+    /** Six draft tokens are best, but eight are hardly worse. Exploring eight costs almost nothing, so it happens often. */
     @Test
-    void decide_moreIsHardlyWorse_triesItOften() {
-        World world = new World(70e3, 20e3, 0, 0.9);
-        world.speedup(500);
-        int tries = 0;
+    void decide_moreIsHardlyWorse_exploresItOften() {
+        Simulation simulation = new Simulation(70e3, 20e3, 0, 0.9);
+        simulation.speedup(500);
+        int probes = 0;
         for (int step = 0; step < 5000; step++) {
-            world.step();
-            tries += world.drafts.total() >= 8 ? 1 : 0;
+            simulation.step();
+            probes += simulation.drafts.total() >= 8 ? 1 : 0;
         }
-        assertThat(tries).isGreaterThan(1400);
+        assertThat(probes).isGreaterThan(1400);
     }
 
-    /** Whatever the governor is made to believe, the books stop it. */
+    /** Even if the cost model is wrong, the overhead budget limits the loss. */
     @Test
     void decide_costsAreWrong_losesLittle() {
-        World world = new World(100e3, 100e3, 0, 0.5) {
+        Simulation simulation = new Simulation(100e3, 100e3, 0, 0.5) {
             @Override
             void learnCost(int rows) {
                 cost.observe(rows, 0, 0, nanos(1)); // rows look free
             }
         };
-        assertThat(world.speedup(20_000)).isGreaterThan(0.96);
+        assertThat(simulation.speedup(20_000)).isGreaterThan(0.96);
     }
 }

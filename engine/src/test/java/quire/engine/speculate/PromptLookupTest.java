@@ -7,44 +7,44 @@ import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
 class PromptLookupTest {
-    private static int[] guess(int count, int... tokens) {
+    private static int[] draft(int count, int... tokens) {
         int[] room = Arrays.copyOf(tokens, tokens.length + count);
         PromptLookup lookup = new PromptLookup(room.length);
-        lookup.advance(room, tokens.length);
-        if (lookup.matched() == 0) {
+        lookup.update(room, tokens.length);
+        if (lookup.matchLength() == 0) {
             return new int[0];
         }
-        lookup.guess(room, tokens.length, count);
+        lookup.writeDraft(room, tokens.length, count);
         return Arrays.copyOfRange(room, tokens.length, room.length);
     }
 
     @Test
-    void guess_repetition_goesOnAsBefore() {
-        assertThat(guess(3, 1, 2, 3, 4, 5, 9, 2, 3)).containsExactly(4, 5, 9);
+    void draft_repetition_continuesAsBefore() {
+        assertThat(draft(3, 1, 2, 3, 4, 5, 9, 2, 3)).containsExactly(4, 5, 9);
     }
 
     @Test
-    void guess_severalMatches_takesTheLongestThenTheLatest() {
-        assertThat(guess(1, 7, 1, 2, 50, 8, 1, 2, 60, 7, 1, 2)).containsExactly(50); // 7 1 2 is longer than 1 2
-        assertThat(guess(1, 1, 2, 50, 1, 2, 60, 1, 2)).containsExactly(60);
+    void draft_severalMatches_takesTheLongestThenTheLatest() {
+        assertThat(draft(1, 7, 1, 2, 50, 8, 1, 2, 60, 7, 1, 2)).containsExactly(50); // 7 1 2 is longer than 1 2
+        assertThat(draft(1, 1, 2, 50, 1, 2, 60, 1, 2)).containsExactly(60);
     }
 
     @Test
-    void guess_matchReachesTheEnd_goesRoundAndRound() {
-        assertThat(guess(7, 1, 2, 3, 1, 2)).containsExactly(3, 1, 2, 3, 1, 2, 3);
-        assertThat(guess(4, 5, 5, 5)).containsExactly(5, 5, 5, 5);
+    void draft_matchReachesTheEnd_repeatsItself() {
+        assertThat(draft(7, 1, 2, 3, 1, 2)).containsExactly(3, 1, 2, 3, 1, 2, 3);
+        assertThat(draft(4, 5, 5, 5)).containsExactly(5, 5, 5, 5);
     }
 
     @Test
-    void guess_nothingRepeats_isSilent() {
-        assertThat(guess(3, 1)).isEmpty();
-        assertThat(guess(3, 1, 1)).isEmpty();
-        assertThat(guess(3, 1, 2, 3, 4, 5)).isEmpty();
-        assertThat(guess(3, 1, 2, 3, 1)).isEmpty(); // one token is no evidence
+    void draft_noRepetition_isEmpty() {
+        assertThat(draft(3, 1)).isEmpty();
+        assertThat(draft(3, 1, 1)).isEmpty();
+        assertThat(draft(3, 1, 2, 3, 4, 5)).isEmpty();
+        assertThat(draft(3, 1, 2, 3, 1)).isEmpty(); // a match has at least two tokens
     }
 
     @Test
-    void advance_anyTextInAnyPieces_findsWhatAScanFinds() {
+    void update_anyTextInAnyPieces_findsARealMatch() {
         for (int seed = 0; seed < 300; seed++) {
             SplittableRandom random = new SplittableRandom(seed);
             int[] tokens = random.ints(400, 0, 2 + random.nextInt(40)).toArray();
@@ -53,18 +53,19 @@ class PromptLookupTest {
             int length = 0;
             while (length < tokens.length) {
                 length = Math.min(tokens.length, length + 1 + random.nextInt(4));
-                lookup.advance(room, length);
+                lookup.update(room, length);
                 int longest = longestMatch(tokens, length);
                 if (longest < 2) {
-                    assertThat(lookup.matched()).isZero();
+                    assertThat(lookup.matchLength()).isZero();
                     continue;
                 }
-                // A chain is followed for a few matches only, so a longer one may be missed; what is found is true.
-                assertThat(lookup.matched()).isBetween(2, longest);
-                lookup.guess(room, length, 1);
+                // The search follows a chain for a few matches only, so it may miss a longer one. What it finds must be
+                // a match.
+                assertThat(lookup.matchLength()).isBetween(2, longest);
+                lookup.writeDraft(room, length, 1);
                 boolean isTrue = false;
-                for (int end = lookup.matched() - 1; end < length - 1 && !isTrue; end++) {
-                    isTrue = matchAt(tokens, length, end) >= lookup.matched() && tokens[end + 1] == room[length];
+                for (int end = lookup.matchLength() - 1; end < length - 1 && !isTrue; end++) {
+                    isTrue = matchAt(tokens, length, end) >= lookup.matchLength() && tokens[end + 1] == room[length];
                 }
                 assertThat(isTrue).as("seed %d, length %d", seed, length).isTrue();
                 System.arraycopy(tokens, 0, room, 0, tokens.length);
@@ -80,7 +81,7 @@ class PromptLookupTest {
         return longest;
     }
 
-    /** How many tokens before and at {@code end} are the last ones. */
+    /** How many tokens up to {@code end} equal the last ones. */
     private static int matchAt(int[] tokens, int length, int end) {
         int match = 0;
         while (match <= end && tokens[end - match] == tokens[length - 1 - match]) {

@@ -21,16 +21,13 @@ import quire.engine.SpeculationStats;
 import quire.engine.schedule.EngineLoop;
 import quire.model.Batch;
 
-/**
- * The books of speculation beside the truth: engines whose models take a simulated time, the same requests with and without
- * drafts.
- */
+/** Compares the estimated speed-up with the real one, in engines whose models take simulated time. */
 class SpeculationStatsTest {
     private static final int CONTEXT = 1024;
     private static final int PAGE = 16;
     private static final int BATCH = 128;
 
-    /** One engine's run. */
+    /** An engine in simulated time. */
     private static final class Simulation implements AutoCloseable {
         private final FakeModel model;
         private final FakeModel draft;
@@ -39,8 +36,8 @@ class SpeculationStatsTest {
         private long stepNanos;
 
         /**
-         * @param sequences at once
-         * @param differing the draft has its own mind at one position in so many
+         * @param sequences most sequences that run at once
+         * @param differing the draft model differs at one position in this many
          * @param draftTokens as in {@link Speculation}
          */
         Simulation(int sequences, int differing, int draftTokens) {
@@ -81,7 +78,7 @@ class SpeculationStatsTest {
             };
         }
 
-        /** Nanoseconds that the requests took, one after the other as there is room. */
+        /** Runs requests; returns the nanoseconds that they took. */
         long run(int requests, int promptTokens, int answerTokens) {
             SplittableRandom random = new SplittableRandom(8);
             for (int i = 0; i < requests; i++) {
@@ -116,15 +113,16 @@ class SpeculationStatsTest {
         }
     }
 
-    /** Draft tokens of every kind of step: while others read, after a reading of one's own, with few and many accepted. */
-    @ParameterizedTest(name = "{0} at once, prompts of {1}, answers of {2}, one guess in {3} wrong, {4} draft tokens")
+    /** Steps of all kinds: beside prompts of others, while the draft model reads a prompt, with few and many accepted. */
+    @ParameterizedTest(
+            name = "{0} at once, prompts of {1}, answers of {2}, one draft token in {3} wrong, {4} draft tokens")
     @CsvSource({
         "1, 20, 200, 4, 4", "1, 600, 60, 4, 4", "1, 600, 60, 1000, 4", "1, 600, 60, 1, 2",
         "8, 20, 200, 4, 4", "8, 600, 60, 4, 4", "8, 600, 60, 1000, 4", "8, 600, 60, 1, 2",
         "8, 300, 100, 2, -1", "8, 600, 60, 3, -1", "4, 900, 60, 2, -1", "4, 300, 200, 8, -1"
     })
-    void speedup_anyWork_isTheTruth(int sequences, int prompt, int answer, int differing, int draftTokens) {
-        int requests = 20 * sequences; // so that the last few, with fewer beside them, count little
+    void speedup_anyWork_isAccurate(int sequences, int prompt, int answer, int differing, int draftTokens) {
+        int requests = 20 * sequences; // so that the last ones, which run beside fewer, have little weight
         long without = nanos(sequences, differing, Speculation.OFF, requests, prompt, answer);
         try (Simulation on = new Simulation(sequences, differing, draftTokens)) {
             double truth = (double) without / on.run(requests, prompt, answer);
@@ -135,9 +133,9 @@ class SpeculationStatsTest {
         }
     }
 
-    /** The governor pays for what the draft model reads, however seldom that pays. */
+    /** The overhead budget limits the loss even if the draft model reads long prompts for nothing. */
     @Test
-    void auto_longPromptsAndBadGuesses_losesNoMoreThanItMay() {
+    void auto_longPromptsAndBadDrafts_losesAtMostTheBudget() {
         for (int sequences : new int[] {1, 4, 8}) {
             for (int differing : new int[] {1, 2, 3}) {
                 for (int prompt : new int[] {50, 300, 900}) {
@@ -145,22 +143,22 @@ class SpeculationStatsTest {
                     long without = nanos(sequences, differing, Speculation.OFF, requests, prompt, 100);
                     long with = nanos(sequences, differing, Speculation.AUTO, requests, prompt, 100);
                     assertThat(with - without)
-                            .as("%d at once, prompts of %d, one guess in %d wrong", sequences, prompt, differing)
-                            .isLessThan(65_000_000 + without / 50); // 64 steps to begin with, and a fiftieth
+                            .as("%d at once, prompts of %d, one draft token in %d wrong", sequences, prompt, differing)
+                            .isLessThan(65_000_000 + without / 50); // 64 steps at the start, and a fiftieth of the time
                 }
             }
         }
     }
 
     @Test
-    void auto_longPromptsAndGoodGuesses_readsThem() {
+    void auto_longPromptsAndGoodDrafts_readsThem() {
         long without = nanos(4, 1000, Speculation.OFF, 40, 300, 200);
         double truth = (double) without / nanos(4, 1000, Speculation.AUTO, 40, 300, 200);
         assertThat(truth).isGreaterThan(1.3);
     }
 
     @Test
-    void setOn_offAndOnAgain_hasNoDraftsMeanwhile() {
+    void setOn_offAndOnAgain_hasNoDraftsInBetween() {
         try (Simulation simulation = new Simulation(4, 4, 4)) {
             simulation.loop.drafts().setOn(false);
             long nanos = simulation.run(8, 20, 100);

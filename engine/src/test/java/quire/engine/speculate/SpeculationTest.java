@@ -28,7 +28,7 @@ import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.Workers;
 
-/** What speculation brings, and what it asks for. */
+/** What speculation saves, what it may use, and what it refuses. */
 class SpeculationTest {
     private static final int CONTEXT = 64;
     private static final int SEQUENCES = 4;
@@ -53,7 +53,7 @@ class SpeculationTest {
         return new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, 4, pages, 40, 40);
     }
 
-    /** Any way of choosing; ends with its length. */
+    /** A request with random sampling parameters that ends with its length. */
     private static Request endless(SplittableRandom random) {
         SamplingParams.Builder params = SamplingParams.builder()
                 .maxTokens(1 + random.nextInt(40))
@@ -68,10 +68,10 @@ class SpeculationTest {
         return new Request(prompt, params.build());
     }
 
-    /** Same logits, same history, same noise: a draft that errs once has seen something that the model has not. */
+    /** With equal logits, history and noise, every draft token must be accepted. */
     @Test
-    void draftModel_sameAsTheModel_isNeverWrong() {
-        for (int pages : new int[] {SEQUENCES * CONTEXT / 4, 20}) { // all there is room for, and too few
+    void draftModel_sameAsTheModel_isAlwaysRight() {
+        for (int pages : new int[] {SEQUENCES * CONTEXT / 4, 20}) { // enough, and too few
             FakeModel model = model(pages);
             FakeModel draft = model(pages);
             EngineLoop loop = loop(model, draft, 5);
@@ -96,7 +96,7 @@ class SpeculationTest {
     }
 
     @Test
-    void rightGuesses_oneSequence_takeFewerSteps() {
+    void rightDrafts_oneSequence_takeFewerSteps() {
         FakeModel model = model(16);
         FakeModel draft = model(16);
         EngineLoop loop = loop(model, draft, 4);
@@ -105,7 +105,7 @@ class SpeculationTest {
         while (loop.doWork() > 0) {
             steps++;
         }
-        // The prompt's step gives 1 token, each other one 4 guesses and one of the model's own.
+        // The prompt's step yields 1 token, each other step 4 draft tokens and one more.
         assertThat(steps).isEqualTo(1 + 40 / 5);
         assertThat(stream.acceptedTokens()).isEqualTo(32);
         SpeculationCounts stats = loop.tracker().stats().speculation().counts();
@@ -134,18 +134,18 @@ class SpeculationTest {
         while (loop.doWork() > 0) {
             loop.checkIntegrity();
         }
-        // With four running each step is full; the fake model refuses a step of more tokens.
+        // Four running sequences fill each step; the fake model throws if a step has more tokens.
         assertThat(loop.tracker().stats().generationTokens()).isEqualTo(80);
         model.close();
     }
 
     /**
-     * An old sequence wants to guess, a young one is about to need a page. Guesses that took the last one would have the
-     * young one preempted, which ends before the old one needs it in earnest.
+     * The older sequence could use draft tokens, and the younger one needs a page soon. If draft tokens took the last page,
+     * the younger sequence would be preempted.
      */
     @Test
-    void pages_nearlyGone_draftsLeaveOneForEverybodyWhoRuns() {
-        for (int left = 1; left <= 3; left++) { // pages that nobody holds when the two have begun
+    void pages_few_draftsLeaveOneForEachRunningSequence() {
+        for (int left = 1; left <= 3; left++) { // free pages after both have started
             FakeModel model = model(3 + left);
             Drafter[] drafters = {
                 FakeDrafters.of(FakeDrafters.Kind.WRONG, sequence -> new int[0], new SplittableRandom(1))
@@ -156,18 +156,18 @@ class SpeculationTest {
                             drafters,
                             drafts -> {
                                 if (drafts.size() > 0) {
-                                    drafts.give(0, 0, 0, drafts.offered(0, 0)); // the old one
+                                    drafts.assign(0, 0, 0, drafts.offered(0, 0)); // the older one
                                 }
                             },
                             CostModel.unknown(40),
                             context))
                     .nanoClock(() -> 0)
                     .build();
-            loop.submit(Requests.of("abc", 8)); // with BOS 4 tokens: 2 pages to begin with, 3 in the end
-            loop.submit(Requests.of("ab", 4)); // 3 tokens: 1 page to begin with, 2 in the end
+            loop.submit(Requests.of("abc", 8)); // with BOS 4 tokens: 2 pages at the start, 3 at the end
+            loop.submit(Requests.of("ab", 4)); // 3 tokens: 1 page at the start, 2 at the end
             loop.doWork();
 
-            boolean enough = left == 3; // one for the guesses and one for each of the two
+            boolean enough = left == 3; // one for the draft tokens and one for each sequence
             SpeculationCounts stats = loop.tracker().stats().speculation().counts();
             assertThat(loop.pages().used()).as("%d left", left).isEqualTo(enough ? 4 : 3);
             assertThat(stats.draftTokens()).as("%d left", left).isEqualTo(enough ? 7 : 4);

@@ -12,7 +12,7 @@ import tools.jackson.databind.JsonNode;
  *
  * <pre>
  *   whole     whole
- *   stream    begin  token*  end
+ *   stream    begin  token*  text?  end
  *             begin  token*  failure
  * </pre>
  */
@@ -35,8 +35,11 @@ public interface AnswerFormat {
     /** Writes a token; nothing if it gave no text and no log probabilities. */
     void token(Output output, ServerSentEvents events);
 
+    /** Writes the rest of the text, which no token carried: text that was held back until the answer ended. */
+    void text(String text, ServerSentEvents events);
+
     /**
-     * Writes the end of the answer.
+     * Writes the end of the answer, without text: clients that act on the end do not look for text in it.
      *
      * @param ended the stream of the answer, after its end
      */

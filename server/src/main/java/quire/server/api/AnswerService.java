@@ -72,7 +72,7 @@ public final class AnswerService {
 
     private void checkAvailable(Exchange exchange) {
         if (exchange.draining()) {
-            throw HttpException.unavailable("The server is shutting down and takes no new requests.");
+            throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
         }
         if (engine.failure() != null) {
             throw HttpException.unavailable("The engine has failed and answers no more requests: restart the server.");
@@ -90,7 +90,7 @@ public final class AnswerService {
                     message == null ? "Too many requests are waiting." : message, Math.max(1, e.retryAfterSeconds()));
         } catch (IllegalStateException e) {
             checkAvailable(exchange);
-            throw HttpException.unavailable("The engine is closed and takes no new requests.");
+            throw HttpException.unavailable("The engine is closed and accepts no new requests.");
         }
     }
 
@@ -131,6 +131,9 @@ public final class AnswerService {
             format.failure(error, events);
             exchange.abort(events.take());
             return;
+        }
+        if (!stream.finish().text().isEmpty()) {
+            format.text(stream.finish().text(), events);
         }
         format.end(stream, events);
         exchange.end(events.take());

@@ -119,7 +119,7 @@ final class BodyReader {
                 throw tooLarge();
             }
             if (bytesInMemory + chunk.length() > (long) BODIES_IN_MEMORY * maxBodyBytes) {
-                throw HttpException.overloaded("Too many large requests are coming in.", 1);
+                throw HttpException.overloaded("Too many large requests arrive at the same time.", 1);
             }
             counted += chunk.length();
             bytesInMemory += chunk.length();

@@ -75,7 +75,7 @@ public final class Exchange {
         return id;
     }
 
-    /** Whether the server shuts down and takes no new requests. */
+    /** Whether the server shuts down and accepts no new requests. */
     public boolean draining() {
         return listener.draining();
     }

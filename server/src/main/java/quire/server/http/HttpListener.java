@@ -288,7 +288,7 @@ public final class HttpListener {
             throw HttpException.refused(
                     405,
                     "method_not_allowed",
-                    shown(path) + " takes " + route.method() + ", not "
+                    shown(path) + " accepts " + route.method() + ", not "
                             + shown(request.method().name()) + ".");
         }
         if (!route.method().equals("POST")) {
@@ -297,7 +297,7 @@ public final class HttpListener {
             return;
         }
         if (draining) {
-            throw HttpException.unavailable("The server is shutting down and takes no new requests.");
+            throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
         }
         bodies.read(
                 request,

@@ -16,11 +16,11 @@ import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * OpenAI's {@code messages} and {@code tools} become the prompt that the model's own template makes of them.
+ * Renders OpenAI's {@code messages} and {@code tools} with the model's chat template.
  *
- * <p>Content parts are joined by line breaks. The role {@code developer} is OpenAI's newer word for {@code system}, which
- * is what templates know. The arguments of earlier tool calls come as JSON text and reach the template as values, which
- * is what templates expect.
+ * <p>Three things change on the way, because templates expect them so: line breaks join the parts of a content; the role
+ * {@code developer}, OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which come as JSON
+ * text, become values.
  */
 final class ChatPrompt {
     private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool");
@@ -31,7 +31,7 @@ final class ChatPrompt {
      * The prompt's tokens.
      *
      * @param addGenerationPrompt whether to end with what begins the assistant's turn
-     * @param addSpecial whether to put BOS and the like around what the template wrote; templates write their own
+     * @param addSpecial whether to add BOS and other special tokens to the rendered text; most templates write their own
      */
     static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, boolean addSpecial) {
         List<Map<String, @Nullable Object>> messages = messages(body);
@@ -46,9 +46,11 @@ final class ChatPrompt {
         String text;
         try {
             text = template.render(messages, tools, addGenerationPrompt);
-            // A template that does not know tools renders the same text without them: say so, do not drop them.
+            // A template without support for tools renders the same text without them: an error, so that they are not
+            // ignored.
             if (!tools.isEmpty() && text.equals(template.render(messages, List.of(), addGenerationPrompt))) {
-                throw HttpException.unsupported("tools", "'tools' is not supported: this model's template takes none.");
+                throw HttpException.unsupported(
+                        "tools", "'tools' is not supported: this model's chat template does not use them.");
             }
         } catch (ChatTemplateException e) {
             throw HttpException.invalid(
@@ -57,7 +59,9 @@ final class ChatPrompt {
         int[] tokens = engine.tokenizer().encode(text, addSpecial, true);
         if (tokens.length == 0) {
             throw HttpException.invalid(
-                    "messages", "invalid_value", "The model's chat template made an empty prompt of the messages.");
+                    "messages",
+                    "invalid_value",
+                    "The model's chat template renders these messages as an empty prompt.");
         }
         return tokens;
     }
@@ -87,16 +91,11 @@ final class ChatPrompt {
                     "Invalid value for '" + message.path("role")
                             + "': must be system, developer, user, assistant or tool.");
         }
-        for (String name : List.of("audio", "function_call", "refusal")) {
-            JsonNode value = message.get(name);
-            if (value != null) {
-                throw HttpException.unsupported(message.path(name), "'" + message.path(name) + "' is not supported.");
-            }
-        }
+        UnsupportedParameters.MESSAGE.check(message);
         message.string("name");
         message.string("tool_call_id");
-        Map<String, @Nullable Object> plain = message.plain(); // what else there is may be the template's business
-        plain.keySet().removeAll(List.of("audio", "function_call", "refusal"));
+        Map<String, @Nullable Object> plain = message.plain(); // the template may use further fields
+        UnsupportedParameters.MESSAGE.removeFrom(plain);
         plain.put("role", role.equals("developer") ? "system" : role);
         List<Map<String, @Nullable Object>> calls = toolCalls(message);
         if (calls == null) {
@@ -134,27 +133,24 @@ final class ChatPrompt {
     }
 
     private static @Nullable List<Map<String, @Nullable Object>> toolCalls(Fields message) {
-        JsonNode array = message.array("tool_calls");
-        if (array == null || array.isEmpty()) {
-            return null;
+        List<Map<String, @Nullable Object>> calls = new ArrayList<>();
+        message.forEach("tool_calls", "an array", (element, path) -> calls.add(toolCall(Fields.of(element, path))));
+        return calls.isEmpty() ? null : calls;
+    }
+
+    private static Map<String, @Nullable Object> toolCall(Fields call) {
+        checkFunctionType(call);
+        Fields function = Fields.of(call.require("function"), call.path("function"));
+        function.require("name");
+        function.string("name");
+        Map<String, @Nullable Object> plainFunction = new LinkedHashMap<>(function.plain());
+        JsonNode arguments = function.get("arguments");
+        if (arguments != null && arguments.isString()) {
+            plainFunction.put("arguments", arguments(arguments, function.path("arguments")));
         }
-        List<Map<String, @Nullable Object>> calls = new ArrayList<>(array.size());
-        for (JsonNode element : array.values()) {
-            Fields call = Fields.of(element, message.path("tool_calls") + "[" + calls.size() + "]");
-            checkFunctionType(call);
-            Fields function = Fields.of(call.require("function"), call.path("function"));
-            function.require("name");
-            function.string("name");
-            Map<String, @Nullable Object> plainFunction = new LinkedHashMap<>(function.plain());
-            JsonNode arguments = function.get("arguments");
-            if (arguments != null && arguments.isString()) {
-                plainFunction.put("arguments", arguments(arguments, function.path("arguments")));
-            }
-            Map<String, @Nullable Object> plainCall = call.plain();
-            plainCall.put("function", plainFunction);
-            calls.add(plainCall);
-        }
-        return calls;
+        Map<String, @Nullable Object> plainCall = call.plain();
+        plainCall.put("function", plainFunction);
+        return plainCall;
     }
 
     private static @Nullable Object arguments(JsonNode text, String path) {
@@ -168,28 +164,25 @@ final class ChatPrompt {
                 return Fields.plain(value, path);
             }
         } catch (JacksonException e) {
-            // refused below, like any other text that is no object
+            // an error below, as for any text that is not an object
         }
         throw HttpException.invalid(path, "invalid_value", "'" + path + "' must be a JSON object written as a string.");
     }
 
     private static List<Map<String, @Nullable Object>> tools(Fields body) {
-        JsonNode array = body.array("tools");
         List<Map<String, @Nullable Object>> tools = new ArrayList<>();
-        if (array != null) {
-            for (JsonNode element : array.values()) {
-                Fields tool = Fields.of(element, "tools[" + tools.size() + "]");
-                tool.require("type");
-                checkFunctionType(tool);
-                Fields function = Fields.of(tool.require("function"), tool.path("function"));
-                function.require("name");
-                function.string("name");
-                tools.add(tool.plain());
-            }
-        }
+        body.forEach("tools", "an array", (element, path) -> {
+            Fields tool = Fields.of(element, path);
+            tool.require("type");
+            checkFunctionType(tool);
+            Fields function = Fields.of(tool.require("function"), tool.path("function"));
+            function.require("name");
+            function.string("name");
+            tools.add(tool.plain());
+        });
         JsonNode choice = body.get("tool_choice");
         if (choice != null && choice.isString() && choice.stringValue().equals("none")) {
-            return List.of(); // the model shall not call any, so it is not told of any
+            return List.of(); // the model must not call any, so the prompt has none
         }
         return tools;
     }

@@ -44,9 +44,7 @@ public final class OpenAiApi {
 
     /** {@code GET /v1/models/NAME}. */
     public Response model(Exchange exchange) {
-        String name = exchange.pathRest();
-        model.check(name);
-        return Response.json(200, Json.bytes(entry(name)));
+        return Response.json(200, Json.bytes(entry(model.resolve(exchange.pathRest()))));
     }
 
     private ObjectNode entry(String name) {

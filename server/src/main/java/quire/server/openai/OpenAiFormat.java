@@ -11,7 +11,6 @@ import quire.engine.Logprobs;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
-import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerFormat;
 import quire.server.api.ServerSentEvents;
@@ -22,8 +21,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
- * One answer in OpenAI's JSON: whole, or chunk by chunk. The two endpoints differ only in where text and log probabilities
- * stand:
+ * Writes one answer in OpenAI's JSON. The two endpoints differ only in the places of text and log probabilities:
  *
  * <pre>
  *                     /v1/completions             /v1/chat/completions
@@ -33,39 +31,42 @@ import tools.jackson.databind.node.ObjectNode;
  * </pre>
  */
 final class OpenAiFormat implements AnswerFormat {
-    /** JSON has no infinities; this is OpenAI's stand-in for "never". */
+    /** Stands for a probability of 0, as in OpenAI's answers: JSON has no infinity. */
     private static final float LEAST_LOGPROB = -9999;
 
     /**
-     * What the request says about its answer.
+     * What the answer repeats or is named after.
      *
-     * @param chat whether it came to {@code /v1/chat/completions}
+     * @param chat whether the request came to {@code /v1/chat/completions}
      * @param echo text before the answer; usually empty
-     * @param logprobs whether the answer has log probabilities
-     * @param includeUsage whether a stream ends with the usage
-     * @param model the name to answer with
+     * @param model the model's name as the client asked for it
      * @param fingerprint of the model and the server
      */
-    record Options(
-            boolean chat, String echo, boolean logprobs, boolean includeUsage, String model, String fingerprint) {}
+    record Options(boolean chat, String echo, String model, String fingerprint) {}
 
     private final Options options;
+    private final boolean logprobs;
+    private final boolean includeUsage;
     private final String id;
     private final long created = System.currentTimeMillis() / 1000;
     private final Tokenizer tokenizer;
-    private final Detokenizer offsets;
-    private int textOffset;
+    private final TextOffsets offsets = new TextOffsets();
 
-    OpenAiFormat(Options options, Tokenizer tokenizer) {
+    /**
+     * @param logprobs whether the answer has log probabilities
+     * @param includeUsage whether a stream ends with the usage
+     */
+    OpenAiFormat(Options options, boolean logprobs, boolean includeUsage, Tokenizer tokenizer) {
         this.options = options;
+        this.logprobs = logprobs;
+        this.includeUsage = includeUsage;
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.tokenizer = tokenizer;
-        this.offsets = new Detokenizer(tokenizer);
     }
 
     @Override
     public boolean needsOutputs() {
-        return options.logprobs();
+        return logprobs;
     }
 
     @Override
@@ -106,9 +107,14 @@ final class OpenAiFormat implements AnswerFormat {
     }
 
     @Override
+    public void text(String text, ServerSentEvents events) {
+        events.add(chunk(text, List.of(), null));
+    }
+
+    @Override
     public void end(TokenStream ended, ServerSentEvents events) {
-        events.add(chunk(ended.finish().text(), List.of(), ended.finish().reason()));
-        if (options.includeUsage()) {
+        events.add(chunk("", List.of(), ended.finish().reason()));
+        if (includeUsage) {
             ObjectNode usage = head(options.chat() ? "chat.completion.chunk" : "text_completion");
             usage.putArray("choices");
             putUsage(usage, ended);
@@ -124,9 +130,7 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public HttpException refusal(InvalidRequestException e) {
-        return options.chat()
-                ? RequestReader.refused(e, "messages", "max_completion_tokens", "top_logprobs")
-                : RequestReader.refused(e, "prompt", "max_tokens", "logprobs");
+        return SamplingReader.refusal(e, options.chat() ? SamplingReader.Names.CHAT : SamplingReader.Names.COMPLETIONS);
     }
 
     private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
@@ -134,7 +138,7 @@ final class OpenAiFormat implements AnswerFormat {
         ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
         if (options.chat()) {
             ObjectNode delta = choice.putObject("delta");
-            if (reason == null || !text.isEmpty()) {
+            if (reason == null) {
                 delta.put("content", text);
             }
         } else {
@@ -142,7 +146,7 @@ final class OpenAiFormat implements AnswerFormat {
         }
         putLogprobs(choice, outputs);
         choice.put("finish_reason", reason == null ? null : name(reason));
-        if (options.includeUsage()) {
+        if (includeUsage) {
             root.putNull("usage");
         }
         return root;
@@ -179,7 +183,7 @@ final class OpenAiFormat implements AnswerFormat {
         }
     }
 
-    /** Counts by number or position, without the zeros at the end. */
+    /** Writes counts, without the zeros at the end. */
     private static void putCounts(ArrayNode array, List<Long> counts) {
         int size = counts.size();
         while (size > 0 && counts.get(size - 1) == 0) {
@@ -189,7 +193,7 @@ final class OpenAiFormat implements AnswerFormat {
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {
-        if (!options.logprobs() || outputs.isEmpty()) {
+        if (!logprobs || outputs.isEmpty()) {
             choice.putNull("logprobs");
         } else if (options.chat()) {
             putChatLogprobs(choice.putObject("logprobs"), outputs);
@@ -213,15 +217,13 @@ final class OpenAiFormat implements AnswerFormat {
             tokenLogprobs.add(finite(numbers.chosen()));
             ObjectNode top = topLogprobs.addObject();
             for (int i = 0; i < numbers.topTokens().length; i++) {
-                // Two tokens may be the same text; the likelier one, which comes first, has the name.
+                // Two tokens may have the same text; the entry is for the likelier one, which comes first.
                 top.putIfAbsent(
                         shown(numbers.topTokens()[i], "bytes:"),
                         JsonNodeFactory.instance.numberNode(finite(numbers.topLogprobs()[i])));
             }
             top.putIfAbsent(shown, JsonNodeFactory.instance.numberNode(finite(numbers.chosen())));
-            textOffsets.add(textOffset);
-            String text = offsets.append(output.token());
-            textOffset += text.codePointCount(0, text.length());
+            textOffsets.add(offsets.next(tokenizer.bytes(output.token())));
         }
     }
 
@@ -250,7 +252,7 @@ final class OpenAiFormat implements AnswerFormat {
         }
     }
 
-    /** A token as text; its spelling when it stands for none; {@code \xe2\x82} when it is part of a character. */
+    /** A token as text; its spelling if it has no bytes; {@code \xe2\x82} if its bytes are not whole characters. */
     private String shown(int token, String bytesPrefix) {
         byte[] bytes = tokenizer.bytes(token);
         if (bytes.length == 0) {
@@ -280,7 +282,8 @@ final class OpenAiFormat implements AnswerFormat {
         return switch (reason) {
             case STOP -> "stop";
             case LENGTH -> "length";
-            case CANCELLED, ERROR -> throw new IllegalArgumentException(reason + " is an error, not an answer");
+            case CANCELLED, ERROR ->
+                throw new IllegalArgumentException(reason + " ends a request with an error, not with an answer");
         };
     }
 }

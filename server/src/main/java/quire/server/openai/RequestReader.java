@@ -1,15 +1,8 @@
 package quire.server.openai;
 
-import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Locale;
-import java.util.Map;
-import java.util.concurrent.ThreadLocalRandom;
-import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
-import quire.engine.InvalidRequestException;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.model.text.Tokenizer;
@@ -20,90 +13,36 @@ import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Reads requests: every documented parameter ends up in the {@link AnswerRequest} or in a 400 that names it. What is not
- * documented anywhere is tolerated, for clients send much.
+ * Reads requests. Every parameter that OpenAI or vLLM documents becomes a part of the {@link AnswerRequest}, asks for
+ * nothing, or is a 400 that names it. Unknown parameters are ignored.
  */
 final class RequestReader {
-    private static final int MAX_STOPS = 16;
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
 
-    /** Parameters that are not offered, each with the values that ask for nothing and so are harmless. */
-    private static final Map<String, Predicate<JsonNode>> REFUSED_EVERYWHERE = Map.ofEntries(
-            // OpenAI's
-            Map.entry("service_tier", v -> isText(v, "auto", "default")),
-            Map.entry("store", RequestReader::isFalse),
-            Map.entry("metadata", RequestReader::isNothing),
-            // vLLM's, and other servers' where they change the answer
-            Map.entry("priority", RequestReader::isNever),
-            Map.entry("use_beam_search", RequestReader::isFalse),
-            Map.entry("length_penalty", v -> isNumber(v, 1)),
-            Map.entry("min_tokens", v -> isNumber(v, 0)),
-            Map.entry("early_stopping", RequestReader::isFalse),
-            Map.entry("include_stop_str_in_output", RequestReader::isFalse),
-            Map.entry("skip_special_tokens", RequestReader::isTrue),
-            Map.entry("spaces_between_special_tokens", JsonNode::isBoolean), // no special token is ever shown
-            Map.entry("truncate_prompt_tokens", RequestReader::isNever),
-            Map.entry("prompt_logprobs", RequestReader::isNever),
-            Map.entry("prompt_embeds", RequestReader::isNever),
-            Map.entry("allowed_token_ids", RequestReader::isNever),
-            Map.entry("bad_words", RequestReader::isNothing),
-            Map.entry("logits_processors", RequestReader::isNever),
-            Map.entry("return_tokens_as_token_ids", RequestReader::isFalse),
-            Map.entry("return_token_ids", RequestReader::isFalse),
-            Map.entry("guided_json", RequestReader::isNever),
-            Map.entry("guided_regex", RequestReader::isNever),
-            Map.entry("guided_choice", RequestReader::isNever),
-            Map.entry("guided_grammar", RequestReader::isNever),
-            Map.entry("structured_outputs", RequestReader::isNever),
-            Map.entry("grammar", RequestReader::isNever),
-            Map.entry("json_schema", RequestReader::isNever),
-            Map.entry("typical_p", v -> isNumber(v, 1)),
-            Map.entry("mirostat", v -> isNumber(v, 0)),
-            Map.entry("response_format", RequestReader::isPlainText));
-
-    private static final Map<String, Predicate<JsonNode>> REFUSED_IN_COMPLETIONS = Map.of(
-            "suffix", v -> isText(v, ""),
-            "best_of", v -> isNumber(v, 1));
-
-    private static final Map<String, Predicate<JsonNode>> REFUSED_IN_CHAT = Map.ofEntries(
-            Map.entry("audio", RequestReader::isNever),
-            Map.entry("modalities", v -> v.isArray() && v.size() == 1 && isText(v.get(0), "text")),
-            Map.entry("prediction", RequestReader::isNever),
-            Map.entry("functions", RequestReader::isNever),
-            Map.entry("function_call", RequestReader::isNever),
-            Map.entry("tool_choice", v -> isText(v, "auto", "none")),
-            Map.entry("parallel_tool_calls", RequestReader::isTrue),
-            Map.entry("reasoning_effort", RequestReader::isNever),
-            Map.entry("verbosity", v -> isText(v, "medium")),
-            Map.entry("web_search_options", RequestReader::isNever),
-            Map.entry("moderation", RequestReader::isNever),
-            Map.entry("echo", RequestReader::isFalse),
-            Map.entry("add_generation_prompt", RequestReader::isTrue),
-            Map.entry("continue_final_message", RequestReader::isFalse),
-            Map.entry("add_special_tokens", RequestReader::isFalse),
-            Map.entry("chat_template", RequestReader::isNever),
-            Map.entry("chat_template_kwargs", RequestReader::isNothing),
-            Map.entry("documents", RequestReader::isNothing));
+    private static final int NO_LIMIT = -1;
 
     private final ServedModel model;
     private final Engine engine;
     private final Tokenizer tokenizer;
+    private final SamplingReader sampling;
     private final String fingerprint;
 
     RequestReader(ServedModel model) {
         this.model = model;
         this.engine = model.engine();
         this.tokenizer = model.tokenizer();
+        this.sampling = new SamplingReader(tokenizer);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
     /** A body of {@code /v1/completions}. */
     AnswerRequest completion(Fields body) {
-        model.check(body.require("model"));
-        refuse(body, REFUSED_EVERYWHERE);
-        refuse(body, REFUSED_IN_COMPLETIONS);
+        String name = model.resolve(body);
+        UnsupportedParameters.EVERYWHERE.check(body);
+        UnsupportedParameters.COMPLETIONS.check(body);
+        checkCommon(body);
         JsonNode prompt = body.require("prompt");
-        int logprobs = body.integer("logprobs", 0, SamplingParams.MAX_LOGPROBS, -1);
+        int logprobs = completionLogprobs(body);
         boolean echo = body.bool("echo", false);
         if (echo && logprobs >= 0) {
             throw HttpException.unsupported(
@@ -115,42 +54,27 @@ final class RequestReader {
         if (prompt.isArray() && prompt.size() == 1 && !prompt.get(0).isNumber()) {
             prompt = prompt.get(0); // a list of one prompt
         }
-        int[] tokens;
-        String text = null;
-        if (prompt.isString()) {
-            text = Fields.string(prompt, "prompt");
-            tokens = tokenizer.encode(text, addSpecial, true);
-        } else {
-            tokens = tokens(prompt, "prompt");
-        }
+        String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
+        int[] tokens = text != null ? tokenizer.encode(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
         if (tokens.length == 0) {
             throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }
-        String limitName = "max_tokens";
-        Integer limit = limit(body, limitName);
-        checkContext(tokens.length, "prompt", "prompt", limit, limitName);
-        int room = engine.maxContext() - tokens.length;
-        SamplingParams params = sampling(
-                body,
-                limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room),
-                limitName,
-                logprobs,
-                "logprobs");
-        String echoed = !echo ? "" : text != null ? text : tokenizer.decode(tokens);
-        return answer(body, new Request(tokens, params), false, echoed);
+        SamplingReader.Names names = SamplingReader.Names.COMPLETIONS;
+        Integer limit = limit(body, names.limit());
+        int room = room(tokens.length, limit, names);
+        int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
+        SamplingParams params = sampling.read(body, maxTokens, logprobs, names);
+        String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
+        return answer(body, new Request(tokens, params), new OpenAiFormat.Options(false, echoed, name, fingerprint));
     }
 
     /** A body of {@code /v1/chat/completions}. */
     AnswerRequest chat(Fields body) {
-        model.check(body.require("model"));
-        refuse(body, REFUSED_EVERYWHERE);
-        refuse(body, REFUSED_IN_CHAT);
-        boolean withLogprobs = body.bool("logprobs", false);
-        if (!withLogprobs && body.get("top_logprobs") != null) {
-            throw HttpException.invalid(
-                    "top_logprobs", "invalid_value", "'top_logprobs' is only allowed when 'logprobs' is true.");
-        }
-        int logprobs = withLogprobs ? body.integer("top_logprobs", 0, SamplingParams.MAX_LOGPROBS, 0) : -1;
+        String name = model.resolve(body);
+        UnsupportedParameters.EVERYWHERE.check(body);
+        UnsupportedParameters.CHAT.check(body);
+        checkCommon(body);
+        int logprobs = chatLogprobs(body);
         int[] tokens = ChatPrompt.tokens(engine, body, true, false);
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
@@ -162,22 +86,64 @@ final class RequestReader {
                             + ") differ: send one of them.");
         }
         Integer limit = newer != null ? newer : older;
-        String limitName = newer != null || older == null ? "max_completion_tokens" : "max_tokens";
-        checkContext(tokens.length, "messages", "messages", limit, limitName);
-        int room = engine.maxContext() - tokens.length;
-        SamplingParams params = sampling(body, limit != null ? limit : room, limitName, logprobs, "top_logprobs");
-        return answer(body, new Request(tokens, params), true, "");
+        SamplingReader.Names names = newer != null || older == null
+                ? SamplingReader.Names.CHAT
+                : SamplingReader.Names.CHAT.withLimit("max_tokens");
+        int room = room(tokens.length, limit, names);
+        SamplingParams params = sampling.read(body, limit != null ? limit : room, logprobs, names);
+        return answer(body, new Request(tokens, params), new OpenAiFormat.Options(true, "", name, fingerprint));
     }
 
-    private AnswerRequest answer(Fields body, Request request, boolean chat, String echo) {
-        boolean stream = stream(body);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(
-                chat, echo, request.params().logprobs() >= 0, includeUsage(body), model.name(), fingerprint);
-        return new AnswerRequest(request, stream, new OpenAiFormat(options, tokenizer));
+    private AnswerRequest answer(Fields body, Request request, OpenAiFormat.Options options) {
+        boolean stream = body.bool("stream", false);
+        boolean includeUsage = includeUsage(body);
+        if (includeUsage && !stream) {
+            throw HttpException.invalid(
+                    "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
+        }
+        boolean logprobs = request.params().logprobs() >= 0;
+        return new AnswerRequest(request, stream, new OpenAiFormat(options, logprobs, includeUsage, tokenizer));
     }
 
-    /** Token ids out of a JSON array. */
-    int[] tokens(JsonNode array, String path) {
+    /** Checks parameters that do not change the answer: ids for the operator's own use, and a hint for routers. */
+    private static void checkCommon(Fields body) {
+        if (body.integer("n", 1, 128, 1) != 1) {
+            throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
+        }
+        for (String name : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
+            JsonNode text = body.get(name);
+            if (text != null && !Fields.isNothing(text)) {
+                Fields.string(text, name);
+            }
+        }
+    }
+
+    /** A number, or a boolean as TGI accepts it: false for no log probabilities, true for 1. */
+    private static int completionLogprobs(Fields body) {
+        JsonNode value = body.get("logprobs");
+        if (value != null && value.isBoolean()) {
+            return value.booleanValue() ? 1 : -1;
+        }
+        return body.integer("logprobs", 0, SamplingParams.MAX_LOGPROBS, -1);
+    }
+
+    private static int chatLogprobs(Fields body) {
+        JsonNode top = body.get("top_logprobs");
+        int number = top != null && top.isBoolean() && !top.booleanValue()
+                ? 0
+                : body.integer("top_logprobs", 0, SamplingParams.MAX_LOGPROBS, 0);
+        if (body.bool("logprobs", false)) {
+            return number;
+        }
+        if (number > 0) {
+            throw HttpException.invalid(
+                    "top_logprobs", "invalid_value", "'top_logprobs' is only allowed when 'logprobs' is true.");
+        }
+        return -1;
+    }
+
+    /** Token ids from a JSON array. */
+    static int[] tokens(JsonNode array, String path, Tokenizer tokenizer) {
         if (!array.isArray()) {
             throw Fields.wrongType(path, "a string or an array of token ids", array);
         }
@@ -195,220 +161,50 @@ final class RequestReader {
         return tokens;
     }
 
-    /** Turns the engine's complaint into the API's, in the names that the client used. */
-    static HttpException refused(InvalidRequestException e, String promptName, String limitName, String logprobsName) {
-        String param =
-                switch (e.parameter()) {
-                    case "prompt" -> promptName;
-                    case "maxTokens" -> limitName;
-                    case "logprobs" -> logprobsName;
-                    case "stopTokens" -> "stop_token_ids";
-                    case "ignoreEndOfText" -> "ignore_eos";
-                    default -> e.parameter().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT); // topP → top_p
-                };
-        String message = e.getMessage();
-        return HttpException.invalid(
-                param, "invalid_value", "Invalid value for '" + param + "'" + (message == null ? "." : ": " + message));
-    }
-
-    private SamplingParams sampling(Fields body, int maxTokens, String limitName, int logprobs, String logprobsName) {
-        if (body.integer("n", 1, 128, 1) != 1) {
-            throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
-        }
-        // Identifiers for the operator's own use, and a routing hint that one server has no use for: checked, that is
-        // all.
-        body.string("user");
-        body.string("safety_identifier");
-        body.string("prompt_cache_key");
-        body.string("prompt_cache_retention");
-        Long seed = body.integer("seed", Long.MIN_VALUE, Long.MAX_VALUE);
-        int topK = body.integer("top_k", -1, Integer.MAX_VALUE, 0);
-        try {
-            return SamplingParams.builder()
-                    .maxTokens(maxTokens)
-                    .temperature(body.number("temperature", 1))
-                    .topK(Math.max(topK, 0)) // −1 is vLLM's way to say all
-                    .topP(body.number("top_p", 1))
-                    .minP(body.number("min_p", 0))
-                    .repetitionPenalty(body.number("repetition_penalty", 1))
-                    .presencePenalty(body.number("presence_penalty", 0))
-                    .frequencyPenalty(body.number("frequency_penalty", 0))
-                    .logitBias(logitBias(body))
-                    .seed(seed != null ? seed : ThreadLocalRandom.current().nextLong())
-                    .stop(stops(body))
-                    .stopTokens(stopTokens(body))
-                    .ignoreEndOfText(body.bool("ignore_eos", false))
-                    .logprobs(logprobs)
-                    .build();
-        } catch (InvalidRequestException e) {
-            throw refused(e, "prompt", limitName, logprobsName);
-        }
-    }
-
-    private Map<Integer, Float> logitBias(Fields body) {
-        JsonNode bias = body.get("logit_bias");
-        if (bias == null) {
-            return Map.of();
-        }
-        if (!bias.isObject()) {
-            throw Fields.wrongType("logit_bias", "an object from token id to bias", bias);
-        }
-        Map<Integer, Float> tokenToBias = new HashMap<>();
-        for (Map.Entry<String, JsonNode> entry : bias.properties()) {
-            int token;
-            try {
-                token = Integer.parseInt(entry.getKey());
-            } catch (NumberFormatException e) {
-                token = -1;
-            }
-            if (token < 0 || token >= tokenizer.vocabularySize()) {
-                throw HttpException.invalid(
-                        "logit_bias",
-                        "invalid_value",
-                        "Invalid key in 'logit_bias': must be a token id from 0 to " + (tokenizer.vocabularySize() - 1)
-                                + ".");
-            }
-            double value = Fields.number(entry.getValue(), "logit_bias." + token);
-            if (value < -100 || value > 100) {
-                throw HttpException.invalid(
-                        "logit_bias",
-                        "invalid_value",
-                        "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + value + ".");
-            }
-            tokenToBias.put(token, (float) value);
-        }
-        return tokenToBias;
-    }
-
-    private static List<String> stops(Fields body) {
-        JsonNode stop = body.get("stop");
-        if (stop == null) {
-            return List.of();
-        }
-        List<String> stops = new ArrayList<>();
-        if (stop.isString()) {
-            stops.add(Fields.string(stop, "stop"));
-        } else if (stop.isArray()) {
-            for (JsonNode element : stop.values()) {
-                stops.add(Fields.string(element, "stop[" + stops.size() + "]"));
-            }
-        } else {
-            throw Fields.wrongType("stop", "a string or an array of strings", stop);
-        }
-        if (stops.size() > MAX_STOPS || stops.contains("")) {
-            throw HttpException.invalid(
-                    "stop",
-                    "invalid_value",
-                    "Invalid value for 'stop': must be at most " + MAX_STOPS + " strings, none of them empty.");
-        }
-        return stops;
-    }
-
-    private List<Integer> stopTokens(Fields body) {
-        JsonNode array = body.array("stop_token_ids");
-        List<Integer> tokens = new ArrayList<>();
-        if (array != null) {
-            for (JsonNode element : array.values()) {
-                String path = "stop_token_ids[" + tokens.size() + "]";
-                tokens.add(Fields.token(element, path, tokenizer.vocabularySize()));
-            }
-        }
-        return tokens;
-    }
-
+    /** The most tokens that the client wants; null if it sets no limit, which −1 says too. */
     private static @Nullable Integer limit(Fields body, String name) {
-        Long limit = body.integer(name, 1, Integer.MAX_VALUE);
-        return limit == null ? null : limit.intValue();
+        JsonNode value = body.get(name);
+        if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {
+            return null;
+        }
+        return (int) Fields.integer(value, name, 1, Integer.MAX_VALUE);
     }
 
-    private void checkContext(
-            int promptTokens, String promptName, String promptWord, @Nullable Integer limit, String limitName) {
+    /**
+     * Tokens that the context has left for the answer, at least {@code limit}. Agents and client libraries look for
+     * phrases in these errors ({@code ContextOverflowTest} lists them).
+     */
+    private int room(int promptTokens, @Nullable Integer limit, SamplingReader.Names names) {
         int context = engine.maxContext();
-        if (promptTokens >= context) {
+        int room = context - promptTokens;
+        String advice = " Please reduce the length of the messages or of the prompt";
+        if (room <= 0) {
             throw contextLength(
-                    promptName,
-                    "The context has " + context + " tokens, but the " + promptWord + " took " + promptTokens
-                            + " and an answer needs at least one: shorten the " + promptWord + ".");
+                    names.prompt(),
+                    "This model's maximum context length is " + context + " tokens, but the input has " + promptTokens
+                            + " and the answer needs at least one more." + advice + ".");
         }
-        if (limit != null && limit > context - promptTokens) {
+        if (limit != null && limit > room) {
             throw contextLength(
-                    limitName,
-                    "The context has " + context + " tokens, but you asked for " + ((long) promptTokens + limit) + " ("
-                            + promptTokens + " in the " + promptWord + ", " + limit + " in '" + limitName
-                            + "'): ask for at most " + (context - promptTokens) + ".");
+                    names.limit(),
+                    "This model's maximum context length is " + context + " tokens, but you asked for "
+                            + ((long) promptTokens + limit) + " (" + promptTokens + " of input, " + limit + " in '"
+                            + names.limit() + "')." + advice + ", or set '" + names.limit() + "' to at most " + room
+                            + ".");
         }
+        return room;
     }
 
     private static HttpException contextLength(String parameter, String message) {
         return HttpException.invalid(parameter, "context_length_exceeded", message);
     }
 
-    private static boolean stream(Fields body) {
-        boolean stream = body.bool("stream", false);
-        if (!stream && body.get("stream_options") != null) {
-            throw HttpException.invalid(
-                    "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
-        }
-        return stream;
-    }
-
     private static boolean includeUsage(Fields body) {
-        Fields options = body.object("stream_options");
+        Fields options = body.object("stream_options", "an object");
         if (options == null) {
             return false;
         }
-        refuse(
-                options,
-                Map.of(
-                        "include_obfuscation",
-                        RequestReader::isFalse,
-                        "continuous_usage_stats",
-                        RequestReader::isFalse));
+        UnsupportedParameters.STREAM_OPTIONS.check(options);
         return options.bool("include_usage", false);
-    }
-
-    /** Refuses the parameters whose values ask for something. */
-    static void refuse(Fields body, Map<String, Predicate<JsonNode>> harmless) {
-        for (Map.Entry<String, Predicate<JsonNode>> parameter : harmless.entrySet()) {
-            JsonNode value = body.get(parameter.getKey());
-            if (value != null && !parameter.getValue().test(value)) {
-                String path = body.path(parameter.getKey());
-                String shown = value.isContainer() ? "" : ": " + shortened(value.toString());
-                throw HttpException.unsupported(path, "'" + path + "' is not supported with this value" + shown + ".");
-            }
-        }
-    }
-
-    private static String shortened(String text) {
-        return text.length() > 60 ? text.substring(0, 60) + "…" : text;
-    }
-
-    private static boolean isNever(JsonNode value) {
-        return false;
-    }
-
-    private static boolean isNothing(JsonNode value) {
-        return value.isContainer() && value.isEmpty();
-    }
-
-    private static boolean isFalse(JsonNode value) {
-        return value.isBoolean() && !value.booleanValue();
-    }
-
-    private static boolean isTrue(JsonNode value) {
-        return value.isBoolean() && value.booleanValue();
-    }
-
-    private static boolean isNumber(JsonNode value, double number) {
-        return value.isNumber() && value.doubleValue() == number;
-    }
-
-    private static boolean isText(JsonNode value, String... texts) {
-        return value.isString() && List.of(texts).contains(value.stringValue());
-    }
-
-    private static boolean isPlainText(JsonNode value) {
-        JsonNode type = value.get("type");
-        return value.isObject() && type != null && isText(type, "text");
     }
 }

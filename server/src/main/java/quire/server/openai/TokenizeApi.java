@@ -1,7 +1,5 @@
 package quire.server.openai;
 
-import java.util.Map;
-import java.util.function.Predicate;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerService;
 import quire.server.api.Fields;
@@ -18,24 +16,15 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** Handlers of the paths that turn text into tokens and back, in the form that vLLM has for them. */
 public final class TokenizeApi {
-    /** Parameters of vLLM that are not supported, with their harmless values. */
-    private static final Map<String, Predicate<JsonNode>> UNSUPPORTED = Map.of(
-            "continue_final_message", v -> v.isBoolean() && !v.booleanValue(),
-            "chat_template", v -> false,
-            "chat_template_kwargs", v -> v.isObject() && v.isEmpty(),
-            "mm_processor_kwargs", v -> v.isObject() && v.isEmpty());
-
     private final ServedModel model;
     private final Tokenizer tokenizer;
     private final AnswerService answers;
-    private final RequestReader reader;
 
     /** Handlers for this model's tokenizer. */
     public TokenizeApi(ServedModel model, AnswerService answers) {
         this.model = model;
         this.tokenizer = model.tokenizer();
         this.answers = answers;
-        this.reader = new RequestReader(model);
     }
 
     /** {@code POST /tokenize}. */
@@ -49,8 +38,8 @@ public final class TokenizeApi {
     }
 
     private ObjectNode tokenize(Fields body) {
-        checkModel(body);
-        RequestReader.refuse(body, UNSUPPORTED);
+        model.resolve(body);
+        UnsupportedParameters.TOKENIZE.check(body);
         boolean strings = body.bool("return_token_strs", false);
         int[] tokens = tokens(body);
         ObjectNode answer = JsonNodeFactory.instance
@@ -88,15 +77,8 @@ public final class TokenizeApi {
     }
 
     private ObjectNode detokenize(Fields body) {
-        checkModel(body);
-        int[] tokens = reader.tokens(body.require("tokens"), "tokens");
-        return JsonNodeFactory.instance.objectNode().put("prompt", tokenizer.decode(tokens));
-    }
-
-    private void checkModel(Fields body) {
-        JsonNode asked = body.get("model");
-        if (asked != null) {
-            model.check(asked);
-        }
+        model.resolve(body);
+        int[] tokens = RequestReader.tokens(body.require("tokens"), "tokens", tokenizer);
+        return JsonNodeFactory.instance.objectNode().put("prompt", tokenizer.decodeText(tokens));
     }
 }

@@ -18,24 +18,28 @@ import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.x86.CodeMemory;
 
 /**
- * Attention by {@link AttentionCode}, with one worker's working memory. The queries of a call, rows × the query heads of
- * the KV head, are cut into blocks; tiles are taken in chunks, a chunk for every block before the next chunk:
+ * Attention with the functions of {@link AttentionCode}, and the working memory of one worker. The queries of a call
+ * (rows × the query heads of the KV head) are divided into blocks. Tiles are processed in chunks: all blocks take a
+ * chunk before the next chunk:
  *
  * <pre>
  *   group of 4 heads: a block is 3 rows × 4 heads         group of 16: 1 row × 12 heads, 1 row × 4 heads
  *
  *   tiles      0   1   2   3   4
- *   row p      ■■■■■■■■■■■■■■□            full tiles of a block at once;
- *   row p + 1  ■■■■■■■■■■■■■■■□           then, row by row, the tiles that not all of its rows see whole
+ *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows of a block see in full, together;
+ *   row p + 1  ■■■■■■■■■■■■■■■□           then, for each row, its other tiles
  *   row p + 2  ■■■■■■■■■■■■■■■■ ■
  * </pre>
  */
 final class AssembledAttention implements Kernels.AttentionScratch {
-    /** Query rows of one call. */
+    /** Most rows of one call. */
     static final int ROWS = 48;
 
     private static final int TILE = KvLayout.TILE;
-    /** Tiles of one call of the code: what it may take without letting the collector in is some tens of microseconds. */
+    /**
+     * Tiles of one native call. The garbage collector has to wait for a call, so it should take only some tens of
+     * microseconds.
+     */
     private static final int CHUNK = 32;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
@@ -49,9 +53,9 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private final KvLayout layout;
     private final int heads;
     private final int group;
-    /** Bytes of the sums of one query. */
+    /** Size of the sums of one query in bytes. */
     private final int sumBytes;
-    /** Addresses of a chunk's tiles. */
+    /** The addresses of a chunk's tiles. */
     private final MemorySegment tiles;
 
     private final MemorySegment weights;
@@ -62,11 +66,11 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         return Linker.nativeLinker().downcallHandle(descriptor, Linker.Option.critical(false));
     }
 
-    /** The functions of one layout and number of heads; all workers share them. */
+    /** The functions for one layout and number of heads, shared by all workers. */
     private static final class Code {
         final int blockRows;
         final int blockHeads;
-        /** {@code [rows − 1][whole heads, rest of the heads]}. */
+        /** {@code [rows − 1][0: blockHeads heads, 1: the remaining heads]}. */
         final MemorySegment[][] attend;
 
         final MemorySegment finish;
@@ -74,8 +78,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
         Code(KernelWriter writer, KvLayout layout, int heads, CodeMemory memory) {
             int group = heads / layout.kvHeads();
-            int most = writer.mostQueries();
-            // about as many heads in each block; where it takes several, one row of them is more than half of the most
+            int most = writer.maxQueries();
+            // all blocks get about the same number of heads; with several blocks for a row, each block has one row
             blockHeads = Math.ceilDiv(group, Math.ceilDiv(group, most));
             blockRows = most / blockHeads;
             int rest = group % blockHeads;
@@ -99,7 +103,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Makes working memory; code is assembled once a layout. */
+    /** Allocates working memory. Functions are assembled once for each layout. */
     static final class Factory {
         private final KernelWriter writer;
         private final CodeMemory memory;
@@ -116,13 +120,13 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
         private Code code(KvLayout layout, int heads) {
             synchronized (shapeToCode) {
-                // pages of any length hold the same tiles
+                // the page size does not matter, because tiles are the same
                 String shape = layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads;
                 return shapeToCode.computeIfAbsent(shape, s -> new Code(writer, layout, heads, memory));
             }
         }
 
-        /** Examples for whoever looks at code without a model at hand: a group of 4 heads of usual sizes. */
+        /** Assembles examples to look at without a model: 4 heads that share a KV head, of usual sizes. */
         void assembleExamples() {
             for (KvLayout.KvType type : KvLayout.KvType.values()) {
                 for (int headDim : new int[] {64, 128}) {
@@ -171,8 +175,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             throw new IllegalArgumentException("this working memory was made for " + layout + ", not for " + from);
         }
         long headBytes = (long) layout.headDim() * Float.BYTES;
-        long q = AssembledCode.address(queries) + queries.rowOffset(firstRow) + (long) kvHead * group * headBytes;
-        long target = AssembledCode.address(out) + out.rowOffset(firstRow) + (long) kvHead * group * headBytes;
+        long q = Addresses.of(queries) + queries.rowOffset(firstRow) + (long) kvHead * group * headBytes;
+        long target = Addresses.of(out) + out.rowOffset(firstRow) + (long) kvHead * group * headBytes;
         long rowBytes = heads * headBytes;
         clear(rowCount);
         int tileCount = (firstPosition + rowCount - 1) / TILE + 1;
@@ -189,12 +193,14 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Sums and totals become 0, maxima −∞. Working memory that is closed ends here: all of it has one arena. */
+    /**
+     * Sets sums and totals to 0 and maximums to −∞. Throws if the working memory is closed; all of it is in one arena.
+     */
     private void clear(int rowCount) {
         for (int row = 0; row < rowCount; row += code.blockRows) {
             for (int head = 0; head < group; head += code.blockHeads) {
                 long block = statsAt(row, head);
-                for (int i = 0; i < AttentionCode.MOST_QUERIES; i++) {
+                for (int i = 0; i < AttentionCode.MAX_QUERIES; i++) {
                     stats.set(FLOAT, block + AttentionCode.MAX + i * (long) Float.BYTES, Float.NEGATIVE_INFINITY);
                     stats.set(FLOAT, block + AttentionCode.TOTAL + i * (long) Float.BYTES, 0f);
                 }
@@ -207,7 +213,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Addresses of the tiles {@code [first, end)}; none lies outside the pages. */
+    /** Computes the addresses of tiles {@code [first, end)} and checks that they are inside of the pages. */
     private void findTiles(AttentionCall call, int first, int end) {
         KvLayout from = call.layout();
         MemorySegment pages = call.pages();
@@ -215,21 +221,21 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         int kvHead = call.kvHead();
         long pageBytes = from.pageBytes();
         long pageCount = pages.byteSize() / pageBytes;
-        long address = AssembledCode.address(pages);
+        long address = Addresses.of(pages);
         for (int tile = first; tile < end; tile++) {
             int position = tile * TILE;
             int page = pageTable[position / from.pageTokens()];
             if (page < 0 || page >= pageCount) {
-                throw new IllegalArgumentException("page " + page + " of " + pageCount);
+                throw new IllegalArgumentException("page " + page + " is not one of the " + pageCount + " pages");
             }
             long at = page * pageBytes + from.keyScalesOffset(position % from.pageTokens(), kvHead);
             tiles.set(LONG, (tile - first) * (long) Long.BYTES, address + at);
         }
     }
 
-    /** Some rows, all heads of the group, against the tiles {@code [first, end)}. */
+    /** Computes some rows, all heads of the group, for tiles {@code [first, end)}. */
     private void attendBlocks(long q, int row, int rows, int position, int first, int end, float scale) {
-        int whole = Math.min(end, (position + 1) / TILE); // tiles that the first row sees whole, and so do the others
+        int whole = Math.min(end, (position + 1) / TILE); // tiles that the first row, and so every row, sees in full
         for (int head = 0; head < group; head += code.blockHeads) {
             int kind = group - head >= code.blockHeads ? 0 : 1;
             if (whole > first) {
@@ -247,7 +253,9 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** The block whose first query is row {@code row}, head {@code head}, from its row {@code i} on. */
+    /**
+     * Calls a function for the block that starts at {@code row} and {@code head}, from row {@code i} of the block on.
+     */
     private void attend(
             MemorySegment function,
             long q,
@@ -301,7 +309,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         return ((long) row / code.blockRows * headBlocks + head / code.blockHeads) * AttentionCode.STATS_BYTES;
     }
 
-    /** Blocks follow each other without gaps; with several to a row, each is one row. */
+    /** The sums of blocks follow each other without gaps. If a row has several blocks, each block has one row. */
     private long sumsAt(int row, int head) {
         return ((long) row * group + head) * sumBytes;
     }

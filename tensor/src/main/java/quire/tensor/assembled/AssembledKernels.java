@@ -24,8 +24,8 @@ import quire.tensor.x86.Cpu;
 import quire.tensor.x86.MachineCode;
 
 /**
- * The kernels as machine code, written at start for AVX-512 with VNNI, or for AVX2 with FMA and F16C and with VNNI where there
- * is: the formulas of {@link ScalarKernels} to the last bit, without a compiler's warm-up.
+ * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
+ * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler.
  */
 public final class AssembledKernels implements Kernels {
     private final Instructions instructions;
@@ -37,6 +37,13 @@ public final class AssembledKernels implements Kernels {
     private final AssembledStore store;
     private final AssembledAttention.Factory attention;
 
+    /**
+     * Assembles the kernels.
+     *
+     * @param instructions the instruction set
+     * @param reason why this set was chosen, see {@link #reason}
+     * @throws UnsupportedOperationException if the operating system gives no executable memory
+     */
     public AssembledKernels(Instructions instructions, String reason) {
         this.instructions = instructions;
         this.reason = reason;

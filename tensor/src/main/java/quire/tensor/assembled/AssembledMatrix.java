@@ -12,22 +12,22 @@ import quire.tensor.packing.PackedForm;
 import quire.tensor.packing.PanelPacker;
 
 /**
- * A weight matrix packed for the assembled kernels, and its products. Panels of 16 rows lie one after the other, their
- * words in one region and their scales in another, so one token reads two streams from end to end; {@link PackedForm}
- * draws a panel of quantised weights, {@link PanelPacker} packs one of floats.
+ * A weight matrix packed for the assembled kernels, and its products. Panels of 16 rows follow each other, their words
+ * in one region and their scales in another, so one token reads two streams from start to end. {@link PackedForm} draws
+ * a panel of quantised weights. A panel of float weights is {@code [k][16]} numbers in the file's type.
  *
  * <pre>
  *            tile of 12 rows of x ──▶
  *   chunk  ┌ panel ┐ ┌──────────┬──────────┬───
- *   in L2  │ panel │×│ 12 rows  │ 12 rows  │ …      a chunk is read from memory once and meets every tile
+ *   in L2  │ panel │×│ 12 rows  │ 12 rows  │ …      a chunk is read from memory once and multiplied with every tile
  *          └ panel ┘ └──────────┴──────────┴───
  * </pre>
  */
 final class AssembledMatrix extends WeightMatrix {
-    /** Packed bytes that stay in the second-level cache while tiles of activations pass. */
+    /** Size of a chunk in bytes. It fits the second-level cache together with a tile of activations. */
     private static final long CHUNK_BYTES = 256 << 10;
 
-    private final AssembledCode code;
+    private final ProductFunctions code;
     private final MemorySegment words;
     private final MemorySegment scales;
     private final int panels;
@@ -36,7 +36,7 @@ final class AssembledMatrix extends WeightMatrix {
     private final int groups;
     private final int chunkPanels;
 
-    private AssembledMatrix(ElementType type, int rows, int columns, AssembledCode code, Arena arena) {
+    private AssembledMatrix(ElementType type, int rows, int columns, ProductFunctions code, Arena arena) {
         super(type, rows, columns);
         this.code = code;
         panels = Math.ceilDiv(rows, PackedForm.PANEL);
@@ -61,7 +61,7 @@ final class AssembledMatrix extends WeightMatrix {
             int rows,
             int columns,
             MemorySegment source,
-            AssembledCode code,
+            ProductFunctions code,
             Arena arena,
             Workers workers) {
         AssembledMatrix packed = new AssembledMatrix(type, rows, columns, code, arena);
@@ -87,18 +87,18 @@ final class AssembledMatrix extends WeightMatrix {
     void multiply(Activations x, int rows, FloatMatrix y, int part, int parts) {
         int from = Workers.shareStart(panels, 1, part, parts);
         int to = Workers.shareStart(panels, 1, part + 1, parts);
-        long yAddress = AssembledCode.address(y);
+        long yAddress = Addresses.of(y);
         long yStride = (long) y.columns() * Float.BYTES;
-        long wordsAddress = AssembledCode.address(words);
-        long scalesAddress = AssembledCode.address(scales);
-        long input = type().isQuantized() ? AssembledCode.address(x.quants()) : AssembledCode.address(x.values());
+        long wordsAddress = Addresses.of(words);
+        long scalesAddress = Addresses.of(scales);
+        long input = type().isQuantized() ? Addresses.of(x.quants()) : Addresses.of(x.values());
         for (int chunk = from; chunk < to; chunk += chunkPanels) {
             int count = Math.min(chunkPanels, to - chunk);
             int lastLanes = chunk + count < panels ? 0xFFFF : 0xFFFF >>> (panels * PackedForm.PANEL - rows());
             long yChunk = yAddress + (long) chunk * PackedForm.WORD_BYTES;
             long chunkWords = wordsAddress + chunk * panelWordBytes;
             long chunkScales = scalesAddress + chunk * panelScaleBytes;
-            int most = code.mostRows();
+            int most = code.maxRows();
             for (int row = 0; row < rows; row += most) {
                 int n = Math.min(most, rows - row);
                 long yRow = yChunk + row * yStride;

@@ -9,7 +9,7 @@ import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.assembled.common.RowCode;
 import quire.tensor.x86.CodeMemory;
 
-/** Work on rows by {@link RowCode}. The arguments have been checked against each other. */
+/** Operations on rows with the functions of {@link RowCode}. The caller has checked the arguments. */
 final class AssembledRows {
     private static final int LANES = 16;
 
@@ -44,9 +44,9 @@ final class AssembledRows {
 
     void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
         int columns = x.columns();
-        long source = AssembledCode.address(x);
-        long factors = AssembledCode.address(weight);
-        long target = AssembledCode.address(y);
+        long source = Addresses.of(x);
+        long factors = Addresses.of(weight);
+        long target = Addresses.of(y);
         for (int row = from; row < to; row++) {
             try {
                 RMS_NORM.invokeExact(
@@ -65,16 +65,16 @@ final class AssembledRows {
     }
 
     void add(FloatMatrix x, FloatMatrix y, int from, int to) {
-        long source = AssembledCode.address(x);
-        long target = AssembledCode.address(y);
+        long source = Addresses.of(x);
+        long target = Addresses.of(y);
         for (int row = from; row < to; row++) {
             addRow(source + x.rowOffset(row), target + y.rowOffset(row), y.columns());
         }
     }
 
     void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
-        long source = AssembledCode.address(bias);
-        long target = AssembledCode.address(y);
+        long source = Addresses.of(bias);
+        long target = Addresses.of(y);
         for (int row = from; row < to; row++) {
             addRow(source, target + y.rowOffset(row), y.columns());
         }
@@ -90,9 +90,9 @@ final class AssembledRows {
 
     void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         int columns = gate.columns();
-        long gates = AssembledCode.address(gate);
-        long ups = AssembledCode.address(up);
-        long outs = AssembledCode.address(out);
+        long gates = Addresses.of(gate);
+        long ups = Addresses.of(up);
+        long outs = Addresses.of(out);
         for (int row = from; row < to; row++) {
             long offset = gate.rowOffset(row);
             try {
@@ -106,8 +106,8 @@ final class AssembledRows {
 
     void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
         int columns = cosSin.columns();
-        long rows = AssembledCode.address(x);
-        long table = AssembledCode.address(cosSin);
+        long rows = Addresses.of(x);
+        long table = Addresses.of(cosSin);
         for (int row = from; row < to; row++) {
             try {
                 ROPE.invokeExact(

@@ -12,7 +12,9 @@ import quire.tensor.KvLayout;
 import quire.tensor.assembled.avx2.Avx2StoreCode;
 import quire.tensor.x86.CodeMemory;
 
-/** Storing K and V by {@link Avx2StoreCode}. The arguments have been checked against each other. */
+/**
+ * Stores K and V with the functions of {@link Avx2StoreCode}. The caller has checked that the arguments fit together.
+ */
 final class AssembledStore {
     private static final MethodHandle STORE =
             Linker.nativeLinker().downcallHandle(Avx2StoreCode.DESCRIPTOR, Linker.Option.critical(false));
@@ -28,13 +30,16 @@ final class AssembledStore {
 
     void store(KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
         long pageCount = pages.byteSize() / layout.pageBytes();
-        if (page >= pageCount || !pages.isNative()) {
-            throw new IllegalArgumentException("page " + page + " of " + pageCount);
+        if (!pages.isNative()) {
+            throw new IllegalArgumentException("pages must be native memory, not " + pages);
+        }
+        if (page >= pageCount) {
+            throw new IllegalArgumentException("page " + page + " is not one of the " + pageCount + " pages");
         }
         KvLayout.KvType type = layout.type();
-        long at = AssembledCode.address(pages) + page * layout.pageBytes();
-        long keys = AssembledCode.address(k) + k.rowOffset(row);
-        long values = AssembledCode.address(v) + v.rowOffset(row);
+        long at = Addresses.of(pages) + page * layout.pageBytes();
+        long keys = Addresses.of(k) + k.rowOffset(row);
+        long values = Addresses.of(v) + v.rowOffset(row);
         long lane = slot % KvLayout.TILE;
         MemorySegment code = Objects.requireNonNull(typeToCode.get(type));
         try {

@@ -22,9 +22,11 @@ import quire.tensor.x86.Label;
 import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Vec;
 
-/** The loops of {@link quire.tensor.machine.MachineCeilings} as machine code, in the instructions that the kernels of this processor use. */
+/** Writes the loops of {@link quire.tensor.machine.MachineCeilings}, in the instructions that the kernels use. */
 public final class CeilingCode {
-    /** {@code (stream 0, stream 1, stream 2, stream 3, turns)}: addresses; streams that are not read are ignored. */
+    /**
+     * Arguments of {@link #read}: {@code (stream 0, stream 1, stream 2, stream 3, turns)}; unused streams are ignored.
+     */
     public static final FunctionDescriptor READ = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -32,28 +34,33 @@ public final class CeilingCode {
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG);
 
-    /** {@code (turns)}. */
+    /** Arguments of {@link #f32} and {@link #int8}: {@code (turns)}. */
     public static final FunctionDescriptor COMPUTE = FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG);
 
-    public static final int MOST_STREAMS = 4;
+    /** Most streams of {@link #read}. */
+    public static final int MAX_STREAMS = 4;
 
-    /** Bytes of each stream that a turn reads. */
+    /** Bytes that a turn reads from each stream. */
     public static final int TURN_BYTES = 128;
 
     private static final Gp[] STREAMS = {RDI, RSI, RDX, RCX};
     private static final int LINE = 64;
-    /** As far ahead as the kernels ask for weights. */
+    /** The kernels' prefetch distance. */
     private static final int PREFETCH_BYTES = 4096;
 
-    /** Sums out of registers: more than latency × instructions a cycle, so that none waits for itself. */
+    /**
+     * Number of sums with 32 registers: more than latency × instructions per cycle, so that no instruction waits for
+     * the last.
+     */
     private static final int WIDE_SUMS = 24;
 
+    /** Number of sums with 16 registers. */
     private static final int SUMS = 12;
 
-    /** Sums of 16 bits, each of which also has one of 32 bits. */
+    /** Number of 16-bit sums; each also has a 32-bit sum. */
     private static final int SHORT_SUMS = 6;
 
-    /** Words whose products are added up in 16 bits before that goes on to 32 bits: a block of 32 inputs. */
+    /** Words whose products are summed in 16 bits before the sum is widened: a block of 32 inputs. */
     private static final int WORDS = 8;
 
     private final Assembler a = new Assembler();
@@ -66,7 +73,7 @@ public final class CeilingCode {
         width = wide ? 64 : 32;
     }
 
-    /** Streams read side by side. */
+    /** A loop that reads {@code streams} streams together. */
     public static MachineCode read(Instructions instructions, int streams) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(R8, () -> code.readTurn(streams));
@@ -84,7 +91,7 @@ public final class CeilingCode {
         }
     }
 
-    /** f32 fused multiply-adds; {@link #f32Macs} a turn. */
+    /** A loop of f32 fused multiply-adds, {@link #f32Macs} in each turn. */
     public static MachineCode f32(Instructions instructions) {
         CeilingCode code = new CeilingCode(instructions);
         int sums = sums(instructions);
@@ -95,17 +102,19 @@ public final class CeilingCode {
         });
     }
 
+    /** Multiply-adds of a turn of {@link #f32}. */
     public static double f32Macs(Instructions instructions) {
         return (double) sums(instructions) * (instructions == Instructions.AVX512_VNNI ? 16 : 8);
     }
 
-    /** Multiply-adds of bytes; {@link #int8Macs} a turn. */
+    /** A loop of multiply-adds of bytes, {@link #int8Macs} in each turn. */
     public static MachineCode int8(Instructions instructions) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(
                 RDI, instructions == Instructions.AVX2 ? code::shortSums : () -> code.dotProducts(instructions));
     }
 
+    /** Multiply-adds of a turn of {@link #int8}. */
     public static double int8Macs(Instructions instructions) {
         return switch (instructions) {
             case AVX512_VNNI -> WIDE_SUMS * 64.0;
@@ -114,7 +123,7 @@ public final class CeilingCode {
         };
     }
 
-    /** What {@link #int8} is made of, for people. */
+    /** The instruction of {@link #int8}, for display. */
     public static String int8Name(Instructions instructions) {
         return switch (instructions) {
             case AVX512_VNNI -> "vpdpbusd zmm";
@@ -123,10 +132,10 @@ public final class CeilingCode {
         };
     }
 
-    /** All of them, name to code. */
+    /** All loops by name. */
     public static Map<String, MachineCode> all(Instructions instructions) {
         Map<String, MachineCode> all = new LinkedHashMap<>();
-        for (int streams = 1; streams <= MOST_STREAMS; streams *= 2) {
+        for (int streams = 1; streams <= MAX_STREAMS; streams *= 2) {
             all.put("ceiling-read-x" + streams, read(instructions, streams));
         }
         all.put("ceiling-f32", f32(instructions));
@@ -149,7 +158,7 @@ public final class CeilingCode {
         }
     }
 
-    /** As {@code Avx2MatrixCode} multiplies a block of 4-bit weights, but for loads and scales. */
+    /** Like the product of a block of 4-bit weights in {@code Avx2MatrixCode}, without loads and scales. */
     private void shortSums() {
         Vec product = ymm(2 * SHORT_SUMS);
         Vec weights = ymm(2 * SHORT_SUMS + 1);
@@ -169,7 +178,10 @@ public final class CeilingCode {
         }
     }
 
-    /** Turns, from registers that are all zero: slow numbers, such as denormal ones, stay out of it. */
+    /**
+     * A loop of {@code turns} turns. All registers are 0 at first, so that no slow numbers occur, such as denormal
+     * ones.
+     */
     private MachineCode loop(Gp turns, Runnable turn) {
         int registers = width == 64 ? 32 : 16;
         for (int i = 0; i < registers; i++) {
@@ -190,9 +202,9 @@ public final class CeilingCode {
         return a.finish();
     }
 
-    /** Addresses of a worker's streams, the last ones zero where there are fewer than {@link #MOST_STREAMS}. */
+    /** The addresses of a worker's streams; 0 for unused streams. */
     public static long[] streams(long address, long bytesEach, int count) {
-        long[] starts = new long[MOST_STREAMS];
+        long[] starts = new long[MAX_STREAMS];
         Arrays.setAll(starts, i -> i < count ? address + i * bytesEach : 0);
         return starts;
     }

@@ -6,67 +6,78 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
 /**
- * What the bytes of a quantised block say, the same form for every format: signed 8-bit quants q, and for each group of
- * {@link quire.tensor.ElementType#scaleElements} of them an integer scale and an integer minimum, which the block's two floats multiply:
+ * The contents of a quantised block in one form for every format: signed 8-bit quants q, and for each group of {@link
+ * quire.tensor.ElementType#scaleElements} quants an integer scale and an integer minimum, which the block's floats d
+ * and dmin multiply:
  *
  * <pre>
  *   weight i  =  (d × scales[g]) × quants[i]  −  (dmin × mins[g])          g = i / scaleElements
  * </pre>
  *
- * <p>A format with one scale a block has {@code scales[0] = 1}; one without minimum has none to subtract. This is the one
- * place that knows how bits lie in a file; see {@link quire.tensor.ElementType} for the layouts. Reused from block to block: one object
- * a thread.
+ * <p>A format with one scale for each block has {@code scales[0] = 1}; a format without minimum ignores {@code mins}.
+ * Only this class knows the position of the bits in a file; {@link quire.tensor.ElementType} has a table of the
+ * layouts. An object is reused for all blocks of a thread.
  */
 public final class UnpackedBlock {
-    /** Elements of the largest block. */
-    private static final int MOST_ELEMENTS = 256;
-    /** Values of the 16 nibbles of {@code IQ4_NL} and {@code IQ4_XS}. */
+    /** Number of elements of the largest block. */
+    private static final int MAX_ELEMENTS = 256;
+    /** The 16 values of the nibbles of IQ4_NL and IQ4_XS. */
     private static final byte[] IQ4_VALUES = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    /** Twice the values of the 16 nibbles of {@code MXFP4}, which are 0, ½, 1, 1½, 2, 3, 4, 6 with a sign. */
+    /**
+     * Twice the 16 values of the nibbles of MXFP4, which are 0, ½, 1, 1½, 2, 3, 4, 6 and the same with a minus sign.
+     */
     private static final byte[] FP4_DOUBLED = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
     private static final ThreadLocal<UnpackedBlock> OWN = ThreadLocal.withInitial(UnpackedBlock::new);
 
-    /** The integers that stand for the weights, after zero point or table. */
-    public final byte[] quants = new byte[MOST_ELEMENTS];
+    /** The integers of the weights, after the zero point is subtracted or the table is applied. */
+    public final byte[] quants = new byte[MAX_ELEMENTS];
 
-    public final byte[] scales = new byte[MOST_ELEMENTS / 16];
-    public final byte[] mins = new byte[MOST_ELEMENTS / 16];
+    public final byte[] scales = new byte[MAX_ELEMENTS / 16];
+    public final byte[] mins = new byte[MAX_ELEMENTS / 16];
 
-    /** What multiplies {@link #scales}. */
+    /** The factor of {@link #scales}. */
     public float d;
 
-    /** What multiplies {@link #mins}. */
+    /** The factor of {@link #mins}. */
     public float dmin;
 
-    private final byte[] bytes = new byte[MOST_ELEMENTS];
+    private final byte[] bytes = new byte[MAX_ELEMENTS];
 
-    /** The 16 values that a nibble of IQ4_NL or IQ4_XS stands for. */
+    /** The 16 values of the nibbles of IQ4_NL and IQ4_XS. */
     public static byte[] iq4Values() {
         return IQ4_VALUES.clone();
     }
 
-    /** Twice the 16 values that a nibble of MXFP4 stands for. */
+    /** Twice the 16 values of the nibbles of MXFP4. */
     public static byte[] fp4ValuesDoubled() {
         return FP4_DOUBLED.clone();
     }
 
-    /** The calling thread's own. */
+    /** The calling thread's object. */
     public static UnpackedBlock own() {
         return OWN.get();
     }
 
-    /** The scale of a group, {@code d × scales[group]}: exact, as 11 and at most 7 bits meet. */
+    /**
+     * The scale of a group, {@code d × scales[group]}. It is exact: the factors have 11 and at most 7 significant bits.
+     */
     public float scale(int group) {
         return d * (float) scales[group];
     }
 
-    /** What a group of a type with minimum adds to each of its weights, {@code −(dmin × mins[group])}: exact too. */
+    /**
+     * The number that a group adds to each of its weights, {@code −(dmin × mins[group])}; exact. For formats with
+     * minimum.
+     */
     public float minimum(int group) {
         return -(dmin * (float) mins[group]);
     }
 
-    /** The sum of {@code count} products of quants from {@code first} on with activations: exact. */
+    /**
+     * The exact sum of {@code count} products: quants from {@code first} on, times int8 activations from byte {@code
+     * at} on.
+     */
     public int dot(int first, int count, MemorySegment x, long at) {
         int sum = 0;
         for (int i = 0; i < count; i++) {
@@ -75,7 +86,10 @@ public final class UnpackedBlock {
         return sum;
     }
 
-    /** Takes the bytes of one block; a {@code read} method of its format must follow. */
+    /**
+     * Copies the bytes of one block and resets the contents. The {@code read} method of its format must follow; {@link
+     * quire.tensor.ElementType#unpack} does both.
+     */
     public void load(MemorySegment source, long offset, int byteCount, int elementCount) {
         MemorySegment.copy(source, JAVA_BYTE, offset, bytes, 0, byteCount);
         Arrays.fill(quants, 0, elementCount, (byte) 0);
@@ -141,7 +155,7 @@ public final class UnpackedBlock {
         System.arraycopy(bytes, 192, scales, 0, 16);
         for (int i = 0; i < 2; i++) {
             addNibbles(64 * i, 64, 128 * i);
-            addCrumbs(128 + 32 * i, 128 * i, 4);
+            addTwoBits(128 + 32 * i, 128 * i, 4);
         }
         subtract(32, 256);
     }
@@ -167,8 +181,8 @@ public final class UnpackedBlock {
             scales[i] = (byte) (bytes[i] & 15);
             mins[i] = (byte) ((bytes[i] >>> 4) & 15);
         }
-        addCrumbs(16, 0, 0);
-        addCrumbs(48, 128, 0);
+        addTwoBits(16, 0, 0);
+        addTwoBits(48, 128, 0);
     }
 
     /** Reads a block of Q3_K. */
@@ -180,8 +194,8 @@ public final class UnpackedBlock {
             scales[i] = (byte) ((low | (high << 4)) - 32);
         }
         addBits(0, 2);
-        addCrumbs(32, 0, 0);
-        addCrumbs(64, 128, 0);
+        addTwoBits(32, 0, 0);
+        addTwoBits(64, 128, 0);
         subtract(4, 256);
     }
 
@@ -197,7 +211,7 @@ public final class UnpackedBlock {
     }
 
     /**
-     * Eight scales s and minimums m of six bits in 12 bytes, the upper bits of the last four above the first four:
+     * Reads eight 6-bit scales s and minimums m from 12 bytes:
      *
      * <pre>
      *   byte   0..3   s[i + 4] bits 5 4 │ s[i] bits 5 … 0
@@ -217,7 +231,7 @@ public final class UnpackedBlock {
         }
     }
 
-    /** Low nibbles of {@code count} bytes to as many quants, then the high nibbles to the next. */
+    /** Adds the low nibbles of {@code count} bytes to as many quants, and the high nibbles to the quants after them. */
     private void addNibbles(int at, int count, int to) {
         for (int i = 0; i < count; i++) {
             quants[to + i] |= (byte) (bytes[at + i] & 15);
@@ -225,8 +239,8 @@ public final class UnpackedBlock {
         }
     }
 
-    /** Pairs of bits of 32 bytes, lowest first: each byte holds one of each 32 of 128 quants. */
-    private void addCrumbs(int at, int to, int shift) {
+    /** Adds 2-bit fields of 32 bytes to 128 quants: field j of byte i belongs to quant 32j + i. */
+    private void addTwoBits(int at, int to, int shift) {
         for (int j = 0; j < 4; j++) {
             for (int i = 0; i < 32; i++) {
                 quants[to + 32 * j + i] |= (byte) (((bytes[at + i] >>> (2 * j)) & 3) << shift);
@@ -234,7 +248,7 @@ public final class UnpackedBlock {
         }
     }
 
-    /** Bits of 32 bytes, lowest first: each byte holds one of each 32 of 256 quants. */
+    /** Adds single bits of 32 bytes to 256 quants: bit j of byte i belongs to quant 32j + i. */
     private void addBits(int at, int shift) {
         for (int j = 0; j < 8; j++) {
             for (int i = 0; i < 32; i++) {
@@ -243,7 +257,7 @@ public final class UnpackedBlock {
         }
     }
 
-    /** Bits of 4 bytes, lowest first: the fifth of 32 quants. */
+    /** Adds the fifth bits of 32 quants: 4 bytes, lowest bit first. */
     private void addFifthBits(int at) {
         for (int i = 0; i < 32; i++) {
             quants[i] |= (byte) (((bytes[at + i / 8] >>> (i % 8)) & 1) << 4);
@@ -266,7 +280,7 @@ public final class UnpackedBlock {
         return Float.float16ToFloat(FileNumbers.shortAt(bytes, at));
     }
 
-    /** {@code 2^(exponent − 128)}, of which the two smallest are denormal. */
+    /** {@code 2^(exponent − 128)}; the two smallest results are denormal. */
     public static float halfPower(int exponent) {
         return Float.intBitsToFloat(exponent < 2 ? 0x00200000 << exponent : (exponent - 1) << 23);
     }

@@ -17,16 +17,19 @@ import quire.tensor.x86.CodeMemory;
 import quire.tensor.x86.Cpu;
 import quire.tensor.x86.Cpu.Feature;
 
-/** The kernel sets there are, and the choice among them, made once. */
+/**
+ * The kernel sets and the choice among them. {@link #best} chooses once, from what the processor and the operating
+ * system support.
+ */
 public final class KernelSets {
-    /** The system property that names the set which {@link #best} shall return. */
+    /** Name of the system property that forces the set which {@link #best} returns. */
     public static final String PROPERTY = "quire.kernels";
 
     private static final List<String> NAMES = List.of("avx512vnni", "avx2", "vector", "scalar");
 
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
-    /** Below four lanes nothing is gained. */
-    private static final int LEAST_LANES = 4;
+    /** Fewer than four lanes are not faster than plain loops. */
+    private static final int MIN_LANES = 4;
 
     private static final Set<Feature> AVX512VNNI = EnumSet.of(
             Feature.FMA,
@@ -44,15 +47,15 @@ public final class KernelSets {
 
     private static @Nullable Kernels chosen;
 
-    /** Names that {@link #named} takes, fastest first. */
+    /** The names of all sets, fastest first. */
     public static List<String> names() {
         return NAMES;
     }
 
     /**
-     * The fastest set that runs here, or the one that {@link #PROPERTY} names; chosen when first asked for.
+     * The fastest set that runs on this machine, or the set that {@link #PROPERTY} names. The first call chooses it.
      *
-     * @throws IllegalArgumentException as {@link #named}, if the property names a set
+     * @throws IllegalArgumentException as {@link #named}, if the property is set
      * @see Kernels#reason
      */
     public static synchronized Kernels best() {
@@ -65,7 +68,7 @@ public final class KernelSets {
         return kernels;
     }
 
-    /** What {@link #best} remembers, by the value of {@link #PROPERTY}. */
+    /** The set for a value of {@link #PROPERTY}. */
     static Kernels choose(@Nullable String forced) {
         return forced == null ? fastest() : named(forced, "; forced by --kernels or -D" + PROPERTY);
     }
@@ -79,10 +82,10 @@ public final class KernelSets {
             }
             passedOver.append("; not ").append(name).append(": ").append(obstacle);
         }
-        throw new AssertionError("plain loops run everywhere");
+        throw new AssertionError("the scalar kernels run on every machine");
     }
 
-    /** The processor, once; or why no code of ours can run on it. */
+    /** The processor, or why no machine code can run on it; determined once. */
     private static final class Machine {
         static final @Nullable Cpu CPU;
         static final String OBSTACLE;
@@ -108,10 +111,10 @@ public final class KernelSets {
     }
 
     /**
-     * A set by its name.
+     * The set with a name.
      *
-     * @throws IllegalArgumentException if there is no such set, naming those there are, or if it cannot run here, saying
-     *     why
+     * @throws IllegalArgumentException if there is no such set (the message lists all), or if it cannot run on this machine
+     *     (the message says why)
      */
     public static Kernels named(String name) {
         return named(name, "");
@@ -148,7 +151,7 @@ public final class KernelSets {
         return new AssembledKernels(instructions, "assembled for " + processor + with + why);
     }
 
-    /** Why a set cannot run on this machine, by its name; null if it can. */
+    /** Why the set with this name cannot run on this machine; null if it can. */
     public static @Nullable String obstacle(String name) {
         return switch (name) {
             case "avx512vnni" -> missing(AVX512VNNI);
@@ -158,7 +161,7 @@ public final class KernelSets {
         };
     }
 
-    /** The fastest that code can be assembled in here; null if none can. */
+    /** The fastest instruction set that this machine runs; null if it runs none of them. */
     static @Nullable Instructions instructions() {
         if (obstacle("avx512vnni") == null) {
             return Instructions.AVX512_VNNI;
@@ -166,14 +169,14 @@ public final class KernelSets {
         return obstacle("avx2") == null ? avx2Instructions() : null;
     }
 
-    /** The fastest of the AVX2 ones that run here. */
+    /** The fastest form of AVX2 that this machine runs. */
     private static Instructions avx2Instructions() {
         return runs(Instructions.AVX2_VNNI)
                 ? Instructions.AVX2_VNNI
                 : runs(Instructions.AVX2_VNNI_EVEX) ? Instructions.AVX2_VNNI_EVEX : Instructions.AVX2;
     }
 
-    /** Whether products written in {@code instructions} run here. */
+    /** Whether this machine runs {@code instructions}. */
     public static boolean runs(Instructions instructions) {
         EnumSet<Feature> needed = EnumSet.copyOf(instructions == Instructions.AVX512_VNNI ? AVX512VNNI : AVX2);
         switch (instructions) {
@@ -200,7 +203,7 @@ public final class KernelSets {
         if (ModuleLayer.boot().findModule(VECTOR_MODULE).isEmpty()) {
             return "start Java with --add-modules " + VECTOR_MODULE;
         }
-        if (Lanes.LANES < LEAST_LANES) {
+        if (Lanes.LANES < MIN_LANES) {
             return "the registers hold only " + Lanes.LANES + " floats";
         }
         return null;

@@ -16,17 +16,18 @@ import quire.tensor.x86.CodeMemory;
 import quire.tensor.x86.MachineCode;
 
 /**
- * What the machine can do at most, measured on a team of workers: figures of kernels mean something only beside the
- * ceilings of the same minute, as machines are shared and drift. Measured by machine code in the instructions that the
- * kernels use, so that no kernel can beat them; on the Vector API where none can be assembled.
+ * The highest speeds of this machine, measured on a team of workers. A kernel's speed means something only beside the
+ * ceilings of the same minute, because machines are shared and their speed changes. Machine code with the kernels'
+ * instructions measures them, so no kernel can be faster. The Vector API measures them if no machine code can run.
  *
- * @param threads workers that ran together
- * @param readBandwidthBytesPerSecond streaming reads of memory off heap, on huge pages where there are any, with the
- *     kernels' prefetch: the best of one, two and four streams a worker
- * @param f32MacsPerSecond f32 fused multiply-adds out of registers
- * @param int8MacsPerSecond multiply-adds of 8-bit activations, out of registers
- * @param int8Path how: {@code vpdpbusd zmm}, {@code vpdpbusd ymm}, {@code vpmaddubsw ymm} (added up in 16 bits, then in
- *     32), else {@code int16}, a product and a sum each, for the Vector API knows no int8 dot product
+ * @param threads number of workers that ran together
+ * @param readBandwidthBytesPerSecond streaming reads from native memory, on huge pages if available, with the kernels'
+ *     prefetch: the best of one, two and four streams for each worker
+ * @param f32MacsPerSecond f32 fused multiply-adds on registers
+ * @param int8MacsPerSecond multiply-adds of 8-bit activations on registers
+ * @param int8Path the instructions of {@code int8MacsPerSecond}: {@code vpdpbusd zmm}, {@code vpdpbusd ymm}, {@code
+ *     vpmaddubsw ymm} (summed in 16 bits, then in 32), or {@code int16}, a product and an addition, because the Vector API
+ *     has no int8 dot product
  */
 public record MachineCeilings(
         int threads,
@@ -39,10 +40,10 @@ public record MachineCeilings(
     private static final long LONGEST_NANOS = 3_000_000_000L;
     private static final int TURNS = 200_000;
 
-    /** Where results go, so that nothing is optimised away. */
+    /** Receives results, so that the compiler does not remove the loops. */
     private static volatile long sink;
 
-    /** Measures on all of {@code workers}: takes 3 to 15 seconds and 256 MiB off heap. */
+    /** Measures on all of {@code workers}. Takes 3 to 15 seconds and 256 MiB of native memory. */
     public static MachineCeilings measure(Workers workers) {
         Instructions instructions = KernelSets.instructions();
         return instructions == null ? measureVector(workers) : measureAssembled(workers, instructions);
@@ -54,7 +55,7 @@ public record MachineCeilings(
         double read = 0;
         try (Arena arena = Arena.ofShared()) {
             MemorySegment memory = touched(arena, workers);
-            for (int streams = 1; streams <= CeilingCode.MOST_STREAMS; streams *= 2) {
+            for (int streams = 1; streams <= CeilingCode.MAX_STREAMS; streams *= 2) {
                 MethodHandle loop = handle(code, CeilingCode.read(instructions, streams), CeilingCode.READ);
                 read = Math.max(read, read(workers, memory, loop, streams));
             }
@@ -69,7 +70,7 @@ public record MachineCeilings(
                 CeilingCode.int8Name(instructions));
     }
 
-    /** What {@link #measure} falls back to. */
+    /** Measures with the Vector API. */
     static MachineCeilings measureVector(Workers workers) {
         int threads = workers.count();
         double read;
@@ -93,7 +94,7 @@ public record MachineCeilings(
                 "int16");
     }
 
-    /** Memory that is all there; each worker wrote the share that it will read. */
+    /** Committed memory; each worker has written the share that it will read. */
     private static MemorySegment touched(Arena arena, Workers workers) {
         MemorySegment memory = ReservedMemory.allocate(arena, READ_BYTES);
         int threads = workers.count();
@@ -107,7 +108,7 @@ public record MachineCeilings(
         return Linker.nativeLinker().downcallHandle(memory.install("ceiling", code), descriptor);
     }
 
-    /** Bytes a second that the workers read, each its share of the memory in {@code streams} equal parts. */
+    /** Bytes per second that the workers read. Each reads its share of the memory as {@code streams} equal parts. */
     private static double read(Workers workers, MemorySegment memory, MethodHandle loop, int streams) {
         int threads = workers.count();
         long turns = READ_BYTES / threads / streams / CeilingCode.TURN_BYTES;
@@ -123,7 +124,7 @@ public record MachineCeilings(
         return rounds * threads * streams * each;
     }
 
-    /** Turns a second of a loop that stays in registers. */
+    /** Iterations per second of a loop on registers. */
     private static double turns(Workers workers, MethodHandle loop) {
         return TURNS
                 * best(workers, worker -> {
@@ -140,8 +141,8 @@ public record MachineCeilings(
     }
 
     /**
-     * Turns a second, by the fastest of many. Stops when nothing has become faster for a while: at first the compiler is
-     * still busy with the loop.
+     * Runs of {@code task} per second, from the fastest of many. Repeats until it has not become faster for {@link
+     * #SETTLED_NANOS}, because the compiler still works on the loop at first.
      */
     private static double best(Workers workers, Workers.Task task) {
         long shortest = Long.MAX_VALUE;

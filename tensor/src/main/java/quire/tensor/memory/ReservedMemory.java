@@ -10,18 +10,19 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
- * Large zeroed memory of which the operating system commits a part only when it is first written. {@link Arena#allocate}
- * writes every byte, which takes seconds and the whole memory for a KV pool that may never be full.
+ * Large zeroed memory that the operating system commits page by page, when a page is first written. {@link
+ * Arena#allocate} writes every byte instead, which takes seconds for a KV pool and commits memory that may never be
+ * used.
  *
- * <p>On Linux a block begins on a border of {@link #HUGE_PAGE} bytes and asks for pages of that size ({@code madvise} with
- * {@code MADV_HUGEPAGE}): weights are streamed from end to end in every step, and with pages of 4 KiB each of those costs a
- * look-up of its address and stops the processor's prefetching at its end. Where the kernel has no such pages, or none left,
- * it gives small ones, and nobody is told. Elsewhere a block is plain memory from {@code calloc}.
+ * <p>On Linux, a block starts on a boundary of {@link #HUGE_PAGE} bytes and requests huge pages ({@code madvise} with
+ * {@code MADV_HUGEPAGE}), because every step reads all weights. With pages of 4 KiB, each page costs an address lookup
+ * and stops the processor's prefetcher at its end. If the kernel has no huge pages, it silently gives small ones. On
+ * other systems, a block is memory from {@code calloc}.
  *
  * @see Slabs
  */
 public final class ReservedMemory {
-    /** Bytes of a huge page of x86-64 and of ARM64 with small pages of 4 KiB. */
+    /** Size of a huge page in bytes, on x86-64 and on ARM64 with small pages of 4 KiB. */
     static final long HUGE_PAGE = 2L << 20;
 
     static final long CACHE_LINE_BYTES = 64;
@@ -30,10 +31,11 @@ public final class ReservedMemory {
     private ReservedMemory() {}
 
     /**
-     * Reserves {@code bytes} zeroed bytes on a cache-line border, freed with the arena; less than a huge page is the arena's
-     * own affair.
+     * Reserves {@code bytes} zeroed bytes on a cache-line boundary, which are freed with the arena. Requests below
+     * {@link #HUGE_PAGE} go to {@link Arena#allocate}.
      *
-     * @throws OutOfMemoryError if the operating system refuses
+     * @throws IllegalArgumentException if {@code bytes} is negative
+     * @throws OutOfMemoryError if the operating system has no memory
      */
     public static MemorySegment allocate(Arena arena, long bytes) {
         if (bytes < 0) {
@@ -55,15 +57,14 @@ public final class ReservedMemory {
         return linker.downcallHandle(lookup.findOrThrow(name), descriptor, options);
     }
 
-    /** Pages from Linux. */
+    /** Memory from {@code mmap}, for Linux. */
     private static final class Mapped {
         private static final int READ_WRITE = 3;
         private static final int MAP_PRIVATE_ANONYMOUS = 0x22;
         private static final int MADV_HUGEPAGE = 14;
 
-        // Nobody reads errno. But these are the shapes of CodeMemory's calls, and the linker keeps what it has made for
-        // a
-        // shape: making it takes tens of milliseconds.
+        // errno is not read. But CodeMemory calls functions with this signature, and the linker reuses its code for a
+        // signature, which takes tens of milliseconds to generate.
         private static final StructLayout STATE = Linker.Option.captureStateLayout();
         private static final Linker.Option CAPTURE = Linker.Option.captureCallState("errno");
         private static final MethodHandle MMAP = handle(
@@ -84,9 +85,11 @@ public final class ReservedMemory {
                 CAPTURE);
 
         /**
+         * Maps one huge page more than needed, so that a block can start on a boundary.
+         *
          * <pre>
          *   mapped    |····[bytes            ····]···|      whole huge pages + 1
-         *   advised        [bytes            ····]          from border to border
+         *   advised        [bytes            ····]          from boundary to boundary
          * </pre>
          */
         static MemorySegment allocate(Arena arena, long bytes) {
@@ -106,7 +109,8 @@ public final class ReservedMemory {
                 }
                 MemorySegment owned = mapped.reinterpret(advised + HUGE_PAGE, arena, Unmap::unmap);
                 MemorySegment block = owned.asSlice(-owned.address() & (HUGE_PAGE - 1), advised);
-                int _ = (int) MADVISE.invokeExact(state, block, advised, MADV_HUGEPAGE); // refused or not: it is memory
+                int _ = (int) MADVISE.invokeExact(
+                        state, block, advised, MADV_HUGEPAGE); // the memory is usable even if this fails
                 return block.asSlice(0, bytes);
             } catch (RuntimeException | Error e) {
                 throw e;
@@ -116,7 +120,7 @@ public final class ReservedMemory {
         }
     }
 
-    /** Apart from the rest, as most processes end without it. */
+    /** A class of its own, because most processes never unmap and so need not load it. */
     private static final class Unmap {
         private static final MethodHandle MUNMAP = handle(
                 "munmap", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
@@ -134,7 +138,7 @@ public final class ReservedMemory {
         }
     }
 
-    /** Memory from the C library, which maps fresh zero pages for sizes like these and does not touch them. */
+    /** Memory from the C library, which maps zero pages for these sizes and does not write them. */
     private static final class Plain {
         private static final MethodHandle CALLOC = handle(
                 "calloc", FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG));

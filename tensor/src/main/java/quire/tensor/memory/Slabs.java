@@ -4,15 +4,15 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A shared arena for a model's memory: what it hands out is zeroed, committed when it is first written and on huge pages
- * ({@link ReservedMemory}), one block for many matrices, as small ones would each waste the rest of a huge page.
+ * A shared arena for a model's memory. Its memory is zeroed, committed when first written, and on huge pages ({@link
+ * ReservedMemory}). Small matrices share a slab, because each of them alone would waste the rest of a huge page.
  *
  * <pre>
- *   slab      [words][scales][words][scales] … · · · ·     the rest is never written and so takes no memory
- *   block     [words of the head                     ]     half a slab or more: reserved by itself
+ *   slab      [words][scales][words][scales] … · · · ·     the unused rest is never written, so it takes no memory
+ *   block     [words of the output matrix            ]     half a slab or more: reserved separately
  * </pre>
  *
- * <p>Who writes a page first has the work of clearing it, so packing on all workers clears on all of them.
+ * <p>The thread that first writes a page also clears it. So when all workers pack weights, all of them clear pages.
  */
 public final class Slabs implements Arena {
     private static final long SLAB_BYTES = 64L << 20;
@@ -22,7 +22,7 @@ public final class Slabs implements Arena {
     private long used;
 
     /** An arena without memory. */
-    @SuppressWarnings("MustBeClosedChecker") // close() ends it
+    @SuppressWarnings("MustBeClosedChecker") // close() closes it
     public Slabs() {
         arena = Arena.ofShared();
     }
@@ -30,7 +30,7 @@ public final class Slabs implements Arena {
     @Override
     public synchronized MemorySegment allocate(long bytes, long alignment) {
         if (bytes < 0 || Long.bitCount(alignment) != 1 || alignment > ReservedMemory.CACHE_LINE_BYTES) {
-            throw new IllegalArgumentException("cannot allocate " + bytes + " bytes on a border of " + alignment);
+            throw new IllegalArgumentException("cannot allocate " + bytes + " bytes on a boundary of " + alignment);
         }
         if (!arena.scope().isAlive()) {
             throw new IllegalStateException("the arena is closed");

@@ -9,8 +9,8 @@ import quire.tensor.block.FileNumbers;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * Interleaves the rows of a file's matrix into panels, as {@link PackedForm} draws them: by {@link WordPacker}, whose slow
- * twin, number by number, is here too. One a worker.
+ * Packs the rows of a file's matrix into panels, in the forms of {@link PackedForm}. {@link WordPacker} does it; its
+ * specification, which packs one number at a time, is also here. Not thread-safe: each worker has its own.
  */
 public final class PanelPacker {
     private static final int PANEL = PackedForm.PANEL;
@@ -29,6 +29,11 @@ public final class PanelPacker {
     private final int[] quants = new int[BLOCK];
     private final byte[] valueToNibble = new byte[256];
 
+    /**
+     * Creates a packer for one matrix.
+     *
+     * @param source the tensor's bytes, row-major
+     */
     public PanelPacker(ElementType type, int rows, int columns, MemorySegment source) {
         this.type = type;
         this.rows = rows;
@@ -38,12 +43,12 @@ public final class PanelPacker {
         fast = new WordPacker(type, rows, columns, source);
     }
 
-    /** Packs panel {@code panel} into its words and scales; both are zero before, and stay so where there is no row. */
+    /** Packs panel {@code panel} into its words and scales. Both must be zero before; lanes without a row stay zero. */
     public void pack(int panel, MemorySegment words, MemorySegment scales) {
         fast.pack(panel, words, scales);
     }
 
-    /** {@link #pack} number by number. */
+    /** {@link #pack}, one number at a time. */
     void packSlowly(int panel, MemorySegment words, MemorySegment scales) {
         int lanes = Math.min(PANEL, rows - panel * PANEL);
         for (int lane = 0; lane < lanes; lane++) {
@@ -68,7 +73,7 @@ public final class PanelPacker {
         }
     }
 
-    /** Byte of a lane's word, of a block of {@code wordsPerBlock}. */
+    /** Byte offset of a lane's part of a word, in blocks of {@code wordsPerBlock} words. */
     private static long word(int block, int wordsPerBlock, int word, int lane) {
         return (((long) block * wordsPerBlock + word) * PANEL + lane) * Integer.BYTES;
     }
@@ -133,8 +138,8 @@ public final class PanelPacker {
         int count = form.bits();
         switch (form.bits()) {
             case 2 -> {
-                words.set(WORD, word(b, count, 0, lane), crumbs(0, 0));
-                words.set(WORD, word(b, count, 1, lane), crumbs(16, 0));
+                words.set(WORD, word(b, count, 0, lane), twoBits(0, 0));
+                words.set(WORD, word(b, count, 1, lane), twoBits(16, 0));
             }
             case 8 -> {
                 for (int w = 0; w < 8; w++) {
@@ -150,8 +155,8 @@ public final class PanelPacker {
                 if (form.bits() == 5) {
                     words.set(WORD, word(b, count, 4, lane), fifthBits());
                 } else if (form.bits() == 6) {
-                    words.set(WORD, word(b, count, 4, lane), crumbs(0, 4));
-                    words.set(WORD, word(b, count, 5, lane), crumbs(16, 4));
+                    words.set(WORD, word(b, count, 4, lane), twoBits(0, 4));
+                    words.set(WORD, word(b, count, 5, lane), twoBits(16, 4));
                 }
             }
         }
@@ -162,8 +167,8 @@ public final class PanelPacker {
         return quants[first] | quants[first + 1] << 8 | quants[first + 2] << 16 | quants[first + 3] << 24;
     }
 
-    /** Two bits, from {@code shift} on, of sixteen quants. */
-    private int crumbs(int first, int shift) {
+    /** Two bits of each of sixteen quants, from bit {@code shift} on. */
+    private int twoBits(int first, int shift) {
         int word = 0;
         for (int w = 0; w < 4; w++) {
             word |= ((bytes(first + 4 * w) >>> shift) & 0x03030303) << (2 * w);

@@ -10,10 +10,11 @@ import quire.tensor.block.FileNumbers;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * What {@link PanelPacker} does number by number, on 32-bit words of four or eight quants. One a worker.
+ * Packs panels as {@link PanelPacker#packSlowly}, in 32-bit words of four or eight quants. Not thread-safe: each worker
+ * has its own.
  *
- * <p>A model is packed once, before the compiler knows these loops. So they are long, call little, and work on arrays,
- * which the interpreter and the first compiler handle well, as opposed to segments:
+ * <p>A model is packed once, before the optimising compiler knows these loops. So the loops are long, call few methods
+ * and work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
  *
  * <pre>
  *   file     row of lane 0   ──copy──▶  row (short[])  ──lane 0──▶ ┐
@@ -21,11 +22,11 @@ import quire.tensor.block.UnpackedBlock;
  *            …                                                     ┘ of {@value #CHUNK} columns, which stay in the cache
  * </pre>
  *
- * <p>Below, a place in the file's block is counted in shorts; but MXFP4's blocks have an odd number of bytes, and its rows
- * are copied as such.
+ * <p>Offsets in a file's block are in shorts. Only MXFP4's blocks have an odd number of bytes; its rows are copied as
+ * bytes.
  */
 final class WordPacker {
-    /** Columns at a time: whole blocks of every type. */
+    /** Columns packed at a time; whole blocks of every type. */
     private static final int CHUNK = 2048;
 
     private static final int PANEL = PackedForm.PANEL;
@@ -33,8 +34,8 @@ final class WordPacker {
     private static final int SUPER = PackedForm.SUPER;
     private static final int LOW_NIBBLES = 0x0F0F0F0F;
     private static final int MAGNITUDES = 0x77777777;
-    private static final int CRUMBS = 0x03030303;
-    private static final int BITS = 0x01010101;
+    private static final int TWO_BITS = 0x03030303;
+    private static final int ONE_BIT = 0x01010101;
     private static final ValueLayout.OfInt WORD = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     private final ElementType type;
@@ -42,16 +43,16 @@ final class WordPacker {
     private final int columns;
     private final MemorySegment source;
     private final long rowBytes;
-    /** Shorts of a block of the file. */
+    /** Size of the file's block in shorts. */
     private final int stride;
-    /** Words of a packed block of 32, or of one column of floats. */
+    /** Number of words of a packed block of 32, or of a column of floats. */
     private final int perBlock;
 
     private final int scaleBytes;
     private final boolean minimum;
 
     private final short[] row;
-    /** The row of a type whose blocks are no whole shorts. */
+    /** The row, for a type whose blocks have an odd number of bytes. */
     private final byte[] oddRow;
 
     private final short[] halves;
@@ -88,7 +89,7 @@ final class WordPacker {
         }
     }
 
-    /** Packs panel {@code panel} into its words and scales; lanes where there is no row become zero. */
+    /** Packs panel {@code panel} into its words and scales; lanes without a row become zero. */
     void pack(int panel, MemorySegment toWords, MemorySegment toScales) {
         int lanes = Math.min(PANEL, rows - panel * PANEL);
         if (lanes < PANEL) {
@@ -187,12 +188,12 @@ final class WordPacker {
         }
     }
 
-    /** Four bytes of the row. */
+    /** Four bytes of the row; {@code at} counts shorts. */
     private int word(int at) {
         return (row[at] & 0xFFFF) | row[at + 1] << 16;
     }
 
-    /** A byte of the row, unsigned; {@code at} counts bytes. */
+    /** An unsigned byte of the row; {@code at} counts bytes. */
     private int byteAt(int at) {
         return row[at >> 1] >>> ((at & 1) * Byte.SIZE) & 0xFF;
     }
@@ -204,7 +205,7 @@ final class WordPacker {
 
     // ── blocks of 32 ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /** The scale, and the minimum behind it, with which a block begins. */
+    /** Packs the f16 scale at the start of each block, and the minimum after it if there is one. */
     private void packHalfScales(int blocks, int lane) {
         for (int b = 0; b < blocks; b++) {
             setHalf(b * scaleBytes + 2 * lane, row[b * stride]);
@@ -214,7 +215,7 @@ final class WordPacker {
         }
     }
 
-    /** Quants that lie in the file as they are packed. */
+    /** Copies quants whose layout in the file is the packed layout, and inverts the bits {@code change}. */
     private void copyWords(int blocks, int from, int count, int change, int lane) {
         for (int b = 0; b < blocks; b++) {
             int at = b * stride + from;
@@ -225,7 +226,10 @@ final class WordPacker {
         }
     }
 
-    /** An exponent, then nibbles as they are packed, but for −0, which becomes 0 as in the slow twin. */
+    /**
+     * Packs an exponent and nibbles. The nibbles have the packed layout, but −0 becomes 0, as in {@link
+     * PanelPacker#packSlowly}.
+     */
     private void packMxfp4(int blocks, int lane) {
         int at = 0;
         for (int b = 0; b < blocks; b++) {
@@ -237,7 +241,8 @@ final class WordPacker {
                         | (oddRow[at + 1] & 0xFF) << 8
                         | (oddRow[at + 2] & 0xFF) << 16
                         | oddRow[at + 3] << 24;
-                // a magnitude of 1 to 7 carries into the place of its sign, and so keeps it
+                // a magnitude of 1 to 7 plus 7 sets the mask's sign bit, so the sign is kept; a magnitude of 0 clears
+                // the sign
                 words[to + w * PANEL] = word & (((word & MAGNITUDES) + MAGNITUDES) | MAGNITUDES);
             }
         }
@@ -249,8 +254,8 @@ final class WordPacker {
             int file = word(b * stride + from);
             int packed = 0;
             for (int w = 0; w < 8; w++) {
-                // four bits a byte apart: the product puts bit j at 8j, and other copies of it elsewhere
-                packed |= ((file >>> (4 * w) & 15) * 0x00204081 & BITS) << w;
+                // the product copies bit j of the four bits to bit 8j; the mask removes the other copies
+                packed |= ((file >>> (4 * w) & 15) * 0x00204081 & ONE_BIT) << w;
             }
             words[(b * perBlock + 4) * PANEL + lane] = packed;
         }
@@ -278,7 +283,7 @@ final class WordPacker {
             for (int b = 0; b < SUPER; b++) {
                 int packed = 0;
                 for (int w = 0; w < 8; w++) {
-                    packed |= (word(at + 8 + 2 * w) >>> b & BITS) << w;
+                    packed |= (word(at + 8 + 2 * w) >>> b & ONE_BIT) << w;
                 }
                 words[((s * SUPER + b) * perBlock + 4) * PANEL + lane] = packed;
             }
@@ -298,7 +303,7 @@ final class WordPacker {
                 packNibbles(at + 32 * i, block, block + 2, lane);
                 packNibbles(at + 32 * i + 16, block + 1, block + 3, lane);
             }
-            packCrumbs(at + 64, s, lane);
+            packTwoBits(at + 64, s, lane);
         }
     }
 
@@ -313,7 +318,7 @@ final class WordPacker {
                 scales[to + i * PANEL] = (byte) (pair & 15);
                 scales[to + (16 + i) * PANEL] = (byte) (pair >>> 4);
             }
-            packCrumbs(at + 8, s, lane);
+            packTwoBits(at + 8, s, lane);
         }
     }
 
@@ -338,8 +343,8 @@ final class WordPacker {
     }
 
     private int threeBits(int at, int block, int w) {
-        int crumbs = word(at + 16 + block / 4 * 16 + 2 * w) >>> (2 * (block % 4)) & CRUMBS;
-        return crumbs | (word(at + 2 * w) >>> block & BITS) << 2;
+        int lower = word(at + 16 + block / 4 * 16 + 2 * w) >>> (2 * (block % 4)) & TWO_BITS;
+        return lower | (word(at + 2 * w) >>> block & ONE_BIT) << 2;
     }
 
     private void packIq4Xs(int blocks, int lane) {
@@ -358,7 +363,7 @@ final class WordPacker {
         }
     }
 
-    /** What {@link UnpackedBlock} draws of Q4_K and Q5_K. */
+    /** Packs the 6-bit scales and minimums of Q4_K and Q5_K; {@link UnpackedBlock} draws their layout. */
     private void packSixBitPairs(int group, int at, int lane) {
         setHalf(group * scaleBytes + 2 * lane, row[at]);
         setHalf(group * scaleBytes + 2 * (PANEL + lane), row[at + 1]);
@@ -374,7 +379,7 @@ final class WordPacker {
         }
     }
 
-    /** 32 bytes that hold a block in their low nibbles and another in their high ones. */
+    /** Packs 32 bytes with one block in the low nibbles and another block in the high nibbles. */
     private void packNibbles(int at, int lowBlock, int highBlock, int lane) {
         int toLow = lowBlock * perBlock * PANEL + lane;
         int toHigh = highBlock * perBlock * PANEL + lane;
@@ -386,14 +391,14 @@ final class WordPacker {
         }
     }
 
-    /** 64 bytes that hold two bits of 256 quants; they end a packed block. */
-    private void packCrumbs(int at, int group, int lane) {
+    /** Packs two bits of each of 256 quants from 64 bytes, to the end of each packed block. */
+    private void packTwoBits(int at, int group, int lane) {
         for (int b = 0; b < SUPER; b++) {
             int to = ((group * SUPER + b + 1) * perBlock - 2) * PANEL + lane;
             for (int half = 0; half < 2; half++) {
                 int packed = 0;
                 for (int w = 0; w < 4; w++) {
-                    packed |= (word(at + b / 4 * 16 + 8 * half + 2 * w) >>> (2 * (b % 4)) & CRUMBS) << (2 * w);
+                    packed |= (word(at + b / 4 * 16 + 8 * half + 2 * w) >>> (2 * (b % 4)) & TWO_BITS) << (2 * w);
                 }
                 words[to + half * PANEL] = packed;
             }

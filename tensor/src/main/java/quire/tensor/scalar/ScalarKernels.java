@@ -18,20 +18,22 @@ import quire.tensor.block.FileNumbers;
 import quire.tensor.block.UnpackedBlock;
 
 /**
- * The specification: every formula of {@link Kernels} as a plain loop. Slow, and right on every machine; the other sets
- * are tested against it for equality to the last bit.
+ * The specification: every formula of {@link Kernels} as a plain loop. It is slow and runs on every machine. Tests
+ * compare the other sets with it for equality to the last bit.
  */
 public final class ScalarKernels implements Kernels {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
     private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
     private static final int TILE = KvLayout.TILE;
     private static final int ATTENTION_ROWS = 16;
+    /** The largest finite f16. */
     public static final float F16_MAX = 65504f;
 
     private static final ThreadLocal<float[]> PARTIALS = ThreadLocal.withInitial(() -> new float[16]);
 
     private final String reason;
 
+    /** @param reason why this set was chosen, see {@link #reason} */
     public ScalarKernels(String reason) {
         this.reason = reason;
     }
@@ -46,7 +48,7 @@ public final class ScalarKernels implements Kernels {
         return reason;
     }
 
-    /** The rows as they lie in the file. */
+    /** The rows in the order and form of the file. */
     private static final class RowMajor extends WeightMatrix {
         private final MemorySegment bytes;
         private final long rowBytes;
@@ -145,7 +147,7 @@ public final class ScalarKernels implements Kernels {
         return sum;
     }
 
-    /** One output of all rows: each row's sum grows in its place in y, 32 inputs at a time. */
+    /** Computes one output of all rows: adds 32 inputs at a time to each row's element of y. */
     private static void blockwise(RowMajor w, int output, Activations x, int rows, FloatMatrix y, UnpackedBlock block) {
         ElementType type = w.type();
         for (int row = 0; row < rows; row++) {
@@ -165,7 +167,9 @@ public final class ScalarKernels implements Kernels {
         }
     }
 
-    /** The 32 weights of a block from {@code first} on, with the row's activations from {@code k} on: one scale for all. */
+    /**
+     * Adds 32 products: weights of a block from {@code first} on, activations of the row from {@code k} on. One scale.
+     */
     private static float addOneScale(
             UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
         int group = first / Activations.BLOCK;
@@ -179,7 +183,7 @@ public final class ScalarKernels implements Kernels {
         return sum;
     }
 
-    /** The same where each half of the 32 has a scale of its own. */
+    /** Adds 32 products of a format that has one scale for each 16. */
     private static float addTwoScales(
             UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
         int group = first / 16;
@@ -309,7 +313,10 @@ public final class ScalarKernels implements Kernels {
         }
     }
 
-    /** Largest magnitude, at most the largest finite number; 0 if it is too small to be a scale, NaN if one is NaN. */
+    /**
+     * The largest magnitude, limited to the largest finite number; 0 if it is too small for a scale; NaN if any number
+     * is NaN.
+     */
     private static float largest(FloatMatrix x, int row, int first, int count) {
         float largest = 0f;
         for (int i = first; i < first + count; i++) {
@@ -341,7 +348,7 @@ public final class ScalarKernels implements Kernels {
         };
     }
 
-    /** Scale of position j of the tile whose scales begin at {@code base}. */
+    /** The scale of position j of the tile whose scales start at {@code base}. */
     private static float loadScale(MemorySegment pages, long base, int j) {
         return pages.get(FLOAT, base + j * (long) Float.BYTES);
     }
@@ -386,7 +393,7 @@ public final class ScalarKernels implements Kernels {
         }
     }
 
-    /** One query of one head, of the call's row {@code i}; the sum o grows in its place in out. */
+    /** Computes one query: one head of the call's row {@code i}. The sum o accumulates in out. */
     private static void attendOne(AttentionCall call, int i, int head, Scratch memory) {
         KvLayout layout = call.layout();
         MemorySegment pages = call.pages();

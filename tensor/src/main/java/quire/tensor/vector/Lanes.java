@@ -10,9 +10,9 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 import quire.tensor.scalar.FloatMath;
 
-/** The vector shape of this machine and the few conversions that the vector kernels share. */
+/** The vector shape of this machine, and the conversions that the vector kernels share. */
 public final class Lanes {
-    /** The widest shape the machine likes, as three views of one register. */
+    /** The preferred shape of this machine, as floats, ints and shorts. */
     static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
 
     static final VectorShape SHAPE = F.vectorShape();
@@ -28,14 +28,15 @@ public final class Lanes {
 
     private Lanes() {}
 
-    /** f16 in the low 16 bits of each lane, to f32: exact, every value. */
+    /** Converts the f16 in the low 16 bits of each lane to f32, exactly for every value. */
     static FloatVector lowHalves(IntVector v) {
         return highHalves(v.lanewise(VectorOperators.LSHL, 16));
     }
 
     /**
-     * f16 in the high 16 bits of each lane, to f32: exact, every value. Exponent and fraction move to f32's place, where
-     * the exponent is 112 too small; a multiplication mends it, denormals included. An all-ones exponent stays so.
+     * Converts the f16 in the high 16 bits of each lane to f32, exactly for every value. Exponent and fraction are
+     * shifted to their positions in f32. The exponent is then 112 too small, and a multiplication corrects it, also for
+     * denormals. An exponent of all ones stays all ones.
      */
     static FloatVector highHalves(IntVector v) {
         IntVector moved = v.lanewise(VectorOperators.ASHR, 3).and(0x8fffe000);
@@ -50,7 +51,7 @@ public final class Lanes {
         return (FloatVector) v.convertShape(VectorOperators.I2F, F, 0);
     }
 
-    /** The two int16 of each 32-bit lane, added. */
+    /** The sum of the two int16 of each 32-bit lane. */
     static IntVector addPairs(ShortVector v) {
         IntVector pairs = v.reinterpretAsInts();
         return pairs.lanewise(VectorOperators.LSHL, 16)
@@ -58,7 +59,7 @@ public final class Lanes {
                 .add(pairs.lanewise(VectorOperators.ASHR, 16));
     }
 
-    /** {@link FloatMath#exp}, lane by lane the same bits. */
+    /** {@link FloatMath#exp} of each lane, with the same bits. */
     static FloatVector exp(FloatVector x) {
         FloatVector z = x.blend(FloatMath.EXP_LOWEST, x.compare(VectorOperators.LT, FloatMath.EXP_LOWEST));
         z = z.blend(FloatMath.EXP_HIGHEST, z.compare(VectorOperators.GT, FloatMath.EXP_HIGHEST));

@@ -17,8 +17,9 @@ import quire.tensor.KvLayout;
 import quire.tensor.scalar.FloatMath;
 
 /**
- * Flash attention on the Vector API, with one worker's working memory. The queries of a call are its rows × the query
- * heads that share the KV head; a tile of 16 positions is brought to f32 once and serves all of them, four at a time:
+ * Flash attention on the Vector API, with the working memory of one worker. The queries of a call are its rows × the
+ * query heads that share the KV head. Each tile of 16 positions is converted to f32 once for all queries; four queries
+ * are computed together:
  *
  * <pre>
  *   query n = row × group + head in group        quad = 4 queries
@@ -30,12 +31,12 @@ import quire.tensor.scalar.FloatMath;
  *   sums     [query][width]         lane = dimension
  * </pre>
  *
- * <p>A query looks at the first {@code position − tile + 1} positions of a tile. Where the four of a quad differ in that
- * (on the diagonal, unless the group is a multiple of 4) they are summed one by one, so that nobody reads a V that is
- * not its own.
+ * <p>A query sees the first {@code position − tile + 1} positions of a tile. If the queries of a quad see different
+ * numbers of positions (on the diagonal, unless the group is a multiple of 4), their sums are computed one by one, so
+ * that no query reads the V of a later position.
  */
 final class VectorAttention implements Kernels.AttentionScratch {
-    /** Query rows of one call. */
+    /** Most rows of one call. */
     static final int ROWS = 32;
 
     private static final int TILE = KvLayout.TILE;
@@ -115,7 +116,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
             int slot = tile % layout.pageTokens();
             long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
             load(layout, pages, page, slot, kvHead, Math.min(TILE, lastPosition - tile + 1));
-            int firstQuery = Math.max(0, tile - firstPosition) * group; // those before end before this tile
+            int firstQuery = Math.max(0, tile - firstPosition) * group; // earlier queries end before this tile
             for (int quad = firstQuery / QUAD; quad * QUAD < count; quad++) {
                 score(q, quad * QUAD * headDim, keys, headDim, scale, weights, quad * QUAD * TILE);
                 if (quantized) {
@@ -132,7 +133,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Queries to [quad][headDim][4]; a quad's missing queries are zeros. */
+    /** Copies queries to [quad][headDim][4]; missing queries of the last quad are zeros. */
     private void gather(FloatMatrix queries, int firstRow, int rowCount, int firstColumn, int headDim) {
         int count = rowCount * group;
         for (int n = 0; n < (count + QUAD - 1) / QUAD * QUAD; n++) {
@@ -151,7 +152,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** A tile of K and V to f32; of V only the rows that hold something. */
+    /** Converts a tile of K and V to f32; of V only the first {@code rows} positions, which are stored. */
     private void load(KvLayout layout, MemorySegment pages, long page, int slot, int kvHead, int rows) {
         int headDim = layout.headDim();
         long keysAt = page + layout.keyTileOffset(slot, kvHead);
@@ -187,7 +188,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** A quad's scores, times the scale of their positions. */
+    /** Multiplies a quad's scores by the scales of their positions. */
     private static void scaleQuad(float[] scores, int at, float[] scales) {
         for (int lane = 0; lane < TILE; lane += LANES) {
             FloatVector scale = FloatVector.fromArray(F, scales, lane);
@@ -225,7 +226,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Takes the tile into the sums of a quad; query n sees its first {@code n / group + offset + 1} positions. */
+    /** Adds the tile to the sums of a quad. Query n sees its first {@code n / group + offset + 1} positions. */
     private void accumulate(int first, int count, int offset, boolean quantized) {
         int end = Math.min(first + QUAD, count);
         int least = Math.min(TILE, first / group + offset + 1);
@@ -253,7 +254,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Scores become weights; max, total and the correction of what was summed before. */
+    /** Turns scores into weights, and updates the maximum, the total and the correction of the earlier sums. */
     private void weigh(int n, int seen) {
         float before = max[n];
         for (int j = seen; j < TILE; j++) {
@@ -275,7 +276,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
         IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
         for (int lane = 0; lane < TILE; lane += LANES) {
             IntVector bits = FloatVector.fromArray(F, scores, at + lane).reinterpretAsInts();
-            // ordered as the floats are; a NaN may be lost here, but its own exponential keeps it
+            // as integers these have the order of the floats; a NaN may be ignored here, but its exponential is NaN
             IntVector flip = bits.lanewise(VectorOperators.ASHR, 31).and(0x7fffffff);
             most = most.max(bits.lanewise(VectorOperators.XOR, flip));
         }

@@ -22,32 +22,33 @@ import quire.tensor.block.UnpackedBlock;
 import quire.tensor.vector.VectorMatrix.Scratch;
 
 /**
- * The block formats that {@link VectorMatrix} does not keep as they are, re-expressed when packed in one of three forms,
- * without losing a bit: what {@link UnpackedBlock} reads is what is stored. Panels and words are those of {@link
- * VectorMatrix}, and so are the products of integers; this class adds scales that differ, and minimums.
+ * A weight matrix of the block formats that {@link VectorMatrix} does not pack, in one of three forms, and its
+ * products. No form loses a bit of what {@link UnpackedBlock} reads. Panels, words and integer products are those of
+ * {@link VectorMatrix}; this class adds the other kinds of scales, and minimums.
  *
  * <pre>
  *                         nibbles      bytes                                 bytes, two scales
  *   formats               Q4_1 Q4_K    Q5_0 Q5_1 Q5_K IQ4_NL IQ4_XS MXFP4    Q2_K Q3_K Q6_K
  *   words [panel][block]  [4]          [8]                                   [8]        [2][LANES], as Q4_0 and Q8_0
  *   scales                [block]      [block]                               [block/8]  [2][LANES] f32: dw, or d
- *   mins                  [block]      [block] where there are minimums      [block/8]  [2][LANES] f32: mw, or −dmin
+ *   mins                  [block]      [block] if there are minimums         [block/8]  [2][LANES] f32: mw, or −dmin
  *   factors                                                                  [block]    [2][LANES] bytes s₀ s₁ m₀ m₁
  *   bytes a weight        0.75         1.13 or 1.25                          1.14, Q2_K 1.16
  * </pre>
  *
- * <p>Here a block is 32 inputs, whatever the file's. A word of bytes holds four consecutive inputs, or where there are two
- * scales two of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, expanding multiplies each weight
- * with its own scale: the sums then are {@code s₀ × I₀ + s₁ × I₁} at once. All are integers below 2²⁴, so f32 holds them
- * exactly.
+ * <p>A block here is 32 inputs for every format. A word of bytes holds four consecutive inputs; with two scales it
+ * holds two inputs of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, the expansion multiplies
+ * each weight with its integer scale, so the sums are {@code s₀ × I₀ + s₁ × I₁}. These are integers below 2²⁴, exact in
+ * f32.
  *
- * <p>Every sum of integers begins at +0 and is never −0, as an int's is not: the float that it multiplies could show the
+ * <p>A sum of integers starts at +0 and never becomes −0, because an int has no −0 and the next product could show the
  * difference.
  *
- * <p>Measured as in {@link VectorKernels}, 2048 × 2048 on one thread, GMAC/s with 1 and with 64 tokens: Q4_K 17.5 and 58.8
- * (Q4_0 in those minutes 59.9 with 64), IQ4_XS 9.1 and 38.6 (Q8_0 9.3 and 39.2), Q5_K 6.8 and 35, Q6_K 4.4 and 37, Q2_K
- * 3.8 and 33. Packing takes 0.25 to 0.5 G weights a second and thread. One token on bytes is far from the memory's speed:
- * fifteen instructions spread a word of four weights to floats. Whoever wants more there wants integer instructions.
+ * <p>Cost: measured as in {@link VectorKernels}, 2048 × 2048 on one thread, GMAC/s with 1 and with 64 tokens: Q4_K 17.5
+ * and 58.8 (Q4_0 in the same minutes 59.9 with 64), IQ4_XS 9.1 and 38.6 (Q8_0 9.3 and 39.2), Q5_K 6.8 and 35, Q6_K 4.4
+ * and 37, Q2_K 3.8 and 33. Packing takes one second for 0.25 to 0.5 G weights on one thread. With bytes, one token is
+ * far below the memory's speed, because 15 instructions convert a word of four weights to floats; integer instructions
+ * would be faster.
  */
 final class VectorBlocks extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
@@ -67,9 +68,9 @@ final class VectorBlocks extends WeightMatrix {
     private final boolean nibbles;
     private final boolean twoScales;
     private final boolean hasMinimum;
-    /** Words of a row's block. */
+    /** Number of words of a block of one row. */
     private final int blockWords;
-    /** Blocks of 32 that share a float of scales and mins. */
+    /** Number of blocks of 32 that share one float of scales and of mins. */
     private final int blocksPerScale;
 
     private final MemorySegment words;
@@ -149,7 +150,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Two consecutive quants in the low half and two in the high half, which begin {@code apart} later. */
+    /** Two consecutive quants in the low half, and two quants {@code apart} further in the high half. */
     private static int byteWord(byte[] quants, int at, int apart) {
         return (quants[at] & 0xff)
                 | (quants[at + 1] & 0xff) << 8
@@ -157,7 +158,7 @@ final class VectorBlocks extends WeightMatrix {
                 | quants[at + apart + 1] << 24;
     }
 
-    /** Eight consecutive quants below 16: the even ones in the low half, the odd ones in the high half. */
+    /** Eight consecutive quants below 16: even indexes in the low half, odd indexes in the high half. */
     private static int nibbleWord(byte[] quants, int at) {
         int word = 0;
         for (int i = 0; i < 4; i++) {
@@ -166,7 +167,7 @@ final class VectorBlocks extends WeightMatrix {
         return word;
     }
 
-    /** Place of a block among all panels' blocks. */
+    /** Index of a block among the blocks of all panels. */
     private long blockIndex(int panel, int block) {
         return panel * (long) (columns() / BLOCK) + block;
     }
@@ -190,7 +191,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Many tokens: a chunk of a panel is expanded once and serves all tiles of the group. */
+    /** Many tokens: a chunk of a panel is expanded once for all tiles of the group. */
     private void multiplyGroup(Activations x, int first, int count, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
         int tiles = (count + TILE - 1) / TILE;
@@ -216,7 +217,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** What minimums multiply, [tile][block][token]: dx × Σ qx, or Σ qx of the first half and of the second. */
+    /** Computes the factors of minimums, [tile][block][token]: dx × Σ qx, or Σ qx of each half. */
     private void sumTokens(Scratch scratch, int tileBlocks) {
         for (int block = 0; block < tileBlocks; block++) {
             for (int token = 0; token < TILE; token++) {
@@ -237,7 +238,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Of the 8 pairs of int16 that lie {@code stride} apart. */
+    /** Sum of 8 pairs of int16, {@code stride} apart. */
     private static int sumOfPairs(int[] pairs, int at, int stride) {
         int sum = 0;
         for (int i = at; i < at + PAIRS / 2 * stride; i += stride) {
@@ -272,14 +273,17 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** The float of each block, [block][2][LANES]. */
+    /** Copies the float of each block to [block][2][LANES]. */
     private void expandFloats(MemorySegment from, long index, int blocks, float[] to) {
         for (int b = 0; b < blocks; b++) {
             MemorySegment.copy(from, FLOAT, (index + b) / blocksPerScale * PANEL_BYTES, to, b * PANEL, PANEL);
         }
     }
 
-    /** Weights of a block, each × its scale, [k][2][LANES], and the two minimums of each row, [2][2][LANES]. */
+    /**
+     * Expands the weights of a block, times their integer scales, to [k][2][LANES], and the two minimums to
+     * [2][2][LANES].
+     */
     private static void expandTwoScales(
             MemorySegment words,
             long at,
@@ -307,7 +311,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Six tokens × a panel, block by block: products, their scale, then minimums. */
+    /** Multiplies six tokens with a panel, block by block: products, then scales, then minimums. */
     private void multiplyTile(Scratch scratch, int blocks, int xAt, int sumAt) {
         for (int block = 0; block < blocks; block++) {
             int dxAt = xAt / BLOCK + block * TILE;
@@ -379,7 +383,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    // ---- one token: weights are expanded in registers, as each is used once
+    // ---- one token: weights are expanded in registers, because each is used only once
 
     private void multiplyOne(Activations x, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
@@ -425,7 +429,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Adds the halves of sums of unsigned nibbles. */
+    /** Adds the two halves of sums of unsigned nibbles. */
     private static void toBlockSums(short[] pairSums, int blocks, float[] to) {
         for (int i = 0; i < 2 * blocks; i++) {
             ShortVector v = ShortVector.fromArray(S, pairSums, i * PANEL);
@@ -433,7 +437,7 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Sums of the two halves of each block: [block][2][2][LANES]. */
+    /** Computes the sums of the two halves of each block: [block][2][2][LANES]. */
     private static void oneHalves(MemorySegment words, long at, int blocks, float[] x, int xAt, float[] sums) {
         for (int half = 0; half < 2; half++) {
             for (int block = 0; block < blocks; block++) {
@@ -456,11 +460,11 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
-    /** Of each block {@code s₀ × I₀ + s₁ × I₁} and {@code m₀ × X₀ + m₁ × X₁}. */
+    /** Computes {@code s₀ × I₀ + s₁ × I₁} and {@code m₀ × X₀ + m₁ × X₁} for each block. */
     private static void scaleHalves(MemorySegment factors, long at, int blocks, int first, Scratch scratch) {
         float[] halfSums = scratch.halfSums;
         FloatVector zero = FloatVector.zero(F);
-        for (int i = 0; i < 2 * blocks; i++) { // every other vector belongs to the panel's second half
+        for (int i = 0; i < 2 * blocks; i++) { // odd i is the second vector of the panel
             IntVector bytes = IntVector.fromMemorySegment(I, factors, at + i * (PANEL_BYTES / 2L), ORDER);
             int base = i / 2 * 2 * PANEL + i % 2 * LANES;
             FloatVector sum = FloatVector.fromArray(F, halfSums, base).fma(VectorMatrix.byte0(bytes), zero);

@@ -15,7 +15,9 @@ import jdk.incubator.vector.ShortVector;
 public final class VectorCeilings {
     private VectorCeilings() {}
 
-    /** Reads bytes {@code [from, to)}, a multiple of four registers; returns a sum, so that no read is optimised away. */
+    /**
+     * Reads bytes {@code [from, to)}, a multiple of four registers; returns a sum, so that no read is optimised away.
+     */
     public static long readAll(MemorySegment memory, long from, long to) {
         IntVector a = IntVector.zero(I);
         IntVector b = a;
@@ -69,7 +71,10 @@ public final class VectorCeilings {
                 .lane(0);
     }
 
-    /** Does {@code turns} × 12 × 2 × {@link Lanes#LANES} products and sums of 16 bits in registers; returns a sum of them. */
+    /**
+     * Does {@code turns} × 12 × 2 × {@link Lanes#LANES} products and sums of 16 bits in registers; returns a sum of
+     * them.
+     */
     public static short multiplyAddInt16(int turns, short factor) {
         ShortVector w = ShortVector.broadcast(S, factor);
         ShortVector x = w.addIndex(1);

@@ -24,32 +24,32 @@ import quire.tensor.scalar.ScalarKernels;
 import quire.tensor.scalar.Shapes;
 
 /**
- * The kernels on the Vector API: the same formulas as {@link ScalarKernels}, to the last bit. Matrices are in {@link
- * VectorMatrix} and {@link VectorBlocks}, attention in {@link VectorAttention}, the rest is here.
+ * The kernels on the Vector API, equal to {@link ScalarKernels} to the last bit. Matrix products are in {@link
+ * VectorMatrix} and {@link VectorBlocks}, attention in {@link VectorAttention}, the other methods here.
  *
- * <p><b>Which ceiling binds.</b> One token reads every weight once: the memory does (Q4_0 at 0.56 bytes a weight and
- * 23 GB/s could reach 41 GMAC/s, F32 5.8). Many tokens: arithmetic, 16 lanes × one f32 fused multiply-add a cycle on
- * the machine below; int16 products and sums hold twice the lanes.
+ * <p><b>Limits.</b> One token reads every weight once, so memory bandwidth limits it: at 23 GB/s, Q4_0 (0.56 bytes a
+ * weight) could reach 41 GMAC/s and F32 5.8. Arithmetic limits many tokens: one f32 fused multiply-add of 16 lanes for
+ * each cycle on the machine below. Products and sums of int16 have twice the lanes.
  *
- * <p><b>The ladder</b>, 2048 × 2048 on one thread of a Zen 4 (512-bit), shared and busy, GMAC/s; ceilings of the same
- * minutes: read 23 GB/s, f32 59, int16 105:
+ * <p><b>Cost</b> of 2048 × 2048 on one thread of a Zen 4 (512 bits, shared and busy), in GMAC/s; the ceilings in the
+ * same minutes were 23 GB/s read, 59 f32 and 105 int16:
  *
  * <pre>
  *                                                          1 token       64 tokens
- *   a block and its scaling in one method: beyond C2's
- *   node limit, so its helpers are not inlined and box     5.2 Q4_0      3.4 Q4_0
- *   sums handed to a small scaling method through L1      13.7 Q4_0     65.7 Q4_0 (int16), 111 % of f32
+ *   a block and its scaling in one method, beyond C2's
+ *   node limit: its helpers are not inlined and box        5.2 Q4_0      3.4 Q4_0
+ *   sums given to a small scaling method through L1       13.7 Q4_0     65.7 Q4_0 (int16), 111 % of f32
  *   the same with f32 products                             8.3 Q8_0     40.0 Q8_0,          68 %
  *   no scaling                                             2.9 F32      45.3 F32,           77 %
  * </pre>
  *
- * <p><b>Rules that keep the compiler's favour</b>: species are {@code static final}; vectors live in one method, only
- * arrays and segments cross; a hot method holds about a dozen accumulators and calls no helper of ours after them
- * (C2's NodeCountInliningCutoff); no float {@code reduceLanes}, no transcendental {@code lanewise}, whose last bit may
- * change when the compiler takes over from the interpreter.
+ * <p>On the idle machine, 8192 × 2048 with 1 token reached 25.1 (Q4_0). Small batches compute whole tiles of 6 rows and
+ * expand all weights: Q4_0 with 4 and 16 tokens reaches 28 and 48.
  *
- * <p>In a quiet moment 8192 × 2048 × 1 token reached 25.1 (Q4_0). Small batches pay for whole tiles of 6 rows and for the
- * expansion: Q4_0 × 4 and × 16 tokens reach 28 and 48.
+ * <p><b>Rules for code that C2 compiles well</b>: species are {@code static final}. Vectors stay in one method; only
+ * arrays and segments are passed. A hot method has about a dozen accumulators and calls none of our helpers after them
+ * (C2's NodeCountInliningCutoff). No {@code reduceLanes} of floats and no transcendental {@code lanewise}: their last
+ * bit may differ between interpreted and compiled code.
  */
 public final class VectorKernels implements Kernels {
     private static final int BLOCK = Activations.BLOCK;
@@ -61,9 +61,10 @@ public final class VectorKernels implements Kernels {
 
     private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
 
-    private final ScalarKernels scalar = new ScalarKernels("for what is not worth a vector");
+    private final ScalarKernels scalar = new ScalarKernels("for operations that vectors do not make faster");
     private final String reason;
 
+    /** @param reason why this set was chosen, see {@link #reason} */
     public VectorKernels(String reason) {
         this.reason = reason;
     }
@@ -105,7 +106,7 @@ public final class VectorKernels implements Kernels {
     /**
      * {@inheritDoc}
      *
-     * <p>Here as int16, in tiles of 6 rows, for the products broadcast pairs of inputs:
+     * <p>The quants are int16 in tiles of 6 rows, because the products broadcast pairs of inputs:
      *
      * <pre>
      *   quants  [rows / 6][columns / 2][6][2]  int16
@@ -145,7 +146,7 @@ public final class VectorKernels implements Kernels {
         IntVector most = IntVector.zero(I);
         for (int i = 0; i < BLOCK; i += LANES) {
             IntVector magnitude = IntVector.fromMemorySegment(I, values, at + i * (long) Float.BYTES, ORDER)
-                    .and(0x7fffffff); // ordered as the magnitudes are; NaN above all
+                    .and(0x7fffffff); // as integers these have the order of the magnitudes, with NaN above all
             most = most.max(magnitude.blend(0, magnitude.compare(VectorOperators.GT, 0x7f800000)));
         }
         return Math.min(Float.intBitsToFloat(most.reduceLanes(VectorOperators.MAX)), Float.MAX_VALUE);
@@ -155,7 +156,7 @@ public final class VectorKernels implements Kernels {
         for (int i = 0; i < BLOCK; i += LANES) {
             FloatVector v = FloatVector.fromMemorySegment(F, values, at + i * (long) Float.BYTES, ORDER)
                     .mul(inverse);
-            v = v.blend(0f, v.compare(VectorOperators.NE, v)); // NaN
+            v = v.blend(0f, v.compare(VectorOperators.NE, v)); // NaN becomes 0
             v = v.blend(127f, v.compare(VectorOperators.GT, 127f));
             v = v.blend(-127f, v.compare(VectorOperators.LT, -127f));
             v.add(FloatMath.ROUNDER).reinterpretAsInts().sub(ROUNDER_BITS).intoArray(quants, i);

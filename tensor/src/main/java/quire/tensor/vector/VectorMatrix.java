@@ -26,8 +26,8 @@ import quire.tensor.block.FileNumbers;
 /**
  * A weight matrix packed for the Vector API, and its products.
  *
- * <p>Rows are interleaved in <b>panels</b> of two vectors: lane = output row, so an output's sum never leaves its lane
- * and its order is that of {@link Kernels}. With 16 lanes a panel is 32 rows; words are 32 bits, one a row:
+ * <p>Two vectors of output rows make a <b>panel</b>, with one row in each lane. So an output's sum stays in its lane
+ * and has the order of {@link Kernels}. With 16 lanes a panel has 32 rows. A word has 32 bits and belongs to one row:
  *
  * <pre>
  *   F32         [panel][k]          [2][LANES] words: w[k]
@@ -39,24 +39,24 @@ import quire.tensor.block.FileNumbers;
  *   scales      [panel][block]      [LANES] words: f16 of the first vector's row low, of the second's high
  * </pre>
  *
- * <p>A Q4_0 word, shifted by 0, 4, 8 or 12 within its 16-bit halves and masked, is a pair of consecutive inputs. It is
- * multiplied with a pair of int16 activations, 2 × LANES products an instruction, and summed in int16: a sum of 16
- * products is at most 16 × 15 × 127 = 30480, so it is exact. At the end of the block the halves are added in int32.
- * Q8_0 products are summed as f32: integers up to 32 × 128 × 127 &lt; 2²⁴, exact as well, in whatever order.
+ * <p>A Q4_0 word, shifted by 0, 4, 8 or 12 bits within its 16-bit halves and masked, is a pair of consecutive inputs.
+ * One instruction multiplies 2 × LANES such numbers with int16 activations. The sums are int16 and exact: 16 products
+ * are at most 16 × 15 × 127 = 30480. At the end of the block, the two halves are added in int32. The sums of Q8_0
+ * products are f32 and exact too, in any order: 32 × 128 × 127 &lt; 2²⁴.
  */
 final class VectorMatrix extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
     static final int PAIRS = BLOCK / 2;
-    /** Rows (tokens) of a register tile. */
+    /** Rows of activations (tokens) whose sums are in registers together. */
     static final int TILE = 6;
 
     static final int PANEL = 2 * LANES;
     static final int PANEL_BYTES = PANEL * Integer.BYTES;
-    /** Inputs expanded at a time: with the sums of 96 tokens they stay in the first-level cache. */
+    /** Inputs expanded at a time. With the sums of 96 tokens they fit the first-level cache. */
     static final int CHUNK = 128;
-    /** Blocks of a panel that a single token takes at a time. */
+    /** Blocks of a panel computed at a time for a single token. */
     static final int ONE_BLOCKS = 16;
-    /** Tokens that share one expansion of a panel's chunk. */
+    /** Tiles of tokens that share one expansion of a panel's chunk. */
     static final int GROUP_TILES = 16;
 
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
@@ -67,7 +67,7 @@ final class VectorMatrix extends WeightMatrix {
 
     private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
 
-    /** The types that lie here as they are; {@link VectorBlocks} re-expresses the others. */
+    /** The types that this class packs. {@link VectorBlocks} packs the others. */
     private enum Form {
         F32,
         F16,
@@ -76,7 +76,7 @@ final class VectorMatrix extends WeightMatrix {
         Q8_0
     }
 
-    /** Whether matrices of this type lie here. */
+    /** Whether this class packs this type. */
     static boolean takes(ElementType type) {
         return switch (type) {
             case F32, F16, BF16, Q4_0, Q8_0 -> true;
@@ -114,34 +114,34 @@ final class VectorMatrix extends WeightMatrix {
         return words.byteSize() + scales.byteSize();
     }
 
-    /** A worker's working memory; grows to the widest matrix seen, then stays. */
+    /** A worker's working memory. It grows to the size that the widest matrix needs. */
     static final class Scratch {
         /** Expanded weights of a chunk: [k][2][LANES]. */
         final float[] weights = new float[CHUNK * PANEL];
-        /** The same for Q4_0: [pair][2][2 × LANES]. */
+        /** Expanded weights of a chunk of Q4_0: [pair][2][2 × LANES]. */
         final short[] pairWeights = new short[CHUNK * PANEL];
 
         final float[] weightScales = new float[ONE_BLOCKS * PANEL];
         final float[] weightMins = new float[ONE_BLOCKS * PANEL];
-        /** Two minimums of each block of a chunk: [block][2][2][LANES]. */
+        /** The two minimums of each block of a chunk: [block][2][2][LANES]. */
         final float[] minFactors = new float[CHUNK / BLOCK * 2 * PANEL];
-        /** Sums of a block before scaling: [token or block][2][2 × LANES] and [block][2][LANES]. */
+        /** Sums of blocks before scaling: [token or block][2][2 × LANES]; as floats [block][2][LANES]. */
         final short[] pairSums = new short[ONE_BLOCKS * 2 * PANEL];
 
         final float[] blockSums = new float[ONE_BLOCKS * PANEL];
         final float[] minSums = new float[ONE_BLOCKS * PANEL];
-        /** Sums of the halves of blocks: [block][2][2][LANES]. */
+        /** Sums of the two halves of blocks: [block][2][2][LANES]. */
         final float[] halfSums = new float[ONE_BLOCKS * 2 * PANEL];
         /** Results: [tile][token][2][LANES]. */
         final float[] sums = new float[GROUP_TILES * TILE * PANEL];
-        /** Activations as the products broadcast them. */
+        /** Activations in the order in which the products use them. */
         float[] x = new float[0];
 
         int[] pairs = new int[0];
         float[] xScales = new float[0];
-        /** 8 × the sum of a block's activations. */
+        /** 8 × the sum of the activations of each block. */
         int[] sums8 = new int[0];
-        /** Sums of a block's activations × their scale, and of its halves'. */
+        /** For each block: sum of the activations × their scale, and the sums of its two halves. */
         float[] scaledSums = new float[0];
 
         float[] lowerSums = new float[0];
@@ -165,7 +165,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** The calling thread's. */
+    /** The calling thread's working memory. */
     static Scratch scratch() {
         return SCRATCH.get();
     }
@@ -231,7 +231,7 @@ final class VectorMatrix extends WeightMatrix {
         words.set(INT, target + 3L * PANEL_BYTES, weave(second >>> 4));
     }
 
-    /** The low nibbles of 8 bytes: those of bytes 0, 2, 4, 6 to the low half, the others to the high half. */
+    /** Packs the low nibbles of 8 bytes: those of bytes 0, 2, 4, 6 into the low half, the others into the high half. */
     private static int weave(long bytes) {
         long even = Long.compress(bytes, 0x000f000f000f000fL);
         long odd = Long.compress(bytes, 0x0f000f000f000f00L);
@@ -264,7 +264,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** Many tokens: a chunk of a panel is expanded once and serves all tiles of the group. */
+    /** Many tokens: a chunk of a panel is expanded once for all tiles of the group. */
     private void multiplyGroup(Activations x, int first, int count, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
         int tiles = (count + TILE - 1) / TILE;
@@ -301,7 +301,7 @@ final class VectorMatrix extends WeightMatrix {
         MemorySegment.copy(sums, at, y.segment(), FLOAT, y.rowOffset(row) + output * (long) Float.BYTES, count);
     }
 
-    /** Pairs [tile][columns / 2][token] and scales [tile][block][token] of whole tiles. */
+    /** Copies pairs [tile][columns / 2][token] and scales [tile][block][token] of whole tiles. */
     static void copyQuants(Activations x, int first, int count, Scratch scratch) {
         int columns = x.values().columns();
         scratch.roomForQuants(count * columns);
@@ -316,7 +316,7 @@ final class VectorMatrix extends WeightMatrix {
                 count * (columns / BLOCK));
     }
 
-    /** The int16 of {@code count} pairs to f32, in order: [tile][columns / 2][token][2]. */
+    /** Converts {@code count} pairs of int16 to f32, in order: [tile][columns / 2][token][2]. */
     static void spread(Scratch scratch, int count) {
         scratch.roomForFloats(2 * count);
         int[] pairs = scratch.pairs;
@@ -327,7 +327,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** Rows to [tile][k][token]; tokens past the last are zeros. */
+    /** Copies rows to [tile][k][token]; tokens after the last are zeros. */
     private static void interleave(FloatMatrix x, int first, int count, Scratch scratch) {
         int columns = x.columns();
         int tiles = (count + TILE - 1) / TILE;
@@ -376,7 +376,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     private static void expandF16(MemorySegment words, long at, int count, float[] to) {
-        for (int i = 0; i < 2 * count; i++) { // every other vector belongs to the panel's second half
+        for (int i = 0; i < 2 * count; i++) { // odd i is the second vector of the panel
             IntVector w = IntVector.fromMemorySegment(I, words, at + i * (PANEL_BYTES / 2L), ORDER);
             int base = i / 2 * 2 * PANEL + i % 2 * LANES;
             Lanes.lowHalves(w).intoArray(to, base);
@@ -440,7 +440,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** Six tokens × a panel, block by block: products of pairs summed in int16, then scaled. */
+    /** Multiplies six tokens with a panel, block by block: sums products of pairs in int16, then scales them. */
     private static void tileQ4(Scratch scratch, int blocks, int xAt, int sumAt) {
         for (int block = 0; block < blocks; block++) {
             dotQ4(
@@ -675,7 +675,7 @@ final class VectorMatrix extends WeightMatrix {
         f1.intoArray(sums, sumAt + 5 * PANEL + LANES);
     }
 
-    // ---- one token: quantised weights are expanded in registers, as each is used once
+    // ---- one token: quantised weights are expanded in registers, because each is used only once
 
     private void multiplyOne(Activations x, FloatMatrix y, int from, int to, Scratch scratch) {
         int columns = columns();
@@ -724,7 +724,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** Row 0 of the quantised activations, out of its tile. */
+    /** Copies row 0 of the quantised activations from its tile. */
     static void gatherOne(Activations x, int columns, Scratch scratch) {
         scratch.roomForQuants(columns);
         for (int block = 0; block < columns / BLOCK; block++) {
@@ -739,7 +739,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** Sums of pairs with nibbles still unsigned. */
+    /** Sums of products of pairs with unsigned nibbles. */
     static void oneQ4(MemorySegment words, long at, int blocks, int[] x, int xAt, short[] sums) {
         for (int block = 0; block < blocks; block++) {
             ShortVector a0 = ShortVector.zero(S);
@@ -769,7 +769,7 @@ final class VectorMatrix extends WeightMatrix {
         }
     }
 
-    /** Adds the halves and takes off what unsigned nibbles had too much. */
+    /** Adds the two halves and subtracts the zero point times the sum of the activations. */
     private static void blockSumsQ4(short[] pairSums, int[] sums8, int first, int blocks, float[] to) {
         for (int i = 0; i < 2 * blocks; i++) {
             ShortVector v = ShortVector.fromArray(S, pairSums, i * PANEL);

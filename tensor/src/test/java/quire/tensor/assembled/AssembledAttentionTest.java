@@ -19,10 +19,7 @@ import quire.tensor.KvLayout.KvType;
 import quire.tensor.PagedContext;
 import quire.tensor.machine.KernelSets;
 
-/**
- * Assembled attention is the scalar one, to the last bit, whatever rows a call takes and wherever they stand; and so is what
- * stores K and V.
- */
+/** Compares assembled attention and storing with the scalar set, to the last bit, for any rows and any position. */
 @ParameterizedClass
 @ValueSource(strings = {"avx512vnni", "avx2"})
 class AssembledAttentionTest {

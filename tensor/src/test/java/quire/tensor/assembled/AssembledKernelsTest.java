@@ -10,7 +10,7 @@ import quire.tensor.KernelSetEquality;
 import quire.tensor.Kernels;
 import quire.tensor.machine.KernelSets;
 
-/** The assembled set is the scalar set, to the last bit, on processors that can run it. */
+/** Compares the AVX-512 kernels with the scalar set, to the last bit, on processors that run them. */
 class AssembledKernelsTest {
     private static final String SET = "avx512vnni";
 

@@ -13,8 +13,8 @@ import quire.tensor.assembled.common.Instructions;
 import quire.tensor.machine.KernelSets;
 
 /**
- * What is assembled for AVX2 is the scalar set's, to the last bit: the products in each of the instruction sets that this processor
- * runs. VNNI in VEX differs from VNNI in EVEX by one method of {@code Avx2MatrixCode}.
+ * Compares the AVX2 kernels with the scalar set, to the last bit. Products are compared in each AVX2 set that this
+ * processor runs. The VEX and EVEX forms of VNNI differ in only one method of {@code Avx2MatrixCode}.
  */
 class Avx2KernelsTest {
     private static final List<Instructions> AVX2 =
@@ -22,7 +22,7 @@ class Avx2KernelsTest {
 
     record Case(ElementType type, Instructions instructions) {}
 
-    /** All that run here. */
+    /** Every element type in every AVX2 set that runs on this machine. */
     static List<Case> cases() {
         List<Case> cases = Arrays.stream(ElementType.values())
                 .flatMap(type ->

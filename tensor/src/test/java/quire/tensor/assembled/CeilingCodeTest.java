@@ -7,7 +7,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import quire.tensor.assembled.common.Instructions;
 
 class CeilingCodeTest {
-    /** What this machine runs runs in its loops; what it does not can at least be encoded. */
+    /** Also for instructions that this machine does not run. */
     @ParameterizedTest
     @EnumSource(Instructions.class)
     void loops_anyInstructions_areEncoded(Instructions instructions) {

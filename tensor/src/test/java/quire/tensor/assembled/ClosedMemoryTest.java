@@ -19,7 +19,9 @@ import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
-/** Memory whose arena is closed is refused, also by machine code, which would find another's numbers there or none. */
+/**
+ * Memory of a closed arena is refused. Machine code would otherwise read or write memory that has another use by then.
+ */
 class ClosedMemoryTest {
     private static final KvLayout LAYOUT = new KvLayout(KvLayout.KvType.F16, 16, 1, 8);
 
@@ -127,7 +129,7 @@ class ClosedMemoryTest {
                                     .context(pages, table, 0)
                                     .rows(0, 1, 0),
                             scratch));
-            if (closedScratch instanceof AssembledAttention) { // other sets' is the heap's
+            if (closedScratch instanceof AssembledAttention) { // the other sets have theirs on the heap
                 assertRefused(() -> kernels.attend(
                         new AttentionCall(LAYOUT, 1f, x, x)
                                 .context(pages, table, 0)

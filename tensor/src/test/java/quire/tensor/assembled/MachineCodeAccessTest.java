@@ -19,7 +19,7 @@ import quire.tensor.KvLayout;
 import quire.tensor.assembled.common.Instructions;
 
 class MachineCodeAccessTest {
-    /** A line of Linux's list: {@code from-to r-xp …}. */
+    /** A line of Linux's list of mappings: {@code from-to r-xp …}. */
     private record Mapping(long from, long to, String access) {
         static List<Mapping> all() throws IOException {
             List<Mapping> all = new ArrayList<>();
@@ -39,12 +39,12 @@ class MachineCodeAccessTest {
         }
     }
 
-    /** Written it can be anywhere, whether or not it runs here. */
+    /** Code can be assembled on every x86-64 machine, also if it does not run there. */
     @ParameterizedTest
     @EnumSource
     void machineCode_everyFunction_canBeRunAndNotWritten(Instructions instructions) throws IOException {
         assumeTrue(System.getProperty("os.name").equals("Linux"), "reads Linux's list of mappings");
-        assumeTrue(System.getProperty("os.arch").equals("amd64"), "nothing is assembled here");
+        assumeTrue(System.getProperty("os.arch").equals("amd64"), "this processor has no machine code here");
         AssembledKernels kernels = new AssembledKernels(instructions, "under test");
         try (Arena arena = Arena.ofShared()) {
             kernels.attentionScratch(new KvLayout(KvLayout.KvType.Q8_0, 16, 2, 20), 4, arena);
@@ -52,7 +52,7 @@ class MachineCodeAccessTest {
 
         Map<String, MemorySegment> nameToCode = new TreeMap<>();
         kernels.machineCode().forEach((name, code) -> {
-            if (code.instructions().isNative()) { // the rest is there to be read only
+            if (code.instructions().isNative()) { // the other functions are listed but not installed
                 nameToCode.put(name, code.instructions());
             }
         });

@@ -26,7 +26,9 @@ import quire.tensor.KvLayout;
 import quire.tensor.assembled.common.Instructions;
 import quire.tensor.x86.Binutils;
 
-/** All the code that can be assembled, also in instructions that this processor has not: what another tool makes of it. */
+/**
+ * Compares all code that can be assembled with GNU binutils, also for instructions that this processor does not have.
+ */
 class MachineCodeTest {
     private static final byte RETURN = (byte) 0xC3;
 
@@ -115,7 +117,7 @@ class MachineCodeTest {
                 }
             }
             if (source.startsWith("vpdpbusd") && !each.code().startsWith("62")) {
-                source = "{vex} " + source; // older objdumps leave it out
+                source = "{vex} " + source; // older versions of objdump omit it
             }
             sourceToCode.put(source + " # " + each.code(), each.code());
         }
@@ -131,7 +133,7 @@ class MachineCodeTest {
         assertThat(sources).hasSizeGreaterThan(1000);
     }
 
-    /** From register to register this has two encodings; the assembler takes the load, as whichever is shorter. */
+    /** Copies between registers have two encodings. The assembler always writes the load, binutils the shorter one. */
     private static boolean isCopy(String source) {
         return source.matches("vmovups [xy]mm\\d+,[xy]mm\\d+ # .*");
     }

@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Test;
 import quire.tensor.ChildJvm;
 
 class KernelSetsTest {
-    /** What stands in the way of AVX2, and what is taken. */
+    /** Prints why AVX2 cannot run, and the name of the chosen set. */
     public static void main(String[] args) {
         System.out.println(KernelSets.obstacle("avx2"));
         System.out.println(KernelSets.best().name());
@@ -32,8 +32,8 @@ class KernelSetsTest {
 
     @Test
     void best_noNativeAccess_namesTheOptionAndTakesAnotherSet() throws IOException, InterruptedException {
-        assumeTrue(System.getProperty("os.name").equals("Linux"), "no code is run here anyway");
-        assumeTrue(System.getProperty("os.arch").equals("amd64"), "no code is run here anyway");
+        assumeTrue(System.getProperty("os.name").equals("Linux"), "machine code does not run on this system");
+        assumeTrue(System.getProperty("os.arch").equals("amd64"), "machine code does not run on this system");
 
         String output = ChildJvm.output(List.of("--illegal-native-access=deny"), KernelSetsTest.class);
 

@@ -40,7 +40,7 @@ class ReservedMemoryTest {
     }
 
     @Test
-    void allocate_linux_asksForHugePagesAndTakesNoneBeforeTheFirstWrite() throws IOException {
+    void allocate_linux_requestsHugePagesAndCommitsNoneBeforeTheFirstWrite() throws IOException {
         assumeTrue(Files.exists(Path.of("/sys/kernel/mm/transparent_hugepage/enabled")), "no huge pages to ask for");
         try (Arena arena = Arena.ofShared()) {
             MemorySegment memory = ReservedMemory.allocate(arena, SEVERAL_PAGES);
@@ -62,17 +62,17 @@ class ReservedMemoryTest {
                 assertThat(memory.byteSize()).isEqualTo(bytes);
                 assertThat(memory.address() % 64).isZero();
                 if (bytes > 0) {
-                    assertThat(isZero(memory)).isTrue(); // so nothing that was filled before is in it
+                    assertThat(isZero(memory)).isTrue(); // so it does not overlap memory that was filled before
                     memory.fill((byte) -1);
                 }
                 all.add(memory);
             }
-            assertThat(all.get(1).address()).isEqualTo(all.get(0).address() + 64); // one block for both
+            assertThat(all.get(1).address()).isEqualTo(all.get(0).address() + 64); // both are in one slab
         }
     }
 
     @Test
-    void slabs_borderTheyDoNotKeep_isRefused() {
+    void slabs_alignmentAboveACacheLine_isRefused() {
         try (Slabs slabs = new Slabs()) {
             assertThatThrownBy(() -> slabs.allocate(1, 128)).isInstanceOf(IllegalArgumentException.class);
             assertThatThrownBy(() -> slabs.allocate(-1, 8)).isInstanceOf(IllegalArgumentException.class);
@@ -80,7 +80,7 @@ class ReservedMemoryTest {
     }
 
     @Test
-    void slabs_closed_giveNothing() {
+    void slabs_closed_refuseToAllocate() {
         Slabs slabs = new Slabs();
         MemorySegment memory = slabs.allocate(8, 8);
         slabs.close();
@@ -98,7 +98,7 @@ class ReservedMemoryTest {
         return true;
     }
 
-    /** What Linux says about the mapping that an address lies in. */
+    /** Linux's description of the mapping of an address. */
     private static List<String> mapping(long address) throws IOException {
         List<String> found = new ArrayList<>();
         boolean inside = false;

@@ -13,30 +13,29 @@ import quire.tensor.ElementType;
 import quire.tensor.Samples;
 
 class WordPackerTest {
-    /** A whole panel and some lanes of a second one, or the other way round. */
+    /** A whole panel and some lanes of a second panel. */
     private static final int ROWS = PackedForm.PANEL + 5;
 
     private static final int PANELS = 2;
 
     @ParameterizedTest
     @EnumSource
-    void pack_randomBlocks_isWhatTheSlowTwinPacks(ElementType type) {
-        // an odd number of blocks, within a chunk, a chunk, and some more than one
+    void pack_randomBlocks_equalsPackSlowly(ElementType type) {
+        // an odd number of blocks, less than a chunk, one chunk, and more than a chunk
         int least = type.isQuantized() ? type.blockElements() : 1;
         for (int columns : new int[] {least, 3 * least, 256, 768, 2048, 2048 + least, 2304, 4096}) {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment source = Samples.weights(arena, type, ROWS, columns, new SplittableRandom(columns));
                 Panels slow = new Panels(arena, type, columns);
-                PanelPacker twin = new PanelPacker(type, ROWS, columns, source);
+                PanelPacker reference = new PanelPacker(type, ROWS, columns, source);
                 Panels fast = new Panels(arena, type, columns);
                 WordPacker packer = new WordPacker(type, ROWS, columns, source);
 
                 for (int panel = PANELS - 1; panel >= 0; panel--) {
-                    twin.packSlowly(panel, slow.words(panel), slow.scales(panel));
+                    reference.packSlowly(panel, slow.words(panel), slow.scales(panel));
                 }
-                for (int panel = 0;
-                        panel < PANELS;
-                        panel++) { // the partial one last: nothing of the first may stay in it
+                // the partial panel is last: it must not keep anything of the whole panel
+                for (int panel = 0; panel < PANELS; panel++) {
                     packer.pack(panel, fast.words(panel), fast.scales(panel));
                 }
 
@@ -52,7 +51,7 @@ class WordPackerTest {
 
     @ParameterizedTest
     @EnumSource
-    void pack_sourceThatEndsEarly_throwsAndReadsNothingBehindIt(ElementType type) {
+    void pack_sourceThatEndsEarly_throwsAndReadsNothingAfterIt(ElementType type) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment source = Samples.weights(arena, type, ROWS, 256, new SplittableRandom(1));
             WordPacker packer = new WordPacker(type, ROWS, 256, source.asSlice(0, source.byteSize() - 1));
@@ -63,7 +62,7 @@ class WordPackerTest {
         }
     }
 
-    /** Room for packed panels. */
+    /** Memory for packed panels. */
     private static final class Panels {
         final MemorySegment words;
         final MemorySegment scales;

@@ -26,7 +26,7 @@ import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
-/** The scalar set against plain formulas in double precision: it is what the other sets are compared with. */
+/** Compares the scalar set, the reference of the other sets, with plain formulas in double precision. */
 class ScalarKernelsTest {
     private final Kernels kernels = KernelSets.named("scalar");
 
@@ -60,7 +60,7 @@ class ScalarKernelsTest {
                         expected += term;
                         magnitude += Math.abs(term);
                     }
-                    // int8 activations are off by at most half a step of 1/127 of the block's largest
+                    // the error of int8 activations is at most half of 1/127 of the block's largest magnitude
                     double tolerance = type.isQuantized() ? 0.03 * magnitude : 1e-6 * magnitude;
                     assertThat((double) y.get(r, o)).isCloseTo(expected, within(tolerance));
                 }
@@ -68,7 +68,7 @@ class ScalarKernelsTest {
         }
     }
 
-    /** Activations that are integers up to 127 quantise to themselves: nothing is left but the rounding of floats. */
+    /** Integers up to 127 quantise without error, so only the rounding of floats is left. */
     @ParameterizedTest
     @EnumSource(
             value = ElementType.class,
@@ -117,7 +117,7 @@ class ScalarKernelsTest {
             x.values().set(0, 0, Float.NaN);
             x.values().set(0, 1, -2f);
             x.values().set(0, 2, 1f);
-            x.values().set(0, 3, 2.5f * 2 / 127); // a tie: to even
+            x.values().set(0, 3, 2.5f * 2 / 127); // a tie, rounds to even
             x.values().set(1, 0, Float.POSITIVE_INFINITY);
             x.values().set(1, 1, Float.NEGATIVE_INFINITY);
             x.values().set(1, 2, Float.MAX_VALUE / 2);
@@ -257,11 +257,11 @@ class ScalarKernelsTest {
     }
 
     @Test
-    void attend_positionsThatThePageTableLacks_areNamed() {
+    void attend_positionsOutsideOfThePageTable_areNamed() {
         KvLayout layout = new KvLayout(KvLayout.KvType.F16, 16, 1, 8);
         for (String name : KernelSets.names()) {
             if (KernelSets.obstacle(name) != null) {
-                continue; // another machine's
+                continue; // does not run on this machine
             }
             Kernels kernels = KernelSets.named(name);
             try (Arena arena = Arena.ofShared()) {
@@ -370,18 +370,18 @@ class ScalarKernelsTest {
         }
     }
 
-    /** Counted, not timed: what one call allocates, and what it holds, do not grow with the context. */
+    /** The memory of a call, allocated or kept, does not grow with the context. */
     @Test
     void attend_anyContext_takesTheSameMemory() {
         KvLayout layout = new KvLayout(KvLayout.KvType.F16, 16, 2, 32);
         for (String name : KernelSets.names()) {
             if (KernelSets.obstacle(name) != null) {
-                continue; // another machine's
+                continue; // does not run on this machine
             }
             Kernels kernels = KernelSets.named(name);
             try (Arena arena = Arena.ofShared()) {
                 assertThat(kernels.attentionScratch(layout, 4, arena).byteSize())
-                        .as("16 query rows' worth and a tile of K and V, not a row of scores for 8192 positions")
+                        .as("memory for the rows of a call and a tile of K and V, not for scores of 8192 positions")
                         .isBetween(1L, 4L * 8192 * kernels.attentionRows());
             }
         }

@@ -14,7 +14,7 @@ import quire.tensor.KernelSetEquality;
 import quire.tensor.Kernels;
 import quire.tensor.machine.KernelSets;
 
-/** The vector set is the scalar set, to the last bit. */
+/** Compares the vector set with the scalar set, to the last bit. */
 class VectorKernelsTest {
     private final Kernels kernels = KernelSets.named("vector");
 
@@ -56,12 +56,12 @@ class VectorKernelsTest {
         }
     }
 
-    /** Other machines have narrower vectors; a JVM can be told to. */
+    /** For machines with narrower vectors; a JVM option sets the width. */
     @ParameterizedTest
     @ValueSource(ints = {4, 8})
     void everything_narrowerVectors_equalsScalarToTheBit(int lanes) throws IOException, InterruptedException {
         if (lanes >= Lanes.LANES) {
-            return; // the tests above cover it
+            return; // the other tests have this width
         }
         List<String> options = List.of(
                 "--add-modules=jdk.incubator.vector",

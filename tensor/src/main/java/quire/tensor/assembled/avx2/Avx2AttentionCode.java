@@ -14,27 +14,27 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * {@link AttentionCode} in AVX2: a query's scores are two registers, its sums are taken 16 numbers at a time.
+ * {@link AttentionCode} in AVX2. The scores of a query are two registers; its sums are computed 16 numbers at a time.
  *
  * <pre>
  *                scores                weighing                  sums
  *   ymm0..11     s [query][half]       4 at a time, their temps  o [query][register]
  *   ymm12, 13    K [half]              the exponential's         V [register]
- *   ymm14        q everywhere          constants, 12 to 15       c, then p everywhere
- *   ymm15                                                        how a tail is turned
+ *   ymm14        q in all lanes        constants, 12 to 15       c, then p in all lanes
+ *   ymm15                                                        the permutation of a tail
  * </pre>
  *
- * <p>The scale waits below the stack pointer, in what a function that calls none may use.
+ * <p>The scale is below the stack pointer, in the area that a function without calls may use.
  */
 final class Avx2AttentionCode extends AttentionCode {
-    /** With 6 the registers are full. */
-    static final int MOST_QUERIES = 6;
+    /** With 6 queries, all registers are used. */
+    static final int MAX_QUERIES = 6;
 
     private static final int LANES = 8;
     private static final int REGISTER_BYTES = LANES * Float.BYTES;
     private static final Vec[] KV = {ymm(12), ymm(13)};
     private static final Vec FACTOR = ymm(14);
-    private static final Vec TURN = ymm(15);
+    private static final Vec TAIL_ORDER = ymm(15);
     private static final Mem SCALE = at(RSP, -8);
 
     Avx2AttentionCode(KvLayout layout, int allHeads, int rows, int heads) {
@@ -57,9 +57,9 @@ final class Avx2AttentionCode extends AttentionCode {
         return ExponentialCode.avx2(a);
     }
 
-    /** Whoever needs it looks at the number of positions. */
+    /** {@link #scaleScores} reads the number of positions instead. */
     @Override
-    protected void see(boolean all) {}
+    protected void selectPositions(boolean all) {}
 
     @Override
     protected void clearScores() {
@@ -79,7 +79,7 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Eight numbers of a page as f32. */
+    /** Loads eight numbers of a page as f32. */
     private void load(Vec to, Mem from) {
         switch (layout.type()) {
             case F16 -> a.vcvtph2ps(to, from);
@@ -91,16 +91,18 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Corrections come before the weights: what waits for them are the sums, and the weights' exponentials fill the time. */
+    /**
+     * Computes the corrections before the weights, because the sums need them first. The exponentials hide the delay.
+     */
     @Override
     protected void weigh(ExponentialCode exponential) {
         scaleScores();
-        subtractMaxima();
+        subtractMaximums();
         exponential.loadConstants();
         correct(exponential);
         boolean quantized = layout.type().isQuantized();
-        for (int first = 0; first < 2 * queries; first += ExponentialCode.MOST) {
-            int count = Math.min(ExponentialCode.MOST, 2 * queries - first);
+        for (int first = 0; first < 2 * queries; first += ExponentialCode.MAX_REGISTERS) {
+            int count = Math.min(ExponentialCode.MAX_REGISTERS, 2 * queries - first);
             for (int i = 0; i < count; i++) {
                 a.vmovups(ymm(i), at(WEIGHTS, (first + i) * REGISTER_BYTES));
             }
@@ -115,7 +117,7 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Scores × scale, −∞ where a position is not seen. */
+    /** Multiplies the scores by the scale; positions that are not seen get −∞. */
     private void scaleScores() {
         Vec factor = ymm(12);
         a.vbroadcastss(factor, SCALE);
@@ -133,7 +135,7 @@ final class Avx2AttentionCode extends AttentionCode {
         for (int half = 0; half < 2; half++) {
             int first = half * LANES;
             a.vmovdqu(seen[half], constant(lane -> first + lane));
-            a.vpsubd(seen[half], seen[half], positions); // negative where it is seen
+            a.vpsubd(seen[half], seen[half], positions); // negative if the position is seen
         }
         a.vmovups(nothing, constant(lane -> Float.floatToRawIntBits(Float.NEGATIVE_INFINITY)));
         for (int i = 0; i < 2 * queries; i++) {
@@ -141,8 +143,8 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Scores less their new maximum to memory, the new maxima where the corrections will be. */
-    private void subtractMaxima() {
+    /** Stores the scores minus their new maximum, and the new maximums in place of the corrections. */
+    private void subtractMaximums() {
         for (int b = 0; b < queries; b++) {
             Vec max = ymm(12 + b % 2 * 2);
             Vec temp = ymm(13 + b % 2 * 2);
@@ -152,7 +154,7 @@ final class Avx2AttentionCode extends AttentionCode {
             a.vpshufd(temp.xmm(), max.xmm(), 0x4E);
             a.vmaxps(max.xmm(), max.xmm(), temp.xmm());
             a.vpshufd(temp.xmm(), max.xmm(), 0xB1);
-            // A NaN may be lost in a maximum, but its own exponential keeps it.
+            // a NaN may be ignored in the maximum, but its exponential is NaN
             a.vmaxps(max.xmm(), max.xmm(), temp.xmm());
             a.vbroadcastss(temp.xmm(), at(STATS, MAX + b * Float.BYTES));
             a.vmaxps(max.xmm(), max.xmm(), temp.xmm());
@@ -165,7 +167,10 @@ final class Avx2AttentionCode extends AttentionCode {
         }
     }
 
-    /** Corrections, corrected totals and new maxima; lanes past the queries are other queries' and stay. */
+    /**
+     * Computes corrections, corrected totals and new maximums. Lanes after the queries belong to other queries and do
+     * not change.
+     */
     private void correct(ExponentialCode exponential) {
         Vec c = ymm(0);
         Vec now = ymm(1);
@@ -194,7 +199,7 @@ final class Avx2AttentionCode extends AttentionCode {
             }
         }
         if (word + count == words && tailLanes() < LANES) {
-            a.vmovdqu(TURN, constant(lane -> (lane + LANES - tailLanes()) % LANES));
+            a.vmovdqu(TAIL_ORDER, constant(lane -> (lane + LANES - tailLanes()) % LANES));
         }
     }
 
@@ -202,9 +207,10 @@ final class Avx2AttentionCode extends AttentionCode {
     protected void addValue(int word, int count) {
         for (int w = 0; w < count; w++) {
             if (word + w == words - 1 && tailLanes() < LANES) {
-                // The last numbers of a row are read with those before them, never with what lies behind the page.
+                // reads the last numbers of a row together with the numbers before them, so that nothing after the page
+                // is read
                 load(KV[w], value(w * LANES + tailLanes() - LANES));
-                a.vpermd(KV[w], TURN, KV[w]);
+                a.vpermd(KV[w], TAIL_ORDER, KV[w]);
             } else {
                 load(KV[w], value(w * LANES));
             }

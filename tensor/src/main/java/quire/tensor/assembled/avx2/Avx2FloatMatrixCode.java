@@ -26,16 +26,16 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX2 code of a product with float weights: {@code Avx512FloatMatrixCode}'s, with its arguments, layout and bits; a
- * panel of 16 outputs is two registers.
+ * Writes a product with float weights in AVX2. Arguments, layout and results equal those of {@code
+ * Avx512FloatMatrixCode}. A panel of 16 outputs is two registers.
  *
  * <pre>
- *   ymm0..11   y [row][half]      ymm12, 13   16 weights      ymm14   one input everywhere
+ *   ymm0..11   y [row][half]      ymm12, 13   16 weights      ymm14   one input in all lanes
  * </pre>
  */
 final class Avx2FloatMatrixCode {
-    /** Most rows of activations that one call takes. */
-    static final int MOST_ROWS = 6;
+    /** Most rows of activations of one call. */
+    static final int MAX_ROWS = 6;
 
     private static final int UNROLL = 8;
     private static final int LANES = 8;
@@ -49,7 +49,7 @@ final class Avx2FloatMatrixCode {
     private static final Gp PANELS = R10;
     private static final Gp LAST_LANES = R11;
     private static final Gp COUNT = RBX;
-    /** Rows 0 and 3; the two after each are one and two strides away. */
+    /** Pointers to rows 0 and 3; the next two rows of each are one and two strides away. */
     private static final Gp[] X_ROWS = {RAX, RBP};
 
     private static final Vec INPUT = ymm(14);
@@ -66,6 +66,7 @@ final class Avx2FloatMatrixCode {
         this.prefetchBytes = prefetchBytes;
     }
 
+    /** Its arguments are {@code KernelWriter.PRODUCT}. */
     static MachineCode assemble(ElementType type, int n, int prefetchBytes) {
         return new Avx2FloatMatrixCode(type, n, prefetchBytes).assemble();
     }
@@ -152,7 +153,7 @@ final class Avx2FloatMatrixCode {
         a.vmovd(INPUT.xmm(), LAST_LANES);
         a.vpbroadcastd(INPUT, INPUT.xmm());
         for (int half = 0; half < 2; half++) {
-            // a lane's bit, as its sign
+            // moves each lane's bit to its sign bit
             int highest = 31 - half * LANES;
             int[] shifts = new int[LANES];
             Arrays.setAll(shifts, lane -> highest - lane);

@@ -30,16 +30,17 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX2 code of one product: {@code Avx512MatrixCode}'s, with its arguments, layout and bits, on registers half as wide and
- * half as many. A panel of 16 outputs is two halves of 8 lanes, which meet each broadcast input together: on 16 registers
- * loads bind before multiplications do, so y waits on the stack while a block's integers are summed.
+ * Writes a product with quantised weights in AVX2. Arguments, layout and results equal those of {@code
+ * Avx512MatrixCode}, but the registers are half as wide and half as many. A panel of 16 outputs is two halves of 8
+ * lanes, and each input is broadcast once for both. With 16 registers, loads limit the speed, not multiplications. So y
+ * is on the stack while the integers of a block are summed.
  *
  * <pre>
  *   for each panel:
  *     y[half][row] = 0                                                     stack
  *     for each block of 32 inputs:
  *       for each word w of 8:   run[half][row] += word[half] · x[row][w]   ymm0..11, x broadcast once for both halves
- *         as often as 16 bits would overflow: sum[half][row] += run, in 32 bits     stack, where it is more than once
+ *         before 16 bits can overflow: sum[half][row] += run, in 32 bits             stack, if more than one run
  *       y[half][row] = fma(dw × dx, (float) (sum − zero point × Σ x), y[half][row])
  *     store y
  *
@@ -47,21 +48,23 @@ import quire.tensor.x86.Vec;
  *   ymm14, ymm15    input, temporary
  * </pre>
  *
- * <p>{@code vpmaddubsw} saturates at 16 bits. So only as many words are added up there as can never reach that (see
- * {@link #wordsOfRun}), and quants of 8 bits are multiplied by their magnitude with the input's sign changed: 128 × 127 × 2 fits.
- * What turns a run into 32 bits, {@code vpmaddwd}, multiplies by the integer scale of a half block where there is one.
+ * <p>{@code vpmaddubsw} saturates at 16 bits. So a run has only as many words as cannot reach that limit (see {@link
+ * #wordsOfRun}). For quants of 8 bits, the magnitude is multiplied and the input's sign is changed instead: 128 × 127 ×
+ * 2 fits. {@code vpmaddwd} widens a run to 32 bits; it also multiplies by the integer scale of a half block if there is
+ * one.
  */
 final class Avx2MatrixCode {
     private static final int LANES = 8;
     private static final int HALVES = 2;
     private static final int HALF_WORD = PackedForm.WORD_BYTES / 2;
     private static final int WORDS_OF_BLOCK = 8;
-    private static final int MOST_INPUT = 127;
+    private static final int MAX_INPUT = 127;
     private static final int REGISTER_BYTES = 32;
     private static final int LINE_BYTES = 64;
     /**
-     * Long rows leave the first-level cache, in steps that the processor does not foresee. 512 rows of 8192 inputs, two threads of a
-     * Zen 3: 102 without, 139 with 2, 130 with 4, 112 G multiply-adds/s with 8.
+     * Distance of the input prefetch. Long rows do not fit the first-level cache, and the processor does not predict
+     * the distance of their blocks. 512 rows of 8192 inputs on two threads of a Zen 3: 102 G multiply-adds/s without,
+     * 139 with 2, 130 with 4, 112 with 8.
      */
     private static final int INPUT_BLOCKS_AHEAD = 2;
 
@@ -82,7 +85,7 @@ final class Avx2MatrixCode {
     private static final Vec[] WORD = {ymm(12), ymm(13)};
     private static final Vec INPUT = ymm(14);
     private static final Vec TEMP = ymm(15);
-    /** Where {@link #signed}: the words' magnitudes; rows leave them free. */
+    /** If {@link #signed}: the words' magnitudes, in registers that no row uses then. */
     private static final Vec[] MAGNITUDE = {ymm(10), ymm(11)};
 
     private static final Vec ONES = ymm(9);
@@ -94,11 +97,11 @@ final class Avx2MatrixCode {
     private final int n;
     private final int first;
     private final int prefetchBytes;
-    /** Whether a block has two scales, for 16 inputs each. */
+    /** Whether a block has two scales, one for each 16 inputs. */
     private final boolean twoScales;
 
     private final boolean signed;
-    /** Words whose products are summed before they become 32 bits, or are multiplied by their scale. */
+    /** Number of words that are summed before the sum is widened to 32 bits or multiplied by its scale. */
     private final int run;
 
     private final Mem nibbles;
@@ -109,7 +112,7 @@ final class Avx2MatrixCode {
     private final Mem twice;
     private final Mem low16;
 
-    // Registers on the stack, by their index.
+    // indexes of registers on the stack
     private final int sumSlot;
     private final int scaleSlot;
     private final int zeroSlot;
@@ -128,8 +131,8 @@ final class Avx2MatrixCode {
         signed = isSigned(form, instructions);
         int most = twoScales ? WORDS_OF_BLOCK / 2 : WORDS_OF_BLOCK;
         run = vnni ? most : signed ? 1 : Math.min(most, wordsOfRun(form));
-        nibbles = everywhere(0x0F0F0F0F);
-        upperMask = everywhere(
+        nibbles = inAllLanes(0x0F0F0F0F);
+        upperMask = inAllLanes(
                 switch (form.bits()) {
                     case 2 -> 0x03030303;
                     case 5 -> 0x10101010;
@@ -137,9 +140,9 @@ final class Avx2MatrixCode {
                 });
         byte[] values = form.nibbles().table();
         table = values == null ? nibbles : Mem.rip(a.constant(twice(values), REGISTER_BYTES));
-        flip = everywhere(0x80808080);
-        ones = everywhere(0x00010001);
-        low16 = everywhere(0x0000FFFF);
+        flip = inAllLanes(0x80808080);
+        ones = inAllLanes(0x00010001);
+        low16 = inAllLanes(0x0000FFFF);
         byte[] pairs = new byte[REGISTER_BYTES / 2];
         for (int i = 0; i < pairs.length; i++) {
             pairs[i] = (byte) (i / Integer.BYTES * Integer.BYTES + i % Short.BYTES);
@@ -156,17 +159,17 @@ final class Avx2MatrixCode {
     /**
      * Assembles the product; its arguments are {@link KernelWriter#PRODUCT}.
      *
-     * @param instructions one of the AVX2 ones
-     * @param first first row, within its tile
-     * @param n rows, at most {@link #mostRows}
-     * @param prefetchBytes how far ahead weights are asked for
+     * @param instructions one of the AVX2 sets
+     * @param first index of the first row in its tile
+     * @param n number of rows, at most {@link #maxRows}
+     * @param prefetchBytes distance of the weight prefetch
      */
     static MachineCode assemble(PackedForm form, Instructions instructions, int first, int n, int prefetchBytes) {
         return new Avx2MatrixCode(form, instructions, first, n, prefetchBytes).assemble();
     }
 
     /** Most rows of activations that one call takes; divides a tile. */
-    static int mostRows(PackedForm form, Instructions instructions) {
+    static int maxRows(PackedForm form, Instructions instructions) {
         return isSigned(form, instructions) ? 4 : 6;
     }
 
@@ -179,7 +182,7 @@ final class Avx2MatrixCode {
     }
 
     /**
-     * How many words' products, two at a time, fit 16 bits with their sign: 8, 4, 2 or 1; 0 if not even one word's.
+     * Number of words whose products, added in pairs, fit 16 bits with sign: 8, 4, 2 or 1; 0 if even one word's do not.
      */
     static int wordsOfRun(PackedForm form) {
         int most =
@@ -187,11 +190,11 @@ final class Avx2MatrixCode {
                     case PLAIN -> (1 << form.bits()) - 1;
                     case IQ4, FP4 -> 2 * form.zeroPoint() - 1;
                 };
-        int words = Short.MAX_VALUE / (2 * MOST_INPUT * most);
+        int words = Short.MAX_VALUE / (2 * MAX_INPUT * most);
         return Math.min(WORDS_OF_BLOCK, Integer.highestOneBit(words));
     }
 
-    private Mem everywhere(int value) {
+    private Mem inAllLanes(int value) {
         int[] lanes = new int[LANES];
         Arrays.fill(lanes, value);
         return Mem.rip(a.constant(lanes, REGISTER_BYTES));
@@ -269,7 +272,7 @@ final class Avx2MatrixCode {
         a.mov(GROUP_COUNT, Y);
         a.cmp(PANELS, 1);
         a.jnz(whole);
-        // a lane's bit, as its sign
+        // moves each lane's bit to its sign bit
         a.vmovd(TEMP.xmm(), LAST_LANES);
         a.vpbroadcastd(TEMP, TEMP.xmm());
         int[] shifts = new int[LANES];
@@ -294,7 +297,7 @@ final class Avx2MatrixCode {
         for (int at = 0; at < form.wordBytes(); at += 64) {
             a.prefetcht0(at(WORDS, prefetchBytes + at));
         }
-        if (n > 2) { // with fewer, memory is waited for whatever is done
+        if (n > 2) { // with fewer rows, memory limits the speed anyway
             prefetchInputs();
         }
         if (twoScales) {
@@ -317,7 +320,7 @@ final class Avx2MatrixCode {
         a.add(X_BLOCK, ActivationTile.BLOCK_BYTES);
     }
 
-    /** Asks for the lines that a later block reads of its rows. */
+    /** Prefetches the inputs of a later block. */
     private void prefetchInputs() {
         int ahead = INPUT_BLOCKS_AHEAD * ActivationTile.BLOCK_BYTES - ActivationTile.BIAS;
         int begin = ActivationTile.quantsAt(first, 0) & -LINE_BYTES;
@@ -329,7 +332,7 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** A word times a row's inputs: here the instruction sets differ. */
+    /** Multiplies a word with a row's inputs. Here the AVX2 sets differ. */
     private void product(int t, int w) {
         boolean begins = w % run == 0;
         if (vnni && begins) {
@@ -362,13 +365,13 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** A run of products becomes 32 bits, times its scale where half a block has one, and joins those before it. */
+    /** Widens a run to 32 bits, multiplies it by its scale if half blocks have scales, and adds the earlier runs. */
     private void endRun(int w) {
         if (vnni && !twoScales) {
             return;
         }
         for (int half = 0; half < HALVES; half++) {
-            Vec factor = WORD[half]; // the word is used up
+            Vec factor = WORD[half]; // the word is no longer needed
             a.vmovdqu(factor, twoScales ? halfBlockScale(half, w / 4) : ones);
             for (int t = 0; t < n; t++) {
                 Vec sum = sum(half, t);
@@ -388,7 +391,10 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** The integer scales of both halves of a block, as {@link #endRun} and the zero point or minimum need them. */
+    /**
+     * Stores the integer scales of both halves of a block for {@link #endRun}, {@link #subtractZeroPoint} and {@link
+     * #addMinimums}.
+     */
     private void spreadScales() {
         for (int half = 0; half < HALVES; half++) {
             for (int inputs = 0; inputs < 2; inputs++) {
@@ -405,9 +411,9 @@ final class Avx2MatrixCode {
                 pair(zeroSlot + half, Integer.numberOfTrailingZeros(form.zeroPoint()));
             }
             if (form.minimum()) {
-                int minima = 2 * PackedForm.SUPER * PackedForm.PANEL + half * LANES;
-                a.vpmovzxbd(WORD[0], at(BLOCK_SCALES, minima));
-                a.vpmovzxbd(WORD[1], at(BLOCK_SCALES, minima + PackedForm.PANEL));
+                int minimums = 2 * PackedForm.SUPER * PackedForm.PANEL + half * LANES;
+                a.vpmovzxbd(WORD[0], at(BLOCK_SCALES, minimums));
+                a.vpmovzxbd(WORD[1], at(BLOCK_SCALES, minimums + PackedForm.PANEL));
                 pair(minimumSlot + half, 0);
                 a.vcvtph2ps(TEMP, scales(half).plus(PackedForm.PANEL * Short.BYTES));
                 a.vmovups(slot(minimumScaleSlot + half), TEMP);
@@ -415,7 +421,7 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** Two integers a lane, shifted to the left, side by side in 16 bits each. */
+    /** Stores the two integers of each lane in 16 bits each, shifted to the left. */
     private void pair(int slot, int shift) {
         if (shift > 0) {
             a.vpslld(WORD[0], WORD[0], shift);
@@ -426,12 +432,12 @@ final class Avx2MatrixCode {
         a.vmovdqu(slot(slot), WORD[0]);
     }
 
-    /** What was summed too much because quants are stored as numbers from zero on. */
+    /** Subtracts the zero point times the sum of the inputs, because stored quants are unsigned. */
     private void subtractZeroPoint() {
         if (signed || form.zeroPoint() == 0) {
             return;
         }
-        int shift = Integer.numberOfTrailingZeros(form.zeroPoint()) - 3; // kept is −8 × Σ
+        int shift = Integer.numberOfTrailingZeros(form.zeroPoint()) - 3; // the tile has −8 × Σ
         for (int half = 0; half < HALVES && twoScales; half++) {
             a.vmovdqu(WORD[half], slot(zeroSlot + half));
         }
@@ -454,7 +460,7 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** The quants of inputs 4w to 4w + 3: unsigned, or signed with their magnitudes beside them. */
+    /** Loads the quants of inputs 4w to 4w + 3: unsigned, or if {@link #signed} signed and their magnitudes. */
     private void word(int half, int w) {
         Vec word = WORD[half];
         switch (form.bits()) {
@@ -484,7 +490,7 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** Makes quants of nibbles: looks them up, or adds their upper bits. */
+    /** Turns nibbles into quants: looks them up in the table, or adds their upper bits. */
     private void complete(int half, int w) {
         Vec word = WORD[half];
         if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
@@ -536,7 +542,7 @@ final class Avx2MatrixCode {
                 a.vfmadd213ps(sum, TEMP, y(half, t));
             }
             if (form.minimum()) {
-                addMinima(t);
+                addMinimums(t);
             }
             for (int half = 0; half < HALVES; half++) {
                 a.vmovups(y(half, t), sum(half, t));
@@ -544,10 +550,10 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** The minima of a block's lanes, as floats. */
+    /** Stores the minimums of a block as floats. */
     private void minimum(int half) {
-        Mem minima = scales(half).plus(PackedForm.PANEL * Short.BYTES);
-        a.vcvtph2ps(TEMP, minima);
+        Mem minimums = scales(half).plus(PackedForm.PANEL * Short.BYTES);
+        a.vcvtph2ps(TEMP, minimums);
         if (form.scales().grouped()) {
             a.vpmovzxbd(INPUT, at(BLOCK_SCALES, PackedForm.SUPER * PackedForm.PANEL + half * LANES));
             a.vcvtdq2ps(INPUT, INPUT);
@@ -556,8 +562,8 @@ final class Avx2MatrixCode {
         a.vmovups(slot(minimumSlot + half), TEMP);
     }
 
-    /** Minima times the sum of a row's inputs, to the row's y in its sum's register. */
-    private void addMinima(int t) {
+    /** Adds the minimums times the sum of a row's inputs to the row's y, which is in the register of its sum. */
+    private void addMinimums(int t) {
         if (!twoScales) {
             a.vbroadcastss(INPUT, number(ActivationTile.SCALED_SUM, t));
         }
@@ -605,7 +611,7 @@ final class Avx2MatrixCode {
         return slot(scaleSlot + HALVES * half + inputs);
     }
 
-    /** A run of products, then the sum of a block, then y. */
+    /** The register of a run, then of the sum of a block, then of y. */
     private Vec sum(int half, int t) {
         return ymm(HALVES * t + half);
     }

@@ -19,14 +19,16 @@ import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
-/** Writes the AVX2 code that quantises one row: {@code Avx512QuantizeCode}'s, with its arguments and bits. */
+/**
+ * Writes the function that quantises one row, in AVX2. Arguments and results equal those of {@code Avx512QuantizeCode}.
+ */
 final class Avx2QuantizeCode {
     private static final Gp X = RDI;
     private static final Gp QUANTS = RSI;
     private static final Gp NUMBERS = RDX;
     private static final Gp BLOCKS = RCX;
 
-    private static final int LESS_NOT = 5; // vcmpps: not less than, or unordered; nothing is unordered there
+    private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered; there is no NaN here
     private static final int ORDERED = 7;
     private static final int LANES = 8;
     private static final int VECTORS = Activations.BLOCK / LANES;
@@ -41,14 +43,14 @@ final class Avx2QuantizeCode {
     private static final Vec ZERO = ymm(10);
 
     private final Assembler a = new Assembler();
-    private final Mem magnitude = everywhere(0x7FFFFFFF);
-    private final Mem plus127 = everywhere(Float.floatToRawIntBits(127f));
-    private final Mem minus127 = everywhere(Float.floatToRawIntBits(-127f));
-    private final Mem largestFinite = everywhere(Float.floatToRawIntBits(Float.MAX_VALUE));
-    private final Mem smallest = everywhere(Float.floatToRawIntBits(Activations.SMALLEST));
-    private final Mem ones8 = everywhere(0x01010101);
-    private final Mem ones16 = everywhere(0x00010001);
-    private final Mem low16 = everywhere(0x0000FFFF);
+    private final Mem magnitude = inAllLanes(0x7FFFFFFF);
+    private final Mem plus127 = inAllLanes(Float.floatToRawIntBits(127f));
+    private final Mem minus127 = inAllLanes(Float.floatToRawIntBits(-127f));
+    private final Mem largestFinite = inAllLanes(Float.floatToRawIntBits(Float.MAX_VALUE));
+    private final Mem smallest = inAllLanes(Float.floatToRawIntBits(Activations.SMALLEST));
+    private final Mem ones8 = inAllLanes(0x01010101);
+    private final Mem ones16 = inAllLanes(0x00010001);
+    private final Mem low16 = inAllLanes(0x0000FFFF);
 
     private Avx2QuantizeCode() {}
 
@@ -57,7 +59,7 @@ final class Avx2QuantizeCode {
         return new Avx2QuantizeCode().write();
     }
 
-    private Mem everywhere(int value) {
+    private Mem inAllLanes(int value) {
         int[] lanes = new int[LANES];
         Arrays.fill(lanes, value);
         return Mem.rip(a.constant(lanes, 32));
@@ -69,8 +71,8 @@ final class Avx2QuantizeCode {
         a.align(32);
         a.bind(block);
         largest();
-        // 127 / the largest magnitude and it / 127, both 0 where it is too small
-        a.vcmpps(TEMP.xmm(), LARGEST.xmm(), smallest, LESS_NOT);
+        // 127 / largest magnitude and largest magnitude / 127, both 0 if it is too small
+        a.vcmpps(TEMP.xmm(), LARGEST.xmm(), smallest, NOT_LESS);
         a.vmovups(INVERSE.xmm(), plus127);
         a.vdivps(INVERSE.xmm(), INVERSE.xmm(), LARGEST.xmm());
         a.vandps(INVERSE.xmm(), INVERSE.xmm(), TEMP.xmm());
@@ -86,7 +88,7 @@ final class Avx2QuantizeCode {
             a.vcvtps2dq(x, x); // to nearest even
             a.vpand(x, x, TEMP); // NaN becomes 0
         }
-        // packing works within 128 bits: lanes 0 and 4 hold inputs 0 to 7
+        // packing works within 128 bits, so lanes 0 and 4 have inputs 0 to 7
         a.vpackssdw(ymm(0), ymm(0), ymm(1));
         a.vpackssdw(ymm(2), ymm(2), ymm(3));
         a.vpacksswb(ymm(0), ymm(0), ymm(2));
@@ -104,13 +106,13 @@ final class Avx2QuantizeCode {
         return a.finish();
     }
 
-    /** The order of a maximum does not matter. */
+    /** The largest finite magnitude. The order of a maximum does not matter. */
     private void largest() {
         for (int i = 0; i < VECTORS; i++) {
             a.vmovups(ymm(i), at(X, i * LANES * Float.BYTES));
             Vec to = i == 0 ? LARGEST : TEMP;
             a.vpand(to, ymm(i), magnitude);
-            // The second operand is the result when the first is NaN.
+            // the result is the second operand if the first is NaN
             a.vmaxps(to, to, ZERO);
             if (i > 0) {
                 a.vmaxps(LARGEST, LARGEST, TEMP);
@@ -127,7 +129,7 @@ final class Avx2QuantizeCode {
         a.vminps(largest, largest, largestFinite);
     }
 
-    /** Quants in ymm0. */
+    /** Computes and stores the sums of the quants in ymm0. */
     private void sums() {
         a.vmovdqu(TEMP, ones8);
         a.vpmaddubsw(SUMS, TEMP, ymm(0));
@@ -148,7 +150,7 @@ final class Avx2QuantizeCode {
         a.vpslld(NUMBER, whole, 3);
         a.vpsubd(NUMBER, ZERO.xmm(), NUMBER);
         store(ActivationTile.NEGATIVE_SUM, NUMBER);
-        // both fit 16 bits: 16 × 127
+        // both fit 16 bits: at most 16 × 127
         a.vpslld(half1, half1, 16);
         a.vpand(half0, half0, low16);
         a.vpor(half0, half0, half1);

@@ -16,16 +16,16 @@ import quire.tensor.x86.Gp;
 import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
-/** {@link RowCode} in AVX2: a word is two halves of 8 lanes, one after the other. */
+/** {@link RowCode} in AVX2. A word is two halves of 8 lanes, one after the other. */
 final class Avx2RowCode extends RowCode {
     private static final int LANES = 8;
     private static final int HALF_BYTES = LANES * Float.BYTES;
-    /** Signs of the lanes that belong to the last word's halves; no function needs these registers for another purpose. */
+    /** Masks of the last word's halves, as sign bits. No function uses these registers for anything else. */
     private static final Vec[] SIGNS = {ymm(10), ymm(11)};
 
     private static final Vec[] SQUARES = {ymm(2), ymm(4)};
 
-    private Mem everywhere(int bits) {
+    private Mem inAllLanes(int bits) {
         int[] lanes = new int[LANES];
         Arrays.fill(lanes, bits);
         return Mem.rip(a.constant(lanes, 32));
@@ -54,7 +54,7 @@ final class Avx2RowCode extends RowCode {
         a.vmovd(SIGNS[0].xmm(), lanes);
         a.vpbroadcastd(SIGNS[0], SIGNS[0].xmm());
         for (int half = 1; half >= 0; half--) {
-            // a lane's bit, as its sign
+            // moves each lane's bit to its sign bit
             int highest = 31 - half * LANES;
             int[] shifts = new int[LANES];
             Arrays.setAll(shifts, lane -> highest - lane);
@@ -115,17 +115,17 @@ final class Avx2RowCode extends RowCode {
         return exponential;
     }
 
-    /** The exponentials of both halves at once; they leave registers 2, 3 and 8 to 11 alone. */
+    /** Computes the exponentials of both halves together. They do not change registers 2, 3 and 8 to 11. */
     @Override
     protected void activate(ExponentialCode exponential, boolean isLast) {
         for (int half = 0; half < 2; half++) {
             load(ymm(2 + half), RDI, half, isLast);
-            a.vxorps(ymm(half), ymm(2 + half), everywhere(0x80000000));
+            a.vxorps(ymm(half), ymm(2 + half), inAllLanes(0x80000000));
         }
         exponential.write(0, 2);
         for (int half = 0; half < 2; half++) {
             load(ymm(8), RSI, half, isLast);
-            a.vaddps(ymm(half), ymm(half), everywhere(Float.floatToRawIntBits(1f)));
+            a.vaddps(ymm(half), ymm(half), inAllLanes(Float.floatToRawIntBits(1f)));
             a.vdivps(ymm(half), ymm(2 + half), ymm(half));
             a.vmulps(ymm(half), ymm(half), ymm(8));
             store(RDX, ymm(half), half, isLast);
@@ -136,7 +136,7 @@ final class Avx2RowCode extends RowCode {
     protected void beginRotate() {}
 
     /**
-     * Both numbers of every pair at once:
+     * Computes both numbers of every pair together:
      *
      * <pre>
      *   lanes           even                     odd

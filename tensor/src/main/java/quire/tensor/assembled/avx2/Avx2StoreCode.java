@@ -31,18 +31,20 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX2 code that stores one token's K and V, as {@link Kernels#storeKv} defines it, for pages of one type and any
- * shape; AVX-512 would gain nothing. Eight numbers at a time become the type's; those of a row of V lie side by side, those of K
- * a word of 16 positions apart:
+ * Writes the function that stores K and V of one token, as {@link Kernels#storeKv} defines it, for pages of one type
+ * and any shape. AVX-512 would not be faster, so both sets use it. Eight numbers at a time are converted to the page's
+ * type. The numbers of V are stored side by side, those of K a word of 16 positions apart:
  *
  * <pre>
- *   head's numbers   x0 x1 x2 …
+ *   numbers of a head x0 x1 x2 …
  *   K                ..x0..............  ..x1..............  ..x2..  …      [headDim][16], this position's lane
  *   V                x0 x1 x2 …                                             [16][headDim], this position's row
  * </pre>
  */
 public final class Avx2StoreCode {
-    /** {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head dim, bytes from a head to the next)}. */
+    /**
+     * Its arguments: {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head dim, bytes between two heads)}.
+     */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -55,11 +57,11 @@ public final class Avx2StoreCode {
             ValueLayout.JAVA_LONG);
 
     private static final int LANES = 8;
-    private static final int LESS_NOT = 5; // vcmpps: not less than, or unordered
+    private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered
     private static final int ORDERED = 7;
 
     private static final Gp HEADS = RBX;
-    /** Whole registers of a head, and the numbers left. */
+    /** Number of whole registers of a head, and of the numbers after them. */
     private static final Gp WORDS = RBP;
 
     private static final Gp REST = R12;
@@ -72,13 +74,16 @@ public final class Avx2StoreCode {
     private static final Vec TEMP = ymm(1);
     private static final Vec LARGEST = ymm(2);
     private static final Vec INVERSE = ymm(3);
-    private static final Vec MOST = ymm(4);
-    private static final Vec LEAST = ymm(5);
+    private static final Vec MAX = ymm(4);
+    private static final Vec MIN = ymm(5);
     private static final Vec MAGNITUDE = ymm(6);
     private static final Vec LARGEST_FINITE = ymm(7);
     private static final Vec SMALLEST = ymm(8);
 
-    /** What a token stores: where its numbers come from, and where they and their scale go; all move from head to head. */
+    /**
+     * K or V of a token: pointers to its numbers, and to the places for its scale and its numbers. They advance with
+     * each head.
+     */
     private record Side(Gp numbers, Gp scale, Gp target, int step) {}
 
     private final Assembler a = new Assembler();
@@ -88,6 +93,7 @@ public final class Avx2StoreCode {
         this.type = type;
     }
 
+    /** The function for pages of {@code type}; its arguments are {@link #DESCRIPTOR}. */
     public static MachineCode assemble(KvLayout.KvType type) {
         return new Avx2StoreCode(type).assemble();
     }
@@ -121,16 +127,16 @@ public final class Avx2StoreCode {
 
     private void limits() {
         float most = type.isQuantized() ? 127f : ScalarKernels.F16_MAX;
-        everywhere(MOST, Float.floatToRawIntBits(most));
-        everywhere(LEAST, Float.floatToRawIntBits(-most));
+        inAllLanes(MAX, Float.floatToRawIntBits(most));
+        inAllLanes(MIN, Float.floatToRawIntBits(-most));
         if (type.isQuantized()) {
-            everywhere(MAGNITUDE, 0x7FFFFFFF);
-            everywhere(LARGEST_FINITE, Float.floatToRawIntBits(Float.MAX_VALUE));
-            everywhere(SMALLEST, Float.floatToRawIntBits(Activations.SMALLEST));
+            inAllLanes(MAGNITUDE, 0x7FFFFFFF);
+            inAllLanes(LARGEST_FINITE, Float.floatToRawIntBits(Float.MAX_VALUE));
+            inAllLanes(SMALLEST, Float.floatToRawIntBits(Activations.SMALLEST));
         }
     }
 
-    private void everywhere(Vec to, int bits) {
+    private void inAllLanes(Vec to, int bits) {
         a.vpbroadcastd(to, Mem.rip(a.constant(new int[] {bits}, 4)));
     }
 
@@ -160,7 +166,7 @@ public final class Avx2StoreCode {
         a.add(side.target, HEAD_BYTES);
     }
 
-    /** As often as {@code count} says, if at all. */
+    /** Writes a loop of {@code count} iterations, which may be 0. */
     private void loop(Gp count, Runnable body) {
         Label next = a.label();
         Label end = a.label();
@@ -174,11 +180,13 @@ public final class Avx2StoreCode {
         a.bind(end);
     }
 
-    /** The head's scale to its place, and its inverse everywhere; both 0 where the largest magnitude is too small. */
+    /**
+     * Stores the head's scale and loads its inverse into all lanes. Both are 0 if the largest magnitude is too small.
+     */
     private void scale(Side side) {
         a.vpxor(LARGEST, LARGEST, LARGEST);
         a.mov(SCAN, side.numbers);
-        // As integers, magnitudes have the order of floats, with NaN above all of them.
+        // as integers, magnitudes have the order of floats, with NaN above all
         loop(WORDS, () -> {
             a.vpand(X, MAGNITUDE, at(SCAN));
             a.vpmaxsd(LARGEST, LARGEST, X);
@@ -199,22 +207,22 @@ public final class Avx2StoreCode {
         a.vpmaxsd(largest, largest, temp);
         a.vpshufd(temp, largest, 0xB1);
         a.vpmaxsd(largest, largest, temp);
-        a.vminps(largest, LARGEST_FINITE.xmm(), largest); // the second operand is the result when it is NaN
-        a.vcmpps(temp, largest, SMALLEST.xmm(), LESS_NOT);
-        a.vdivps(inverse, MOST.xmm(), largest);
+        a.vminps(largest, LARGEST_FINITE.xmm(), largest); // a NaN stays, because the result is the second operand then
+        a.vcmpps(temp, largest, SMALLEST.xmm(), NOT_LESS);
+        a.vdivps(inverse, MAX.xmm(), largest);
         a.vandps(inverse, inverse, temp);
         a.vbroadcastss(INVERSE, inverse);
-        a.vdivps(largest, largest, MOST.xmm());
+        a.vdivps(largest, largest, MAX.xmm());
         a.vandps(largest, largest, temp);
         a.vmovss(at(side.scale), largest);
         a.add(side.scale, HEAD_BYTES);
     }
 
-    /** Numbers of the type, side by side from the register's beginning. */
+    /** Converts the numbers to the page's type, side by side from the start of the register. */
     private void convert(Vec x) {
         boolean whole = x.bits() == X.bits();
-        Vec most = whole ? MOST : MOST.xmm();
-        Vec least = whole ? LEAST : LEAST.xmm();
+        Vec most = whole ? MAX : MAX.xmm();
+        Vec least = whole ? MIN : MIN.xmm();
         switch (type) {
             case F16 -> {
                 a.vminps(x, most, x);

@@ -19,10 +19,10 @@ public final class Avx2Writer implements KernelWriter {
     }
 
     @Override
-    public int mostRows(ElementType type) {
+    public int maxRows(ElementType type) {
         return type.isQuantized()
-                ? Avx2MatrixCode.mostRows(PackedForm.of(type), instructions)
-                : Avx2FloatMatrixCode.MOST_ROWS;
+                ? Avx2MatrixCode.maxRows(PackedForm.of(type), instructions)
+                : Avx2FloatMatrixCode.MAX_ROWS;
     }
 
     @Override
@@ -43,8 +43,8 @@ public final class Avx2Writer implements KernelWriter {
     }
 
     @Override
-    public int mostQueries() {
-        return Avx2AttentionCode.MOST_QUERIES;
+    public int maxQueries() {
+        return Avx2AttentionCode.MAX_QUERIES;
     }
 
     @Override

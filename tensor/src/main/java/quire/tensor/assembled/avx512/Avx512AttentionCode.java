@@ -17,14 +17,14 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * {@link AttentionCode} in AVX-512: a query's scores are one register, its sums are taken 32 numbers at a time.
+ * {@link AttentionCode} in AVX-512. The scores of a query are one register; its sums are computed 32 numbers at a time.
  *
- * <p>With 12 queries of 64 numbers that is 1536 multiply-adds of whole registers a tile, and about 700 other
- * instructions, of which 300 are the exponentials.
+ * <p>Cost: with 12 queries of 64 numbers, a tile takes 1536 multiply-adds of whole registers and about 700 other
+ * instructions; 300 of these are the exponentials.
  */
 final class Avx512AttentionCode extends AttentionCode {
-    /** With 12 the registers are full. */
-    static final int MOST_QUERIES = 12;
+    /** With 12 queries, all registers are used. */
+    static final int MAX_QUERIES = 12;
 
     private static final int LANES = 16;
 
@@ -50,7 +50,7 @@ final class Avx512AttentionCode extends AttentionCode {
     }
 
     @Override
-    protected void see(boolean all) {
+    protected void selectPositions(boolean all) {
         if (all) {
             a.mov(COUNT, 0xFFFF);
             a.kmovw(K1, COUNT);
@@ -75,7 +75,7 @@ final class Avx512AttentionCode extends AttentionCode {
         }
     }
 
-    /** Sixteen numbers of a page as f32. */
+    /** Loads sixteen numbers of a page as f32. */
     private void load(Vec to, Mem from, boolean isTail) {
         Vec target = isTail ? to.zero(K4) : to;
         switch (layout.type()) {
@@ -107,15 +107,15 @@ final class Avx512AttentionCode extends AttentionCode {
             a.vpshufd(xmm(temp + 1), xmm(temp), 0x4E);
             a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
             a.vpshufd(xmm(temp + 1), xmm(temp), 0xB1);
-            // A NaN may be lost in a maximum, but its own exponential keeps it.
+            // a NaN may be ignored in the maximum, but its exponential is NaN
             a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
             a.vmaxps(xmm(temp), xmm(temp), at(STATS, MAX + b * Float.BYTES).bcast());
             a.vmovss(at(STATS, CORRECTION + b * Float.BYTES), xmm(temp));
             a.vbroadcastss(zmm(temp), xmm(temp));
             a.vsubps(zmm(b), zmm(b), zmm(temp));
         }
-        for (int b = 0; b < queries; b += ExponentialCode.MOST) {
-            exponential.write(b, Math.min(ExponentialCode.MOST, queries - b));
+        for (int b = 0; b < queries; b += ExponentialCode.MAX_REGISTERS) {
+            exponential.write(b, Math.min(ExponentialCode.MAX_REGISTERS, queries - b));
         }
         for (int b = 0; b < queries; b++) {
             a.vmovups(at(WEIGHTS, b * WORD_BYTES), zmm(b));

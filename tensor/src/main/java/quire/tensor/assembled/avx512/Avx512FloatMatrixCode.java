@@ -29,8 +29,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX-512 code of a product with float weights: panels of 16 outputs, {@code [panel][k][16]} numbers as they
- * were in the file, times {@code n} row-major rows: {@code y[t] = fma(w[k], x[t][k], y[t])} for k ascending.
+ * Writes a product with float weights in AVX-512: panels of 16 outputs, {@code [panel][k][16]} numbers in the file's
+ * type, times {@code n} row-major rows: {@code y[t] = fma(w[k], x[t][k], y[t])} for k ascending.
  */
 final class Avx512FloatMatrixCode {
     private static final int UNROLL = 8;
@@ -43,7 +43,7 @@ final class Avx512FloatMatrixCode {
     private static final Gp PANELS = R10;
     private static final Gp LAST_LANES = R11;
     private static final Gp COUNT = RBX;
-    /** Rows 0, 3, 6 and 9; the two after each are one and two strides away. */
+    /** Pointers to rows 0, 3, 6 and 9; the next two rows of each are one and two strides away. */
     private static final Gp[] X_ROWS = {RAX, RBP, R12, R13};
 
     private static final Vec WORD = zmm(24);

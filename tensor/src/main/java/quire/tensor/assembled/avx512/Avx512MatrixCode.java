@@ -27,8 +27,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX-512 VNNI code of one product: panels of 16 outputs in one {@link PackedForm} times {@code n} rows of
- * activations that lie as {@link ActivationTile} says.
+ * Writes a product with quantised weights in AVX-512 VNNI: panels of 16 outputs in one {@link PackedForm} times {@code
+ * n} rows of activations in the layout of {@link ActivationTile}.
  *
  * <pre>
  *   for each panel:
@@ -37,12 +37,12 @@ import quire.tensor.x86.Vec;
  *       sum[0..n) = −zeroPoint × Σ x                         n registers of int32
  *       for each word w of 8:  sum[t] += word · x[t][4w..4w+3]   vpdpbusd, x broadcast from memory
  *       y[t] = fma(dw × dx[t], (float) sum[t], y[t])
- *       y[t] = fma(mw, sx[t], y[t])                          where blocks have minima
+ *       y[t] = fma(mw, sx[t], y[t])                          if blocks have minimums
  *     store y
  * </pre>
  *
- * <p>A weight word is loaded and unpacked once for n rows. The sums are exact, and every lane meets its blocks in
- * ascending order whatever n is: the bits of a row do not depend on its company.
+ * <p>A weight word is loaded and unpacked once for n rows. The sums of integers are exact, and every lane adds its
+ * blocks in ascending order for any n. So a row's result does not depend on the other rows.
  */
 final class Avx512MatrixCode {
     private static final Gp WORDS = RDI;
@@ -65,9 +65,9 @@ final class Avx512MatrixCode {
     private static final Vec MINIMUM = zmm(28);
     private static final Vec TEMP = zmm(29);
     private static final Vec UPPER = zmm(30);
-    /** The mask of a quant's upper bits, or the table. */
+    /** The mask of the upper bits of quants, or the table. */
     private static final Vec UPPER_MASK = zmm(31);
-    // two scales a block: at most 6 rows, so 18 registers of sums
+    // with two scales for each block: at most 6 rows, so 18 registers of sums
     private static final Vec SCALE_1 = zmm(23);
     private static final Vec MINIMUM_1 = zmm(22);
     private static final Vec TEMP_1 = zmm(21);
@@ -89,17 +89,17 @@ final class Avx512MatrixCode {
         this.halves = form.scales().perBlock() == 2;
     }
 
-    /** Most rows of activations that one call takes. */
-    static int mostRows(PackedForm form) {
+    /** Most rows of activations of one call. */
+    static int maxRows(PackedForm form) {
         return form.scales().perBlock() == 2 ? ActivationTile.ROWS / 2 : ActivationTile.ROWS;
     }
 
     /**
-     * Assembles the product.
+     * Assembles the product; its arguments are {@code KernelWriter.PRODUCT}.
      *
-     * @param first first row, within its tile
-     * @param n rows, at most {@link #mostRows}
-     * @param prefetchBytes how far ahead weights are asked for
+     * @param first index of the first row in its tile
+     * @param n number of rows, at most {@link #maxRows}
+     * @param prefetchBytes distance of the weight prefetch
      */
     static MachineCode assemble(PackedForm form, int first, int n, int prefetchBytes) {
         return new Avx512MatrixCode(form, first, n, prefetchBytes).assemble();
@@ -178,7 +178,7 @@ final class Avx512MatrixCode {
         a.vpbroadcastd(to, Mem.rip(a.constant(new int[] {value}, 4)));
     }
 
-    /** Eight blocks under one scale of scales. */
+    /** Computes eight blocks that share the floats d and dmin. */
     private void group() {
         int quantsAt = (form.minimum() ? 4 : 2) * PackedForm.PANEL;
         a.lea(BLOCK_SCALES, at(SCALES, quantsAt));
@@ -186,14 +186,14 @@ final class Avx512MatrixCode {
         Label next = a.label();
         a.align(32);
         a.bind(next);
-        int minima = PackedForm.SUPER * form.scales().perBlock() * PackedForm.PANEL;
+        int minimums = PackedForm.SUPER * form.scales().perBlock() * PackedForm.PANEL;
         if (halves) {
             a.vcvtph2ps(D, at(SCALES));
             a.vpmovsxbd(SCALE, at(BLOCK_SCALES));
             a.vpmovsxbd(SCALE_1, at(BLOCK_SCALES, PackedForm.PANEL));
             if (form.minimum()) {
-                a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minima));
-                a.vpmovzxbd(MINIMUM_1, at(BLOCK_SCALES, minima + PackedForm.PANEL));
+                a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minimums));
+                a.vpmovzxbd(MINIMUM_1, at(BLOCK_SCALES, minimums + PackedForm.PANEL));
             }
         } else {
             a.vpmovsxbd(SCALE, at(BLOCK_SCALES));
@@ -201,7 +201,7 @@ final class Avx512MatrixCode {
             a.vcvtdq2ps(SCALE, SCALE);
             a.vmulps(SCALE, SCALE, TEMP);
             if (form.minimum()) {
-                a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minima));
+                a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minimums));
                 a.vcvtph2ps(TEMP, at(SCALES, 2 * PackedForm.PANEL));
                 a.vcvtdq2ps(MINIMUM, MINIMUM);
                 a.vmulps(MINIMUM, MINIMUM, TEMP);
@@ -225,7 +225,7 @@ final class Avx512MatrixCode {
         }
     }
 
-    /** One block: exact sums, then scaled into y. */
+    /** Computes one block: exact sums, which are scaled and added to y. */
     private void block() {
         for (int at = 0; at < form.wordBytes(); at += 64) {
             a.prefetcht0(at(WORDS, prefetchBytes + at));
@@ -262,7 +262,7 @@ final class Avx512MatrixCode {
                 if (shift > 0) {
                     a.vpslld(sum, sum, shift);
                 } else {
-                    a.vpsrad(sum, sum, -shift); // −8 × Σ: the bits that leave are zeros
+                    a.vpsrad(sum, sum, -shift); // −8 × Σ: the lost bits are zeros
                 }
             }
         }
@@ -312,7 +312,7 @@ final class Avx512MatrixCode {
         }
     }
 
-    /** Makes quants of nibbles: looks them up, or adds their upper bits. */
+    /** Turns nibbles into quants: looks them up in the table, or adds their upper bits. */
     private void complete(Vec word, int w) {
         if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
             a.vpshufb(word, UPPER_MASK, word);

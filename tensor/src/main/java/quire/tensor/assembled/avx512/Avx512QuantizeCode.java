@@ -21,8 +21,8 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the AVX-512 code that quantises one row into its {@link ActivationTile}s, as {@link Activations} defines it,
- * with the sums that zero points and minima need.
+ * Writes the function that quantises one row into its {@link ActivationTile}s, as {@link Activations} defines it, in
+ * AVX-512. It also stores the sums that zero points and minimums need.
  */
 final class Avx512QuantizeCode {
     private static final Gp X = RDI;
@@ -30,7 +30,7 @@ final class Avx512QuantizeCode {
     private static final Gp NUMBERS = RDX;
     private static final Gp BLOCKS = RCX;
 
-    private static final int LESS_NOT = 5; // vcmpps: not less than, or unordered; nothing is unordered there
+    private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered; there is no NaN here
     private static final int ORDERED = 7;
 
     private static final Vec MAGNITUDE = zmm(16);
@@ -61,8 +61,8 @@ final class Avx512QuantizeCode {
         a.align(32);
         a.bind(block);
         largest();
-        // xmm2 = the largest magnitude → xmm3 = 127 / it, xmm4 = it / 127, both 0 where it is too small
-        a.vcmpps(K1, xmm(2), SMALLEST, LESS_NOT);
+        // xmm2 = largest magnitude → xmm3 = 127 / xmm2, xmm4 = xmm2 / 127, both 0 if it is too small
+        a.vcmpps(K1, xmm(2), SMALLEST, NOT_LESS);
         a.vdivps(xmm(3).zero(K1), PLUS_127.xmm(), xmm(2));
         a.vdivps(xmm(4).zero(K1), xmm(2), PLUS_127.xmm());
         a.vbroadcastss(zmm(5), xmm(3));
@@ -85,13 +85,15 @@ final class Avx512QuantizeCode {
         return Mem.rip(a.constant(new int[] {value}, 4));
     }
 
-    /** The order of a maximum does not matter: x in zmm0 and zmm1, the largest finite magnitude to xmm2. */
+    /**
+     * Loads x into zmm0 and zmm1 and its largest finite magnitude into xmm2. The order of a maximum does not matter.
+     */
     private void largest() {
         a.vmovups(zmm(0), at(X));
         a.vmovups(zmm(1), at(X, 64));
         a.vpandd(zmm(2), zmm(0), MAGNITUDE);
         a.vpandd(zmm(3), zmm(1), MAGNITUDE);
-        // The second operand is the result when the first is NaN.
+        // the result is the second operand if the first is NaN
         a.vmaxps(zmm(2), zmm(2), ZERO);
         a.vmaxps(zmm(3), zmm(3), ZERO);
         a.vmaxps(zmm(2), zmm(2), zmm(3));

@@ -17,7 +17,7 @@ import quire.tensor.assembled.common.RowCode;
 import quire.tensor.x86.Gp;
 import quire.tensor.x86.Vec;
 
-/** {@link RowCode} in AVX-512: a word is a register. */
+/** {@link RowCode} in AVX-512. A word is one register. */
 final class Avx512RowCode extends RowCode {
     private static final int ODD_LANES = 0xAAAA;
     private static final Vec SIGN = zmm(28);
@@ -99,10 +99,10 @@ final class Avx512RowCode extends RowCode {
     }
 
     /**
-     * Both numbers of every pair at once:
+     * Computes both numbers of every pair together:
      *
      * <pre>
-     *   x        a            b            x[i], y its neighbour
+     *   x        a            b            x[i], y its partner
      *   even     fma(x, cos, −(y × sin))
      *   odd                   fma(y, sin, x × cos)
      * </pre>
@@ -113,7 +113,7 @@ final class Avx512RowCode extends RowCode {
         a.vmovups(load(1, isLast), at(R10));
         a.vpermilps(zmm(2), zmm(1), 0xA0); // cosines
         a.vpermilps(zmm(3), zmm(1), 0xF5); // sines
-        a.vpermilps(zmm(4), zmm(0), 0xB1); // neighbours
+        a.vpermilps(zmm(4), zmm(0), 0xB1); // partners
         a.vmulps(zmm(5), zmm(4), zmm(3));
         a.vfmsub231ps(zmm(5), zmm(0), zmm(2));
         a.vmulps(zmm(6), zmm(0), zmm(2));

@@ -12,8 +12,8 @@ import quire.tensor.x86.MachineCode;
 /** The kernels in AVX-512 with VNNI. */
 public final class Avx512Writer implements KernelWriter {
     @Override
-    public int mostRows(ElementType type) {
-        return type.isQuantized() ? Avx512MatrixCode.mostRows(PackedForm.of(type)) : ActivationTile.ROWS;
+    public int maxRows(ElementType type) {
+        return type.isQuantized() ? Avx512MatrixCode.maxRows(PackedForm.of(type)) : ActivationTile.ROWS;
     }
 
     @Override
@@ -34,8 +34,8 @@ public final class Avx512Writer implements KernelWriter {
     }
 
     @Override
-    public int mostQueries() {
-        return Avx512AttentionCode.MOST_QUERIES;
+    public int maxQueries() {
+        return Avx512AttentionCode.MAX_QUERIES;
     }
 
     @Override

@@ -30,15 +30,15 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes the code of attention: a block of queries against some tiles of 16 positions, as {@link Kernels#attend} defines it
- * to the last bit. A query is one head of one row; a block is {@code rows} rows × {@code heads} heads that share their KV
- * head, so each number of K and V is loaded and brought to f32 once for all of them.
+ * Writes an attention function: a block of queries against some tiles of 16 positions, equal to {@link Kernels#attend}
+ * to the last bit. A query is one head of one row. A block is {@code rows} rows × {@code heads} heads that share their
+ * KV head, so each number of K and V is loaded and converted to f32 once for all of them.
  *
  * <pre>
  *   for each tile:
  *     s[b] = 0                                      lane = position
  *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
- *     s[b] × scale (× K's scales), −∞ where b may not look
+ *     s[b] × scale (× K's scales), −∞ where b does not see the position
  *     m'[b] = max(m[b], s[b]);  p[b] = exp(s[b] − m'[b])           to memory
  *     c = exp(m − m');  l = l × c                   lane = query
  *     for 2 registers of o at a time:               lane = dimension
@@ -47,11 +47,14 @@ import quire.tensor.x86.Vec;
  *     for j:        l[b] = l[b] + p[b][j]
  * </pre>
  *
- * <p>The instruction sets differ in the registers: a tile's scores are one of AVX-512 or two of AVX2, and so many queries
- * make a block that the registers are full. One writer writes one function.
+ * <p>The instruction sets differ in their registers: a tile's scores need one register of AVX-512 or two of AVX2. A
+ * block has as many queries as the registers allow. An object writes one function.
  */
 public abstract class AttentionCode {
-    /** {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights, lanes of the last tile, scale)}. */
+    /**
+     * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
+     * lanes of the last tile, scale)}.
+     */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -63,38 +66,49 @@ public abstract class AttentionCode {
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_FLOAT);
 
-    /** {@code (sums, totals, out, queries)}. */
+    /** Arguments of {@link #assembleFinish}: {@code (sums, totals, out, queries)}. */
     public static final FunctionDescriptor FINISH_DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** {@code (sums, queries)}. */
+    /** Arguments of {@link #assembleClear}: {@code (sums, queries)}. */
     public static final FunctionDescriptor CLEAR_DESCRIPTOR =
             FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** Queries of a block in any instruction set. */
-    public static final int MOST_QUERIES = 12;
+    /** Most queries of a block in any instruction set. */
+    public static final int MAX_QUERIES = 12;
 
-    // Statistics of a block, 16 lanes each, lane = query.
+    // Byte offsets in the statistics of a block; 16 lanes each, lane = query.
+
+    /** The maximum of the scores, m. */
     public static final int MAX = 0;
+
+    /** The sum of the exponentials, l. */
     public static final int TOTAL = 64;
+
+    /** The factor of earlier sums, c. */
     public static final int CORRECTION = 128;
-    /** Room for the statistics of a block, and for words that begin at its last query. */
+
+    /** Size of the statistics of a block, and of a word that starts at its last query. */
     public static final int STATS_BYTES = 256;
 
-    /** A query's weights of a tile, or 16 of its sums. */
+    /** Size of a query's weights for a tile, or of 16 of its sums, in bytes. */
     public static final int WORD_BYTES = 64;
-    /** Weights as they are summed, then as they weigh V: the same but for quantised pages. */
-    public static final int VALUE_WEIGHTS = (MOST_QUERIES + 1) * WORD_BYTES;
+    /**
+     * Offset of the weights that multiply V. Only quantised pages have them; else the weights that are summed multiply
+     * V.
+     */
+    public static final int VALUE_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
 
-    /** Room for the weights of a block, and for words that begin at the last of them. */
+    /** Size of the weights of a block, and of a word that starts at the last of them. */
     public static final int WEIGHTS_BYTES = 2 * VALUE_WEIGHTS;
 
+    /** Positions in a tile. */
     public static final int TILE = KvLayout.TILE;
 
     protected static final Gp STATS = R8;
     protected static final Gp WEIGHTS = R10;
     protected static final Gp LAST_LANES = R13;
-    /** The tile, and in it the positions that are seen. */
+    /** Address of the tile; {@link #POSITIONS} has the number of its positions that the block sees. */
     protected static final Gp HERE = RAX;
 
     protected static final Gp POSITIONS = R12;
@@ -108,24 +122,27 @@ public abstract class AttentionCode {
     private static final Gp KV = R11;
     private static final Gp FACTOR = RBP;
 
+    /** Receives the code. */
     protected final Assembler a = new Assembler();
+    /** The layout of the pages. */
     protected final KvLayout layout;
+    /** Number of queries of the block. */
     protected final int queries;
-    /** Numbers in a register. */
+    /** Floats in a register. */
     protected final int lanes;
-    /** Registers that hold a head's numbers. */
+    /** Number of registers that hold the numbers of a head. */
     protected final int words;
 
     private final int allHeads;
     private final int heads;
 
     /**
-     * Writes for a block.
+     * Creates a writer for one block size.
      *
      * @param allHeads query heads of a row
      * @param rows rows of the block
-     * @param heads heads of the block; {@code rows × heads} is at most {@link KernelWriter#mostQueries}
-     * @param lanes numbers in a register
+     * @param heads heads of the block; {@code rows × heads} is at most {@link KernelWriter#maxQueries}
+     * @param lanes floats in a register
      */
     protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, int lanes) {
         this.layout = layout;
@@ -136,44 +153,49 @@ public abstract class AttentionCode {
         words = Math.ceilDiv(layout.headDim(), lanes);
     }
 
-    /** Bytes of the sums of one query. */
+    /** Size of the sums of one query in bytes. */
     public static int sumBytes(KvLayout layout) {
         return Math.ceilDiv(layout.headDim(), TILE) * WORD_BYTES;
     }
 
-    /** Keeps the scale, which comes in xmm0, and whatever else the whole function needs; what writes exponentials. */
+    /**
+     * Keeps the scale, which is in xmm0, and loads what the whole function needs. Returns the writer of exponentials.
+     */
     protected abstract ExponentialCode begin();
 
-    /** Says which positions of a tile are seen: all, or {@link #POSITIONS} and {@link #LAST_LANES}. */
-    protected abstract void see(boolean all);
+    /**
+     * Selects the positions of a tile that the block sees: all of them, or {@link #POSITIONS} and {@link #LAST_LANES}.
+     */
+    protected abstract void selectPositions(boolean all);
 
-    /** All scores become 0. */
+    /** Sets all scores to 0. */
     protected abstract void clearScores();
 
-    /** Adds to every query's scores its product with the K of one dimension. */
+    /** Adds the products of one dimension of K and q to the scores of every query. */
     protected abstract void addKey(Mem key, int dimension);
 
-    /** Scales the scores, which become weights in memory; maxima, corrections and corrected totals. */
+    /** Turns the scores into weights, in memory, and updates maximums, corrections and totals. */
     protected abstract void weigh(ExponentialCode exponential);
 
-    /** Loads {@code count} registers of every query's sum, times its correction. */
+    /** Loads {@code count} registers of every query's sum and multiplies them by its correction. */
     protected abstract void loadSums(int word, int count);
 
-    /** Adds to {@code count} registers of every query's sum the V of one position with its weights. */
+    /** Adds the V of one position, times its weights, to {@code count} registers of every query's sum. */
     protected abstract void addValue(int word, int count);
 
-    /** A register by its number. */
+    /** The register with this number. */
     protected abstract Vec vec(int index);
 
-    /** A register becomes 0. */
+    /** Sets a register to 0. */
     protected abstract void clear(Vec register);
 
     /** Prepares {@link #storeTail}. */
     protected abstract void beginTail();
 
-    /** Stores the lanes of a head's last register that belong to it. */
+    /** Stores the lanes of a head's last register that belong to the head. */
     protected abstract void storeTail(Mem to, Vec from);
 
+    /** The function that takes some tiles into maximums, totals and sums; its arguments are {@link #DESCRIPTOR}. */
     public final MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13, R14};
         for (Gp register : saved) {
@@ -214,16 +236,16 @@ public abstract class AttentionCode {
         a.jz(last);
         a.mov(NEXT, at(TILES));
         a.mov(POSITIONS, TILE);
-        see(true);
+        selectPositions(true);
         a.jmp(known);
         a.bind(last);
         a.mov(NEXT, HERE);
         a.mov(POSITIONS, LAST_POSITIONS);
-        see(false);
+        selectPositions(false);
         a.bind(known);
     }
 
-    /** Scores of all queries. The lines of the next tile are asked for meanwhile. */
+    /** Computes the scores of all queries and prefetches the next tile. */
     private void scores() {
         clearScores();
         int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
@@ -248,7 +270,7 @@ public abstract class AttentionCode {
         a.jnz(keys);
     }
 
-    /** Corrects {@code count} registers of every query's sum and adds the tile's values. */
+    /** Corrects {@code count} registers of every query's sum and adds the tile's values to them. */
     private void sumValues(int word, int count) {
         loadSums(word, count);
         int bytes = layout.type().bytes();
@@ -270,7 +292,7 @@ public abstract class AttentionCode {
         }
     }
 
-    /** Adds the weights to the totals, position after position; only the first lane counts. */
+    /** Adds the weights to the totals, one position after the other. Only the first lane is used. */
     private void sumWeights() {
         for (int b = 0; b < queries; b++) {
             a.vmovss(xmm(b), at(STATS, TOTAL + b * Float.BYTES));
@@ -291,42 +313,46 @@ public abstract class AttentionCode {
         }
     }
 
-    /** A number of a block's query: of the dimension that {@link #addKey} is at, and {@code dimension} further. */
+    /** The number of query b, {@code dimension} after the current dimension of {@link #addKey}. */
     protected final Mem query(int b, int dimension) {
         int head = b / heads * allHeads + b % heads;
         return at(FACTOR, (head * layout.headDim() + dimension) * Float.BYTES);
     }
 
-    /** The weight of the position that {@link #addValue} is at. */
+    /** The weight of query b for the current position of {@link #addValue}. */
     protected final Mem weight(int b) {
         return at(FACTOR, b * WORD_BYTES);
     }
 
-    /** A register of a query's sum. */
+    /** One register of the sum of query b. */
     protected final Mem sum(int b, int word) {
         return at(SUMS, b * sumBytes(layout) + word * lanes * Float.BYTES);
     }
 
-    /** What {@link #addValue} multiplies, {@code numbers} further. */
+    /** The V of the current position of {@link #addValue}, {@code numbers} further. */
     protected final Mem value(int numbers) {
         return at(KV, numbers * layout.type().bytes());
     }
 
-    /** Numbers in the last of a head's registers. */
+    /** Number of lanes of a head's last register that belong to the head. */
     protected final int tailLanes() {
         return layout.headDim() - (words - 1) * lanes;
     }
 
-    /** From the tile's first byte, which is that of its scales where it has any. */
+    /** Offset of K from the start of the tile, which has its scales first if there are any. */
     private int keyOffset() {
         return Math.toIntExact(layout.keyTileOffset(0, 0) - layout.keyScalesOffset(0, 0));
     }
 
+    /** Offset of V's scales from the start of the tile. */
     protected final int valueScalesOffset() {
         return Math.toIntExact(layout.valueScalesOffset(0, 0) - layout.keyScalesOffset(0, 0));
     }
 
-    /** Assembles the end: {@code out = sums / total} of queries that lie side by side in a row. */
+    /**
+     * The function for {@code out = sums / total} of adjacent queries of a row; its arguments are {@link
+     * #FINISH_DESCRIPTOR}.
+     */
     public final MachineCode assembleFinish() {
         beginTail();
         Label query = a.label();
@@ -352,7 +378,7 @@ public abstract class AttentionCode {
         return a.finish();
     }
 
-    /** Assembles the beginning: sums become 0. */
+    /** The function that sets sums to 0; its arguments are {@link #CLEAR_DESCRIPTOR}. */
     public final MachineCode assembleClear() {
         clear(vec(0));
         Label query = a.label();

@@ -7,26 +7,26 @@ import quire.tensor.x86.Mem;
 import quire.tensor.x86.Vec;
 
 /**
- * Writes {@link FloatMath#exp} for AVX-512 or AVX2, lane by lane the same bits. Several registers are taken at a time, step
- * by step, so that one's waiting is another's work.
+ * Writes {@link FloatMath#exp} for AVX-512 or AVX2, with the same bits in each lane. Each step is written for several
+ * registers, so that the processor computes one while another waits.
  *
  * <pre>
  *             x      overwritten   constants
- *   AVX-512   0-15   16-23         24-27       kept for the life of a function
- *   AVX2      0-3     4-11         12-15       loaded whenever other work has used them
+ *   AVX-512   0-15   16-23         24-27       kept for the whole function
+ *   AVX2      0-3     4-11         12-15       loaded again after other code has used them
  * </pre>
  */
 public final class ExponentialCode {
-    /** Registers that one {@link #write} takes at most. */
-    public static final int MOST = 4;
+    /** Most registers of one {@link #write}. */
+    public static final int MAX_REGISTERS = 4;
 
     private static final int AVX2_LANES = 8;
-    /** Even, and above the least n by far: an integer sum of it can be halved, and a half is an exponent. */
+    /** Twice the bias of an f32 exponent. After this is added to n, two halves of the sum are biased exponents. */
     private static final int TWO_BIASES = 2 * 127;
 
     private final Assembler a;
     private final int bits;
-    /** The first of 2 × {@link #MOST} registers that are overwritten. */
+    /** Index of the first of 2 × {@link #MAX_REGISTERS} registers that are overwritten. */
     private final int temps;
 
     private final Vec lowest;
@@ -38,26 +38,26 @@ public final class ExponentialCode {
         this.a = a;
         this.bits = bits;
         this.temps = temps;
-        int constants = temps + 2 * MOST;
+        int constants = temps + 2 * MAX_REGISTERS;
         lowest = vec(constants);
         highest = vec(constants + 1);
         rounder = vec(constants + 2);
         c7 = vec(constants + 3);
     }
 
-    /** On registers of 512 bits; writes the loading of constants to registers 24 to 27, which must stay. */
+    /** For 512-bit registers. Loads constants into registers 24 to 27, which must not be changed. */
     public static ExponentialCode avx512(Assembler a) {
         ExponentialCode code = new ExponentialCode(a, 512, 16);
         code.loadConstants();
         return code;
     }
 
-    /** On registers of 256 bits; {@link #loadConstants} must be written before {@link #write}. */
+    /** For 256-bit registers. {@link #loadConstants} must be called before {@link #write}. */
     public static ExponentialCode avx2(Assembler a) {
         return new ExponentialCode(a, 256, 4);
     }
 
-    /** Writes the loading of the constants that are kept in registers. */
+    /** Loads the constants that are kept in registers. */
     public void loadConstants() {
         a.vbroadcastss(lowest, single(FloatMath.EXP_LOWEST));
         a.vbroadcastss(highest, single(FloatMath.EXP_HIGHEST));
@@ -66,36 +66,39 @@ public final class ExponentialCode {
     }
 
     /**
-     * Registers {@code [first, first + count)} become their exponentials. Multiplying by 2ⁿ rounds once, in one step as in
-     * two halves.
+     * Replaces registers {@code [first, first + count)} by their exponentials. AVX-512 multiplies by 2ⁿ in one step
+     * and AVX2 in two; both round the product once.
      *
-     * @param count at most {@link #MOST}
+     * @param count at most {@link #MAX_REGISTERS}
      */
     public void write(int first, int count) {
         for (int i = 0; i < count; i++) {
-            a.vmaxps(vec(first + i), lowest, vec(first + i)); // the second operand is the result when it is NaN
+            a.vmaxps(
+                    vec(first + i),
+                    lowest,
+                    vec(first + i)); // a NaN stays, because the result is the second operand then
         }
         for (int i = 0; i < count; i++) {
             a.vminps(vec(first + i), highest, vec(first + i));
             a.vmovups(whole(i), rounder);
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(whole(i), vec(first + i), everywhere(FloatMath.INVERSE_LN2));
+            a.vfmadd231ps(whole(i), vec(first + i), inAllLanes(FloatMath.INVERSE_LN2));
             a.vmovups(sum(i), c7);
         }
         for (int i = 0; i < count; i++) {
             a.vsubps(whole(i), whole(i), rounder);
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(vec(first + i), whole(i), everywhere(-FloatMath.LN2_HIGH));
+            a.vfmadd231ps(vec(first + i), whole(i), inAllLanes(-FloatMath.LN2_HIGH));
         }
         for (int i = 0; i < count; i++) {
-            a.vfmadd231ps(vec(first + i), whole(i), everywhere(-FloatMath.LN2_LOW));
+            a.vfmadd231ps(vec(first + i), whole(i), inAllLanes(-FloatMath.LN2_LOW));
         }
         float[] coefficients = {FloatMath.C6, FloatMath.C5, FloatMath.C4, FloatMath.C3, FloatMath.C2, 1f, 1f};
         for (float coefficient : coefficients) {
             for (int i = 0; i < count; i++) {
-                a.vfmadd213ps(sum(i), vec(first + i), everywhere(coefficient));
+                a.vfmadd213ps(sum(i), vec(first + i), inAllLanes(coefficient));
             }
         }
         for (int i = 0; i < count; i++) {
@@ -103,14 +106,14 @@ public final class ExponentialCode {
         }
     }
 
-    /** {@code to = sum × 2^whole}; whole is overwritten. */
+    /** Computes {@code to = sum × 2^whole}; overwrites whole. */
     private void scale(Vec to, Vec sum, Vec whole) {
         if (bits == 512) {
             a.vscalefps(to, sum, whole);
             return;
         }
         a.vcvtps2dq(whole, whole);
-        a.vpaddd(whole, whole, everywhereBits(TWO_BIASES));
+        a.vpaddd(whole, whole, bitsInAllLanes(TWO_BIASES));
         a.vpsrad(to, whole, 1);
         a.vpsubd(whole, whole, to);
         a.vpslld(to, to, 23);
@@ -123,11 +126,11 @@ public final class ExponentialCode {
         return Mem.rip(a.constant(new float[] {value}, 4));
     }
 
-    private Mem everywhere(float value) {
-        return bits == 512 ? single(value).bcast() : everywhereBits(Float.floatToRawIntBits(value));
+    private Mem inAllLanes(float value) {
+        return bits == 512 ? single(value).bcast() : bitsInAllLanes(Float.floatToRawIntBits(value));
     }
 
-    private Mem everywhereBits(int value) {
+    private Mem bitsInAllLanes(int value) {
         int[] lanes = new int[AVX2_LANES];
         Arrays.fill(lanes, value);
         return Mem.rip(a.constant(lanes, 32));

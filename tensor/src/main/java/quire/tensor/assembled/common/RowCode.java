@@ -22,12 +22,12 @@ import quire.tensor.x86.MachineCode;
 import quire.tensor.x86.Mem;
 
 /**
- * Writes the code of what is done to one row at a time, in the formulas of {@link Kernels}. A row is some whole words of
- * 16 floats and a last one of which a mask says what belongs to it. How a word is worked on is what the instruction sets
- * differ in: one register of AVX-512, or two of AVX2. One writer writes one function.
+ * Writes functions that work on one row at a time, with the formulas of {@link Kernels}. A row is some whole words of
+ * 16 floats and a last word with a mask of its lanes. The instruction sets differ in how they compute a word: in one
+ * register of AVX-512 or in two of AVX2. An object writes one function.
  */
 public abstract class RowCode {
-    /** {@code (x, weight, y, whole words, lanes of the last, columns, epsilon)}. */
+    /** {@code (x, weight, y, whole words, lanes of the last word, columns, epsilon)}. */
     public static final FunctionDescriptor RMS_NORM = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -37,11 +37,11 @@ public abstract class RowCode {
             ValueLayout.JAVA_FLOAT,
             ValueLayout.JAVA_FLOAT);
 
-    /** {@code (x, y, whole words, lanes of the last)}. */
+    /** {@code (x, y, whole words, lanes of the last word)}. */
     public static final FunctionDescriptor ADD = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** {@code (gate, up, out, whole words, lanes of the last)}. */
+    /** {@code (gate, up, out, whole words, lanes of the last word)}. */
     public static final FunctionDescriptor SWIGLU = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -49,7 +49,7 @@ public abstract class RowCode {
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG);
 
-    /** {@code (x, cosines and sines, heads, bytes of a head, whole words, lanes of the last)}. */
+    /** {@code (x, cosines and sines, heads, bytes of a head, whole words, lanes of the last word)}. */
     public static final FunctionDescriptor ROPE = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -60,51 +60,56 @@ public abstract class RowCode {
 
     private static final int WORD_BYTES = 64;
 
+    /** Receives the code. */
     protected final Assembler a = new Assembler();
 
-    /** One word of a row; in the last one, lanes past the row load as 0 and are not stored. */
+    /** Writes the code of one word. In the last word, lanes after the row load as 0 and are not stored. */
     interface Word {
         void write(boolean isLast);
     }
 
-    /** Makes a mask of the bits of {@code lanes}, for the last word. */
+    /** Creates the mask of the last word from the bits of {@code lanes}. */
     protected abstract void maskLast(Gp lanes);
 
-    /** Loads constants of {@link #activate}. */
+    /** Loads the constants of {@link #activate}. */
     protected abstract ExponentialCode beginActivate();
 
-    /** Loads constants of {@link #rotate}. */
+    /** Loads the constants of {@link #rotate}. */
     protected abstract void beginRotate();
 
-    /** Sixteen partial sums become 0. */
+    /** Sets the sixteen partial sums to 0. */
     protected abstract void clearSquares();
 
     /** Adds the squares of the word at rax to the partial sums. */
     protected abstract void addSquares(boolean isLast);
 
-    /** Adds the upper eight partial sums to the lower ones, in ymm2. */
+    /** Adds the upper eight partial sums to the lower eight; the result is in ymm2. */
     protected abstract void foldSquares();
 
-    /** The first lane of register 2 becomes the factor of {@link #normalize}. */
+    /** Makes the first lane of register 2 the factor of {@link #normalize}. */
     protected abstract void spreadScale();
 
-    /** {@code [rdx] = [rdi] × scale × [rsi]}. */
+    /** Computes {@code [rdx] = [rdi] × scale × [rsi]}. */
     protected abstract void normalize(boolean isLast);
 
-    /** {@code [rsi] += [rdi]}. */
+    /** Computes {@code [rsi] += [rdi]}. */
     protected abstract void addWord(boolean isLast);
 
-    /** {@code [rdx] = silu([rdi]) × [rsi]}. */
+    /** Computes {@code [rdx] = silu([rdi]) × [rsi]}. */
     protected abstract void activate(ExponentialCode exponential, boolean isLast);
 
     /** Rotates the pairs at rax by the cosines and sines at r10. */
     protected abstract void rotate(boolean isLast);
 
+    /** A constant of 32 bits. */
     protected final Mem constant(int bits) {
         return Mem.rip(a.constant(new int[] {bits}, 4));
     }
 
-    /** All words of a row: {@code count} is used up, {@code pointers} move; needs the last lanes in {@code lanes}. */
+    /**
+     * Writes a loop over {@code count} whole words, and the last word with its {@code lanes}. It changes {@code count}
+     * and advances {@code pointers}.
+     */
     private void words(Gp count, Gp lanes, Word word, Gp... pointers) {
         Label next = a.label();
         Label last = a.label();
@@ -133,6 +138,7 @@ public abstract class RowCode {
         return a.finish();
     }
 
+    /** The function with the arguments {@link #RMS_NORM}. */
     public final MachineCode rmsNorm() {
         a.mov(RAX, RDI);
         a.mov(R9, RCX);
@@ -155,17 +161,20 @@ public abstract class RowCode {
         return end();
     }
 
+    /** The function with the arguments {@link #ADD}. */
     public final MachineCode add() {
         words(RDX, RCX, this::addWord, RDI, RSI);
         return end();
     }
 
+    /** The function with the arguments {@link #SWIGLU}. */
     public final MachineCode swiglu() {
         ExponentialCode exponential = beginActivate();
         words(RCX, R8, isLast -> activate(exponential, isLast), RDI, RSI, RDX);
         return end();
     }
 
+    /** The function with the arguments {@link #ROPE}. */
     public final MachineCode rope() {
         beginRotate();
         Label head = a.label();

@@ -14,7 +14,7 @@ class Avx2MatrixCodeTest {
     private static final List<Instructions> AVX2 =
             List.of(Instructions.AVX2, Instructions.AVX2_VNNI, Instructions.AVX2_VNNI_EVEX);
 
-    /** Also where it does not run, every kernel can be written, and short enough for the instruction cache. */
+    /** Also for instructions that this machine does not run. */
     @ParameterizedTest
     @EnumSource(
             value = ElementType.class,
@@ -22,7 +22,7 @@ class Avx2MatrixCodeTest {
             mode = EnumSource.Mode.EXCLUDE)
     void assemble_everyInstructionSet_fitsTheInstructionCache(ElementType type) {
         for (Instructions instructions : AVX2) {
-            int most = Avx2MatrixCode.mostRows(PackedForm.of(type), instructions);
+            int most = Avx2MatrixCode.maxRows(PackedForm.of(type), instructions);
             for (int n = 1; n <= most; n++) {
                 MachineCode code = Avx2MatrixCode.assemble(PackedForm.of(type), instructions, most, n, 4096);
                 assertThat(code.bytes().byteSize()).as(instructions + " " + n).isBetween(200L, 16L << 10);
@@ -30,7 +30,7 @@ class Avx2MatrixCodeTest {
         }
     }
 
-    /** As many products as are summed up in 16 bits stay within them, whatever the quants and the inputs. */
+    /** The 16-bit sum of a run cannot overflow, for any quants and inputs. */
     @ParameterizedTest
     @EnumSource(
             value = ElementType.class,
