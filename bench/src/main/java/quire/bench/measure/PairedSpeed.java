@@ -17,11 +17,11 @@ import quire.engine.SpeculationStats;
  *
  * <p>The speed of a shared machine changes within minutes. So the comparison consists of many short pairs of runs, one
  * with draft tokens and one without, in random order. The result is the median over the pairs of the ratio of their
- * speeds, with its quartiles. Both runs use one engine, because two engines differ by up to a tenth in where their memory
- * lies. Every token is compared with the answer that was recorded without speculation.
+ * speeds, with its quartiles. Both runs use one engine, because two engines differ by up to a tenth in where their
+ * memory lies. Every token is compared with the answer that was recorded without speculation.
  *
- * <p>Only generation counts, measured in whole steps ({@link TimedEngine}): as many sequences decode in the whole measured
- * time as there are prompts. A run repeats groups of answers until it has measured long enough.
+ * <p>Only generation counts, measured in whole steps ({@link TimedEngine}): as many sequences decode in the whole
+ * measured time as there are prompts. A run repeats groups of answers until it has measured long enough.
  *
  * <pre>
  *   sequence 1   |─ prompt x|xx |x  |xxx|x  |xx |
@@ -40,7 +40,9 @@ public final class PairedSpeed {
     private final double secondsPerRun;
     private final Random order = new Random(17);
 
-    /** @param secondsPerCase time of a comparison; one always has {@value #MIN_PAIRS} pairs, even if they take longer */
+    /**
+     * @param secondsPerCase seconds for a comparison; it has at least {@value #MIN_PAIRS} pairs, even if they take longer
+     */
     public PairedSpeed(double secondsPerCase) {
         this.secondsPerCase = secondsPerCase;
         secondsPerRun = Math.min(0.1, secondsPerCase / 30);
@@ -67,8 +69,8 @@ public final class PairedSpeed {
     /**
      * Answers all prompts with draft tokens and without, alternating. Afterwards the engine speculates.
      *
-     * @return a row of a table: both speeds, the median of their ratio with quartiles, the number of pairs, and the counts of
-     *     {@link DraftCounts}
+     * @return a row of a table: both speeds, the median of their ratio with quartiles, the number of pairs, and the
+     *     counts of {@link DraftCounts}
      * @throws IllegalStateException if an answer differs from the expected one
      */
     public Map<String, Object> compare(TimedEngine engine, Work work) throws InterruptedException {
@@ -116,8 +118,8 @@ public final class PairedSpeed {
     }
 
     /**
-     * Draft tokens and turns over several runs, from the counters of the engine. A turn is one step's work for one sequence
-     * that gets its next token.
+     * Draft tokens and turns over several runs, from the counters of the engine. A turn is one step's work for one
+     * sequence that gets its next token.
      */
     static final class DraftCounts {
         private double turns;
@@ -138,7 +140,9 @@ public final class PairedSpeed {
             nanosWithout += now.nanosWithout() - old.nanosWithout();
         }
 
-        /** For each turn: generated and draft tokens; the share of accepted ones; the speed-up by the engine's estimate. */
+        /**
+         * For each turn: generated and draft tokens; the share of accepted ones; the speed-up by the engine's estimate.
+         */
         Map<String, Object> row() {
             Map<String, Object> row = new LinkedHashMap<>();
             row.put("tokens_a_turn", generated / turns);
@@ -150,9 +154,9 @@ public final class PairedSpeed {
     }
 
     /**
-     * Number of turns. The step that ends a prompt is a turn, because it may have draft tokens already. The engine counts
-     * one decision on the number of draft tokens (which may be 0) for every turn. Without a drafter it counts no decisions,
-     * and every turn generates one token.
+     * Number of turns. The step that ends a prompt is a turn, because it may have draft tokens already. The engine
+     * counts one decision on the number of draft tokens (which may be 0) for every turn. Without a drafter it counts no
+     * decisions, and every turn generates one token.
      */
     private static double turns(EngineStats stats) {
         SpeculationCounts speculation = stats.speculation().counts();

@@ -74,8 +74,8 @@ public final class ProfileBench implements AutoCloseable {
     }
 
     /**
-     * Profiles the steps of a prompt of {@code tokens} random tokens. A step computes at most {@code maxBatchedTokens} of
-     * them. The prompt is computed {@code times} times.
+     * Profiles the steps of a prompt of {@code tokens} random tokens. A step computes at most {@code maxBatchedTokens}
+     * of them. The prompt is computed {@code times} times.
      */
     public Profiled prompt(int tokens, int times) {
         int[] prompt = random.ints(tokens, 0, vocabularySize).toArray();
@@ -95,7 +95,10 @@ public final class ProfileBench implements AutoCloseable {
         return result("prompt", 1, Math.min(tokens, batchTokens));
     }
 
-    /** Profiles steps that add one token to each of {@code sequences} sequences, which begin with {@code context} tokens. */
+    /**
+     * Profiles steps that add one token to each of {@code sequences} sequences, which begin with {@code context}
+     * tokens.
+     */
     public Profiled decode(int sequences, int context, int steps) {
         int length = context + steps + WARM_STEPS;
         int[] tokens = random.ints(length, 0, vocabularySize).toArray();

@@ -8,8 +8,8 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * A chart of series of points, as SVG. Both axes begin at 0; the y axis reaches at least 1. Each series has a colour and a
- * line in the legend.
+ * A chart of series of points, as SVG. Both axes begin at 0; the y axis reaches at least 1. Each series has a colour
+ * and a line in the legend.
  *
  * <pre>
  *   yName

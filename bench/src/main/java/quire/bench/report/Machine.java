@@ -38,8 +38,8 @@ final class Machine {
     }
 
     /**
-     * The commit that the jar's checkout is at, with {@code -dirty} if files differ from it; {@code unknown} where the jar
-     * lies outside a checkout of Quire or git is not installed.
+     * The commit that the jar's checkout is at, with {@code -dirty} if files differ from it; {@code unknown} where the
+     * jar lies outside a checkout of Quire or git is not installed.
      */
     static String commit() {
         Path checkout = checkout();

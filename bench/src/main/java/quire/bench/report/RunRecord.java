@@ -10,8 +10,8 @@ import org.jspecify.annotations.Nullable;
 import quire.cli.output.Json;
 
 /**
- * What one measurement ran on, its parameters and its figures. A record is an ordered list of names with values, and its
- * JSON is one object with the same names:
+ * What one measurement ran on, its parameters and its figures. A record is an ordered list of names with values, and
+ * its JSON is one object with the same names:
  *
  * <pre>
  *   where it ran     "machine", "cpu", "commit", "kernels", "threads"       {@link #putMachine}

@@ -11,9 +11,9 @@ import java.util.function.UnaryOperator;
 import quire.cli.output.TextTable;
 
 /**
- * Rows of named values, written as text, Markdown or HTML. The columns are the names of all rows in order of appearance,
- * with blanks for underscores; a row that lacks a value has an empty cell. A {@code Double} shows three decimals, or none
- * from 100 on. The first column is aligned left, the others right.
+ * Rows of named values, written as text, Markdown or HTML. The columns are the names of all rows in order of
+ * appearance, with blanks for underscores; a row that lacks a value has an empty cell. A {@code Double} shows three
+ * decimals, or none from 100 on. The first column is aligned left, the others right.
  */
 public final class Table {
     private final List<? extends Map<String, ?>> rows;

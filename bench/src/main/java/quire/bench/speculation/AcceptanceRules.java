@@ -17,13 +17,13 @@ import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
 /**
- * The probability that a draft token is accepted at temperature 1, under three rules. It is computed from the distributions
- * p of the model and q of the draft model at the positions of a text; nothing is drawn.
+ * The probability that a draft token is accepted at temperature 1, under three rules. It is computed from the
+ * distributions p of the model and q of the draft model at the positions of a text; nothing is drawn.
  *
  * <pre>
- *   rejection sampling (Leviathan, Kalman, Matias 2023)      Σ min(p, q)                            the maximum of all rules
- *   same Gumbel noise (Quire's rule)                         Σi 1 / Σj max(pj / pi, qj / qi)        at least half of that
- *   independent draws                                        Σ p q
+ *   rejection sampling (Leviathan, Kalman, Matias 2023)   Σ min(p, q)                       the maximum of all rules
+ *   same Gumbel noise (Quire's rule)                      Σi 1 / Σj max(pj / pi, qj / qi)   at least half of that
+ *   independent draws                                     Σ p q
  * </pre>
  */
 final class AcceptanceRules {

@@ -19,15 +19,15 @@ import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
 /**
- * The time of a pass of a model, and of its draft model, for different numbers of rows. Every row has logits. There is no
- * engine.
+ * The time of a pass of a model, and of its draft model, for different numbers of rows. Every row has logits. There is
+ * no engine.
  */
 final class PassCosts {
     private static final int[] ROWS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 17, 32, 64};
     private static final int CONTEXT = 64;
     /**
-     * Measured passes of one size in a row, after one that is not measured: an engine, too, runs many passes of one size,
-     * and the first finds other data in the caches.
+     * Measured passes of one size in a row, after one that is not measured: an engine, too, runs many passes of one
+     * size, and the first finds other data in the caches.
      */
     private static final int PASSES_IN_A_ROW = 3;
 

@@ -45,7 +45,9 @@ final class SpeculationBench {
     /** Shortest answer: longer than what one step can yield, so that no answer ends in the step in which it begins. */
     static final int MIN_TOKENS = Speculation.MAX_DRAFT_TOKENS + 2;
 
-    /** Column with the minimum time of a row's case. It is stored by row, since a table may have rows of several runs. */
+    /**
+     * Column with the minimum time of a row's case. It is stored by row, since a table may have rows of several runs.
+     */
     static final String SECONDS = "seconds_a_case";
 
     /** Stands for the drafter, or the acceptance, in rows that compare an engine without speculation with itself. */
@@ -102,8 +104,8 @@ final class SpeculationBench {
     }
 
     /**
-     * Measures the chosen parts and merges their tables into {@code record}. The record is saved after each part, so a run
-     * that is interrupted leaves what it has measured.
+     * Measures the chosen parts and merges their tables into {@code record}. The record is saved after each part, so a
+     * run that is interrupted leaves what it has measured.
      */
     void measure(Set<Part> chosen, RunRecord record, Saver saver) throws IOException, InterruptedException {
         try (TimedEngine off = open(Speculation.off())) {
@@ -188,7 +190,9 @@ final class SpeculationBench {
         return prompts;
     }
 
-    /** Tokens that each of {@code sequences} sequences generates in {@link #GROUP_SECONDS}, within the allowed lengths. */
+    /**
+     * Tokens that each of {@code sequences} sequences generates in {@link #GROUP_SECONDS}, within the allowed lengths.
+     */
     private int groupTokens(TimedEngine off, Recorded recorded, int sequences) throws InterruptedException {
         PairedSpeed.Run run = new PairedSpeed(cases.seconds).run(off, recorded.first(sequences, MIN_TOKENS));
         return (int) Math.clamp(GROUP_SECONDS * run.tokensPerSecond() / sequences, (double) MIN_TOKENS, cases.tokens);
@@ -250,8 +254,8 @@ final class SpeculationBench {
     }
 
     /**
-     * Tokens of a step that has all its draft tokens: 1, and for each position the share of draft tokens at this position
-     * that were accepted. So draft tokens that are missing at the end of an answer do not count as rejected.
+     * Tokens of a step that has all its draft tokens: 1, and for each position the share of draft tokens at this
+     * position that were accepted. So draft tokens that are missing at the end of an answer do not count as rejected.
      */
     private static double tokensPerStep(TimedEngine on, Recorded recorded) throws InterruptedException {
         SpeculationCounts before = on.engine().stats().speculation().counts();

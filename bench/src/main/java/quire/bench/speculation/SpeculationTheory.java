@@ -14,9 +14,9 @@ import quire.bench.report.RunRecord;
  *   speed-up           E × (pass(1) + rest) / (pass(γ + 1) + γ × draft(1) + rest)
  * </pre>
  *
- * where pass(n) is the time of a pass of n rows, draft(1) that of a pass of the draft model, and rest the time of a step
- * outside of its pass. Source: Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative Decoding",
- * 2023.
+ * where pass(n) is the time of a pass of n rows, draft(1) that of a pass of the draft model, and rest the time of a
+ * step outside of its pass. Source: Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative
+ * Decoding", 2023.
  */
 final class SpeculationTheory {
     private static final double[] ACCEPTANCES = {0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1};
@@ -36,8 +36,8 @@ final class SpeculationTheory {
     }
 
     /**
-     * The greatest speed-up over all numbers of draft tokens, for several acceptances: with draft tokens that cost nothing,
-     * and with those of the draft model if its passes were measured.
+     * The greatest speed-up over all numbers of draft tokens, for several acceptances: with draft tokens that cost
+     * nothing, and with those of the draft model if its passes were measured.
      *
      * @param costs the table of {@link PassCosts#measure}
      * @param restMicros the time of a step outside of its pass, in microseconds

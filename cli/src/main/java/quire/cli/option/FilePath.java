@@ -9,8 +9,8 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.TypeConversionException;
 
 /**
- * Reads paths. A {@code ~/} at the beginning stands for the home folder: a shell replaces it in {@code --model ~/file}, but
- * not in {@code --model=~/file} or inside quotation marks.
+ * Reads paths. A {@code ~/} at the beginning stands for the home folder: a shell replaces it in {@code --model ~/file},
+ * but not in {@code --model=~/file} or inside quotation marks.
  */
 public final class FilePath implements ITypeConverter<Path> {
     private static final String HOME = "~";

@@ -5,8 +5,8 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Parameters;
 
 /**
- * Which model to look into. The file may also be given as an argument without a name: {@code quire inspect FILE} is the same as
- * {@code quire inspect --model FILE}.
+ * Which model to look into. The file may also be given as an argument without a name: {@code quire inspect FILE} is the
+ * same as {@code quire inspect --model FILE}.
  */
 public final class ModelArgument extends ModelOption {
     @Parameters(

@@ -10,9 +10,9 @@ import ch.qos.logback.core.spi.ContextAwareBase;
 import org.slf4j.Logger;
 
 /**
- * Configures Logback: one line for each event on standard error, from the level in the system property {@value #LEVEL}. This
- * is a class and not a {@code logback.xml}, because reading the file takes 0.3 s at every start. Logback finds the class as
- * a service. A file named by {@code -Dlogback.configurationFile} replaces this configuration.
+ * Configures Logback: one line for each event on standard error, from the level in the system property {@value #LEVEL}.
+ * This is a class and not a {@code logback.xml}, because reading the file takes 0.3 s at every start. Logback finds the
+ * class as a service. A file named by {@code -Dlogback.configurationFile} replaces this configuration.
  */
 public final class Logging extends ContextAwareBase implements Configurator {
     /** System property with the lowest level that is logged; WARN if it is not set. */

@@ -25,7 +25,9 @@ import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 import quire.model.text.ChatTemplateException;
 
-/** A chat at a terminal of bytes: the lines are typed before it begins, and the model repeats every message in capitals. */
+/**
+ * A chat at a terminal of bytes: the lines are typed before it begins, and the model repeats every message in capitals.
+ */
 @Timeout(60)
 class ChatSessionTest {
     @TempDir
