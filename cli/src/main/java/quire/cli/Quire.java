@@ -2,6 +2,7 @@ package quire.cli;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.util.ServiceLoader;
 import java.util.concurrent.Callable;
@@ -41,7 +42,12 @@ import quire.cli.command.TokenizeCommand;
             "  quire serve --model llama-3.2-1b.gguf          OpenAI-compatible server on port 8000",
             "  quire chat --model llama-3.2-1b.gguf           talk to the model at the terminal",
             "  quire plan --model llama-3.2-1b.gguf           how much memory it needs, line by line",
-            "Options of a command: quire help COMMAND"
+            "Options of a command: quire help COMMAND",
+            "",
+            "Environment of the launcher:",
+            "  QUIRE_JAVA_HOME       the JDK, 25 or newer (default: the first that is found)",
+            "  QUIRE_JAVA_OPTIONS    options for Java, which override Quire's own: -Xmx4g for a heap of 4 GiB",
+            "                        (default: a quarter of the memory, at most 2 GiB)"
         })
 public final class Quire implements Callable<Integer> {
     @Option(
@@ -52,8 +58,20 @@ public final class Quire implements Callable<Integer> {
 
     private Quire() {}
 
+    /** What Java puts in place of bytes that it cannot decode. */
+    private static final String REPLACEMENT = "\uFFFD";
+
     /** Runs a command and exits with its code. */
     public static void main(String[] args) {
+        Charset locale = Charset.forName(System.getProperty("sun.jnu.encoding"), Charset.defaultCharset());
+        for (String arg : args) {
+            if (arg.contains(REPLACEMENT) && !locale.equals(StandardCharsets.UTF_8)) {
+                System.err.println(
+                        "quire: Java could not read the argument '" + arg + "', since the locale's character set is "
+                                + locale + ": set LC_ALL=C.UTF-8 in the environment");
+                System.exit(CommandLine.ExitCode.USAGE);
+            }
+        }
         System.exit(run(args));
     }
 

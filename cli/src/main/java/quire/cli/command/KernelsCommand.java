@@ -78,9 +78,13 @@ public final class KernelsCommand implements Callable<Integer> {
     private static void list(Kernels kernels, Map<String, Kernels.Assembly> code) {
         for (String name : KernelSets.names()) {
             String obstacle = KernelSets.obstacle(name);
-            String state = name.equals(kernels.name())
-                    ? "listed below: " + kernels.reason()
-                    : obstacle == null ? "runs here" : "cannot run here: " + obstacle;
+            String state = obstacle == null ? "runs here" : "cannot run here: " + obstacle;
+            if (name.equals(kernels.name())) {
+                state = "listed below: " + kernels.reason();
+            } else if (obstacle != null && obstacle.contains("--add-modules")) {
+                state = "not loaded: the launcher loads it for --kernels " + name + "; without the launcher, "
+                        + obstacle;
+            }
             System.out.printf("%-12s %s%n", name, state);
         }
         System.out.println();

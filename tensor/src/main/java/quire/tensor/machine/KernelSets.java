@@ -1,5 +1,6 @@
 package quire.tensor.machine;
 
+import java.lang.System.Logger.Level;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
@@ -26,6 +27,8 @@ public final class KernelSets {
     public static final String PROPERTY = "quire.kernels";
 
     private static final List<String> NAMES = List.of("avx512vnni", "avx2", "vector", "scalar");
+
+    private static final System.Logger LOG = System.getLogger("quire.tensor");
 
     private static final String VECTOR_MODULE = "jdk.incubator.vector";
     /** Fewer than four lanes are not faster than plain loops. */
@@ -64,6 +67,9 @@ public final class KernelSets {
             String forced = System.getProperty(PROPERTY);
             kernels = choose(forced);
             chosen = kernels;
+            if (forced == null && kernels.name().equals("scalar")) {
+                LOG.log(Level.WARNING, "the slowest kernels compute: " + kernels.reason());
+            }
         }
         return kernels;
     }

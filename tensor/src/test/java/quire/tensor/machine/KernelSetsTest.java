@@ -12,8 +12,9 @@ import quire.tensor.ChildJvm;
 class KernelSetsTest {
     /** Prints why AVX2 cannot run, and the name of the chosen set. */
     public static void main(String[] args) {
+        String best = KernelSets.best().name(); // logs before the rest is printed
         System.out.println(KernelSets.obstacle("avx2"));
-        System.out.println(KernelSets.best().name());
+        System.out.println(best);
     }
 
     @Test
@@ -38,5 +39,7 @@ class KernelSetsTest {
         String output = ChildJvm.output(List.of("--illegal-native-access=deny"), KernelSetsTest.class);
 
         assertThat(output.lines()).endsWith("start Java with --enable-native-access=ALL-UNNAMED", "scalar");
+        assertThat(output)
+                .contains("the slowest kernels compute", "start Java with --add-modules jdk.incubator.vector");
     }
 }
