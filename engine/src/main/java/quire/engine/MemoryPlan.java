@@ -22,7 +22,10 @@ import quire.tensor.KvLayout.KvType;
  * </pre>
  */
 public final class MemoryPlan {
-    /** The share of the memory outside the Java heap that the engine uses; the rest is for the system and its file cache. */
+    /**
+     * The share of the memory outside the Java heap that the engine uses; the rest is for the system and its file
+     * cache.
+     */
     private static final double SHARE = 0.8;
 
     private final Shape shape;
@@ -165,8 +168,8 @@ public final class MemoryPlan {
     }
 
     /**
-     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, plus the scales of a
-     * quantised type. Includes the draft model's.
+     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, plus the
+     * scales of a quantised type. Includes the draft model's.
      */
     public long kvBytesPerToken() {
         return kvBytesPerToken(shape) + draftKvBytesPerToken();
@@ -218,7 +221,9 @@ public final class MemoryPlan {
         return pageCount / pagesFor(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
     }
 
-    /** The sum line by line. The last lines are about a single token, page and sequence, and are not part of the sum. */
+    /**
+     * The sum line by line. The last lines are about a single token, page and sequence, and are not part of the sum.
+     */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
         lines.add(new Line("available", availableBytes, "80 % of physical memory less the Java heap"));
