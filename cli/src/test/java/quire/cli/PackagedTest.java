@@ -13,7 +13,7 @@ import java.util.Map;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import quire.tensor.Kernels;
+import quire.tensor.machine.KernelSets;
 
 /** The jars as they are packaged, run by Java without the launcher. Maven runs this after it has packaged them. */
 class PackagedTest {
@@ -37,7 +37,7 @@ class PackagedTest {
 
     @Test
     void generate_noJavaOptions_isWhatTheSpecificationSays() throws Exception {
-        assumeTrue(Kernels.obstacle("avx2") == null, "the Vector API computes here, which takes an option");
+        assumeTrue(KernelSets.obstacle("avx2") == null, "the Vector API computes here, which takes an option");
 
         Result result = quire(List.of(), THREE_TOKENS);
 

@@ -123,8 +123,10 @@ class QuireTest {
         assertThat(result.code()).as(result.err()).isZero();
         assertThat(result.out())
                 .contains("general.architecture", "llama", "blk.1.ffn_down.weight", "Q8_0", "tokenizer gpt2 of 321");
+        assertThat(result.out()).contains("chat template default: content text ");
         JsonNode json =
                 JsonMapper.shared().readTree(run("inspect", model, "--json").out());
+        assertThat(json.at("/chat_templates/default/system role").asString()).isEqualTo("taken");
         assertThat(json.get("metadata").get("llama.block_count").asInt()).isEqualTo(2);
         assertThat(json.get("tensors").size()).isGreaterThan(18);
     }

@@ -7,7 +7,6 @@ import java.time.Duration;
 import java.time.ZoneId;
 import java.util.ArrayDeque;
 import java.util.Deque;
-import java.util.OptionalInt;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -138,7 +137,7 @@ public final class Engine implements AutoCloseable {
             ChatTemplate template = null;
             String templateError = "";
             try {
-                template = chatTemplate(file, tokenizer);
+                template = ChatTemplates.of(file, tokenizer, Clock.system(ZoneId.systemDefault()));
                 templateError = template == null ? "the model has no chat template" : "";
             } catch (ChatTemplateException e) {
                 templateError = "the model's chat template cannot be used: " + e.getMessage();
@@ -177,7 +176,7 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** The cost model of a model. It is measured only if speculation or the target for the token gap needs it. */
+    /** A cost model; measured only if speculation or the bound on steps needs it. */
     private static CostModel cost(Model model, EngineConfig config, long budgetNanos) {
         return config.speculation().isOn() || config.targetTokenGap().isPositive()
                 ? CostModel.measure(model, config.maxBatchedTokens(), System::nanoTime, budgetNanos)
@@ -234,21 +233,6 @@ public final class Engine implements AutoCloseable {
                 Decoder.activationBytes(shape, config.maxBatchedTokens(), config.maxLogitRows()),
                 drafting,
                 MemoryPlan.availableBytesHere());
-    }
-
-    private static @Nullable ChatTemplate chatTemplate(Gguf file, Tokenizer tokenizer) {
-        String source = file.string("tokenizer.chat_template", "");
-        return source.isEmpty()
-                ? null
-                : ChatTemplates.parse(
-                        source,
-                        spelling(tokenizer, tokenizer.bos()),
-                        spelling(tokenizer, tokenizer.eos()),
-                        Clock.system(ZoneId.systemDefault()));
-    }
-
-    private static @Nullable String spelling(Tokenizer tokenizer, OptionalInt token) {
-        return token.isPresent() ? tokenizer.spelling(token.getAsInt()) : null;
     }
 
     private static void closeAll(Deque<AutoCloseable> owned) {

@@ -22,8 +22,8 @@ import quire.tensor.KvLayout.KvType;
  * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
  * @param threads threads that compute, the engine thread included; 0 for one a core
- * @param targetTokenGap time that a step may take while sequences decode; it bounds the prompt tokens of the step. Zero
- *     for no bound
+ * @param targetTokenGap most time of a step with decoding sequences, which limits its prompt tokens; from 0, which is no
+ *     limit, to 1 hour
  * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
@@ -187,8 +187,9 @@ public record EngineConfig(
         }
 
         /**
-         * Time that a step may take while sequences decode; a long prompt is then computed in smaller chunks. Zero for no bound, at most an
-         * hour. Where decoding alone takes more than half of it, a step may take twice the time of decoding alone. Default: 200 ms.
+         * Most time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding alone takes
+         * more than half of it, the step may take twice as long as decoding alone. From 0, which is no limit, to 1 hour.
+         * Default: 200 ms.
          */
         public Builder targetTokenGap(Duration value) {
             targetTokenGap = value;

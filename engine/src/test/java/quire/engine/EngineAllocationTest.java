@@ -69,7 +69,7 @@ class EngineAllocationTest {
     /** Text that was held back for a stop string and becomes certain: a string and its bytes. */
     private static final int STOP_BYTES = 2 * 24;
 
-    /** Every answer consists of these: bytes are the first tokens, visible ones first. */
+    /** A bias that makes every answer consist of letters. Token 0 is the character '!'. */
     private static final Map<Integer, Float> LETTERS =
             IntStream.range('a' - '!', 'z' - '!').boxed().collect(Collectors.toMap(token -> token, token -> 90f));
 
@@ -79,7 +79,7 @@ class EngineAllocationTest {
     /**
      * A kind of request.
      *
-     * @param params what it asks for
+     * @param params sets its sampling parameters
      * @param tokenBytes bytes that each of its tokens may leave
      * @param speculation of the engine
      */
@@ -106,7 +106,7 @@ class EngineAllocationTest {
                 Kind.of("temperature", params -> params),
                 Kind.of("top-k", params -> params.topK(40)),
                 Kind.of("top-p", params -> params.topP(0.9)),
-                Kind.of("top-p, tokens nearly alike", params -> params.topP(0.9).temperature(10)),
+                Kind.of("top-p, tokens nearly equal", params -> params.topP(0.9).temperature(10)),
                 Kind.of("min-p", params -> params.minP(0.05)),
                 Kind.of("penalties", params -> params.repetitionPenalty(1.2)
                         .frequencyPenalty(0.1)
@@ -147,7 +147,7 @@ class EngineAllocationTest {
         return fewest;
     }
 
-    /** Every kind on the fastest set, and the other sets once. */
+    /** Every kind on the fastest kernel set, and one kind on each other set. */
     private static Stream<Arguments> kindsAndKernels() {
         List<String> sets = kernels();
         return Stream.concat(
@@ -179,7 +179,7 @@ class EngineAllocationTest {
         }
     }
 
-    /** An engine whose thread is this one. */
+    /** An engine that runs in this thread. */
     private static final class Bench implements AutoCloseable {
         private final Gguf file;
         private final Workers workers = new Workers(2);
@@ -217,7 +217,7 @@ class EngineAllocationTest {
             return (double) bytes / tokens;
         }
 
-        /** Bytes that the steps of one prompt leave, its first and its last steps left out. */
+        /** Bytes that the steps of one prompt leave, without its first and its last steps. */
         long bytesOfPrompt(int promptTokens) {
             List<TokenStream> streams = submit(GREEDY, 1, promptTokens);
             doWork(2);
@@ -248,7 +248,7 @@ class EngineAllocationTest {
         private void cancel(List<TokenStream> streams) {
             streams.forEach(TokenStream::close);
             while (loop.doWork() > 0) {
-                // until the engine has let go of them
+                // until no request is left
             }
         }
 

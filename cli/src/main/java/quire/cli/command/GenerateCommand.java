@@ -63,7 +63,7 @@ public final class GenerateCommand implements Callable<Integer> {
         long begin = System.nanoTime();
         try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE)) {
             long loaded = System.nanoTime();
-            int[] tokens = engine.tokenizer().encode(prompt, true, false);
+            int[] tokens = engine.tokenizer().encodePrompt(prompt, true, false);
             int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;
             SamplingParams params = sampling.params(limit).build();
             StringBuilder text = new StringBuilder();

@@ -1,5 +1,6 @@
 package quire.cli.command;
 
+import java.time.Clock;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -8,6 +9,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -18,6 +20,10 @@ import quire.engine.MemoryPlan;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufValueType;
+import quire.model.format.ModelFormatException;
+import quire.model.text.ChatTemplateException;
+import quire.model.text.ChatTemplates;
+import quire.model.text.Tokenizers;
 
 /** Shows what a GGUF file contains. */
 @Command(
@@ -94,8 +100,34 @@ public final class InspectCommand implements Callable<Integer> {
                 elements,
                 printable(file.string("tokenizer.ggml.model", "none")
                         + (file.has("tokenizer.ggml.tokens")
-                                ? " of " + file.length("tokenizer.ggml.tokens") + " tokens"
+                                ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
                                 : "")));
+        templates(file)
+                .forEach((name, facts) -> System.out.println(printable("chat template " + name + ": "
+                        + facts.entrySet().stream()
+                                .map(fact -> fact.getKey() + " " + fact.getValue())
+                                .collect(Collectors.joining(" · ")))));
+    }
+
+    private static String repeated(Gguf file) {
+        try {
+            int count = Tokenizers.vocabulary(file).repeatedSpellings();
+            return count == 0 ? "" : ", " + count + " spelled like another one";
+        } catch (ModelFormatException e) {
+            return "";
+        }
+    }
+
+    /** What each chat template takes, by its name; one entry "unusable" with the reason if that cannot be found out. */
+    private static Map<String, Map<String, String>> templates(Gguf file) {
+        Map<String, Map<String, String>> templates = new LinkedHashMap<>();
+        try {
+            ChatTemplates.capabilities(file, Tokenizers.of(file), Clock.systemUTC())
+                    .forEach((name, capabilities) -> templates.put(name, capabilities.describe()));
+        } catch (ModelFormatException | ChatTemplateException e) {
+            templates.put("unusable", Map.of("reason", String.valueOf(e.getMessage())));
+        }
+        return templates;
     }
 
     private static void table(List<String> head, List<List<String>> rows) {
@@ -139,6 +171,7 @@ public final class InspectCommand implements Callable<Integer> {
         object.put("metadata", metadata);
         object.put("tensors", tensors);
         object.put("types", types);
+        object.put("chat_templates", templates(file));
         return object;
     }
 }

@@ -9,41 +9,41 @@ import quire.engine.SamplingParams;
 import quire.tensor.FloatMatrix;
 
 /**
- * Chooses tokens. The choice is a pure function of a row of logits, the request's parameters, its past tokens and the
- * position: no random state, nothing left over from the row before, and no floating-point sum whose order could vary.
+ * Chooses a token from a row of logits. The choice is a pure function of the row, the request's parameters, its past tokens
+ * and the position. There is no random state, nothing is kept between rows, and no floating-point sum depends on an order.
  *
  * <h2>The draw</h2>
  *
  * Adding independent Gumbel noise to every logit and taking the largest sum draws from the softmax (the Gumbel-max trick:
- * Maddison, Tarlow, Minka, "A* Sampling", 2014). The noise of a token is a hash of (seed, position, token). So there is
- * no stream of random numbers to keep, and two distributions drawn with the same key choose the same token as often as
- * they agree, which is what lets a draft model guess a sampled answer.
+ * Maddison, Tarlow, Minka, "A* Sampling", 2014). The noise of a token is a hash of (seed, position, token), so there is no
+ * stream of random numbers to store. Two similar distributions with the same noise mostly choose the same token; so a draft
+ * model can predict a sampled answer.
  *
- * <p>Two logarithms for each of 128 k tokens would cost milliseconds. Almost all can be passed over without changing the
- * choice: with v uniform in (0, 1), the noise −ln(−ln(1 − v)) is at most −ln v, and the leading zero bits of v's hash give
- * a power of two below v. A token is looked at in full only if its logit and that bound could beat the best sum so far.
+ * <p>Two logarithms for each of 128,000 tokens would take milliseconds, but a cheap bound excludes almost all tokens. With v
+ * uniform in (0, 1), the noise −ln(−ln(1 − v)) is at most −ln v, and the leading zero bits of v's hash give a power of two
+ * below v. The noise is computed only for tokens whose logit and bound could beat the best sum so far.
  *
  * <pre>
  * leading zeros of the hash    0         1         2       …     52 and more
  * v is at least               1/2       1/4       1/8      …     2⁻⁵³
  * noise is at most            ln 2     2 ln 2    3 ln 2    …     53 ln 2
- * logit must reach            reach[0] ≥ reach[1] ≥ reach[2]  …  reach[52]      (lowered logits need more luck)
+ * logit must be at least      reach[0] ≥ reach[1] ≥ reach[2]  …  reach[52]      a lower logit needs more leading zeros
  * </pre>
  *
  * <h2>The filters</h2>
  *
- * Top-k, top-p and min-p each keep a prefix of the tokens ordered by logit, then id. So all of them together are one
- * {@code cutoff}, the last token kept, and only the tokens near it need a closer look: a histogram over the logits
- * finds the bucket with the cutoff, and a radix select finds the cutoff among its tokens. Probabilities are counted in units of 2⁻⁴⁰ of the
- * likeliest token's, in integers, so that sums do not depend on their order; what rounds to 0 units (28 nats below the
- * likeliest) has no part in top-p.
+ * Top-k, top-p and min-p each keep a prefix of the tokens, ordered by logit and then id. So all of them together are one
+ * {@code cutoff}: the last token kept. A histogram over the logits finds the bucket of the cutoff, and a radix select finds
+ * the cutoff in that bucket, so no tokens are sorted. Probabilities are integers in units of 2⁻⁴⁰ of the likeliest token's,
+ * so that sums do not depend on their order. A token that rounds to 0 units (28 nats below the likeliest) does not count for
+ * top-p.
  *
- * <p>Not thread-safe: 20 bytes of scratch memory for each token of the vocabulary, 2.5 MB for 128 k tokens.
+ * <p>Not thread-safe. It has 20 bytes of scratch memory for each token of the vocabulary: 2.5 MB for 128,000 tokens.
  */
 public final class Sampler {
     private static final double LN2 = 0.6931471805599453;
 
-    /** Far more than any rounding error on the way to a score or to {@link #reach}, relative to the numbers in play. */
+    /** A relative tolerance far above all rounding errors of scores and of {@link #reach}. */
     private static final double SLACK = 1e-6;
 
     /** Unit of probability: 2⁻⁴⁰ of the likeliest token's. Sums of {@link #MAX_VOCABULARY} tokens fit into a long. */
@@ -51,7 +51,7 @@ public final class Sampler {
 
     private static final int MAX_VOCABULARY = 1 << 22;
 
-    /** Where {@link #exp} ends: e⁻⁶⁰ of 4 million tokens is still far below the last bit of 1. */
+    /** Smallest argument of {@link #exp}: 4 million times e⁻⁶⁰ is still far below the last bit of 1. */
     private static final double EXP_MIN = -60;
 
     private static final int BUCKETS = 2048;
@@ -61,10 +61,10 @@ public final class Sampler {
 
     private final int vocabularySize;
     private final float[] logits;
-    /** {@code reach[z]}: what a token's logit must at least be when its hash begins with z zero bits. */
+    /** {@code reach[z]}: the smallest logit that can win if the token's hash has z leading zero bits. */
     private final float[] reach = new float[Long.SIZE + 1];
 
-    /** Tokens or units of probability in each bucket; bucket 0 has the likeliest. */
+    /** Tokens or units of probability in each bucket; bucket 0 has the likeliest tokens. */
     private final long[] histogram = new long[BUCKETS];
     /** The keys of one bucket's tokens. */
     private final long[] keys;
@@ -78,6 +78,11 @@ public final class Sampler {
     /** The last token kept, as a {@link #key}. */
     private long cutoff;
 
+    /**
+     * A sampler for rows of logits.
+     *
+     * @param vocabularySize logits in a row, 1 to 4,194,304
+     */
     public Sampler(int vocabularySize) {
         if (vocabularySize < 1 || vocabularySize > MAX_VOCABULARY) {
             throw new IllegalArgumentException(
@@ -90,15 +95,15 @@ public final class Sampler {
     }
 
     /**
-     * Chooses the token for a position.
+     * Chooses the token at a position.
      *
      * @param logits rows as wide as the vocabulary; not modified
      * @param row the row to choose from
      * @param params how to choose
-     * @param history the tokens so far, made from the same {@code params}
-     * @param position the index that the new token will have in its sequence, prompt included
-     * @return a token whose logit is not −∞; of equals the one with the lower id
-     * @throws IllegalStateException if a logit is NaN or +∞, or all are −∞: the model is broken
+     * @param history the tokens so far; made with the same {@code params}
+     * @param position index of the new token in its sequence, prompt included
+     * @return a token whose logit is not −∞; of equally good ones the one with the lower id
+     * @throws IllegalStateException if a logit is NaN or +∞, or all are −∞, because the model is broken
      * @throws InvalidRequestException if the bias names a token beyond the vocabulary
      */
     public int choose(FloatMatrix logits, int row, SamplingParams params, TokenHistory history, int position) {
@@ -109,7 +114,7 @@ public final class Sampler {
             return first(max);
         }
         cutoff = Long.MAX_VALUE;
-        // At the smallest temperatures the inverse overflows, and the likeliest token's 0 × ∞ would be NaN.
+        // For the smallest temperatures 1 / temperature is ∞, and 0 × ∞ would be NaN for the likeliest token.
         double inverse = Math.min(1 / params.temperature(), Double.MAX_VALUE);
         if (params.topK() > 0 && params.topK() < vocabularySize) {
             keepTopK(params.topK(), max);
@@ -121,10 +126,10 @@ public final class Sampler {
     }
 
     /**
-     * The log softmax of a row of the model's own logits, at the chosen token and at the likeliest ones.
+     * Computes the log softmax of a row of the model's own logits, for the chosen token and the likeliest ones.
      *
-     * @param topCount how many of the likeliest to report; tokens with a logit of −∞ are left out
-     * @throws IllegalStateException if a logit is NaN or +∞, or all are −∞: the model is broken
+     * @param topCount how many of the likeliest tokens to report; those with a logit of −∞ are left out
+     * @throws IllegalStateException if a logit is NaN or +∞, or all are −∞, because the model is broken
      */
     public Logprobs logprobs(FloatMatrix logits, int row, int chosen, int topCount) {
         load(logits, row);
@@ -165,25 +170,26 @@ public final class Sampler {
     }
 
     /**
-     * The noise of a token, Gumbel distributed with location 0 and scale 1: between −3.7 and 36.8. The same for every
+     * The noise of a token: Gumbel distributed with location 0 and scale 1, between −3.7 and 36.8. It is the same for every
      * model and every request with this seed.
      */
     static double gumbel(long seed, int position, int token) {
         return gumbel(noiseBits(noiseKey(seed, position), token));
     }
 
-    /** Murmur3's finaliser, chained over seed and position: a bijection of the seed, and of the position. */
+    /** Chains {@link #mix} over seed and position: a bijection of the seed, and of the position. */
     private static long noiseKey(long seed, int position) {
         return mix(mix(seed ^ 0x9E3779B97F4A7C15L) + 0x9E3779B97F4A7C15L * (position + 1L));
     }
 
+    /** Murmur3's finaliser: a bijection whose bits all depend on all bits of {@code z}. */
     public static long mix(long z) {
         z = (z ^ z >>> 33) * 0xFF51AFD7ED558CCDL;
         z = (z ^ z >>> 33) * 0xC4CEB9FE1A85EC53L;
         return z ^ z >>> 33;
     }
 
-    /** SplitMix64's finaliser (Stafford's mix 13), at step {@code token} of a Weyl sequence that begins at the key. */
+    /** SplitMix64's finaliser (Stafford's mix 13), applied to element {@code token} of a Weyl sequence that starts at the key. */
     private static long noiseBits(long key, int token) {
         long z = key + TOKEN_STEP * token;
         z = (z ^ z >>> 30) * 0xBF58476D1CE4E5B9L;
@@ -191,7 +197,7 @@ public final class Sampler {
         return z ^ z >>> 31;
     }
 
-    /** Takes 52 bits and puts a half behind them: v is exact, never 0 and never 1. */
+    /** Uses the upper 52 bits plus one half, so that v is exact and neither 0 nor 1. */
     private static double gumbel(long bits) {
         double v = ((bits >>> 12) + 0.5) * 0x1p-52;
         return -StrictMath.log(-StrictMath.log1p(-v));
@@ -205,7 +211,7 @@ public final class Sampler {
         MemorySegment.copy(matrix.segment(), ValueLayout.JAVA_FLOAT, matrix.rowOffset(row), logits, 0, vocabularySize);
     }
 
-    /** The largest logit. NaN spreads through {@link Math#max}, so one look at the result finds it. */
+    /** The largest logit. {@link Math#max} propagates NaN, so one check of the result finds it. */
     private float max() {
         float max = Float.NEGATIVE_INFINITY;
         for (float logit : logits) {
@@ -242,7 +248,7 @@ public final class Sampler {
         keepPrefix(k, max, 0);
     }
 
-    /** Lowers the cutoff to where the probability of what was kept so far reaches p. */
+    /** Lowers the cutoff to the token at which the probability reaches p, of all that was kept so far. */
     private void keepTopP(double p, float max, double inverse) {
         Arrays.fill(histogram, 0);
         long total = 0;
@@ -262,17 +268,17 @@ public final class Sampler {
     }
 
     /**
-     * Lowers the cutoff to the first token with which the sum over the tokens in order reaches {@code target}.
+     * Lowers the cutoff to the token at which the sum of weights, over the tokens in order, reaches {@code target}.
      *
      * <p>No token is sorted. A weighted radix select finds the cutoff: it sums the weights by one byte of the keys, finds
-     * the byte with which the sum reaches the target, keeps the keys that have this byte, and goes on with the next byte.
+     * the byte with which the sum reaches the target, keeps the keys with this byte, and continues with the next byte.
      * That is at most eight passes, whatever the logits are, and it allocates nothing. {@code Arrays.sort} allocates in
      * every partition step where the JDK sorts with SIMD instructions.
      *
      * <pre>
      * histogram   |  0  |  1  |  2  |  3  | …        sum of 0, 1 &lt; target ≤ sum of 0, 1, 2: the cutoff is in bucket 2
-     * its keys    | 7f.. | 80.. | 81.. | …           sum so far, 7f &lt; target ≤ sum so far, 7f, 80: it begins with 80
-     * of these          | 8000 | 8001 | …            and so on, until one key is left
+     * its keys    | 7f.. | 80.. | 81.. | …           sum so far, 7f &lt; target ≤ sum so far, 7f, 80: the cutoff begins with 80
+     * of these          | 8000 | 8001 | …            and so on until one key is left
      * </pre>
      *
      * @param target at least 1, at most the sum of the histogram
@@ -313,12 +319,12 @@ public final class Sampler {
         cutoff = keys[0];
     }
 
-    /** A byte of a key, for which unsigned order is the keys' order: the sign bit is flipped. */
+    /** A byte of a key, with the sign bit flipped, so that unsigned order equals the order of the keys. */
     private static int byteOf(long key, int shift) {
         return (int) ((key ^ Long.MIN_VALUE) >>> shift) & 0xFF;
     }
 
-    /** 1 where {@code inverse} is 0, else the token's units of probability. */
+    /** 1 if {@code inverse} is 0, otherwise the token's units of probability. */
     private long weight(long key, float max, double inverse) {
         return inverse == 0 ? 1 : units(exp(((double) logits[(int) key] - max) * inverse));
     }
@@ -327,31 +333,31 @@ public final class Sampler {
         return (long) (exp * UNITS + 0.5);
     }
 
-    /** Orders tokens by falling logit, then rising id. Both zeros are equal. */
+    /** A number that orders tokens by falling logit, then rising id. −0 equals 0. */
     private static long key(float logit, int token) {
         return ((long) ~rising(Float.floatToRawIntBits(logit + 0f)) << 32) | token;
     }
 
-    /** A float's bits as an int that rises with the float, and back. */
+    /** Maps a float's bits to an int that rises with the float. It is its own inverse. */
     private static int rising(int bits) {
         return bits ^ ((bits >> 31) & Integer.MAX_VALUE);
     }
 
-    /** Falls as the logit rises; equal logits share a bucket. */
+    /** The bucket of a logit: higher logits have lower buckets, and equal logits share one. */
     private static int bucket(float max, float logit) {
         return (int) Math.min((max - logit) * BUCKETS_PER_NAT, BUCKETS - 1);
     }
 
     /**
-     * The token with the largest sum of scaled logit and noise among those kept.
+     * The kept token with the largest sum of scaled logit and noise.
      *
-     * @param leastScaled what min-p asks of (logit − max) / temperature; −∞ for nothing
+     * @param leastScaled smallest (logit − max) / temperature that min-p keeps; −∞ keeps all
      */
     private int draw(float max, double inverse, double leastScaled, long key) {
         double temperature = 1 / inverse;
         float kept = Math.max(cutoffLogit(), below(max, temperature, leastScaled));
 
-        // The likeliest token passes every filter, and its score is a good one to begin with.
+        // The likeliest token passes every filter, and its score is a good initial bound.
         int chosen = first(max);
         double best = gumbel(noiseBits(key, chosen));
         float floor = setReach(max, temperature, best, kept);
@@ -373,7 +379,7 @@ public final class Sampler {
         return chosen;
     }
 
-    /** Finds what a logit must be to beat {@code best}, by leading zeros; returns what it must be in any case. */
+    /** Computes {@link #reach} for the score {@code best}; returns the smallest logit that can win at all. */
     private float setReach(float max, double temperature, double best, float kept) {
         for (int zeros = 0; zeros <= Long.SIZE; zeros++) {
             reach[zeros] = below(max, temperature, best - Math.min(zeros + 1, 53) * LN2);
@@ -381,7 +387,7 @@ public final class Sampler {
         return Math.max(kept, reach[Long.SIZE]);
     }
 
-    /** A logit that is certainly below every one whose computed (logit − max) / temperature is {@code scaled} or more. */
+    /** A lower bound of all logits whose computed (logit − max) / temperature is at least {@code scaled}. */
     private static float below(float max, double temperature, double scaled) {
         double slack = SLACK * (Math.abs((double) max) + temperature * (Math.abs(scaled) + 64)) + Float.MIN_NORMAL;
         return (float) (max + temperature * scaled - slack);
@@ -394,7 +400,7 @@ public final class Sampler {
         return Float.intBitsToFloat(rising(~(int) (cutoff >> 32)));
     }
 
-    /** Fills {@link #exps}, in a loop of its own that the JIT makes vector code of. */
+    /** Fills {@link #exps}. A separate loop, so that the JIT can vectorise it. */
     private void expAll(float max, double inverse) {
         for (int token = 0; token < vocabularySize; token++) {
             exps[token] = exp(((double) logits[token] - max) * inverse);
@@ -402,9 +408,9 @@ public final class Sampler {
     }
 
     /**
-     * e to the power x for x ≤ 0, to about 1e−13 relative: the Taylor series at x / 256, squared eight times. No bits are
-     * taken apart and nothing branches, so a loop of it becomes vector code. Below {@link #EXP_MIN} it stays e to that.
-     * The same bits everywhere, unlike {@link Math#exp}, whose compiled form may differ from the interpreted.
+     * e to the power x for x ≤ 0, with a relative error of about 1e−13; e to the power {@link #EXP_MIN} for smaller x. It is
+     * the Taylor series at x / 256, squared eight times, without branches and bit operations, so that the JIT can vectorise
+     * it. The result has the same bits everywhere; {@link Math#exp} may differ between compiled and interpreted code.
      */
     static double exp(double x) {
         double r = Math.max(x, EXP_MIN) * 0x1p-8;

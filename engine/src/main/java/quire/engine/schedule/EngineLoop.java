@@ -78,7 +78,10 @@ public final class EngineLoop implements Runnable {
             return this;
         }
 
-        /** What steps cost, to keep them within {@link EngineConfig#targetTokenGap}. Default: nothing, so that steps have no bound in time. */
+        /**
+         * Predicts the cost of steps, to keep them within {@link EngineConfig#targetTokenGap}. Default: {@link StepCost#NONE}, with
+         * which steps have no limit in time.
+         */
         public Builder cost(StepCost value) {
             cost = value;
             return this;
@@ -307,7 +310,7 @@ public final class EngineLoop implements Runnable {
         return contextLimit;
     }
 
-    /** The scheduler, for tests that audit its plans. */
+    /** The scheduler, for tests that check its plans. */
     Scheduler scheduler() {
         return scheduler;
     }

@@ -27,19 +27,19 @@ import java.util.Arrays;
  *              positions [0, pageTokens)
  * </pre>
  *
- * A running sequence holds one row. A page table doubles when it is full, so it takes memory for pages that exist. A page
- * carries a count of rows and not an owner, so that sequences with the same beginning can share pages that they do not
- * write to.
+ * A running sequence holds one row. Its page table doubles when it is full, so its size follows the pages that it holds and
+ * not the longest context; otherwise a step allocates nothing. A page carries a count of rows and not an owner, so that
+ * sequences with the same beginning can share pages that they do not write to.
  *
  * <p><b>Invariant.</b> Every page is either in the free list once, or held by as many rows as its count says.
  *
- * <p><b>Cost.</b> 3 ints a page, and at most 2 ints for each page in a table. Every operation is O(pages that change hands);
- * {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
+ * <p><b>Cost.</b> 3 ints for each page, and at most {@code 2 × pages held} ints for the table of a row. Every operation is
+ * O(pages that change hands); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
  *
  * <p>Engine thread only.
  */
 public final class KvPages {
-    /** Pages of a table for which there is room from the start. */
+    /** Initial length of a page table. */
     private static final int FIRST_TABLE = 64;
 
     private final int pageTokens;

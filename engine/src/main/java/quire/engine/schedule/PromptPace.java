@@ -1,11 +1,11 @@
 package quire.engine.schedule;
 
 /**
- * Bounds the prompt tokens of a step in time, so that a running answer does not pause while a long prompt is computed.
+ * Limits the prompt tokens of a step by time, so that a long prompt does not delay the next tokens of running answers.
  *
- * <p>A step with decoding sequences may take {@code targetNanos}. Where decoding alone takes more than half of that, the step may take
- * twice the time of decoding alone: then prompts still get half of all time. The number of tokens that fit follows from
- * {@link StepCost}. Where nobody decodes, a step has no bound in time.
+ * <p>A step with decoding sequences may take {@code targetNanos}. If decoding alone takes more than half of that, the step
+ * may take twice as long as decoding alone, so that prompts get half of the time. {@link StepCost} says how many tokens fit.
+ * A step without decoding sequences has no limit.
  *
  * <pre>
  *   time of a step    | decoding |  prompt tokens  |
@@ -15,7 +15,7 @@ package quire.engine.schedule;
  * <p>Engine thread only; allocates nothing.
  */
 final class PromptPace {
-    /** Prompt tokens that fit whatever they cost: fewer would spend most of their time on reading the weights. */
+    /** A step has at least this many prompt tokens: with fewer, most of the time would go into reading the weights. */
     private static final int LEAST_TOKENS = 8;
 
     private final StepCost cost;
@@ -23,7 +23,7 @@ final class PromptPace {
 
     /**
      * @param cost learns from every step
-     * @param targetNanos of a step beside decoding sequences; 0 for no bound
+     * @param targetNanos most nanoseconds of a step with decoding sequences; 0 for no limit
      */
     PromptPace(StepCost cost, long targetNanos) {
         this.cost = cost;
@@ -31,11 +31,11 @@ final class PromptPace {
     }
 
     /**
-     * How many prompt tokens a step computes beside the decoding tokens that are planned already.
+     * Returns how many prompt tokens a step computes beside the decoding tokens planned already.
      *
      * @param decoding the plan so far
-     * @param most tokens that the budget has left, at least 1
-     * @param computed tokens of the prompt that are computed already: later ones look back at them
+     * @param most tokens that are left of the budget, at least 1
+     * @param computed tokens of the prompt that are computed already; later ones attend to them
      * @return 1 to {@code most}
      */
     int promptTokens(StepPlan decoding, int most, int computed) {
@@ -48,10 +48,10 @@ final class PromptPace {
         double allowed = Math.max((double) targetNanos, 2 * cost.predict(rows, contexts, positions));
         int fit = LEAST_TOKENS;
         int tooMany = most + 1;
-        while (tooMany - fit > 1) { // halving: fit tokens are allowed, tooMany are not
+        while (tooMany - fit > 1) { // bisection: fit tokens are allowed, tooMany are not
             int tokens = (fit + tooMany) >>> 1;
-            long behind = tokens * (computed + (tokens + 1L) / 2);
-            if (cost.predict(rows + tokens, contexts + computed + tokens, positions + behind) <= allowed) {
+            long attended = tokens * (computed + (tokens + 1L) / 2);
+            if (cost.predict(rows + tokens, contexts + computed + tokens, positions + attended) <= allowed) {
                 fit = tokens;
             } else {
                 tooMany = tokens;

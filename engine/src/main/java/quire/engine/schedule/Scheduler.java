@@ -12,58 +12,57 @@ import quire.engine.SpeculationCounts;
 import quire.engine.schedule.Sequence.State;
 
 /**
- * Decides which sequences run in a step, with how many tokens and on which pages, and accounts for the result.
+ * Decides which sequences run in a step, with how many tokens and on which pages. Afterwards applies the result.
  *
- * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not hold up the answers that
- * are being generated, and must not keep short new requests waiting. A request that needs many pages must get them, although
- * smaller ones come all the time.
+ * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not delay answers that
+ * are being generated, nor keep short new requests waiting. A request that needs many pages must get them, although smaller
+ * ones keep arriving.
  *
- * <p><b>Idea.</b> There are no phases. A sequence has computed tokens and target tokens ({@link Sequence}), and each step hands
- * out a budget of tokens so that the first catch up with the second. A long prompt that takes ten steps, one new token, and
- * everything once more after a preemption are the same kind of row. (vLLM has the same idea. Agrawal et al.,
- * <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks run beside decoding sequences.)
+ * <p><b>Idea.</b> There are no phases. A sequence has computed and target tokens ({@link Sequence}), and each step spends a
+ * token budget on the difference. A chunk of a long prompt, one new token and recomputation after preemption are the same
+ * thing in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks and
+ * decoding tokens belong in one step.)
  *
  * <pre>
- *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, shortest rest first ]
- *                          decoding  └──────── prompt budget, bounded by {@link PromptPace} ────────┘
+ *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, fewest tokens left first ]
+ *                          decoding  └──────────── prompt budget, bounded by {@link PromptPace} ─────────────┘
  *
  *   arrival order   ──────────────────────────────────────────────▶ younger
  *   running         s1  s2      s4          s7                       sorted by arrival
  *   waiting                 s3      s5  s6      s8  s9               sorted by arrival; s4 and s7 have passed s3
  *
- *   out of pages    the youngest running sequence gives up its pages and waits again, at its place by arrival
+ *   too few pages   the youngest running sequence frees its pages and waits again, at its place by arrival
  * </pre>
  *
  * <p><b>Invariants.</b>
  *
  * <ul>
  *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the budget.
- *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget. The other half
- *       goes to the prompt with the fewest tokens left, then to the next; what they leave goes to the oldest. So a short prompt
- *       starts beside a long one at once, and every prompt is the oldest at some time.
- *   <li><i>A waiting sequence starts when it gets tokens in this step</i>, and pages for its whole prompt and one token more are free
+ *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget. The other
+ *       half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what remains. So a short
+ *       prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
+ *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one more token,
  *       beside one page for each running sequence that may still grow.
- *   <li><i>The head of the queue does not wait for pages of younger sequences</i>, once all older prompts are computed: then the head of the queue takes the
- *       next free row, and takes pages back from younger sequences. A younger sequence passes a waiting head only if the head would still find its
- *       pages free, or if it takes at most 1/{@value #SMALL} of the head's pages. So little work is computed twice.
- *   <li><i>The oldest sequence of all always gets on</i>: preemption takes the youngest, and alone each sequence fits (checked when it
- *       came). So there is no livelock.
- *   <li><i>A sequence that loses its pages keeps its tokens.</i> They are computed again like a prompt, and only the logits of the
- *       last one are asked for. No token is chosen or streamed twice, and the next token is the one that it would have been.
- *   <li><i>Draft tokens take only what is left</i>: of the budget when everybody has what they can use, and of the pages as long as
- *       every running sequence could still take one. In the step in which they are computed they delay or preempt no other sequence.
- *       Rejected ones leave only numbers in a page that the next token overwrites.
+ *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the head
+ *       takes the next free row, and takes pages back from younger sequences. A younger sequence may pass a waiting head only
+ *       if the head's pages would stay free, or if it needs at most 1/{@value #SMALL} of them. So little work is done twice.
+ *   <li><i>The oldest sequence always makes progress.</i> Preemption takes the youngest, and alone every sequence fits:
+ *       {@code submit} checks that. So there is no livelock.
+ *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last one
+ *       only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the next
+ *       token is the same as without preemption.
+ *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each running
+ *       sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a rejected draft
+ *       token.
  * </ul>
  *
- * <p><b>Cost.</b> A step without admission is O(running). Each admission is O(running + waiting).
- *
- * <p>Engine thread only. Lists and plan are reused; a step allocates the {@link Output} of each token and its place in the
- * stream's queue.
+ * <p><b>Cost.</b> A step without admission is O(running), each admission O(running + waiting). A step allocates the
+ * {@link Output} of each new token and its node in the stream's queue; everything else is reused. Engine thread only.
  */
 final class Scheduler {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
-    /** A sequence may pass a waiting head that does not fit if it needs at most this part of the head's pages. */
+    /** A sequence may pass a waiting head that does not fit if it needs at most 1/8 of the head's pages. */
     private static final int SMALL = 8;
 
     private final KvPages pages;
@@ -149,17 +148,17 @@ final class Scheduler {
         }
     }
 
-    /** Sequences that hold a row, oldest first. Not a copy. */
+    /** Running sequences, oldest first. Not a copy. */
     List<Sequence> running() {
         return running;
     }
 
-    /** Sequences that wait, oldest first. Not a copy. */
+    /** Waiting sequences, oldest first. Not a copy. */
     List<Sequence> waiting() {
         return waiting;
     }
 
-    /** Decides the next step. Empty when there is nothing to do. */
+    /** Plans the next step. The plan is empty when there is nothing to do. */
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
@@ -178,8 +177,8 @@ final class Scheduler {
     }
 
     /**
-     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it, and takes pages back from them if it
-     * needs to. Runs before anything is planned: so no planned sequence is preempted, and none takes a page that the head needs.
+     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of them as
+     * it needs pages. Runs before the step is planned, so that it preempts no planned sequence, and none takes these pages.
      */
     private void reclaimForHead() {
         if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
@@ -195,7 +194,7 @@ final class Scheduler {
         start(head);
     }
 
-    /** Whether a waiting sequence is the oldest prompt, and would fit if no younger sequence held pages. */
+    /** Whether the head of the queue is the oldest prompt, and would fit if no younger sequence held pages. */
     private boolean fitsWithoutYounger(Sequence head) {
         int growing = 0;
         int free = pages.available();
@@ -212,7 +211,7 @@ final class Scheduler {
         return pages.pagesFor(head.length() + 1) + growing <= free;
     }
 
-    /** Plans one token for each sequence that lacks only this one. */
+    /** Plans one token for each decoding sequence. */
     private void planDecoding() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
@@ -222,7 +221,10 @@ final class Scheduler {
         }
     }
 
-    /** Finds pages for the next token; false when the sequence itself had to give up its pages. */
+    /**
+     * Reserves a page for the next token if it needs one. Preempts the youngest sequences until there is one; false if the
+     * sequence itself was preempted.
+     */
     private boolean reserveOrPreempt(Sequence sequence) {
         while (!pages.reserve(sequence.row, sequence.length())) {
             Sequence youngest = running.getLast();
@@ -285,7 +287,7 @@ final class Scheduler {
         return oldest;
     }
 
-    /** The prompt with the fewest tokens left that has no share of this step yet; of equals the oldest; null for none. */
+    /** The prompt with the fewest tokens left among those without tokens in this step; of equal ones the oldest; null for none. */
     private @Nullable Sequence shortestPrompt() {
         Sequence shortest = null;
         for (int i = 0; i < running.size(); i++) {
@@ -313,7 +315,7 @@ final class Scheduler {
                 || (sequence.remaining() == other.remaining() && sequence.number < other.number);
     }
 
-    /** Whether a waiting sequence finds its pages, and the head of the queue does not lose much if it passes. */
+    /** Whether pages for a waiting sequence are free, and the head of the queue loses little if it starts first. */
     private boolean mayStart(Sequence sequence, int growing) {
         Sequence head = waiting.getFirst();
         int needed = pages.pagesFor(sequence.length() + 1);
@@ -323,7 +325,7 @@ final class Scheduler {
         int forHead = pages.pagesFor(head.length() + 1);
         return sequence == head
                 || needed <= forHead / SMALL
-                || needed + forHead + growing < pages.available(); // one more: the passing sequence may grow
+                || needed + forHead + growing < pages.available(); // <, because the sequence may grow by a page
     }
 
     private void startIfWaiting(Sequence sequence) {
@@ -332,7 +334,7 @@ final class Scheduler {
         }
     }
 
-    /** Takes the row and the pages of the youngest sequence, which no step has planned yet. */
+    /** Preempts the youngest running sequence, which this step has not planned yet. */
     private void preempt(Sequence sequence) {
         running.removeLast();
         freeRow(sequence);
@@ -343,12 +345,12 @@ final class Scheduler {
         listener.onPreempt();
     }
 
-    /** Whether the whole of a waiting sequence finds pages beside what runs and may grow. */
+    /** Whether pages for a whole waiting sequence are free, beside one for each running sequence that may grow. */
     private boolean fits(Sequence sequence) {
         return pages.pagesFor(sequence.length() + 1) + growing() <= pages.available();
     }
 
-    /** Running sequences that may need another page. */
+    /** Number of running sequences that may need another page. */
     private int growing() {
         int growing = 0;
         for (int i = 0; i < running.size(); i++) {
@@ -407,7 +409,7 @@ final class Scheduler {
         drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
         pace.learn(done, now - planEnd);
         long nanos = now - planStart;
-        // In the books before anybody can hear of it.
+        // Statistics first: a reader that sees a token finds it counted.
         tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {

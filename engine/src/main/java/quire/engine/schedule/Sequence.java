@@ -31,7 +31,7 @@ public final class Sequence {
     /** {@link #lastTokenNanos} before the first token. */
     static final long NEVER = Long.MIN_VALUE;
 
-    /** Tokens of an answer for which there is room from the start. */
+    /** Most tokens of an answer for which {@link #tokens} has room from the start. */
     private static final int FIRST_ROOM = 512;
 
     /** What the scheduler does with a sequence. */
@@ -61,7 +61,7 @@ public final class Sequence {
     int computed;
     /** The maximum of {@link #computed} so far; prompt tokens below it are in the statistics. */
     int computedOnce;
-    /** Tokens of a prompt that the step being planned computes. */
+    /** Tokens of the prompt that the step in planning computes. */
     int planned;
     /** Arrival order. */
     long number;
@@ -102,8 +102,8 @@ public final class Sequence {
     }
 
     /**
-     * Makes room in {@link #tokens} for {@code count} tokens behind {@link #length}. The array doubles, so that it takes memory for tokens
-     * that exist and not for those that the request allows.
+     * Makes room in {@link #tokens} for {@code count} tokens after {@link #length}. The array doubles, so its size follows the
+     * tokens that exist and not those that the request allows.
      */
     public void makeRoom(int count) {
         if (length + count > tokens.length) {
@@ -157,7 +157,7 @@ public final class Sequence {
         return length;
     }
 
-    /** Target tokens that are not computed: 1 for a sequence that decodes, more for a prompt. */
+    /** Target tokens that are not computed yet: 1 for a decoding sequence, more for a prompt. */
     int remaining() {
         return length - computed;
     }

@@ -1,8 +1,8 @@
 package quire.engine.schedule;
 
-/** What a step of the model costs on this machine. Engine thread only. */
+/** Predicts how long a step of the model takes on this machine. Engine thread only. */
 public interface StepCost {
-    /** Every step costs nothing. */
+    /** Predicts 0 for every step. */
     StepCost NONE = new StepCost() {
         @Override
         public double predict(int rows, long contexts, long positions) {
@@ -16,12 +16,16 @@ public interface StepCost {
     /**
      * Predicts the nanoseconds of a step.
      *
-     * @param rows tokens; 0 for no step at all
-     * @param contexts how many positions their sequences have, each counted once
-     * @param positions how many positions they look back at, summed over the rows
+     * @param rows tokens; 0 for no step
+     * @param contexts positions of their sequences, each sequence counted once
+     * @param positions positions that the tokens attend to, summed over the tokens
      */
     double predict(int rows, long contexts, long positions);
 
-    /** Learns from a step that took {@code nanos} nanoseconds. */
+    /**
+     * Learns from a step that took {@code nanos} nanoseconds.
+     *
+     * @see #predict
+     */
     void observe(int rows, long contexts, long positions, long nanos);
 }

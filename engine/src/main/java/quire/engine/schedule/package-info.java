@@ -1,6 +1,6 @@
 /**
- * The engine's loop and its state: which sequences run in a step, on which KV pages, with which tokens, and what came out.
- * Knows of draft tokens only that a {@link quire.engine.schedule.DraftSource} may propose some.
+ * The engine's loop and its state: which sequences run in a step, on which KV pages, with how many tokens, and what came out.
+ * It depends on speculation only through {@link quire.engine.schedule.DraftSource}.
  */
 @NullMarked
 package quire.engine.schedule;

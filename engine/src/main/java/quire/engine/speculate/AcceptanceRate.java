@@ -3,8 +3,8 @@ package quire.engine.speculate;
 /**
  * Statistics on how often one sequence's draft tokens were accepted recently, by drafter.
  *
- * <p>They are relative: accepted tokens are divided by the number that all sequences together would lead one to expect.
- * So draft tokens at late positions, or with low confidence, do not make a sequence look worse than others.
+ * <p>They are relative: accepted tokens are divided by the number expected at the rate of all sequences. So draft tokens at
+ * late positions, or with low confidence, do not make a sequence look worse than others.
  */
 final class AcceptanceRate {
     /** Number of confidence levels that a drafter may distinguish. */

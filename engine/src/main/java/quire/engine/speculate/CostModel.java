@@ -42,7 +42,7 @@ public final class CostModel implements StepCost {
     /** Passes that a knot is the median of. */
     private static final int RECENT = 9;
 
-    /** The first passes at a knot count as at most {@link #YOUNG_SURPRISE} times their prediction, or its inverse. */
+    /** The first passes at a knot are limited to between half and twice their prediction. */
     private static final int YOUNG = 4;
 
     private static final double YOUNG_SURPRISE = 2;
@@ -61,7 +61,7 @@ public final class CostModel implements StepCost {
     /** Assumed cost of each further row, as a share of the first, before any measurement. */
     private static final double PRIOR_ROW = 0.3;
 
-    /** The share of a pass that the base has at least, whatever attention is thought to cost. */
+    /** The base is at least this share of a pass, however much attention seems to cost. */
     private static final double LEAST_BASE = 0.1;
 
     /** The prices are measured with this many rows and with one row, at the start and at the end of a context. */
@@ -299,7 +299,7 @@ public final class CostModel implements StepCost {
         }
     }
 
-    /** A model that knows as much as this one did at the start, and learns from other passes. */
+    /** A new model with this one's measurements of the start. It learns from other passes. */
     public CostModel copyOfStart() {
         CostModel copy = new CostModel(knots[knots.length - 1], 1);
         System.arraycopy(initial, 0, copy.initial, 0, initial.length);

@@ -24,8 +24,8 @@ import quire.engine.schedule.Sequence;
  *                                                             T: cost of rows and of the positions they attend to
  * </pre>
  *
- * Dinkelbach's method maximises such a ratio: at a given rate λ, a draft token pays if q &gt; λ · cost; the best choice for λ
- * has a rate of its own, which is the next λ. Two rounds are enough. The cost of one more row is not constant, so each
+ * Dinkelbach's method maximises such a ratio (<i>On Nonlinear Fractional Programming</i>, 1967): at a given rate λ, a draft
+ * token pays if q &gt; λ · cost; the best choice for λ has a rate of its own, which is the next λ. Two rounds are enough. The cost of one more row is not constant, so each
  * round adds one position after the other, for all sequences that it pays for, and keeps the best depth seen. A choice must
  * be better than no drafts by {@value #MARGIN}.
  *
@@ -58,13 +58,13 @@ final class Governor implements DraftPolicy {
 
     private static final double MOST_SAVED_NANOS = 250e6;
 
-    /** The overhead budget may always accumulate this much: an external delay is as long where steps are short. */
+    /** The overhead budget's maximum is at least this: external delays are not shorter where steps are short. */
     private static final double LEAST_SAVED_NANOS = 50e6;
 
     /** Numbers of draft tokens to explore, one after the other. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
 
-    /** Steps in a row that explore the same, and the most nanoseconds they may cost together beyond the first. */
+    /** Most steps in a row that explore the same number, and most nanoseconds that they may cost after the first step. */
     private static final int BURST = 8;
 
     private static final double BURST_NANOS = 10e6;
@@ -82,7 +82,7 @@ final class Governor implements DraftPolicy {
 
     private static final int ROUNDS = 2;
 
-    /** How many comparisons the rate of all sequences counts for beside a sequence's own. */
+    /** Weight of the rate over all sequences beside a sequence's own, in comparisons. */
     private static final double SHARED_WEIGHT = 4;
 
     /** Number of comparisons at a position after which its counts are halved. */
@@ -97,12 +97,12 @@ final class Governor implements DraftPolicy {
     /** Positions that are accepted with a lower probability are not considered. */
     private static final double LEAST = 0.02;
 
-    /** Assumed acceptance at each confidence level, and how many comparisons the assumption counts for. */
+    /** Assumed acceptance at each confidence level, and its weight in comparisons. */
     private static final double[] PRIOR = {0.4, 0.5, 0.65, 0.8};
 
     private static final double PRIOR_WEIGHT = 4;
 
-    /** How many comparisons the rate over all positions counts for beside a position's own. */
+    /** Weight of the rate over all positions beside a position's own, in comparisons. */
     private static final double ALL_POSITIONS_WEIGHT = 12;
 
     private final Drafter[] drafters;

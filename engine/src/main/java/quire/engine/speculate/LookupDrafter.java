@@ -18,7 +18,8 @@ final class LookupDrafter implements Drafter {
         DraftState state = DraftState.of(sequence);
         PromptLookup lookup = state.lookup;
         if (lookup == null) {
-            lookup = new PromptLookup(sequence.tokens().length); // once for each sequence
+            int maxTokens = sequence.promptLength() + sequence.maxNewTokens();
+            lookup = new PromptLookup(maxTokens); // once for each sequence
             state.lookup = lookup;
         }
         lookup.update(sequence.tokens(), sequence.length());

@@ -24,7 +24,7 @@ import quire.tensor.FloatMatrix;
 class SamplerTest {
     private static final int[] NOTHING = {};
 
-    // ---- the slow twin: the formulas as the documentation has them, on the adjusted logits ----
+    // ---- the plain formulas of the documentation, on logits with penalties and bias ----
 
     private static int plainChoose(float[] row, SamplingParams params, int position) {
         List<Integer> kept = byLikelihood(row);
@@ -210,7 +210,7 @@ class SamplerTest {
     }
 
     @Test
-    void choose_withPenaltiesAndBias_leavesTheLogitsAsTheyWere() {
+    void choose_withPenaltiesAndBias_doesNotModifyTheLogits() {
         float[] row = {1, -2, 3, 0};
         SamplingParams params = SamplingParams.builder()
                 .repetitionPenalty(1.5)
@@ -308,7 +308,7 @@ class SamplerTest {
     }
 
     @Test
-    void choose_impossibleTokens_neverChosenWhateverTheirBias() {
+    void choose_excludedTokens_areNeverChosenWhateverTheirBias() {
         float[] row = {Float.NEGATIVE_INFINITY, -50, Float.NEGATIVE_INFINITY};
         SamplingParams params = SamplingParams.builder()
                 .temperature(100)
@@ -353,7 +353,7 @@ class SamplerTest {
     }
 
     @Test
-    void choose_nothingPossible_saysSo() {
+    void choose_allTokensExcluded_isReported() {
         float[] row = new float[3];
         Arrays.fill(row, Float.NEGATIVE_INFINITY);
 
@@ -363,7 +363,7 @@ class SamplerTest {
     }
 
     @Test
-    void choose_afterABrokenRow_isUnharmed() {
+    void choose_afterABrokenRow_isRight() {
         SamplingParams params = SamplingParams.builder().topP(0.8).build();
         float[] good = {1, 2, 3, 4};
         try (Arena arena = Arena.ofConfined()) {
@@ -377,7 +377,7 @@ class SamplerTest {
     }
 
     @Test
-    void choose_rowsOfAnotherWidth_refused() {
+    void choose_rowsOfAnotherWidth_areRefused() {
         assertThatThrownBy(() -> {
                     try (Arena arena = Arena.ofConfined()) {
                         SamplingParams params = SamplingParams.builder().build();
@@ -394,7 +394,7 @@ class SamplerTest {
                 .hasMessageContaining("rows of 2 logits for a vocabulary of 5");
     }
 
-    // ---- statistics: fixed seeds, so these pass always or never ----
+    // ---- statistics: seeds are fixed, so the result is the same in every run ----
 
     static List<SamplingParams> distributions() {
         var bias = Map.of(2, 0.7f, 5, -1.5f);
@@ -494,7 +494,7 @@ class SamplerTest {
         assertFollows(bySeed, expected);
     }
 
-    /** Chi-squared, at a level that a right distribution fails once in 10⁵ seeds. */
+    /** A chi-squared test that the right distribution fails for one seed in 10⁵. */
     private static void assertFollows(int[] seen, double[] weights) {
         double total = Arrays.stream(weights).sum();
         int draws = Arrays.stream(seen).sum();
@@ -578,7 +578,7 @@ class SamplerTest {
     }
 
     @Test
-    void logprobs_inAnyCompany_areTheSameBits() {
+    void logprobs_anyRowOfAnyBatch_areTheSameBits() {
         Random random = new Random(7);
         float[][] rows = {randomRow(random, 500), randomRow(random, 500), randomRow(random, 500)};
         try (Arena arena = Arena.ofConfined()) {

@@ -154,13 +154,13 @@ class EngineHistoryTest {
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
                 nanos += batch.rows();
-                auditPlan(batch);
+                checkPlan(batch);
             });
         }
 
-        /** What {@link Scheduler} promises of each plan. */
-        @SuppressWarnings("ReferenceEquality") // the very sequence
-        private void auditPlan(Batch batch) {
+        /** Checks the invariants of {@link Scheduler} that a plan shows. */
+        @SuppressWarnings("ReferenceEquality") // the same sequence
+        private void checkPlan(Batch batch) {
             KvPages pages = loop.pages();
             List<Sequence> waiting = loop.scheduler().waiting();
             Sequence head = waiting.isEmpty() ? null : waiting.getFirst();
@@ -188,28 +188,26 @@ class EngineHistoryTest {
             if (oldest != null) {
                 assertThat(oldestRows)
                         .as(
-                                "of %d for prompts, %s\n%s",
+                                "tokens, of %d for prompts, for the oldest prompt %s\n%s",
                                 promptRows, oldest, loop.scheduler().describe())
                         .isGreaterThanOrEqualTo(Math.min(oldest.remaining(), promptRows - promptRows / 2));
             }
-            // The head of two plans in a row was the head when this plan began. A preemption frees a row only later in
-            // the plan.
+            // A head that was the head of the last plan too was the head when this plan began. Without a preemption, no
+            // row became free during the plan.
             if (head != null
                     && head == lastHead
                     && preempted == lastPreempted
                     && loop.scheduler().running().size() < config.maxSequences()
                     && (oldest == null || oldest.number > head.number)) {
                 assertThat(pages.pagesFor(head.length() + 1) + growing)
-                        .as(
-                                "%s waits for older sequences only\n%s",
-                                head, loop.scheduler().describe())
+                        .as("pages for the head %s\n%s", head, loop.scheduler().describe())
                         .isGreaterThan(pages.available() + heldByYounger);
             }
             lastHead = head;
             lastPreempted = preempted;
         }
 
-        @SuppressWarnings("ReferenceEquality") // the table of this very row
+        @SuppressWarnings("ReferenceEquality") // the same table
         private static int rows(Batch batch, int[] pageTable) {
             for (int i = 0; i < batch.sequences(); i++) {
                 if (batch.pageTable(i) == pageTable) {

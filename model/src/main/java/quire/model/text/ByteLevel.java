@@ -38,7 +38,7 @@ final class ByteLevel implements Pieces {
         this.vocabulary = vocabulary;
         preTokenizer = preTokenizer(vocabulary);
         for (int b = 0; b < 256; b++) {
-            int token = vocabulary.find(String.valueOf(BYTE_TO_CHARACTER[b]));
+            int token = vocabulary.findText(String.valueOf(BYTE_TO_CHARACTER[b]));
             // A user-defined 'õ' is the letter, not the byte 0xF5 that byte-level spelling writes so.
             boolean isByte = token >= 0
                     && Pieces.isText(vocabulary, token)
@@ -59,18 +59,13 @@ final class ByteLevel implements Pieces {
     }
 
     private static PreTokenizer preTokenizer(Vocabulary vocabulary) {
-        String known = String.join(", ", PreTokenizer.names());
-        String name = vocabulary
-                .pre()
-                .orElseThrow(() -> vocabulary.wrong(
-                        "pre",
-                        "is missing",
-                        "without the pre-tokenizer's name the tokens would be a guess; convert the model again, or set"
-                                + " the key to one of " + known));
+        String name = vocabulary.pre().orElse("default");
         PreTokenizer preTokenizer = PreTokenizer.named(name);
         if (preTokenizer == null) {
             throw vocabulary.wrong(
-                    "pre", "names the unknown pre-tokenizer " + Vocabulary.quote(name), "known are " + known);
+                    "pre",
+                    "names the unknown pre-tokenizer " + Vocabulary.quote(name),
+                    "known are " + String.join(", ", PreTokenizer.names()));
         }
         return preTokenizer;
     }
@@ -80,7 +75,7 @@ final class ByteLevel implements Pieces {
         Map<String, Integer> words = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
             if (Pieces.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
-                words.put(new String(bytes(vocabulary.spelling(token)), StandardCharsets.ISO_8859_1), token);
+                words.putIfAbsent(new String(bytes(vocabulary.spelling(token)), StandardCharsets.ISO_8859_1), token);
             }
         }
         return words;
@@ -95,9 +90,9 @@ final class ByteLevel implements Pieces {
             if (space < 0 || space == line.length() - 1 || line.indexOf(' ', space + 1) >= 0) {
                 throw badMerge(vocabulary, rank, "is not two spellings with a space between");
             }
-            int left = vocabulary.find(line.substring(0, space));
-            int right = vocabulary.find(line.substring(space + 1));
-            int result = vocabulary.find(line.substring(0, space) + line.substring(space + 1));
+            int left = vocabulary.findText(line.substring(0, space));
+            int right = vocabulary.findText(line.substring(space + 1));
+            int result = vocabulary.findText(line.substring(0, space) + line.substring(space + 1));
             if (left < 0 || right < 0 || result < 0) {
                 String missing = left < 0
                         ? line.substring(0, space)
@@ -151,7 +146,7 @@ final class ByteLevel implements Pieces {
 
     @Override
     public byte[] bytes(int token) {
-        return bytes(vocabulary.spelling(token));
+        return vocabulary.isUtf8(token) ? bytes(vocabulary.spelling(token)) : vocabulary.spellingBytes(token);
     }
 
     /** The bytes that a spelling stands for; one that is not in the byte alphabet stands for itself. */

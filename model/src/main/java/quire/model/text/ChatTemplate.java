@@ -32,4 +32,13 @@ public interface ChatTemplate {
         }
         return render(messages, tools, addGenerationPrompt);
     }
+
+    /**
+     * What conversations may hold. For a model with a template of its own for tools, what that one takes.
+     *
+     * <p>Templates that {@link ChatTemplates#of} made know the answer. For others it is found by rendering each time.
+     */
+    default TemplateCapabilities capabilities() {
+        return TemplateCapabilities.probe(this);
+    }
 }

@@ -1,17 +1,39 @@
 package quire.model.text;
 
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.time.Clock;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalInt;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
+import quire.model.format.Gguf;
+import quire.model.format.GgufValueType;
 import quire.model.text.jinja.JinjaTemplate;
 
-/** Makes chat templates from the Jinja source that model files carry. */
+/**
+ * Makes chat templates from the Jinja source that model files carry: under {@code tokenizer.chat_template} the usual one, under
+ * {@code tokenizer.chat_template.NAME} more, whose names {@code tokenizer.chat_templates} lists. Of those {@code tool_use} is
+ * for conversations with tools and {@code rag} for those with documents.
+ */
 public final class ChatTemplates {
+    /** The name of the template under {@code tokenizer.chat_template} itself. */
+    public static final String DEFAULT = "default";
+
+    private static final String KEY = "tokenizer.chat_template";
+    private static final String TOOL_USE = "tool_use";
+    private static final String RAG = "rag";
+    private static final Logger LOG = System.getLogger(ChatTemplates.class.getName());
+
     private ChatTemplates() {}
 
     /**
      * Parses a template. Rendering follows Hugging Face transformers' {@code apply_chat_template}: Jinja with {@code
-     * trim_blocks} and {@code lstrip_blocks}, loop controls, {@code tojson}, {@code raise_exception}, {@code strftime_now}.
-     * Templates are not trusted: what a render may take is bounded.
+     * trim_blocks} and {@code lstrip_blocks}, loop controls, {@code tojson}, {@code raise_exception}, {@code strftime_now};
+     * and {@code from_json}, which some newer templates use. Templates are not trusted: what a render may take is bounded.
      *
      * @param template the Jinja source, at most 1 Mi characters
      * @param bosToken the spelling of the token that begins a text; null if the model has none, then {@code bos_token} is
@@ -24,5 +46,117 @@ public final class ChatTemplates {
     public static ChatTemplate parse(
             String template, @Nullable String bosToken, @Nullable String eosToken, Clock clock) {
         return new JinjaTemplate(template, bosToken, eosToken, clock);
+    }
+
+    /**
+     * A model's template, made of all that its file holds. It takes what the OpenAI API allows in a conversation and hands
+     * the file's template what that one takes, see {@link TemplateCapabilities}. Conversations with tools go to the template
+     * for tools and those with the variable {@code documents} to the one for documents, where the file has such.
+     *
+     * @return null if the file has no template
+     * @throws ChatTemplateException as {@link #parse}, for the usual template; another one that cannot be parsed is left out
+     *     with a warning
+     */
+    public static @Nullable ChatTemplate of(Gguf file, Tokenizer tokenizer, Clock clock) {
+        Map<String, String> sources = sources(file);
+        if (sources.isEmpty()) {
+            return null;
+        }
+        Map<String, ChatTemplate> templates = new LinkedHashMap<>();
+        for (Map.Entry<String, String> source : sources.entrySet()) {
+            boolean usual = source.getKey().equals(DEFAULT) || !sources.containsKey(DEFAULT);
+            try {
+                templates.put(source.getKey(), adapted(source.getValue(), tokenizer, clock));
+            } catch (ChatTemplateException e) {
+                if (usual) {
+                    throw e;
+                }
+                LOG.log(
+                        Level.WARNING,
+                        file.file() + ": the template '" + source.getKey() + "' is left out: " + e.getMessage());
+            }
+        }
+        ChatTemplate first = templates.values().iterator().next();
+        ChatTemplate usual = templates.getOrDefault(DEFAULT, templates.getOrDefault(TOOL_USE, first));
+        return new ByPurpose(usual, templates.getOrDefault(TOOL_USE, usual), templates.getOrDefault(RAG, usual));
+    }
+
+    /**
+     * A template that takes what the OpenAI API allows in a conversation and hands {@code template} what that one takes, as
+     * {@link TemplateCapabilities} has it. A conversation that {@code template} renders as it should is handed over unchanged.
+     */
+    public static ChatTemplate adapted(ChatTemplate template) {
+        return new AdaptedChatTemplate(template);
+    }
+
+    /**
+     * What each template of a file takes, by its name, {@link #DEFAULT} first.
+     *
+     * @throws ChatTemplateException as {@link #parse}
+     */
+    public static Map<String, TemplateCapabilities> capabilities(Gguf file, Tokenizer tokenizer, Clock clock) {
+        Map<String, TemplateCapabilities> capabilities = new LinkedHashMap<>();
+        sources(file)
+                .forEach((name, source) ->
+                        capabilities.put(name, adapted(source, tokenizer, clock).capabilities()));
+        return capabilities;
+    }
+
+    private static ChatTemplate adapted(String source, Tokenizer tokenizer, Clock clock) {
+        return adapted(
+                parse(source, spelling(tokenizer, tokenizer.bos()), spelling(tokenizer, tokenizer.eos()), clock));
+    }
+
+    private static @Nullable String spelling(Tokenizer tokenizer, OptionalInt token) {
+        return token.isPresent() ? tokenizer.spelling(token.getAsInt()) : null;
+    }
+
+    /** The sources by name. The list of names is not relied on: some files have a named template without it. */
+    private static Map<String, String> sources(Gguf file) {
+        Set<String> names = new LinkedHashSet<>(List.of(TOOL_USE, RAG));
+        String list = KEY + "s";
+        if (file.has(list) && file.type(list) == GgufValueType.ARRAY && file.itemType(list) == GgufValueType.STRING) {
+            names.addAll(List.of(file.strings(list)));
+        }
+        Map<String, String> sources = new LinkedHashMap<>();
+        String usual = file.string(KEY, "");
+        if (!usual.isEmpty()) {
+            sources.put(DEFAULT, usual);
+        }
+        for (String name : names) {
+            String source = file.string(KEY + "." + name, "");
+            if (!source.isEmpty()) {
+                sources.put(name, source);
+            }
+        }
+        return sources;
+    }
+
+    /** Several templates of one model. */
+    private record ByPurpose(ChatTemplate usual, ChatTemplate forTools, ChatTemplate forDocuments)
+            implements ChatTemplate {
+        @Override
+        public String render(
+                List<? extends Map<String, ?>> messages,
+                List<? extends Map<String, ?>> tools,
+                boolean addGenerationPrompt) {
+            return render(messages, tools, addGenerationPrompt, Map.of());
+        }
+
+        @Override
+        public String render(
+                List<? extends Map<String, ?>> messages,
+                List<? extends Map<String, ?>> tools,
+                boolean addGenerationPrompt,
+                Map<String, ?> variables) {
+            ChatTemplate template =
+                    !tools.isEmpty() ? forTools : variables.get("documents") != null ? forDocuments : usual;
+            return template.render(messages, tools, addGenerationPrompt, variables);
+        }
+
+        @Override
+        public TemplateCapabilities capabilities() {
+            return forTools.capabilities();
+        }
     }
 }

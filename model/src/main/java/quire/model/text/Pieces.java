@@ -25,7 +25,7 @@ sealed interface Pieces permits SentencePiece, ByteLevel {
     static boolean isText(Vocabulary vocabulary, int token) {
         return switch (vocabulary.type(token)) {
             case UNDEFINED, NORMAL, USER_DEFINED, UNUSED ->
-                !vocabulary.spelling(token).isEmpty();
+                !vocabulary.spelling(token).isEmpty() && vocabulary.isUtf8(token);
             case UNKNOWN, CONTROL, BYTE -> false;
         };
     }

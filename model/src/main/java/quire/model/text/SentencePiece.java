@@ -39,7 +39,9 @@ final class SentencePiece implements Pieces {
         for (int token = 0; token < vocabulary.size(); token++) {
             if (Pieces.isText(vocabulary, token) && !isByte(token)) {
                 String spelling = vocabulary.spelling(token);
-                texts.put(spelling, token);
+                if (texts.putIfAbsent(spelling, token) != null) {
+                    continue; // text becomes the token with the lowest id
+                }
                 int first = spelling.codePointAt(0);
                 if (spelling.length() == Character.charCount(first)) {
                     if (first < 0x10000) {
@@ -111,9 +113,9 @@ final class SentencePiece implements Pieces {
             boolean byType = vocabulary.type(token) == Vocabulary.Type.BYTE;
             if (byType || !vocabulary.typed()) {
                 int value = byteValue(vocabulary.spelling(token));
-                if (value >= 0) {
+                if (value >= 0 && tokens[value] < 0) {
                     tokens[value] = token;
-                } else if (byType) {
+                } else if (value < 0 && byType) {
                     throw vocabulary.wrong(
                             "tokens",
                             "spells byte token " + token + " as " + Vocabulary.quote(vocabulary.spelling(token)),
@@ -135,8 +137,8 @@ final class SentencePiece implements Pieces {
     }
 
     private boolean isByte(int token) {
-        int value = byteValue(vocabulary.spelling(token));
-        return value >= 0 && byteToToken[value] == token;
+        boolean mayBe = vocabulary.type(token) == Vocabulary.Type.BYTE || !vocabulary.typed();
+        return mayBe && byteValue(vocabulary.spelling(token)) >= 0;
     }
 
     @Override
@@ -182,10 +184,15 @@ final class SentencePiece implements Pieces {
     @Override
     public byte[] bytes(int token) {
         String spelling = vocabulary.spelling(token);
-        if (isByte(token) || vocabulary.type(token) == Vocabulary.Type.BYTE) {
+        if (isByte(token)) {
             return new byte[] {(byte) byteValue(spelling)};
         }
-        return spelling.replace(SPACE, ' ').getBytes(StandardCharsets.UTF_8);
+        if (vocabulary.isUtf8(token)) {
+            return spelling.replace(SPACE, ' ').getBytes(StandardCharsets.UTF_8);
+        }
+        // As Latin-1 every byte is a character, and U+2581 is the three of its UTF-8.
+        String bytes = new String(vocabulary.spellingBytes(token), StandardCharsets.ISO_8859_1);
+        return bytes.replace("\u00E2\u0096\u0081", " ").getBytes(StandardCharsets.ISO_8859_1);
     }
 
     @Override

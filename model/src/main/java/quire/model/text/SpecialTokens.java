@@ -14,7 +14,7 @@ final class SpecialTokens {
         if (spelling.isEmpty()) {
             return;
         }
-        spellingToToken.put(spelling, token);
+        spellingToToken.putIfAbsent(spelling, token);
         firstToLengths.merge(spelling.charAt(0), new int[] {spelling.length()}, (known, more) -> {
             int length = more[0];
             if (Arrays.stream(known).anyMatch(l -> l == length)) {

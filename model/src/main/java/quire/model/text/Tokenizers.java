@@ -1,5 +1,7 @@
 package quire.model.text;
 
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufValueType;
@@ -7,6 +9,8 @@ import quire.model.format.ModelFormatException;
 
 /** Makes tokenizers of vocabularies. */
 public final class Tokenizers {
+    private static final Logger LOG = System.getLogger(Tokenizers.class.getName());
+
     private Tokenizers() {}
 
     /**
@@ -15,7 +19,16 @@ public final class Tokenizers {
      * @throws ModelFormatException as {@link #of(Vocabulary)}
      */
     public static Tokenizer of(Gguf file) {
-        return of(Vocabulary.read(file.file(), key -> value(file, key)));
+        return of(vocabulary(file));
+    }
+
+    /**
+     * The vocabulary of a model file.
+     *
+     * @throws ModelFormatException as {@link Vocabulary#read}
+     */
+    public static Vocabulary vocabulary(Gguf file) {
+        return Vocabulary.read(file.file(), key -> value(file, key));
     }
 
     private static @Nullable Object value(Gguf file, String key) {
@@ -27,17 +40,18 @@ public final class Tokenizers {
         }
         GgufValueType item = file.itemType(key);
         return item == GgufValueType.STRING
-                ? file.strings(key)
+                ? file.byteStrings(key)
                 : item.isFloat() ? file.float32s(key) : file.int32s(key);
     }
 
     /**
      * The tokenizer that a model file describes: {@code llama} is SentencePiece BPE with byte fallback, {@code gpt2}
-     * byte-level BPE with the pre-tokenizer that {@code tokenizer.ggml.pre} names.
+     * byte-level BPE with the pre-tokenizer that {@code tokenizer.ggml.pre} names. Logs {@link Vocabulary#warnings}.
      *
      * @throws ModelFormatException if the kind or the pre-tokenizer is unknown or the vocabulary contradicts itself
      */
     public static Tokenizer of(Vocabulary vocabulary) {
+        vocabulary.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
         return switch (vocabulary.model()) {
             case "llama" -> new VocabularyTokenizer(vocabulary, new SentencePiece(vocabulary));
             case "gpt2" -> new VocabularyTokenizer(vocabulary, new ByteLevel(vocabulary));

@@ -1,5 +1,7 @@
 package quire.model.text;
 
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
@@ -7,7 +9,8 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
-import java.util.OptionalInt;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.ModelFormatException;
@@ -20,8 +23,9 @@ import quire.model.format.ModelFormatException;
  * <table>
  * <caption>keys</caption>
  * <tr><td>{@code model}</td><td>{@code llama}: SentencePiece BPE with byte fallback; {@code gpt2}: byte-level BPE</td></tr>
- * <tr><td>{@code pre}</td><td>the name of the byte-level pre-tokenizer</td></tr>
- * <tr><td>{@code tokens}</td><td>the tokens' spellings; the index is the id</td></tr>
+ * <tr><td>{@code pre}</td><td>the name of the byte-level pre-tokenizer; {@code default} where it is missing</td></tr>
+ * <tr><td>{@code tokens}</td><td>the tokens' spellings; the index is the id. Where several share a spelling, text becomes
+ * the one with the lowest id</td></tr>
  * <tr><td>{@code scores}</td><td>f32 a token; {@code llama} merges the highest first</td></tr>
  * <tr><td>{@code token_type}</td><td>int32 a token, see {@link Type}</td></tr>
  * <tr><td>{@code merges}</td><td>{@code gpt2}: two spellings and a space between, best first</td></tr>
@@ -61,13 +65,25 @@ public final class Vocabulary {
     private final Map<String, Integer> ids;
     private final Map<String, Boolean> additions;
     private final Map<String, Integer> spellingToId;
+    /** Later ids of the spellings that several tokens share, ascending. */
+    private final Map<String, List<Integer>> spellingToLaterIds = new HashMap<>();
+    /** The bytes of the spellings that are not UTF-8, by id. */
+    private final Map<Integer, byte[]> idToBytes = new HashMap<>();
+
+    private final Set<String> unusableIds = new TreeSet<>();
+    private final List<String> warnings = new ArrayList<>();
 
     private Vocabulary(Reader reader) {
         source = reader.source;
         model = reader.string("model")
                 .orElseThrow(() -> reader.missing("model", "the file holds no tokenizer; convert the model again"));
-        pre = reader.string("pre").orElse(null);
-        tokens = reader.strings("tokens")
+        pre = reader.string("pre").filter(name -> !name.isEmpty()).orElse(null);
+        if (pre == null && model.equals("gpt2")) {
+            warnings.add(
+                    source + ": " + PREFIX + "pre is missing: text is cut by the pre-tokenizer 'default', which may"
+                            + " not be the one that the model was trained with");
+        }
+        tokens = reader.strings("tokens", idToBytes)
                 .orElseThrow(() -> reader.missing("tokens", "the file holds no vocabulary; convert the model again"));
         if (tokens.isEmpty()) {
             throw reader.wrong("tokens", "is empty", "convert the model again");
@@ -86,13 +102,20 @@ public final class Vocabulary {
             }
             types[i] = Type.ALL.get(numbers[i]);
         }
-        merges = reader.strings("merges").orElse(List.of());
+        merges = reader.strings("merges", new HashMap<>()).orElse(List.of());
         ids = new HashMap<>();
         for (String name : List.of("bos", "eos", "eot", "eom", "unknown", "fim_pad", "fim_rep", "fim_sep")) {
-            OptionalInt id = reader.id(name + "_token_id", tokens.size());
-            if (id.isPresent()) {
-                ids.put(name, id.getAsInt());
+            long id = reader.id(name + "_token_id");
+            if (id >= 0 && id < tokens.size()) {
+                ids.put(name, (int) id);
+            } else if (id != Reader.ABSENT) {
+                unusableIds.add(name);
             }
+        }
+        if (!unusableIds.isEmpty()) {
+            warnings.add(source + ": " + PREFIX + String.join("_token_id, ", unusableIds)
+                    + "_token_id: not in the vocabulary, whose ids go from 0 to " + (tokens.size() - 1)
+                    + "; treated as absent");
         }
         additions = new HashMap<>();
         for (String name : List.of("add_bos_token", "add_eos_token", "add_space_prefix")) {
@@ -107,12 +130,10 @@ public final class Vocabulary {
                         "spells token " + i + " with " + token.length() + " characters",
                         "at most " + MAX_SPELLING + " are allowed");
             }
-            Integer other = token.isEmpty() ? null : spellingToId.putIfAbsent(token, i);
-            if (other != null) {
-                throw reader.wrong(
-                        "tokens",
-                        "spells token " + i + " like token " + other + ", " + quote(token),
-                        "spellings must differ; convert the model again");
+            if (!token.isEmpty() && isUtf8(i) && spellingToId.putIfAbsent(token, i) != null) {
+                spellingToLaterIds
+                        .computeIfAbsent(token, spelling -> new ArrayList<>())
+                        .add(i);
             }
         }
     }
@@ -122,7 +143,7 @@ public final class Vocabulary {
      *
      * @param source the file's name, for errors
      * @param metadata the value of a key, or null: String, Boolean, Number, and for arrays a List or an array of String,
-     *     float or int
+     *     byte[] (the bytes of a string), float or int
      * @throws ModelFormatException if a key is missing, has a value of the wrong kind, or names what is not there
      */
     public static Vocabulary read(String source, Function<String, ? extends @Nullable Object> metadata) {
@@ -144,9 +165,30 @@ public final class Vocabulary {
         return Optional.ofNullable(pre);
     }
 
-    /** A token's spelling in the file. */
+    /** A token's spelling in the file; bytes that are not UTF-8 are U+FFFD here. */
     public String spelling(int token) {
         return tokens.get(token);
+    }
+
+    /** How many tokens are spelled like another one with a lower id. They can be generated, but text never becomes them. */
+    public int repeatedSpellings() {
+        return spellingToLaterIds.values().stream().mapToInt(List::size).sum();
+    }
+
+    /** What is wrong with the file but can be lived with: a sentence each, for the log. */
+    public List<String> warnings() {
+        return List.copyOf(warnings);
+    }
+
+    /** Whether a token's spelling is UTF-8, so that text can contain it. */
+    boolean isUtf8(int token) {
+        return !idToBytes.containsKey(token);
+    }
+
+    /** A token's spelling as the file's bytes. The caller owns the array. */
+    byte[] spellingBytes(int token) {
+        byte[] bytes = idToBytes.get(token);
+        return bytes == null ? spelling(token).getBytes(StandardCharsets.UTF_8) : bytes.clone();
     }
 
     Type type(int token) {
@@ -170,14 +212,32 @@ public final class Vocabulary {
         return merges;
     }
 
-    /** The id of a spelling, or -1. */
+    /** The lowest id of a spelling, or -1. */
     int find(String spelling) {
         return spellingToId.getOrDefault(spelling, -1);
+    }
+
+    /** The lowest id of a spelling among the tokens that text can become; {@link #find} if there is none. */
+    int findText(String spelling) {
+        int id = find(spelling);
+        List<Integer> later = spellingToLaterIds.getOrDefault(spelling, List.of());
+        if (later.isEmpty() || Pieces.isText(this, id)) {
+            return id;
+        }
+        return later.stream()
+                .filter(other -> Pieces.isText(this, other))
+                .findFirst()
+                .orElse(id);
     }
 
     /** The id under {@code tokenizer.ggml.NAME_token_id}, or -1. */
     int id(String name) {
         return ids.getOrDefault(name, -1);
+    }
+
+    /** Whether {@code tokenizer.ggml.NAME_token_id} is there but names no token of the vocabulary. */
+    boolean isUnusable(String name) {
+        return unusableIds.contains(name);
     }
 
     /** What {@code tokenizer.ggml.NAME} says to add. */
@@ -210,6 +270,8 @@ public final class Vocabulary {
 
     /** Takes values of the right kind out of the metadata. */
     private record Reader(String source, Function<String, ? extends @Nullable Object> metadata) {
+        private static final long ABSENT = Long.MIN_VALUE;
+
         @Nullable
         Object value(String key) {
             return metadata.apply(PREFIX + key);
@@ -243,32 +305,46 @@ public final class Vocabulary {
             return Optional.ofNullable((Boolean) value);
         }
 
-        OptionalInt id(String key, int size) {
+        /** A whole number, or {@link #ABSENT}; some programs write -1 or its unsigned form for "no such token". */
+        long id(String key) {
             Object value = value(key);
             if (value == null) {
-                return OptionalInt.empty();
+                return ABSENT;
             }
             if (!(value instanceof Number number)) {
                 throw kind(key, value, "a number");
             }
-            long id = number.longValue();
-            if (id < 0 || id >= size || id != number.doubleValue()) {
-                throw wrong(key, "is " + number, "ids go from 0 to " + (size - 1));
+            if (number.longValue() != number.doubleValue()) {
+                throw wrong(key, "is " + number, "ids are whole numbers");
             }
-            return OptionalInt.of((int) id);
+            return Math.max(-1, number.longValue());
         }
 
-        Optional<List<String>> strings(String key) {
+        /**
+         * An array of strings.
+         *
+         * @param notUtf8 gets the bytes of those that are not UTF-8, by index
+         */
+        Optional<List<String>> strings(String key, Map<Integer, byte[]> notUtf8) {
             Object value = value(key);
             if (value == null) {
                 return Optional.empty();
             }
-            List<?> list = value instanceof String[] array
+            List<?> list = value instanceof Object[] array
                     ? Arrays.asList(array)
                     : value instanceof List<?> some ? some : List.of(value);
             String[] strings = new String[list.size()];
             for (int i = 0; i < strings.length; i++) {
-                if (!(list.get(i) instanceof String string)) {
+                Object item = list.get(i);
+                if (item instanceof byte[] bytes) {
+                    String text = new String(bytes, StandardCharsets.UTF_8);
+                    // What is not UTF-8 was decoded as U+FFFD.
+                    if (text.indexOf('\uFFFD') >= 0 && !Arrays.equals(bytes, text.getBytes(StandardCharsets.UTF_8))) {
+                        notUtf8.put(i, bytes);
+                    }
+                    item = text;
+                }
+                if (!(item instanceof String string)) {
                     throw wrong(key, "holds something that is no string at " + i, "it must be an array of strings");
                 }
                 strings[i] = string;

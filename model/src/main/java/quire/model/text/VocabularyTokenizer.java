@@ -2,10 +2,11 @@ package quire.model.text;
 
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.stream.Stream;
 
 /** A tokenizer made of a file's vocabulary: special tokens and what encoding adds; the rest is {@link Pieces}. */
 final class VocabularyTokenizer implements Tokenizer {
@@ -31,6 +32,13 @@ final class VocabularyTokenizer implements Tokenizer {
             "<|repo_name|>",
             "<|file_sep|>");
 
+    /**
+     * Tokens that end an answer where the file calls them control tokens. A base model's own end of text is here, which its
+     * fine-tunes still emit although their files name another end. In other vocabularies these spellings are plain text.
+     */
+    private static final List<String> CONTROL_ENDINGS =
+            List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>");
+
     private final Vocabulary vocabulary;
     private final Pieces pieces;
     private final int bos;
@@ -48,7 +56,7 @@ final class VocabularyTokenizer implements Tokenizer {
         this.vocabulary = vocabulary;
         this.pieces = pieces;
         bos = id("bos");
-        eos = id("eos");
+        eos = id("eos") < 0 && vocabulary.isUnusable("eos") ? knownEnding() : id("eos");
         addBos = added("add_bos_token", "bos_token_id", pieces.addsBos(), bos);
         addEos = added("add_eos_token", "eos_token_id", false, eos);
         int size = vocabulary.size();
@@ -63,15 +71,19 @@ final class VocabularyTokenizer implements Tokenizer {
             control[token] = named || type == Vocabulary.Type.CONTROL || type == Vocabulary.Type.UNKNOWN;
             userDefined[token] = !control[token] && type == Vocabulary.Type.USER_DEFINED;
             String spelling = vocabulary.spelling(token);
+            boolean parsed = vocabulary.isUtf8(token);
             if (control[token]) {
                 bytes[token] = new byte[0];
-                parsedOnRequest.add(spelling, token);
             } else if (userDefined[token]) {
-                bytes[token] = spelling.getBytes(StandardCharsets.UTF_8);
-                parsedOnRequest.add(spelling, token);
-                alwaysParsed.add(spelling, token);
+                bytes[token] = vocabulary.spellingBytes(token);
             } else {
                 bytes[token] = pieces.bytes(token);
+            }
+            if (parsed && (control[token] || userDefined[token])) {
+                parsedOnRequest.add(spelling, token);
+            }
+            if (parsed && userDefined[token]) {
+                alwaysParsed.add(spelling, token);
             }
             if (named && type == Vocabulary.Type.NORMAL && vocabulary.typed()) {
                 LOG.log(Level.DEBUG, "token {0} {1} counts as a control token", token, Vocabulary.quote(spelling));
@@ -86,9 +98,23 @@ final class VocabularyTokenizer implements Tokenizer {
     private boolean added(String key, String idKey, boolean otherwise, int id) {
         Optional<Boolean> said = vocabulary.adds(key);
         if (said.orElse(false) && id < 0) {
-            throw vocabulary.wrong(key, "is true", "but " + Vocabulary.PREFIX + idKey + " is missing; set it");
+            throw vocabulary.wrong(
+                    key, "is true", "but " + Vocabulary.PREFIX + idKey + " names no token of the vocabulary; set it");
         }
         return said.orElse(otherwise) && id >= 0;
+    }
+
+    /** The first token that ends an answer by its spelling, or -1: what a file means that names an impossible EOS. */
+    private int knownEnding() {
+        return Stream.concat(CONTROL_ENDINGS.stream(), ENDINGS.stream())
+                .mapToInt(vocabulary::find)
+                .filter(token -> token >= 0 && vocabulary.type(token) == Vocabulary.Type.CONTROL)
+                .findFirst()
+                .orElse(-1);
+    }
+
+    private boolean has(String... spellings) {
+        return Arrays.stream(spellings).allMatch(spelling -> vocabulary.find(spelling) >= 0);
     }
 
     private boolean[] endings() {
@@ -104,10 +130,21 @@ final class VocabularyTokenizer implements Tokenizer {
                 endings[token] = true;
             }
         }
+        for (String spelling : CONTROL_ENDINGS) {
+            int token = vocabulary.find(spelling);
+            if (token >= 0 && vocabulary.type(token) == Vocabulary.Type.CONTROL) {
+                endings[token] = true;
+            }
+        }
         // OpenAI's harmony format ends an answer with <|return|> or <|call|>; <|end|> only ends one message of it.
-        int end = vocabulary.find("<|end|>");
-        if (end >= 0 && vocabulary.find("<|return|>") >= 0 && vocabulary.find("<|call|>") >= 0) {
-            endings[end] = false;
+        // Solar
+        // Open's format, with <|calls|> and <|flush|>, is the same in this.
+        if (has("<|end|>", "<|return|>", "<|call|>") || has("<|end|>", "<|calls|>", "<|flush|>")) {
+            endings[vocabulary.find("<|end|>")] = false;
+        }
+        // Gemma 4 hands its turn to a tool with a token that its files call user-defined.
+        if (has("<|tool_response>", "<turn|>")) {
+            endings[vocabulary.find("<|tool_response>")] = true;
         }
         if (eos >= 0) {
             endings[eos] = true;
@@ -122,10 +159,21 @@ final class VocabularyTokenizer implements Tokenizer {
 
     @Override
     public int[] encode(String text, boolean addSpecial, boolean parseSpecial) {
+        return encode(text, addSpecial && addBos, addSpecial && addEos, parseSpecial);
+    }
+
+    @Override
+    public int[] encodePrompt(String text, boolean addSpecial, boolean parseSpecial) {
+        return encode(text, addSpecial && addBos, false, parseSpecial);
+    }
+
+    private int[] encode(String text, boolean withBos, boolean withEos, boolean parseSpecial) {
         String valid = withoutLoneSurrogates(text);
         SpecialTokens special = parseSpecial ? parsedOnRequest : alwaysParsed;
         Ints tokens = new Ints(valid.length() / 3);
-        if (addSpecial && addBos) {
+        if (withBos && !valid.isEmpty() && special.at(valid, 0) == bos) {
+            LOG.log(Level.DEBUG, "the text begins with {0}: no second one is added", vocabulary.spelling(bos));
+        } else if (withBos) {
             tokens.add(bos);
         }
         int done = 0;
@@ -141,7 +189,7 @@ final class VocabularyTokenizer implements Tokenizer {
             }
             done = next;
         }
-        if (addSpecial && addEos) {
+        if (withEos && (tokens.size() == 0 || tokens.get(tokens.size() - 1) != eos)) {
             tokens.add(eos);
         }
         return tokens.toArray();
@@ -197,11 +245,19 @@ final class VocabularyTokenizer implements Tokenizer {
     public String decodeText(int... tokens) {
         Detokenizer detokenizer = new Detokenizer(this);
         StringBuilder text = new StringBuilder();
+        int start = addBos && tokens.length > 0 && tokens[0] == bos ? 1 : 0;
+        int end =
+                addEos && tokens.length > start && tokens[tokens.length - 1] == eos ? tokens.length - 1 : tokens.length;
         boolean first = pieces.addsSpacePrefix();
-        for (int token : tokens) {
-            boolean special = control[check(token)] || userDefined[token];
-            String more = detokenizer.append(token);
-            text.append(first && !special && more.startsWith(" ") ? more.substring(1) : more);
+        for (int i = start; i < end; i++) {
+            int token = check(tokens[i]);
+            boolean special = control[token] || userDefined[token];
+            if (control[token]) {
+                text.append(detokenizer.finish()).append(vocabulary.spelling(token));
+            } else {
+                String more = detokenizer.append(token);
+                text.append(first && !special && more.startsWith(" ") ? more.substring(1) : more);
+            }
             first = special && pieces.addsSpacePrefix();
         }
         return text.append(detokenizer.finish()).toString();

@@ -16,6 +16,7 @@ import java.util.concurrent.Future;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class TokenizersTest {
@@ -347,9 +348,117 @@ class TokenizersTest {
         assertThat(tokenizer.bos()).hasValue(1);
 
         metadata.put("eos_token_id", tokenizer.vocabularySize() - 2);
+        setTypeOf("</s>", 1, metadata);
         assertThat(TestVocabularies.tokenizer(metadata).isEndOfGeneration(2)).isFalse();
         metadata.put("eot_token_id", 2);
         assertThat(TestVocabularies.tokenizer(metadata).isEndOfGeneration(2)).isTrue();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"</s>", "<eos>", "[EOS]", "<|flush|>", "<|calls|>", "<|eot|>", "_<EOT>"})
+    void isEndOfGeneration_anotherTokenIsTheFilesEnd_theBaseModelsControlTokenEndsToo(String spelling) {
+        Map<String, Object> metadata = TestVocabularies.sentencePiece(true, spelling.equals("</s>") ? "x" : spelling);
+        metadata.put("eos_token_id", TestVocabularies.tokens(metadata).indexOf("<|im_end|>"));
+        int token = TestVocabularies.tokens(metadata).indexOf(spelling);
+        setTypeOf(spelling, 3, metadata);
+        assertThat(TestVocabularies.tokenizer(metadata).isEndOfGeneration(token))
+                .isTrue();
+        for (int plain : new int[] {1, 4}) {
+            setTypeOf(spelling, plain, metadata);
+            Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+            assertThat(tokenizer.isEndOfGeneration(token)).isFalse();
+            assertThat(tokenizer.decode(token)).isEqualTo(spelling);
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"<|return|>, <|call|>", "<|flush|>, <|calls|>"})
+    void isEndOfGeneration_formatWithSeveralMessagesInAnAnswer_theEndOfOneMessageIsNone(String end, String callsEnd) {
+        Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "<|end|>", end, callsEnd);
+        for (String spelling : List.of("<|end|>", end, callsEnd)) {
+            setTypeOf(spelling, 3, metadata);
+        }
+        Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+        List<String> tokens = TestVocabularies.tokens(metadata);
+        assertThat(tokenizer.isEndOfGeneration(tokens.indexOf("<|end|>"))).isFalse();
+        assertThat(tokenizer.isEndOfGeneration(tokens.indexOf(end))).isTrue();
+        assertThat(tokenizer.isEndOfGeneration(tokens.indexOf(callsEnd))).isTrue();
+    }
+
+    @Test
+    void isEndOfGeneration_gemma4_includesTheStartOfAToolsAnswer() {
+        Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "<turn|>", "<|tool_response>");
+        setTypeOf("<turn|>", 3, metadata);
+        setTypeOf("<|tool_response>", 4, metadata);
+        int token = TestVocabularies.tokens(metadata).indexOf("<|tool_response>");
+        assertThat(TestVocabularies.tokenizer(metadata).isEndOfGeneration(token))
+                .isTrue();
+    }
+
+    private static void setTypeOf(String spelling, int type, Map<String, Object> metadata) {
+        int index = TestVocabularies.tokens(metadata).indexOf(spelling);
+        List<Object> types = new ArrayList<>();
+        if (metadata.get("token_type") instanceof List<?> list) {
+            types.addAll(list);
+        }
+        types.set(index, type);
+        metadata.put("token_type", types);
+    }
+
+    @Test
+    void encodePrompt_fileThatAddsEos_leavesItOut() {
+        Map<String, Object> metadata = spmMetadata();
+        metadata.put("add_eos_token", true);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+
+        assertThat(tokenizer.encode(",", true, false)).startsWith(1).endsWith(2);
+        assertThat(tokenizer.encodePrompt(",", true, false)).startsWith(1).doesNotContain(2);
+        assertThat(tokenizer.encodePrompt(",", false, false)).isEqualTo(tokenizer.encode(",", false, false));
+    }
+
+    @Test
+    void encode_textThatBeginsOrEndsWithWhatIsAdded_addsNoSecondOne() {
+        Map<String, Object> metadata = spmMetadata();
+        metadata.put("add_eos_token", true);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+
+        assertThat(spell(tokenizer, "<s>hello", true, true)).containsExactly("<s>", "▁hello", "</s>");
+        assertThat(spell(tokenizer, "<s>hello</s>", true, true)).containsExactly("<s>", "▁hello", "</s>");
+        assertThat(spell(tokenizer, "<s><s>hello", true, true)).containsExactly("<s>", "<s>", "▁hello", "</s>");
+        assertThat(spell(tokenizer, "hello<s>", true, true)).containsExactly("<s>", "▁hello", "<s>", "</s>");
+        assertThat(spell(tokenizer, "<s>", true, true)).containsExactly("<s>", "</s>");
+        assertThat(spell(tokenizer, "<s>hello", false, true)).containsExactly("<s>", "▁hello");
+        assertThat(spell(tokenizer, "<s>,", true, false)).startsWith("<s>").hasSizeGreaterThan(4);
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "hello",
+                " hello",
+                "  hello",
+                "<|im_end|>hello",
+                "<|im_end|> hello",
+                "hello<|im_end|> <|im_end|>",
+                "<sep>hello",
+                "\nhello",
+                "",
+                " ",
+                "é<|im_end|>é",
+                "</s>hello"
+            })
+    void decodeText_ofAnEncodedTextWithControlTokens_isTheText(String text) {
+        Map<String, Object> ended = spmMetadata();
+        ended.put("add_eos_token", true);
+        Map<String, Object> unprefixed = spmMetadata();
+        unprefixed.put("add_space_prefix", false);
+        for (Tokenizer tokenizer :
+                List.of(spm(), bytes(), TestVocabularies.tokenizer(ended), TestVocabularies.tokenizer(unprefixed))) {
+            for (boolean addSpecial : new boolean[] {true, false}) {
+                assertThat(tokenizer.decodeText(tokenizer.encode(text, addSpecial, true)))
+                        .isEqualTo(text);
+            }
+        }
     }
 
     @Test

@@ -3,6 +3,7 @@ package quire.model.text;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -12,7 +13,11 @@ import java.util.Random;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.assertj.core.api.AbstractThrowableAssert;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.NullAndEmptySource;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.format.ModelFormatException;
 
 class VocabularyTest {
@@ -36,7 +41,26 @@ class VocabularyTest {
     @Test
     void of_unknownPreTokenizer_isRefusedNamingItAndTheKnown() {
         refusal(false, m -> m.put("pre", "my-bpe")).hasMessageContainingAll("'my-bpe'", "llama-bpe", "qwen2");
-        refusal(false, m -> m.remove("pre")).hasMessageContainingAll("pre is missing", "qwen2");
+    }
+
+    @ParameterizedTest
+    @NullAndEmptySource
+    void of_noPreTokenizer_isTheDefaultWithAWarning(@Nullable String pre) {
+        Map<String, Object> metadata = TestVocabularies.byteLevel("default", List.of("a b", "1 2", "3 4", "12 34"));
+        Tokenizer expected = TestVocabularies.tokenizer(metadata);
+        metadata.put("pre", pre);
+        Vocabulary vocabulary = TestVocabularies.vocabulary(metadata);
+
+        assertThat(vocabulary.warnings())
+                .singleElement()
+                .asString()
+                .startsWith("test.gguf: tokenizer.ggml.pre is missing");
+        for (String text : List.of("ab 1234 don't", "a\n\nb...", " x")) {
+            assertThat(Tokenizers.of(vocabulary).encode(text, true, true)).isEqualTo(expected.encode(text, true, true));
+        }
+        assertThat(TestVocabularies.vocabulary(TestVocabularies.sentencePiece(true, "a"))
+                        .warnings())
+                .isEmpty();
     }
 
     @Test
@@ -47,11 +71,10 @@ class VocabularyTest {
     }
 
     @Test
-    void of_tokensMissingEmptyOrTwice_isRefused() {
+    void of_tokensMissingOrEmpty_isRefused() {
         refusedBoth(m -> m.remove("tokens"), "tokens is missing");
         refusedBoth(m -> m.put("tokens", List.of()), "is empty");
         refusedBoth(m -> m.put("tokens", List.of(1, 2)), "no string at 0");
-        refusedBoth(m -> setToken(m, 200, TestVocabularies.tokens(m).get(50)), "token 200", "token 50");
         refusedBoth(m -> setToken(m, 9, "x".repeat(5000)), "token 9", "5000");
     }
 
@@ -73,14 +96,128 @@ class VocabularyTest {
     }
 
     @Test
-    void of_idOutOfRange_isRefused() {
+    void of_idThatIsNoWholeNumber_isRefused() {
         for (String name : List.of("bos", "eos", "eot", "eom", "unknown")) {
-            refusedBoth(m -> m.put(name + "_token_id", 100_000), name + "_token_id is 100000");
-            refusedBoth(m -> m.put(name + "_token_id", -1), name + "_token_id is -1");
-            refusedBoth(m -> m.put(name + "_token_id", 1L << 33), name + "_token_id");
             refusedBoth(m -> m.put(name + "_token_id", 1.5), name + "_token_id");
             refusedBoth(m -> m.put(name + "_token_id", "1"), "must be a number");
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(longs = {4_294_967_295L, -1, 100_000, 1L << 33, Long.MIN_VALUE, Long.MAX_VALUE})
+    void of_idsOutOfRange_countAsAbsentWithOneWarning(long none) {
+        for (boolean sentencePiece : List.of(true, false)) {
+            Map<String, Object> metadata = sentencePiece
+                    ? TestVocabularies.sentencePiece(true, "a", "b", "ab")
+                    : TestVocabularies.byteLevel("gpt-2", List.of("a b"));
+            Map<String, Object> absent = new HashMap<>(metadata);
+            for (String name : List.of("bos", "eot", "eom", "unknown", "fim_pad", "fim_rep", "fim_sep")) {
+                metadata.put(name + "_token_id", none);
+                absent.remove(name + "_token_id");
+            }
+            Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+            Tokenizer expected = TestVocabularies.tokenizer(absent);
+
+            assertThat(TestVocabularies.vocabulary(metadata).warnings())
+                    .singleElement()
+                    .asString()
+                    .contains("bos_token_id, ", "fim_sep_token_id", "treated as absent");
+            assertThat(tokenizer.encode("ab é<sep>", true, true)).isEqualTo(expected.encode("ab é<sep>", true, true));
+            assertThat(tokenizer.bos()).isEqualTo(expected.bos());
+            for (int token = 0; token < tokenizer.vocabularySize(); token++) {
+                assertThat(tokenizer.isControl(token)).isEqualTo(expected.isControl(token));
+                assertThat(tokenizer.isEndOfGeneration(token)).isEqualTo(expected.isEndOfGeneration(token));
+            }
+        }
+    }
+
+    @Test
+    void of_eosOutOfRange_isTheEndTokenThatIsKnownByItsSpelling() {
+        Map<String, Object> bytes = TestVocabularies.byteLevel("gpt-2", List.of("a b"));
+        bytes.put("eos_token_id", 4_294_967_295L);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(bytes);
+        assertThat(tokenizer.spelling(tokenizer.eos().getAsInt())).isEqualTo("<|end|>");
+        assertThat(tokenizer.isEndOfGeneration(tokenizer.eos().getAsInt())).isTrue();
+
+        Map<String, Object> pieces = TestVocabularies.sentencePiece(true, "a");
+        pieces.put("eos_token_id", -1);
+        assertThat(TestVocabularies.tokenizer(pieces).eos()).hasValue(2);
+    }
+
+    @Test
+    void of_bosAskedForAndOutOfRange_isRefused() {
+        refusal(false, m -> {
+                    m.put("bos_token_id", 4_294_967_295L);
+                    m.put("add_bos_token", true);
+                })
+                .hasMessageContainingAll("add_bos_token is true", "bos_token_id names no token");
+    }
+
+    @Test
+    void of_spellingTwice_theLowerIdEncodesAndBothDecode() {
+        Map<String, Object> pieces = TestVocabularies.sentencePiece(true, "▁", "a", "b", "ab", "a", "ab", "<0x41>");
+        Vocabulary vocabulary = TestVocabularies.vocabulary(pieces);
+        Tokenizer tokenizer = Tokenizers.of(vocabulary);
+        int first = 3 + 256;
+        assertThat(vocabulary.repeatedSpellings()).isEqualTo(3);
+        assertThat(vocabulary.warnings()).isEmpty();
+        assertThat(tokenizer.encode("ab", false, false)).containsExactly(first, first + 3);
+        assertThat(tokenizer.encode("a", false, false)).containsExactly(first, first + 1);
+        assertThat(tokenizer.decode(first + 4, first + 5)).isEqualTo("aab");
+        assertThat(tokenizer.decode(tokenizer.encode("A", false, false))).isEqualTo(" A");
+
+        Map<String, Object> bytes = TestVocabularies.byteLevel("llama-bpe", List.of("a b", "ab a"));
+        List<String> tokens = TestVocabularies.tokens(bytes);
+        List<String> repeated = new ArrayList<>(tokens);
+        repeated.addAll(List.of("a", "ab", "aba"));
+        int[] types = new int[repeated.size()];
+        Arrays.fill(types, 1);
+        bytes.put("tokens", repeated);
+        bytes.put("token_type", types);
+        bytes.put("add_bos_token", false);
+        Tokenizer byteLevel = TestVocabularies.tokenizer(bytes);
+        assertThat(byteLevel.encode("aba", false, false)).containsExactly(tokens.indexOf("aba"));
+        assertThat(byteLevel.encode("ab", false, false)).containsExactly(tokens.indexOf("ab"));
+        assertThat(byteLevel.encode("ca", false, false)).endsWith(tokens.indexOf("a"));
+        assertThat(byteLevel.decode(tokens.size(), tokens.size() + 1, tokens.size() + 2))
+                .isEqualTo("aababa");
+    }
+
+    @Test
+    void of_spellingTwiceOnceAsControlToken_textBecomesTheOtherOne() {
+        Map<String, Object> bytes = TestVocabularies.byteLevel("gpt-2", List.of("a b", "ab a"));
+        List<String> tokens = TestVocabularies.tokens(bytes);
+        int control = tokens.indexOf("ab");
+        tokens.add("ab");
+        int[] types =
+                IntStream.range(0, tokens.size()).map(i -> i == control ? 3 : 1).toArray();
+        bytes.put("tokens", tokens);
+        bytes.put("token_type", types);
+        Tokenizer tokenizer = TestVocabularies.tokenizer(bytes);
+
+        assertThat(tokenizer.encode("ab", false, false)).containsExactly(tokens.size() - 1);
+        assertThat(tokenizer.encode("ab", false, true)).containsExactly(control);
+        assertThat(tokenizer.encode("aba", false, false)).containsExactly(tokens.indexOf("aba"));
+    }
+
+    @Test
+    void of_spellingsThatAreNotUtf8_areDifferentTokensThatGiveTheirOwnBytes() {
+        byte[] left = {(byte) 0xE2, (byte) 0x96, (byte) 0x81, (byte) 0xF0};
+        byte[] right = {(byte) 0xFF};
+        Map<String, Object> pieces = TestVocabularies.sentencePiece(true, "▁", "x", "y");
+        List<Object> spellings = new ArrayList<>();
+        TestVocabularies.tokens(pieces).forEach(token -> spellings.add(token.getBytes(StandardCharsets.UTF_8)));
+        spellings.set(260, left);
+        spellings.set(261, right);
+        pieces.put("tokens", spellings);
+        Vocabulary vocabulary = TestVocabularies.vocabulary(pieces);
+        Tokenizer tokenizer = Tokenizers.of(vocabulary);
+
+        assertThat(vocabulary.repeatedSpellings()).isZero();
+        assertThat(tokenizer.bytes(260)).containsExactly(' ', 0xF0);
+        assertThat(tokenizer.bytes(261)).containsExactly(0xFF);
+        assertThat(tokenizer.spelling(261)).isEqualTo("\uFFFD");
+        assertThat(tokenizer.encode("\uFFFD", false, false)).doesNotContain(260, 261);
     }
 
     @Test

@@ -9,6 +9,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
+import quire.model.text.TemplateCapabilities;
 import quire.server.api.Fields;
 import quire.server.api.Json;
 import quire.server.http.HttpException;
@@ -46,9 +47,8 @@ final class ChatPrompt {
         String text;
         try {
             text = template.render(messages, tools, addGenerationPrompt);
-            // A template without support for tools renders the same text without them: an error, so that they are not
-            // ignored.
-            if (!tools.isEmpty() && text.equals(template.render(messages, List.of(), addGenerationPrompt))) {
+            // A template without support for tools leaves them out: an error, so that they are not ignored.
+            if (!tools.isEmpty() && template.capabilities().tools() == TemplateCapabilities.Answer.IGNORED) {
                 throw HttpException.unsupported(
                         "tools", "'tools' is not supported: this model's chat template does not use them.");
             }

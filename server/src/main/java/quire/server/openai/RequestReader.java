@@ -55,7 +55,8 @@ final class RequestReader {
             prompt = prompt.get(0); // a list of one prompt
         }
         String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
-        int[] tokens = text != null ? tokenizer.encode(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
+        int[] tokens =
+                text != null ? tokenizer.encodePrompt(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
         if (tokens.length == 0) {
             throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }

@@ -14,6 +14,23 @@ record Args(List<Object> positional, Map<String, Object> named) {
         return new Args(List.of(positional), Map.of());
     }
 
+    /** Charges the length of each text, for what is called may read all of it. */
+    void charge(Limits limits) {
+        for (Object argument : positional) {
+            charge(argument, limits);
+        }
+        for (Object argument : named.values()) {
+            charge(argument, limits);
+        }
+    }
+
+    private static void charge(Object argument, Limits limits) {
+        String text = Values.text(argument);
+        if (text != null) {
+            limits.chargeChars(text.length());
+        }
+    }
+
     /** The arguments behind the first. */
     Args rest() {
         return new Args(positional.subList(1, positional.size()), named);

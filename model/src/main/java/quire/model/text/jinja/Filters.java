@@ -3,6 +3,7 @@ package quire.model.text.jinja;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.math.RoundingMode;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
@@ -10,6 +11,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
@@ -19,7 +21,10 @@ import quire.model.text.jinja.Args.Bound;
 import quire.model.text.jinja.Args.Signature;
 import quire.model.text.jinja.Values.*;
 
-/** What can stand behind {@code |}, by name. */
+/**
+ * What can stand behind {@code |}, by name: Jinja's own filters, and from_json. Of Jinja's own, four are left out: random,
+ * since the same conversation must give the same prompt, and striptags, urlize and tojson's escaping, which serve web pages.
+ */
 final class Filters {
     private interface Filter {
         Object apply(Interpreter in, Object value, Bound args);
@@ -31,11 +36,11 @@ final class Filters {
 
     static {
         // text
-        filter("upper", "", (in, v, a) -> Text.upper(str(in, v)));
-        filter("lower", "", (in, v, a) -> Text.lower(str(in, v)));
-        filter("capitalize", "", (in, v, a) -> Text.capitalize(str(in, v)));
+        filter("upper", "", (in, v, a) -> marked(v, Text.upper(str(in, v))));
+        filter("lower", "", (in, v, a) -> marked(v, Text.lower(str(in, v))));
+        filter("capitalize", "", (in, v, a) -> marked(v, Text.capitalize(str(in, v))));
         filter("title", "", (in, v, a) -> title(str(in, v)));
-        filter("trim", "chars?", (in, v, a) -> Text.strip(str(in, v), a.textOrNull(0), true, true));
+        filter("trim", "chars?", (in, v, a) -> marked(v, Text.strip(str(in, v), a.textOrNull(0), true, true)));
         filter(
                 "replace",
                 "old new count?",
@@ -47,18 +52,51 @@ final class Filters {
                         in.limits));
         filter("indent", "width? first? blank?", Filters::indent);
         filter("truncate", "length? killwords? end? leeway?", Filters::truncate);
-        filter("center", "width?", (in, v, a) -> in.call(in.attribute(str(in, v), "center"), Args.of(a.get(0, 80L))));
+        filter(
+                "center",
+                "width?",
+                (in, v, a) -> marked(v, (String) in.call(in.attribute(str(in, v), "center"), Args.of(a.get(0, 80L)))));
         filter("wordcount", "", (in, v, a) -> wordCount(str(in, v)));
+        filter(
+                "wordwrap",
+                "width? break_long_words? wrapstring? break_on_hyphens?",
+                (in, v, a) -> WordWrap.wrap(
+                        str(in, v),
+                        a.integer(0, 79),
+                        !a.has(1) || a.truth(1),
+                        a.some(2) ? a.text(2) : "\n",
+                        !a.has(3) || a.truth(3),
+                        in.limits));
         filter(
                 "format",
                 "*",
-                (in, v, a) -> Format.percent(
-                        str(in, v), new Tuple(a.all().positional()), a.all().named(), in.limits));
+                (in, v, a) -> marked(
+                        v,
+                        Format.percent(
+                                str(in, v),
+                                new Tuple(a.all().positional()),
+                                a.all().named(),
+                                v instanceof Markup,
+                                in.limits)));
         filter("string", "", (in, v, a) -> v instanceof Markup ? v : str(in, v));
         filter("safe", "", (in, v, a) -> new Markup(str(in, v)));
-        filter("escape", "", (in, v, a) -> v instanceof Markup ? v : new Markup(escape(str(in, v))));
-        filter("e", "", (in, v, a) -> v instanceof Markup ? v : new Markup(escape(str(in, v))));
+        filter("escape", "", (in, v, a) -> new Markup(Text.escape(v, in.limits)));
+        filter("e", "", (in, v, a) -> new Markup(Text.escape(v, in.limits)));
+        filter("forceescape", "", (in, v, a) -> new Markup(Text.escape(str(in, v), in.limits)));
+        filter("xmlattr", "autospace?", Filters::xmlAttributes);
+        filter("urlencode", "", Filters::urlEncode);
         filter("tojson", "ensure_ascii? indent? separators? sort_keys?", Filters::toJson);
+        filter("from_json", "", (in, v, a) -> {
+            String json = Values.text(v);
+            if (json == null) {
+                throw v instanceof Undefined undefined
+                        ? undefined.error()
+                        : new JinjaError("filter 'from_json' takes a str, not " + Values.typeName(v));
+            }
+            return JsonReader.read(json, in.limits);
+        });
+        filter("pprint", "", (in, v, a) -> PrettyPrinter.format(v, in.limits));
+        filter("filesizeformat", "binary?", Filters::fileSize);
         // numbers
         filter("int", "default? base?", Filters::toInt);
         filter("float", "default?", Filters::toFloat);
@@ -79,12 +117,14 @@ final class Filters {
             if (v instanceof Stream) {
                 throw new JinjaError("filter 'last' of a generator: put '|list' before it");
             }
-            return first(reversed(in, v).iterator());
+            Object last = first(reversed(in, v).iterator());
+            return last instanceof String text ? marked(v, text) : last;
         });
         filter("list", "", (in, v, a) -> Values.toList(v, in.limits));
         filter("join", "d? attribute?", Filters::join);
         filter("reverse", "", (in, v, a) -> switch (v) {
             case String s -> new StringBuilder(s).reverse().toString();
+            case Markup m -> new Markup(new StringBuilder(m.text()).reverse().toString());
             case Stream stream -> reversed(in, stream);
             default -> new Stream(reversed(in, v).iterator());
         });
@@ -100,6 +140,7 @@ final class Filters {
                 "sort",
                 "reverse? case_sensitive? attribute?",
                 (in, v, a) -> sorted(in, Values.toList(v, in.limits), sortKey(in, a), a.truth(0)));
+        filter("groupby", "attribute default? case_sensitive?", Filters::groupBy);
         filter("unique", "case_sensitive? attribute?", Filters::unique);
         filter("min", "case_sensitive? attribute?", (in, v, a) -> extreme(in, v, a, false));
         filter("max", "case_sensitive? attribute?", (in, v, a) -> extreme(in, v, a, true));
@@ -141,21 +182,26 @@ final class Filters {
         if (entry == null) {
             throw new JinjaError("filter '" + name + "' is not supported");
         }
-        if (value instanceof String text) {
-            in.limits.chargeChars(text.length());
+        String input = Values.text(value);
+        if (input != null) {
+            in.limits.chargeChars(input.length());
         }
+        args.charge(in.limits);
         Object result = entry.filter.apply(in, value, entry.signature.bind("filter '" + name + "'", args));
-        if (result instanceof String text) {
-            in.limits.chargeChars(text.length());
+        String output = Values.text(result);
+        if (output != null) {
+            in.limits.chargeChars(output.length());
         }
         return result;
     }
 
     private static String str(Interpreter in, Object value) {
-        if (value instanceof Markup) {
-            throw new JinjaError("working on text marked safe is not supported");
-        }
         return Text.str(value, in.limits);
+    }
+
+    /** What became of a text: marked safe if the text was. */
+    private static Object marked(Object original, String text) {
+        return original instanceof Markup ? new Markup(text) : text;
     }
 
     // ---- text
@@ -176,14 +222,14 @@ final class Filters {
     private static Object indent(Interpreter in, Object value, Bound args) {
         Object width = args.get(0, 4L);
         String indention = width instanceof String s ? s : Format.fill(" ", args.integer(0, 4), in.limits);
-        List<Object> lines = Text.lines(str(in, value) + "\n", false);
+        List<Object> lines = Text.lines(str(in, value) + "\n", false, in.limits);
         StringBuilder out = new StringBuilder();
         for (int i = 0; i < lines.size(); i++) {
             String line = (String) lines.get(i);
             boolean indented = i == 0 ? args.truth(1) : args.truth(2) || !line.isEmpty();
             Text.append(out, (i == 0 ? "" : "\n") + (indented ? indention : "") + line, in.limits);
         }
-        return out.toString();
+        return marked(value, out.toString());
     }
 
     private static Object truncate(Interpreter in, Object value, Bound args) {
@@ -195,11 +241,12 @@ final class Filters {
             throw new JinjaError("filter 'truncate': the length is less than that of the end, or the leeway below 0");
         }
         if (Values.length(text) <= length + leeway) {
-            return text;
+            return marked(value, text);
         }
         String cut = text.substring(0, text.offsetByCodePoints(0, (int) length - Values.length(end)));
         int blank = cut.lastIndexOf(' ');
-        return (args.truth(1) || blank < 0 ? cut : cut.substring(0, blank)) + end;
+        String kept = args.truth(1) || blank < 0 ? cut : cut.substring(0, blank);
+        return value instanceof Markup ? new Markup(kept + Text.escape(args.get(2, end), in.limits)) : kept + end;
     }
 
     private static long wordCount(String text) {
@@ -213,12 +260,94 @@ final class Filters {
         return count;
     }
 
-    private static String escape(String text) {
-        return text.replace("&", "&amp;")
-                .replace(">", "&gt;")
-                .replace("<", "&lt;")
-                .replace("'", "&#39;")
-                .replace("\"", "&#34;");
+    /** A dict as {@code  key="value"} …, values escaped; None and undefined values are left out. */
+    private static Object xmlAttributes(Interpreter in, Object value, Bound args) {
+        if (!(value instanceof Map<?, ?> map)) {
+            throw new JinjaError("filter 'xmlattr' takes a dict, not " + Values.typeName(value));
+        }
+        StringBuilder out = new StringBuilder();
+        for (Map.Entry<?, ?> entry : map.entrySet()) {
+            if (entry.getValue() instanceof None || entry.getValue() instanceof Undefined) {
+                continue;
+            }
+            if (!(entry.getKey() instanceof String key)
+                    || key.codePoints().anyMatch(c -> Text.isSpace(c) || c == '/' || c == '>' || c == '=')) {
+                throw new JinjaError("filter 'xmlattr': the key " + Text.repr(entry.getKey(), in.limits)
+                        + " cannot be the name of an attribute");
+            }
+            boolean space = !out.isEmpty() || !args.has(0) || args.truth(0);
+            Text.append(out, (space ? " " : "") + Text.escape(key, in.limits) + "=\"", in.limits);
+            Text.append(out, Text.escape(entry.getValue(), in.limits) + "\"", in.limits);
+        }
+        return out.toString();
+    }
+
+    private static Object urlEncode(Interpreter in, Object value, Bound args) {
+        boolean pairs = value instanceof Map
+                || value instanceof List
+                || value instanceof Tuple
+                || value instanceof View
+                || value instanceof Stream
+                || value instanceof Undefined;
+        if (!pairs) {
+            return quoteForUrl(str(in, value), false, in.limits);
+        }
+        StringBuilder out = new StringBuilder();
+        for (Object pair :
+                value instanceof Map<?, ?> map ? Methods.items(map, in.limits) : Values.toList(value, in.limits)) {
+            List<Object> items = Values.toList(pair, in.limits);
+            if (items.size() != 2) {
+                throw new JinjaError("filter 'urlencode' of something else than pairs");
+            }
+            Text.append(out, out.isEmpty() ? "" : "&", in.limits);
+            Text.append(out, quoteForUrl(str(in, items.get(0)), true, in.limits), in.limits);
+            Text.append(out, "=" + quoteForUrl(str(in, items.get(1)), true, in.limits), in.limits);
+        }
+        return out.toString();
+    }
+
+    /** Percent-encoded UTF-8. In a query a slash is encoded too and a space becomes a plus sign. */
+    private static String quoteForUrl(String text, boolean query, Limits limits) {
+        limits.chargeChars(4L * text.length());
+        StringBuilder out = new StringBuilder();
+        for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
+            char c = (char) (b & 0xFF);
+            boolean plain =
+                    c < 0x80 && (Character.isLetterOrDigit(c) || "_.-~".indexOf(c) >= 0 || (c == '/' && !query));
+            if (plain) {
+                out.append(c);
+            } else if (c == ' ' && query) {
+                out.append('+');
+            } else {
+                out.append('%').append(Text.hex("", c, 2).toUpperCase(Locale.ROOT));
+            }
+        }
+        return out.toString();
+    }
+
+    private static Object fileSize(Interpreter in, Object value, Bound args) {
+        Object number = toFloat(in, value, Signature.of("default?").bind("float", Args.of(None.NONE)));
+        if (!(number instanceof Double bytes) || bytes.isNaN() || bytes.isInfinite()) {
+            throw new JinjaError("filter 'filesizeformat' takes a number, not " + Text.repr(value, in.limits));
+        }
+        boolean binary = args.truth(0);
+        double base = binary ? 1024 : 1000;
+        if (bytes == 1) {
+            return "1 Byte";
+        }
+        if (bytes < base) {
+            return Text.decimal(new BigDecimal(bytes).toBigInteger()) + " Bytes";
+        }
+        String prefixes = "kMGTPEZY";
+        int i = 0;
+        double unit = base * base;
+        for (; i < prefixes.length() - 1 && bytes >= unit; i++) {
+            unit *= base;
+        }
+        String prefix = binary ? Character.toUpperCase(prefixes.charAt(i)) + "i" : prefixes.substring(i, i + 1);
+        return new BigDecimal(base * bytes / unit)
+                        .setScale(1, RoundingMode.HALF_EVEN)
+                        .toPlainString() + " " + prefix + "B";
     }
 
     private static Object toJson(Interpreter in, Object value, Bound args) {
@@ -250,24 +379,19 @@ final class Filters {
             case BigInteger i -> i;
             case Boolean b -> b ? 1L : 0L;
             case Double d when d.isInfinite() -> throw new JinjaError("filter 'int' of an infinite float");
-            case Double d -> d.isNaN() ? otherwise : whole(new BigDecimal(d).toBigInteger());
+            case Double d -> d.isNaN() ? otherwise : Values.whole(d);
+            case Markup m -> toInt(in, m.text(), args);
             case String s -> {
                 in.limits.chargeChars(s.length());
                 BigInteger integer = parseInteger(Text.strip(s, null, true, true), (int) args.integer(1, 10));
                 Double number = integer == null ? parseFloat(s) : null;
                 yield integer != null
-                        ? whole(integer)
-                        : number == null || number.isNaN() || number.isInfinite()
-                                ? otherwise
-                                : whole(new BigDecimal(number).toBigInteger());
+                        ? Values.whole(integer)
+                        : number == null || number.isNaN() || number.isInfinite() ? otherwise : Values.whole(number);
             }
             case Undefined undefined -> throw undefined.error();
             default -> otherwise;
         };
-    }
-
-    private static Object whole(BigInteger value) {
-        return value.bitLength() > 63 ? (Object) value : (Object) value.longValue();
     }
 
     /** A string as Python's int() takes it: a sign, a prefix of the base, single underscores between digits. */
@@ -279,7 +403,10 @@ final class Filters {
             digits = digits.substring(2);
             digits = digits.startsWith("_") ? digits.substring(1) : digits;
         }
-        if (digits.length() > 4300 || digits.startsWith("_") || digits.endsWith("_") || digits.contains("__")) {
+        if (digits.length() > Limits.INTEGER_DIGITS
+                || digits.startsWith("_")
+                || digits.endsWith("_")
+                || digits.contains("__")) {
             return null;
         }
         String plain = digits.replace("_", "");
@@ -317,8 +444,9 @@ final class Filters {
         return switch (value) {
             case Double d -> d;
             case Long l -> (double) l;
-            case BigInteger i -> i.doubleValue();
+            case BigInteger i -> Values.binary("+", i, 0.0, in.limits);
             case Boolean b -> b ? 1.0 : 0.0;
+            case Markup m -> toFloat(in, m.text(), args);
             case String s -> Objects.requireNonNullElse(parseFloat(s), otherwise);
             case Undefined undefined -> throw undefined.error();
             default -> otherwise;
@@ -328,19 +456,20 @@ final class Filters {
     private static Object round(Interpreter in, Object value, Bound args) {
         long precision = args.integer(0, 0);
         String method = args.has(1) ? args.text(1) : "common";
-        if (!Values.isNumber(value) || value instanceof BigInteger || Math.abs(precision) > 300) {
+        if (!Values.isNumber(value) || Math.abs(precision) > 300) {
             throw new JinjaError("filter 'round' of a " + Values.typeName(value) + " or to " + precision + " places");
         }
         Object number = Values.unary('+', value);
         if (method.equals("common")) {
-            if (number instanceof Long whole) {
+            if (!(number instanceof Double d)) {
+                BigInteger whole = number instanceof BigInteger i ? i : BigInteger.valueOf((Long) number);
+                in.limits.charge(whole.bitLength());
                 return precision >= 0
-                        ? whole
-                        : whole(new BigDecimal(whole)
+                        ? number
+                        : Values.whole(new BigDecimal(whole)
                                 .setScale((int) precision, RoundingMode.HALF_EVEN)
                                 .toBigInteger());
             }
-            double d = (Double) number;
             return Double.isNaN(d) || Double.isInfinite(d)
                     ? number
                     : withSign(
@@ -354,10 +483,12 @@ final class Filters {
         }
         Object factor = Values.binary("**", 10L, precision, in.limits);
         Object scaled = Values.binary("*", number, factor, in.limits);
-        double d = ((Number) scaled).doubleValue();
-        Object whole = scaled instanceof Long
-                ? scaled
-                : (Object) (long) (method.equals("ceil") ? Math.ceil(d) : Math.floor(d));
+        if (scaled instanceof Double d && (d.isNaN() || d.isInfinite())) {
+            throw new JinjaError("filter 'round': " + d + " is not an int");
+        }
+        Object whole = scaled instanceof Double d
+                ? Values.whole(method.equals("ceil") ? Math.ceil(d) : Math.floor(d))
+                : scaled;
         return Values.binary("/", whole, factor, in.limits);
     }
 
@@ -403,7 +534,8 @@ final class Filters {
             return item -> item;
         }
         List<Object> path = new ArrayList<>();
-        if (attribute instanceof String name) {
+        String name = Values.text(attribute);
+        if (name != null) {
             for (String part : name.split("\\.", -1)) {
                 boolean index =
                         !part.isEmpty() && part.length() < 10 && part.chars().allMatch(c -> c >= '0' && c <= '9');
@@ -423,7 +555,13 @@ final class Filters {
     }
 
     private static Function<Object, Object> foldCase(Function<Object, Object> get, boolean caseSensitive) {
-        return caseSensitive ? get : item -> get.apply(item) instanceof String s ? Text.lower(s) : get.apply(item);
+        return caseSensitive
+                ? get
+                : item -> {
+                    Object key = get.apply(item);
+                    String text = Values.text(key);
+                    return text == null ? key : Text.lower(text);
+                };
     }
 
     /** The key that sort compares: the values of all attributes named, with commas between. */
@@ -472,6 +610,25 @@ final class Filters {
         return sorted(in, Methods.items(map, in.limits), foldCase(key, args.truth(0)), args.truth(2));
     }
 
+    /** Groups as named tuples (grouper, list), ordered by the attribute that the items of a group have in common. */
+    private static Object groupBy(Interpreter in, Object value, Bound args) {
+        Function<Object, Object> attribute = getter(in, args.get(0), args.some(1) ? args.get(1) : null);
+        Function<Object, Object> key = foldCase(attribute, args.truth(2));
+        List<Object> groups = new ArrayList<>();
+        List<Object> group = List.of();
+        Object groupKey = None.NONE;
+        for (Object item : sorted(in, Values.toList(value, in.limits), key, false)) {
+            Object itemKey = key.apply(item);
+            if (group.isEmpty() || !Values.equal(groupKey, itemKey, in.limits)) {
+                group = new ArrayList<>();
+                groupKey = itemKey;
+                groups.add(new Tuple(List.of(attribute.apply(item), group), List.of("grouper", "list")));
+            }
+            group.add(item);
+        }
+        return groups;
+    }
+
     private static Object unique(Interpreter in, Object value, Bound args) {
         Function<Object, Object> key = foldCase(getter(in, args.get(1), null), args.truth(0));
         Set<Object> seen = new HashSet<>();
@@ -497,10 +654,12 @@ final class Filters {
         if (args.positional().isEmpty()) {
             Bound bound = Signature.of("attribute default?").bind("filter 'map'", args);
             each = getter(in, bound.get(0), bound.some(1) ? bound.get(1) : null);
-        } else if (args.positional().getFirst() instanceof String name) {
-            each = item -> in.filter(name, item, args.rest());
         } else {
-            throw new JinjaError("filter 'map' needs the name of a filter or attribute=…");
+            String name = Values.text(args.positional().getFirst());
+            if (name == null) {
+                throw new JinjaError("filter 'map' needs the name of a filter or attribute=…");
+            }
+            each = item -> in.filter(name, item, args.rest());
         }
         Iterator<Object> items = Values.truth(value) ? Values.iterate(value) : Collections.emptyIterator();
         return new Stream(new Iterator<>() {

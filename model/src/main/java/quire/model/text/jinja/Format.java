@@ -19,8 +19,12 @@ final class Format {
         return fill.repeat((int) Math.max(0, count));
     }
 
-    /** {@code format % value}; with names, {@code %(name)s} reads from them. */
-    static String percent(String format, Object value, Map<String, Object> names, Limits limits) {
+    /**
+     * {@code format % value}; with names, {@code %(name)s} reads from them.
+     *
+     * @param safe whether the format is marked safe, so that values are escaped for HTML
+     */
+    static String percent(String format, Object value, Map<String, Object> names, boolean safe, Limits limits) {
         List<Object> values = value instanceof Tuple tuple ? tuple.items() : List.of(value);
         Map<?, ?> named = value instanceof Map<?, ?> map ? map : names;
         boolean usedName = false;
@@ -39,7 +43,7 @@ final class Format {
                 name = close < 0 ? "" : format.substring(i + 1, close);
                 i = close < 0 ? format.length() : close + 1;
             }
-            Spec spec = new Spec();
+            Spec spec = new Spec(safe);
             i = spec.readFlags(format, i);
             i = spec.readWidth(format, i);
             if (i >= format.length()) {
@@ -55,7 +59,7 @@ final class Format {
                 usedName = true;
                 item = named.get(name);
                 if (item == null) {
-                    throw new JinjaError("the format asks for " + Text.repr(name) + ", which is not given");
+                    throw new JinjaError("the format asks for " + Text.quote(name) + ", which is not given");
                 }
             } else {
                 if (used >= values.size()) {
@@ -72,8 +76,12 @@ final class Format {
         return out.toString();
     }
 
-    /** {@code format.format(…)}: {@code {}}, {@code {0}}, {@code {name}}, {@code !r}, {@code !s} and format specs. */
-    static String braces(String format, Args args, Limits limits) {
+    /**
+     * {@code format.format(…)}: {@code {}}, {@code {0}}, {@code {name}}, {@code !r}, {@code !s} and format specs.
+     *
+     * @param safe whether the format is marked safe, so that values are escaped for HTML
+     */
+    static String braces(String format, Args args, boolean safe, Limits limits) {
         StringBuilder out = new StringBuilder();
         int automatic = 0;
         boolean manual = false;
@@ -114,7 +122,7 @@ final class Format {
                             case "s" -> Text.str(value, limits);
                             default -> throw new JinjaError("str.format: '!" + conversion + "' is not supported");
                         };
-                Text.append(out, format(converted, spec, limits), limits);
+                Text.append(out, format(converted, spec, safe, limits), limits);
             }
         }
         return out.toString();
@@ -133,16 +141,22 @@ final class Format {
         if (value == null) {
             boolean nested = name.indexOf('.') >= 0 || name.indexOf('[') >= 0 || name.indexOf('{') >= 0;
             throw new JinjaError(
-                    "str.format: the field " + Text.repr(name) + (nested ? " is not supported" : " is not given"));
+                    "str.format: the field " + Text.quote(name) + (nested ? " is not supported" : " is not given"));
         }
         return value;
     }
 
-    private static String format(Object value, String text, Limits limits) {
+    private static String format(Object value, String text, boolean safe, Limits limits) {
         if (text.isEmpty()) {
-            return Text.str(value, limits);
+            return safe ? Text.escape(value, limits) : Text.str(value, limits);
         }
-        Spec spec = new Spec();
+        if (safe && value instanceof Markup) {
+            throw new JinjaError("str.format: text marked safe takes no format spec");
+        }
+        if (safe) {
+            return Text.escape(format(value, text, false, limits), limits);
+        }
+        Spec spec = new Spec(false);
         int i = spec.readAlignment(text);
         i = spec.readFlags(text, i);
         i = spec.readWidth(text, i);
@@ -150,13 +164,14 @@ final class Format {
             spec.type = text.charAt(i++);
         }
         if (i < text.length()) {
-            throw new JinjaError("str.format: the format spec " + Text.repr(text) + " is not supported");
+            throw new JinjaError("str.format: the format spec " + Text.quote(text) + " is not supported");
         }
         return spec.braces(value, limits);
     }
 
     /** What a field says: {@code [[fill]align][flags][width][grouping][.precision][type]}. */
     private static final class Spec {
+        private final boolean safe;
         private String fill = " ";
         private char align;
         private boolean zero;
@@ -167,6 +182,10 @@ final class Format {
         private char grouping;
         private int precision = -1;
         private char type;
+
+        Spec(boolean safe) {
+            this.safe = safe;
+        }
 
         private int readAlignment(String text) {
             int first = text.offsetByCodePoints(0, 1);
@@ -222,8 +241,11 @@ final class Format {
                 throw new JinjaError("the format field's '" + (alternate ? '#' : grouping) + "' is not supported");
             }
             return switch (type) {
-                case 's' -> pad("", cut(Text.str(value, limits)), false, limits);
-                case 'r' -> pad("", cut(Text.repr(value, limits)), false, limits);
+                case 's' -> pad("", cut(safe ? Text.escape(value, limits) : Text.str(value, limits)), false, limits);
+                case 'r' -> {
+                    String text = Text.repr(value, limits);
+                    yield pad("", cut(safe ? Text.escape(text, limits) : text), false, limits);
+                }
                 case 'c' -> pad("", character(value), false, limits);
                 case 'd', 'i', 'u' -> {
                     if (!Values.isNumber(value)) {
@@ -241,15 +263,16 @@ final class Format {
             if (value instanceof Double d && (d.isNaN() || d.isInfinite())) {
                 throw new JinjaError(d + " is not an integer");
             }
-            return value instanceof Double d ? (Object) new BigDecimal(d).toBigInteger() : value;
+            return value instanceof Double d ? Values.whole(d) : value;
         }
 
         private static String character(Object value) {
             if (value instanceof Long code && Character.isValidCodePoint(Math.clamp(code, -1, Integer.MAX_VALUE))) {
                 return Character.toString(code.intValue());
             }
-            if (value instanceof String s && Values.length(s) == 1) {
-                return s;
+            String text = Values.text(value);
+            if (text != null && Values.length(text) == 1) {
+                return text;
             }
             throw new JinjaError("the format field 'c' needs one character");
         }
@@ -271,7 +294,8 @@ final class Format {
                 }
                 return number(value, limits);
             }
-            if (!(value instanceof String text) || (type != 's' && type != 0) || align == '=' || grouping != 0) {
+            String text = Values.text(value);
+            if (text == null || (type != 's' && type != 0) || align == '=' || grouping != 0) {
                 throw new JinjaError(
                         "str.format: a format spec of this kind for a " + Values.typeName(value) + " is not supported");
             }
@@ -294,8 +318,9 @@ final class Format {
             }
             String digits;
             if (integer) {
-                BigInteger whole = new BigInteger(plain.toString());
-                String text = whole.abs().toString(type == 'd' ? 10 : type == 'o' ? 8 : 16);
+                BigInteger whole = plain instanceof BigInteger i ? i : BigInteger.valueOf((Long) plain);
+                String text =
+                        type == 'd' ? Text.decimal(whole.abs()) : whole.abs().toString(type == 'o' ? 8 : 16);
                 digits = type == 'X' ? text.toUpperCase(java.util.Locale.ROOT) : text;
                 digits = "0".repeat(Math.max(0, precision - digits.length())) + digits;
             } else {
@@ -307,7 +332,7 @@ final class Format {
             }
             boolean negative = plain instanceof Double d
                     ? Double.doubleToRawLongBits(d) < 0
-                    : new BigInteger(plain.toString()).signum() < 0;
+                    : Values.compare(plain, 0L, limits) < 0;
             String prefix = negative ? "-" : sign == '-' ? "" : String.valueOf(sign);
             return pad(prefix, grouping == 0 ? digits : grouped(digits), true, limits);
         }

@@ -133,6 +133,10 @@ final class Interpreter {
                 write(Text.str(filtered(text, block.filters(), scope), limits));
             }
             case Generation generation -> run(generation.body(), new Scope(scope));
+            case Unsupported unsupported -> {
+                line = unsupported.line();
+                throw new JinjaError(unsupported.message());
+            }
             case Break b -> {
                 return Flow.BREAK;
             }
@@ -583,6 +587,7 @@ final class Interpreter {
             if (!(value instanceof Map<?, ?> map)) {
                 throw new JinjaError("'**' needs a dict, not " + Values.typeName(value));
             }
+            limits.charge(map.size());
             map.forEach((key, item) -> {
                 if (!(key instanceof String name) || named.put(name, item) != null) {
                     throw new JinjaError("'**' with the key " + Text.repr(key, limits));
@@ -650,6 +655,8 @@ final class Interpreter {
             case Namespace namespace -> namespace.attributes().get(name);
             case Loop loop -> loop.attribute(name);
             case Macro macro -> macro.attribute(name);
+            case Cycler cycler -> cycler.attribute(name);
+            case Tuple tuple when !tuple.names().isEmpty() -> tuple.named(name);
             default -> Methods.find(object, name, limits);
         };
     }

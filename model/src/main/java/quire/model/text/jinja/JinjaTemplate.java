@@ -17,7 +17,8 @@ import quire.model.text.jinja.Values.*;
 /**
  * A parsed template, with the variables and functions that transformers gives to one: {@code messages}, {@code tools} and
  * {@code documents} (None if there are none), {@code add_generation_prompt}, {@code bos_token}, {@code eos_token}; {@code
- * raise_exception}, {@code strftime_now} and Jinja's {@code range}, {@code dict}, {@code namespace}, {@code joiner}.
+ * raise_exception}, {@code strftime_now} and Jinja's {@code range}, {@code dict}, {@code namespace}, {@code joiner}, {@code
+ * cycler}.
  */
 public final class JinjaTemplate implements ChatTemplate {
     private final List<Stmt> body;
@@ -30,7 +31,7 @@ public final class JinjaTemplate implements ChatTemplate {
         try {
             this.body = Parser.parse(template);
         } catch (JinjaError e) {
-            throw new ChatTemplateException("chat template, " + e.getMessage());
+            throw new ChatTemplateException("chat template, " + message(e));
         }
         this.bosToken = bosToken;
         this.eosToken = eosToken;
@@ -81,11 +82,16 @@ public final class JinjaTemplate implements ChatTemplate {
             variables.forEach((name, value) -> globals.put(name, Values.fromJava(value, limits, 0)));
             return interpreter.render(body, globals);
         } catch (JinjaError e) {
-            throw new ChatTemplateException("chat template, line " + interpreter.line() + ": " + e.getMessage());
+            throw new ChatTemplateException("chat template, line " + interpreter.line() + ": " + message(e));
         } catch (StackOverflowError e) {
             // Depth is counted, but how much stack the caller left is not known here.
             throw new ChatTemplateException("chat template, line " + interpreter.line() + ": nested too deep");
         }
+    }
+
+    private static String message(JinjaError error) {
+        String message = String.valueOf(error.getMessage());
+        return message.length() <= Limits.ERROR_CHARS ? message : message.substring(0, Limits.ERROR_CHARS) + "…";
     }
 
     private Map<String, Callable> functions(Limits limits) {
@@ -108,6 +114,13 @@ public final class JinjaTemplate implements ChatTemplate {
                             Map<String, Object> attributes = new LinkedHashMap<>();
                             dict(args, limits).forEach((key, value) -> attributes.put(Text.str(key, limits), value));
                             return new Namespace(attributes);
+                        },
+                "cycler",
+                        args -> {
+                            if (args.positional().isEmpty() || !args.named().isEmpty()) {
+                                throw new JinjaError("cycler takes at least one item, and no names");
+                            }
+                            return new Cycler(List.copyOf(args.positional()));
                         },
                 "joiner",
                         args -> {

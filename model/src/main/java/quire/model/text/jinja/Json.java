@@ -43,7 +43,7 @@ final class Json {
             case None n -> out.append("null");
             case Boolean b -> out.append(b.booleanValue());
             case Long l -> out.append(l.longValue());
-            case BigInteger i -> out.append(i);
+            case BigInteger i -> Text.append(out, Text.decimal(i), limits);
             case Double d -> out.append(number(d));
             case String s -> string(s);
             case Markup m -> string(m.text());
@@ -95,7 +95,7 @@ final class Json {
         return switch (key) {
             case String s -> s;
             case Long l -> l.toString();
-            case BigInteger i -> i.toString();
+            case BigInteger i -> Text.decimal(i);
             case None n -> "null";
             default -> throw new JinjaError("a JSON key of type " + Values.typeName(key));
         };
@@ -130,6 +130,7 @@ final class Json {
                 case '\b' -> out.append("\\b");
                 default -> {
                     if (c < 0x20 || (ascii && c > 0x7e)) {
+                        limits.charge(1);
                         out.append(Text.hex("\\u", c, 4));
                     } else {
                         out.append(c);

@@ -1,5 +1,6 @@
 package quire.model.text.jinja;
 
+import java.math.BigInteger;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
@@ -222,6 +223,9 @@ final class Lexer {
             }
             end += Character.charCount(c);
         }
+        if (end - at > Limits.NAME_CHARS) {
+            throw new JinjaError("a name of more than " + Limits.NAME_CHARS + " characters");
+        }
         add(Kind.NAME, source.substring(at, end));
         at = end;
     }
@@ -246,7 +250,7 @@ final class Lexer {
                 return;
             }
         }
-        throw new JinjaError("unexpected character " + Text.repr(Character.toString(source.codePointAt(at))));
+        throw new JinjaError("unexpected character " + Text.quote(Character.toString(source.codePointAt(at))));
     }
 
     /** The end of a run of digits of a base, single underscores between them, or {@code from} if there is none. */
@@ -284,7 +288,7 @@ final class Lexer {
             if (text.length() > 1 && text.charAt(0) == '0' && !text.chars().allMatch(c -> c == '0')) {
                 throw new JinjaError("number " + text + " begins with 0");
             }
-            tokens.add(new Token(Kind.INTEGER, text, parseLong(text, 10), line()));
+            tokens.add(new Token(Kind.INTEGER, text, integer(text, 10), line()));
         }
         at = end;
     }
@@ -305,17 +309,16 @@ final class Lexer {
             return false;
         }
         String text = source.substring(from, end).replace("_", "");
-        tokens.add(new Token(Kind.INTEGER, text, parseLong(text, radix), line()));
+        tokens.add(new Token(Kind.INTEGER, text, integer(text, radix), line()));
         at = end;
         return true;
     }
 
-    private static Long parseLong(String digits, int radix) {
-        try {
-            return Long.parseLong(digits, radix);
-        } catch (NumberFormatException e) {
-            throw new JinjaError("integer " + digits + " has more than 64 bits");
+    private static Object integer(String digits, int radix) {
+        if (digits.length() > Limits.INTEGER_DIGITS) {
+            throw new JinjaError("an integer of more than " + Limits.INTEGER_DIGITS + " digits");
         }
+        return Values.whole(new BigInteger(digits, radix));
     }
 
     private void string(char quote) {

@@ -17,10 +17,19 @@ final class Limits {
     static final int VALUE_DEPTH = 200;
     /** As in Jinja's sandbox. */
     static final int RANGE_LENGTH = 100_000;
+    /** The largest int that arithmetic may make. */
+    static final int INTEGER_BITS = 1 << 16;
+    /** The most decimal digits that an int is read or written with, as in Python. */
+    static final int INTEGER_DIGITS = 4300;
 
-    private static final long BASE_UNITS = 20_000_000;
+    /** The longest name of a variable, attribute or filter. */
+    static final int NAME_CHARS = 1024;
+    /** The longest message of an error; templates make up some of them. */
+    static final int ERROR_CHARS = 1000;
+
+    private static final long BASE_UNITS = 5_000_000;
     private static final int CHARS_PER_UNIT = 4;
-    private static final int UNITS_PER_INPUT_CHAR = 64;
+    private static final int UNITS_PER_INPUT_CHAR = 32;
 
     private long left = BASE_UNITS;
     private int depth;

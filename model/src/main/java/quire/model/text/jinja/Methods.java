@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
@@ -15,7 +16,7 @@ import quire.model.text.jinja.Values.*;
 
 /** Python's methods of str, dict, list and tuple, by name. Those that would change a list or dict are refused. */
 final class Methods {
-    /** Methods that Python's values have and these do not; a call to one is found when the template is parsed. */
+    /** Methods that Python's values have and these do not. */
     static final Set<String> UNSUPPORTED = Set.of(
             "encode", "format_map", "maketrans", "translate", "fromkeys", "bit_length", "is_integer", "to_bytes");
 
@@ -64,11 +65,11 @@ final class Methods {
         str("replace", "old new count? /", (s, a, l) -> Text.replace(s, a.text(0), a.text(1), a.integer(2, -1), l));
         str("split", "sep? maxsplit?", (s, a, l) -> split(s, a.textOrNull(0), a.integer(1, -1), l));
         str("rsplit", "sep? maxsplit?", (s, a, l) -> rsplit(s, a.textOrNull(0), a.integer(1, -1), l));
-        str("splitlines", "keepends?", (s, a, l) -> Text.lines(s, a.truth(0)));
+        str("splitlines", "keepends?", (s, a, l) -> Text.lines(s, a.truth(0), l));
         str("partition", "sep /", (s, a, l) -> partition(s, a.text(0), false));
         str("rpartition", "sep /", (s, a, l) -> partition(s, a.text(0), true));
         str("join", "iterable /", (s, a, l) -> join(s, a.get(0), l));
-        str("format", "*", (s, a, l) -> Format.braces(s, a.all(), l));
+        str("format", "*", (s, a, l) -> Format.braces(s, a.all(), false, l));
         str("zfill", "width /", (s, a, l) -> zfill(s, a.integer(0, 0), l));
         str("ljust", "width fill? /", (s, a, l) -> pad(s, a, l, 0));
         str("rjust", "width fill? /", (s, a, l) -> pad(s, a, l, 2));
@@ -132,16 +133,67 @@ final class Methods {
         return switch (object) {
             case String s -> {
                 limits.chargeChars(s.length());
-                yield bind(STR.get(name), s, "str." + name, limits);
+                yield UNSUPPORTED.contains(name) ? unsupported(name) : bind(STR.get(name), s, "str." + name, limits);
             }
             case Map<?, ?> map when CHANGING_DICT.contains(name) -> changing(name, "dict");
             case Map<?, ?> map -> bind(DICT.get(name), map, "dict." + name, limits);
             case List<?> list when CHANGING_LIST.contains(name) -> changing(name, "list");
             case List<?> list -> bind(LIST.get(name), list, "list." + name, limits);
             case Tuple tuple when !name.equals("copy") -> bind(LIST.get(name), tuple.items(), "tuple." + name, limits);
-            case Markup markup -> throw new JinjaError("attribute '" + name + "' of text marked safe is not supported");
+            case Markup markup -> markupMethod(markup, name, limits);
             default -> null;
         };
+    }
+
+    /**
+     * A method of text that is marked safe: that of str, with what it puts into the text escaped first and its text marked
+     * safe again.
+     */
+    private static @Nullable Callable markupMethod(Markup markup, String name, Limits limits) {
+        limits.chargeChars(markup.text().length());
+        if (name.equals("escape")) {
+            return args -> new Markup(
+                    Text.escape(Signature.of("s").bind("Markup.escape", args).get(0), limits));
+        }
+        Entry<String> entry = STR.get(name);
+        if (entry == null) {
+            return null;
+        }
+        Callable method = Objects.requireNonNull(bind(entry, markup.text(), "Markup." + name, limits));
+        return switch (name) {
+            case "join" ->
+                args -> {
+                    Object items = entry.signature.bind("Markup.join", args).get(0);
+                    List<Object> escaped = Values.toList(items, limits);
+                    escaped.replaceAll(item -> Text.escape(item, limits));
+                    return safe(method.call(Args.of(escaped)));
+                };
+            case "replace", "ljust", "rjust", "center" ->
+                args -> {
+                    // The second argument is the text that is put in.
+                    List<Object> positional = new ArrayList<>(args.positional());
+                    if (positional.size() > 1) {
+                        positional.set(1, Text.escape(positional.get(1), limits));
+                    }
+                    return safe(method.call(new Args(positional, args.named())));
+                };
+            case "format" -> args -> new Markup(Format.braces(markup.text(), args, true, limits));
+            default -> args -> safe(method.call(args));
+        };
+    }
+
+    private static Object safe(Object result) {
+        return switch (result) {
+            case String text -> new Markup(text);
+            case List<?> parts -> parts.stream().map(Methods::safe).toList();
+            case Tuple parts ->
+                new Tuple(parts.items().stream().map(Methods::safe).toList());
+            default -> result;
+        };
+    }
+
+    private static Undefined unsupported(String name) {
+        return new Undefined("method '" + name + "' is not supported");
     }
 
     private static Undefined changing(String name, String type) {
@@ -152,6 +204,7 @@ final class Methods {
         return entry == null
                 ? null
                 : args -> {
+                    args.charge(limits);
                     Object result = entry.method.apply(self, entry.signature.bind(what, args), limits);
                     if (result instanceof String text) {
                         limits.chargeChars(text.length());
@@ -232,9 +285,11 @@ final class Methods {
         String window = window(s, args, limits);
         for (Object option : options) {
             limits.charge(1);
-            if (!(option instanceof String part)) {
+            String part = Values.text(option);
+            if (part == null) {
                 throw new JinjaError("str." + (begins ? "startswith" : "endswith") + " takes a tuple of str only");
             }
+            limits.chargeChars(part.length());
             if (window != null && (begins ? window.startsWith(part) : window.endsWith(part))) {
                 return true;
             }
@@ -369,7 +424,8 @@ final class Methods {
             if (!first) {
                 Text.append(out, separator, limits);
             }
-            if (!(item instanceof String text)) {
+            String text = Values.text(item);
+            if (text == null) {
                 throw new JinjaError("str.join takes str only, not " + Values.typeName(item));
             }
             Text.append(out, text, limits);

@@ -125,6 +125,9 @@ sealed interface Node {
     /** {@code {% generation %}}: marks the assistant's words for training; its body in a scope of its own. */
     record Generation(List<Stmt> body) implements Stmt {}
 
+    /** A block that cannot be rendered, in a branch that perhaps is never taken. */
+    record Unsupported(String message, int line) implements Stmt {}
+
     record Break() implements Stmt {}
 
     record Continue() implements Stmt {}

@@ -15,17 +15,21 @@ import quire.model.text.jinja.Token.Kind;
 /**
  * Tokens to tree by recursive descent, one method a level of Jinja's grammar, loosest binding first: {@code a if b else c},
  * or, and, not, comparisons, + -, ~, * / // %, **, unary signs, then what follows a value (attributes, items, calls,
- * filters, tests). Filters and tests that do not exist are errors here already.
+ * filters, tests).
+ *
+ * <p>What does not exist (a filter, a test, a block that loads another template) is an error here already, except inside of
+ * an {@code if} or a conditional expression: there it is one only when it is reached, as in Jinja.
  */
 final class Parser {
-    private static final Set<String> UNSUPPORTED_BLOCKS =
-            Set.of("autoescape", "block", "do", "extends", "from", "import", "include", "trans", "debug");
+    private static final Set<String> UNSUPPORTED_BLOCKS = Set.of("autoescape", "block", "do", "trans", "debug");
     private static final Set<String> TEST_ARGUMENT_STOPS = Set.of("else", "or", "and", "is");
 
     private final List<Token> tokens;
     private int at;
     private int nesting;
     private int loops;
+    /** What does not exist and was found outside of any branch, with its line. */
+    private final List<JinjaError> unknown = new ArrayList<>();
     /** The special names that the macros around have used so far, innermost first. */
     private final Deque<Set<String>> macros = new ArrayDeque<>();
 
@@ -43,10 +47,29 @@ final class Parser {
             if (!parser.current().is(Kind.EOF)) {
                 throw parser.unexpected("a statement");
             }
+            if (!parser.unknown.isEmpty()) {
+                throw parser.unknown.getFirst();
+            }
             return body;
         } catch (JinjaError e) {
-            throw new JinjaError("line " + parser.current().line() + ": " + e.getMessage());
+            throw parser.unknown.contains(e)
+                    ? e
+                    : new JinjaError("line " + parser.current().line() + ": " + e.getMessage());
         }
+    }
+
+    private void requireKnown(boolean exists, String what, String name) {
+        if (!exists) {
+            unknown.add(new JinjaError("line " + current().line() + ": " + what + " '" + name + "' is not supported"));
+        }
+    }
+
+    /** Parses a branch, where what does not exist is no error before it is reached. */
+    private <T> T branch(Supplier<T> part) {
+        int before = unknown.size();
+        T result = part.get();
+        unknown.subList(before, unknown.size()).clear();
+        return result;
     }
 
     // ---- tokens
@@ -162,7 +185,7 @@ final class Parser {
         Token tag = expect(Kind.NAME, "the name of a block");
         int line = tag.line();
         return switch (tag.text()) {
-            case "if" -> ifStatement(line);
+            case "if" -> branch(() -> ifStatement(line));
             case "for" -> forStatement(line);
             case "set" -> setStatement(line);
             case "macro" -> macro(line);
@@ -181,6 +204,14 @@ final class Parser {
                     throw new JinjaError("'" + tag.text() + "' outside of a loop");
                 }
                 yield tag.text().equals("break") ? new Break() : new Continue();
+            }
+            case "extends", "from", "import", "include" -> {
+                String message = "block '" + tag.text() + "' is not supported in chat templates";
+                unknown.add(new JinjaError("line " + line + ": " + message));
+                while (!current().is(Kind.BLOCK_END) && !current().is(Kind.EOF)) {
+                    next();
+                }
+                yield new Unsupported(message, line);
             }
             default ->
                 throw new JinjaError("block '" + tag.text() + "' is "
@@ -370,12 +401,14 @@ final class Parser {
     }
 
     private Expr conditional() {
+        int before = unknown.size();
         Expr value = or();
         int length = 0;
         while (skipName("if")) {
             length = link(length);
             Expr test = or();
             value = new Conditional(test, value, skipName("else") ? nested(this::conditional) : null);
+            unknown.subList(before, unknown.size()).clear();
         }
         return value;
     }
@@ -604,8 +637,8 @@ final class Parser {
 
     private Expr call(Expr callee) {
         int line = current().line();
-        if (callee instanceof Attribute attribute && Methods.UNSUPPORTED.contains(attribute.name())) {
-            throw new JinjaError("method '" + attribute.name() + "' is not supported");
+        if (callee instanceof Attribute attribute) {
+            requireKnown(!Methods.UNSUPPORTED.contains(attribute.name()), "method", attribute.name());
         }
         return new Call(callee, arguments(), line);
     }
@@ -661,9 +694,7 @@ final class Parser {
     private FilterCall filterCall() {
         Token token = expect(Kind.NAME, "the name of a filter");
         String name = dotted(token);
-        if (!Filters.exists(name)) {
-            throw new JinjaError("filter '" + name + "' is not supported");
-        }
+        requireKnown(Filters.exists(name), "filter", name);
         Arguments arguments = current().isOperator("(") ? arguments() : Arguments.NONE;
         switch (name) {
             case "map" -> requireKnown(arguments, 0, "filter", Filters::exists);
@@ -675,11 +706,9 @@ final class Parser {
     }
 
     /** Filters and tests are also named by strings: {@code |map('trim')}, {@code |select('defined')}. */
-    private static void requireKnown(Arguments arguments, int index, String what, Predicate<String> exists) {
-        if (arguments.positional().size() > index
-                && arguments.positional().get(index) instanceof Const(String name)
-                && !exists.test(name)) {
-            throw new JinjaError(what + " '" + name + "' is not supported");
+    private void requireKnown(Arguments arguments, int index, String what, Predicate<String> exists) {
+        if (arguments.positional().size() > index && arguments.positional().get(index) instanceof Const(String name)) {
+            requireKnown(exists.test(name), what, name);
         }
     }
 
@@ -695,9 +724,7 @@ final class Parser {
         boolean negated = skipName("not");
         Token token = expect(Kind.NAME, "the name of a test");
         String name = dotted(token);
-        if (!Tests.exists(name)) {
-            throw new JinjaError("test '" + name + "' is not supported");
-        }
+        requireKnown(Tests.exists(name), "test", name);
         Arguments arguments = Arguments.NONE;
         if (current().isOperator("(")) {
             arguments = arguments();

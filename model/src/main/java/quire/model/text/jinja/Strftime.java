@@ -8,9 +8,14 @@ import java.util.Locale;
 
 /** Python's datetime.strftime in the C locale, for a time without a zone. */
 final class Strftime {
+    private static final int MAX_FORMAT_CHARS = 1000;
+
     private Strftime() {}
 
     static String format(LocalDateTime time, String format) {
+        if (format.length() > MAX_FORMAT_CHARS) {
+            throw new JinjaError("strftime_now: a format of more than " + MAX_FORMAT_CHARS + " characters");
+        }
         StringBuilder out = new StringBuilder();
         for (int i = 0; i < format.length(); i++) {
             char c = format.charAt(i);

@@ -31,8 +31,8 @@ final class Tests {
             test("sequence", "", (v, a, l) -> isSequence(v)),
             test("iterable", "", (v, a, l) -> isSequence(v) || v instanceof View || v instanceof Values.Stream),
             test("callable", "", (v, a, l) -> v instanceof Callable || v instanceof Undefined),
-            test("lower", "", (v, a, l) -> Methods.isCased(Text.str(v, l), false)),
-            test("upper", "", (v, a, l) -> Methods.isCased(Text.str(v, l), true)),
+            test("lower", "", (v, a, l) -> isCased(v, false, l)),
+            test("upper", "", (v, a, l) -> isCased(v, true, l)),
             test("odd", "", (v, a, l) -> Values.equal(Values.binary("%", number(v), 2L, l), 1L, l)),
             test("even", "", (v, a, l) -> Values.equal(Values.binary("%", number(v), 2L, l), 0L, l)),
             test("divisibleby", "num", (v, a, l) -> Values.equal(Values.binary("%", number(v), a.get(0), l), 0L, l)),
@@ -83,12 +83,18 @@ final class Tests {
         });
     }
 
+    private static boolean isCased(Object value, boolean upper, Limits limits) {
+        String text = Text.str(value, limits);
+        limits.chargeChars(text.length());
+        return Methods.isCased(text, upper);
+    }
+
     private static boolean isInt(Object value) {
         return value instanceof Long || value instanceof java.math.BigInteger;
     }
 
     private static Object number(Object value) {
-        if (value instanceof String) {
+        if (Values.text(value) != null) {
             throw new JinjaError("a str has no remainder");
         }
         return value;

@@ -3,9 +3,11 @@ package quire.model.text.jinja;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
 import quire.model.text.jinja.Values.*;
 
@@ -31,19 +33,22 @@ final class Text {
 
     /** Removes characters of {@code chars}, or spaces if it is null, from the sides asked for. */
     static String strip(String text, @Nullable String chars, boolean left, boolean right) {
+        IntPredicate strips = chars == null ? Text::isSpace : set(chars)::get;
         int from = 0;
         int to = text.length();
-        while (left && from < to && strips(text.codePointAt(from), chars)) {
+        while (left && from < to && strips.test(text.codePointAt(from))) {
             from += Character.charCount(text.codePointAt(from));
         }
-        while (right && to > from && strips(text.codePointBefore(to), chars)) {
+        while (right && to > from && strips.test(text.codePointBefore(to))) {
             to -= Character.charCount(text.codePointBefore(to));
         }
         return text.substring(from, to);
     }
 
-    private static boolean strips(int c, @Nullable String chars) {
-        return chars == null ? isSpace(c) : chars.indexOf(c) >= 0;
+    private static BitSet set(String chars) {
+        BitSet set = new BitSet();
+        chars.codePoints().forEach(set::set);
+        return set;
     }
 
     /** Order by code point; Java's own is by UTF-16 unit. */
@@ -121,7 +126,7 @@ final class Text {
     }
 
     /** Lines without (or with) what ends them, by Python's list of line ends. */
-    static List<Object> lines(String text, boolean keepEnds) {
+    static List<Object> lines(String text, boolean keepEnds, Limits limits) {
         List<Object> lines = new ArrayList<>();
         int start = 0;
         for (int i = 0; i < text.length(); i++) {
@@ -131,6 +136,7 @@ final class Text {
                 if (c == '\r' && i + 1 < text.length() && text.charAt(i + 1) == '\n') {
                     i++;
                 }
+                limits.charge(1);
                 lines.add(text.substring(start, keepEnds ? i + 1 : end));
                 start = i + 1;
             }
@@ -163,7 +169,43 @@ final class Text {
                 : first.isEmpty() ? "" : Character.toString(Character.toTitleCase(first.codePointAt(0)));
     }
 
+    /**
+     * A value's text as it is added to text that is marked safe: escaped for HTML, unless it is marked safe too.
+     */
+    static String escape(Object value, Limits limits) {
+        if (value instanceof Markup markup) {
+            return markup.text();
+        }
+        String text = str(value, limits);
+        long more = text.chars()
+                .map(c -> switch (c) {
+                    case '&', '\'', '"' -> 4;
+                    case '<', '>' -> 3;
+                    default -> 0;
+                })
+                .sum();
+        if (more == 0) {
+            return text;
+        }
+        limits.chargeChars(text.length() + more);
+        return text.replace("&", "&amp;")
+                .replace(">", "&gt;")
+                .replace("<", "&lt;")
+                .replace("'", "&#39;")
+                .replace("\"", "&#34;");
+    }
+
     // ---- str() and repr()
+
+    /** An int's digits; as Python, none of more than 4300. */
+    static String decimal(BigInteger value) {
+        // A number of 4300 digits has at most 14,285 bits; a longer one is not worth the time of writing it.
+        String digits = value.bitLength() > 14_285 ? "" : value.abs().toString();
+        if (digits.isEmpty() || digits.length() > Limits.INTEGER_DIGITS) {
+            throw new JinjaError("an int of more than " + Limits.INTEGER_DIGITS + " digits cannot be written");
+        }
+        return value.signum() < 0 ? "-" + digits : digits;
+    }
 
     /** Python's str() of a value. */
     static String str(Object value, Limits limits) {
@@ -188,12 +230,16 @@ final class Text {
     private static void repr(Object value, StringBuilder out, Limits limits, int depth) {
         limits.charge(1);
         switch (value) {
-            case String s -> append(out, repr(s), limits);
-            case Markup m -> append(out, "Markup(" + repr(m.text()) + ")", limits);
+            case String s -> repr(s, out, limits);
+            case Markup m -> {
+                out.append("Markup(");
+                repr(m.text(), out, limits);
+                out.append(')');
+            }
             case Boolean b -> out.append(b ? "True" : "False");
             case None n -> out.append("None");
             case Long l -> out.append(l.longValue());
-            case BigInteger i -> out.append(i);
+            case BigInteger i -> append(out, decimal(i), limits);
             case Double d -> out.append(repr(d.doubleValue()));
             case Undefined u -> out.append("Undefined");
             case List<?> l -> reprItems("[", l.iterator(), "]", out, limits, depth);
@@ -240,10 +286,18 @@ final class Text {
         out.append(close);
     }
 
+    /** The beginning of a text, quoted for an error's message. */
+    static String quote(String text) {
+        StringBuilder out = new StringBuilder();
+        repr(text.length() <= 100 ? text : text.substring(0, 100) + "…", out, new Limits());
+        return out.toString();
+    }
+
     /** A string as Python would write it in source: in single quotes unless only those are inside. */
-    static String repr(String text) {
+    private static void repr(String text, StringBuilder out, Limits limits) {
+        limits.chargeChars(text.length());
         char quote = text.indexOf('\'') >= 0 && text.indexOf('"') < 0 ? '"' : '\'';
-        StringBuilder out = new StringBuilder().append(quote);
+        out.append(quote);
         text.codePoints().forEach(c -> {
             if (c == quote || c == '\\') {
                 out.append('\\').append((char) c);
@@ -256,10 +310,11 @@ final class Text {
             } else if (isPrintable(c)) {
                 out.appendCodePoint(c);
             } else {
+                limits.charge(2);
                 out.append(c < 0x100 ? hex("\\x", c, 2) : c < 0x10000 ? hex("\\u", c, 4) : hex("\\U", c, 8));
             }
         });
-        return out.append(quote).toString();
+        out.append(quote);
     }
 
     static String hex(String prefix, int value, int digits) {

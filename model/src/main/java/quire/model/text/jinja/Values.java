@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * <pre>
  *   str  String        bool Boolean      None None.NONE     list List         dict  Map (insertion order)
  *   int  Long          float Double      undefined Undefined tuple Tuple       range Range
- *   int beyond 64 bits, from the caller only: BigInteger, which can be printed and compared
+ *   int beyond 64 bits: BigInteger (never one that fits 64 bits)
  *   result of |safe: Markup;  dict.items() …: View;  what |map, |select … return: Stream, read once, lazily
  * </pre>
  */
@@ -39,13 +39,45 @@ final class Values {
         }
     }
 
-    record Tuple(List<Object> items) {}
+    /**
+     * A tuple; {@code names} are those of a named tuple's items, empty for a plain one. The order is there for hash tables
+     * alone, which stay fast by it when many keys have one hash.
+     */
+    record Tuple(List<Object> items, List<String> names) implements Comparable<Tuple> {
+        Tuple(List<Object> items) {
+            this(items, List.of());
+        }
 
+        @Override
+        public int compareTo(Tuple other) {
+            int order = Integer.compare(items.size(), other.items.size());
+            for (int i = 0; order == 0 && i < items.size(); i++) {
+                Object left = items.get(i);
+                Object right = other.items.get(i);
+                order = left instanceof String l && right instanceof String r
+                        ? l.compareTo(r)
+                        : left instanceof Long l && right instanceof Long r ? l.compareTo(r) : 0;
+            }
+            return order;
+        }
+
+        /** The item of this name, or null. */
+        @Nullable
+        Object named(String name) {
+            int index = names.indexOf(name);
+            return index < 0 ? null : items.get(index);
+        }
+    }
+
+    /**
+     * Text that is marked safe, Python's markupsafe.Markup: what is added to it or put into it is escaped for HTML first,
+     * and its methods return such text again.
+     */
     record Markup(String text) {}
 
     record View(String type, List<Object> items) {}
 
-    /** The only value that changes: what {@code {% set ns.x = … %}} writes to. */
+    /** A value that changes: what {@code {% set ns.x = … %}} writes to. */
     static final class Namespace {
         private final Map<String, Object> attributes;
 
@@ -55,6 +87,39 @@ final class Values {
 
         Map<String, Object> attributes() {
             return attributes;
+        }
+    }
+
+    /** What the function cycler returns: a list that is gone through again and again. */
+    static final class Cycler {
+        private final List<Object> items;
+        private int position;
+
+        Cycler(List<Object> items) {
+            this.items = items;
+        }
+
+        @Nullable
+        Object attribute(String name) {
+            return switch (name) {
+                case "current" -> items.get(position);
+                case "pos" -> (long) position;
+                case "items" -> new Tuple(items);
+                case "next" ->
+                    (Callable) args -> {
+                        Args.Signature.of("").bind("cycler.next", args);
+                        Object current = items.get(position);
+                        position = (position + 1) % items.size();
+                        return current;
+                    };
+                case "reset" ->
+                    (Callable) args -> {
+                        Args.Signature.of("").bind("cycler.reset", args);
+                        position = 0;
+                        return None.NONE;
+                    };
+                default -> null;
+            };
         }
     }
 
@@ -135,6 +200,7 @@ final class Values {
             case Range r -> "range";
             case Stream s -> "generator";
             case Namespace n -> "Namespace";
+            case Cycler c -> "Cycler";
             default -> "function";
         };
     }
@@ -185,6 +251,7 @@ final class Values {
             case Undefined u -> Collections.emptyIterator();
             case String s ->
                 s.codePoints().mapToObj(c -> (Object) Character.toString(c)).iterator();
+            case Markup m -> iterate(m.text());
             case Range r ->
                 new Iterator<>() {
                     private int index;
@@ -231,7 +298,10 @@ final class Values {
                 limits.chargeChars(s.length());
                 yield right instanceof Markup m ? s.equals(m.text()) : s.equals(right);
             }
-            case Markup m -> right instanceof Markup o ? m.equals(o) : m.text().equals(right);
+            case Markup m -> {
+                limits.chargeChars(m.text().length());
+                yield m.text().equals(text(right));
+            }
             case None n -> n == right;
             case Undefined u -> right instanceof Undefined;
             case List<?> l -> right instanceof List<?> r && equalItems(l, r, limits, Limits.deeper(depth));
@@ -331,6 +401,7 @@ final class Values {
                 limits.chargeChars((long) s.length() + part.length());
                 yield Text.indexOf(s, part, 0) >= 0;
             }
+            case Markup m -> contains(m.text(), item, limits);
             case Map<?, ?> map -> map.containsKey(key(item, limits));
             default -> {
                 for (Iterator<Object> items = iterate(container); items.hasNext(); ) {
@@ -345,20 +416,24 @@ final class Values {
 
     /** A value as a dict's key: strings, None, numbers that are whole and tuples of them. */
     static Object key(Object value, Limits limits) {
+        limits.charge(1);
+        String text = text(value);
+        if (text != null) {
+            limits.chargeChars(text.length());
+            return text;
+        }
         return switch (value) {
-            case String s -> s;
-            case Markup m -> m.text();
             case None n -> n;
             case Long l -> l;
             case Boolean b -> b ? 1L : 0L;
-            case Double d when d == Math.rint(d) && Math.abs(d) < 1L << 53 -> d.longValue();
+            case Double d when d == Math.rint(d) && !d.isInfinite() -> whole(d);
             case Double d -> d;
             case BigInteger i -> i;
             case Undefined u -> NOWHERE;
             case Tuple t -> {
                 List<Object> keys = new ArrayList<>();
                 tupleKeys(t, keys, limits, 0);
-                yield keys.equals(t.items()) ? t : new Tuple(keys);
+                yield new Tuple(keys);
             }
             default -> throw new JinjaError("a value of type " + typeName(value) + " cannot be a dict's key");
         };
@@ -428,14 +503,34 @@ final class Values {
             throw undefined.error();
         }
         return switch (number(operand)) {
-            case Long l -> operator == '-' ? subtract(0, l) : (Object) l;
+            case Long l -> operator == '-' ? whole(BigInteger.valueOf(l).negate()) : (Object) l;
+            case BigInteger i -> operator == '-' ? whole(i.negate()) : (Object) i;
             case Double d -> operator == '-' ? -d : d;
             default -> throw new JinjaError("'" + operator + "' does not take a " + typeName(operand));
         };
     }
 
-    private static Object subtract(long left, long right) {
-        return arithmetic("-", left, right);
+    /** An int: Long where 64 bits hold it. */
+    static Object whole(BigInteger value) {
+        return value.bitLength() > 63 ? (Object) value : (Object) value.longValue();
+    }
+
+    /** A finite float without its fraction, as an int. */
+    static Object whole(double value) {
+        return Math.abs(value) < 1L << 53 ? (Object) (long) value : whole(new BigDecimal(value).toBigInteger());
+    }
+
+    private static BigInteger integer(Object number) {
+        return number instanceof BigInteger i ? i : BigInteger.valueOf((Long) number);
+    }
+
+    /** Python's float() of a number. */
+    private static double toDouble(Object number) {
+        double value = ((Number) number).doubleValue();
+        if (number instanceof BigInteger && Double.isInfinite(value)) {
+            throw new JinjaError("an int is too large for a float");
+        }
+        return value;
     }
 
     /** Python's + - * / // % ** on numbers, + and * on strings and lists, % as string formatting. */
@@ -444,7 +539,10 @@ final class Values {
             throw undefined.error();
         }
         if (operator.equals("%") && left instanceof String format) {
-            return Format.percent(format, right, Map.of(), limits);
+            return Format.percent(format, right, Map.of(), false, limits);
+        }
+        if (operator.equals("%") && left instanceof Markup format) {
+            return new Markup(Format.percent(format.text(), right, Map.of(), true, limits));
         }
         if (right instanceof Undefined undefined) {
             throw undefined.error();
@@ -453,17 +551,23 @@ final class Values {
             Object l = number(left);
             Object r = number(right);
             if (l instanceof Long a && r instanceof Long b) {
-                return arithmetic(operator, a, b);
+                return arithmetic(operator, a, b, limits);
             }
-            if (l instanceof BigInteger || r instanceof BigInteger) {
-                throw new JinjaError("calculating with integers beyond 64 bits is not supported");
+            if (l instanceof Double || r instanceof Double) {
+                return arithmetic(operator, toDouble(l), toDouble(r));
             }
-            return arithmetic(operator, ((Number) l).doubleValue(), ((Number) r).doubleValue());
+            return arithmetic(operator, integer(l), integer(r), limits);
         }
         if (operator.equals("+")) {
             if (left instanceof String l && right instanceof String r) {
                 limits.chargeChars((long) l.length() + r.length());
                 return l + r;
+            }
+            if (text(left) != null && text(right) != null) {
+                String l = Text.escape(left, limits);
+                String r = Text.escape(right, limits);
+                limits.chargeChars((long) l.length() + r.length());
+                return new Markup(l + r);
             }
             if (left instanceof List<?> l && right instanceof List<?> r) {
                 return concat(l, r, limits);
@@ -497,6 +601,7 @@ final class Values {
                 limits.chargeChars(s.length() * count);
                 yield s.repeat((int) count);
             }
+            case Markup m -> new Markup((String) repeat(m.text(), times, limits));
             case List<?> l -> {
                 limits.charge(l.size() * count);
                 List<Object> repeated = new ArrayList<>();
@@ -510,7 +615,7 @@ final class Values {
         };
     }
 
-    private static Object arithmetic(String operator, long left, long right) {
+    private static Object arithmetic(String operator, long left, long right, Limits limits) {
         try {
             return switch (operator) {
                 case "+" -> Math.addExact(left, right);
@@ -522,18 +627,78 @@ final class Values {
                 default -> right >= 0 ? power(left, right) : power((double) left, (double) right);
             };
         } catch (ArithmeticException e) {
-            throw new JinjaError("an integer beyond 64 bits");
+            return arithmetic(operator, BigInteger.valueOf(left), BigInteger.valueOf(right), limits);
         }
+    }
+
+    /** The same for integers of any size up to {@link Limits#INTEGER_BITS}. */
+    private static Object arithmetic(String operator, BigInteger left, BigInteger right, Limits limits) {
+        long words = left.bitLength() / 64L + right.bitLength() / 64 + 1;
+        boolean linear = operator.equals("+") || operator.equals("-");
+        limits.charge(linear ? words : 1 + words * words / 64);
+        return switch (operator) {
+            case "+" -> bounded(left.add(right));
+            case "-" -> bounded(left.subtract(right));
+            case "*" -> bounded(left.multiply(right));
+            case "/" -> divide(left, nonZero(right));
+            case "//" -> whole(floorDivide(left, nonZero(right))[0]);
+            case "%" -> whole(floorDivide(left, nonZero(right))[1]);
+            default -> right.signum() >= 0 ? power(left, right, limits) : power(toDouble(left), toDouble(right));
+        };
+    }
+
+    private static Object bounded(BigInteger value) {
+        if (value.bitLength() > Limits.INTEGER_BITS) {
+            throw tooLarge();
+        }
+        return whole(value);
+    }
+
+    private static JinjaError tooLarge() {
+        return new JinjaError("an int of more than " + Limits.INTEGER_BITS + " bits");
+    }
+
+    /** Quotient and remainder, the remainder with the sign of the divisor. */
+    private static BigInteger[] floorDivide(BigInteger left, BigInteger right) {
+        BigInteger[] parts = left.divideAndRemainder(right);
+        if (parts[1].signum() != 0 && parts[1].signum() != right.signum()) {
+            parts[0] = parts[0].subtract(BigInteger.ONE);
+            parts[1] = parts[1].add(right);
+        }
+        return parts;
+    }
+
+    /** The float nearest to a quotient: 66 of its bits, and one more that says whether anything is left. */
+    private static Object divide(BigInteger left, BigInteger right) {
+        int shift = Math.max(0, 66 - left.bitLength() + right.bitLength());
+        BigInteger[] parts = left.abs().shiftLeft(shift).divideAndRemainder(right.abs());
+        BigInteger bits = parts[0].shiftLeft(1);
+        double quotient = Math.scalb((parts[1].signum() == 0 ? bits : bits.setBit(0)).doubleValue(), -shift - 1);
+        if (Double.isInfinite(quotient)) {
+            throw new JinjaError("the quotient of two ints is too large for a float");
+        }
+        return left.signum() == right.signum() ? quotient : -quotient;
+    }
+
+    private static Object power(BigInteger base, BigInteger exponent, Limits limits) {
+        if (base.abs().compareTo(BigInteger.ONE) <= 0) {
+            return exponent.signum() == 0 ? 1L : whole(exponent.testBit(0) ? base : base.abs());
+        }
+        long bits = base.abs().bitLength();
+        if (exponent.bitLength() > 31 || (bits - 1) * exponent.longValue() > Limits.INTEGER_BITS) {
+            throw tooLarge();
+        }
+        long words = bits * exponent.longValue() / 64 + 1;
+        limits.charge(words * words / 16);
+        return bounded(base.pow(exponent.intValue()));
     }
 
     private static Object divide(long left, long right) {
         // Exact quotient first: converting each side to a double would round twice.
-        if (Math.abs(left) < 1L << 53 && Math.abs(right) < 1L << 53) {
-            return (double) left / nonZero(right);
-        }
-        return new BigDecimal(left)
-                .divide(new BigDecimal(nonZero(right)), new java.math.MathContext(60))
-                .doubleValue();
+        boolean exact = Math.abs(left) < 1L << 53 && Math.abs(right) < 1L << 53;
+        return exact
+                ? (Object) ((double) left / nonZero(right))
+                : divide(BigInteger.valueOf(left), BigInteger.valueOf(nonZero(right)));
     }
 
     private static Object power(long base, long exponent) {
@@ -587,6 +752,13 @@ final class Values {
         return divisor;
     }
 
+    private static BigInteger nonZero(BigInteger divisor) {
+        if (divisor.signum() == 0) {
+            throw new JinjaError("division by zero");
+        }
+        return divisor;
+    }
+
     private static double nonZero(double divisor) {
         if (divisor == 0) {
             throw new JinjaError("division by zero");
@@ -601,6 +773,10 @@ final class Values {
         if (object instanceof Map<?, ?> map) {
             boolean hashable = !(key instanceof List || key instanceof Map);
             return hashable ? map.get(key(key, limits)) : null;
+        }
+        if (object instanceof Markup markup) {
+            Object item = item(markup.text(), key, limits);
+            return item instanceof String s ? new Markup(s) : item;
         }
         if (!(number(key) instanceof Long index)) {
             return null;
@@ -639,6 +815,7 @@ final class Values {
                 forSlice(points.length, start, stop, step, i -> out.appendCodePoint(points[i]));
                 yield out.toString();
             }
+            case Markup m -> new Markup((String) slice(m.text(), start, stop, step, limits));
             case List<?> l -> slice(l, start, stop, step, limits);
             case Tuple t -> new Tuple(slice(t.items(), start, stop, step, limits));
             case Range r -> throw new JinjaError("slices of a range are not supported");
@@ -680,6 +857,7 @@ final class Values {
         return switch (number(value)) {
             case None n -> otherwise;
             case Long l -> Math.clamp(l, min, max);
+            case BigInteger i -> i.signum() < 0 ? min : max;
             default -> throw new JinjaError("a slice's bounds are integers, not " + typeName(value));
         };
     }

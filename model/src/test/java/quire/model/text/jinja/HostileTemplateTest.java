@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.random.RandomGenerator;
 import java.util.random.RandomGeneratorFactory;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -49,6 +50,37 @@ class HostileTemplateTest {
                 "{{ [1] | batch(2000000000, 0) | list }}",
                 "{{ [1] | slice(2000000000) | list }}",
                 "{{ 2 ** 100000000 }}",
+                "{{ 2 ** 65537 }}",
+                "{{ (-3) ** 9223372036854775807 }}",
+                "{% set ns = namespace(x=3) %}{% for i in range(60) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+                "{% set x = 2 ** 65000 %}{% for i in range(99999) %}{% set y = x * x // x %}{% endfor %}",
+                "{% set x = 2 ** 65000 %}{% for i in range(99999) %}{% set y = x % 3 %}{% endfor %}",
+                "{% set x = 2 ** 60000 %}{% for i in range(99999) %}{% set y = 3 ** 40000 %}{% endfor %}",
+                "{{ 10 ** 5000 }}",
+                "{{ ('[' * 100000) | from_json }}",
+                "{% set j = '[1]' * 100000 %}{% for i in range(99999) %}{{ ('[' ~ j) | from_json }}{% endfor %}",
+                "{% set s = ('a-' * 100000) %}{% for i in range(99999) %}{% set x = s | wordwrap(1) %}{% endfor %}",
+                "{% set s = ('a ' * 100000) %}{% for i in range(99999) %}{% set x = s | pprint %}{% endfor %}",
+                "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | pprint }}",
+                "{% set ns = namespace(x='<'|safe) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+                "{% set s = '<' * 4000000 %}{% for i in range(99999) %}{% set x = s | e %}{% endfor %}",
+                "{{ ('x'|safe) * 2000000000 }}",
+                "{{ 'x' | wordwrap(1, wrapstring='y' * 4000000) }}{% for i in range(99999) %}{{ 'a b' | wordwrap(1, wrapstring='y' * 4000000) }}{% endfor %}",
+                "{% set l = range(99999) | list %}{% for i in range(99999) %}{% set x = l | groupby('x', 0) %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = 'b' * 1000000 + 'a' %}{% for i in range(99999) %}{% set x = s.strip(t) %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = s + '' %}{% set d = {s: 1} %}{% for i in range(99999) %}{% set x = d[t] %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = s + '' %}{% for i in range(99999) %}{% set x = s|safe == t|safe %}{% endfor %}",
+                "{% set s = 'a' * 1000000 %}{% set t = ((s + '',) * 90000) + ('x',) %}{% for i in range(99999) %}{% set x = (s + 'b').startswith(t[::-1]) %}{% endfor %}",
+                "{% set s = 'é' * 1000000 %}{% for i in range(99999) %}{% set x = s is lower %}{% endfor %}",
+                "{% set s = 'é' * 1000000 %}{% for i in range(99999) %}{% set x = 'x'.center(5, s) %}{% endfor %}",
+                "{% set l = [1] * 1000000 %}{% for i in range(99999) %}{% set x = l | unique | list %}{% endfor %}",
+                "{% set d = dict(range(99999) | map('string') | batch(1, 'k')) %}{% macro m() %}{% endmacro %}{% for i in range(99999) %}{{ m(**d) }}{% endfor %}",
+                "{% macro m() %}{{ kwargs }}{% endmacro %}{% set d = dict(range(50000) | map('string') | batch(2, 'k')) %}{% for i in range(99999) %}{% set x = m(**d) %}{% endfor %}",
+                "{{ ['\\x01' * 19000000] | tojson }}",
+                "{{ ['\\x01' * 19000000] }}",
+                "{{ strftime_now('%c' * 1000000) }}",
+                "{% set s = 'a\\n' * 1000000 %}{% for i in range(99999) %}{% set x = s.splitlines() %}{% endfor %}",
+                "{% set c = cycler(1, 2) %}{% for a in range(99999) %}{% for b in range(99999) %}{{ c.next() }}{% endfor %}{% endfor %}",
                 "{{ range(100000000) }}",
                 "{{ range(0, -9223372036854775807, -1) }}",
                 "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
@@ -79,6 +111,17 @@ class HostileTemplateTest {
         assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
                 .isInstanceOf(ChatTemplateException.class)
                 .hasMessageContaining("line 1");
+    }
+
+    @Test
+    void render_errorThatTheTemplateMakesUp_isShortened() {
+        ChatTemplate template =
+                ChatTemplates.parse("{{ raise_exception('x' * 1000000) }}", null, null, Clock.systemUTC());
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
+                .isInstanceOf(ChatTemplateException.class)
+                .extracting(e -> String.valueOf(e.getMessage()).length())
+                .asInstanceOf(InstanceOfAssertFactories.INTEGER)
+                .isLessThan(1100);
     }
 
     @Test
@@ -122,6 +165,34 @@ class HostileTemplateTest {
             """)
     void parse_constructThatIsNotThere_isNamedWithItsLine(String source, String message) {
         assertThatThrownBy(() -> ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC()))
+                .isInstanceOf(ChatTemplateException.class)
+                .hasMessageContaining(message);
+    }
+
+    /** Jinja refuses the second of these, since a loop begins a scope of its own; here the branch is what counts. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "{% if false %}{{ x|nofilter }}{% endif %}ok",
+                "{% if false %}{% for a in [1] %}{{ a|nofilter }}{{ a is notest }}{% endfor %}{% endif %}ok",
+                "{% if false %}{% set x %}{{ y|nofilter }}{% endset %}{% macro m() %}{{ y.encode() }}{% endmacro %}{% endif %}ok",
+                "{{ x|nofilter if false else 'ok' }}"
+            })
+    void render_unknownFilterInABranchNotTaken_isIgnored(String source) {
+        assertThat(ChatTemplates.parse(source, null, null, Clock.systemUTC()).render(MESSAGES, List.of(), true))
+                .isEqualTo("ok");
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '^', textBlock = """
+            {% if true %}\\n{{ 'a'|urlize }}{% endif %}      ^ line 2: filter 'urlize' is not supported
+            {{ 1 if 1 is nonsense else 2 }}                   ^ line 1: test 'nonsense' is not supported
+            {% if true %}\\n\\n{% include 'x' %}{% endif %} ^ line 3: block 'include' is not supported in chat templates
+            {% if true %}{{ 'a'.encode() }}{% endif %}        ^ line 1: method 'encode' is not supported
+            """)
+    void render_unknownFilterInABranchTaken_isNamedWithItsLine(String source, String message) {
+        ChatTemplate template = ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC());
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
                 .isInstanceOf(ChatTemplateException.class)
                 .hasMessageContaining(message);
     }

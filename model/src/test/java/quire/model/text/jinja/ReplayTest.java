@@ -46,6 +46,29 @@ class ReplayTest {
         assertThat(differences(source, expected, text -> text)).isEmpty();
     }
 
+    /**
+     * Adapting conversations changes nothing where a template renders as it should. Left out are the conversations where some
+     * templates write None for a content that is not there, a list of parts as Python does, or a JSON text as a string in JSON.
+     */
+    @ParameterizedTest
+    @MethodSource("templates")
+    void adaptedTemplate_conversationThatPythonRenders_isTheSame(String name) throws IOException {
+        String source = new String(resource("templates/" + name).readAllBytes(), StandardCharsets.UTF_8);
+        ChatTemplate template = ChatTemplates.adapted(ChatTemplates.parse(source, "<s>", "</s>", NOW));
+        List<Object> expected = list(map(PINNED.get("templates")).get(name));
+        List<Object> conversations = list(PINNED.get("conversations"));
+        for (int i = 0; i < conversations.size(); i++) {
+            Map<String, Object> conversation = map(conversations.get(i));
+            boolean rendersBadly = List.of("tool call, null content", "tool call, no content", "parts, all")
+                    .contains(String.valueOf(conversation.get("name")));
+            if (expected.get(i) != null && !rendersBadly) {
+                assertThat(render(template, conversation))
+                        .as(String.valueOf(conversation.get("name")))
+                        .isEqualTo(expected.get(i));
+            }
+        }
+    }
+
     /** The templates themselves are not ours to hand on: the test runs where somebody put them. */
     @Test
     void realTemplates_whereAtHand_renderAsPython() throws IOException {
@@ -117,7 +140,10 @@ class ReplayTest {
     }
 
     private static String render(String source, Map<String, Object> conversation) {
-        ChatTemplate template = ChatTemplates.parse(source, "<s>", "</s>", NOW);
+        return render(ChatTemplates.parse(source, "<s>", "</s>", NOW), conversation);
+    }
+
+    private static String render(ChatTemplate template, Map<String, Object> conversation) {
         return template.render(
                 maps(conversation.get("messages")),
                 maps(conversation.get("tools")),

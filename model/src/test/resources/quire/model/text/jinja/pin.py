@@ -47,6 +47,7 @@ def environment():
         return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     env.filters["tojson"] = tojson
+    env.filters["from_json"] = json.loads
     env.globals["raise_exception"] = raise_exception
     env.globals["strftime_now"] = lambda format: NOW.strftime(format)
     return env
@@ -240,6 +241,8 @@ EXPRESSION_VARIABLES = {
     "words": ["b", "A", "c", "a"],
     "nested": [[1, [2, "x"]], {"k": [None, True, 1.0]}],
     "d": {"b": 1, "a": {"x": [1, 2]}, "items": "shadow", "C": None},
+    "long": 9223372036854775807,
+    "json": '{"city": "K\\u00f6ln", "days": [1, 2.50, -3e2, 12345678901234567890], "x": {"y": null, "z": true}}',
     "people": [
         {"name": "Bo", "age": 30, "tags": ["x"]},
         {"name": "al", "age": 25, "tags": []},

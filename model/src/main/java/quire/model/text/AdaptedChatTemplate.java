@@ -1,0 +1,191 @@
+package quire.model.text;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import quire.model.text.TemplateCapabilities.Answer;
+import quire.model.text.TemplateCapabilities.Arguments;
+import quire.model.text.TemplateCapabilities.NoContent;
+import quire.model.text.jinja.PlainJson;
+
+/**
+ * A template that gets each conversation in the form that it takes. Clients send what the OpenAI API allows; a template takes
+ * less: one fails at {@code content: null}, another wants arguments as text, a third wants a user's and an assistant's
+ * messages by turns.
+ *
+ * <p>The invariant: a conversation that the template renders as it should is handed over unchanged. What changes is only what
+ * {@link TemplateCapabilities} says "no" to:
+ *
+ * <pre>
+ *   content: null beside tool_calls      ""  (or left out)
+ *   content as parts, template: text     the parts' texts, a line break between
+ *   content as text, template: parts     one part
+ *   arguments as map, template: text     its JSON text; and the other way round
+ *   system message, refused              in front of the next user message, an empty line between
+ *   two user messages in a row, refused  one message, an empty line between; the same for assistant messages
+ * </pre>
+ */
+final class AdaptedChatTemplate implements ChatTemplate {
+    private static final String PARAGRAPH = "\n\n";
+
+    private final ChatTemplate template;
+    private final TemplateCapabilities capabilities;
+
+    AdaptedChatTemplate(ChatTemplate template) {
+        this.template = template;
+        this.capabilities = TemplateCapabilities.probe(template);
+    }
+
+    @Override
+    public TemplateCapabilities capabilities() {
+        return capabilities;
+    }
+
+    @Override
+    public String render(
+            List<? extends Map<String, ?>> messages,
+            List<? extends Map<String, ?>> tools,
+            boolean addGenerationPrompt) {
+        return template.render(adapted(messages), tools, addGenerationPrompt);
+    }
+
+    @Override
+    public String render(
+            List<? extends Map<String, ?>> messages,
+            List<? extends Map<String, ?>> tools,
+            boolean addGenerationPrompt,
+            Map<String, ?> variables) {
+        return template.render(adapted(messages), tools, addGenerationPrompt, variables);
+    }
+
+    private List<Map<String, ?>> adapted(List<? extends Map<String, ?>> messages) {
+        List<Map<String, ?>> adapted = new ArrayList<>();
+        for (Map<String, ?> message : messages) {
+            adapted.add(message(message));
+        }
+        if (capabilities.systemRole() == Answer.REFUSED && capabilities.text()) {
+            adapted = withoutSystem(adapted);
+        }
+        return capabilities.consecutiveRoles() == Answer.REFUSED ? merged(adapted) : adapted;
+    }
+
+    private Map<String, ?> message(Map<String, ?> message) {
+        Map<String, @Nullable Object> changed = new LinkedHashMap<>(message);
+        Object content = message.get("content");
+        if (content == null) {
+            if (message.containsKey("tool_calls")) {
+                noContent(changed);
+            }
+        } else {
+            changed.put("content", content(content));
+        }
+        if (message.get("tool_calls") instanceof List<?> calls) {
+            changed.put("tool_calls", calls.stream().map(this::call).toList());
+        }
+        return changed;
+    }
+
+    private void noContent(Map<String, @Nullable Object> message) {
+        if (capabilities.noContent() == NoContent.EMPTY_TEXT) {
+            message.put("content", content(""));
+        } else if (capabilities.noContent() == NoContent.LEFT_OUT) {
+            message.remove("content");
+        }
+    }
+
+    private Object content(Object content) {
+        if (content instanceof String text && !capabilities.text() && capabilities.parts()) {
+            return List.of(Map.of("type", "text", "text", text));
+        }
+        if (content instanceof List<?> parts && capabilities.text() && !capabilities.parts()) {
+            List<String> texts = new ArrayList<>();
+            for (Object part : parts) {
+                if (!(part instanceof Map<?, ?> map) || !(map.get("text") instanceof String text)) {
+                    return content; // not only text: the template's own error says it best
+                }
+                texts.add(text);
+            }
+            return String.join("\n", texts);
+        }
+        return content;
+    }
+
+    private Object call(Object call) {
+        if (!(call instanceof Map<?, ?> map) || !(map.get("function") instanceof Map<?, ?> function)) {
+            return call;
+        }
+        Object wanted;
+        if (function.get("arguments") instanceof Map<?, ?> object && capabilities.arguments() == Arguments.TEXT) {
+            wanted = PlainJson.write(object);
+        } else if (function.get("arguments") instanceof String text && capabilities.arguments() == Arguments.OBJECT) {
+            wanted = PlainJson.read(text);
+        } else {
+            return call;
+        }
+        Map<Object, @Nullable Object> changed = new LinkedHashMap<>(map);
+        Map<Object, @Nullable Object> changedFunction = new LinkedHashMap<>(function);
+        changedFunction.put("arguments", wanted);
+        changed.put("function", changedFunction);
+        return changed;
+    }
+
+    /** Puts each system message in front of the user message that follows it, or makes it one if none does. */
+    private static List<Map<String, ?>> withoutSystem(List<Map<String, ?>> messages) {
+        List<Map<String, ?>> result = new ArrayList<>();
+        Map<String, ?> pending = null;
+        for (Map<String, ?> message : messages) {
+            if (isRole(message, "system")) {
+                pending = pending == null ? message : joined(pending, message);
+            } else if (pending != null && isRole(message, "user") && message.get("content") instanceof String) {
+                result.add(with(joined(pending, message), "role", "user"));
+                pending = null;
+            } else {
+                result.add(message);
+            }
+        }
+        if (pending != null) {
+            result.add(with(pending, "role", "user"));
+        }
+        return result;
+    }
+
+    private static List<Map<String, ?>> merged(List<Map<String, ?>> messages) {
+        List<Map<String, ?>> result = new ArrayList<>();
+        for (Map<String, ?> message : messages) {
+            Map<String, ?> last = result.isEmpty() ? null : result.getLast();
+            if (last != null && canMerge(last, message)) {
+                result.set(result.size() - 1, joined(last, message));
+            } else {
+                result.add(message);
+            }
+        }
+        return result;
+    }
+
+    private static boolean canMerge(Map<String, ?> first, Map<String, ?> second) {
+        return first.get("role") instanceof String role
+                && Set.of("user", "assistant").contains(role)
+                && isRole(second, role)
+                && first.get("content") instanceof String
+                && second.get("content") instanceof String
+                && !first.containsKey("tool_calls")
+                && !second.containsKey("tool_calls");
+    }
+
+    private static Map<String, ?> joined(Map<String, ?> first, Map<String, ?> second) {
+        return with(first, "content", first.get("content") + PARAGRAPH + second.get("content"));
+    }
+
+    private static boolean isRole(Map<String, ?> message, String role) {
+        return role.equals(message.get("role"));
+    }
+
+    private static Map<String, ?> with(Map<String, ?> message, String key, Object value) {
+        Map<String, @Nullable Object> changed = new LinkedHashMap<>(message);
+        changed.put(key, value);
+        return changed;
+    }
+}

@@ -1,0 +1,301 @@
+package quire.model.text;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What a chat template takes, found by rendering small conversations. A conversation that the template refuses means "no";
+ * it is never an error of its own.
+ *
+ * @param text whether content may be a text
+ * @param parts whether content may be a list of parts, {@code {"type": "text", "text": …}}
+ * @param noContent how to hand over an assistant's message that has tool calls and no content
+ * @param systemRole messages of the role {@code system}
+ * @param tools descriptions of tools
+ * @param toolCalls an assistant's message with tool calls
+ * @param arguments how to hand over the arguments of a tool call
+ * @param toolRole messages with the result of a tool call, in the role of a tool
+ * @param consecutiveRoles two messages of the role {@code user} in a row
+ */
+public record TemplateCapabilities(
+        boolean text,
+        boolean parts,
+        NoContent noContent,
+        Answer systemRole,
+        Answer tools,
+        Answer toolCalls,
+        Arguments arguments,
+        Answer toolRole,
+        Answer consecutiveRoles) {
+    /** What a template does with a thing. */
+    public enum Answer {
+        /** It is part of what the template writes. */
+        TAKEN,
+        /** The template renders, but the thing is not part of what it writes. */
+        IGNORED,
+        /** The template refuses to render. */
+        REFUSED
+    }
+
+    /** The form of a content that is not there. */
+    public enum NoContent {
+        /** {@code content: null} works, and so does what the caller hands over. */
+        NULL,
+        /** {@code content: ""} works, null does not: the template fails or writes {@code None}. */
+        EMPTY_TEXT,
+        /** The message may have no {@code content} at all; null and the empty text do not work. */
+        LEFT_OUT,
+        /** No form works. */
+        REFUSED
+    }
+
+    /** The form of a tool call's arguments. */
+    public enum Arguments {
+        /** A map, and a text that is JSON: both are written as they should be. */
+        EITHER,
+        /** A map of the arguments' names and values. */
+        OBJECT,
+        /** The JSON text of such a map. */
+        TEXT,
+        /** Neither is written as JSON should be, or the template takes no tool calls. */
+        UNKNOWN
+    }
+
+    private static final String USER = "ProbeUser";
+    private static final String SECOND = "ProbeSecond";
+    private static final String SYSTEM = "ProbeSystem";
+    private static final String TOOL = "probe_tool";
+    private static final String KEY = "probe_key";
+    private static final String VALUE = "ProbeValue";
+    private static final String RESULT = "ProbeResult";
+    private static final Map<String, Object> ARGUMENTS = Map.of(KEY, VALUE);
+    private static final String ARGUMENTS_TEXT = "{\"" + KEY + "\": \"" + VALUE + "\"}";
+    private static final List<Map<String, ?>> TOOLS = List.of(Map.of(
+            "type",
+            "function",
+            "function",
+            Map.of(
+                    "name",
+                    TOOL,
+                    "description",
+                    "A tool.",
+                    "parameters",
+                    Map.of(
+                            "type",
+                            "object",
+                            "properties",
+                            Map.of(KEY, Map.of("type", "string", "description", "A key.")),
+                            "required",
+                            List.of(KEY)))));
+
+    /** Renders about fifteen conversations of one to four messages, and sums up what came out. */
+    public static TemplateCapabilities probe(ChatTemplate template) {
+        return new Probe(template).run();
+    }
+
+    /**
+     * The facts by name, for people to read.
+     *
+     * @return names and values in a fixed order
+     */
+    public Map<String, String> describe() {
+        Map<String, String> facts = new LinkedHashMap<>();
+        facts.put("content", text && parts ? "text or parts" : text ? "text" : parts ? "parts" : "unknown");
+        facts.put("no content", words(noContent));
+        facts.put("system role", words(systemRole));
+        facts.put("tools", words(tools));
+        facts.put("tool calls", words(toolCalls));
+        facts.put("arguments", words(arguments));
+        facts.put("tool role", words(toolRole));
+        facts.put("consecutive roles", words(consecutiveRoles));
+        return facts;
+    }
+
+    private static String words(Enum<?> value) {
+        return value.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' ');
+    }
+
+    /** One run of all probes. */
+    private static final class Probe {
+        private final ChatTemplate template;
+        private boolean inParts;
+        /** What conversations have that are not about tools: tools, if the template fails without. */
+        private List<Map<String, ?>> noTools = List.of();
+
+        Probe(ChatTemplate template) {
+            this.template = template;
+        }
+
+        TemplateCapabilities run() {
+            List<Map<String, ?>> plain = List.of(message("user", USER));
+            List<Map<String, ?>> listed = List.of(message("user", parts(USER)));
+            if (render(plain, noTools) == null && render(listed, noTools) == null) {
+                noTools = TOOLS;
+            }
+            boolean text = contains(render(plain, noTools), USER);
+            String asParts = render(listed, noTools);
+            // A template that prints the list itself shows the names of its keys.
+            boolean parts = contains(asParts, USER) && !contains(asParts, "'type'") && !contains(asParts, "\"type\"");
+            if (!text && !parts) {
+                return new TemplateCapabilities(
+                        false,
+                        false,
+                        NoContent.REFUSED,
+                        Answer.REFUSED,
+                        Answer.REFUSED,
+                        Answer.REFUSED,
+                        Arguments.UNKNOWN,
+                        Answer.REFUSED,
+                        Answer.REFUSED);
+            }
+            inParts = !text;
+            Answer system = answer(
+                    render(List.of(message("system", content(SYSTEM)), message("user", content(USER))), noTools),
+                    SYSTEM);
+            Answer tools = tools(system);
+            List<Map<String, ?>> given = tools == Answer.TAKEN ? TOOLS : noTools;
+            String withObject = render(call(ARGUMENTS, content("")), given);
+            String withText = render(call(ARGUMENTS_TEXT, content("")), given);
+            Arguments arguments = arguments(withObject, withText);
+            boolean asText = arguments == Arguments.TEXT;
+            Object form = asText ? ARGUMENTS_TEXT : ARGUMENTS;
+            return new TemplateCapabilities(
+                    text,
+                    parts,
+                    noContent(form, given),
+                    system,
+                    tools,
+                    answer(asText ? withText : withObject, VALUE),
+                    arguments,
+                    answer(render(result(form), given), RESULT),
+                    answer(
+                            render(List.of(message("user", content(USER)), message("user", content(SECOND))), noTools),
+                            USER,
+                            SECOND));
+        }
+
+        private Answer tools(Answer system) {
+            List<Map<String, ?>> alone = List.of(message("user", content(USER)));
+            Answer answer = answer(render(alone, TOOLS), TOOL);
+            if (answer != Answer.TAKEN && system == Answer.TAKEN) {
+                List<Map<String, ?>> both = List.of(message("system", content(SYSTEM)), message("user", content(USER)));
+                Answer second = answer(render(both, TOOLS), TOOL);
+                return second == Answer.TAKEN ? second : answer;
+            }
+            return answer;
+        }
+
+        /** A map is printed as Python prints a dict where a text is wanted; a text is quoted once more where a map is. */
+        private static Arguments arguments(@Nullable String withObject, @Nullable String withText) {
+            boolean object = contains(withObject, VALUE) && !contains(withObject, "{'" + KEY);
+            boolean text = contains(withText, VALUE) && !contains(withText, "\\\"" + KEY);
+            return object && text
+                    ? Arguments.EITHER
+                    : object ? Arguments.OBJECT : text ? Arguments.TEXT : Arguments.UNKNOWN;
+        }
+
+        /** The first form that works as the last message, and as an earlier one if the template takes such a conversation. */
+        private NoContent noContent(Object arguments, List<Map<String, ?>> tools) {
+            NoContent last = noContent(call(arguments, null), 1, tools);
+            List<Map<String, ?>> longer = new ArrayList<>(result(arguments));
+            longer.add(message("user", content(SECOND)));
+            NoContent earlier = noContent(longer, 1, tools);
+            return last == NoContent.NULL && earlier != NoContent.REFUSED ? earlier : last;
+        }
+
+        private NoContent noContent(List<Map<String, ?>> messages, int index, List<Map<String, ?>> tools) {
+            List<Map<String, ?>> changed = new ArrayList<>(messages);
+            Map<String, @Nullable Object> message = new LinkedHashMap<>(messages.get(index));
+            changed.set(index, message);
+            message.put("content", null);
+            String withNull = render(changed, tools);
+            message.put("content", content(""));
+            String withEmpty = render(changed, tools);
+            if (withNull != null) {
+                boolean printed = withEmpty != null
+                        && (occurrences(withNull, "None") > occurrences(withEmpty, "None")
+                                || occurrences(withNull, "null") > occurrences(withEmpty, "null"));
+                return printed ? NoContent.EMPTY_TEXT : NoContent.NULL;
+            }
+            if (withEmpty != null) {
+                return NoContent.EMPTY_TEXT;
+            }
+            message.remove("content");
+            return render(changed, tools) != null ? NoContent.LEFT_OUT : NoContent.REFUSED;
+        }
+
+        private List<Map<String, ?>> call(Object arguments, @Nullable Object content) {
+            // Some templates want ids of nine letters and digits.
+            Map<String, @Nullable Object> message = message("assistant", content);
+            message.put(
+                    "tool_calls",
+                    List.of(Map.of(
+                            "id",
+                            "probe0001",
+                            "type",
+                            "function",
+                            "function",
+                            Map.of("name", TOOL, "arguments", arguments))));
+            return List.of(message("user", content(USER)), message);
+        }
+
+        private List<Map<String, ?>> result(Object arguments) {
+            Map<String, @Nullable Object> result = message("tool", content(RESULT));
+            result.put("tool_call_id", "probe0001");
+            result.put("name", TOOL);
+            List<Map<String, ?>> messages = new ArrayList<>(call(arguments, content("")));
+            messages.add(result);
+            return messages;
+        }
+
+        private Object content(String text) {
+            return inParts ? parts(text) : text;
+        }
+
+        private static Object parts(String text) {
+            return List.of(Map.of("type", "text", "text", text));
+        }
+
+        private static Map<String, @Nullable Object> message(String role, @Nullable Object content) {
+            Map<String, @Nullable Object> message = new LinkedHashMap<>();
+            message.put("role", role);
+            message.put("content", content);
+            return message;
+        }
+
+        private @Nullable String render(List<? extends Map<String, ?>> messages, List<Map<String, ?>> tools) {
+            try {
+                return template.render(messages, tools, false);
+            } catch (ChatTemplateException e) {
+                return null;
+            }
+        }
+
+        private static Answer answer(@Nullable String rendered, String... markers) {
+            if (rendered == null) {
+                return Answer.REFUSED;
+            }
+            for (String marker : markers) {
+                if (!rendered.contains(marker)) {
+                    return Answer.IGNORED;
+                }
+            }
+            return Answer.TAKEN;
+        }
+
+        private static boolean contains(@Nullable String rendered, String part) {
+            return rendered != null && rendered.contains(part);
+        }
+
+        private static int occurrences(String text, String part) {
+            int count = 0;
+            for (int at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + 1)) {
+                count++;
+            }
+            return count;
+        }
+    }
+}
