@@ -59,7 +59,7 @@ public final class Quire implements Callable<Integer> {
 
     private Quire() {}
 
-    /** What Java puts in place of bytes that it cannot decode. */
+    /** Java replaces bytes that it cannot decode by this character. */
     private static final String REPLACEMENT = "\uFFFD";
 
     /** Runs a command and exits with its code. */
