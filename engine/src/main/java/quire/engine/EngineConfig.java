@@ -38,7 +38,8 @@ public record EngineConfig(
         int threads,
         Duration targetTokenGap,
         Speculation speculation) {
-    private static final Duration MAX_TARGET = Duration.ofHours(1);
+    /** The largest {@code targetTokenGap}. */
+    public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -60,8 +61,8 @@ public record EngineConfig(
                 "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         require(threads >= 0, "threads must not be negative: " + threads);
         require(
-                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET) <= 0,
-                "targetTokenGap must be 0 to " + MAX_TARGET.toSeconds() + " s, not " + targetTokenGap);
+                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET_TOKEN_GAP) <= 0,
+                "targetTokenGap must be 0 to " + MAX_TARGET_TOKEN_GAP.toSeconds() + " s, not " + targetTokenGap);
     }
 
     /** The same with another way of speculating. */
