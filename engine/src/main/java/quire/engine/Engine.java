@@ -79,8 +79,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. The file stays mapped until
-     * {@link #close}. If the chat template cannot be used, the engine opens without it, logs a warning, and
+     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. Everything that the heads of the
+     * files say is checked before the first weight is read. The file stays mapped until {@link #close}. If the chat template cannot be used, the engine opens without it, logs a warning, and
      * {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
@@ -104,6 +104,10 @@ public final class Engine implements AutoCloseable {
             if (draftFile != null) {
                 owned.push(draftFile);
                 checkSameTokens(tokenizer, Tokenizers.of(draftFile), config.speculation());
+            }
+            shape.checkTensors(file);
+            if (draftFile != null) {
+                ModelConfig.from(draftFile).checkTensors(draftFile);
             }
             MemoryPlan plan = plan(file, shape, draftFile, config);
             int threads = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
