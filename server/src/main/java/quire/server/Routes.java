@@ -22,8 +22,8 @@ final class Routes {
     static Router router(Engine engine, ServerConfig config, ServerMetrics metrics, Preparation preparation) {
         ServedModel model = new ServedModel(engine, config.aliases(), config.modelRequired());
         AnswerService answers = new AnswerService(engine, preparation);
-        OpenAiApi openAi = new OpenAiApi(model, answers);
-        TokenizeApi tokens = new TokenizeApi(model, answers);
+        OpenAiApi openAi = new OpenAiApi(model, answers, !config.unknownParametersAllowed());
+        TokenizeApi tokens = new TokenizeApi(model, answers, !config.unknownParametersAllowed());
         Health health = new Health(engine);
         List<Route> routes = List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the server's address alone

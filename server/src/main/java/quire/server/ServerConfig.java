@@ -14,6 +14,7 @@ import quire.server.http.HttpSettings;
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
+ * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
@@ -29,6 +30,7 @@ public record ServerConfig(
         @Nullable String apiKey,
         List<String> aliases,
         boolean modelRequired,
+        boolean unknownParametersAllowed,
         int maxBodyBytes,
         int maxConnections,
         int preparationThreads,
@@ -94,6 +96,7 @@ public record ServerConfig(
         private @Nullable String apiKey;
         private List<String> aliases = List.of();
         private boolean modelRequired;
+        private boolean unknownParametersAllowed;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
         private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
@@ -131,6 +134,12 @@ public record ServerConfig(
         /** Whether a request must name the model; false by default. */
         public Builder modelRequired(boolean value) {
             modelRequired = value;
+            return this;
+        }
+
+        /** Whether a request may have parameters that nobody knows; false by default. */
+        public Builder unknownParametersAllowed(boolean value) {
+            unknownParametersAllowed = value;
             return this;
         }
 
@@ -188,6 +197,7 @@ public record ServerConfig(
                     apiKey,
                     aliases,
                     modelRequired,
+                    unknownParametersAllowed,
                     maxBodyBytes,
                     maxConnections,
                     preparationThreads,

@@ -3,6 +3,7 @@ package quire.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.net.http.HttpResponse;
+import java.util.List;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -74,7 +75,24 @@ class ParametersTest {
                 "use_beam_search|true|use_beam_search",
                 "guided_json|{}|guided_json",
                 "response_format|{\"type\":\"json_object\"}|response_format",
-                "store|true|store",
+                "think|false|think",
+                "enable_thinking|true|enable_thinking",
+                "reasoning|{\"effort\":\"low\"}|reasoning",
+                "format|\"json\"|format",
+                "options|{\"num_ctx\":5}|options",
+                "dry_multiplier|0.8|dry_multiplier",
+                "xtc_probability|0.5|xtc_probability",
+                "typical_p|0.9|typical_p",
+                "mirostat|2|mirostat",
+                "repeat_last_n|64|repeat_last_n",
+                "n_predict|0|n_predict",
+                "n_predict|510|n_predict",
+                "repeat_penalty|-1|repeat_penalty",
+                "stop_sequences|5|stop_sequences",
+                "unheard_of|{\"a\":[1]}|unheard_of",
+                "max_tokns|5|max_tokns",
+                "verbosity|\"low\"|verbosity",
+                "top_logprobs|5|top_logprobs",
                 "service_tier|\"flex\"|service_tier",
                 "prompt|5|prompt",
                 "prompt|null|prompt",
@@ -127,7 +145,8 @@ class ParametersTest {
                 "verbosity|\"low\"|verbosity",
                 "web_search_options|{}|web_search_options",
                 "parallel_tool_calls|false|parallel_tool_calls",
-                "metadata|{\"a\":\"b\"}|metadata",
+                "stream_options|{\"include_usge\":true}|stream_options.include_usge",
+                "suffix|\"x\"|suffix",
                 "response_format|{\"type\":\"json_schema\"}|response_format",
                 "logprobs|5|logprobs",
                 "top_logprobs|5|top_logprobs",
@@ -149,12 +168,76 @@ class ParametersTest {
             strings = {
                 "\"n\":1,\"best_of\":1,\"suffix\":null,\"echo\":false,\"user\":\"me\",\"logit_bias\":{},\"stop\":null",
                 "\"max_tokens\":3.0,\"top_k\":-1,\"response_format\":{\"type\":\"text\"},\"store\":false",
-                "\"stream_options\":null,\"unheard_of\":{\"a\":[1]},\"service_tier\":\"auto\",\"prompt_cache_key\":\"k\"",
+                "\"store\":true,\"metadata\":{\"a\":\"b\"},\"priority\":0,\"keep_alive\":\"5m\",\"cache_prompt\":true",
+                // what the web page of llama.cpp's server sends
+                "\"dynatemp_range\":0,\"dynatemp_exponent\":1,\"xtc_probability\":0,\"xtc_threshold\":0.1,\"typ_p\":1",
+                "\"repeat_last_n\":64,\"repeat_penalty\":1,\"dry_multiplier\":0,\"dry_base\":1.75,\"timings_per_token\":false",
+                "\"max_tokens\":2,\"n_predict\":2.0,\"messages\":null,\"tools\":[]",
+                "\"stream_options\":null,\"unheard_of\":null,\"service_tier\":\"auto\",\"prompt_cache_key\":\"k\"",
             })
-    void completions_harmlessAndUnknownFields_areAccepted(String fields) throws Exception {
+    void completions_harmlessFields_areAccepted(String fields) throws Exception {
         HttpResponse<String> response =
                 server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"hi\"," + fields + "}");
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    }
+
+    @Test
+    void completions_synonyms_haveTheEffectOfTheirNames() throws Exception {
+        String same = ",\"seed\":3,\"temperature\":1.5,\"ignore_eos\":true";
+        assertThat(text("\"n_predict\":40,\"repeat_penalty\":1.8,\"stop_sequences\":[\"e\"]" + same))
+                .isEqualTo(text("\"max_tokens\":40,\"repetition_penalty\":1.8,\"stop\":[\"e\"]" + same));
+        assertThat(text("\"n_predict\":40,\"repeat_penalty\":1.8" + same))
+                .isNotEqualTo(text("\"max_tokens\":40" + same));
+    }
+
+    @Test
+    void completions_synonymsThatDiffer_areRefused() throws Exception {
+        for (String fields : List.of(
+                "\"max_tokens\":2,\"n_predict\":3",
+                "\"n_predict\":3,\"max_tokens\":2",
+                "\"num_predict\":2,\"n_predict\":3")) {
+            HttpResponse<String> response = server.post("/v1/completions", "{\"prompt\":\"hi\"," + fields + "}");
+            assertRefused(response, "n_predict");
+            assertThat(response.body()).contains("send one of them");
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '\0',
+            value = {
+                "\"max_tokns\":5|Did you mean 'max_tokens'?",
+                "\"verbosity\":\"low\"|It belongs to /v1/chat/completions.",
+                "\"unheard_of\":1|Leave it out.",
+                "\"options\":{\"seed\":1}|Instead, send its fields at the top level of the body.",
+                "\"top_p\":0|'top_p' is 0.0; it must be over 0 and at most 1",
+                "\"repeat_penalty\":0|'repeat_penalty' is 0.0; it must be",
+            })
+    void completions_refusal_saysWhatToUseInstead(String field, String words) throws Exception {
+        HttpResponse<String> response = server.post("/v1/completions", "{\"prompt\":\"hi\"," + field + "}");
+        assertThat(response.statusCode()).isEqualTo(400);
+        assertThat(TestServer.error(response).get("message").stringValue()).contains(words);
+    }
+
+    @Test
+    void unknownParameters_whereTheOperatorAllowsThem_areIgnored() throws Exception {
+        try (TestServer lenient = TestServer.builder()
+                .config(TestServer.config().unknownParametersAllowed(true).build())
+                .start()) {
+            for (String field : List.of("\"unheard_of\":{\"a\":[1]}", "\"stream_options\":{\"b\":1}")) {
+                HttpResponse<String> response =
+                        lenient.post("/v1/completions", "{\"prompt\":\"hi\",\"max_tokens\":2," + field + "}");
+                assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            }
+            assertRefused(lenient.post("/v1/completions", "{\"prompt\":\"hi\",\"mirostat\":2}"), "mirostat");
+        }
+    }
+
+    private static String text(String fields) throws Exception {
+        HttpResponse<String> response =
+                server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"hi\"," + fields + "}");
+        return TestServer.json(response).get("choices").get(0).get("text").stringValue();
     }
 
     @Test

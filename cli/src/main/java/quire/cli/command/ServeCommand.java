@@ -70,6 +70,19 @@ public final class ServeCommand implements Callable<Integer> {
     @Option(names = "--require-model", description = "Refuse requests that do not name the model.")
     private boolean requireModel;
 
+    /** What happens to a request with a parameter that nobody knows. */
+    enum UnknownParameters {
+        REFUSE,
+        WARN
+    }
+
+    @Option(
+            names = "--unknown-parameters",
+            paramLabel = "MODE",
+            defaultValue = "refuse",
+            description = "Requests with unknown parameters: refuse, or warn in the log (default ${DEFAULT-VALUE}).")
+    private UnknownParameters unknownParameters;
+
     @Option(
             names = "--drain-seconds",
             paramLabel = "N",
@@ -91,6 +104,7 @@ public final class ServeCommand implements Callable<Integer> {
                 .apiKey(key == null || key.isEmpty() ? null : key)
                 .aliases(aliases)
                 .modelRequired(requireModel)
+                .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
                 .drainTimeout(Duration.ofSeconds(drainSeconds))
                 .build();
         Path file = model.path();

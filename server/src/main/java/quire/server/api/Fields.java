@@ -27,10 +27,16 @@ public final class Fields {
 
     private final JsonNode object;
     private final String path;
+    private final Map<String, String> nameToSent;
 
     private Fields(JsonNode object, String path) {
+        this(object, path, Map.of());
+    }
+
+    private Fields(JsonNode object, String path, Map<String, String> nameToSent) {
         this.object = object;
         this.path = path;
+        this.nameToSent = nameToSent;
     }
 
     /** Parses a request's body. */
@@ -67,15 +73,26 @@ public final class Fields {
         return new Fields(node, path);
     }
 
-    /** The path of a field. */
+    /**
+     * The same object, where a field may have been sent under another name. {@link #get} and all typed methods find it, and
+     * {@link #path} has the name that was sent.
+     *
+     * @param nameToSent the field's name to the name that it was sent under
+     */
+    public Fields withSynonyms(Map<String, String> nameToSent) {
+        return new Fields(object, path, Map.copyOf(nameToSent));
+    }
+
+    /** The path of a field, with the name that the client sent it under. */
     public String path(String name) {
-        return path.isEmpty() ? name : path + "." + name;
+        String sent = nameToSent.getOrDefault(name, name);
+        return path.isEmpty() ? sent : path + "." + sent;
     }
 
     /** A field of any type; null when absent. */
     @Nullable
     public JsonNode get(String name) {
-        JsonNode value = object.get(name);
+        JsonNode value = object.get(nameToSent.getOrDefault(name, name));
         return value == null || value.isNull() ? null : value;
     }
 
@@ -182,7 +199,7 @@ public final class Fields {
         return new Fields(value, path(name));
     }
 
-    /** The names of all fields, in order. */
+    /** The names of all fields as they were sent, in order. */
     public Collection<String> names() {
         return object.propertyNames();
     }

@@ -91,11 +91,11 @@ final class ChatPrompt {
                     "Invalid value for '" + message.path("role")
                             + "': must be system, developer, user, assistant or tool.");
         }
-        UnsupportedParameters.MESSAGE.check(message);
+        Parameters.checkKnown(Parameter.Place.MESSAGE, message);
         message.string("name");
         message.string("tool_call_id");
         Map<String, @Nullable Object> plain = message.plain(); // the template may use further fields
-        UnsupportedParameters.MESSAGE.removeFrom(plain);
+        Parameters.removeRefused(Parameter.Place.MESSAGE, plain);
         plain.put("role", role.equals("developer") ? "system" : role);
         List<Map<String, @Nullable Object>> calls = toolCalls(message);
         if (calls == null) {

@@ -17,11 +17,15 @@ public final class OpenAiApi {
     private final RequestReader reader;
     private final long created = System.currentTimeMillis() / 1000;
 
-    /** Handlers that answer with this model. */
-    public OpenAiApi(ServedModel model, AnswerService answers) {
+    /**
+     * Handlers that answer with this model.
+     *
+     * @param refuseUnknown whether a request with a parameter that nobody knows is refused
+     */
+    public OpenAiApi(ServedModel model, AnswerService answers, boolean refuseUnknown) {
         this.model = model;
         this.answers = answers;
-        this.reader = new RequestReader(model);
+        this.reader = new RequestReader(model, new Parameters(refuseUnknown));
     }
 
     /** {@code POST /v1/completions}. */

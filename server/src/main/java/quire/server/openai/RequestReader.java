@@ -13,8 +13,8 @@ import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Reads requests. Every parameter that OpenAI or vLLM documents becomes a part of the {@link AnswerRequest}, asks for
- * nothing, or is a 400 that names it. Unknown parameters are ignored.
+ * Reads requests. Every parameter becomes a part of the {@link AnswerRequest}, asks for nothing, or is a 400 that names it;
+ * see {@link Parameters}.
  */
 final class RequestReader {
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
@@ -25,21 +25,22 @@ final class RequestReader {
     private final Engine engine;
     private final Tokenizer tokenizer;
     private final SamplingReader sampling;
+    private final Parameters parameters;
     private final String fingerprint;
 
-    RequestReader(ServedModel model) {
+    RequestReader(ServedModel model, Parameters parameters) {
         this.model = model;
         this.engine = model.engine();
+        this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
     /** A body of {@code /v1/completions}. */
-    AnswerRequest completion(Fields body) {
-        String name = model.resolve(body);
-        UnsupportedParameters.EVERYWHERE.check(body);
-        UnsupportedParameters.COMPLETIONS.check(body);
+    AnswerRequest completion(Fields request) {
+        String name = model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.COMPLETIONS, request);
         checkCommon(body);
         JsonNode prompt = body.require("prompt");
         int logprobs = completionLogprobs(body);
@@ -60,8 +61,8 @@ final class RequestReader {
         if (tokens.length == 0) {
             throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }
-        SamplingReader.Names names = SamplingReader.Names.COMPLETIONS;
-        Integer limit = limit(body, names.limit());
+        SamplingReader.Names names = SamplingReader.Names.COMPLETIONS.withLimit(body.path("max_tokens"));
+        Integer limit = limit(body, "max_tokens");
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
         SamplingParams params = sampling.read(body, maxTokens, logprobs, names);
@@ -70,10 +71,9 @@ final class RequestReader {
     }
 
     /** A body of {@code /v1/chat/completions}. */
-    AnswerRequest chat(Fields body) {
-        String name = model.resolve(body);
-        UnsupportedParameters.EVERYWHERE.check(body);
-        UnsupportedParameters.CHAT.check(body);
+    AnswerRequest chat(Fields request) {
+        String name = model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
         int[] tokens = ChatPrompt.tokens(engine, body, true, false);
@@ -81,15 +81,15 @@ final class RequestReader {
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
             throw HttpException.invalid(
-                    "max_tokens",
+                    body.path("max_tokens"),
                     "invalid_value",
-                    "'max_tokens' (" + older + ") and 'max_completion_tokens' (" + newer
+                    "'" + body.path("max_tokens") + "' (" + older + ") and 'max_completion_tokens' (" + newer
                             + ") differ: send one of them.");
         }
         Integer limit = newer != null ? newer : older;
         SamplingReader.Names names = newer != null || older == null
                 ? SamplingReader.Names.CHAT
-                : SamplingReader.Names.CHAT.withLimit("max_tokens");
+                : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         SamplingParams params = sampling.read(body, limit != null ? limit : room, logprobs, names);
         return answer(body, new Request(tokens, params), new OpenAiFormat.Options(true, "", name, fingerprint));
@@ -168,7 +168,7 @@ final class RequestReader {
         if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {
             return null;
         }
-        return (int) Fields.integer(value, name, 1, Integer.MAX_VALUE);
+        return (int) Fields.integer(value, body.path(name), 1, Integer.MAX_VALUE);
     }
 
     /**
@@ -200,12 +200,12 @@ final class RequestReader {
         return HttpException.invalid(parameter, "context_length_exceeded", message);
     }
 
-    private static boolean includeUsage(Fields body) {
+    private boolean includeUsage(Fields body) {
         Fields options = body.object("stream_options", "an object");
         if (options == null) {
             return false;
         }
-        UnsupportedParameters.STREAM_OPTIONS.check(options);
+        parameters.check(Parameter.Place.STREAM_OPTIONS, options);
         return options.bool("include_usage", false);
     }
 }

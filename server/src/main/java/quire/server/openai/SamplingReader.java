@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
@@ -73,12 +74,21 @@ final class SamplingReader {
                     .logprobs(logprobs)
                     .build();
         } catch (InvalidRequestException e) {
-            throw refusal(e, names);
+            throw refusal(e, names, body::path);
         }
     }
 
-    /** The engine's error in the names of the API. */
+    /** The engine's error in the names of the API, for a request whose synonyms are not known any more. */
     static HttpException refusal(InvalidRequestException e, Names names) {
+        return refusal(e, names, name -> name);
+    }
+
+    /**
+     * The engine's error in the names of the API.
+     *
+     * @param path a parameter's name to the one that was sent
+     */
+    private static HttpException refusal(InvalidRequestException e, Names names, UnaryOperator<String> path) {
         String name =
                 switch (e.parameter()) {
                     case "prompt" -> names.prompt();
@@ -88,9 +98,13 @@ final class SamplingReader {
                     case "ignoreEndOfText" -> "ignore_eos";
                     default -> e.parameter().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT); // topP → top_p
                 };
-        String message = e.getMessage();
-        return HttpException.invalid(
-                name, "invalid_value", "Invalid value for '" + name + "'" + (message == null ? "." : ": " + message));
+        String sent = path.apply(name);
+        // The engine's messages begin with its own name for the parameter: "topP is 0.0; it must be …"
+        String message = String.valueOf(e.getMessage());
+        String told = message.startsWith(e.parameter() + " ")
+                ? "'" + sent + "'" + message.substring(e.parameter().length())
+                : message;
+        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + told + ".");
     }
 
     private static int topK(Fields body) {
@@ -140,14 +154,16 @@ final class SamplingReader {
         JsonNode stop = body.get("stop");
         List<String> stops = new ArrayList<>();
         if (stop != null && stop.isString()) {
-            stops.add(Fields.string(stop, "stop"));
+            stops.add(Fields.string(stop, body.path("stop")));
         } else {
             body.forEach("stop", "a string or an array of strings", (e, path) -> stops.add(Fields.string(e, path)));
         }
         stops.removeIf(String::isEmpty); // stops nothing
         if (stops.size() > MAX_STOPS) {
             throw HttpException.invalid(
-                    "stop", "invalid_value", "Invalid value for 'stop': must be at most " + MAX_STOPS + " strings.");
+                    body.path("stop"),
+                    "invalid_value",
+                    "Invalid value for '" + body.path("stop") + "': must be at most " + MAX_STOPS + " strings.");
         }
         return stops;
     }

@@ -19,12 +19,18 @@ public final class TokenizeApi {
     private final ServedModel model;
     private final Tokenizer tokenizer;
     private final AnswerService answers;
+    private final Parameters parameters;
 
-    /** Handlers for this model's tokenizer. */
-    public TokenizeApi(ServedModel model, AnswerService answers) {
+    /**
+     * Handlers for this model's tokenizer.
+     *
+     * @param refuseUnknown whether a request with a parameter that nobody knows is refused
+     */
+    public TokenizeApi(ServedModel model, AnswerService answers, boolean refuseUnknown) {
         this.model = model;
         this.tokenizer = model.tokenizer();
         this.answers = answers;
+        this.parameters = new Parameters(refuseUnknown);
     }
 
     /** {@code POST /tokenize}. */
@@ -37,9 +43,9 @@ public final class TokenizeApi {
         exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(detokenize(body)))));
     }
 
-    private ObjectNode tokenize(Fields body) {
-        model.resolve(body);
-        UnsupportedParameters.TOKENIZE.check(body);
+    private ObjectNode tokenize(Fields request) {
+        model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.TOKENIZE, request);
         boolean strings = body.bool("return_token_strs", false);
         int[] tokens = tokens(body);
         ObjectNode answer = JsonNodeFactory.instance
@@ -76,8 +82,9 @@ public final class TokenizeApi {
         return tokenizer.encode(text, body.bool("add_special_tokens", true), true);
     }
 
-    private ObjectNode detokenize(Fields body) {
-        model.resolve(body);
+    private ObjectNode detokenize(Fields request) {
+        model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.DETOKENIZE, request);
         int[] tokens = RequestReader.tokens(body.require("tokens"), "tokens", tokenizer);
         return JsonNodeFactory.instance.objectNode().put("prompt", tokenizer.decodeText(tokens));
     }

@@ -1,0 +1,113 @@
+package quire.server.openai;
+
+import java.util.List;
+import java.util.Set;
+import java.util.function.BiPredicate;
+import quire.server.api.Fields;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * A known parameter of a request, one row of the {@link ParameterTable}.
+ *
+ * @param name as clients write it
+ * @param places where it has this treatment
+ * @param treatment what Quire does with it
+ * @param meaning what it asks for
+ * @param senders the APIs, servers and clients that know it
+ * @param instead for a synonym the name that it stands for; for one that is not computed what to do instead; otherwise empty
+ * @param accepted values that are no error although the parameter is not computed
+ */
+record Parameter(
+        String name,
+        Set<Place> places,
+        Treatment treatment,
+        String meaning,
+        String senders,
+        String instead,
+        Values accepted) {
+
+    /** The object that holds a parameter. */
+    enum Place {
+        COMPLETIONS("/v1/completions"),
+        CHAT("/v1/chat/completions"),
+        STREAM_OPTIONS("stream_options"),
+        MESSAGE("messages[]"),
+        TOKENIZE("/tokenize"),
+        DETOKENIZE("/detokenize");
+
+        private final String title;
+
+        Place(String title) {
+            this.title = title;
+        }
+
+        /** The route, or the path of an object within a body. */
+        String title() {
+            return title;
+        }
+    }
+
+    /** What Quire does with a parameter. */
+    enum Treatment {
+        /** Has its effect. */
+        COMPUTED,
+        /** Has the effect of another name. */
+        SYNONYM,
+        /** Is an error, except for values that ask for nothing. */
+        REFUSED,
+        /** Is accepted with any value: it never changes an answer. */
+        HARMLESS
+    }
+
+    /**
+     * Some values of a parameter.
+     *
+     * @param words for people
+     * @param test of a value, in its body
+     */
+    record Values(String words, BiPredicate<JsonNode, Fields> test) {
+        /** {@link Fields#isNothing}. */
+        static final Values NOTHING = new Values("nothing", (value, body) -> Fields.isNothing(value));
+
+        /** No value, except null, which counts as absent. */
+        static final Values NONE = new Values("none", (value, body) -> false);
+
+        static final Values ANY = new Values("any", (value, body) -> true);
+
+        /** Where 0 asks for something. */
+        static final Values NOTHING_BUT_0 =
+                new Values("nothing, except 0", (value, body) -> !value.isNumber() && Fields.isNothing(value));
+
+        /** Where an empty object asks for something. */
+        static final Values NOTHING_BUT_OBJECT =
+                new Values("nothing, except {}", (value, body) -> !value.isObject() && Fields.isNothing(value));
+
+        static final Values BOOLEAN = new Values("true, false", (value, body) -> value.isBoolean());
+
+        static final Values TRUE = new Values("true", (value, body) -> value.isBoolean() && value.booleanValue());
+
+        static final Values FALSE = new Values("false", (value, body) -> value.isBoolean() && !value.booleanValue());
+
+        static Values number(int number) {
+            return new Values(
+                    String.valueOf(number), (value, body) -> value.isNumber() && value.doubleValue() == number);
+        }
+
+        /** For a parameter that a number up to this switches off. */
+        static Values upTo(int number) {
+            return new Values(number + " and less", (value, body) -> value.isNumber() && value.doubleValue() <= number);
+        }
+
+        static Values text(String... texts) {
+            return new Values(
+                    "\"" + String.join("\", \"", texts) + "\"",
+                    (value, body) -> value.isString() && List.of(texts).contains(value.stringValue()));
+        }
+
+        Values or(Values other) {
+            return new Values(
+                    words + ", " + other.words,
+                    (value, body) -> test.test(value, body) || other.test.test(value, body));
+        }
+    }
+}

@@ -1,0 +1,550 @@
+package quire.server.openai;
+
+import static quire.server.openai.Parameter.Place.CHAT;
+import static quire.server.openai.Parameter.Place.COMPLETIONS;
+import static quire.server.openai.Parameter.Place.DETOKENIZE;
+import static quire.server.openai.Parameter.Place.MESSAGE;
+import static quire.server.openai.Parameter.Place.STREAM_OPTIONS;
+import static quire.server.openai.Parameter.Place.TOKENIZE;
+
+import java.util.ArrayList;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Set;
+import quire.server.api.Fields;
+import quire.server.openai.Parameter.Place;
+import quire.server.openai.Parameter.Treatment;
+import quire.server.openai.Parameter.Values;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Every parameter that Quire knows, its own and those of other servers, and what it does with them. {@link Parameters}
+ * checks requests by this table; {@code docs/parameters.md} prints it.
+ */
+final class ParameterTable {
+    private static final Set<Place> ANSWERS = EnumSet.of(COMPLETIONS, CHAT);
+    private static final Set<Place> ONLY_COMPLETIONS = EnumSet.of(COMPLETIONS);
+    private static final Set<Place> ONLY_CHAT = EnumSet.of(CHAT);
+    private static final Set<Place> IN_STREAM_OPTIONS = EnumSet.of(STREAM_OPTIONS);
+    private static final Set<Place> IN_MESSAGE = EnumSet.of(MESSAGE);
+    private static final Set<Place> ONLY_TOKENIZE = EnumSet.of(TOKENIZE);
+
+    private static final String OPENAI = "OpenAI";
+    private static final String VLLM = "vLLM";
+    private static final String LLAMA = "llama.cpp";
+    private static final String OLLAMA = "Ollama";
+    private static final String TGI = "TGI";
+    private static final String WEBUI = "text-generation-webui";
+    private static final String SGLANG = "SGLang";
+    private static final String OPENROUTER = "OpenRouter";
+
+    private static final String OPERATOR = "the operator's own note";
+    private static final String TOP_LEVEL = "send its fields at the top level of the body";
+    private static final String ASK_IN_PROMPT = "ask for the form in the prompt";
+    private static final String FILTERS = "use temperature, top_k, top_p or min_p";
+    private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
+    private static final String THINKING = "use the words that the model knows for it in a message, such as /no_think";
+    private static final String START = "the operator sets it when the server starts";
+
+    /** All rows, grouped by topic. */
+    static final List<Parameter> ROWS = rows();
+
+    private final List<Parameter> rows = new ArrayList<>();
+
+    private ParameterTable() {}
+
+    private static List<Parameter> rows() {
+        ParameterTable table = new ParameterTable();
+        table.computed();
+        table.synonyms();
+        table.harmless();
+        table.notComputedByOpenAi();
+        table.notComputedConstraints();
+        table.notComputedSampling();
+        table.notComputedOutputs();
+        table.notComputedInputs();
+        table.tokenize();
+        return List.copyOf(table.rows);
+    }
+
+    private void computed() {
+        computed(EnumSet.of(COMPLETIONS, CHAT, TOKENIZE, DETOKENIZE), "model", "the name of the model", OPENAI);
+        computed(EnumSet.of(COMPLETIONS, TOKENIZE), "prompt", "text, or token ids for an answer", OPENAI);
+        computed(EnumSet.of(CHAT, TOKENIZE), "messages", "the conversation", OPENAI);
+        computed(EnumSet.of(CHAT, TOKENIZE), "tools", "functions that the model may call", OPENAI);
+        computed(EnumSet.of(DETOKENIZE), "tokens", "the token ids", VLLM);
+        computed(ANSWERS, "max_tokens", "most tokens of the answer; -1 for no limit", OPENAI);
+        computed(ONLY_CHAT, "max_completion_tokens", "most tokens of the answer; -1 for no limit", OPENAI);
+        computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
+        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
+        computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
+        computed(ANSWERS, "min_p", "keeps tokens with this share of the highest probability", "vLLM, llama.cpp");
+        computed(ANSWERS, "repetition_penalty", "divides the logits of tokens that occurred", "vLLM, TGI");
+        computed(ANSWERS, "presence_penalty", "lowers the logits of tokens in the answer", OPENAI);
+        computed(ANSWERS, "frequency_penalty", "lowers the logits of tokens by their count in the answer", OPENAI);
+        computed(ANSWERS, "logit_bias", "is added to the logits of single tokens", OPENAI);
+        computed(ANSWERS, "seed", "makes the answer repeatable; -1 and 4294967295 mean none", OPENAI);
+        computed(ANSWERS, "stop", "texts that end the answer", OPENAI);
+        computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
+        computed(ANSWERS, "ignore_eos", "goes on after the model's end token", "vLLM, llama.cpp");
+        computed(ANSWERS, "n", "how many answers; only 1", OPENAI);
+        computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
+        computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
+        computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
+        computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
+        computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
+        computed(ONLY_COMPLETIONS, "echo", "puts the prompt before the answer", OPENAI);
+        computed(
+                EnumSet.of(COMPLETIONS, TOKENIZE),
+                "add_special_tokens",
+                "adds the tokens that the model's file asks for, usually BOS",
+                VLLM);
+        computed(ONLY_TOKENIZE, "add_generation_prompt", "ends with the beginning of the model's turn", VLLM);
+        computed(ONLY_TOKENIZE, "return_token_strs", "returns the spelling of each token", VLLM);
+        refused(
+                EnumSet.of(CHAT, TOKENIZE),
+                "tool_choice",
+                "which function to call",
+                OPENAI,
+                "use \"auto\" or \"none\"",
+                Values.NOTHING.or(Values.text("auto", "none")));
+    }
+
+    private void synonyms() {
+        synonym(ANSWERS, "n_predict", "max_tokens", LLAMA);
+        synonym(ANSWERS, "num_predict", "max_tokens", OLLAMA);
+        synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
+        synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
+        synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
+        synonym(ONLY_COMPLETIONS, "max_completion_tokens", "max_tokens", OPENAI);
+        synonym(ANSWERS, "repeat_penalty", "repetition_penalty", "llama.cpp, Ollama");
+        synonym(ANSWERS, "rep_pen", "repetition_penalty", "KoboldAI");
+        synonym(ANSWERS, "stop_sequences", "stop", "Anthropic, TGI");
+        synonym(ANSWERS, "stop_sequence", "stop", "KoboldAI");
+        synonym(ANSWERS, "random_seed", "seed", "Mistral");
+        synonym(ONLY_COMPLETIONS, "add_bos_token", "add_special_tokens", WEBUI);
+        synonym(ONLY_TOKENIZE, "add_special", "add_special_tokens", LLAMA);
+    }
+
+    private void harmless() {
+        for (String text : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
+            // RequestReader checks that they are texts.
+            harmless(ANSWERS, text, OPERATOR, OPENAI);
+        }
+        harmless(ONLY_COMPLETIONS, "messages", "the conversation for the other route, in a body for both", OPENAI);
+        harmless(ONLY_CHAT, "prompt", "the text for the other route, in a body for both", OPENAI);
+        harmless(ANSWERS, "store", "whether OpenAI keeps the answer; nothing is kept here", OPENAI);
+        harmless(ANSWERS, "metadata", OPERATOR, OPENAI);
+        harmless(ANSWERS, "session_id", OPERATOR, OPENROUTER);
+        harmless(ANSWERS, "request_id", OPERATOR, VLLM);
+        harmless(ANSWERS, "rid", OPERATOR, SGLANG);
+        harmless(ANSWERS, "trace", OPERATOR, OPENROUTER);
+        harmless(ANSWERS, "keep_alive", "how long the model stays loaded; it always does", OLLAMA);
+        harmless(ANSWERS, "cache_prompt", "whether a prompt may be reused; answers are the same", LLAMA);
+        harmless(ANSWERS, "id_slot", "which slot computes the answer; answers are the same", LLAMA);
+        harmless(ANSWERS, "slot_id", "which slot computes the answer; answers are the same", LLAMA);
+        harmless(ANSWERS, "n_keep", "what a shift of the context keeps; it is never shifted", LLAMA);
+        harmless(ANSWERS, "num_keep", "what a shift of the context keeps; it is never shifted", OLLAMA);
+        harmless(ANSWERS, "n_discard", "what a shift of the context drops; it is never shifted", LLAMA);
+        for (String draft : List.of("speculative.n_max", "speculative.n_min", "speculative.p_min")) {
+            harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
+        }
+        for (String dry : List.of("dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers")) {
+            harmless(ANSWERS, dry, "a detail of dry_multiplier, which is refused when it is on", "llama.cpp, " + WEBUI);
+        }
+        harmless(ANSWERS, "xtc_threshold", "a detail of xtc_probability, which is refused when it is on", LLAMA);
+        for (String mirostat : List.of("mirostat_tau", "mirostat_eta")) {
+            harmless(ANSWERS, mirostat, "a detail of mirostat, which is refused when it is on", "llama.cpp, Ollama");
+        }
+        harmless(ANSWERS, "dynatemp_exponent", "a detail of dynatemp_range, which is refused when it is on", LLAMA);
+        harmless(ANSWERS, "smoothing_curve", "a detail of smoothing_factor, which is refused when it is on", WEBUI);
+        harmless(ANSWERS, "adaptive_decay", "a detail of adaptive_target, which is refused when it is on", LLAMA);
+        for (String guided : List.of("guided_decoding_backend", "guided_whitespace_pattern")) {
+            harmless(ANSWERS, guided, "a detail of the guided_* parameters, which are refused", VLLM);
+        }
+    }
+
+    private void notComputedByOpenAi() {
+        refused(
+                ANSWERS,
+                "service_tier",
+                "which price and speed",
+                OPENAI,
+                "leave it out",
+                Values.NOTHING.or(Values.text("auto", "default")));
+        refused(
+                ANSWERS,
+                "response_format",
+                "the answer's form",
+                OPENAI,
+                ASK_IN_PROMPT,
+                Values.NOTHING.or(new Values("{\"type\": \"text\"}", (value, body) -> isPlainText(value))));
+        refused(ANSWERS, "suffix", "the text behind a gap", OPENAI, "ask for the gap in the prompt");
+        refused(
+                ANSWERS,
+                "best_of",
+                "computes several answers and returns the best",
+                OPENAI,
+                "send one request for each answer",
+                Values.NOTHING.or(Values.number(1)));
+        refused(ONLY_CHAT, "audio", "an answer as sound", OPENAI, "read the text", Values.NOTHING_BUT_OBJECT);
+        refused(
+                ONLY_CHAT,
+                "modalities",
+                "text or sound",
+                OPENAI,
+                "use [\"text\"]",
+                Values.NOTHING.or(new Values("[\"text\"]", (value, body) -> isOnlyText(value))));
+        refused(
+                ONLY_CHAT,
+                "prediction",
+                "text that the answer probably repeats",
+                OPENAI,
+                "leave it out: drafts come from the prompt",
+                Values.NOTHING_BUT_OBJECT);
+        refused(ONLY_CHAT, "functions", "functions that the model may call", OPENAI, "use tools");
+        refused(
+                ONLY_CHAT,
+                "function_call",
+                "which function to call",
+                OPENAI,
+                "use tools",
+                Values.NOTHING.or(Values.text("none")));
+        refused(
+                ONLY_CHAT,
+                "parallel_tool_calls",
+                "whether several functions may be called at once",
+                OPENAI,
+                "say in the prompt that at most one function may be called",
+                Values.TRUE);
+        refused(ONLY_CHAT, "max_tool_calls", "most calls of functions", OPENAI, "count the calls in the client");
+        refused(ANSWERS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
+        refused(ANSWERS, "reasoning", "whether and how long to reason", "OpenAI Responses, OpenRouter", THINKING);
+        refused(
+                ONLY_CHAT,
+                "verbosity",
+                "how long the answer is",
+                OPENAI,
+                "ask for the length in the prompt",
+                Values.NOTHING.or(Values.text("medium")));
+        refused(
+                ONLY_CHAT,
+                "web_search_options",
+                "a search before the answer",
+                OPENAI,
+                "search in the client",
+                Values.NOTHING_BUT_OBJECT);
+        refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
+        refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
+        refused(IN_STREAM_OPTIONS, "continuous_usage_stats", "token counts with each token", VLLM, "use include_usage");
+        refused(IN_MESSAGE, "audio", "an earlier answer as sound", OPENAI, "send its text in content");
+        refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
+        refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
+        refused(ANSWERS, "input", "the conversation", "OpenAI Responses", "use messages, or prompt for completions");
+        refused(ANSWERS, "instructions", "the system message", "OpenAI Responses", "send a message with role system");
+        refused(
+                ANSWERS,
+                "previous_response_id",
+                "an earlier answer to go on from",
+                "OpenAI Responses",
+                "send messages");
+        refused(ANSWERS, "background", "an answer to fetch later", "OpenAI Responses", "use stream");
+    }
+
+    private void notComputedConstraints() {
+        refused(ANSWERS, "format", "the answer's form", OLLAMA, ASK_IN_PROMPT);
+        refused(ANSWERS, "guided_json", "a JSON schema", VLLM, ASK_IN_PROMPT, Values.NOTHING_BUT_OBJECT);
+        refused(ANSWERS, "json_schema", "a JSON schema", "llama.cpp, SGLang", ASK_IN_PROMPT, Values.NOTHING_BUT_OBJECT);
+        for (String name : List.of("guided_regex", "guided_choice", "guided_grammar", "structured_outputs")) {
+            refused(ANSWERS, name, "the answer's form", VLLM, ASK_IN_PROMPT);
+        }
+        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", ASK_IN_PROMPT);
+        refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, ASK_IN_PROMPT);
+        refused(ANSWERS, "regex", "a pattern of the answer", SGLANG, ASK_IN_PROMPT);
+        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, ASK_IN_PROMPT);
+        refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
+        refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
+        refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
+        refused(ANSWERS, "thinking_budget", "most tokens of reasoning", "Qwen, DashScope", THINKING, Values.NONE);
+        refused(ANSWERS, "thinking_token_budget", "most tokens of reasoning", VLLM, THINKING, Values.NONE);
+        refused(ANSWERS, "reasoning_budget", "most tokens of reasoning", LLAMA, THINKING, Values.number(-1));
+        refused(
+                ANSWERS,
+                "reasoning_format",
+                "where the answer's reasoning goes",
+                "llama.cpp, Groq",
+                "read it in the answer's text",
+                Values.text("none", "auto"));
+        refused(
+                ANSWERS,
+                "include_reasoning",
+                "whether the answer shows its reasoning",
+                "vLLM, OpenRouter",
+                "leave it out in the client",
+                Values.TRUE);
+        refused(
+                ANSWERS,
+                "separate_reasoning",
+                "a field of its own for the reasoning",
+                SGLANG,
+                "read it in the answer's text");
+    }
+
+    private void notComputedSampling() {
+        refused(ANSWERS, "options", "an object of parameters", OLLAMA, TOP_LEVEL);
+        refused(ANSWERS, "parameters", "an object of parameters", TGI, TOP_LEVEL);
+        refused(ANSWERS, "sampling_params", "an object of parameters", SGLANG, TOP_LEVEL);
+        refused(ANSWERS, "extra_body", "an object of parameters that a client library merges", OPENAI, TOP_LEVEL);
+        refused(ANSWERS, "vllm_xargs", "parameters of plug-ins", VLLM, "leave it out");
+        refused(ANSWERS, "use_beam_search", "keeps several answers while it computes", VLLM, "use temperature 0");
+        refused(
+                ANSWERS,
+                "num_beams",
+                "keeps several answers while it computes",
+                "Transformers",
+                "use temperature 0",
+                Values.number(1));
+        refused(ANSWERS, "length_penalty", "a detail of beam search", VLLM, "leave it out", Values.number(1));
+        refused(ANSWERS, "early_stopping", "a detail of beam search", VLLM, "leave it out");
+        refused(ANSWERS, "min_tokens", "least tokens of the answer", VLLM, "use ignore_eos with max_tokens");
+        refused(ANSWERS, "min_new_tokens", "least tokens of the answer", SGLANG, "use ignore_eos with max_tokens");
+        refused(ANSWERS, "min_length", "least tokens of the text", "KoboldAI", "use ignore_eos with max_tokens");
+        refused(ANSWERS, "max_length", "most tokens of prompt and answer", "Transformers, KoboldAI", "use max_tokens");
+        refused(
+                ANSWERS,
+                "do_sample",
+                "whether tokens are drawn",
+                "TGI, Transformers",
+                "use temperature 0",
+                Values.TRUE);
+        refused(ANSWERS, "allowed_token_ids", "tokens that may be chosen", VLLM, "use logit_bias");
+        refused(ANSWERS, "bad_words", "texts that may not occur", VLLM, "use logit_bias for their tokens");
+        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use logit_bias");
+        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use logit_bias");
+        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use logit_bias");
+        refused(ANSWERS, "ban_eos_token", "forbids the end token", WEBUI, "use ignore_eos");
+        refused(ANSWERS, "logits_processors", "code that changes logits", VLLM, "use logit_bias");
+        refused(ANSWERS, "custom_logit_processor", "code that changes logits", SGLANG, "use logit_bias");
+        refused(ANSWERS, "no_repeat_ngram_size", "forbids repeated runs of tokens", "Transformers", PENALTIES);
+        for (String typical : List.of("typical_p", "typ_p")) {
+            refused(
+                    ANSWERS,
+                    typical,
+                    "keeps tokens of typical probability",
+                    "llama.cpp, TGI, Ollama",
+                    FILTERS,
+                    Values.number(1));
+        }
+        refused(ANSWERS, "tfs_z", "tail-free sampling", "llama.cpp, Ollama", FILTERS, Values.number(1));
+        refused(ANSWERS, "tfs", "tail-free sampling", "KoboldAI, " + WEBUI, FILTERS, Values.number(1));
+        refused(ANSWERS, "top_a", "keeps tokens by the square of the highest probability", OPENROUTER, FILTERS);
+        refused(ANSWERS, "top_n_sigma", "keeps logits near the highest", LLAMA, FILTERS, Values.upTo(0));
+        refused(ANSWERS, "nsigma", "keeps logits near the highest", WEBUI, FILTERS, Values.upTo(0));
+        refused(ANSWERS, "epsilon_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
+        refused(ANSWERS, "eta_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
+        refused(ANSWERS, "min_keep", "least tokens that filters keep", LLAMA, FILTERS, Values.upTo(1));
+        refused(ANSWERS, "mirostat", "steers the answer's surprise", "llama.cpp, Ollama", FILTERS);
+        refused(ANSWERS, "mirostat_mode", "steers the answer's surprise", WEBUI, FILTERS);
+        refused(
+                ANSWERS,
+                "adaptive_target",
+                "steers the probability of tokens",
+                LLAMA,
+                FILTERS,
+                new Values("below 0", (value, body) -> value.isNumber() && value.doubleValue() < 0));
+        refused(ANSWERS, "dynatemp_range", "changes the temperature by the tokens", LLAMA, FILTERS);
+        refused(ANSWERS, "dynamic_temperature", "changes the temperature by the tokens", WEBUI, FILTERS);
+        refused(ANSWERS, "smoothing_factor", "bends the logits", WEBUI, FILTERS);
+        refused(ANSWERS, "temperature_last", "applies the temperature after the filters", WEBUI, FILTERS);
+        refused(ANSWERS, "xtc_probability", "excludes the likeliest tokens", "llama.cpp, " + WEBUI, FILTERS);
+        refused(ANSWERS, "samplers", "the order of the filters", LLAMA, FILTERS);
+        refused(ANSWERS, "sampler_order", "the order of the filters", "KoboldAI", FILTERS);
+        refused(ANSWERS, "sampler_priority", "the order of the filters", WEBUI, FILTERS);
+        refused(ANSWERS, "dry_multiplier", "lowers tokens that repeat a run", "llama.cpp, " + WEBUI, PENALTIES);
+        refused(
+                ANSWERS,
+                "repeat_last_n",
+                "how many tokens the penalties look at",
+                "llama.cpp, Ollama",
+                "leave it out: penalties look at the whole text",
+                Values.number(-1).or(new Values("any while repeat_penalty is 1", ParameterTable::hasNoPenalty)));
+        refused(
+                ANSWERS,
+                "repetition_penalty_range",
+                "how many tokens the penalty looks at",
+                WEBUI,
+                "leave it out: the penalty looks at the whole text");
+        refused(
+                ANSWERS,
+                "penalize_nl",
+                "whether penalties include line breaks",
+                "llama.cpp, Ollama",
+                "leave it out: they do",
+                Values.TRUE);
+        refused(ANSWERS, "penalty_prompt", "the text that penalties look at", LLAMA, PENALTIES);
+        refused(
+                ANSWERS,
+                "encoder_repetition_penalty",
+                "raises tokens of the prompt",
+                WEBUI,
+                PENALTIES,
+                Values.number(1));
+        refused(ANSWERS, "penalty_alpha", "contrastive search", WEBUI, FILTERS);
+        refused(ANSWERS, "guidance_scale", "steers away from a second prompt", WEBUI, "leave it out", Values.number(1));
+        refused(ANSWERS, "negative_prompt", "the prompt to steer away from", WEBUI, "leave it out");
+        refused(ANSWERS, "watermark", "a mark in the answer", TGI, "leave it out");
+        refused(ANSWERS, "lora", "adapters of the model", LLAMA, "load a model that has them merged");
+        refused(ANSWERS, "lora_path", "an adapter of the model", SGLANG, "load a model that has it merged");
+        refused(ANSWERS, "priority", "which request comes first", VLLM, "leave it out: requests are served in order");
+        refused(
+                ANSWERS,
+                "t_max_predict_ms",
+                "most time for the answer",
+                LLAMA,
+                "end the request in the client",
+                Values.upTo(0));
+        refused(ANSWERS, "n_indent", "least indentation of a line", LLAMA, "use stop");
+    }
+
+    private void notComputedOutputs() {
+        refused(ONLY_COMPLETIONS, "top_logprobs", "how many likely tokens to report", OPENAI, "use logprobs");
+        refused(ANSWERS, "n_probs", "how many likely tokens to report", LLAMA, "use logprobs");
+        refused(ANSWERS, "top_n_tokens", "how many likely tokens to report", TGI, "use logprobs");
+        refused(ANSWERS, "post_sampling_probs", "probabilities after the filters", LLAMA, "use logprobs");
+        refused(ANSWERS, "details", "each token of the answer", TGI, "use logprobs");
+        refused(ANSWERS, "decoder_input_details", "each token of the prompt", TGI, "use /tokenize");
+        refused(
+                ANSWERS,
+                "prompt_logprobs",
+                "log probabilities of the prompt",
+                VLLM,
+                "leave it out",
+                Values.NOTHING_BUT_0);
+        refused(ANSWERS, "return_tokens_as_token_ids", "ids as the tokens of logprobs", VLLM, "use /tokenize");
+        refused(ANSWERS, "return_token_ids", "the ids of the tokens", VLLM, "use /tokenize");
+        refused(ANSWERS, "return_tokens", "the ids of the tokens", LLAMA, "use /tokenize");
+        refused(ANSWERS, "return_hidden_states", "numbers inside the model", SGLANG, "leave it out");
+        refused(ANSWERS, "return_progress", "how much of the prompt is read", LLAMA, "leave it out");
+        refused(ANSWERS, "timings_per_token", "times with each token", LLAMA, "use /metrics");
+        refused(ANSWERS, "response_fields", "which fields the answer has", LLAMA, "choose in the client");
+        refused(ANSWERS, "usage", "token counts", OPENROUTER, "use stream_options.include_usage");
+        refused(ANSWERS, "return_full_text", "the prompt before the answer", TGI, "use echo");
+        refused(ANSWERS, "include_stop_str_in_output", "the stop text in the answer", VLLM, "add it in the client");
+        refused(ANSWERS, "no_stop_trim", "the stop text in the answer", SGLANG, "add it in the client");
+        refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
+        refused(
+                ANSWERS,
+                "spaces_between_special_tokens",
+                "spaces between control tokens, which are never shown",
+                VLLM,
+                "leave it out",
+                Values.BOOLEAN);
+    }
+
+    private void notComputedInputs() {
+        refused(
+                ANSWERS,
+                "truncate_prompt_tokens",
+                "shortens the prompt",
+                VLLM,
+                "send a shorter prompt",
+                Values.NOTHING_BUT_0);
+        refused(ANSWERS, "truncate", "shortens the prompt", "TGI, Ollama", "send a shorter prompt");
+        refused(ANSWERS, "truncation_length", "shortens the prompt", WEBUI, "send a shorter prompt");
+        refused(
+                ANSWERS,
+                "truncation",
+                "shortens the conversation",
+                "OpenAI Responses",
+                "send fewer messages",
+                Values.NOTHING.or(Values.text("disabled")));
+        refused(ANSWERS, "shift", "drops the beginning of a long conversation", OLLAMA, "send fewer messages");
+        refused(ANSWERS, "prompt_embeds", "the prompt as vectors", VLLM, "send text or token ids");
+        refused(ANSWERS, "inputs", "the prompt", TGI, "use prompt or messages");
+        refused(ANSWERS, "context", "tokens of an earlier answer", OLLAMA, "use messages");
+        refused(ANSWERS, "system", "the system message", "Anthropic, Ollama", "send a message with role system");
+        refused(ANSWERS, "template", "the chat template", OLLAMA, "use /v1/completions with a prompt in your own form");
+        refused(ANSWERS, "raw", "no chat template", OLLAMA, "use /v1/completions");
+        refused(ANSWERS, "images", "pictures", OLLAMA, "send text");
+        refused(ANSWERS, "num_ctx", "positions of the context", OLLAMA, START + " (--max-context)");
+        refused(ANSWERS, "n_ctx", "positions of the context", LLAMA, START + " (--max-context)");
+        refused(ANSWERS, "max_context_length", "positions of the context", "KoboldAI", START + " (--max-context)");
+        refused(ANSWERS, "num_thread", "threads", OLLAMA, START + " (--threads)");
+        refused(ANSWERS, "models", "models to try", OPENROUTER, "use model");
+        refused(ANSWERS, "provider", "who computes the answer", OPENROUTER, "leave it out");
+        refused(ANSWERS, "transforms", "shortens the conversation", OPENROUTER, "send fewer messages");
+        refused(ANSWERS, "plugins", "work before and after the answer", OPENROUTER, "do it in the client");
+        refused(ANSWERS, "safe_prompt", "a fixed system message", "Mistral", "send a message with role system");
+        refused(ANSWERS, "cache_salt", "separates the caches of users", VLLM, "leave it out");
+        refused(ANSWERS, "kv_transfer_params", "work shared by servers", VLLM, "leave it out");
+        refused(ANSWERS, "mm_processor_kwargs", "how pictures are read", VLLM, "leave it out");
+        refused(ONLY_CHAT, "echo", "puts the prompt before the answer", VLLM, "use /v1/completions");
+        refused(
+                ONLY_CHAT,
+                "add_generation_prompt",
+                "ends with the beginning of the model's turn",
+                VLLM,
+                "use /v1/completions for another end",
+                Values.TRUE);
+        refused(ONLY_CHAT, "add_special_tokens", "adds BOS to a chat", VLLM, "use /v1/completions");
+        refused(ONLY_CHAT, "documents", "texts that the answer is based on", VLLM, "put them into a message");
+        Set<Place> templates = EnumSet.of(CHAT, TOKENIZE);
+        refused(templates, "continue_final_message", "goes on with the last message", VLLM, "use /v1/completions");
+        refused(templates, "chat_template", "another template", VLLM, "use /v1/completions with your own form");
+        refused(templates, "chat_template_kwargs", "values for the template", "vLLM, llama.cpp", THINKING);
+    }
+
+    private void tokenize() {
+        refused(ONLY_TOKENIZE, "mm_processor_kwargs", "how pictures are read", VLLM, "leave it out");
+        refused(ONLY_TOKENIZE, "content", "the text", LLAMA, "use prompt", Values.NONE);
+        refused(
+                ONLY_TOKENIZE,
+                "parse_special",
+                "whether control tokens are found in the text",
+                LLAMA,
+                "leave it out: they are",
+                Values.TRUE);
+        refused(ONLY_TOKENIZE, "with_pieces", "returns the text of each token", LLAMA, "use return_token_strs");
+    }
+
+    private void computed(Set<Place> places, String name, String meaning, String senders) {
+        rows.add(new Parameter(name, places, Treatment.COMPUTED, meaning, senders, "", Values.ANY));
+    }
+
+    private void synonym(Set<Place> places, String name, String standsFor, String senders) {
+        rows.add(new Parameter(name, places, Treatment.SYNONYM, "", senders, standsFor, Values.ANY));
+    }
+
+    private void harmless(Set<Place> places, String name, String meaning, String senders) {
+        rows.add(new Parameter(name, places, Treatment.HARMLESS, meaning, senders, "", Values.ANY));
+    }
+
+    private void refused(Set<Place> places, String name, String meaning, String senders, String instead) {
+        refused(places, name, meaning, senders, instead, Values.NOTHING);
+    }
+
+    private void refused(
+            Set<Place> places, String name, String meaning, String senders, String instead, Values accepted) {
+        rows.add(new Parameter(name, places, Treatment.REFUSED, meaning, senders, instead, accepted));
+    }
+
+    private static boolean hasNoPenalty(JsonNode value, Fields body) {
+        return body.get("repetition_penalty") != null
+                && body.number("repetition_penalty", 1) == 1
+                && body.number("presence_penalty", 0) == 0
+                && body.number("frequency_penalty", 0) == 0;
+    }
+
+    private static boolean isPlainText(JsonNode value) {
+        JsonNode type = value.get("type");
+        return value.isObject() && type != null && isText(type, "text");
+    }
+
+    private static boolean isOnlyText(JsonNode value) {
+        return value.isArray() && value.size() == 1 && isText(value.get(0), "text");
+    }
+
+    private static boolean isText(JsonNode value, String text) {
+        return value.isString() && value.stringValue().equals(text);
+    }
+}

@@ -1,0 +1,220 @@
+package quire.server.openai;
+
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
+import quire.server.api.Fields;
+import quire.server.http.HttpException;
+import quire.server.openai.Parameter.Place;
+import quire.server.openai.Parameter.Treatment;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Checks the names in a request by the {@link ParameterTable}, so that nothing is ignored that would change the answer: a
+ * synonym takes its effect, a parameter that is not computed is an error unless its value asks for nothing, and an unknown
+ * name is an error with the most similar known one. Thread-safe.
+ */
+final class Parameters {
+    private static final Logger LOG = System.getLogger(Parameters.class.getName());
+
+    private static final int MAX_SHOWN = 60;
+
+    /** How many unknown names are logged, so that no client can fill the log. */
+    private static final int MAX_LOGGED = 100;
+
+    private static final Map<Place, Map<String, Parameter>> KNOWN = known();
+
+    private final boolean refuseUnknown;
+    private final Set<String> logged = ConcurrentHashMap.newKeySet();
+
+    /** @param refuseUnknown whether an unknown name is an error; otherwise the log warns of it, once for each name */
+    Parameters(boolean refuseUnknown) {
+        this.refuseUnknown = refuseUnknown;
+    }
+
+    private static Map<Place, Map<String, Parameter>> known() {
+        Map<Place, Map<String, Parameter>> known = new HashMap<>();
+        for (Place place : Place.values()) {
+            known.put(place, new LinkedHashMap<>());
+        }
+        for (Parameter row : ParameterTable.ROWS) {
+            for (Place place : row.places()) {
+                if (names(known, place).put(row.name(), row) != null) {
+                    throw new IllegalStateException("the table has " + row.name() + " twice for " + place.title());
+                }
+            }
+        }
+        return known;
+    }
+
+    private static Map<String, Parameter> names(Map<Place, Map<String, Parameter>> known, Place place) {
+        return known.getOrDefault(place, Map.of());
+    }
+
+    /**
+     * Checks all names of a body.
+     *
+     * @return the body, which also finds a value that was sent under a synonym
+     * @throws HttpException 400 if a name is unknown, not computed, or sent twice with different values
+     */
+    Fields check(Place place, Fields body) {
+        Map<String, Parameter> known = names(KNOWN, place);
+        Map<String, String> sent = new HashMap<>();
+        for (String name : body.names()) {
+            Parameter row = known.get(name);
+            if (row != null && row.treatment() == Treatment.SYNONYM && body.get(name) != null) {
+                addSynonym(body, name, row.instead(), sent);
+            }
+        }
+        Fields read = sent.isEmpty() ? body : body.withSynonyms(sent);
+        for (String name : body.names()) {
+            JsonNode value = body.get(name);
+            Parameter row = known.get(name);
+            if (value == null) {
+                continue;
+            }
+            if (row == null) {
+                reportUnknown(place, body, name, value);
+            } else if (row.treatment() == Treatment.REFUSED) {
+                checkValue(row, read, value);
+            }
+        }
+        return read;
+    }
+
+    /**
+     * Checks the names that are not computed, where others may have a meaning of their own: in a message, which the
+     * template reads.
+     *
+     * @throws HttpException 400 if one asks for something
+     */
+    static void checkKnown(Place place, Fields object) {
+        for (Parameter row : names(KNOWN, place).values()) {
+            JsonNode value = object.get(row.name());
+            if (value != null && row.treatment() == Treatment.REFUSED) {
+                checkValue(row, object, value);
+            }
+        }
+    }
+
+    /** Removes the names that are not computed from an object. */
+    static void removeRefused(Place place, Map<String, ?> object) {
+        names(KNOWN, place).values().stream()
+                .filter(row -> row.treatment() == Treatment.REFUSED)
+                .forEach(row -> object.remove(row.name()));
+    }
+
+    private static void addSynonym(Fields body, String name, String standsFor, Map<String, String> sent) {
+        String other = sent.getOrDefault(standsFor, standsFor);
+        JsonNode otherValue = body.get(other);
+        if (otherValue != null && !isSame(body.get(name), otherValue)) {
+            throw HttpException.invalid(
+                    body.path(name),
+                    "invalid_value",
+                    "'" + body.path(name) + "' and '" + body.path(other)
+                            + "' mean the same, but their values differ: send one of them.");
+        }
+        sent.put(standsFor, name);
+    }
+
+    private static boolean isSame(@Nullable JsonNode a, JsonNode b) {
+        return b.equals(a) || (a != null && a.isNumber() && b.isNumber() && a.doubleValue() == b.doubleValue());
+    }
+
+    private static void checkValue(Parameter row, Fields body, JsonNode value) {
+        if (!row.accepted().test().test(value, body)) {
+            String path = body.path(row.name());
+            String shown = value.isContainer() ? "" : ": " + shortened(value.toString());
+            throw HttpException.unsupported(
+                    path,
+                    "'" + path + "' (" + row.meaning() + ") is not supported with this value" + shown + ". Instead, "
+                            + row.instead() + ".");
+        }
+    }
+
+    private void reportUnknown(Place place, Fields body, String name, JsonNode value) {
+        if (refuseUnknown) {
+            String elsewhere = elsewhere(place, name);
+            if (!elsewhere.isEmpty() && Fields.isNothing(value)) {
+                return;
+            }
+            String nearest = nearest(place, name);
+            String advice = !elsewhere.isEmpty()
+                    ? "It belongs to " + elsewhere + "."
+                    : nearest != null ? "Did you mean '" + body.path(nearest) + "'?" : "Leave it out.";
+            String path = shortened(body.path(name));
+            throw HttpException.invalid(
+                    path,
+                    "unknown_parameter",
+                    "Unknown parameter: '" + path + "'. " + advice
+                            + " (A server that is started with --unknown-parameters warn accepts it.)");
+        }
+        String path = shortened(body.path(name));
+        if (logged.size() < MAX_LOGGED && logged.add(path)) {
+            LOG.log(Level.WARNING, "requests have the unknown parameter ''{0}'', which is ignored", path);
+        }
+    }
+
+    /** The other route that knows a name; empty if none does. */
+    private static String elsewhere(Place place, String name) {
+        Place other = place == Place.CHAT ? Place.COMPLETIONS : place == Place.COMPLETIONS ? Place.CHAT : place;
+        return other != place && names(KNOWN, other).containsKey(name) ? other.title() : "";
+    }
+
+    /** The known name that takes the fewest changes of a character; null if each takes too many. */
+    static @Nullable String nearest(Place place, String name) {
+        if (name.length() > MAX_SHOWN) {
+            return null;
+        }
+        String plain = plain(name);
+        int fewest = plain.length() / 3 + 1;
+        String nearest = null;
+        for (Parameter row : names(KNOWN, place).values()) { // computed ones come first, so they win a tie
+            int changes = changes(plain, plain(row.name()));
+            if (changes < fewest) {
+                fewest = changes;
+                nearest = row.name();
+            }
+        }
+        return nearest;
+    }
+
+    private static String plain(String name) {
+        return name.toLowerCase(Locale.ROOT).replaceAll("[^\\p{L}\\p{N}]", "");
+    }
+
+    /** The Levenshtein distance with exchanges of neighbours (optimal string alignment). */
+    private static int changes(String a, String b) {
+        int[] beforeLast = new int[b.length() + 1];
+        int[] last = new int[b.length() + 1];
+        int[] row = new int[b.length() + 1];
+        for (int j = 0; j <= b.length(); j++) {
+            row[j] = j;
+        }
+        for (int i = 1; i <= a.length(); i++) {
+            int[] free = beforeLast;
+            beforeLast = last;
+            last = row;
+            row = free;
+            row[0] = i;
+            for (int j = 1; j <= b.length(); j++) {
+                boolean same = a.charAt(i - 1) == b.charAt(j - 1);
+                row[j] = Math.min(last[j - 1] + (same ? 0 : 1), Math.min(last[j], row[j - 1]) + 1);
+                if (i > 1 && j > 1 && a.charAt(i - 1) == b.charAt(j - 2) && a.charAt(i - 2) == b.charAt(j - 1)) {
+                    row[j] = Math.min(row[j], beforeLast[j - 2] + 1);
+                }
+            }
+        }
+        return row[b.length()];
+    }
+
+    private static String shortened(String text) {
+        return text.length() > MAX_SHOWN ? text.substring(0, MAX_SHOWN) + "…" : text;
+    }
+}
