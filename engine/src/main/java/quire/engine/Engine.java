@@ -80,7 +80,8 @@ public final class Engine implements AutoCloseable {
 
     /**
      * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. Everything that the heads of the
-     * files say is checked before the first weight is read. The file stays mapped until {@link #close}. If the chat template cannot be used, the engine opens without it, logs a warning, and
+     * files say is checked before the first weight is read. The files are not used any more when this method returns: they may
+     * be replaced or changed. If the chat template cannot be used, the engine opens without it, logs a warning, and
      * {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
@@ -90,19 +91,16 @@ public final class Engine implements AutoCloseable {
         return open(path, config, listener, DraftPolicy::of);
     }
 
-    @SuppressWarnings("MustBeClosedChecker") // the engine owns file, workers and decoder and closes them
+    @SuppressWarnings("MustBeClosedChecker") // the engine owns workers and decoders and closes them
     static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
         Deque<AutoCloseable> owned = new ArrayDeque<>(); // a stack: closed in reverse order
         Runnable release = () -> closeAll(owned);
-        try {
-            Gguf file = Gguf.open(path);
-            owned.push(file);
+        try (Gguf file = Gguf.open(path);
+                Gguf draftFile = openDraft(config)) {
             ModelConfig shape = ModelConfig.from(file);
             Tokenizer tokenizer = Tokenizers.of(file);
             Kernels kernels = KernelSets.best();
-            Gguf draftFile = openDraft(config);
             if (draftFile != null) {
-                owned.push(draftFile);
                 checkSameTokens(tokenizer, Tokenizers.of(draftFile), config.speculation());
             }
             shape.checkTensors(file);

@@ -32,7 +32,7 @@ import quire.tensor.memory.Slabs;
  *   units                                               │ attention  │
  * </pre>
  *
- * <p>Memory: the packed weights, one pool of pages, and activations for {@code maxBatchTokens} rows, all allocated once;
+ * <p>Memory: the packed weights, a copy of the embedding's rows, one pool of pages, and activations for {@code maxBatchTokens} rows, all allocated once;
  * a step allocates nothing.
  */
 public final class Decoder implements Model {
@@ -116,8 +116,7 @@ public final class Decoder implements Model {
     public record Capacity(KvLayout kvLayout, int pageCount, int maxBatchTokens, int maxLogitRows) {}
 
     /**
-     * Loads and packs the weights. Keep the file open until this decoder is closed: it reads token embeddings from the
-     * mapping.
+     * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
      *
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
      */
@@ -132,11 +131,15 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Bytes that the packed weights of a file take: about what they take in the file. */
+    /**
+     * Bytes that the weights of a file take in memory: about what they take in the file. An embedding that is also the head
+     * counts twice, as rows to look up and packed for the product.
+     */
     public static long weightBytes(Gguf file) {
         long bytes = 0;
         for (GgufTensor tensor : file.tensors()) {
-            bytes += tensor.byteSize();
+            boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
+            bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
         }
         return bytes;
     }
@@ -176,7 +179,7 @@ public final class Decoder implements Model {
         int kvWidth = config.kvHeads() * config.headDim();
         GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
         embeddingType = embeddings.elementType();
-        embedding = file.data(embeddings);
+        embedding = loader.rows(embeddings);
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
@@ -471,10 +474,31 @@ public final class Decoder implements Model {
             sawQuantized |= type.isQuantized();
             MemorySegment source = file.data(tensor);
             WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
-            if (source.isMapped()) {
-                source.unload(); // or the process would seem to hold each weight twice; embeddings come back row by row
-            }
+            unload(source);
             return packed;
+        }
+
+        /** A copy of a matrix as the file stores it. */
+        MemorySegment rows(GgufTensor tensor) {
+            MemorySegment source = file.data(tensor);
+            MemorySegment copy = arena.allocate(source.byteSize(), 64);
+            workers.run(worker -> {
+                int parts = Math.toIntExact(Math.ceilDiv(source.byteSize(), UNIT_BYTES));
+                int from = Workers.shareStart(parts, 1, worker, workers.count());
+                int to = Workers.shareStart(parts, 1, worker + 1, workers.count());
+                long first = from * UNIT_BYTES;
+                long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
+                MemorySegment.copy(source, first, copy, first, bytes);
+            });
+            unload(source);
+            return copy;
+        }
+
+        /** Otherwise the process would seem to hold each weight twice while it loads. */
+        private static void unload(MemorySegment source) {
+            if (source.isMapped()) {
+                source.unload();
+            }
         }
 
         Projection projection(String name, int columns, int rows) {
