@@ -56,7 +56,9 @@ final class Values {
                 Object right = other.items.get(i);
                 order = left instanceof String l && right instanceof String r
                         ? l.compareTo(r)
-                        : left instanceof Long l && right instanceof Long r ? l.compareTo(r) : 0;
+                        : left instanceof Long l && right instanceof Long r
+                                ? l.compareTo(r)
+                                : left instanceof Tuple l && right instanceof Tuple r ? l.compareTo(r) : 0;
             }
             return order;
         }
@@ -133,7 +135,7 @@ final class Values {
             return (int) (1 + (Math.abs(stop - start) - 1) / Math.abs(step));
         }
 
-        Object get(long index) {
+        long get(long index) {
             return start + index * step;
         }
     }
@@ -416,6 +418,10 @@ final class Values {
 
     /** A value as a dict's key: strings, None, numbers that are whole and tuples of them. */
     static Object key(Object value, Limits limits) {
+        return key(value, limits, 0);
+    }
+
+    private static Object key(Object value, Limits limits, int depth) {
         limits.charge(1);
         String text = text(value);
         if (text != null) {
@@ -432,21 +438,14 @@ final class Values {
             case Undefined u -> NOWHERE;
             case Tuple t -> {
                 List<Object> keys = new ArrayList<>();
-                tupleKeys(t, keys, limits, 0);
+                for (Object item : t.items()) {
+                    keys.add(
+                            item instanceof Tuple inner ? key(inner, limits, Limits.deeper(depth)) : key(item, limits));
+                }
                 yield new Tuple(keys);
             }
             default -> throw new JinjaError("a value of type " + typeName(value) + " cannot be a dict's key");
         };
-    }
-
-    private static void tupleKeys(Tuple tuple, List<Object> keys, Limits limits, int depth) {
-        for (Object item : tuple.items()) {
-            limits.charge(1);
-            if (item instanceof Tuple || depth > 0) {
-                throw new JinjaError("tuples within tuples as a dict's key are not supported");
-            }
-            keys.add(key(item, limits));
-        }
     }
 
     /** A key to write to a dict: where Python would keep another type than we would, refuse instead. */
@@ -818,7 +817,13 @@ final class Values {
             case Markup m -> new Markup((String) slice(m.text(), start, stop, step, limits));
             case List<?> l -> slice(l, start, stop, step, limits);
             case Tuple t -> new Tuple(slice(t.items(), start, stop, step, limits));
-            case Range r -> throw new JinjaError("slices of a range are not supported");
+            case Range r -> {
+                Bounds bounds = bounds(r.size(), start, stop, step);
+                if (Math.multiplyHigh(r.step(), bounds.by()) != (r.step() * bounds.by()) >> 63) {
+                    throw new JinjaError("a range with a step beyond 64 bits");
+                }
+                yield new Range(r.get(bounds.from()), r.get(bounds.to()), r.step() * bounds.by());
+            }
             case Undefined u -> throw u.error();
             default -> throw new JinjaError("a value of type " + typeName(object) + " cannot be sliced");
         };
@@ -833,8 +838,9 @@ final class Values {
         return out;
     }
 
-    private static void forSlice(
-            int size, Object start, Object stop, Object step, java.util.function.IntConsumer visit) {
+    private record Bounds(long from, long to, long by) {}
+
+    private static Bounds bounds(int size, Object start, Object stop, Object step) {
         long by = bound(step, 1, Long.MAX_VALUE, Long.MIN_VALUE + 1);
         if (by == 0) {
             throw new JinjaError("the step of a slice cannot be 0");
@@ -843,13 +849,15 @@ final class Values {
         long high = by > 0 ? size : size - 1L;
         long from = wrap(bound(start, by > 0 ? low : high, Long.MAX_VALUE, Long.MIN_VALUE), start, size, low, high);
         long to = wrap(bound(stop, by > 0 ? high : low, Long.MAX_VALUE, Long.MIN_VALUE), stop, size, low, high);
-        long i = from;
-        while (by > 0 ? i < to : i > to) {
+        return new Bounds(from, to, by);
+    }
+
+    private static void forSlice(
+            int size, Object start, Object stop, Object step, java.util.function.IntConsumer visit) {
+        Bounds bounds = bounds(size, start, stop, step);
+        long by = Math.clamp(bounds.by(), -size - 1L, size + 1L);
+        for (long i = bounds.from(); by > 0 ? i < bounds.to() : i > bounds.to(); i += by) {
             visit.accept((int) i);
-            if (Math.abs(by) > size) {
-                break;
-            }
-            i += by;
         }
     }
 

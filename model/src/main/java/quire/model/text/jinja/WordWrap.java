@@ -47,7 +47,7 @@ final class WordWrap {
         Deque<String> parts = new ArrayDeque<>();
         Matcher matcher = (atHyphens ? PARTS : WORDS).matcher(line);
         while (matcher.find()) {
-            limits.charge(1);
+            limits.charge(4);
             parts.add(matcher.group());
         }
         List<String> lines = new ArrayList<>();
