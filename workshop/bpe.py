@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Byte-level BPE with Qwen2's pre-tokenisation, so that every digit stays a token of its own, and the chat template.
+"""Byte-level BPE with Qwen2's pre-tokenisation, where every digit is one token; and the chat template.
 
-    bpe.py CORPUS.jsonl OUT.json        train a vocabulary on the text of a corpus
+    bpe.py CORPUS.jsonl OUT.json        trains a vocabulary on the text of a corpus
 """
 import collections
 import json
@@ -11,8 +11,8 @@ import sys
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
 SIZE = 2048
 
-# Qwen2's pattern with \p{L} and \p{N} written for Python's re, where [^\W\d_] is a letter and \d a digit. The two agree
-# on everything the little world writes; they differ for numerals such as ² or Ⅷ.
+# Qwen2's pattern for Python's re, which has no \p{L} and \p{N}: [^\W\d_] is a letter and \d is a digit. Both patterns
+# agree on all text of the grammars. They differ for numerals such as ² or Ⅷ.
 PIECES = re.compile(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|(?:[^\r\n\w]|_)?[^\W\d_]+|\d| ?(?:[^\s\w]|_)+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 SPECIAL = re.compile("(" + "|".join(map(re.escape, SPECIALS)) + ")")
 
@@ -21,13 +21,13 @@ TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + 
 
 
 def render(messages, add_generation_prompt=True):
-    """What the Jinja template renders, in Python."""
+    """Renders messages as the Jinja template does."""
     text = "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
     return text + ("<|im_start|>assistant\n" if add_generation_prompt else "")
 
 
 def byte_characters():
-    """GPT-2's printable stand-in for each byte."""
+    """GPT-2's printable character for each byte."""
     visible = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {byte: chr(byte) for byte in visible}
     for byte in range(256):
@@ -41,7 +41,7 @@ BYTES = {character: byte for byte, character in enumerate(CHARACTERS)}
 
 
 class Tokenizer:
-    """Text to token ids and back. Specials come first, then the 256 bytes, then the merges in the order learnt."""
+    """Text to token ids and back. Ids: special tokens, then the 256 bytes, then the merges in the order of training."""
 
     def __init__(self, merges):
         self.merges = [tuple(merge) for merge in merges]
@@ -57,7 +57,7 @@ class Tokenizer:
             return Tokenizer(json.load(file)["merges"])
 
     def word(self, piece):
-        """The ids of one pre-tokenised piece."""
+        """Returns the ids of one pre-tokenised piece."""
         if piece not in self.cache:
             parts = [CHARACTERS[byte] for byte in piece.encode()]
             while len(parts) > 1:
@@ -69,7 +69,7 @@ class Tokenizer:
         return self.cache[piece]
 
     def encode(self, text):
-        """Ids of a text in which special tokens may be written out."""
+        """Returns the ids of a text. The text may contain special tokens."""
         out = []
         for part in SPECIAL.split(text):
             if part in SPECIALS:
@@ -80,13 +80,13 @@ class Tokenizer:
         return out
 
     def decode(self, ids):
-        """The text of ids, without the special tokens."""
+        """Returns the text of ids, without the special tokens."""
         raw = bytes(BYTES[character] for number in ids if number >= len(SPECIALS) for character in self.tokens[number])
         return raw.decode("utf-8", "replace")
 
 
 def train(texts, size=SIZE):
-    """Learn merges: again and again the most frequent pair; ties go to the pair that sorts first."""
+    """Learns merges. Each merge is the most frequent pair; of equal pairs, the first in sort order."""
     counts = collections.Counter(piece for text in texts for piece in PIECES.findall(text))
     pieces = [([CHARACTERS[byte] for byte in piece.encode()], count) for piece, count in counts.items()]
     pairs, where = collections.Counter(), collections.defaultdict(set)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Write chats of the little world as JSON lines: {"task", "split", "messages"}.
+"""Writes training chats as JSON lines: {"messages"}.
 
     corpus.py OUT.jsonl COUNT [SEED]
 """
@@ -9,7 +9,7 @@ import sys
 
 from world import arithmetic, chatty, facts, manners, phrasebook, records, reviews, stories
 
-# share of the turns in training chats, and the grammar that makes them
+# weight of a task among the turns of training chats, and the function that makes a turn
 MIX = [
     (26, phrasebook.sample), (9, phrasebook.interpret), (30, arithmetic.sample), (21, facts.sample), (4, stories.sample),
     (9, records.sample), (4, records.stream), (4, reviews.sample), (2, reviews.stream), (3, manners.sample), (12, manners.outside),
@@ -20,7 +20,7 @@ HELPFUL = ["You are a helpful assistant.", "You are quire-tiny.", "Answer briefl
 
 
 def chat(rng):
-    """A training chat: one or several turns of any tasks, sometimes with a system message."""
+    """Makes a training chat: one or more turns of any tasks, sometimes with a system message."""
     wanted = rng.choices((1, 2, 4, 8, 24), (35, 30, 25, 8, 2))[0]
     turns = rng.choices(SAMPLERS, WEIGHTS)[0](rng, "train")
     system = turns[0].system
@@ -34,16 +34,17 @@ def chat(rng):
 
 
 def messages(turns, system=None):
-    """Turns as chat messages."""
+    """Converts turns to chat messages."""
     opening = [{"role": "system", "content": system}] if system else []
     return opening + [message for turn in turns for message in (
         {"role": "user", "content": turn.user}, {"role": "assistant", "content": turn.answer})]
 
 
 def held_out_chats(rng, per_task):
-    """Held-out chats for every task, half by unseen wording and half by unseen combination where a task has both.
+    """Makes held-out chats for every task. Where a task has both splits, half have an unseen wording and half an unseen
+    combination.
 
-    Tasks with short answers get more chats, so that their figures mean more.
+    Tasks with short answers get more chats, so that their figures are more reliable.
     """
     both = ("wording", "combination")
     for sampler, splits, times in [

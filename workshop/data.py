@@ -1,4 +1,4 @@
-"""Chats as token ids, and micro-batches of chats of about the same length."""
+"""Converts chats to token ids, and makes micro-batches of chats with similar lengths."""
 import json
 
 import numpy as np
@@ -8,7 +8,7 @@ from bpe import render
 
 
 def encode_chat(tokenizer, messages):
-    """Ids of a whole chat, and for each position whether the token there is the assistant's (its end of turn included)."""
+    """Returns the ids of a chat, and for each position whether the token is the assistant's (end of turn included)."""
     ids, ours = [], []
     for message in messages:
         head = tokenizer.encode(f"<|im_start|>{message['role']}\n")
@@ -20,7 +20,7 @@ def encode_chat(tokenizer, messages):
 
 
 def prepare(tokenizer, corpus, out, context):
-    """Encode a corpus into one file of flat arrays."""
+    """Encodes a corpus into one file of flat arrays."""
     ids, ours, ends, total = [], [], [], 0
     with open(corpus, encoding="utf-8") as lines:
         for number, line in enumerate(lines):
@@ -37,7 +37,7 @@ def prepare(tokenizer, corpus, out, context):
 
 
 class Batches:
-    """Endless micro-batches of about `tokens` tokens; chats of like length go together, so little is padding."""
+    """Endless micro-batches of about `tokens` tokens. Chats of similar length share a batch, so there is little padding."""
 
     def __init__(self, path, tokens, pad, seed):
         with np.load(path) as data:
@@ -47,7 +47,7 @@ class Batches:
         self.rng = np.random.default_rng(seed)
 
     def epoch(self):
-        """Groups of chat numbers: sorted by length with a little noise, cut by token count, then shuffled."""
+        """Returns groups of chat numbers: sorted by length with a little noise, cut by token count, then shuffled."""
         order = np.argsort(self.lengths * self.rng.uniform(0.9, 1.1, len(self.lengths)))
         groups, group, longest = [], [], 0
         for chat in order:
@@ -66,7 +66,7 @@ class Batches:
                 yield self.batch(group)
 
     def batch(self, group):
-        """Input ids [chats, time], and flat: where the next token is the assistant's, and which it is."""
+        """Returns the input ids [chats, time], the flat positions whose next token is the assistant's, and these next tokens."""
         time = self.lengths[group].max() - 1
         ids = np.full((len(group), time), self.pad)
         targets = np.full((len(group), time), -1)

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Held-out evaluation of the exported files: greedy answers by this folder's own forward pass over the GGUF weights.
+"""Held-out evaluation of the exported files: greedy answers of this folder's forward pass with the GGUF weights.
 
     evaluate.py TINY.gguf [DRAFT.gguf] [--chats N] [--write HELDOUT.json] [--show]
 
-Prints a table of every task and split. `--write` stores 50 held-out chats with their greedy outputs, for comparing
-another engine with this forward pass: in each task the first whose every token leads the second by 0.25 or more, and
-where there are too few (stories), those with the clearest lead.
+Prints a table of every task and split. `--write` stores 50 held-out chats with their greedy outputs, to compare another
+engine with this forward pass. From each task it takes the first chats in which every chosen token leads the second by
+more than 0.25. Where there are too few (stories), it adds those with the largest smallest lead.
 """
 import os
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,13 +29,13 @@ WORD = re.compile(r"[A-Za-z]+")
 
 
 def story_words():
-    """Every word the story grammar can write."""
+    """Returns the words of 5,000 stories: in practice every word that the story grammar can write."""
     rng = random.Random(0)
     return {word for _ in range(5000) for word in WORD.findall(stories.sample(rng, "train")[0].answer)}
 
 
 def story_is_sound(said, asked, ended, known=[]):
-    """Ends its turn, repeats no sentence, uses only known words, and keeps to the hero of the request."""
+    """Whether a story ends its turn, repeats no sentence, uses only known words and has the hero of the request."""
     if not known:
         known.append(story_words())
     sentences = re.split(r'(?<=[.?!])"? ', said)
@@ -48,7 +48,7 @@ def story_is_sound(said, asked, ended, known=[]):
 
 
 def as_json(text):
-    """The object a text spells, or None."""
+    """Parses a text as JSON; None if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -56,7 +56,7 @@ def as_json(text):
 
 
 def is_right(task, asked, said, wanted, ended):
-    """What counts as right: for stories soundness, for records equal JSON, elsewhere the very text."""
+    """Whether an answer is right: a sound story, a record with equal JSON, or else exactly the wanted text."""
     if task == "stories":
         return story_is_sound(said, asked, ended)
     if not ended:
@@ -68,27 +68,27 @@ def is_right(task, asked, said, wanted, ended):
 
 @torch.no_grad()
 def agreement(draft, prompt, output):
-    """At how many of the output's tokens the draft's first choice is the model's."""
+    """Counts the tokens of the output that are also the draft model's first choice."""
     logits = draft(torch.tensor([prompt + output[:-1]]))[0, len(prompt) - 1:]
     return int((logits.argmax(-1) == torch.tensor(output)).sum())
 
 
 @torch.no_grad()
 def margin(network, prompt, output):
-    """The smallest lead of a chosen token over the second: how much rounding another engine may add."""
+    """Returns the smallest lead (in logits) of a chosen token over the second. It limits the rounding that another engine may add."""
     top = network(torch.tensor([prompt + output[:-1]]))[0, len(prompt) - 1:].topk(2).values
     return float((top[:, 0] - top[:, 1]).min())
 
 
 def exchanges(chat):
-    """Every assistant turn of a chat with the messages before it."""
+    """Yields every assistant turn of a chat with the messages before it."""
     for number, message in enumerate(chat["messages"]):
         if message["role"] == "assistant":
             yield chat["messages"][:number], message["content"]
 
 
 def answers(network, tokenizer, chats):
-    """Greedy answers to every assistant turn: (chat, messages before, wanted, prompt text, prompt ids, output ids)."""
+    """Yields a greedy answer for every assistant turn: (chat, messages before, wanted, prompt text, prompt ids, output ids)."""
     for chat in chats:
         for messages, wanted in exchanges(chat):
             prompt_text = render(messages)
@@ -97,7 +97,7 @@ def answers(network, tokenizer, chats):
 
 
 def share(path, chats):
-    """A process's share of the chats."""
+    """Answers one process's share of the chats."""
     torch.set_num_threads(1)
     return list(answers(*from_gguf(path), chats))
 
@@ -154,7 +154,7 @@ def main():
         for task, wish in dict(phrasebook=12, arithmetic=8, facts=8, stories=5, records=8, reviews=4, manners=2, outside=3).items():
             for chat in samples[task]:
                 chat["smallest_margin"] = round(margin(network, chat["prompt_ids"], chat["output_ids"]), 4)
-            # clear decisions first: where two tokens tie, another engine's rounding may rightly choose the other
+            # clear decisions first: where two tokens nearly tie, the rounding of another engine may choose the other
             clear = [chat for chat in samples[task] if chat["smallest_margin"] > 0.25]
             clear += sorted((chat for chat in samples[task] if chat not in clear), key=lambda chat: -chat["smallest_margin"])
             chosen += clear[:wish]

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A checkpoint becomes a GGUF file: export.py CHECKPOINT.pt TOKENIZER.json OUT.gguf"""
+"""Converts a checkpoint to a GGUF file: export.py CHECKPOINT.pt TOKENIZER.json OUT.gguf"""
 import os
 os.environ["OMP_NUM_THREADS"] = "1"
 import sys
@@ -19,7 +19,7 @@ ABOUT = {
 
 
 def metadata(name, shape, tokenizer, parameters):
-    """Everything a reader needs: what the model is, its sizes, its tokenizer and its chat template."""
+    """Returns the GGUF metadata: what the model is, its sizes, its tokenizer and its chat template."""
     return {
         "general.architecture": "llama",
         "general.type": "model",
@@ -62,7 +62,7 @@ def metadata(name, shape, tokenizer, parameters):
 
 
 def from_gguf(path):
-    """The network and the tokenizer that a GGUF file holds, weights de-quantised."""
+    """Reads the network, with de-quantised weights, and the tokenizer from a GGUF file."""
     values, tensors = gguf.read(path)
     shape = Shape(values["llama.vocab_size"], values["llama.embedding_length"], values["llama.block_count"],
                   values["llama.attention.head_count"], values["llama.attention.head_count_kv"],

@@ -1,4 +1,4 @@
-"""Writing and reading GGUF v3, as much as a small Llama needs: F32 and Q8_0 tensors, and metadata."""
+"""Writes and reads the part of GGUF v3 that a small Llama needs: metadata, and tensors in F32 and Q8_0."""
 import struct
 
 import numpy as np
@@ -10,12 +10,12 @@ ALIGNMENT = 32
 
 
 def quantize(weights):
-    """Q8_0: blocks of 32 along a row, one half-precision scale and 32 signed bytes each."""
+    """Quantises to Q8_0: blocks of 32 along a row, each with a half-precision scale and 32 signed bytes."""
     blocks = weights.astype(np.float32).reshape(-1, 32)
     scale = np.abs(blocks).max(1) / 127
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
     scaled = blocks * inverse[:, None]
-    whole = np.trunc(scaled + np.copysign(0.5, scaled)).astype(np.int8)      # halves away from zero, as ggml rounds
+    whole = np.trunc(scaled + np.copysign(0.5, scaled)).astype(np.int8)      # rounds halves away from zero, as ggml does
     return np.concatenate((scale.astype(np.float16)[:, None].view(np.uint8), whole.view(np.uint8)), 1).tobytes()
 
 
@@ -31,7 +31,7 @@ def text(value):
 
 
 def value_bytes(value):
-    """Type and bytes of a metadata value, by its Python type: whole numbers are unsigned, lists of them signed."""
+    """Encodes a metadata value by its Python type. Whole numbers become unsigned, lists of them signed."""
     if isinstance(value, bool):
         return struct.pack("<I?", BOOL, value)
     if isinstance(value, int):
@@ -46,7 +46,7 @@ def value_bytes(value):
 
 
 def write(path, metadata, tensors):
-    """Matrices are stored as Q8_0, vectors as F32. `tensors` maps names to numpy arrays of shape [rows, columns]."""
+    """Writes a file. Matrices become Q8_0, vectors F32. `tensors` maps names to numpy arrays of shape [rows, columns]."""
     infos, data, offset = b"", [], 0
     for name, weights in tensors.items():
         kind = Q8_0 if weights.ndim == 2 else F32
@@ -91,7 +91,7 @@ class Reader:
 
 
 def read(path):
-    """Metadata and the de-quantised tensors of a file."""
+    """Reads the metadata and the de-quantised tensors of a file."""
     with open(path, "rb") as file:
         reader = Reader(file.read())
     assert reader.take("<I") == struct.unpack("<I", b"GGUF")[0] and reader.take("<I") == 3

@@ -1,6 +1,6 @@
 """The network: a Llama (RMSNorm, rotary positions, grouped-query attention, SwiGLU, tied head) small enough for two cores.
 
-Rotary positions turn neighbouring pairs (0,1), (2,3) ... of a head, as GGUF's `llama` architecture expects, so the
+Rotary positions rotate neighbouring pairs (0,1), (2,3) ... of a head. GGUF's `llama` architecture expects this, so the
 export needs no permutation.
 """
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 @dataclass
 class Shape:
-    """The sizes of a model, as they stand in its GGUF metadata."""
+    """The sizes of a model, as in its GGUF metadata."""
     vocabulary: int = 2048
     hidden: int = 192
     layers: int = 5
@@ -33,7 +33,7 @@ DRAFT = Shape(hidden=64, layers=2, heads=2, kv_heads=1, ffn=224)
 
 
 class Norm(nn.Module):
-    """Root-mean-square norm with a learnt gain."""
+    """Root-mean-square norm with a learned gain."""
 
     def __init__(self, size, epsilon):
         super().__init__()
@@ -45,20 +45,20 @@ class Norm(nn.Module):
 
 
 def rotation(shape):
-    """cos and sin for every position and pair of a head: [context, head_dim / 2]."""
+    """Returns cos and sin for every position and pair of a head: [context, head_dim / 2]."""
     half = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
     angle = torch.arange(shape.context, dtype=torch.float32)[:, None] * shape.rope_base ** -half
     return angle.cos(), angle.sin()
 
 
 def rotate(x, cos, sin):
-    """Turn the pairs of every head by its position. x: [batch, heads, time, head_dim]."""
+    """Rotates the pairs of every head by their position. x: [batch, heads, time, head_dim]."""
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each on the normed residual stream."""
+    """Attention, then feed-forward. Each reads the normed residual stream and adds to it."""
 
     def __init__(self, shape):
         super().__init__()
@@ -84,7 +84,7 @@ class Block(nn.Module):
             if past:
                 k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
             past[:] = k, v
-        # the query heads of one kv head stand side by side along the time axis
+        # the query heads of one kv head are joined along the time axis
         grouped = q.reshape(batch, kv_heads, -1, size)
         scores = (grouped * size ** -0.5) @ k.transpose(2, 3)
         if mask is not None:
@@ -119,7 +119,7 @@ class Network(nn.Module):
                     weight.data *= 0.1
 
     def hidden(self, ids, cache=None):
-        """The residual stream after the last norm. `cache` is a list with one (at first empty) list for each layer."""
+        """Returns the residual stream after the last norm. `cache` has one list for each layer, empty at first."""
         start = cache[0][0].shape[2] if cache and cache[0] else 0
         time = ids.shape[1]
         turn = self.cos[start:start + time], self.sin[start:start + time]
@@ -137,7 +137,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def greedy(self, prompt, end, limit=512):
-        """Continue a prompt with the likeliest token (ties: the lower id) until `end`, the limit or the context."""
+        """Continues a prompt with the most likely token (ties: the lower id) until `end`, the limit or the context."""
         cache = [[] for _ in self.blk]
         out, logits = [], self(torch.tensor([prompt]), cache)[0, -1]
         while True:

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Encode a corpus for training: prepare.py TOKENIZER.json CORPUS.jsonl OUT.npz"""
+"""Encodes a corpus for training: prepare.py TOKENIZER.json CORPUS.jsonl OUT.npz"""
 import sys
 
 from bpe import Tokenizer

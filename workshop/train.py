@@ -1,14 +1,14 @@
 #!/usr/bin/python3
-"""Train quire-tiny within a budget of wall time, or the draft model: first from the corpus, then as its pupil.
+"""Trains quire-tiny within a budget of wall time, or the draft model: first on the corpus, then on quire-tiny's output.
 
     train.py tiny  DATA.npz CHECKPOINT.pt MINUTES
     train.py draft DATA.npz CHECKPOINT.pt MINUTES TEACHER.pt
 
-Two processes share the weights; each computes on one core, because that is twice as fast as two threads on every small
-matrix. Both add up gradients, then each updates its half of the weights. The schedule follows the share of the budget
-that is spent, so the learning rate always ends at zero. The checkpoint is renewed every three minutes and picked up
-again when it exists. Stop and continue all of it with `kill -STOP` and `kill -CONT` on the process group: a pause counts
-as ten seconds at most.
+Two processes share the weights. Each computes on one core, which is twice as fast as two threads on every small
+matrix. Both compute gradients, the gradients are added, and each process updates its half of the weights. The schedule
+follows the spent share of the budget, so the learning rate always ends at zero. A checkpoint is written every three
+minutes. If one exists, training continues from it. `kill -STOP` and `kill -CONT` on the process group pause and continue
+the training; a pause counts as ten seconds at most.
 """
 import os
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,14 +25,14 @@ from network import DRAFT, TINY, Network, Shape
 
 PAD = SPECIALS.index("<|pad|>")
 WORKERS = 2
-MICRO = 1024                               # tokens in a micro-batch: it stays in the cache
-MICROS = 2                                 # micro-batches of a worker in a step: different lengths, so different tasks
-PREPARATION = 0.45                         # share of the budget in which a pupil learns from the corpus, which is cheaper
+MICRO = 1024                               # tokens in a micro-batch; this size fits the cache
+MICROS = 2                                 # micro-batches of a worker in a step; they have different lengths, so different tasks
+PREPARATION = 0.45                         # share of the budget in which the draft model learns from the corpus, which is cheaper
 RATES = {"tiny": (0.02, 0.004), "draft": (0.02, 0.006)}     # Muon for matrices, Adam for the rest
 
 
 def orthogonal(matrix):
-    """The nearest (roughly) orthogonal matrix, by five Newton-Schulz steps."""
+    """Returns about the nearest orthogonal matrix, by five Newton-Schulz steps."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)
     for _ in range(5):
@@ -42,7 +42,7 @@ def orthogonal(matrix):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose step on a matrix is made orthogonal: all directions learn at one speed."""
+    """Momentum with an orthogonal step for each matrix, so that all directions learn at the same speed."""
 
     def __init__(self, weights, lr, momentum=0.95, decay=0.05):
         super().__init__(weights, dict(lr=lr, momentum=momentum, decay=decay))
@@ -61,25 +61,25 @@ class Muon(torch.optim.Optimizer):
 
 
 def rate(share):
-    """Warm up over the first 2 %, hold, and fall to zero over the last 60 %."""
+    """Returns the learning rate's factor: it rises over the first 2 %, stays, and falls to zero over the last 60 %."""
     return max(0.0, min(share / 0.02, 1.0, (1 - share) / 0.6))
 
 
 def loss_of(network, batch, teacher):
-    """Cross-entropy with the corpus; a pupil learns its teacher's distribution instead."""
+    """Cross-entropy with the corpus. With a teacher: cross-entropy with the teacher's distribution."""
     ids, where, targets = batch
     logits = network.head(network.hidden(ids).flatten(0, 1)[where])
     if teacher is None:
         return F.cross_entropy(logits, targets, reduction="sum")
     with torch.no_grad():
         wanted = teacher.head(teacher.hidden(ids).flatten(0, 1)[where])
-    # the teacher's likeliest token counts on its own too: agreement is what the draft is for
+    # half of the loss is the teacher's most likely token: a draft model must agree with it
     return (0.5 * F.cross_entropy(logits, wanted.softmax(-1), reduction="sum")
             + 0.5 * F.cross_entropy(logits, wanted.argmax(-1), reduction="sum"))
 
 
 def load(path):
-    """A network from a checkpoint."""
+    """Loads a network from a checkpoint."""
     saved = torch.load(path)
     network = Network(Shape(**saved["shape"]))
     network.load_state_dict(saved["weights"])
@@ -87,12 +87,12 @@ def load(path):
 
 
 def work(worker, kind, network, shared, barrier, data, path, budget, teacher):
-    """One of the two processes. `shared` holds everybody's gradients, token counts and losses, and the clock."""
+    """Runs one of the two processes. `shared` holds the gradients, token counts and losses of all, and the clock."""
     torch.set_num_threads(1)
     gradients, counts, losses, clock = shared
     teacher = load(teacher) if teacher else None
     named = list(network.named_parameters())
-    views, offset = [], 0                  # every worker's gradient of every weight, as views of the shared buffer
+    views, offset = [], 0                  # the gradients of every weight by worker, as views of the shared buffer
     for _, weight in named:
         views.append([gradients[other, offset:offset + weight.numel()].view_as(weight) for other in range(WORKERS)])
         offset += weight.numel()

@@ -1,13 +1,13 @@
-"""The little world: one module a task, each a grammar and a few tables.
+"""The content of the training chats: one module for each task, with a grammar and a few tables.
 
 A module offers `sample(rng, split)`, which returns a list of `Turn`s (usually one, two when a question has a follow-up).
 
-    split "train"        what the model may learn from
-    split "wording"      a request worded as no training request is
+    split "train"        for training
+    split "wording"      a request in a wording that no training request has
     split "combination"  a training wording about a combination (phrase and filler, pair of numbers, name and
-                         surname ...) that `held_out` keeps away from training
+                         surname ...) that `held_out` keeps out of training
 
-Both held-out splits are disjoint from training by construction, not by chance.
+By construction, both held-out splits share nothing with training.
 """
 import re
 import zlib
@@ -15,7 +15,7 @@ from typing import NamedTuple, Optional
 
 
 class Turn(NamedTuple):
-    """One exchange. `system` is the instruction it needs, if any; a chat has at most one."""
+    """One exchange. `system` is its instruction, or None. A chat has at most one instruction."""
     task: str
     user: str
     answer: str
@@ -23,12 +23,12 @@ class Turn(NamedTuple):
 
 
 def held_out(*key, percent=4):
-    """Whether this combination is kept away from training: a stable hash, the same on every machine."""
+    """Whether this combination is kept out of training. The hash is the same on every machine."""
     return zlib.crc32("|".join(map(str, key)).encode()) % 100 < percent
 
 
 def draw(rng, split, make, key):
-    """Draw `make()` until it falls on the side of the split that is wanted."""
+    """Calls `make()` until the result belongs to the split."""
     while True:
         made = make()
         if held_out(*key(made)) == (split == "combination"):
@@ -39,17 +39,17 @@ CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
 def wording(rng, pattern, **slots):
-    """Choose one side of every `[this|that]`, then fill the `{slots}`."""
+    """Chooses one side of every `[this|that]`, then fills the `{slots}`."""
     return CHOICE.sub(lambda match: rng.choice(match.group(1).split("|")), pattern).format_map(slots)
 
 
 def choose(rng, split, seen, unseen, **slots):
-    """A request from the wordings of this split."""
+    """Makes a request from the wordings of this split."""
     return wording(rng, rng.choice(unseen if split == "wording" else seen), **slots)
 
 
 def casual(rng, text):
-    """People type carelessly: sometimes no capital, sometimes no full stop, sometimes a greeting first."""
+    """Changes a text as careless typing does: sometimes no capital, no full stop, or a greeting first."""
     roll = rng.random()
     if roll < 0.10:
         text = text[0].lower() + text[1:]
@@ -75,7 +75,7 @@ CLOSERS = [" I forgot it.", " Please answer.", " Can you help?", " It is for sch
 
 
 def chatty(rng, turn):
-    """Wrap a request into talk that changes nothing, so that words never seen around it matter less."""
+    """Adds talk that does not change the request, so that unknown words around a request matter less."""
     text = turn.user
     if rng.random() < 0.2:
         text = rng.choice(OPENERS) + text
@@ -85,7 +85,7 @@ def chatty(rng, turn):
 
 
 def article(noun):
-    """A noun with its English indefinite article."""
+    """Returns a noun with its English indefinite article."""
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 

@@ -1,4 +1,4 @@
-"""Sums up to two digits: + and -, the tables up to 12 × 12, and exact division. Held out: pairs of numbers for + and -."""
+"""Sums up to two digits: + and -, multiplication up to 12 × 12, and exact division. Held out: pairs of numbers for + and -."""
 from . import Turn, casual, choose, draw, held_out
 
 ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -7,7 +7,7 @@ TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 
 
 def words(number):
-    """A number below 100 in words."""
+    """Returns a number below 100 in words."""
     if number < 20:
         return ONES[number]
     return TENS[number // 10 - 2] + ("-" + ONES[number % 10] if number % 10 else "")
@@ -115,7 +115,7 @@ UNSEEN_NEXT = {"+": ["Then add {b} to that."], "-": ["Then take {b} off that."]}
 
 
 def numbers(rng, sign):
-    """Two numbers for this sign, and what comes out has at most three digits."""
+    """Draws two numbers for this sign. The result has at most three digits."""
     if sign == "+":
         return rng.randrange(100), rng.randrange(100)
     if sign == "-":
@@ -131,7 +131,7 @@ def solved(a, sign, b):
 
 
 def problem(rng, split):
-    """A sign and two numbers on the right side of the split. Tables and division have no held-out pairs."""
+    """Draws a sign and two numbers that belong to the split. Multiplication and division have no held-out pairs."""
     sign = rng.choice("++--" if split == "combination" else "++++----××÷")
     if sign in "×÷":
         return sign, *numbers(rng, sign)
@@ -139,7 +139,7 @@ def problem(rng, split):
 
 
 def sample(rng, split):
-    """One sum asked in one of many ways; sometimes the result is carried on, sometimes three are asked at once."""
+    """Asks for one sum in one of many ways. Sometimes a second turn goes on with the result, or one turn asks for three."""
     roll = rng.random()
     if roll < 0.2 and split != "wording":
         problems = [problem(rng, split) for _ in range(rng.randint(2, 10 if split == "train" else 5))]

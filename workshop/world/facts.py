@@ -1,6 +1,6 @@
-"""What it knows for certain: capitals, animals, planets, units, and a few small lists.
+"""Facts: capitals, animals, planets, units, and a few small lists.
 
-Every fact is trained, so what is held out is the wording of the question.
+Training contains every fact. Held out: wordings of the question.
 """
 from . import Turn, article, casual, choose
 
@@ -220,7 +220,7 @@ UNSEEN_FOLLOW_UPS = ["How about {what}?", "OK, and {what}?"]
 
 
 def plural(animal):
-    """The plural of an animal's name."""
+    """Returns the plural of an animal's name."""
     odd = {"sheep": "sheep", "deer": "deer", "goose": "geese", "mouse": "mice", "wolf": "wolves", "salmon": "salmon",
            "butterfly": "butterflies", "fox": "foxes"}
     return odd.get(animal, animal + "s")
@@ -235,7 +235,7 @@ def continent(row):
 
 
 def known(rng):
-    """One fact: its kind, the slots of the question, the answer, and the same kind of fact about something else."""
+    """Makes a fact: its kind, the slots of the question, the answer, and the same kind of fact about something else."""
     topic = rng.choices(("world", "animal", "planet", "unit", "word"), (8, 7, 3, 4, 3))[0]
     if topic == "world":
         row, other = rng.sample(COUNTRIES, 2)
@@ -282,7 +282,7 @@ def known(rng):
 
 
 def sample(rng, split):
-    """A question about one fact; after a capital or a continent sometimes 'And Italy?'."""
+    """Asks about one fact. After a capital or a continent, sometimes a second turn asks 'And Italy?'."""
     kind, slots, answer, follow = known(rng)
     asked = choose(rng, split, *ASK[kind], **slots)
     asked = asked[0].upper() + asked[1:]

@@ -1,4 +1,4 @@
-"""Small talk, and saying politely that something lies outside the little world. Held out: wordings, topics and names."""
+"""Small talk, and polite answers to what the model does not know. Held out: wordings, topics and names."""
 from . import Turn, casual, choose, draw, facts
 
 OUTSIDE = "I am sorry, that is outside my little world. Ask me for a translation, a fact, a sum or a story."
@@ -117,7 +117,7 @@ KNOWN = {row[0] for row in facts.COUNTRIES} | {row[1] for row in facts.COUNTRIES
 
 
 def stranger(rng, real, place, tails):
-    """A name it was never told: a real one, an invented one, or one that looks like a known one (`place` is its column)."""
+    """Makes an unknown name: a real one, an invented one, or one that looks like a known one (`place` is its column)."""
     roll = rng.random()
     if roll < 0.5:
         return rng.choice(real)
@@ -127,14 +127,14 @@ def stranger(rng, real, place, tails):
     if roll < 0.83:
         return f"{rng.choice(BESIDE)} {rng.choice(names)}"
     one, other = rng.choice(names), rng.choice(names)
-    if roll < 0.93:                        # Por|tugal and Ger|many: Pormany
+    if roll < 0.93:                        # Por|tugal and Ger|many make Pormany
         return one[:rng.randint(2, max(2, len(one) - 2))] + other[len(other) // 2:].strip()
     at = rng.randrange(1, len(one))        # one letter is wrong: Portufal
     return one[:at] + rng.choice("abdefgiklmnoprstuvz") + one[at + 1:]
 
 
 def unknown_place(rng, split):
-    """A question about a country or a capital that it does not know, worded as those it can answer."""
+    """Asks about an unknown country or capital, in the wordings of questions that the model can answer."""
     kind = rng.choices(("capital", "continent", "country"), (7, 2, 2))[0]
     column, real, tails = (1, NO_CAPITALS, TOWNS) if kind == "country" else (0, NOWHERE, TAILS)
 
@@ -155,7 +155,7 @@ def unknown_place(rng, split):
 
 
 def sample(rng, split):
-    """Small talk."""
+    """Makes small talk."""
     if rng.random() < 0.3:
         name = rng.choice(NAMES)
         turns = [Turn("manners", choose(rng, split, MY_NAME, UNSEEN_MY_NAME, name=name), f"Nice to meet you, {name}!")]
@@ -167,7 +167,7 @@ def sample(rng, split):
 
 
 def outside(rng, split):
-    """Something it cannot do or does not know. `combination` asks about topics that training never names."""
+    """Asks for something that the model cannot do or does not know. `combination`: topics that training never names."""
     def pick(values):
         return draw(rng, split, lambda: rng.choice(values), lambda value: ("outside", value))
     kind = rng.random()

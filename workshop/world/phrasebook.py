@@ -1,6 +1,6 @@
 """Everyday sentences between English, French, Spanish and German.
 
-A pattern gives the same sentence in four languages; its slots name a table and, where grammar needs it, a form.
+A pattern gives the same sentence in four languages. Its slots name a table and, where grammar needs it, a form.
 Held out: combinations of a pattern and its fillers, in all languages and directions at once.
 """
 import re
@@ -11,7 +11,7 @@ LANGUAGES = ("English", "French", "Spanish", "German")
 
 
 def table(text, *forms):
-    """Rows `a | b | c ...` become dictionaries: one column for each form."""
+    """Converts rows `a | b | c ...` to dictionaries, with one column for each form."""
     rows = [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines()]
     assert all(len(row) == len(forms) for row in rows), [row for row in rows if len(row) != len(forms)]
     return [dict(zip(forms, row)) for row in rows]
@@ -316,7 +316,7 @@ CODES = ("en", "fr", "es", "de")
 
 
 def fill(pattern, code, fillers):
-    """The sentence of one language: `{place.to}` is the form `to` of the filler of `place`."""
+    """Makes the sentence of one language. `{place.to}` is the form `to` of the filler of `place`."""
     def form(match):
         name, variant = match.groups()
         row = fillers[name]
@@ -328,7 +328,7 @@ def fill(pattern, code, fillers):
 
 
 def sentence(rng, split):
-    """One sentence in all four languages."""
+    """Makes one sentence in all four languages."""
     if split != "combination" and rng.random() < 0.2:
         return rng.choice(PHRASES)
 
@@ -395,7 +395,7 @@ UNSEEN_FOLLOW_UPS = ["And how is that in {target}?", "Once more, but in {target}
 
 
 def sample(rng, split):
-    """A request to translate; now and then the same sentence is then wanted in another language."""
+    """Asks for a translation. Sometimes a second turn asks for the same sentence in another language."""
     texts = sentence(rng, split)
     source, target, other = rng.sample(range(4), 3)
     slots = dict(source=LANGUAGES[source], target=LANGUAGES[target])
@@ -408,7 +408,7 @@ def sample(rng, split):
 
 
 def interpret(rng, split):
-    """A system prompt sets the languages, then every message is simply translated."""
+    """A system prompt sets the languages. Then every message is a text to translate."""
     source, target = rng.sample(range(4), 2)
     system = choose(rng, split, SYSTEMS, UNSEEN_SYSTEMS, source=LANGUAGES[source], target=LANGUAGES[target])
     turns = []

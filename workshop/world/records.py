@@ -1,4 +1,4 @@
-"""Reading a sentence into JSON: orders, appointments and complaints, with just the fields that are asked for.
+"""Reading a sentence into JSON: orders, appointments and complaints, with exactly the fields of the request.
 
 Held out: pairs of first name and surname.
 """
@@ -18,7 +18,7 @@ ITEMS = """lamps chairs tables books bicycles mirrors carpets clocks phones keyb
 PLACES = ["the dentist", "the hairdresser", "the bank", "the garage", "the library", "the clinic", "the town hall", "the studio"]
 FAULTS = ["does not start", "is broken", "makes a strange noise", "is too slow", "arrived late", "has a scratch",
           "does not charge", "gets too hot", "is missing a part", "turns off by itself"]
-# only for training: reading a name, a town or a thing that is new each time teaches copying instead of choosing
+# only for training: many different names, towns and things teach the model to copy instead of to choose
 MORE_FIRST = """Adam Agnes Alice Arthur Astrid Aylin Boris Camille Carla Chloe Dario Dora Edgar Ellen Erik Esther Fiona Florian Frank
     Gina Hanna Harold Helena Igor Irene Isaac Jana Jasper Julia Kemal Lara Leo Lena Liam Lydia Magnus Marta Mehmet Mila Nadia Nils
     Omar Otto Petra Philip Raul Rita Robin Sara Simon Sofia Stefan Tamara Theo Ursula Vera Walter Xavier Yann""".split()
@@ -157,12 +157,12 @@ UNSEEN_SYSTEMS = ["Every message is a note. Reply with JSON holding {fields}, no
 
 
 def person(rng, split):
-    """A full name on the right side of the split."""
+    """Draws a full name that belongs to the split."""
     return " ".join(draw(rng, split, lambda: (fresh(rng, FIRST, MORE_FIRST, split), fresh(rng, LAST, MORE_LAST, split)),
                          lambda pair: ("name", *pair)))
 
 
-# How a note says one field: before a colon, and in a short sentence of its own. A composed note has them in any order.
+# How a note says one field: as a label before a colon, or as a short sentence. A composed note has the fields in any order.
 LABELS = {
     "customer": ["customer", "name", "client", "buyer", "who", "from", "for"], "item": ["item", "goods", "what", "article"],
     "quantity": ["quantity", "number", "pieces", "how many", "amount"], "price": ["price", "total", "sum", "cost", "to pay"],
@@ -184,14 +184,14 @@ SAYINGS = {
     "time": ["The time is {time}.", "At {time}.", "It starts at {time}.", "Be there at {time}.", "{time} sharp."],
     "people": ["{people} people come.", "There are {people} people.", "We are {people} people.", "For {people} people.", "In all {people} people.", "The group has {people} people."],
     "trouble": ["The {product} {problem}.", "My {product} {problem}.", "Our {product} {problem}!", "This {product} {problem}.", "It seems the {product} {problem}."]}
-JOINED = {("item", "quantity"): "goods", ("product", "problem"): "trouble"}     # said in one sentence
+JOINED = {("item", "quantity"): "goods", ("product", "problem"): "trouble"}     # fields that share one sentence
 BEFORE = ["Hello, ", "Dear team, ", "Note: ", "Urgent! ", "Hi all. ", "FYI: ", "Good morning. ", "Short note. ", "As agreed: ", "To the office: ", "New message. ", "Listen, "]
 AFTER = [" Thanks!", " Best wishes.", " Please confirm.", " Thank you very much.", " Is that right?", " Please write it down.", " That is all.", " Bye.",
          " Let us know.", " More tomorrow."]
 
 
 def composed(rng, kind, values):
-    """A note whose parts stand in any order: labelled like a telegram, or as short sentences."""
+    """Makes a note with its parts in any order: labelled like a telegram, or as short sentences."""
     fields = KINDS[kind][0]
     if rng.random() < 0.4:                 # telegram: "to pay: 12 euros / who: Anna Weber / ..."
         mark, between = rng.choice((": ", ": ", " = ", " - ", " ")), rng.choice((", ", "; ", " / ", "\n", " | ", ". ", ", "))
@@ -209,12 +209,12 @@ def composed(rng, kind, values):
 
 
 def fresh(rng, usual, more, split):
-    """A value from the usual table; in training often from the wider one."""
+    """Draws a value from the usual table, in training often from the wider one."""
     return rng.choice(more if split == "train" and rng.random() < 0.35 else usual)
 
 
 def record(rng, split, kind):
-    """The values of one record; numbers stay numbers."""
+    """Draws the values of one record. Numbers stay numbers."""
     who = person(rng, split)
     if kind == "order":
         return dict(customer=who, item=fresh(rng, ITEMS, MORE_ITEMS, split), quantity=rng.randint(2, 99), price=rng.randint(5, 999),
@@ -227,7 +227,7 @@ def record(rng, split, kind):
 
 
 def text_of(rng, split, kind, values):
-    """A sentence that says all of it."""
+    """Makes a sentence that contains all values."""
     _, seen, unseen = KINDS[kind]
     if split == "train" and rng.random() < 0.4:
         text = composed(rng, kind, values)
@@ -241,14 +241,14 @@ def text_of(rng, split, kind, values):
 
 
 def some_fields(rng, split, kind):
-    """Two or more of the fields (in training sometimes only one), usually in any order."""
+    """Draws two or more of the fields (in training sometimes only one), usually in random order."""
     fields = KINDS[kind][0]
     picked = rng.sample(fields, 1 if split == "train" and rng.random() < 0.1 else rng.randint(2, len(fields)))
     return sorted(picked, key=fields.index) if rng.random() < 0.5 else picked
 
 
 def named(rng, fields):
-    """How a request lists its fields."""
+    """Makes the list of fields in a request."""
     style = rng.random()
     if style < 0.5:
         return listing(fields)
@@ -260,7 +260,7 @@ def answer(fields, values):
 
 
 def sample(rng, split):
-    """A sentence and the fields to read out of it."""
+    """Gives a sentence and names the fields to read from it."""
     kind = rng.choice(list(KINDS))
     fields, values = some_fields(rng, split, kind), record(rng, split, kind)
     asked = choose(rng, split, WORDINGS, UNSEEN, fields=named(rng, fields), text=text_of(rng, split, kind, values))
@@ -268,7 +268,7 @@ def sample(rng, split):
 
 
 def stream(rng, split):
-    """A system prompt names the fields, then every message is a text."""
+    """A system prompt names the fields. Then every message is a text."""
     kind = rng.choice(list(KINDS))
     fields = some_fields(rng, split, kind)
     system = choose(rng, split, SYSTEMS, UNSEEN_SYSTEMS, fields=named(rng, fields))

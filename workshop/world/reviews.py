@@ -1,7 +1,7 @@
 """Judging a review: positive or negative, and the reason in the reviewer's own words.
 
-A review states two or three opinions of one mind among neutral remarks; the reason is the first of them.
-Held out: pairs of what is judged and the judgement.
+A review contains two or three opinions of the same judgement among neutral remarks. The reason is the first opinion.
+Held out: pairs of subject and judgement.
 """
 import json
 
@@ -48,7 +48,7 @@ UNSEEN_AS_JSON = ["Review as JSON, fields label and reason: {text}", "Write labe
 
 
 def review(rng, split):
-    """A review, its label and its reason."""
+    """Makes a review, its label and its reason."""
     label, words = rng.choice((("positive", GOOD), ("negative", BAD)))
     aspects, remarks = SUBJECTS[rng.choice(list(SUBJECTS))]
     opinions = []
@@ -75,7 +75,7 @@ def verdict(label, reason):
 
 
 def sample(rng, split):
-    """One review, judged in words or as JSON."""
+    """Asks for the judgement of one review, in words or as JSON."""
     text, label, reason = review(rng, split)
     if rng.random() < 0.25:
         asked = choose(rng, split, AS_JSON, UNSEEN_AS_JSON, text=text)
@@ -84,7 +84,7 @@ def sample(rng, split):
 
 
 def stream(rng, split):
-    """A system prompt, then one review after another."""
+    """A system prompt asks for judgements. Then every message is a review."""
     system = choose(rng, split, SYSTEMS, UNSEEN_SYSTEMS)
     turns = []
     for _ in range(rng.randint(1, 4)):

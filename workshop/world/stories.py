@@ -1,7 +1,7 @@
 """Short stories from a slot grammar: a hero, a wish or a trouble, three tries, a friend, a good end.
 
 Held out: pairs of hero and plot detail, and the wordings of the request. A story keeps its hero, names, places and
-things from the first sentence to the last; a long story tells two adventures of the same hero.
+things from the first sentence to the last. A long story tells two adventures of the same hero.
 """
 from . import Turn, article, choose, draw
 
@@ -35,7 +35,7 @@ HIM = {"he": "him", "she": "her"}
 
 
 def adventure(rng, plot, detail, hero, name, he):
-    """The sentences of one plot, after the hero is introduced and before the end."""
+    """Makes the sentences of one plot, between the introduction of the hero and the end."""
     his, him = HIS[he], HIM[he]
     friend = rng.choice(FRIENDS)
     first, second, third = rng.sample(PLACES, 3)
@@ -122,7 +122,7 @@ ANY = ["Tell me a story.", "Write a [short |]story.", "[Can|Could] you tell me a
 
 
 def tell(rng, hero, name, he, chapters):
-    """The whole story: the introduction, the adventures, the end."""
+    """Makes the whole story: the introduction, the adventures, the end."""
     say = rng.choice
     text = [f"Once upon a time there was {article(hero)} called {name}.",
             f"{name} lived {say(HOMES)}."]
@@ -136,7 +136,7 @@ def tell(rng, hero, name, he, chapters):
 
 
 def sample(rng, split):
-    """A request that names the hero and perhaps a name and the plot, and the story."""
+    """Asks for a story with a hero, and perhaps with a name and a plot."""
     def make():
         plot = rng.choice(list(DETAILS))
         return rng.choice(HEROES), plot, rng.choice(DETAILS[plot])

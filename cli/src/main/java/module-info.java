@@ -1,4 +1,4 @@
-/** The command line. */
+/** The command line. Other modules add commands to it as services: {@link quire.cli.CommandPlugin}. */
 module quire.cli {
     requires static org.jspecify;
     requires quire.server;
@@ -9,11 +9,21 @@ module quire.cli {
     requires ch.qos.logback.core;
     requires org.slf4j;
 
+    uses quire.cli.CommandPlugin;
+
     provides ch.qos.logback.classic.spi.Configurator with
-            quire.cli.Logging;
+            quire.cli.output.Logging;
 
     exports quire.cli;
+    exports quire.cli.option to
+            quire.bench;
+    exports quire.cli.output to
+            quire.bench;
 
     opens quire.cli to
+            info.picocli;
+    opens quire.cli.command to
+            info.picocli;
+    opens quire.cli.option to
             info.picocli;
 }

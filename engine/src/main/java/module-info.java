@@ -1,4 +1,4 @@
-/** Who runs in this step, on which KV pages, and what came out. Knows no JSON and no sockets. */
+/** Schedules requests on one model, chooses tokens and speculates. Contains no JSON and no networking. */
 module quire.engine {
     requires static org.jspecify;
     requires jdk.management; // physical memory

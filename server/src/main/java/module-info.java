@@ -1,4 +1,4 @@
-/** OpenAI's JSON in, server-sent events out; metrics and health. */
+/** The HTTP server in front of an engine. */
 module quire.server {
     requires static org.jspecify;
     requires transitive quire.engine;

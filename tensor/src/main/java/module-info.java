@@ -4,4 +4,7 @@ module quire.tensor {
     requires jdk.incubator.vector;
 
     exports quire.tensor;
+    exports quire.tensor.machine;
+    exports quire.tensor.memory to
+            quire.model;
 }

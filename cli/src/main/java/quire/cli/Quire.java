@@ -2,7 +2,9 @@ package quire.cli;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
+import java.util.ServiceLoader;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -10,8 +12,15 @@ import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.IVersionProvider;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ScopeType;
+import quire.cli.command.ChatCommand;
+import quire.cli.command.GenerateCommand;
+import quire.cli.command.InspectCommand;
+import quire.cli.command.KernelsCommand;
+import quire.cli.command.PlanCommand;
+import quire.cli.command.ServeCommand;
+import quire.cli.command.TokenizeCommand;
 
-/** The command {@code quire}. */
+/** The command {@code quire}: its own subcommands and those of other modules ({@link CommandPlugin}). */
 @Command(
         name = "quire",
         description = "LLM serving for the JVM.",
@@ -23,9 +32,7 @@ import picocli.CommandLine.ScopeType;
             InspectCommand.class,
             PlanCommand.class,
             TokenizeCommand.class,
-            BenchCommand.class,
-            KernelsCommand.class,
-            HelpCommand.class
+            KernelsCommand.class
         },
         mixinStandardHelpOptions = true,
         versionProvider = Quire.Version.class,
@@ -33,34 +40,57 @@ import picocli.CommandLine.ScopeType;
             "",
             "Examples:",
             "  quire serve --model llama-3.2-1b.gguf          OpenAI-compatible server on port 8000",
-            "  quire chat --model llama-3.2-1b.gguf           talk to it here",
-            "  quire plan --model llama-3.2-1b.gguf           what memory it takes, line by line",
-            "Each command explains itself: quire help COMMAND"
+            "  quire chat --model llama-3.2-1b.gguf           talk to the model at the terminal",
+            "  quire plan --model llama-3.2-1b.gguf           how much memory it needs, line by line",
+            "Options of a command: quire help COMMAND",
+            "",
+            "Environment of the launcher:",
+            "  QUIRE_JAVA_HOME       the JDK, 25 or newer (default: the first that is found)",
+            "  QUIRE_JAVA_OPTIONS    options for Java, which override Quire's own: -Xmx4g for a heap of 4 GiB",
+            "                        (default: a quarter of the memory, at most 2 GiB)"
         })
 public final class Quire implements Callable<Integer> {
     @Option(
             names = "--debug",
             scope = ScopeType.INHERIT,
-            description = "Show the stack trace of an error instead of one line.")
+            description = "Show the stack trace of an error, not only one line.")
     private boolean debug;
 
     private Quire() {}
 
+    /** What Java puts in place of bytes that it cannot decode. */
+    private static final String REPLACEMENT = "\uFFFD";
+
     /** Runs a command and exits with its code. */
     public static void main(String[] args) {
+        Charset locale = Charset.forName(System.getProperty("sun.jnu.encoding"), Charset.defaultCharset());
+        for (String arg : args) {
+            if (arg.contains(REPLACEMENT) && !locale.equals(StandardCharsets.UTF_8)) {
+                System.err.println(
+                        "quire: Java could not read the argument '" + arg + "', since the locale's character set is "
+                                + locale + ": set LC_ALL=C.UTF-8 in the environment");
+                System.exit(CommandLine.ExitCode.USAGE);
+            }
+        }
         System.exit(run(args));
     }
 
     /**
      * Runs a command.
      *
-     * @return 0, or 2 for a wrong command line, or 1 for any other failure, which one line on standard error explains
+     * @return 0, or 2 for a wrong command line, or 1 for any other failure; one line on standard error explains it
      */
-    static int run(String... args) {
+    public static int run(String... args) {
         Quire quire = new Quire();
         CommandLine commandLine = new CommandLine(quire);
+        ServiceLoader.load(CommandPlugin.class).forEach(commandLine::addSubcommand);
+        commandLine.addSubcommand(new HelpCommand());
         commandLine.setCaseInsensitiveEnumValuesAllowed(true);
         commandLine.setParameterExceptionHandler((e, rejected) -> {
+            if (quire.debug) {
+                e.printStackTrace(e.getCommandLine().getErr());
+                return CommandLine.ExitCode.USAGE;
+            }
             e.getCommandLine().getErr().println("quire: " + oneLine(e));
             e.getCommandLine()
                     .getErr()
@@ -91,7 +121,7 @@ public final class Quire implements Callable<Integer> {
                 .replaceAll("\\s*\\R\\s*", " ");
     }
 
-    /** Prints the version that the build wrote. */
+    /** The version, from a file that the build writes. */
     static final class Version implements IVersionProvider {
         @Override
         public String[] getVersion() throws IOException {

@@ -1,4 +1,4 @@
-/** The command line. */
+/** The command {@code quire}, and how other modules add commands to it. */
 @NullMarked
 package quire.cli;
 

@@ -10,6 +10,10 @@ import java.util.Deque;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.schedule.EngineLoop;
+import quire.engine.speculate.CostModel;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
@@ -21,12 +25,27 @@ import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.Kernels;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
-/** Many requests, one model: continuous batching over a paged KV cache. Thread-safe. */
+/**
+ * Serves many requests with one model: continuous batching over a paged KV cache. Thread-safe.
+ *
+ * <pre>{@code
+ * try (Engine engine = Engine.open(path, EngineConfig.defaults(), EngineListener.NONE)) {
+ *     int[] prompt = engine.tokenizer().encode("Once upon a time", true, false);
+ *     SamplingParams params = SamplingParams.builder().maxTokens(100).build();
+ *     try (TokenStream stream = engine.submit(new Request(prompt, params))) {
+ *         for (Output output = stream.next(); output != null; output = stream.next()) {
+ *             System.out.print(output.text());
+ *         }
+ *     }
+ * }
+ * }</pre>
+ */
 public final class Engine implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
-    /** How long the passes of a model are measured before the first step, at most. */
+    /** Most nanoseconds that the first measurement of a model's passes takes. */
     private static final long COST_NANOS = 300_000_000;
 
     private static final long DRAFT_COST_NANOS = 100_000_000;
@@ -61,7 +80,8 @@ public final class Engine implements AutoCloseable {
 
     /**
      * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. The file stays mapped until
-     * {@link #close}. A chat template that cannot be used is a warning, and {@link #chatTemplateError} says why.
+     * {@link #close}. If the chat template cannot be used, the engine opens without it, logs a warning, and
+     * {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
      * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
@@ -72,14 +92,14 @@ public final class Engine implements AutoCloseable {
 
     @SuppressWarnings("MustBeClosedChecker") // the engine owns file, workers and decoder and closes them
     static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
-        Deque<AutoCloseable> owned = new ArrayDeque<>(); // last opened, first closed
+        Deque<AutoCloseable> owned = new ArrayDeque<>(); // a stack: closed in reverse order
         Runnable release = () -> closeAll(owned);
         try {
             Gguf file = Gguf.open(path);
             owned.push(file);
             ModelConfig shape = ModelConfig.from(file);
             Tokenizer tokenizer = Tokenizers.of(file);
-            Kernels kernels = Kernels.best();
+            Kernels kernels = KernelSets.best();
             Gguf draftFile = openDraft(config);
             if (draftFile != null) {
                 owned.push(draftFile);
@@ -94,10 +114,8 @@ public final class Engine implements AutoCloseable {
                     shape,
                     kernels,
                     workers,
-                    plan.kvLayout(),
-                    plan.pageCount(),
-                    config.maxBatchedTokens(),
-                    config.maxLogitRows());
+                    new Decoder.Capacity(
+                            plan.kvLayout(), plan.pageCount(), config.maxBatchedTokens(), config.maxLogitRows()));
             owned.push(decoder);
             Decoder draft = null;
             if (draftFile != null) {
@@ -107,10 +125,11 @@ public final class Engine implements AutoCloseable {
                         draftShape,
                         kernels,
                         workers,
-                        plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
-                        plan.pageCount(),
-                        config.maxBatchedTokens(),
-                        config.maxSequences());
+                        new Decoder.Capacity(
+                                plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
+                                plan.pageCount(),
+                                config.maxBatchedTokens(),
+                                config.maxSequences()));
                 owned.push(draft);
             }
             LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
@@ -136,20 +155,18 @@ public final class Engine implements AutoCloseable {
                         Level.INFO,
                         "speculation: "
                                 + (speculation.draftTokens() == Speculation.AUTO
-                                        ? "as far as it pays"
+                                        ? "as many draft tokens as pay"
                                         : speculation.draftTokens() + " draft tokens a step")
                                 + (speculation.lookup() ? ", by lookup" : "")
                                 + (draft == null ? "" : ", by " + speculation.draft()));
             }
-            LongSupplier nanoClock = System::nanoTime;
-            EngineLoop loop = new EngineLoop(
-                    decoder,
-                    workers,
-                    tokenizer,
-                    config,
-                    (pages, team) -> Speculator.of(config, decoder, cost, drafter, policies, pages, team, nanoClock),
-                    listener,
-                    nanoClock);
+            Speculator.Setup setup = new Speculator.Setup(config, cost, drafter, policies);
+            EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
+                    .workers(workers)
+                    .drafts(context -> Speculator.of(setup, context))
+                    .cost(cost.copyOfStart())
+                    .listener(listener)
+                    .build();
             Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
             engine.start(config);
             return engine;
@@ -159,9 +176,9 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /** What the governor has to know before the first step; nothing is measured when nobody asks. */
+    /** A cost model; measured only if speculation or the bound on steps needs it. */
     private static CostModel cost(Model model, EngineConfig config, long budgetNanos) {
-        return config.speculation().isOn()
+        return config.speculation().isOn() || config.targetTokenGap().isPositive()
                 ? CostModel.measure(model, config.maxBatchedTokens(), System::nanoTime, budgetNanos)
                 : CostModel.unknown(config.maxBatchedTokens());
     }
@@ -172,7 +189,7 @@ public final class Engine implements AutoCloseable {
         return draft == null || !config.speculation().isOn() ? null : Gguf.open(draft);
     }
 
-    /** Draft tokens are passed on as ids, so every id must mean the same. */
+    /** Checks that every token id means the same in both models, since draft tokens are passed on as ids. */
     private static void checkSameTokens(Tokenizer tokenizer, Tokenizer other, Speculation speculation) {
         String where = "the draft model " + speculation.draft() + " does not fit: ";
         String way = "; choose a draft model of the same family, or none";
@@ -190,7 +207,7 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * The memory that {@link #open} would plan for; reads the draft model's file if there is one.
+     * The memory plan that {@link #open} would make. Reads the draft model's file if there is one.
      *
      * @throws quire.model.format.ModelFormatException if that file cannot be used
      */
@@ -229,11 +246,11 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Starts an engine on a model that is already there. The engine owns it from now on. What shapes a model
-     * ({@code kvCacheBytes}, {@code pageTokens}, {@code kvType}, {@code threads}) has shaped this one already and is not
-     * looked at, nor is a draft model's file.
+     * Starts an engine on a model that is loaded already. The engine owns the model from now on. It ignores the parts of the
+     * configuration that matter when a model is loaded: {@code kvCacheBytes}, {@code pageTokens}, {@code kvType},
+     * {@code threads} and the draft model's file.
      *
-     * @param name for people and for the API's {@code model} field
+     * @param name of the model, for logs and for the API's {@code model} field
      * @param nanoClock a monotonic clock, {@code System::nanoTime}
      * @throws IllegalArgumentException if the configuration asks for more than the model can do in a step
      */
@@ -246,7 +263,13 @@ public final class Engine implements AutoCloseable {
             EngineListener listener,
             LongSupplier nanoClock) {
         String error = chatTemplate == null ? "the model has no chat template" : "";
-        EngineLoop loop = new EngineLoop(model, tokenizer, config, listener, nanoClock);
+        Speculator.Setup setup =
+                new Speculator.Setup(config, CostModel.unknown(config.maxBatchedTokens()), null, DraftPolicy::of);
+        EngineLoop loop = EngineLoop.builder(model, tokenizer, config)
+                .drafts(context -> Speculator.of(setup, context))
+                .listener(listener)
+                .nanoClock(nanoClock)
+                .build();
         Engine engine = new Engine(model, model::close, tokenizer, chatTemplate, error, name, loop);
         engine.start(config);
         return engine;
@@ -266,8 +289,8 @@ public final class Engine implements AutoCloseable {
      * Queues a request. The answer ends with {@link FinishReason#LENGTH} after {@code maxTokens} tokens or at the end of
      * the context, whichever comes first.
      *
-     * @throws InvalidRequestException if the request is at fault: empty prompt, unknown token id, prompt that leaves no
-     *     room for an answer in the context
+     * @throws InvalidRequestException if the prompt is empty, names an unknown token id, or leaves no room for an answer in
+     *     the context
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
      */
@@ -276,11 +299,13 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Lets the engine do without draft tokens from the next step on, or use them again as its {@link Speculation} says; answers stay the
-     * same. For comparing the two on one engine: two engines differ in where their memory lies.
+     * Switches speculation off or on again, from the next step on. Answers stay the same. It lets a benchmark compare both on
+     * one engine; two engines would differ in where their memory lies.
+     *
+     * @param speculating whether to use draft tokens as the engine's {@link Speculation} says
      */
     public void setSpeculating(boolean speculating) {
-        loop.speculator().setOn(speculating);
+        loop.drafts().setOn(speculating);
     }
 
     /** The model's tokenizer. */
@@ -288,12 +313,12 @@ public final class Engine implements AutoCloseable {
         return tokenizer;
     }
 
-    /** The model's chat template; null when it has none, or none that can be rendered ({@link #chatTemplateError}). */
+    /** The model's chat template; null if it has none or the template cannot be used. See {@link #chatTemplateError}. */
     public @Nullable ChatTemplate chatTemplate() {
         return chatTemplate;
     }
 
-    /** Why there is no chat template, for people: names the construct. Empty when there is one. */
+    /** Why there is no chat template, in words; names the construct that cannot be used. Empty if there is a template. */
     public String chatTemplateError() {
         return chatTemplateError;
     }
@@ -303,48 +328,48 @@ public final class Engine implements AutoCloseable {
         return name;
     }
 
-    /** Positions of one sequence, prompt and answer: what the model, the configuration and the KV pages all allow. */
+    /** Most positions of one sequence, prompt and answer: the least of what model, configuration and KV pages allow. */
     public int maxContext() {
         return loop.maxContext();
     }
 
-    /** A picture of the engine. It knows of every request that was accepted and of every end that was told. */
+    /** A consistent snapshot of the statistics. It includes every accepted request and every answer that has ended. */
     public EngineStats stats() {
-        return loop.ledger().stats();
+        return loop.tracker().stats();
     }
 
     /** What broke the engine; null while it is healthy. */
     public @Nullable Throwable failure() {
-        return loop.ledger().failure();
+        return loop.tracker().failure();
     }
 
     /**
-     * Refuses new requests and waits until those accepted have ended; cancels what is left after {@code patience}.
+     * Refuses new requests and waits until the accepted ones have ended. Cancels those that are left after {@code patience}.
      *
-     * @return whether all ended by themselves; false if some had to be cancelled or the engine broke
+     * @return whether all ended by themselves; false if some were cancelled or the engine failed
      * @throws InterruptedException if interrupted while waiting; the engine stays draining
      */
     public boolean drain(Duration patience) throws InterruptedException {
-        loop.ledger().drain();
-        boolean ended = loop.ledger().awaitEmpty(patience.toNanos());
+        loop.tracker().drain();
+        boolean ended = loop.tracker().awaitEmpty(patience.toNanos());
         if (!ended) {
             loop.cancelAll();
-            loop.ledger().awaitEmpty();
+            loop.tracker().awaitEmpty();
         }
         return ended && failure() == null;
     }
 
-    /** Cancels everything, waits for the step under way, ends the engine thread and frees the model. */
+    /** Cancels all requests, waits for the current step, ends the engine thread and frees the model. */
     @Override
     public void close() {
-        loop.ledger().close();
+        loop.tracker().close();
         loop.wake();
         boolean interrupted = false;
         while (thread.isAlive()) {
             try {
                 thread.join();
             } catch (InterruptedException e) {
-                interrupted = true; // the model must not be freed under the engine thread
+                interrupted = true; // keep waiting: the engine thread still uses the model
             }
         }
         if (modelClosed.compareAndSet(false, true)) {

@@ -1,21 +1,30 @@
 package quire.engine;
 
+import java.time.Duration;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * The limits of an engine, all counted in tokens, requests, pages or bytes.
+ * The limits of an engine, in tokens, requests, pages or bytes. Use {@link #builder}, which has the defaults:
  *
- * @param maxSequences most sequences running at once
- * @param maxBatchedTokens tokens of one step, over all sequences; at least maxSequences, so that none starves
- * @param maxContext positions of one sequence, prompt and answer; 0 for the model's own
- * @param maxQueuedRequests requests that may wait
- * @param maxQueuedTokens prompt tokens that may wait, over all requests; a single longer prompt may wait alone
- * @param kvCacheBytes memory for KV pages; 0 for what the plan finds room for
- * @param pageTokens tokens of a page, a multiple of 16
+ * <pre>{@code
+ * EngineConfig config = EngineConfig.builder().maxSequences(16).maxContext(8192).build();
+ * }</pre>
+ *
+ * @param maxSequences sequences that run at once; at least 1
+ * @param maxBatchedTokens tokens of one step, over all sequences; at least {@code maxSequences}, so that each running
+ *     sequence gets a token in every step
+ * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for
+ * @param maxQueuedRequests requests that may wait; at least 1
+ * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when no
+ *     other request waits
+ * @param kvCacheBytes memory for KV pages; 0 for what the {@link MemoryPlan} finds room for
+ * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
- * @param threads worker threads, the engine's own included; 0 for one a core
- * @param speculation whether and how tokens are guessed ahead
+ * @param threads threads that compute, the engine thread included; 0 for one a core
+ * @param targetTokenGap most time of a step with decoding sequences, which limits its prompt tokens; from 0, which is no
+ *     limit, to 1 hour
+ * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
         int maxSequences,
@@ -27,31 +36,9 @@ public record EngineConfig(
         int pageTokens,
         KvType kvType,
         int threads,
+        Duration targetTokenGap,
         Speculation speculation) {
-
-    /** The same without speculation. */
-    public EngineConfig(
-            int maxSequences,
-            int maxBatchedTokens,
-            int maxContext,
-            int maxQueuedRequests,
-            long maxQueuedTokens,
-            long kvCacheBytes,
-            int pageTokens,
-            KvType kvType,
-            int threads) {
-        this(
-                maxSequences,
-                maxBatchedTokens,
-                maxContext,
-                maxQueuedRequests,
-                maxQueuedTokens,
-                kvCacheBytes,
-                pageTokens,
-                kvType,
-                threads,
-                Speculation.off());
-    }
+    private static final Duration MAX_TARGET = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -72,26 +59,36 @@ public record EngineConfig(
                 pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
                 "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         require(threads >= 0, "threads must not be negative: " + threads);
+        require(
+                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET) <= 0,
+                "targetTokenGap must be 0 to " + MAX_TARGET.toSeconds() + " s, not " + targetTokenGap);
     }
 
-    /** The same with another way of guessing ahead. */
+    /** The same with another way of speculating. */
     public EngineConfig withSpeculation(Speculation other) {
-        return new EngineConfig(
-                maxSequences,
-                maxBatchedTokens,
-                maxContext,
-                maxQueuedRequests,
-                maxQueuedTokens,
-                kvCacheBytes,
-                pageTokens,
-                kvType,
-                threads,
-                other);
+        return toBuilder().speculation(other).build();
+    }
+
+    /** A builder that starts from these limits. */
+    public Builder toBuilder() {
+        Builder builder = new Builder();
+        builder.maxSequences = maxSequences;
+        builder.maxBatchedTokens = maxBatchedTokens;
+        builder.maxContext = maxContext;
+        builder.maxQueuedRequests = maxQueuedRequests;
+        builder.maxQueuedTokens = maxQueuedTokens;
+        builder.kvCacheBytes = kvCacheBytes;
+        builder.pageTokens = pageTokens;
+        builder.kvType = kvType;
+        builder.threads = threads;
+        builder.targetTokenGap = targetTokenGap;
+        builder.speculation = speculation;
+        return builder;
     }
 
     /**
-     * Rows of logits of a step: one a sequence, and with speculation one a draft token; as many again as sequences (16 at
-     * least), or what a fixed number of draft tokens needs.
+     * Rows of logits of a step: one for each sequence, and with speculation further ones for draft tokens. In automatic mode
+     * that is one more for each sequence, but at least 16 in total; otherwise as many as the fixed number needs.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {
@@ -109,8 +106,120 @@ public record EngineConfig(
         }
     }
 
-    /** The defaults. */
+    /** The defaults, as {@link Builder} lists them. */
     public static EngineConfig defaults() {
-        return new EngineConfig(64, 512, 0, 1024, 1 << 20, 0, 16, KvType.F16, 0, Speculation.auto(null));
+        return builder().build();
+    }
+
+    /** A builder with the defaults. */
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /** Collects limits; each method is named after the component it sets. */
+    public static final class Builder {
+        private int maxSequences = 64;
+        private int maxBatchedTokens = 512;
+        private int maxContext;
+        private int maxQueuedRequests = 1024;
+        private long maxQueuedTokens = 1 << 20;
+        private long kvCacheBytes;
+        private int pageTokens = 16;
+        private KvType kvType = KvType.F16;
+        private int threads;
+        private Duration targetTokenGap = Duration.ofMillis(200);
+        private Speculation speculation = Speculation.auto(null);
+
+        private Builder() {}
+
+        /** Sequences that run at once; at least 1. Default: 64. */
+        public Builder maxSequences(int value) {
+            maxSequences = value;
+            return this;
+        }
+
+        /** Tokens of one step, over all sequences; at least {@code maxSequences}. Default: 512. */
+        public Builder maxBatchedTokens(int value) {
+            maxBatchedTokens = value;
+            return this;
+        }
+
+        /** Positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for. Default: 0. */
+        public Builder maxContext(int value) {
+            maxContext = value;
+            return this;
+        }
+
+        /** Requests that may wait; at least 1. Default: 1,024. */
+        public Builder maxQueuedRequests(int value) {
+            maxQueuedRequests = value;
+            return this;
+        }
+
+        /** Prompt tokens that may wait, over all requests; at least 1. Default: 1,048,576. */
+        public Builder maxQueuedTokens(long value) {
+            maxQueuedTokens = value;
+            return this;
+        }
+
+        /** Bytes for KV pages; 0 for what the {@link MemoryPlan} finds room for. Default: 0. */
+        public Builder kvCacheBytes(long value) {
+            kvCacheBytes = value;
+            return this;
+        }
+
+        /** Tokens of a page; a positive multiple of 16. Default: 16. */
+        public Builder pageTokens(int value) {
+            pageTokens = value;
+            return this;
+        }
+
+        /** How K and V are stored. Default: {@link KvType#F16}. */
+        public Builder kvType(KvType value) {
+            kvType = value;
+            return this;
+        }
+
+        /** Threads that compute; 0 for one a core. Default: 0. */
+        public Builder threads(int value) {
+            threads = value;
+            return this;
+        }
+
+        /**
+         * Most time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding alone takes
+         * more than half of it, the step may take twice as long as decoding alone. From 0, which is no limit, to 1 hour.
+         * Default: 200 ms.
+         */
+        public Builder targetTokenGap(Duration value) {
+            targetTokenGap = value;
+            return this;
+        }
+
+        /** Whether and how to speculate. Default: prompt lookup, as far as it pays. */
+        public Builder speculation(Speculation value) {
+            speculation = value;
+            return this;
+        }
+
+        /**
+         * The configuration.
+         *
+         * @throws IllegalArgumentException naming the limit that is out of range, and what is allowed
+         */
+        public EngineConfig build() {
+            return new EngineConfig(
+                    maxSequences,
+                    maxBatchedTokens,
+                    maxContext,
+                    maxQueuedRequests,
+                    maxQueuedTokens,
+                    kvCacheBytes,
+                    pageTokens,
+                    kvType,
+                    threads,
+                    targetTokenGap,
+                    speculation);
+        }
     }
 }

@@ -1,28 +1,28 @@
 package quire.engine;
 
 /**
- * Hears what happens to requests, on the engine thread: be quick, never throw. Times are nanoseconds of the engine's
- * clock. Every request that was accepted is reported finished exactly once.
+ * Receives events about requests, on the engine thread. Implementations must be fast and must not throw: an exception stops
+ * the engine. Times are nanoseconds of the engine's clock. Every accepted request gets {@link #onFinish} exactly once.
  */
 public interface EngineListener {
-    /** Hears nothing. */
+    /** Ignores all events. */
     EngineListener NONE = new EngineListener() {};
 
     /** A request began to run, {@code queueNanos} after it was accepted. Not repeated after preemption. */
     default void onStart(long queueNanos, int promptTokens) {}
 
-    /** A first token came, {@code nanos} after the request was accepted. */
+    /** An answer got its first token, {@code nanos} after the request was accepted. */
     default void onFirstToken(long nanos) {}
 
-    /** A further token came, {@code nanos} after the one before; 0 when both came in one step. */
+    /** An answer got a further token, {@code nanos} after the one before; 0 if both came in one step. */
     default void onToken(long nanos) {}
 
-    /** A sequence lost its pages and will be computed again. */
+    /** A sequence was preempted: it lost its pages and will be computed again. */
     default void onPreempt() {}
 
-    /** A request ended, {@code nanos} after it was accepted. */
+    /** A request ended, {@code nanos} after it was accepted, whether it ever ran or not. */
     default void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {}
 
-    /** A step was executed. */
+    /** A step over {@code tokens} tokens of {@code sequences} sequences took {@code nanos}. */
     default void onStep(int tokens, int sequences, long nanos) {}
 }

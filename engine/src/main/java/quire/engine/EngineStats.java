@@ -3,20 +3,20 @@ package quire.engine;
 import java.util.Map;
 
 /**
- * A picture of the engine, consistent in itself: at every moment {@code started} = {@code finished} over all reasons +
- * {@code running} + {@code waiting}. An end that a stream has told is in it.
+ * A consistent snapshot of an engine: {@code started} = {@code finished} over all reasons + {@code running} +
+ * {@code waiting}. A request whose stream has ended counts as finished. All totals are since the engine's start.
  *
- * @param running sequences that hold pages
+ * @param running sequences that run, and so hold pages
  * @param waiting requests that wait to run, preempted ones included
- * @param usedPages pages held
- * @param totalPages pages in the pool
- * @param started requests accepted so far
- * @param finished requests ended so far, for every reason
- * @param preemptions so far
- * @param promptTokens computed so far for the first time
- * @param generationTokens generated so far
- * @param steps executed so far
- * @param speculation what became of draft tokens
+ * @param usedPages KV pages that sequences hold
+ * @param totalPages KV pages in the pool
+ * @param started requests accepted
+ * @param finished requests ended, for every reason
+ * @param preemptions how often a sequence lost its pages
+ * @param promptTokens prompt tokens computed; tokens computed again after preemption do not count
+ * @param generationTokens tokens generated
+ * @param steps steps executed
+ * @param speculation draft tokens and the estimated speed-up
  */
 public record EngineStats(
         int running,
@@ -30,12 +30,12 @@ public record EngineStats(
         long generationTokens,
         long steps,
         SpeculationStats speculation) {
-    /** Takes its own copy. */
+    /** Copies {@code finished}. */
     public EngineStats {
         finished = Map.copyOf(finished);
     }
 
-    /** Requests ended so far, over all reasons. */
+    /** Requests ended, over all reasons. */
     public long finishedTotal() {
         return finished.values().stream().mapToLong(Long::longValue).sum();
     }

@@ -2,12 +2,12 @@ package quire.engine;
 
 /** Why an answer ended. */
 public enum FinishReason {
-    /** The model ended its answer, or a stop string or stop token came. */
+    /** The model generated its end token, or the answer reached a stop string or stop token. */
     STOP,
-    /** The token limit or the end of the context was reached. */
+    /** The answer reached {@code maxTokens} or the end of the context. */
     LENGTH,
     /** The caller closed the stream. */
     CANCELLED,
-    /** This request failed; {@link TokenStream.Finish#error} says why. Others are unharmed. */
+    /** This request failed; {@link TokenStream.Finish#error} says why. */
     ERROR
 }

@@ -1,13 +1,13 @@
 package quire.engine;
 
-/** The caller's mistake: names the parameter and how to mend it. A 400 over HTTP. */
+/** A request is wrong. The message names the parameter and what is allowed. Over HTTP it is status 400. */
 public final class InvalidRequestException extends IllegalArgumentException {
     private static final long serialVersionUID = 1;
 
     private final String parameter;
 
     /**
-     * @param parameter as the caller of this package spells it: {@code topP}, {@code prompt} …
+     * @param parameter its Java name: {@code topP}, {@code prompt} …
      * @param message what is wrong and what is allowed
      */
     public InvalidRequestException(String parameter, String message) {
@@ -15,7 +15,7 @@ public final class InvalidRequestException extends IllegalArgumentException {
         this.parameter = parameter;
     }
 
-    /** The parameter at fault, spelled as in {@link SamplingParams} and {@link Request}. */
+    /** The Java name of the wrong parameter, in {@link SamplingParams} or {@link Request}. */
     public String parameter() {
         return parameter;
     }

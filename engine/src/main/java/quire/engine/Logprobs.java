@@ -1,11 +1,11 @@
 package quire.engine;
 
 /**
- * The log probabilities at one output position.
+ * Log probabilities at one position of an answer: the log softmax of the model's own logits.
  *
- * @param chosen that of the chosen token
- * @param topTokens the likeliest tokens, likeliest first, ties by lower id
- * @param topLogprobs theirs
+ * @param chosen log probability of the chosen token
+ * @param topTokens ids of the likeliest tokens, likeliest first; of equal ones the lower id first
+ * @param topLogprobs the log probabilities of {@code topTokens}
  */
 @SuppressWarnings("ArrayRecordComponent") // carried to the client, compared element by element in tests
 public record Logprobs(float chosen, int[] topTokens, float[] topLogprobs) {}

@@ -11,18 +11,18 @@ import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * What an engine needs and what that leaves room for, as a sum that can be read line by line.
+ * How an engine divides the machine's memory, as a sum that can be read line by line.
  *
  * <pre>
- *   physical memory − Java heap − 20 % for everybody else       available
- *   − weights − activations, the draft model's too              for KV pages
- *   ÷ page bytes, at most maxSequences × pages of maxContext    pages
+ *   physical memory − Java heap, of that 80 %                   available; the rest is for other programs
+ *   − weights − activations, also of a draft model              for KV pages
+ *   ÷ page bytes, at most maxSequences × pages of maxContext    number of pages
  *
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
  * </pre>
  */
 public final class MemoryPlan {
-    /** Of what the Java heap leaves, the part that the engine may take; the system and the file cache have the rest. */
+    /** The share of the memory outside the Java heap that the engine uses; the rest is for the system and its file cache. */
     private static final double SHARE = 0.8;
 
     private final Shape shape;
@@ -36,7 +36,7 @@ public final class MemoryPlan {
     private final int pageCount;
 
     /**
-     * What the KV cache's size depends on.
+     * The properties of a model that the size of its KV cache depends on.
      *
      * @param layers decoder blocks
      * @param kvHeads key and value heads
@@ -69,30 +69,30 @@ public final class MemoryPlan {
     }
 
     /**
-     * A draft model beside the large one; each page of the large one has a page here.
+     * A draft model. It has as many KV pages as the large model.
      *
      * @param shape what a page's size depends on
-     * @param weightBytes of the weights as they lie in memory
-     * @param activationBytes of the working memory of a pass
+     * @param weightBytes bytes of the packed weights
+     * @param activationBytes bytes of the working memory of a pass
      */
     public record Draft(Shape shape, long weightBytes, long activationBytes) {}
 
     /**
      * One line of the sum.
      *
-     * @param name what it is
-     * @param bytes how much it takes
-     * @param how how that was computed
+     * @param name what the memory is for
+     * @param bytes its size
+     * @param how how the size was computed
      */
     public record Line(String name, long bytes, String how) {}
 
-    /** What keeps more sequences from running. */
+    /** What limits the number of sequences that run at once. */
     public enum Limit {
-        /** The KV pages: more memory or a larger {@code kvCacheBytes} would admit more. */
+        /** The KV pages: more memory or a larger {@code kvCacheBytes} would allow more. */
         KV_PAGES,
         /** {@link EngineConfig#maxSequences}. */
         MAX_SEQUENCES,
-        /** The context is shorter than that. */
+        /** Such a sequence is longer than the context, so none can run. */
         MAX_CONTEXT
     }
 
@@ -111,7 +111,7 @@ public final class MemoryPlan {
         this.availableBytes = availableBytes;
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
-        long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : leftBytes();
+        long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : kvBudgetBytes();
         pageCount = (int) Math.min(Math.min(wantedPages, kvBytes / pageBytes()), Integer.MAX_VALUE);
         if (pageCount < 1) {
             throw new IllegalArgumentException(
@@ -126,11 +126,11 @@ public final class MemoryPlan {
     }
 
     /**
-     * Plans for a shape.
+     * Plans for a model.
      *
-     * @param weightBytes of the weights as they lie in memory; 0 to leave them out
-     * @param activationBytes of the working memory of a step; 0 to leave it out
-     * @param availableBytes for all of it, {@link #availableBytesHere} for this machine
+     * @param weightBytes bytes of the packed weights; 0 to leave them out
+     * @param activationBytes bytes of the working memory of a step; 0 to leave it out
+     * @param availableBytes bytes for everything; {@link #availableBytesHere} for this machine
      * @throws IllegalArgumentException if not even one page fits
      */
     public static MemoryPlan of(
@@ -139,7 +139,7 @@ public final class MemoryPlan {
     }
 
     /**
-     * Plans for a shape with a draft model beside it.
+     * Plans for a model with a draft model.
      *
      * @param draft null for none
      * @see #of(Shape, EngineConfig, long, long, long)
@@ -154,7 +154,7 @@ public final class MemoryPlan {
         return new MemoryPlan(shape, config, weightBytes, activationBytes, draft, availableBytes);
     }
 
-    /** What an engine may take on this machine (or in this container): 80 % of what the Java heap leaves. */
+    /** Bytes that an engine may use on this machine or in this container: 80 % of the memory outside the Java heap. */
     public static long availableBytesHere() {
         long heap = Runtime.getRuntime().maxMemory();
         return (long) (Math.max(0, physicalBytes() - heap) * SHARE);
@@ -165,8 +165,8 @@ public final class MemoryPlan {
     }
 
     /**
-     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, and the scales
-     * where numbers have one; of both models where there is a draft model.
+     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, plus the scales of a
+     * quantised type. Includes the draft model's.
      */
     public long kvBytesPerToken() {
         return kvBytesPerToken(shape) + draftKvBytesPerToken();
@@ -180,7 +180,7 @@ public final class MemoryPlan {
         return model.layers * kvLayout(model).tokenBytes();
     }
 
-    /** Bytes of one page, over all layers. */
+    /** Bytes of one page, over all layers of all models. */
     public long pageBytes() {
         return kvBytesPerToken() * config.pageTokens();
     }
@@ -189,12 +189,12 @@ public final class MemoryPlan {
         return draftKvBytesPerToken() * config.pageTokens();
     }
 
-    /** Pages in the pool. */
+    /** Number of pages in the pool. */
     public int pageCount() {
         return pageCount;
     }
 
-    /** Positions of one sequence: what the configuration or the model allows and the pages can hold. */
+    /** Most positions of one sequence: the least of what configuration, model and pages allow. */
     public int maxContext() {
         return maxContext;
     }
@@ -204,21 +204,21 @@ public final class MemoryPlan {
         return pagesFor(tokens) * pageBytes();
     }
 
-    /** How many sequences of {@code tokens} positions can run at once. */
+    /** How many sequences of {@code tokens} positions can run at once; 0 if they are longer than the context. */
     public int sequences(int tokens) {
         return tokens > maxContext ? 0 : (int) Math.min(config.maxSequences(), pageCount / pagesFor(tokens));
     }
 
-    /** What keeps more sequences of {@code tokens} positions from running at once. */
+    /** What limits the number of sequences of {@code tokens} positions that run at once. */
     public Limit limit(int tokens) {
         if (tokens > maxContext) {
-            // A pool that cannot hold one such sequence, or a context that was never meant to.
+            // Either the pool is smaller than one such sequence, or the configured context is.
             return pagesFor(tokens) > pageCount ? Limit.KV_PAGES : Limit.MAX_CONTEXT;
         }
         return pageCount / pagesFor(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
     }
 
-    /** The sum, line by line; the lines about a single token, page and sequence are not part of it. */
+    /** The sum line by line. The last lines are about a single token, page and sequence, and are not part of the sum. */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
         lines.add(new Line("available", availableBytes, "80 % of physical memory less the Java heap"));
@@ -246,7 +246,7 @@ public final class MemoryPlan {
             lines.add(new Line(
                     "draft KV pages",
                     pageCount * draftPageBytes(),
-                    pageCount + " pages × " + draftPageBytes() + " bytes, one beside each page above"));
+                    pageCount + " pages × " + draftPageBytes() + " bytes, one for each page above"));
         }
         lines.add(new Line(
                 "queue (in the heap)",
@@ -273,24 +273,24 @@ public final class MemoryPlan {
     private Line sequenceLine(int tokens) {
         String limit =
                 switch (limit(tokens)) {
-                    case KV_PAGES -> "the KV pages bind";
-                    case MAX_SEQUENCES -> "maxSequences binds";
-                    case MAX_CONTEXT -> "the context of " + maxContext + " tokens binds";
+                    case KV_PAGES -> "limited by the KV pages";
+                    case MAX_SEQUENCES -> "limited by maxSequences";
+                    case MAX_CONTEXT -> "limited by the context of " + maxContext + " tokens";
                 };
         return new Line(
                 "sequence of " + tokens + " tokens",
                 sequenceBytes(tokens),
-                pagesFor(tokens) + " pages; " + sequences(tokens) + " fit at once: " + limit);
+                pagesFor(tokens) + " pages; " + sequences(tokens) + " fit at once, " + limit);
     }
 
     private String poolReason() {
         if (pageCount == wantedPages) {
-            return "all that maxSequences (" + config.maxSequences() + ") of maxContext need";
+            return "enough for maxSequences (" + config.maxSequences() + ") of maxContext";
         }
-        return config.kvCacheBytes() > 0 ? "kvCacheBytes" : "what is left";
+        return config.kvCacheBytes() > 0 ? "as kvCacheBytes says" : "the rest of the available memory";
     }
 
-    /** The lines, and one for sequences of {@code tokens} positions, as an aligned table for people. */
+    /** The sum as an aligned table, with a line about sequences of {@code tokens} positions. */
     public String describe(int tokens) {
         List<Line> lines = new ArrayList<>(lines());
         if (tokens != maxContext) {
@@ -305,13 +305,13 @@ public final class MemoryPlan {
         return out.toString();
     }
 
-    /** The table for the longest context. */
+    /** {@link #describe} for the longest context. */
     @Override
     public String toString() {
         return describe(maxContext);
     }
 
-    /** Bytes for people: binary units, two decimals at most, {@code 2 GiB}. */
+    /** Formats a number of bytes with binary units and at most two decimals: {@code 2 GiB}. */
     public static String size(long bytes) {
         String[] units = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
         double value = bytes;
@@ -324,7 +324,8 @@ public final class MemoryPlan {
         return number + " " + units[unit];
     }
 
-    private long leftBytes() {
+    /** Bytes that weights and activations leave for KV pages. */
+    private long kvBudgetBytes() {
         long drafting = draft == null ? 0 : draft.weightBytes + draft.activationBytes;
         return Math.max(0, availableBytes - weightBytes - activationBytes - drafting);
     }
@@ -333,12 +334,12 @@ public final class MemoryPlan {
         return (tokens + (long) config.pageTokens() - 1) / config.pageTokens();
     }
 
-    /** How K and V lie in a page of this plan. */
+    /** The layout of K and V in a page. */
     public KvLayout kvLayout() {
         return kvLayout(shape);
     }
 
-    /** How K and V lie in a page of another model with pages of as many tokens. */
+    /** The layout of K and V in a page of another model, with as many tokens a page. */
     KvLayout kvLayout(Shape model) {
         return new KvLayout(config.kvType(), config.pageTokens(), model.kvHeads, model.headDim);
     }

@@ -1,6 +1,6 @@
 package quire.engine;
 
-/** The queue is full. A 429 with Retry-After over HTTP. */
+/** The queue is full. Over HTTP it is status 429 with Retry-After. */
 public final class OverloadedException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
@@ -8,14 +8,14 @@ public final class OverloadedException extends RuntimeException {
 
     /**
      * @param message which limit was reached
-     * @param retryAfterSeconds a guess when there will be room, at least 1
+     * @param retryAfterSeconds estimated seconds until there is room; at least 1
      */
     public OverloadedException(String message, int retryAfterSeconds) {
         super(message);
         this.retryAfterSeconds = retryAfterSeconds;
     }
 
-    /** When to try again. */
+    /** Seconds after which to try again. */
     public int retryAfterSeconds() {
         return retryAfterSeconds;
     }

@@ -1,10 +1,10 @@
 package quire.engine;
 
 /**
- * What is asked: a prompt in tokens and how to go on from it.
+ * A prompt in tokens, and how to generate its answer.
  *
  * @param prompt at least one token id
  * @param params how tokens are chosen
  */
-@SuppressWarnings("ArrayRecordComponent") // a request is passed on, never compared
+@SuppressWarnings("ArrayRecordComponent") // requests are not compared
 public record Request(int[] prompt, SamplingParams params) {}

@@ -5,33 +5,33 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * How tokens are chosen. The choice is a pure function of these, the prompt and the model.
+ * How tokens are chosen. The choice is a pure function of these parameters, the prompt and the model. Use {@link #builder}.
  *
- * <p>Order: penalties (repetition, then frequency and presence) on the model's logits, then bias; then temperature; then
- * top-k, top-p and min-p in that order, each over what is left; then the draw. (vLLM agrees but for two details: it adds
- * the bias before the repetition penalty, and min-p goes before top-k and top-p.) Where likeliest tokens are kept, ties go
- * to the lower id, and so does a tie of greedy choice. The likeliest token is always kept. A logit of −∞ stays −∞
- * whatever the bias: the model has ruled the token out.
+ * <p>Order: penalties (repetition, then frequency and presence) on the model's logits; bias; temperature; top-k, top-p and
+ * min-p, each over the tokens that the filters before it keep; the draw. vLLM has the same order, except that it adds the
+ * bias before the repetition penalty and applies min-p before top-k and top-p. Of tokens with equal logits, filters and
+ * greedy choice prefer the lower id. Filters always keep the likeliest token. A logit of −∞ stays −∞ whatever the bias: the
+ * model excludes the token.
  *
- * @param maxTokens most tokens to generate, at least 1
- * @param temperature 0 is greedy, whatever the filters and the seed; otherwise logits are divided by it; [0, 100]
+ * @param maxTokens most tokens to generate; at least 1
+ * @param temperature logits are divided by it; 0 is greedy choice, whatever filters and seed are; [0, 100]
  * @param topK keep the k likeliest tokens; 0 keeps all
- * @param topP keep the smallest set of likeliest tokens whose probability reaches this; (0, 1], 1 keeps all
- * @param minP keep tokens at least this fraction as likely as the likeliest; [0, 1], 0 keeps all
- * @param repetitionPenalty positive logits of tokens seen in prompt or output are divided by it, negative multiplied;
+ * @param topP keep the smallest set of likeliest tokens whose total probability reaches this; (0, 1], 1 keeps all
+ * @param minP keep tokens whose probability is at least this fraction of the likeliest token's; [0, 1], 0 keeps all
+ * @param repetitionPenalty divides the positive logits of tokens in prompt or output, and multiplies the negative ones;
  *     (0, 100], 1 is none
- * @param presencePenalty taken once from the logit of each token seen in the output; [−2, 2]
- * @param frequencyPenalty taken from a token's logit for each time it was seen in the output; [−2, 2]
- * @param logitBias token id to what is added to its logit; values in [−100, 100], at most {@value #MAX_LOGIT_BIAS}
- * @param seed key of the randomness, with position and token
- * @param stop texts that end the answer when they appear; they are not part of it. The first to be complete counts, and
- *     of those complete with the same character the longest. At most {@value #MAX_STOP} of 1 to {@value #MAX_STOP_LENGTH}
- *     characters
- * @param stopTokens token ids that end the answer beside the model's own; not part of the text; at most
+ * @param presencePenalty subtracted once from the logit of each token in the output; [−2, 2], 0 is none
+ * @param frequencyPenalty subtracted from a token's logit for each occurrence in the output; [−2, 2], 0 is none
+ * @param logitBias token id to a number that is added to its logit; numbers in [−100, 100], at most
+ *     {@value #MAX_LOGIT_BIAS} tokens
+ * @param seed key of the random noise, together with position and token
+ * @param stop texts that end the answer and are not part of it. The one that is complete first counts; of those that end
+ *     with the same character, the longest. At most {@value #MAX_STOP}, of 1 to {@value #MAX_STOP_LENGTH} characters
+ * @param stopTokens token ids that end the answer, in addition to the model's end tokens; not part of the text; at most
  *     {@value #MAX_STOP_TOKENS}
- * @param ignoreEndOfText whether to go on when the model ends its answer
- * @param logprobs −1 for none, otherwise how many likeliest tokens to report beside the chosen one; at most
- *     {@value #MAX_LOGPROBS}. They are log softmax of the model's own logits, before penalties and temperature
+ * @param ignoreEndOfText whether to continue after the model's end token
+ * @param logprobs −1 for none; otherwise how many of the likeliest tokens to report beside the chosen one; at most
+ *     {@value #MAX_LOGPROBS}. They are the log softmax of the model's own logits, before penalties and temperature
  */
 public record SamplingParams(
         int maxTokens,
@@ -85,7 +85,7 @@ public record SamplingParams(
         check(frequencyPenalty >= -2 && frequencyPenalty <= 2, "frequencyPenalty", frequencyPenalty, "from -2 to 2");
         check(logprobs >= -1 && logprobs <= MAX_LOGPROBS, "logprobs", logprobs, "from -1 (none) to " + MAX_LOGPROBS);
 
-        // Sizes before copies: a hostile list is refused before it costs anything.
+        // Check sizes before copying: a huge list must not cost memory.
         checkSize(Objects.requireNonNull(logitBias, "logitBias").size(), MAX_LOGIT_BIAS, "logitBias");
         checkSize(Objects.requireNonNull(stop, "stop").size(), MAX_STOP, "stop");
         checkSize(Objects.requireNonNull(stopTokens, "stopTokens").size(), MAX_STOP_TOKENS, "stopTokens");
@@ -108,7 +108,7 @@ public record SamplingParams(
                     "stop",
                     "a string of " + text.length() + " characters",
                     "at most " + MAX_STOP_LENGTH + " characters long");
-            // Half a surrogate pair would match half a character and cut it in two.
+            // Half a surrogate pair would match half a character and split it.
             check(
                     text.codePoints().noneMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE),
                     "stop",
@@ -135,7 +135,7 @@ public record SamplingParams(
         return new Builder();
     }
 
-    /** Collects parameters; each method is named after the component it sets. */
+    /** Collects parameters; each method is named after the component that it sets. */
     public static final class Builder {
         private int maxTokens = 16;
         private double temperature = 1;
@@ -202,13 +202,13 @@ public record SamplingParams(
             return this;
         }
 
-        /** Token id to what is added to its logit. */
+        /** Token id to a number that is added to its logit. */
         public Builder logitBias(Map<Integer, Float> value) {
             logitBias = value;
             return this;
         }
 
-        /** Key of the randomness. */
+        /** Key of the random noise. */
         public Builder seed(long value) {
             seed = value;
             return this;
@@ -226,13 +226,13 @@ public record SamplingParams(
             return this;
         }
 
-        /** Whether to go on when the model ends its answer. */
+        /** Whether to continue after the model's end token. */
         public Builder ignoreEndOfText(boolean value) {
             ignoreEndOfText = value;
             return this;
         }
 
-        /** −1 for none. */
+        /** How many of the likeliest tokens to report; −1 for none. */
         public Builder logprobs(int value) {
             logprobs = value;
             return this;

@@ -4,27 +4,28 @@ import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Whether and how the engine guesses tokens ahead. It changes the speed of answers and nothing else about them.
+ * Whether and how an engine uses draft tokens (speculative decoding). It changes the speed of answers and nothing else.
  *
- * @param draftTokens how many a sequence gets a step: {@link #AUTO}, {@link #OFF}, or always so many, at most
+ * @param draftTokens draft tokens of a sequence in a step: {@link #AUTO}, {@link #OFF}, or a fixed number from 1 to
  *     {@value #MAX_DRAFT_TOKENS}
- * @param lookup whether to guess from repetitions in prompt and answer
- * @param draft a GGUF file with a small model of the same tokenizer that guesses where lookup has nothing; null for none
- * @param replay recorded answers to guess from, for measurements; null for none
+ * @param lookup whether to take draft tokens from repetitions in prompt and answer
+ * @param draft a GGUF file with a small model that has the same tokenizer; null for none. It drafts where lookup finds
+ *     nothing
+ * @param replay recorded answers to take draft tokens from, for measurements; null for none
  */
 public record Speculation(
         int draftTokens,
         boolean lookup,
         @Nullable Path draft,
         @Nullable Replay replay) {
-    /** The engine decides by measurement, each step, for each sequence. */
+    /** The engine measures how many draft tokens pay, and decides in each step for each sequence. */
     public static final int AUTO = -1;
 
-    /** No guessing. */
+    /** No draft tokens. */
     public static final int OFF = 0;
 
     /** Most draft tokens of a sequence in a step. */
-    public static final int MAX_DRAFT_TOKENS = Drafts.MAX;
+    public static final int MAX_DRAFT_TOKENS = 16;
 
     /**
      * Checks the range.
@@ -38,17 +39,21 @@ public record Speculation(
         }
     }
 
-    /** No speculation at all. */
+    /** No speculation. */
     public static Speculation off() {
         return new Speculation(OFF, false, null, null);
     }
 
-    /** Prompt lookup, and a draft model if there is one, as far as it pays. */
+    /**
+     * Prompt lookup, and a draft model if there is one, with as many draft tokens as pay.
+     *
+     * @param draft its GGUF file; null for none
+     */
     public static Speculation auto(@Nullable Path draft) {
         return new Speculation(AUTO, true, draft, null);
     }
 
-    /** Whether anybody guesses. */
+    /** Whether there is a drafter, and draft tokens are not {@link #OFF}. */
     public boolean isOn() {
         return draftTokens != OFF && (lookup || draft != null || replay != null);
     }

@@ -3,8 +3,8 @@ package quire.engine;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The answer to one request as it comes. Written by the engine thread, read by one other thread. Closing it before its
- * end cancels the request; its pages are free within one step.
+ * The answer to one request, token by token. The engine thread writes it, one other thread reads it. Closing it before its
+ * end cancels the request and frees its pages within one step.
  *
  * <pre>{@code
  * try (TokenStream stream = engine.submit(request)) {
@@ -20,12 +20,12 @@ public interface TokenStream extends AutoCloseable {
      * How an answer ended.
      *
      * @param reason why
-     * @param text the rest of the text, which no {@link Output} carried: what was held back for a stop string that did
-     *     not come, or the replacement for an incomplete character; usually empty
-     * @param stop the stop string that came, or null
+     * @param text the rest of the text, which no {@link Output} has: text held back for a stop string that was not
+     *     completed, or U+FFFD for an incomplete character. Usually empty
+     * @param stop the stop string that ended the answer; null if none did
      * @param promptTokens tokens of the prompt
-     * @param completionTokens tokens generated, a stop token included; tokens cut off by a stop string included
-     * @param error what failed, for {@link FinishReason#ERROR}
+     * @param completionTokens tokens generated, with a stop token and with tokens that a stop string cut off
+     * @param error what failed, for {@link FinishReason#ERROR}; otherwise null
      */
     record Finish(
             FinishReason reason,
@@ -39,12 +39,12 @@ public interface TokenStream extends AutoCloseable {
      * Waits for the next token.
      *
      * @return null when the answer has ended
-     * @throws InterruptedException if the waiting thread is interrupted; the request goes on until {@link #close}
+     * @throws InterruptedException if the waiting thread is interrupted; the request continues until {@link #close}
      */
     @Nullable
     Output next() throws InterruptedException;
 
-    /** The next token if it is already there; null when none is there or the answer has ended. */
+    /** The next token without waiting; null if there is none yet or the answer has ended. */
     @Nullable
     Output poll();
 
@@ -56,11 +56,11 @@ public interface TokenStream extends AutoCloseable {
     Finish finish();
 
     /**
-     * The books of speculation, over this answer alone; empty before its end, and without {@link Speculation}. Times are those of the
-     * steps that it took part in, with all the others in them. Unlike everything else here the books depend on the engine's load, for
-     * that decides how much is guessed.
+     * How many draft tokens this answer had and how many were accepted; empty before its end and without
+     * {@link Speculation}. Unlike everything else here, the counts depend on the engine's load, which decides how many
+     * draft tokens pay.
      */
-    SpeculationStats speculation();
+    SpeculationCounts speculation();
 
     /** Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. */
     default int acceptedTokens() {

@@ -1,4 +1,11 @@
-/** Time and memory: who runs in this step, on which KV pages, what came out. */
+/**
+ * The engine as an embedder sees it: {@link quire.engine.Engine} and the values that go in and come out. The packages
+ * {@code sample}, {@code schedule} and {@code speculate} behind it are not exported.
+ *
+ * <pre>
+ *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values: every other type of this package
+ * </pre>
+ */
 @NullMarked
 package quire.engine;
 

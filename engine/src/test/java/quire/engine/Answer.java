@@ -4,16 +4,17 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongSupplier;
+import quire.engine.schedule.EngineLoop;
 
-/** An answer as a reader saw it; equal when every token, every bit of every logprob and the end are. */
-record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStream.Finish finish) {
-    /** Collects what a stream gives, by {@link #poll} or {@link #read}. */
-    static final class Reader {
+/** An answer as its reader got it. Two are equal if all tokens, all bits of all log probabilities, and the ends are. */
+public record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStream.Finish finish) {
+    /** Collects the outputs of a stream. */
+    public static final class Reader {
         private final List<Integer> tokens = new ArrayList<>();
         private final StringBuilder text = new StringBuilder();
         private final List<String> logprobs = new ArrayList<>();
 
-        void add(Output output) {
+        public void add(Output output) {
             tokens.add(output.token());
             text.append(output.text());
             Logprobs row = output.logprobs();
@@ -25,19 +26,19 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
                                     + Arrays.toString(row.topLogprobs()));
         }
 
-        void poll(TokenStream stream) {
+        public void poll(TokenStream stream) {
             for (Output output = stream.poll(); output != null; output = stream.poll()) {
                 add(output);
             }
         }
 
-        Answer end(TokenStream.Finish finish) {
+        public Answer end(TokenStream.Finish finish) {
             return new Answer(List.copyOf(tokens), text + finish.text(), List.copyOf(logprobs), finish);
         }
     }
 
     /** Reads a stream to its end. */
-    static Answer read(TokenStream stream) throws InterruptedException {
+    public static Answer read(TokenStream stream) throws InterruptedException {
         Reader reader = new Reader();
         for (Output output = stream.next(); output != null; output = stream.next()) {
             reader.add(output);
@@ -45,12 +46,14 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
         return reader.end(stream.finish());
     }
 
-    /** What a request gives alone: nobody else, all memory, one chunk. */
-    static Answer alone(Request request, int maxContext) {
+    /** The answer to a request that runs alone, with enough pages, its prompt in one chunk. */
+    public static Answer alone(Request request, int maxContext) {
         EngineConfig config = Requests.config(1, Math.max(maxContext, 1), 16);
         FakeModel model = FakeModel.fitting(config, maxContext);
         LongSupplier clock = () -> 0;
-        EngineLoop loop = new EngineLoop(model, new FakeTokenizer(), config, EngineListener.NONE, clock);
+        EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+                .nanoClock(clock)
+                .build();
         TokenStream stream = loop.submit(request);
         int steps = 0;
         while (loop.doWork() > 0) {
@@ -66,8 +69,8 @@ record Answer(List<Integer> tokens, String text, List<String> logprobs, TokenStr
         return reader.end(stream.finish());
     }
 
-    /** Whether this is how {@code whole} begins: for answers that were cancelled. */
-    boolean isPrefixOf(Answer whole) {
+    /** Whether this answer is a prefix of {@code whole}; for cancelled answers. */
+    public boolean isPrefixOf(Answer whole) {
         return tokens.size() <= whole.tokens.size()
                 && tokens.equals(whole.tokens.subList(0, tokens.size()))
                 && logprobs.equals(whole.logprobs.subList(0, tokens.size()))

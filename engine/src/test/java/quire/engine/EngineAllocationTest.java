@@ -8,151 +8,271 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.Test;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.MethodSource;
+import quire.engine.sample.TokenHistory;
+import quire.engine.schedule.EngineLoop;
+import quire.engine.speculate.CostModel;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
-import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
-/** What a step of the engine leaves to the collector: nothing but the answers themselves. */
+/**
+ * What a step of the engine leaves to the garbage collector: the outputs, and nothing else.
+ *
+ * <p>The bounds need compiled code: the interpreter and C1 allocate iterators and boxes that C2 removes. So the tests carry the tag
+ * {@code jit}, and runs without C2 leave them out.
+ */
+@Tag("jit")
 class EngineAllocationTest {
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static final int SEQUENCES = 3;
     private static final int ROWS = 16;
-    /** Of the same requests, until the compiler has seen enough. */
-    private static final int ROUNDS = 20;
+    private static final int PROMPT_TOKENS = 35;
+
+    /** Steps before bytes are counted, and steps while they are. With 5 tokens a step an answer stays within its context. */
+    private static final int BEFORE = 10;
+
+    private static final int STEPS = 80;
+    private static final int MAX_TOKENS = 470;
+
+    /** Rounds of the same requests until C2 has compiled the step. */
+    private static final int ROUNDS = 60;
 
     /**
-     * What a token leaves, since its reader comes later, 24 bytes each: an {@link Output} and its node in the queue, its text and
-     * the bytes in that, and on the way there a copy of the token's bytes and one of them behind what an incomplete character
-     * left. These answers are letters, one a token; other text takes more. So does an answer's {@link TokenHistory} whenever it
-     * has to double, and these do so before anybody measures: their prompts make room for the letters.
+     * Bytes that a token leaves, because its reader comes later. Each of these takes 24 bytes: an {@link Output}, its node in the queue,
+     * its text, the bytes in the text, a copy of the token's bytes, and a copy of them behind an incomplete character. The answers
+     * here consist of letters, one letter a token; other text takes more. A {@link TokenHistory} allocates when it doubles: these do
+     * so before bytes are counted, because the prompts make room for the answers.
      */
     private static final int TOKEN_BYTES = 6 * 24;
 
-    /** Every answer consists of these: bytes are the first tokens, visible ones first. */
+    /** Log probabilities of a token: {@link Logprobs} and its two arrays of five. */
+    private static final int LOGPROBS_BYTES = 24 + 2 * 40;
+
+    /** Text that was held back for a stop string and becomes certain: a string and its bytes. */
+    private static final int STOP_BYTES = 2 * 24;
+
+    /** A bias that makes every answer consist of letters. Token 0 is the character '!'. */
     private static final Map<Integer, Float> LETTERS =
             IntStream.range('a' - '!', 'z' - '!').boxed().collect(Collectors.toMap(token -> token, token -> 90f));
 
     @TempDir
     private Path folder;
 
-    @Test
-    void doWork_decodingOnceWarm_allocatesTheOutputsOnly() {
-        int steps = 200;
-        long most = (long) steps * SEQUENCES * TOKEN_BYTES;
-        assertThat(fewestBytes(SEQUENCES, 35, 220, 10, steps, most)).isBetween(1L, most);
+    /**
+     * A kind of request.
+     *
+     * @param params sets its sampling parameters
+     * @param tokenBytes bytes that each of its tokens may leave
+     * @param speculation of the engine
+     */
+    record Kind(String name, UnaryOperator<SamplingParams.Builder> params, int tokenBytes, Speculation speculation) {
+        static Kind of(String name, UnaryOperator<SamplingParams.Builder> params) {
+            return new Kind(name, params, TOKEN_BYTES, Speculation.off());
+        }
+
+        @Override
+        public String toString() {
+            return name;
+        }
     }
 
-    @Test
-    void doWork_promptOnceWarm_allocatesNothing() {
-        assertThat(fewestBytes(1, 400, 2, 2, 20, 0)).isZero();
+    private static final Kind GREEDY = Kind.of("greedy", params -> params.temperature(0));
+    private static final Kind ALL_FILTERS =
+            Kind.of("all filters", params -> params.topK(40).topP(0.9).minP(0.01));
+
+    private static List<Kind> kinds() {
+        Speculation lookup = new Speculation(4, true, null, null);
+        return List.of(
+                GREEDY,
+                ALL_FILTERS,
+                Kind.of("temperature", params -> params),
+                Kind.of("top-k", params -> params.topK(40)),
+                Kind.of("top-p", params -> params.topP(0.9)),
+                Kind.of("top-p, tokens nearly equal", params -> params.topP(0.9).temperature(10)),
+                Kind.of("min-p", params -> params.minP(0.05)),
+                Kind.of("penalties", params -> params.repetitionPenalty(1.2)
+                        .frequencyPenalty(0.1)
+                        .presencePenalty(0.1)),
+                new Kind("logprobs", params -> params.logprobs(5), TOKEN_BYTES + LOGPROBS_BYTES, Speculation.off()),
+                new Kind(
+                        "stop strings and tokens",
+                        params -> params.stop(List.of("aB", "zzzZ", "!")).stopTokens(List.of(0)),
+                        TOKEN_BYTES + STOP_BYTES,
+                        Speculation.off()),
+                new Kind("lookup", ALL_FILTERS.params, TOKEN_BYTES, lookup),
+                new Kind("lookup, greedy", GREEDY.params, TOKEN_BYTES, lookup),
+                new Kind("lookup, automatic", ALL_FILTERS.params, TOKEN_BYTES, Speculation.auto(null)));
     }
 
     /**
-     * Bytes that this thread, which is the engine's here, allocates in some steps of some requests, in the best of many rounds
-     * of the same requests. All outputs are read after each round.
-     *
-     * @param before steps to do first
-     * @param enough ends the search
+     * The sets that run here and do not depend on C2 for each of their operations: the Vector API boxes its vectors until C2 has compiled
+     * all its loops, and {@link Math#fma} computes with {@code BigDecimal} where the JVM may not use the instruction.
      */
-    private long fewestBytes(int requests, int promptTokens, int maxTokens, int before, int steps, long enough) {
-        Path path = RandomModels.write(folder, RandomModels.Shape.wideOdd(), ElementType.Q4_0, 21);
-        EngineConfig config = Requests.config(SEQUENCES, ROWS, 16);
-        try (Gguf file = Gguf.open(path);
-                Workers workers = new Workers(2)) {
+    private static List<String> kernels() {
+        return KernelSets.names().stream()
+                .filter(name -> KernelSets.obstacle(name) == null && !name.equals("vector"))
+                .filter(name -> !name.equals("scalar") || bytesOfMultiplyAdds() == 0)
+                .toList();
+    }
+
+    private static long bytesOfMultiplyAdds() {
+        long fewest = Long.MAX_VALUE;
+        float sum = 0;
+        for (int round = 0; round < 10; round++) {
+            long start = THREADS.getCurrentThreadAllocatedBytes();
+            for (int i = 0; i < 10_000; i++) {
+                sum = Math.fma(sum, 0.5f, i);
+            }
+            fewest = Math.min(fewest, THREADS.getCurrentThreadAllocatedBytes() - start);
+        }
+        assertThat(sum).isPositive();
+        return fewest;
+    }
+
+    /** Every kind on the fastest kernel set, and one kind on each other set. */
+    private static Stream<Arguments> kindsAndKernels() {
+        List<String> sets = kernels();
+        return Stream.concat(
+                sets.stream().limit(1).flatMap(set -> kinds().stream().map(kind -> Arguments.of(kind, set))),
+                sets.stream().skip(1).map(set -> Arguments.of(ALL_FILTERS, set)));
+    }
+
+    @ParameterizedTest(name = "{0}, {1}", allowZeroInvocations = true)
+    @MethodSource("kindsAndKernels")
+    void doWork_decodingOnceWarm_allocatesTheOutputsOnly(Kind kind, String kernels) {
+        try (Bench bench = new Bench(folder, kernels, kind.speculation)) {
+            double fewest = Double.MAX_VALUE;
+            for (int round = 0; round < ROUNDS && fewest > kind.tokenBytes; round++) {
+                fewest = Math.min(fewest, bench.bytesPerToken(kind));
+            }
+            assertThat(fewest).isBetween(1.0, (double) kind.tokenBytes);
+        }
+    }
+
+    @ParameterizedTest(allowZeroInvocations = true)
+    @MethodSource("kernels")
+    void doWork_promptOnceWarm_allocatesNothing(String kernels) {
+        try (Bench bench = new Bench(folder, kernels, Speculation.off())) {
+            long fewest = Long.MAX_VALUE;
+            for (int round = 0; round < ROUNDS && fewest > 0; round++) {
+                fewest = Math.min(fewest, bench.bytesOfPrompt(400));
+            }
+            assertThat(fewest).isZero();
+        }
+    }
+
+    /** An engine that runs in this thread. */
+    private static final class Bench implements AutoCloseable {
+        private final Gguf file;
+        private final Workers workers = new Workers(2);
+        private final Decoder decoder;
+        private final EngineLoop loop;
+
+        Bench(Path folder, String kernels, Speculation speculation) {
+            file = Gguf.open(RandomModels.write(folder, RandomModels.Shape.wideOdd(), ElementType.Q4_0, 21));
             ModelConfig shape = ModelConfig.from(file);
-            Tokenizer tokenizer = Tokenizers.of(file);
+            EngineConfig config = Requests.config(SEQUENCES, ROWS, 16).withSpeculation(speculation);
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int pages = SEQUENCES * shape.contextLength() / 16;
-            try (Decoder decoder =
-                    Decoder.load(file, shape, kernels(), workers, layout, pages, ROWS, config.maxLogitRows())) {
-                EngineLoop loop = new EngineLoop(
-                        decoder,
-                        workers,
-                        tokenizer,
-                        config,
-                        (free, team) -> Speculator.of(
-                                config,
-                                decoder,
-                                CostModel.unknown(ROWS),
-                                null,
-                                DraftPolicy::of,
-                                free,
-                                team,
-                                System::nanoTime),
-                        EngineListener.NONE,
-                        System::nanoTime);
-                long fewest = Long.MAX_VALUE;
-                for (int round = 0; round < ROUNDS && fewest > enough; round++) {
-                    List<TokenStream> streams = new ArrayList<>();
-                    for (int i = 0; i < requests; i++) {
-                        streams.add(loop.submit(request(i, promptTokens, maxTokens)));
-                    }
-                    for (int i = 0; i < before; i++) {
-                        assertThat(loop.doWork()).isPositive();
-                    }
-                    fewest = Math.min(fewest, bytesOf(loop, steps));
-                    while (loop.doWork() > 0) {
-                        // the rest of the answers
-                    }
-                    for (TokenStream stream : streams) {
-                        read(stream, maxTokens);
-                    }
+            decoder = Decoder.load(
+                    file,
+                    shape,
+                    KernelSets.named(kernels),
+                    workers,
+                    new Decoder.Capacity(layout, pages, ROWS, config.maxLogitRows()));
+            loop = EngineLoop.builder(decoder, Tokenizers.of(file), config)
+                    .workers(workers)
+                    .drafts(context -> Speculator.of(
+                            new Speculator.Setup(config, CostModel.unknown(ROWS), null, DraftPolicy::of), context))
+                    .build();
+        }
+
+        /** Bytes that decoding steps leave, over the tokens that they add to the answers. */
+        double bytesPerToken(Kind kind) {
+            List<TokenStream> streams = submit(kind, SEQUENCES, PROMPT_TOKENS);
+            doWork(BEFORE);
+            long tokens = generatedTokens();
+            long bytes = doWork(STEPS);
+            tokens = generatedTokens() - tokens;
+            assertThat(tokens).isGreaterThanOrEqualTo(STEPS * SEQUENCES);
+            cancel(streams);
+            return (double) bytes / tokens;
+        }
+
+        /** Bytes that the steps of one prompt leave, without its first and its last steps. */
+        long bytesOfPrompt(int promptTokens) {
+            List<TokenStream> streams = submit(GREEDY, 1, promptTokens);
+            doWork(2);
+            long bytes = doWork(promptTokens / ROWS - 4);
+            cancel(streams);
+            return bytes;
+        }
+
+        /** Returns the bytes that the steps allocated. */
+        private long doWork(int steps) {
+            long start = THREADS.getCurrentThreadAllocatedBytes();
+            for (int i = 0; i < steps; i++) {
+                if (loop.doWork() == 0) {
+                    throw new AssertionError("all answers have ended at step " + i);
                 }
-                return fewest;
+            }
+            return THREADS.getCurrentThreadAllocatedBytes() - start;
+        }
+
+        private List<TokenStream> submit(Kind kind, int requests, int promptTokens) {
+            List<TokenStream> streams = new ArrayList<>();
+            for (int i = 0; i < requests; i++) {
+                streams.add(loop.submit(request(kind, i, promptTokens)));
+            }
+            return streams;
+        }
+
+        private void cancel(List<TokenStream> streams) {
+            streams.forEach(TokenStream::close);
+            while (loop.doWork() > 0) {
+                // until no request is left
             }
         }
-    }
 
-    private static long bytesOf(EngineLoop loop, int steps) {
-        long start = THREADS.getCurrentThreadAllocatedBytes();
-        for (int i = 0; i < steps; i++) {
-            loop.doWork();
+        private long generatedTokens() {
+            return loop.tracker().stats().generationTokens();
         }
-        return THREADS.getCurrentThreadAllocatedBytes() - start;
-    }
 
-    private static void read(TokenStream stream, int maxTokens) {
-        int tokens = 0;
-        while (stream.poll() != null) {
-            tokens++;
+        @Override
+        public void close() {
+            decoder.close();
+            workers.close();
+            file.close();
         }
-        assertThat(stream.finish().reason()).isEqualTo(FinishReason.LENGTH);
-        assertThat(tokens).isEqualTo(maxTokens);
     }
 
-    /** The first greedy, the others drawn, with everything that looks at the history. */
-    private static Request request(int index, int promptTokens, int maxTokens) {
-        SamplingParams params = SamplingParams.builder()
-                .maxTokens(maxTokens)
+    private static Request request(Kind kind, int index, int promptTokens) {
+        SamplingParams.Builder params = SamplingParams.builder()
+                .maxTokens(promptTokens < 100 ? MAX_TOKENS : 2)
                 .seed(index)
-                .temperature(index == 0 ? 0 : 1)
-                .topK(index == 0 ? 0 : 40)
-                .topP(index == 0 ? 1 : 0.9)
-                .repetitionPenalty(index == 0 ? 1 : 1.2)
-                .frequencyPenalty(index == 0 ? 0 : 0.1)
                 .logitBias(LETTERS)
-                .ignoreEndOfText(true)
-                .build();
+                .ignoreEndOfText(true);
         int[] prompt = IntStream.range(0, promptTokens)
                 .map(i -> (index + i * 7) % RandomModels.VOCABULARY_SIZE)
                 .toArray();
-        return new Request(prompt, params);
-    }
-
-    /** The best set here; but the Vector API boxes its vectors until C2 has compiled the loop, and who knows when that is. */
-    private static Kernels kernels() {
-        return Kernels.best().name().equals("vector") ? Kernels.named("scalar") : Kernels.best();
+        return new Request(prompt, kind.params.apply(params).build());
     }
 }

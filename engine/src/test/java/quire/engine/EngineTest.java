@@ -20,9 +20,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.model.text.Tokenizer;
-import quire.tensor.KvLayout.KvType;
 
-/** The engine with its own thread. */
+/** The engine, running in its own thread. */
 @Timeout(60)
 class EngineTest {
     private static final int CONTEXT = 64;
@@ -42,7 +41,7 @@ class EngineTest {
 
     @Test
     void submit_manyVirtualThreads_everyAnswerIsWhatItIsAlone() throws Exception {
-        // Half the pages that four long sequences want, so that there is preemption too.
+        // Half of the pages that four long sequences need, so that some are preempted.
         FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, 4, 34, 16, 4);
         try (Engine engine = engine(model);
                 ExecutorService threads = Executors.newVirtualThreadPerTaskExecutor()) {
@@ -85,7 +84,7 @@ class EngineTest {
                         try (TokenStream stream = engine.submit(request)) {
                             return Answer.read(stream).finish().reason();
                         } catch (IllegalStateException e) {
-                            return FinishReason.CANCELLED; // came too late
+                            return FinishReason.CANCELLED; // submitted after close
                         }
                     };
                     ends.add(threads.submit(caller));
@@ -119,7 +118,7 @@ class EngineTest {
     }
 
     @Test
-    void drain_patient_lastsUntilAllHaveEnded() throws Exception {
+    void drain_longPatience_waitsUntilAllHaveEnded() throws Exception {
         try (Engine engine = engine(model())) {
             List<TokenStream> streams = new ArrayList<>();
             for (int i = 0; i < 20; i++) {
@@ -138,16 +137,16 @@ class EngineTest {
     }
 
     @Test
-    void drain_impatient_cancelsWhatIsLeft() throws Exception {
+    void drain_noPatience_cancelsTheRest() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         try (Engine engine = engine(model().onForward(batch -> await(release)))) {
             TokenStream running = engine.submit(Requests.of("running", 30));
             TokenStream other = engine.submit(Requests.of("other", 30));
             FutureTask<Boolean> drain = new FutureTask<>(() -> engine.drain(Duration.ZERO));
             Thread drainer = Thread.ofPlatform().start(drain);
-            // With no patience at all it waits only once everything is cancelled; the step under way ends after that.
-            // It
-            // need not wait when no step was under way.
+            // Without patience drain cancels first, and then waits for the current step, which this test holds up. If
+            // no
+            // step was running, it does not wait.
             while (drainer.isAlive() && drainer.getState() != Thread.State.TIMED_WAITING) {
                 Thread.onSpinWait();
             }
@@ -161,7 +160,7 @@ class EngineTest {
     }
 
     @Test
-    void forward_throws_everybodyGetsAnErrorAndTheEngineSaysSo() throws Exception {
+    void forward_throws_allAnswersEndWithAnErrorAndTheEngineReportsIt() throws Exception {
         AtomicInteger steps = new AtomicInteger();
         CountDownLatch allIn = new CountDownLatch(1);
         FakeModel model = model().onForward(batch -> {
@@ -195,7 +194,7 @@ class EngineTest {
     }
 
     @Test
-    void listener_throws_everyStreamEndsAllTheSame() throws Exception {
+    void listener_throws_everyStreamStillEnds() throws Exception {
         EngineListener listener = new EngineListener() {
             @Override
             public void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {
@@ -216,13 +215,13 @@ class EngineTest {
     }
 
     @Test
-    void text_failsForOneRequest_theOthersGoOn() throws Exception {
+    void text_failsForOneRequest_othersContinue() throws Exception {
         Tokenizer tokenizer = new FailingTokenizer();
         Request failing = Requests.of("x", 40);
         Request healthy = new Request(
                 failing.prompt(),
                 SamplingParams.builder().maxTokens(40).temperature(0).build());
-        // The failing tokenizer knows no text for the end token, which the first request wants to see and goes on from.
+        // The tokenizer fails for the end token, which the first request generates and ignores as an end.
         Request biased = new Request(
                 failing.prompt(),
                 SamplingParams.builder()
@@ -245,10 +244,17 @@ class EngineTest {
     }
 
     @Test
-    void submit_queueFull_isRefusedWithATime() throws Exception {
+    void submit_queueFull_isRefusedWithRetryTime() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         CountDownLatch busy = new CountDownLatch(1);
-        EngineConfig config = new EngineConfig(1, 16, 0, 3, 20, 0, 16, KvType.F16, 1);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(1)
+                .maxBatchedTokens(16)
+                .maxQueuedRequests(3)
+                .maxQueuedTokens(20)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(batch -> {
             busy.countDown();
             await(release);
@@ -257,7 +263,7 @@ class EngineTest {
             List<TokenStream> accepted = new ArrayList<>();
             accepted.add(engine.submit(Requests.of("running", 2)));
             busy.await();
-            accepted.add(engine.submit(Requests.of("a prompt as long as", 2))); // 20 tokens: the whole queue
+            accepted.add(engine.submit(Requests.of("a prompt as long as", 2))); // 20 tokens: the size of the queue
             assertThatExceptionOfType(OverloadedException.class)
                     .isThrownBy(() -> engine.submit(Requests.of("b", 2)))
                     .withMessageContaining("prompt tokens wait already")
@@ -275,7 +281,14 @@ class EngineTest {
     void submit_tooManyRequests_isRefused() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         CountDownLatch busy = new CountDownLatch(1);
-        EngineConfig config = new EngineConfig(1, 16, 0, 3, 1000, 0, 16, KvType.F16, 1);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(1)
+                .maxBatchedTokens(16)
+                .maxQueuedRequests(3)
+                .maxQueuedTokens(1000)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(batch -> {
             busy.countDown();
             await(release);
@@ -298,7 +311,7 @@ class EngineTest {
     }
 
     @Test
-    void submit_callersMistake_isNamed() {
+    void submit_wrongParameter_isNamed() {
         try (Engine engine = engine(model())) {
             assertThatExceptionOfType(InvalidRequestException.class)
                     .isThrownBy(() -> engine.submit(
@@ -331,7 +344,7 @@ class EngineTest {
     }
 
     @Test
-    void maxContext_smallPool_isWhatThePoolHolds() {
+    void maxContext_smallPool_isThePoolSize() {
         FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, 4, 5, 16, 4);
         try (Engine engine = engine(model)) {
             assertThat(engine.maxContext()).isEqualTo(20);
@@ -354,7 +367,7 @@ class EngineTest {
     }
 
     @Test
-    void next_nobodyReadsAnotherStream_doesNotWaitForIt() throws Exception {
+    void next_anotherStreamIsNotRead_doesNotWait() throws Exception {
         try (Engine engine = engine(model())) {
             TokenStream unread = engine.submit(Requests.of("unread", 50));
             Request request = Requests.of("read", 50);
@@ -365,7 +378,7 @@ class EngineTest {
     }
 
     @Test
-    void next_interrupted_throwsAndTheRequestGoesOn() throws Exception {
+    void next_interrupted_throwsAndTheRequestContinues() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         try (Engine engine = engine(model().onForward(batch -> await(release)))) {
             TokenStream stream = engine.submit(Requests.of("x", 5));

@@ -3,7 +3,7 @@ package quire.engine;
 import java.util.OptionalInt;
 import quire.model.text.Tokenizer;
 
-/** Throws when it is asked for the text of the end token. */
+/** A {@link FakeTokenizer} that throws when asked for the text of the end token. */
 final class FailingTokenizer implements Tokenizer {
     private final FakeTokenizer healthy = new FakeTokenizer();
 

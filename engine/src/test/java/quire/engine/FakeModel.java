@@ -9,9 +9,9 @@ import quire.model.Model;
 import quire.tensor.FloatMatrix;
 
 /**
- * A model without weights whose answers notice every mistake of the engine. Its "KV cache" holds, in each slot of each
- * page, which token was stored there for which position. A row's logits are a hash of all the tokens that it finds
- * through the page table, from position 0 up to its own:
+ * A model without weights whose answers reveal mistakes of the engine. Each slot of its KV cache holds a token and the
+ * position that it was stored for. A row's logits are a hash of all tokens that it finds through the page table, from
+ * position 0 to its own:
  *
  * <pre>
  *   page table  [ 5 2 ]      slot        0        1        2        3
@@ -20,8 +20,9 @@ import quire.tensor.FloatMatrix;
  *   logits of position 4 = hash(a, b, c, d, e)
  * </pre>
  *
- * A wrong page, a wrong position, a page freed too early or shared by mistake changes the hash, and so the answer; a slot
- * that was never written, or was for another position, fails on the spot. Logits rows that nobody asked for are NaN.
+ * A wrong page, a wrong position, or a page that was freed too early or shared by mistake changes the hash and so the
+ * answer. Reading a slot that was never written, or written for another position, throws. Rows of logits that were not
+ * asked for are NaN.
  */
 public final class FakeModel implements Model {
     private static final long POISON = -1;
@@ -41,7 +42,7 @@ public final class FakeModel implements Model {
     private volatile boolean closed;
 
     /**
-     * All slots poisoned.
+     * A model whose slots are all poisoned.
      *
      * @param vocabularySize at least 2
      */
@@ -63,7 +64,7 @@ public final class FakeModel implements Model {
         logits = FloatMatrix.allocate(arena, maxLogitRows, vocabularySize);
     }
 
-    /** A model for {@link FakeTokenizer} that fits a configuration, with room for all its sequences. */
+    /** A model for {@link FakeTokenizer} that fits a configuration, with pages for all its sequences. */
     public static FakeModel fitting(EngineConfig config, int contextLength) {
         int pagesPerSequence = (contextLength + config.pageTokens() - 1) / config.pageTokens();
         return new FakeModel(
@@ -75,25 +76,25 @@ public final class FakeModel implements Model {
                 config.maxLogitRows());
     }
 
-    /** What to do at the beginning of each step, on the engine thread: wait, look, fail. Set it before the engine runs. */
+    /** Sets an action for the beginning of each step, on the engine thread. Call it before the engine runs. */
     public FakeModel onForward(Consumer<Batch> action) {
         onForward = action;
         return this;
     }
 
-    /** Makes this a model that has a mind of its own at one position in {@code every}, as a draft model has. */
+    /** Makes the model choose another token at about one position in {@code every}, like a draft model. */
     public FakeModel differing(int every) {
         otherEvery = every;
         return this;
     }
 
-    /** Makes this a model that says another token than it otherwise would at some positions, for greedy requests. */
+    /** Makes the model choose another token at the given positions, for greedy requests. */
     public FakeModel contraryAt(IntPredicate positions) {
         contrary = positions;
         return this;
     }
 
-    /** Makes a page unreadable until it is written again: what an engine does not own it must not read. */
+    /** Poisons a page: reading it throws until it is written again. */
     public void poison(int page) {
         Arrays.fill(pages, page * pageTokens, (page + 1) * pageTokens, POISON);
     }
@@ -126,8 +127,8 @@ public final class FakeModel implements Model {
                 long cell = pages[slot(batch.pageTable(s), position)];
                 require(
                         cell != POISON && cell >>> 32 == position,
-                        "position " + position + " of sequence " + s + " reads what was stored for "
-                                + (cell == POISON ? "nobody" : "position " + (cell >>> 32)));
+                        "position " + position + " of sequence " + s + " reads a slot "
+                                + (cell == POISON ? "that is free" : "of position " + (cell >>> 32)));
                 hash = mix(hash ^ cell);
                 if (position >= end - batch.logitRows(s)) {
                     fillLogits(logitRow++, hash, contrary.test(position + 1) ? 1 : 0);
@@ -148,10 +149,10 @@ public final class FakeModel implements Model {
     }
 
     /**
-     * Uniform in [0, 8), with a favourite kind of token a position: nearly always lower-case letters, so that texts look
-     * like texts and stop strings come; sometimes bytes that begin or break a character; sometimes the end.
+     * Fills a row with logits uniform in [0, 8), plus a bonus for one kind of token at each position. Mostly that is
+     * lower-case letters, so that stop strings occur; sometimes bytes of incomplete characters; sometimes the end token.
      *
-     * @param shift by how much ids are moved, so that what is likeliest changes
+     * @param shift added to token ids, so that another token is likeliest
      */
     private void fillLogits(int row, long history, int shift) {
         long hash = Long.remainderUnsigned(mix(history ^ 7), otherEvery) == 0 ? mix(history) : history;

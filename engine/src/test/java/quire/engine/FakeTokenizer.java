@@ -4,7 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.OptionalInt;
 import quire.model.text.Tokenizer;
 
-/** A byte a token: id = byte + 2, behind BOS (0) and EOS (1). So a character of several bytes comes in pieces. */
+/** One token for each byte: id = byte + 2, after BOS (0) and EOS (1). So a character of several bytes has several tokens. */
 public final class FakeTokenizer implements Tokenizer {
     /** BOS, EOS and 256 bytes. */
     public static final int VOCABULARY_SIZE = 258;
@@ -21,7 +21,7 @@ public final class FakeTokenizer implements Tokenizer {
         return b >= 'a' && b <= 'z';
     }
 
-    /** Lead and continuation bytes of é and €, and 0xFF, which begins nothing. */
+    /** Lead and continuation bytes of é and €, and 0xFF, which is never valid. */
     static boolean isHighByte(int token) {
         int b = token - FIRST_BYTE;
         return b == 0xC3 || b == 0xA9 || b == 0xE2 || b == 0x82 || b == 0xAC || b == 0xFF;

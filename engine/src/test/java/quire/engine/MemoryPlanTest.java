@@ -13,7 +13,16 @@ class MemoryPlanTest {
     private static final long GIB = 1L << 30;
 
     private static EngineConfig config(int maxSequences, int maxContext, long kvCacheBytes) {
-        return new EngineConfig(maxSequences, 512, maxContext, 100, 1000, kvCacheBytes, 16, KvType.F16, 1);
+        return EngineConfig.builder()
+                .maxSequences(maxSequences)
+                .maxBatchedTokens(512)
+                .maxContext(maxContext)
+                .maxQueuedRequests(100)
+                .maxQueuedTokens(1000)
+                .kvCacheBytes(kvCacheBytes)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
     }
 
     @Test
@@ -27,7 +36,15 @@ class MemoryPlanTest {
 
     @Test
     void kvBytesPerToken_int8Pages_areBytesAndScales() {
-        EngineConfig config = new EngineConfig(64, 512, 0, 100, 1000, 0, 16, KvType.Q8_0, 1);
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(64)
+                .maxBatchedTokens(512)
+                .maxQueuedRequests(100)
+                .maxQueuedTokens(1000)
+                .kvType(KvType.Q8_0)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config, 0, 0, 100 * GIB);
 
         assertThat(plan.kvBytesPerToken()).isEqualTo(2L * 32 * 32 * (128 + 4));
@@ -35,7 +52,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void sequences_littleMemory_pagesBind() {
+    void sequences_littleMemory_pagesLimitThem() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
 
         assertThat(plan.pageCount() * plan.pageBytes()).isEqualTo(7 * GIB);
@@ -45,7 +62,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void sequences_muchMemory_maxSequencesBindsAndNoPageIsWasted() {
+    void sequences_muchMemory_maxSequencesLimitsThemAndNoPageIsWasted() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(4, 1000, 0), 0, 0, 1000 * GIB);
 
         assertThat(plan.pageCount()).isEqualTo(4 * 63);
@@ -56,7 +73,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void pageCount_kvCacheBytes_isWhatWasAsked() {
+    void pageCount_kvCacheBytes_isUsed() {
         MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, GIB), 0, 0, 0);
 
         assertThat(plan.pageCount()).isEqualTo(128);
@@ -65,7 +82,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void of_weightsOverMemory_saysWhatToDo() {
+    void of_weightsOverMemory_saysHowToMendIt() {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 14 * GIB, GIB, 8 * GIB))
                 .withMessageContaining("14 GiB of weights")
@@ -76,7 +93,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void lines_anyPlan_addUpToNoMoreThanIsAvailable() {
+    void lines_anyPlan_addUpToAtMostTheAvailableMemory() {
         for (int maxSequences = 1; maxSequences < 100; maxSequences += 7) {
             MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(maxSequences, 0, 0), 4 * GIB, GIB / 3, 23 * GIB);
             long sum = plan.lines().stream()
@@ -91,7 +108,7 @@ class MemoryPlanTest {
     }
 
     @Test
-    void size_anyNumber_readsWell() {
+    void size_anyNumber_hasBinaryUnits() {
         assertThat(MemoryPlan.size(0)).isEqualTo("0 B");
         assertThat(MemoryPlan.size(100)).isEqualTo("100 B");
         assertThat(MemoryPlan.size(1536)).isEqualTo("1.5 KiB");

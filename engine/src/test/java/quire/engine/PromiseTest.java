@@ -19,6 +19,8 @@ import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
@@ -29,8 +31,8 @@ import quire.tensor.ElementType;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * The promise: a request's output never depends on its company. Every answer, with its log probabilities, must be the same
- * to the last bit as when the request ran alone on one thread with its prompt in one piece.
+ * The promise: a request's output never depends on the requests beside it. Every answer and its log probabilities must be
+ * equal, to the last bit, to those of the same request alone, on one thread, with its prompt in one chunk.
  */
 class PromiseTest {
     private static final Path STORIES =
@@ -42,20 +44,20 @@ class PromiseTest {
     private static final List<KvType> KV_TYPES = List.of(KvType.F16, KvType.F32, KvType.Q8_0);
     /** Tokens of a step when pages are too few. */
     private static final int SCARCE_CHUNK = 64;
-    /** Less than two of the longest sequences take. */
+    /** Fewer pages than two of the longest sequences need. */
     private static final int SCARCE_PAGES = 9;
 
     @TempDir
     private Path folder;
 
-    /** All that a client can see of an answer; floats as bits, so that equality means to the last bit. */
+    /** All that a client sees of an answer. Log probabilities are bits, so equality is exact. */
     private record Answer(List<Integer> tokens, List<Integer> logprobBits, String text, TokenStream.Finish finish) {}
 
-    /** All answers of an engine, and its books when the last one had ended. */
+    /** All answers of an engine, and its statistics after the last one. */
     private record Outcome(List<Answer> answers, EngineStats stats) {}
 
-    /** Who guesses. */
-    private enum Guessing {
+    /** The drafters. */
+    private enum Drafting {
         LOOKUP,
         MODEL,
         BOTH;
@@ -72,7 +74,7 @@ class PromiseTest {
         EIGHT(8),
         /** As many as pay. */
         GOVERNED(Speculation.AUTO),
-        /** Any number from anybody. */
+        /** A random number from a random drafter. */
         RANDOM(Speculation.AUTO);
 
         private final int draftTokens;
@@ -83,32 +85,32 @@ class PromiseTest {
 
         DraftPolicy.Maker policies(long seed) {
             SplittableRandom random = new SplittableRandom(seed);
-            return this == RANDOM ? (drafters, cost, config) -> Guessers.anyhow(random, drafters) : DraftPolicy::of;
+            return this == RANDOM ? (drafters, cost, config) -> FakeDrafters.random(random, drafters) : DraftPolicy::of;
         }
     }
 
     /**
-     * What an engine has that answers in company.
+     * The conditions of one engine that runs many requests at once.
      *
      * @param chunk most tokens of a step
      * @param scarce whether there are too few pages
      */
-    private record Circumstances(int chunk, boolean scarce, int threads, KvType kvType) {
-        static Circumstances roomy(int turn) {
+    private record Conditions(int chunk, boolean scarce, int threads, KvType kvType) {
+        static Conditions roomy(int turn) {
             int threads = 1 + (turn + turn / CHUNKS.length) % 2;
-            return new Circumstances(CHUNKS[turn % CHUNKS.length], false, threads, kvType(turn));
+            return new Conditions(CHUNKS[turn % CHUNKS.length], false, threads, kvType(turn));
         }
 
-        /** Another number of threads than {@link #roomy}, another type. */
-        static Circumstances scarce(int turn) {
-            return new Circumstances(SCARCE_CHUNK, true, 3 - roomy(turn).threads, kvType(turn + 1));
+        /** With other threads and another type than {@link #roomy}. */
+        static Conditions scarce(int turn) {
+            return new Conditions(SCARCE_CHUNK, true, 3 - roomy(turn).threads, kvType(turn + 1));
         }
 
         private static KvType kvType(int turn) {
             return KV_TYPES.get(turn % KV_TYPES.size());
         }
 
-        /** With speculation a third as many sequences as tokens, so that prompts leave tokens for drafts. */
+        /** With speculation there is one sequence for three tokens, so that tokens are left for drafts. */
         EngineConfig config(Path file, Speculation speculation) {
             int sequences = Math.clamp(speculation.isOn() ? chunk / 3 : chunk, 1, REQUESTS);
             EngineConfig roomy =
@@ -121,44 +123,44 @@ class PromiseTest {
     }
 
     @Test
-    void output_realModelInAnyCompany_isBitIdentical() throws Exception {
+    void output_realModelBesideOthers_isBitIdentical() throws Exception {
         assumeTrue(Files.exists(STORIES));
         assertPromise(STORIES);
     }
 
     @Test
-    void output_quantizedModelInAnyCompany_isBitIdentical() throws Exception {
+    void output_quantizedModelBesideOthers_isBitIdentical() throws Exception {
         assertPromise(quantized(2));
     }
 
     @Test
-    void output_builtInModelInAnyCompany_isBitIdentical() throws Exception {
+    void output_builtInModelBesideOthers_isBitIdentical() throws Exception {
         assertPromise(TINY);
     }
 
     @Test
-    void output_realModelWhoeverGuesses_isBitIdentical() throws Exception {
+    void output_realModelWithAnyDrafter_isBitIdentical() throws Exception {
         assumeTrue(Files.exists(STORIES));
-        assertPromiseWhoeverGuesses(STORIES, STORIES, 0); // nothing else has its vocabulary
+        assertPromiseWithAnyDrafter(STORIES, STORIES, 0); // no other model has its vocabulary
     }
 
     @Test
-    void output_quantizedModelWhoeverGuesses_isBitIdentical() throws Exception {
-        assertPromiseWhoeverGuesses(quantized(2), quantized(1), 1);
+    void output_quantizedModelWithAnyDrafter_isBitIdentical() throws Exception {
+        assertPromiseWithAnyDrafter(quantized(2), quantized(1), 1);
     }
 
     @Test
-    void output_builtInModelWhoeverGuesses_isBitIdentical() throws Exception {
-        assertPromiseWhoeverGuesses(TINY, TINY_DRAFT, 2);
+    void output_builtInModelWithAnyDrafter_isBitIdentical() throws Exception {
+        assertPromiseWithAnyDrafter(TINY, TINY_DRAFT, 2);
     }
 
-    /** Of the same weights as one with other layers: each is a draft of the other that is right now and then. */
+    /** A model that shares weights with those of other depth, so each is sometimes right as a draft model of another. */
     private Path quantized(int layers) {
         return RandomModels.write(folder, RandomModels.Shape.tiny().withLayers(layers), ElementType.Q4_0, 5);
     }
 
     @Test
-    void output_replayedGuesses_isBitIdentical() throws Exception {
+    void output_replayedDrafts_isBitIdentical() throws Exception {
         int promptTokens = 6;
         List<Request> requests = new ArrayList<>();
         for (Request request : requests(TINY)) {
@@ -178,14 +180,14 @@ class PromiseTest {
         for (double acceptance : new double[] {0, 0.7, 1}) {
             Replay replay = new Replay(texts, promptTokens, acceptance, 1, 2048);
             for (int drafts : new int[] {1, 8, Speculation.AUTO}) {
-                Speculation oracle = new Speculation(drafts, false, null, replay);
-                EngineConfig config = config(20, 100, 0, 2, KvType.F16).withSpeculation(oracle);
+                Speculation replayed = new Speculation(drafts, false, null, replay);
+                EngineConfig config = config(20, 100, 0, 2, KvType.F16).withSpeculation(replayed);
                 Outcome outcome = answer(TINY, requests, config, 20, DraftPolicy::of);
                 assertThat(outcome.answers)
-                        .as("right %s of the time, %d draft tokens", acceptance, drafts)
+                        .as("acceptance %s, %d draft tokens", acceptance, drafts)
                         .isEqualTo(alone);
-                assertThat(outcome.stats.speculation().acceptedTokens() > 0)
-                        .as("accepted, of drafts right %s of the time, %d draft tokens", acceptance, drafts)
+                assertThat(outcome.stats.speculation().counts().acceptedTokens() > 0)
+                        .as("accepted, with acceptance %s, %d draft tokens", acceptance, drafts)
                         .isEqualTo(acceptance > 0);
             }
         }
@@ -197,29 +199,27 @@ class PromiseTest {
         for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
             List<Answer> alone = alone(file, requests, kvType);
             assertThat(alone.stream().map(Answer::tokens).distinct().count())
-                    .as("the requests must differ for the test to mean anything")
+                    .as("different answers")
                     .isGreaterThan(REQUESTS / 2);
             seen.add(alone);
             for (int threads = 1; threads <= 2; threads++) {
                 for (int chunk : CHUNKS) {
-                    Circumstances roomy = new Circumstances(chunk, false, threads, kvType);
+                    Conditions roomy = new Conditions(chunk, false, threads, kvType);
                     assertAnswers(file, requests, alone, roomy, Speculation.off(), DraftPolicy::of);
                 }
-                Circumstances scarce = new Circumstances(SCARCE_CHUNK, true, threads, kvType);
+                Conditions scarce = new Conditions(SCARCE_CHUNK, true, threads, kvType);
                 assertAnswers(file, requests, alone, scarce, Speculation.off(), DraftPolicy::of);
             }
         }
-        assertThat(seen)
-                .as("the pages' types must differ for the test to mean anything")
-                .doesNotHaveDuplicates();
+        assertThat(seen).as("answers that differ by page type").doesNotHaveDuplicates();
     }
 
     /**
-     * Every drafter with every length, each once with room and once with too few pages, so with one thread and with two.
+     * Runs every drafter with every length, once with enough pages and once with too few, on one thread and on two.
      *
-     * @param firstTurn other turns bring the same guesses together with other circumstances
+     * @param firstTurn where to begin in the list of conditions, so that models meet different combinations
      */
-    private static void assertPromiseWhoeverGuesses(Path file, Path draft, int firstTurn) throws Exception {
+    private static void assertPromiseWithAnyDrafter(Path file, Path draft, int firstTurn) throws Exception {
         List<Request> requests = requests(file);
         Map<KvType, List<Answer>> alone = new EnumMap<>(KvType.class);
         for (KvType kvType : KV_TYPES) {
@@ -228,14 +228,14 @@ class PromiseTest {
         Map<String, Long> drafterToAccepted = new TreeMap<>();
         long rejected = 0;
         int turn = firstTurn;
-        for (Guessing guessing : Guessing.values()) {
-            Set<Circumstances> met = new HashSet<>();
+        for (Drafting drafting : Drafting.values()) {
+            Set<Conditions> met = new HashSet<>();
             for (Length length : Length.values()) {
-                for (Circumstances now : List.of(Circumstances.roomy(turn), Circumstances.scarce(turn))) {
+                for (Conditions now : List.of(Conditions.roomy(turn), Conditions.scarce(turn))) {
                     met.add(now);
                     List<Answer> expected = requireNonNull(alone.get(now.kvType));
-                    Speculation speculation = guessing.with(length, draft);
-                    SpeculationStats stats =
+                    Speculation speculation = drafting.with(length, draft);
+                    SpeculationCounts stats =
                             assertAnswers(file, requests, expected, now, speculation, length.policies(turn));
                     if (now.chunk > 1 && length != Length.GOVERNED) {
                         assertThat(stats.draftTokens())
@@ -247,44 +247,44 @@ class PromiseTest {
                 }
                 turn++;
             }
-            assertThat(met).extracting(Circumstances::chunk).contains(1, 7, 16, 512);
-            assertThat(met).extracting(Circumstances::kvType).containsAll(KV_TYPES);
+            assertThat(met).extracting(Conditions::chunk).contains(1, 7, 16, 512);
+            assertThat(met).extracting(Conditions::kvType).containsAll(KV_TYPES);
         }
         assertThat(drafterToAccepted)
-                .as("guesses must be right for the test to mean anything")
+                .as("accepted draft tokens")
                 .hasEntrySatisfying("lookup", accepted -> assertThat(accepted).isGreaterThan(10))
                 .hasEntrySatisfying("model", accepted -> assertThat(accepted).isGreaterThan(200));
-        assertThat(rejected).as("and wrong").isGreaterThan(200);
+        assertThat(rejected).as("rejected draft tokens").isGreaterThan(200);
 
         List<Answer> expected = requireNonNull(alone.get(KvType.F16));
-        EngineConfig itself = config(1, 512, 0, 2, KvType.F16).withSpeculation(Guessing.BOTH.with(Length.FOUR, file));
+        EngineConfig itself = config(1, 512, 0, 2, KvType.F16).withSpeculation(Drafting.BOTH.with(Length.FOUR, file));
         assertThat(answer(file, requests, itself, 1, DraftPolicy::of).answers)
-                .as("alone, its own draft")
+                .as("alone, with itself as the draft model")
                 .isEqualTo(expected);
     }
 
-    /** Lets the requests have company; returns what came of the guesses. */
-    private static SpeculationStats assertAnswers(
+    /** Runs the requests together and compares their answers; returns the counts of draft tokens. */
+    private static SpeculationCounts assertAnswers(
             Path file,
             List<Request> requests,
             List<Answer> alone,
-            Circumstances circumstances,
+            Conditions conditions,
             Speculation speculation,
             DraftPolicy.Maker policies)
             throws Exception {
-        Outcome outcome = answer(file, requests, circumstances.config(file, speculation), REQUESTS, policies);
+        Outcome outcome = answer(file, requests, conditions.config(file, speculation), REQUESTS, policies);
         assertThat(outcome.answers)
-                .as("%d together, %s, %s", REQUESTS, circumstances, speculation)
+                .as("%d together, %s, %s", REQUESTS, conditions, speculation)
                 .isEqualTo(alone);
-        if (circumstances.scarce) {
+        if (conditions.scarce) {
             assertThat(outcome.stats.preemptions())
-                    .as("the pool must be too small: %s, %s", circumstances, speculation)
+                    .as("preemptions: %s, %s", conditions, speculation)
                     .isPositive();
         }
-        return outcome.stats.speculation();
+        return outcome.stats.speculation().counts();
     }
 
-    /** Prompts of 1 to 60 tokens; every way of choosing. */
+    /** Requests with prompts of 1 to 60 tokens and various sampling parameters. */
     private static List<Request> requests(Path file) {
         Random random = new Random(3);
         List<Request> requests = new ArrayList<>();
@@ -318,30 +318,28 @@ class PromiseTest {
         return requests;
     }
 
-    /** @param kvCacheBytes 0 for as much as can be used */
+    /** @param kvCacheBytes 0 for enough */
     private static EngineConfig config(
             int sequences, int batchedTokens, long kvCacheBytes, int threads, KvType kvType) {
-        EngineConfig defaults = EngineConfig.defaults();
-        return new EngineConfig(
-                sequences,
-                batchedTokens,
-                112,
-                defaults.maxQueuedRequests(),
-                defaults.maxQueuedTokens(),
-                kvCacheBytes,
-                16,
-                kvType,
-                threads);
+        return EngineConfig.builder()
+                .maxSequences(sequences)
+                .maxBatchedTokens(batchedTokens)
+                .maxContext(112)
+                .kvCacheBytes(kvCacheBytes)
+                .kvType(kvType)
+                .threads(threads)
+                .speculation(Speculation.off())
+                .build();
     }
 
-    /** A page's, the draft model's beside it. */
+    /** Bytes of a page, with the draft model's. */
     private static long pageBytes(Path file, EngineConfig config) {
         try (Gguf gguf = Gguf.open(file)) {
             return Engine.plan(gguf, ModelConfig.from(gguf), config).pageBytes();
         }
     }
 
-    /** Each request alone, on one thread, its prompt in one piece. */
+    /** Runs each request alone, on one thread, with its prompt in one chunk. */
     private static List<Answer> alone(Path file, List<Request> requests, KvType kvType) throws Exception {
         return answer(file, requests, config(1, 512, 0, 1, kvType), 1, DraftPolicy::of).answers;
     }

@@ -3,17 +3,24 @@ package quire.engine;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
-import quire.tensor.KvLayout.KvType;
 
 /** Configurations and seeded requests for {@link FakeModel}. */
-final class Requests {
+public final class Requests {
     private Requests() {}
 
-    static EngineConfig config(int maxSequences, int maxBatchedTokens, int pageTokens) {
-        return new EngineConfig(maxSequences, maxBatchedTokens, 0, 10_000, 1 << 20, 0, pageTokens, KvType.F16, 1);
+    public static EngineConfig config(int maxSequences, int maxBatchedTokens, int pageTokens) {
+        return EngineConfig.builder()
+                .maxSequences(maxSequences)
+                .maxBatchedTokens(maxBatchedTokens)
+                .maxQueuedRequests(10_000)
+                .maxQueuedTokens(1 << 20)
+                .pageTokens(pageTokens)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
     }
 
-    static Request of(String prompt, int maxTokens) {
+    public static Request of(String prompt, int maxTokens) {
         SamplingParams params = SamplingParams.builder()
                 .maxTokens(maxTokens)
                 .temperature(0)
@@ -22,8 +29,8 @@ final class Requests {
         return new Request(new FakeTokenizer().encode(prompt, true, false), params);
     }
 
-    /** Any request that a context of {@code maxContext} takes. */
-    static Request random(SplittableRandom random, int maxContext) {
+    /** A random request that fits a context of {@code maxContext}. */
+    public static Request random(SplittableRandom random, int maxContext) {
         int longest = random.nextInt(4) == 0 ? maxContext - 1 : Math.min(maxContext - 1, 8);
         int[] prompt = random.ints(1 + random.nextInt(longest), 0, FakeTokenizer.VOCABULARY_SIZE)
                 .toArray();

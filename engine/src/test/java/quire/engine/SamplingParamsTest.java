@@ -101,7 +101,7 @@ class SamplingParamsTest {
     }
 
     @Test
-    void build_collectionsChangedAfterwards_staysAsItWas() {
+    void build_collectionsChangedAfterwards_doesNotChange() {
         List<String> stop = new ArrayList<>(List.of("a"));
         List<Integer> stopTokens = new ArrayList<>(List.of(1));
         Map<Integer, Float> bias = new HashMap<>(Map.of(1, 1f));
@@ -121,7 +121,7 @@ class SamplingParamsTest {
     }
 
     @Test
-    @SuppressWarnings("NullAway") // what a caller without null checks may do
+    @SuppressWarnings("NullAway") // a caller without null checks can pass null
     void build_nulls_areRefused() {
         assertThatNullPointerException()
                 .isThrownBy(() -> SamplingParams.builder().stop(null).build())

@@ -7,15 +7,16 @@ import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.Kernels.AttentionScratch;
 import quire.tensor.KvLayout;
-import quire.tensor.ReservedMemory;
-import quire.tensor.Slabs;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
+import quire.tensor.memory.ReservedMemory;
+import quire.tensor.memory.Slabs;
 
 /**
  * A Llama-family decoder: one step over a mixed batch against the paged KV cache.
@@ -78,6 +79,7 @@ public final class Decoder implements Model {
     private final FloatMatrix selected;
     private final Activations selectedNormed;
     private final FloatMatrix logits;
+    private final AttentionCall[] attention;
     private final AttentionScratch[] scratch;
     /** Multiply-adds of a row in the layers' products. */
     private final long multiplyAddsPerRow;
@@ -104,27 +106,26 @@ public final class Decoder implements Model {
             WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
 
     /**
-     * Loads and packs the weights. The file may be closed afterwards only when this decoder is: token embeddings are read
-     * from the mapping.
+     * How much a decoder has room for.
      *
+     * @param kvLayout how K and V lie in a page
      * @param pageCount pages of the KV pool
      * @param maxBatchTokens rows of a batch
-     * @param maxLogitRows logits rows of a batch
+     * @param maxLogitRows rows of logits of a batch
+     */
+    public record Capacity(KvLayout kvLayout, int pageCount, int maxBatchTokens, int maxLogitRows) {}
+
+    /**
+     * Loads and packs the weights. Keep the file open until this decoder is closed: it reads token embeddings from the
+     * mapping.
+     *
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
      */
     @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
-    public static Decoder load(
-            Gguf file,
-            ModelConfig config,
-            Kernels kernels,
-            Workers workers,
-            KvLayout layout,
-            int pageCount,
-            int maxBatchTokens,
-            int maxLogitRows) {
+    public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
         Arena arena = new Slabs();
         try {
-            return new Decoder(file, config, kernels, workers, layout, pageCount, maxBatchTokens, maxLogitRows, arena);
+            return new Decoder(file, config, kernels, workers, capacity, arena);
         } catch (Throwable e) {
             arena.close();
             throw e;
@@ -159,22 +160,13 @@ public final class Decoder implements Model {
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
     }
 
-    private Decoder(
-            Gguf file,
-            ModelConfig config,
-            Kernels kernels,
-            Workers workers,
-            KvLayout layout,
-            int pageCount,
-            int maxBatchTokens,
-            int maxLogitRows,
-            Arena arena) {
+    private Decoder(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, Arena arena) {
         this.arena = arena;
         this.config = config;
         this.kernels = kernels;
         this.workers = workers;
-        this.maxBatchTokens = maxBatchTokens;
-        this.maxLogitRows = maxLogitRows;
+        maxBatchTokens = capacity.maxBatchTokens;
+        maxLogitRows = capacity.maxLogitRows;
         attentionScale = (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
@@ -207,8 +199,9 @@ public final class Decoder implements Model {
         head = List.of(loader.projection(
                 loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
 
-        cache = new KvCache(layout, config.layers(), pageCount, arena);
-        int positions = (int) Math.min(config.contextLength(), (long) pageCount * layout.pageTokens());
+        cache = new KvCache(capacity.kvLayout, config.layers(), capacity.pageCount, arena);
+        long poolTokens = (long) capacity.pageCount * capacity.kvLayout.pageTokens();
+        int positions = (int) Math.min(config.contextLength(), poolTokens);
         cosSin = Rotations.table(
                 config,
                 loader.optionalVector("rope_freqs.weight", config.ropeDimensions() / 2),
@@ -247,9 +240,11 @@ public final class Decoder implements Model {
         projectedOutputs = List.of(projected);
         gateUpOutputs = List.of(gate, up);
         logitsOutputs = List.of(logits);
+        attention = new AttentionCall[workers.count()];
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < scratch.length; i++) {
-            scratch[i] = kernels.attentionScratch(layout, config.heads(), arena);
+            attention[i] = new AttentionCall(capacity.kvLayout, attentionScale, queries, attended.values());
+            scratch[i] = kernels.attentionScratch(capacity.kvLayout, config.heads(), arena);
         }
     }
 
@@ -439,16 +434,9 @@ public final class Decoder implements Model {
                 for (int kvHead = 0; kvHead < config.kvHeads(); kvHead++) {
                     if (unit++ == claimed) {
                         kernels.attend(
-                                cache.layout(),
-                                pages,
-                                current.pageTable(s),
-                                queries,
-                                firstRow + done,
-                                count,
-                                current.firstPosition(s) + done,
-                                kvHead,
-                                attentionScale,
-                                attended.values(),
+                                attention[worker]
+                                        .context(pages, current.pageTable(s), kvHead)
+                                        .rows(firstRow + done, count, current.firstPosition(s) + done),
                                 scratch[worker]);
                         claimed = workers.claim();
                     }

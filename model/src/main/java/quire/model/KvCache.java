@@ -3,7 +3,7 @@ package quire.model;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import quire.tensor.KvLayout;
-import quire.tensor.ReservedMemory;
+import quire.tensor.memory.ReservedMemory;
 
 /**
  * Storage for keys and values: one pool off heap, cut into pages. Knows no owners; who holds which page is the engine's

@@ -13,6 +13,7 @@ import java.util.Objects;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
@@ -361,25 +362,16 @@ public final class StepProfile {
         }
 
         @Override
-        public void attend(
-                KvLayout layout,
-                MemorySegment pages,
-                int[] pageTable,
-                FloatMatrix q,
-                int firstRow,
-                int rowCount,
-                int firstPosition,
-                int kvHead,
-                float scale,
-                FloatMatrix out,
-                AttentionScratch scratch) {
+        public void attend(AttentionCall call, AttentionScratch scratch) {
             Meter own = meter.get();
             long begin = begin(own);
-            kernels.attend(layout, pages, pageTable, q, firstRow, rowCount, firstPosition, kvHead, scale, out, scratch);
+            kernels.attend(call, scratch);
             long nanos = System.nanoTime() - begin;
-            double seen = rowCount * (firstPosition + (rowCount + 1) / 2.0); // positions, over the queries
-            double macs = 2 * seen * ((double) q.columns() / layout.kvHeads());
-            double bytes = (firstPosition + rowCount) * ((double) layout.tokenBytes() / layout.kvHeads());
+            KvLayout layout = call.layout();
+            int rowCount = call.rowCount();
+            double seen = rowCount * (call.firstPosition() + (rowCount + 1) / 2.0); // positions, over the queries
+            double macs = 2 * seen * ((double) call.q().columns() / layout.kvHeads());
+            double bytes = (call.firstPosition() + rowCount) * ((double) layout.tokenBytes() / layout.kvHeads());
             own.add(Phase.ATTENTION, nanos, bytes, 0, macs);
         }
     }

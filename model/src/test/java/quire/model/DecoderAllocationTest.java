@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.FieldSource;
@@ -15,12 +16,13 @@ import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /** A step allocates nothing on the Java heap, on no thread: the collector has no reason to run between two tokens. */
+@Tag("jit") // escape analysis removes what the source allocates: without C2 there is no such bound
 class DecoderAllocationTest {
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static final int WINDOWS = 40;
@@ -35,13 +37,13 @@ class DecoderAllocationTest {
      * left out; so is a set that cannot run here.
      */
     @SuppressWarnings("UnusedVariable") // named by the annotation below
-    private static final List<String> SETS = Kernels.names().stream()
+    private static final List<String> SETS = KernelSets.names().stream()
             .filter(name -> !name.equals("vector") && runsHere(name))
             .toList();
 
     private static boolean runsHere(String name) {
         try {
-            return Kernels.named(name) != null;
+            return KernelSets.named(name) != null;
         } catch (IllegalArgumentException e) {
             return false;
         }
@@ -83,8 +85,8 @@ class DecoderAllocationTest {
             ModelConfig config = ModelConfig.from(file);
             KvLayout layout = new KvLayout(kvType, 16, config.kvHeads(), config.headDim());
             int most = SEQUENCES * PREFILL_ROWS;
-            try (Decoder decoder =
-                    Decoder.load(file, config, Kernels.named(set), workers, layout, 9, most, SEQUENCES)) {
+            try (Decoder decoder = Decoder.load(
+                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(layout, 9, most, SEQUENCES))) {
                 assertThat(decoder.workersFor(SEQUENCES * rows)).isEqualTo(2);
                 int[][] pages = {{0, 1, 2}, {3, 4, 5}, {6, 7, 8}};
                 int[] tokens = IntStream.range(0, 48).map(i -> i * 7 % 30).toArray();

@@ -22,10 +22,10 @@ import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 class DecoderTest {
     private static final Path STORIES =
@@ -82,7 +82,8 @@ class DecoderTest {
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(gguf);
             KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
-            try (Decoder decoder = Decoder.load(gguf, config, Kernels.best(), workers, layout, 4, 16, 1)) {
+            try (Decoder decoder =
+                    Decoder.load(gguf, config, KernelSets.best(), workers, new Decoder.Capacity(layout, 4, 16, 1))) {
                 assertThat(decoder.contextLength()).isPositive();
                 long resident = 0;
                 boolean ofTheFile = false;
@@ -214,7 +215,8 @@ class DecoderTest {
     private static Decoder load(Gguf file, Workers workers, KvType type, int maxBatchTokens) {
         ModelConfig config = ModelConfig.from(file);
         KvLayout layout = new KvLayout(type, 16, config.kvHeads(), config.headDim());
-        return Decoder.load(file, config, Kernels.best(), workers, layout, PAGES, maxBatchTokens, 4);
+        return Decoder.load(
+                file, config, KernelSets.best(), workers, new Decoder.Capacity(layout, PAGES, maxBatchTokens, 4));
     }
 
     private static int[] lastLogits(Decoder decoder, int[] tokens) {

@@ -14,10 +14,10 @@ import java.util.stream.IntStream;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizers;
 import quire.tensor.FloatMatrix;
-import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Not a test: what each type of K and V costs in perplexity, for two models that were trained.
@@ -93,8 +93,12 @@ final class KvPerplexity {
         int[] pages = IntStream.range(0, (most + 15) / 16).toArray();
         double loss = 0;
         try (Workers workers = new Workers(1);
-                Decoder decoder =
-                        Decoder.load(file, config, Kernels.best(), workers, layout, pages.length, most, most)) {
+                Decoder decoder = Decoder.load(
+                        file,
+                        config,
+                        KernelSets.best(),
+                        workers,
+                        new Decoder.Capacity(layout, pages.length, most, most))) {
             Batch batch = new Batch(most, 1);
             for (Text text : texts) {
                 int[] tokens = text.tokens();

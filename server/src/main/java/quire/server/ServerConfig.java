@@ -3,35 +3,46 @@ package quire.server;
 import java.time.Duration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import quire.server.http.HttpSettings;
 
 /**
- * How to listen, and what clients may cost.
+ * Where to listen, what the model is called, and what clients may use. {@link #builder} has the defaults.
  *
  * @param host address to bind
  * @param port port to bind; 0 for any free one
  * @param apiKey bearer token that clients must send; null for none
- * @param maxBodyBytes largest request body taken; at least 1. Bodies of all clients together take eight times this
- * @param drainPatience how long requests under way may go on at shutdown
- * @param modelAliases further names, beside the engine's own, under which the model may be asked for
- * @param readPatience how long a client may take to send a request's head, and then its body; also how long an idle
- *     connection is kept
- * @param writePatience how long a client may leave one write of at most some 64 KiB unread before it is dropped
- * @param maxConnections connections open at once; further ones are closed at once
+ * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
+ *     name. The answer carries the name that was asked for
+ * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
+ * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
+ * @param maxConnections connections open at once; at least 1. The server closes further ones at once
+ * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
+ *     connection stays open
+ * @param writeTimeout time for a client to read one write of at most about 64 KiB
+ * @param drainTimeout how long active requests may go on at shutdown
  */
 public record ServerConfig(
         String host,
         int port,
         @Nullable String apiKey,
+        List<String> aliases,
+        boolean modelRequired,
         int maxBodyBytes,
-        Duration drainPatience,
-        List<String> modelAliases,
-        Duration readPatience,
-        Duration writePatience,
-        int maxConnections) {
+        int maxConnections,
+        Duration readTimeout,
+        Duration writeTimeout,
+        Duration drainTimeout) {
 
-    /** Checks the ranges. */
+    /**
+     * Checks the ranges.
+     *
+     * @throws IllegalArgumentException naming the value and what is allowed
+     */
     public ServerConfig {
-        modelAliases = List.copyOf(modelAliases);
+        aliases = List.copyOf(aliases);
+        if (aliases.stream().anyMatch(String::isBlank)) {
+            throw new IllegalArgumentException("an alias is empty: give a name, or * for every name");
+        }
         if (port < 0 || port > 65_535) {
             throw new IllegalArgumentException("port " + port + ": must be 0 to 65535");
         }
@@ -42,28 +53,118 @@ public record ServerConfig(
             throw new IllegalArgumentException("limits must be at least 1: " + maxBodyBytes + " bytes of a body, "
                     + maxConnections + " connections");
         }
-        if (drainPatience.isNegative() || !readPatience.isPositive() || !writePatience.isPositive()) {
-            throw new IllegalArgumentException("patience must be positive: drain " + drainPatience + ", read "
-                    + readPatience + ", write " + writePatience);
+        if (drainTimeout.isNegative() || !readTimeout.isPositive() || !writeTimeout.isPositive()) {
+            throw new IllegalArgumentException("timeouts must be positive: drain " + drainTimeout + ", read "
+                    + readTimeout + ", write " + writeTimeout);
         }
     }
 
-    /** The given limits, with no aliases, 60 s to read and to write, 4096 connections. */
-    public ServerConfig(String host, int port, @Nullable String apiKey, int maxBodyBytes, Duration drainPatience) {
-        this(
-                host,
-                port,
-                apiKey,
-                maxBodyBytes,
-                drainPatience,
-                List.of(),
-                Duration.ofSeconds(60),
-                Duration.ofSeconds(60),
-                4096);
+    /** The defaults. */
+    public static ServerConfig defaults() {
+        return builder().build();
     }
 
-    /** 127.0.0.1:8000, no key, 8 MiB bodies, 30 s patience. */
-    public static ServerConfig defaults() {
-        return new ServerConfig("127.0.0.1", 8000, null, 8 << 20, Duration.ofSeconds(30));
+    /** A builder with the defaults: 127.0.0.1:8000, no API key, no aliases, the limits as its methods say. */
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    HttpSettings http() {
+        return new HttpSettings(host, port, apiKey, maxBodyBytes, readTimeout, writeTimeout, maxConnections);
+    }
+
+    /** Collects a configuration; each method is named after the component it sets. */
+    public static final class Builder {
+        private String host = "127.0.0.1";
+        private int port = 8000;
+        private @Nullable String apiKey;
+        private List<String> aliases = List.of();
+        private boolean modelRequired;
+        private int maxBodyBytes = 8 << 20;
+        private int maxConnections = 4096;
+        private Duration readTimeout = Duration.ofSeconds(60);
+        private Duration writeTimeout = Duration.ofSeconds(60);
+        private Duration drainTimeout = Duration.ofSeconds(30);
+
+        private Builder() {}
+
+        /** Address to bind; 127.0.0.1 by default. */
+        public Builder host(String value) {
+            host = value;
+            return this;
+        }
+
+        /** Port to bind, 0 for any free one; 8000 by default. */
+        public Builder port(int value) {
+            port = value;
+            return this;
+        }
+
+        /** Bearer token that clients must send; none by default. */
+        public Builder apiKey(@Nullable String value) {
+            apiKey = value;
+            return this;
+        }
+
+        /** Further names of the model, {@code *} for every name; none by default. */
+        public Builder aliases(List<String> value) {
+            aliases = value;
+            return this;
+        }
+
+        /** Whether a request must name the model; false by default. */
+        public Builder modelRequired(boolean value) {
+            modelRequired = value;
+            return this;
+        }
+
+        /** Largest request body; 8 MiB by default. */
+        public Builder maxBodyBytes(int value) {
+            maxBodyBytes = value;
+            return this;
+        }
+
+        /** Connections open at once; 4096 by default. */
+        public Builder maxConnections(int value) {
+            maxConnections = value;
+            return this;
+        }
+
+        /** Time to send a request's head, and its body; 60 s by default. */
+        public Builder readTimeout(Duration value) {
+            readTimeout = value;
+            return this;
+        }
+
+        /** Time to read one write; 60 s by default. */
+        public Builder writeTimeout(Duration value) {
+            writeTimeout = value;
+            return this;
+        }
+
+        /** How long active requests may go on at shutdown; 30 s by default. */
+        public Builder drainTimeout(Duration value) {
+            drainTimeout = value;
+            return this;
+        }
+
+        /**
+         * The configuration.
+         *
+         * @throws IllegalArgumentException naming the value that is out of range
+         */
+        public ServerConfig build() {
+            return new ServerConfig(
+                    host,
+                    port,
+                    apiKey,
+                    aliases,
+                    modelRequired,
+                    maxBodyBytes,
+                    maxConnections,
+                    readTimeout,
+                    writeTimeout,
+                    drainTimeout);
+        }
     }
 }

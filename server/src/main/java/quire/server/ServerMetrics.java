@@ -1,5 +1,6 @@
 package quire.server;
 
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -7,18 +8,20 @@ import quire.engine.Engine;
 import quire.engine.EngineListener;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
+import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
+import quire.server.http.Response;
 
 /**
- * Prometheus metrics: hears the engine, and is scraped at {@code /metrics}. Names and meanings are vLLM's, with
+ * Metrics for Prometheus, at {@code /metrics}: an {@link EngineListener} that counts. Names and meanings are vLLM's, with
  * {@code quire_} for {@code vllm:}.
  *
- * <p>The counts of one scrape are one picture of the engine, taken under its lock: requests started = finished by reason +
- * running + waiting. That is also why this is not a metrics library: theirs read value by value. What is heard costs one
- * uncontended lock and no allocation.
+ * <p>All engine counts of one scrape are taken at the same moment, under the engine's lock, so that requests started =
+ * finished by reason + running + waiting. Metrics libraries read one value after the other, which cannot give that. An
+ * event costs one uncontended lock and no allocation.
  */
 public final class ServerMetrics implements EngineListener {
-    static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+    private static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
     private final Histogram firstToken = new Histogram(
             0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640,
@@ -64,6 +67,11 @@ public final class ServerMetrics implements EngineListener {
         statusToResponses.computeIfAbsent(Integer.toString(status), s -> new long[1])[0]++;
     }
 
+    /** The response for {@code GET /metrics}. */
+    Response response(Engine engine) {
+        return Response.of(200, CONTENT_TYPE, scrape(engine).getBytes(StandardCharsets.UTF_8));
+    }
+
     /** The text that Prometheus reads. */
     synchronized String scrape(Engine engine) {
         EngineStats stats = engine.stats();
@@ -73,7 +81,7 @@ public final class ServerMetrics implements EngineListener {
                 "quire_num_requests_waiting", "Requests that wait to run, preempted ones included.", stats.waiting());
         text.gauge(
                 "quire_kv_cache_usage_perc",
-                "Part of the KV pages in use, 0 to 1.",
+                "Share of the KV pages in use, 0 to 1.",
                 stats.totalPages() == 0 ? 0 : (double) stats.usedPages() / stats.totalPages());
         text.counter("quire_num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
         text.counter("quire_prompt_tokens_total", "Prompt tokens computed.", stats.promptTokens());
@@ -95,18 +103,22 @@ public final class ServerMetrics implements EngineListener {
         text.histogram("quire_request_queue_time_seconds", "From acceptance to the first step.", queue);
         text.histogram("quire_request_prompt_tokens", "Prompt tokens of an ended request.", promptTokens);
         text.histogram("quire_request_generation_tokens", "Tokens that an ended request generated.", generationTokens);
-        text.head("quire_http_responses_total", "HTTP responses begun, by status.", "counter");
+        text.head("quire_http_responses_total", "HTTP responses, by status.", "counter");
         statusToResponses.forEach(
                 (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
         return text.toString();
     }
 
-    /** The books of speculation; nothing when nobody guesses. */
-    private static void scrape(SpeculationStats stats, Text text) {
+    /** Counts of speculation; nothing if there is no drafter. */
+    private static void scrape(SpeculationStats speculation, Text text) {
+        SpeculationCounts stats = speculation.counts();
         if (stats.drafters().isEmpty()) {
             return;
         }
-        text.head("quire_spec_decode_num_drafts_total", "Times that a drafter guessed for a request.", "counter");
+        text.head(
+                "quire_spec_decode_num_drafts_total",
+                "Times that a drafter proposed draft tokens for a request.",
+                "counter");
         stats.drafters()
                 .forEach(drafter ->
                         text.sample("quire_spec_decode_num_drafts_total", "drafter", drafter.name(), drafter.drafts()));
@@ -136,13 +148,13 @@ public final class ServerMetrics implements EngineListener {
                 stats.acceptedAt());
         text.series(
                 "quire_spec_decode_decisions_total",
-                "Times that a decoding request was given so many draft tokens.",
+                "Times that a decoding request got this number of draft tokens in a step.",
                 "draft_tokens",
                 stats.decisions());
         text.gauge(
                 "quire_spec_decode_speedup",
-                "Estimated time of all steps without speculation over the time they took.",
-                stats.speedup());
+                "Estimated time of all steps without speculation, divided by the time they took.",
+                speculation.speedup());
     }
 
     private static String name(FinishReason reason) {

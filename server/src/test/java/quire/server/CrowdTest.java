@@ -16,24 +16,25 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.EngineStats;
 import quire.model.Batch;
+import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
-/** Two hundred strangers at once, a third of whom vanish half-way: nobody else notices. */
+/** Of 200 clients at once a third disconnect before the end: the answers of the others do not change. */
 @Timeout(120)
 class CrowdTest {
     private static final int CLIENTS = 200;
-    private static final double VANISHING = 67; // 1, 4, 7 … 199
+    private static final double DISCONNECTING = 67; // 1, 4, 7 … 199
     private static final int TOKENS = 60;
     private static final int LONG_TOKENS = 480;
 
-    /** Past the end of every answer but those whose clients vanish. */
+    /** A position that only answers to disconnecting clients reach. */
     private static final int LATE_POSITION = 100;
 
-    private volatile boolean crowded;
+    private volatile boolean slow;
 
-    /** Slows the steps down for a client that has vanished, until the server has heard of it. */
+    /** Slows steps with answers to disconnected clients, so that the server sees the disconnect before their end. */
     private void pace(Batch batch) {
-        for (int i = 0; crowded && i < batch.rows(); i++) {
+        for (int i = 0; slow && i < batch.rows(); i++) {
             if (batch.positions()[i] >= LATE_POSITION) {
                 LockSupport.parkNanos(20_000_000);
                 return;
@@ -42,14 +43,14 @@ class CrowdTest {
     }
 
     @Test
-    void crowd_aThirdVanishing_leavesEverybodyElsesTextExactAndNothingBehind() throws Exception {
+    void clients_aThirdDisconnecting_changeNoOtherTextAndLeaveNoPages() throws Exception {
         try (TestServer server = TestServer.builder().onForward(this::pace).start()) {
             List<String> alone = new ArrayList<>();
             for (int i = 0; i < CLIENTS; i++) {
                 JsonNode answer = TestServer.json(server.post("/v1/completions", body(i, TOKENS, false)));
                 alone.add(answer.get("choices").get(0).get("text").stringValue());
             }
-            crowded = true;
+            slow = true;
             List<Future<String>> texts = new ArrayList<>();
             try (ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
                 for (int i = 0; i < CLIENTS; i++) {
@@ -58,7 +59,7 @@ class CrowdTest {
                 }
             }
             for (int i = 0; i < CLIENTS; i++) {
-                if (vanishes(i)) {
+                if (disconnects(i)) {
                     assertThat(alone.get(i)).startsWith(texts.get(i).get());
                 } else {
                     assertThat(texts.get(i).get()).as("client " + i).isEqualTo(alone.get(i));
@@ -68,8 +69,8 @@ class CrowdTest {
             EngineStats stats = server.awaitIdle();
             assertThat(stats.usedPages()).isZero();
             assertThat(stats.started()).isEqualTo(2L * CLIENTS);
-            while (server.server.underWay() > 0 || server.server.connections() > 1) {
-                Thread.sleep(1); // the one left is the kept-alive connection of the first round
+            while (server.server.activeRequests() > 0 || server.server.openConnections() > 1) {
+                Thread.sleep(1); // one is left: the kept-alive connection of the first loop
             }
             Map<String, Double> samples = samples(server.get("/metrics").body());
             String model = "{model_name=\"fake\"";
@@ -89,7 +90,7 @@ class CrowdTest {
             assertThat(value(samples, "quire_request_success_total" + model + ",finished_reason=\"error\"}"))
                     .isZero();
             assertThat(value(samples, "quire_request_success_total" + model + ",finished_reason=\"abort\"}"))
-                    .isEqualTo(VANISHING);
+                    .isEqualTo(DISCONNECTING);
             assertThat(value(samples, "quire_e2e_request_latency_seconds_count" + model + "}"))
                     .isEqualTo(ended);
             assertThat(value(samples, "quire_e2e_request_latency_seconds_bucket" + model + ",le=\"+Inf\"}"))
@@ -100,7 +101,7 @@ class CrowdTest {
     }
 
     @Test
-    void scrapes_duringTheWork_alwaysAddUp() throws Exception {
+    void scrapes_whileRequestsRun_alwaysAddUp() throws Exception {
         try (TestServer server = TestServer.builder().maxSequences(4).start();
                 ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
             for (int i = 0; i < 40; i++) {
@@ -124,7 +125,7 @@ class CrowdTest {
         }
     }
 
-    private static boolean vanishes(int client) {
+    private static boolean disconnects(int client) {
         return client % 3 == 1;
     }
 
@@ -133,23 +134,22 @@ class CrowdTest {
                 + tokens + ",\"ignore_eos\":true,\"temperature\":" + client % 3 + ",\"stream\":" + stream + "}";
     }
 
-    /** The text of a stream; of its beginning, for those who vanish. */
+    /** The text of a stream; only the beginning for a client that disconnects. */
     private static String stream(TestServer server, int client) throws IOException {
         StringBuilder text = new StringBuilder();
         RawClient raw = new RawClient(server);
-        raw.send(RawClient.post("/v1/completions", body(client, vanishes(client) ? LONG_TOKENS : TOKENS, true)));
+        raw.send(RawClient.post("/v1/completions", body(client, disconnects(client) ? LONG_TOKENS : TOKENS, true)));
         for (int events = 0; ; events++) {
             String line = raw.lineWith("data: ");
             if (line.equals("data: [DONE]")) {
                 break;
             }
-            text.append(Fields.MAPPER
-                    .readTree(line.substring("data: ".length()))
+            text.append(Json.read(line.substring("data: ".length()))
                     .get("choices")
                     .get(0)
                     .get("text")
                     .stringValue());
-            if (vanishes(client) && events == client % 10) {
+            if (disconnects(client) && events == client % 10) {
                 if (client % 2 == 0) {
                     raw.reset();
                 }
@@ -164,7 +164,7 @@ class CrowdTest {
         return Objects.requireNonNull(samples.get(sample), sample);
     }
 
-    /** Sample to value, checking the text format's grammar on the way. */
+    /** Sample to value; also checks the syntax of the text format. */
     private static Map<String, Double> samples(String scrape) {
         Map<String, Double> samples = new TreeMap<>();
         assertThat(scrape).endsWith("\n");
@@ -177,7 +177,7 @@ class CrowdTest {
                                 "[a-z0-9_]+\\{model_name=\"fake\"(,(le|finished_reason|status)=\"[^\"]+\")?} [0-9.E+-]+");
                 int space = line.lastIndexOf(' ');
                 assertThat(samples.put(line.substring(0, space), Double.valueOf(line.substring(space + 1))))
-                        .as("one value a sample")
+                        .as("one value for each sample")
                         .isNull();
             }
         }

@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.time.Duration;
-import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.Test;
@@ -14,7 +13,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 
-/** A client that goes away frees its pages within a step, whatever it was waiting for. */
+/** When a client disconnects, its pages are free within one step, whatever state its request is in. */
 @Timeout(60)
 class DepartureTest {
     private static final String LONG = "{\"model\":\"fake\",\"prompt\":\"hi\",\"max_tokens\":400,\"ignore_eos\":true";
@@ -39,7 +38,7 @@ class DepartureTest {
 
     @ParameterizedTest
     @ValueSource(booleans = {true, false})
-    void client_leavingWhileTheServerIsSilent_isNoticed(boolean orderly) throws Exception {
+    void client_leavingWhileTheServerSendsNothing_isNoticed(boolean orderly) throws Exception {
         CountDownLatch running = new CountDownLatch(1);
         TestServer.Builder builder = TestServer.builder().onForward(batch -> {
             running.countDown();
@@ -56,7 +55,7 @@ class DepartureTest {
     }
 
     @Test
-    void client_leavingTheQueue_isTakenOut() throws Exception {
+    void client_leavingWhileItsRequestWaits_isRemovedFromTheQueue() throws Exception {
         CountDownLatch running = new CountDownLatch(1);
         TestServer.Builder builder = TestServer.builder().maxSequences(1).onForward(batch -> {
             running.countDown();
@@ -86,28 +85,23 @@ class DepartureTest {
     }
 
     @Test
-    void client_thatStopsReading_isDropped() throws Exception {
-        ServerConfig config = new ServerConfig(
-                "127.0.0.1",
-                0,
-                null,
-                1 << 20,
-                Duration.ofSeconds(30),
-                List.of(),
-                Duration.ofSeconds(30),
-                Duration.ofMillis(200),
-                100);
+    void client_thatStopsReading_isDisconnected() throws Exception {
+        ServerConfig config = TestServer.config()
+                .readTimeout(Duration.ofSeconds(30))
+                .writeTimeout(Duration.ofMillis(200))
+                .maxConnections(100)
+                .build();
         try (TestServer server = TestServer.builder().config(config).start()) {
-            // The answer to fill all buffers with: many requests behind each other, none of them read.
+            // Pipelined requests whose answers are never read, until they have filled all buffers.
             String request = RawClient.post(
                     "/v1/completions", LONG + ",\"logprobs\":20,\"stream\":true,\"echo\":false,\"seed\":1}");
             try (RawClient client = new RawClient(server, 1024)) {
-                boolean dropped = false;
-                while (!dropped) {
+                boolean disconnected = false;
+                while (!disconnected) {
                     try {
                         client.send(request);
                     } catch (IOException e) {
-                        dropped = true;
+                        disconnected = true;
                     }
                 }
             }
@@ -123,12 +117,12 @@ class DepartureTest {
         }
     }
 
-    /** Steps are let through slowly; the answer must end long before its 400 tokens. */
+    /** Lets steps run slowly; the answer must end long before its 400 tokens. */
     private void assertLeavesNothing(TestServer server) throws InterruptedException {
         EngineStats stats = server.engine.stats();
         while (stats.running() + stats.waiting() > 0) {
             steps.release(1);
-            Thread.sleep(10); // gives the event loop time to hear of the departure; not what is tested
+            Thread.sleep(10); // gives the event loop time to see the disconnect; not what is tested
             stats = server.engine.stats();
         }
         assertThat(stats.finished().get(FinishReason.CANCELLED)).isPositive();

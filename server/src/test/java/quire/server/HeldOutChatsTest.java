@@ -28,8 +28,8 @@ import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
- * The model in the box answers fifty chats that it was never trained on as its own training program says: the program
- * stored what its forward pass chose, token by token.
+ * The built-in model answers 50 chats that were not in its training data with exactly the tokens that its training program
+ * computed for them and stored.
  */
 @Timeout(120)
 class HeldOutChatsTest {
@@ -47,11 +47,7 @@ class HeldOutChatsTest {
         MAPPER.readTree(Files.readString(workshop.resolve("heldout.json"))).forEach(chats::add);
         ServerMetrics metrics = new ServerMetrics();
         engine = Engine.open(BuiltInModel.QUIRE_TINY.path(), EngineConfig.defaults(), metrics);
-        ServerConfig defaults = ServerConfig.defaults();
-        server = QuireServer.start(
-                engine,
-                new ServerConfig("127.0.0.1", 0, null, defaults.maxBodyBytes(), defaults.drainPatience()),
-                metrics);
+        server = QuireServer.start(engine, ServerConfig.builder().port(0).build(), metrics);
         http = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     }
 
@@ -81,7 +77,8 @@ class HeldOutChatsTest {
             }
             List<Integer> expected = new ArrayList<>();
             chats.get(i).get("output_ids").forEach(id -> expected.add(id.asInt()));
-            expected.removeIf(id -> engine.tokenizer().isEndOfGeneration(id)); // the end is a reason, not a token
+            expected.removeIf(id -> engine.tokenizer()
+                    .isEndOfGeneration(id)); // an end token is the finish reason, not part of the text
             tokens.removeIf(id -> engine.tokenizer().isEndOfGeneration(id));
             assertThat(tokens).as(chats.get(i).get("prompt").asString()).isEqualTo(expected);
         }

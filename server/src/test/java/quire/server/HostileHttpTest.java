@@ -9,7 +9,6 @@ import java.net.SocketException;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -19,7 +18,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
-/** Everything that is not a well-formed request gets OpenAI's error shape or a closed door, and harms nobody. */
+/** A malformed request gets an error in OpenAI's shape or a closed connection, and does not affect other clients. */
 @Timeout(60)
 class HostileHttpTest {
     private static final String GOOD = "{\"model\":\"fake\",\"prompt\":\"hi\",\"seed\":1,\"max_tokens\":5}";
@@ -29,32 +28,29 @@ class HostileHttpTest {
 
     @BeforeEach
     void start() {
-        ServerConfig config = new ServerConfig(
-                "127.0.0.1",
-                0,
-                null,
-                MAX_BODY,
-                Duration.ofSeconds(5),
-                List.of(),
-                Duration.ofMillis(300),
-                Duration.ofMillis(300),
-                8);
+        ServerConfig config = TestServer.config()
+                .maxBodyBytes(MAX_BODY)
+                .drainTimeout(Duration.ofSeconds(5))
+                .readTimeout(Duration.ofMillis(300))
+                .writeTimeout(Duration.ofMillis(300))
+                .maxConnections(8)
+                .build();
         server = TestServer.builder().config(config).start();
     }
 
-    /** Whatever the test did, the server answers the next client, and nothing is left behind. */
+    /** After each test the server answers the next client, and no pages are in use. */
     @AfterEach
     void stop() throws IOException, InterruptedException {
         boolean answered = false;
-        while (!answered) { // over its limit it closes at once, so ask until every connection before ours was accepted
+        while (!answered) { // over its limit the server closes connections at once: try again until it accepts one
             try (RawClient probe = new RawClient(server)) {
                 answered = probe.send(RawClient.get("/health")).response().status() > 0;
             } catch (EOFException | SocketException e) {
                 // closed at the limit
             }
         }
-        while (server.server.connections() > 4) {
-            Thread.sleep(1); // the limit is 8: let the server see its clients go
+        while (server.server.openConnections() > 4) {
+            Thread.sleep(1); // the limit is 8: wait until the server has seen that the clients disconnected
         }
         assertThat(server.post("/v1/completions", GOOD).statusCode()).isEqualTo(200);
         assertThat(server.awaitIdle().usedPages()).isZero();
@@ -105,7 +101,7 @@ class HostileHttpTest {
     }
 
     @Test
-    void body_ofHalfASurrogatePair_isABadRequestThatNamesTheField() throws IOException, InterruptedException {
+    void body_withHalfASurrogatePair_isABadRequestThatNamesTheField() throws IOException, InterruptedException {
         HttpResponse<String> response = server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"a\\ud800b\"}");
         assertThat(response.statusCode()).isEqualTo(400);
         assertThat(TestServer.error(response).get("param").stringValue()).isEqualTo("prompt");
@@ -183,7 +179,7 @@ class HostileHttpTest {
     @ParameterizedTest
     @ValueSource(
             strings = {"application/json", "application/json; charset=utf-8", "APPLICATION/JSON;charset=\"UTF-8\""})
-    void contentType_json_isTaken(String type) throws IOException {
+    void contentType_json_isAccepted(String type) throws IOException {
         try (RawClient client = new RawClient(server)) {
             client.send(RawClient.post("/v1/completions", GOOD).replace("application/json", type));
             assertThat(client.response().status()).isEqualTo(200);
@@ -277,7 +273,7 @@ class HostileHttpTest {
     }
 
     @Test
-    void bytes_random_neverHarm() throws IOException {
+    void bytes_random_neverStopTheServer() throws IOException {
         Random random = new Random(42);
         for (int i = 0; i < 100; i++) {
             byte[] bytes = RawClient.post("/v1/completions", GOOD).getBytes(StandardCharsets.UTF_8);
@@ -292,14 +288,14 @@ class HostileHttpTest {
             try {
                 client.send(bytes).send("\r\n\r\n");
             } catch (IOException e) {
-                // closed already: fine
+                // the server may close the connection at once
             }
             client.reset();
         }
     }
 
     @Test
-    void body_mutated_isAnsweredWithoutOurFault() throws IOException, InterruptedException {
+    void body_mutated_neverGivesAServerError() throws IOException, InterruptedException {
         Random random = new Random(43);
         String valid =
                 "{\"model\":\"fake\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}],"
@@ -325,7 +321,7 @@ class HostileHttpTest {
     }
 
     @Test
-    void client_sendingTooSlowly_isDropped() throws IOException {
+    void client_sendingTooSlowly_isDisconnected() throws IOException {
         try (RawClient silent = new RawClient(server);
                 RawClient inHead = new RawClient(server);
                 RawClient inBody = new RawClient(server)) {
@@ -347,7 +343,7 @@ class HostileHttpTest {
         for (RawClient client : clients) {
             client.close();
         }
-        // Until the server has seen them go, a new one is closed as well.
+        // The server closes new connections too until it has seen that the old ones are closed.
         int status = 0;
         while (status != 200) {
             try (RawClient client = new RawClient(server)) {
@@ -359,7 +355,7 @@ class HostileHttpTest {
     }
 
     @Test
-    void requestId_sane_isEchoedAndAnyOtherReplaced() throws IOException, InterruptedException {
+    void requestId_valid_isEchoedAndAnyOtherIsReplaced() throws IOException, InterruptedException {
         assertThat(server.get("/v1/models", "X-Request-Id", "abc-1").headers().firstValue("x-request-id"))
                 .contains("abc-1");
         assertThat(server.get("/v1/models", "X-Request-Id", "a b<script>")

@@ -18,8 +18,8 @@ import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
 import com.openai.models.models.Model;
-import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
@@ -33,9 +33,9 @@ import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
 
-/** The acceptance test: what OpenAI's own client makes of this server. */
+/** Acceptance test: OpenAI's own client against this server. */
 @Timeout(60)
-@SuppressWarnings("deprecation") // OpenAI calls chat's seed deprecated; it is documented, and the promise needs it
+@SuppressWarnings("deprecation") // OpenAI has deprecated the seed of chat; this server supports it
 class OpenAiClientTest {
     private TestServer server;
     private OpenAIClient client;
@@ -203,7 +203,22 @@ class OpenAiClientTest {
     }
 
     @Test
-    void echo_ofText_standsBeforeTheAnswer() {
+    void logprobs_behindBrokenCharacters_haveTheTextsOffsets() {
+        CompletionChoice choice = client.completions()
+                .create(completion("bytes")
+                        .maxTokens(6)
+                        .logprobs(0)
+                        .temperature(0)
+                        .putAdditionalBodyProperty("logit_bias", com.openai.core.JsonValue.from(Map.of("197", 100)))
+                        .build())
+                .choices()
+                .getFirst();
+        assertThat(choice.text()).isEqualTo("\uFFFD".repeat(6)); // 197 is the first byte of a character, 0xC3
+        assertThat(choice.logprobs().orElseThrow().textOffset().orElseThrow()).containsExactly(0L, 1L, 2L, 3L, 4L, 5L);
+    }
+
+    @Test
+    void echo_ofText_comesBeforeTheAnswer() {
         CompletionCreateParams.Builder params = completion("Echo! ").seed(2).maxTokens(10);
         String plain =
                 client.completions().create(params.build()).choices().getFirst().text();
@@ -221,7 +236,7 @@ class OpenAiClientTest {
     }
 
     @Test
-    void prompt_ofTokenIds_isTakenAsItIs() {
+    void prompt_ofTokenIds_isUsedUnchanged() {
         long[] ids = {0, 79, 112, 101, 103};
         Completion byIds = client.completions()
                 .create(CompletionCreateParams.builder()
@@ -297,7 +312,7 @@ class OpenAiClientTest {
     }
 
     @Test
-    void tools_ofAForcedChoice_areRefused() {
+    void toolChoice_required_isRefused() {
         BadRequestException e = catchThrowableOfType(BadRequestException.class, () -> client.chat()
                 .completions()
                 .create(chat().addUserMessage("x")
@@ -316,8 +331,8 @@ class OpenAiClientTest {
     }
 
     @Test
-    void apiKey_wrongOrRight_decides() {
-        ServerConfig config = new ServerConfig("127.0.0.1", 0, "sesame", 1 << 20, Duration.ofSeconds(5));
+    void apiKey_wrong_isRefusedAndRight_isAccepted() {
+        ServerConfig config = TestServer.config().apiKey("sesame").build();
         try (TestServer guarded = TestServer.builder().config(config).start()) {
             CompletionCreateParams params = completion("x").build();
             assertThatThrownBy(() -> guarded.openAi("guess").completions().create(params))
@@ -369,7 +384,7 @@ class OpenAiClientTest {
         return Objects.requireNonNull(output.logprobs()).chosen();
     }
 
-    /** The answer straight from the engine. */
+    /** The answer of the engine without the server. */
     private record Direct(String text, List<Output> outputs, TokenStream.Finish finish) {
         String reason() {
             return finish.reason().name().toLowerCase(java.util.Locale.ROOT);

@@ -1,6 +1,6 @@
 package quire.server;
 
-/** Lets the engine's steps go on when a test ends, failed or not: a server whose engine waits for a permit cannot be closed. */
+/** Lets the engine run on when a test ends, passed or failed: a server cannot close while a step waits for a permit. */
 @FunctionalInterface
 interface Permits extends AutoCloseable {
     @Override

@@ -13,9 +13,9 @@ import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 
-/** A client that may do what no well-behaved one does. */
+/** A client on a plain socket, which can send anything and close at any time. */
 final class RawClient implements Closeable {
-    /** A response; {@code body} is what the framing says belongs to it. */
+    /** A response; {@code body} ends where its headers say. */
     record Response(int status, Map<String, String> headers, String body) {}
 
     private static final byte[] LOOPBACK = {127, 0, 0, 1};
@@ -121,7 +121,7 @@ final class RawClient implements Closeable {
         return new Response(status, headers, new String(body, StandardCharsets.UTF_8));
     }
 
-    /** Reads to the end of the connection, however it ends, and returns what came. */
+    /** Reads until the connection ends, in order or by a reset, and returns what came. */
     String rest() {
         ByteArrayOutputStream all = new ByteArrayOutputStream();
         try {
@@ -129,18 +129,18 @@ final class RawClient implements Closeable {
                 all.write(b);
             }
         } catch (IOException e) {
-            // a reset is an end too
+            // a reset ends it as well
         }
         return all.toString(StandardCharsets.UTF_8);
     }
 
-    /** Ends the connection in good order. */
+    /** Closes the connection in order. */
     @Override
     public void close() throws IOException {
         socket.close();
     }
 
-    /** Ends the connection with a reset. */
+    /** Closes the connection with a reset. */
     void reset() throws IOException {
         socket.setSoLinger(true, 0);
         socket.close();

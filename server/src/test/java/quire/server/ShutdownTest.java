@@ -11,7 +11,7 @@ import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** A server that is closed lets answers finish, refuses new ones, and says what it cut short. */
+/** A server that closes lets answers finish, refuses new requests, and tells the clients whose answers it cuts short. */
 @Timeout(60)
 class ShutdownTest {
     private static final String STREAM =
@@ -20,9 +20,9 @@ class ShutdownTest {
     private final Semaphore steps = new Semaphore(0);
     private final CountDownLatch running = new CountDownLatch(1);
 
-    private TestServer start(Duration drainPatience) {
+    private TestServer start(Duration drainTimeout) {
         return TestServer.builder()
-                .config(new ServerConfig("127.0.0.1", 0, null, 1 << 20, drainPatience))
+                .config(TestServer.config().drainTimeout(drainTimeout).build())
                 .onForward(batch -> {
                     running.countDown();
                     steps.acquireUninterruptibly();
@@ -31,7 +31,7 @@ class ShutdownTest {
     }
 
     @Test
-    void close_withAnAnswerUnderWay_finishesItAndRefusesNewOnes() throws Exception {
+    void close_whileARequestIsAnswered_finishesItAndRefusesNewOnes() throws Exception {
         try (TestServer server = start(Duration.ofSeconds(30));
                 Permits _ = () -> steps.release(1000)) {
             assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
@@ -56,7 +56,7 @@ class ShutdownTest {
     }
 
     @Test
-    void close_outOfPatience_tellsTheClientAndEndsTheConnectionWithoutDone() throws Exception {
+    void close_afterTheDrainTimeout_tellsTheClientAndEndsTheConnectionWithoutDone() throws Exception {
         try (TestServer server = start(Duration.ZERO);
                 Permits _ = () -> steps.release(1000)) {
             RawClient client = new RawClient(server);
@@ -92,10 +92,9 @@ class ShutdownTest {
     }
 
     @Test
-    void start_onATakenPort_saysSo() {
+    void start_onAPortInUse_throwsAnErrorThatNamesIt() {
         try (TestServer server = TestServer.start()) {
-            ServerConfig config =
-                    new ServerConfig("127.0.0.1", server.server.port(), null, 1 << 20, Duration.ofSeconds(1));
+            ServerConfig config = TestServer.config().port(server.server.port()).build();
             assertThatThrownBy(() -> QuireServer.start(server.engine, config, new ServerMetrics()))
                     .isInstanceOf(UncheckedIOException.class)
                     .hasMessageContaining("cannot listen on 127.0.0.1:" + server.server.port());

@@ -7,7 +7,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.time.Duration;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -22,10 +22,11 @@ import quire.engine.Speculation;
 import quire.model.Batch;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
-import quire.tensor.KvLayout.KvType;
+import quire.model.text.Tokenizer;
+import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
-/** A real server on a free port, in front of a real engine, in front of a fake model: a byte a token. */
+/** A real server on a free port and a real engine with a fake model, whose tokens are bytes. */
 final class TestServer implements AutoCloseable {
     static final String MODEL = "fake";
     static final int CONTEXT = 512;
@@ -38,11 +39,19 @@ final class TestServer implements AutoCloseable {
     private final List<OpenAIClient> clients = new ArrayList<>();
 
     private TestServer(Builder builder) {
-        EngineConfig config = new EngineConfig(
-                        builder.maxSequences, 256, 0, builder.maxQueued, 1 << 20, 0, 16, KvType.F16, 1)
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(builder.maxSequences)
+                .maxBatchedTokens(256)
+                .maxQueuedRequests(builder.maxQueued)
+                .maxQueuedTokens(1 << 20)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build()
                 .withSpeculation(builder.speculation);
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
-        engine = Engine.of(model, new FakeTokenizer(), builder.template, MODEL, config, metrics, System::nanoTime);
+        engine = builder.model == null
+                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
+                : Engine.open(builder.model, config, metrics);
         server = QuireServer.start(engine, builder.config, metrics);
     }
 
@@ -50,11 +59,16 @@ final class TestServer implements AutoCloseable {
         return new Builder();
     }
 
+    /** A configuration on a free port, with small bodies. */
+    static ServerConfig.Builder config() {
+        return ServerConfig.builder().port(0).maxBodyBytes(1 << 20);
+    }
+
     static TestServer start() {
         return builder().start();
     }
 
-    /** How messages become a prompt here: {@code <role>content} for each, tools in front. */
+    /** Renders tools first, then {@code <role>content} for each message. */
     static final class PlainTemplate implements ChatTemplate {
         @Override
         public String render(
@@ -76,7 +90,9 @@ final class TestServer implements AutoCloseable {
     }
 
     static final class Builder {
-        private ServerConfig config = new ServerConfig("127.0.0.1", 0, null, 1 << 20, Duration.ofSeconds(30));
+        private ServerConfig config = TestServer.config().build();
+        private @Nullable Path model;
+        private Tokenizer tokenizer = new FakeTokenizer();
         private @Nullable ChatTemplate template = new PlainTemplate();
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
@@ -85,6 +101,17 @@ final class TestServer implements AutoCloseable {
 
         Builder config(ServerConfig value) {
             config = value;
+            return this;
+        }
+
+        /** A real model in place of the fake one, with its own tokenizer and template. */
+        Builder model(Path value) {
+            model = value;
+            return this;
+        }
+
+        Builder tokenizer(Tokenizer value) {
+            tokenizer = value;
             return this;
         }
 
@@ -122,7 +149,7 @@ final class TestServer implements AutoCloseable {
         return "http://127.0.0.1:" + server.port();
     }
 
-    /** The official client; it does not retry, so that errors are seen. */
+    /** OpenAI's client, without retries, so that tests see errors. */
     OpenAIClient openAi() {
         return openAi("none");
     }
@@ -156,14 +183,14 @@ final class TestServer implements AutoCloseable {
     }
 
     static JsonNode json(HttpResponse<String> response) {
-        return Fields.MAPPER.readTree(response.body());
+        return Json.read(response.body());
     }
 
     static JsonNode error(HttpResponse<String> response) {
         return json(response).get("error");
     }
 
-    /** Waits until nobody runs or waits; a test that hangs here fails by its own time limit. */
+    /** Waits until no request runs or waits; the time limit of the test ends it otherwise. */
     EngineStats awaitIdle() throws InterruptedException {
         EngineStats stats = engine.stats();
         while (stats.running() + stats.waiting() > 0) {

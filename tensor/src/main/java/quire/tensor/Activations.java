@@ -4,9 +4,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The right-hand side of matrix products: up to {@code rows} rows of f32 values and, when asked for, beside them the
- * same values quantised to int8 in blocks of 32, one f32 scale a block. {@link Kernels#quantize} fills the second form
- * from the first.
+ * The inputs of matrix products: up to {@code rows} rows of f32 values and, if requested, the same values quantised to
+ * int8 in blocks of 32 with one f32 scale for each block. {@link Kernels#quantize} computes the int8 values.
  *
  * <pre>
  *   values  [rows][columns]        f32
@@ -14,20 +13,22 @@ import java.lang.foreign.MemorySegment;
  *   scales  [rows][columns / 32]   f32,  d = max|x| / 127
  * </pre>
  *
- * <p>There is room for two bytes a quant; whether a set keeps int8 or int16, and in which order, is its own affair: only
- * the set that quantised reads them.
+ * <p>The quants have two bytes each. A kernel set may store int8 or int16 and choose the order, because only the set
+ * that quantised reads them.
  *
- * <p>A NaN takes no part in the maximum and quantises to 0; ±∞ counts as the largest finite value and quantises to
- * ±127; a block of numbers all below 2⁻¹¹⁹ becomes zeros with scale 0.
+ * <p>NaN is ignored in the maximum and quantises to 0. ±∞ counts as the largest finite value and quantises to ±127. A
+ * block whose numbers are all below 2⁻¹¹⁹ becomes zeros with scale 0.
  */
 public final class Activations {
-    /** Numbers that share a scale. */
+    /** Number of values that share a scale. */
     public static final int BLOCK = 32;
 
-    /** A block whose largest magnitude is below this becomes zeros with scale 0: 127 / it must stay finite. */
-    static final float SMALLEST = 0x1p-119f;
+    /**
+     * A block whose largest magnitude is below this becomes zeros with scale 0, because 127 / magnitude must be finite.
+     */
+    public static final float SMALLEST = 0x1p-119f;
 
-    /** Rows are rounded up to a multiple of this, so that a set may hold them in tiles of 12, 6, 4, 3 or 2. */
+    /** Memory is allocated for a multiple of this many rows, so that a set may use tiles of 12, 6, 4, 3 or 2 rows. */
     private static final int ROWS_GRAIN = 12;
 
     private static final int CACHE_LINE_BYTES = 64;
@@ -43,9 +44,9 @@ public final class Activations {
     }
 
     /**
-     * Allocates room for {@code rows} rows.
+     * Allocates memory for {@code rows} rows.
      *
-     * @param quantized whether the int8 form is needed; then {@code columns} must be a multiple of 32
+     * @param quantized whether to allocate memory for int8 values; {@code columns} must then be a multiple of 32
      */
     public static Activations allocate(Arena arena, int rows, int columns, boolean quantized) {
         FloatMatrix values = FloatMatrix.allocate(arena, rows, columns);
@@ -55,39 +56,43 @@ public final class Activations {
         if (columns % BLOCK != 0) {
             throw new IllegalArgumentException(columns + " columns are not a whole number of blocks of " + BLOCK);
         }
-        long roomy = roomy(rows);
-        MemorySegment quants = arena.allocate(roomy * columns * Short.BYTES, CACHE_LINE_BYTES);
-        MemorySegment scales = arena.allocate(roomy * (columns / BLOCK) * Float.BYTES, CACHE_LINE_BYTES);
+        long rowsInMemory = rowsInMemory(rows);
+        MemorySegment quants = arena.allocate(rowsInMemory * columns * Short.BYTES, CACHE_LINE_BYTES);
+        MemorySegment scales = arena.allocate(rowsInMemory * (columns / BLOCK) * Float.BYTES, CACHE_LINE_BYTES);
         return new Activations(values, quants, scales);
     }
 
-    /** Bytes that {@link #allocate} takes. */
+    /** Bytes that {@link #allocate} allocates. */
     public static long byteSize(int rows, int columns, boolean quantized) {
         long values = (long) rows * columns * Float.BYTES;
         return quantized
-                ? values + roomy(rows) * columns * Short.BYTES + roomy(rows) * columns / BLOCK * Float.BYTES
+                ? values
+                        + rowsInMemory(rows) * columns * Short.BYTES
+                        + rowsInMemory(rows) * columns / BLOCK * Float.BYTES
                 : values;
     }
 
-    private static long roomy(int rows) {
+    private static long rowsInMemory(int rows) {
         return (rows + ROWS_GRAIN - 1L) / ROWS_GRAIN * ROWS_GRAIN;
     }
 
-    /** The f32 form: read it, write it. */
+    /** The f32 values, to read and to write. */
     public FloatMatrix values() {
         return values;
     }
 
-    /** Whether the int8 form exists. */
+    /** Whether there is memory for int8 values. */
     public boolean isQuantized() {
         return quants.byteSize() > 0;
     }
 
-    MemorySegment quants() {
+    /** The quants, for kernel sets: 2 bytes each, in the order of the set that wrote them. */
+    public MemorySegment quants() {
         return quants;
     }
 
-    MemorySegment scales() {
+    /** The scales, for kernel sets: f32, in the order of the set that wrote them. */
+    public MemorySegment scales() {
         return scales;
     }
 }

@@ -2,73 +2,73 @@ package quire.tensor;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
 import java.util.Objects;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.block.FileNumbers;
+import quire.tensor.block.UnpackedBlock;
 
 /**
- * How numbers are stored in a weight tensor: a row is cut into blocks of {@link #blockElements} numbers, each stored in
- * {@link #blockBytes} bytes, as GGUF defines them (little endian; d, m and dmin are f16; q is the stored integer).
+ * How a weight tensor's numbers are stored. A row is divided into blocks of {@link #blockElements} numbers, each stored
+ * in {@link #blockBytes} bytes, as GGUF defines it (little endian; d, m and dmin are f16; q is the stored integer).
  *
  * <pre>
- *            block   bytes, in the file's order (d 2 = d takes 2 bytes)         a number
+ *            block   bytes, in the file's order (d 2 = d has 2 bytes)            a number
  *   Q4_0        32   d 2, nibbles 16                                            d × (q − 8)
  *   Q4_1        32   d 2, m 2, nibbles 16                                       d × q + m
  *   Q5_0        32   d 2, fifth bits 4, nibbles 16                              d × (q − 16)
  *   Q5_1        32   d 2, m 2, fifth bits 4, nibbles 16                         d × q + m
  *   Q8_0        32   d 2, bytes 32                                              d × q
- *   Q2_K       256   scales and minimums 16, crumbs 64, d 2, dmin 2             (d × s) × q − dmin × m
- *   Q3_K       256   third bits 32, crumbs 64, scales 12, d 2                   (d × (s − 32)) × (q − 4)
+ *   Q2_K       256   scales and minimums 16, 2-bit 64, d 2, dmin 2              (d × s) × q − dmin × m
+ *   Q3_K       256   third bits 32, 2-bit 64, scales 12, d 2                    (d × (s − 32)) × (q − 4)
  *   Q4_K       256   d 2, dmin 2, scales and minimums 12, nibbles 128           (d × s) × q − dmin × m
  *   Q5_K       256   d 2, dmin 2, scales and minimums 12, fifth bits 32,
  *                    nibbles 128                                                (d × s) × q − dmin × m
- *   Q6_K       256   nibbles 128, crumbs 64, scales 16, d 2                     (d × s) × (q − 32)
+ *   Q6_K       256   nibbles 128, 2-bit 64, scales 16, d 2                      (d × s) × (q − 32)
  *   IQ4_NL      32   d 2, nibbles 16                                            d × table[q]
  *   IQ4_XS     256   d 2, scale high bits 2, low bits 4, nibbles 128           (d × (s − 32)) × table[q]
  *   MXFP4       32   exponent e 1, nibbles 16                                   2^(e − 128) × table[q]
  * </pre>
  *
- * <p>The scales s and minimums m of a block of 256 are small integers, one for 32 numbers, or for 16 in Q2_K, Q3_K and
- * Q6_K. {@link UnpackedBlock} says where their bits lie. A scale of infinity or NaN is taken at its word; the exponent 255
- * of MXFP4 is 2¹²⁷, as in ggml, and not the NaN of the OCP's paper.
+ * <p>A nibble has 4 bits; "2-bit" are fields of 2 bits. The scales s and minimums m of a block of 256 are small
+ * integers, one for each 32 numbers, or for each 16 in Q2_K, Q3_K and Q6_K. {@link UnpackedBlock} describes the
+ * position of their bits. A scale of infinity or NaN is used as it is. The exponent 255 of MXFP4 means 2¹²⁷, as in
+ * ggml; the OCP specification makes it NaN.
  */
 public enum ElementType {
     /** IEEE 754 single precision. */
-    F32(1, 4, 0, false),
+    F32(1, 4, 0, false, null),
     /** IEEE 754 half precision. */
-    F16(1, 2, 0, false),
-    /** The upper half of a single. */
-    BF16(1, 2, 0, false),
-    /** 4 bits and a scale for 32. */
-    Q4_0(32, 2 + 16, 32, false),
-    /** 4 bits, a scale and a minimum for 32. */
-    Q4_1(32, 2 + 2 + 16, 32, true),
-    /** 5 bits and a scale for 32. */
-    Q5_0(32, 2 + 4 + 16, 32, false),
-    /** 5 bits, a scale and a minimum for 32. */
-    Q5_1(32, 2 + 2 + 4 + 16, 32, true),
-    /** 8 bits and a scale for 32. */
-    Q8_0(32, 2 + 32, 32, false),
-    /** 2 bits; 4-bit scales and minimums for 16. */
-    Q2_K(256, 16 + 64 + 2 + 2, 16, true),
-    /** 3 bits; 6-bit scales for 16. */
-    Q3_K(256, 32 + 64 + 12 + 2, 16, false),
-    /** 4 bits; 6-bit scales and minimums for 32. */
-    Q4_K(256, 2 + 2 + 12 + 128, 32, true),
-    /** 5 bits; 6-bit scales and minimums for 32. */
-    Q5_K(256, 2 + 2 + 12 + 32 + 128, 32, true),
-    /** 6 bits; 8-bit scales for 16. */
-    Q6_K(256, 128 + 64 + 16 + 2, 16, false),
-    /** 4 bits that name one of 16 uneven values, and a scale for 32. */
-    IQ4_NL(32, 2 + 16, 32, false),
-    /** The same values; 6-bit scales for 32. */
-    IQ4_XS(256, 2 + 2 + 4 + 128, 32, false),
-    /** Floats of 4 bits (E2M1) and a power of two for 32. */
-    MXFP4(32, 1 + 16, 32, false);
+    F16(1, 2, 0, false, null),
+    /** The upper 16 bits of an f32. */
+    BF16(1, 2, 0, false, null),
+    /** 4 bits; a scale for each 32. */
+    Q4_0(32, 2 + 16, 32, false, UnpackedBlock::readQ40),
+    /** 4 bits; a scale and a minimum for each 32. */
+    Q4_1(32, 2 + 2 + 16, 32, true, UnpackedBlock::readQ41),
+    /** 5 bits; a scale for each 32. */
+    Q5_0(32, 2 + 4 + 16, 32, false, UnpackedBlock::readQ50),
+    /** 5 bits; a scale and a minimum for each 32. */
+    Q5_1(32, 2 + 2 + 4 + 16, 32, true, UnpackedBlock::readQ51),
+    /** 8 bits; a scale for each 32. */
+    Q8_0(32, 2 + 32, 32, false, UnpackedBlock::readQ80),
+    /** 2 bits; a 4-bit scale and minimum for each 16. */
+    Q2_K(256, 16 + 64 + 2 + 2, 16, true, UnpackedBlock::readQ2K),
+    /** 3 bits; a 6-bit scale for each 16. */
+    Q3_K(256, 32 + 64 + 12 + 2, 16, false, UnpackedBlock::readQ3K),
+    /** 4 bits; a 6-bit scale and minimum for each 32. */
+    Q4_K(256, 2 + 2 + 12 + 128, 32, true, UnpackedBlock::readQ4K),
+    /** 5 bits; a 6-bit scale and minimum for each 32. */
+    Q5_K(256, 2 + 2 + 12 + 32 + 128, 32, true, UnpackedBlock::readQ5K),
+    /** 6 bits; an 8-bit scale for each 16. */
+    Q6_K(256, 128 + 64 + 16 + 2, 16, false, UnpackedBlock::readQ6K),
+    /** 4 bits, the index of one of 16 values at unequal distances; a scale for each 32. */
+    IQ4_NL(32, 2 + 16, 32, false, UnpackedBlock::readIq4Nl),
+    /** The same values; a 6-bit scale for each 32. */
+    IQ4_XS(256, 2 + 2 + 4 + 128, 32, false, UnpackedBlock::readIq4Xs),
+    /** Floats of 4 bits (E2M1); a power of two for each 32. */
+    MXFP4(32, 1 + 16, 32, false, UnpackedBlock::readMxfp4);
 
-    /** A 16-bit number of a file: little endian, anywhere. */
-    static final ValueLayout.OfShort FILE_SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-
-    static final ValueLayout.OfFloat FILE_FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     private final int blockElements;
@@ -76,19 +76,28 @@ public enum ElementType {
     private final int scaleElements;
     private final boolean hasMinimum;
 
-    ElementType(int blockElements, int blockBytes, int scaleElements, boolean hasMinimum) {
+    @SuppressWarnings("ImmutableEnumChecker") // a method reference, which has no state
+    private final @Nullable Consumer<UnpackedBlock> reader;
+
+    ElementType(
+            int blockElements,
+            int blockBytes,
+            int scaleElements,
+            boolean hasMinimum,
+            @Nullable Consumer<UnpackedBlock> reader) {
         this.blockElements = blockElements;
         this.blockBytes = blockBytes;
         this.scaleElements = scaleElements;
         this.hasMinimum = hasMinimum;
+        this.reader = reader;
     }
 
-    /** Numbers in a block. */
+    /** Number of elements in a block. */
     public int blockElements() {
         return blockElements;
     }
 
-    /** Bytes of a block. */
+    /** Size of a block in bytes. */
     public int blockBytes() {
         return blockBytes;
     }
@@ -98,18 +107,18 @@ public enum ElementType {
         return blockElements > 1;
     }
 
-    /** Numbers that share a scale: 32 or 16; 0 if there are no blocks. */
-    int scaleElements() {
+    /** Number of elements that share a scale: 32 or 16, or 0 if this type has no blocks. */
+    public int scaleElements() {
         return scaleElements;
     }
 
-    /** Whether each group has a minimum beside its scale. */
-    boolean hasMinimum() {
+    /** Whether the elements that share a scale also share a minimum. */
+    public boolean hasMinimum() {
         return hasMinimum;
     }
 
     /**
-     * Bytes that {@code elements} numbers take.
+     * Size of {@code elements} numbers in bytes.
      *
      * @throws IllegalArgumentException if {@code elements} is not a whole number of blocks
      * @throws ArithmeticException if the result does not fit a long
@@ -123,20 +132,20 @@ public enum ElementType {
     }
 
     /**
-     * Decodes numbers to f32 by the format's definition: exact where there is no minimum, one rounding (of the last
-     * addition) where there is.
+     * Decodes numbers to f32. The result is exact for types without a minimum; with a minimum, the last addition is
+     * rounded.
      *
-     * @param source where the tensor's bytes lie
-     * @param byteOffset where the first block begins in it
+     * @param source the tensor's bytes
+     * @param byteOffset offset of the first block in the source
      * @param target receives {@code elements} floats
-     * @param targetElement index of the first float to write, counted in floats from the segment's start
-     * @param elements how many, a whole number of blocks
+     * @param targetElement index of the first float to write
+     * @param elements number of elements, a whole number of blocks
      * @throws IllegalArgumentException if {@code elements} is not a whole number of blocks
      * @throws IndexOutOfBoundsException if source or target is too short
      */
     public void decode(MemorySegment source, long byteOffset, MemorySegment target, long targetElement, int elements) {
         Objects.checkFromIndexSize(byteOffset, byteSize(elements), source.byteSize());
-        long to = targetElement * Float.BYTES; // no slices: a step decodes embeddings, and allocates nothing
+        long to = targetElement * Float.BYTES; // offsets, not slices: a step decodes embeddings and must not allocate
         Objects.checkFromIndexSize(to, (long) elements * Float.BYTES, target.byteSize());
         switch (this) {
             case F32 -> decodeF32(source, byteOffset, target, to, elements);
@@ -148,41 +157,52 @@ public enum ElementType {
 
     private static void decodeF32(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            target.set(FLOAT, to + i * Float.BYTES, source.get(FILE_FLOAT, from + i * Float.BYTES));
+            target.set(FLOAT, to + i * Float.BYTES, source.get(FileNumbers.FLOAT, from + i * Float.BYTES));
         }
     }
 
     private static void decodeF16(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            short half = source.get(FILE_SHORT, from + i * Short.BYTES);
+            short half = source.get(FileNumbers.SHORT, from + i * Short.BYTES);
             target.set(FLOAT, to + i * Float.BYTES, Float.float16ToFloat(half));
         }
     }
 
     private static void decodeBf16(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         for (long i = 0; i < elements; i++) {
-            target.set(FLOAT, to + i * Float.BYTES, bf16ToFloat(source.get(FILE_SHORT, from + i * Short.BYTES)));
+            target.set(
+                    FLOAT,
+                    to + i * Float.BYTES,
+                    FileNumbers.bf16ToFloat(source.get(FileNumbers.SHORT, from + i * Short.BYTES)));
         }
+    }
+
+    /**
+     * Unpacks one block. For kernel sets.
+     *
+     * @param source the tensor's bytes
+     * @param byteOffset offset of the block in the source
+     * @param block receives the block's integers and scales
+     * @throws IllegalArgumentException if this type has no blocks
+     * @throws IndexOutOfBoundsException if the segment ends within the block
+     */
+    public void unpack(MemorySegment source, long byteOffset, UnpackedBlock block) {
+        if (reader == null) {
+            throw new IllegalArgumentException(this + " numbers are not stored in blocks");
+        }
+        block.load(source, byteOffset, blockBytes, blockElements);
+        reader.accept(block);
     }
 
     private void decodeBlocks(MemorySegment source, long from, MemorySegment target, long to, int elements) {
         UnpackedBlock block = UnpackedBlock.own();
         for (long first = 0; first < elements; first += blockElements) {
-            block.read(this, source, from + first / blockElements * blockBytes);
+            unpack(source, from + first / blockElements * blockBytes, block);
             for (int i = 0; i < blockElements; i++) {
                 int group = i / scaleElements;
                 float number = block.scale(group) * block.quants[i];
                 target.set(FLOAT, to + (first + i) * Float.BYTES, hasMinimum ? number + block.minimum(group) : number);
             }
         }
-    }
-
-    /** The file's 16-bit number at a place of an array. */
-    static short shortOf(byte[] bytes, int at) {
-        return (short) ((bytes[at] & 0xff) | (bytes[at + 1] << 8));
-    }
-
-    static float bf16ToFloat(short value) {
-        return Float.intBitsToFloat(value << 16);
     }
 }

@@ -5,22 +5,22 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * A dense f32 matrix off heap, row-major: one row is one token, or one output position. Rows start on 64-byte borders
- * when {@code columns} is a multiple of 16.
+ * A dense f32 matrix in native memory, row-major. One row is one token, or one output position. Rows start on 64-byte
+ * boundaries if {@code columns} is a multiple of 16.
  *
  * @param segment the memory, at least {@code rows × columns × 4} bytes
- * @param rows number of rows there is room for
+ * @param rows number of rows
  * @param columns number of floats in a row
  */
 public record FloatMatrix(MemorySegment segment, int rows, int columns) {
     private static final int CACHE_LINE_BYTES = 64;
 
-    /** Allocates a zeroed matrix, aligned to a cache line. */
+    /** Allocates a matrix of zeros, aligned to a cache line. */
     public static FloatMatrix allocate(Arena arena, int rows, int columns) {
         return new FloatMatrix(arena.allocate((long) rows * columns * Float.BYTES, CACHE_LINE_BYTES), rows, columns);
     }
 
-    /** Byte offset of a row's first float within {@link #segment}. */
+    /** Byte offset of a row's first float in {@link #segment}. */
     public long rowOffset(int row) {
         return (long) row * columns * Float.BYTES;
     }
@@ -30,7 +30,7 @@ public record FloatMatrix(MemorySegment segment, int rows, int columns) {
         return segment.get(ValueLayout.JAVA_FLOAT, rowOffset(row) + (long) column * Float.BYTES);
     }
 
-    /** Replaces the value in {@code row}, {@code column}. */
+    /** Sets the value in {@code row}, {@code column}. */
     public void set(int row, int column, float value) {
         segment.set(ValueLayout.JAVA_FLOAT, rowOffset(row) + (long) column * Float.BYTES, value);
     }

@@ -2,119 +2,87 @@ package quire.tensor;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
 
 /**
- * The arithmetic of a decoder step. Every method runs on the calling thread over the share it is given; the caller
- * splits the work and puts the barriers.
+ * The arithmetic of a decoder step. Every method runs on the calling thread and computes the share that it is given.
+ * The caller divides the work among threads and sets the barriers between methods. {@link
+ * quire.tensor.machine.KernelSets} gives the implementation for this machine.
  *
- * <p><b>The order of every sum is fixed by the model's shape alone</b>, never by how many rows, threads or chunks there
- * are: one output is one lane, summed over the inputs in ascending order with fused multiply-adds. So a row's numbers
- * never depend on its neighbours, and sets that follow these formulas agree to the last bit. The formulas:
+ * <p><b>Only the model's shape decides the order of a sum.</b> The numbers of rows, threads and chunks do not. Each
+ * output is one lane, which adds its inputs in ascending order with fused multiply-adds. So a row's result does not
+ * depend on the other rows of its batch, and all implementations of these formulas agree to the last bit:
  *
  * <ul>
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
  *   <li>quantised weights: for each 32 inputs ascending the sums below, from {@code y = +0}. qx are the activations'
  *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero point
- *       (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) or table (IQ4_NL, IQ4_XS; MXFP4: twice the values).
+ *       (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) is subtracted or its table is applied (IQ4_NL, IQ4_XS; MXFP4: twice the
+ *       values).
  *       <ul>
  *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw × dx,
- *             (float) Σ qw × qx, y)}, where dw is the block's d, d × (float) s in blocks of 256 (an exact product), or
- *             2^(e − 128) for MXFP4. Then for formats with a minimum {@code y = fma(mw, dx × (float) Σ qx, y)}, where mw
+ *             (float) Σ qw × qx, y)}, where dw is the block's d, or d × (float) s in blocks of 256 (an exact product), or
+ *             2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ qx, y)}, where mw
  *             is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
  *         <li>two scales for 32 (Q2_K, Q3_K, Q6_K): {@code y = fma(d × dx, (float) (s₀ × I₀ + s₁ × I₁), y)}, where I₀
- *             and I₁ are Σ qw × qx over the two halves of 16, all in int32. Then for Q2_K {@code y = fma(−(dmin × dx),
+ *             and I₁ are Σ qw × qx over the two halves of 16 inputs, all in int32. Then, for Q2_K, {@code y = fma(−(dmin × dx),
  *             (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
  *       </ul>
- *       Every integer here stays below 2²⁴ (the largest is Q6_K's, 2 × 128 × 16 × 32 × 127), so sums are exact in
- *       int32 and in f32, in any order, and a set may compute them as its instructions like. What is rounded are two
- *       products of scales and one addition for 32 inputs: less than the rounding of activations to 8 bits costs.
+ *       Every integer stays below 2²⁴ (the largest is Q6_K's, 2 × 128 × 16 × 32 × 127). So sums of integers are exact
+ *       in int32 and in f32, and an implementation may add them in any order. For each 32 inputs, only two products of
+ *       scales and one addition are rounded. This error is smaller than that of quantising activations to 8 bits.
  *   <li>{@link #rmsNorm}: 16 partial sums, {@code p[i mod 16] = fma(x[i], x[i], p[i mod 16])} for i ascending; then
  *       {@code p[i] += p[i + 8]}, {@code p[i] += p[i + 4]}, {@code + 2}, {@code + 1}.
- *   <li>exp: a polynomial of fused multiply-adds, below 2 ulp, the same in every set ({@code Math.exp} and the Vector
- *       API's exp may differ between interpreter and compiled code).
+ *   <li>exp: a polynomial of fused multiply-adds with an error below 2 ulp, the same in every implementation. ({@code
+ *       Math.exp} and the Vector API's exp may give other bits in the interpreter than in compiled code.)
  * </ul>
  *
- * <p>Arguments are checked once a call: shapes or rows that do not fit are an {@link IllegalArgumentException} that
- * names both; memory whose arena is closed is an {@link IllegalStateException}. Where a method reads and writes matrices
- * of one shape, they may be the same matrix.
+ * <p>Each call checks its arguments. Shapes or rows that do not fit together throw an {@link IllegalArgumentException}
+ * that names both. Memory of a closed arena throws an {@link IllegalStateException}. Where a method reads and writes
+ * matrices of one shape, they may be the same matrix.
  */
 public interface Kernels {
-    /** The system property that names the set which {@link #best} shall return. */
-    String PROPERTY = "quire.kernels";
-
-    /**
-     * The fastest set that runs here, or the one that {@link #PROPERTY} names; chosen when first asked for.
-     *
-     * @throws IllegalArgumentException as {@link #named}, if the property names a set
-     * @see #reason
-     */
-    static Kernels best() {
-        return KernelSets.best();
-    }
-
-    /**
-     * A set by its name.
-     *
-     * @throws IllegalArgumentException if there is no such set, naming those there are, or if it cannot run here, saying
-     *     why
-     */
-    static Kernels named(String name) {
-        return KernelSets.named(name);
-    }
-
-    /** Names that {@link #named} takes, fastest first. */
-    static List<String> names() {
-        return KernelSets.NAMES;
-    }
-
-    /** Short name of the set: {@code avx512vnni}, {@code vector}, {@code scalar}. */
+    /** Short name of the set: {@code avx512vnni}, {@code avx2}, {@code vector} or {@code scalar}. */
     String name();
 
-    /** Why a set cannot run on this machine, by its name; null if it can. */
-    static @Nullable String obstacle(String name) {
-        return KernelSets.obstacle(name);
-    }
-
     /**
-     * The machine code that this set assembles, name to code: products of every element type, attention of the shapes in use
-     * and of some examples, the loops that measure ceilings, the questions to the processor. Empty where a compiler makes it.
+     * The machine code that this set assembles, by the function's name: products of every element type, attention for
+     * the shapes in use and for some examples, the loops that measure ceilings, and the functions that identify the
+     * processor. Empty if the set is compiled Java.
      */
     default Map<String, Assembly> machineCode() {
         return Map.of();
     }
 
     /**
-     * Machine code as it lies in memory.
+     * The machine code of one function, in memory.
      *
-     * @param instructions what is executed
-     * @param constants what it loads, right behind it; empty where it loads none
+     * @param instructions the instructions
+     * @param constants the constants, directly after the instructions; empty if there are none
      */
     record Assembly(MemorySegment instructions, MemorySegment constants) {}
 
-    /** Why this set was chosen, for one log line. */
+    /** Why this set was chosen; fits one log line. */
     String reason();
 
     /**
-     * Packs a row-major matrix as it lies in a file. Runs in parallel on {@code workers} (source and arena must be open
-     * to their threads); never holds two full copies.
+     * Packs a row-major matrix of a file. Runs in parallel on {@code workers}, whose threads must be able to access the
+     * source and the arena. Never holds two full copies.
      *
-     * @param source the tensor's bytes, exactly {@code type.byteSize(rows × columns)}
+     * @param source the tensor's bytes, exactly {@code type.byteSize(rows × columns)} of them
      * @throws IllegalArgumentException if the source has another size, or a row is not a whole number of blocks
      */
     WeightMatrix pack(ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers);
 
-    /** Fills the int8 form of rows {@code [from, to)} from the f32 form, as {@link Activations} says. */
+    /** Quantises rows {@code [from, to)} from f32 to int8, as {@link Activations} defines it. */
     void quantize(Activations x, int from, int to);
 
     /**
-     * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and this part's share of the outputs. Before,
-     * {@link #quantize} must have covered the rows when {@code w.type().isQuantized()}. Rows of x are {@code w.columns()}
-     * wide, rows of y {@code w.rows()}; y is none of x's memory.
+     * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and for one part of the outputs o. If {@code
+     * w.type().isQuantized()}, {@link #quantize} must be called for these rows before. A row of x has {@code
+     * w.columns()} numbers and a row of y {@code w.rows()}. y and x must not overlap.
      *
-     * @param part in {@code [0, parts)}
+     * @param part index of the part to compute, in {@code [0, parts)}
      */
     void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts);
 
@@ -134,75 +102,62 @@ public interface Kernels {
     void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
 
     /**
-     * Rotary embedding in place. Pairs lie side by side (2i, 2i + 1), as GGUF's llama layout has them; dimensions past
-     * {@code cosSin.columns()} stay as they are. A pair (a, b) becomes {@code fma(a, cos, −(b × sin))} and {@code fma(a, sin, b × cos)}.
+     * Rotary embedding in place, for rows {@code [from, to)}. A pair (a, b) is the numbers at 2i and 2i + 1 of a head,
+     * as in GGUF's llama layout. It becomes {@code (fma(a, cos, −(b × sin)), fma(a, sin, b × cos))}. Dimensions from
+     * {@code cosSin.columns()} on do not change.
      *
      * @param x rows of {@code heads × headDim}
      * @param positions position of each row
-     * @param cosSin one row a position: cos and sin of pair i at 2i and 2i + 1
+     * @param cosSin one row for each position: cos and sin of pair i at 2i and 2i + 1
      */
     void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to);
 
     /**
-     * Writes K and V of one token into its page, rounding to the layout's type.
+     * Writes K and V of one token into its page, in the layout's type.
      *
      * <ul>
-     *   <li>F16: to nearest even, saturating to the largest finite value; NaN stays NaN.
-     *   <li>Q8_0: for each head {@code m = max|x|} over its numbers, ±∞ counted as the largest finite one; {@code d = m / 127},
-     *       {@code q = rint(min(max(x × (127 / m), −127), 127))}. If m is below 2⁻¹¹⁹, d and all q are 0; if an x is NaN, d is
-     *       NaN and all q are 0, so that it is not lost. The number is {@code d × q}.
+     *   <li>F16: rounded to nearest even and limited to the largest finite value. NaN stays NaN.
+     *   <li>Q8_0: a number is stored as {@code d × q}. For each head, {@code m = max|x|} over its numbers, where ±∞ counts as
+     *       the largest finite number, {@code d = m / 127} and {@code q = rint(min(max(x × (127 / m), −127), 127))}. If m is
+     *       below 2⁻¹¹⁹, d and all q are 0. If any x is NaN, d is NaN and all q are 0, so the whole head reads as NaN.
      * </ul>
      *
-     * @param pages the pages of one layer, back to back
-     * @param page which page
-     * @param slot which position in it
-     * @param row row of k and v, each {@code kvHeads × headDim} wide
+     * @param pages the pages of one layer, one after the other
+     * @param page index of the page
+     * @param slot index of the position in the page
+     * @param row row of k and v; each has {@code kvHeads × headDim} numbers
      */
     void storeKv(KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row);
 
-    /** Working memory of one worker's {@link #attend}: its size depends on the layout alone, never on the context. */
+    /**
+     * Allocates working memory for one worker's {@link #attend}. Its size does not depend on the length of the context.
+     */
     AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena);
 
-    /** Opaque working memory. */
+    /** Working memory of {@link #attend} for one worker; only the set that made it knows what it holds. */
     interface AttentionScratch {
-        /** Bytes held. */
+        /** Size in bytes. */
         long byteSize();
     }
 
-    /** Query rows that one call of {@link #attend} takes at most. */
+    /** Most rows that one call of {@link #attend} takes. */
     int attentionRows();
 
     /**
-     * Causal flash attention of consecutive query rows of one sequence over its pages, for the query heads of one KV
-     * head: tiled at absolute positions, online softmax, one pass.
+     * Causal flash attention: consecutive rows of one sequence attend to its pages, for the query heads that share one
+     * KV head. One pass with an online softmax over tiles of {@link KvLayout#TILE} positions, which begin at fixed
+     * positions.
      *
-     * <p>For each query, over its tiles ascending: {@code s[j] = scale × Σ_d q[d] k[j][d]} (fma, d ascending, then the
-     * product); {@code m' = max(m, max_j s[j])}; {@code c = exp(m − m')}; {@code l = l × c}, {@code o = o × c}; then for j ascending
-     * {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d], o[d])}; at the end {@code o[d] / l}. Only
-     * positions up to the query's own are read.
+     * <p>For each query and each of its tiles in ascending order: {@code s[j] = scale × Σ_d q[d] k[j][d]} (fma for d
+     * ascending, then the product), {@code m' = max(m, max_j s[j])}, {@code c = exp(m − m')}, {@code l = l × c}, {@code
+     * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d],
+     * o[d])}. The result is {@code o[d] / l}. A query reads only the positions up to its own.
      *
-     * <p>Q8_0 pages: k and v above are the integers. The scales come in once a position and head:
-     * {@code s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and {@code p × dv[j]} takes the place of p in o, not in l.
+     * <p>In Q8_0 pages, k and v are the stored integers. The scale of a position and head is applied once: {@code
+     * s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and o (not l) takes {@code p × dv[j]} in place of p.
      *
-     * @param pages the pages of one layer, back to back
-     * @param pageTable page of each pageTokens positions of the sequence
-     * @param q rows of {@code heads × headDim}
-     * @param firstRow row of the first query in q and out
-     * @param rowCount how many, at most {@link #attentionRows}
-     * @param firstPosition position of the first query; K and V up to the last query's position are stored
-     * @param kvHead which KV head; the query heads are {@code [kvHead × heads / kvHeads, (kvHead + 1) × heads / kvHeads)}
-     * @param scale usually {@code 1 / sqrt(headDim)}
+     * @param call what is computed; K and V are stored up to the position of its last row
+     * @param scratch this worker's, made by this set for the same layout
      */
-    void attend(
-            KvLayout layout,
-            MemorySegment pages,
-            int[] pageTable,
-            FloatMatrix q,
-            int firstRow,
-            int rowCount,
-            int firstPosition,
-            int kvHead,
-            float scale,
-            FloatMatrix out,
-            AttentionScratch scratch);
+    void attend(AttentionCall call, AttentionScratch scratch);
 }

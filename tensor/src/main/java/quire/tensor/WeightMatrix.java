@@ -1,35 +1,42 @@
 package quire.tensor;
 
 /**
- * A weight matrix packed for one kernel set: {@code rows} outputs by {@code columns} inputs. Only the {@link Kernels}
- * that packed it knows what lies inside.
+ * A weight matrix of {@code rows} outputs by {@code columns} inputs, packed for one kernel set. Only the {@link
+ * Kernels} that packed it can read it.
  */
 public abstract class WeightMatrix {
     private final ElementType type;
     private final int rows;
     private final int columns;
 
-    WeightMatrix(ElementType type, int rows, int columns) {
+    /**
+     * For kernel sets.
+     *
+     * @param type the type of the weights in the file
+     * @param rows number of outputs
+     * @param columns number of inputs
+     */
+    protected WeightMatrix(ElementType type, int rows, int columns) {
         this.type = type;
         this.rows = rows;
         this.columns = columns;
     }
 
-    /** The type the weights had in the file. */
+    /** The type of the weights in the file. */
     public ElementType type() {
         return type;
     }
 
-    /** Outputs. */
+    /** Number of outputs. */
     public int rows() {
         return rows;
     }
 
-    /** Inputs. */
+    /** Number of inputs. */
     public int columns() {
         return columns;
     }
 
-    /** Bytes of the packed form: what one product reads. */
+    /** Size of the packed weights in bytes; one product reads them all. */
     public abstract long packedBytes();
 }

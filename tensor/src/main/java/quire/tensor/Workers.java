@@ -5,33 +5,36 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A fixed team of threads that run one program together (SPMD): every worker runs the same task over its own static
- * share, or over the units that it {@linkplain #claim claims}, and meets the others at {@link #barrier}. Worker 0 is the thread
- * that calls {@link #run}.
+ * A fixed team of threads that execute one task together (SPMD). Every worker computes its own share, fixed or
+ * {@linkplain #claim claimed}, and waits for the others at each {@link #barrier}. Worker 0 is the thread that calls
+ * {@link #run}.
  *
- * <p>Whoever waits for a colleague spins for some tens of microseconds, the usual distance of two barriers in a step and about
- * what it costs to park and be woken, and for the next step a few hundred; then it parks, so that an idle team costs nothing.
- * Where there are fewer free cores than workers, a spin only keeps a colleague from its core. So a spin that ended in parking is not repeated for the next
- * wait, and when it fails again not for the next 3, 7, … up to {@link #MOST_SKIPPED}; one that pays ends that.
+ * <p>A worker that waits first spins and then parks. At a barrier it spins for some tens of microseconds: about the
+ * usual time between two barriers of a step, and about the cost of parking and waking. Between two steps it spins for
+ * some hundred microseconds. A parked team uses no CPU time.
  *
- * <p>Measured with two workers on two virtual cores of a Zen 4: a barrier that finds both on their cores takes 105 ns, a
- * {@link #run} 200 ns. Nothing here allocates after construction.
+ * <p>If there are fewer free cores than workers, a spinning worker uses a core that another worker needs. So a wait
+ * after a long spin that ended in parking spins only briefly. If the next long spin fails too, the next 3 waits spin
+ * only briefly, then 7, up to {@link #MAX_SKIPPED}. A successful long spin resets this.
+ *
+ * <p>Measured with two workers on two virtual cores of a Zen 4: a barrier takes 105 ns if both workers have a core, a
+ * {@link #run} 200 ns. Nothing allocates after construction.
  */
 public final class Workers implements AutoCloseable {
-    /** Spins before parking; a spin is 20 to 50 ns on current x86-64. */
+    /** Spins before parking. One spin takes 20 to 50 ns on current x86-64. */
     private static final int SPINS = 2_000;
 
     /**
-     * Spins of a worker that is out of work: some hundred microseconds, in which the next step comes when there is any. Steps by
-     * fewer workers, such as those of a small draft model, do not begin the count anew.
+     * Spins of a worker between two steps: some hundred microseconds, in which the next step of a busy engine starts.
+     * Steps of fewer workers, such as those of a small draft model, do not restart the count.
      */
     private static final int IDLE_SPINS = 10_000;
 
-    /** Spins where spinning did not pay of late: a colleague that is almost here is met. */
+    /** Spins after a spin that ended in parking: enough if the others are almost there. */
     private static final int FEW_SPINS = 50;
 
-    /** Waits after which a spin is tried again at the latest. */
-    private static final int MOST_SKIPPED = 31;
+    /** Most waits in succession that do not try a long spin. */
+    private static final int MAX_SKIPPED = 31;
 
     private static final int TEAM_BITS = 16;
     private static final long TEAM_MASK = (1L << TEAM_BITS) - 1;
@@ -41,10 +44,10 @@ public final class Workers implements AutoCloseable {
     private final AtomicInteger finished = new AtomicInteger();
     private final AtomicInteger claimed = new AtomicInteger();
     private volatile int phase;
-    /** How many runs there were, above {@value #TEAM_BITS} bits that say how many workers the last of them has. */
+    /** The number of runs so far, and in the lowest {@value #TEAM_BITS} bits the number of workers of the last run. */
     private volatile long round;
 
-    /** Workers of the run under way; published by {@link #round}. */
+    /** Number of workers of the current run; published by {@link #round}. */
     private int active;
 
     private volatile boolean closed;
@@ -71,34 +74,34 @@ public final class Workers implements AutoCloseable {
         }
     }
 
-    /** What each worker runs. */
+    /** The task that each worker runs. */
     @FunctionalInterface
     public interface Task {
-        /** Runs this worker's share; {@code worker} is in {@code [0, count)}. */
+        /** Computes this worker's share; {@code worker} is in {@code [0, active)}. */
         void run(int worker);
     }
 
-    /** Number of workers, the calling thread included. */
+    /** Number of workers, including the calling thread. */
     public int count() {
         return members.length;
     }
 
-    /** Inside a task: number of workers that run it. */
+    /** Number of workers that run the current task; to be called inside a task. */
     public int active() {
         return active;
     }
 
-    /** Runs {@code task} on every worker: {@link #run(Task, int)}. */
+    /** Runs {@code task} on every worker, as {@link #run(Task, int)}. */
     public void run(Task task) {
         run(task, members.length);
     }
 
     /**
-     * Runs {@code task} on the first {@code team} workers and returns when all are done; the others sleep on. If a worker
-     * throws, the others are released from their barriers and the first failure is thrown here; the team stays usable. Not
-     * reentrant, one caller at a time.
+     * Runs {@code task} on the first {@code team} workers and returns when all of them are done. The other workers are
+     * not woken. If a worker throws, the others leave their barriers, and this method throws the first failure; the
+     * workers stay usable. Not reentrant; one caller at a time.
      *
-     * @param team from 1, which is the calling thread alone, to {@link #count}
+     * @param team from 1, only the calling thread, to {@link #count}
      */
     public void run(Task task, int team) {
         if (closed) {
@@ -134,7 +137,9 @@ public final class Workers implements AutoCloseable {
         }
     }
 
-    /** Waits, inside a task, until every worker has come here; what was written before is visible after. */
+    /**
+     * Waits, inside a task, until every worker is here. Writes before the barrier are visible to all workers after it.
+     */
     public void barrier(int worker) {
         if (active == 1) {
             claimed.setPlain(0);
@@ -160,24 +165,24 @@ public final class Workers implements AutoCloseable {
     }
 
     /**
-     * Takes the next unit of work, inside a task: 0, 1, 2 … over all workers, beginning anew at every barrier. Units that can be
-     * computed in any order and by anyone are dealt out so where one worker may be slower than another, because a core is
-     * shared with strangers or one unit is more work than the next.
+     * Takes the next unit of work, inside a task. The workers together get 0, 1, 2 …, and every barrier restarts the
+     * count. For units that any worker can compute in any order. It balances the load if a core is shared with other
+     * processes or units differ in cost.
      */
     public int claim() {
         return claimed.getAndIncrement();
     }
 
     /**
-     * First item of {@code worker}'s share when {@code items} are split in whole grains of {@code grain}; its end is the
-     * next worker's start.
+     * Index of the first item of {@code worker}'s share if {@code items} are divided in units of {@code grain} items.
+     * The share ends where the next worker's share starts.
      */
     public static int shareStart(int items, int grain, int worker, int workers) {
         long grains = (items + (long) grain - 1) / grain;
         return (int) Math.min(items, grains * worker / workers * grain);
     }
 
-    /** Ends the threads; a task under way is finished first by its caller. */
+    /** Ends the threads. A task that is running is completed first. */
     @Override
     public void close() {
         closed = true;
@@ -197,7 +202,7 @@ public final class Workers implements AutoCloseable {
                 continue;
             }
             seen = now;
-            // Runs without this worker do not wait for it, so it touches nothing of them, and soon sleeps through them.
+            // A run without this worker does not wait for it. So it must not access that run's state.
             if (worker < (now & TEAM_MASK)) {
                 Task current = task;
                 if (current != null) {
@@ -214,7 +219,7 @@ public final class Workers implements AutoCloseable {
         try {
             current.run(worker);
         } catch (Abandoned e) {
-            // Another worker's failure brought this one home; that failure is the one to report.
+            // another worker failed, and that failure is reported
         } catch (Throwable e) {
             synchronized (this) {
                 if (failure == null) {
@@ -225,7 +230,7 @@ public final class Workers implements AutoCloseable {
         }
     }
 
-    /** What a waiter waits for. */
+    /** The event that a worker waits for. */
     private enum Wait {
         ROUND,
         BARRIER,
@@ -246,7 +251,7 @@ public final class Workers implements AutoCloseable {
             return;
         }
         Member member = members[worker];
-        member.parked = Thread.currentThread(); // before the last look, so that no wake-up is missed
+        member.parked = Thread.currentThread(); // before the last check, so that no wake-up is missed
         if (!isOver(wait, value)) {
             LockSupport.park(this);
         }
@@ -268,25 +273,25 @@ public final class Workers implements AutoCloseable {
         }
     }
 
-    /** One worker; all but {@code parked} is its own affair. */
+    /** The state of one worker. Other threads read only {@code parked}. */
     private static final class Member {
         volatile @Nullable Thread parked;
-        /** Waits that spin little before a long spin is tried again, and how many they were last time. */
+        /** Number of waits that spin only {@link #FEW_SPINS} before the next long spin, and its last start value. */
         private int toSkip;
 
         private int skipped;
 
-        /** How long to spin now. */
+        /** Number of spins of the next wait. */
         int spins() {
             return toSkip > 0 ? FEW_SPINS : SPINS;
         }
 
-        /** After a wait of {@code waited} turns of which at most {@code most} were spins, the rest parking. */
+        /** Records a wait of {@code waited} turns; the first {@code most} of them were spins, the rest parked. */
         void learn(int waited, int most) {
             if (most < SPINS) {
                 toSkip--;
             } else if (waited > SPINS) {
-                skipped = Math.min(MOST_SKIPPED, 2 * skipped + 1);
+                skipped = Math.min(MAX_SKIPPED, 2 * skipped + 1);
                 toSkip = skipped;
             } else {
                 skipped = 0;
@@ -294,7 +299,7 @@ public final class Workers implements AutoCloseable {
         }
     }
 
-    /** Unwinds a worker whose colleague failed; carries no trace, for nobody reads it. */
+    /** Ends the task of a worker after another worker failed. It has no stack trace, because it is never reported. */
     private static final class Abandoned extends RuntimeException {
         private static final long serialVersionUID = 1;
 

@@ -9,11 +9,11 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 
-/** A main of the tests in a JVM of its own, for what a JVM is told at its start or what it cannot take back. */
+/** Runs a main method of the tests in another JVM, for JVM options and for effects that cannot be undone. */
 public final class ChildJvm {
     private ChildJvm() {}
 
-    /** Runs it to its end, which must be a good one; returns what it wrote. */
+    /** Runs {@code main} to its end and returns its output. The exit status must be 0. */
     public static String output(List<String> options, Class<?> main, String... args)
             throws IOException, InterruptedException {
         List<String> command = new ArrayList<>();

@@ -17,13 +17,14 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import quire.tensor.block.FileNumbers;
 
 class ElementTypeTest {
     @Test
     void decode_everyHalf_isFloat16ToFloat() {
         MemorySegment source = MemorySegment.ofArray(new byte[2 * 65536]);
         for (int i = 0; i < 65536; i++) {
-            source.set(ElementType.FILE_SHORT, 2L * i, (short) i);
+            source.set(FileNumbers.SHORT, 2L * i, (short) i);
         }
         float[] target = new float[65536];
         ElementType.F16.decode(source, 0, MemorySegment.ofArray(target), 0, 65536);
@@ -67,15 +68,15 @@ class ElementTypeTest {
     @Test
     void decode_bf16AndF32_areExact() {
         MemorySegment source = MemorySegment.ofArray(new byte[9]);
-        source.set(ElementType.FILE_SHORT, 1, (short) 0xc049);
-        source.set(ElementType.FILE_FLOAT, 5, 1e-40f);
+        source.set(FileNumbers.SHORT, 1, (short) 0xc049);
+        source.set(FileNumbers.FLOAT, 5, 1e-40f);
         float[] target = new float[2];
         ElementType.BF16.decode(source, 1, MemorySegment.ofArray(target), 0, 1);
         ElementType.F32.decode(source, 5, MemorySegment.ofArray(target), 1, 1);
         assertThat(target).containsExactly(-3.140625f, 1e-40f);
     }
 
-    /** Every type's blocks, decoded to what ggml makes of them; the README beside the file says how it was made. */
+    /** Compares blocks of every type with ggml's result. The README next to the file says how it was made. */
     @Test
     void decode_recordedBlocks_areGgmlsFloatsToTheBit() throws IOException {
         Set<ElementType> seen = EnumSet.noneOf(ElementType.class);
@@ -89,7 +90,7 @@ class ElementTypeTest {
             type.decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(target), 0, target.length);
             assertThat(expected).hasSize(4 * target.length);
             for (int i = 0; i < target.length; i++) {
-                float wanted = MemorySegment.ofArray(expected).get(ElementType.FILE_FLOAT, 4L * i);
+                float wanted = MemorySegment.ofArray(expected).get(FileNumbers.FLOAT, 4L * i);
                 assertThat(Float.compare(target[i], wanted))
                         .as("%s element %d: %s, not %s", type, i, target[i], wanted)
                         .isZero();

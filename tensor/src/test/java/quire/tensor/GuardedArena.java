@@ -8,18 +8,19 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 
 /**
- * An arena whose memory ends, or begins, where a page begins that nobody may touch: machine code that reads or writes one
- * byte too far ends the process. On other systems than Linux on x86-64, where nothing is assembled or other numbers ask
- * for pages, it is a plain arena.
+ * An arena whose memory ends, or starts, at a page without access rights. Machine code that reads or writes one byte
+ * outside of it ends the process. On systems other than Linux on x86-64, it is a normal arena, because there is no
+ * machine code or the system calls differ.
  *
  * <pre>
  *   behind    ░░░░[····bytes]░░░░
- *   before    ░░░░[bytes····]░░░░      on both sides where they fill their pages
+ *   before    ░░░░[bytes····]░░░░      on both sides if they fill their pages
  * </pre>
  *
- * <p>Behind, memory is aligned as its size is, not as was asked: what is asked for is speed, and no kernel may need it.
+ * <p>With the guard behind, memory is aligned only as its size is. The requested alignment is for speed; no kernel may
+ * need it.
  */
-final class GuardedArena implements Arena {
+public final class GuardedArena implements Arena {
     private static final boolean GUARDED = System.getProperty("os.name").equals("Linux")
             && System.getProperty("os.arch").equals("amd64");
     private static final long PAGE = 4096;
@@ -30,14 +31,14 @@ final class GuardedArena implements Arena {
     private final Arena arena;
     private final boolean behind;
 
-    /** @param behind whether memory ends at its guard, or begins there */
-    @SuppressWarnings("MustBeClosedChecker") // close() ends it
-    GuardedArena(boolean behind) {
+    /** @param behind whether the guard is after the memory, or before it */
+    @SuppressWarnings("MustBeClosedChecker") // close() closes it
+    public GuardedArena(boolean behind) {
         this.behind = behind;
         arena = Arena.ofShared();
     }
 
-    /** Apart from the rest, as other systems lack it. */
+    /** A class of its own, because other systems do not have these functions. */
     private static final class Pages {
         private static final MethodHandle MMAP = handle(
                 "mmap",
@@ -61,7 +62,7 @@ final class GuardedArena implements Arena {
             return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), descriptor);
         }
 
-        /** Whole pages between two guards, which are a part of it. */
+        /** Maps whole pages; the first and the last are guards. */
         static MemorySegment map(Arena arena, long bytes) {
             try {
                 MemorySegment mapped = (MemorySegment)

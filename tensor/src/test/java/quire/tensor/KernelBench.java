@@ -4,9 +4,11 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.management.ManagementFactory;
 import java.util.SplittableRandom;
+import quire.tensor.machine.KernelSets;
+import quire.tensor.machine.MachineCeilings;
 
 /**
- * Not a test: measures matrix products and attention by hand, beside the ceilings of the same minute.
+ * Not a test: measures matrix products and attention, and the ceilings in the same minute. Started by hand:
  *
  * <pre>
  *   java --add-modules jdk.incubator.vector -cp target/classes:target/test-classes quire.tensor.KernelBench \
@@ -18,7 +20,7 @@ final class KernelBench {
     private KernelBench() {}
 
     public static void main(String[] args) {
-        Kernels kernels = Kernels.named(args.length > 0 ? args[0] : "vector");
+        Kernels kernels = KernelSets.named(args.length > 0 ? args[0] : "vector");
         String[] types = (args.length > 1 ? args[1] : "Q4_0,Q8_0,F32").split(",", -1);
         String[] tokens = (args.length > 2 ? args[2] : "1,4,16,64,512").split(",", -1);
         String[] threads = (args.length > 3 ? args[3] : "1,2").split(",", -1);
@@ -41,7 +43,7 @@ final class KernelBench {
         }
     }
 
-    /** As many matrices as do not fit the caches, so that one token reads from memory. */
+    /** Uses so many matrices that they do not fit the caches, so that one token reads from memory. */
     private static void multiply(
             Kernels kernels, Workers workers, ElementType type, int outputs, int inputs, String[] tokens) {
         StringBuilder line =
@@ -104,8 +106,10 @@ final class KernelBench {
             PagedContext kv = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(3));
             FloatMatrix q = Samples.matrix(arena, rows, heads * 64, new SplittableRandom(4));
             FloatMatrix out = FloatMatrix.allocate(arena, rows, heads * 64);
+            AttentionCall[] calls = new AttentionCall[workers.count()];
             Kernels.AttentionScratch[] scratch = new Kernels.AttentionScratch[workers.count()];
             for (int i = 0; i < scratch.length; i++) {
+                calls[i] = new AttentionCall(layout, 0.125f, q, out).rows(0, rows, context - rows);
                 scratch[i] = kernels.attentionScratch(layout, heads, arena);
             }
             int repeats = rows == 1 ? 20 : 2;
@@ -117,20 +121,10 @@ final class KernelBench {
                 long before = allocatedBytes();
                 long start = System.nanoTime();
                 workers.run(worker -> {
+                    AttentionCall call = calls[worker];
                     for (int i = 0; i < repeats; i++) {
                         for (int head = worker; head < 8; head += workers.count()) {
-                            kernels.attend(
-                                    layout,
-                                    kv.pages,
-                                    kv.pageTable,
-                                    q,
-                                    0,
-                                    rows,
-                                    context - rows,
-                                    head,
-                                    0.125f,
-                                    out,
-                                    scratch[worker]);
+                            kernels.attend(call.context(kv.pages, kv.pageTable, head), scratch[worker]);
                         }
                     }
                 });

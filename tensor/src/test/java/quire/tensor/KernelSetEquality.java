@@ -4,33 +4,36 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
+import quire.tensor.block.FileNumbers;
+import quire.tensor.machine.KernelSets;
+import quire.tensor.vector.Lanes;
 
 /**
- * Compares a kernel set with the scalar one, bit by bit, over seeded random shapes and values, extremes among them. All
- * memory that a kernel sees is a {@link GuardedArena}'s, guarded on either side in turn. It has a main so that a test can
- * run it in a JVM that was told to use narrower vectors.
+ * Compares a kernel set with the scalar set, bit by bit, over seeded random shapes and values with extremes among them.
+ * All memory of the kernels comes from {@link GuardedArena}s, with the guard on either side in turn. The main method
+ * runs it in a JVM with narrower vectors.
  */
-final class KernelSetEquality {
-    /** Of a row of weights. */
-    private static final int MOST_COLUMNS = 4096;
+public final class KernelSetEquality {
+    /** Most columns of a row of weights. */
+    private static final int MAX_COLUMNS = 4096;
 
     private final Kernels kernels;
-    private final Kernels scalar = Kernels.named("scalar");
+    private final Kernels scalar = KernelSets.named("scalar");
     private final SplittableRandom random;
     private final Workers workers = new Workers(2);
     private boolean behind;
 
-    KernelSetEquality(Kernels kernels, long seed) {
+    public KernelSetEquality(Kernels kernels, long seed) {
         this.kernels = kernels;
         this.random = new SplittableRandom(seed);
     }
 
-    /** Checks everything once; args: set name, expected lanes, rounds. */
+    /** Checks everything; args: name of the set, expected lanes, rounds. */
     public static void main(String[] args) {
         if (Lanes.LANES != Integer.parseInt(args[1])) {
             throw new IllegalStateException("vectors have " + Lanes.LANES + " lanes, not " + args[1]);
         }
-        KernelSetEquality equality = new KernelSetEquality(Kernels.named(args[0]), 7);
+        KernelSetEquality equality = new KernelSetEquality(KernelSets.named(args[0]), 7);
         for (int round = 0; round < Integer.parseInt(args[2]); round++) {
             for (ElementType type : ElementType.values()) {
                 equality.checkMultiply(type, 40);
@@ -52,19 +55,21 @@ final class KernelSetEquality {
         return new GuardedArena(behind);
     }
 
-    /** Random shape; the products of 1 to {@code mostRows} rows in random parts. */
-    void checkMultiply(ElementType type, int mostRows) {
-        // any row up to the longest, but short ones more often: the rest is a matter of time
-        int most = random.nextInt(1, MOST_COLUMNS / type.blockElements() + 1);
+    /** Checks products of a random shape, with 1 to {@code maxRows} rows in random parts. */
+    public void checkMultiply(ElementType type, int maxRows) {
+        // all lengths up to the longest, but short rows more often, because long rows take more time
+        int most = random.nextInt(1, MAX_COLUMNS / type.blockElements() + 1);
         int blocks = random.nextInt(1, random.nextInt(1, most + 1) + 1);
         int outputs = random.nextInt(1, 140);
         int columns = blocks * type.blockElements();
-        checkMultiply(type, outputs, columns, random.nextInt(1, mostRows + 1), random.nextInt(1, 5));
+        checkMultiply(type, outputs, columns, random.nextInt(1, maxRows + 1), random.nextInt(1, 5));
     }
 
-    /** The shortest row and one as long as real ones are, for few tokens and more parts than a matrix may have panels. */
-    void checkMultiplyAtEnds(ElementType type) {
-        for (int columns : new int[] {type.blockElements(), MOST_COLUMNS}) {
+    /**
+     * Checks the shortest row and a row of realistic length, for few tokens and more parts than a matrix has panels.
+     */
+    public void checkMultiplyAtEnds(ElementType type) {
+        for (int columns : new int[] {type.blockElements(), MAX_COLUMNS}) {
             checkMultiply(type, random.nextInt(1, 50), columns, random.nextInt(1, 14), random.nextInt(1, 10));
         }
     }
@@ -75,8 +80,8 @@ final class KernelSetEquality {
             MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
             Activations a = Samples.activations(arena, rows, columns, type.isQuantized(), random);
             if (extreme) {
-                spoilWeights(type, source);
-                spoil(a.values());
+                addExtremeWeights(type, source);
+                addExtremes(a.values());
             }
             Activations b = Activations.allocate(arena, rows, columns, type.isQuantized());
             b.values().segment().copyFrom(a.values().segment());
@@ -84,7 +89,7 @@ final class KernelSetEquality {
             FloatMatrix actual = product(kernels, type, outputs, columns, source, b, rows, parts, arena);
             String what = type + " " + outputs + " × " + columns + ", " + rows + " rows, " + parts + " parts";
             requireEqual(what, expected, actual);
-            // one row by itself takes another path and must not differ by a bit
+            // one row alone takes another path and must give the same bits
             int row = random.nextInt(rows);
             Activations one = Activations.allocate(arena, 1, columns, type.isQuantized());
             MemorySegment.copy(
@@ -100,8 +105,8 @@ final class KernelSetEquality {
         }
     }
 
-    /** Blocks of equal bytes × activations all at their limit: the largest sums of integers that a type can have. */
-    void checkLargest(ElementType type) {
+    /** Checks the largest sums of integers of a type: blocks of equal bytes times activations at their limit. */
+    public void checkLargest(ElementType type) {
         int outputs = 37;
         int columns = 2 * type.blockElements();
         for (byte fill : new byte[] {0, -1, (byte) 0x80, 0x7f, (byte) 0x88}) {
@@ -111,7 +116,7 @@ final class KernelSetEquality {
                     source.fill(fill);
                     for (long block = 0; block < source.byteSize(); block += type.blockBytes()) {
                         for (int at : Samples.halves(type)) {
-                            source.set(ElementType.FILE_SHORT, block + at, Float.floatToFloat16(1f));
+                            source.set(FileNumbers.SHORT, block + at, Float.floatToFloat16(1f));
                         }
                     }
                     for (int rows : new int[] {1, 7}) {
@@ -159,8 +164,8 @@ final class KernelSetEquality {
         return y;
     }
 
-    /** rmsNorm, add, addBias, swiglu, rope. */
-    void checkRows() {
+    /** Checks rmsNorm, add, addBias, swiglu and rope. */
+    public void checkRows() {
         int rows = random.nextInt(1, 5);
         int headDim = random.nextInt(1, 130);
         int rotated = random.nextBoolean() ? headDim / 2 * 2 : 2 * random.nextInt(headDim / 2 + 1);
@@ -170,9 +175,9 @@ final class KernelSetEquality {
             FloatMatrix z = Samples.matrix(arena, rows, columns, random);
             FloatMatrix weight = Samples.matrix(arena, 1, columns, random);
             if (random.nextBoolean()) {
-                spoil(z);
+                addExtremes(z);
                 if (random.nextBoolean()) {
-                    spoil(x);
+                    addExtremes(x);
                 }
             }
             int from = random.nextInt(rows);
@@ -214,8 +219,8 @@ final class KernelSetEquality {
         return results;
     }
 
-    /** A token's K and V, extremes among them, anywhere in its page; nothing else may change. */
-    void checkStore(KvLayout.KvType type) {
+    /** Checks storing K and V of one token, with extremes, anywhere in its page. Nothing else may change. */
+    public void checkStore(KvLayout.KvType type) {
         int headDim = random.nextInt(3) == 0 ? random.nextInt(1, 200) : 8 << random.nextInt(5);
         KvLayout layout = new KvLayout(type, 16 * random.nextInt(1, 4), random.nextInt(1, 4), headDim);
         int width = layout.kvHeads() * headDim;
@@ -223,8 +228,8 @@ final class KernelSetEquality {
             FloatMatrix k = Samples.matrix(arena, 2, width, random);
             FloatMatrix v = Samples.matrix(arena, 2, width, random);
             if (random.nextBoolean()) {
-                spoil(k);
-                spoil(v);
+                addExtremes(k);
+                addExtremes(v);
             }
             int page = random.nextInt(3);
             int slot = random.nextInt(layout.pageTokens());
@@ -255,14 +260,14 @@ final class KernelSetEquality {
 
     private static float number(KvLayout.KvType type, MemorySegment pages, long at) {
         return switch (type) {
-            case F16 -> Float.float16ToFloat(pages.get(ElementType.FILE_SHORT, at));
+            case F16 -> Float.float16ToFloat(pages.get(FileNumbers.SHORT, at));
             case F32 -> single(pages, at);
             case Q8_0 -> pages.get(ValueLayout.JAVA_BYTE, at);
         };
     }
 
-    /** Attention of every number of rows at a random place, over pages whose unused slots are NaN. */
-    void checkAttention() {
+    /** Checks attention of a random number of rows at a random place. Unused slots of the pages are NaN. */
+    public void checkAttention() {
         int kvHeads = random.nextInt(1, 4);
         int heads = kvHeads * random.nextInt(1, 7);
         int headDim = random.nextInt(4) == 0 ? random.nextInt(1, 90) : 8 << random.nextInt(5);
@@ -273,11 +278,11 @@ final class KernelSetEquality {
         int rows = Math.min(context, random.nextInt(1, kernels.attentionRows() + 1));
         float scale = (float) (1 / Math.sqrt(headDim));
         long seed = random.nextLong();
-        int before = random.nextInt(2); // rows that are not asked for
+        int before = random.nextInt(2); // rows before the first row of the call
         try (Arena arena = guarded()) {
             FloatMatrix q = Samples.matrix(arena, rows + before, heads * headDim, random);
             if (random.nextInt(4) == 0) {
-                spoil(q);
+                addExtremes(q);
             }
             PagedContext a = PagedContext.random(scalar, arena, layout, context, new SplittableRandom(seed));
             PagedContext b = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(seed));
@@ -287,8 +292,20 @@ final class KernelSetEquality {
             FloatMatrix expected = FloatMatrix.allocate(arena, rows + before, heads * headDim);
             FloatMatrix actual = FloatMatrix.allocate(arena, rows + before, heads * headDim);
             int cut = random.nextInt(rows);
-            attend(scalar, layout, heads, a, q, before, rows, context - rows, 0, scale, expected, arena);
-            attend(kernels, layout, heads, b, q, before, rows, context - rows, cut, scale, actual, arena);
+            attend(
+                    scalar,
+                    heads,
+                    a,
+                    new AttentionCall(layout, scale, q, expected).rows(before, rows, context - rows),
+                    0,
+                    arena);
+            attend(
+                    kernels,
+                    heads,
+                    b,
+                    new AttentionCall(layout, scale, q, actual).rows(before, rows, context - rows),
+                    cut,
+                    arena);
             requireEqual(
                     layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut,
                     expected,
@@ -297,25 +314,26 @@ final class KernelSetEquality {
     }
 
     /**
-     * Attention of any rows at any place: a query's result does not depend on the call that it is part of.
+     * Checks attention of any number of rows at any place: the result of a query must not depend on its call.
      *
-     * @param step of the first position and of the number of rows
+     * @param step step of the first position and of the number of rows
      */
-    void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
+    public void checkAttentionWindows(KvLayout layout, int heads, int context, int step) {
         int width = heads * layout.headDim();
         try (Arena arena = guarded()) {
             FloatMatrix q = Samples.matrix(arena, context + 1, width, random);
             PagedContext kv = PagedContext.random(scalar, arena, layout, context, random);
             FloatMatrix expected = FloatMatrix.allocate(arena, context + 1, width);
-            attend(scalar, layout, heads, kv, q, 1, context, 0, 0, 0.3f, expected, arena);
+            attend(scalar, heads, kv, new AttentionCall(layout, 0.3f, q, expected).rows(1, context, 0), 0, arena);
             FloatMatrix actual = FloatMatrix.allocate(arena, context + 1, width);
             Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, heads, arena);
+            AttentionCall call = new AttentionCall(layout, 0.3f, q, actual);
             for (int first = 0; first < context; first += step) {
                 for (int rows = 1; rows <= Math.min(kernels.attentionRows(), context - first); rows += step) {
                     actual.segment().fill((byte) -1);
                     for (int head = 0; head < layout.kvHeads(); head++) {
                         kernels.attend(
-                                layout, kv.pages, kv.pageTable, q, 1 + first, rows, first, head, 0.3f, actual, scratch);
+                                call.context(kv.pages, kv.pageTable, head).rows(1 + first, rows, first), scratch);
                     }
                     long from = expected.rowOffset(1 + first);
                     long to = expected.rowOffset(1 + first + rows);
@@ -333,42 +351,26 @@ final class KernelSetEquality {
         }
     }
 
-    private static void attend(
-            Kernels set,
-            KvLayout layout,
-            int heads,
-            PagedContext kv,
-            FloatMatrix q,
-            int before,
-            int rows,
-            int position,
-            int cut,
-            float scale,
-            FloatMatrix out,
-            Arena arena) {
+    /**
+     * Computes all rows and heads of {@code whole}, in calls of at most {@link Kernels#attentionRows} rows; no call
+     * crosses {@code cut}.
+     */
+    private static void attend(Kernels set, int heads, PagedContext kv, AttentionCall whole, int cut, Arena arena) {
+        KvLayout layout = whole.layout();
+        AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out());
         Kernels.AttentionScratch scratch = set.attentionScratch(layout, heads, arena);
         for (int kvHead = 0; kvHead < layout.kvHeads(); kvHead++) {
-            for (int first = 0; first < rows; ) {
-                int end = first < cut ? cut : rows;
+            call.context(kv.pages, kv.pageTable, kvHead);
+            for (int first = 0; first < whole.rowCount(); ) {
+                int end = first < cut ? cut : whole.rowCount();
                 int count = Math.min(end - first, set.attentionRows());
-                set.attend(
-                        layout,
-                        kv.pages,
-                        kv.pageTable,
-                        q,
-                        before + first,
-                        count,
-                        position + first,
-                        kvHead,
-                        scale,
-                        out,
-                        scratch);
+                set.attend(call.rows(whole.firstRow() + first, count, whole.firstPosition() + first), scratch);
                 first += count;
             }
         }
     }
 
-    private void spoil(FloatMatrix x) {
+    private void addExtremes(FloatMatrix x) {
         float[] extremes = {
             Float.NaN,
             Float.POSITIVE_INFINITY,
@@ -384,7 +386,7 @@ final class KernelSetEquality {
             88.8f,
             -104f
         };
-        // few rows are spoilt, with few kinds, so that not everything drowns in NaN
+        // only a few rows and values, so that not all results are NaN
         int row = random.nextInt(x.rows());
         for (int i = 0; i < 3; i++) {
             x.set(row, random.nextInt(x.columns()), extremes[random.nextInt(extremes.length)]);
@@ -395,7 +397,7 @@ final class KernelSetEquality {
         }
     }
 
-    private void spoilWeights(ElementType type, MemorySegment source) {
+    private void addExtremeWeights(ElementType type, MemorySegment source) {
         short[] halves = {0x7c00, (short) 0xfc00, 0x7e00, 1, (short) 0x83ff, (short) 0x8000, 0x7bff};
         int[] singles = {0x7f800000, 0x7fc00000, 1, 0x80000000, 0x7f7fffff, 0x807fffff};
         for (int i = 0; i < 3; i++) {
@@ -403,25 +405,25 @@ final class KernelSetEquality {
             switch (type) {
                 case F32 -> source.set(ValueLayout.JAVA_INT_UNALIGNED, block, singles[random.nextInt(singles.length)]);
                 case BF16 ->
-                    source.set(ElementType.FILE_SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
-                case F16 -> source.set(ElementType.FILE_SHORT, block, halves[random.nextInt(halves.length)]);
-                default -> spoilBlock(type, source.asSlice(block, type.blockBytes()), halves);
+                    source.set(FileNumbers.SHORT, block, (short) (singles[random.nextInt(singles.length)] >>> 16));
+                case F16 -> source.set(FileNumbers.SHORT, block, halves[random.nextInt(halves.length)]);
+                default -> addExtremeBlock(type, source.asSlice(block, type.blockBytes()), halves);
             }
         }
     }
 
-    /** A block of extreme quants, sub-scales and minimums, whose floats are what they were, or extreme too. */
-    private void spoilBlock(ElementType type, MemorySegment block, short[] halves) {
+    /** Sets the quants, scales and minimums of a block to extremes. Its floats do not change or become extreme too. */
+    private void addExtremeBlock(ElementType type, MemorySegment block, short[] halves) {
         int[] places = Samples.halves(type);
         short[] before = new short[places.length];
         for (int i = 0; i < places.length; i++) {
-            before[i] = block.get(ElementType.FILE_SHORT, places[i]);
+            before[i] = block.get(FileNumbers.SHORT, places[i]);
         }
         byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f};
         block.fill(fills[random.nextInt(fills.length)]);
         for (int i = 0; i < places.length; i++) {
             boolean extreme = random.nextInt(3) == 0;
-            block.set(ElementType.FILE_SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
+            block.set(FileNumbers.SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
         }
         if (type == ElementType.MXFP4) {
             byte[] exponents = {0, 1, 2, 120, (byte) 254, (byte) 255};

@@ -6,15 +6,15 @@ import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
 
 /**
- * A sequence of random keys and values in shuffled pages, everything else in them NaN, and attention over it by the
- * textbook formula in double precision, with the numbers rounded as the pages' type says.
+ * A sequence of random keys and values in shuffled pages, whose unused slots are NaN; and its attention by the textbook
+ * formula in double precision, with K and V rounded to the type of the pages.
  */
-final class PagedContext {
-    final KvLayout layout;
-    final MemorySegment pages;
-    final int[] pageTable;
-    final FloatMatrix k;
-    final FloatMatrix v;
+public final class PagedContext {
+    public final KvLayout layout;
+    public final MemorySegment pages;
+    public final int[] pageTable;
+    public final FloatMatrix k;
+    public final FloatMatrix v;
 
     private PagedContext(KvLayout layout, MemorySegment pages, int[] pageTable, FloatMatrix k, FloatMatrix v) {
         this.layout = layout;
@@ -24,11 +24,13 @@ final class PagedContext {
         this.v = v;
     }
 
-    static PagedContext random(Kernels kernels, Arena arena, KvLayout layout, int context, SplittableRandom random) {
+    /** Stores {@code context} random positions with {@code kernels}. */
+    public static PagedContext random(
+            Kernels kernels, Arena arena, KvLayout layout, int context, SplittableRandom random) {
         int count = (context + layout.pageTokens() - 1) / layout.pageTokens();
         MemorySegment pages = arena.allocate(count * layout.pageBytes(), 64);
         for (long i = 0; i < pages.byteSize() / 2; i++) {
-            pages.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) 0x7fff); // NaN as f16, and in pairs as f32
+            pages.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) 0x7fff); // NaN as f16; two of them are NaN as f32
         }
         int[] table = new int[count];
         for (int i = 0; i < count; i++) {
@@ -50,7 +52,8 @@ final class PagedContext {
         return new PagedContext(layout, pages, table, k, v);
     }
 
-    double[] attention(FloatMatrix q, int row, int head, int heads, int position, double scale) {
+    /** The attention of one query at {@code position}. */
+    public double[] attention(FloatMatrix q, int row, int head, int heads, int position, double scale) {
         int headDim = layout.headDim();
         int kvHead = head / (heads / layout.kvHeads());
         double[] scores = new double[position + 1];

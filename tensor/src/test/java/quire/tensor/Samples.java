@@ -4,17 +4,19 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.SplittableRandom;
+import quire.tensor.block.FileNumbers;
 
 /** Seeded random operands. */
-final class Samples {
+public final class Samples {
     private Samples() {}
 
-    /** Values of mixed magnitude around 1. */
-    static float number(SplittableRandom random) {
+    /** A random number with a magnitude around 1. */
+    public static float number(SplittableRandom random) {
         return (float) (random.nextGaussian() * Math.pow(2, random.nextInt(-3, 3)));
     }
 
-    static FloatMatrix matrix(Arena arena, int rows, int columns, SplittableRandom random) {
+    /** A matrix of random numbers. */
+    public static FloatMatrix matrix(Arena arena, int rows, int columns, SplittableRandom random) {
         FloatMatrix x = FloatMatrix.allocate(arena, rows, columns);
         for (int r = 0; r < rows; r++) {
             for (int i = 0; i < columns; i++) {
@@ -24,25 +26,27 @@ final class Samples {
         return x;
     }
 
-    static Activations activations(Arena arena, int rows, int columns, boolean quantized, SplittableRandom random) {
+    /** Activations of random numbers, not yet quantised. */
+    public static Activations activations(
+            Arena arena, int rows, int columns, boolean quantized, SplittableRandom random) {
         Activations x = Activations.allocate(arena, rows, columns, quantized);
         x.values().segment().copyFrom(matrix(arena, rows, columns, random).segment());
         return x;
     }
 
-    /** A tensor's bytes as a file holds them: any quants, scales around 0.01. */
-    static MemorySegment weights(Arena arena, ElementType type, int rows, int columns, SplittableRandom random) {
+    /** The bytes of a tensor in a file: any quants, scales around 0.01. */
+    public static MemorySegment weights(Arena arena, ElementType type, int rows, int columns, SplittableRandom random) {
         long blocks = (long) rows * columns / type.blockElements();
-        // one byte too far in, so that nothing may rely on alignment
+        // starts at an odd address, so that code cannot rely on alignment
         MemorySegment bytes =
                 arena.allocate(type.byteSize((long) rows * columns) + 1, 64).asSlice(1);
         for (long block = 0; block < blocks; block++) {
             long offset = block * type.blockBytes();
             switch (type) {
-                case F32 -> bytes.set(ElementType.FILE_FLOAT, offset, number(random));
-                case F16 -> bytes.set(ElementType.FILE_SHORT, offset, Float.floatToFloat16(number(random)));
+                case F32 -> bytes.set(FileNumbers.FLOAT, offset, number(random));
+                case F16 -> bytes.set(FileNumbers.SHORT, offset, Float.floatToFloat16(number(random)));
                 case BF16 ->
-                    bytes.set(ElementType.FILE_SHORT, offset, (short) (Float.floatToRawIntBits(number(random)) >>> 16));
+                    bytes.set(FileNumbers.SHORT, offset, (short) (Float.floatToRawIntBits(number(random)) >>> 16));
                 default -> {
                     for (int i = 0; i < type.blockBytes(); i++) {
                         bytes.set(ValueLayout.JAVA_BYTE, offset + i, (byte) random.nextInt());
@@ -51,7 +55,7 @@ final class Samples {
                         bytes.set(ValueLayout.JAVA_BYTE, offset, (byte) random.nextInt(118, 124));
                     }
                     for (int at : halves(type)) {
-                        bytes.set(ElementType.FILE_SHORT, offset + at, Float.floatToFloat16(number(random) / 100));
+                        bytes.set(FileNumbers.SHORT, offset + at, Float.floatToFloat16(number(random) / 100));
                     }
                 }
             }
@@ -59,8 +63,8 @@ final class Samples {
         return bytes;
     }
 
-    /** Where the f16 numbers stand in a block. */
-    static int[] halves(ElementType type) {
+    /** Offsets of the f16 numbers in a block. */
+    public static int[] halves(ElementType type) {
         return switch (type) {
             case Q4_0, Q5_0, Q8_0, IQ4_NL, IQ4_XS -> new int[] {0};
             case Q4_1, Q5_1, Q4_K, Q5_K -> new int[] {0, 2};

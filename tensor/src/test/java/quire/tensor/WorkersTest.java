@@ -42,7 +42,7 @@ class WorkersTest {
 
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 4})
-    void run_teamsOfAllSizesInTurn_onlyThoseRunAndMeet(int count) {
+    void run_teamsOfAllSizesInTurn_onlyTheirWorkersRunAndMeet(int count) {
         try (Workers workers = new Workers(count)) {
             AtomicIntegerArray ran = new AtomicIntegerArray(count);
             AtomicInteger wrong = new AtomicInteger();
@@ -81,7 +81,7 @@ class WorkersTest {
         }
     }
 
-    /** Also in a run that follows one whose claims were not used up, and when a barrier lies between. */
+    /** Also in a run after a run with unused claims, and across a barrier. */
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 4})
     void claim_manyRoundsAndBarriers_everyUnitGoesToOneWorker(int count) {

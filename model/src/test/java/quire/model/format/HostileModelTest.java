@@ -19,6 +19,7 @@ import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
 
 /**
  * Damaged files that open are packed and run, on every kernel set of this CPU: machine code checks no bounds, so whatever a
@@ -30,14 +31,14 @@ class HostileModelTest {
     private static final int PAGES = 4;
     private static final int TOKENS = 18;
 
-    private static final List<Kernels> SETS = Kernels.names().stream()
+    private static final List<Kernels> SETS = KernelSets.names().stream()
             .filter(HostileModelTest::runsHere)
-            .map(Kernels::named)
+            .map(KernelSets::named)
             .toList();
 
     private static boolean runsHere(String name) {
         try {
-            return Kernels.named(name) != null;
+            return KernelSets.named(name) != null;
         } catch (IllegalArgumentException e) {
             return false;
         }
@@ -114,7 +115,8 @@ class HostileModelTest {
                 .toArray();
         int[] pages = {3, 1, 2, 0};
         Batch batch = new Batch(TOKENS, 1);
-        try (Decoder decoder = Decoder.load(file, config, kernels, workers, layout, PAGES, TOKENS, 1)) {
+        try (Decoder decoder =
+                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, TOKENS, 1))) {
             if (context > 1) {
                 batch.add(tokens, 0, context - 1, pages, 1);
                 decoder.forward(batch);

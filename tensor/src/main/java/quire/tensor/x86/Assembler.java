@@ -10,9 +10,9 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Writes x86-64 machine code: the instructions that kernels use, under their names in the manual, destination first. An
- * instruction takes its shorter VEX encoding where its operands allow it, and EVEX where they are masked, broadcast, 512
- * bits wide or beyond register 15.
+ * Writes x86-64 machine code: the instructions that the kernels use, with the manual's names and the destination first.
+ * An instruction gets its shorter VEX encoding if its operands allow it. It gets EVEX if it is masked, broadcasts, has
+ * 512 bits or uses a register above 15.
  *
  * <pre>
  *   Assembler a = new Assembler();
@@ -27,8 +27,8 @@ import org.jspecify.annotations.Nullable;
  *   MachineCode code = a.finish();
  * </pre>
  *
- * <p>Operands that no encoding holds, or of widths that the instruction does not take, are an
- * {@link IllegalArgumentException} that names the instruction and them.
+ * <p>Operands without an encoding, or of a width that the instruction does not have, throw an {@link
+ * IllegalArgumentException} that names the instruction and the operands.
  */
 public final class Assembler {
     private static final int NO_IMMEDIATE = -1;
@@ -38,19 +38,19 @@ public final class Assembler {
     private final List<Fixup> fixups = new ArrayList<>();
     private final List<Constant> constants = new ArrayList<>();
 
-    /** A 32-bit distance from {@code end} to a label, to be written at {@code at}. */
+    /** A 32-bit distance from {@code end} to a label; it is written at {@code at} when the label is bound. */
     private record Fixup(int at, int end, Label label) {}
 
     private record Constant(Label label, ByteBuffer bytes, int alignment) {}
 
-    // ── places and constants ────────────────────────────────────────────────────────────────────────────────────────
+    // ── labels and constants ────────────────────────────────────────────────────────────────────────────────────────
 
-    /** A place to be bound. */
+    /** A new label, not yet bound. */
     public Label label() {
         return new Label();
     }
 
-    /** Says that {@code label} is here. */
+    /** Binds {@code label} to this place in the code. */
     public void bind(Label label) {
         if (label.position >= 0) {
             throw new IllegalStateException("a label is bound twice");
@@ -58,14 +58,14 @@ public final class Assembler {
         label.position = size;
     }
 
-    /** Fills with no-operations up to a multiple of {@code bytes}, a power of two. */
+    /** Adds no-operations up to a multiple of {@code bytes}, a power of two. */
     public void align(int bytes) {
         while (size % bytes != 0) {
             emit(0x90);
         }
     }
 
-    /** A constant behind the code; equal ones are kept once. */
+    /** A constant after the code. Equal constants are stored once. */
     public Label constant(byte[] bytes, int alignment) {
         for (Constant known : constants) {
             if (known.alignment >= alignment && known.bytes.equals(ByteBuffer.wrap(bytes))) {
@@ -94,9 +94,10 @@ public final class Assembler {
     }
 
     /**
-     * The code with its constants behind it. Their alignment counts from its beginning, so load it on a border of 64 bytes.
+     * The code, with its constants after it. Constants are aligned relative to the start, so load it on a 64-byte
+     * boundary.
      *
-     * @throws IllegalStateException if a label was used and never bound
+     * @throws IllegalStateException if a label was used but not bound
      */
     public MachineCode finish() {
         int constantsAt = size;
@@ -265,17 +266,17 @@ public final class Assembler {
         modrm(from.number(), to.number());
     }
 
-    /** Loads 32 bits with their sign. */
+    /** Loads 32 bits, sign-extended. */
     public void movsxd(Gp to, Mem from) {
         general(0x63, to.number(), from, true);
     }
 
-    /** Loads 16 bits. */
+    /** Loads 16 bits, zero-extended. */
     public void movzxw(Gp to, Mem from) {
         escaped(0xB7, to.number(), from);
     }
 
-    /** Loads 8 bits. */
+    /** Loads 8 bits, zero-extended. */
     public void movzxb(Gp to, Mem from) {
         escaped(0xB6, to.number(), from);
     }
@@ -363,13 +364,13 @@ public final class Assembler {
         emit(0xC3);
     }
 
-    /** Reads the leaf eax, ecx to eax, ebx, ecx, edx. */
+    /** Reads leaf eax, subleaf ecx into eax, ebx, ecx and edx. */
     public void cpuid() {
         emit(0x0F);
         emit(0xA2);
     }
 
-    /** Reads the extended control register ecx to edx:eax. */
+    /** Reads the extended control register ecx into edx:eax. */
     public void xgetbv() {
         emit(0x0F);
         emit(0x01);
@@ -452,32 +453,32 @@ public final class Assembler {
         distance(to);
     }
 
-    /** Asks for a cache line; any address is allowed. */
+    /** Prefetches a cache line; any address is allowed. */
     public void prefetchnta(Mem address) {
         prefetch(0, address);
     }
 
-    /** Asks for a cache line; any address is allowed. */
+    /** Prefetches a cache line; any address is allowed. */
     public void prefetcht0(Mem address) {
         prefetch(1, address);
     }
 
-    /** Asks for a cache line; any address is allowed. */
+    /** Prefetches a cache line; any address is allowed. */
     public void prefetcht1(Mem address) {
         prefetch(2, address);
     }
 
-    /** The low 16 bits, as a mask. */
+    /** Copies the low 16 bits to a mask. */
     public void kmovw(Mask to, Gp from) {
         kmov(0, to, from);
     }
 
-    /** The low 32 bits, as a mask. */
+    /** Copies the low 32 bits to a mask. */
     public void kmovd(Mask to, Gp from) {
         kmov(3, to, from);
     }
 
-    /** Ends the use of wide registers before code that uses none. */
+    /** Clears the upper halves of the vector registers, so that later SSE code is not slowed down. */
     public void vzeroupper() {
         emit(0xC5);
         emit(0xF8);
@@ -491,17 +492,17 @@ public final class Assembler {
         vector(Op.VMOVUPS_LOAD, to, from);
     }
 
-    /** Stores; the mask, if any, is the register's. */
+    /** Stores, under the mask of the register if it has one. */
     public void vmovups(Mem to, Vec from) {
         vector(Op.VMOVUPS_STORE, from, to);
     }
 
-    /** Loads the lanes whose sign is set in {@code signs}; the others become zero and their memory is not touched. */
+    /** Loads the lanes whose sign bit is set in {@code signs}. The other lanes become zero and are not read. */
     public void vmaskmovps(Vec to, Vec signs, Mem from) {
         vector(Op.VMASKMOVPS_LOAD, to, signs, from);
     }
 
-    /** Stores the lanes whose sign is set in {@code signs}; the others' memory is not touched. */
+    /** Stores the lanes whose sign bit is set in {@code signs}. The other lanes are not written. */
     public void vmaskmovps(Mem to, Vec signs, Vec from) {
         vector(Op.VMASKMOVPS_STORE, from, signs, to);
     }
@@ -511,12 +512,12 @@ public final class Assembler {
         vector(Op.VMOVDQU_LOAD, to, from);
     }
 
-    /** Stores; the mask, if any, is the register's. */
+    /** Stores, under the mask of the register if it has one. */
     public void vmovdqu(Mem to, Vec from) {
         vector(Op.VMOVDQU_STORE, from, to);
     }
 
-    /** {@link #vmovdqu} by EVEX's name for it; without a mask and below register 16, in the shorter encoding all the same. */
+    /** {@link #vmovdqu} by its EVEX name. Without a mask and below register 16 it has the shorter VEX encoding. */
     public void vmovdqu32(Vec to, Operand from) {
         vector(Op.VMOVDQU_LOAD, to, from);
     }
@@ -566,32 +567,32 @@ public final class Assembler {
         narrow(Op.VPEXTRD, to, from.xmm(), index);
     }
 
-    /** Repeats the first element of memory or of a register. */
+    /** Copies the first element of memory or of a register to all lanes. */
     public void vpbroadcastb(Vec to, Operand from) {
         vector(Op.VPBROADCASTB, to, low(from));
     }
 
-    /** Repeats the first element of memory or of a register. */
+    /** Copies the first element of memory or of a register to all lanes. */
     public void vpbroadcastw(Vec to, Operand from) {
         vector(Op.VPBROADCASTW, to, low(from));
     }
 
-    /** Repeats the first element of memory or of a register. */
+    /** Copies the first element of memory or of a register to all lanes. */
     public void vpbroadcastd(Vec to, Operand from) {
         vector(Op.VPBROADCASTD, to, low(from));
     }
 
-    /** Repeats the first element of memory or of a register. */
+    /** Copies the first element of memory or of a register to all lanes. */
     public void vbroadcastss(Vec to, Operand from) {
         vector(Op.VBROADCASTSS, to, low(from));
     }
 
-    /** Repeats 128 bits. */
+    /** Copies 128 bits to all 128-bit lanes. */
     public void vbroadcasti128(Vec to, Mem from) {
         vector(Op.VBROADCASTI128, to, from);
     }
 
-    /** Repeats 128 bits. */
+    /** Copies 128 bits to all 128-bit lanes. */
     public void vbroadcasti32x4(Vec to, Mem from) {
         vector(Op.VBROADCASTI32X4, to, from);
     }
@@ -641,7 +642,7 @@ public final class Assembler {
         vector(Op.VPMULLD, to, a, b);
     }
 
-    /** Bytes of a with the signs of b. */
+    /** Bytes of a: negated where b is negative, 0 where b is 0. */
     public void vpsignb(Vec to, Vec a, Operand b) {
         vector(Op.VPSIGNB, to, a, b);
     }
@@ -676,32 +677,32 @@ public final class Assembler {
         vector(Op.VPXORD, to, a, b);
     }
 
-    /** Bytes of a as b picks them within 128 bits; zero where b is negative. */
+    /** Bytes of a at the indexes b, within 128 bits; 0 where b is negative. */
     public void vpshufb(Vec to, Vec a, Operand b) {
         vector(Op.VPSHUFB, to, a, b);
     }
 
-    /** 32-bit lanes of b as a picks them. */
+    /** 32-bit lanes of b at the indexes a. */
     public void vpermd(Vec to, Vec a, Operand b) {
         vector(Op.VPERMD, to, a, b);
     }
 
-    /** Narrows to 16 bits, saturating. */
+    /** Narrows 32-bit integers of a and b to 16 bits, saturating, within 128 bits. */
     public void vpackssdw(Vec to, Vec a, Operand b) {
         vector(Op.VPACKSSDW, to, a, b);
     }
 
-    /** Narrows to 8 bits, saturating. */
+    /** Narrows 16-bit integers of a and b to 8 bits, saturating, within 128 bits. */
     public void vpacksswb(Vec to, Vec a, Operand b) {
         vector(Op.VPACKSSWB, to, a, b);
     }
 
-    /** The greater, 32 bits. */
+    /** The maximum of signed 32-bit integers. */
     public void vpmaxsd(Vec to, Vec a, Operand b) {
         vector(Op.VPMAXSD, to, a, b);
     }
 
-    /** The less, 32 bits. */
+    /** The minimum of signed 32-bit integers. */
     public void vpminsd(Vec to, Vec a, Operand b) {
         vector(Op.VPMINSD, to, a, b);
     }
@@ -761,7 +762,7 @@ public final class Assembler {
         vector(Op.VFMADD231PS, to, a, b);
     }
 
-    /** {@code to = a × to − b} in even lanes, {@code a × to + b} in odd ones, rounded once. */
+    /** {@code to = a × to − b} in even lanes, {@code a × to + b} in odd lanes, rounded once. */
     public void vfmaddsub213ps(Vec to, Vec a, Operand b) {
         vector(Op.VFMADDSUB213PS, to, a, b);
     }
@@ -801,27 +802,29 @@ public final class Assembler {
         vector(Op.VBLENDMPS, to, a, b);
     }
 
-    /** {@link #vpdpbusd} as AVX-VNNI encodes it. */
+    /** {@link #vpdpbusd} in the VEX encoding of AVX-VNNI. */
     public void vpdpbusdVex(Vec to, Vec a, Operand b) {
         vector(Op.VPDPBUSD_VEX, to, a, b);
     }
 
-    /** Magnitudes of bytes. */
+    /** Absolute values of bytes. */
     public void vpabsb(Vec to, Operand from) {
         vector(Op.VPABSB, to, from);
     }
 
-    /** Integers to floats, to nearest. */
+    /** Converts integers to floats, rounding to nearest even. */
     public void vcvtdq2ps(Vec to, Operand from) {
         vector(Op.VCVTDQ2PS, to, from);
     }
 
-    /** Floats to integers, to nearest even; NaN and what does not fit become the least integer. */
+    /**
+     * Converts floats to integers, rounding to nearest even. NaN and numbers out of range become the smallest integer.
+     */
     public void vcvtps2dq(Vec to, Operand from) {
         vector(Op.VCVTPS2DQ, to, from);
     }
 
-    /** Half to single precision. A register is named by the width that is read. */
+    /** Converts half to single precision. The source register has the width that is read. */
     public void vcvtph2ps(Vec to, Operand from) {
         vector(Op.VCVTPH2PS, to, from);
     }
@@ -836,32 +839,32 @@ public final class Assembler {
         vector(Op.VSCALEFPS, to, a, b);
     }
 
-    /** Widens unsigned bytes to 32 bits. A register is named by the width that is read. */
+    /** Widens unsigned bytes to 32 bits. The source register has the width that is read. */
     public void vpmovzxbd(Vec to, Operand from) {
         vector(Op.VPMOVZXBD, to, from);
     }
 
-    /** Widens bytes to 32 bits. A register is named by the width that is read. */
+    /** Widens bytes to 32 bits. The source register has the width that is read. */
     public void vpmovsxbd(Vec to, Operand from) {
         vector(Op.VPMOVSXBD, to, from);
     }
 
-    /** Widens unsigned 16-bit integers. A register is named by the width that is read. */
+    /** Widens unsigned 16-bit integers to 32 bits. The source register has the width that is read. */
     public void vpmovzxwd(Vec to, Operand from) {
         vector(Op.VPMOVZXWD, to, from);
     }
 
-    /** Widens 16-bit integers. A register is named by the width that is read. */
+    /** Widens 16-bit integers to 32 bits. The source register has the width that is read. */
     public void vpmovsxwd(Vec to, Operand from) {
         vector(Op.VPMOVSXWD, to, from);
     }
 
-    /** Widens unsigned bytes to 16 bits. A register is named by the width that is read. */
+    /** Widens unsigned bytes to 16 bits. The source register has the width that is read. */
     public void vpmovzxbw(Vec to, Operand from) {
         vector(Op.VPMOVZXBW, to, from);
     }
 
-    /** Widens bytes to 16 bits. A register is named by the width that is read. */
+    /** Widens bytes to 16 bits. The source register has the width that is read. */
     public void vpmovsxbw(Vec to, Operand from) {
         vector(Op.VPMOVSXBW, to, from);
     }
@@ -876,42 +879,42 @@ public final class Assembler {
         narrow(Op.VPMOVDB, to, from, NO_IMMEDIATE);
     }
 
-    /** Single to half precision; 0 rounds to nearest even. */
+    /** Converts single to half precision; rounding mode 0 rounds to nearest even. */
     public void vcvtps2ph(Operand to, Vec from, int rounding) {
         narrow(Op.VCVTPS2PH, to, from, rounding);
     }
 
-    /** 128 of 256 bits. */
+    /** Extracts 128 of 256 bits. */
     public void vextracti128(Operand to, Vec from, int half) {
         narrow(Op.VEXTRACTI128, to, from, half);
     }
 
-    /** 128 bits. */
+    /** Extracts 128 bits. */
     public void vextracti32x4(Operand to, Vec from, int quarter) {
         narrow(Op.VEXTRACTI32X4, to, from, quarter);
     }
 
-    /** 256 of 512 bits. */
+    /** Extracts 256 of 512 bits. */
     public void vextracti64x4(Operand to, Vec from, int half) {
         narrow(Op.VEXTRACTI64X4, to, from, half);
     }
 
-    /** a with 128 of its bits replaced. */
+    /** Copies a and replaces 128 of its bits. */
     public void vinserti128(Vec to, Vec a, Operand b, int half) {
         vector(Op.VINSERTI128, to, a, b, half);
     }
 
-    /** Any function of three bits: bit {@code 4 × to + 2 × a + b} of the table. */
+    /** Any function of three bits: the result is bit {@code 4 × to + 2 × a + b} of the table. */
     public void vpternlogd(Vec to, Vec a, Operand b, int table) {
         vector(Op.VPTERNLOGD, to, a, b, table);
     }
 
-    /** Compares into a mask. */
+    /** Compares; the result is a mask. */
     public void vcmpps(Mask to, Vec a, Operand b, int predicate) {
         compare(to, a, b, predicate);
     }
 
-    /** Compares into lanes of ones or zeros. */
+    /** Compares; the lanes of the result are all ones or all zeros. */
     public void vcmpps(Vec to, Vec a, Operand b, int predicate) {
         vector(Op.VCMPPS_VEX, to, a, b, predicate);
     }
@@ -926,21 +929,21 @@ public final class Assembler {
         vector(Op.VPSHUFD, to, from, order);
     }
 
-    /** Two lanes of a, two of b, within 128 bits. */
+    /** Selects two lanes of a and two lanes of b, within 128 bits. */
     public void vshufps(Vec to, Vec a, Operand b, int order) {
         vector(Op.VSHUFPS, to, a, b, order);
     }
 
-    /** {@code sign ? b : a}. */
+    /** {@code sign bit of the mask ? b : a}. */
     public void vblendvps(Vec to, Vec a, Operand b, Vec signs) {
         checkSameWidth(Op.VBLENDVPS, to, signs, b);
         if (signs.index() > 15) {
-            throw refusal(Op.VBLENDVPS, to.index(), a.index(), b, "takes no signs past register 15");
+            throw refusal(Op.VBLENDVPS, to.index(), a.index(), b, "has no encoding for a mask in a register above 15");
         }
         vector(Op.VBLENDVPS, to, a, b, signs.index() << 4);
     }
 
-    /** Shifts each lane of a to the left by its lane of b. */
+    /** Shifts each lane of a to the left by the same lane of b. */
     public void vpsllvd(Vec to, Vec a, Operand b) {
         vector(Op.VPSLLVD, to, a, b);
     }
@@ -981,7 +984,7 @@ public final class Assembler {
         encode(op, to.bits(), extension, to.index(), from, to.mask(), to.zeroing(), count);
     }
 
-    /** The register is the source and the operand the destination. */
+    /** Encodes a store: the register is the source and the operand is the destination. */
     private void narrow(Op op, Operand to, Vec from, int immediate) {
         Mask mask = to instanceof Vec vec ? vec.mask() : from.mask();
         encode(op, from.bits(), from.index(), 0, to, mask, to instanceof Vec vec && vec.zeroing(), immediate);
@@ -989,7 +992,7 @@ public final class Assembler {
 
     private void compare(Mask to, Vec a, Operand b, int predicate) {
         checkWidth(Op.VCMPPS, a.bits(), to.number(), a.index(), b);
-        // A mask as destination exists in EVEX alone.
+        // only EVEX has a mask as the destination
         evex(Op.VCMPPS, a.bits(), to.number(), a.index(), b, Mask.K0, false);
         tail(Op.VCMPPS, a.bits(), to.number(), b, true, predicate);
     }
@@ -1019,7 +1022,7 @@ public final class Assembler {
         encode(op, register.bits(), register.index(), 0, last, register.mask(), register.zeroing(), immediate);
     }
 
-    /** With a general register in the operand's place. */
+    /** Encodes an instruction with a general register as its operand. */
     private void vector(Op op, Vec register, Gp last) {
         encode(op, 128, register.index(), 0, Vec.xmm(last.number()), Mask.K0, false, NO_IMMEDIATE);
     }
@@ -1035,7 +1038,7 @@ public final class Assembler {
         boolean fitsVex = !high && !broadcast && bits < 512 && mask == Mask.K0;
         checkWidth(op, bits, register, second, last);
         if (broadcast && op.tuple != Op.Tuple.FULL) {
-            throw refusal(op, register, second, last, "takes no broadcast");
+            throw refusal(op, register, second, last, "has no broadcast");
         }
         if (op.forms != Op.Forms.EVEX && fitsVex) {
             vex(op, bits, register, second, last);
@@ -1044,7 +1047,7 @@ public final class Assembler {
             evex(op, bits, register, second, last, mask, zeroing);
             tail(op, bits, register, last, true, immediate);
         } else {
-            throw refusal(op, register, second, last, "has neither 512 bits, nor masks, nor registers past 15");
+            throw refusal(op, register, second, last, "has no form with 512 bits, masks or registers above 15");
         }
     }
 
@@ -1059,15 +1062,15 @@ public final class Assembler {
         }
     }
 
-    /** A register in the operand's place is as wide as memory would be, and never narrower than 128 bits. */
+    /** A register operand must have the width of the memory operand, but at least 128 bits. */
     private static void checkWidth(Op op, int bits, int register, int second, Operand last) {
         if (!op.hasWidth(bits)) {
-            throw refusal(op, register, second, last, "has no " + bits + " bits");
+            throw refusal(op, register, second, last, "has no form of " + bits + " bits");
         }
-        int needed = Math.max(Vec.LEAST_BITS, op.tuple.bytes(bits, false) * Byte.SIZE);
+        int needed = Math.max(Vec.MIN_BITS, op.tuple.bytes(bits, false) * Byte.SIZE);
         if (last instanceof Vec vec && vec.bits() != needed) {
             throw refusal(
-                    op, register, second, last, "of " + bits + " bits takes a register of " + needed + " beside it");
+                    op, register, second, last, "of " + bits + " bits needs another register of " + needed + " bits");
         }
     }
 
@@ -1196,10 +1199,10 @@ public final class Assembler {
     }
 
     /**
-     * Memory operand.
+     * Encodes a memory operand.
      *
-     * @param unit what a one-byte displacement counts in
-     * @param following bytes of the instruction behind the displacement
+     * @param unit the unit of a one-byte displacement, in bytes
+     * @param following number of bytes of the instruction after the displacement
      */
     private void modrm(int register, Mem mem, int unit, int following) {
         int reg = (register & 7) << 3;
@@ -1212,7 +1215,7 @@ public final class Assembler {
         }
         int displacement = mem.displacement();
         int low = base.number() & 7;
-        boolean none = displacement == 0 && low != 5; // rbp and r13 without displacement mean something else
+        boolean none = displacement == 0 && low != 5; // rbp and r13 have no encoding without displacement
         boolean small = displacement % unit == 0 && isByte(displacement / unit);
         int mode = none ? 0 : small ? 0x40 : 0x80;
         if (mem.index() != null || low == 4) {

@@ -17,9 +17,9 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * Memory that can be executed, from the operating system through the C library that the JVM has loaded anyway. Code is
- * copied into fresh writable pages, which then become executable and stop being writable: never both at once. It stays for
- * the life of the process.
+ * Executable memory from the operating system, through the C library that the JVM has loaded. Code is copied into new
+ * writable pages, which are then made executable and read-only: memory is never writable and executable together. It
+ * stays for the life of the process.
  */
 public final class CodeMemory {
     private static final int READ = 1;
@@ -40,11 +40,11 @@ public final class CodeMemory {
     private final int flags;
 
     /**
-     * Finds the functions.
+     * Finds the functions of the C library.
      *
-     * @throws UnsupportedOperationException if this operating system or processor has none that are known here
-     * @throws java.util.NoSuchElementException if the C library lacks one
-     * @throws IllegalCallerException if Java was started without access to it
+     * @throws UnsupportedOperationException if this operating system or processor is not supported
+     * @throws java.util.NoSuchElementException if the C library lacks a function
+     * @throws IllegalCallerException if Java was started without native access
      */
     public CodeMemory() {
         String architecture = System.getProperty("os.arch").toLowerCase(Locale.ROOT);
@@ -56,8 +56,7 @@ public final class CodeMemory {
             case "Linux" -> MAP_PRIVATE | MAP_ANONYMOUS_LINUX;
             case "Mac OS X" -> MAP_PRIVATE | MAP_ANONYMOUS_MACOS;
             default ->
-                throw new UnsupportedOperationException(
-                        "how to get executable memory, and to call it, is known on Linux and macOS, not on " + system);
+                throw new UnsupportedOperationException("machine code runs only on Linux and macOS, not on " + system);
         };
         Linker linker = Linker.nativeLinker();
         SymbolLookup library = linker.defaultLookup();
@@ -85,9 +84,9 @@ public final class CodeMemory {
     /**
      * Makes code executable.
      *
-     * @param name for {@link #functions}
-     * @return where it begins, on a page border
-     * @throws UnsupportedOperationException if the operating system refuses, with its reason
+     * @param name the name in {@link #functions}
+     * @return the start of the code, on a page boundary
+     * @throws UnsupportedOperationException if the operating system refuses; the message has its reason
      */
     public MemorySegment install(String name, MachineCode code) {
         long length = code.bytes().byteSize();
@@ -115,20 +114,23 @@ public final class CodeMemory {
         }
     }
 
-    /** What has been made executable, in that order: name to code. */
+    /** All installed functions by name, in the order of their installation. */
     public Map<String, MachineCode> functions() {
         synchronized (nameToCode) {
             return new LinkedHashMap<>(nameToCode);
         }
     }
 
-    /** Finds its function each time: most processes end without it, and making a handle takes tens of milliseconds. */
+    /**
+     * Looks the function up in each call, because most processes never call it and a handle takes tens of milliseconds.
+     */
     private static void unmap(MemorySegment pages) throws Throwable {
         Linker linker = Linker.nativeLinker();
         MethodHandle munmap = linker.downcallHandle(
                 linker.defaultLookup().findOrThrow("munmap"),
                 FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));
-        int _ = (int) munmap.invokeExact(pages, pages.byteSize()); // that memory was refused is what is to be told
+        int _ = (int) munmap.invokeExact(
+                pages, pages.byteSize()); // a failure here is ignored: the caller reports the first failure
     }
 
     private UnsupportedOperationException refused(String what, MemorySegment state) throws Throwable {

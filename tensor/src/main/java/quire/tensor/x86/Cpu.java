@@ -22,13 +22,13 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * What this processor can do and the operating system lets it do, asked with {@code cpuid} and {@code xgetbv}.
+ * The features of this processor that the operating system enables, read with {@code cpuid} and {@code xgetbv}.
  *
- * @param brand the processor's own name
- * @param features what can be used
+ * @param brand the processor's name for itself
+ * @param features the usable features
  */
 public record Cpu(String brand, Set<Feature> features) {
-    /** Extensions of the instruction set, with the bit of {@code cpuid} that announces them. */
+    /** Extensions of the instruction set, with the {@code cpuid} bit of each. */
     public enum Feature {
         FMA(1, 0, 2, 12, State.YMM),
         F16C(1, 0, 2, 29, State.YMM),
@@ -79,9 +79,9 @@ public record Cpu(String brand, Set<Feature> features) {
     }
 
     /**
-     * Asks this machine.
+     * Reads the features of this machine.
      *
-     * @throws UnsupportedOperationException if no code can be run here
+     * @throws UnsupportedOperationException if machine code cannot run here
      */
     public static Cpu detect(CodeMemory memory) {
         Linker linker = Linker.nativeLinker();
@@ -113,7 +113,7 @@ public record Cpu(String brand, Set<Feature> features) {
         }
     }
 
-    /** What {@link #detect} asks with, name to code. */
+    /** The functions that {@link #detect} runs, by name. */
     public static Map<String, MachineCode> machineCode() {
         return Map.of("cpuid", cpuidCode(), "xgetbv", xgetbvCode());
     }

@@ -25,7 +25,7 @@ public enum Gp {
         this.number = number;
     }
 
-    /** The number by which instructions name it. */
+    /** The register's number in an instruction. */
     int number() {
         return number;
     }

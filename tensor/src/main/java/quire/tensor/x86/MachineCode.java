@@ -3,18 +3,18 @@ package quire.tensor.x86;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Instructions, and behind them the constants that they load.
+ * Instructions, and after them the constants that they load.
  *
- * @param bytes all of it
- * @param constantsAt where the instructions end
+ * @param bytes instructions and constants
+ * @param constantsAt offset of the end of the instructions
  */
 public record MachineCode(MemorySegment bytes, long constantsAt) {
-    /** What is executed. */
+    /** The instructions. */
     public MemorySegment instructions() {
         return bytes.asSlice(0, constantsAt);
     }
 
-    /** What is loaded, with what aligns it in front; empty where there is none. */
+    /** The constants, with the padding before them; empty if there are none. */
     public MemorySegment constants() {
         return bytes.asSlice(constantsAt);
     }

@@ -1,6 +1,6 @@
 package quire.tensor.x86;
 
-/** The mask registers; K0 as a write mask means none. */
+/** The mask registers. K0 as a write mask means no mask. */
 public enum Mask {
     K0(0),
     K1(1),
@@ -17,7 +17,7 @@ public enum Mask {
         this.number = number;
     }
 
-    /** The number by which instructions name it. */
+    /** The register's number in an instruction. */
     int number() {
         return number;
     }

@@ -4,14 +4,14 @@ import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Memory: {@code [base + index × scale + displacement]}, or a constant of the code itself.
+ * A memory operand: {@code [base + index × scale + displacement]}, or a constant of the code.
  *
- * @param base null when addressed by {@code label}
+ * @param base null if {@code label} is the address
  * @param index null for none
  * @param scale 1, 2, 4 or 8
  * @param displacement in bytes
- * @param label a constant, null for none
- * @param broadcast whether one element is read and repeated in all lanes
+ * @param label the address of a constant; null for none
+ * @param broadcast whether one element is read and copied to all lanes
  */
 public record Mem(
         @Nullable Gp base,
@@ -23,7 +23,7 @@ public record Mem(
     /** Checks the ranges. */
     public Mem {
         if ((base == null) == (label == null)) {
-            throw new IllegalArgumentException("memory is addressed by a register or by a label");
+            throw new IllegalArgumentException("a memory operand has either a base register or a label");
         }
         if (index == Gp.RSP) {
             throw new IllegalArgumentException("rsp cannot be an index");
@@ -58,12 +58,12 @@ public record Mem(
         return new Mem(null, null, 1, 0, label, false);
     }
 
-    /** One element of it, repeated in all lanes. */
+    /** This operand, with one element copied to all lanes. */
     public Mem bcast() {
         return new Mem(base, index, scale, displacement, label, true);
     }
 
-    /** The same, further on. */
+    /** This operand, a number of bytes further. */
     public Mem plus(int bytes) {
         return new Mem(base, index, scale, Math.addExact(displacement, bytes), label, broadcast);
     }

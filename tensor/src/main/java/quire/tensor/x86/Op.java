@@ -12,8 +12,8 @@ import static quire.tensor.x86.Op.Tuple.QUARTER;
 import static quire.tensor.x86.Op.Tuple.WHOLE;
 
 /**
- * The vector instructions as the manual tables them (Intel SDM volume 2): mandatory prefix, opcode map, opcode, W, what a
- * compressed displacement counts in, and which encodings there are.
+ * The vector instructions as in the manual's tables (Intel SDM volume 2): mandatory prefix, opcode map, opcode, W, the
+ * unit of a compressed displacement, and the available encodings.
  */
 enum Op {
     // moves: prefix, map, opcode, W, tuple
@@ -113,16 +113,16 @@ enum Op {
     VBLENDMPS(1, 2, 0x65, 0, FULL, Forms.EVEX),
     VBLENDVPS(1, 3, 0x4A, 0, WHOLE, Forms.VEX);
 
-    /** Which encodings an instruction has. */
+    /** The encodings of an instruction. */
     enum Forms {
         VEX,
         EVEX,
         BOTH
     }
 
-    /** What memory an instruction reads: EVEX counts one-byte displacements in units of it. */
+    /** The memory that an instruction reads. It is the unit of one-byte displacements in EVEX. */
     enum Tuple {
-        /** All lanes, or one of 4 bytes that is broadcast. */
+        /** All lanes, or one 4-byte element that is broadcast. */
         FULL,
         /** All lanes, no broadcast. */
         WHOLE,
@@ -158,7 +158,7 @@ enum Op {
     final Tuple tuple;
     final Forms forms;
 
-    /** Whether there is a form of so many bits; that VEX ends at 256 is not asked here. */
+    /** Whether the instruction has a form of this many bits. It does not check that VEX has at most 256. */
     boolean hasWidth(int bits) {
         return switch (this) {
             case VBROADCASTI128, VEXTRACTI128, VINSERTI128 -> bits == 256;

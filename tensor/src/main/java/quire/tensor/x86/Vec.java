@@ -1,30 +1,30 @@
 package quire.tensor.x86;
 
 /**
- * A vector register, with the write mask under which an instruction fills it.
+ * A vector register, with the write mask of an instruction that writes it.
  *
  * @param index 0 to 31
  * @param bits 128, 256 or 512
  * @param mask K0 for none
- * @param zeroing whether lanes outside the mask become zero instead of staying
+ * @param zeroing whether lanes outside of the mask become zero; otherwise they do not change
  */
 public record Vec(int index, int bits, Mask mask, boolean zeroing) implements Operand {
-    /** Of the narrowest register. */
-    static final int LEAST_BITS = 128;
+    /** Width of the narrowest register. */
+    static final int MIN_BITS = 128;
 
     /** Checks the ranges. */
     public Vec {
-        if (index < 0 || index > 31 || (bits != LEAST_BITS && bits != 256 && bits != 512)) {
+        if (index < 0 || index > 31 || (bits != MIN_BITS && bits != 256 && bits != 512)) {
             throw new IllegalArgumentException("no vector register has number " + index + " and " + bits + " bits");
         }
         if (zeroing && mask == Mask.K0) {
-            throw new IllegalArgumentException("K0 masks nothing, so nothing can be zeroed");
+            throw new IllegalArgumentException("K0 means no mask, so there are no lanes to zero");
         }
     }
 
     /** A 128-bit register. */
     public static Vec xmm(int index) {
-        return new Vec(index, LEAST_BITS, Mask.K0, false);
+        return new Vec(index, MIN_BITS, Mask.K0, false);
     }
 
     /** A 256-bit register. */
@@ -37,27 +37,27 @@ public record Vec(int index, int bits, Mask mask, boolean zeroing) implements Op
         return new Vec(index, 512, Mask.K0, false);
     }
 
-    /** Its low 128 bits. */
+    /** The low 128 bits of this register. */
     public Vec xmm() {
         return xmm(index);
     }
 
-    /** Its low 256 bits. */
+    /** The low 256 bits of this register. */
     public Vec ymm() {
         return ymm(index);
     }
 
-    /** All of it. */
+    /** All 512 bits of this register. */
     public Vec zmm() {
         return zmm(index);
     }
 
-    /** As a destination of which only the masked lanes are written. */
+    /** This register as a destination; only the lanes of the mask are written. */
     public Vec mask(Mask value) {
         return new Vec(index, bits, value, false);
     }
 
-    /** As a destination whose lanes outside the mask become zero. */
+    /** This register as a destination; lanes outside of the mask become zero. */
     public Vec zero(Mask value) {
         return new Vec(index, bits, value, true);
     }

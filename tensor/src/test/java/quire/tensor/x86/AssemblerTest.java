@@ -25,7 +25,7 @@ import org.assertj.core.api.ThrowableAssert;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Every instruction is what GNU as makes of it; as itself is asked where it is installed, its answers are kept for where not. */
+/** Compares every instruction with GNU as. Its output is stored, for machines where it is not installed. */
 class AssemblerTest {
     private static final String GOLDEN = "instructions.txt.gz";
 
@@ -98,7 +98,7 @@ class AssemblerTest {
     }
 
     @Test
-    void processor_asked_saysWhatTheKernelSays() throws IOException {
+    void detect_linux_hasTheFeaturesThatTheKernelLists() throws IOException {
         Path cpuinfo = Path.of("/proc/cpuinfo");
         assumeTrue(Files.isReadable(cpuinfo));
         String flags =
@@ -116,7 +116,7 @@ class AssemblerTest {
     }
 
     @Test
-    void operands_thatNoEncodingHolds_areRefusedByName() {
+    void operands_withoutEncoding_areRefusedByName() {
         Assembler a = new Assembler();
         assertThatThrownBy(() -> a.vpsignb(Vec.xmm(1), Vec.xmm(2), Vec.xmm(17)))
                 .isInstanceOf(IllegalArgumentException.class)
@@ -130,7 +130,7 @@ class AssemblerTest {
     }
 
     @Test
-    void operands_ofWidthsThatAreNotThere_areRefusedByName() {
+    void operands_ofUnsupportedWidths_areRefusedByName() {
         Assembler a = new Assembler();
         Mem mem = at(Gp.RAX);
         refuses("vpermd", () -> a.vpermd(Vec.xmm(1), Vec.xmm(2), Vec.xmm(3)));
@@ -141,7 +141,7 @@ class AssemblerTest {
         refuses("vextracti64x4", () -> a.vextracti64x4(mem, Vec.ymm(1), 0));
         refuses("vinserti128", () -> a.vinserti128(Vec.xmm(1), Vec.xmm(2), Vec.xmm(3), 0));
         refuses("vmaskmovps", () -> a.vmaskmovps(Vec.zmm(1), Vec.zmm(2), mem));
-        // of different widths
+        // operands of different widths
         refuses("vaddps", () -> a.vaddps(Vec.ymm(1), Vec.xmm(2), Vec.ymm(3)));
         refuses("vaddps", () -> a.vaddps(Vec.ymm(1), Vec.ymm(2), Vec.xmm(3)));
         refuses("vmovups", () -> a.vmovups(Vec.zmm(1), Vec.ymm(2)));
@@ -149,7 +149,7 @@ class AssemblerTest {
         refuses("vblendvps", () -> a.vblendvps(Vec.ymm(1), Vec.ymm(2), Vec.ymm(3), Vec.xmm(4)));
         refuses("vblendvps", () -> a.vblendvps(Vec.ymm(1), Vec.ymm(2), Vec.ymm(3), Vec.ymm(16)));
         refuses("vpshiftd", () -> a.vpslld(Vec.ymm(1), Vec.xmm(2), 3));
-        // where source and target differ by nature
+        // instructions whose source and target always have different widths
         refuses("vpmovsxbd", () -> a.vpmovsxbd(Vec.zmm(1), Vec.zmm(2)));
         refuses("vcvtph2ps", () -> a.vcvtph2ps(Vec.zmm(1), Vec.xmm(2)));
         refuses("vcvtps2ph", () -> a.vcvtps2ph(Vec.xmm(1), Vec.zmm(2), 0));
@@ -163,7 +163,7 @@ class AssemblerTest {
     }
 
     @Test
-    void constants_behindTheCode_areToldApart() {
+    void constants_afterTheCode_areSeparateFromInstructions() {
         Assembler a = new Assembler();
         a.vmovups(Vec.xmm(0), Mem.rip(a.constant(new int[] {1, 2, 3, 4}, 16)));
         a.ret();

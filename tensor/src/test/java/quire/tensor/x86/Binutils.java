@@ -13,15 +13,15 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
-/** GNU as and objdump, a second opinion on machine code. */
+/** GNU as and objdump, as references for machine code. */
 public final class Binutils {
     /**
-     * An instruction as objdump reads it.
+     * An instruction as objdump shows it.
      *
-     * @param at where it begins
+     * @param at offset of its first byte
      * @param code its bytes in hexadecimal
      * @param text in Intel's syntax
-     * @param note what objdump adds, such as the address that is meant; empty for nothing
+     * @param note objdump's comment, such as an address; empty if there is none
      */
     public record Instruction(int at, String code, String text, String note) {}
 
@@ -38,14 +38,15 @@ public final class Binutils {
     }
 
     /**
-     * The bytes of each instruction in hexadecimal. In a text {@code 7b} is where it begins and {@code 8f} where it ends.
+     * The bytes of each instruction in hexadecimal. In a text, {@code 7b} is the start of the instruction and {@code
+     * 8f} its end.
      *
-     * @param folder for files of its own
+     * @param folder an empty folder for its files
      */
     public static List<String> assemble(List<String> texts, Path folder) throws IOException, InterruptedException {
         StringBuilder source = new StringBuilder(".intel_syntax noprefix\n");
         for (String text : texts) {
-            // an instruction's length in front of it, so that both sides can be cut alike
+            // the length of an instruction is before it, so that the output can be divided
             source.append(".byte 8f - 7f\n7: ").append(text).append("\n8:\n");
         }
         Path file = Files.writeString(folder.resolve("a.s"), source);
@@ -62,7 +63,7 @@ public final class Binutils {
         return codes;
     }
 
-    /** Every instruction of {@code code}, one behind the other. */
+    /** The instructions of {@code code} in order. */
     public static List<Instruction> disassemble(byte[] code, Path folder) throws IOException, InterruptedException {
         Path file = Files.write(folder.resolve("d.bin"), code);
         String output = run(

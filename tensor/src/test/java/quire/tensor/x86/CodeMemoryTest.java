@@ -22,7 +22,7 @@ class CodeMemoryTest {
     private static final int CODE_BYTES = 32 << 20;
     private static final int TIMES = 8;
 
-    /** Has Linux refuse that memory becomes executable, for good, and then installs code. */
+    /** Makes Linux refuse executable memory for the rest of the process, and then installs code. */
     public static void main(String[] args) throws Throwable {
         CodeMemory memory = new CodeMemory();
         memory.install("before", zeros(1));
@@ -64,9 +64,9 @@ class CodeMemoryTest {
 
     @Test
     void install_refused_saysWhyAndKeepsNoMemory() throws IOException, InterruptedException {
-        assumeTrue(System.getProperty("os.name").equals("Linux"), "asks Linux to refuse");
-        assumeTrue(System.getProperty("os.arch").equals("amd64"), "asks x86-64 for memory");
-        // the JVM's own code gets all its memory at once, before any is refused
+        assumeTrue(System.getProperty("os.name").equals("Linux"), "needs a Linux system call");
+        assumeTrue(System.getProperty("os.arch").equals("amd64"), "needs x86-64");
+        // with these options the JVM reserves all memory for its own code at start, before Linux refuses any
         List<String> options = List.of(
                 "-Xint",
                 "-Xmx200m",

@@ -17,9 +17,9 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Every instruction of {@link Assembler} with operands that its encoding treats differently: low and high registers,
- * masks, broadcasts, each size of displacement, the bases and indices that need more bytes. Each line has the text that
- * another assembler takes for the same instruction, in Intel's syntax.
+ * Every instruction of {@link Assembler} with operands that are encoded differently: low and high registers, masks,
+ * broadcasts, each size of displacement, and the bases and indexes that need more bytes. Each line has the instruction
+ * as text for another assembler, in Intel's syntax.
  */
 final class Listing {
     /** An instruction as text, and its bytes in hexadecimal. */
@@ -48,11 +48,11 @@ final class Listing {
             constant(64),
             constant(-4));
 
-    /** Where a mask is what matters. */
+    /** For tests of masks. */
     private static final List<Mem> SOME_MEMORY =
             List.of(at(Gp.RAX), at(Gp.RDX, 512), at(Gp.R9, Gp.R10, 4), constant(8));
 
-    /** How far a jump goes from its own end. */
+    /** Distances of jumps from the end of the jump. */
     private static final int[] DISTANCES = {0, 1, 300};
 
     private static final Set<String> NO_INSTRUCTIONS = Set.of("label", "bind", "align", "constant", "finish");
@@ -70,7 +70,7 @@ final class Listing {
         Set<String> instructions = Arrays.stream(Assembler.class.getDeclaredMethods())
                 .filter(method -> Modifier.isPublic(method.getModifiers()))
                 .filter(method -> !NO_INSTRUCTIONS.contains(method.getName()))
-                .map(Method::toString) // each overload is one of its own
+                .map(Method::toString) // overloads are different instructions
                 .collect(Collectors.toCollection(TreeSet::new));
         instructions.removeAll(listing.listed);
         if (!instructions.isEmpty()) {
@@ -79,7 +79,7 @@ final class Listing {
         return listing.lines;
     }
 
-    /** Relative to the instruction's end; {@link #add} puts a label there. */
+    /** A constant relative to the end of the instruction; {@link #add} puts a label there. */
     private static Mem constant(int displacement) {
         return Mem.rip(new Label()).plus(displacement);
     }
@@ -137,7 +137,7 @@ final class Listing {
         }
     }
 
-    /** As with 32-bit distances, which the assembler always writes. */
+    /** Jumps with 32-bit distances; the assembler writes no others. */
     private void jumps() {
         for (String name : "jmp jb jae jz jnz jbe ja jl jge jle jg".split(" ", -1)) {
             for (int distance : DISTANCES) {
@@ -244,7 +244,7 @@ final class Listing {
         }
     }
 
-    /** What there is in VEX alone. */
+    /** Instructions that exist only in VEX. */
     private void legacy(Vec x, Vec y, Vec z) {
         for (Mem mem : MEMORY) {
             add("vmaskmovps", "vmaskmovps " + x + ", " + y + ", " + plain(mem), x, y, mem);
@@ -462,7 +462,7 @@ final class Listing {
         return Character.isDigit(name.charAt(1)) ? name + "d" : "e" + name.substring(1);
     }
 
-    /** With {@code text} being the whole line, or only the mnemonic. */
+    /** Adds a line; {@code text} is the whole line or only the mnemonic. */
     private void add(String method, String text, Object... operands) {
         String line = text.contains(" ") || operands.length == 0
                 ? text
@@ -477,7 +477,7 @@ final class Listing {
         lines.add(new Line(line, hex(assembler)));
     }
 
-    /** An operand that counts from {@code end} where it would from any label. */
+    /** The operand; if it is relative to a label, then relative to {@code end}. */
     private static Object from(Label end, Object operand) {
         return operand instanceof Mem mem && mem.label() != null
                 ? new Mem(null, null, 1, mem.displacement(), end, mem.broadcast())

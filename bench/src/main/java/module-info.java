@@ -1,0 +1,18 @@
+/**
+ * Measurements of engines, and what shows them: {@code quire bench}. It sees every other module; no module requires it.
+ * The command line finds its command as a service.
+ */
+module quire.bench {
+    requires static org.jspecify;
+    requires info.picocli;
+    requires quire.cli;
+    requires quire.engine;
+
+    provides quire.cli.CommandPlugin with
+            quire.bench.BenchCommand;
+
+    opens quire.bench to
+            info.picocli;
+    opens quire.bench.speculation to
+            info.picocli;
+}

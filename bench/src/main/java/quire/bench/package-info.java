@@ -1,0 +1,5 @@
+/** The command {@code quire bench}. */
+@NullMarked
+package quire.bench;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,5 @@
+/** What all measurements share: run records in JSON, tables, charts and HTML pages. */
+@NullMarked
+package quire.bench.report;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,5 @@
+/** The measurements of {@code quire bench speculation}, and their page. */
+@NullMarked
+package quire.bench.speculation;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,169 @@
+package quire.bench;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.withinPercentage;
+import static quire.cli.CommandRun.run;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import quire.cli.CommandRun;
+import quire.model.format.RandomModels;
+import quire.tensor.ElementType;
+import quire.tensor.machine.KernelSets;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/** {@code quire bench} as a user runs it. The command line finds it as a service. */
+class BenchCommandTest {
+    @TempDir
+    private static Path folder;
+
+    private static String model;
+
+    @BeforeAll
+    static void writeModel() {
+        model = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q8_0, 1)
+                .toString();
+    }
+
+    @Test
+    void bench_json_hasEveryFigure() {
+        CommandRun result = run(
+                "bench",
+                "--model",
+                model,
+                "--prompt",
+                "32",
+                "--generate",
+                "64",
+                "--sequences",
+                "1,3",
+                "--threads",
+                "2",
+                "--kv-type",
+                "q8_0",
+                "--profile",
+                "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode json = JsonMapper.shared().readTree(result.out());
+        assertThat(json.get("kv_type").asString()).isEqualTo("Q8_0");
+        for (String field : List.of(
+                "prompt_tokens_per_second",
+                "load_seconds",
+                "read_bandwidth_bytes_per_second",
+                "int8_macs_per_second",
+                "f32_macs_per_second")) {
+            assertThat(json.get(field).asDouble()).as(field).isPositive();
+        }
+        assertThat(json.get("threads").asInt()).isEqualTo(2);
+        assertThat(json.get("kernels").asString()).isNotEmpty();
+        assertThat(json.get("decode").size()).isEqualTo(2);
+        assertThat(json.get("decode").get(1).get("sequences").asInt()).isEqualTo(3);
+        assertThat(json.get("decode").get(1).get("tokens_per_second").asDouble())
+                .isPositive();
+        assertThat(json.get("profiles").size()).isEqualTo(3);
+        JsonNode step = json.get("profiles").get(2);
+        assertThat(step.get("sequences").asInt()).isEqualTo(3);
+        double seconds = 0;
+        List<String> phases = new ArrayList<>();
+        for (JsonNode phase : step.get("phases")) {
+            seconds += phase.get("seconds").asDouble();
+            phases.add(phase.get("phase").asString());
+        }
+        assertThat(seconds).isCloseTo(step.get("seconds").asDouble(), withinPercentage(0.1));
+        assertThat(phases).contains("embedding", "q, k, v", "attention", "gate, up", "down", "head", "waiting");
+    }
+
+    @Test
+    void benchSpeculation_anyModel_writesOnePageAndItsNumbers(@TempDir Path out) throws IOException {
+        RandomModels.Shape roomForChats = new RandomModels.Shape(1024, 64, 96, 2, 4, 2, 16, 16, false, false, false);
+        String chatModel =
+                RandomModels.write(out, roomForChats, ElementType.Q8_0, 1).toString();
+        CommandRun result = run(
+                "bench",
+                "speculation",
+                "--model",
+                chatModel,
+                "--draft",
+                chatModel,
+                "--out",
+                out.toString(),
+                "--loads",
+                "1,3",
+                "--acceptances",
+                "0,1",
+                "--lengths",
+                "3",
+                "--tokens",
+                "22",
+                "--seconds",
+                "0.01",
+                "--threads",
+                "1");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode json = JsonMapper.shared().readTree(Files.readString(out.resolve("speculation.json")));
+        assertThat(json.get("curve").size()).isEqualTo(2);
+        assertThat(json.get("curve").get(0).get("tokens_a_step").asDouble()).isEqualTo(1);
+        // Three draft tokens that are right, and one more; draft tokens missing at the end do not count as rejected.
+        assertThat(json.get("curve").get(1).get("tokens_a_step").asDouble()).isEqualTo(4);
+        // The first turn has draft tokens, too: turns of 4 4 4 4 4 2 tokens, and 22 turns of 1 token.
+        assertThat(json.get("curve").get(0).get("tokens_a_turn").asDouble()).isEqualTo(1);
+        assertThat(json.get("curve").get(1).get("tokens_a_turn").asDouble()).isCloseTo(22 / 6.0, within(1e-9));
+        for (JsonNode row : json.get("curve")) {
+            assertThat(row.get("tokens_a_turn").asDouble()).isLessThanOrEqualTo(3 + 1);
+            assertThat(row.get("seconds_a_case").asDouble()).isEqualTo(0.01);
+        }
+        assertThat(json.get("load").size()).isEqualTo(6); // both acceptances, and off against off
+        assertThat(json.get("tasks").size()).isEqualTo(20);
+        assertThat(json.get("rules").get("gumbel_coupling").asDouble()).isCloseTo(1, within(1e-9));
+        assertThat(Files.readString(out.resolve("speculation.html"))).contains("<svg", "Never slower", "</html>");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "bench speculation --model MODEL",
+                "bench --model MODEL --sequences 0",
+                "bench --model MODEL --threads 0",
+                "bench --model /no/such/file.gguf",
+                "bench speculation --model MODEL --out DIR --tokens 2",
+                "bench speculation --model MODEL --out DIR --parts costs,cost"
+            })
+    void bench_mistake_oneLineAndANonZeroCode(String line) {
+        CommandRun result = run(line.replace("MODEL", model)
+                .replace("DIR", folder.resolve("out").toString())
+                .split(" "));
+        assertThat(result.code()).isPositive();
+        assertThat(result.out()).isEmpty();
+        assertThat(result.err()).startsWith("quire: ").doesNotContain("\tat ");
+        assertThat(result.err().lines().filter(each -> !each.startsWith("Try: ")))
+                .as(result.err())
+                .hasSize(1);
+    }
+
+    @Test
+    void bench_unknownKernelSet_saysWhichSetsExist() {
+        CommandRun wrong = run("bench", "--model", model, "--kernels", "avx3");
+        assertThat(wrong.code()).isEqualTo(2);
+        assertThat(wrong.err())
+                .startsWith("quire: --kernels takes one of " + String.join(", ", KernelSets.names()) + ", not 'avx3'")
+                .doesNotContain("private", "Could not invoke");
+    }
+
+    @Test
+    void help_listsEveryCommand() {
+        CommandRun result = run("help");
+        assertThat(result.code()).isZero();
+        assertThat(result.out()).contains("serve", "chat", "generate", "inspect", "plan", "tokenize", "bench");
+        assertThat(run("help", "bench").out()).contains("--profile", "speculation");
+    }
+}

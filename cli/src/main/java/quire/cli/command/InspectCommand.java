@@ -1,0 +1,177 @@
+package quire.cli.command;
+
+import java.time.Clock;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import quire.cli.option.ModelArgument;
+import quire.cli.output.Json;
+import quire.cli.output.TextTable;
+import quire.engine.MemoryPlan;
+import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
+import quire.model.format.GgufValueType;
+import quire.model.format.ModelFormatException;
+import quire.model.text.ChatTemplateException;
+import quire.model.text.ChatTemplates;
+import quire.model.text.Tokenizers;
+
+/** Shows what a GGUF file contains. */
+@Command(
+        name = "inspect",
+        mixinStandardHelpOptions = true,
+        description = "Show what a GGUF file contains: metadata, tensors, quantisation, tokenizer.")
+public final class InspectCommand implements Callable<Integer> {
+    private static final int VALUE_CHARS = 80;
+
+    @Mixin
+    private ModelArgument model;
+
+    @Option(names = "--json", description = "Print one JSON object.")
+    private boolean json;
+
+    /** The part of a file that is stored in one element type. */
+    private record Share(int tensors, long elements, long bytes) {
+        Share plus(GgufTensor tensor) {
+            return new Share(tensors + 1, elements + tensor.elements(), bytes + tensor.byteSize());
+        }
+    }
+
+    @Override
+    public Integer call() {
+        try (Gguf file = Gguf.open(model.path())) {
+            Map<String, Share> shares = new TreeMap<>();
+            for (GgufTensor tensor : file.tensors()) {
+                shares.put(
+                        tensor.type().name(),
+                        shares.getOrDefault(tensor.type().name(), new Share(0, 0, 0))
+                                .plus(tensor));
+            }
+            if (json) {
+                System.out.println(Json.write(describe(file, shares)));
+            } else {
+                print(file, shares);
+            }
+        }
+        return 0;
+    }
+
+    private static void print(Gguf file, Map<String, Share> shares) {
+        System.out.printf(
+                "%s: GGUF v%d, %s, %d keys, %d tensors%n%n",
+                printable(file.file()),
+                file.version(),
+                MemoryPlan.size(file.byteSize()),
+                file.keys().size(),
+                file.tensors().size());
+        table(
+                List.of("key", "value"),
+                file.keys().stream()
+                        .map(key -> List.of(key, file.describe(key, VALUE_CHARS)))
+                        .toList());
+        table(
+                List.of("tensor", "shape", "type", "size"),
+                file.tensors().stream()
+                        .map(tensor -> List.of(
+                                tensor.name(),
+                                tensor.shape(),
+                                tensor.type().name(),
+                                MemoryPlan.size(tensor.byteSize())))
+                        .toList());
+        long elements = shares.values().stream().mapToLong(Share::elements).sum();
+        List<List<String>> rows = new ArrayList<>();
+        shares.forEach((type, share) -> rows.add(List.of(
+                type,
+                Integer.toString(share.tensors),
+                String.format(Locale.ROOT, "%.1f %%", 100.0 * share.elements / Math.max(1, elements)),
+                MemoryPlan.size(share.bytes))));
+        table(List.of("quantisation", "tensors", "weights", "size"), rows);
+        System.out.printf(
+                "%s weights · tokenizer %s%n",
+                elements,
+                printable(file.string("tokenizer.ggml.model", "none")
+                        + (file.has("tokenizer.ggml.tokens")
+                                ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
+                                : "")));
+        templates(file)
+                .forEach((name, facts) -> System.out.println(printable("chat template " + name + ": "
+                        + facts.entrySet().stream()
+                                .map(fact -> fact.getKey() + " " + fact.getValue())
+                                .collect(Collectors.joining(" · ")))));
+    }
+
+    private static String repeated(Gguf file) {
+        try {
+            int count = Tokenizers.vocabulary(file).repeatedSpellings();
+            return count == 0 ? "" : ", " + count + " spelled like another one";
+        } catch (ModelFormatException e) {
+            return "";
+        }
+    }
+
+    /** What each chat template takes, by its name; one entry "unusable" with the reason if that cannot be found out. */
+    private static Map<String, Map<String, String>> templates(Gguf file) {
+        Map<String, Map<String, String>> templates = new LinkedHashMap<>();
+        try {
+            ChatTemplates.capabilities(file, Tokenizers.of(file), Clock.systemUTC())
+                    .forEach((name, capabilities) -> templates.put(name, capabilities.describe()));
+        } catch (ModelFormatException | ChatTemplateException e) {
+            templates.put("unusable", Map.of("reason", String.valueOf(e.getMessage())));
+        }
+        return templates;
+    }
+
+    private static void table(List<String> head, List<List<String>> rows) {
+        List<List<String>> lines = new ArrayList<>(List.of(head));
+        rows.forEach(
+                row -> lines.add(row.stream().map(InspectCommand::printable).toList()));
+        System.out.println(TextTable.of(lines, head.size()));
+    }
+
+    /** Replaces control characters: a file must not be able to control the user's terminal. */
+    private static String printable(String text) {
+        return text.replace("\n", "\\n").replaceAll("\\p{C}", "\uFFFD");
+    }
+
+    private static Map<String, Object> describe(Gguf file, Map<String, Share> shares) {
+        Map<String, Object> metadata = new LinkedHashMap<>();
+        for (String key : file.keys()) {
+            boolean array = file.type(key) == GgufValueType.ARRAY;
+            metadata.put(
+                    key,
+                    array
+                            ? Map.of("items", file.itemType(key).toString(), "count", file.length(key))
+                            : file.scalar(key));
+        }
+        List<Object> tensors = new ArrayList<>();
+        for (GgufTensor tensor : file.tensors()) {
+            Map<String, Object> entry = new LinkedHashMap<>();
+            entry.put("name", tensor.name());
+            entry.put("dims", Arrays.stream(tensor.dims()).boxed().toList());
+            entry.put("type", tensor.type().name());
+            entry.put("bytes", tensor.byteSize());
+            tensors.add(entry);
+        }
+        Map<String, Object> types = new LinkedHashMap<>();
+        shares.forEach((type, share) ->
+                types.put(type, Map.of("tensors", share.tensors, "weights", share.elements, "bytes", share.bytes)));
+        Map<String, Object> object = new LinkedHashMap<>();
+        object.put("file", file.file());
+        object.put("version", file.version());
+        object.put("bytes", file.byteSize());
+        object.put("metadata", metadata);
+        object.put("tensors", tensors);
+        object.put("types", types);
+        object.put("chat_templates", templates(file));
+        return object;
+    }
+}

@@ -1,0 +1,130 @@
+package quire.cli.command;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+import quire.cli.option.EngineOptions;
+import quire.cli.option.ModelArgument;
+import quire.cli.option.Range;
+import quire.cli.output.Json;
+import quire.engine.Engine;
+import quire.engine.EngineConfig;
+import quire.engine.MemoryPlan;
+import quire.model.ModelConfig;
+import quire.model.format.Gguf;
+
+/** Shows the memory plan of a model or of a shape. */
+@Command(
+        name = "plan",
+        mixinStandardHelpOptions = true,
+        description =
+                "Show the memory plan line by line: weights, KV bytes of a token, pages, how many sequences fit and what limits"
+                        + " them.")
+public final class PlanCommand implements Callable<Integer> {
+    private static final int DEFAULT_CONTEXT = 4096;
+
+    @Spec
+    private CommandSpec spec;
+
+    @Mixin
+    private ModelArgument model;
+
+    @Option(
+            names = "--shape",
+            split = ",",
+            paramLabel = "NAME=N",
+            description = "Plan for a shape instead of a file: layers=32,kvHeads=32,headDim=128.")
+    private @Nullable Map<String, Integer> shape;
+
+    @Option(
+            names = "--context",
+            paramLabel = "N",
+            description =
+                    "Tokens of a sequence, prompt and answer (default: the model's context, or 4096 for a shape).")
+    private @Nullable Integer context;
+
+    @Option(
+            names = "--sequences",
+            paramLabel = "N",
+            description = "Sequences at the same time (default: --max-sequences).")
+    private @Nullable Integer sequences;
+
+    @Option(names = "--json", description = "Print one JSON object.")
+    private boolean json;
+
+    @Mixin
+    private EngineOptions options;
+
+    @Override
+    public Integer call() {
+        if (context != null) {
+            Range.check(spec, "--context", context, 1, Integer.MAX_VALUE);
+        }
+        if (sequences != null) {
+            Range.check(spec, "--sequences", sequences, 1, Integer.MAX_VALUE);
+        }
+        EngineConfig config = sequences == null ? options.config(model) : options.config(model, sequences);
+        MemoryPlan plan = shape == null ? ofModel(config) : ofShape(shape, config);
+        int tokens = context == null ? plan.maxContext() : context;
+        System.out.print(json ? Json.write(describe(plan, tokens)) + System.lineSeparator() : plan.describe(tokens));
+        return 0;
+    }
+
+    private MemoryPlan ofModel(EngineConfig config) {
+        try (Gguf file = Gguf.open(model.path())) {
+            return Engine.plan(file, ModelConfig.from(file), config);
+        }
+    }
+
+    private MemoryPlan ofShape(Map<String, Integer> shape, EngineConfig config) {
+        if (!model.isBuiltIn()) {
+            throw new ParameterException(
+                    spec.commandLine(), "--shape and a model exclude each other: leave one of them out");
+        }
+        Map<String, Integer> sizes = new LinkedHashMap<>(shape);
+        List<Integer> values = new ArrayList<>();
+        for (String name : List.of("layers", "kvHeads", "headDim")) {
+            Integer value = sizes.remove(name);
+            if (value == null) {
+                throw new ParameterException(
+                        spec.commandLine(), "--shape lacks " + name + ": write layers=32,kvHeads=32,headDim=128");
+            }
+            values.add(value);
+        }
+        if (!sizes.isEmpty()) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    "--shape does not know " + String.join(", ", sizes.keySet())
+                            + ": it takes layers, kvHeads and headDim");
+        }
+        return MemoryPlan.of(
+                new MemoryPlan.Shape(
+                        values.get(0), values.get(1), values.get(2), context == null ? DEFAULT_CONTEXT : context),
+                config,
+                0,
+                0,
+                MemoryPlan.availableBytesHere());
+    }
+
+    private static Map<String, Object> describe(MemoryPlan plan, int tokens) {
+        Map<String, Object> object = new LinkedHashMap<>();
+        object.put("lines", plan.lines());
+        object.put("kv_bytes_per_token", plan.kvBytesPerToken());
+        object.put("page_bytes", plan.pageBytes());
+        object.put("pages", plan.pageCount());
+        object.put("context_tokens", tokens);
+        object.put("sequence_bytes", plan.sequenceBytes(tokens));
+        object.put("sequences_that_fit", plan.sequences(tokens));
+        object.put("limit", plan.limit(tokens));
+        return object;
+    }
+}

@@ -1,0 +1,184 @@
+package quire.cli.option;
+
+import java.nio.file.Path;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+import quire.engine.EngineConfig;
+import quire.engine.Speculation;
+import quire.model.BuiltInModel;
+import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
+
+/** The options that configure an engine. */
+public final class EngineOptions {
+    @Spec(Spec.Target.MIXEE)
+    @SuppressWarnings("NullAway.Init") // picocli sets it
+    private CommandSpec command;
+
+    @Option(
+            names = "--max-sequences",
+            paramLabel = "N",
+            defaultValue = "64",
+            description = "Maximum sequences that run at the same time (default ${DEFAULT-VALUE}).")
+    private int maxSequences;
+
+    @Option(
+            names = "--max-batched-tokens",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Maximum tokens computed in one step, over all sequences (default ${DEFAULT-VALUE}).")
+    private int maxBatchedTokens;
+
+    @Option(
+            names = "--max-context",
+            paramLabel = "N",
+            defaultValue = "0",
+            description =
+                    "Maximum tokens of one sequence, prompt and answer (default: what the model was trained for).")
+    private int maxContext;
+
+    @Option(
+            names = "--max-queued",
+            paramLabel = "N",
+            defaultValue = "1024",
+            description = "Maximum requests in the queue; more are refused (default ${DEFAULT-VALUE}).")
+    private int maxQueued;
+
+    @Option(
+            names = "--max-queued-tokens",
+            paramLabel = "N",
+            defaultValue = "1048576",
+            description = "Maximum prompt tokens in the queue, over all requests (default ${DEFAULT-VALUE}).")
+    private long maxQueuedTokens;
+
+    @Option(
+            names = "--kv-cache",
+            paramLabel = "SIZE",
+            converter = ByteSize.class,
+            defaultValue = "0",
+            description = "Memory for the KV cache, such as 4GiB (default: as much as the memory plan has room for).")
+    private long kvCacheBytes;
+
+    @Option(
+            names = "--kv-type",
+            paramLabel = "TYPE",
+            defaultValue = "f16",
+            description =
+                    "How keys and values are stored: f16, f32, or q8_0 for half the memory of f16 (default ${DEFAULT-VALUE}).")
+    private KvType kvType;
+
+    @Option(
+            names = "--page-tokens",
+            paramLabel = "N",
+            defaultValue = "16",
+            description = "Tokens of a KV page, a multiple of 16 (default ${DEFAULT-VALUE}).")
+    private int pageTokens;
+
+    @Mixin
+    private ThreadsOption threads;
+
+    @Option(
+            names = "--speculation",
+            paramLabel = "auto|off|N",
+            defaultValue = "auto",
+            description =
+                    "Speculative decoding, which changes the speed and nothing else: auto uses as many draft tokens as"
+                            + " measurements recommend, off none, N a fixed number in each step (default"
+                            + " ${DEFAULT-VALUE}).")
+    private String speculation;
+
+    @Option(
+            names = "--draft",
+            paramLabel = "FILE",
+            converter = FilePath.class,
+            description =
+                    "A draft model: a small GGUF file with the same tokens, for draft tokens where the text repeats"
+                            + " nothing (default: none; the built-in model has its own).")
+    private @Nullable Path draft;
+
+    @Mixin
+    @SuppressWarnings("UnusedVariable") // it takes effect while picocli parses the line
+    private KernelsOption kernels;
+
+    /** The configuration for this model; the built-in model gets its own draft model. */
+    public EngineConfig config(ModelOption model) {
+        return config(model, maxSequences);
+    }
+
+    /**
+     * The configuration for this model and a command that never has more than {@code sequences} requests.
+     *
+     * @throws ParameterException if an option is out of range; the message names it
+     */
+    public EngineConfig config(ModelOption model, int sequences) {
+        EngineConfig config = config(sequences);
+        Speculation chosen = config.speculation();
+        return chosen.draft() == null && chosen.draftTokens() != Speculation.OFF && model.isBuiltIn()
+                ? config.withSpeculation(new Speculation(
+                        chosen.draftTokens(), chosen.lookup(), BuiltInModel.QUIRE_TINY_DRAFT.path(), null))
+                : config;
+    }
+
+    private EngineConfig config(int sequences) {
+        Range.check(command, "--max-sequences", maxSequences, 1, Integer.MAX_VALUE);
+        if (maxBatchedTokens < sequences) {
+            throw fault("--max-batched-tokens takes at least one token for each sequence, here " + sequences + ", not "
+                    + maxBatchedTokens);
+        }
+        if (maxContext != 0) {
+            Range.check(command, "--max-context", maxContext, 2, Integer.MAX_VALUE);
+        }
+        Range.check(command, "--max-queued", maxQueued, 1, Integer.MAX_VALUE);
+        Range.check(command, "--max-queued-tokens", maxQueuedTokens, 1, Long.MAX_VALUE);
+        if (pageTokens < KvLayout.TILE || pageTokens % KvLayout.TILE != 0) {
+            throw fault("--page-tokens takes a multiple of " + KvLayout.TILE + ", not " + pageTokens);
+        }
+        int draftTokens = draftTokens();
+        if (draftTokens == Speculation.OFF && draft != null) {
+            throw fault("--draft " + draft + " has no effect with --speculation off: leave one of them out");
+        }
+        if (draft != null) {
+            FilePath.requireFile(command, "--draft " + draft, draft);
+        }
+        return EngineConfig.builder()
+                .maxSequences(sequences)
+                .maxBatchedTokens(maxBatchedTokens)
+                .maxContext(maxContext)
+                .maxQueuedRequests(maxQueued)
+                .maxQueuedTokens(maxQueuedTokens)
+                .kvCacheBytes(kvCacheBytes)
+                .pageTokens(pageTokens)
+                .kvType(kvType)
+                .threads(threads.count())
+                .speculation(new Speculation(draftTokens, true, draft, null))
+                .build();
+    }
+
+    private ParameterException fault(String message) {
+        return new ParameterException(command.commandLine(), message);
+    }
+
+    private int draftTokens() {
+        return switch (speculation.toLowerCase(Locale.ROOT)) {
+            case "auto" -> Speculation.AUTO;
+            case "off" -> Speculation.OFF;
+            default -> {
+                try {
+                    int tokens = Integer.parseInt(speculation);
+                    if (tokens >= 1 && tokens <= Speculation.MAX_DRAFT_TOKENS) {
+                        yield tokens;
+                    }
+                } catch (NumberFormatException e) {
+                    // the exception below says what is allowed
+                }
+                throw fault("--speculation takes auto, off or a number of draft tokens from 1 to "
+                        + Speculation.MAX_DRAFT_TOKENS + ", not " + speculation);
+            }
+        };
+    }
+}

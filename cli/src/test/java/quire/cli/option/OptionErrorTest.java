@@ -1,0 +1,113 @@
+package quire.cli.option;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static quire.cli.CommandRun.run;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import quire.cli.CommandRun;
+import quire.model.format.RandomModels;
+import quire.tensor.ElementType;
+
+/**
+ * One sentence for each wrong option. BROKEN is a file that no command can load: whatever is reported instead was found
+ * before loading.
+ */
+class OptionErrorTest {
+    @TempDir
+    private static Path folder;
+
+    private static String model;
+    private static String broken;
+
+    @BeforeAll
+    static void writeFiles() throws IOException {
+        model = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q8_0, 1)
+                .toString();
+        broken = Files.writeString(folder.resolve("broken.gguf"), "broken").toString();
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            generate --model BROKEN --prompt x --threads 0             | --threads takes a number from 1 to 1024, not 0
+            generate --model BROKEN --prompt x --threads 10000         | --threads takes a number from 1 to 1024, not 10000
+            chat --model BROKEN --threads -1                           | --threads takes a number from 1 to 1024, not -1
+            serve --model BROKEN --port 65536                          | --port takes a number from 0 to 65535, not 65536
+            serve --model BROKEN --port -1                             | --port takes a number from 0 to 65535, not -1
+            serve --model BROKEN --drain-seconds -1                    | --drain-seconds takes a number from 0 to 3600, not -1
+            serve --model BROKEN --max-sequences 0                     | --max-sequences takes a number from 1, not 0
+            serve --model BROKEN --max-batched-tokens 63               | --max-batched-tokens takes at least one token for each sequence, here 64, not 63
+            serve --model BROKEN --max-context 1                       | --max-context takes a number from 2, not 1
+            serve --model BROKEN --max-queued 0                        | --max-queued takes a number from 1, not 0
+            serve --model BROKEN --max-queued-tokens 0                 | --max-queued-tokens takes a number from 1, not 0
+            serve --model BROKEN --page-tokens 17                      | --page-tokens takes a multiple of 16, not 17
+            generate --model BROKEN --prompt x --speculation 17        | --speculation takes auto, off or a number of draft tokens from 1 to 16, not 17
+            generate --model BROKEN --prompt x --max-tokens 0          | --max-tokens is 0; it must be at least 1
+            chat --model BROKEN --top-p 2                              | --top-p is 2.0; it must be over 0 and at most 1
+            generate --model FOLDER --prompt x                         | --model FOLDER is a folder: name a .gguf file in it
+            generate --model BROKEN --prompt x --draft FOLDER          | --draft FOLDER is a folder: name a .gguf file in it
+            generate --model /no/such.gguf --prompt x                  | --model /no/such.gguf: there is no such file; check the path
+            inspect FOLDER                                             | FOLDER is a folder: name a .gguf file in it
+            inspect BROKEN --model BROKEN                              | both BROKEN and --model BROKEN name a file: leave one of them out
+            plan --model BROKEN --shape layers=1,kvHeads=1,headDim=16  | --shape and a model exclude each other: leave one of them out
+            plan --model BROKEN --sequences 0                          | --sequences takes a number from 1, not 0
+            """)
+    void option_outOfRange_isNamedWithValueAndRange(String line, String message) {
+        CommandRun result = run(line.replace("BROKEN", broken)
+                .replace("FOLDER", folder.toString())
+                .split(" +"));
+        String expected = message.replace("BROKEN", broken).replace("FOLDER", folder.toString());
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.out()).isEmpty();
+        assertThat(result.err().lines().toList().getFirst()).isEqualTo("quire: " + expected);
+    }
+
+    @Test
+    void model_tilde_isTheHomeFolder() {
+        String home = System.getProperty("user.home");
+        try {
+            System.setProperty("user.home", folder.toString());
+            String name = String.valueOf(Path.of(model).getFileName());
+            CommandRun result = run("inspect", "--model=~/" + name);
+            assertThat(result.code()).as(result.err()).isZero();
+            assertThat(result.out()).isEqualTo(run("inspect", model).out());
+        } finally {
+            System.setProperty("user.home", home);
+        }
+    }
+
+    @Test
+    void model_tildeWithAName_saysToWriteTheWholePath() {
+        CommandRun result = run("inspect", "--model", "~nobody/x.gguf");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains("--model", "'~nobody/x.gguf'", "write the whole path");
+    }
+
+    @Test
+    void inspect_modelOption_isTheSameAsTheArgument() {
+        assertThat(run("inspect", "--model", model).out())
+                .isNotEmpty()
+                .isEqualTo(run("inspect", model).out());
+        assertThat(run("plan", "--model", model).out())
+                .isNotEmpty()
+                .isEqualTo(run("plan", model).out());
+    }
+
+    @Test
+    void inspectAndPlan_noModel_useTheBuiltInOneAndSaySo() {
+        for (String command : new String[] {"inspect", "plan"}) {
+            CommandRun result = run(command);
+            assertThat(result.code()).as(result.err()).isZero();
+            assertThat(result.err()).contains("this is quire-tiny");
+            assertThat(result.out()).isNotEmpty();
+        }
+        // As with serve, the built-in model comes with its draft model.
+        assertThat(run("plan").out()).contains("draft weights");
+    }
+}

@@ -1,0 +1,327 @@
+package quire.engine.schedule;
+
+import java.lang.System.Logger.Level;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.LockSupport;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+import quire.engine.EngineConfig;
+import quire.engine.EngineListener;
+import quire.engine.FinishReason;
+import quire.engine.InvalidRequestException;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.TokenStream;
+import quire.engine.sample.SamplerTeam;
+import quire.model.Batch;
+import quire.model.Model;
+import quire.model.text.Tokenizer;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Workers;
+
+/**
+ * The loop of the engine thread, which owns all state. Requests come in through the inbox, each step computes tokens, and
+ * answers leave through their streams.
+ *
+ * <pre>
+ *   inbox ──▶ plan ──▶ forward ──▶ choose ──▶ commit          {@link #doWork}
+ * </pre>
+ *
+ * Other threads may call {@link #submit}, {@link #wake}, {@link #cancelAll} and the accessors.
+ */
+public final class EngineLoop implements Runnable {
+    private static final System.Logger LOG = System.getLogger("quire.engine");
+
+    private final Model model;
+    private final Tokenizer tokenizer;
+    private final LongSupplier nanoClock;
+    private final int maxContext;
+    private final String contextLimit;
+    private final KvPages pages;
+    private final RequestTracker tracker;
+    private final DraftSource drafts;
+    private final Scheduler scheduler;
+    private final TokenVerifier verifier;
+    /** From many threads to one: new sequences, and those whose stream was closed. */
+    private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
+
+    private volatile boolean cancelAll;
+    private volatile @Nullable Thread thread;
+    private boolean checked = true; // the integrity, since the last step
+
+    /** Collects the parts of a loop. Model, tokenizer and configuration are required. */
+    public static final class Builder {
+        private final Model model;
+        private final Tokenizer tokenizer;
+        private final EngineConfig config;
+        private @Nullable Workers workers;
+        private DraftSource.Factory drafts = context -> DraftSource.NONE;
+        private EngineListener listener = EngineListener.NONE;
+        private LongSupplier nanoClock = System::nanoTime;
+        private StepCost cost = StepCost.NONE;
+
+        private Builder(Model model, Tokenizer tokenizer, EngineConfig config) {
+            this.model = model;
+            this.tokenizer = tokenizer;
+            this.config = config;
+        }
+
+        /** Threads that choose tokens between two forward passes. They may be the model's. Default: the engine thread alone. */
+        public Builder workers(Workers value) {
+            workers = value;
+            return this;
+        }
+
+        /** Where draft tokens come from. Default: there are none. */
+        public Builder drafts(DraftSource.Factory value) {
+            drafts = value;
+            return this;
+        }
+
+        /**
+         * Predicts the cost of steps, to keep them within {@link EngineConfig#targetTokenGap}. Default: {@link StepCost#NONE}, with
+         * which steps have no limit in time.
+         */
+        public Builder cost(StepCost value) {
+            cost = value;
+            return this;
+        }
+
+        /** Receives events. Default: {@link EngineListener#NONE}. */
+        public Builder listener(EngineListener value) {
+            listener = value;
+            return this;
+        }
+
+        /** A monotonic clock. Default: {@code System::nanoTime}. */
+        public Builder nanoClock(LongSupplier value) {
+            nanoClock = value;
+            return this;
+        }
+
+        /**
+         * The loop; it has no thread yet.
+         *
+         * @throws IllegalArgumentException if the configuration asks for more than the model can do in a step
+         */
+        public EngineLoop build() {
+            return new EngineLoop(this);
+        }
+    }
+
+    /** A builder with the defaults. */
+    public static Builder builder(Model model, Tokenizer tokenizer, EngineConfig config) {
+        return new Builder(model, tokenizer, config);
+    }
+
+    private EngineLoop(Builder parts) {
+        EngineConfig config = parts.config;
+        model = parts.model;
+        tokenizer = parts.tokenizer;
+        nanoClock = parts.nanoClock;
+        require(
+                config.maxBatchedTokens() <= model.maxBatchTokens(),
+                "maxBatchedTokens is " + config.maxBatchedTokens() + ", but the model takes at most "
+                        + model.maxBatchTokens() + " tokens a step");
+        require(
+                config.maxSequences() <= model.maxLogitRows(),
+                "maxSequences is " + config.maxSequences() + ", but the model returns at most " + model.maxLogitRows()
+                        + " rows of logits");
+        require(
+                config.maxContext() <= model.contextLength(),
+                "maxContext is " + config.maxContext() + ", but the model was trained for " + model.contextLength()
+                        + " positions: choose at most that, or 0");
+        int wanted = config.maxContext() == 0 ? model.contextLength() : config.maxContext();
+        long poolTokens = (long) model.pageCount() * model.pageTokens();
+        maxContext = (int) Math.min(wanted, poolTokens);
+        contextLimit = poolTokens < wanted
+                ? model.pageCount() + " KV pages of " + model.pageTokens() + " tokens hold no more: raise kvCacheBytes"
+                : config.maxContext() == 0 ? "what the model was trained for" : "maxContext";
+        StepLimits limits = new StepLimits(config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows());
+        pages = new KvPages(model.pageCount(), model.pageTokens(), limits.sequences(), maxContext);
+        Workers workers = parts.workers == null ? new Workers(1) : parts.workers;
+        SamplerTeam samplers = new SamplerTeam(workers, model.vocabularySize());
+        drafts = parts.drafts.create(
+                new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
+        tracker = new RequestTracker(config, model.pageCount(), drafts);
+        PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
+        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
+        verifier = new TokenVerifier(limits, samplers);
+    }
+
+    private static void require(boolean condition, String fault) {
+        if (!condition) {
+            throw new IllegalArgumentException(fault);
+        }
+    }
+
+    /** Where draft tokens come from. */
+    public DraftSource drafts() {
+        return drafts;
+    }
+
+    /** Executes one step. Returns the number of tokens computed; 0 when there is nothing to do. */
+    public int doWork() {
+        drainInbox();
+        StepPlan plan = scheduler.plan();
+        if (plan.isEmpty()) {
+            return idle();
+        }
+        checked = false;
+        Batch batch = plan.batch();
+        FloatMatrix logits = model.forward(batch);
+        verifier.choose(plan, logits);
+        return scheduler.commit(plan, verifier);
+    }
+
+    private void drainInbox() {
+        for (Sequence sequence = inbox.poll(); sequence != null; sequence = inbox.poll()) {
+            scheduler.receive(sequence);
+        }
+        if (cancelAll) {
+            cancelAll = false;
+            scheduler.endAll(FinishReason.CANCELLED, null);
+        }
+    }
+
+    /** Uses the time without work to check the integrity, once after the last step. */
+    private int idle() {
+        if (!checked) {
+            checkIntegrity();
+            checked = true;
+        }
+        return 0;
+    }
+
+    /**
+     * Checks pages, rows and counts.
+     *
+     * @throws IllegalStateException naming the first inconsistency
+     */
+    public void checkIntegrity() {
+        scheduler.checkIntegrity();
+    }
+
+    /** Runs until the engine is closed or fails. */
+    @Override
+    public void run() {
+        thread = Thread.currentThread();
+        try {
+            while (!tracker.isClosed()) {
+                if (doWork() == 0) {
+                    waitForWork();
+                }
+            }
+            cancelAll = true;
+            drainInbox();
+        } catch (Throwable e) {
+            fail(e);
+        }
+    }
+
+    /** Parks the thread. Code that changes one of these conditions calls {@link #wake} afterwards. */
+    private void waitForWork() {
+        if (inbox.isEmpty() && !cancelAll && !tracker.isClosed()) {
+            LockSupport.park(this);
+        }
+        Thread.interrupted(); // an interrupt has no meaning here; a set flag would make park return at once
+    }
+
+    /** Handles a bug: logs the state, ends all answers, and refuses requests from now on. */
+    private void fail(Throwable cause) {
+        tracker.fail(cause);
+        try {
+            LOG.log(Level.ERROR, "the engine failed and ends all answers\n" + scheduler.describe(), cause);
+            for (Sequence sequence = inbox.poll(); sequence != null; sequence = inbox.poll()) {
+                scheduler.enqueue(sequence);
+            }
+        } finally {
+            scheduler.abandonAll("the engine failed: " + cause, cause);
+        }
+    }
+
+    /** Any thread: checks a request and queues it, as {@link quire.engine.Engine#submit} describes. */
+    public TokenStream submit(Request request) {
+        int maxNewTokens = check(request);
+        Sequence sequence =
+                new Sequence(request, tokenizer, maxNewTokens, nanoClock.getAsLong(), closed -> post(closed));
+        tracker.accept(sequence, inbox);
+        wake();
+        return sequence.stream;
+    }
+
+    private void post(Sequence sequence) {
+        inbox.add(sequence);
+        wake();
+    }
+
+    /** Checks a request; returns the most tokens that its answer may have. */
+    private int check(Request request) {
+        int[] prompt = request.prompt();
+        SamplingParams params = request.params();
+        if (prompt.length == 0) {
+            throw new InvalidRequestException("prompt", "the prompt is empty: give at least one token");
+        }
+        for (int i = 0; i < prompt.length; i++) {
+            checkToken("prompt", prompt[i]);
+        }
+        if (prompt.length >= maxContext) {
+            throw new InvalidRequestException(
+                    "prompt",
+                    "the prompt has " + prompt.length + " tokens, but at most " + (maxContext - 1)
+                            + " leave room for an answer in a context of " + maxContext + " (" + contextLimit + ")");
+        }
+        for (int token : params.stopTokens()) {
+            checkToken("stopTokens", token);
+        }
+        for (int token : params.logitBias().keySet()) {
+            checkToken("logitBias", token);
+        }
+        return Math.min(params.maxTokens(), maxContext - prompt.length);
+    }
+
+    private void checkToken(String parameter, int token) {
+        if (token < 0 || token >= model.vocabularySize()) {
+            throw new InvalidRequestException(
+                    parameter,
+                    "token id " + token + " does not exist: the vocabulary has ids 0 to "
+                            + (model.vocabularySize() - 1));
+        }
+    }
+
+    /** Any thread: makes the engine thread check for work. */
+    public void wake() {
+        LockSupport.unpark(thread);
+    }
+
+    /** Any thread: ends all answers with {@link FinishReason#CANCELLED} before the next step. */
+    public void cancelAll() {
+        cancelAll = true;
+        wake();
+    }
+
+    /** Positions of one sequence: the least of what model, configuration and KV pages allow. */
+    public int maxContext() {
+        return maxContext;
+    }
+
+    /** The reason for {@link #maxContext}, for logs and errors. */
+    public String contextLimit() {
+        return contextLimit;
+    }
+
+    /** The scheduler, for tests that check its plans. */
+    Scheduler scheduler() {
+        return scheduler;
+    }
+
+    /** Counts requests by state and refuses those that exceed the queue. */
+    public RequestTracker tracker() {
+        return tracker;
+    }
+
+    /** Which sequence owns which KV page. */
+    public KvPages pages() {
+        return pages;
+    }
+}

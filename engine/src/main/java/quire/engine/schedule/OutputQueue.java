@@ -1,0 +1,99 @@
+package quire.engine.schedule;
+
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Output;
+import quire.engine.SpeculationCounts;
+import quire.engine.TokenStream;
+
+/**
+ * Hands one answer from the engine thread to its reader. The queue is unbounded, because a slow reader must not delay the
+ * step of other requests; an answer has at most {@code maxTokens} tokens.
+ *
+ * <p>The reader parks while the queue is empty. The writer first publishes and then wakes the reader; the reader first
+ * registers itself and then checks the queue again. So no wake-up is lost.
+ */
+final class OutputQueue implements TokenStream {
+    private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
+    private final Runnable cancel;
+    private SpeculationCounts speculation = SpeculationCounts.NONE; // published by finish
+    private volatile @Nullable Finish finish;
+    private volatile @Nullable Thread reader;
+
+    /** @param cancel asks the engine to cancel the request; does nothing when it has ended */
+    OutputQueue(Runnable cancel) {
+        this.cancel = cancel;
+    }
+
+    /** Engine thread: adds a token. Call {@link #wake} or {@link #end} afterwards. */
+    void put(Output output) {
+        outputs.add(output);
+    }
+
+    /** Engine thread: wakes the reader. Call it once a step, since waking a thread may take as long as a small step. */
+    void wake() {
+        LockSupport.unpark(reader);
+    }
+
+    /** Engine thread: ends the answer, exactly once. */
+    void end(Finish end, SpeculationCounts counts) {
+        if (finish != null) {
+            throw new IllegalStateException("the answer ended twice: " + finish + ", then " + end);
+        }
+        speculation = counts;
+        finish = end;
+        LockSupport.unpark(reader);
+    }
+
+    boolean hasEnded() {
+        return finish != null;
+    }
+
+    @Override
+    public @Nullable Output next() throws InterruptedException {
+        while (true) {
+            Output output = outputs.poll();
+            if (output != null) {
+                return output;
+            }
+            if (finish != null) {
+                return outputs.poll(); // may have been added after the poll above
+            }
+            if (Thread.interrupted()) {
+                throw new InterruptedException("interrupted while waiting for a token");
+            }
+            reader = Thread.currentThread();
+            if (outputs.isEmpty() && finish == null) {
+                LockSupport.park(this);
+            }
+            reader = null;
+        }
+    }
+
+    @Override
+    public @Nullable Output poll() {
+        return outputs.poll();
+    }
+
+    @Override
+    public Finish finish() {
+        Finish end = finish;
+        if (end == null || !outputs.isEmpty()) {
+            throw new IllegalStateException("the answer has not ended: read until next() returns null");
+        }
+        return end;
+    }
+
+    @Override
+    public SpeculationCounts speculation() {
+        return finish == null ? SpeculationCounts.NONE : speculation;
+    }
+
+    @Override
+    public void close() {
+        if (finish == null) {
+            cancel.run();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+package quire.engine.schedule;
+
+/**
+ * Limits the prompt tokens of a step by time, so that a long prompt does not delay the next tokens of running answers.
+ *
+ * <p>A step with decoding sequences may take {@code targetNanos}. If decoding alone takes more than half of that, the step
+ * may take twice as long as decoding alone, so that prompts get half of the time. {@link StepCost} says how many tokens fit.
+ * A step without decoding sequences has no limit.
+ *
+ * <pre>
+ *   time of a step    | decoding |  prompt tokens  |
+ *                     0          d                 max(target, 2 d)
+ * </pre>
+ *
+ * <p>Engine thread only; allocates nothing.
+ */
+final class PromptPace {
+    /** A step has at least this many prompt tokens: with fewer, most of the time would go into reading the weights. */
+    private static final int LEAST_TOKENS = 8;
+
+    private final StepCost cost;
+    private final long targetNanos;
+
+    /**
+     * @param cost learns from every step
+     * @param targetNanos most nanoseconds of a step with decoding sequences; 0 for no limit
+     */
+    PromptPace(StepCost cost, long targetNanos) {
+        this.cost = cost;
+        this.targetNanos = targetNanos;
+    }
+
+    /**
+     * Returns how many prompt tokens a step computes beside the decoding tokens planned already.
+     *
+     * @param decoding the plan so far
+     * @param most tokens that are left of the budget, at least 1
+     * @param computed tokens of the prompt that are computed already; later ones attend to them
+     * @return 1 to {@code most}
+     */
+    int promptTokens(StepPlan decoding, int most, int computed) {
+        if (targetNanos == 0 || decoding.isEmpty() || most <= LEAST_TOKENS) {
+            return most;
+        }
+        int rows = decoding.rows();
+        long contexts = decoding.contexts();
+        long positions = decoding.positions();
+        double allowed = Math.max((double) targetNanos, 2 * cost.predict(rows, contexts, positions));
+        int fit = LEAST_TOKENS;
+        int tooMany = most + 1;
+        while (tooMany - fit > 1) { // bisection: fit tokens are allowed, tooMany are not
+            int tokens = (fit + tooMany) >>> 1;
+            long attended = tokens * (computed + (tokens + 1L) / 2);
+            if (cost.predict(rows + tokens, contexts + computed + tokens, positions + attended) <= allowed) {
+                fit = tokens;
+            } else {
+                tooMany = tokens;
+            }
+        }
+        return fit;
+    }
+
+    /** Learns from an executed step. */
+    void learn(StepPlan done, long nanos) {
+        if (targetNanos > 0) {
+            cost.observe(done.rows(), done.contexts(), done.positions(), nanos);
+        }
+    }
+}

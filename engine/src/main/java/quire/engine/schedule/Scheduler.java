@@ -1,0 +1,616 @@
+package quire.engine.schedule;
+
+import java.lang.System.Logger.Level;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+import quire.engine.EngineListener;
+import quire.engine.FinishReason;
+import quire.engine.Output;
+import quire.engine.SpeculationCounts;
+import quire.engine.schedule.Sequence.State;
+
+/**
+ * Decides which sequences run in a step, with how many tokens and on which pages. Afterwards applies the result.
+ *
+ * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not delay answers that
+ * are being generated, nor keep short new requests waiting. A request that needs many pages must get them, although smaller
+ * ones keep arriving.
+ *
+ * <p><b>Idea.</b> There are no phases. A sequence has computed and target tokens ({@link Sequence}), and each step spends a
+ * token budget on the difference. A chunk of a long prompt, one new token and recomputation after preemption are the same
+ * thing in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks and
+ * decoding tokens belong in one step.)
+ *
+ * <pre>
+ *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, fewest tokens left first ]
+ *                          decoding  └──────────── prompt budget, bounded by {@link PromptPace} ─────────────┘
+ *
+ *   arrival order   ──────────────────────────────────────────────▶ younger
+ *   running         s1  s2      s4          s7                       sorted by arrival
+ *   waiting                 s3      s5  s6      s8  s9               sorted by arrival; s4 and s7 have passed s3
+ *
+ *   too few pages   the youngest running sequence frees its pages and waits again, at its place by arrival
+ * </pre>
+ *
+ * <p><b>Invariants.</b>
+ *
+ * <ul>
+ *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the budget.
+ *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget. The other
+ *       half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what remains. So a short
+ *       prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
+ *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one more token,
+ *       beside one page for each running sequence that may still grow.
+ *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the head
+ *       takes the next free row, and takes pages back from younger sequences. A younger sequence may pass a waiting head only
+ *       if the head's pages would stay free, or if it needs at most 1/{@value #SMALL} of them. So little work is done twice.
+ *   <li><i>The oldest sequence always makes progress.</i> Preemption takes the youngest, and alone every sequence fits:
+ *       {@code submit} checks that. So there is no livelock.
+ *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last one
+ *       only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the next
+ *       token is the same as without preemption.
+ *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each running
+ *       sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a rejected draft
+ *       token.
+ * </ul>
+ *
+ * <p><b>Cost.</b> A step without admission is O(running), each admission O(running + waiting). A step allocates the
+ * {@link Output} of each new token and its node in the stream's queue; everything else is reused. Engine thread only.
+ */
+final class Scheduler {
+    private static final System.Logger LOG = System.getLogger("quire.engine");
+
+    /** A sequence may pass a waiting head that does not fit if it needs at most 1/8 of the head's pages. */
+    private static final int SMALL = 8;
+
+    private final KvPages pages;
+    private final StepLimits limits;
+    private final PromptPace pace;
+    private final RequestTracker tracker;
+    private final EngineListener listener;
+    private final LongSupplier nanoClock;
+
+    private final List<Sequence> waiting = new ArrayList<>(); // oldest first
+    private final List<Sequence> running; // oldest first
+    private final int[] freeRows; // of the page tables; a stack
+    private int freeRowCount;
+    private final StepPlan plan;
+    private final DraftSource drafts;
+    private final @Nullable Output[] outputs; // by row of logits
+    private final int[] kept; // by index in the plan: tokens taken
+    private final Ending[] endings; // by index in the plan
+    private long planStart; // nanoseconds of the clock
+    private long planEnd;
+    private long arrivals;
+
+    /** How an answer ends in this step; no reason if it does not. */
+    private static final class Ending {
+        private @Nullable FinishReason reason;
+        private String rest = "";
+        private @Nullable String stop;
+        private @Nullable String error;
+
+        void set(@Nullable FinishReason why, String text, @Nullable String stopString, @Nullable String fault) {
+            reason = why;
+            rest = text;
+            stop = stopString;
+            error = fault;
+        }
+    }
+
+    Scheduler(
+            StepLimits limits,
+            PromptPace pace,
+            KvPages pages,
+            DraftSource drafts,
+            RequestTracker tracker,
+            EngineListener listener,
+            LongSupplier nanoClock) {
+        this.pages = pages;
+        this.drafts = drafts;
+        this.limits = limits;
+        this.pace = pace;
+        int maxSequences = limits.sequences();
+        this.tracker = tracker;
+        this.listener = listener;
+        this.nanoClock = nanoClock;
+        running = new ArrayList<>(maxSequences);
+        freeRows = new int[maxSequences];
+        for (int i = 0; i < maxSequences; i++) {
+            freeRows[i] = maxSequences - 1 - i;
+        }
+        freeRowCount = maxSequences;
+        plan = new StepPlan(limits);
+        outputs = new Output[limits.logitRows()];
+        kept = new int[maxSequences];
+        endings = new Ending[maxSequences];
+        for (int i = 0; i < maxSequences; i++) {
+            endings[i] = new Ending();
+        }
+    }
+
+    /** Handles a message from the inbox: a new sequence, or one whose stream was closed. */
+    void receive(Sequence sequence) {
+        enqueue(sequence);
+        if (sequence.isCancelled() && sequence.state != State.ENDED) {
+            end(sequence, FinishReason.CANCELLED, "", null, null);
+        }
+    }
+
+    /** Puts a new sequence into the queue; does nothing with one that is not new. */
+    void enqueue(Sequence sequence) {
+        if (sequence.state == State.SUBMITTED) {
+            sequence.state = State.WAITING;
+            sequence.number = arrivals++;
+            waiting.add(sequence);
+        }
+    }
+
+    /** Running sequences, oldest first. Not a copy. */
+    List<Sequence> running() {
+        return running;
+    }
+
+    /** Waiting sequences, oldest first. Not a copy. */
+    List<Sequence> waiting() {
+        return waiting;
+    }
+
+    /** Plans the next step. The plan is empty when there is nothing to do. */
+    StepPlan plan() {
+        plan.clear();
+        planStart = nanoClock.getAsLong();
+        reclaimForHead();
+        planDecoding();
+        planPrompts();
+        if (plan.isEmpty() && !waiting.isEmpty()) {
+            throw new IllegalStateException(
+                    waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
+                            + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
+        }
+        drafts.draft(plan, limits.tokens() - plan.rows());
+        plan.complete(pages);
+        planEnd = nanoClock.getAsLong();
+        return plan;
+    }
+
+    /**
+     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of them as
+     * it needs pages. Runs before the step is planned, so that it preempts no planned sequence, and none takes these pages.
+     */
+    private void reclaimForHead() {
+        if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
+            return;
+        }
+        Sequence head = waiting.getFirst();
+        if (running.getLast().number < head.number || !fitsWithoutYounger(head)) {
+            return;
+        }
+        while (!fits(head)) {
+            preempt(running.getLast());
+        }
+        start(head);
+    }
+
+    /** Whether the head of the queue is the oldest prompt, and would fit if no younger sequence held pages. */
+    private boolean fitsWithoutYounger(Sequence head) {
+        int growing = 0;
+        int free = pages.available();
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.number > head.number) {
+                free += pages.held(sequence.row);
+            } else if (sequence.remaining() > 1) {
+                return false;
+            } else if (mayGrow(sequence)) {
+                growing++;
+            }
+        }
+        return pages.pagesFor(head.length() + 1) + growing <= free;
+    }
+
+    /** Plans one token for each decoding sequence. */
+    private void planDecoding() {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.remaining() == 1 && reserveOrPreempt(sequence)) {
+                plan.add(sequence, 1);
+            }
+        }
+    }
+
+    /**
+     * Reserves a page for the next token if it needs one. Preempts the youngest sequences until there is one; false if the
+     * sequence itself was preempted.
+     */
+    private boolean reserveOrPreempt(Sequence sequence) {
+        while (!pages.reserve(sequence.row, sequence.length())) {
+            Sequence youngest = running.getLast();
+            preempt(youngest);
+            if (youngest == sequence) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /** Plans chunks of prompts, and starts waiting sequences that get one. */
+    private void planPrompts() {
+        Sequence oldest = oldestPrompt();
+        if (oldest == null) {
+            return;
+        }
+        int left = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
+        int share = Math.min(oldest.remaining(), left - left / 2);
+        left -= share;
+        startIfWaiting(oldest);
+        oldest.planned = share;
+        while (left > 0) {
+            Sequence next = shortestPrompt();
+            if (next == null) {
+                break;
+            }
+            startIfWaiting(next);
+            next.planned = Math.min(next.remaining(), left);
+            left -= next.planned;
+        }
+        oldest.planned += Math.min(oldest.remaining() - share, left);
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.planned > 0) {
+                plan.add(sequence, sequence.planned);
+                sequence.planned = 0;
+            }
+        }
+    }
+
+    /** The oldest prompt that can be computed in this step: a running one, or a waiting one that may start; null for none. */
+    private @Nullable Sequence oldestPrompt() {
+        Sequence oldest = null;
+        for (int i = 0; i < running.size() && oldest == null; i++) {
+            oldest = running.get(i).remaining() > 1 ? running.get(i) : null;
+        }
+        if (freeRowCount > 0 && !waiting.isEmpty()) {
+            int growing = growing();
+            for (int i = 0; i < waiting.size(); i++) {
+                Sequence sequence = waiting.get(i);
+                if (oldest != null && oldest.number < sequence.number) {
+                    break;
+                }
+                if (mayStart(sequence, growing)) {
+                    return sequence;
+                }
+            }
+        }
+        return oldest;
+    }
+
+    /** The prompt with the fewest tokens left among those without tokens in this step; of equal ones the oldest; null for none. */
+    private @Nullable Sequence shortestPrompt() {
+        Sequence shortest = null;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.remaining() > 1 && sequence.planned == 0 && isShorter(sequence, shortest)) {
+                shortest = sequence;
+            }
+        }
+        if (freeRowCount == 0) {
+            return shortest;
+        }
+        int growing = growing();
+        for (int i = 0; i < waiting.size(); i++) {
+            Sequence sequence = waiting.get(i);
+            if (isShorter(sequence, shortest) && mayStart(sequence, growing)) {
+                shortest = sequence;
+            }
+        }
+        return shortest;
+    }
+
+    private static boolean isShorter(Sequence sequence, @Nullable Sequence other) {
+        return other == null
+                || sequence.remaining() < other.remaining()
+                || (sequence.remaining() == other.remaining() && sequence.number < other.number);
+    }
+
+    /** Whether pages for a waiting sequence are free, and the head of the queue loses little if it starts first. */
+    private boolean mayStart(Sequence sequence, int growing) {
+        Sequence head = waiting.getFirst();
+        int needed = pages.pagesFor(sequence.length() + 1);
+        if (needed + growing > pages.available()) {
+            return false;
+        }
+        int forHead = pages.pagesFor(head.length() + 1);
+        return sequence == head
+                || needed <= forHead / SMALL
+                || needed + forHead + growing < pages.available(); // <, because the sequence may grow by a page
+    }
+
+    private void startIfWaiting(Sequence sequence) {
+        if (sequence.state == State.WAITING) {
+            start(sequence);
+        }
+    }
+
+    /** Preempts the youngest running sequence, which this step has not planned yet. */
+    private void preempt(Sequence sequence) {
+        running.removeLast();
+        freeRow(sequence);
+        sequence.computed = 0;
+        sequence.state = State.WAITING;
+        insert(sequence, waiting);
+        tracker.preempt(sequence);
+        listener.onPreempt();
+    }
+
+    /** Whether pages for a whole waiting sequence are free, beside one for each running sequence that may grow. */
+    private boolean fits(Sequence sequence) {
+        return pages.pagesFor(sequence.length() + 1) + growing() <= pages.available();
+    }
+
+    /** Number of running sequences that may need another page. */
+    private int growing() {
+        int growing = 0;
+        for (int i = 0; i < running.size(); i++) {
+            growing += mayGrow(running.get(i)) ? 1 : 0;
+        }
+        return growing;
+    }
+
+    private boolean mayGrow(Sequence sequence) {
+        return pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed());
+    }
+
+    private void start(Sequence sequence) {
+        waiting.remove(sequence);
+        sequence.row = freeRows[--freeRowCount];
+        sequence.state = State.RUNNING;
+        drafts.started(sequence);
+        insert(sequence, running);
+        pages.reserve(sequence.row, sequence.length() + 1);
+        tracker.run(sequence);
+        if (!sequence.wasStarted) {
+            sequence.wasStarted = true;
+            listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
+        }
+    }
+
+    /** Inserts a sequence at its place by arrival. */
+    private static void insert(Sequence sequence, List<Sequence> sorted) {
+        int place = sorted.size();
+        while (place > 0 && sorted.get(place - 1).number > sequence.number) {
+            place--;
+        }
+        sorted.add(place, sequence);
+    }
+
+    /**
+     * Applies an executed step: appends tokens, updates statistics, sends outputs, ends answers and frees their pages.
+     *
+     * @return tokens computed
+     */
+    int commit(StepPlan done, TokenVerifier verifier) {
+        long now = nanoClock.getAsLong();
+        int newPromptTokens = 0;
+        int newGenerationTokens = 0;
+        for (int i = 0; i < done.size(); i++) {
+            Sequence sequence = done.sequence(i);
+            int generated = sequence.generated();
+            appendTokens(i, done, verifier);
+            newGenerationTokens += sequence.generated() - generated;
+            if (sequence.computed > sequence.computedOnce) {
+                newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
+                        - Math.min(sequence.computedOnce, sequence.promptLength);
+                sequence.computedOnce = sequence.computed;
+            }
+        }
+        drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
+        pace.learn(done, now - planEnd);
+        long nanos = now - planStart;
+        // Statistics first: a reader that sees a token finds it counted.
+        tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
+        listener.onStep(done.rows(), done.size(), nanos);
+        for (int i = 0; i < done.size(); i++) {
+            send(i, done, now);
+        }
+        return done.rows();
+    }
+
+    /**
+     * Appends a sequence's new tokens one by one, until none is left or the answer ends.
+     *
+     * <pre>
+     *   before    [0, computed) [computed, length)                       drafts  d0  d1  d2
+     *   kept      d0  d1  y                                              accepted: 2
+     *   after     [0, length + 2) d0 and d1 are computed, y is next      the K and V of d2 will be overwritten
+     * </pre>
+     */
+    private void appendTokens(int index, StepPlan done, TokenVerifier verifier) {
+        Sequence sequence = done.sequence(index);
+        Ending ending = endings[index];
+        ending.set(null, "", null, null);
+        int count = 0;
+        while (count < verifier.count(index) && ending.reason == null) {
+            int row = done.firstLogitRow(index) + count;
+            String text = append(sequence, verifier.id(row), ending);
+            if (ending.error == null) {
+                outputs[row] = new Output(verifier.id(row), text, verifier.logprobs(row));
+                count++;
+            }
+        }
+        RuntimeException failure = verifier.failure(index);
+        if (failure != null && ending.reason == null) {
+            fail(sequence, "no token could be chosen", failure, ending);
+        }
+        kept[index] = count;
+        sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);
+    }
+
+    /** Appends one token; returns the text that is now certain, and sets {@code ending} if the answer ends. */
+    private String append(Sequence sequence, int token, Ending ending) {
+        try {
+            sequence.append(token);
+            boolean end = sequence.isEnd(token);
+            String certain = end ? "" : sequence.text.append(token);
+            FinishReason reason = null;
+            if (end || sequence.text.stop() != null) {
+                reason = FinishReason.STOP;
+            } else if (sequence.generated() == sequence.maxNewTokens) {
+                reason = FinishReason.LENGTH;
+            }
+            String rest = reason == null ? "" : sequence.text.finish();
+            String stop = sequence.text.stop(); // the rest may have completed one
+            ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
+            return certain;
+        } catch (RuntimeException e) {
+            fail(sequence, "token " + token + " could not be turned into text", e, ending);
+            return "";
+        }
+    }
+
+    private static void fail(Sequence sequence, String what, RuntimeException cause, Ending ending) {
+        LOG.log(Level.ERROR, what + " for " + sequence, cause);
+        ending.set(FinishReason.ERROR, "", null, what + ": " + cause);
+    }
+
+    /** Sends a sequence's new tokens to its stream, and the end if there is one. */
+    private void send(int index, StepPlan done, long now) {
+        Sequence sequence = done.sequence(index);
+        for (int i = 0; i < kept[index]; i++) {
+            int row = done.firstLogitRow(index) + i;
+            Output output = outputs[row];
+            outputs[row] = null;
+            if (output == null) {
+                throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
+            }
+            if (sequence.lastTokenNanos == Sequence.NEVER) {
+                listener.onFirstToken(now - sequence.acceptedNanos);
+            } else {
+                listener.onToken(now - sequence.lastTokenNanos);
+            }
+            sequence.lastTokenNanos = now;
+            sequence.stream.put(output);
+        }
+        Ending ending = endings[index];
+        if (ending.reason != null) {
+            end(sequence, ending.reason, ending.rest, ending.stop, ending.error);
+        } else if (kept[index] > 0) {
+            sequence.stream.wake();
+        }
+    }
+
+    /**
+     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds both
+     * done. The stream ends even if one of them fails.
+     */
+    private void end(
+            Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
+        boolean wasRunning = sequence.state == State.RUNNING;
+        sequence.state = State.ENDED;
+        SpeculationCounts counts = SpeculationCounts.NONE;
+        try {
+            if (wasRunning) {
+                running.remove(sequence);
+                freeRow(sequence);
+            } else {
+                waiting.remove(sequence);
+            }
+            counts = drafts.ended(sequence);
+            tracker.finish(sequence, wasRunning, reason, pages.used());
+            long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
+            listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
+        } finally {
+            sequence.stream.end(sequence.finish(reason, rest, stop, error), counts);
+        }
+    }
+
+    private void freeRow(Sequence sequence) {
+        pages.release(sequence.row);
+        freeRows[freeRowCount++] = sequence.row;
+        sequence.row = Sequence.NO_ROW;
+    }
+
+    /** Ends all answers. */
+    void endAll(FinishReason reason, @Nullable String error) {
+        while (!running.isEmpty()) {
+            end(running.getLast(), reason, "", null, error);
+        }
+        while (!waiting.isEmpty()) {
+            end(waiting.getLast(), reason, "", null, error);
+        }
+    }
+
+    /**
+     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have failed.
+     *
+     * @param cause the failure; gets further ones as suppressed exceptions
+     */
+    void abandonAll(String error, Throwable cause) {
+        while (!running.isEmpty() || !waiting.isEmpty()) {
+            try {
+                endAll(FinishReason.ERROR, error);
+            } catch (Throwable e) {
+                // Each attempt ends at least one stream, so the loop ends.
+                cause.addSuppressed(new IllegalStateException("while ending all answers", e));
+            }
+        }
+    }
+
+    /** The plan and the running sequences, for the error log. */
+    String describe() {
+        StringBuilder out = new StringBuilder(1024);
+        out.append("plan: ").append(plan.describe());
+        out.append("\nrunning: ").append(running.size()).append(", waiting: ").append(waiting.size());
+        out.append(", pages: ").append(pages.used()).append('/').append(pages.total());
+        for (Sequence sequence : running) {
+            out.append("\n  ").append(sequence);
+        }
+        return out.toString();
+    }
+
+    /**
+     * Checks pages, rows, order and counts.
+     *
+     * @throws IllegalStateException naming the first inconsistency
+     */
+    void checkIntegrity() {
+        pages.checkIntegrity();
+        int rows = 0;
+        long youngest = -1;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            require(sequence.state == State.RUNNING && sequence.row != Sequence.NO_ROW, "runs without a row", sequence);
+            require(sequence.number > youngest, "runs out of order", sequence);
+            require(pages.held(sequence.row) >= pages.pagesFor(sequence.computed), "lacks pages", sequence);
+            for (int j = 0; j < i; j++) {
+                require(running.get(j).row != sequence.row, "shares its row", sequence);
+            }
+            youngest = sequence.number;
+            rows++;
+        }
+        youngest = -1;
+        for (Sequence sequence : waiting) {
+            require(sequence.state == State.WAITING && sequence.row == Sequence.NO_ROW, "waits with a row", sequence);
+            require(sequence.number > youngest, "waits out of order", sequence);
+            youngest = sequence.number;
+        }
+        for (int i = 0; i < freeRowCount; i++) {
+            if (pages.held(freeRows[i]) != 0) {
+                throw new IllegalStateException("row " + freeRows[i] + " is free but holds pages");
+            }
+        }
+        if (rows + freeRowCount != limits.sequences()) {
+            throw new IllegalStateException(
+                    rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
+        }
+        tracker.checkIntegrity(running.size(), waiting.size(), pages.used());
+    }
+
+    private static void require(boolean condition, String fault, Sequence sequence) {
+        if (!condition) {
+            throw new IllegalStateException(sequence + " " + fault);
+        }
+    }
+}

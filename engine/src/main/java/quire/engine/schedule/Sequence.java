@@ -1,0 +1,201 @@
+package quire.engine.schedule;
+
+import java.util.Arrays;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import quire.engine.FinishReason;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.TokenStream;
+import quire.engine.sample.TokenHistory;
+import quire.model.text.Tokenizer;
+
+/**
+ * One request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens. Steps compute the difference;
+ * when there is none left, the model chooses the next target token.
+ *
+ * <pre>
+ *   tokens    p p p p p p p p g g g d d · · ·
+ *             |     |         |     |         |
+ *             0     computed  |     length    promptLength + maxNewTokens
+ *                             promptLength
+ *             [0, computed)       K and V are in the row's pages
+ *             [computed, length)  to compute: the rest of the prompt, one new token, or everything after preemption
+ *             d                   draft tokens of the current step, if any; not target tokens
+ * </pre>
+ */
+public final class Sequence {
+    /** {@link #row} of a sequence that holds no pages. */
+    static final int NO_ROW = -1;
+
+    /** {@link #lastTokenNanos} before the first token. */
+    static final long NEVER = Long.MIN_VALUE;
+
+    /** Most tokens of an answer for which {@link #tokens} has room from the start. */
+    private static final int FIRST_ROOM = 512;
+
+    /** What the scheduler does with a sequence. */
+    enum State {
+        /** Accepted and in the inbox. */
+        SUBMITTED,
+        /** In the queue, for the first time or after preemption. */
+        WAITING,
+        /** In every step, with a row of pages. */
+        RUNNING,
+        /** Its stream has ended. */
+        ENDED
+    }
+
+    final SamplingParams params;
+    final OutputQueue stream;
+    final OutputText text;
+    final TokenHistory history;
+    final int promptLength;
+    final int maxNewTokens;
+    final long acceptedNanos;
+    private final Tokenizer tokenizer;
+
+    State state = State.SUBMITTED;
+    int row = NO_ROW;
+    /** How many of {@link #tokens} have K and V in the row's pages. */
+    int computed;
+    /** The maximum of {@link #computed} so far; prompt tokens below it are in the statistics. */
+    int computedOnce;
+    /** Tokens of the prompt that the step in planning computes. */
+    int planned;
+    /** Arrival order. */
+    long number;
+
+    long lastTokenNanos = NEVER;
+    boolean wasStarted;
+
+    private final int[] stopTokens;
+    private int[] tokens;
+    private int length;
+    private volatile boolean cancelled;
+    private DraftSource.@Nullable State draftState;
+
+    /**
+     * @param maxNewTokens most tokens to generate, by the request and by the context
+     * @param inbox receives the sequence, on any thread, when the stream is closed
+     */
+    Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
+        params = request.params();
+        length = request.prompt().length;
+        promptLength = length;
+        tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
+        this.maxNewTokens = maxNewTokens;
+        this.tokenizer = tokenizer;
+        this.acceptedNanos = acceptedNanos;
+        stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
+        history = new TokenHistory(params, request.prompt());
+        text = new OutputText(tokenizer, params.stop());
+        stream = new OutputQueue(() -> {
+            cancelled = true;
+            inbox.accept(this);
+        });
+    }
+
+    /** Whether the stream was closed. Any thread. */
+    boolean isCancelled() {
+        return cancelled;
+    }
+
+    /**
+     * Makes room in {@link #tokens} for {@code count} tokens after {@link #length}. The array doubles, so its size follows the
+     * tokens that exist and not those that the request allows.
+     */
+    public void makeRoom(int count) {
+        if (length + count > tokens.length) {
+            int most = promptLength + maxNewTokens;
+            tokens = Arrays.copyOf(tokens, Math.min(most, Math.max(length + count, 2 * tokens.length)));
+        }
+    }
+
+    /** How tokens are chosen. */
+    public SamplingParams params() {
+        return params;
+    }
+
+    /** The tokens so far, for penalties and bias. */
+    public TokenHistory history() {
+        return history;
+    }
+
+    /** Tokens of the prompt. */
+    public int promptLength() {
+        return promptLength;
+    }
+
+    /** The most tokens that the answer may have. */
+    public int maxNewTokens() {
+        return maxNewTokens;
+    }
+
+    /** The row of {@link KvPages} that the sequence holds while it runs. */
+    public int row() {
+        return row;
+    }
+
+    /** What the {@link DraftSource} keeps with this sequence; null while it keeps nothing. */
+    public DraftSource.@Nullable State draftState() {
+        return draftState;
+    }
+
+    /** Stores what the {@link DraftSource} keeps with this sequence. */
+    public void setDraftState(DraftSource.State state) {
+        draftState = state;
+    }
+
+    /** Prompt and answer so far, valid up to {@link #length}; draft tokens follow. Not a copy. */
+    public int[] tokens() {
+        return tokens;
+    }
+
+    /** Number of target tokens: prompt and answer so far. */
+    public int length() {
+        return length;
+    }
+
+    /** Target tokens that are not computed yet: 1 for a decoding sequence, more for a prompt. */
+    int remaining() {
+        return length - computed;
+    }
+
+    /** Number of tokens of the answer so far. */
+    public int generated() {
+        return length - promptLength;
+    }
+
+    /** Most positions that will be computed: the last token of an answer is not. */
+    int maxComputed() {
+        return promptLength + maxNewTokens - 1;
+    }
+
+    /** Adds a token of the answer. The {@link #history} has had it since it was chosen. */
+    void append(int token) {
+        makeRoom(1);
+        tokens[length++] = token;
+    }
+
+    /** Whether the answer ends with this token: the model's end token, or a stop token of the request. */
+    public boolean isEnd(int token) {
+        for (int stop : stopTokens) {
+            if (stop == token) {
+                return true;
+            }
+        }
+        return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
+    }
+
+    /** Describes the end of the answer. */
+    TokenStream.Finish finish(FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
+        return new TokenStream.Finish(reason, rest, stop, promptLength, generated(), error);
+    }
+
+    @Override
+    public String toString() {
+        return "sequence " + number + " " + state + ": prompt " + promptLength + ", generated " + generated() + "/"
+                + maxNewTokens + ", computed " + computed + ", row " + row;
+    }
+}

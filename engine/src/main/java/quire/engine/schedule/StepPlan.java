@@ -1,0 +1,169 @@
+package quire.engine.schedule;
+
+import java.util.Arrays;
+import quire.model.Batch;
+
+/**
+ * What one step computes: some tokens of some sequences, and the {@link Batch} for the model. Reused every step.
+ *
+ * <pre>
+ *   add        a sequence's next tokens
+ *   draft      draft tokens behind its last token, if it catches up in this step
+ *   complete   fills the batch; the plan does not change any more
+ *
+ *   rows      [0, computed) [computed, computed + count) [length, length + drafts)
+ *              done          this step                    this step: draft tokens, if computed + count = length
+ *   logits                                           *  *  *  *    for the last target token and every draft token
+ * </pre>
+ */
+public final class StepPlan {
+    private final Batch batch;
+    private final Sequence[] sequences;
+    private final int[] counts;
+    private final int[] drafts;
+    private final boolean[] wants;
+    private final int[] firstLogitRows;
+    private int size;
+    private int rows;
+    private int logitRows;
+
+    StepPlan(StepLimits limits) {
+        int maxSequences = limits.sequences();
+        batch = new Batch(limits.tokens(), maxSequences);
+        sequences = new Sequence[maxSequences];
+        counts = new int[maxSequences];
+        drafts = new int[maxSequences];
+        wants = new boolean[maxSequences];
+        firstLogitRows = new int[maxSequences];
+    }
+
+    void clear() {
+        Arrays.fill(sequences, 0, size, null);
+        batch.clear();
+        size = 0;
+        rows = 0;
+        logitRows = 0;
+    }
+
+    /**
+     * Adds the next {@code count} tokens of a sequence. It wants logits only if these are its last tokens: a chunk in the
+     * middle of a prompt needs none.
+     */
+    void add(Sequence sequence, int count) {
+        sequences[size] = sequence;
+        counts[size] = count;
+        drafts[size] = 0;
+        wants[size] = sequence.computed + count == sequence.length();
+        logitRows += wants[size] ? 1 : 0;
+        rows += count;
+        size++;
+    }
+
+    /** Adds {@code count} draft tokens, which lie behind the sequence's own tokens. */
+    public void draft(int index, int count) {
+        if (count < 0 || drafts[index] != 0 || !wants[index]) {
+            throw new IllegalStateException(count + " draft tokens cannot be added to " + sequences[index]);
+        }
+        drafts[index] = count;
+        rows += count;
+        logitRows += count;
+    }
+
+    /** Fills the batch. */
+    void complete(KvPages pages) {
+        for (int i = 0; i < size; i++) {
+            Sequence sequence = sequences[i];
+            firstLogitRows[i] = batch.logitCount();
+            batch.add(
+                    sequence.tokens(),
+                    sequence.computed,
+                    sequence.computed + counts[i] + drafts[i],
+                    pages.table(sequence.row),
+                    wants[i] ? 1 + drafts[i] : 0);
+        }
+    }
+
+    boolean isEmpty() {
+        return size == 0;
+    }
+
+    /** Number of sequences in the plan. */
+    public int size() {
+        return size;
+    }
+
+    /** Number of tokens in the plan, draft tokens included. */
+    public int rows() {
+        return rows;
+    }
+
+    /** Positions that the tokens attend to, summed over the tokens, without draft tokens. */
+    public long positions() {
+        long sum = 0;
+        for (int i = 0; i < size; i++) {
+            sum += counts[i] * (sequences[i].computed + (counts[i] + 1L) / 2);
+        }
+        return sum;
+    }
+
+    /** Positions that the sequences have after this step, each sequence counted once, without draft tokens. */
+    public long contexts() {
+        long sum = 0;
+        for (int i = 0; i < size; i++) {
+            sum += sequences[i].computed + counts[i];
+        }
+        return sum;
+    }
+
+    /** Rows of logits that the plan asks for. */
+    public int logitRows() {
+        return logitRows;
+    }
+
+    public Sequence sequence(int index) {
+        return sequences[index];
+    }
+
+    /** Tokens that a sequence computes in this step, without draft tokens. */
+    int tokenCount(int index) {
+        return counts[index];
+    }
+
+    /** Draft tokens that are verified for a sequence in this step. */
+    int draftCount(int index) {
+        return drafts[index];
+    }
+
+    /** Whether a sequence catches up in this step, and so gets its next token. */
+    public boolean wantsToken(int index) {
+        return wants[index];
+    }
+
+    /** Rows of logits of a sequence: none, or one more than its draft tokens. */
+    int logitRows(int index) {
+        return batch.logitRows(index);
+    }
+
+    /** The first of a sequence's rows of logits. */
+    int firstLogitRow(int index) {
+        return firstLogitRows[index];
+    }
+
+    Batch batch() {
+        return batch;
+    }
+
+    /** The whole plan, for the error log. */
+    String describe() {
+        StringBuilder out = new StringBuilder(256);
+        out.append(rows).append(" tokens of ").append(size).append(" sequences");
+        for (int i = 0; i < size; i++) {
+            out.append("\n  ").append(counts[i]).append(" tokens");
+            if (drafts[i] > 0) {
+                out.append(" and ").append(drafts[i]).append(" draft tokens");
+            }
+            out.append(" of ").append(sequences[i]);
+        }
+        return out.toString();
+    }
+}

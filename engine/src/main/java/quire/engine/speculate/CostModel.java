@@ -1,0 +1,422 @@
+package quire.engine.speculate;
+
+import java.util.Arrays;
+import java.util.function.LongSupplier;
+import org.jspecify.annotations.Nullable;
+import quire.engine.schedule.StepCost;
+import quire.model.Batch;
+import quire.model.Model;
+
+/**
+ * Predicts what a forward pass costs, from its number of tokens and the positions that they attend to. It is measured
+ * briefly at the start, and by every pass afterwards.
+ *
+ * <pre>
+ *   cost  =  base(rows)  +  perContext × contexts            contexts: positions whose K and V are read, each once
+ *                        +  perPosition × positions          positions: attended to, summed over the rows
+ *
+ *   base  │              ___/
+ *         │        ___../            few tokens cost little more than one: reading the weights dominates;
+ *         │ ______/                  many tokens cost what their arithmetic costs
+ *         └─┬─┬─┬──┬────┬────────
+ *           1 2 3  …   64   72       knots: every number up to 64, then eight to a doubling; linear in between
+ * </pre>
+ *
+ * <p><b>Base.</b> A knot is the median of its last {@value #RECENT} passes: one delayed pass does not change it, a lasting
+ * change does. A knot without recent passes is estimated: from the nearest measured knot below, and the ratio of the two
+ * at the start. The start's values are too high, because the code is not compiled yet, but their ratios hold. A model that
+ * {@link #follows} another is scaled with it until its own first pass. No other rule moves a knot, so knots cannot drift.
+ *
+ * <p><b>Prices.</b> Texts of different lengths separate the prices of contexts and positions from that of a row. Draft
+ * tokens separate the two from each other, because the rows of a draft share one context.
+ */
+public final class CostModel implements StepCost {
+    /**
+     * Up to this number of rows every number is a knot. Usual batches have fewer sequences, and the cost of one draft
+     * token must not disappear in the rounding to a knot.
+     */
+    private static final int DENSE = 64;
+
+    private static final int PER_DOUBLING = 8;
+
+    /** Passes that a knot is the median of. */
+    private static final int RECENT = 9;
+
+    /** The first passes at a knot are limited to between half and twice their prediction. */
+    private static final int YOUNG = 4;
+
+    private static final double YOUNG_SURPRISE = 2;
+
+    /**
+     * Number of passes after which an unused knot loses its measurements. They may be too high by now, and a size that
+     * looks expensive is never tried.
+     */
+    private static final int FORGOTTEN = 1 << 15;
+
+    // Of the regression on contexts and positions.
+    private static final double MEAN_GAIN = 0.02;
+    private static final double FADE = 0.999;
+    private static final double PRIOR_SQUARES = 1e5;
+
+    /** Assumed cost of each further row, as a share of the first, before any measurement. */
+    private static final double PRIOR_ROW = 0.3;
+
+    /** The base is at least this share of a pass, however much attention seems to cost. */
+    private static final double LEAST_BASE = 0.1;
+
+    /** The prices are measured with this many rows and with one row, at the start and at the end of a context. */
+    private static final int CONTEXT_ROWS = 4;
+
+    /** Shortest context that the prices can be measured with. */
+    private static final int LEAST_CONTEXT = 32;
+
+    private final int[] knots;
+    private final double[] initial; // the base that the start measured
+    private final double[] base;
+    private final double[][] recent; // by knot: the costs of its last passes, a ring
+    private final int[] observed; // by knot: passes measured
+    private final long[] lastObserved;
+    private final double[] sorted = new double[RECENT];
+    private long passes;
+    private @Nullable CostModel leader;
+
+    /** Base of the first measured knot divided by its initial base; 0 before the first measured pass. */
+    private double firstRatio;
+
+    private final double[] meanContexts;
+    private final double[] meanPositions;
+    private final double[] meanNanos;
+    // Sums over passes of products of deviations from the means: of contexts (c), positions (p) and nanoseconds (n).
+    private double cc;
+    private double cp;
+    private double pp;
+    private double cn;
+    private double pn;
+    private double priorPerContext;
+    private double priorPerPosition;
+    private double perContext;
+    private double perPosition;
+
+    /**
+     * A cost model without measurements. A pass of one token is assumed to take 1 ms, as with about ten million parameters.
+     *
+     * @param maxRows tokens of the largest pass
+     */
+    public static CostModel unknown(int maxRows) {
+        return new CostModel(maxRows, 1e6);
+    }
+
+    /** @param firstNanos assumed cost of a pass of one token */
+    CostModel(int maxRows, double firstNanos) {
+        int[] rows = new int[maxRows];
+        int count = 0;
+        for (int row = 1; row < maxRows; ) {
+            rows[count++] = row;
+            row += row < DENSE ? 1 : Math.max(1, Integer.highestOneBit(row) / PER_DOUBLING);
+        }
+        rows[count++] = maxRows;
+        knots = Arrays.copyOf(rows, count);
+        initial = new double[count];
+        base = new double[count];
+        recent = new double[count][RECENT];
+        observed = new int[count];
+        lastObserved = new long[count];
+        for (int i = 0; i < count; i++) {
+            initial[i] = firstNanos * (1 + PRIOR_ROW * (knots[i] - 1));
+            base[i] = initial[i];
+        }
+        meanContexts = new double[count];
+        meanPositions = new double[count];
+        meanNanos = new double[count];
+        setUnknownPrices(firstNanos);
+    }
+
+    /** Sets the assumed prices of attention, from the cost of a pass of one token. */
+    private void setUnknownPrices(double firstNanos) {
+        setPrices(firstNanos / 40_000, firstNanos / 40_000);
+    }
+
+    private void setPrices(double ofContext, double ofPosition) {
+        priorPerContext = ofContext;
+        perContext = ofContext;
+        priorPerPosition = ofPosition;
+        perPosition = ofPosition;
+    }
+
+    /**
+     * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, again and again, until
+     * {@code budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
+     *
+     * @param maxRows tokens of the largest pass
+     * @param nanoClock a monotonic clock
+     */
+    public static CostModel measure(Model model, int maxRows, LongSupplier nanoClock, long budgetNanos) {
+        return new Measurement(model, maxRows, nanoClock, budgetNanos).run();
+    }
+
+    /** Nanoseconds of a pass over {@code rows} tokens without attention; 0 for 0 rows. */
+    double predict(int rows) {
+        return predict(rows, 0, 0);
+    }
+
+    /** Nanoseconds of a pass over one token of each of {@code rows} sequences that have {@code positions} positions together. */
+    double predict(int rows, long positions) {
+        return predict(rows, positions, positions);
+    }
+
+    @Override
+    public double predict(int rows, long contexts, long positions) {
+        // A rare size may be measured too high, with cold code or sleeping workers. Passes of one row bound it.
+        return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + attention(contexts, positions));
+    }
+
+    private double attention(long contexts, long positions) {
+        return perContext * (double) contexts + perPosition * (double) positions;
+    }
+
+    /** The factor that a model takes from the one it follows, before its own first pass. */
+    private double scale() {
+        return firstRatio == 0 && leader != null && leader.firstRatio > 0 ? leader.firstRatio : 1;
+    }
+
+    private double base(int rows) {
+        int above = above(rows);
+        if (above == 0) {
+            return base[0];
+        }
+        int below = above - 1;
+        double part = (double) (rows - knots[below]) / (knots[above] - knots[below]);
+        return base[below] + part * (base[above] - base[below]);
+    }
+
+    @Override
+    public void observe(int rows, long contexts, long positions, long took) {
+        if (took <= 0 || rows <= 0) {
+            return;
+        }
+        int above = above(rows);
+        int knot = above > 0 && rows - knots[above - 1] < knots[above] - rows ? above - 1 : above;
+        double expected = predict(rows, contexts, positions);
+        double most = observed[knot] < YOUNG ? YOUNG_SURPRISE : Double.POSITIVE_INFINITY;
+        double nanos = Math.clamp((double) took, expected / most, expected * most);
+        updatePrices(knot, contexts, positions, nanos);
+        double alone = Math.max(nanos - attention(contexts, positions), nanos * LEAST_BASE);
+        addToKnot(knot, alone * base[knot] / base(rows));
+        extrapolate();
+    }
+
+    /**
+     * Estimates the prices of contexts and positions by least squares, from deviations from the means at the same knot. Old
+     * passes fade. The start's prices enter with a weight of {@value #PRIOR_SQUARES} in the sum of squares (ridge regression:
+     * Hoerl and Kennard, 1970). While every sequence has one row, contexts equal positions, and the two share the cost.
+     */
+    private void updatePrices(int knot, long contexts, long positions, double nanos) {
+        double gain = Math.max(MEAN_GAIN, 1.0 / (observed[knot] + 1));
+        double c = contexts - meanContexts[knot];
+        double p = positions - meanPositions[knot];
+        double excess = nanos - meanNanos[knot];
+        meanContexts[knot] += gain * c;
+        meanPositions[knot] += gain * p;
+        meanNanos[knot] += gain * excess;
+        if (observed[knot] == 0) {
+            return;
+        }
+        double n = Math.min(excess, meanNanos[knot]); // limits the weight of a delayed pass
+        cc = FADE * cc + c * c;
+        cp = FADE * cp + c * p;
+        pp = FADE * pp + p * p;
+        cn = FADE * cn + c * n;
+        pn = FADE * pn + p * n;
+        double left = cc + PRIOR_SQUARES;
+        double right = pp + PRIOR_SQUARES;
+        double ofContexts = cn + PRIOR_SQUARES * priorPerContext * firstRatio;
+        double ofPositions = pn + PRIOR_SQUARES * priorPerPosition * firstRatio;
+        double determinant = left * right - cp * cp; // positive: cp² ≤ cc · pp
+        perContext = (right * ofContexts - cp * ofPositions) / determinant;
+        perPosition = (left * ofPositions - cp * ofContexts) / determinant;
+        if (perContext < 0) {
+            perContext = 0;
+            perPosition = Math.max(0, ofPositions / right);
+        } else if (perPosition < 0) {
+            perContext = Math.max(0, ofContexts / left);
+            perPosition = 0;
+        }
+    }
+
+    /** Adds a pass to a knot. */
+    private void addToKnot(int knot, double nanos) {
+        recent[knot][observed[knot] % RECENT] = nanos;
+        observed[knot]++;
+        lastObserved[knot] = passes++;
+        int count = Math.min(observed[knot], RECENT);
+        for (int size = 0; size < count; size++) { // by insertion: the JDK's sorts may allocate
+            int place = size;
+            for (; place > 0 && sorted[place - 1] > recent[knot][size]; place--) {
+                sorted[place] = sorted[place - 1];
+            }
+            sorted[place] = recent[knot][size];
+        }
+        base[knot] = sorted[(count - 1) / 2];
+    }
+
+    /**
+     * Sets the knots without measurements: they keep their initial ratio to the nearest measured knot below. A knot loses its
+     * measurements if they are old, or if a larger pass has cost less since.
+     */
+    private void extrapolate() {
+        int cheapest = -1; // of the measured knots above
+        for (int i = base.length - 1; i >= 0; i--) {
+            boolean disproved = cheapest >= 0 && base[cheapest] < base[i];
+            if (passes - lastObserved[i] > FORGOTTEN || (disproved && lastObserved[i] < lastObserved[cheapest])) {
+                observed[i] = 0;
+            }
+            if (observed[i] > 0 && !disproved) {
+                cheapest = i;
+            }
+        }
+        double ratio = 0;
+        for (int i = 0; i < base.length; i++) {
+            if (observed[i] > 0) {
+                double own = base[i] / initial[i];
+                if (ratio == 0) {
+                    firstRatio = own;
+                    for (int below = 0; below < i; below++) {
+                        base[below] = initial[below] * own;
+                    }
+                }
+                ratio = own;
+            } else if (ratio > 0) {
+                base[i] = initial[i] * ratio;
+            }
+        }
+        double least = Double.POSITIVE_INFINITY;
+        for (int i = base.length - 1; i >= 0; i--) {
+            if (observed[i] > 0) {
+                least = Math.min(least, base[i]);
+            } else {
+                base[i] = Math.min(base[i], least);
+            }
+        }
+    }
+
+    /** A new model with this one's measurements of the start. It learns from other passes. */
+    public CostModel copyOfStart() {
+        CostModel copy = new CostModel(knots[knots.length - 1], 1);
+        System.arraycopy(initial, 0, copy.initial, 0, initial.length);
+        System.arraycopy(initial, 0, copy.base, 0, initial.length);
+        copy.setPrices(priorPerContext, priorPerPosition);
+        return copy;
+    }
+
+    /** Scales this model with another one on the same machine until its own first pass. Returns this model. */
+    public CostModel follows(CostModel other) {
+        leader = other;
+        return this;
+    }
+
+    /** The first knot at or above {@code rows}; the last one if there is none. */
+    private int above(int rows) {
+        if (rows <= DENSE) {
+            return Math.min(rows, knots.length) - 1; // every number is a knot
+        }
+        int found = Arrays.binarySearch(knots, rows);
+        return Math.min(found >= 0 ? found : -found - 1, knots.length - 1);
+    }
+
+    /** The measurement at the start. The shortest time of each batch counts. */
+    private static final class Measurement {
+        private final Model model;
+        private final LongSupplier nanoClock;
+        private final long budgetNanos;
+        private final int most;
+        private final int[] tokens;
+        private final int[] pageTable;
+        private final Batch batch;
+        private final int maxBatch;
+        private final CostModel result;
+        private final double[] nanos = new double[Integer.SIZE]; // element r: of a batch of 2^r rows
+        private int sizes;
+
+        Measurement(Model model, int maxRows, LongSupplier nanoClock, long budgetNanos) {
+            this.model = model;
+            this.nanoClock = nanoClock;
+            this.budgetNanos = budgetNanos;
+            most = Math.min(model.contextLength(), model.pageCount() * model.pageTokens());
+            tokens = new int[most];
+            pageTable = new int[model.pageCount()];
+            Arrays.setAll(pageTable, i -> i);
+            maxBatch = Math.min(most, maxRows);
+            batch = new Batch(maxBatch, 1);
+            result = new CostModel(maxRows, 1);
+            while (sizes < nanos.length - 1 && 1 << sizes <= maxBatch) {
+                nanos[sizes++] = Double.POSITIVE_INFINITY;
+            }
+        }
+
+        CostModel run() {
+            long begin = nanoClock.getAsLong();
+            double near = Double.POSITIVE_INFINITY;
+            double far = Double.POSITIVE_INFINITY;
+            double farOfOne = Double.POSITIVE_INFINITY;
+            int rows = Math.min(CONTEXT_ROWS, maxBatch);
+            for (int round = 0; round == 0 || nanoClock.getAsLong() - begin < budgetNanos; round++) {
+                for (int size = 0; size < sizes; size++) {
+                    nanos[size] = Math.min(nanos[size], time(0, 1 << size));
+                    long spent = nanoClock.getAsLong() - begin;
+                    if (round == 0 && spent > budgetNanos / 2) {
+                        sizes = size + 1;
+                    } else if (spent >= budgetNanos) {
+                        break;
+                    }
+                }
+                int context = 1 << (sizes - 1);
+                if (context >= LEAST_CONTEXT && nanoClock.getAsLong() - begin < budgetNanos) {
+                    near = Math.min(near, time(0, rows));
+                    far = Math.min(far, time(context - rows, context));
+                    farOfOne = Math.min(farOfOne, time(context - 1, context));
+                }
+            }
+            if (far < Double.POSITIVE_INFINITY) {
+                int context = 1 << (sizes - 1);
+                // Each further position costs the batch one context and, for each of its rows, one position.
+                double ofSome = Math.max(0, far - near) / (context - rows);
+                double ofOne = Math.clamp((farOfOne - nanos[0]) / (context - 1), ofSome / rows, ofSome);
+                double ofPosition = (ofSome - ofOne) / (rows - 1);
+                result.setPrices(ofOne - ofPosition + 1e-3, ofPosition + 1e-3);
+            } else {
+                result.setUnknownPrices(nanos[0]);
+            }
+            setBase();
+            return result;
+        }
+
+        private double time(int from, int to) {
+            batch.clear();
+            batch.add(tokens, from, to, pageTable, Math.min(to - from, model.maxLogitRows()));
+            long begin = nanoClock.getAsLong();
+            model.forward(batch);
+            return (double) (nanoClock.getAsLong() - begin);
+        }
+
+        /** Interpolates the knots between two measured sizes; beyond the last one, the last line goes on. */
+        private void setBase() {
+            int lastRows = 0;
+            double lastNanos = 0;
+            for (int size = 0; size < sizes; size++) {
+                int rows = 1 << size;
+                long positions = (long) rows * (rows + 1) / 2; // each row attends to those before it
+                double alone = Math.max(nanos[size] - result.attention(rows, positions), nanos[size] * LEAST_BASE);
+                double took = Math.max(alone, lastNanos + 1); // more rows never cost less
+                double slope = lastRows == 0 ? PRIOR_ROW * took : (took - lastNanos) / (rows - lastRows);
+                for (int i = 0; i < result.knots.length; i++) {
+                    if (result.knots[i] > lastRows) {
+                        result.initial[i] = took + slope * (result.knots[i] - rows);
+                        result.base[i] = result.initial[i];
+                    }
+                }
+                lastRows = rows;
+                lastNanos = took;
+            }
+        }
+    }
+}

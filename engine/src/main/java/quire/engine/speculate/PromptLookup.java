@@ -1,0 +1,98 @@
+package quire.engine.speculate;
+
+/**
+ * Finds where a sequence's last tokens occurred before, in its prompt or answer. The tokens that followed there are a good
+ * draft wherever a text repeats its source: in extraction, translation, editing and quoting (Saxena, <i>Prompt Lookup
+ * Decoding</i>, 2023).
+ *
+ * <p>The index works like deflate's (RFC 1951, section 4). A hash table maps the last two tokens to the position where
+ * they occurred last; chains lead from each occurrence to the one before. The longest match on the chain counts; of equal
+ * ones, the latest. While the sequence goes on like its match, the match grows and there is no search.
+ *
+ * <pre>
+ *   tokens    … a b c d e … x b c d | ?            matchLength = 3: b c d
+ *                     ^ ^                          source: e is the first draft token, then what follows it
+ *   heads     hash(c d) ──▶ last end of "c d"
+ *   previous  last end ──▶ the end before ──▶ …    a search looks at {@value #CHAIN} of them at most
+ * </pre>
+ *
+ * <p>Cost: one store a token and, where a match ends, one search of bounded length. At most 512 KiB a sequence, allocated
+ * once for its longest answer.
+ */
+final class PromptLookup {
+    /** Shortest match, in tokens. */
+    static final int MIN_MATCH = 2;
+
+    private static final int MAX_MATCH = 32;
+    private static final int CHAIN = 16;
+    /** How many tokens back a match may lie. */
+    private static final int WINDOW = 1 << 16;
+
+    private final int[] heads; // position + 1
+    private final int[] previous; // by position modulo its length: position + 1
+    private int indexed;
+    private int matchLength;
+    private int source;
+
+    /** @param maxTokens most tokens that the sequence will have */
+    PromptLookup(int maxTokens) {
+        int size = Math.clamp(Integer.highestOneBit(Math.max(maxTokens, 1)) * 2L, 64, WINDOW);
+        heads = new int[size];
+        previous = new int[size];
+    }
+
+    /** Indexes what was added to {@code tokens[0, length)} since the last call. Draft tokens must not be among them. */
+    void update(int[] tokens, int length) {
+        if (indexed == length) {
+            return;
+        }
+        for (; indexed < length; indexed++) {
+            if (matchLength > 0 && tokens[source] == tokens[indexed]) {
+                matchLength++;
+                source++;
+            } else {
+                matchLength = 0;
+            }
+            if (indexed > 0) {
+                int slot = slot(tokens, indexed);
+                previous[indexed & (previous.length - 1)] = heads[slot];
+                heads[slot] = indexed + 1;
+            }
+        }
+        if (matchLength == 0 && length > MIN_MATCH) {
+            search(tokens, length - 1);
+        }
+    }
+
+    private void search(int[] tokens, int last) {
+        int end = previous[last & (previous.length - 1)] - 1;
+        for (int i = 0; i < CHAIN && end > 0 && last - end < previous.length; i++) {
+            int length = 0;
+            while (length < MAX_MATCH && length <= end && tokens[end - length] == tokens[last - length]) {
+                length++;
+            }
+            if (length >= MIN_MATCH && length > matchLength) {
+                matchLength = length;
+                source = end + 1;
+            }
+            end = previous[end & (previous.length - 1)] - 1;
+        }
+    }
+
+    private int slot(int[] tokens, int end) {
+        int hash = (tokens[end - 1] * 0x9E3779B9 ^ tokens[end]) * 0x85EBCA6B;
+        return (hash ^ hash >>> 15) & (heads.length - 1);
+    }
+
+    /** Length of the match in tokens; 0 when there is none. */
+    int matchLength() {
+        return matchLength;
+    }
+
+    /** Writes {@code count} draft tokens behind {@code tokens[0, length)}. They may repeat draft tokens just written. */
+    void writeDraft(int[] tokens, int length, int count) {
+        for (int i = 0; i < count; i++) {
+            tokens[length + i] = tokens[source + i];
+        }
+    }
+}

@@ -1,0 +1,453 @@
+package quire.engine.schedule;
+
+import static java.util.Objects.requireNonNull;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+import quire.engine.Answer;
+import quire.engine.EngineConfig;
+import quire.engine.EngineListener;
+import quire.engine.EngineStats;
+import quire.engine.FakeModel;
+import quire.engine.FakeTokenizer;
+import quire.engine.FinishReason;
+import quire.engine.OverloadedException;
+import quire.engine.Request;
+import quire.engine.Requests;
+import quire.engine.Speculation;
+import quire.engine.SpeculationCounts;
+import quire.engine.SpeculationStats;
+import quire.engine.speculate.FakeDrafters;
+import quire.model.Batch;
+
+/**
+ * Seeded histories: requests start and are cancelled at random steps, under random and mostly tight limits. After every
+ * step the test checks the integrity and poisons the free pages.
+ */
+class EngineHistoryTest {
+    private static final int HISTORIES = 3_000;
+    private static final int SPECULATIVE_HISTORIES = 10_000;
+
+    @Test
+    void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
+        long preemptions = 0;
+        long overtaken = 0;
+        Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
+        for (long seed = 0; seed < HISTORIES; seed++) {
+            History history = new History(seed, false);
+            try {
+                history.play();
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            preemptions += history.preempted;
+            overtaken += history.overtaken;
+            history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
+        }
+        // The histories must cover preemption and all ends.
+        assertThat(preemptions).isGreaterThan(HISTORIES / 2);
+        assertThat(overtaken).isGreaterThan(HISTORIES / 2);
+        assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
+    }
+
+    @Test
+    void randomHistories_anyDrafts_everyAnswerIsWhatItIsAlone() {
+        long preemptions = 0;
+        long acceptedTokens = 0;
+        long rejectedTokens = 0;
+        Map<String, Long> drafterToAccepted = new TreeMap<>();
+        Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
+        for (long seed = 0; seed < SPECULATIVE_HISTORIES; seed++) {
+            History history = new History(seed, true);
+            try {
+                history.play();
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            preemptions += history.preempted;
+            SpeculationCounts stats =
+                    history.loop.tracker().stats().speculation().counts();
+            acceptedTokens += stats.acceptedTokens();
+            rejectedTokens += stats.draftTokens() - stats.acceptedTokens();
+            stats.drafters()
+                    .forEach(drafter -> drafterToAccepted.merge(drafter.name(), drafter.acceptedTokens(), Long::sum));
+            history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
+        }
+        assertThat(preemptions).isGreaterThan(SPECULATIVE_HISTORIES / 2);
+        assertThat(acceptedTokens).isGreaterThan(SPECULATIVE_HISTORIES);
+        assertThat(rejectedTokens).isGreaterThan(SPECULATIVE_HISTORIES);
+        assertThat(drafterToAccepted)
+                .containsOnlyKeys("lookup", "model", "RIGHT", "WRONG", "HALF", "EDGES", "RANDOM")
+                .containsEntry("WRONG", 0L);
+        assertThat(drafterToAccepted.get("model")).isGreaterThan(SPECULATIVE_HISTORIES / 10);
+        assertThat(drafterToAccepted.get("RIGHT")).isGreaterThan(SPECULATIVE_HISTORIES / 10);
+        assertThat(drafterToAccepted.get("lookup")).isPositive();
+        assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(SPECULATIVE_HISTORIES / 2));
+    }
+
+    /** One history, determined by its seed. It is the engine's listener and clock too. */
+    private static final class History implements EngineListener {
+        private final SplittableRandom random;
+        private final EngineConfig config;
+        private final FakeModel model;
+        private final FakeModel draft;
+        private final boolean speculating;
+        private final EngineLoop loop;
+        private final int maxContext;
+        private final List<Call> calls = new ArrayList<>();
+        private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
+        private long nanos;
+        private long started;
+        private long preempted;
+        private long overtaken;
+        private @Nullable Sequence lastHead;
+        private long lastPreempted;
+        private long tokensReported;
+        private long tokensFinished;
+        private long steps;
+
+        History(long seed, boolean speculating) {
+            this.speculating = speculating;
+            random = new SplittableRandom(seed);
+            int maxSequences = 1 + random.nextInt(8);
+            int maxBatchedTokens = maxSequences + random.nextInt(random.nextBoolean() ? 4 : 60);
+            int context = 2 + random.nextInt(70);
+            int pageTokens = 1 + random.nextInt(random.nextBoolean() ? 4 : 20);
+            int pagesPerSequence = (context + pageTokens - 1) / pageTokens;
+            int pageCount = Math.max(1, pagesPerSequence / 2)
+                    + random.nextInt(random.nextBoolean() ? pagesPerSequence + 2 : pagesPerSequence * maxSequences);
+            config = EngineConfig.builder()
+                    .maxSequences(maxSequences)
+                    .maxBatchedTokens(maxBatchedTokens)
+                    .maxContext(random.nextBoolean() ? 0 : context)
+                    .maxQueuedRequests(1 + random.nextInt(30))
+                    .maxQueuedTokens(1 + random.nextInt(600))
+                    .threads(1)
+                    .speculation(Speculation.off())
+                    .build();
+            int vocabulary = FakeTokenizer.VOCABULARY_SIZE;
+            int logitRows =
+                    speculating ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
+            model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
+            draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
+                    .differing(2 + random.nextInt(8));
+            loop = speculating
+                    ? EngineLoop.builder(model, new FakeTokenizer(), config)
+                            .drafts(parts -> FakeDrafters.randomSource(random, draft, this::rightAnswer, parts))
+                            .listener(this)
+                            .nanoClock(() -> nanos)
+                            .build()
+                    : EngineLoop.builder(model, new FakeTokenizer(), config)
+                            .listener(this)
+                            .nanoClock(() -> nanos)
+                            .build();
+            maxContext = loop.maxContext();
+            assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
+            model.onForward(batch -> {
+                nanos += batch.rows();
+                checkPlan(batch);
+            });
+        }
+
+        /** Checks the invariants of {@link Scheduler} that a plan shows. */
+        @SuppressWarnings("ReferenceEquality") // the same sequence
+        private void checkPlan(Batch batch) {
+            KvPages pages = loop.pages();
+            List<Sequence> waiting = loop.scheduler().waiting();
+            Sequence head = waiting.isEmpty() ? null : waiting.getFirst();
+            Sequence oldest = null;
+            int oldestRows = 0;
+            int promptRows = 0;
+            int heldByYounger = 0;
+            int growing = 0;
+            for (Sequence sequence : loop.scheduler().running()) {
+                int rows = rows(batch, pages.table(sequence.row));
+                if (sequence.remaining() == 1 && sequence.computed > 0) {
+                    assertThat(rows).as("%s decodes", sequence).isPositive();
+                } else {
+                    promptRows += rows;
+                    oldestRows = oldest == null ? rows : oldestRows;
+                    oldest = oldest == null ? sequence : oldest;
+                }
+                if (head != null && sequence.number > head.number) {
+                    heldByYounger += pages.held(sequence.row);
+                    overtaken++;
+                } else if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
+                    growing++;
+                }
+            }
+            if (oldest != null) {
+                assertThat(oldestRows)
+                        .as(
+                                "tokens, of %d for prompts, for the oldest prompt %s\n%s",
+                                promptRows, oldest, loop.scheduler().describe())
+                        .isGreaterThanOrEqualTo(Math.min(oldest.remaining(), promptRows - promptRows / 2));
+            }
+            // A head that was the head of the last plan too was the head when this plan began. Without a preemption, no
+            // row became free during the plan.
+            if (head != null
+                    && head == lastHead
+                    && preempted == lastPreempted
+                    && loop.scheduler().running().size() < config.maxSequences()
+                    && (oldest == null || oldest.number > head.number)) {
+                assertThat(pages.pagesFor(head.length() + 1) + growing)
+                        .as("pages for the head %s\n%s", head, loop.scheduler().describe())
+                        .isGreaterThan(pages.available() + heldByYounger);
+            }
+            lastHead = head;
+            lastPreempted = preempted;
+        }
+
+        @SuppressWarnings("ReferenceEquality") // the same table
+        private static int rows(Batch batch, int[] pageTable) {
+            for (int i = 0; i < batch.sequences(); i++) {
+                if (batch.pageTable(i) == pageTable) {
+                    return batch.rowCount(i);
+                }
+            }
+            return 0;
+        }
+
+        private int[] rightAnswer(Sequence sequence) {
+            for (Call call : calls) {
+                if (call.stream == sequence.stream) {
+                    return call.alone(maxContext).tokens().stream()
+                            .mapToInt(Integer::intValue)
+                            .toArray();
+                }
+            }
+            throw new AssertionError("no call has " + sequence);
+        }
+
+        String describe() {
+            return config + ", " + model.pageCount() + " pages of " + model.pageTokens() + ", context " + maxContext;
+        }
+
+        void play() {
+            if (maxContext < 2) {
+                return; // no prompt leaves room for an answer
+            }
+            int requests = 1 + random.nextInt(16);
+            for (int i = 0; i < requests; i++) {
+                calls.add(new Call(Requests.random(random, maxContext), random));
+            }
+            int step = 0;
+            while (calls.stream().anyMatch(Call::isOpen)) {
+                for (Call call : calls) {
+                    call.turn(step, loop);
+                }
+                int done = loop.doWork();
+                assertThat(done).isLessThanOrEqualTo(config.maxBatchedTokens());
+                check();
+                assertThat(step++).as("steps").isLessThan(20_000);
+            }
+            assertThat(loop.doWork()).isZero();
+            check();
+            EngineStats stats = loop.tracker().stats();
+            assertThat(stats.running()).isZero();
+            assertThat(stats.waiting()).isZero();
+            assertThat(stats.usedPages()).isZero();
+            assertThat(stats.preemptions()).isEqualTo(preempted);
+            assertThat(stats.steps()).isEqualTo(steps);
+            assertThat(stats.generationTokens()).isEqualTo(tokensReported);
+            long answered = 0;
+            long prompts = 0;
+            long sent = 0;
+            long accepted = 0;
+            long rejected = 0;
+            for (Call call : calls) {
+                call.checkAnswer(maxContext);
+                if (call.stream != null) {
+                    sent++;
+                    accepted += call.stream.acceptedTokens();
+                    rejected += call.stream.rejectedTokens();
+                    answered += call.answer().tokens().size();
+                    prompts += call.wasAnswered() ? call.request.prompt().length : 0;
+                }
+            }
+            assertThat(stats.started()).isEqualTo(sent);
+            assertThat(answered).isEqualTo(tokensReported).isEqualTo(tokensFinished);
+            assertThat(stats.promptTokens()).isGreaterThanOrEqualTo(prompts);
+            SpeculationCounts speculation = stats.speculation().counts();
+            assertThat(accepted).isEqualTo(speculation.acceptedTokens());
+            assertThat(accepted + rejected).isEqualTo(speculation.draftTokens());
+            checkCounts(stats);
+            model.close();
+            draft.close();
+        }
+
+        /** Checks counts that can be computed in two ways. */
+        private void checkCounts(EngineStats stats) {
+            if (!speculating) {
+                assertThat(stats.speculation()).isEqualTo(SpeculationStats.NONE);
+                return;
+            }
+            SpeculationCounts counts = stats.speculation().counts();
+            List<Long> decisions = counts.decisions();
+            assertThat(sum(decisions.subList(1, decisions.size())))
+                    .isEqualTo(counts.drafters().stream()
+                            .mapToLong(SpeculationCounts.Drafter::drafts)
+                            .sum());
+            assertThat(sum(counts.draftedAt())).isEqualTo(counts.draftTokens());
+            assertThat(sum(counts.acceptedAt())).isEqualTo(counts.acceptedTokens());
+            for (int position = 0; position < Speculation.MAX_DRAFT_TOKENS; position++) {
+                long drafted = counts.draftedAt().get(position);
+                assertThat(drafted).isEqualTo(sum(decisions.subList(position + 1, decisions.size())));
+                // Accepted draft tokens are a prefix of the draft.
+                long before = position == 0 ? drafted : counts.acceptedAt().get(position - 1);
+                assertThat(counts.acceptedAt().get(position)).isBetween(0L, Math.min(drafted, before));
+            }
+            assertThat(counts.drafters())
+                    .allSatisfy(drafter -> assertThat(drafter.acceptedTokens()).isBetween(0L, drafter.draftTokens()));
+            // Each decision yields one token besides the accepted ones, unless the answer ends before it.
+            assertThat(sum(decisions) + counts.acceptedTokens() - stats.generationTokens())
+                    .isBetween(0L, stats.finishedTotal());
+        }
+
+        private static long sum(List<Long> counts) {
+            return counts.stream().mapToLong(Long::longValue).sum();
+        }
+
+        private void check() {
+            loop.checkIntegrity();
+            EngineStats stats = loop.tracker().stats();
+            assertThat(stats.started()).isEqualTo(stats.finishedTotal() + stats.running() + stats.waiting());
+            finished.forEach((reason, count) -> assertThat(stats.finished()).containsEntry(reason, count));
+            for (Call call : calls) {
+                // A closed stream has ended, and its pages are free, after the next step.
+                assertThat(call.closed && call.isOpen()).isFalse();
+            }
+            for (int page = 0; page < model.pageCount(); page++) {
+                if (loop.pages().isFree(page)) {
+                    model.poison(page);
+                    draft.poison(page);
+                }
+            }
+        }
+
+        @Override
+        public void onStart(long queueNanos, int promptTokens) {
+            assertThat(queueNanos).isNotNegative();
+            started++;
+        }
+
+        @Override
+        public void onFirstToken(long elapsed) {
+            assertThat(elapsed).isPositive();
+            tokensReported++;
+        }
+
+        @Override
+        public void onToken(long elapsed) {
+            if (!speculating) {
+                assertThat(elapsed).isPositive();
+            }
+            tokensReported++;
+        }
+
+        @Override
+        public void onPreempt() {
+            preempted++;
+        }
+
+        @Override
+        public void onStep(int tokens, int sequences, long elapsed) {
+            assertThat(elapsed).isEqualTo(tokens);
+            steps++;
+        }
+
+        @Override
+        public void onFinish(FinishReason reason, long elapsed, int promptTokens, int completionTokens) {
+            tokensFinished += completionTokens;
+            finished.merge(reason, 1L, Long::sum);
+            if (reason != FinishReason.CANCELLED) {
+                assertThat(started).isPositive();
+            }
+        }
+    }
+
+    /** One caller: submits at some step, may cancel at a later one, and may read in between. */
+    private static final class Call {
+        final Request request;
+        private final int sendAt;
+        private final int closeAt;
+        private final boolean readsAsItComes;
+        private final Answer.Reader reader = new Answer.Reader();
+        private boolean refused;
+        private boolean closed;
+        private @Nullable OutputQueue stream;
+        private @Nullable Answer alone;
+
+        Call(Request request, SplittableRandom random) {
+            this.request = request;
+            sendAt = random.nextInt(30);
+            closeAt = random.nextInt(3) == 0 ? sendAt + random.nextInt(60) : Integer.MAX_VALUE;
+            readsAsItComes = random.nextBoolean();
+        }
+
+        void turn(int step, EngineLoop loop) {
+            if (step == sendAt) {
+                try {
+                    stream = (OutputQueue) loop.submit(request);
+                } catch (OverloadedException e) {
+                    assertThat(e.retryAfterSeconds()).isPositive();
+                    refused = true;
+                }
+            }
+            if (stream != null && step >= closeAt) {
+                stream.close();
+                closed = true;
+            }
+            if (stream != null && readsAsItComes) {
+                reader.poll(stream);
+            }
+        }
+
+        boolean isOpen() {
+            return !refused && (stream == null || !stream.hasEnded());
+        }
+
+        Answer answer() {
+            OutputQueue ended = requireNonNull(stream);
+            reader.poll(ended);
+            return reader.end(ended.finish());
+        }
+
+        Answer alone(int maxContext) {
+            if (alone == null) {
+                alone = Answer.alone(request, maxContext);
+            }
+            return alone;
+        }
+
+        boolean wasAnswered() {
+            return answer().finish().reason() != FinishReason.CANCELLED;
+        }
+
+        void checkAnswer(int maxContext) {
+            if (refused) {
+                return;
+            }
+            Answer alone = alone(maxContext);
+            Answer answer = answer();
+            if (wasAnswered()) {
+                assertThat(answer).isEqualTo(alone);
+            } else {
+                assertThat(closed).isTrue();
+                assertThat(answer.isPrefixOf(alone))
+                        .as("%s is a prefix of %s", answer, alone)
+                        .isTrue();
+            }
+            assertThat(answer.tokens()).hasSize(answer.finish().completionTokens());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+package quire.server;
+
+import java.util.List;
+import quire.engine.Engine;
+import quire.server.api.AnswerService;
+import quire.server.api.ServedModel;
+import quire.server.http.ErrorFormat;
+import quire.server.http.Handler;
+import quire.server.http.Route;
+import quire.server.http.Router;
+import quire.server.openai.OpenAiApi;
+import quire.server.openai.OpenAiErrors;
+import quire.server.openai.TokenizeApi;
+
+/** Every path that the server answers. */
+final class Routes {
+    private static final ErrorFormat OPENAI_ERRORS = new OpenAiErrors();
+
+    private Routes() {}
+
+    static Router router(Engine engine, ServerConfig config, ServerMetrics metrics) {
+        ServedModel model = new ServedModel(engine, config.aliases(), config.modelRequired());
+        AnswerService answers = new AnswerService(engine);
+        OpenAiApi openAi = new OpenAiApi(model, answers);
+        TokenizeApi tokens = new TokenizeApi(model, answers);
+        Health health = new Health(engine);
+        List<Route> routes = List.of(
+                // OpenAI's API, with and without /v1: some clients are configured with the server's address alone
+                post(openAi::chatCompletions, "/v1/chat/completions", "/chat/completions"),
+                post(openAi::completions, "/v1/completions", "/completions"),
+                get(openAi::models, "/v1/models", "/models"),
+                get(openAi::model, "/v1/models/*", "/models/*"),
+                // vLLM's additions to it
+                post(tokens::tokenize, "/tokenize"),
+                post(tokens::detokenize, "/detokenize"),
+                // For operators: these need no API key
+                open((Handler.Immediate) health::live, "/health/live"),
+                open((Handler.Immediate) health::ready, "/health", "/health/ready"),
+                open((Handler.Blocking) exchange -> exchange.send(metrics.response(engine)), "/metrics"));
+        return new Router(routes, OPENAI_ERRORS);
+    }
+
+    private static Route post(Handler.Blocking handler, String... paths) {
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, handler);
+    }
+
+    private static Route get(Handler.Immediate handler, String... paths) {
+        return new Route("GET", List.of(paths), false, OPENAI_ERRORS, handler);
+    }
+
+    private static Route open(Handler handler, String... paths) {
+        return new Route("GET", List.of(paths), true, OPENAI_ERRORS, handler);
+    }
+}

@@ -1,0 +1,53 @@
+package quire.server.api;
+
+import java.util.List;
+import quire.engine.InvalidRequestException;
+import quire.engine.Output;
+import quire.engine.TokenStream;
+import quire.server.http.HttpException;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Writes one answer in the JSON of an API: either whole, or as a stream of events.
+ *
+ * <pre>
+ *   whole     whole
+ *   stream    begin  token*  text?  end
+ *             begin  token*  failure
+ * </pre>
+ */
+public interface AnswerFormat {
+    /** Whether {@link #whole} needs the single tokens and not only their text. */
+    boolean needsOutputs();
+
+    /**
+     * The whole answer.
+     *
+     * @param text all of the text
+     * @param outputs the tokens, if {@link #needsOutputs}; else empty
+     * @param ended the stream of the answer, after its end
+     */
+    JsonNode whole(String text, List<Output> outputs, TokenStream ended);
+
+    /** Writes what comes before any token. */
+    void begin(ServerSentEvents events);
+
+    /** Writes a token; nothing if it gave no text and no log probabilities. */
+    void token(Output output, ServerSentEvents events);
+
+    /** Writes the rest of the text, which no token carried: text that was held back until the answer ended. */
+    void text(String text, ServerSentEvents events);
+
+    /**
+     * Writes the end of the answer, without text: clients that act on the end do not look for text in it.
+     *
+     * @param ended the stream of the answer, after its end
+     */
+    void end(TokenStream ended, ServerSentEvents events);
+
+    /** Writes the end of a stream that failed. */
+    void failure(HttpException e, ServerSentEvents events);
+
+    /** The error for a request that the engine refuses, with the names that the API has for parameters. */
+    HttpException refusal(InvalidRequestException e);
+}

@@ -1,0 +1,153 @@
+package quire.server.api;
+
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Semaphore;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Engine;
+import quire.engine.InvalidRequestException;
+import quire.engine.Output;
+import quire.engine.OverloadedException;
+import quire.engine.TokenStream;
+import quire.server.http.ClientGoneException;
+import quire.server.http.Exchange;
+import quire.server.http.HttpException;
+import quire.server.http.Response;
+
+/**
+ * Answers requests with the engine, for every API: reads the body, submits the request, sends the answer whole or as a
+ * stream. Every method runs on the request's own virtual thread and may block it.
+ */
+public final class AnswerService {
+    private static final Logger LOG = System.getLogger(AnswerService.class.getName());
+
+    /** Events are written when they are this large, even if more tokens are there. */
+    private static final int WRITE_BYTES = 64 << 10;
+
+    private final Engine engine;
+
+    /**
+     * Reading a request (JSON, template, tokens) takes a processor, and memory of up to about twenty times its body. So
+     * at most as many are read at the same time as there are processors.
+     */
+    private final Semaphore readers =
+            new Semaphore(Math.max(2, Runtime.getRuntime().availableProcessors()), true);
+
+    /** @param engine what computes the answers */
+    public AnswerService(Engine engine) {
+        this.engine = engine;
+    }
+
+    /** Reads the request with {@code reader} and sends its answer. */
+    public void answer(Exchange exchange, Function<Fields, AnswerRequest> reader)
+            throws ClientGoneException, InterruptedException {
+        checkAvailable(exchange);
+        AnswerRequest request = read(exchange, reader);
+        if (exchange.gone()) {
+            return;
+        }
+        try (TokenStream stream = submit(exchange, request)) {
+            exchange.onDeparture(stream::close);
+            if (request.stream()) {
+                stream(exchange, request.format(), stream);
+            } else {
+                whole(exchange, request.format(), stream);
+            }
+        }
+    }
+
+    /** Reads a request's body, then gives its memory back. Waits while too many other requests are read. */
+    public <T> T read(Exchange exchange, Function<Fields, T> reader) throws InterruptedException {
+        readers.acquire();
+        try {
+            return reader.apply(Fields.parse(exchange.body()));
+        } finally {
+            readers.release();
+            exchange.releaseBody();
+        }
+    }
+
+    private void checkAvailable(Exchange exchange) {
+        if (exchange.draining()) {
+            throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
+        }
+        if (engine.failure() != null) {
+            throw HttpException.unavailable("The engine has failed and answers no more requests: restart the server.");
+        }
+    }
+
+    private TokenStream submit(Exchange exchange, AnswerRequest request) {
+        try {
+            return engine.submit(request.request());
+        } catch (InvalidRequestException e) {
+            throw request.format().refusal(e);
+        } catch (OverloadedException e) {
+            String message = e.getMessage();
+            throw HttpException.overloaded(
+                    message == null ? "Too many requests are waiting." : message, Math.max(1, e.retryAfterSeconds()));
+        } catch (IllegalStateException e) {
+            checkAvailable(exchange);
+            throw HttpException.unavailable("The engine is closed and accepts no new requests.");
+        }
+    }
+
+    private static void whole(Exchange exchange, AnswerFormat format, TokenStream stream)
+            throws ClientGoneException, InterruptedException {
+        StringBuilder text = new StringBuilder();
+        List<Output> outputs = new ArrayList<>();
+        for (Output output = stream.next(); output != null; output = stream.next()) {
+            text.append(output.text());
+            if (format.needsOutputs()) {
+                outputs.add(output);
+            }
+        }
+        HttpException error = failure(exchange, stream.finish());
+        if (error != null) {
+            throw error;
+        }
+        text.append(stream.finish().text());
+        exchange.send(Response.json(200, Json.bytes(format.whole(text.toString(), outputs, stream))));
+    }
+
+    private static void stream(Exchange exchange, AnswerFormat format, TokenStream stream)
+            throws ClientGoneException, InterruptedException {
+        ServerSentEvents events = new ServerSentEvents();
+        format.begin(events);
+        exchange.begin(events.take());
+        for (Output output = stream.next(); output != null; output = stream.next()) {
+            // Tokens that are there already go into the same write.
+            for (Output ready = output; ready != null; ready = events.size() < WRITE_BYTES ? stream.poll() : null) {
+                format.token(ready, events);
+            }
+            if (events.size() > 0) {
+                exchange.events(events.take());
+            }
+        }
+        HttpException error = failure(exchange, stream.finish());
+        if (error != null) {
+            format.failure(error, events);
+            exchange.abort(events.take());
+            return;
+        }
+        if (!stream.finish().text().isEmpty()) {
+            format.text(stream.finish().text(), events);
+        }
+        format.end(stream, events);
+        exchange.end(events.take());
+    }
+
+    /** The error that an answer ended with; null if it ended well. */
+    private static @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
+        return switch (finish.reason()) {
+            case STOP, LENGTH -> null;
+            case CANCELLED -> HttpException.unavailable("The server is shutting down and cut this answer short.");
+            case ERROR -> {
+                LOG.log(Level.ERROR, "request {0} failed: {1}", exchange.id(), finish.error());
+                yield HttpException.internal(exchange.id());
+            }
+        };
+    }
+}

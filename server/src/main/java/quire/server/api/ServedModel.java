@@ -1,0 +1,88 @@
+package quire.server.api;
+
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+import quire.engine.Engine;
+import quire.model.text.Tokenizer;
+import quire.server.http.HttpException;
+
+/** The model that is served, and the names under which clients can ask for it. */
+public final class ServedModel {
+    /** The alias that stands for every name. */
+    public static final String ANY = "*";
+
+    private static final int MAX_NAME_LENGTH = 256;
+
+    private final Engine engine;
+    private final List<String> names;
+    private final boolean anyName;
+    private final boolean nameRequired;
+
+    /**
+     * @param aliases further names beside the engine's own; {@link #ANY} among them accepts every name
+     * @param nameRequired whether a request without a model's name is refused
+     */
+    public ServedModel(Engine engine, List<String> aliases, boolean nameRequired) {
+        this.engine = engine;
+        Set<String> all = new LinkedHashSet<>();
+        all.add(engine.modelName());
+        all.addAll(aliases);
+        this.anyName = all.remove(ANY);
+        this.names = List.copyOf(all);
+        this.nameRequired = nameRequired;
+    }
+
+    /** What computes the answers. */
+    public Engine engine() {
+        return engine;
+    }
+
+    /** The model's tokenizer. */
+    public Tokenizer tokenizer() {
+        return engine.tokenizer();
+    }
+
+    /** The model's own name. */
+    public String name() {
+        return engine.modelName();
+    }
+
+    /** All names, the model's own first. */
+    public List<String> names() {
+        return names;
+    }
+
+    /**
+     * The name to answer with for the request's {@code model}: the one that was asked for, or the model's own where it is
+     * absent, null or empty.
+     *
+     * @throws HttpException 404 if no such model is served; 400 if there is no name and one is required
+     */
+    public String resolve(Fields body) {
+        String asked = body.string("model");
+        if (asked != null && !asked.isEmpty()) {
+            return resolve(asked);
+        }
+        if (nameRequired) {
+            throw body.missing("model");
+        }
+        return name();
+    }
+
+    /**
+     * The name to answer with for a name that was asked for.
+     *
+     * @throws HttpException 404 if no such model is served
+     */
+    public String resolve(String asked) {
+        if (names.contains(asked) || (anyName && !asked.isEmpty() && asked.length() <= MAX_NAME_LENGTH)) {
+            return asked;
+        }
+        String shown = asked.length() > MAX_NAME_LENGTH ? asked.substring(0, MAX_NAME_LENGTH) + "…" : asked;
+        throw HttpException.notFound(
+                "model",
+                "model_not_found",
+                "The model '" + shown + "' does not exist here; this server has '" + String.join("', '", names) + "'.");
+    }
+}

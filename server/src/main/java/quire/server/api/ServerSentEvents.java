@@ -1,0 +1,44 @@
+package quire.server.api;
+
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
+import tools.jackson.databind.JsonNode;
+
+/** Server-sent events that wait to be written together. */
+public final class ServerSentEvents {
+    private static final byte[] DATA = "data: ".getBytes(StandardCharsets.US_ASCII);
+    private static final byte[] END = "\n\n".getBytes(StandardCharsets.US_ASCII);
+
+    private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+
+    /** No events. */
+    ServerSentEvents() {}
+
+    /** Adds an event of JSON. */
+    public void add(JsonNode data) {
+        add(Json.bytes(data));
+    }
+
+    /** Adds an event of text in one line. */
+    public void add(String data) {
+        add(data.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private void add(byte[] data) {
+        bytes.writeBytes(DATA);
+        bytes.writeBytes(data);
+        bytes.writeBytes(END);
+    }
+
+    /** Bytes of all events. */
+    int size() {
+        return bytes.size();
+    }
+
+    /** Removes all events and returns their bytes. */
+    byte[] take() {
+        byte[] all = bytes.toByteArray();
+        bytes.reset();
+        return all;
+    }
+}

@@ -1,0 +1,98 @@
+package quire.server.http;
+
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/** An error to answer with. It names the cause; the API's {@link ErrorFormat} gives it its shape. */
+public final class HttpException extends RuntimeException {
+    private static final long serialVersionUID = 1;
+
+    private static final int UNAVAILABLE_RETRY_SECONDS = 5;
+
+    private final int status;
+    private final String message;
+    private final @Nullable String parameter;
+    private final @Nullable String code;
+    private final int retryAfterSeconds;
+
+    private HttpException(
+            int status, String message, @Nullable String parameter, @Nullable String code, int retryAfterSeconds) {
+        super(message, null, false, false);
+        this.status = status;
+        this.message = message;
+        this.parameter = parameter;
+        this.code = code;
+        this.retryAfterSeconds = retryAfterSeconds;
+    }
+
+    /** A 400: the request's parameter at this path is wrong; null for the request as a whole. */
+    public static HttpException invalid(@Nullable String parameter, @Nullable String code, String message) {
+        return new HttpException(400, message, parameter, code, 0);
+    }
+
+    /** A 400: the parameter is known but not supported here. */
+    public static HttpException unsupported(String parameter, String message) {
+        return invalid(parameter, "unsupported_parameter", message);
+    }
+
+    /** A 404: what the parameter names does not exist. */
+    public static HttpException notFound(String parameter, String code, String message) {
+        return new HttpException(404, message, parameter, code, 0);
+    }
+
+    /** Another error of the client: 401, 404, 405, 413 … */
+    public static HttpException refused(int status, @Nullable String code, String message) {
+        return new HttpException(status, message, null, code, 0);
+    }
+
+    /** A 429: too many requests wait already. */
+    public static HttpException overloaded(String message, int retryAfterSeconds) {
+        return new HttpException(429, message, null, "rate_limit_exceeded", retryAfterSeconds);
+    }
+
+    /** A 503: the server is shutting down or has failed. */
+    public static HttpException unavailable(String message) {
+        return new HttpException(503, message, null, "service_unavailable", UNAVAILABLE_RETRY_SECONDS);
+    }
+
+    /** A 500: a bug in Quire. The log has the details under the request's id. */
+    public static HttpException internal(String requestId) {
+        return new HttpException(
+                500,
+                "The server failed on this request. Its log has the details under " + requestId + ".",
+                null,
+                "internal_error",
+                0);
+    }
+
+    /** The HTTP status. */
+    public int status() {
+        return status;
+    }
+
+    /** What is wrong and how to mend it. */
+    @Override
+    public String getMessage() {
+        return message;
+    }
+
+    /** The path of the request's parameter that is wrong; null where none is. */
+    public @Nullable String parameter() {
+        return parameter;
+    }
+
+    /** A short name of the cause for programs, such as {@code invalid_value}; null where there is none. */
+    public @Nullable String code() {
+        return code;
+    }
+
+    /** Headers that belong to the status. */
+    Map<String, String> headers() {
+        return switch (status) {
+            case 401 -> Map.of("WWW-Authenticate", "Bearer");
+            case 429 -> Map.of("Retry-After", Integer.toString(retryAfterSeconds));
+            case 503 -> Map.of("Retry-After", Integer.toString(retryAfterSeconds), "Connection", "close");
+            default -> Map.of();
+        };
+    }
+}

@@ -1,0 +1,377 @@
+package quire.server.http;
+
+import io.vertx.core.Context;
+import io.vertx.core.Future;
+import io.vertx.core.Vertx;
+import io.vertx.core.VertxOptions;
+import io.vertx.core.file.FileSystemOptions;
+import io.vertx.core.http.HttpConnection;
+import io.vertx.core.http.HttpMethod;
+import io.vertx.core.http.HttpServer;
+import io.vertx.core.http.HttpServerOptions;
+import io.vertx.core.http.HttpServerRequest;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
+import java.time.Duration;
+import java.util.HashSet;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.IntConsumer;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Accepts connections, reads requests and hands each to the handler of its route.
+ *
+ * <p>One event loop owns all sockets: it reads bounded requests, notices at once when a client leaves, and writes what it
+ * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
+ * that thread and the loop. HTTP/1.1 and 1.0, no TLS, no CORS: a proxy in front can add those.
+ *
+ * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
+ * {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
+ */
+public final class HttpListener {
+    static final Pattern REQUEST_ID = Pattern.compile("[A-Za-z0-9._-]{1,64}");
+
+    private static final Logger LOG = System.getLogger(HttpListener.class.getName());
+
+    private static final int MAX_HEAD_BYTES = 16 << 10;
+    private static final int MAX_LINE_BYTES = 8 << 10;
+
+    /** How long cancelled answers may take to tell their clients, and sockets to close. */
+    private static final Duration STOP_TIMEOUT = Duration.ofSeconds(5);
+
+    private final HttpSettings settings;
+    private final Router router;
+    private final IntConsumer onResponse;
+    private final ApiKey apiKey;
+    private final Vertx vertx;
+    private final Context loop;
+    private final HttpServer server;
+    private final BodyReader bodies;
+
+    /** Requests that a virtual thread answers; guarded by its own monitor. */
+    private final Set<Exchange> active = new HashSet<>();
+
+    private volatile boolean draining;
+    private boolean closed;
+
+    // Used on the event loop only.
+    private final IdentityHashMap<HttpConnection, ClientConnection> connections = new IdentityHashMap<>();
+    private long blockingRequests;
+
+    private HttpListener(HttpSettings settings, Router router, IntConsumer onResponse) {
+        this.settings = settings;
+        this.router = router;
+        this.onResponse = onResponse;
+        this.apiKey = new ApiKey(settings.apiKey());
+        this.vertx = Vertx.vertx(new VertxOptions()
+                .setEventLoopPoolSize(1)
+                .setWorkerPoolSize(1)
+                .setInternalBlockingPoolSize(1)
+                .setFileSystemOptions(
+                        new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
+        this.loop = vertx.getOrCreateContext();
+        this.bodies = new BodyReader(loop, settings.maxBodyBytes());
+        this.server = vertx.createHttpServer(new HttpServerOptions()
+                .setHost(settings.host())
+                .setPort(settings.port())
+                .setHttp2ClearTextEnabled(false)
+                .setMaxHeaderSize(MAX_HEAD_BYTES)
+                .setMaxInitialLineLength(MAX_LINE_BYTES)
+                .setTcpNoDelay(true)
+                .setTcpKeepAlive(true));
+        server.connectionHandler(this::onConnection)
+                .requestHandler(this::onRequest)
+                .invalidRequestHandler(this::onMalformedRequest);
+    }
+
+    /**
+     * Starts to listen.
+     *
+     * @param onResponse called on the event loop with the status of each response when it begins
+     * @throws UncheckedIOException if the address cannot be bound
+     */
+    public static HttpListener start(HttpSettings settings, Router router, IntConsumer onResponse) {
+        HttpListener listener = new HttpListener(settings, router, onResponse);
+        try {
+            listener.server.listen().toCompletionStage().toCompletableFuture().join();
+        } catch (CompletionException e) {
+            listener.vertx.close();
+            Throwable cause = e.getCause() == null ? e : e.getCause();
+            throw new UncheckedIOException(
+                    "cannot listen on " + settings.host() + ":" + settings.port() + ": " + cause.getMessage(),
+                    cause instanceof IOException io ? io : new IOException(cause));
+        }
+        return listener;
+    }
+
+    /** The port that is listened on: the one asked for, or the free one that was found for 0. */
+    public int port() {
+        return server.actualPort();
+    }
+
+    /** Requests that a virtual thread answers. */
+    public int activeRequests() {
+        synchronized (active) {
+            return active.size();
+        }
+    }
+
+    /** Open connections. */
+    public int openConnections() {
+        CompletableFuture<Integer> count = new CompletableFuture<>();
+        loop.runOnContext(v -> count.complete(connections.size()));
+        return count.join();
+    }
+
+    /**
+     * Refuses new requests, waits until active ones have ended, then stops listening.
+     *
+     * @param drainTimeout how long to wait; answers that take longer are cut short, and their clients are told
+     */
+    public synchronized void close(Duration drainTimeout) {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        draining = true;
+        if (!awaitIdle(drainTimeout)) {
+            List<Exchange> left;
+            synchronized (active) {
+                left = List.copyOf(active);
+            }
+            LOG.log(Level.WARNING, "cutting {0} answers short: they took longer than the drain timeout", left.size());
+            left.forEach(Exchange::stop);
+            if (!awaitIdle(STOP_TIMEOUT)) {
+                left.forEach(Exchange::close);
+            }
+        }
+        await(server.close());
+        await(vertx.close());
+    }
+
+    Context loop() {
+        return loop;
+    }
+
+    HttpSettings settings() {
+        return settings;
+    }
+
+    boolean draining() {
+        return draining;
+    }
+
+    void countResponse(int status) {
+        onResponse.accept(status);
+    }
+
+    private boolean awaitIdle(Duration timeout) {
+        long deadline = System.nanoTime() + timeout.toNanos();
+        synchronized (active) {
+            while (!active.isEmpty()) {
+                long left = deadline - System.nanoTime();
+                if (left <= 0) {
+                    return false;
+                }
+                try {
+                    TimeUnit.NANOSECONDS.timedWait(active, left);
+                } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                    return false;
+                }
+            }
+        }
+        return true;
+    }
+
+    private static void await(Future<?> future) {
+        try {
+            future.toCompletionStage().toCompletableFuture().get(STOP_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+        } catch (ExecutionException | TimeoutException e) {
+            LOG.log(Level.WARNING, "the server did not close cleanly", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    // ── the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    private void onConnection(HttpConnection connection) {
+        if (connections.size() >= settings.maxConnections()) {
+            connection.close();
+            return;
+        }
+        ClientConnection client = new ClientConnection(vertx, connection, settings.readTimeout());
+        connections.put(connection, client);
+        connection.closeHandler(v -> {
+            connections.remove(connection);
+            client.stopTimer();
+        });
+        client.startTimer();
+    }
+
+    private void onMalformedRequest(HttpServerRequest request) {
+        Exchange exchange = exchange(request, null);
+        String cause = request.decoderResult().cause().getClass().getSimpleName();
+        HttpException e =
+                switch (cause) {
+                    case "TooLongHttpLineException" ->
+                        HttpException.refused(
+                                414, null, "The request line is longer than " + MAX_LINE_BYTES + " bytes.");
+                    case "TooLongHttpHeaderException" ->
+                        HttpException.refused(431, null, "The headers are longer than " + MAX_HEAD_BYTES + " bytes.");
+                    default -> HttpException.invalid(null, null, "The request is not valid HTTP.");
+                };
+        exchange.end(e).onComplete(v -> request.connection().close());
+    }
+
+    private void onRequest(HttpServerRequest request) {
+        String path = request.path() == null ? "" : request.path();
+        Router.Match match = router.find(path);
+        Exchange exchange = exchange(request, match);
+        guard(request, exchange, () -> dispatch(request, path, match, exchange));
+    }
+
+    /** Runs a part of a request on the event loop, and answers with an error if it fails. */
+    private void guard(HttpServerRequest request, Exchange exchange, Runnable part) {
+        try {
+            part.run();
+        } catch (HttpException e) {
+            refuse(request, exchange, e);
+        } catch (RuntimeException e) {
+            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            refuse(request, exchange, HttpException.internal(exchange.id()));
+        }
+    }
+
+    private Exchange exchange(HttpServerRequest request, Router.@Nullable Match match) {
+        ClientConnection client = client(request);
+        client.onHead();
+        return new Exchange(request, match, router.errors(match), this, client);
+    }
+
+    private ClientConnection client(HttpServerRequest request) {
+        ClientConnection client = connections.get(request.connection());
+        if (client == null) {
+            throw new IllegalStateException("a request on a connection that was not announced");
+        }
+        return client;
+    }
+
+    private void dispatch(HttpServerRequest request, String path, Router.@Nullable Match match, Exchange exchange) {
+        if (match == null || !match.route().open()) {
+            apiKey.check(request);
+        }
+        if (match == null) {
+            throw HttpException.refused(
+                    404, "unknown_url", "Unknown request URL: " + request.method() + " " + shown(path) + ".");
+        }
+        Route route = match.route();
+        if (request.method().equals(HttpMethod.OPTIONS)) {
+            bodies.discard(request);
+            exchange.end(Response.json(204, new byte[0]).withHeaders(Map.of("Allow", route.allowed())));
+            return;
+        }
+        if (!route.takes(request.method().name())) {
+            request.response().putHeader("Allow", route.allowed());
+            throw HttpException.refused(
+                    405,
+                    "method_not_allowed",
+                    shown(path) + " accepts " + route.method() + ", not "
+                            + shown(request.method().name()) + ".");
+        }
+        if (!route.method().equals("POST")) {
+            bodies.discard(request);
+            run(route.handler(), exchange);
+            return;
+        }
+        if (draining) {
+            throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
+        }
+        bodies.read(
+                request,
+                body -> {
+                    client(request).stopTimer();
+                    exchange.setBody(body);
+                    guard(request, exchange, () -> run(route.handler(), exchange));
+                },
+                e -> refuse(request, exchange, e));
+    }
+
+    /** Answers with an error at once; a body that still comes in is read to its end and discarded. */
+    private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
+        if (!BodyReader.isIncomplete(request)) {
+            exchange.end(e);
+            return;
+        }
+        // Closing with bytes unread would reset the connection, and the client would lose the answer.
+        request.response().putHeader("Connection", "close");
+        exchange.end(e);
+        bodies.discard(request);
+        request.endHandler(v -> request.connection().close());
+    }
+
+    private static String shown(String text) {
+        return text.length() > 100 ? text.substring(0, 100) + "…" : text;
+    }
+
+    private void run(Handler handler, Exchange exchange) {
+        switch (handler) {
+            case Handler.Immediate immediate -> exchange.end(immediate.answer(exchange));
+            case Handler.Blocking blocking -> start(blocking, exchange);
+        }
+    }
+
+    // ── virtual threads ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    private void start(Handler.Blocking handler, Exchange exchange) {
+        synchronized (active) {
+            active.add(exchange);
+        }
+        Thread.ofVirtual().name("request-" + ++blockingRequests).start(() -> {
+            try {
+                answer(handler, exchange);
+            } finally {
+                exchange.releaseBody();
+                synchronized (active) {
+                    active.remove(exchange);
+                    active.notifyAll();
+                }
+            }
+        });
+    }
+
+    private static void answer(Handler.Blocking handler, Exchange exchange) {
+        try {
+            try {
+                handler.answer(exchange);
+            } catch (HttpException e) {
+                exchange.send(e);
+            }
+        } catch (ClientGoneException e) {
+            LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
+        } catch (Throwable e) { // of any kind: this client is told, and the others are not affected
+            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            try {
+                if (exchange.begun()) {
+                    exchange.close();
+                } else {
+                    exchange.send(HttpException.internal(exchange.id()));
+                }
+            } catch (ClientGoneException gone) {
+                LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
+            }
+        }
+    }
+}

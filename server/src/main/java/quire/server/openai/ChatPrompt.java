@@ -1,0 +1,202 @@
+package quire.server.openai;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Engine;
+import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplateException;
+import quire.model.text.TemplateCapabilities;
+import quire.server.api.Fields;
+import quire.server.api.Json;
+import quire.server.http.HttpException;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Renders OpenAI's {@code messages} and {@code tools} with the model's chat template.
+ *
+ * <p>Three things change on the way, because templates expect them so: line breaks join the parts of a content; the role
+ * {@code developer}, OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which come as JSON
+ * text, become values.
+ */
+final class ChatPrompt {
+    private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool");
+
+    private ChatPrompt() {}
+
+    /**
+     * The prompt's tokens.
+     *
+     * @param addGenerationPrompt whether to end with what begins the assistant's turn
+     * @param addSpecial whether to add BOS and other special tokens to the rendered text; most templates write their own
+     */
+    static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, boolean addSpecial) {
+        List<Map<String, @Nullable Object>> messages = messages(body);
+        List<Map<String, @Nullable Object>> tools = tools(body);
+        ChatTemplate template = engine.chatTemplate();
+        if (template == null) {
+            throw HttpException.invalid(
+                    "messages",
+                    "no_chat_template",
+                    "This model cannot chat: " + engine.chatTemplateError() + " Use /v1/completions.");
+        }
+        String text;
+        try {
+            text = template.render(messages, tools, addGenerationPrompt);
+            // A template without support for tools leaves them out: an error, so that they are not ignored.
+            if (!tools.isEmpty() && template.capabilities().tools() == TemplateCapabilities.Answer.IGNORED) {
+                throw HttpException.unsupported(
+                        "tools", "'tools' is not supported: this model's chat template does not use them.");
+            }
+        } catch (ChatTemplateException e) {
+            throw HttpException.invalid(
+                    "messages", "invalid_value", "The model's chat template refuses the messages: " + e.getMessage());
+        }
+        int[] tokens = engine.tokenizer().encode(text, addSpecial, true);
+        if (tokens.length == 0) {
+            throw HttpException.invalid(
+                    "messages",
+                    "invalid_value",
+                    "The model's chat template renders these messages as an empty prompt.");
+        }
+        return tokens;
+    }
+
+    private static List<Map<String, @Nullable Object>> messages(Fields body) {
+        JsonNode array = body.require("messages");
+        if (!array.isArray()) {
+            throw Fields.wrongType("messages", "an array of messages", array);
+        }
+        if (array.isEmpty()) {
+            throw HttpException.invalid("messages", "invalid_value", "'messages' is empty: send at least one message.");
+        }
+        List<Map<String, @Nullable Object>> messages = new ArrayList<>(array.size());
+        for (JsonNode element : array.values()) {
+            messages.add(message(Fields.of(element, "messages[" + messages.size() + "]")));
+        }
+        return messages;
+    }
+
+    private static Map<String, @Nullable Object> message(Fields message) {
+        JsonNode named = message.require("role");
+        String role = Fields.string(named, message.path("role"));
+        if (!ROLES.contains(role)) {
+            throw HttpException.invalid(
+                    message.path("role"),
+                    "invalid_value",
+                    "Invalid value for '" + message.path("role")
+                            + "': must be system, developer, user, assistant or tool.");
+        }
+        UnsupportedParameters.MESSAGE.check(message);
+        message.string("name");
+        message.string("tool_call_id");
+        Map<String, @Nullable Object> plain = message.plain(); // the template may use further fields
+        UnsupportedParameters.MESSAGE.removeFrom(plain);
+        plain.put("role", role.equals("developer") ? "system" : role);
+        List<Map<String, @Nullable Object>> calls = toolCalls(message);
+        if (calls == null) {
+            plain.remove("tool_calls");
+        } else {
+            plain.put("tool_calls", calls);
+        }
+        JsonNode content = message.get("content");
+        if (content == null && !(role.equals("assistant") && calls != null)) {
+            content = message.require("content"); // throws
+        }
+        plain.put("content", content == null ? null : content(content, message.path("content")));
+        return plain;
+    }
+
+    private static String content(JsonNode content, String path) {
+        if (content.isString()) {
+            return Fields.string(content, path);
+        }
+        if (!content.isArray()) {
+            throw Fields.wrongType(path, "a string or an array of text parts", content);
+        }
+        List<String> texts = new ArrayList<>(content.size());
+        for (JsonNode element : content.values()) {
+            Fields part = Fields.of(element, path + "[" + texts.size() + "]");
+            String type = Fields.string(part.require("type"), part.path("type"));
+            if (!type.equals("text")) {
+                throw HttpException.unsupported(
+                        part.path("type"),
+                        "'" + part.path("type") + "' is '" + shortened(type) + "', but only text is supported.");
+            }
+            texts.add(Fields.string(part.require("text"), part.path("text")));
+        }
+        return String.join("\n", texts);
+    }
+
+    private static @Nullable List<Map<String, @Nullable Object>> toolCalls(Fields message) {
+        List<Map<String, @Nullable Object>> calls = new ArrayList<>();
+        message.forEach("tool_calls", "an array", (element, path) -> calls.add(toolCall(Fields.of(element, path))));
+        return calls.isEmpty() ? null : calls;
+    }
+
+    private static Map<String, @Nullable Object> toolCall(Fields call) {
+        checkFunctionType(call);
+        Fields function = Fields.of(call.require("function"), call.path("function"));
+        function.require("name");
+        function.string("name");
+        Map<String, @Nullable Object> plainFunction = new LinkedHashMap<>(function.plain());
+        JsonNode arguments = function.get("arguments");
+        if (arguments != null && arguments.isString()) {
+            plainFunction.put("arguments", arguments(arguments, function.path("arguments")));
+        }
+        Map<String, @Nullable Object> plainCall = call.plain();
+        plainCall.put("function", plainFunction);
+        return plainCall;
+    }
+
+    private static @Nullable Object arguments(JsonNode text, String path) {
+        String json = Fields.string(text, path);
+        if (json.isBlank()) {
+            return Map.of();
+        }
+        try {
+            JsonNode value = Json.read(json);
+            if (value.isObject()) {
+                return Fields.plain(value, path);
+            }
+        } catch (JacksonException e) {
+            // an error below, as for any text that is not an object
+        }
+        throw HttpException.invalid(path, "invalid_value", "'" + path + "' must be a JSON object written as a string.");
+    }
+
+    private static List<Map<String, @Nullable Object>> tools(Fields body) {
+        List<Map<String, @Nullable Object>> tools = new ArrayList<>();
+        body.forEach("tools", "an array", (element, path) -> {
+            Fields tool = Fields.of(element, path);
+            tool.require("type");
+            checkFunctionType(tool);
+            Fields function = Fields.of(tool.require("function"), tool.path("function"));
+            function.require("name");
+            function.string("name");
+            tools.add(tool.plain());
+        });
+        JsonNode choice = body.get("tool_choice");
+        if (choice != null && choice.isString() && choice.stringValue().equals("none")) {
+            return List.of(); // the model must not call any, so the prompt has none
+        }
+        return tools;
+    }
+
+    private static void checkFunctionType(Fields tool) {
+        String type = tool.string("type");
+        if (type != null && !type.equals("function")) {
+            throw HttpException.unsupported(
+                    tool.path("type"),
+                    "'" + tool.path("type") + "' is '" + shortened(type) + "', but only functions are supported.");
+        }
+    }
+
+    private static String shortened(String text) {
+        return text.length() > 60 ? text.substring(0, 60) + "…" : text;
+    }
+}

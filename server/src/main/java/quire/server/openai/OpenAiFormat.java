@@ -1,0 +1,289 @@
+package quire.server.openai;
+
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import quire.engine.FinishReason;
+import quire.engine.InvalidRequestException;
+import quire.engine.Logprobs;
+import quire.engine.Output;
+import quire.engine.SpeculationCounts;
+import quire.engine.TokenStream;
+import quire.model.text.Tokenizer;
+import quire.server.api.AnswerFormat;
+import quire.server.api.ServerSentEvents;
+import quire.server.http.HttpException;
+import quire.server.http.RandomId;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * Writes one answer in OpenAI's JSON. The two endpoints differ only in the places of text and log probabilities:
+ *
+ * <pre>
+ *                     /v1/completions             /v1/chat/completions
+ *   whole             choices[0].text             choices[0].message.content
+ *   chunk             choices[0].text             choices[0].delta.content, the first with delta.role
+ *   log probabilities parallel arrays             a list of objects
+ * </pre>
+ */
+final class OpenAiFormat implements AnswerFormat {
+    /** Stands for a probability of 0, as in OpenAI's answers: JSON has no infinity. */
+    private static final float LEAST_LOGPROB = -9999;
+
+    /**
+     * What the answer repeats or is named after.
+     *
+     * @param chat whether the request came to {@code /v1/chat/completions}
+     * @param echo text before the answer; usually empty
+     * @param model the model's name as the client asked for it
+     * @param fingerprint of the model and the server
+     */
+    record Options(boolean chat, String echo, String model, String fingerprint) {}
+
+    private final Options options;
+    private final boolean logprobs;
+    private final boolean includeUsage;
+    private final String id;
+    private final long created = System.currentTimeMillis() / 1000;
+    private final Tokenizer tokenizer;
+    private final TextOffsets offsets = new TextOffsets();
+
+    /**
+     * @param logprobs whether the answer has log probabilities
+     * @param includeUsage whether a stream ends with the usage
+     */
+    OpenAiFormat(Options options, boolean logprobs, boolean includeUsage, Tokenizer tokenizer) {
+        this.options = options;
+        this.logprobs = logprobs;
+        this.includeUsage = includeUsage;
+        this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
+        this.tokenizer = tokenizer;
+    }
+
+    @Override
+    public boolean needsOutputs() {
+        return logprobs;
+    }
+
+    @Override
+    public ObjectNode whole(String text, List<Output> outputs, TokenStream ended) {
+        ObjectNode root = head(options.chat() ? "chat.completion" : "text_completion");
+        ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
+        if (options.chat()) {
+            choice.putObject("message")
+                    .put("role", "assistant")
+                    .put("content", text)
+                    .putNull("refusal");
+        } else {
+            choice.put("text", options.echo() + text);
+        }
+        putLogprobs(choice, outputs);
+        choice.put("finish_reason", name(ended.finish().reason()));
+        putUsage(root, ended);
+        return root;
+    }
+
+    /** Writes the role, or the echo if there is one. */
+    @Override
+    public void begin(ServerSentEvents events) {
+        if (options.chat()) {
+            ObjectNode root = chunk("", List.of(), null);
+            ((ObjectNode) root.get("choices").get(0).get("delta")).put("role", "assistant");
+            events.add(root);
+        } else if (!options.echo().isEmpty()) {
+            events.add(chunk(options.echo(), List.of(), null));
+        }
+    }
+
+    @Override
+    public void token(Output output, ServerSentEvents events) {
+        if (!output.text().isEmpty() || output.logprobs() != null) {
+            events.add(chunk(output.text(), List.of(output), null));
+        }
+    }
+
+    @Override
+    public void text(String text, ServerSentEvents events) {
+        events.add(chunk(text, List.of(), null));
+    }
+
+    @Override
+    public void end(TokenStream ended, ServerSentEvents events) {
+        events.add(chunk("", List.of(), ended.finish().reason()));
+        if (includeUsage) {
+            ObjectNode usage = head(options.chat() ? "chat.completion.chunk" : "text_completion");
+            usage.putArray("choices");
+            putUsage(usage, ended);
+            events.add(usage);
+        }
+        events.add("[DONE]");
+    }
+
+    @Override
+    public void failure(HttpException e, ServerSentEvents events) {
+        events.add(OpenAiErrors.json(e));
+    }
+
+    @Override
+    public HttpException refusal(InvalidRequestException e) {
+        return SamplingReader.refusal(e, options.chat() ? SamplingReader.Names.CHAT : SamplingReader.Names.COMPLETIONS);
+    }
+
+    private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
+        ObjectNode root = head(options.chat() ? "chat.completion.chunk" : "text_completion");
+        ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
+        if (options.chat()) {
+            ObjectNode delta = choice.putObject("delta");
+            if (reason == null) {
+                delta.put("content", text);
+            }
+        } else {
+            choice.put("text", text);
+        }
+        putLogprobs(choice, outputs);
+        choice.put("finish_reason", reason == null ? null : name(reason));
+        if (includeUsage) {
+            root.putNull("usage");
+        }
+        return root;
+    }
+
+    private ObjectNode head(String object) {
+        return JsonNodeFactory.instance
+                .objectNode()
+                .put("id", id)
+                .put("object", object)
+                .put("created", created)
+                .put("model", options.model())
+                .put("system_fingerprint", options.fingerprint());
+    }
+
+    private static void putUsage(ObjectNode root, TokenStream ended) {
+        TokenStream.Finish finish = ended.finish();
+        ObjectNode usage = root.putObject("usage")
+                .put("prompt_tokens", finish.promptTokens())
+                .put("completion_tokens", finish.completionTokens())
+                .put("total_tokens", finish.promptTokens() + finish.completionTokens());
+        usage.putObject("completion_tokens_details")
+                .put("accepted_prediction_tokens", ended.acceptedTokens())
+                .put("rejected_prediction_tokens", ended.rejectedTokens());
+        SpeculationCounts counts = ended.speculation();
+        if (!counts.drafters().isEmpty()) {
+            ObjectNode speculation = usage.putObject("speculation")
+                    .put("drafts", counts.drafts())
+                    .put("draft_tokens", counts.draftTokens())
+                    .put("accepted_tokens", counts.acceptedTokens());
+            putCounts(speculation.putArray("decisions"), counts.decisions());
+            putCounts(speculation.putArray("drafted_at"), counts.draftedAt());
+            putCounts(speculation.putArray("accepted_at"), counts.acceptedAt());
+        }
+    }
+
+    /** Writes counts, without the zeros at the end. */
+    private static void putCounts(ArrayNode array, List<Long> counts) {
+        int size = counts.size();
+        while (size > 0 && counts.get(size - 1) == 0) {
+            size--;
+        }
+        counts.subList(0, size).forEach(array::add);
+    }
+
+    private void putLogprobs(ObjectNode choice, List<Output> outputs) {
+        if (!logprobs || outputs.isEmpty()) {
+            choice.putNull("logprobs");
+        } else if (options.chat()) {
+            putChatLogprobs(choice.putObject("logprobs"), outputs);
+        } else {
+            putCompletionLogprobs(choice.putObject("logprobs"), outputs);
+        }
+    }
+
+    private void putCompletionLogprobs(ObjectNode logprobs, List<Output> outputs) {
+        ArrayNode tokens = logprobs.putArray("tokens");
+        ArrayNode tokenLogprobs = logprobs.putArray("token_logprobs");
+        ArrayNode topLogprobs = logprobs.putArray("top_logprobs");
+        ArrayNode textOffsets = logprobs.putArray("text_offset");
+        for (Output output : outputs) {
+            Logprobs numbers = output.logprobs();
+            if (numbers == null) {
+                continue;
+            }
+            String shown = shown(output.token(), "bytes:");
+            tokens.add(shown);
+            tokenLogprobs.add(finite(numbers.chosen()));
+            ObjectNode top = topLogprobs.addObject();
+            for (int i = 0; i < numbers.topTokens().length; i++) {
+                // Two tokens may have the same text; the entry is for the likelier one, which comes first.
+                top.putIfAbsent(
+                        shown(numbers.topTokens()[i], "bytes:"),
+                        JsonNodeFactory.instance.numberNode(finite(numbers.topLogprobs()[i])));
+            }
+            top.putIfAbsent(shown, JsonNodeFactory.instance.numberNode(finite(numbers.chosen())));
+            textOffsets.add(offsets.next(tokenizer.bytes(output.token())));
+        }
+    }
+
+    private void putChatLogprobs(ObjectNode logprobs, List<Output> outputs) {
+        ArrayNode content = logprobs.putArray("content");
+        for (Output output : outputs) {
+            Logprobs numbers = output.logprobs();
+            if (numbers == null) {
+                continue;
+            }
+            ObjectNode entry = content.addObject();
+            putToken(entry, output.token(), numbers.chosen());
+            ArrayNode top = entry.putArray("top_logprobs");
+            for (int i = 0; i < numbers.topTokens().length; i++) {
+                putToken(top.addObject(), numbers.topTokens()[i], numbers.topLogprobs()[i]);
+            }
+        }
+        logprobs.putNull("refusal");
+    }
+
+    private void putToken(ObjectNode node, int token, float logprob) {
+        node.put("token", shown(token, "")).put("logprob", finite(logprob));
+        ArrayNode bytes = node.putArray("bytes");
+        for (byte b : tokenizer.bytes(token)) {
+            bytes.add(b & 0xFF);
+        }
+    }
+
+    /** A token as text; its spelling if it has no bytes; {@code \xe2\x82} if its bytes are not whole characters. */
+    private String shown(int token, String bytesPrefix) {
+        byte[] bytes = tokenizer.bytes(token);
+        if (bytes.length == 0) {
+            return tokenizer.spelling(token);
+        }
+        try {
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString();
+        } catch (CharacterCodingException e) {
+            StringBuilder text = new StringBuilder(bytesPrefix);
+            for (byte b : bytes) {
+                text.append("\\x")
+                        .append(Character.forDigit((b >> 4) & 0xF, 16))
+                        .append(Character.forDigit(b & 0xF, 16));
+            }
+            return text.toString();
+        }
+    }
+
+    private static float finite(float logprob) {
+        return Math.max(logprob, LEAST_LOGPROB);
+    }
+
+    private static String name(FinishReason reason) {
+        return switch (reason) {
+            case STOP -> "stop";
+            case LENGTH -> "length";
+            case CANCELLED, ERROR ->
+                throw new IllegalArgumentException(reason + " ends a request with an error, not with an answer");
+        };
+    }
+}

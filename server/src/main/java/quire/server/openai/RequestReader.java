@@ -1,0 +1,211 @@
+package quire.server.openai;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Engine;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.model.text.Tokenizer;
+import quire.server.api.AnswerRequest;
+import quire.server.api.Fields;
+import quire.server.api.ServedModel;
+import quire.server.http.HttpException;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Reads requests. Every parameter that OpenAI or vLLM documents becomes a part of the {@link AnswerRequest}, asks for
+ * nothing, or is a 400 that names it. Unknown parameters are ignored.
+ */
+final class RequestReader {
+    private static final int DEFAULT_COMPLETION_TOKENS = 16;
+
+    private static final int NO_LIMIT = -1;
+
+    private final ServedModel model;
+    private final Engine engine;
+    private final Tokenizer tokenizer;
+    private final SamplingReader sampling;
+    private final String fingerprint;
+
+    RequestReader(ServedModel model) {
+        this.model = model;
+        this.engine = model.engine();
+        this.tokenizer = model.tokenizer();
+        this.sampling = new SamplingReader(tokenizer);
+        this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
+    }
+
+    /** A body of {@code /v1/completions}. */
+    AnswerRequest completion(Fields body) {
+        String name = model.resolve(body);
+        UnsupportedParameters.EVERYWHERE.check(body);
+        UnsupportedParameters.COMPLETIONS.check(body);
+        checkCommon(body);
+        JsonNode prompt = body.require("prompt");
+        int logprobs = completionLogprobs(body);
+        boolean echo = body.bool("echo", false);
+        if (echo && logprobs >= 0) {
+            throw HttpException.unsupported(
+                    "echo",
+                    "'echo' together with 'logprobs' is not supported: log probabilities of the prompt are not"
+                            + " computed. Send one of them.");
+        }
+        boolean addSpecial = body.bool("add_special_tokens", true);
+        if (prompt.isArray() && prompt.size() == 1 && !prompt.get(0).isNumber()) {
+            prompt = prompt.get(0); // a list of one prompt
+        }
+        String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
+        int[] tokens =
+                text != null ? tokenizer.encodePrompt(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
+        if (tokens.length == 0) {
+            throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
+        }
+        SamplingReader.Names names = SamplingReader.Names.COMPLETIONS;
+        Integer limit = limit(body, names.limit());
+        int room = room(tokens.length, limit, names);
+        int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
+        SamplingParams params = sampling.read(body, maxTokens, logprobs, names);
+        String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
+        return answer(body, new Request(tokens, params), new OpenAiFormat.Options(false, echoed, name, fingerprint));
+    }
+
+    /** A body of {@code /v1/chat/completions}. */
+    AnswerRequest chat(Fields body) {
+        String name = model.resolve(body);
+        UnsupportedParameters.EVERYWHERE.check(body);
+        UnsupportedParameters.CHAT.check(body);
+        checkCommon(body);
+        int logprobs = chatLogprobs(body);
+        int[] tokens = ChatPrompt.tokens(engine, body, true, false);
+        Integer newer = limit(body, "max_completion_tokens");
+        Integer older = limit(body, "max_tokens");
+        if (newer != null && older != null && !newer.equals(older)) {
+            throw HttpException.invalid(
+                    "max_tokens",
+                    "invalid_value",
+                    "'max_tokens' (" + older + ") and 'max_completion_tokens' (" + newer
+                            + ") differ: send one of them.");
+        }
+        Integer limit = newer != null ? newer : older;
+        SamplingReader.Names names = newer != null || older == null
+                ? SamplingReader.Names.CHAT
+                : SamplingReader.Names.CHAT.withLimit("max_tokens");
+        int room = room(tokens.length, limit, names);
+        SamplingParams params = sampling.read(body, limit != null ? limit : room, logprobs, names);
+        return answer(body, new Request(tokens, params), new OpenAiFormat.Options(true, "", name, fingerprint));
+    }
+
+    private AnswerRequest answer(Fields body, Request request, OpenAiFormat.Options options) {
+        boolean stream = body.bool("stream", false);
+        boolean includeUsage = includeUsage(body);
+        if (includeUsage && !stream) {
+            throw HttpException.invalid(
+                    "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
+        }
+        boolean logprobs = request.params().logprobs() >= 0;
+        return new AnswerRequest(request, stream, new OpenAiFormat(options, logprobs, includeUsage, tokenizer));
+    }
+
+    /** Checks parameters that do not change the answer: ids for the operator's own use, and a hint for routers. */
+    private static void checkCommon(Fields body) {
+        if (body.integer("n", 1, 128, 1) != 1) {
+            throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
+        }
+        for (String name : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
+            JsonNode text = body.get(name);
+            if (text != null && !Fields.isNothing(text)) {
+                Fields.string(text, name);
+            }
+        }
+    }
+
+    /** A number, or a boolean as TGI accepts it: false for no log probabilities, true for 1. */
+    private static int completionLogprobs(Fields body) {
+        JsonNode value = body.get("logprobs");
+        if (value != null && value.isBoolean()) {
+            return value.booleanValue() ? 1 : -1;
+        }
+        return body.integer("logprobs", 0, SamplingParams.MAX_LOGPROBS, -1);
+    }
+
+    private static int chatLogprobs(Fields body) {
+        JsonNode top = body.get("top_logprobs");
+        int number = top != null && top.isBoolean() && !top.booleanValue()
+                ? 0
+                : body.integer("top_logprobs", 0, SamplingParams.MAX_LOGPROBS, 0);
+        if (body.bool("logprobs", false)) {
+            return number;
+        }
+        if (number > 0) {
+            throw HttpException.invalid(
+                    "top_logprobs", "invalid_value", "'top_logprobs' is only allowed when 'logprobs' is true.");
+        }
+        return -1;
+    }
+
+    /** Token ids from a JSON array. */
+    static int[] tokens(JsonNode array, String path, Tokenizer tokenizer) {
+        if (!array.isArray()) {
+            throw Fields.wrongType(path, "a string or an array of token ids", array);
+        }
+        int[] tokens = new int[array.size()];
+        int i = 0;
+        for (JsonNode element : array.values()) {
+            if (element.isString() || element.isArray()) {
+                throw HttpException.unsupported(
+                        path,
+                        "'" + path + "' holds several prompts, which is not supported: send one request for each.");
+            }
+            tokens[i] = Fields.token(element, path + "[" + i + "]", tokenizer.vocabularySize());
+            i++;
+        }
+        return tokens;
+    }
+
+    /** The most tokens that the client wants; null if it sets no limit, which −1 says too. */
+    private static @Nullable Integer limit(Fields body, String name) {
+        JsonNode value = body.get(name);
+        if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {
+            return null;
+        }
+        return (int) Fields.integer(value, name, 1, Integer.MAX_VALUE);
+    }
+
+    /**
+     * Tokens that the context has left for the answer, at least {@code limit}. Agents and client libraries look for
+     * phrases in these errors ({@code ContextOverflowTest} lists them).
+     */
+    private int room(int promptTokens, @Nullable Integer limit, SamplingReader.Names names) {
+        int context = engine.maxContext();
+        int room = context - promptTokens;
+        String advice = " Please reduce the length of the messages or of the prompt";
+        if (room <= 0) {
+            throw contextLength(
+                    names.prompt(),
+                    "This model's maximum context length is " + context + " tokens, but the input has " + promptTokens
+                            + " and the answer needs at least one more." + advice + ".");
+        }
+        if (limit != null && limit > room) {
+            throw contextLength(
+                    names.limit(),
+                    "This model's maximum context length is " + context + " tokens, but you asked for "
+                            + ((long) promptTokens + limit) + " (" + promptTokens + " of input, " + limit + " in '"
+                            + names.limit() + "')." + advice + ", or set '" + names.limit() + "' to at most " + room
+                            + ".");
+        }
+        return room;
+    }
+
+    private static HttpException contextLength(String parameter, String message) {
+        return HttpException.invalid(parameter, "context_length_exceeded", message);
+    }
+
+    private static boolean includeUsage(Fields body) {
+        Fields options = body.object("stream_options", "an object");
+        if (options == null) {
+            return false;
+        }
+        UnsupportedParameters.STREAM_OPTIONS.check(options);
+        return options.bool("include_usage", false);
+    }
+}

@@ -1,0 +1,163 @@
+package quire.server.openai;
+
+import java.math.BigInteger;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.ThreadLocalRandom;
+import org.jspecify.annotations.Nullable;
+import quire.engine.InvalidRequestException;
+import quire.engine.SamplingParams;
+import quire.model.text.Tokenizer;
+import quire.server.api.Fields;
+import quire.server.http.HttpException;
+import tools.jackson.databind.JsonNode;
+
+/**
+ * Reads how tokens are chosen and where the answer ends. Values that other servers use for "none" mean that here too:
+ * a negative {@code top_k}, the seeds −1 and 4294967295, and for lists and objects every value that {@linkplain
+ * Fields#isNothing asks for nothing}.
+ */
+final class SamplingReader {
+    /** What the API calls the parameters that the two endpoints name differently. */
+    record Names(String prompt, String limit, String logprobs) {
+        static final Names COMPLETIONS = new Names("prompt", "max_tokens", "logprobs");
+        static final Names CHAT = new Names("messages", "max_completion_tokens", "top_logprobs");
+
+        Names withLimit(String value) {
+            return new Names(prompt, value, logprobs);
+        }
+    }
+
+    private static final int MAX_STOPS = SamplingParams.MAX_STOP;
+
+    private static final BigInteger MIN_SEED = BigInteger.valueOf(Long.MIN_VALUE);
+    private static final BigInteger MAX_SEED =
+            BigInteger.ONE.shiftLeft(Long.SIZE).subtract(BigInteger.ONE);
+
+    /** −1 means "none" in llama.cpp's server, llama-cpp-python and vLLM; 2³²−1 is llama.cpp's own constant for it. */
+    private static final List<BigInteger> NO_SEED = List.of(BigInteger.ONE.negate(), BigInteger.valueOf(0xFFFF_FFFFL));
+
+    private final Tokenizer tokenizer;
+
+    SamplingReader(Tokenizer tokenizer) {
+        this.tokenizer = tokenizer;
+    }
+
+    /**
+     * Reads the parameters.
+     *
+     * @param maxTokens most tokens of the answer
+     * @param logprobs −1 for none, otherwise how many likeliest tokens to report
+     * @param names for errors
+     */
+    SamplingParams read(Fields body, int maxTokens, int logprobs, Names names) {
+        Long seed = seed(body);
+        try {
+            return SamplingParams.builder()
+                    .maxTokens(maxTokens)
+                    .temperature(body.number("temperature", 1))
+                    .topK(topK(body))
+                    .topP(body.number("top_p", 1))
+                    .minP(body.number("min_p", 0))
+                    .repetitionPenalty(body.number("repetition_penalty", 1))
+                    .presencePenalty(body.number("presence_penalty", 0))
+                    .frequencyPenalty(body.number("frequency_penalty", 0))
+                    .logitBias(logitBias(body))
+                    .seed(seed != null ? seed : ThreadLocalRandom.current().nextLong())
+                    .stop(stops(body))
+                    .stopTokens(stopTokens(body))
+                    .ignoreEndOfText(body.bool("ignore_eos", false))
+                    .logprobs(logprobs)
+                    .build();
+        } catch (InvalidRequestException e) {
+            throw refusal(e, names);
+        }
+    }
+
+    /** The engine's error in the names of the API. */
+    static HttpException refusal(InvalidRequestException e, Names names) {
+        String name =
+                switch (e.parameter()) {
+                    case "prompt" -> names.prompt();
+                    case "maxTokens" -> names.limit();
+                    case "logprobs" -> names.logprobs();
+                    case "stopTokens" -> "stop_token_ids";
+                    case "ignoreEndOfText" -> "ignore_eos";
+                    default -> e.parameter().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT); // topP → top_p
+                };
+        String message = e.getMessage();
+        return HttpException.invalid(
+                name, "invalid_value", "Invalid value for '" + name + "'" + (message == null ? "." : ": " + message));
+    }
+
+    private static int topK(Fields body) {
+        Long topK = body.integer("top_k", Long.MIN_VALUE, Integer.MAX_VALUE);
+        return topK == null ? 0 : (int) Math.max(topK, 0);
+    }
+
+    /** A signed or unsigned number of 64 bits; null for none. */
+    private static @Nullable Long seed(Fields body) {
+        BigInteger seed = body.bigInteger("seed", MIN_SEED, MAX_SEED);
+        return seed == null || NO_SEED.contains(seed) ? null : seed.longValue();
+    }
+
+    private Map<Integer, Float> logitBias(Fields body) {
+        Fields bias = body.object("logit_bias", "an object from token id to bias");
+        if (bias == null) {
+            return Map.of();
+        }
+        Map<Integer, Float> tokenToBias = new HashMap<>();
+        for (String key : bias.names()) {
+            int token;
+            try {
+                token = Integer.parseInt(key);
+            } catch (NumberFormatException e) {
+                token = -1;
+            }
+            if (token < 0 || token >= tokenizer.vocabularySize()) {
+                throw HttpException.invalid(
+                        "logit_bias",
+                        "invalid_value",
+                        "Invalid key in 'logit_bias': must be a token id from 0 to " + (tokenizer.vocabularySize() - 1)
+                                + ".");
+            }
+            double value = bias.number(key, 0);
+            if (value < -100 || value > 100) {
+                throw HttpException.invalid(
+                        "logit_bias",
+                        "invalid_value",
+                        "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + value + ".");
+            }
+            tokenToBias.put(token, (float) value);
+        }
+        return tokenToBias;
+    }
+
+    private static List<String> stops(Fields body) {
+        JsonNode stop = body.get("stop");
+        List<String> stops = new ArrayList<>();
+        if (stop != null && stop.isString()) {
+            stops.add(Fields.string(stop, "stop"));
+        } else {
+            body.forEach("stop", "a string or an array of strings", (e, path) -> stops.add(Fields.string(e, path)));
+        }
+        stops.removeIf(String::isEmpty); // stops nothing
+        if (stops.size() > MAX_STOPS) {
+            throw HttpException.invalid(
+                    "stop", "invalid_value", "Invalid value for 'stop': must be at most " + MAX_STOPS + " strings.");
+        }
+        return stops;
+    }
+
+    private List<Integer> stopTokens(Fields body) {
+        List<Integer> tokens = new ArrayList<>();
+        body.forEach(
+                "stop_token_ids",
+                "an array of token ids",
+                (element, path) -> tokens.add(Fields.token(element, path, tokenizer.vocabularySize())));
+        return tokens;
+    }
+}

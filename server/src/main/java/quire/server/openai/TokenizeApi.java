@@ -1,0 +1,84 @@
+package quire.server.openai;
+
+import quire.model.text.Tokenizer;
+import quire.server.api.AnswerService;
+import quire.server.api.Fields;
+import quire.server.api.Json;
+import quire.server.api.ServedModel;
+import quire.server.http.ClientGoneException;
+import quire.server.http.Exchange;
+import quire.server.http.HttpException;
+import quire.server.http.Response;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/** Handlers of the paths that turn text into tokens and back, in the form that vLLM has for them. */
+public final class TokenizeApi {
+    private final ServedModel model;
+    private final Tokenizer tokenizer;
+    private final AnswerService answers;
+
+    /** Handlers for this model's tokenizer. */
+    public TokenizeApi(ServedModel model, AnswerService answers) {
+        this.model = model;
+        this.tokenizer = model.tokenizer();
+        this.answers = answers;
+    }
+
+    /** {@code POST /tokenize}. */
+    public void tokenize(Exchange exchange) throws ClientGoneException, InterruptedException {
+        exchange.send(Response.json(200, Json.bytes(answers.read(exchange, this::tokenize))));
+    }
+
+    /** {@code POST /detokenize}. */
+    public void detokenize(Exchange exchange) throws ClientGoneException, InterruptedException {
+        exchange.send(Response.json(200, Json.bytes(answers.read(exchange, this::detokenize))));
+    }
+
+    private ObjectNode tokenize(Fields body) {
+        model.resolve(body);
+        UnsupportedParameters.TOKENIZE.check(body);
+        boolean strings = body.bool("return_token_strs", false);
+        int[] tokens = tokens(body);
+        ObjectNode answer = JsonNodeFactory.instance
+                .objectNode()
+                .put("count", tokens.length)
+                .put("max_model_len", model.engine().maxContext());
+        ArrayNode ids = answer.putArray("tokens");
+        for (int token : tokens) {
+            ids.add(token);
+        }
+        if (strings) {
+            ArrayNode spelled = answer.putArray("token_strs");
+            for (int token : tokens) {
+                spelled.add(tokenizer.spelling(token));
+            }
+        } else {
+            answer.putNull("token_strs");
+        }
+        return answer;
+    }
+
+    private int[] tokens(Fields body) {
+        JsonNode prompt = body.get("prompt");
+        if (prompt != null && body.get("messages") != null) {
+            throw HttpException.invalid(
+                    "messages", "invalid_value", "'prompt' and 'messages' exclude each other: send one of them.");
+        }
+        if (prompt == null && body.get("messages") != null) {
+            boolean addGenerationPrompt = body.bool("add_generation_prompt", true);
+            boolean addSpecial = body.bool("add_special_tokens", false);
+            return ChatPrompt.tokens(model.engine(), body, addGenerationPrompt, addSpecial);
+        }
+        String text = Fields.string(body.require("prompt"), "prompt");
+        return tokenizer.encode(text, body.bool("add_special_tokens", true), true);
+    }
+
+    private ObjectNode detokenize(Fields body) {
+        model.resolve(body);
+        int[] tokens = RequestReader.tokens(body.require("tokens"), "tokens", tokenizer);
+        return JsonNodeFactory.instance.objectNode().put("prompt", tokenizer.decodeText(tokens));
+    }
+}

@@ -1,0 +1,63 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.net.http.HttpResponse;
+import java.util.List;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import tools.jackson.databind.JsonNode;
+
+/** Clients recognise a full context by phrases in the error's message, since exceptions and logs hold no more of it. */
+@Timeout(60)
+class ContextOverflowTest {
+    /** A phrase and who looks for it. */
+    private record Phrase(String text, String client) {}
+
+    private static final List<Phrase> PHRASES = List.of(
+            new Phrase("maximum context length is 512 tokens", "LibreChat and Qwen Code, which read the limit from it"),
+            new Phrase(
+                    "reduce the length of the messages", "LangChain JS and pi-ai, to raise an error of its own class"));
+
+    private static TestServer server;
+
+    @BeforeAll
+    static void start() {
+        server = TestServer.start();
+    }
+
+    @AfterAll
+    static void stop() {
+        server.close();
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "/v1/completions, 600, 5, prompt",
+        "/v1/completions, 100, 500, max_tokens",
+        "/v1/chat/completions, 600, 5, messages",
+        "/v1/chat/completions, 100, 500, max_tokens",
+    })
+    void error_ofAFullContext_hasThePhrasesThatClientsLookFor(String path, int prompt, int limit, String param)
+            throws Exception {
+        String text = "x".repeat(prompt);
+        for (boolean stream : new boolean[] {false, true}) {
+            HttpResponse<String> response = server.post(
+                    path,
+                    "{\"prompt\":\"" + text + "\",\"messages\":[{\"role\":\"user\",\"content\":\"" + text
+                            + "\"}],\"max_tokens\":" + limit + ",\"stream\":" + stream + "}");
+            assertThat(response.statusCode()).isEqualTo(400);
+            JsonNode error = TestServer.error(response);
+            assertThat(error.get("code").stringValue()).isEqualTo("context_length_exceeded");
+            assertThat(error.get("param").stringValue()).isEqualTo(param);
+            for (Phrase phrase : PHRASES) {
+                assertThat(error.get("message").stringValue())
+                        .as("for " + phrase.client)
+                        .contains(phrase.text);
+            }
+        }
+    }
+}

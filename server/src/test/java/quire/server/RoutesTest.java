@@ -1,0 +1,65 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.List;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Which paths there are. */
+@Timeout(60)
+class RoutesTest {
+    private static final String BODY = "{\"model\":\"fake\",\"prompt\":\"hi\",\"seed\":1,\"max_tokens\":5,"
+            + "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+    private static TestServer server;
+
+    @BeforeAll
+    static void start() {
+        server = TestServer.start();
+    }
+
+    @AfterAll
+    static void stop() {
+        server.close();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"/completions", "/chat/completions"})
+    void post_withoutV1_isTheSame(String path) throws Exception {
+        assertThat(TestServer.json(server.post(path, BODY)).get("choices"))
+                .isEqualTo(TestServer.json(server.post("/v1" + path, BODY)).get("choices"));
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"/models", "/models/fake"})
+    void get_withoutV1_isTheSame(String path) throws Exception {
+        assertThat(server.get(path).body()).isEqualTo(server.get("/v1" + path).body());
+        assertThat(server.get(path).statusCode()).isEqualTo(200);
+    }
+
+    @Test
+    void health_ofAWorkingServer_isOk() throws Exception {
+        for (String path : List.of("/health", "/health/live", "/health/ready")) {
+            assertThat(server.get(path).statusCode()).isEqualTo(200);
+            assertThat(server.get(path).body()).isEqualTo("{\"status\":\"ok\"}");
+        }
+    }
+
+    @Test
+    void health_withAnApiKey_needsNone() throws Exception {
+        ServerConfig config = TestServer.config().apiKey("sesame").build();
+        try (TestServer guarded = TestServer.builder().config(config).start()) {
+            for (String path : List.of("/health", "/health/live", "/health/ready", "/metrics")) {
+                assertThat(guarded.get(path).statusCode()).isEqualTo(200);
+            }
+            for (String path : List.of("/models", "/v1/models", "/nowhere", "/completions")) {
+                assertThat(guarded.get(path).statusCode()).isEqualTo(401);
+            }
+        }
+    }
+}

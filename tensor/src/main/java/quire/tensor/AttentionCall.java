@@ -1,0 +1,120 @@
+package quire.tensor;
+
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The arguments of {@link Kernels#attend}. What stays the same for a model is given to the constructor; the rest is set
+ * before each call. An object can be reused for any number of calls, so a worker that keeps one allocates nothing in a
+ * step. Not thread-safe.
+ */
+public final class AttentionCall {
+    private static final int[] NO_PAGES = {};
+
+    private final KvLayout layout;
+    private final float scale;
+    private final FloatMatrix q;
+    private final FloatMatrix out;
+
+    private MemorySegment pages = MemorySegment.NULL;
+    private int[] pageTable = NO_PAGES;
+    private int kvHead;
+    private int firstRow;
+    private int rowCount;
+    private int firstPosition;
+
+    /**
+     * Creates a call without context and rows.
+     *
+     * @param layout how a page holds K and V
+     * @param scale factor of every score, usually {@code 1 / sqrt(headDim)}
+     * @param q queries, rows of {@code heads × headDim}
+     * @param out results, in the shape of q
+     */
+    public AttentionCall(KvLayout layout, float scale, FloatMatrix q, FloatMatrix out) {
+        this.layout = layout;
+        this.scale = scale;
+        this.q = q;
+        this.out = out;
+    }
+
+    /**
+     * Sets which keys and values the queries meet.
+     *
+     * @param layerPages the pages of one layer, one after the other
+     * @param sequencePages index of the page that holds each {@code pageTokens} positions of the sequence
+     * @param head index of the KV head; its query heads are {@code [head × heads / kvHeads, (head + 1) × heads / kvHeads)}
+     * @return this
+     */
+    public AttentionCall context(MemorySegment layerPages, int[] sequencePages, int head) {
+        pages = layerPages;
+        pageTable = sequencePages;
+        kvHead = head;
+        return this;
+    }
+
+    /**
+     * Sets which rows of q are computed. They are consecutive positions of one sequence, and K and V must be stored up
+     * to the last of them.
+     *
+     * @param first index of the first row in q and out
+     * @param count number of rows, at most {@link Kernels#attentionRows}
+     * @param position position of the first row
+     * @return this
+     */
+    public AttentionCall rows(int first, int count, int position) {
+        firstRow = first;
+        rowCount = count;
+        firstPosition = position;
+        return this;
+    }
+
+    /** How a page holds K and V. */
+    public KvLayout layout() {
+        return layout;
+    }
+
+    /** Factor of every score. */
+    public float scale() {
+        return scale;
+    }
+
+    /** Queries, rows of {@code heads × headDim}. */
+    public FloatMatrix q() {
+        return q;
+    }
+
+    /** Results, in the shape of {@link #q}. */
+    public FloatMatrix out() {
+        return out;
+    }
+
+    /** The pages of one layer. */
+    public MemorySegment pages() {
+        return pages;
+    }
+
+    /** Index of the page that holds each {@code pageTokens} positions of the sequence. */
+    public int[] pageTable() {
+        return pageTable;
+    }
+
+    /** Index of the KV head. */
+    public int kvHead() {
+        return kvHead;
+    }
+
+    /** Index of the first row in {@link #q} and {@link #out}. */
+    public int firstRow() {
+        return firstRow;
+    }
+
+    /** Number of rows. */
+    public int rowCount() {
+        return rowCount;
+    }
+
+    /** Position of the first row. */
+    public int firstPosition() {
+        return firstPosition;
+    }
+}

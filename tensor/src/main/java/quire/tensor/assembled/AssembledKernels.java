@@ -1,0 +1,156 @@
+package quire.tensor.assembled;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.TreeMap;
+import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.WeightMatrix;
+import quire.tensor.Workers;
+import quire.tensor.assembled.avx2.Avx2Writer;
+import quire.tensor.assembled.avx512.Avx512Writer;
+import quire.tensor.assembled.common.Instructions;
+import quire.tensor.assembled.common.KernelWriter;
+import quire.tensor.scalar.ScalarKernels;
+import quire.tensor.scalar.Shapes;
+import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.Cpu;
+import quire.tensor.x86.MachineCode;
+
+/**
+ * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
+ * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler.
+ */
+public final class AssembledKernels implements Kernels {
+    private final Instructions instructions;
+    private final CodeMemory memory = new CodeMemory();
+    private final String name;
+    private final String reason;
+    private final AssembledProducts products;
+    private final AssembledRows rows;
+    private final AssembledStore store;
+    private final AssembledAttention.Factory attention;
+
+    /**
+     * Assembles the kernels.
+     *
+     * @param instructions the instruction set
+     * @param reason why this set was chosen, see {@link #reason}
+     * @throws UnsupportedOperationException if the operating system gives no executable memory
+     */
+    public AssembledKernels(Instructions instructions, String reason) {
+        this.instructions = instructions;
+        this.reason = reason;
+        boolean wide = instructions == Instructions.AVX512_VNNI;
+        name = wide ? "avx512vnni" : "avx2";
+        KernelWriter writer = wide ? new Avx512Writer() : new Avx2Writer(instructions);
+        products = new AssembledProducts(writer, memory);
+        rows = new AssembledRows(writer, memory);
+        store = new AssembledStore(memory);
+        attention = new AssembledAttention.Factory(writer, memory);
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public String reason() {
+        return reason;
+    }
+
+    @Override
+    public WeightMatrix pack(
+            ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
+        return products.pack(type, rows, columns, source, arena, workers);
+    }
+
+    @Override
+    public Map<String, Assembly> machineCode() {
+        products.assembleAll();
+        attention.assembleExamples();
+        Map<String, MachineCode> all = memory.functions();
+        all.putAll(CeilingCode.all(instructions));
+        all.putAll(new TreeMap<>(Cpu.machineCode()));
+        Map<String, Assembly> listed = new LinkedHashMap<>();
+        all.forEach((function, code) -> listed.put(function, new Assembly(code.instructions(), code.constants())));
+        return listed;
+    }
+
+    @Override
+    public void quantize(Activations x, int from, int to) {
+        products.quantize(x, from, to);
+    }
+
+    @Override
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        products.multiply(w, x, rows, y, part, parts);
+    }
+
+    @Override
+    public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        rows.rmsNorm(x, weight, epsilon, y, from, to);
+    }
+
+    @Override
+    public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        rows.add(x, y, from, to);
+    }
+
+    @Override
+    public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+        Shapes.checkOneRow(bias, y);
+        Shapes.checkRows(y, from, to);
+        rows.addBias(bias, y, from, to);
+    }
+
+    @Override
+    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        Shapes.checkSame(gate, up, from, to);
+        Shapes.checkSame(gate, out, from, to);
+        rows.swiglu(gate, up, out, from, to);
+    }
+
+    @Override
+    public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        Shapes.checkRope(x, headDim, positions, cosSin, from, to);
+        rows.rope(x, headDim, positions, cosSin, from, to);
+    }
+
+    @Override
+    public void storeKv(
+            KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+        Shapes.checkStoreKv(layout, page, slot, k, v, row);
+        store.store(layout, pages, page, slot, k, v, row);
+    }
+
+    @Override
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        Shapes.checkHeads(layout, heads);
+        return attention.create(layout, heads, arena);
+    }
+
+    @Override
+    public int attentionRows() {
+        return AssembledAttention.ROWS;
+    }
+
+    @Override
+    public void attend(AttentionCall call, AttentionScratch scratch) {
+        if (!(scratch instanceof AssembledAttention own)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(call, own.heads(), AssembledAttention.ROWS);
+        own.attend(call);
+    }
+}

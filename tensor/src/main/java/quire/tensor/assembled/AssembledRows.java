@@ -1,0 +1,126 @@
+package quire.tensor.assembled;
+
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import quire.tensor.FloatMatrix;
+import quire.tensor.assembled.common.KernelWriter;
+import quire.tensor.assembled.common.RowCode;
+import quire.tensor.x86.CodeMemory;
+
+/** Operations on rows with the functions of {@link RowCode}. The caller has checked the arguments. */
+final class AssembledRows {
+    private static final int LANES = 16;
+
+    private static final MethodHandle RMS_NORM = handle(RowCode.RMS_NORM);
+    private static final MethodHandle ADD = handle(RowCode.ADD);
+    private static final MethodHandle SWIGLU = handle(RowCode.SWIGLU);
+    private static final MethodHandle ROPE = handle(RowCode.ROPE);
+
+    private final MemorySegment rmsNorm;
+    private final MemorySegment add;
+    private final MemorySegment swiglu;
+    private final MemorySegment rope;
+
+    AssembledRows(KernelWriter writer, CodeMemory memory) {
+        rmsNorm = memory.install("rms-norm", writer.rows().rmsNorm());
+        add = memory.install("add", writer.rows().add());
+        swiglu = memory.install("swiglu", writer.rows().swiglu());
+        rope = memory.install("rope", writer.rows().rope());
+    }
+
+    private static MethodHandle handle(FunctionDescriptor descriptor) {
+        return Linker.nativeLinker().downcallHandle(descriptor, Linker.Option.critical(false));
+    }
+
+    private static long wholeWords(int columns) {
+        return columns / LANES;
+    }
+
+    private static long lastLanes(int columns) {
+        return (1L << columns % LANES) - 1;
+    }
+
+    void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        int columns = x.columns();
+        long source = Addresses.of(x);
+        long factors = Addresses.of(weight);
+        long target = Addresses.of(y);
+        for (int row = from; row < to; row++) {
+            try {
+                RMS_NORM.invokeExact(
+                        rmsNorm,
+                        source + x.rowOffset(row),
+                        factors,
+                        target + y.rowOffset(row),
+                        wholeWords(columns),
+                        lastLanes(columns),
+                        (float) columns,
+                        epsilon);
+            } catch (Throwable e) {
+                throw new AssertionError("machine code throws nothing", e);
+            }
+        }
+    }
+
+    void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+        long source = Addresses.of(x);
+        long target = Addresses.of(y);
+        for (int row = from; row < to; row++) {
+            addRow(source + x.rowOffset(row), target + y.rowOffset(row), y.columns());
+        }
+    }
+
+    void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+        long source = Addresses.of(bias);
+        long target = Addresses.of(y);
+        for (int row = from; row < to; row++) {
+            addRow(source, target + y.rowOffset(row), y.columns());
+        }
+    }
+
+    private void addRow(long x, long y, int columns) {
+        try {
+            ADD.invokeExact(add, x, y, wholeWords(columns), lastLanes(columns));
+        } catch (Throwable e) {
+            throw new AssertionError("machine code throws nothing", e);
+        }
+    }
+
+    void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        int columns = gate.columns();
+        long gates = Addresses.of(gate);
+        long ups = Addresses.of(up);
+        long outs = Addresses.of(out);
+        for (int row = from; row < to; row++) {
+            long offset = gate.rowOffset(row);
+            try {
+                SWIGLU.invokeExact(
+                        swiglu, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
+            } catch (Throwable e) {
+                throw new AssertionError("machine code throws nothing", e);
+            }
+        }
+    }
+
+    void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        int columns = cosSin.columns();
+        long rows = Addresses.of(x);
+        long table = Addresses.of(cosSin);
+        for (int row = from; row < to; row++) {
+            try {
+                ROPE.invokeExact(
+                        rope,
+                        rows + x.rowOffset(row),
+                        table + cosSin.rowOffset(positions[row]),
+                        (long) x.columns() / headDim,
+                        (long) headDim * Float.BYTES,
+                        wholeWords(columns),
+                        lastLanes(columns));
+            } catch (Throwable e) {
+                throw new AssertionError("machine code throws nothing", e);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+package quire.tensor.assembled;
+
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.Locale;
+import quire.tensor.ElementType;
+import quire.tensor.assembled.common.ActivationTile;
+import quire.tensor.assembled.common.KernelWriter;
+import quire.tensor.x86.CodeMemory;
+import quire.tensor.x86.MachineCode;
+
+/** The assembled products of one element type: one function for each number of rows. */
+final class ProductFunctions {
+    /**
+     * Calls are critical: they skip the change of thread state. Each takes only microseconds, because its caller uses
+     * chunks.
+     */
+    private static final MethodHandle PRODUCT =
+            Linker.nativeLinker().downcallHandle(KernelWriter.PRODUCT, Linker.Option.critical(false));
+
+    /** Distance between the words in use and the words that are prefetched. */
+    private static final int PREFETCH_BYTES = 4096;
+
+    private final int maxRows;
+    /** {@code [first row of the tile / maxRows][rows − 1]}. */
+    private final MemorySegment[][] functions;
+
+    private ProductFunctions(int maxRows, MemorySegment[][] functions) {
+        this.maxRows = maxRows;
+        this.functions = functions;
+    }
+
+    static ProductFunctions assemble(ElementType type, KernelWriter writer, CodeMemory memory) {
+        int most = writer.maxRows(type);
+        boolean wholeTile = !type.isQuantized(); // float activations are row-major, without tiles
+        MemorySegment[][] functions = new MemorySegment[wholeTile ? 1 : ActivationTile.ROWS / most][most];
+        for (int i = 0; i < functions.length; i++) {
+            for (int n = 1; n <= most; n++) {
+                MachineCode code = writer.product(type, i * most, n, PREFETCH_BYTES);
+                functions[i][n - 1] = memory.install(name(type, i * most, n), code);
+            }
+        }
+        return new ProductFunctions(most, functions);
+    }
+
+    private static String name(ElementType type, int first, int n) {
+        return type.name().toLowerCase(Locale.ROOT) + "-x" + n + (first == 0 ? "" : "-from-" + first);
+    }
+
+    /** Most rows of one call. */
+    int maxRows() {
+        return maxRows;
+    }
+
+    /**
+     * Computes a product of n rows; the other arguments are {@link KernelWriter#PRODUCT}.
+     *
+     * @param first index of the first row in its tile
+     * @param n number of rows, at most {@link #maxRows}
+     */
+    void product(
+            int first,
+            int n,
+            long words,
+            long scales,
+            long x,
+            long y,
+            long yStride,
+            long groups,
+            long panels,
+            long lastLanes) {
+        try {
+            PRODUCT.invokeExact(
+                    functions[first / maxRows][n - 1], words, scales, x, y, yStride, groups, panels, lastLanes);
+        } catch (Throwable e) {
+            throw new AssertionError("machine code throws nothing", e);
+        }
+    }
+}

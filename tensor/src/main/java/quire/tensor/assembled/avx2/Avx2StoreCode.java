@@ -1,0 +1,275 @@
+package quire.tensor.assembled.avx2;
+
+import static quire.tensor.x86.Gp.R10;
+import static quire.tensor.x86.Gp.R11;
+import static quire.tensor.x86.Gp.R12;
+import static quire.tensor.x86.Gp.R13;
+import static quire.tensor.x86.Gp.R8;
+import static quire.tensor.x86.Gp.R9;
+import static quire.tensor.x86.Gp.RAX;
+import static quire.tensor.x86.Gp.RBP;
+import static quire.tensor.x86.Gp.RBX;
+import static quire.tensor.x86.Gp.RCX;
+import static quire.tensor.x86.Gp.RDI;
+import static quire.tensor.x86.Gp.RDX;
+import static quire.tensor.x86.Gp.RSI;
+import static quire.tensor.x86.Gp.RSP;
+import static quire.tensor.x86.Mem.at;
+import static quire.tensor.x86.Vec.ymm;
+
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.ValueLayout;
+import quire.tensor.Activations;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.scalar.ScalarKernels;
+import quire.tensor.x86.Assembler;
+import quire.tensor.x86.Gp;
+import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
+import quire.tensor.x86.Mem;
+import quire.tensor.x86.Vec;
+
+/**
+ * Writes the function that stores K and V of one token, as {@link Kernels#storeKv} defines it, for pages of one type
+ * and any shape. AVX-512 would not be faster, so both sets use it. Eight numbers at a time are converted to the page's
+ * type. The numbers of V are stored side by side, those of K a word of 16 positions apart:
+ *
+ * <pre>
+ *   numbers of a head x0 x1 x2 …
+ *   K                ..x0..............  ..x1..............  ..x2..  …      [headDim][16], this position's lane
+ *   V                x0 x1 x2 …                                             [16][headDim], this position's row
+ * </pre>
+ */
+public final class Avx2StoreCode {
+    /**
+     * Its arguments: {@code (k, v, K's scale, V's scale, K's lane, V's row, heads, head dim, bytes between two heads)}.
+     */
+    public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG);
+
+    private static final int LANES = 8;
+    private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered
+    private static final int ORDERED = 7;
+
+    private static final Gp HEADS = RBX;
+    /** Number of whole registers of a head, and of the numbers after them. */
+    private static final Gp WORDS = RBP;
+
+    private static final Gp REST = R12;
+    private static final Gp HEAD_BYTES = R13;
+    private static final Gp TARGET = R10;
+    private static final Gp SCAN = R11;
+    private static final Gp COUNT = RAX;
+
+    private static final Vec X = ymm(0);
+    private static final Vec TEMP = ymm(1);
+    private static final Vec LARGEST = ymm(2);
+    private static final Vec INVERSE = ymm(3);
+    private static final Vec MAX = ymm(4);
+    private static final Vec MIN = ymm(5);
+    private static final Vec MAGNITUDE = ymm(6);
+    private static final Vec LARGEST_FINITE = ymm(7);
+    private static final Vec SMALLEST = ymm(8);
+
+    /**
+     * K or V of a token: pointers to its numbers, and to the places for its scale and its numbers. They advance with
+     * each head.
+     */
+    private record Side(Gp numbers, Gp scale, Gp target, int step) {}
+
+    private final Assembler a = new Assembler();
+    private final KvLayout.KvType type;
+
+    private Avx2StoreCode(KvLayout.KvType type) {
+        this.type = type;
+    }
+
+    /** The function for pages of {@code type}; its arguments are {@link #DESCRIPTOR}. */
+    public static MachineCode assemble(KvLayout.KvType type) {
+        return new Avx2StoreCode(type).assemble();
+    }
+
+    private MachineCode assemble() {
+        Gp[] saved = {RBX, RBP, R12, R13};
+        for (Gp register : saved) {
+            a.push(register);
+        }
+        int stackArguments = Long.BYTES * (saved.length + 1);
+        a.mov(HEADS, at(RSP, stackArguments));
+        a.mov(WORDS, at(RSP, stackArguments + Long.BYTES));
+        a.mov(HEAD_BYTES, at(RSP, stackArguments + 2 * Long.BYTES));
+        a.mov(REST, WORDS);
+        a.and(REST, LANES - 1);
+        a.shr(WORDS, Integer.numberOfTrailingZeros(LANES));
+        limits();
+        Label head = a.label();
+        a.bind(head);
+        store(new Side(RDI, RDX, R8, KvLayout.TILE * type.bytes()));
+        store(new Side(RSI, RCX, R9, type.bytes()));
+        a.dec(HEADS);
+        a.jnz(head);
+        a.vzeroupper();
+        for (int i = saved.length - 1; i >= 0; i--) {
+            a.pop(saved[i]);
+        }
+        a.ret();
+        return a.finish();
+    }
+
+    private void limits() {
+        float most = type.isQuantized() ? 127f : ScalarKernels.F16_MAX;
+        inAllLanes(MAX, Float.floatToRawIntBits(most));
+        inAllLanes(MIN, Float.floatToRawIntBits(-most));
+        if (type.isQuantized()) {
+            inAllLanes(MAGNITUDE, 0x7FFFFFFF);
+            inAllLanes(LARGEST_FINITE, Float.floatToRawIntBits(Float.MAX_VALUE));
+            inAllLanes(SMALLEST, Float.floatToRawIntBits(Activations.SMALLEST));
+        }
+    }
+
+    private void inAllLanes(Vec to, int bits) {
+        a.vpbroadcastd(to, Mem.rip(a.constant(new int[] {bits}, 4)));
+    }
+
+    private void store(Side side) {
+        if (type.isQuantized()) {
+            scale(side);
+        }
+        a.mov(TARGET, side.target);
+        loop(WORDS, () -> {
+            a.vmovups(X, at(side.numbers));
+            convert(X);
+            if (side.step == type.bytes()) {
+                storeTogether();
+            } else {
+                storeApart(side.step);
+            }
+            a.add(side.numbers, LANES * Float.BYTES);
+            a.add(TARGET, LANES * side.step);
+        });
+        loop(REST, () -> {
+            a.vmovss(X, at(side.numbers));
+            convert(X.xmm());
+            storeOne(at(TARGET), X, 0);
+            a.add(side.numbers, Float.BYTES);
+            a.add(TARGET, side.step);
+        });
+        a.add(side.target, HEAD_BYTES);
+    }
+
+    /** Writes a loop of {@code count} iterations, which may be 0. */
+    private void loop(Gp count, Runnable body) {
+        Label next = a.label();
+        Label end = a.label();
+        a.mov(COUNT, count);
+        a.test(COUNT, COUNT);
+        a.jz(end);
+        a.bind(next);
+        body.run();
+        a.dec(COUNT);
+        a.jnz(next);
+        a.bind(end);
+    }
+
+    /**
+     * Stores the head's scale and loads its inverse into all lanes. Both are 0 if the largest magnitude is too small.
+     */
+    private void scale(Side side) {
+        a.vpxor(LARGEST, LARGEST, LARGEST);
+        a.mov(SCAN, side.numbers);
+        // as integers, magnitudes have the order of floats, with NaN above all
+        loop(WORDS, () -> {
+            a.vpand(X, MAGNITUDE, at(SCAN));
+            a.vpmaxsd(LARGEST, LARGEST, X);
+            a.add(SCAN, LANES * Float.BYTES);
+        });
+        loop(REST, () -> {
+            a.vmovss(X, at(SCAN));
+            a.vpand(X, MAGNITUDE, X);
+            a.vpmaxsd(LARGEST, LARGEST, X);
+            a.add(SCAN, Float.BYTES);
+        });
+        Vec largest = LARGEST.xmm();
+        Vec temp = TEMP.xmm();
+        Vec inverse = INVERSE.xmm();
+        a.vextracti128(temp, LARGEST, 1);
+        a.vpmaxsd(largest, largest, temp);
+        a.vpshufd(temp, largest, 0x4E);
+        a.vpmaxsd(largest, largest, temp);
+        a.vpshufd(temp, largest, 0xB1);
+        a.vpmaxsd(largest, largest, temp);
+        a.vminps(largest, LARGEST_FINITE.xmm(), largest); // a NaN stays, because the result is the second operand then
+        a.vcmpps(temp, largest, SMALLEST.xmm(), NOT_LESS);
+        a.vdivps(inverse, MAX.xmm(), largest);
+        a.vandps(inverse, inverse, temp);
+        a.vbroadcastss(INVERSE, inverse);
+        a.vdivps(largest, largest, MAX.xmm());
+        a.vandps(largest, largest, temp);
+        a.vmovss(at(side.scale), largest);
+        a.add(side.scale, HEAD_BYTES);
+    }
+
+    /** Converts the numbers to the page's type, side by side from the start of the register. */
+    private void convert(Vec x) {
+        boolean whole = x.bits() == X.bits();
+        Vec most = whole ? MAX : MAX.xmm();
+        Vec least = whole ? MIN : MIN.xmm();
+        switch (type) {
+            case F16 -> {
+                a.vminps(x, most, x);
+                a.vmaxps(x, least, x);
+                a.vcvtps2ph(x.xmm(), x, 0);
+            }
+            case F32 -> {}
+            case Q8_0 -> {
+                Vec temp = whole ? TEMP : TEMP.xmm();
+                a.vmulps(x, x, whole ? INVERSE : INVERSE.xmm());
+                a.vcmpps(temp, x, x, ORDERED);
+                a.vminps(x, x, most);
+                a.vmaxps(x, x, least);
+                a.vcvtps2dq(x, x); // to nearest even
+                a.vpand(x, x, temp); // NaN becomes 0
+                if (whole) {
+                    a.vextracti128(TEMP.xmm(), x, 1);
+                }
+                a.vpackssdw(x.xmm(), x.xmm(), TEMP.xmm());
+                a.vpacksswb(x.xmm(), x.xmm(), x.xmm());
+            }
+        }
+    }
+
+    private void storeTogether() {
+        switch (type) {
+            case F16 -> a.vmovdqu(at(TARGET), X.xmm());
+            case F32 -> a.vmovups(at(TARGET), X);
+            case Q8_0 -> a.vmovq(at(TARGET), X);
+        }
+    }
+
+    private void storeApart(int step) {
+        if (type == KvLayout.KvType.F32) {
+            a.vextracti128(TEMP.xmm(), X, 1);
+        }
+        for (int i = 0; i < LANES; i++) {
+            Vec half = type == KvLayout.KvType.F32 && i >= 4 ? TEMP : X;
+            storeOne(at(TARGET, i * step), half, i);
+        }
+    }
+
+    private void storeOne(Mem to, Vec from, int index) {
+        switch (type) {
+            case F16 -> a.vpextrw(to, from, index);
+            case F32 -> a.vpextrd(to, from, index % 4);
+            case Q8_0 -> a.vpextrb(to, from, index);
+        }
+    }
+}

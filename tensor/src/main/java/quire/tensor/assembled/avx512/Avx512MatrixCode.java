@@ -1,0 +1,405 @@
+package quire.tensor.assembled.avx512;
+
+import static quire.tensor.x86.Gp.R10;
+import static quire.tensor.x86.Gp.R11;
+import static quire.tensor.x86.Gp.R12;
+import static quire.tensor.x86.Gp.R8;
+import static quire.tensor.x86.Gp.R9;
+import static quire.tensor.x86.Gp.RAX;
+import static quire.tensor.x86.Gp.RBP;
+import static quire.tensor.x86.Gp.RBX;
+import static quire.tensor.x86.Gp.RCX;
+import static quire.tensor.x86.Gp.RDI;
+import static quire.tensor.x86.Gp.RDX;
+import static quire.tensor.x86.Gp.RSI;
+import static quire.tensor.x86.Gp.RSP;
+import static quire.tensor.x86.Mask.K1;
+import static quire.tensor.x86.Mem.at;
+import static quire.tensor.x86.Vec.zmm;
+
+import quire.tensor.assembled.common.ActivationTile;
+import quire.tensor.packing.PackedForm;
+import quire.tensor.x86.Assembler;
+import quire.tensor.x86.Gp;
+import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
+import quire.tensor.x86.Mem;
+import quire.tensor.x86.Vec;
+
+/**
+ * Writes a product with quantised weights in AVX-512 VNNI: panels of 16 outputs in one {@link PackedForm} times {@code
+ * n} rows of activations in the layout of {@link ActivationTile}.
+ *
+ * <pre>
+ *   for each panel:
+ *     y[0..n) = 0                                           n registers, lane = output
+ *     for each block of 32 inputs:
+ *       sum[0..n) = −zeroPoint × Σ x                         n registers of int32
+ *       for each word w of 8:  sum[t] += word · x[t][4w..4w+3]   vpdpbusd, x broadcast from memory
+ *       y[t] = fma(dw × dx[t], (float) sum[t], y[t])
+ *       y[t] = fma(mw, sx[t], y[t])                          if blocks have minimums
+ *     store y
+ * </pre>
+ *
+ * <p>A weight word is loaded and unpacked once for n rows. The sums of integers are exact, and every lane adds its
+ * blocks in ascending order for any n. So a row's result does not depend on the other rows.
+ */
+final class Avx512MatrixCode {
+    private static final Gp WORDS = RDI;
+    private static final Gp SCALES = RSI;
+    private static final Gp X = RDX;
+    private static final Gp Y = RCX;
+    private static final Gp Y_STRIDE = R8;
+    private static final Gp GROUPS = R9;
+    private static final Gp PANELS = R10;
+    private static final Gp LAST_LANES = R11;
+    private static final Gp X_BLOCK = RAX;
+    private static final Gp GROUP_COUNT = RBX;
+    private static final Gp BLOCK_COUNT = RBP;
+    private static final Gp BLOCK_SCALES = R12;
+
+    private static final Vec WORD = zmm(24);
+    private static final Vec WORD_HIGH = zmm(25);
+    private static final Vec NIBBLES = zmm(26);
+    private static final Vec SCALE = zmm(27);
+    private static final Vec MINIMUM = zmm(28);
+    private static final Vec TEMP = zmm(29);
+    private static final Vec UPPER = zmm(30);
+    /** The mask of the upper bits of quants, or the table. */
+    private static final Vec UPPER_MASK = zmm(31);
+    // with two scales for each block: at most 6 rows, so 18 registers of sums
+    private static final Vec SCALE_1 = zmm(23);
+    private static final Vec MINIMUM_1 = zmm(22);
+    private static final Vec TEMP_1 = zmm(21);
+    private static final Vec UPPER_1 = zmm(20);
+    private static final Vec D = zmm(19);
+
+    private final Assembler a = new Assembler();
+    private final PackedForm form;
+    private final int n;
+    private final int first;
+    private final int prefetchBytes;
+    private final boolean halves;
+
+    private Avx512MatrixCode(PackedForm form, int first, int n, int prefetchBytes) {
+        this.form = form;
+        this.first = first;
+        this.n = n;
+        this.prefetchBytes = prefetchBytes;
+        this.halves = form.scales().perBlock() == 2;
+    }
+
+    /** Most rows of activations of one call. */
+    static int maxRows(PackedForm form) {
+        return form.scales().perBlock() == 2 ? ActivationTile.ROWS / 2 : ActivationTile.ROWS;
+    }
+
+    /**
+     * Assembles the product; its arguments are {@code KernelWriter.PRODUCT}.
+     *
+     * @param first index of the first row in its tile
+     * @param n number of rows, at most {@link #maxRows}
+     * @param prefetchBytes distance of the weight prefetch
+     */
+    static MachineCode assemble(PackedForm form, int first, int n, int prefetchBytes) {
+        return new Avx512MatrixCode(form, first, n, prefetchBytes).assemble();
+    }
+
+    private MachineCode assemble() {
+        a.push(RBX);
+        a.push(RBP);
+        a.push(R12);
+        int stackArguments = 8 + 3 * 8;
+        a.mov(PANELS, at(RSP, stackArguments));
+        a.mov(LAST_LANES, at(RSP, stackArguments + 8));
+        a.mov(RAX, 0xFFFF);
+        a.kmovw(K1, RAX);
+        constants();
+        Label panel = a.label();
+        Label whole = a.label();
+        a.bind(panel);
+        a.cmp(PANELS, 1);
+        a.jnz(whole);
+        a.kmovw(K1, LAST_LANES);
+        a.bind(whole);
+        for (int t = 0; t < n; t++) {
+            a.vpxord(y(t), y(t), y(t));
+        }
+        a.lea(X_BLOCK, at(X, ActivationTile.BIAS));
+        a.mov(GROUP_COUNT, GROUPS);
+        Label group = a.label();
+        a.align(32);
+        a.bind(group);
+        if (form.scales().grouped()) {
+            group();
+        } else {
+            plainScales();
+            block();
+        }
+        a.add(SCALES, form.scaleBytes());
+        a.dec(GROUP_COUNT);
+        a.jnz(group);
+        a.mov(GROUP_COUNT, Y);
+        for (int t = 0; t < n; t++) {
+            a.vmovups(at(GROUP_COUNT), y(t).mask(K1));
+            if (t + 1 < n) {
+                a.add(GROUP_COUNT, Y_STRIDE);
+            }
+        }
+        a.add(Y, PackedForm.WORD_BYTES);
+        a.dec(PANELS);
+        a.jnz(panel);
+        a.pop(R12);
+        a.pop(RBP);
+        a.pop(RBX);
+        a.vzeroupper();
+        a.ret();
+        return a.finish();
+    }
+
+    private void constants() {
+        if (form.bits() == 4 || form.bits() == 5 || form.bits() == 6) {
+            broadcast(NIBBLES, 0x0F0F0F0F);
+        }
+        byte[] table = form.nibbles().table();
+        if (table != null) {
+            a.vbroadcasti32x4(UPPER_MASK, Mem.rip(a.constant(table, 16)));
+        } else {
+            switch (form.bits()) {
+                case 2 -> broadcast(UPPER_MASK, 0x03030303);
+                case 5 -> broadcast(UPPER_MASK, 0x10101010);
+                case 6 -> broadcast(UPPER_MASK, 0x30303030);
+                default -> {}
+            }
+        }
+    }
+
+    private void broadcast(Vec to, int value) {
+        a.vpbroadcastd(to, Mem.rip(a.constant(new int[] {value}, 4)));
+    }
+
+    /** Computes eight blocks that share the floats d and dmin. */
+    private void group() {
+        int quantsAt = (form.minimum() ? 4 : 2) * PackedForm.PANEL;
+        a.lea(BLOCK_SCALES, at(SCALES, quantsAt));
+        a.mov(BLOCK_COUNT, PackedForm.SUPER);
+        Label next = a.label();
+        a.align(32);
+        a.bind(next);
+        int minimums = PackedForm.SUPER * form.scales().perBlock() * PackedForm.PANEL;
+        if (halves) {
+            a.vcvtph2ps(D, at(SCALES));
+            a.vpmovsxbd(SCALE, at(BLOCK_SCALES));
+            a.vpmovsxbd(SCALE_1, at(BLOCK_SCALES, PackedForm.PANEL));
+            if (form.minimum()) {
+                a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minimums));
+                a.vpmovzxbd(MINIMUM_1, at(BLOCK_SCALES, minimums + PackedForm.PANEL));
+            }
+        } else {
+            a.vpmovsxbd(SCALE, at(BLOCK_SCALES));
+            a.vcvtph2ps(TEMP, at(SCALES));
+            a.vcvtdq2ps(SCALE, SCALE);
+            a.vmulps(SCALE, SCALE, TEMP);
+            if (form.minimum()) {
+                a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minimums));
+                a.vcvtph2ps(TEMP, at(SCALES, 2 * PackedForm.PANEL));
+                a.vcvtdq2ps(MINIMUM, MINIMUM);
+                a.vmulps(MINIMUM, MINIMUM, TEMP);
+            }
+        }
+        block();
+        a.add(BLOCK_SCALES, form.scales().perBlock() * PackedForm.PANEL);
+        a.dec(BLOCK_COUNT);
+        a.jnz(next);
+    }
+
+    private void plainScales() {
+        if (form.scales() == PackedForm.Scales.BFLOAT) {
+            a.vpmovzxwd(SCALE, at(SCALES));
+            a.vpslld(SCALE, SCALE, 16);
+        } else {
+            a.vcvtph2ps(SCALE, at(SCALES));
+        }
+        if (form.minimum()) {
+            a.vcvtph2ps(MINIMUM, at(SCALES, 2 * PackedForm.PANEL));
+        }
+    }
+
+    /** Computes one block: exact sums, which are scaled and added to y. */
+    private void block() {
+        for (int at = 0; at < form.wordBytes(); at += 64) {
+            a.prefetcht0(at(WORDS, prefetchBytes + at));
+        }
+        for (int t = 0; t < n; t++) {
+            startSum(sum(t), halves ? ActivationTile.NEGATIVE_HALF_0 : ActivationTile.NEGATIVE_SUM, t);
+            if (halves) {
+                startSum(sum1(t), ActivationTile.NEGATIVE_HALF_1, t);
+            }
+        }
+        switch (form.bits()) {
+            case 2 -> words2();
+            case 8 -> words8();
+            default -> wordsNibbles();
+        }
+        for (int t = 0; t < n; t++) {
+            if (halves) {
+                scaleHalves(t);
+            } else {
+                scale(t);
+            }
+        }
+        a.add(WORDS, form.wordBytes());
+        a.add(X_BLOCK, ActivationTile.BLOCK_BYTES);
+    }
+
+    private void startSum(Vec sum, int kind, int t) {
+        switch (form.zeroPoint()) {
+            case 0 -> a.vpxord(sum, sum, sum);
+            case 8 -> a.vpbroadcastd(sum, number(kind, t));
+            default -> {
+                a.vpbroadcastd(sum, number(kind, t));
+                int shift = Integer.numberOfTrailingZeros(form.zeroPoint()) - 3;
+                if (shift > 0) {
+                    a.vpslld(sum, sum, shift);
+                } else {
+                    a.vpsrad(sum, sum, -shift); // −8 × Σ: the lost bits are zeros
+                }
+            }
+        }
+    }
+
+    private void words8() {
+        for (int w = 0; w < 8; w++) {
+            Vec word = w % 2 == 0 ? WORD : WORD_HIGH;
+            a.vmovdqu32(word, at(WORDS, 64 * w));
+            multiply(word, w);
+        }
+    }
+
+    private void words2() {
+        for (int plane = 0; plane < 2; plane++) {
+            a.vmovdqu32(UPPER, at(WORDS, 64 * plane));
+            for (int i = 0; i < 4; i++) {
+                if (i > 0) {
+                    a.vpsrld(WORD, UPPER, 2 * i);
+                    a.vpandd(WORD, WORD, UPPER_MASK);
+                } else {
+                    a.vpandd(WORD, UPPER, UPPER_MASK);
+                }
+                multiply(WORD, 4 * plane + i);
+            }
+        }
+    }
+
+    private void wordsNibbles() {
+        switch (form.bits()) {
+            case 5 -> a.vmovdqu32(UPPER, at(WORDS, 256));
+            case 6 -> {
+                a.vmovdqu32(UPPER, at(WORDS, 256));
+                a.vmovdqu32(UPPER_1, at(WORDS, 320));
+            }
+            default -> {}
+        }
+        for (int i = 0; i < 4; i++) {
+            a.vmovdqu32(WORD_HIGH, at(WORDS, 64 * i));
+            a.vpandd(WORD, WORD_HIGH, NIBBLES);
+            complete(WORD, i);
+            multiply(WORD, i);
+            a.vpsrld(WORD_HIGH, WORD_HIGH, 4);
+            a.vpandd(WORD_HIGH, WORD_HIGH, NIBBLES);
+            complete(WORD_HIGH, 4 + i);
+            multiply(WORD_HIGH, 4 + i);
+        }
+    }
+
+    /** Turns nibbles into quants: looks them up in the table, or adds their upper bits. */
+    private void complete(Vec word, int w) {
+        if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
+            a.vpshufb(word, UPPER_MASK, word);
+            return;
+        }
+        int left;
+        Vec plane;
+        switch (form.bits()) {
+            case 5 -> {
+                left = 4 - w;
+                plane = UPPER;
+            }
+            case 6 -> {
+                left = 4 - 2 * (w % 4);
+                plane = w < 4 ? UPPER : UPPER_1;
+            }
+            default -> {
+                return;
+            }
+        }
+        Vec shifted = halves ? TEMP_1 : TEMP;
+        if (left > 0) {
+            a.vpslld(shifted, plane, left);
+        } else if (left < 0) {
+            a.vpsrld(shifted, plane, -left);
+        } else {
+            shifted = plane;
+        }
+        a.vpternlogd(word, shifted, UPPER_MASK, 0xF8); // word | (shifted & mask)
+    }
+
+    private void multiply(Vec word, int w) {
+        for (int t = 0; t < n; t++) {
+            Vec sum = halves && w >= 4 ? sum1(t) : sum(t);
+            a.vpdpbusd(
+                    sum,
+                    word,
+                    at(X_BLOCK, ActivationTile.quantsAt(first + t, 4 * w) - ActivationTile.BIAS)
+                            .bcast());
+        }
+    }
+
+    private void scale(int t) {
+        a.vmulps(TEMP, SCALE, number(ActivationTile.SCALE, t).bcast());
+        a.vcvtdq2ps(sum(t), sum(t));
+        a.vfmadd231ps(y(t), TEMP, sum(t));
+        if (form.minimum()) {
+            Mem scaledSum = number(ActivationTile.SCALED_SUM, t).bcast();
+            if (form.scales().grouped()) {
+                a.vfnmadd231ps(y(t), MINIMUM, scaledSum);
+            } else {
+                a.vfmadd231ps(y(t), MINIMUM, scaledSum);
+            }
+        }
+    }
+
+    private void scaleHalves(int t) {
+        a.vpmulld(sum(t), sum(t), SCALE);
+        a.vpmulld(sum1(t), sum1(t), SCALE_1);
+        a.vmulps(TEMP, D, number(ActivationTile.SCALE, t).bcast());
+        a.vpaddd(sum(t), sum(t), sum1(t));
+        a.vcvtdq2ps(sum(t), sum(t));
+        a.vfmadd231ps(y(t), TEMP, sum(t));
+        if (form.minimum()) {
+            a.vcvtph2ps(TEMP, at(SCALES, 2 * PackedForm.PANEL));
+            a.vmulps(TEMP, TEMP, number(ActivationTile.SCALE, t).bcast());
+            a.vpmulld(sum(t), MINIMUM, number(ActivationTile.HALF_0, t).bcast());
+            a.vpmulld(sum1(t), MINIMUM_1, number(ActivationTile.HALF_1, t).bcast());
+            a.vpaddd(sum(t), sum(t), sum1(t));
+            a.vcvtdq2ps(sum(t), sum(t));
+            a.vfnmadd231ps(y(t), TEMP, sum(t));
+        }
+    }
+
+    private Mem number(int kind, int t) {
+        return at(X_BLOCK, ActivationTile.numberAt(kind, first + t) - ActivationTile.BIAS);
+    }
+
+    private Vec sum(int t) {
+        return zmm(t);
+    }
+
+    private Vec sum1(int t) {
+        return zmm(ActivationTile.ROWS / 2 + t);
+    }
+
+    private Vec y(int t) {
+        return zmm(ActivationTile.ROWS + t);
+    }
+}

@@ -1,0 +1,124 @@
+package quire.tensor.assembled.avx512;
+
+import static quire.tensor.x86.Gp.R10;
+import static quire.tensor.x86.Gp.RAX;
+import static quire.tensor.x86.Gp.RDI;
+import static quire.tensor.x86.Gp.RDX;
+import static quire.tensor.x86.Gp.RSI;
+import static quire.tensor.x86.Mask.K1;
+import static quire.tensor.x86.Mask.K2;
+import static quire.tensor.x86.Mem.at;
+import static quire.tensor.x86.Vec.xmm;
+import static quire.tensor.x86.Vec.ymm;
+import static quire.tensor.x86.Vec.zmm;
+
+import quire.tensor.assembled.common.ExponentialCode;
+import quire.tensor.assembled.common.RowCode;
+import quire.tensor.x86.Gp;
+import quire.tensor.x86.Vec;
+
+/** {@link RowCode} in AVX-512. A word is one register. */
+final class Avx512RowCode extends RowCode {
+    private static final int ODD_LANES = 0xAAAA;
+    private static final Vec SIGN = zmm(28);
+    private static final Vec ONE = zmm(29);
+
+    private static Vec load(int register, boolean isLast) {
+        return isLast ? zmm(register).zero(K1) : zmm(register);
+    }
+
+    private static Vec store(int register, boolean isLast) {
+        return isLast ? zmm(register).mask(K1) : zmm(register);
+    }
+
+    @Override
+    protected void maskLast(Gp lanes) {
+        a.kmovw(K1, lanes);
+    }
+
+    @Override
+    protected void clearSquares() {
+        a.vpxord(zmm(2), zmm(2), zmm(2));
+    }
+
+    @Override
+    protected void addSquares(boolean isLast) {
+        a.vmovups(load(3, isLast), at(RAX));
+        a.vfmadd231ps(store(2, isLast), zmm(3), zmm(3));
+    }
+
+    @Override
+    protected void foldSquares() {
+        a.vextracti64x4(ymm(3), zmm(2), 1);
+        a.vaddps(ymm(2), ymm(2), ymm(3));
+    }
+
+    @Override
+    protected void spreadScale() {
+        a.vbroadcastss(zmm(2), xmm(2));
+    }
+
+    @Override
+    protected void normalize(boolean isLast) {
+        a.vmovups(load(3, isLast), at(RDI));
+        a.vmulps(zmm(3), zmm(3), zmm(2));
+        a.vmulps(load(3, isLast), zmm(3), at(RSI));
+        a.vmovups(at(RDX), store(3, isLast));
+    }
+
+    @Override
+    protected void addWord(boolean isLast) {
+        a.vmovups(load(0, isLast), at(RSI));
+        a.vaddps(load(0, isLast), zmm(0), at(RDI));
+        a.vmovups(at(RSI), store(0, isLast));
+    }
+
+    @Override
+    protected ExponentialCode beginActivate() {
+        ExponentialCode exponential = ExponentialCode.avx512(a);
+        a.vpbroadcastd(SIGN, constant(0x80000000));
+        a.vbroadcastss(ONE, constant(Float.floatToRawIntBits(1f)));
+        return exponential;
+    }
+
+    @Override
+    protected void activate(ExponentialCode exponential, boolean isLast) {
+        a.vmovups(load(1, isLast), at(RDI));
+        a.vpxord(zmm(0), zmm(1), SIGN);
+        exponential.write(0, 1);
+        a.vaddps(zmm(0), zmm(0), ONE);
+        a.vdivps(zmm(0), zmm(1), zmm(0));
+        a.vmulps(load(0, isLast), zmm(0), at(RSI));
+        a.vmovups(at(RDX), store(0, isLast));
+    }
+
+    @Override
+    protected void beginRotate() {
+        a.mov(RAX, ODD_LANES);
+        a.kmovw(K2, RAX);
+    }
+
+    /**
+     * Computes both numbers of every pair together:
+     *
+     * <pre>
+     *   x        a            b            x[i], y its partner
+     *   even     fma(x, cos, −(y × sin))
+     *   odd                   fma(y, sin, x × cos)
+     * </pre>
+     */
+    @Override
+    protected void rotate(boolean isLast) {
+        a.vmovups(load(0, isLast), at(RAX));
+        a.vmovups(load(1, isLast), at(R10));
+        a.vpermilps(zmm(2), zmm(1), 0xA0); // cosines
+        a.vpermilps(zmm(3), zmm(1), 0xF5); // sines
+        a.vpermilps(zmm(4), zmm(0), 0xB1); // partners
+        a.vmulps(zmm(5), zmm(4), zmm(3));
+        a.vfmsub231ps(zmm(5), zmm(0), zmm(2));
+        a.vmulps(zmm(6), zmm(0), zmm(2));
+        a.vfmadd231ps(zmm(6), zmm(4), zmm(3));
+        a.vblendmps(zmm(5).mask(K2), zmm(5), zmm(6));
+        a.vmovups(at(RAX), store(5, isLast));
+    }
+}

@@ -1,0 +1,396 @@
+package quire.tensor.assembled.common;
+
+import static quire.tensor.x86.Gp.R10;
+import static quire.tensor.x86.Gp.R11;
+import static quire.tensor.x86.Gp.R12;
+import static quire.tensor.x86.Gp.R13;
+import static quire.tensor.x86.Gp.R14;
+import static quire.tensor.x86.Gp.R8;
+import static quire.tensor.x86.Gp.R9;
+import static quire.tensor.x86.Gp.RAX;
+import static quire.tensor.x86.Gp.RBP;
+import static quire.tensor.x86.Gp.RBX;
+import static quire.tensor.x86.Gp.RCX;
+import static quire.tensor.x86.Gp.RDI;
+import static quire.tensor.x86.Gp.RDX;
+import static quire.tensor.x86.Gp.RSI;
+import static quire.tensor.x86.Gp.RSP;
+import static quire.tensor.x86.Mem.at;
+import static quire.tensor.x86.Vec.xmm;
+
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.ValueLayout;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.x86.Assembler;
+import quire.tensor.x86.Gp;
+import quire.tensor.x86.Label;
+import quire.tensor.x86.MachineCode;
+import quire.tensor.x86.Mem;
+import quire.tensor.x86.Vec;
+
+/**
+ * Writes an attention function: a block of queries against some tiles of 16 positions, equal to {@link Kernels#attend}
+ * to the last bit. A query is one head of one row. A block is {@code rows} rows × {@code heads} heads that share their
+ * KV head, so each number of K and V is loaded and converted to f32 once for all of them.
+ *
+ * <pre>
+ *   for each tile:
+ *     s[b] = 0                                      lane = position
+ *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
+ *     s[b] × scale (× K's scales), −∞ where b does not see the position
+ *     m'[b] = max(m[b], s[b]);  p[b] = exp(s[b] − m'[b])           to memory
+ *     c = exp(m − m');  l = l × c                   lane = query
+ *     for 2 registers of o at a time:               lane = dimension
+ *       o[b] = o[b] × c[b]
+ *       for j:      o[b] = fma(V[j], p[b][j], o[b])       V[j] two registers, p broadcast from memory
+ *     for j:        l[b] = l[b] + p[b][j]
+ * </pre>
+ *
+ * <p>The instruction sets differ in their registers: a tile's scores need one register of AVX-512 or two of AVX2. A
+ * block has as many queries as the registers allow. An object writes one function.
+ */
+public abstract class AttentionCode {
+    /**
+     * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
+     * lanes of the last tile, scale)}.
+     */
+    public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_FLOAT);
+
+    /** Arguments of {@link #assembleFinish}: {@code (sums, totals, out, queries)}. */
+    public static final FunctionDescriptor FINISH_DESCRIPTOR = FunctionDescriptor.ofVoid(
+            ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
+
+    /** Arguments of {@link #assembleClear}: {@code (sums, queries)}. */
+    public static final FunctionDescriptor CLEAR_DESCRIPTOR =
+            FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
+
+    /** Most queries of a block in any instruction set. */
+    public static final int MAX_QUERIES = 12;
+
+    // Byte offsets in the statistics of a block; 16 lanes each, lane = query.
+
+    /** The maximum of the scores, m. */
+    public static final int MAX = 0;
+
+    /** The sum of the exponentials, l. */
+    public static final int TOTAL = 64;
+
+    /** The factor of earlier sums, c. */
+    public static final int CORRECTION = 128;
+
+    /** Size of the statistics of a block, and of a word that starts at its last query. */
+    public static final int STATS_BYTES = 256;
+
+    /** Size of a query's weights for a tile, or of 16 of its sums, in bytes. */
+    public static final int WORD_BYTES = 64;
+    /**
+     * Offset of the weights that multiply V. Only quantised pages have them; else the weights that are summed multiply
+     * V.
+     */
+    public static final int VALUE_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
+
+    /** Size of the weights of a block, and of a word that starts at the last of them. */
+    public static final int WEIGHTS_BYTES = 2 * VALUE_WEIGHTS;
+
+    /** Positions in a tile. */
+    public static final int TILE = KvLayout.TILE;
+
+    protected static final Gp STATS = R8;
+    protected static final Gp WEIGHTS = R10;
+    protected static final Gp LAST_LANES = R13;
+    /** Address of the tile; {@link #POSITIONS} has the number of its positions that the block sees. */
+    protected static final Gp HERE = RAX;
+
+    protected static final Gp POSITIONS = R12;
+    protected static final Gp COUNT = RBX;
+    private static final Gp Q = RDI;
+    private static final Gp TILES = RSI;
+    private static final Gp TILE_COUNT = RDX;
+    private static final Gp LAST_POSITIONS = RCX;
+    private static final Gp SUMS = R9;
+    private static final Gp NEXT = R14;
+    private static final Gp KV = R11;
+    private static final Gp FACTOR = RBP;
+
+    /** Receives the code. */
+    protected final Assembler a = new Assembler();
+    /** The layout of the pages. */
+    protected final KvLayout layout;
+    /** Number of queries of the block. */
+    protected final int queries;
+    /** Floats in a register. */
+    protected final int lanes;
+    /** Number of registers that hold the numbers of a head. */
+    protected final int words;
+
+    private final int allHeads;
+    private final int heads;
+
+    /**
+     * Creates a writer for one block size.
+     *
+     * @param allHeads query heads of a row
+     * @param rows rows of the block
+     * @param heads heads of the block; {@code rows × heads} is at most {@link KernelWriter#maxQueries}
+     * @param lanes floats in a register
+     */
+    protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, int lanes) {
+        this.layout = layout;
+        this.allHeads = allHeads;
+        this.heads = heads;
+        this.lanes = lanes;
+        queries = rows * heads;
+        words = Math.ceilDiv(layout.headDim(), lanes);
+    }
+
+    /** Size of the sums of one query in bytes. */
+    public static int sumBytes(KvLayout layout) {
+        return Math.ceilDiv(layout.headDim(), TILE) * WORD_BYTES;
+    }
+
+    /**
+     * Keeps the scale, which is in xmm0, and loads what the whole function needs. Returns the writer of exponentials.
+     */
+    protected abstract ExponentialCode begin();
+
+    /**
+     * Selects the positions of a tile that the block sees: all of them, or {@link #POSITIONS} and {@link #LAST_LANES}.
+     */
+    protected abstract void selectPositions(boolean all);
+
+    /** Sets all scores to 0. */
+    protected abstract void clearScores();
+
+    /** Adds the products of one dimension of K and q to the scores of every query. */
+    protected abstract void addKey(Mem key, int dimension);
+
+    /** Turns the scores into weights, in memory, and updates maximums, corrections and totals. */
+    protected abstract void weigh(ExponentialCode exponential);
+
+    /** Loads {@code count} registers of every query's sum and multiplies them by its correction. */
+    protected abstract void loadSums(int word, int count);
+
+    /** Adds the V of one position, times its weights, to {@code count} registers of every query's sum. */
+    protected abstract void addValue(int word, int count);
+
+    /** The register with this number. */
+    protected abstract Vec vec(int index);
+
+    /** Sets a register to 0. */
+    protected abstract void clear(Vec register);
+
+    /** Prepares {@link #storeTail}. */
+    protected abstract void beginTail();
+
+    /** Stores the lanes of a head's last register that belong to the head. */
+    protected abstract void storeTail(Mem to, Vec from);
+
+    /** The function that takes some tiles into maximums, totals and sums; its arguments are {@link #DESCRIPTOR}. */
+    public final MachineCode assemble() {
+        Gp[] saved = {RBX, RBP, R12, R13, R14};
+        for (Gp register : saved) {
+            a.push(register);
+        }
+        int stackArguments = Long.BYTES * (saved.length + 1);
+        a.mov(WEIGHTS, at(RSP, stackArguments));
+        a.mov(LAST_LANES, at(RSP, stackArguments + Long.BYTES));
+        ExponentialCode exponential = begin();
+
+        Label tile = a.label();
+        a.align(32);
+        a.bind(tile);
+        beginTile();
+        scores();
+        weigh(exponential);
+        for (int word = 0; word < words; word += 2) {
+            sumValues(word, Math.min(2, words - word));
+        }
+        sumWeights();
+        a.dec(TILE_COUNT);
+        a.jnz(tile);
+
+        a.vzeroupper();
+        for (int i = saved.length - 1; i >= 0; i--) {
+            a.pop(saved[i]);
+        }
+        a.ret();
+        return a.finish();
+    }
+
+    private void beginTile() {
+        Label last = a.label();
+        Label known = a.label();
+        a.mov(HERE, at(TILES));
+        a.add(TILES, Long.BYTES);
+        a.cmp(TILE_COUNT, 1);
+        a.jz(last);
+        a.mov(NEXT, at(TILES));
+        a.mov(POSITIONS, TILE);
+        selectPositions(true);
+        a.jmp(known);
+        a.bind(last);
+        a.mov(NEXT, HERE);
+        a.mov(POSITIONS, LAST_POSITIONS);
+        selectPositions(false);
+        a.bind(known);
+    }
+
+    /** Computes the scores of all queries and prefetches the next tile. */
+    private void scores() {
+        clearScores();
+        int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
+        int keyBytes = TILE * layout.type().bytes();
+        int linesPerKey = Math.ceilDiv(2 * keyBytes, WORD_BYTES);
+        a.lea(KV, at(HERE, keyOffset()));
+        a.mov(FACTOR, Q);
+        a.mov(COUNT, layout.headDim() / unroll);
+        Label keys = a.label();
+        a.align(32);
+        a.bind(keys);
+        for (int u = 0; u < unroll; u++) {
+            for (int line = 0; line < linesPerKey; line++) {
+                a.prefetcht0(at(NEXT, (u * linesPerKey + line) * WORD_BYTES));
+            }
+            addKey(at(KV, u * keyBytes), u);
+        }
+        a.add(KV, unroll * keyBytes);
+        a.add(NEXT, unroll * linesPerKey * WORD_BYTES);
+        a.add(FACTOR, unroll * Float.BYTES);
+        a.dec(COUNT);
+        a.jnz(keys);
+    }
+
+    /** Corrects {@code count} registers of every query's sum and adds the tile's values to them. */
+    private void sumValues(int word, int count) {
+        loadSums(word, count);
+        int bytes = layout.type().bytes();
+        a.lea(KV, at(HERE, valueScalesOffset() + TILE * layout.type().scaleBytes() + word * lanes * bytes));
+        a.lea(FACTOR, at(WEIGHTS, layout.type().isQuantized() ? VALUE_WEIGHTS : 0));
+        a.mov(COUNT, POSITIONS);
+        Label position = a.label();
+        a.align(32);
+        a.bind(position);
+        addValue(word, count);
+        a.add(KV, layout.headDim() * bytes);
+        a.add(FACTOR, Float.BYTES);
+        a.dec(COUNT);
+        a.jnz(position);
+        for (int b = 0; b < queries; b++) {
+            for (int w = 0; w < count; w++) {
+                a.vmovups(sum(b, word + w), vec(b * 2 + w));
+            }
+        }
+    }
+
+    /** Adds the weights to the totals, one position after the other. Only the first lane is used. */
+    private void sumWeights() {
+        for (int b = 0; b < queries; b++) {
+            a.vmovss(xmm(b), at(STATS, TOTAL + b * Float.BYTES));
+        }
+        a.mov(FACTOR, WEIGHTS);
+        a.mov(COUNT, POSITIONS);
+        Label position = a.label();
+        a.align(32);
+        a.bind(position);
+        for (int b = 0; b < queries; b++) {
+            a.vaddps(xmm(b), xmm(b), at(FACTOR, b * WORD_BYTES));
+        }
+        a.add(FACTOR, Float.BYTES);
+        a.dec(COUNT);
+        a.jnz(position);
+        for (int b = 0; b < queries; b++) {
+            a.vmovss(at(STATS, TOTAL + b * Float.BYTES), xmm(b));
+        }
+    }
+
+    /** The number of query b, {@code dimension} after the current dimension of {@link #addKey}. */
+    protected final Mem query(int b, int dimension) {
+        int head = b / heads * allHeads + b % heads;
+        return at(FACTOR, (head * layout.headDim() + dimension) * Float.BYTES);
+    }
+
+    /** The weight of query b for the current position of {@link #addValue}. */
+    protected final Mem weight(int b) {
+        return at(FACTOR, b * WORD_BYTES);
+    }
+
+    /** One register of the sum of query b. */
+    protected final Mem sum(int b, int word) {
+        return at(SUMS, b * sumBytes(layout) + word * lanes * Float.BYTES);
+    }
+
+    /** The V of the current position of {@link #addValue}, {@code numbers} further. */
+    protected final Mem value(int numbers) {
+        return at(KV, numbers * layout.type().bytes());
+    }
+
+    /** Number of lanes of a head's last register that belong to the head. */
+    protected final int tailLanes() {
+        return layout.headDim() - (words - 1) * lanes;
+    }
+
+    /** Offset of K from the start of the tile, which has its scales first if there are any. */
+    private int keyOffset() {
+        return Math.toIntExact(layout.keyTileOffset(0, 0) - layout.keyScalesOffset(0, 0));
+    }
+
+    /** Offset of V's scales from the start of the tile. */
+    protected final int valueScalesOffset() {
+        return Math.toIntExact(layout.valueScalesOffset(0, 0) - layout.keyScalesOffset(0, 0));
+    }
+
+    /**
+     * The function for {@code out = sums / total} of adjacent queries of a row; its arguments are {@link
+     * #FINISH_DESCRIPTOR}.
+     */
+    public final MachineCode assembleFinish() {
+        beginTail();
+        Label query = a.label();
+        a.bind(query);
+        a.vbroadcastss(vec(1), at(RSI));
+        int registerBytes = lanes * Float.BYTES;
+        for (int word = 0; word < words; word++) {
+            a.vmovups(vec(0), at(RDI, word * registerBytes));
+            a.vdivps(vec(0), vec(0), vec(1));
+            if (word == words - 1) {
+                storeTail(at(RDX, word * registerBytes), vec(0));
+            } else {
+                a.vmovups(at(RDX, word * registerBytes), vec(0));
+            }
+        }
+        a.add(RDI, sumBytes(layout));
+        a.add(RSI, Float.BYTES);
+        a.add(RDX, layout.headDim() * Float.BYTES);
+        a.dec(RCX);
+        a.jnz(query);
+        a.vzeroupper();
+        a.ret();
+        return a.finish();
+    }
+
+    /** The function that sets sums to 0; its arguments are {@link #CLEAR_DESCRIPTOR}. */
+    public final MachineCode assembleClear() {
+        clear(vec(0));
+        Label query = a.label();
+        a.bind(query);
+        for (int at = 0; at < sumBytes(layout); at += lanes * Float.BYTES) {
+            a.vmovups(at(RDI, at), vec(0));
+        }
+        a.add(RDI, sumBytes(layout));
+        a.dec(RSI);
+        a.jnz(query);
+        a.vzeroupper();
+        a.ret();
+        return a.finish();
+    }
+}

@@ -1,0 +1,67 @@
+package quire.tensor.assembled.common;
+
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.ValueLayout;
+import quire.tensor.ElementType;
+import quire.tensor.KvLayout;
+import quire.tensor.x86.MachineCode;
+
+/**
+ * Writes the functions of a kernel set in one instruction set. All sets have the same functions with the same
+ * arguments.
+ */
+public interface KernelWriter {
+    /**
+     * Arguments of a matrix product: {@code (words, scales, x, y, yStrideBytes, blocks or groups, panels, lanes of the
+     * last panel)}. For float weights {@code (words, xStrideBytes, x, y, yStrideBytes, columns, panels, lanes of the
+     * last panel)}.
+     */
+    FunctionDescriptor PRODUCT = FunctionDescriptor.ofVoid(
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG);
+
+    /**
+     * Arguments of quantising a row: {@code (x, quants of the row in its first tile block, numbers of the row in it,
+     * blocks)}.
+     */
+    FunctionDescriptor QUANTIZE = FunctionDescriptor.ofVoid(
+            ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
+
+    /** Most rows of activations that one {@link #product} takes. */
+    int maxRows(ElementType type);
+
+    /**
+     * Writes a matrix product with weights of one type; its arguments are {@link #PRODUCT}.
+     *
+     * @param first index of the first row within its {@link ActivationTile}; float weights ignore it
+     * @param n number of rows, at most {@link #maxRows}
+     * @param prefetchBytes distance between the weights in use and the weights that are prefetched
+     */
+    MachineCode product(ElementType type, int first, int n, int prefetchBytes);
+
+    /**
+     * Writes the function that quantises one row into its {@link ActivationTile}s; its arguments are {@link #QUANTIZE}.
+     */
+    MachineCode quantize();
+
+    /** A writer of one function that works on one row at a time. */
+    RowCode rows();
+
+    /** Most queries of a block of {@link #attention}. */
+    int maxQueries();
+
+    /**
+     * A writer of one attention function for a block of queries.
+     *
+     * @param allHeads query heads of a row
+     * @param rows rows of the block
+     * @param heads heads of the block; {@code rows × heads} is at most {@link #maxQueries}
+     */
+    AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads);
+}

@@ -1,0 +1,287 @@
+package quire.tensor.block;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+
+/**
+ * The contents of a quantised block in one form for every format: signed 8-bit quants q, and for each group of {@link
+ * quire.tensor.ElementType#scaleElements} quants an integer scale and an integer minimum, which the block's floats d
+ * and dmin multiply:
+ *
+ * <pre>
+ *   weight i  =  (d × scales[g]) × quants[i]  −  (dmin × mins[g])          g = i / scaleElements
+ * </pre>
+ *
+ * <p>A format with one scale for each block has {@code scales[0] = 1}; a format without minimum ignores {@code mins}.
+ * Only this class knows the position of the bits in a file; {@link quire.tensor.ElementType} has a table of the
+ * layouts. An object is reused for all blocks of a thread.
+ */
+public final class UnpackedBlock {
+    /** Number of elements of the largest block. */
+    private static final int MAX_ELEMENTS = 256;
+    /** The 16 values of the nibbles of IQ4_NL and IQ4_XS. */
+    private static final byte[] IQ4_VALUES = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    /**
+     * Twice the 16 values of the nibbles of MXFP4, which are 0, ½, 1, 1½, 2, 3, 4, 6 and the same with a minus sign.
+     */
+    private static final byte[] FP4_DOUBLED = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+    private static final ThreadLocal<UnpackedBlock> OWN = ThreadLocal.withInitial(UnpackedBlock::new);
+
+    /** The integers of the weights, after the zero point is subtracted or the table is applied. */
+    public final byte[] quants = new byte[MAX_ELEMENTS];
+
+    public final byte[] scales = new byte[MAX_ELEMENTS / 16];
+    public final byte[] mins = new byte[MAX_ELEMENTS / 16];
+
+    /** The factor of {@link #scales}. */
+    public float d;
+
+    /** The factor of {@link #mins}. */
+    public float dmin;
+
+    private final byte[] bytes = new byte[MAX_ELEMENTS];
+
+    /** The 16 values of the nibbles of IQ4_NL and IQ4_XS. */
+    public static byte[] iq4Values() {
+        return IQ4_VALUES.clone();
+    }
+
+    /** Twice the 16 values of the nibbles of MXFP4. */
+    public static byte[] fp4ValuesDoubled() {
+        return FP4_DOUBLED.clone();
+    }
+
+    /** The calling thread's object. */
+    public static UnpackedBlock own() {
+        return OWN.get();
+    }
+
+    /**
+     * The scale of a group, {@code d × scales[group]}. It is exact: the factors have 11 and at most 7 significant bits.
+     */
+    public float scale(int group) {
+        return d * (float) scales[group];
+    }
+
+    /**
+     * The number that a group adds to each of its weights, {@code −(dmin × mins[group])}; exact. For formats with
+     * minimum.
+     */
+    public float minimum(int group) {
+        return -(dmin * (float) mins[group]);
+    }
+
+    /**
+     * The exact sum of {@code count} products: quants from {@code first} on, times int8 activations from byte {@code
+     * at} on.
+     */
+    public int dot(int first, int count, MemorySegment x, long at) {
+        int sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += quants[first + i] * x.get(JAVA_BYTE, at + i);
+        }
+        return sum;
+    }
+
+    /**
+     * Copies the bytes of one block and resets the contents. The {@code read} method of its format must follow; {@link
+     * quire.tensor.ElementType#unpack} does both.
+     */
+    public void load(MemorySegment source, long offset, int byteCount, int elementCount) {
+        MemorySegment.copy(source, JAVA_BYTE, offset, bytes, 0, byteCount);
+        Arrays.fill(quants, 0, elementCount, (byte) 0);
+        scales[0] = 1;
+        mins[0] = 1;
+        d = half(0);
+        dmin = 0f;
+    }
+
+    /** Reads a block of Q4_0. */
+    public void readQ40() {
+        addNibbles(2, 16, 0);
+        subtract(8, 32);
+    }
+
+    /** Reads a block of Q4_1. */
+    public void readQ41() {
+        dmin = -half(2);
+        addNibbles(4, 16, 0);
+    }
+
+    /** Reads a block of Q5_0. */
+    public void readQ50() {
+        addNibbles(6, 16, 0);
+        addFifthBits(2);
+        subtract(16, 32);
+    }
+
+    /** Reads a block of Q5_1. */
+    public void readQ51() {
+        dmin = -half(2);
+        addNibbles(8, 16, 0);
+        addFifthBits(4);
+    }
+
+    /** Reads a block of Q8_0. */
+    public void readQ80() {
+        System.arraycopy(bytes, 2, quants, 0, 32);
+    }
+
+    /** Reads a block of Q4_K. */
+    public void readQ4K() {
+        dmin = half(2);
+        readSixBitPairs(4);
+        for (int i = 0; i < 4; i++) {
+            addNibbles(16 + 32 * i, 32, 64 * i);
+        }
+    }
+
+    /** Reads a block of Q5_K. */
+    public void readQ5K() {
+        dmin = half(2);
+        readSixBitPairs(4);
+        addBits(16, 4);
+        for (int i = 0; i < 4; i++) {
+            addNibbles(48 + 32 * i, 32, 64 * i);
+        }
+    }
+
+    /** Reads a block of Q6_K. */
+    public void readQ6K() {
+        d = half(208);
+        System.arraycopy(bytes, 192, scales, 0, 16);
+        for (int i = 0; i < 2; i++) {
+            addNibbles(64 * i, 64, 128 * i);
+            addTwoBits(128 + 32 * i, 128 * i, 4);
+        }
+        subtract(32, 256);
+    }
+
+    /** Reads a block of IQ4_NL. */
+    public void readIq4Nl() {
+        addNibbles(2, 16, 0);
+        lookUp(IQ4_VALUES, 32);
+    }
+
+    /** Reads a block of MXFP4. */
+    public void readMxfp4() {
+        d = halfPower(bytes[0] & 0xff);
+        addNibbles(1, 16, 0);
+        lookUp(FP4_DOUBLED, 32);
+    }
+
+    /** Reads a block of Q2_K. */
+    public void readQ2K() {
+        d = half(80);
+        dmin = half(82);
+        for (int i = 0; i < 16; i++) {
+            scales[i] = (byte) (bytes[i] & 15);
+            mins[i] = (byte) ((bytes[i] >>> 4) & 15);
+        }
+        addTwoBits(16, 0, 0);
+        addTwoBits(48, 128, 0);
+    }
+
+    /** Reads a block of Q3_K. */
+    public void readQ3K() {
+        d = half(108);
+        for (int i = 0; i < 16; i++) {
+            int low = (bytes[96 + i % 8] >>> (i / 8 * 4)) & 15;
+            int high = (bytes[104 + i % 4] >>> (i / 4 * 2)) & 3;
+            scales[i] = (byte) ((low | (high << 4)) - 32);
+        }
+        addBits(0, 2);
+        addTwoBits(32, 0, 0);
+        addTwoBits(64, 128, 0);
+        subtract(4, 256);
+    }
+
+    /** Reads a block of IQ4_XS. */
+    public void readIq4Xs() {
+        int high = Short.toUnsignedInt(FileNumbers.shortAt(bytes, 2));
+        for (int i = 0; i < 8; i++) {
+            int low = (bytes[4 + i / 2] >>> (i % 2 * 4)) & 15;
+            scales[i] = (byte) ((low | (((high >>> (2 * i)) & 3) << 4)) - 32);
+            addNibbles(8 + 16 * i, 16, 32 * i);
+        }
+        lookUp(IQ4_VALUES, 256);
+    }
+
+    /**
+     * Reads eight 6-bit scales s and minimums m from 12 bytes:
+     *
+     * <pre>
+     *   byte   0..3   s[i + 4] bits 5 4 │ s[i] bits 5 … 0
+     *          4..7   m[i + 4] bits 5 4 │ m[i] bits 5 … 0
+     *          8..11  m[i + 4] bits 3 … 0 │ s[i + 4] bits 3 … 0
+     * </pre>
+     */
+    private void readSixBitPairs(int at) {
+        for (int i = 0; i < 4; i++) {
+            int scale = bytes[at + i];
+            int minimum = bytes[at + 4 + i];
+            int lower = bytes[at + 8 + i];
+            scales[i] = (byte) (scale & 63);
+            mins[i] = (byte) (minimum & 63);
+            scales[i + 4] = (byte) ((lower & 15) | ((scale >>> 2) & 0x30));
+            mins[i + 4] = (byte) (((lower >>> 4) & 15) | ((minimum >>> 2) & 0x30));
+        }
+    }
+
+    /** Adds the low nibbles of {@code count} bytes to as many quants, and the high nibbles to the quants after them. */
+    private void addNibbles(int at, int count, int to) {
+        for (int i = 0; i < count; i++) {
+            quants[to + i] |= (byte) (bytes[at + i] & 15);
+            quants[to + count + i] |= (byte) ((bytes[at + i] >>> 4) & 15);
+        }
+    }
+
+    /** Adds 2-bit fields of 32 bytes to 128 quants: field j of byte i belongs to quant 32j + i. */
+    private void addTwoBits(int at, int to, int shift) {
+        for (int j = 0; j < 4; j++) {
+            for (int i = 0; i < 32; i++) {
+                quants[to + 32 * j + i] |= (byte) (((bytes[at + i] >>> (2 * j)) & 3) << shift);
+            }
+        }
+    }
+
+    /** Adds single bits of 32 bytes to 256 quants: bit j of byte i belongs to quant 32j + i. */
+    private void addBits(int at, int shift) {
+        for (int j = 0; j < 8; j++) {
+            for (int i = 0; i < 32; i++) {
+                quants[32 * j + i] |= (byte) (((bytes[at + i] >>> j) & 1) << shift);
+            }
+        }
+    }
+
+    /** Adds the fifth bits of 32 quants: 4 bytes, lowest bit first. */
+    private void addFifthBits(int at) {
+        for (int i = 0; i < 32; i++) {
+            quants[i] |= (byte) (((bytes[at + i / 8] >>> (i % 8)) & 1) << 4);
+        }
+    }
+
+    private void subtract(int zero, int count) {
+        for (int i = 0; i < count; i++) {
+            quants[i] -= (byte) zero;
+        }
+    }
+
+    private void lookUp(byte[] table, int count) {
+        for (int i = 0; i < count; i++) {
+            quants[i] = table[quants[i]];
+        }
+    }
+
+    private float half(int at) {
+        return Float.float16ToFloat(FileNumbers.shortAt(bytes, at));
+    }
+
+    /** {@code 2^(exponent − 128)}; the two smallest results are denormal. */
+    public static float halfPower(int exponent) {
+        return Float.intBitsToFloat(exponent < 2 ? 0x00200000 << exponent : (exponent - 1) << 23);
+    }
+}

@@ -1,0 +1,128 @@
+package quire.tensor.packing;
+
+import org.jspecify.annotations.Nullable;
+import quire.tensor.Activations;
+import quire.tensor.ElementType;
+import quire.tensor.block.UnpackedBlock;
+
+/**
+ * The form of quantised weights for the assembled kernels: a few forms for all types of GGUF, and none loses a bit.
+ * Sixteen output rows make a panel, with one row in each 32-bit lane. So the sum of an output stays in its lane.
+ *
+ * <pre>
+ *   words   [panel][block of 32 inputs]          a word is 16 lanes × 4 bytes; byte j of word w = input 4w + j
+ *     8 bits   8 words                           unsigned: the quant plus the zero point
+ *     4 bits   4 words                           word w in the low nibbles of stored word w, word 4 + w in the high nibbles
+ *     5 bits   4 words, then 1: bit w of its byte j is the fifth bit of input 4w + j
+ *     6 bits   4 words, then 2: bits 2(w mod 4) of byte j of the (w / 4)th are the upper bits of input 4w + j
+ *     2 bits   2 words, with the layout of those two
+ *   scales  see {@link Scales}
+ * </pre>
+ *
+ * @param bits bits of a stored quant
+ * @param zeroPoint the number that was added to each quant: a power of two, or 0
+ * @param nibbles how the stored 4 bits are read
+ * @param scales how scales are stored
+ * @param minimum whether each block, or half of a block, also has a minimum
+ */
+public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales, boolean minimum) {
+    /** Output rows of a panel: the 32-bit lanes of a 512-bit register. */
+    public static final int PANEL = 16;
+
+    /** Size of a word in bytes. */
+    public static final int WORD_BYTES = PANEL * Integer.BYTES;
+    /** Blocks of 32 inputs in a block of 256 inputs. */
+    public static final int SUPER = 8;
+
+    /** The meaning of a nibble. */
+    public enum Nibbles {
+        /** The integer itself. */
+        PLAIN,
+        /** The index of one of the values of IQ4_NL and IQ4_XS. */
+        IQ4,
+        /** The index of one of the floats of MXFP4, which are stored doubled. */
+        FP4;
+
+        /** The sixteen values plus the form's zero point, all positive; null for {@link #PLAIN}. */
+        public byte @Nullable [] table() {
+            return switch (this) {
+                case PLAIN -> null;
+                case IQ4 -> raised(UnpackedBlock.iq4Values(), 128);
+                case FP4 -> raised(UnpackedBlock.fp4ValuesDoubled(), 16);
+            };
+        }
+
+        private static byte[] raised(byte[] values, int zeroPoint) {
+            byte[] raised = new byte[values.length];
+            for (int i = 0; i < values.length; i++) {
+                raised[i] = (byte) (values[i] + zeroPoint);
+            }
+            return raised;
+        }
+    }
+
+    /** The layout of the scales of a panel. A group is 1 block, or 8 blocks where they share the floats d and dmin. */
+    public enum Scales {
+        /** {@code [block] f16[16]}, then {@code f16[16]} minimums if the form has them. */
+        HALF,
+        /** {@code [block] bf16[16]}: powers of two of any size. */
+        BFLOAT,
+        /**
+         * {@code [8 blocks]: f16[16] d; f16[16] dmin; 8 × { int8[16] scales }; 8 × { uint8[16] minimums }}; one scale
+         * for each block.
+         */
+        BYTES,
+        /** The same with two scales for each block, one for each half: {@code 8 × { int8[16]; int8[16] }}. */
+        HALF_BLOCK_BYTES;
+
+        /** Whether 8 blocks share the floats d and dmin. */
+        public boolean grouped() {
+            return this == BYTES || this == HALF_BLOCK_BYTES;
+        }
+
+        /** Number of scales of a block of 32. */
+        public int perBlock() {
+            return this == HALF_BLOCK_BYTES ? 2 : 1;
+        }
+    }
+
+    /**
+     * The form of a quantised type.
+     *
+     * @throws IllegalArgumentException if the type is not quantised
+     */
+    public static PackedForm of(ElementType type) {
+        return switch (type) {
+            case Q4_0 -> new PackedForm(4, 8, Nibbles.PLAIN, Scales.HALF, false);
+            case Q4_1 -> new PackedForm(4, 0, Nibbles.PLAIN, Scales.HALF, true);
+            case Q5_0 -> new PackedForm(5, 16, Nibbles.PLAIN, Scales.HALF, false);
+            case Q5_1 -> new PackedForm(5, 0, Nibbles.PLAIN, Scales.HALF, true);
+            case Q8_0 -> new PackedForm(8, 128, Nibbles.PLAIN, Scales.HALF, false);
+            case Q2_K -> new PackedForm(2, 0, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, true);
+            case Q3_K -> new PackedForm(4, 4, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, false);
+            case Q4_K -> new PackedForm(4, 0, Nibbles.PLAIN, Scales.BYTES, true);
+            case Q5_K -> new PackedForm(5, 0, Nibbles.PLAIN, Scales.BYTES, true);
+            case Q6_K -> new PackedForm(6, 32, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, false);
+            case IQ4_NL -> new PackedForm(4, 128, Nibbles.IQ4, Scales.HALF, false);
+            case IQ4_XS -> new PackedForm(4, 128, Nibbles.IQ4, Scales.BYTES, false);
+            case MXFP4 -> new PackedForm(4, 16, Nibbles.FP4, Scales.BFLOAT, false);
+            case F32, F16, BF16 -> throw new IllegalArgumentException(type + " is not quantised");
+        };
+    }
+
+    /** Size of the words of one block of a panel in bytes. */
+    public int wordBytes() {
+        return PANEL * Activations.BLOCK * bits / Byte.SIZE;
+    }
+
+    /** Number of blocks in a group of scales. */
+    public int groupBlocks() {
+        return scales.grouped() ? SUPER : 1;
+    }
+
+    /** Size of a group of scales of a panel in bytes. */
+    public int scaleBytes() {
+        int kinds = minimum ? 2 : 1;
+        return scales.grouped() ? kinds * PANEL * (2 + SUPER * scales.perBlock()) : kinds * PANEL * 2;
+    }
+}

@@ -1,0 +1,60 @@
+package quire.tensor.scalar;
+
+/**
+ * The exponential of every kernel set. It uses only correctly rounded operations, so the interpreter, compiled code and
+ * vector lanes agree to the last bit. {@code Math.exp} and the Vector API's exp do not guarantee this.
+ *
+ * <p>With {@code n = rint(x / ln 2)} and {@code r = x − n ln 2} (ln 2 in two parts, fused), {@code exp(x) = 2ⁿ ×
+ * exp(r)} and |r| ≤ 0.347. {@code exp(r)} is its Taylor polynomial of degree 7; the rest is below 2⁻²⁷ of it. The
+ * product with 2ⁿ is two products, so small results become denormal and then 0, and large results become +∞. The error
+ * is below 2 ulp. exp(−∞) = 0, exp(0) = 1 and exp(+∞) = +∞; only NaN gives NaN.
+ */
+public final class FloatMath {
+    /** Arguments are limited to this range: below it exp is 0, above it +∞. In it, both factors of 2ⁿ are finite. */
+    public static final float EXP_LOWEST = -110f;
+
+    public static final float EXP_HIGHEST = 90f;
+    public static final float INVERSE_LN2 = 0x1.715476p0f;
+    /** The upper 9 bits of ln 2, so that n × LN2_HIGH is exact. */
+    public static final float LN2_HIGH = 0x1.63p-1f;
+
+    public static final float LN2_LOW = -2.12194440e-4f;
+    /** Adding and then subtracting 1.5 × 2²³ rounds |x| below 2²² to an integer, ties to even. */
+    public static final float ROUNDER = 0x1.8p23f;
+
+    public static final float C7 = 1f / 5040;
+    public static final float C6 = 1f / 720;
+    public static final float C5 = 1f / 120;
+    public static final float C4 = 1f / 24;
+    public static final float C3 = 1f / 6;
+    public static final float C2 = 1f / 2;
+
+    private FloatMath() {}
+
+    /** The exponential of x. */
+    public static float exp(float x) {
+        float z = x < EXP_LOWEST ? EXP_LOWEST : x;
+        z = z > EXP_HIGHEST ? EXP_HIGHEST : z;
+        float shifted = Math.fma(z, INVERSE_LN2, ROUNDER);
+        float n = shifted - ROUNDER;
+        float r = Math.fma(n, -LN2_HIGH, z);
+        r = Math.fma(n, -LN2_LOW, r);
+        float p = Math.fma(C7, r, C6);
+        p = Math.fma(p, r, C5);
+        p = Math.fma(p, r, C4);
+        p = Math.fma(p, r, C3);
+        p = Math.fma(p, r, C2);
+        p = Math.fma(p, r, 1f);
+        p = Math.fma(p, r, 1f);
+        int whole = Float.floatToRawIntBits(shifted) - Float.floatToRawIntBits(ROUNDER);
+        int half = whole >> 1;
+        float power1 = Float.intBitsToFloat((half + 127) << 23);
+        float power2 = Float.intBitsToFloat((whole - half + 127) << 23);
+        return p * power1 * power2;
+    }
+
+    /** {@code x / (1 + exp(−x))}. */
+    public static float silu(float x) {
+        return x / (1f + exp(-x));
+    }
+}

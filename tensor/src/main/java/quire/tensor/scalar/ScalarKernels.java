@@ -1,0 +1,452 @@
+package quire.tensor.scalar;
+
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.WeightMatrix;
+import quire.tensor.Workers;
+import quire.tensor.block.FileNumbers;
+import quire.tensor.block.UnpackedBlock;
+
+/**
+ * The specification: every formula of {@link Kernels} as a plain loop. It is slow and runs on every machine. Tests
+ * compare the other sets with it for equality to the last bit.
+ */
+public final class ScalarKernels implements Kernels {
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+    private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
+    private static final int TILE = KvLayout.TILE;
+    private static final int ATTENTION_ROWS = 16;
+    /** The largest finite f16. */
+    public static final float F16_MAX = 65504f;
+
+    private static final ThreadLocal<float[]> PARTIALS = ThreadLocal.withInitial(() -> new float[16]);
+
+    private final String reason;
+
+    /** @param reason why this set was chosen, see {@link #reason} */
+    public ScalarKernels(String reason) {
+        this.reason = reason;
+    }
+
+    @Override
+    public String name() {
+        return "scalar";
+    }
+
+    @Override
+    public String reason() {
+        return reason;
+    }
+
+    /** The rows in the order and form of the file. */
+    private static final class RowMajor extends WeightMatrix {
+        private final MemorySegment bytes;
+        private final long rowBytes;
+
+        RowMajor(ElementType type, int rows, int columns, MemorySegment bytes) {
+            super(type, rows, columns);
+            this.bytes = bytes;
+            this.rowBytes = type.byteSize(columns);
+        }
+
+        @Override
+        public long packedBytes() {
+            return bytes.byteSize();
+        }
+    }
+
+    @Override
+    public WeightMatrix pack(
+            ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
+        Shapes.checkPack(type, rows, columns, source);
+        MemorySegment bytes = arena.allocate(source.byteSize(), 64);
+        long rowBytes = type.byteSize(columns);
+        workers.run(worker -> {
+            long from = Workers.shareStart(rows, 1, worker, workers.count()) * rowBytes;
+            long to = Workers.shareStart(rows, 1, worker + 1, workers.count()) * rowBytes;
+            MemorySegment.copy(source, from, bytes, from, to - from);
+        });
+        return new RowMajor(type, rows, columns, bytes);
+    }
+
+    @Override
+    public void quantize(Activations x, int from, int to) {
+        Shapes.checkQuantize(x, from, to);
+        int blocks = x.values().columns() / Activations.BLOCK;
+        for (int row = from; row < to; row++) {
+            for (int block = 0; block < blocks; block++) {
+                quantizeBlock(x, row, block);
+            }
+        }
+    }
+
+    private static void quantizeBlock(Activations x, int row, int block) {
+        FloatMatrix values = x.values();
+        int first = block * Activations.BLOCK;
+        float largest = 0f;
+        for (int i = first; i < first + Activations.BLOCK; i++) {
+            float magnitude = Math.min(Math.abs(values.get(row, i)), Float.MAX_VALUE);
+            if (magnitude > largest) { // false for NaN
+                largest = magnitude;
+            }
+        }
+        boolean zero = largest < Activations.SMALLEST;
+        float inverse = zero ? 0f : 127f / largest;
+        for (int i = first; i < first + Activations.BLOCK; i++) {
+            float scaled = values.get(row, i) * inverse;
+            float saturated = Math.max(-127f, Math.min(127f, scaled));
+            x.quants().set(JAVA_BYTE, (long) row * values.columns() + i, (byte) Math.rint(saturated)); // NaN becomes 0
+        }
+        long scale = (long) row * (values.columns() / Activations.BLOCK) + block;
+        x.scales().set(FLOAT, scale * Float.BYTES, zero ? 0f : largest / 127f);
+    }
+
+    @Override
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, part, parts);
+        if (!(w instanceof RowMajor matrix)) {
+            throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
+        }
+        int from = Workers.shareStart(w.rows(), 1, part, parts);
+        int to = Workers.shareStart(w.rows(), 1, part + 1, parts);
+        UnpackedBlock block = UnpackedBlock.own();
+        for (int output = from; output < to; output++) {
+            if (w.type().isQuantized()) {
+                blockwise(matrix, output, x, rows, y, block);
+            } else {
+                for (int row = 0; row < rows; row++) {
+                    y.set(row, output, plain(matrix, output, x, row));
+                }
+            }
+        }
+    }
+
+    private static float plain(RowMajor w, int output, Activations x, int row) {
+        long offset = output * w.rowBytes;
+        float sum = 0f;
+        for (int k = 0; k < w.columns(); k++) {
+            float weight =
+                    switch (w.type()) {
+                        case F32 -> w.bytes.get(FileNumbers.FLOAT, offset + 4L * k);
+                        case F16 -> Float.float16ToFloat(w.bytes.get(FileNumbers.SHORT, offset + 2L * k));
+                        case BF16 -> FileNumbers.bf16ToFloat(w.bytes.get(FileNumbers.SHORT, offset + 2L * k));
+                        default -> throw new AssertionError(w.type());
+                    };
+            sum = Math.fma(weight, x.values().get(row, k), sum);
+        }
+        return sum;
+    }
+
+    /** Computes one output of all rows: adds 32 inputs at a time to each row's element of y. */
+    private static void blockwise(RowMajor w, int output, Activations x, int rows, FloatMatrix y, UnpackedBlock block) {
+        ElementType type = w.type();
+        for (int row = 0; row < rows; row++) {
+            y.set(row, output, 0f);
+        }
+        for (int first = 0; first < w.columns(); first += type.blockElements()) {
+            type.unpack(w.bytes, output * w.rowBytes + type.byteSize(first), block);
+            for (int row = 0; row < rows; row++) {
+                float sum = y.get(row, output);
+                for (int i = 0; i < type.blockElements(); i += Activations.BLOCK) {
+                    sum = type.scaleElements() == Activations.BLOCK
+                            ? addOneScale(block, i, type.hasMinimum(), x, row, first + i, sum)
+                            : addTwoScales(block, i, type.hasMinimum(), x, row, first + i, sum);
+                }
+                y.set(row, output, sum);
+            }
+        }
+    }
+
+    /**
+     * Adds 32 products: weights of a block from {@code first} on, activations of the row from {@code k} on. One scale.
+     */
+    private static float addOneScale(
+            UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
+        int group = first / Activations.BLOCK;
+        float dx = scaleOf(x, row, k);
+        long at = (long) row * x.values().columns() + k;
+        int dot = block.dot(first, 32, x.quants(), at);
+        float sum = Math.fma(block.scale(group) * dx, (float) dot, before);
+        if (hasMinimum) {
+            sum = Math.fma(block.minimum(group), dx * (float) sumOf(x.quants(), at, 32), sum);
+        }
+        return sum;
+    }
+
+    /** Adds 32 products of a format that has one scale for each 16. */
+    private static float addTwoScales(
+            UnpackedBlock block, int first, boolean hasMinimum, Activations x, int row, int k, float before) {
+        int group = first / 16;
+        float dx = scaleOf(x, row, k);
+        long at = (long) row * x.values().columns() + k;
+        int dot = block.scales[group] * block.dot(first, 16, x.quants(), at)
+                + block.scales[group + 1] * block.dot(first + 16, 16, x.quants(), at + 16);
+        float sum = Math.fma(block.d * dx, (float) dot, before);
+        if (hasMinimum) {
+            int minimum = block.mins[group] * sumOf(x.quants(), at, 16)
+                    + block.mins[group + 1] * sumOf(x.quants(), at + 16, 16);
+            sum = Math.fma(-(block.dmin * dx), (float) minimum, sum);
+        }
+        return sum;
+    }
+
+    private static float scaleOf(Activations x, int row, int k) {
+        int blocks = x.values().columns() / Activations.BLOCK;
+        return x.scales().get(FLOAT, ((long) row * blocks + k / Activations.BLOCK) * Float.BYTES);
+    }
+
+    private static int sumOf(MemorySegment quants, long at, int count) {
+        int sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += quants.get(JAVA_BYTE, at + i);
+        }
+        return sum;
+    }
+
+    @Override
+    public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        float[] partial = PARTIALS.get();
+        for (int row = from; row < to; row++) {
+            Arrays.fill(partial, 0f);
+            for (int i = 0; i < x.columns(); i++) {
+                partial[i % 16] = Math.fma(x.get(row, i), x.get(row, i), partial[i % 16]);
+            }
+            for (int half = 8; half > 0; half /= 2) {
+                for (int i = 0; i < half; i++) {
+                    partial[i] += partial[i + half];
+                }
+            }
+            float scale = 1f / (float) Math.sqrt(partial[0] / x.columns() + epsilon);
+            for (int i = 0; i < x.columns(); i++) {
+                y.set(row, i, x.get(row, i) * scale * weight.get(0, i));
+            }
+        }
+    }
+
+    @Override
+    public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < y.columns(); i++) {
+                y.set(row, i, y.get(row, i) + x.get(row, i));
+            }
+        }
+    }
+
+    @Override
+    public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+        Shapes.checkOneRow(bias, y);
+        Shapes.checkRows(y, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < y.columns(); i++) {
+                y.set(row, i, y.get(row, i) + bias.get(0, i));
+            }
+        }
+    }
+
+    @Override
+    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        Shapes.checkSame(gate, up, from, to);
+        Shapes.checkSame(gate, out, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < gate.columns(); i++) {
+                out.set(row, i, FloatMath.silu(gate.get(row, i)) * up.get(row, i));
+            }
+        }
+    }
+
+    @Override
+    public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        Shapes.checkRope(x, headDim, positions, cosSin, from, to);
+        for (int row = from; row < to; row++) {
+            for (int head = 0; head < x.columns(); head += headDim) {
+                for (int i = 0; i < cosSin.columns(); i += 2) {
+                    float cos = cosSin.get(positions[row], i);
+                    float sin = cosSin.get(positions[row], i + 1);
+                    float a = x.get(row, head + i);
+                    float b = x.get(row, head + i + 1);
+                    x.set(row, head + i, Math.fma(a, cos, -(b * sin)));
+                    x.set(row, head + i + 1, Math.fma(a, sin, b * cos));
+                }
+            }
+        }
+    }
+
+    @Override
+    public void storeKv(
+            KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+        Shapes.checkStoreKv(layout, page, slot, k, v, row);
+        for (int head = 0; head < layout.kvHeads(); head++) {
+            long keys = page * layout.pageBytes() + layout.keyTileOffset(slot, head);
+            long values = page * layout.pageBytes() + layout.valueTileOffset(slot, head);
+            int lane = slot % TILE;
+            int first = head * layout.headDim();
+            float keyInverse = 0f;
+            float valueInverse = 0f;
+            if (layout.type().isQuantized()) {
+                float keyMax = largest(k, row, first, layout.headDim());
+                float valueMax = largest(v, row, first, layout.headDim());
+                long scale = page * layout.pageBytes() + lane * (long) Float.BYTES;
+                pages.set(FLOAT, scale + layout.keyScalesOffset(slot, head), keyMax / 127f);
+                pages.set(FLOAT, scale + layout.valueScalesOffset(slot, head), valueMax / 127f);
+                keyInverse = keyMax == 0f ? 0f : 127f / keyMax;
+                valueInverse = valueMax == 0f ? 0f : 127f / valueMax;
+            }
+            for (int d = 0; d < layout.headDim(); d++) {
+                long inKeys = (long) d * TILE + lane;
+                long inValues = (long) lane * layout.headDim() + d;
+                storeNumber(layout, pages, keys, inKeys, k.get(row, first + d), keyInverse);
+                storeNumber(layout, pages, values, inValues, v.get(row, first + d), valueInverse);
+            }
+        }
+    }
+
+    /**
+     * The largest magnitude, limited to the largest finite number; 0 if it is too small for a scale; NaN if any number
+     * is NaN.
+     */
+    private static float largest(FloatMatrix x, int row, int first, int count) {
+        float largest = 0f;
+        for (int i = first; i < first + count; i++) {
+            largest = Math.max(largest, Math.min(Math.abs(x.get(row, i)), Float.MAX_VALUE));
+        }
+        return largest < Activations.SMALLEST ? 0f : largest;
+    }
+
+    private static void storeNumber(
+            KvLayout layout, MemorySegment pages, long base, long index, float value, float inverse) {
+        switch (layout.type()) {
+            case F16 -> {
+                float saturated = Math.max(-F16_MAX, Math.min(F16_MAX, value));
+                pages.set(SHORT, base + index * Short.BYTES, Float.floatToFloat16(saturated));
+            }
+            case F32 -> pages.set(FLOAT, base + index * Float.BYTES, value);
+            case Q8_0 -> {
+                float saturated = Math.max(-127f, Math.min(127f, value * inverse));
+                pages.set(JAVA_BYTE, base + index, (byte) Math.rint(saturated)); // NaN becomes 0
+            }
+        }
+    }
+
+    private static float loadNumber(KvLayout layout, MemorySegment pages, long base, long index) {
+        return switch (layout.type()) {
+            case F16 -> Float.float16ToFloat(pages.get(SHORT, base + index * Short.BYTES));
+            case F32 -> pages.get(FLOAT, base + index * Float.BYTES);
+            case Q8_0 -> pages.get(JAVA_BYTE, base + index);
+        };
+    }
+
+    /** The scale of position j of the tile whose scales start at {@code base}. */
+    private static float loadScale(MemorySegment pages, long base, int j) {
+        return pages.get(FLOAT, base + j * (long) Float.BYTES);
+    }
+
+    /** Scores of one tile. */
+    private static final class Scratch implements AttentionScratch {
+        private final int heads;
+        private final float[] scores = new float[TILE];
+
+        Scratch(int heads) {
+            this.heads = heads;
+        }
+
+        @Override
+        public long byteSize() {
+            return (long) scores.length * Float.BYTES;
+        }
+    }
+
+    @Override
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        Shapes.checkHeads(layout, heads);
+        return new Scratch(heads);
+    }
+
+    @Override
+    public int attentionRows() {
+        return ATTENTION_ROWS;
+    }
+
+    @Override
+    public void attend(AttentionCall call, AttentionScratch scratch) {
+        if (!(scratch instanceof Scratch memory)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(call, memory.heads, ATTENTION_ROWS);
+        int group = memory.heads / call.layout().kvHeads();
+        for (int row = 0; row < call.rowCount(); row++) {
+            for (int head = call.kvHead() * group; head < (call.kvHead() + 1) * group; head++) {
+                attendOne(call, row, head, memory);
+            }
+        }
+    }
+
+    /** Computes one query: one head of the call's row {@code i}. The sum o accumulates in out. */
+    private static void attendOne(AttentionCall call, int i, int head, Scratch memory) {
+        KvLayout layout = call.layout();
+        MemorySegment pages = call.pages();
+        int[] pageTable = call.pageTable();
+        FloatMatrix q = call.q();
+        FloatMatrix out = call.out();
+        int row = call.firstRow() + i;
+        int position = call.firstPosition() + i;
+        int kvHead = call.kvHead();
+        float scale = call.scale();
+        int headDim = layout.headDim();
+        int first = head * headDim;
+        for (int d = 0; d < headDim; d++) {
+            out.set(row, first + d, 0f);
+        }
+        float max = Float.NEGATIVE_INFINITY;
+        float sum = 0f;
+        for (int tile = 0; tile <= position; tile += TILE) {
+            int slot = tile % layout.pageTokens();
+            long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
+            long keys = page + layout.keyTileOffset(slot, kvHead);
+            long values = page + layout.valueTileOffset(slot, kvHead);
+            long keyScales = page + layout.keyScalesOffset(slot, kvHead);
+            long valueScales = page + layout.valueScalesOffset(slot, kvHead);
+            boolean quantized = layout.type().isQuantized();
+            int width = Math.min(TILE, position - tile + 1);
+            float newMax = max;
+            for (int j = 0; j < width; j++) {
+                float dot = 0f;
+                for (int d = 0; d < headDim; d++) {
+                    dot = Math.fma(q.get(row, first + d), loadNumber(layout, pages, keys, (long) d * TILE + j), dot);
+                }
+                memory.scores[j] = quantized ? scale * dot * loadScale(pages, keyScales, j) : scale * dot;
+                newMax = Math.max(newMax, memory.scores[j]);
+            }
+            float correction = FloatMath.exp(max - newMax);
+            max = newMax;
+            sum *= correction;
+            for (int d = 0; d < headDim; d++) {
+                out.set(row, first + d, out.get(row, first + d) * correction);
+            }
+            for (int j = 0; j < width; j++) {
+                float p = FloatMath.exp(memory.scores[j] - max);
+                sum += p;
+                float weight = quantized ? p * loadScale(pages, valueScales, j) : p;
+                for (int d = 0; d < headDim; d++) {
+                    float value = loadNumber(layout, pages, values, (long) j * headDim + d);
+                    out.set(row, first + d, Math.fma(weight, value, out.get(row, first + d)));
+                }
+            }
+        }
+        for (int d = 0; d < headDim; d++) {
+            out.set(row, first + d, out.get(row, first + d) / sum);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+package quire.tensor.scalar;
+
+import java.lang.foreign.MemorySegment;
+import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.WeightMatrix;
+
+/** The checks of arguments that every kernel set makes in each call. */
+public final class Shapes {
+    private Shapes() {}
+
+    /** Checks {@link Kernels#pack}. */
+    public static void checkPack(ElementType type, int rows, int columns, MemorySegment source) {
+        if (rows < 1 || columns < 1) {
+            throw new IllegalArgumentException("a weight matrix has rows and columns, not " + rows + " × " + columns);
+        }
+        if (columns % type.blockElements() != 0) {
+            throw new IllegalArgumentException("a row of " + columns + " numbers is not a whole number of " + type
+                    + " blocks of " + type.blockElements());
+        }
+        long expected = type.byteSize((long) rows * columns);
+        if (source.byteSize() != expected) {
+            throw new IllegalArgumentException("a " + type + " matrix of " + rows + " × " + columns + " takes "
+                    + expected + " bytes, but its source has " + source.byteSize());
+        }
+    }
+
+    /** Checks {@link Kernels#multiply}. */
+    public static void checkMultiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        if (x.values().columns() != w.columns() || y.columns() != w.rows()) {
+            throw new IllegalArgumentException("a weight matrix of " + w.rows() + " outputs × " + w.columns()
+                    + " inputs cannot take rows of " + x.values().columns() + " to rows of " + y.columns());
+        }
+        checkRows(x.values(), 0, rows);
+        checkRows(y, 0, rows);
+        if (w.type().isQuantized() && !x.isQuantized()) {
+            throw new IllegalArgumentException(
+                    w.type() + " weights need quantised activations: allocate them with quantized = true");
+        }
+        if (part < 0 || part >= parts) {
+            throw new IllegalArgumentException("part " + part + " is not in [0, " + parts + ")");
+        }
+    }
+
+    /** Checks {@link Kernels#quantize}. */
+    public static void checkQuantize(Activations x, int from, int to) {
+        if (!x.isQuantized()) {
+            throw new IllegalArgumentException("these activations were allocated without an int8 form");
+        }
+        checkRows(x.values(), from, to);
+    }
+
+    /** Checks that x has rows {@code [from, to)}. */
+    public static void checkRows(FloatMatrix x, int from, int to) {
+        if (from < 0 || to < from || to > x.rows()) {
+            throw new IllegalArgumentException("rows [" + from + ", " + to + ") are not in [0, " + x.rows() + ")");
+        }
+    }
+
+    /** Checks that x and y have rows {@code [from, to)} and equally long rows. */
+    public static void checkSame(FloatMatrix x, FloatMatrix y, int from, int to) {
+        if (x.columns() != y.columns()) {
+            throw new IllegalArgumentException(
+                    "rows of " + x.columns() + " and of " + y.columns() + " numbers must be equally long");
+        }
+        checkRows(x, from, to);
+        checkRows(y, from, to);
+    }
+
+    /** Checks that vector has one row of the length of y's rows. */
+    public static void checkOneRow(FloatMatrix vector, FloatMatrix y) {
+        if (vector.rows() < 1 || vector.columns() != y.columns()) {
+            throw new IllegalArgumentException("one row of " + y.columns() + " numbers is needed, not " + vector.rows()
+                    + " rows of " + vector.columns());
+        }
+    }
+
+    /** Checks {@link Kernels#rope}. */
+    public static void checkRope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        checkRows(x, from, to);
+        if (headDim < 1 || x.columns() % headDim != 0) {
+            throw new IllegalArgumentException(
+                    "rows of " + x.columns() + " numbers are not a whole number of heads of " + headDim);
+        }
+        if (cosSin.columns() > headDim || cosSin.columns() % 2 != 0) {
+            throw new IllegalArgumentException(cosSin.columns()
+                    + " rotated dimensions: the number must be even and at most the head's " + headDim);
+        }
+        for (int row = from; row < to; row++) {
+            if (positions[row] < 0 || positions[row] >= cosSin.rows()) {
+                throw new IllegalArgumentException(
+                        "position " + positions[row] + " is outside the rotary table of " + cosSin.rows());
+            }
+        }
+    }
+
+    /** Checks {@link Kernels#storeKv}. */
+    public static void checkStoreKv(KvLayout layout, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+        int width = layout.kvHeads() * layout.headDim();
+        if (k.columns() != width || v.columns() != width) {
+            throw new IllegalArgumentException(
+                    "rows of K and V must have " + width + " numbers, not " + k.columns() + " and " + v.columns());
+        }
+        checkRows(k, row, row + 1);
+        checkRows(v, row, row + 1);
+        if (page < 0 || slot < 0 || slot >= layout.pageTokens()) {
+            throw new IllegalArgumentException("page " + page + " must not be negative, and slot " + slot
+                    + " must be in [0, " + layout.pageTokens() + ")");
+        }
+    }
+
+    /** Checks {@link Kernels#attend}. */
+    public static void checkAttend(AttentionCall call, int heads, int maxRows) {
+        KvLayout layout = call.layout();
+        FloatMatrix q = call.q();
+        int firstRow = call.firstRow();
+        int rowCount = call.rowCount();
+        int firstPosition = call.firstPosition();
+        int kvHead = call.kvHead();
+        if (rowCount < 1 || rowCount > maxRows) {
+            throw new IllegalArgumentException(rowCount + " query rows: one call takes 1 to " + maxRows);
+        }
+        if (q.columns() != heads * layout.headDim() || kvHead < 0 || kvHead >= layout.kvHeads()) {
+            throw new IllegalArgumentException("KV head " + kvHead + " of " + layout.kvHeads() + " and rows of "
+                    + q.columns() + " do not fit working memory made for " + heads + " heads of "
+                    + layout.headDim());
+        }
+        checkRows(q, firstRow, firstRow + rowCount);
+        int pageCount = call.pageTable().length;
+        long room = (long) pageCount * layout.pageTokens();
+        if (firstPosition < 0 || (long) firstPosition + rowCount > room) {
+            throw new IllegalArgumentException("positions [" + firstPosition + ", " + ((long) firstPosition + rowCount)
+                    + ") of " + room + ": " + pageCount + " pages of " + layout.pageTokens());
+        }
+        checkSame(q, call.out(), firstRow, firstRow + rowCount);
+    }
+
+    /** Checks that the KV heads divide the query heads. */
+    public static void checkHeads(KvLayout layout, int heads) {
+        if (heads < 1 || heads % layout.kvHeads() != 0) {
+            throw new IllegalArgumentException(
+                    heads + " query heads cannot share " + layout.kvHeads() + " KV heads evenly");
+        }
+    }
+}

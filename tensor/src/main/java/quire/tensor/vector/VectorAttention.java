@@ -1,0 +1,364 @@
+package quire.tensor.vector;
+
+import static quire.tensor.vector.Lanes.F;
+import static quire.tensor.vector.Lanes.I;
+import static quire.tensor.vector.Lanes.LANES;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+import quire.tensor.AttentionCall;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.scalar.FloatMath;
+
+/**
+ * Flash attention on the Vector API, with the working memory of one worker. The queries of a call are its rows × the
+ * query heads that share the KV head. Each tile of 16 positions is converted to f32 once for all queries; four queries
+ * are computed together:
+ *
+ * <pre>
+ *   query n = row × group + head in group        quad = 4 queries
+ *
+ *   q        [quad][headDim][4]     one number broadcast against K[d]: lane = position
+ *   keys     [headDim][16]
+ *   weights  [query][16]            scores, then exp(score − max), times the position's scale of V in Q8_0 pages
+ *   values   [16][width]            width = headDim, rounded up to two vectors
+ *   sums     [query][width]         lane = dimension
+ * </pre>
+ *
+ * <p>A query sees the first {@code position − tile + 1} positions of a tile. If the queries of a quad see different
+ * numbers of positions (on the diagonal, unless the group is a multiple of 4), their sums are computed one by one, so
+ * that no query reads the V of a later position.
+ */
+final class VectorAttention implements Kernels.AttentionScratch {
+    /** Most rows of one call. */
+    static final int ROWS = 32;
+
+    private static final int TILE = KvLayout.TILE;
+    private static final int QUAD = 4;
+    private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT;
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
+
+    private final int heads;
+    private final int group;
+    private final int width;
+    private final float[] q;
+    private final float[] keys;
+    private final float[] keyScales = new float[TILE];
+    private final float[] valueScales = new float[TILE];
+    private final float[] values;
+    private final float[] weights;
+    private final float[] sums;
+    private final float[] max;
+    private final float[] total;
+    private final float[] correction;
+
+    VectorAttention(KvLayout layout, int heads) {
+        this.heads = heads;
+        group = heads / layout.kvHeads();
+        width = (layout.headDim() + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
+        int queries = (ROWS * group + QUAD - 1) / QUAD * QUAD;
+        q = new float[queries * layout.headDim()];
+        keys = new float[layout.headDim() * TILE];
+        values = new float[TILE * width];
+        weights = new float[queries * TILE];
+        sums = new float[queries * width];
+        max = new float[queries];
+        total = new float[queries];
+        correction = new float[queries];
+    }
+
+    int heads() {
+        return heads;
+    }
+
+    @Override
+    public long byteSize() {
+        return (long) Float.BYTES
+                * (q.length
+                        + keys.length
+                        + values.length
+                        + keyScales.length
+                        + valueScales.length
+                        + weights.length
+                        + sums.length
+                        + 3 * max.length);
+    }
+
+    void attend(AttentionCall call) {
+        KvLayout layout = call.layout();
+        MemorySegment pages = call.pages();
+        int[] pageTable = call.pageTable();
+        FloatMatrix out = call.out();
+        int firstRow = call.firstRow();
+        int rowCount = call.rowCount();
+        int firstPosition = call.firstPosition();
+        int kvHead = call.kvHead();
+        float scale = call.scale();
+        int headDim = layout.headDim();
+        if (keys.length != headDim * TILE || heads != group * layout.kvHeads()) {
+            throw new IllegalArgumentException("this working memory was made for another layout than " + layout);
+        }
+        int count = rowCount * group;
+        int firstColumn = kvHead * group * headDim;
+        gather(call.q(), firstRow, rowCount, firstColumn, headDim);
+        Arrays.fill(sums, 0, count * width, 0f);
+        Arrays.fill(max, 0, count, Float.NEGATIVE_INFINITY);
+        Arrays.fill(total, 0, count, 0f);
+        boolean quantized = layout.type().isQuantized();
+        int lastPosition = firstPosition + rowCount - 1;
+        for (int tile = 0; tile <= lastPosition; tile += TILE) {
+            int slot = tile % layout.pageTokens();
+            long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
+            load(layout, pages, page, slot, kvHead, Math.min(TILE, lastPosition - tile + 1));
+            int firstQuery = Math.max(0, tile - firstPosition) * group; // earlier queries end before this tile
+            for (int quad = firstQuery / QUAD; quad * QUAD < count; quad++) {
+                score(q, quad * QUAD * headDim, keys, headDim, scale, weights, quad * QUAD * TILE);
+                if (quantized) {
+                    scaleQuad(weights, quad * QUAD * TILE, keyScales);
+                }
+                accumulate(quad * QUAD, count, firstPosition - tile, quantized);
+            }
+        }
+        for (int n = 0; n < count; n++) {
+            divide(sums, n * width, width, total[n]);
+            long target =
+                    out.rowOffset(firstRow + n / group) + (firstColumn + n % group * headDim) * (long) Float.BYTES;
+            MemorySegment.copy(sums, n * width, out.segment(), FLOAT, target, headDim);
+        }
+    }
+
+    /** Copies queries to [quad][headDim][4]; missing queries of the last quad are zeros. */
+    private void gather(FloatMatrix queries, int firstRow, int rowCount, int firstColumn, int headDim) {
+        int count = rowCount * group;
+        for (int n = 0; n < (count + QUAD - 1) / QUAD * QUAD; n++) {
+            int to = n / QUAD * QUAD * headDim + n % QUAD;
+            if (n < count) {
+                long from = queries.rowOffset(firstRow + n / group)
+                        + (firstColumn + n % group * headDim) * (long) Float.BYTES;
+                for (int d = 0; d < headDim; d++) {
+                    q[to + d * QUAD] = queries.segment().get(FLOAT, from + d * (long) Float.BYTES);
+                }
+            } else {
+                for (int d = 0; d < headDim; d++) {
+                    q[to + d * QUAD] = 0f;
+                }
+            }
+        }
+    }
+
+    /** Converts a tile of K and V to f32; of V only the first {@code rows} positions, which are stored. */
+    private void load(KvLayout layout, MemorySegment pages, long page, int slot, int kvHead, int rows) {
+        int headDim = layout.headDim();
+        long keysAt = page + layout.keyTileOffset(slot, kvHead);
+        long valuesAt = page + layout.valueTileOffset(slot, kvHead);
+        switch (layout.type()) {
+            case F16 -> {
+                widen(pages, keysAt, keys, 0, headDim * TILE);
+                for (int j = 0; j < rows; j++) {
+                    widen(pages, valuesAt + j * (long) headDim * Short.BYTES, values, j * width, headDim);
+                }
+            }
+            case F32 -> {
+                MemorySegment.copy(pages, FLOAT, keysAt, keys, 0, headDim * TILE);
+                for (int j = 0; j < rows; j++) {
+                    MemorySegment.copy(
+                            pages, FLOAT, valuesAt + j * (long) headDim * Float.BYTES, values, j * width, headDim);
+                }
+            }
+            case Q8_0 -> {
+                widenBytes(pages, keysAt, keys, 0, headDim * TILE);
+                for (int j = 0; j < rows; j++) {
+                    widenBytes(pages, valuesAt + j * (long) headDim, values, j * width, headDim);
+                }
+                MemorySegment.copy(pages, FLOAT, page + layout.keyScalesOffset(slot, kvHead), keyScales, 0, TILE);
+                MemorySegment.copy(pages, FLOAT, page + layout.valueScalesOffset(slot, kvHead), valueScales, 0, TILE);
+            }
+        }
+    }
+
+    private static void widenBytes(MemorySegment bytes, long from, float[] to, int at, int count) {
+        for (int i = 0; i < count; i++) {
+            to[at + i] = bytes.get(ValueLayout.JAVA_BYTE, from + i);
+        }
+    }
+
+    /** Multiplies a quad's scores by the scales of their positions. */
+    private static void scaleQuad(float[] scores, int at, float[] scales) {
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            FloatVector scale = FloatVector.fromArray(F, scales, lane);
+            for (int i = at + lane; i < at + QUAD * TILE; i += TILE) {
+                FloatVector.fromArray(F, scores, i).mul(scale).intoArray(scores, i);
+            }
+        }
+    }
+
+    private static void widen(MemorySegment halves, long from, float[] to, int at, int count) {
+        for (int i = 0; i < count; i++) {
+            to[at + i] = Float.float16ToFloat(halves.get(SHORT, from + i * (long) Short.BYTES));
+        }
+    }
+
+    private static void score(
+            float[] q, int qAt, float[] keys, int headDim, float scale, float[] scores, int scoresAt) {
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            FloatVector a = FloatVector.zero(F);
+            FloatVector b = FloatVector.zero(F);
+            FloatVector c = FloatVector.zero(F);
+            FloatVector e = FloatVector.zero(F);
+            for (int d = 0; d < headDim; d++) {
+                FloatVector k = FloatVector.fromArray(F, keys, d * TILE + lane);
+                int p = qAt + d * QUAD;
+                a = k.fma(FloatVector.broadcast(F, q[p]), a);
+                b = k.fma(FloatVector.broadcast(F, q[p + 1]), b);
+                c = k.fma(FloatVector.broadcast(F, q[p + 2]), c);
+                e = k.fma(FloatVector.broadcast(F, q[p + 3]), e);
+            }
+            a.mul(scale).intoArray(scores, scoresAt + lane);
+            b.mul(scale).intoArray(scores, scoresAt + TILE + lane);
+            c.mul(scale).intoArray(scores, scoresAt + 2 * TILE + lane);
+            e.mul(scale).intoArray(scores, scoresAt + 3 * TILE + lane);
+        }
+    }
+
+    /** Adds the tile to the sums of a quad. Query n sees its first {@code n / group + offset + 1} positions. */
+    private void accumulate(int first, int count, int offset, boolean quantized) {
+        int end = Math.min(first + QUAD, count);
+        int least = Math.min(TILE, first / group + offset + 1);
+        int most = Math.min(TILE, (end - 1) / group + offset + 1);
+        for (int n = first; n < end; n++) {
+            int seen = Math.min(TILE, n / group + offset + 1);
+            if (seen > 0) {
+                weigh(n, seen);
+            }
+        }
+        if (quantized) {
+            scaleQuad(weights, first * TILE, valueScales);
+        }
+        if (least == most && end == first + QUAD) {
+            for (int d = 0; d < width; d += 2 * LANES) {
+                sumQuad(weights, first * TILE, most, values, d, width, correction, first, sums, first * width + d);
+            }
+        } else {
+            for (int n = first; n < end; n++) {
+                int seen = Math.min(TILE, n / group + offset + 1);
+                for (int d = 0; d < width && seen > 0; d += 2 * LANES) {
+                    sumOne(weights, n * TILE, seen, values, d, width, correction[n], sums, n * width + d);
+                }
+            }
+        }
+    }
+
+    /** Turns scores into weights, and updates the maximum, the total and the correction of the earlier sums. */
+    private void weigh(int n, int seen) {
+        float before = max[n];
+        for (int j = seen; j < TILE; j++) {
+            weights[n * TILE + j] = Float.NEGATIVE_INFINITY;
+        }
+        float now = Math.max(before, largest(weights, n * TILE));
+        exponentials(weights, n * TILE, now);
+        float c = now == before ? 1f : FloatMath.exp(before - now);
+        float sum = total[n] * c;
+        for (int j = 0; j < seen; j++) {
+            sum += weights[n * TILE + j];
+        }
+        max[n] = now;
+        total[n] = sum;
+        correction[n] = c;
+    }
+
+    private static float largest(float[] scores, int at) {
+        IntVector most = IntVector.broadcast(I, Integer.MIN_VALUE);
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            IntVector bits = FloatVector.fromArray(F, scores, at + lane).reinterpretAsInts();
+            // as integers these have the order of the floats; a NaN may be ignored here, but its exponential is NaN
+            IntVector flip = bits.lanewise(VectorOperators.ASHR, 31).and(0x7fffffff);
+            most = most.max(bits.lanewise(VectorOperators.XOR, flip));
+        }
+        int largest = most.reduceLanes(VectorOperators.MAX);
+        return Float.intBitsToFloat(largest ^ (largest >> 31 & 0x7fffffff));
+    }
+
+    private static void exponentials(float[] scores, int at, float max) {
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            Lanes.exp(FloatVector.fromArray(F, scores, at + lane).sub(max)).intoArray(scores, at + lane);
+        }
+    }
+
+    private static void sumQuad(
+            float[] weights,
+            int weightsAt,
+            int seen,
+            float[] values,
+            int valuesAt,
+            int width,
+            float[] correction,
+            int first,
+            float[] sums,
+            int at) {
+        FloatVector a0 = FloatVector.fromArray(F, sums, at).mul(correction[first]);
+        FloatVector a1 = FloatVector.fromArray(F, sums, at + LANES).mul(correction[first]);
+        FloatVector b0 = FloatVector.fromArray(F, sums, at + width).mul(correction[first + 1]);
+        FloatVector b1 = FloatVector.fromArray(F, sums, at + width + LANES).mul(correction[first + 1]);
+        FloatVector c0 = FloatVector.fromArray(F, sums, at + 2 * width).mul(correction[first + 2]);
+        FloatVector c1 = FloatVector.fromArray(F, sums, at + 2 * width + LANES).mul(correction[first + 2]);
+        FloatVector e0 = FloatVector.fromArray(F, sums, at + 3 * width).mul(correction[first + 3]);
+        FloatVector e1 = FloatVector.fromArray(F, sums, at + 3 * width + LANES).mul(correction[first + 3]);
+        for (int j = 0; j < seen; j++) {
+            FloatVector v0 = FloatVector.fromArray(F, values, valuesAt + j * width);
+            FloatVector v1 = FloatVector.fromArray(F, values, valuesAt + j * width + LANES);
+            FloatVector p = FloatVector.broadcast(F, weights[weightsAt + j]);
+            a0 = v0.fma(p, a0);
+            a1 = v1.fma(p, a1);
+            p = FloatVector.broadcast(F, weights[weightsAt + TILE + j]);
+            b0 = v0.fma(p, b0);
+            b1 = v1.fma(p, b1);
+            p = FloatVector.broadcast(F, weights[weightsAt + 2 * TILE + j]);
+            c0 = v0.fma(p, c0);
+            c1 = v1.fma(p, c1);
+            p = FloatVector.broadcast(F, weights[weightsAt + 3 * TILE + j]);
+            e0 = v0.fma(p, e0);
+            e1 = v1.fma(p, e1);
+        }
+        a0.intoArray(sums, at);
+        a1.intoArray(sums, at + LANES);
+        b0.intoArray(sums, at + width);
+        b1.intoArray(sums, at + width + LANES);
+        c0.intoArray(sums, at + 2 * width);
+        c1.intoArray(sums, at + 2 * width + LANES);
+        e0.intoArray(sums, at + 3 * width);
+        e1.intoArray(sums, at + 3 * width + LANES);
+    }
+
+    private static void sumOne(
+            float[] weights,
+            int weightsAt,
+            int seen,
+            float[] values,
+            int valuesAt,
+            int width,
+            float correction,
+            float[] sums,
+            int at) {
+        FloatVector a0 = FloatVector.fromArray(F, sums, at).mul(correction);
+        FloatVector a1 = FloatVector.fromArray(F, sums, at + LANES).mul(correction);
+        for (int j = 0; j < seen; j++) {
+            FloatVector p = FloatVector.broadcast(F, weights[weightsAt + j]);
+            a0 = FloatVector.fromArray(F, values, valuesAt + j * width).fma(p, a0);
+            a1 = FloatVector.fromArray(F, values, valuesAt + j * width + LANES).fma(p, a1);
+        }
+        a0.intoArray(sums, at);
+        a1.intoArray(sums, at + LANES);
+    }
+
+    private static void divide(float[] sums, int at, int width, float total) {
+        for (int d = 0; d < width; d += LANES) {
+            FloatVector.fromArray(F, sums, at + d).div(total).intoArray(sums, at + d);
+        }
+    }
+}

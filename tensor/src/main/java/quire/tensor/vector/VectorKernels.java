@@ -1,0 +1,303 @@
+package quire.tensor.vector;
+
+import static quire.tensor.vector.Lanes.F;
+import static quire.tensor.vector.Lanes.I;
+import static quire.tensor.vector.Lanes.LANES;
+import static quire.tensor.vector.Lanes.ORDER;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
+import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
+import quire.tensor.WeightMatrix;
+import quire.tensor.Workers;
+import quire.tensor.scalar.FloatMath;
+import quire.tensor.scalar.ScalarKernels;
+import quire.tensor.scalar.Shapes;
+
+/**
+ * The kernels on the Vector API, equal to {@link ScalarKernels} to the last bit. Matrix products are in {@link
+ * VectorMatrix} and {@link VectorBlocks}, attention in {@link VectorAttention}, the other methods here.
+ *
+ * <p><b>Limits.</b> One token reads every weight once, so memory bandwidth limits it: at 23 GB/s, Q4_0 (0.56 bytes a
+ * weight) could reach 41 GMAC/s and F32 5.8. Arithmetic limits many tokens: one f32 fused multiply-add of 16 lanes for
+ * each cycle on the machine below. Products and sums of int16 have twice the lanes.
+ *
+ * <p><b>Cost</b> of 2048 × 2048 on one thread of a Zen 4 (512 bits, shared and busy), in GMAC/s; the ceilings in the
+ * same minutes were 23 GB/s read, 59 f32 and 105 int16:
+ *
+ * <pre>
+ *                                                          1 token       64 tokens
+ *   a block and its scaling in one method, beyond C2's
+ *   node limit: its helpers are not inlined and box        5.2 Q4_0      3.4 Q4_0
+ *   sums given to a small scaling method through L1       13.7 Q4_0     65.7 Q4_0 (int16), 111 % of f32
+ *   the same with f32 products                             8.3 Q8_0     40.0 Q8_0,          68 %
+ *   no scaling                                             2.9 F32      45.3 F32,           77 %
+ * </pre>
+ *
+ * <p>On the idle machine, 8192 × 2048 with 1 token reached 25.1 (Q4_0). Small batches compute whole tiles of 6 rows and
+ * expand all weights: Q4_0 with 4 and 16 tokens reaches 28 and 48.
+ *
+ * <p><b>Rules for code that C2 compiles well</b>: species are {@code static final}. Vectors stay in one method; only
+ * arrays and segments are passed. A hot method has about a dozen accumulators and calls none of our helpers after them
+ * (C2's NodeCountInliningCutoff). No {@code reduceLanes} of floats and no transcendental {@code lanewise}: their last
+ * bit may differ between interpreted and compiled code.
+ */
+public final class VectorKernels implements Kernels {
+    private static final int BLOCK = Activations.BLOCK;
+    private static final int TILE = VectorMatrix.TILE;
+    private static final int PARTIALS = 16;
+    private static final int ROUNDER_BITS = Float.floatToRawIntBits(FloatMath.ROUNDER);
+    private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+
+    private static final ThreadLocal<Scratch> SCRATCH = ThreadLocal.withInitial(Scratch::new);
+
+    private final ScalarKernels scalar = new ScalarKernels("for operations that vectors do not make faster");
+    private final String reason;
+
+    /** @param reason why this set was chosen, see {@link #reason} */
+    public VectorKernels(String reason) {
+        this.reason = reason;
+    }
+
+    private static final class Scratch {
+        final float[] partials = new float[PARTIALS];
+        final int[] quants = new int[BLOCK];
+    }
+
+    @Override
+    public String name() {
+        return "vector";
+    }
+
+    @Override
+    public String reason() {
+        return reason;
+    }
+
+    @Override
+    public WeightMatrix pack(
+            ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
+        Shapes.checkPack(type, rows, columns, source);
+        return VectorMatrix.takes(type)
+                ? VectorMatrix.pack(type, rows, columns, source, arena, workers)
+                : VectorBlocks.pack(type, rows, columns, source, arena, workers);
+    }
+
+    @Override
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, part, parts);
+        switch (w) {
+            case VectorMatrix matrix -> matrix.multiply(x, rows, y, part, parts);
+            case VectorBlocks blocks -> blocks.multiply(x, rows, y, part, parts);
+            default -> throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
+        }
+    }
+
+    /**
+     * {@inheritDoc}
+     *
+     * <p>The quants are int16 in tiles of 6 rows, because the products broadcast pairs of inputs:
+     *
+     * <pre>
+     *   quants  [rows / 6][columns / 2][6][2]  int16
+     *   scales  [rows / 6][columns / 32][6]    f32
+     * </pre>
+     */
+    @Override
+    public void quantize(Activations x, int from, int to) {
+        Shapes.checkQuantize(x, from, to);
+        Scratch scratch = SCRATCH.get();
+        int blocks = x.values().columns() / BLOCK;
+        for (int row = from; row < to; row++) {
+            for (int block = 0; block < blocks; block++) {
+                quantizeBlock(x, row, block, scratch.quants);
+            }
+        }
+    }
+
+    private static void quantizeBlock(Activations x, int row, int block, int[] quants) {
+        int columns = x.values().columns();
+        long at = x.values().rowOffset(row) + block * (long) (BLOCK * Float.BYTES);
+        float largest = largestFinite(x.values().segment(), at);
+        boolean zero = largest < Activations.SMALLEST;
+        roundBlock(x.values().segment(), at, zero ? 0f : 127f / largest, quants);
+        long tile = row / TILE;
+        int token = row % TILE;
+        long target = ((tile * columns + block * (long) BLOCK) * TILE + token * 2L) * Short.BYTES;
+        for (int i = 0; i < BLOCK / 2; i++) {
+            int pair = (quants[2 * i] & 0xffff) | (quants[2 * i + 1] << 16);
+            x.quants().set(INT, target + i * (long) (TILE * Integer.BYTES), pair);
+        }
+        long scale = (tile * (columns / BLOCK) + block) * TILE + token;
+        x.scales().set(FLOAT, scale * Float.BYTES, zero ? 0f : largest / 127f);
+    }
+
+    private static float largestFinite(MemorySegment values, long at) {
+        IntVector most = IntVector.zero(I);
+        for (int i = 0; i < BLOCK; i += LANES) {
+            IntVector magnitude = IntVector.fromMemorySegment(I, values, at + i * (long) Float.BYTES, ORDER)
+                    .and(0x7fffffff); // as integers these have the order of the magnitudes, with NaN above all
+            most = most.max(magnitude.blend(0, magnitude.compare(VectorOperators.GT, 0x7f800000)));
+        }
+        return Math.min(Float.intBitsToFloat(most.reduceLanes(VectorOperators.MAX)), Float.MAX_VALUE);
+    }
+
+    private static void roundBlock(MemorySegment values, long at, float inverse, int[] quants) {
+        for (int i = 0; i < BLOCK; i += LANES) {
+            FloatVector v = FloatVector.fromMemorySegment(F, values, at + i * (long) Float.BYTES, ORDER)
+                    .mul(inverse);
+            v = v.blend(0f, v.compare(VectorOperators.NE, v)); // NaN becomes 0
+            v = v.blend(127f, v.compare(VectorOperators.GT, 127f));
+            v = v.blend(-127f, v.compare(VectorOperators.LT, -127f));
+            v.add(FloatMath.ROUNDER).reinterpretAsInts().sub(ROUNDER_BITS).intoArray(quants, i);
+        }
+    }
+
+    @Override
+    public void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        float[] partials = SCRATCH.get().partials;
+        int columns = x.columns();
+        for (int row = from; row < to; row++) {
+            long at = x.rowOffset(row);
+            float scale = 1f / (float) Math.sqrt(sumOfSquares(x.segment(), at, columns, partials) / columns + epsilon);
+            scaleRow(x.segment(), at, scale, weight.segment(), y.segment(), y.rowOffset(row), columns);
+        }
+    }
+
+    private static float sumOfSquares(MemorySegment x, long at, int columns, float[] partials) {
+        int whole = columns - columns % PARTIALS;
+        for (int lane = 0; lane < PARTIALS; lane += LANES) {
+            FloatVector sum = FloatVector.zero(F);
+            for (int i = lane; i < whole; i += PARTIALS) {
+                FloatVector v = FloatVector.fromMemorySegment(F, x, at + i * (long) Float.BYTES, ORDER);
+                sum = v.fma(v, sum);
+            }
+            sum.intoArray(partials, lane);
+        }
+        for (int i = whole; i < columns; i++) {
+            float v = x.get(FLOAT, at + i * (long) Float.BYTES);
+            partials[i - whole] = Math.fma(v, v, partials[i - whole]);
+        }
+        for (int half = PARTIALS / 2; half > 0; half /= 2) {
+            for (int i = 0; i < half; i++) {
+                partials[i] += partials[i + half];
+            }
+        }
+        return partials[0];
+    }
+
+    private static void scaleRow(
+            MemorySegment x, long at, float scale, MemorySegment weight, MemorySegment y, long to, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector.fromMemorySegment(F, x, at + offset, ORDER)
+                    .mul(scale)
+                    .mul(FloatVector.fromMemorySegment(F, weight, offset, ORDER))
+                    .intoMemorySegment(y, to + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            long offset = i * (long) Float.BYTES;
+            y.set(FLOAT, to + offset, x.get(FLOAT, at + offset) * scale * weight.get(FLOAT, offset));
+        }
+    }
+
+    @Override
+    public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        for (int row = from; row < to; row++) {
+            addRow(x.segment(), x.rowOffset(row), y.segment(), y.rowOffset(row), y.columns());
+        }
+    }
+
+    @Override
+    public void addBias(FloatMatrix bias, FloatMatrix y, int from, int to) {
+        Shapes.checkOneRow(bias, y);
+        Shapes.checkRows(y, from, to);
+        for (int row = from; row < to; row++) {
+            addRow(bias.segment(), 0, y.segment(), y.rowOffset(row), y.columns());
+        }
+    }
+
+    private static void addRow(MemorySegment x, long at, MemorySegment y, long to, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector.fromMemorySegment(F, y, to + offset, ORDER)
+                    .add(FloatVector.fromMemorySegment(F, x, at + offset, ORDER))
+                    .intoMemorySegment(y, to + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            long offset = i * (long) Float.BYTES;
+            y.set(FLOAT, to + offset, y.get(FLOAT, to + offset) + x.get(FLOAT, at + offset));
+        }
+    }
+
+    @Override
+    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        Shapes.checkSame(gate, up, from, to);
+        Shapes.checkSame(gate, out, from, to);
+        for (int row = from; row < to; row++) {
+            long at = gate.rowOffset(row);
+            swigluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+        }
+    }
+
+    private static void swigluRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = at + i * (long) Float.BYTES;
+            FloatVector g = FloatVector.fromMemorySegment(F, gate, offset, ORDER);
+            g.div(Lanes.exp(g.neg()).add(1f))
+                    .mul(FloatVector.fromMemorySegment(F, up, offset, ORDER))
+                    .intoMemorySegment(out, offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            long offset = at + i * (long) Float.BYTES;
+            out.set(FLOAT, offset, FloatMath.silu(gate.get(FLOAT, offset)) * up.get(FLOAT, offset));
+        }
+    }
+
+    @Override
+    public void rope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
+        scalar.rope(x, headDim, positions, cosSin, from, to);
+    }
+
+    @Override
+    public void storeKv(
+            KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row) {
+        scalar.storeKv(layout, pages, page, slot, k, v, row);
+    }
+
+    @Override
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        Shapes.checkHeads(layout, heads);
+        return new VectorAttention(layout, heads);
+    }
+
+    @Override
+    public int attentionRows() {
+        return VectorAttention.ROWS;
+    }
+
+    @Override
+    public void attend(AttentionCall call, AttentionScratch scratch) {
+        if (!(scratch instanceof VectorAttention attention)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(call, attention.heads(), VectorAttention.ROWS);
+        attention.attend(call);
+    }
+}
