@@ -8,11 +8,11 @@ import java.util.Map;
 import quire.model.format.ModelFormatException;
 
 /**
- * Byte-level BPE (Radford et al., 2019): a pre-tokenizer cuts the text into words, every byte of a word is a symbol, and
- * neighbours merge in the order of the file's list.
+ * Byte-level BPE (Radford et al., 2019). A pre-tokenizer divides the text into words, each byte of a word is a symbol,
+ * and neighbours merge in the order of the list in the file.
  *
  * <p>The vocabulary spells bytes as printable characters: {@code !} … {@code ~}, {@code ¡} … {@code ¬} and {@code ®} …
- * {@code ÿ} for themselves, and U+0100, U+0101 … for the 68 others in order, so that a space reads {@code Ġ}.
+ * {@code ÿ} for themselves, and U+0100, U+0101 … for the other 68 bytes in their order. So a space is {@code Ġ}.
  */
 final class ByteLevel implements Pieces {
     private static final char[] BYTE_TO_CHARACTER = new char[256];
@@ -39,7 +39,7 @@ final class ByteLevel implements Pieces {
         preTokenizer = preTokenizer(vocabulary);
         for (int b = 0; b < 256; b++) {
             int token = vocabulary.findText(String.valueOf(BYTE_TO_CHARACTER[b]));
-            // A user-defined 'õ' is the letter, not the byte 0xF5 that byte-level spelling writes so.
+            // A user-defined token 'õ' is the letter, not the byte 0xF5, which byte-level spelling writes the same way.
             boolean isByte = token >= 0
                     && Pieces.isText(vocabulary, token)
                     && ((b < 0x80 && b == BYTE_TO_CHARACTER[b])
@@ -70,7 +70,7 @@ final class ByteLevel implements Pieces {
         return preTokenizer;
     }
 
-    /** Tokens by their bytes, each byte a Latin-1 character. */
+    /** Tokens by their bytes; each byte is a Latin-1 character of the key. */
     private static Map<String, Integer> words(Vocabulary vocabulary) {
         Map<String, Integer> words = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
@@ -149,7 +149,7 @@ final class ByteLevel implements Pieces {
         return vocabulary.isUtf8(token) ? bytes(vocabulary.spelling(token)) : vocabulary.spellingBytes(token);
     }
 
-    /** The bytes that a spelling stands for; one that is not in the byte alphabet stands for itself. */
+    /** The bytes of a spelling. Characters that are not in the byte alphabet are encoded as UTF-8. */
     private static byte[] bytes(String spelling) {
         byte[] bytes = new byte[spelling.length()];
         for (int i = 0; i < bytes.length; i++) {

@@ -1,27 +1,31 @@
 package quire.model.text;
 
-/** What differs between the kinds of vocabulary: how plain text becomes tokens, and what a spelling means. */
+/**
+ * The parts of a tokenizer that depend on the kind of vocabulary: encoding plain text, and the meaning of a spelling.
+ */
 sealed interface Pieces permits SentencePiece, ByteLevel {
     /**
-     * Encodes text without special tokens in it, which begins the whole or follows a special token.
+     * Encodes text that contains no special tokens. It is the start of the whole text or follows a special token.
      *
      * @throws IllegalArgumentException if the vocabulary cannot spell the text
      */
     void encode(String text, Ints tokens);
 
-    /** The bytes that a normal token's spelling stands for. */
+    /** The bytes of a normal token. */
     byte[] bytes(int token);
 
-    /** Whether BOS goes in front when the file does not say. */
+    /** Whether BOS is added at the start if the file does not say. */
     boolean addsBos();
 
-    /** Whether {@link #encode} puts a space in front. */
+    /** Whether {@link #encode} adds a space at the start. */
     boolean addsSpacePrefix();
 
-    /** The id that a file means when it names no BOS ("bos"), EOS ("eos") or unknown ("unknown") token, or -1. */
+    /**
+     * The default id of BOS ("bos"), EOS ("eos") or the unknown token ("unknown") if the file names none; -1 for none.
+     */
     int defaultId(String name);
 
-    /** Whether plain text may become this token: a person's words must never turn into a control token. */
+    /** Whether plain text can become this token. The words of a user must never become a control token. */
     static boolean isText(Vocabulary vocabulary, int token) {
         return switch (vocabulary.type(token)) {
             case UNDEFINED, NORMAL, USER_DEFINED, UNUSED ->

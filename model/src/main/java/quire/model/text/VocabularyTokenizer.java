@@ -8,11 +8,13 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.stream.Stream;
 
-/** A tokenizer made of a file's vocabulary: special tokens and what encoding adds; the rest is {@link Pieces}. */
+/**
+ * A tokenizer for a vocabulary. It handles special tokens and what encoding adds; {@link Pieces} handles plain text.
+ */
 final class VocabularyTokenizer implements Tokenizer {
     private static final Logger LOG = System.getLogger(VocabularyTokenizer.class.getName());
 
-    /** Tokens that end an answer in every vocabulary that has them, because files often name only one of several. */
+    /** Tokens that end an answer in every vocabulary that has them. Files often name only one of several. */
     private static final List<String> ENDINGS = List.of(
             "<|eot_id|>",
             "<|eom_id|>",
@@ -33,8 +35,9 @@ final class VocabularyTokenizer implements Tokenizer {
             "<|file_sep|>");
 
     /**
-     * Tokens that end an answer where the file calls them control tokens. A base model's own end of text is here, which its
-     * fine-tunes still emit although their files name another end. In other vocabularies these spellings are plain text.
+     * Tokens that end an answer if the file calls them control tokens; in other vocabularies these spellings are plain
+     * text. The list contains the ends of text of base models: fine-tuned models still generate them, even if their
+     * files name another token.
      */
     private static final List<String> CONTROL_ENDINGS =
             List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>");
@@ -86,7 +89,7 @@ final class VocabularyTokenizer implements Tokenizer {
                 alwaysParsed.add(spelling, token);
             }
             if (named && type == Vocabulary.Type.NORMAL && vocabulary.typed()) {
-                LOG.log(Level.DEBUG, "token {0} {1} counts as a control token", token, Vocabulary.quote(spelling));
+                LOG.log(Level.DEBUG, "token {0} {1} is treated as a control token", token, Vocabulary.quote(spelling));
             }
         }
     }
@@ -104,7 +107,7 @@ final class VocabularyTokenizer implements Tokenizer {
         return said.orElse(otherwise) && id >= 0;
     }
 
-    /** The first token that ends an answer by its spelling, or -1: what a file means that names an impossible EOS. */
+    /** A token that ends an answer by its spelling, or -1. It replaces an EOS that is not in the vocabulary. */
     private int knownEnding() {
         return Stream.concat(CONTROL_ENDINGS.stream(), ENDINGS.stream())
                 .mapToInt(vocabulary::find)
@@ -136,13 +139,12 @@ final class VocabularyTokenizer implements Tokenizer {
                 endings[token] = true;
             }
         }
-        // OpenAI's harmony format ends an answer with <|return|> or <|call|>; <|end|> only ends one message of it.
-        // Solar
-        // Open's format, with <|calls|> and <|flush|>, is the same in this.
+        // OpenAI's harmony format ends an answer with <|return|> or <|call|>; <|end|> only ends one of its messages.
+        // Solar Open's format, with <|calls|> and <|flush|>, works in the same way.
         if (has("<|end|>", "<|return|>", "<|call|>") || has("<|end|>", "<|calls|>", "<|flush|>")) {
             endings[vocabulary.find("<|end|>")] = false;
         }
-        // Gemma 4 hands its turn to a tool with a token that its files call user-defined.
+        // Gemma 4 ends its turn before the result of a tool with a token that its files call user-defined.
         if (has("<|tool_response>", "<turn|>")) {
             endings[vocabulary.find("<|tool_response>")] = true;
         }
@@ -172,7 +174,7 @@ final class VocabularyTokenizer implements Tokenizer {
         SpecialTokens special = parseSpecial ? parsedOnRequest : alwaysParsed;
         Ints tokens = new Ints(valid.length() / 3);
         if (withBos && !valid.isEmpty() && special.at(valid, 0) == bos) {
-            LOG.log(Level.DEBUG, "the text begins with {0}: no second one is added", vocabulary.spelling(bos));
+            LOG.log(Level.DEBUG, "the text begins with {0} already; it is not added again", vocabulary.spelling(bos));
         } else if (withBos) {
             tokens.add(bos);
         }

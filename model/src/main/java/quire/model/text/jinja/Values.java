@@ -12,27 +12,30 @@ import java.util.NoSuchElementException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The values of templates and what Python's operators mean on them.
+ * The values of templates, and the operators of Python on them.
  *
  * <pre>
  *   str  String        bool Boolean      None None.NONE     list List         dict  Map (insertion order)
  *   int  Long          float Double      undefined Undefined tuple Tuple       range Range
  *   int beyond 64 bits: BigInteger (never one that fits 64 bits)
- *   result of |safe: Markup;  dict.items() …: View;  what |map, |select … return: Stream, read once, lazily
+ *   result of |safe: Markup;  of dict.items() …: View;  of |map, |select …: Stream, which is read once and lazily
  * </pre>
  */
 final class Values {
-    /** Undefined as a key: looked up but never stored. */
+    /** The key for Undefined. It can be looked up but is never stored. */
     private static final Undefined NOWHERE = new Undefined("undefined as a dict's key");
 
     private Values() {}
 
-    /** Python's None. */
+    /** None of Python. */
     enum None {
         NONE
     }
 
-    /** A name, attribute or item that is not there: empty when printed, an error ({@code reason}) when used further. */
+    /**
+     * A name, attribute or item that does not exist. It prints as empty text; any other use is an error ({@code
+     * reason}).
+     */
     record Undefined(String reason) {
         JinjaError error() {
             return new JinjaError(reason);
@@ -40,8 +43,8 @@ final class Values {
     }
 
     /**
-     * A tuple; {@code names} are those of a named tuple's items, empty for a plain one. The order is there for hash tables
-     * alone, which stay fast by it when many keys have one hash.
+     * A tuple. {@code names} are the names of its items if it is a named tuple, otherwise empty. It is comparable only
+     * for hash tables, which then stay fast if many keys have the same hash.
      */
     record Tuple(List<Object> items, List<String> names) implements Comparable<Tuple> {
         Tuple(List<Object> items) {
@@ -72,14 +75,14 @@ final class Values {
     }
 
     /**
-     * Text that is marked safe, Python's markupsafe.Markup: what is added to it or put into it is escaped for HTML first,
-     * and its methods return such text again.
+     * Text that is marked safe, Markup in Python. Text that is added or inserted is escaped for HTML first, and methods
+     * return text that is marked safe.
      */
     record Markup(String text) {}
 
     record View(String type, List<Object> items) {}
 
-    /** A value that changes: what {@code {% set ns.x = … %}} writes to. */
+    /** A value that can change: {@code {% set ns.x = … %}} writes to it. */
     static final class Namespace {
         private final Map<String, Object> attributes;
 
@@ -92,7 +95,7 @@ final class Values {
         }
     }
 
-    /** What the function cycler returns: a list that is gone through again and again. */
+    /** The result of the function cycler: returns the items of a list in turn, again and again. */
     static final class Cycler {
         private final List<Object> items;
         private int position;
@@ -140,12 +143,12 @@ final class Values {
         }
     }
 
-    /** What can be called: macros, functions, methods. */
+    /** A value that can be called: a macro, a function or a method. */
     interface Callable {
         Object call(Args args);
     }
 
-    /** Turns plain Java (String, Number, Boolean, Collection, Map, null) into values; a copy. */
+    /** Converts plain Java values (String, Number, Boolean, Collection, Map, null) to values of templates. A copy. */
     static Object fromJava(@Nullable Object java, Limits limits, int depth) {
         return switch (java) {
             case null -> None.NONE;
@@ -225,7 +228,7 @@ final class Values {
         };
     }
 
-    /** Python's len(). */
+    /** len() of Python. */
     static int length(Object value) {
         return switch (value) {
             case String s -> s.codePointCount(0, s.length());
@@ -240,8 +243,8 @@ final class Values {
         };
     }
 
-    /** Python's iter(). */
-    @SuppressWarnings("unchecked") // lists and dicts hold values only, see fromJava
+    /** iter() of Python. */
+    @SuppressWarnings("unchecked") // lists and dicts contain only values, see fromJava
     static Iterator<Object> iterate(Object value) {
         return switch (value) {
             case List<?> l -> (Iterator<Object>) Collections.unmodifiableList(l).iterator();
@@ -342,7 +345,7 @@ final class Values {
         return true;
     }
 
-    /** Python's order for {@code <} and sorting: numbers, strings, and lists or tuples item by item. */
+    /** The order of Python for {@code <} and for sorting: numbers, strings, and lists or tuples item by item. */
     static int compare(Object left, Object right, Limits limits) {
         return compare(left, right, limits, 0);
     }
@@ -377,7 +380,7 @@ final class Values {
         return Integer.compare(l.size(), r.size());
     }
 
-    /** Whether {@code left} stands before {@code right}; NaN is in no order. */
+    /** Whether {@code left operator right} is true. Comparisons with NaN are false. */
     static boolean ordered(String operator, Object left, Object right, Limits limits) {
         int order = compare(left, right, limits);
         if (isNaN(left) || isNaN(right)) {
@@ -392,7 +395,7 @@ final class Values {
         };
     }
 
-    /** Python's {@code item in container}. */
+    /** {@code item in container} of Python. */
     static boolean contains(Object container, Object item, Limits limits) {
         return switch (container) {
             case String s -> {
@@ -416,7 +419,7 @@ final class Values {
         };
     }
 
-    /** A value as a dict's key: strings, None, numbers that are whole and tuples of them. */
+    /** A value as the key of a dict: strings, None, numbers, and tuples of them. */
     static Object key(Object value, Limits limits) {
         return key(value, limits, 0);
     }
@@ -448,7 +451,10 @@ final class Values {
         };
     }
 
-    /** A key to write to a dict: where Python would keep another type than we would, refuse instead. */
+    /**
+     * A key to store in a dict. Refuses keys whose type Python would keep but that would be stored as another type
+     * here.
+     */
     static Object storedKey(Object value, Limits limits) {
         if (value instanceof Boolean || value instanceof Double || value instanceof Undefined) {
             throw new JinjaError("a " + typeName(value) + " as a dict's key is not supported");
@@ -509,12 +515,12 @@ final class Values {
         };
     }
 
-    /** An int: Long where 64 bits hold it. */
+    /** An int: Long if it fits 64 bits. */
     static Object whole(BigInteger value) {
         return value.bitLength() > 63 ? (Object) value : (Object) value.longValue();
     }
 
-    /** A finite float without its fraction, as an int. */
+    /** A finite float as an int; the fraction is cut off. */
     static Object whole(double value) {
         return Math.abs(value) < 1L << 53 ? (Object) (long) value : whole(new BigDecimal(value).toBigInteger());
     }
@@ -523,7 +529,7 @@ final class Values {
         return number instanceof BigInteger i ? i : BigInteger.valueOf((Long) number);
     }
 
-    /** Python's float() of a number. */
+    /** float() of Python, for a number. */
     private static double toDouble(Object number) {
         double value = ((Number) number).doubleValue();
         if (number instanceof BigInteger && Double.isInfinite(value)) {
@@ -532,7 +538,7 @@ final class Values {
         return value;
     }
 
-    /** Python's + - * / // % ** on numbers, + and * on strings and lists, % as string formatting. */
+    /** The operators + - * / // % ** of Python on numbers, + and * on strings and lists, and % for formatting. */
     static Object binary(String operator, Object left, Object right, Limits limits) {
         if (left instanceof Undefined undefined) {
             throw undefined.error();
@@ -630,7 +636,7 @@ final class Values {
         }
     }
 
-    /** The same for integers of any size up to {@link Limits#INTEGER_BITS}. */
+    /** The same for ints of up to {@link Limits#INTEGER_BITS} bits. */
     private static Object arithmetic(String operator, BigInteger left, BigInteger right, Limits limits) {
         long words = left.bitLength() / 64L + right.bitLength() / 64 + 1;
         boolean linear = operator.equals("+") || operator.equals("-");
@@ -657,7 +663,7 @@ final class Values {
         return new JinjaError("an int of more than " + Limits.INTEGER_BITS + " bits");
     }
 
-    /** Quotient and remainder, the remainder with the sign of the divisor. */
+    /** Quotient and remainder; the remainder has the sign of the divisor. */
     private static BigInteger[] floorDivide(BigInteger left, BigInteger right) {
         BigInteger[] parts = left.divideAndRemainder(right);
         if (parts[1].signum() != 0 && parts[1].signum() != right.signum()) {
@@ -667,7 +673,10 @@ final class Values {
         return parts;
     }
 
-    /** The float nearest to a quotient: 66 of its bits, and one more that says whether anything is left. */
+    /**
+     * The float closest to a quotient. It is rounded from 66 bits and one more bit, which is set if there is a
+     * remainder.
+     */
     private static Object divide(BigInteger left, BigInteger right) {
         int shift = Math.max(0, 66 - left.bitLength() + right.bitLength());
         BigInteger[] parts = left.abs().shiftLeft(shift).divideAndRemainder(right.abs());
@@ -693,7 +702,7 @@ final class Values {
     }
 
     private static Object divide(long left, long right) {
-        // Exact quotient first: converting each side to a double would round twice.
+        // The quotient is rounded once; converting both numbers to double first would round several times.
         boolean exact = Math.abs(left) < 1L << 53 && Math.abs(right) < 1L << 53;
         return exact
                 ? (Object) ((double) left / nonZero(right))
@@ -767,7 +776,7 @@ final class Values {
 
     // ---- items and slices
 
-    /** {@code object[key]} for a key that is there, else null: Jinja then looks for an attribute. */
+    /** {@code object[key]}, or null if there is no such item; Jinja then looks for an attribute. */
     static @Nullable Object item(Object object, Object key, Limits limits) {
         if (object instanceof Map<?, ?> map) {
             boolean hashable = !(key instanceof List || key instanceof Map);
@@ -804,7 +813,7 @@ final class Values {
         };
     }
 
-    /** {@code object[start:stop:step]}; None stands for what is left out. */
+    /** {@code object[start:stop:step]}; None for a part that is missing. */
     static Object slice(Object object, Object start, Object stop, Object step, Limits limits) {
         return switch (object) {
             case String s -> {
@@ -875,7 +884,7 @@ final class Values {
         return Math.clamp(wrapped, low, Math.max(low, high));
     }
 
-    /** The characters of a string or of {@code |safe} text; null for anything else. */
+    /** The text of a string or of text marked safe; null for other values. */
     static @Nullable String text(Object value) {
         return value instanceof String s ? s : value instanceof Markup m ? m.text() : null;
     }
