@@ -109,7 +109,7 @@ class ModelConfigTest {
                 .isEqualTo(1);
     }
 
-    /** What is changed about a sound model, and what the message must say. */
+    /** A change of a valid model, and the words that the message must contain. */
     record Fault(Consumer<GgufWriter> change, List<String> said) {
         @Override
         public String toString() {

@@ -11,7 +11,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 class PreTokenizerTest {
-    /** Words parted by a bar, an n for a line feed. */
+    /** Words separated by a bar; an n is a line break. */
     @ParameterizedTest
     @CsvSource(
             ignoreLeadingAndTrailingWhitespace = false,

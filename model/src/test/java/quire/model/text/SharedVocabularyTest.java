@@ -11,7 +11,7 @@ import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The tokenizer cases of the llama.cpp project, on real vocabularies. */
+/** The published tokenizer cases of the llama.cpp project, with real vocabularies. */
 class SharedVocabularyTest {
     private static final Path VOCAB = VocabularyFiles.SHARED.resolve("vocab");
 
