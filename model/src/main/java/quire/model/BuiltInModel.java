@@ -35,7 +35,7 @@ public enum BuiltInModel {
         URL resource = BuiltInModel.class.getResource(file);
         if (resource == null) {
             throw new IllegalStateException(
-                    file + " is not beside " + BuiltInModel.class + ": the jar was repacked without it");
+                    file + " is missing beside " + BuiltInModel.class + ": the jar was repacked without it");
         }
         try {
             URI uri = resource.toURI();

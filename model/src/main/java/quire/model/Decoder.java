@@ -53,7 +53,7 @@ public final class Decoder implements Model {
      * If the products of a layer have fewer multiply-adds than this, one worker computes the step alone. Waking the
      * other workers and waiting at the barriers would cost more time than they save.
      */
-    private static final long LONE_LAYER = 1 << 20;
+    private static final long SINGLE_WORKER_MACS = 1 << 20;
 
     private final ModelConfig config;
     private final Kernels kernels;
@@ -309,7 +309,7 @@ public final class Decoder implements Model {
 
     /** The number of workers that compute a step of {@code rows} rows. */
     int workersFor(int rows) {
-        return rows * multiplyAddsPerRow < layers.length * LONE_LAYER ? 1 : workers.count();
+        return rows * multiplyAddsPerRow < layers.length * SINGLE_WORKER_MACS ? 1 : workers.count();
     }
 
     /** The code that each worker runs. */

@@ -248,7 +248,7 @@ public record ModelConfig(
         private int sameInAllLayers(String suffix, int max) {
             String key = key(suffix);
             if (gguf.length(key) != size("block_count", MAX_LAYERS)) {
-                throw refuse(suffix, "has " + gguf.length(key) + " items, not one a block");
+                throw refuse(suffix, "has " + gguf.length(key) + " items, not one for each block");
             }
             int[] perLayer = gguf.int32s(key);
             for (int value : perLayer) {

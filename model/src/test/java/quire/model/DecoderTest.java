@@ -110,7 +110,7 @@ class DecoderTest {
      */
     @ParameterizedTest
     @EnumSource(ElementType.class)
-    void forward_anyChunksAnyCompany_sameBits(ElementType type) {
+    void forward_anyChunksBesideAnySequences_sameBits(ElementType type) {
         for (long seed = 1; seed <= 4; seed++) {
             Shape shape = seed % 2 == 0 ? Shape.unusual(type) : Shape.plain(type);
             assertSameBits(RandomModels.write(folder, shape, type, seed), seed);

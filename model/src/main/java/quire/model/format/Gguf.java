@@ -115,7 +115,8 @@ public final class Gguf implements AutoCloseable {
             throw new ModelFormatException(file + ": there is no such file; check the path", e);
         } catch (AccessDeniedException e) {
             arena.close();
-            throw new ModelFormatException(file + ": may not be read; give yourself permission to read it", e);
+            throw new ModelFormatException(
+                    file + ": cannot be read, permission denied; change the permissions of the file", e);
         } catch (IOException e) {
             arena.close();
             throw new ModelFormatException(
@@ -677,8 +678,7 @@ public final class Gguf implements AutoCloseable {
             case UINT64 -> {
                 long value = memory.get(LONG, offset);
                 if (value < 0) {
-                    throw fault("key " + key + ": " + Long.toUnsignedString(value) + " is beyond any sensible value; "
-                            + DAMAGED);
+                    throw fault("key " + key + ": " + Long.toUnsignedString(value) + " is too large; " + DAMAGED);
                 }
                 yield value;
             }

@@ -14,7 +14,7 @@ import quire.model.format.ModelFormatException;
  * <p>The vocabulary spells bytes as printable characters: {@code !} … {@code ~}, {@code ¡} … {@code ¬} and {@code ®} …
  * {@code ÿ} for themselves, and U+0100, U+0101 … for the other 68 bytes in their order. So a space is {@code Ġ}.
  */
-final class ByteLevel implements Pieces {
+final class ByteLevel implements TextCodec {
     private static final char[] BYTE_TO_CHARACTER = new char[256];
     private static final int[] CHARACTER_TO_BYTE = new int[256 + 68];
 
@@ -41,7 +41,7 @@ final class ByteLevel implements Pieces {
             int token = vocabulary.findText(String.valueOf(BYTE_TO_CHARACTER[b]));
             // A user-defined token 'õ' is the letter, not the byte 0xF5, which byte-level spelling writes the same way.
             boolean isByte = token >= 0
-                    && Pieces.isText(vocabulary, token)
+                    && TextCodec.isText(vocabulary, token)
                     && ((b < 0x80 && b == BYTE_TO_CHARACTER[b])
                             || vocabulary.type(token) != Vocabulary.Type.USER_DEFINED);
             byteToSymbol[b] = isByte ? token : -1 - b;
@@ -74,7 +74,7 @@ final class ByteLevel implements Pieces {
     private static Map<String, Integer> words(Vocabulary vocabulary) {
         Map<String, Integer> words = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
-            if (Pieces.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
+            if (TextCodec.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
                 words.putIfAbsent(new String(bytes(vocabulary.spelling(token)), StandardCharsets.ISO_8859_1), token);
             }
         }
@@ -99,7 +99,7 @@ final class ByteLevel implements Pieces {
                         : right < 0 ? line.substring(space + 1) : line.replace(" ", "");
                 throw badMerge(vocabulary, rank, "needs " + Vocabulary.quote(missing) + ", which is no token");
             }
-            if (Pieces.isText(vocabulary, result)) {
+            if (TextCodec.isText(vocabulary, result)) {
                 table.put(left, right, rank, result);
             }
         }
@@ -115,8 +115,8 @@ final class ByteLevel implements Pieces {
     }
 
     @Override
-    public void encode(String text, Ints tokens) {
-        Ints borders = preTokenizer.split(text);
+    public void encode(String text, IntList tokens) {
+        IntList borders = preTokenizer.split(text);
         int[] symbols = new int[64];
         for (int i = 1; i < borders.size(); i++) {
             byte[] word = text.substring(borders.get(i - 1), borders.get(i)).getBytes(StandardCharsets.UTF_8);

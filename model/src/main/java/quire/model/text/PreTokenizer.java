@@ -126,13 +126,13 @@ record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos
     }
 
     /** The borders of the words: from 0 to the length of the text, with a word between each two neighbours. */
-    Ints split(String text) {
-        Ints borders = new Ints(text.length() / 3);
+    IntList split(String text) {
+        IntList borders = new IntList(text.length() / 3);
         borders.add(0);
         borders.add(text.length());
         for (Pattern pattern : patterns) {
             Matcher matcher = pattern.matcher(text);
-            Ints finer = new Ints(borders.size() * 2);
+            IntList finer = new IntList(borders.size() * 2);
             finer.add(0);
             for (int i = 1; i < borders.size(); i++) {
                 int done = borders.get(i - 1);

@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
  * tokens. A list of ranked pairs, which other libraries use, cannot express "leftmost" in that case; {@link MergeTable}
  * can.
  */
-final class SentencePiece implements Pieces {
+final class SentencePiece implements TextCodec {
     private static final char SPACE = '▁';
 
     private final Vocabulary vocabulary;
@@ -39,7 +39,7 @@ final class SentencePiece implements Pieces {
         basicToSymbol = IntStream.range(0, 0x10000).map(c -> -1 - c).toArray();
         Map<String, Integer> texts = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
-            if (Pieces.isText(vocabulary, token) && !isByte(token)) {
+            if (TextCodec.isText(vocabulary, token) && !isByte(token)) {
                 String spelling = vocabulary.spelling(token);
                 if (texts.putIfAbsent(spelling, token) != null) {
                     continue; // text becomes the token with the lowest id
@@ -147,7 +147,7 @@ final class SentencePiece implements Pieces {
     }
 
     @Override
-    public void encode(String text, Ints tokens) {
+    public void encode(String text, IntList tokens) {
         String escaped = (spacePrefix ? " " + text : text).replace(' ', SPACE);
         int[] symbols = new int[escaped.length()];
         int count = 0;
@@ -173,7 +173,7 @@ final class SentencePiece implements Pieces {
     }
 
     /** Adds the tokens of the bytes of a character; returns false and adds nothing if one of them does not exist. */
-    private boolean fallBack(int character, Ints tokens) {
+    private boolean fallBack(int character, IntList tokens) {
         byte[] utf8 = Character.toString(character).getBytes(StandardCharsets.UTF_8);
         for (byte b : utf8) {
             if (byteToToken[b & 0xFF] < 0) {

@@ -227,11 +227,11 @@ public final class Vocabulary {
     int findText(String spelling) {
         int id = find(spelling);
         List<Integer> later = spellingToLaterIds.getOrDefault(spelling, List.of());
-        if (later.isEmpty() || Pieces.isText(this, id)) {
+        if (later.isEmpty() || TextCodec.isText(this, id)) {
             return id;
         }
         return later.stream()
-                .filter(other -> Pieces.isText(this, other))
+                .filter(other -> TextCodec.isText(this, other))
                 .findFirst()
                 .orElse(id);
     }

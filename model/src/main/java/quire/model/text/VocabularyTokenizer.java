@@ -9,7 +9,7 @@ import java.util.OptionalInt;
 import java.util.stream.Stream;
 
 /**
- * A tokenizer for a vocabulary. It handles special tokens and what encoding adds; {@link Pieces} handles plain text.
+ * A tokenizer for a vocabulary. It handles special tokens and what encoding adds; {@link TextCodec} handles plain text.
  */
 final class VocabularyTokenizer implements Tokenizer {
     private static final Logger LOG = System.getLogger(VocabularyTokenizer.class.getName());
@@ -43,7 +43,7 @@ final class VocabularyTokenizer implements Tokenizer {
             List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>");
 
     private final Vocabulary vocabulary;
-    private final Pieces pieces;
+    private final TextCodec codec;
     private final int bos;
     private final int eos;
     private final boolean addBos;
@@ -55,12 +55,12 @@ final class VocabularyTokenizer implements Tokenizer {
     private final SpecialTokens alwaysParsed = new SpecialTokens();
     private final SpecialTokens parsedOnRequest = new SpecialTokens();
 
-    VocabularyTokenizer(Vocabulary vocabulary, Pieces pieces) {
+    VocabularyTokenizer(Vocabulary vocabulary, TextCodec codec) {
         this.vocabulary = vocabulary;
-        this.pieces = pieces;
+        this.codec = codec;
         bos = id("bos");
         eos = id("eos") < 0 && vocabulary.isUnusable("eos") ? knownEnding() : id("eos");
-        addBos = added("add_bos_token", "bos_token_id", pieces.addsBos(), bos);
+        addBos = added("add_bos_token", "bos_token_id", codec.addsBos(), bos);
         addEos = added("add_eos_token", "eos_token_id", false, eos);
         int size = vocabulary.size();
         endOfGeneration = endings();
@@ -80,7 +80,7 @@ final class VocabularyTokenizer implements Tokenizer {
             } else if (userDefined[token]) {
                 bytes[token] = vocabulary.spellingBytes(token);
             } else {
-                bytes[token] = pieces.bytes(token);
+                bytes[token] = codec.bytes(token);
             }
             if (parsed && (control[token] || userDefined[token])) {
                 parsedOnRequest.add(spelling, token);
@@ -95,7 +95,7 @@ final class VocabularyTokenizer implements Tokenizer {
     }
 
     private int id(String name) {
-        return vocabulary.id(name) >= 0 ? vocabulary.id(name) : pieces.defaultId(name);
+        return vocabulary.id(name) >= 0 ? vocabulary.id(name) : codec.defaultId(name);
     }
 
     private boolean added(String key, String idKey, boolean otherwise, int id) {
@@ -172,7 +172,7 @@ final class VocabularyTokenizer implements Tokenizer {
     private int[] encode(String text, boolean withBos, boolean withEos, boolean parseSpecial) {
         String valid = withoutLoneSurrogates(text);
         SpecialTokens special = parseSpecial ? parsedOnRequest : alwaysParsed;
-        Ints tokens = new Ints(valid.length() / 3);
+        IntList tokens = new IntList(valid.length() / 3);
         if (withBos && !valid.isEmpty() && special.at(valid, 0) == bos) {
             LOG.log(Level.DEBUG, "the text begins with {0} already; it is not added again", vocabulary.spelling(bos));
         } else if (withBos) {
@@ -182,7 +182,7 @@ final class VocabularyTokenizer implements Tokenizer {
         while (done < valid.length()) {
             int next = special.find(valid, done);
             if (next > done) {
-                pieces.encode(valid.substring(done, next), tokens);
+                codec.encode(valid.substring(done, next), tokens);
             }
             if (next < valid.length()) {
                 int token = special.at(valid, next);
@@ -250,7 +250,7 @@ final class VocabularyTokenizer implements Tokenizer {
         int start = addBos && tokens.length > 0 && tokens[0] == bos ? 1 : 0;
         int end =
                 addEos && tokens.length > start && tokens[tokens.length - 1] == eos ? tokens.length - 1 : tokens.length;
-        boolean first = pieces.addsSpacePrefix();
+        boolean first = codec.addsSpacePrefix();
         for (int i = start; i < end; i++) {
             int token = check(tokens[i]);
             boolean special = control[token] || userDefined[token];
@@ -260,7 +260,7 @@ final class VocabularyTokenizer implements Tokenizer {
                 String more = detokenizer.append(token);
                 text.append(first && !special && more.startsWith(" ") ? more.substring(1) : more);
             }
-            first = special && pieces.addsSpacePrefix();
+            first = special && codec.addsSpacePrefix();
         }
         return text.append(detokenizer.finish()).toString();
     }

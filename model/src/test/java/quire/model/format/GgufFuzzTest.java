@@ -50,7 +50,7 @@ class GgufFuzzTest {
     }
 
     @Test
-    void open_soundFile_isAccepted() {
+    void open_validFile_isAccepted() {
         attempt(SOUND, "the sound file");
         assertThat(accepted).isEqualTo(1);
     }

@@ -360,7 +360,7 @@ class GgufTest {
 
     @ParameterizedTest
     @MethodSource("faults")
-    void open_unsoundFile_saysInOneLineWhatAndWhere(Fault fault) {
+    void open_invalidFile_isRefusedInOneLineWithThePlace(Fault fault) {
         GgufWriter writer = new GgufWriter();
         fault.writing().accept(writer);
         byte[] file = writer.toBytes();
@@ -415,7 +415,7 @@ class GgufTest {
     }
 
     @Test
-    void open_noSuchFileFolderEmptyOrOther_saysSo() throws IOException {
+    void open_missingFileFolderEmptyFileOrOther_isNamed() throws IOException {
         assertThatThrownBy(() -> Gguf.open(folder.resolve("gone.gguf")))
                 .isInstanceOf(ModelFormatException.class)
                 .hasMessageContainingAll("gone.gguf", "no such file");
@@ -448,7 +448,7 @@ class GgufTest {
     }
 
     @Test
-    void open_storiesModel_holdsWhatItsNoteSays() {
+    void open_storiesModel_hasTheDocumentedContents() {
         Path path = shared("models/stories260K.gguf");
         try (Gguf gguf = Gguf.open(path)) {
             assertThat(gguf.version()).isEqualTo(3);

@@ -469,9 +469,7 @@ final class Interpreter {
                     yield eval(conditional.then(), scope);
                 }
                 Expr otherwise = conditional.otherwise();
-                yield otherwise != null
-                        ? eval(otherwise, scope)
-                        : new Undefined("the 'if' without 'else' chose nothing");
+                yield otherwise != null ? eval(otherwise, scope) : new Undefined("an 'if' without 'else' has no value");
             }
             case And and -> {
                 Object left = eval(and.left(), scope);

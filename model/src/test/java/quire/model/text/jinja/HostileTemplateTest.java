@@ -166,7 +166,7 @@ class HostileTemplateTest {
             {{ s.encode('utf8') }}              ^ line 1: method 'encode' is not supported
             {% if x %}                          ^ line 1: the template ends where one of [elif, else, endif] is missing
             """)
-    void parse_constructThatIsNotThere_isNamedWithItsLine(String source, String message) {
+    void parse_unknownConstruct_isNamedWithItsLine(String source, String message) {
         assertThatThrownBy(() -> ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC()))
                 .isInstanceOf(ChatTemplateException.class)
                 .hasMessageContaining(message);
@@ -210,7 +210,7 @@ class HostileTemplateTest {
             \\n{{ raise_exception('Be kind') }} ^ line 2: the template refuses: Be kind
             {{ messages.append(1) }}            ^ line 1: 'append' would change a list, which templates must not
             """)
-    void render_whatCannotBe_isNamedWithItsLine(String source, String message) {
+    void render_invalidOperation_isNamedWithItsLine(String source, String message) {
         ChatTemplate template = ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC());
         assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
                 .isInstanceOf(ChatTemplateException.class)

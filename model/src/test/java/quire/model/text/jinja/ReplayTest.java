@@ -75,7 +75,7 @@ class ReplayTest {
 
     /** The published templates are not part of this repository. The test is skipped if they are not available. */
     @Test
-    void realTemplates_whereAtHand_renderAsPython() throws IOException {
+    void realTemplates_ifAvailable_renderAsPython() throws IOException {
         Path folder = Path.of(System.getProperty(
                 "quire.templates", System.getProperty("quire.shared", "../../shared") + "/templates"));
         assumeTrue(Files.isDirectory(folder), () -> "no templates in " + folder);

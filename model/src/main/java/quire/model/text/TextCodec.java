@@ -3,13 +3,13 @@ package quire.model.text;
 /**
  * The parts of a tokenizer that depend on the kind of vocabulary: encoding plain text, and the meaning of a spelling.
  */
-sealed interface Pieces permits SentencePiece, ByteLevel {
+sealed interface TextCodec permits SentencePiece, ByteLevel {
     /**
      * Encodes text that contains no special tokens. It is the start of the whole text or follows a special token.
      *
      * @throws IllegalArgumentException if the vocabulary cannot spell the text
      */
-    void encode(String text, Ints tokens);
+    void encode(String text, IntList tokens);
 
     /** The bytes of a normal token. */
     byte[] bytes(int token);
