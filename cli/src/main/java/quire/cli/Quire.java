@@ -39,15 +39,16 @@ import quire.cli.command.TokenizeCommand;
         footer = {
             "",
             "Examples:",
-            "  quire serve --model llama-3.2-1b.gguf          OpenAI-compatible server on port 8000",
-            "  quire chat --model llama-3.2-1b.gguf           talk to the model at the terminal",
-            "  quire plan --model llama-3.2-1b.gguf           how much memory it needs, line by line",
+            "  quire serve --model llama.gguf   OpenAI-compatible server on port 8000",
+            "  quire chat --model llama.gguf    talk to the model at the terminal",
+            "  quire plan --model llama.gguf    how much memory it needs, line by line",
             "Options of a command: quire help COMMAND",
             "",
             "Environment of the launcher:",
-            "  QUIRE_JAVA_HOME       the JDK, 25 or newer (default: the first that is found)",
-            "  QUIRE_JAVA_OPTIONS    options for Java, which override Quire's own: -Xmx4g for a heap of 4 GiB",
-            "                        (default: a quarter of the memory, at most 2 GiB)"
+            "  QUIRE_JAVA_HOME     the JDK, 25 or newer (default: the first that is found)",
+            "  QUIRE_JAVA_OPTIONS  options for Java, which override Quire's own. -Xmx4g is a",
+            "                      heap of 4 GiB (default: a quarter of the memory, at most",
+            "                      2 GiB)"
         })
 public final class Quire implements Callable<Integer> {
     @Option(
@@ -58,7 +59,7 @@ public final class Quire implements Callable<Integer> {
 
     private Quire() {}
 
-    /** What Java puts in place of bytes that it cannot decode. */
+    /** Java replaces bytes that it cannot decode by this character. */
     private static final String REPLACEMENT = "\uFFFD";
 
     /** Runs a command and exits with its code. */

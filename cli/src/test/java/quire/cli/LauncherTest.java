@@ -26,8 +26,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * The script {@code quire}, copied into a small project of one source file. Its Maven is a script that writes a jar and a line
- * into a list of builds; its Java is a script that prints its arguments.
+ * Tests the script {@code quire} in a small project of one source file. A script stands for Maven: it writes a jar, and a
+ * line into a list of builds. Another script stands for Java: it prints its arguments.
  */
 @Timeout(60)
 class LauncherTest {
@@ -352,7 +352,7 @@ class LauncherTest {
         assertThat(result.out).containsPattern("MaxHeapSize += " + bytes + " ");
     }
 
-    /** A Maven that waits, after it has begun, until somebody writes into the file that this returns. */
+    /** Replaces Maven by a script that begins a build and then waits until a line is written into the returned file. */
     private Path mavenBehindGate() throws Exception {
         Path gate = folder.resolve("gate");
         end(start(folder, "mkfifo", gate.toString()));
@@ -360,14 +360,14 @@ class LauncherTest {
         return gate;
     }
 
-    /** To the superuser, whom no permission stops, by a mkdir that answers as on a read-only file system. */
+    /** Makes mkdir fail as on a read-only file system. File permissions would not stop a test that runs as root. */
     private void makeReadOnly() throws IOException {
         Path bin = Files.createDirectories(folder.resolve("read-only"));
         writeScript(bin.resolve("mkdir"), "#!/bin/sh\necho 'mkdir: Read-only file system' >&2\nexit 1\n");
         environment.put("PATH", bin + ":" + System.getenv("PATH"));
     }
 
-    /** The script without the JDKs that happen to be installed. */
+    /** The script, changed so that it finds no JDK that is installed on this machine. */
     private static String onlyFromTheEnvironment(Path script) throws IOException {
         return Files.readString(script)
                 .replaceAll("(?m)^on_path=.*$", "on_path=")
@@ -409,7 +409,7 @@ class LauncherTest {
         throw new AssertionError("never said: " + start + "\n" + seen);
     }
 
-    /** Its few lines fit in the pipes, so they can be read one after the other. */
+    /** Reads both outputs, one after the other: they are short enough for the pipes not to fill. */
     private static Result end(Process process) throws Exception {
         String out = process.inputReader(StandardCharsets.UTF_8).readAllAsString();
         String err = process.errorReader(StandardCharsets.UTF_8).readAllAsString();

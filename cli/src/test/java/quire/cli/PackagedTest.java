@@ -15,7 +15,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import quire.tensor.machine.KernelSets;
 
-/** The jars as they are packaged, run by Java without the launcher. Maven runs this after it has packaged them. */
+/** Runs the packaged jars with Java, without the launcher. Maven runs this test after it has packaged them. */
 class PackagedTest {
     private static final Path LIB = Path.of("target/lib").toAbsolutePath();
     private static final Path JAVA = Path.of(System.getProperty("java.home"), "bin", "java");

@@ -79,8 +79,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. The file stays mapped until
-     * {@link #close}. If the chat template cannot be used, the engine opens without it, logs a warning, and
+     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. Everything that the heads of the
+     * files say is checked before the first weight is read. The file stays mapped until {@link #close}. If the chat template cannot be used, the engine opens without it, logs a warning, and
      * {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
@@ -104,6 +104,10 @@ public final class Engine implements AutoCloseable {
             if (draftFile != null) {
                 owned.push(draftFile);
                 checkSameTokens(tokenizer, Tokenizers.of(draftFile), config.speculation());
+            }
+            shape.checkTensors(file);
+            if (draftFile != null) {
+                ModelConfig.from(draftFile).checkTensors(draftFile);
             }
             MemoryPlan plan = plan(file, shape, draftFile, config);
             int threads = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
@@ -246,9 +250,9 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Starts an engine on a model that is loaded already. The engine owns the model from now on. It ignores the parts of the
-     * configuration that matter when a model is loaded: {@code kvCacheBytes}, {@code pageTokens}, {@code kvType},
-     * {@code threads} and the draft model's file.
+     * Starts an engine on a model that is loaded already. The engine owns the model from now on. It ignores the parts
+     * of the configuration that matter when a model is loaded: {@code kvCacheBytes}, {@code pageTokens}, {@code
+     * kvType}, {@code threads} and the draft model's file.
      *
      * @param name of the model, for logs and for the API's {@code model} field
      * @param nanoClock a monotonic clock, {@code System::nanoTime}
@@ -286,11 +290,11 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Queues a request. The answer ends with {@link FinishReason#LENGTH} after {@code maxTokens} tokens or at the end of
-     * the context, whichever comes first.
+     * Queues a request. The answer ends with {@link FinishReason#LENGTH} after {@code maxTokens} tokens or at the end
+     * of the context, whichever comes first.
      *
-     * @throws InvalidRequestException if the prompt is empty, names an unknown token id, or leaves no room for an answer in
-     *     the context
+     * @throws InvalidRequestException if the prompt is empty, names an unknown token id, or leaves no room for an
+     *     answer in the context
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
      */
@@ -299,8 +303,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Switches speculation off or on again, from the next step on. Answers stay the same. It lets a benchmark compare both on
-     * one engine; two engines would differ in where their memory lies.
+     * Switches speculation off or on again, from the next step on. Answers stay the same. It lets a benchmark compare
+     * both on one engine; two engines would differ in where their memory lies.
      *
      * @param speculating whether to use draft tokens as the engine's {@link Speculation} says
      */
@@ -313,12 +317,16 @@ public final class Engine implements AutoCloseable {
         return tokenizer;
     }
 
-    /** The model's chat template; null if it has none or the template cannot be used. See {@link #chatTemplateError}. */
+    /**
+     * The model's chat template; null if it has none or the template cannot be used. See {@link #chatTemplateError}.
+     */
     public @Nullable ChatTemplate chatTemplate() {
         return chatTemplate;
     }
 
-    /** Why there is no chat template, in words; names the construct that cannot be used. Empty if there is a template. */
+    /**
+     * Why there is no chat template, in words; names the construct that cannot be used. Empty if there is a template.
+     */
     public String chatTemplateError() {
         return chatTemplateError;
     }
@@ -344,7 +352,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Refuses new requests and waits until the accepted ones have ended. Cancels those that are left after {@code patience}.
+     * Refuses new requests and waits until the accepted ones have ended. Cancels those that are left after {@code
+     * patience}.
      *
      * @return whether all ended by themselves; false if some were cancelled or the engine failed
      * @throws InterruptedException if interrupted while waiting; the engine stays draining

@@ -16,14 +16,14 @@ import quire.tensor.KvLayout.KvType;
  *     sequence gets a token in every step
  * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for
  * @param maxQueuedRequests requests that may wait; at least 1
- * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when no
- *     other request waits
+ * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when
+ *     no other request waits
  * @param kvCacheBytes memory for KV pages; 0 for what the {@link MemoryPlan} finds room for
  * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
  * @param threads threads that compute, the engine thread included; 0 for one a core
- * @param targetTokenGap most time of a step with decoding sequences, which limits its prompt tokens; from 0, which is no
- *     limit, to 1 hour
+ * @param targetTokenGap most time of a step with decoding sequences, which limits its prompt tokens; from 0, which is
+ *     no limit, to 1 hour
  * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
@@ -38,7 +38,8 @@ public record EngineConfig(
         int threads,
         Duration targetTokenGap,
         Speculation speculation) {
-    private static final Duration MAX_TARGET = Duration.ofHours(1);
+    /** The largest {@code targetTokenGap}. */
+    public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -60,8 +61,8 @@ public record EngineConfig(
                 "pageTokens must be a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         require(threads >= 0, "threads must not be negative: " + threads);
         require(
-                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET) <= 0,
-                "targetTokenGap must be 0 to " + MAX_TARGET.toSeconds() + " s, not " + targetTokenGap);
+                !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET_TOKEN_GAP) <= 0,
+                "targetTokenGap must be 0 to " + MAX_TARGET_TOKEN_GAP.toSeconds() + " s, not " + targetTokenGap);
     }
 
     /** The same with another way of speculating. */
@@ -87,8 +88,8 @@ public record EngineConfig(
     }
 
     /**
-     * Rows of logits of a step: one for each sequence, and with speculation further ones for draft tokens. In automatic mode
-     * that is one more for each sequence, but at least 16 in total; otherwise as many as the fixed number needs.
+     * Rows of logits of a step: one for each sequence, and with speculation further ones for draft tokens. In automatic
+     * mode that is one more for each sequence, but at least 16 in total; otherwise as many as the fixed number needs.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {
@@ -144,7 +145,9 @@ public record EngineConfig(
             return this;
         }
 
-        /** Positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for. Default: 0. */
+        /**
+         * Positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for. Default: 0.
+         */
         public Builder maxContext(int value) {
             maxContext = value;
             return this;
@@ -187,9 +190,9 @@ public record EngineConfig(
         }
 
         /**
-         * Most time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding alone takes
-         * more than half of it, the step may take twice as long as decoding alone. From 0, which is no limit, to 1 hour.
-         * Default: 200 ms.
+         * Most time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding
+         * alone takes more than half of it, the step may take twice as long as decoding alone. From 0, which is no
+         * limit, to 1 hour. Default: 200 ms.
          */
         public Builder targetTokenGap(Duration value) {
             targetTokenGap = value;

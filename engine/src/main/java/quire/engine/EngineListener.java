@@ -1,8 +1,9 @@
 package quire.engine;
 
 /**
- * Receives events about requests, on the engine thread. Implementations must be fast and must not throw: an exception stops
- * the engine. Times are nanoseconds of the engine's clock. Every accepted request gets {@link #onFinish} exactly once.
+ * Receives events about requests, on the engine thread. Implementations must be fast and must not throw: an exception
+ * stops the engine. Times are nanoseconds of the engine's clock. Every accepted request gets {@link #onFinish} exactly
+ * once.
  */
 public interface EngineListener {
     /** Ignores all events. */

@@ -22,7 +22,10 @@ import quire.tensor.KvLayout.KvType;
  * </pre>
  */
 public final class MemoryPlan {
-    /** The share of the memory outside the Java heap that the engine uses; the rest is for the system and its file cache. */
+    /**
+     * The share of the memory outside the Java heap that the engine uses; the rest is for the system and its file
+     * cache.
+     */
     private static final double SHARE = 0.8;
 
     private final Shape shape;
@@ -109,6 +112,11 @@ public final class MemoryPlan {
         this.weightBytes = weightBytes;
         this.activationBytes = activationBytes;
         this.availableBytes = availableBytes;
+        if (config.maxContext() > shape.contextLength()) {
+            throw new IllegalArgumentException("maxContext is " + config.maxContext()
+                    + ", but the model was trained for " + shape.contextLength()
+                    + " positions: choose at most that, or 0");
+        }
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
         long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : kvBudgetBytes();
@@ -122,7 +130,24 @@ public final class MemoryPlan {
                                     + size(activationBytes) + " of activations, of " + size(availableBytes)
                                     + " available; choose a smaller model or a smaller Java heap, or set kvCacheBytes");
         }
-        maxContext = (int) Math.min(context, (long) pageCount * config.pageTokens());
+        long poolTokens = (long) pageCount * config.pageTokens();
+        maxContext = (int) Math.min(context, poolTokens);
+        if (maxContext < config.maxContext()) {
+            throw new IllegalArgumentException("maxContext is " + config.maxContext() + " tokens, which take "
+                    + size(sequenceBytes(config.maxContext())) + " of KV pages, but "
+                    + (config.kvCacheBytes() > 0
+                            ? "kvCacheBytes is " + size(config.kvCacheBytes())
+                            : "only " + size(kvBytes) + " of memory are left for them")
+                    + ": set kvCacheBytes to at least " + sequenceBytes(config.maxContext())
+                    + " bytes, or maxContext to at most " + poolTokens);
+        }
+        if (pageCount == 1 && wantedPages > 1) {
+            throw new IllegalArgumentException((config.kvCacheBytes() > 0
+                            ? "kvCacheBytes is " + size(config.kvCacheBytes()) + ", which is"
+                            : "the memory that is left is")
+                    + " one KV page of " + config.pageTokens() + " tokens, and no answer gets longer: set kvCacheBytes"
+                    + " to several times " + size(pageBytes()));
+        }
     }
 
     /**
@@ -131,7 +156,8 @@ public final class MemoryPlan {
      * @param weightBytes bytes of the packed weights; 0 to leave them out
      * @param activationBytes bytes of the working memory of a step; 0 to leave it out
      * @param availableBytes bytes for everything; {@link #availableBytesHere} for this machine
-     * @throws IllegalArgumentException if not even one page fits
+     * @throws IllegalArgumentException if the configuration's {@code maxContext} is longer than the model's context or does
+     *     not fit the pages, or if no more than one page fits
      */
     public static MemoryPlan of(
             Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
@@ -165,8 +191,8 @@ public final class MemoryPlan {
     }
 
     /**
-     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, plus the scales of a
-     * quantised type. Includes the draft model's.
+     * Bytes of the keys and values of one position: 2 × layers × KV heads × head dim × bytes of a number, plus the
+     * scales of a quantised type. Includes the draft model's.
      */
     public long kvBytesPerToken() {
         return kvBytesPerToken(shape) + draftKvBytesPerToken();
@@ -218,7 +244,9 @@ public final class MemoryPlan {
         return pageCount / pagesFor(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
     }
 
-    /** The sum line by line. The last lines are about a single token, page and sequence, and are not part of the sum. */
+    /**
+     * The sum line by line. The last lines are about a single token, page and sequence, and are not part of the sum.
+     */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
         lines.add(new Line("available", availableBytes, "80 % of physical memory less the Java heap"));

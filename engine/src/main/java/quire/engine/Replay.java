@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * Recorded answers to take draft tokens from, each right with a chosen probability: a drafter of known quality, to measure
- * speculation with. A sequence is recognised by its prompt.
+ * Recorded answers to take draft tokens from, each right with a chosen probability: a drafter of known quality, to
+ * measure speculation with. A sequence is recognised by its prompt.
  *
  * @param texts prompts with their answers, in tokens; no two prompts are equal
  * @param promptTokens how many tokens of each text are its prompt

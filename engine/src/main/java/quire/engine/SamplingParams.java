@@ -5,13 +5,14 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * How tokens are chosen. The choice is a pure function of these parameters, the prompt and the model. Use {@link #builder}.
+ * How tokens are chosen. The choice is a pure function of these parameters, the prompt and the model. Use {@link
+ * #builder}.
  *
- * <p>Order: penalties (repetition, then frequency and presence) on the model's logits; bias; temperature; top-k, top-p and
- * min-p, each over the tokens that the filters before it keep; the draw. vLLM has the same order, except that it adds the
- * bias before the repetition penalty and applies min-p before top-k and top-p. Of tokens with equal logits, filters and
- * greedy choice prefer the lower id. Filters always keep the likeliest token. A logit of −∞ stays −∞ whatever the bias: the
- * model excludes the token.
+ * <p>Order: penalties (repetition, then frequency and presence) on the model's logits; bias; temperature; top-k, top-p
+ * and min-p, each over the tokens that the filters before it keep; the draw. vLLM has the same order, except that it
+ * adds the bias before the repetition penalty and applies min-p before top-k and top-p. Of tokens with equal logits,
+ * filters and greedy choice prefer the lower id. Filters always keep the likeliest token. A logit of −∞ stays −∞
+ * whatever the bias: the model excludes the token.
  *
  * @param maxTokens most tokens to generate; at least 1
  * @param temperature logits are divided by it; 0 is greedy choice, whatever filters and seed are; [0, 100]
@@ -25,8 +26,9 @@ import java.util.Objects;
  * @param logitBias token id to a number that is added to its logit; numbers in [−100, 100], at most
  *     {@value #MAX_LOGIT_BIAS} tokens
  * @param seed key of the random noise, together with position and token
- * @param stop texts that end the answer and are not part of it. The one that is complete first counts; of those that end
- *     with the same character, the longest. At most {@value #MAX_STOP}, of 1 to {@value #MAX_STOP_LENGTH} characters
+ * @param stop texts that end the answer and are not part of it. The one that is complete first counts; of those that
+ *     end with the same character, the longest. At most {@value #MAX_STOP}, of 1 to {@value #MAX_STOP_LENGTH}
+ *     characters
  * @param stopTokens token ids that end the answer, in addition to the model's end tokens; not part of the text; at most
  *     {@value #MAX_STOP_TOKENS}
  * @param ignoreEndOfText whether to continue after the model's end token

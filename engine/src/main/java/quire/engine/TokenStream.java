@@ -3,8 +3,8 @@ package quire.engine;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The answer to one request, token by token. The engine thread writes it, one other thread reads it. Closing it before its
- * end cancels the request and frees its pages within one step.
+ * The answer to one request, token by token. The engine thread writes it, one other thread reads it. Closing it before
+ * its end cancels the request and frees its pages within one step.
  *
  * <pre>{@code
  * try (TokenStream stream = engine.submit(request)) {

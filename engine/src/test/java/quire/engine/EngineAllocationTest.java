@@ -36,8 +36,8 @@ import quire.tensor.machine.KernelSets;
 /**
  * What a step of the engine leaves to the garbage collector: the outputs, and nothing else.
  *
- * <p>The bounds need compiled code: the interpreter and C1 allocate iterators and boxes that C2 removes. So the tests carry the tag
- * {@code jit}, and runs without C2 leave them out.
+ * <p>The bounds need compiled code: the interpreter and C1 allocate iterators and boxes that C2 removes. So the tests
+ * carry the tag {@code jit}, and runs without C2 leave them out.
  */
 @Tag("jit")
 class EngineAllocationTest {
@@ -46,7 +46,10 @@ class EngineAllocationTest {
     private static final int ROWS = 16;
     private static final int PROMPT_TOKENS = 35;
 
-    /** Steps before bytes are counted, and steps while they are. With 5 tokens a step an answer stays within its context. */
+    /**
+     * Steps before bytes are counted, and steps while they are. With 5 tokens a step an answer stays within its
+     * context.
+     */
     private static final int BEFORE = 10;
 
     private static final int STEPS = 80;
@@ -56,10 +59,11 @@ class EngineAllocationTest {
     private static final int ROUNDS = 60;
 
     /**
-     * Bytes that a token leaves, because its reader comes later. Each of these takes 24 bytes: an {@link Output}, its node in the queue,
-     * its text, the bytes in the text, a copy of the token's bytes, and a copy of them behind an incomplete character. The answers
-     * here consist of letters, one letter a token; other text takes more. A {@link TokenHistory} allocates when it doubles: these do
-     * so before bytes are counted, because the prompts make room for the answers.
+     * Bytes that a token leaves, because its reader comes later. Each of these takes 24 bytes: an {@link Output}, its
+     * node in the queue, its text, the bytes in the text, a copy of the token's bytes, and a copy of them behind an
+     * incomplete character. The answers here consist of letters, one letter a token; other text takes more. A {@link
+     * TokenHistory} allocates when it doubles: these do so before bytes are counted, because the prompts make room for
+     * the answers.
      */
     private static final int TOKEN_BYTES = 6 * 24;
 
@@ -123,8 +127,9 @@ class EngineAllocationTest {
     }
 
     /**
-     * The sets that run here and do not depend on C2 for each of their operations: the Vector API boxes its vectors until C2 has compiled
-     * all its loops, and {@link Math#fma} computes with {@code BigDecimal} where the JVM may not use the instruction.
+     * The sets that run here and do not depend on C2 for each of their operations: the Vector API boxes its vectors
+     * until C2 has compiled all its loops, and {@link Math#fma} computes with {@code BigDecimal} where the JVM may not
+     * use the instruction.
      */
     private static List<String> kernels() {
         return KernelSets.names().stream()

@@ -150,7 +150,8 @@ public final class FakeModel implements Model {
 
     /**
      * Fills a row with logits uniform in [0, 8), plus a bonus for one kind of token at each position. Mostly that is
-     * lower-case letters, so that stop strings occur; sometimes bytes of incomplete characters; sometimes the end token.
+     * lower-case letters, so that stop strings occur; sometimes bytes of incomplete characters; sometimes the end
+     * token.
      *
      * @param shift added to token ids, so that another token is likeliest
      */

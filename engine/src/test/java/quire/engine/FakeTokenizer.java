@@ -4,7 +4,10 @@ import java.nio.charset.StandardCharsets;
 import java.util.OptionalInt;
 import quire.model.text.Tokenizer;
 
-/** One token for each byte: id = byte + 2, after BOS (0) and EOS (1). So a character of several bytes has several tokens. */
+/**
+ * One token for each byte: id = byte + 2, after BOS (0) and EOS (1). So a character of several bytes has several
+ * tokens.
+ */
 public final class FakeTokenizer implements Tokenizer {
     /** BOS, EOS and 256 bytes. */
     public static final int VOCABULARY_SIZE = 258;

@@ -16,9 +16,9 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /**
- * The engine uses no sort of the JDK. Whether such a sort allocates depends on the processor: JDK 25 partitions {@code long[]} with SIMD
- * instructions where there is AVX-512, and {@code int[]} where there is AVX2, and then allocates in every partition step. So no test on
- * another processor would see it.
+ * The engine uses no sort of the JDK. Whether such a sort allocates depends on the processor: JDK 25 partitions {@code
+ * long[]} with SIMD instructions where there is AVX-512, and {@code int[]} where there is AVX2, and then allocates in
+ * every partition step. So no test on another processor would see it.
  */
 class JdkSortsTest {
     private static final Set<String> SORTS = Set.of("sort", "parallelSort", "sorted");

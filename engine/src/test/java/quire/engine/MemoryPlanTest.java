@@ -93,6 +93,36 @@ class MemoryPlanTest {
     }
 
     @Test
+    void of_contextBeyondTheModel_isRefusedBeforeTheMemoryIsLookedAt() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 4097, 1), 14 * GIB, GIB, 8 * GIB))
+                .withMessage("maxContext is 4097, but the model was trained for 4096 positions: choose at most that,"
+                        + " or 0");
+    }
+
+    @Test
+    void of_contextBeyondThePages_isRefusedWithBothSizesAndWhatWouldDo() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 4096, GIB), 0, 0, 100 * GIB))
+                .withMessage("maxContext is 4096 tokens, which take 2 GiB of KV pages, but kvCacheBytes is 1 GiB: set"
+                        + " kvCacheBytes to at least 2147483648 bytes, or maxContext to at most 2048");
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 4096, 0), 4 * GIB, GIB, 6 * GIB))
+                .withMessageContaining("but only 1 GiB of memory are left for them")
+                .withMessageContaining("maxContext to at most 2048");
+        assertThat(MemoryPlan.of(LLAMA_2_7B, config(64, 4096, 2 * GIB), 0, 0, 0).maxContext())
+                .isEqualTo(4096);
+    }
+
+    @Test
+    void of_onePage_isRefused() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 8 << 20), 0, 0, 0))
+                .withMessageContaining("one KV page of 16 tokens")
+                .withMessageContaining("kvCacheBytes");
+    }
+
+    @Test
     void lines_anyPlan_addUpToAtMostTheAvailableMemory() {
         for (int maxSequences = 1; maxSequences < 100; maxSequences += 7) {
             MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(maxSequences, 0, 0), 4 * GIB, GIB / 3, 23 * GIB);

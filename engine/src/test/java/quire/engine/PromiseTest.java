@@ -31,8 +31,8 @@ import quire.tensor.ElementType;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * The promise: a request's output never depends on the requests beside it. Every answer and its log probabilities must be
- * equal, to the last bit, to those of the same request alone, on one thread, with its prompt in one chunk.
+ * The promise: a request's output never depends on the requests beside it. Every answer and its log probabilities must
+ * be equal, to the last bit, to those of the same request alone, on one thread, with its prompt in one chunk.
  */
 class PromiseTest {
     private static final Path STORIES =
@@ -154,7 +154,9 @@ class PromiseTest {
         assertPromiseWithAnyDrafter(TINY, TINY_DRAFT, 2);
     }
 
-    /** A model that shares weights with those of other depth, so each is sometimes right as a draft model of another. */
+    /**
+     * A model that shares weights with those of other depth, so each is sometimes right as a draft model of another.
+     */
     private Path quantized(int layers) {
         return RandomModels.write(folder, RandomModels.Shape.tiny().withLayers(layers), ElementType.Q4_0, 5);
     }

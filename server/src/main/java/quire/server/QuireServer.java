@@ -3,6 +3,7 @@ package quire.server;
 import java.io.UncheckedIOException;
 import java.time.Duration;
 import quire.engine.Engine;
+import quire.server.api.Preparation;
 import quire.server.http.HttpListener;
 
 /**
@@ -19,10 +20,12 @@ import quire.server.http.HttpListener;
  */
 public final class QuireServer implements AutoCloseable {
     private final HttpListener listener;
+    private final Preparation preparation;
     private final Duration drainTimeout;
 
-    private QuireServer(HttpListener listener, Duration drainTimeout) {
+    private QuireServer(HttpListener listener, Preparation preparation, Duration drainTimeout) {
         this.listener = listener;
+        this.preparation = preparation;
         this.drainTimeout = drainTimeout;
     }
 
@@ -34,9 +37,15 @@ public final class QuireServer implements AutoCloseable {
      * @throws UncheckedIOException if the address cannot be bound
      */
     public static QuireServer start(Engine engine, ServerConfig config, ServerMetrics metrics) {
-        HttpListener listener =
-                HttpListener.start(config.http(), Routes.router(engine, config, metrics), metrics::onResponse);
-        return new QuireServer(listener, config.drainTimeout());
+        Preparation preparation = Preparation.start(config.preparationThreads(), config.maxWaitingPreparations());
+        try {
+            HttpListener listener = HttpListener.start(
+                    config.http(), Routes.router(engine, config, metrics, preparation), metrics::onResponse);
+            return new QuireServer(listener, preparation, config.drainTimeout());
+        } catch (RuntimeException e) {
+            preparation.close();
+            throw e;
+        }
     }
 
     /** The port that is listened on: the one asked for, or the free one that was found for 0. */
@@ -58,5 +67,6 @@ public final class QuireServer implements AutoCloseable {
     @Override
     public void close() {
         listener.close(drainTimeout);
+        preparation.close();
     }
 }

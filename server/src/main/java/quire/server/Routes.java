@@ -3,6 +3,7 @@ package quire.server;
 import java.util.List;
 import quire.engine.Engine;
 import quire.server.api.AnswerService;
+import quire.server.api.Preparation;
 import quire.server.api.ServedModel;
 import quire.server.http.ErrorFormat;
 import quire.server.http.Handler;
@@ -18,9 +19,9 @@ final class Routes {
 
     private Routes() {}
 
-    static Router router(Engine engine, ServerConfig config, ServerMetrics metrics) {
+    static Router router(Engine engine, ServerConfig config, ServerMetrics metrics, Preparation preparation) {
         ServedModel model = new ServedModel(engine, config.aliases(), config.modelRequired());
-        AnswerService answers = new AnswerService(engine);
+        AnswerService answers = new AnswerService(engine, preparation);
         OpenAiApi openAi = new OpenAiApi(model, answers);
         TokenizeApi tokens = new TokenizeApi(model, answers);
         Health health = new Health(engine);

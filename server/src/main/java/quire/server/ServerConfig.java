@@ -16,6 +16,8 @@ import quire.server.http.HttpSettings;
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
+ * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
+ * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of it
  * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
  *     connection stays open
  * @param writeTimeout time for a client to read one write of at most about 64 KiB
@@ -29,9 +31,13 @@ public record ServerConfig(
         boolean modelRequired,
         int maxBodyBytes,
         int maxConnections,
+        int preparationThreads,
+        int maxWaitingPreparations,
         Duration readTimeout,
         Duration writeTimeout,
         Duration drainTimeout) {
+    /** More threads than any machine has processors are a mistake. */
+    private static final int MAX_PREPARATION_THREADS = 1024;
 
     /**
      * Checks the ranges.
@@ -52,6 +58,14 @@ public record ServerConfig(
         if (maxBodyBytes < 1 || maxConnections < 1) {
             throw new IllegalArgumentException("limits must be at least 1: " + maxBodyBytes + " bytes of a body, "
                     + maxConnections + " connections");
+        }
+        if (preparationThreads < 2 || preparationThreads > MAX_PREPARATION_THREADS) {
+            throw new IllegalArgumentException(
+                    preparationThreads + " preparation threads: must be 2 to " + MAX_PREPARATION_THREADS);
+        }
+        if (maxWaitingPreparations < 1) {
+            throw new IllegalArgumentException(
+                    maxWaitingPreparations + " requests waiting for preparation: must be at least 1");
         }
         if (drainTimeout.isNegative() || !readTimeout.isPositive() || !writeTimeout.isPositive()) {
             throw new IllegalArgumentException("timeouts must be positive: drain " + drainTimeout + ", read "
@@ -82,6 +96,8 @@ public record ServerConfig(
         private boolean modelRequired;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
+        private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
+        private int maxWaitingPreparations = 1024;
         private Duration readTimeout = Duration.ofSeconds(60);
         private Duration writeTimeout = Duration.ofSeconds(60);
         private Duration drainTimeout = Duration.ofSeconds(30);
@@ -130,6 +146,18 @@ public record ServerConfig(
             return this;
         }
 
+        /** Threads that read requests; half of the processors by default, at least 2. */
+        public Builder preparationThreads(int value) {
+            preparationThreads = value;
+            return this;
+        }
+
+        /** Requests that may wait for a thread that reads them; 1024 by default. */
+        public Builder maxWaitingPreparations(int value) {
+            maxWaitingPreparations = value;
+            return this;
+        }
+
         /** Time to send a request's head, and its body; 60 s by default. */
         public Builder readTimeout(Duration value) {
             readTimeout = value;
@@ -162,6 +190,8 @@ public record ServerConfig(
                     modelRequired,
                     maxBodyBytes,
                     maxConnections,
+                    preparationThreads,
+                    maxWaitingPreparations,
                     readTimeout,
                     writeTimeout,
                     drainTimeout);

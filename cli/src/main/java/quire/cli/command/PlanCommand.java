@@ -106,9 +106,10 @@ public final class PlanCommand implements Callable<Integer> {
                     "--shape does not know " + String.join(", ", sizes.keySet())
                             + ": it takes layers, kvHeads and headDim");
         }
+        int tokens = context == null ? DEFAULT_CONTEXT : context;
         return MemoryPlan.of(
                 new MemoryPlan.Shape(
-                        values.get(0), values.get(1), values.get(2), context == null ? DEFAULT_CONTEXT : context),
+                        values.get(0), values.get(1), values.get(2), Math.max(tokens, config.maxContext())),
                 config,
                 0,
                 0,

@@ -1,6 +1,7 @@
 package quire.cli.option;
 
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
@@ -79,6 +80,15 @@ public final class EngineOptions {
             description = "Tokens of a KV page, a multiple of 16 (default ${DEFAULT-VALUE}).")
     private int pageTokens;
 
+    @Option(
+            names = "--target-itl",
+            paramLabel = "MILLIS",
+            defaultValue = "200",
+            description =
+                    "Time that a step may take while answers are being generated (inter-token latency). Long prompts are"
+                            + " then computed in smaller chunks; 0 for no bound (default ${DEFAULT-VALUE}).")
+    private long targetItlMillis;
+
     @Mixin
     private ThreadsOption threads;
 
@@ -138,6 +148,7 @@ public final class EngineOptions {
         if (pageTokens < KvLayout.TILE || pageTokens % KvLayout.TILE != 0) {
             throw fault("--page-tokens takes a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         }
+        Range.check(command, "--target-itl", targetItlMillis, 0, EngineConfig.MAX_TARGET_TOKEN_GAP.toMillis());
         int draftTokens = draftTokens();
         if (draftTokens == Speculation.OFF && draft != null) {
             throw fault("--draft " + draft + " has no effect with --speculation off: leave one of them out");
@@ -155,6 +166,7 @@ public final class EngineOptions {
                 .pageTokens(pageTokens)
                 .kvType(kvType)
                 .threads(threads.count())
+                .targetTokenGap(Duration.ofMillis(targetItlMillis))
                 .speculation(new Speculation(draftTokens, true, draft, null))
                 .build();
     }

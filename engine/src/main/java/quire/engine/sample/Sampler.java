@@ -9,19 +9,20 @@ import quire.engine.SamplingParams;
 import quire.tensor.FloatMatrix;
 
 /**
- * Chooses a token from a row of logits. The choice is a pure function of the row, the request's parameters, its past tokens
- * and the position. There is no random state, nothing is kept between rows, and no floating-point sum depends on an order.
+ * Chooses a token from a row of logits. The choice is a pure function of the row, the request's parameters, its past
+ * tokens and the position. There is no random state, nothing is kept between rows, and no floating-point sum depends on
+ * an order.
  *
  * <h2>The draw</h2>
  *
- * Adding independent Gumbel noise to every logit and taking the largest sum draws from the softmax (the Gumbel-max trick:
- * Maddison, Tarlow, Minka, "A* Sampling", 2014). The noise of a token is a hash of (seed, position, token), so there is no
- * stream of random numbers to store. Two similar distributions with the same noise mostly choose the same token; so a draft
- * model can predict a sampled answer.
+ * Adding independent Gumbel noise to every logit and taking the largest sum draws from the softmax (the Gumbel-max
+ * trick: Maddison, Tarlow, Minka, "A* Sampling", 2014). The noise of a token is a hash of (seed, position, token), so
+ * there is no stream of random numbers to store. Two similar distributions with the same noise mostly choose the same
+ * token; so a draft model can predict a sampled answer.
  *
- * <p>Two logarithms for each of 128,000 tokens would take milliseconds, but a cheap bound excludes almost all tokens. With v
- * uniform in (0, 1), the noise −ln(−ln(1 − v)) is at most −ln v, and the leading zero bits of v's hash give a power of two
- * below v. The noise is computed only for tokens whose logit and bound could beat the best sum so far.
+ * <p>Two logarithms for each of 128,000 tokens would take milliseconds, but a cheap bound excludes almost all tokens.
+ * With v uniform in (0, 1), the noise −ln(−ln(1 − v)) is at most −ln v, and the leading zero bits of v's hash give a
+ * power of two below v. The noise is computed only for tokens whose logit and bound could beat the best sum so far.
  *
  * <pre>
  * leading zeros of the hash    0         1         2       …     52 and more
@@ -32,11 +33,11 @@ import quire.tensor.FloatMatrix;
  *
  * <h2>The filters</h2>
  *
- * Top-k, top-p and min-p each keep a prefix of the tokens, ordered by logit and then id. So all of them together are one
- * {@code cutoff}: the last token kept. A histogram over the logits finds the bucket of the cutoff, and a radix select finds
- * the cutoff in that bucket, so no tokens are sorted. Probabilities are integers in units of 2⁻⁴⁰ of the likeliest token's,
- * so that sums do not depend on their order. A token that rounds to 0 units (28 nats below the likeliest) does not count for
- * top-p.
+ * Top-k, top-p and min-p each keep a prefix of the tokens, ordered by logit and then id. So all of them together are
+ * one {@code cutoff}: the last token kept. A histogram over the logits finds the bucket of the cutoff, and a radix
+ * select finds the cutoff in that bucket, so no tokens are sorted. Probabilities are integers in units of 2⁻⁴⁰ of the
+ * likeliest token's, so that sums do not depend on their order. A token that rounds to 0 units (28 nats below the
+ * likeliest) does not count for top-p.
  *
  * <p>Not thread-safe. It has 20 bytes of scratch memory for each token of the vocabulary: 2.5 MB for 128,000 tokens.
  */
@@ -170,8 +171,8 @@ public final class Sampler {
     }
 
     /**
-     * The noise of a token: Gumbel distributed with location 0 and scale 1, between −3.7 and 36.8. It is the same for every
-     * model and every request with this seed.
+     * The noise of a token: Gumbel distributed with location 0 and scale 1, between −3.7 and 36.8. It is the same for
+     * every model and every request with this seed.
      */
     static double gumbel(long seed, int position, int token) {
         return gumbel(noiseBits(noiseKey(seed, position), token));
@@ -189,7 +190,10 @@ public final class Sampler {
         return z ^ z >>> 33;
     }
 
-    /** SplitMix64's finaliser (Stafford's mix 13), applied to element {@code token} of a Weyl sequence that starts at the key. */
+    /**
+     * SplitMix64's finaliser (Stafford's mix 13), applied to element {@code token} of a Weyl sequence that starts at
+     * the key.
+     */
     private static long noiseBits(long key, int token) {
         long z = key + TOKEN_STEP * token;
         z = (z ^ z >>> 30) * 0xBF58476D1CE4E5B9L;
@@ -270,15 +274,15 @@ public final class Sampler {
     /**
      * Lowers the cutoff to the token at which the sum of weights, over the tokens in order, reaches {@code target}.
      *
-     * <p>No token is sorted. A weighted radix select finds the cutoff: it sums the weights by one byte of the keys, finds
-     * the byte with which the sum reaches the target, keeps the keys with this byte, and continues with the next byte.
-     * That is at most eight passes, whatever the logits are, and it allocates nothing. {@code Arrays.sort} allocates in
-     * every partition step where the JDK sorts with SIMD instructions.
+     * <p>No token is sorted. A weighted radix select finds the cutoff: it sums the weights by one byte of the keys,
+     * finds the byte with which the sum reaches the target, keeps the keys with this byte, and continues with the next
+     * byte. That is at most eight passes, whatever the logits are, and it allocates nothing. {@code Arrays.sort}
+     * allocates in every partition step where the JDK sorts with SIMD instructions.
      *
      * <pre>
-     * histogram   |  0  |  1  |  2  |  3  | …        sum of 0, 1 &lt; target ≤ sum of 0, 1, 2: the cutoff is in bucket 2
-     * its keys    | 7f.. | 80.. | 81.. | …           sum so far, 7f &lt; target ≤ sum so far, 7f, 80: the cutoff begins with 80
-     * of these          | 8000 | 8001 | …            and so on until one key is left
+     * histogram   |  0  |  1  |  2  |  3  | …     sum of 0, 1 &lt; target ≤ sum of 0, 1, 2: in bucket 2
+     * its keys    | 7f.. | 80.. | 81.. | …      sum to 7f.. &lt; target ≤ sum to 80..: begins with 80
+     * of these          | 8000 | 8001 | …         and so on until one key is left
      * </pre>
      *
      * @param target at least 1, at most the sum of the histogram
@@ -408,9 +412,10 @@ public final class Sampler {
     }
 
     /**
-     * e to the power x for x ≤ 0, with a relative error of about 1e−13; e to the power {@link #EXP_MIN} for smaller x. It is
-     * the Taylor series at x / 256, squared eight times, without branches and bit operations, so that the JIT can vectorise
-     * it. The result has the same bits everywhere; {@link Math#exp} may differ between compiled and interpreted code.
+     * e to the power x for x ≤ 0, with a relative error of about 1e−13; e to the power {@link #EXP_MIN} for smaller x.
+     * It is the Taylor series at x / 256, squared eight times, without branches and bit operations, so that the JIT can
+     * vectorise it. The result has the same bits everywhere; {@link Math#exp} may differ between compiled and
+     * interpreted code.
      */
     static double exp(double x) {
         double r = Math.max(x, EXP_MIN) * 0x1p-8;

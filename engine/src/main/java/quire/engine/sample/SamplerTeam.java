@@ -4,9 +4,9 @@ import org.jspecify.annotations.Nullable;
 import quire.tensor.Workers;
 
 /**
- * Chooses tokens of several sequences in parallel, with one {@link Sampler} for each worker. One choice among 128,000 tokens
- * takes some tenths of a millisecond, and a step may need a hundred. The result does not depend on which worker chooses,
- * because samplers keep no state between choices.
+ * Chooses tokens of several sequences in parallel, with one {@link Sampler} for each worker. One choice among 128,000
+ * tokens takes some tenths of a millisecond, and a step may need a hundred. The result does not depend on which worker
+ * chooses, because samplers keep no state between choices.
  *
  * <p>Engine thread only. Allocates only in the constructor.
  */

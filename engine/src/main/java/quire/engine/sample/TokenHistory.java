@@ -15,7 +15,8 @@ import quire.engine.SamplingParams;
  * token 73 ──hash──▶ table[slot] = 4 ──▶ tokens[3] = 73, counts[3] = 2     (0 in the table: free)
  * </pre>
  *
- * <p>Cost: a hash lookup for each token, and nothing without penalties. The memory grows with the number of distinct tokens.
+ * <p>Cost: a hash lookup for each token, and nothing without penalties. The memory grows with the number of distinct
+ * tokens.
  */
 public final class TokenHistory {
     private static final int[] NO_TOKENS = {};

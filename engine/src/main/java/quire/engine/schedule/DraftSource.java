@@ -6,8 +6,8 @@ import quire.engine.SpeculationStats;
 import quire.engine.sample.SamplerTeam;
 
 /**
- * Where draft tokens come from, as the scheduler sees it. Draft tokens decide which rows a step computes early and never
- * which tokens an answer has, so the scheduler needs to know no more than this.
+ * Where draft tokens come from, as the scheduler sees it. Draft tokens decide which rows a step computes early and
+ * never which tokens an answer has, so the scheduler needs to know no more than this.
  *
  * <p>Engine thread only, except for {@link #setOn}.
  */

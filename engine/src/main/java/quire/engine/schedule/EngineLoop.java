@@ -20,8 +20,8 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Workers;
 
 /**
- * The loop of the engine thread, which owns all state. Requests come in through the inbox, each step computes tokens, and
- * answers leave through their streams.
+ * The loop of the engine thread, which owns all state. Requests come in through the inbox, each step computes tokens,
+ * and answers leave through their streams.
  *
  * <pre>
  *   inbox ──▶ plan ──▶ forward ──▶ choose ──▶ commit          {@link #doWork}
@@ -66,7 +66,10 @@ public final class EngineLoop implements Runnable {
             this.config = config;
         }
 
-        /** Threads that choose tokens between two forward passes. They may be the model's. Default: the engine thread alone. */
+        /**
+         * Threads that choose tokens between two forward passes. They may be the model's. Default: the engine thread
+         * alone.
+         */
         public Builder workers(Workers value) {
             workers = value;
             return this;
@@ -79,8 +82,8 @@ public final class EngineLoop implements Runnable {
         }
 
         /**
-         * Predicts the cost of steps, to keep them within {@link EngineConfig#targetTokenGap}. Default: {@link StepCost#NONE}, with
-         * which steps have no limit in time.
+         * Predicts the cost of steps, to keep them within {@link EngineConfig#targetTokenGap}. Default: {@link
+         * StepCost#NONE}, with which steps have no limit in time.
          */
         public Builder cost(StepCost value) {
             cost = value;

@@ -7,10 +7,10 @@ import java.util.Arrays;
  *
  * <p><b>Problem.</b> Sequences grow by unknown amounts, and their keys and values must not be copied to make room.
  *
- * <p><b>Idea.</b> All keys and values lie in one pool of equal pages. A sequence finds its own through a page table, like
- * virtual memory (Kwon et al., <i>Efficient Memory Management for Large Language Model Serving with PagedAttention</i>,
- * SOSP 2023). The model writes into pages and knows no owners; this class knows the owners and never reads a page. Pages
- * never move, and at most one page of a sequence is partly empty.
+ * <p><b>Idea.</b> All keys and values lie in one pool of equal pages. A sequence finds its own through a page table,
+ * like virtual memory (Kwon et al., <i>Efficient Memory Management for Large Language Model Serving with
+ * PagedAttention</i>, SOSP 2023). The model writes into pages and knows no owners; this class knows the owners and
+ * never reads a page. Pages never move, and at most one page of a sequence is partly empty.
  *
  * <pre>
  *   page     0   1   2   3   4   5   6   7        the pool
@@ -27,14 +27,14 @@ import java.util.Arrays;
  *              positions [0, pageTokens)
  * </pre>
  *
- * A running sequence holds one row. Its page table doubles when it is full, so its size follows the pages that it holds and
- * not the longest context; otherwise a step allocates nothing. A page carries a count of rows and not an owner, so that
- * sequences with the same beginning can share pages that they do not write to.
+ * A running sequence holds one row. Its page table doubles when it is full, so its size follows the pages that it holds
+ * and not the longest context; otherwise a step allocates nothing. A page carries a count of rows and not an owner, so
+ * that sequences with the same beginning can share pages that they do not write to.
  *
  * <p><b>Invariant.</b> Every page is either in the free list once, or held by as many rows as its count says.
  *
- * <p><b>Cost.</b> 3 ints for each page, and at most {@code 2 × pages held} ints for the table of a row. Every operation is
- * O(pages that change hands); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
+ * <p><b>Cost.</b> 3 ints for each page, and at most {@code 2 × pages held} ints for the table of a row. Every operation
+ * is O(pages that change hands); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
  *
  * <p>Engine thread only.
  */

@@ -8,9 +8,9 @@ import quire.model.text.Tokenizer;
 /**
  * Turns an answer's tokens into text: whole characters only, up to the first stop string.
  *
- * <p>The answer ends at the first character that completes a stop string. If it completes several, the longest counts. The
- * stop string is not part of the answer. The result depends on the bytes of the tokens and not on where tokens begin or
- * end. So text that may be the beginning of a stop string is held back.
+ * <p>The answer ends at the first character that completes a stop string. If it completes several, the longest counts.
+ * The stop string is not part of the answer. The result depends on the bytes of the tokens and not on where tokens
+ * begin or end. So text that may be the beginning of a stop string is held back.
  *
  * <pre>
  * stop "\nUser:"      released      held
@@ -46,8 +46,8 @@ final class OutputText {
     }
 
     /**
-     * Ends the answer; returns the text held back, with U+FFFD for an incomplete character. That may complete a stop string,
-     * so call {@link #stop} afterwards. Empty after a stop string.
+     * Ends the answer; returns the text held back, with U+FFFD for an incomplete character. That may complete a stop
+     * string, so call {@link #stop} afterwards. Empty after a stop string.
      */
     String finish() {
         if (stop != null) {
@@ -92,7 +92,9 @@ final class OutputText {
     /** Searches the text for one stop string. */
     private static final class StopMatcher {
         final String text;
-        /** {@code border[n]}: length of the longest proper prefix of the first n characters that is also their suffix. */
+        /**
+         * {@code border[n]}: length of the longest proper prefix of the first n characters that is also their suffix.
+         */
         private final int[] border;
         /** Length of the longest prefix of the stop string that is a suffix of the text so far. */
         int matched;

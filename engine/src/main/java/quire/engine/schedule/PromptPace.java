@@ -3,9 +3,9 @@ package quire.engine.schedule;
 /**
  * Limits the prompt tokens of a step by time, so that a long prompt does not delay the next tokens of running answers.
  *
- * <p>A step with decoding sequences may take {@code targetNanos}. If decoding alone takes more than half of that, the step
- * may take twice as long as decoding alone, so that prompts get half of the time. {@link StepCost} says how many tokens fit.
- * A step without decoding sequences has no limit.
+ * <p>A step with decoding sequences may take {@code targetNanos}. If decoding alone takes more than half of that, the
+ * step may take twice as long as decoding alone, so that prompts get half of the time. {@link StepCost} says how many
+ * tokens fit. A step without decoding sequences has no limit.
  *
  * <pre>
  *   time of a step    | decoding |  prompt tokens  |

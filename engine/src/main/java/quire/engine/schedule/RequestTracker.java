@@ -13,16 +13,16 @@ import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
 
 /**
- * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under one
- * lock, so at every moment
+ * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under
+ * one lock, so at every moment
  *
  * <pre>started = finished (over all reasons) + running + waiting</pre>
  *
- * A request's end is counted before its stream ends. A request is checked and put into the inbox under the same lock, so
- * none is accepted after the engine closes.
+ * A request's end is counted before its stream ends. A request is checked and put into the inbox under the same lock,
+ * so none is accepted after the engine closes.
  *
- * <p>Thread-safe. The lock is held for some dozen instructions, a few times a request and once a step, and never while the
- * model computes.
+ * <p>Thread-safe. The lock is held for some dozen instructions, a few times a request and once a step, and never while
+ * the model computes.
  */
 public final class RequestTracker {
     /** How much of the measured speed remains after a step: about the last 30 steps count. */
@@ -73,8 +73,8 @@ public final class RequestTracker {
     }
 
     /**
-     * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no other
-     * request waits; otherwise it could never be served.
+     * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no
+     * other request waits; otherwise it could never be served.
      *
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
@@ -254,8 +254,8 @@ public final class RequestTracker {
     }
 
     /**
-     * Compares the counts with what the scheduler has. A request in the inbox counts as waiting here, and the scheduler does
-     * not have it yet.
+     * Compares the counts with what the scheduler has. A request in the inbox counts as waiting here, and the scheduler
+     * does not have it yet.
      *
      * @throws IllegalStateException if they differ
      */

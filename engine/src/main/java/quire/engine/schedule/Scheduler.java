@@ -14,14 +14,14 @@ import quire.engine.schedule.Sequence.State;
 /**
  * Decides which sequences run in a step, with how many tokens and on which pages. Afterwards applies the result.
  *
- * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not delay answers that
- * are being generated, nor keep short new requests waiting. A request that needs many pages must get them, although smaller
- * ones keep arriving.
+ * <p><b>Problem.</b> All requests share the arithmetic of a step and the KV pages. A long prompt must not delay answers
+ * that are being generated, nor keep short new requests waiting. A request that needs many pages must get them,
+ * although smaller ones keep arriving.
  *
- * <p><b>Idea.</b> There are no phases. A sequence has computed and target tokens ({@link Sequence}), and each step spends a
- * token budget on the difference. A chunk of a long prompt, one new token and recomputation after preemption are the same
- * thing in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why prompt chunks and
- * decoding tokens belong in one step.)
+ * <p><b>Idea.</b> There are no phases. A sequence has computed and target tokens ({@link Sequence}), and each step
+ * spends a token budget on the difference. A chunk of a long prompt, one new token and recomputation after preemption
+ * are the same thing in the plan. (The idea is vLLM's; Agrawal et al., <i>Sarathi-Serve</i>, OSDI 2024, measure why
+ * prompt chunks and decoding tokens belong in one step.)
  *
  * <pre>
  *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, fewest tokens left first ]
@@ -37,23 +37,25 @@ import quire.engine.schedule.Sequence.State;
  * <p><b>Invariants.</b>
  *
  * <ul>
- *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the budget.
- *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget. The other
- *       half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what remains. So a short
- *       prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
- *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one more token,
- *       beside one page for each running sequence that may still grow.
- *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the head
- *       takes the next free row, and takes pages back from younger sequences. A younger sequence may pass a waiting head only
- *       if the head's pages would stay free, or if it needs at most 1/{@value #SMALL} of them. So little work is done twice.
+ *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the
+ *       budget.
+ *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget.
+ *       The other half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what
+ *       remains. So a short prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
+ *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one
+ *       more token, beside one page for each running sequence that may still grow.
+ *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the
+ *       head takes the next free row, and takes pages back from younger sequences. A younger sequence may pass a
+ *       waiting head only if the head's pages would stay free, or if it needs at most 1/{@value #SMALL} of them. So
+ *       little work is done twice.
  *   <li><i>The oldest sequence always makes progress.</i> Preemption takes the youngest, and alone every sequence fits:
  *       {@code submit} checks that. So there is no livelock.
- *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last one
- *       only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the next
- *       token is the same as without preemption.
- *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each running
- *       sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a rejected draft
- *       token.
+ *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last
+ *       one only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the
+ *       next token is the same as without preemption.
+ *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each
+ *       running sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a
+ *       rejected draft token.
  * </ul>
  *
  * <p><b>Cost.</b> A step without admission is O(running), each admission O(running + waiting). A step allocates the
@@ -177,8 +179,9 @@ final class Scheduler {
     }
 
     /**
-     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of them as
-     * it needs pages. Runs before the step is planned, so that it preempts no planned sequence, and none takes these pages.
+     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of
+     * them as it needs pages. Runs before the step is planned, so that it preempts no planned sequence, and none takes
+     * these pages.
      */
     private void reclaimForHead() {
         if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
@@ -222,8 +225,8 @@ final class Scheduler {
     }
 
     /**
-     * Reserves a page for the next token if it needs one. Preempts the youngest sequences until there is one; false if the
-     * sequence itself was preempted.
+     * Reserves a page for the next token if it needs one. Preempts the youngest sequences until there is one; false if
+     * the sequence itself was preempted.
      */
     private boolean reserveOrPreempt(Sequence sequence) {
         while (!pages.reserve(sequence.row, sequence.length())) {
@@ -266,7 +269,10 @@ final class Scheduler {
         }
     }
 
-    /** The oldest prompt that can be computed in this step: a running one, or a waiting one that may start; null for none. */
+    /**
+     * The oldest prompt that can be computed in this step: a running one, or a waiting one that may start; null for
+     * none.
+     */
     private @Nullable Sequence oldestPrompt() {
         Sequence oldest = null;
         for (int i = 0; i < running.size() && oldest == null; i++) {
@@ -287,7 +293,10 @@ final class Scheduler {
         return oldest;
     }
 
-    /** The prompt with the fewest tokens left among those without tokens in this step; of equal ones the oldest; null for none. */
+    /**
+     * The prompt with the fewest tokens left among those without tokens in this step; of equal ones the oldest; null
+     * for none.
+     */
     private @Nullable Sequence shortestPrompt() {
         Sequence shortest = null;
         for (int i = 0; i < running.size(); i++) {
@@ -502,8 +511,8 @@ final class Scheduler {
     }
 
     /**
-     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds both
-     * done. The stream ends even if one of them fails.
+     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds
+     * both done. The stream ends even if one of them fails.
      */
     private void end(
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
@@ -543,7 +552,8 @@ final class Scheduler {
     }
 
     /**
-     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have failed.
+     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have
+     * failed.
      *
      * @param cause the failure; gets further ones as suppressed exceptions
      */

@@ -11,8 +11,8 @@ import quire.engine.sample.TokenHistory;
 import quire.model.text.Tokenizer;
 
 /**
- * One request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens. Steps compute the difference;
- * when there is none left, the model chooses the next target token.
+ * One request on the engine thread. It has <i>computed</i> tokens and <i>target</i> tokens. Steps compute the
+ * difference; when there is none left, the model chooses the next target token.
  *
  * <pre>
  *   tokens    p p p p p p p p g g g d d · · ·
@@ -102,8 +102,8 @@ public final class Sequence {
     }
 
     /**
-     * Makes room in {@link #tokens} for {@code count} tokens after {@link #length}. The array doubles, so its size follows the
-     * tokens that exist and not those that the request allows.
+     * Makes room in {@link #tokens} for {@code count} tokens after {@link #length}. The array doubles, so its size
+     * follows the tokens that exist and not those that the request allows.
      */
     public void makeRoom(int count) {
         if (length + count > tokens.length) {

@@ -1,6 +1,6 @@
 /**
- * The engine's loop and its state: which sequences run in a step, on which KV pages, with how many tokens, and what came out.
- * It depends on speculation only through {@link quire.engine.schedule.DraftSource}.
+ * The engine's loop and its state: which sequences run in a step, on which KV pages, with how many tokens, and what
+ * came out. It depends on speculation only through {@link quire.engine.schedule.DraftSource}.
  */
 @NullMarked
 package quire.engine.schedule;

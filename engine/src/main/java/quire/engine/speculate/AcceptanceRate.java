@@ -3,8 +3,8 @@ package quire.engine.speculate;
 /**
  * Statistics on how often one sequence's draft tokens were accepted recently, by drafter.
  *
- * <p>They are relative: accepted tokens are divided by the number expected at the rate of all sequences. So draft tokens at
- * late positions, or with low confidence, do not make a sequence look worse than others.
+ * <p>They are relative: accepted tokens are divided by the number expected at the rate of all sequences. So draft
+ * tokens at late positions, or with low confidence, do not make a sequence look worse than others.
  */
 final class AcceptanceRate {
     /** Number of confidence levels that a drafter may distinguish. */
@@ -54,8 +54,8 @@ final class AcceptanceRate {
     }
 
     /**
-     * The probability that a draft token of this sequence is accepted: the probability over all sequences, multiplied by
-     * how much better or worse this sequence did than they.
+     * The probability that a draft token of this sequence is accepted: the probability over all sequences, multiplied
+     * by how much better or worse this sequence did than they.
      *
      * @param overall the probability over all sequences, above 0
      * @param weight number of comparisons with the expected outcome that are added to the sequence's own

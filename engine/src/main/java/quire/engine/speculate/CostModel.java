@@ -22,10 +22,11 @@ import quire.model.Model;
  *           1 2 3  …   64   72       knots: every number up to 64, then eight to a doubling; linear in between
  * </pre>
  *
- * <p><b>Base.</b> A knot is the median of its last {@value #RECENT} passes: one delayed pass does not change it, a lasting
- * change does. A knot without recent passes is estimated: from the nearest measured knot below, and the ratio of the two
- * at the start. The start's values are too high, because the code is not compiled yet, but their ratios hold. A model that
- * {@link #follows} another is scaled with it until its own first pass. No other rule moves a knot, so knots cannot drift.
+ * <p><b>Base.</b> A knot is the median of its last {@value #RECENT} passes: one delayed pass does not change it, a
+ * lasting change does. A knot without recent passes is estimated: from the nearest measured knot below, and the ratio
+ * of the two at the start. The start's values are too high, because the code is not compiled yet, but their ratios
+ * hold. A model that {@link #follows} another is scaled with it until its own first pass. No other rule moves a knot,
+ * so knots cannot drift.
  *
  * <p><b>Prices.</b> Texts of different lengths separate the prices of contexts and positions from that of a row. Draft
  * tokens separate the two from each other, because the rows of a draft share one context.
@@ -98,7 +99,8 @@ public final class CostModel implements StepCost {
     private double perPosition;
 
     /**
-     * A cost model without measurements. A pass of one token is assumed to take 1 ms, as with about ten million parameters.
+     * A cost model without measurements. A pass of one token is assumed to take 1 ms, as with about ten million
+     * parameters.
      *
      * @param maxRows tokens of the largest pass
      */
@@ -144,8 +146,8 @@ public final class CostModel implements StepCost {
     }
 
     /**
-     * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, again and again, until
-     * {@code budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
+     * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, again and again, until {@code
+     * budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
      *
      * @param maxRows tokens of the largest pass
      * @param nanoClock a monotonic clock
@@ -159,7 +161,10 @@ public final class CostModel implements StepCost {
         return predict(rows, 0, 0);
     }
 
-    /** Nanoseconds of a pass over one token of each of {@code rows} sequences that have {@code positions} positions together. */
+    /**
+     * Nanoseconds of a pass over one token of each of {@code rows} sequences that have {@code positions} positions
+     * together.
+     */
     double predict(int rows, long positions) {
         return predict(rows, positions, positions);
     }
@@ -206,9 +211,10 @@ public final class CostModel implements StepCost {
     }
 
     /**
-     * Estimates the prices of contexts and positions by least squares, from deviations from the means at the same knot. Old
-     * passes fade. The start's prices enter with a weight of {@value #PRIOR_SQUARES} in the sum of squares (ridge regression:
-     * Hoerl and Kennard, 1970). While every sequence has one row, contexts equal positions, and the two share the cost.
+     * Estimates the prices of contexts and positions by least squares, from deviations from the means at the same knot.
+     * Old passes fade. The start's prices enter with a weight of {@value #PRIOR_SQUARES} in the sum of squares (ridge
+     * regression: Hoerl and Kennard, 1970). While every sequence has one row, contexts equal positions, and the two
+     * share the cost.
      */
     private void updatePrices(int knot, long contexts, long positions, double nanos) {
         double gain = Math.max(MEAN_GAIN, 1.0 / (observed[knot] + 1));
@@ -260,8 +266,8 @@ public final class CostModel implements StepCost {
     }
 
     /**
-     * Sets the knots without measurements: they keep their initial ratio to the nearest measured knot below. A knot loses its
-     * measurements if they are old, or if a larger pass has cost less since.
+     * Sets the knots without measurements: they keep their initial ratio to the nearest measured knot below. A knot
+     * loses its measurements if they are old, or if a larger pass has cost less since.
      */
     private void extrapolate() {
         int cheapest = -1; // of the measured knots above

@@ -4,11 +4,14 @@ import quire.engine.EngineConfig;
 import quire.engine.Speculation;
 import quire.engine.schedule.Sequence;
 
-/** Decides how many draft tokens each sequence gets. It changes the speed of answers and nothing else. Engine thread only. */
+/**
+ * Decides how many draft tokens each sequence gets. It changes the speed of answers and nothing else. Engine thread
+ * only.
+ */
 public interface DraftPolicy {
     /**
-     * Calls {@link StepDrafts#assign} for each sequence that is to have a draft: at most what the drafter offers, and at
-     * most {@link StepDrafts#room} over all sequences.
+     * Calls {@link StepDrafts#assign} for each sequence that is to have a draft: at most what the drafter offers, and
+     * at most {@link StepDrafts#room} over all sequences.
      */
     void decide(StepDrafts drafts);
 

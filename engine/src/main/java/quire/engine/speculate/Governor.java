@@ -5,13 +5,13 @@ import quire.engine.Speculation;
 import quire.engine.schedule.Sequence;
 
 /**
- * Decides how many draft tokens each sequence gets in a step, so that the expected number of tokens a second is greatest.
- * Often that is none.
+ * Decides how many draft tokens each sequence gets in a step, so that the expected number of tokens a second is
+ * greatest. Often that is none.
  *
  * <p><b>Inputs.</b> What a pass costs, by its rows and their context ({@link CostModel}). How often draft tokens are
- * accepted, by drafter, confidence and position over all sequences, and recently for each sequence
- * ({@link AcceptanceRate}). How long answers are ({@link LengthEstimator}): a draft model has to read a prompt first, and
- * that must pay within the rest of the answer.
+ * accepted, by drafter, confidence and position over all sequences, and recently for each sequence ({@link
+ * AcceptanceRate}). How long answers are ({@link LengthEstimator}): a draft model has to read a prompt first, and that
+ * must pay within the rest of the answer.
  *
  * <p><b>The choice.</b> Let d(i) be the number of draft tokens for sequence i. Its draft token p is accepted with
  * probability q(i, p) = α(i, 1) · … · α(i, p). A step over N sequences has the rate
@@ -24,23 +24,23 @@ import quire.engine.schedule.Sequence;
  *                                                             T: cost of rows and of the positions they attend to
  * </pre>
  *
- * Dinkelbach's method maximises such a ratio (<i>On Nonlinear Fractional Programming</i>, 1967): at a given rate λ, a draft
- * token pays if q &gt; λ · cost; the best choice for λ has a rate of its own, which is the next λ. Two rounds are enough. The cost of one more row is not constant, so each
- * round adds one position after the other, for all sequences that it pays for, and keeps the best depth seen. A choice must
- * be better than no drafts by {@value #MARGIN}.
+ * Dinkelbach's method maximises such a ratio (<i>On Nonlinear Fractional Programming</i>, 1967): at a given rate λ, a
+ * draft token pays if q &gt; λ · cost; the best choice for λ has a rate of its own, which is the next λ. Two rounds are
+ * enough. The cost of one more row is not constant, so each round adds one position after the other, for all sequences
+ * that it pays for, and keeps the best depth seen. A choice must be better than no drafts by {@value #MARGIN}.
  *
- * <p><b>Exploration.</b> Two things become unknown if nothing is tried. First, whether sequences without drafts have become
- * predictable: so sometimes one sequence gets more draft tokens than pay. The number varies, because many may be cheaper
- * than the cost of few suggests. The smaller the expected loss, the more often this happens. Second, what steps without
- * drafts cost: so sometimes all drafts pause. Both last for several steps in a row, because short steps need a few to reach
- * their usual speed.
+ * <p><b>Exploration.</b> Two things become unknown if nothing is tried. First, whether sequences without drafts have
+ * become predictable: so sometimes one sequence gets more draft tokens than pay. The number varies, because many may be
+ * cheaper than the cost of few suggests. The smaller the expected loss, the more often this happens. Second, what steps
+ * without drafts cost: so sometimes all drafts pause. Both last for several steps in a row, because short steps need a
+ * few to reach their usual speed.
  *
- * <p><b>The overhead budget.</b> The estimates may be wrong, so the measured result limits the loss. The budget grows by
- * {@value #SHARE} of all time. A step with drafts changes it by the time that the drafts saved or cost. When it is
- * negative, all drafts stop until half of the probing budget's maximum has accumulated. The time that a draft model spends
- * on reading a prompt is charged gradually, over the answer that it reads for. So the total loss is at most
- * {@value #SHARE} of the time, plus the initial budget: {@value #MOST_SAVED} steps of one token, but at least 50 ms and at
- * most 250 ms. Exploration has a second budget, of {@value #PROBE_SHARE} of the time, that savings do not raise.
+ * <p><b>The overhead budget.</b> The estimates may be wrong, so the measured result limits the loss. The budget grows
+ * by {@value #SHARE} of all time. A step with drafts changes it by the time that the drafts saved or cost. When it is
+ * negative, all drafts stop until half of the probing budget's maximum has accumulated. The time that a draft model
+ * spends on reading a prompt is charged gradually, over the answer that it reads for. So the total loss is at most
+ * {@value #SHARE} of the time, plus the initial budget: {@value #MOST_SAVED} steps of one token, but at least 50 ms and
+ * at most 250 ms. Exploration has a second budget, of {@value #PROBE_SHARE} of the time, that savings do not raise.
  *
  * <p>Deterministic: times come in as numbers. Engine thread only; a step allocates nothing.
  */
@@ -64,7 +64,9 @@ final class Governor implements DraftPolicy {
     /** Numbers of draft tokens to explore, one after the other. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
 
-    /** Most steps in a row that explore the same number, and most nanoseconds that they may cost after the first step. */
+    /**
+     * Most steps in a row that explore the same number, and most nanoseconds that they may cost after the first step.
+     */
     private static final int BURST = 8;
 
     private static final double BURST_NANOS = 10e6;
@@ -343,7 +345,8 @@ final class Governor implements DraftPolicy {
     }
 
     /**
-     * Charges the probing budget for some steps with {@code tokens} more draft tokens; false if it is too small for one.
+     * Charges the probing budget for some steps with {@code tokens} more draft tokens; false if it is too small for
+     * one.
      *
      * @param rows of the step without them
      * @param positions that those rows attend to

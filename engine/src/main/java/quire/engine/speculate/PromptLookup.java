@@ -1,13 +1,13 @@
 package quire.engine.speculate;
 
 /**
- * Finds where a sequence's last tokens occurred before, in its prompt or answer. The tokens that followed there are a good
- * draft wherever a text repeats its source: in extraction, translation, editing and quoting (Saxena, <i>Prompt Lookup
- * Decoding</i>, 2023).
+ * Finds where a sequence's last tokens occurred before, in its prompt or answer. The tokens that followed there are a
+ * good draft wherever a text repeats its source: in extraction, translation, editing and quoting (Saxena, <i>Prompt
+ * Lookup Decoding</i>, 2023).
  *
  * <p>The index works like deflate's (RFC 1951, section 4). A hash table maps the last two tokens to the position where
- * they occurred last; chains lead from each occurrence to the one before. The longest match on the chain counts; of equal
- * ones, the latest. While the sequence goes on like its match, the match grows and there is no search.
+ * they occurred last; chains lead from each occurrence to the one before. The longest match on the chain counts; of
+ * equal ones, the latest. While the sequence goes on like its match, the match grows and there is no search.
  *
  * <pre>
  *   tokens    … a b c d e … x b c d | ?            matchLength = 3: b c d
@@ -16,8 +16,8 @@ package quire.engine.speculate;
  *   previous  last end ──▶ the end before ──▶ …    a search looks at {@value #CHAIN} of them at most
  * </pre>
  *
- * <p>Cost: one store a token and, where a match ends, one search of bounded length. At most 512 KiB a sequence, allocated
- * once for its longest answer.
+ * <p>Cost: one store a token and, where a match ends, one search of bounded length. At most 512 KiB a sequence,
+ * allocated once for its longest answer.
  */
 final class PromptLookup {
     /** Shortest match, in tokens. */
@@ -89,7 +89,9 @@ final class PromptLookup {
         return matchLength;
     }
 
-    /** Writes {@code count} draft tokens behind {@code tokens[0, length)}. They may repeat draft tokens just written. */
+    /**
+     * Writes {@code count} draft tokens behind {@code tokens[0, length)}. They may repeat draft tokens just written.
+     */
     void writeDraft(int[] tokens, int length, int count) {
         for (int i = 0; i < count; i++) {
             tokens[length + i] = tokens[source + i];

@@ -8,8 +8,8 @@ import quire.engine.sample.Sampler;
 import quire.engine.schedule.Sequence;
 
 /**
- * Drafts from a {@link Replay}. A hash of seed, prompt and position decides whether a draft token is wrong, so every run
- * has the same errors.
+ * Drafts from a {@link Replay}. A hash of seed, prompt and position decides whether a draft token is wrong, so every
+ * run has the same errors.
  */
 final class ReplayDrafter implements Drafter {
     private final Replay replay;

@@ -17,8 +17,8 @@ import quire.engine.schedule.TokenVerifier;
 import quire.model.Model;
 
 /**
- * The speculative part of a step. Before the model runs, it asks drafters and policy, and adds draft tokens to the plan.
- * Afterwards it learns which were accepted and what the step cost.
+ * The speculative part of a step. Before the model runs, it asks drafters and policy, and adds draft tokens to the
+ * plan. Afterwards it learns which were accepted and what the step cost.
  *
  * <p>Draft tokens use only what the plan leaves: of the token budget, of the rows of logits and of the free pages.
  */

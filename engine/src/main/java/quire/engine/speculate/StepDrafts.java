@@ -4,8 +4,8 @@ import java.util.Arrays;
 import quire.engine.schedule.Sequence;
 
 /**
- * The draft tokens of one step: for which sequences, from which drafter, how many, and how many were accepted. Reused every
- * step.
+ * The draft tokens of one step: for which sequences, from which drafter, how many, and how many were accepted. Reused
+ * every step.
  *
  * <pre>
  *   filled by      methods              what
@@ -138,7 +138,9 @@ public final class StepDrafts {
         return rows;
     }
 
-    /** Positions of the sequences that the {@link #rows} belong to, each sequence counted once. Draft tokens add none. */
+    /**
+     * Positions of the sequences that the {@link #rows} belong to, each sequence counted once. Draft tokens add none.
+     */
     long contexts() {
         return contexts;
     }
@@ -202,7 +204,9 @@ public final class StepDrafts {
         return accepted[index];
     }
 
-    /** How many of them were compared with the model's choice: those up to the first rejected one or the answer's end. */
+    /**
+     * How many of them were compared with the model's choice: those up to the first rejected one or the answer's end.
+     */
     int compared(int index) {
         return compared[index];
     }

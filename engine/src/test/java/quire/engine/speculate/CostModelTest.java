@@ -176,7 +176,9 @@ class CostModelTest {
         assertThat(model.predict(2, 1000) - model.predict(2)).isCloseTo(3000, Percentage.withPercentage(10));
     }
 
-    /** The start measures ten times too much. Passes correct the sizes that run, the other sizes, and a following model. */
+    /**
+     * The start measures ten times too much. Passes correct the sizes that run, the other sizes, and a following model.
+     */
     @Test
     void observe_everythingGetsFaster_ratiosStay() {
         CostModel model = new CostModel(64, 10_000);

@@ -123,8 +123,8 @@ class CouplingTest {
     }
 
     /**
-     * Draws many answers with speculation. Compares each token with its conditional distribution, which is computed directly
-     * from the definition in {@link SamplingParams}.
+     * Draws many answers with speculation. Compares each token with its conditional distribution, which is computed
+     * directly from the definition in {@link SamplingParams}.
      */
     private static void assertEqualsTheModel(SamplingParams.Builder params) {
         TableModel model = new TableModel(1.5);

@@ -71,7 +71,9 @@ class DraftCountersTest {
         assertThat(stats.acceptedTokens()).isEqualTo(20);
     }
 
-    /** Runs {@link #DRAFTS}, with a draft model that is wrong at these positions and a drafter that has a wrong answer. */
+    /**
+     * Runs {@link #DRAFTS}, with a draft model that is wrong at these positions and a drafter that has a wrong answer.
+     */
     private static SpeculationCounts run(Request request, Set<Integer> errors, int[] faulty) {
         EngineConfig config = Requests.config(1, CONTEXT, 16);
         CostModel cost = CostModel.unknown(CONTEXT);

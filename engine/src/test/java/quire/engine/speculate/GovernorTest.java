@@ -15,7 +15,9 @@ import quire.engine.schedule.Sequences;
 class GovernorTest {
     private static final int ROOM = 128;
 
-    /** A simulated engine. A step costs {@code fixed + perRow × rows}; draft tokens are right with a known probability. */
+    /**
+     * A simulated engine. A step costs {@code fixed + perRow × rows}; draft tokens are right with a known probability.
+     */
     private static class Simulation {
         final double fixed;
         final double perRow;
@@ -404,7 +406,9 @@ class GovernorTest {
         assertThat(simulation.speedup(20_000)).isBetween(0.99, 0.999);
     }
 
-    /** Six draft tokens are best, but eight are hardly worse. Exploring eight costs almost nothing, so it happens often. */
+    /**
+     * Six draft tokens are best, but eight are hardly worse. Exploring eight costs almost nothing, so it happens often.
+     */
     @Test
     void decide_moreIsHardlyWorse_exploresItOften() {
         Simulation simulation = new Simulation(70e3, 20e3, 0, 0.9);

@@ -113,7 +113,9 @@ class SpeculationStatsTest {
         }
     }
 
-    /** Steps of all kinds: beside prompts of others, while the draft model reads a prompt, with few and many accepted. */
+    /**
+     * Steps of all kinds: beside prompts of others, while the draft model reads a prompt, with few and many accepted.
+     */
     @ParameterizedTest(
             name = "{0} at once, prompts of {1}, answers of {2}, one draft token in {3} wrong, {4} draft tokens")
     @CsvSource({

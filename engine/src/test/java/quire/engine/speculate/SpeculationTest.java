@@ -140,8 +140,8 @@ class SpeculationTest {
     }
 
     /**
-     * The older sequence could use draft tokens, and the younger one needs a page soon. If draft tokens took the last page,
-     * the younger sequence would be preempted.
+     * The older sequence could use draft tokens, and the younger one needs a page soon. If draft tokens took the last
+     * page, the younger sequence would be preempted.
      */
     @Test
     void pages_few_draftsLeaveOneForEachRunningSequence() {

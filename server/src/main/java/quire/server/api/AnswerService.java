@@ -4,7 +4,8 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.Semaphore;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutionException;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -28,17 +29,15 @@ public final class AnswerService {
     private static final int WRITE_BYTES = 64 << 10;
 
     private final Engine engine;
+    private final Preparation preparation;
 
     /**
-     * Reading a request (JSON, template, tokens) takes a processor, and memory of up to about twenty times its body. So
-     * at most as many are read at the same time as there are processors.
+     * @param engine what computes the answers
+     * @param preparation reads requests
      */
-    private final Semaphore readers =
-            new Semaphore(Math.max(2, Runtime.getRuntime().availableProcessors()), true);
-
-    /** @param engine what computes the answers */
-    public AnswerService(Engine engine) {
+    public AnswerService(Engine engine, Preparation preparation) {
         this.engine = engine;
+        this.preparation = preparation;
     }
 
     /** Reads the request with {@code reader} and sends its answer. */
@@ -59,13 +58,26 @@ public final class AnswerService {
         }
     }
 
-    /** Reads a request's body, then gives its memory back. Waits while too many other requests are read. */
+    /**
+     * Reads a request's body on a thread for preparation, then gives the body's memory back. Waits for the client's turn.
+     *
+     * @throws HttpException that {@code reader} throws; 429 if too many requests wait; 503 if the server stops
+     */
     public <T> T read(Exchange exchange, Function<Fields, T> reader) throws InterruptedException {
-        readers.acquire();
+        Preparation.Task<T> task = preparation.submit(
+                exchange.client(), exchange.bodyBytes(), () -> reader.apply(Fields.parse(exchange.body())));
+        exchange.onDeparture(() -> preparation.cancel(task));
         try {
-            return reader.apply(Fields.parse(exchange.body()));
+            return task.result();
+        } catch (CancellationException e) {
+            throw HttpException.unavailable("The server is shutting down and did not read this request.");
+        } catch (ExecutionException e) {
+            switch (e.getCause()) {
+                case RuntimeException cause -> throw cause;
+                case Error cause -> throw cause;
+                case null, default -> throw new IllegalStateException(e);
+            }
         } finally {
-            readers.release();
             exchange.releaseBody();
         }
     }

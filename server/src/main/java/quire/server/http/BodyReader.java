@@ -126,6 +126,12 @@ final class BodyReader {
             all.appendBuffer(chunk);
         }
 
+        /** Bytes of the whole body; 0 after {@link #release}. Any thread. */
+        int length() {
+            Buffer all = buffer;
+            return all == null ? 0 : all.length();
+        }
+
         /** The whole body; empty after {@link #release}. Any thread. */
         byte[] bytes() {
             Buffer all = buffer;

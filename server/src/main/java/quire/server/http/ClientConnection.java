@@ -2,7 +2,11 @@ package quire.server.http;
 
 import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpConnection;
+import io.vertx.core.net.SocketAddress;
+import java.net.InetAddress;
 import java.time.Duration;
+import java.util.HexFormat;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A connection and its read timeout. The client's time runs between requests and while a request comes in, never while
@@ -14,6 +18,7 @@ final class ClientConnection {
     private final Vertx vertx;
     private final HttpConnection connection;
     private final Duration readTimeout;
+    private final String client;
     private long timer = NO_TIMER;
     private int unanswered;
 
@@ -21,6 +26,24 @@ final class ClientConnection {
         this.vertx = vertx;
         this.connection = connection;
         this.readTimeout = readTimeout;
+        this.client = client(connection.remoteAddress());
+    }
+
+    /** The network address that counts as one client. */
+    String client() {
+        return client;
+    }
+
+    /** A network gives one client 2^64 addresses of IPv6, so the first half of the address names the client. */
+    private static String client(@Nullable SocketAddress address) {
+        String text = address == null ? null : address.hostAddress();
+        if (text == null) {
+            return "unknown";
+        }
+        int zone = text.indexOf('%');
+        byte[] bytes =
+                InetAddress.ofLiteral(zone < 0 ? text : text.substring(0, zone)).getAddress();
+        return bytes.length == 4 ? text : HexFormat.of().formatHex(bytes, 0, 8);
     }
 
     /** Starts the client's time anew; closes the connection when it is over. */

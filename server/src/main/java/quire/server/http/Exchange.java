@@ -90,6 +90,17 @@ public final class Exchange {
         }
     }
 
+    /** The network address that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address. */
+    public String client() {
+        return connection.client();
+    }
+
+    /** Bytes of the request's body; 0 if it has none or it was released. */
+    public int bodyBytes() {
+        BodyReader.Body all = body;
+        return all == null ? 0 : all.length();
+    }
+
     /** The request's body; empty if it has none or it was released. */
     public byte[] body() {
         BodyReader.Body all = body;

@@ -29,12 +29,12 @@ public final class TokenizeApi {
 
     /** {@code POST /tokenize}. */
     public void tokenize(Exchange exchange) throws ClientGoneException, InterruptedException {
-        exchange.send(Response.json(200, Json.bytes(answers.read(exchange, this::tokenize))));
+        exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(tokenize(body)))));
     }
 
     /** {@code POST /detokenize}. */
     public void detokenize(Exchange exchange) throws ClientGoneException, InterruptedException {
-        exchange.send(Response.json(200, Json.bytes(answers.read(exchange, this::detokenize))));
+        exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(detokenize(body)))));
     }
 
     private ObjectNode tokenize(Fields body) {

@@ -1,0 +1,209 @@
+package quire.engine.schedule;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import quire.engine.EngineConfig;
+import quire.engine.FakeModel;
+import quire.engine.FakeTokenizer;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.TokenStream;
+
+/** Who gets on in which step. A token takes a microsecond here. */
+class SchedulerTest {
+    private static final int BUDGET = 64;
+    private static final int PAGE_TOKENS = 16;
+    private static final long TOKEN_NANOS = 1_000;
+
+    private final List<Integer> stepTokens = new ArrayList<>();
+    private FakeModel model = model(1_000);
+    private long nanos;
+
+    private static FakeModel model(int pages) {
+        return new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 1_000_000, PAGE_TOKENS, pages, BUDGET, 16);
+    }
+
+    @AfterEach
+    void close() {
+        model.close();
+    }
+
+    private EngineLoop loop(Duration target) {
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(16)
+                .maxBatchedTokens(BUDGET)
+                .targetTokenGap(target)
+                .threads(1)
+                .build();
+        model.onForward(batch -> {
+            stepTokens.add(batch.rows());
+            nanos += batch.rows() * TOKEN_NANOS;
+        });
+        return EngineLoop.builder(model, new FakeTokenizer(), config)
+                .cost(new LinearCost())
+                .nanoClock(() -> nanos)
+                .build();
+    }
+
+    private static final class LinearCost implements StepCost {
+        @Override
+        public double predict(int rows, long contexts, long positions) {
+            return (double) rows * TOKEN_NANOS;
+        }
+
+        @Override
+        public void observe(int rows, long contexts, long positions, long nanos) {
+            // it is known
+        }
+    }
+
+    private static TokenStream submit(EngineLoop loop, int promptTokens, int maxTokens) {
+        SamplingParams params = SamplingParams.builder()
+                .maxTokens(maxTokens)
+                .temperature(0)
+                .ignoreEndOfText(true)
+                .build();
+        int[] prompt = IntStream.range(0, promptTokens)
+                .map(i -> i * 7 % FakeTokenizer.VOCABULARY_SIZE)
+                .toArray();
+        return loop.submit(new Request(prompt, params));
+    }
+
+    /** Steps until a stream has a token. */
+    private static int stepsToToken(EngineLoop loop, TokenStream stream) {
+        for (int steps = 1; ; steps++) {
+            assertThat(loop.doWork()).isPositive();
+            loop.checkIntegrity();
+            if (stream.poll() != null) {
+                return steps;
+            }
+        }
+    }
+
+    @Test
+    void plan_shortPromptsBesideLongOnes_startAtOnce() {
+        EngineLoop loop = loop(Duration.ZERO);
+        for (int i = 0; i < 3; i++) {
+            submit(loop, 4_000, 2);
+        }
+        loop.doWork();
+
+        assertThat(stepsToToken(loop, submit(loop, 1, 1))).isEqualTo(1);
+        assertThat(stepsToToken(loop, submit(loop, 32, 1))).isEqualTo(1);
+        assertThat(stepsToToken(loop, submit(loop, 64, 1))).isEqualTo(2);
+    }
+
+    @Test
+    void plan_longPromptBesideShortOnes_keepsHalfOfTheBudget() {
+        EngineLoop loop = loop(Duration.ZERO);
+        TokenStream longest = submit(loop, 3_200, 1);
+        loop.doWork();
+        int steps = 1;
+        for (; longest.poll() == null; steps++) {
+            submit(loop, 31, 1);
+            submit(loop, 31, 1);
+            loop.doWork();
+        }
+        assertThat(steps).isLessThanOrEqualTo(3_200 / (BUDGET / 2) + 1);
+    }
+
+    @Test
+    void plan_promptBesideDecoding_staysWithinTheTargetForTheTokenGap() {
+        EngineLoop loop = loop(Duration.ofNanos(20 * TOKEN_NANOS));
+        TokenStream decoding = submit(loop, 4, 200);
+        stepsToToken(loop, decoding);
+        submit(loop, 500, 1);
+        stepTokens.clear();
+        for (int i = 0; i < 10; i++) {
+            assertThat(stepsToToken(loop, decoding)).isEqualTo(1);
+        }
+        assertThat(stepTokens).containsOnly(20);
+    }
+
+    @Test
+    void plan_decodingThatTakesTheWholeTarget_leavesPromptsAsMuchTime() {
+        EngineLoop loop = loop(Duration.ofNanos(TOKEN_NANOS));
+        List<TokenStream> decoding =
+                IntStream.range(0, 12).mapToObj(i -> submit(loop, 4, 200)).toList();
+        loop.doWork();
+        submit(loop, 500, 1);
+        stepTokens.clear();
+        for (int i = 0; i < 10; i++) {
+            loop.doWork();
+        }
+        assertThat(stepTokens).containsOnly(24);
+        assertThat(decoding).allSatisfy(stream -> assertThat(stream.poll()).isNotNull());
+    }
+
+    @Test
+    void plan_promptAlone_takesTheWholeBudgetWhateverTheTarget() {
+        EngineLoop loop = loop(Duration.ofNanos(TOKEN_NANOS));
+        submit(loop, 500, 1);
+        loop.doWork();
+        assertThat(stepTokens).containsExactly(BUDGET);
+    }
+
+    /** The first in the queue needs more pages than are free; small requests need a page or two. */
+    @Test
+    void plan_headThatDoesNotFit_isPassedBySmallRequestsAndStartsAsIfTheyWereNotThere() {
+        model.close();
+        model = model(64);
+        EngineLoop loop = loop(Duration.ZERO);
+        TokenStream first = submit(loop, 8 * PAGE_TOKENS - 1, 60);
+        stepsToToken(loop, first);
+        TokenStream head = submit(loop, 60 * PAGE_TOKENS, 1);
+        TokenStream small = submit(loop, 20, 200);
+
+        assertThat(stepsToToken(loop, small)).isEqualTo(1);
+        assertThat(loop.tracker().stats().waiting()).isEqualTo(1);
+
+        while (read(first)) {
+            loop.doWork();
+        }
+        assertThat(stepsToToken(loop, head)).isLessThanOrEqualTo(60 * PAGE_TOKENS / (BUDGET / 2) + 1);
+    }
+
+    private static boolean read(TokenStream stream) {
+        while (stream.poll() != null) {
+            // all there is
+        }
+        return !((OutputQueue) stream).hasEnded();
+    }
+
+    @Test
+    void plan_headThatDoesNotFit_isNotPassedByALargeRequest() {
+        model.close();
+        model = model(64);
+        EngineLoop loop = loop(Duration.ZERO);
+        stepsToToken(loop, submit(loop, 8 * PAGE_TOKENS - 1, 60));
+        submit(loop, 60 * PAGE_TOKENS, 1);
+        submit(loop, 20 * PAGE_TOKENS, 1);
+        loop.doWork();
+        assertThat(loop.tracker().stats().waiting()).isEqualTo(2);
+    }
+
+    /** What a request may become takes no memory; before, 512 of a million positions took 2 GB and the tables half a gigabyte. */
+    @Test
+    void submit_contextOfAMillionPositions_takesMemoryForTokensThatExist() {
+        EngineLoop loop = loop(Duration.ZERO);
+        long before = allocated();
+        for (int i = 0; i < 512; i++) {
+            submit(loop, 4, 900_000);
+        }
+        for (int i = 0; i < 8; i++) {
+            loop.doWork();
+        }
+        assertThat(allocated() - before).isLessThan(64 << 20);
+    }
+
+    private static long allocated() {
+        return ((com.sun.management.ThreadMXBean) java.lang.management.ManagementFactory.getThreadMXBean())
+                .getCurrentThreadAllocatedBytes();
+    }
+}

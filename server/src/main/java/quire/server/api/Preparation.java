@@ -1,0 +1,240 @@
+package quire.server.api;
+
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import quire.server.http.HttpException;
+
+/**
+ * Runs the work that comes before an answer (JSON, chat template, tokens) on few threads of its own, with fair turns for
+ * clients.
+ *
+ * <p>This work takes processor time in proportion to the request, up to seconds. On the carriers of virtual threads it
+ * would delay the threads that write tokens of other answers. A platform thread delays them no longer than the operating
+ * system's scheduler allows.
+ *
+ * <pre>
+ *                   client a  ■ ■ ■ ┐
+ *   small bodies    client b  ■     ├─ one request of each client in turn ──▶ prepare-1
+ *                   client c  ■ ■   ┘                                    └──▶ prepare-2 … prepare-n
+ *   large bodies    client d  ■ ■   ┐                                    ┌──▶   (small and large alternate)
+ *                   client a  ■     ┴─ one request of each client in turn ┘
+ * </pre>
+ *
+ * <ul>
+ *   <li>A small request never waits for a large one: {@code prepare-1} takes small ones only.
+ *   <li>Clients of one size take turns. A connection has one request at a time, so the connections of a client take turns
+ *       too, in the order of arrival.
+ *   <li>A client's requests wait only while they are fewer than the free places, so one client gets at most half of all
+ *       places, and a client without a waiting request finds a place while there is one.
+ * </ul>
+ */
+public final class Preparation implements AutoCloseable {
+    /** Bodies up to this size are small. */
+    static final int SMALL_BYTES = 64 << 10;
+
+    private static final int RETRY_SECONDS = 1;
+
+    private final int maxWaiting;
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition changed = lock.newCondition();
+
+    // Guarded by the lock.
+    private final Turns small = new Turns();
+    private final Turns large = new Turns();
+    private final Map<String, Integer> clientToWaiting = new HashMap<>();
+    private int waiting;
+    private boolean lastWasLarge;
+    private boolean closed;
+
+    private Preparation(int maxWaiting) {
+        this.maxWaiting = maxWaiting;
+    }
+
+    /**
+     * Starts the threads.
+     *
+     * @param threads number of threads, at least 2
+     * @param maxWaiting requests that may wait, at least 1
+     */
+    public static Preparation start(int threads, int maxWaiting) {
+        Preparation preparation = new Preparation(maxWaiting);
+        for (int i = 1; i <= threads; i++) {
+            boolean smallOnly = i == 1;
+            Thread.ofPlatform().name("prepare-" + i).daemon().start(() -> preparation.work(smallOnly));
+        }
+        return preparation;
+    }
+
+    /** Work that waits, runs or has ended. */
+    static final class Task<T> {
+        private final String client;
+        private final Turns turns;
+        private final Supplier<T> work;
+        private final CompletableFuture<T> result = new CompletableFuture<>();
+
+        private Task(String client, Turns turns, Supplier<T> work) {
+            this.client = client;
+            this.turns = turns;
+            this.work = work;
+        }
+
+        /**
+         * Waits for the result.
+         *
+         * @throws ExecutionException with what the work threw
+         * @throws java.util.concurrent.CancellationException if the task was cancelled or the threads have stopped
+         */
+        T result() throws InterruptedException, ExecutionException {
+            return result.get();
+        }
+
+        private void run() {
+            try {
+                result.complete(work.get());
+            } catch (Throwable e) { // of any kind: the request's own thread handles it
+                result.completeExceptionally(e);
+            }
+        }
+    }
+
+    /**
+     * Adds work.
+     *
+     * @param client whose turn it takes
+     * @param bodyBytes size of the request's body, for which the work is expected to be long or short
+     * @throws HttpException 429 if too many requests wait; 503 after {@link #close}
+     */
+    <T> Task<T> submit(String client, int bodyBytes, Supplier<T> work) {
+        lock.lock();
+        try {
+            if (closed) {
+                throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
+            }
+            int mine = clientToWaiting.getOrDefault(client, 0);
+            if (mine >= maxWaiting - waiting) {
+                throw HttpException.overloaded("Too many requests wait to be read.", RETRY_SECONDS);
+            }
+            Task<T> task = new Task<>(client, bodyBytes <= SMALL_BYTES ? small : large, work);
+            task.turns.add(task);
+            clientToWaiting.put(client, mine + 1);
+            waiting++;
+            changed.signalAll();
+            return task;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** Cancels work: it gives up its place if it waits, and its result is not used if it runs. Any number of times. */
+    void cancel(Task<?> task) {
+        lock.lock();
+        try {
+            if (task.turns.remove(task)) {
+                leave(task);
+            }
+        } finally {
+            lock.unlock();
+        }
+        task.result.cancel(false);
+    }
+
+    /** Cancels the work that waits, and stops each thread after the work that it runs. */
+    @Override
+    public void close() {
+        List<Task<?>> left = new ArrayList<>();
+        lock.lock();
+        try {
+            closed = true;
+            for (Task<?> task = poll(false); task != null; task = poll(false)) {
+                left.add(task);
+            }
+            changed.signalAll();
+        } finally {
+            lock.unlock();
+        }
+        left.forEach(task -> task.result.cancel(false));
+    }
+
+    private void work(boolean smallOnly) {
+        for (Task<?> task = take(smallOnly); task != null; task = take(smallOnly)) {
+            task.run();
+        }
+    }
+
+    /** Waits for the next task; null after {@link #close}. */
+    private @Nullable Task<?> take(boolean smallOnly) {
+        lock.lock();
+        try {
+            while (true) {
+                Task<?> task = poll(smallOnly);
+                if (task != null || closed) {
+                    return task;
+                }
+                changed.awaitUninterruptibly();
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private @Nullable Task<?> poll(boolean smallOnly) {
+        Turns first = smallOnly || lastWasLarge ? small : large;
+        Task<?> task = first.poll();
+        if (task == null && !smallOnly) {
+            task = (first == small ? large : small).poll();
+        }
+        if (task != null) {
+            lastWasLarge = smallOnly ? lastWasLarge : task.turns == large;
+            leave(task);
+        }
+        return task;
+    }
+
+    private void leave(Task<?> task) {
+        waiting--;
+        clientToWaiting.computeIfPresent(task.client, (client, count) -> count == 1 ? null : count - 1);
+    }
+
+    /** Tasks that wait, by client. The first client is the next one to have its turn. */
+    private static final class Turns {
+        private final LinkedHashMap<String, ArrayDeque<Task<?>>> clientToTasks = new LinkedHashMap<>();
+
+        void add(Task<?> task) {
+            clientToTasks
+                    .computeIfAbsent(task.client, client -> new ArrayDeque<>())
+                    .add(task);
+        }
+
+        @Nullable
+        Task<?> poll() {
+            Map.Entry<String, ArrayDeque<Task<?>>> next = clientToTasks.pollFirstEntry();
+            if (next == null) {
+                return null;
+            }
+            Task<?> task = next.getValue().remove();
+            if (!next.getValue().isEmpty()) {
+                clientToTasks.putLast(next.getKey(), next.getValue());
+            }
+            return task;
+        }
+
+        boolean remove(Task<?> task) {
+            ArrayDeque<Task<?>> tasks = clientToTasks.get(task.client);
+            boolean removed = tasks != null && tasks.remove(task);
+            if (tasks != null && tasks.isEmpty()) {
+                clientToTasks.remove(task.client);
+            }
+            return removed;
+        }
+    }
+}
