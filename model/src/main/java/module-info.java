@@ -1,4 +1,6 @@
-/** Files become weights, text becomes tokens, a batch becomes logits. Knows no requests. */
+/**
+ * Reads model files, turns text into tokens, and computes logits for a batch of tokens. Knows nothing about requests.
+ */
 module quire.model {
     requires static org.jspecify;
     requires transitive quire.tensor;

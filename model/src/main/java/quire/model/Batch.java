@@ -3,10 +3,11 @@ package quire.model;
 import java.util.Arrays;
 
 /**
- * The tokens of one step, sequence by sequence, in arrays that are filled anew each step and never reallocated.
+ * The tokens of one step, one sequence after another. The arrays are filled anew in each step and are never
+ * reallocated.
  *
  * <pre>
- *   rows       0 1 2 3 4 | 5 | 6 7 8          one row a token
+ *   rows       0 1 2 3 4 | 5 | 6 7 8          one row for each token
  *   sequence   0         | 1 | 2              firstRow(s) .. firstRow(s) + rowCount(s)
  *   position   0 1 2 3 4 |91 |16 17 18        firstPosition(s) + i
  *   logits             * | * |     *          the last logitRows(s) rows of s
@@ -24,8 +25,8 @@ public final class Batch {
     private int logits;
 
     /**
-     * @param maxTokens rows there is room for
-     * @param maxSequences sequences there is room for
+     * @param maxTokens the most rows that a batch can hold
+     * @param maxSequences the most sequences that a batch can hold
      */
     public Batch(int maxTokens, int maxSequences) {
         tokens = new int[maxTokens];
@@ -45,11 +46,12 @@ public final class Batch {
     }
 
     /**
-     * Adds the tokens {@code source[from, to)} of one sequence; {@code source[i]} stands at position {@code i}.
+     * Adds the tokens {@code source[from, to)} of one sequence; {@code source[i]} is the token at position {@code i}.
      *
-     * @param pageTable page of each {@code pageTokens} positions, covering at least {@code [0, to)}; kept by reference
-     * @param logitRowCount how many of the last rows want logits, 0 to {@code to − from}
-     * @return the sequence's number within the batch
+     * @param pageTable the page of each {@code pageTokens} positions; covers at least {@code [0, to)}. The reference is
+     *     kept
+     * @param logitRowCount how many of the last rows need logits, 0 to {@code to − from}
+     * @return the number of the sequence in the batch
      */
     public int add(int[] source, int from, int to, int[] pageTable, int logitRowCount) {
         int count = to - from;
@@ -73,52 +75,52 @@ public final class Batch {
         return sequences++;
     }
 
-    /** Tokens in the batch. */
+    /** The number of tokens in the batch. */
     public int rows() {
         return rows;
     }
 
-    /** Sequences in the batch. */
+    /** The number of sequences in the batch. */
     public int sequences() {
         return sequences;
     }
 
-    /** Rows that want logits, over all sequences. */
+    /** The number of rows that need logits, in all sequences. */
     public int logitCount() {
         return logits;
     }
 
-    /** Token of each row; valid up to {@link #rows}. Not a copy. */
+    /** The token of each row; valid up to {@link #rows}. Not a copy. */
     public int[] tokens() {
         return tokens;
     }
 
-    /** Position of each row; valid up to {@link #rows}. Not a copy. */
+    /** The position of each row; valid up to {@link #rows}. Not a copy. */
     public int[] positions() {
         return positions;
     }
 
-    /** First row of a sequence. */
+    /** The first row of a sequence. */
     public int firstRow(int sequence) {
         return firstRows[sequence];
     }
 
-    /** Rows of a sequence. */
+    /** The number of rows of a sequence. */
     public int rowCount(int sequence) {
         return rowCounts[sequence];
     }
 
-    /** Position of a sequence's first row. */
+    /** The position of a sequence's first row. */
     public int firstPosition(int sequence) {
         return positions[firstRows[sequence]];
     }
 
-    /** How many of a sequence's last rows want logits. */
+    /** How many of a sequence's last rows need logits. */
     public int logitRows(int sequence) {
         return logitRows[sequence];
     }
 
-    /** Page table of a sequence. */
+    /** The page table of a sequence. */
     public int[] pageTable(int sequence) {
         return pageTables[sequence];
     }

@@ -11,14 +11,14 @@ import java.nio.file.Path;
 import java.util.Map;
 
 /**
- * The models in the box: toys that this library carries, so that everything can be tried without a download. They know a
- * phrasebook in four languages, a few facts, little sums and stories, and decline the rest; the folder {@code workshop} of
- * the sources makes them and says how well they do.
+ * The models that this library contains, so that everything can be tried without a download. They are toys: they know
+ * some phrases in four languages, a few facts, simple sums and short stories, and decline everything else. The folder
+ * {@code workshop} of the sources trains and measures them.
  */
 public enum BuiltInModel {
     /** A chat model of 2.4 million parameters. */
     QUIRE_TINY("quire-tiny.gguf"),
-    /** A tenth of it, which guesses what {@link #QUIRE_TINY} is about to say. */
+    /** A draft model for {@link #QUIRE_TINY}, with a tenth of its parameters. */
     QUIRE_TINY_DRAFT("quire-tiny-draft.gguf");
 
     private final String file;
@@ -27,12 +27,15 @@ public enum BuiltInModel {
         this.file = file;
     }
 
-    /** Where its GGUF file is: in a folder, or in the archive that holds this class, which stays open from then on. */
+    /**
+     * The path of the GGUF file: in a folder, or in the archive that holds this class. Such an archive stays open from
+     * the first call on.
+     */
     public Path path() {
         URL resource = BuiltInModel.class.getResource(file);
         if (resource == null) {
             throw new IllegalStateException(
-                    file + " is not beside " + BuiltInModel.class + ": the jar was repacked without it");
+                    file + " is missing beside " + BuiltInModel.class + ": the jar was repacked without it");
         }
         try {
             URI uri = resource.toURI();
@@ -47,12 +50,12 @@ public enum BuiltInModel {
         }
     }
 
-    @SuppressWarnings("MustBeClosedChecker") // paths into it are handed out, so it is never closed
+    @SuppressWarnings("MustBeClosedChecker") // callers keep paths into it, so it is never closed
     private static void openArchive(URI uri) throws IOException {
         try {
             FileSystems.newFileSystem(uri, Map.of());
         } catch (FileSystemAlreadyExistsException e) {
-            // as good
+            // another thread opened it first
         }
     }
 }

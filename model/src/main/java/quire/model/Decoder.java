@@ -19,12 +19,19 @@ import quire.tensor.memory.ReservedMemory;
 import quire.tensor.memory.Slabs;
 
 /**
- * A Llama-family decoder: one step over a mixed batch against the paged KV cache.
+ * A decoder of the Llama family. It computes one step: a batch of several sequences, with their keys and values in the
+ * paged KV cache.
  *
- * <p>Every worker runs the same program over its own share and meets the others at barriers. Work on rows (norms, rotary
- * embedding, activation functions, quantising) is split by rows; matrix products are cut into units of some outputs, attention
- * into units of some query rows × one KV head, and whoever is free takes the next. No split changes a bit, because
- * {@link Kernels} compute every row and every output by itself. Between two barriers (│) a layer does:
+ * <p>All workers run the same code and wait for each other at barriers. There are two ways to divide the work:
+ * <ul>
+ *   <li>Work on rows (norms, rotary embedding, activation functions, quantising): each worker has a fixed share of the
+ *       rows.
+ *   <li>Matrix products and attention: the work is cut into units, and each worker takes the next unit when it has
+ *       finished one. A unit of a product is some of its outputs; a unit of attention is some query rows and one KV
+ *       head.
+ * </ul>
+ * <p>The division never changes a bit of the result, because {@link Kernels} compute each row and each output
+ * independently of the others. Between two barriers (│) a layer does:
  *
  * <pre>
  *   rows     norm, quantise      │ rope, store K and V  │            │ quantise │       │ add, norm, quantise │ …
@@ -32,18 +39,21 @@ import quire.tensor.memory.Slabs;
  *   units                                               │ attention  │
  * </pre>
  *
- * <p>Memory: the packed weights, a copy of the embedding's rows, one pool of pages, and activations for {@code maxBatchTokens} rows, all allocated once;
- * a step allocates nothing.
+ * <p>Memory: the packed weights, a copy of the rows of the embedding, one pool of pages, and activations for
+ * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
  */
 public final class Decoder implements Model {
-    /** Weights of a unit of a product: some ten microseconds to read, and little beside what a phase reads. */
+    /**
+     * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared with a
+     * whole phase.
+     */
     private static final long UNIT_BYTES = 128 << 10;
 
     /**
-     * Multiply-adds in the products of a layer, below which one worker does a step alone: what it would save with others goes
-     * into waking them and meeting them at the layer's barriers.
+     * If the products of a layer have fewer multiply-adds than this, one worker computes the step alone. Waking the
+     * other workers and waiting at the barriers would cost more time than they save.
      */
-    private static final long LONE_LAYER = 1 << 20;
+    private static final long SINGLE_WORKER_MACS = 1 << 20;
 
     private final ModelConfig config;
     private final Kernels kernels;
@@ -62,7 +72,7 @@ public final class Decoder implements Model {
     private final List<Projection> head;
     private final FloatMatrix cosSin;
 
-    // Activations, one row a token of the batch.
+    // Activations, one row for each token of the batch.
     private final FloatMatrix residual;
     private final Activations normed;
     private final FloatMatrix queries;
@@ -74,17 +84,17 @@ public final class Decoder implements Model {
     private final FloatMatrix up;
     private final Activations activated;
 
-    // One row a row of logits.
+    // One row for each row of logits.
     private final int[] logitRows;
     private final FloatMatrix selected;
     private final Activations selectedNormed;
     private final FloatMatrix logits;
     private final AttentionCall[] attention;
     private final AttentionScratch[] scratch;
-    /** Multiply-adds of a row in the layers' products. */
+    /** Multiply-adds for one row in the products of all layers. */
     private final long multiplyAddsPerRow;
 
-    // Where the products of one phase go, side by side with their weights.
+    // The outputs of the products of one phase, in the order of their weights.
     private final List<FloatMatrix> qkvOutputs;
     private final List<FloatMatrix> projectedOutputs;
     private final List<FloatMatrix> gateUpOutputs;
@@ -101,7 +111,7 @@ public final class Decoder implements Model {
             List<Projection> gateUp,
             List<Projection> down) {}
 
-    /** @param units parts that its product is dealt out in */
+    /** @param units the number of units that the product is cut into */
     private record Projection(
             WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
 
@@ -144,7 +154,7 @@ public final class Decoder implements Model {
         return bytes;
     }
 
-    /** Bytes of everything else that {@link #load} allocates, but for the KV pool: an upper bound. */
+    /** An upper bound for the bytes of everything else that {@link #load} allocates, except the KV pool. */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();
@@ -300,12 +310,12 @@ public final class Decoder implements Model {
         return logits;
     }
 
-    /** How many workers share a step of so many rows. */
+    /** The number of workers that compute a step of {@code rows} rows. */
     int workersFor(int rows) {
-        return rows * multiplyAddsPerRow < layers.length * LONE_LAYER ? 1 : workers.count();
+        return rows * multiplyAddsPerRow < layers.length * SINGLE_WORKER_MACS ? 1 : workers.count();
     }
 
-    /** What each worker runs. */
+    /** The code that each worker runs. */
     private void step(int worker) {
         Batch current = batch;
         if (current == null) {
@@ -354,7 +364,9 @@ public final class Decoder implements Model {
             kernels.add(projected, residual, from, to);
         }
 
-        // Rows that want logits are gathered, so that norm and head touch no others. They lie in other workers' shares.
+        // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
+        // have
+        // written them.
         workers.barrier(worker);
         int count = current.logitCount();
         int selectedFrom = Workers.shareStart(count, 1, worker, workers.active());
@@ -389,7 +401,7 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Some products of the same rows, in units that go to whoever is free. */
+    /** Computes products of the same rows, in units. */
     private void multiply(List<Projection> projections, Activations x, int rows, List<FloatMatrix> outputs) {
         int first = 0;
         int unit = workers.claim();
@@ -424,7 +436,7 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Units of (some rows of a sequence) × (a KV head) go to whoever is free. */
+    /** Computes attention, in units of some rows of a sequence and one KV head. */
     private void attend(Batch current, int layer, int worker) {
         MemorySegment pages = cache.layer(layer);
         int unit = 0;
@@ -453,7 +465,7 @@ public final class Decoder implements Model {
         arena.close();
     }
 
-    /** Takes tensors out of the file and packs them. */
+    /** Reads tensors from the file and packs them. */
     private static final class Loader {
         private final Gguf file;
         private final Kernels kernels;
@@ -506,7 +518,7 @@ public final class Decoder implements Model {
         }
 
         Projection projection(WeightMatrix weights, @Nullable FloatMatrix bias) {
-            // As many for each worker, or the last of a few units is waited for.
+            // Each worker gets the same number of units; otherwise the others wait for the last unit of a few.
             long each = Math.max(1, Math.ceilDiv(weights.packedBytes(), UNIT_BYTES * workers.count()));
             return new Projection(weights, bias, Math.toIntExact(each * workers.count()));
         }

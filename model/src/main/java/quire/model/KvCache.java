@@ -6,12 +6,12 @@ import quire.tensor.KvLayout;
 import quire.tensor.memory.ReservedMemory;
 
 /**
- * Storage for keys and values: one pool off heap, cut into pages. Knows no owners; who holds which page is the engine's
- * affair.
+ * The memory for keys and values: one pool outside of the Java heap, divided into pages. The engine decides which
+ * sequence uses which page; this class does not know.
  *
  * <pre>
  *   pool    [layer 0][layer 1] …             layers × layerBytes
- *   layer   [page 0][page 1] … [page n−1]    the same page number in every layer belongs together
+ *   layer   [page 0][page 1] … [page n−1]    a page has the same number in every layer
  *   page    see {@link KvLayout}
  * </pre>
  */
@@ -39,7 +39,7 @@ final class KvCache {
         return pageCount;
     }
 
-    /** The pages of one layer, back to back. */
+    /** The pages of one layer, one after another. */
     MemorySegment layer(int layer) {
         return layers[layer];
     }

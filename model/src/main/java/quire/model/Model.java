@@ -3,33 +3,34 @@ package quire.model;
 import quire.tensor.FloatMatrix;
 
 /**
- * A language model with its paged KV cache, executing whole steps. This is where a GPU plugs in. Not thread-safe: one
- * thread calls {@link #forward}.
+ * A language model with its paged KV cache. It computes whole steps; an implementation for a GPU would implement this
+ * interface. Not thread-safe: one thread calls {@link #forward}.
  */
 public interface Model extends AutoCloseable {
-    /** Number of token ids; logits rows are this wide. */
+    /** The number of token ids, which is also the width of a row of logits. */
     int vocabularySize();
 
-    /** Positions the model was trained for. */
+    /** The number of positions that the model was trained for. */
     int contextLength();
 
-    /** Tokens whose K and V one page holds. */
+    /** The number of tokens whose K and V fit into one page. */
     int pageTokens();
 
-    /** Pages in the pool. */
+    /** The number of pages in the pool. */
     int pageCount();
 
-    /** Tokens that one {@link #forward} takes at most. */
+    /** The most tokens in one call of {@link #forward}. */
     int maxBatchTokens();
 
-    /** Logits rows that one {@link #forward} returns at most. */
+    /** The most rows of logits that one call of {@link #forward} returns. */
     int maxLogitRows();
 
     /**
-     * Computes every token of the batch: writes its K and V into the sequence's pages, then returns the logits of the
-     * rows that asked for them, in batch order. A row's logits depend on its own sequence alone, bit for bit.
+     * Computes all tokens of the batch: writes their K and V into the pages of their sequences, then returns the logits
+     * of the rows that need them, in the order of the batch. The logits of a row depend only on its own sequence, bit
+     * for bit.
      *
-     * @return {@code batch.logitCount()} valid rows; the memory is overwritten by the next call
+     * @return {@code batch.logitCount()} valid rows; the next call overwrites the memory
      */
     FloatMatrix forward(Batch batch);
 

@@ -11,23 +11,23 @@ import quire.model.format.GgufType;
 import quire.model.format.GgufValueType;
 
 /**
- * The shape of a Llama-family decoder, read from a file's metadata. All sizes are positive and so small that no product
- * of three of them overflows a long.
+ * The shape of a decoder of the Llama family, read from the metadata of a file. All sizes are positive, and so small
+ * that the product of any three of them fits a long.
  *
  * @param architecture {@code llama} …
- * @param name for people
- * @param vocabularySize token ids
- * @param contextLength positions trained for
+ * @param name the model's name, for display
+ * @param vocabularySize number of token ids
+ * @param contextLength number of positions that the model was trained for
  * @param hidden width of the residual stream
  * @param feedForward width of the feed-forward layer
- * @param layers blocks
- * @param heads query heads
- * @param kvHeads key and value heads; divides {@code heads}
+ * @param layers number of blocks
+ * @param heads number of query heads
+ * @param kvHeads number of key and value heads; divides {@code heads}
  * @param headDim numbers in a head, even
- * @param normEpsilon of RMSNorm
+ * @param normEpsilon epsilon of RMSNorm
  * @param ropeDimensions how many dimensions of a head are rotated, even
  * @param ropeBase base of the rotation's frequencies
- * @param ropeScale positions are divided by it (linear scaling); 1 is none
+ * @param ropeScale positions are divided by it (linear scaling); 1 for no scaling
  */
 public record ModelConfig(
         String architecture,
@@ -45,10 +45,10 @@ public record ModelConfig(
         float ropeBase,
         float ropeScale) {
 
-    /** The architectures that can be computed, by their name in {@code general.architecture}. */
+    /** The architectures that Quire can compute, as {@code general.architecture} names them. */
     public static final List<String> ARCHITECTURES = List.of("llama");
 
-    // Several times the largest published models, and small enough that sizes multiply without overflow.
+    // Several times the sizes of the largest published models, and small enough that products of sizes fit a long.
     private static final int MAX_VOCABULARY = 1 << 22;
     private static final int MAX_CONTEXT = 1 << 24;
     private static final int MAX_WIDTH = 1 << 20;
@@ -56,7 +56,7 @@ public record ModelConfig(
     private static final int MAX_HEADS = 1 << 10;
     private static final int MAX_HEAD_DIM = 1 << 10;
 
-    // What other members of the family multiply by, or clamp with; 1 and 0 change nothing.
+    // Factors and limits that some other architectures use; 1 and 0 change nothing.
     private static final List<String> FACTORS =
             List.of("embedding_scale", "residual_scale", "logit_scale", "rope.scaling.attn_factor");
     private static final List<String> LIMITS_AND_SCALES = List.of(
@@ -69,7 +69,7 @@ public record ModelConfig(
     private static final String CONVERT = "; convert the model again with a current converter";
     private static final String ANOTHER_MODEL = ", which this version cannot compute; use another model";
 
-    /** @throws IllegalArgumentException if a size is out of range or two do not fit each other */
+    /** @throws IllegalArgumentException if a size is out of range or two sizes do not fit together */
     public ModelConfig {
         checkRange("vocabularySize", vocabularySize, MAX_VOCABULARY);
         checkRange("contextLength", contextLength, MAX_CONTEXT);
@@ -87,7 +87,7 @@ public record ModelConfig(
             throw new IllegalArgumentException(
                     "headDim is " + headDim + " and ropeDimensions " + ropeDimensions + "; both must be even");
         }
-        // Written so that NaN fails too.
+        // The condition is written so that NaN fails too.
         if (!(normEpsilon >= 0 && normEpsilon <= 1)) {
             throw new IllegalArgumentException("normEpsilon is " + normEpsilon + ", not 0 to 1");
         }
@@ -106,10 +106,10 @@ public record ModelConfig(
     }
 
     /**
-     * Reads the shape from a file's metadata. Works on files without tensors too.
+     * Reads the shape from the metadata of a file, which may have no tensors.
      *
-     * @throws quire.model.format.ModelFormatException if the architecture or a feature of it cannot be computed, or a
-     *     value is missing or makes no sense
+     * @throws quire.model.format.ModelFormatException if Quire cannot compute the architecture or one of its features,
+     *     or if a value is missing or out of range
      */
     public static ModelConfig from(Gguf gguf) {
         String architecture = gguf.string("general.architecture");
@@ -122,11 +122,11 @@ public record ModelConfig(
     }
 
     /**
-     * Checks that the file holds exactly the tensors of such a model, in the shapes and types that can be computed. A
-     * tensor nobody would read means that the network is another one, so it is refused too.
+     * Checks that the file has exactly the tensors of such a model, in shapes and types that Quire can compute. An
+     * unknown tensor is refused too: it means that the network is a different one.
      *
-     * @throws quire.model.format.ModelFormatException naming the first tensor that is missing, misshapen, of a type that
-     *     cannot be read or unknown
+     * @throws quire.model.format.ModelFormatException naming the first tensor that is missing, has a wrong shape or an
+     *     unsupported type, or is unknown
      */
     public void checkTensors(Gguf gguf) {
         Set<String> known = new HashSet<>();
@@ -151,7 +151,7 @@ public record ModelConfig(
             checkMatrix(gguf, known, block + "ffn_down", feedForward, hidden);
         }
         for (GgufTensor tensor : gguf.tensors()) {
-            // Old converters left the rotation's frequencies beside each block; they follow from the metadata.
+            // Old converters wrote the frequencies of the rotation into each block; they follow from the metadata.
             if (!known.contains(tensor.name()) && !tensor.name().endsWith(".attn_rot_embd")) {
                 throw gguf.fault("tensor " + tensor.name() + ": is no part of a " + architecture + " model of " + layers
                         + " blocks" + ANOTHER_MODEL);
@@ -159,11 +159,11 @@ public record ModelConfig(
         }
     }
 
-    /** A matrix {@code stem.weight} and, if the file has it, {@code stem.bias}. */
+    /** A matrix {@code stem.weight} and, if the file has one, its bias {@code stem.bias}. */
     private static void checkMatrix(Gguf gguf, Set<String> known, String stem, int columns, int rows) {
         gguf.tensor(stem + ".weight", columns, rows);
         known.add(stem + ".weight");
-        // Nothing adds a bias to an embedding or to the logits.
+        // Quire adds no bias to embeddings or logits.
         if (stem.startsWith("blk.")) {
             checkVector(gguf, known, stem + ".bias", rows, false);
         }
@@ -182,7 +182,7 @@ public record ModelConfig(
         }
     }
 
-    /** The keys of one architecture, each read with its range. */
+    /** Reads the keys of one architecture and checks their ranges. */
     private record Reader(Gguf gguf, String architecture) {
 
         ModelConfig read() {
@@ -244,11 +244,11 @@ public record ModelConfig(
             return (int) value;
         }
 
-        /** Some converters write one number a layer; as long as they agree it is the ordinary model. */
+        /** Some converters write one number for each layer. If all are equal, the model is an ordinary one. */
         private int sameInAllLayers(String suffix, int max) {
             String key = key(suffix);
             if (gguf.length(key) != size("block_count", MAX_LAYERS)) {
-                throw refuse(suffix, "has " + gguf.length(key) + " items, not one a block");
+                throw refuse(suffix, "has " + gguf.length(key) + " items, not one for each block");
             }
             int[] perLayer = gguf.int32s(key);
             for (int value : perLayer) {
@@ -293,7 +293,10 @@ public record ModelConfig(
             return headDim;
         }
 
-        /** The embedding's rows, the tokens and {@code vocab_size}: whichever are there, and they must agree. */
+        /**
+         * The size of the vocabulary: rows of the embedding, number of tokens, {@code vocab_size}. Those that exist
+         * must agree.
+         */
         private int vocabularySize() {
             OptionalInt size = OptionalInt.empty();
             String from = "";
@@ -331,7 +334,7 @@ public record ModelConfig(
                     + ": is missing, and so are tokenizer.ggml.tokens and token_embd.weight" + CONVERT));
         }
 
-        /** Linear scaling. Llama 3's scaling comes as the tensor {@code rope_freqs.weight}, with no key. */
+        /** The factor of linear scaling. Llama 3's scaling has no key; it is the tensor {@code rope_freqs.weight}. */
         private float ropeScale() {
             String factorKey = gguf.has(key("rope.scaling.factor")) ? "rope.scaling.factor" : "rope.scale_linear";
             String type = gguf.string(key("rope.scaling.type"), gguf.has(key(factorKey)) ? "linear" : "none");
@@ -347,14 +350,17 @@ public record ModelConfig(
 
         private void refuseSlidingWindow(int contextLength) {
             String key = key("attention.sliding_window");
-            // 0 is how converters say that there is none.
+            // Converters write 0 for "none".
             if (gguf.has(key) && gguf.int64(key) != 0 && gguf.int64(key) < contextLength) {
                 throw gguf.fault("key " + key + ": the model attends to its last " + gguf.int64(key) + " of "
                         + contextLength + " positions only" + ANOTHER_MODEL);
             }
         }
 
-        /** What the file may ask for beyond the plain decoder: computed without it, the text would be subtly wrong. */
+        /**
+         * Refuses features that Quire does not compute. Without them the text would be wrong in ways that are hard to
+         * notice.
+         */
         private void refuseWhatIsNotComputed() {
             if (gguf.has("split.count") && gguf.int64("split.count") > 1) {
                 throw gguf.fault("key split.count: the model lies in " + gguf.int64("split.count")
@@ -379,7 +385,7 @@ public record ModelConfig(
         }
 
         private void refuseUnlessNeutral(String suffix, float neutral) {
-            // 0 is how converters say that there is none.
+            // Converters write 0 for "none".
             float value = gguf.float32(key(suffix), 0);
             if (value != 0 && value != neutral) {
                 throw gguf.fault("key " + key(suffix) + ": is " + value + ANOTHER_MODEL);

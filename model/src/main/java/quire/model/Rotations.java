@@ -8,12 +8,12 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Workers;
 
 /**
- * Cosines and sines of every position: pair i turns by {@code position / ropeScale / base^(2i / dimensions)}, divided by
- * the file's own factor where it has {@code rope_freqs} (Llama 3's scaling).
+ * The cosines and sines of every position. Pair i turns by {@code position / ropeScale / base^(2i / dimensions)},
+ * divided by the file's own factor if the file has {@code rope_freqs} (Llama 3's scaling).
  *
- * <p>Computed in double, as the angles of late positions need it. A long context has millions of angles, whose sines took a
- * second at every start. So only those of the first positions and of every {@value #STRIDE}th are computed, and the others
- * are sums of two:
+ * <p>The angles of late positions need double precision. A long context has millions of angles, and computing their
+ * sines took a second at every start. So sines are computed only for the first positions and for every {@value
+ * #STRIDE}th position; the others follow from the sum of two angles:
  *
  * <pre>
  *   cos(a + b) = cos a cos b − sin a sin b        a: position rounded down to a multiple of {@value #STRIDE}
@@ -26,9 +26,9 @@ final class Rotations {
     private Rotations() {}
 
     /**
-     * The table, one row a position: cos and sin of pair i at 2i and 2i + 1.
+     * The table. Each position has one row, with cos and sin of pair i at 2i and 2i + 1.
      *
-     * @param factors one for each pair, or null
+     * @param factors one factor for each pair, or null
      */
     static FloatMatrix table(
             ModelConfig shape, @Nullable FloatMatrix factors, int positions, Arena arena, Workers workers) {
@@ -57,7 +57,7 @@ final class Rotations {
         return table;
     }
 
-    /** By how much each pair turns from one position to the next, in radians. */
+    /** The angle by which each pair turns from one position to the next, in radians. */
     static double[] frequencies(ModelConfig shape, @Nullable FloatMatrix factors) {
         double[] frequencies = new double[shape.ropeDimensions() / 2];
         for (int i = 0; i < frequencies.length; i++) {
@@ -68,7 +68,7 @@ final class Rotations {
         return frequencies;
     }
 
-    /** Cosine and sine of every pair at one position. */
+    /** Cosine and sine of each pair at one position. */
     private static double[] turns(double[] frequencies, int position) {
         double[] result = new double[2 * frequencies.length];
         for (int i = 0; i < frequencies.length; i++) {
@@ -78,7 +78,7 @@ final class Rotations {
         return result;
     }
 
-    /** Cosines and sines of the sums of two positions' angles. */
+    /** Cosines and sines of the sums of the angles of two positions. */
     private static void add(double[] a, double[] b, float[] sums) {
         for (int i = 0; i < sums.length; i += 2) {
             sums[i] = (float) (a[i] * b[i] - a[i + 1] * b[i + 1]);

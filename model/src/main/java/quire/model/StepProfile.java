@@ -22,8 +22,9 @@ import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 
 /**
- * Where the time of steps goes, phase by phase. It stands between a {@link Decoder} and its kernels and reads the clock
- * before and after each call, on every worker; a decoder that was loaded with bare kernels knows nothing of it.
+ * Measures how long each phase of a step takes. A profile is a layer between a {@link Decoder} and its kernels, which
+ * reads the clock before and after each call on every worker. A decoder that was loaded with bare kernels has no
+ * clocks.
  *
  * <pre>
  *   forward    |———————————————————————— one step ————————————————————————|
@@ -31,28 +32,30 @@ import quire.tensor.Workers;
  *   worker 1   |EMBED|NORM|QUANTIZE|..|QKV — |...|ROPE|STORE|..|ATTENTION …|
  * </pre>
  *
- * <p>A phase's time is the mean over the workers, and {@link Phase#WAITING} is what is left of the step: together they are
- * the step's time, and a phase that one worker does while the others wait is seen as both. Not thread-safe but for the
- * workers of the steps it times.
+ * <p>The time of a phase is the mean over the workers. {@link Phase#WAITING} is the rest of the step, so the sum of all
+ * phases is the time of the step. If one worker computes a phase while the others wait, the time counts in both. Only
+ * the workers of the steps that are measured may call it at the same time; otherwise not thread-safe.
  */
 public final class StepProfile {
-    /** A part of the step. */
+    /** A phase of a step. */
     public enum Phase {
-        /** Until a worker calls its first kernel: waking up, and the rows of the token embedding. */
+        /**
+         * From the start of the step to the first kernel of a worker: waking up, and the rows of the token embedding.
+         */
         EMBEDDING("embedding"),
         /** RMS norms. */
         NORM("norms"),
-        /** Activations to int8. */
+        /** Quantising activations to int8. */
         QUANTIZE("quantise"),
-        /** Queries, keys and values. */
+        /** The products that make queries, keys and values. */
         QKV("q, k, v"),
         /** Rotary embedding. */
         ROPE("rope"),
-        /** Keys and values into their pages. */
+        /** Storing keys and values in their pages. */
         STORE("store k, v"),
         /** Attention. */
         ATTENTION("attention"),
-        /** Attention's output projection. */
+        /** The output projection of attention. */
         OUTPUT("attention out"),
         /** The two matrices into the feed-forward layer. */
         GATE_UP("gate, up"),
@@ -64,7 +67,7 @@ public final class StepProfile {
         ADD("add"),
         /** Logits. */
         HEAD("head"),
-        /** Barriers: other workers have more to do, or this one was not on a core. */
+        /** Waiting at barriers: other workers have more work, or this worker had no core. */
         WAITING("waiting");
 
         private final String label;
@@ -73,12 +76,12 @@ public final class StepProfile {
             this.label = label;
         }
 
-        /** For people. */
+        /** The name for display. */
         public String label() {
             return label;
         }
 
-        /** What a weight tensor of a GGUF file is multiplied for. */
+        /** The phase that a weight tensor of a GGUF file belongs to. */
         private static Phase of(String tensor) {
             return switch (tensor.substring(tensor.indexOf('.', tensor.startsWith("blk.") ? 4 : 0) + 1)) {
                 case "attn_q.weight", "attn_k.weight", "attn_v.weight" -> QKV;
@@ -93,10 +96,10 @@ public final class StepProfile {
     /**
      * What one phase took in one step, on average.
      *
-     * @param phase which
+     * @param phase the phase
      * @param seconds mean over the workers
-     * @param bytes of weights, keys and values that were read, and of those stored, over all workers; activations are in
-     *     the caches and do not count
+     * @param bytes bytes of weights, keys and values that all workers read, and of keys and values that they stored;
+     *     activations are in the caches and do not count
      * @param integerMacs multiply-adds of int8 activations, over all workers
      * @param floatMacs multiply-adds of f32, over all workers
      */
@@ -125,7 +128,7 @@ public final class StepProfile {
         double floatMacs;
     }
 
-    /** One worker's sums, and which step it saw last. */
+    /** The sums of one worker, and the last step that it took part in. */
     private static final class Meter {
         final Map<Phase, Sum> sums = new EnumMap<>(Phase.class);
         long stepBegin;
@@ -155,8 +158,8 @@ public final class StepProfile {
 
     /**
      * @param file the model that will be loaded with {@link #kernels}
-     * @param kernels what computes
-     * @param workers how many threads compute a step
+     * @param kernels the kernels to measure
+     * @param workers number of threads that compute a step
      */
     public StepProfile(Gguf file, Kernels kernels, int workers) {
         this.kernels = new Clocked(kernels);
@@ -171,12 +174,12 @@ public final class StepProfile {
         embeddingRowBytes = rowBytes;
     }
 
-    /** The same kernels beside a clock: load the decoder with them. */
+    /** The same kernels with clocks; load the decoder with them. */
     public Kernels kernels() {
         return kernels;
     }
 
-    /** {@link Model#forward}, timed. */
+    /** Calls {@link Model#forward} and measures it. */
     public FloatMatrix forward(Model model, Batch batch) {
         long begin = System.nanoTime();
         stepBegin = begin;
@@ -187,7 +190,7 @@ public final class StepProfile {
         return logits;
     }
 
-    /** Forgets the steps so far. */
+    /** Forgets all steps measured so far. */
     public void reset() {
         synchronized (meters) {
             meters.forEach(Meter::reset);
@@ -197,12 +200,12 @@ public final class StepProfile {
         rows = 0;
     }
 
-    /** Seconds of a step. */
+    /** Mean seconds of a step. */
     public double stepSeconds() {
         return stepNanos * NANO / steps;
     }
 
-    /** What each phase took in a step, on average over the steps since {@link #reset}; phases that took nothing are left out. */
+    /** What each phase took in a step, on average since {@link #reset}. Phases that took no time are left out. */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
         double left = stepSeconds();
@@ -238,7 +241,7 @@ public final class StepProfile {
         return meter;
     }
 
-    /** The clock before a kernel; what went before the first one of a step was its beginning. */
+    /** The time before a kernel. The time before the first kernel of a step counts as {@link Phase#EMBEDDING}. */
     private long begin(Meter meter) {
         long now = System.nanoTime();
         long current = stepBegin;
@@ -249,7 +252,7 @@ public final class StepProfile {
         return now;
     }
 
-    /** Delegates, and adds the time of each call to its phase. */
+    /** Calls the kernels and adds the time of each call to its phase. */
     private final class Clocked implements Kernels {
         private final Kernels kernels;
 
@@ -369,7 +372,8 @@ public final class StepProfile {
             long nanos = System.nanoTime() - begin;
             KvLayout layout = call.layout();
             int rowCount = call.rowCount();
-            double seen = rowCount * (call.firstPosition() + (rowCount + 1) / 2.0); // positions, over the queries
+            double seen =
+                    rowCount * (call.firstPosition() + (rowCount + 1) / 2.0); // sum of the positions over all queries
             double macs = 2 * seen * ((double) call.q().columns() / layout.kvHeads());
             double bytes = (call.firstPosition() + rowCount) * ((double) layout.tokenBytes() / layout.kvHeads());
             own.add(Phase.ATTENTION, nanos, bytes, 0, macs);

@@ -21,22 +21,22 @@ import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
-/** A step allocates nothing on the Java heap, on no thread: the collector has no reason to run between two tokens. */
-@Tag("jit") // escape analysis removes what the source allocates: without C2 there is no such bound
+/** A step allocates nothing on the Java heap, on any thread. So it never causes a garbage collection. */
+@Tag("jit") // escape analysis removes allocations of the source code: without C2 there is no such bound
 class DecoderAllocationTest {
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static final int WINDOWS = 40;
-    /** Two workers share even a decoding step, with barriers and units to claim. */
+    /** Two workers share each step, with barriers and units. */
     private static final Shape SHAPE = Shape.wideOdd().withLayers(1);
 
     private static final int SEQUENCES = 3;
     private static final int PREFILL_ROWS = 20;
 
     /**
-     * The Vector API boxes its vectors until C2 has compiled the loop, and who knows when that is, so the set that uses it is
-     * left out; so is a set that cannot run here.
+     * The Vector API allocates vectors until C2 has compiled the loop, and the time of that is not known. So the set
+     * that uses it is left out, and also sets that this CPU cannot run.
      */
-    @SuppressWarnings("UnusedVariable") // named by the annotation below
+    @SuppressWarnings("UnusedVariable") // used by the annotation below
     private static final List<String> SETS = KernelSets.names().stream()
             .filter(name -> !name.equals("vector") && runsHere(name))
             .toList();
@@ -75,8 +75,8 @@ class DecoderAllocationTest {
     }
 
     /**
-     * Bytes that the team's threads allocate in some steps of some rows of each sequence, in the best of many windows: what a
-     * step itself allocates is in all of them, what the JVM does now and then is not.
+     * The bytes that all threads allocate in some steps with some rows of each sequence: the minimum of many windows.
+     * Allocations of a step are in all windows; occasional allocations of the JVM are not.
      */
     private long fewestBytes(String set, ElementType type, KvType kvType, int rows, int steps) {
         Path path = RandomModels.write(folder, SHAPE, type, 21);

@@ -47,7 +47,10 @@ class DecoderTest {
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
     }
 
-    /** Weights are the formulas' own here; what is left is rounding to f16 or the 8 bits of the activations. */
+    /**
+     * The formulas use the same weights. The remaining error is the rounding to f16, or to the 8 bits of the
+     * activations.
+     */
     @ParameterizedTest
     @EnumSource(ElementType.class)
     void forward_everyWeightType_agreesWithinItsOwnError(ElementType type) {
@@ -62,8 +65,9 @@ class DecoderTest {
     }
 
     /**
-     * Against formulas that round activations too, positions agree to float precision until some value near the middle
-     * of two steps rounds the other way: one step of 127, which later positions then see in the cache.
+     * Compared with formulas that round activations too, the results agree to float precision until a value near the
+     * middle of two steps is rounded the other way. The error is then one step of 127, and later positions read it from
+     * the cache.
      */
     private static void assertAgreesQuantised(Path file) {
         double[] rounded = errors(file, KvType.F32, 60, true);
@@ -72,7 +76,7 @@ class DecoderTest {
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(0.1);
     }
 
-    /** What was packed is in memory once: of the file, Linux keeps no more than what the page cache wants to. */
+    /** Packed weights are in memory only once: Linux keeps no more of the file than it keeps in the page cache. */
     @Test
     void load_mappedFile_isNotHeldBesideItsPackedWeights() throws IOException {
         Path residence = Path.of("/proc/self/smaps");
@@ -101,12 +105,12 @@ class DecoderTest {
     }
 
     /**
-     * Sequences of one batch, cut into chunks of any size, in any company, on shuffled pages whose rest holds the remains of
-     * others: the logits keep every bit.
+     * The sequences of a batch are divided into chunks of any size, computed beside other sequences, on pages in random
+     * order with old data in them. No bit of the logits changes.
      */
     @ParameterizedTest
     @EnumSource(ElementType.class)
-    void forward_anyChunksAnyCompany_sameBits(ElementType type) {
+    void forward_anyChunksBesideAnySequences_sameBits(ElementType type) {
         for (long seed = 1; seed <= 4; seed++) {
             Shape shape = seed % 2 == 0 ? Shape.unusual(type) : Shape.plain(type);
             assertSameBits(RandomModels.write(folder, shape, type, seed), seed);
@@ -237,7 +241,7 @@ class DecoderTest {
                 .orElseThrow();
     }
 
-    /** Largest difference to the reference at each position, as a part of the largest logit. */
+    /** The largest difference from the reference at each position, relative to the largest logit. */
     private static double[] errors(Path path, KvType type, int positions, boolean roundsActivations) {
         try (Gguf file = Gguf.open(path);
                 Workers workers = new Workers(2);

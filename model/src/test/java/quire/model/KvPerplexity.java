@@ -20,22 +20,22 @@ import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
 /**
- * Not a test: what each type of K and V costs in perplexity, for two models that were trained.
+ * Not a test. Measures how much each type of K and V changes the perplexity, for two trained models.
  *
  * <pre>
  *   java --add-modules jdk.incubator.vector -cp … quire.model.KvPerplexity [folder of stories260K] [heldout.json]
  * </pre>
  *
- * The stories model reads its own published answer, every token but the first. quire-tiny reads the chats that its training
- * program kept out and answered; what counts there are the answers.
+ * The stories model reads its own published answer; all tokens except the first count. quire-tiny reads the chats that
+ * were held out from its training, with their answers; only the answers count.
  */
 final class KvPerplexity {
     private static final Pattern IDS = Pattern.compile("\"(prompt|output)_ids\": \\[([0-9, ]*)]");
 
     private KvPerplexity() {}
 
-    /** @param scored how many of the last tokens count */
-    @SuppressWarnings("ArrayRecordComponent") // read, never compared
+    /** @param scored the number of last tokens that count */
+    @SuppressWarnings("ArrayRecordComponent") // only read, never compared
     private record Text(int[] tokens, int scored) {}
 
     public static void main(String[] args) throws IOException {

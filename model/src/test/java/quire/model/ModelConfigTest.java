@@ -109,7 +109,7 @@ class ModelConfigTest {
                 .isEqualTo(1);
     }
 
-    /** What is changed about a sound model, and what the message must say. */
+    /** A change of a valid model, and the words that the message must contain. */
     record Fault(Consumer<GgufWriter> change, List<String> said) {
         @Override
         public String toString() {
@@ -230,7 +230,7 @@ class ModelConfigTest {
 
     @ParameterizedTest
     @MethodSource("faults")
-    void from_whatCannotBeComputed_saysInOneLineWhatAndWhere(Fault fault) {
+    void from_unsupportedModel_isRefusedInOneLineWithThePlace(Fault fault) {
         GgufWriter writer = model();
         fault.change().accept(writer);
         assertThatThrownBy(() -> config(writer))
@@ -255,7 +255,7 @@ class ModelConfigTest {
     }
 
     @Test
-    void from_storiesModel_isWhatItsNoteSays() {
+    void from_storiesModel_isTheDocumentedShape() {
         try (Gguf gguf = Gguf.open(shared("models/stories260K.gguf"))) {
             ModelConfig config = ModelConfig.from(gguf);
             config.checkTensors(gguf);

@@ -7,7 +7,9 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import quire.tensor.ElementType;
 
-/** One number of a tensor at a time, by this class's own reading of the formats: a formula for each bit. */
+/**
+ * Decodes one number of a tensor at a time, with an independent implementation of the formats: a formula for each bit.
+ */
 final class ReferenceBlocks {
     private static final ValueLayout.OfShort SHORT =
             ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
@@ -24,7 +26,7 @@ final class ReferenceBlocks {
         this.block = block;
     }
 
-    /** Element {@code element} of a tensor. */
+    /** The value of an element of a tensor. */
     static double number(ElementType type, MemorySegment data, long element) {
         int i = (int) (element % type.blockElements());
         return new ReferenceBlocks(data, element / type.blockElements() * type.blockBytes()).number(type, i);
@@ -69,7 +71,7 @@ final class ReferenceBlocks {
         return bits(at + i / 128 * 32 + i % 32, i % 128 / 32 * 2, 2);
     }
 
-    /** The scale of 32 in Q4_K and Q5_K. */
+    /** The scale of 32 numbers in Q4_K and Q5_K. */
     private int scale(int group) {
         return group < 4 ? bits(4 + group, 0, 6) : bits(8 + group, 0, 4) + 16 * bits(group, 6, 2);
     }

@@ -10,8 +10,8 @@ import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 
 /**
- * A Llama decoder written straight from the formulas, in double precision, one token at a time, sharing nothing with the
- * real one but the file reader: not the block formats, not the cache, not a kernel.
+ * A Llama decoder written directly from the formulas, in double precision, one token at a time. It shares only the file
+ * reader with the real decoder: no block formats, no cache, no kernels.
  */
 final class ReferenceDecoder {
     private final Gguf file;
@@ -22,7 +22,8 @@ final class ReferenceDecoder {
     private final List<double[][]> values = new ArrayList<>();
 
     /**
-     * @param roundsActivations whether the inputs of quantised matrices are rounded to 8 bits in blocks of 32, as engines do
+     * @param roundsActivations whether inputs of quantised matrices are rounded to 8 bits in blocks of 32, as engines
+     *     do
      */
     ReferenceDecoder(Gguf file, ModelConfig config, boolean roundsActivations) {
         this.file = file;
@@ -30,7 +31,7 @@ final class ReferenceDecoder {
         this.roundsActivations = roundsActivations;
     }
 
-    /** Takes the next token of the one sequence and returns its logits. */
+    /** Adds the next token of the only sequence and returns its logits. */
     double[] next(int token) {
         int position = keys.size();
         keys.add(new double[config.layers()][]);
@@ -164,7 +165,7 @@ final class ReferenceDecoder {
         return file.optionalTensor(name, length).map(tensor -> row(tensor, 0)).orElse(null);
     }
 
-    /** One row of a tensor; rows are kept, as each token wants them again. */
+    /** One row of a tensor. Rows are kept, because each token needs them again. */
     private double[] row(GgufTensor tensor, int row) {
         double[][] matrix = decoded.computeIfAbsent(tensor.name(), name -> new double[(int) tensor.rows()][]);
         if (matrix[row] == null) {

@@ -11,7 +11,7 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Workers;
 
 class RotationsTest {
-    /** Half of the distance between floats below 1, and what sums of doubles add to it. */
+    /** Half of the distance between floats below 1, plus the error of sums of doubles. */
     private static final double ROUNDING = 0x1.001p-25;
 
     private static final ModelConfig SHAPE =

@@ -27,21 +27,21 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A GGUF file, version 2 or 3, little endian, mapped into memory. Opening walks the header and the directories once and
- * believes nothing: every count is checked against the bytes that are left before anything is sized by it, so a hostile
- * file costs a one-line {@link ModelFormatException} and no memory. Values and tensors are read from the mapping when
- * asked for; only the names are kept on the heap.
+ * A GGUF file, version 2 or 3, little-endian, mapped into memory. Opening reads the header and the directories once and
+ * trusts none of their numbers: each count is compared with the bytes that are left before memory is allocated by it.
+ * So a malicious file leads to a {@link ModelFormatException} with a message of one line, and uses no memory. Only the
+ * names are kept on the heap; values and tensors are read from the mapping when they are requested.
  *
  * <pre>
  *   "GGUF" version tensorCount keyCount             4 4 8 8 bytes
  *   key type value          × keyCount              a string is length (8) and bytes; an array is type (4), count (8), items
  *   name dims type offset   × tensorCount           offsets count from dataStart and are multiples of general.alignment
  *   padding
- *   dataStart ── tensor ── padding ── tensor ── …   no two overlap
+ *   dataStart ── tensor ── padding ── tensor ── …   tensors do not overlap
  * </pre>
  *
- * <p>Thread-safe. The file must not be shortened while it is open. Format: the GGUF specification in ggml's
- * {@code docs/gguf.md}.
+ * <p>Thread-safe. The file must not become shorter while it is open. Format: the GGUF specification in ggml's {@code
+ * docs/gguf.md}.
  */
 public final class Gguf implements AutoCloseable {
     private static final ValueLayout.OfShort SHORT =
@@ -57,7 +57,7 @@ public final class Gguf implements AutoCloseable {
     private static final int DEFAULT_ALIGNMENT = 32;
     private static final String DAMAGED = "the file is damaged or cut short; download it again";
 
-    // Far above any real file, so that what is kept on the heap stays small whatever a file says.
+    // Far above the numbers of any real file. They limit what is kept on the heap, whatever a file says.
     private static final int MAX_KEYS = 1 << 16;
     private static final int MAX_TENSORS = 1 << 16;
     private static final int MAX_NAME_BYTES = 1 << 10;
@@ -67,7 +67,7 @@ public final class Gguf implements AutoCloseable {
     private static final int MAX_NESTING = 4;
     private static final int MAX_ALIGNMENT = 1 << 16;
 
-    // The least bytes that one entry takes: an empty name, a type, and the smallest value or one dimension.
+    // The smallest size of an entry: an empty name, a type, and the smallest value or one dimension.
     private static final int MIN_KEY_BYTES = Long.BYTES + Integer.BYTES + 1;
     private static final int MIN_TENSOR_BYTES = Long.BYTES + Integer.BYTES + Long.BYTES + Integer.BYTES + Long.BYTES;
 
@@ -82,15 +82,18 @@ public final class Gguf implements AutoCloseable {
     private final int alignment;
     private long position;
 
-    /** Where a value lies. {@code offset} is its first byte; of strings and arrays, the first byte after the length. */
+    /**
+     * The position of a value. {@code offset} is its first byte; for strings and arrays the first byte after the
+     * length.
+     */
     private record Value(GgufValueType type, GgufValueType itemType, long offset, long count) {}
 
     /**
-     * Opens a file: mapped, or read into memory off the heap where it is an entry of an archive (at most 2 GiB then).
+     * Opens a file. It is mapped; an entry of an archive, of at most 2 GiB, is read into memory outside of the heap.
      *
-     * @throws ModelFormatException if it cannot be read or is not a sound GGUF file
+     * @throws ModelFormatException if the file cannot be read or is not a valid GGUF file
      */
-    // The arena lives as long as the file: close() ends it, and so does every way out of here but the return.
+    // The arena lives as long as the file: close() closes it, and so does every exit from here except the return.
     @SuppressWarnings("MustBeClosedChecker")
     public static Gguf open(Path path) {
         String file = oneLine(path.toString());
@@ -112,7 +115,8 @@ public final class Gguf implements AutoCloseable {
             throw new ModelFormatException(file + ": there is no such file; check the path", e);
         } catch (AccessDeniedException e) {
             arena.close();
-            throw new ModelFormatException(file + ": may not be read; give yourself permission to read it", e);
+            throw new ModelFormatException(
+                    file + ": cannot be read, permission denied; change the permissions of the file", e);
         } catch (IOException e) {
             arena.close();
             throw new ModelFormatException(
@@ -130,7 +134,7 @@ public final class Gguf implements AutoCloseable {
         }
     }
 
-    /** An archive's entry cannot be mapped. */
+    /** Reads an entry of an archive, which cannot be mapped. */
     private static MemorySegment read(Path path, Arena arena) throws IOException {
         byte[] bytes = Files.readAllBytes(path);
         MemorySegment memory = arena.allocate(bytes.length, 64);
@@ -138,7 +142,7 @@ public final class Gguf implements AutoCloseable {
         return memory.asReadOnly();
     }
 
-    /** Opens a file that already lies in memory, which stays the caller's. */
+    /** Opens a file that is in memory already. The caller keeps the memory. */
     static Gguf open(String file, MemorySegment memory) {
         return new Gguf(oneLine(file), memory.asReadOnly(), null);
     }
@@ -174,7 +178,7 @@ public final class Gguf implements AutoCloseable {
         readTensors((int) tensorCount);
     }
 
-    // ---------------------------------------------------------------- the walk
+    // ---------------------------------------------------------------- header and directories
 
     private void readKey(long index) {
         String place = "key " + (index + 1) + " of the metadata";
@@ -271,7 +275,7 @@ public final class Gguf implements AutoCloseable {
     private void readTensors(int count) {
         List<GgufTensor> byOffset = new ArrayList<>(count);
         for (int i = 0; i < count; i++) {
-            byOffset.add(nextTensor(i)); // offset still relative
+            byOffset.add(nextTensor(i)); // the offset is still relative to the data
         }
         long dataStart = (position + alignment - 1) / alignment * alignment;
         byOffset.replaceAll(t -> placed(t, dataStart));
@@ -311,7 +315,7 @@ public final class Gguf implements AutoCloseable {
                         + "; convert the model to one of " + GgufType.READABLE));
         long elements = 1;
         for (long dim : dims) {
-            // The densest type (Q1_0) takes 18 bytes for 128 numbers, so no tensor has more than 8 a byte.
+            // The densest type (Q1_0) has 18 bytes for 128 numbers, so a tensor has fewer than 8 numbers in a byte.
             if (dim < 1 || dim > memory.byteSize() * 8 / elements) {
                 throw fault(place + ": its shape " + unsignedShape(dims) + " does not fit into a file of "
                         + memory.byteSize() + " bytes; " + DAMAGED);
@@ -326,7 +330,7 @@ public final class Gguf implements AutoCloseable {
         return new GgufTensor(name, dims, type, offset, byteSize);
     }
 
-    /** The tensor with its offset counted from the beginning of the file, after checking that it lies inside. */
+    /** The tensor with its offset from the start of the file; checks that the tensor is inside of the file. */
     private GgufTensor placed(GgufTensor tensor, long dataStart) {
         long offset = tensor.offset();
         if (offset % alignment != 0) {
@@ -353,7 +357,7 @@ public final class Gguf implements AutoCloseable {
         }
     }
 
-    /** Refuses a count that is absurd or that the rest of the file cannot hold. */
+    /** Refuses a count that is too large, or that the rest of the file cannot hold. */
     private void checkCount(String what, long count, int limit, int leastBytes) {
         if (count < 0 || count > limit) {
             throw fault(
@@ -406,32 +410,32 @@ public final class Gguf implements AutoCloseable {
 
     // ---------------------------------------------------------------- metadata
 
-    /** The file as the caller named it, made printable. */
+    /** The file name as the caller gave it, without characters that cannot be printed. */
     public String file() {
         return file;
     }
 
-    /** GGUF version, 2 or 3. */
+    /** The GGUF version, 2 or 3. */
     public int version() {
         return version;
     }
 
-    /** Tensor data begin at multiples of this. */
+    /** The data of each tensor begin at a multiple of this. */
     public int alignment() {
         return alignment;
     }
 
-    /** Bytes of the file. */
+    /** The size of the file in bytes. */
     public long byteSize() {
         return memory.byteSize();
     }
 
-    /** The metadata's keys in the file's order. */
+    /** The keys of the metadata, in the order of the file. */
     public Set<String> keys() {
         return Collections.unmodifiableSet(values.keySet());
     }
 
-    /** Whether there is such a key. */
+    /** Whether the file has this key. */
     public boolean has(String key) {
         return values.containsKey(key);
     }
@@ -446,7 +450,7 @@ public final class Gguf implements AutoCloseable {
         return array(key).itemType();
     }
 
-    /** Number of items in an array. */
+    /** The number of items in an array. */
     public int length(String key) {
         return (int) array(key).count();
     }
@@ -456,12 +460,12 @@ public final class Gguf implements AutoCloseable {
         return new String(bytes(key), StandardCharsets.UTF_8);
     }
 
-    /** A string, or {@code otherwise} where the key is not there. */
+    /** A string, or {@code otherwise} if the file does not have the key. */
     public String string(String key, String otherwise) {
         return has(key) ? string(key) : otherwise;
     }
 
-    /** A string, if the key is there. */
+    /** A string, or empty if the file does not have the key. */
     public Optional<String> optionalString(String key) {
         return has(key) ? Optional.of(string(key)) : Optional.empty();
     }
@@ -475,7 +479,7 @@ public final class Gguf implements AutoCloseable {
         return bytesAt(value.offset(), value.count());
     }
 
-    /** An integer of any width that fits a signed 32-bit one. */
+    /** An integer of any width; its value must fit a signed 32-bit integer. */
     public int int32(String key) {
         long value = int64(key);
         if (value != (int) value) {
@@ -484,12 +488,12 @@ public final class Gguf implements AutoCloseable {
         return (int) value;
     }
 
-    /** The same, or {@code otherwise} where the key is not there. */
+    /** The same, or {@code otherwise} if the file does not have the key. */
     public int int32(String key, int otherwise) {
         return has(key) ? int32(key) : otherwise;
     }
 
-    /** An integer of any width that fits a signed 64-bit one. */
+    /** An integer of any width; its value must fit a signed 64-bit integer. */
     public long int64(String key) {
         Value value = value(key);
         if (!value.type().isInteger()) {
@@ -507,7 +511,7 @@ public final class Gguf implements AutoCloseable {
         return floatAt(key, value.type(), value.offset());
     }
 
-    /** The same, or {@code otherwise} where the key is not there. */
+    /** The same, or {@code otherwise} if the file does not have the key. */
     public float float32(String key, float otherwise) {
         return has(key) ? float32(key) : otherwise;
     }
@@ -521,12 +525,12 @@ public final class Gguf implements AutoCloseable {
         return memory.get(ValueLayout.JAVA_BYTE, value.offset()) != 0;
     }
 
-    /** A bool, or {@code otherwise} where the key is not there. */
+    /** A bool, or {@code otherwise} if the file does not have the key. */
     public boolean bool(String key, boolean otherwise) {
         return has(key) ? bool(key) : otherwise;
     }
 
-    /** An array of strings; bytes that are not UTF-8 become U+FFFD. A fresh copy each time. */
+    /** An array of strings. Bytes that are not UTF-8 become U+FFFD. Each call returns a new copy. */
     public String[] strings(String key) {
         Value value = array(key, GgufValueType.STRING);
         String[] result = new String[(int) value.count()];
@@ -539,7 +543,7 @@ public final class Gguf implements AutoCloseable {
         return result;
     }
 
-    /** An array of strings as their bytes. A fresh copy each time. */
+    /** An array of strings, as bytes. Each call returns a new copy. */
     public byte[][] byteStrings(String key) {
         Value value = array(key, GgufValueType.STRING);
         byte[][] result = new byte[(int) value.count()][];
@@ -552,7 +556,7 @@ public final class Gguf implements AutoCloseable {
         return result;
     }
 
-    /** An array of integers of any width, each of which fits 32 bits. A fresh copy each time. */
+    /** An array of integers of any width; each value must fit 32 bits. Each call returns a new copy. */
     public int[] int32s(String key) {
         Value value = array(key);
         GgufValueType type = value.itemType();
@@ -571,7 +575,7 @@ public final class Gguf implements AutoCloseable {
         return result;
     }
 
-    /** An array of numbers as floats. A fresh copy each time. */
+    /** An array of numbers, as floats. Each call returns a new copy. */
     public float[] float32s(String key) {
         Value value = array(key);
         GgufValueType type = value.itemType();
@@ -603,7 +607,7 @@ public final class Gguf implements AutoCloseable {
     }
 
     /**
-     * A value for people, on one line of at most {@code maxChars} characters or so: {@code 4096}, {@code llama},
+     * A value for display, on one line of at most about {@code maxChars} characters: {@code 4096}, {@code llama},
      * {@code [1, 2, 3]}, {@code [128256 strings]}.
      */
     public String describe(String key, int maxChars) {
@@ -674,8 +678,7 @@ public final class Gguf implements AutoCloseable {
             case UINT64 -> {
                 long value = memory.get(LONG, offset);
                 if (value < 0) {
-                    throw fault("key " + key + ": " + Long.toUnsignedString(value) + " is beyond any sensible value; "
-                            + DAMAGED);
+                    throw fault("key " + key + ": " + Long.toUnsignedString(value) + " is too large; " + DAMAGED);
                 }
                 yield value;
             }
@@ -693,21 +696,21 @@ public final class Gguf implements AutoCloseable {
 
     // ---------------------------------------------------------------- tensors
 
-    /** All tensors in the file's order, also those of types Quire cannot compute with. */
+    /** All tensors in the order of the file, including those of types that Quire cannot compute with. */
     public Collection<GgufTensor> tensors() {
         return Collections.unmodifiableCollection(tensors.values());
     }
 
-    /** Whether there is such a tensor. */
+    /** Whether the file has this tensor. */
     public boolean hasTensor(String name) {
         return tensors.containsKey(name);
     }
 
     /**
-     * A tensor that must be there.
+     * A tensor that the file must have.
      *
-     * @param dims the shape it must have, contiguous dimension first: {@code columns, rows} for a matrix
-     * @throws ModelFormatException if it is missing, misshapen or of a type that Quire cannot compute with
+     * @param dims the required shape, contiguous dimension first: {@code columns, rows} for a matrix
+     * @throws ModelFormatException if the tensor is missing, has another shape or a type that Quire cannot compute with
      */
     public GgufTensor tensor(String name, long... dims) {
         GgufTensor tensor = tensors.get(name);
@@ -731,20 +734,23 @@ public final class Gguf implements AutoCloseable {
         return tensor;
     }
 
-    /** The same for a tensor that need not be there. */
+    /** The same for an optional tensor; empty if the file does not have it. */
     public Optional<GgufTensor> optionalTensor(String name, long... dims) {
         return tensors.containsKey(name) ? Optional.of(tensor(name, dims)) : Optional.empty();
     }
 
-    /** A tensor's bytes in the mapped file, read-only, {@link GgufTensor#byteSize} long, valid until {@link #close}. */
+    /**
+     * The bytes of a tensor in the mapped file: read-only, {@link GgufTensor#byteSize} long, valid until {@link
+     * #close}.
+     */
     public MemorySegment data(GgufTensor tensor) {
         return memory.asSlice(tensor.offset(), tensor.byteSize());
     }
 
     /**
-     * A short tensor's numbers: norms, biases, frequencies.
+     * The numbers of a short tensor: norms, biases, frequencies.
      *
-     * @throws ModelFormatException if it is quantised or longer than fits an array
+     * @throws ModelFormatException if the tensor is quantised or too long for an array
      */
     public float[] floats(GgufTensor tensor) {
         long count = tensor.elements();
@@ -769,13 +775,13 @@ public final class Gguf implements AutoCloseable {
     /**
      * An error about this file.
      *
-     * @param message place, fault and remedy; made one line
+     * @param message place, fault and remedy; line breaks are removed
      */
     public ModelFormatException fault(String message) {
         return new ModelFormatException(file + ": " + oneLine(message));
     }
 
-    /** Unmaps the file. Segments from {@link #data} must not be used any more. */
+    /** Unmaps the file. Segments from {@link #data} must not be used after that. */
     @Override
     public void close() {
         if (arena != null) {
@@ -783,14 +789,14 @@ public final class Gguf implements AutoCloseable {
         }
     }
 
-    // ---------------------------------------------------------------- texts
+    // ---------------------------------------------------------------- messages
 
     private static String shortened(String text, int maxChars) {
         String line = oneLine(text);
         return line.length() <= maxChars ? line : line.substring(0, Math.max(0, maxChars - 1)) + "…";
     }
 
-    /** Control characters and line ends, which a hostile name may hold, become spaces or '?'. */
+    /** Control characters and line breaks, which a malicious name may contain, become spaces or question marks. */
     private static String oneLine(String text) {
         StringBuilder line = new StringBuilder(text.length());
         for (int i = 0; i < text.length(); i++) {

@@ -6,7 +6,7 @@ import java.util.stream.LongStream;
 import quire.tensor.ElementType;
 
 /**
- * A tensor as a file's directory describes it. Dimensions stand in the file's order: the first is the one that lies
+ * A tensor as the directory of a file describes it. Dimensions are in the order of the file: the first one is
  * contiguous in memory, so a matrix is {@code [columns, rows]} = {@code [inputs, outputs]}.
  */
 public final class GgufTensor {
@@ -24,23 +24,23 @@ public final class GgufTensor {
         this.byteSize = byteSize;
     }
 
-    /** Name in the file, such as {@code blk.0.attn_q.weight}. */
+    /** The name in the file, such as {@code blk.0.attn_q.weight}. */
     public String name() {
         return name;
     }
 
-    /** Sizes, 1 to 4 of them, each positive, contiguous one first. A copy. */
+    /** The 1 to 4 dimensions, each positive, contiguous one first. A copy. */
     public long[] dims() {
         return dims.clone();
     }
 
-    /** Type in the file. */
+    /** The type in the file. */
     public GgufType type() {
         return type;
     }
 
     /**
-     * Type to compute with.
+     * The type that Quire computes with.
      *
      * @throws IllegalStateException if there is none; {@link Gguf#tensor} never returns such a tensor
      */
@@ -48,32 +48,35 @@ public final class GgufTensor {
         return type.elementType().orElseThrow(() -> new IllegalStateException(name + " has type " + type));
     }
 
-    /** Where its data begin, in bytes from the beginning of the file. */
+    /** The start of the data, in bytes from the start of the file. */
     public long offset() {
         return offset;
     }
 
-    /** Bytes of its data. */
+    /** The size of the data in bytes. */
     public long byteSize() {
         return byteSize;
     }
 
-    /** Size of the contiguous dimension. */
+    /** The size of the contiguous dimension. */
     public long columns() {
         return dims[0];
     }
 
-    /** Product of the other dimensions; 1 for a vector. */
+    /** The product of the other dimensions; 1 for a vector. */
     public long rows() {
         return elements() / dims[0];
     }
 
-    /** Product of all dimensions. */
+    /** The product of all dimensions. */
     public long elements() {
         return LongStream.of(dims).reduce(1, (a, b) -> a * b);
     }
 
-    /** Whether the shape is this one; some writers add dimensions of size 1 behind it, which say nothing. */
+    /**
+     * Whether the tensor has this shape. Additional dimensions of size 1 at the end, which some converters write, do
+     * not count.
+     */
     boolean hasShape(long... expected) {
         int common = Math.min(dims.length, expected.length);
         return Arrays.equals(dims, 0, common, expected, 0, common)
@@ -81,7 +84,7 @@ public final class GgufTensor {
                 && LongStream.of(expected).skip(common).allMatch(dim -> dim == 1);
     }
 
-    /** The dimensions as people write them: {@code [2048, 512]}. */
+    /** The dimensions for display: {@code [2048, 512]}. */
     public String shape() {
         return shape(dims);
     }

@@ -7,9 +7,9 @@ import org.jspecify.annotations.Nullable;
 import quire.tensor.ElementType;
 
 /**
- * How a GGUF file may store a tensor: every type that ggml has given a number, so that one which Quire cannot compute
- * with is still sized, listed and named. Ids, block sizes and block bytes are those of ggml ({@code ggml_type} and its
- * type traits); ids 4 and 5 were withdrawn before GGUF existed.
+ * The types of tensors in GGUF files: all types that ggml has defined. A type that Quire cannot compute with still has
+ * a name and a size, so that its tensors can be listed. Ids, block sizes and block bytes are those of ggml ({@code
+ * ggml_type} and its type traits); ggml withdrew the ids 4 and 5 before GGUF existed.
  */
 public enum GgufType {
     F32(0, 1, 4, ElementType.F32),
@@ -54,7 +54,7 @@ public enum GgufType {
     Q1_0(41, 128, 18),
     Q2_0(42, 64, 18);
 
-    /** The types Quire computes with, for error messages. */
+    /** The types that Quire computes with, for error messages. */
     static final String READABLE =
             Arrays.stream(ElementType.values()).map(ElementType::name).collect(Collectors.joining(", "));
 
@@ -82,32 +82,32 @@ public enum GgufType {
         this.elementType = elementType;
     }
 
-    /** The type with this number in the file, if there is one. */
+    /** The type that has this number in the file, or empty. */
     static Optional<GgufType> ofId(int id) {
         return id < 0 || id >= BY_ID.length ? Optional.empty() : Optional.ofNullable(BY_ID[id]);
     }
 
-    /** The type that stores what Quire calls {@code elementType}. */
+    /** The type in files for Quire's {@code elementType}. */
     public static GgufType of(ElementType elementType) {
         return valueOf(elementType.name());
     }
 
-    /** The number that stands for this type in a file. */
+    /** The number of this type in a file. */
     public int id() {
         return id;
     }
 
-    /** Numbers in a block; a row holds whole blocks. */
+    /** The number of values in a block; a row has a whole number of blocks. */
     public int blockElements() {
         return blockElements;
     }
 
-    /** Bytes of a block. */
+    /** The size of a block in bytes. */
     public int blockBytes() {
         return blockBytes;
     }
 
-    /** The type Quire computes with; empty if it cannot. */
+    /** The type that Quire computes with; empty if it cannot. */
     public Optional<ElementType> elementType() {
         return Optional.ofNullable(elementType);
     }

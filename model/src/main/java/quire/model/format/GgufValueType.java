@@ -36,12 +36,12 @@ public enum GgufValueType {
         return BY_ID[id];
     }
 
-    /** The number that stands for this type in a file. */
+    /** The number of this type in a file. */
     int id() {
         return id;
     }
 
-    /** Bytes of one value, or 0 for strings and arrays, whose length stands in the file. */
+    /** The size of one value in bytes, or 0 for strings and arrays, whose length is in the file. */
     int bytes() {
         return bytes;
     }
@@ -58,7 +58,7 @@ public enum GgufValueType {
         return this == FLOAT32 || this == FLOAT64;
     }
 
-    /** As people write it: {@code uint32}, {@code string} … */
+    /** The name for display: {@code uint32}, {@code string} … */
     @Override
     public String toString() {
         return name().toLowerCase(Locale.ROOT);

@@ -1,4 +1,4 @@
-/** Model files: GGUF. */
+/** Reads model files in the format GGUF. */
 @NullMarked
 package quire.model.format;
 

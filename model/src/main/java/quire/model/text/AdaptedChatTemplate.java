@@ -12,20 +12,22 @@ import quire.model.text.TemplateCapabilities.NoContent;
 import quire.model.text.jinja.PlainJson;
 
 /**
- * A template that gets each conversation in the form that it takes. Clients send what the OpenAI API allows; a template takes
- * less: one fails at {@code content: null}, another wants arguments as text, a third wants a user's and an assistant's
- * messages by turns.
+ * A chat template that receives each conversation in a form that it accepts.
  *
- * <p>The invariant: a conversation that the template renders as it should is handed over unchanged. What changes is only what
- * {@link TemplateCapabilities} says "no" to:
+ * <p>Clients send all forms that the OpenAI API allows. A template often accepts only some of them: one fails at {@code
+ * content: null}, another needs arguments as text, a third needs alternating messages of user and assistant.
+ *
+ * <p>The invariant: if the template renders a conversation correctly, it gets that conversation unchanged. Only forms
+ * that {@link TemplateCapabilities} reports as not accepted are changed:
  *
  * <pre>
- *   content: null beside tool_calls      ""  (or left out)
- *   content as parts, template: text     the parts' texts, a line break between
- *   content as text, template: parts     one part
- *   arguments as map, template: text     its JSON text; and the other way round
- *   system message, refused              in front of the next user message, an empty line between
- *   two user messages in a row, refused  one message, an empty line between; the same for assistant messages
+ *   form in the conversation              what the template gets
+ *   content: null beside tool_calls       "", or no content
+ *   content as parts                      text: the texts of the parts, joined by line breaks
+ *   content as text                       parts: one part
+ *   arguments as map                      text: its JSON; a JSON text becomes a map in the same way
+ *   a system message                      its text before the next user message, with an empty line between
+ *   two user messages in a row            one message, with an empty line between; also two assistant messages
  * </pre>
  */
 final class AdaptedChatTemplate implements ChatTemplate {
@@ -104,7 +106,7 @@ final class AdaptedChatTemplate implements ChatTemplate {
             List<String> texts = new ArrayList<>();
             for (Object part : parts) {
                 if (!(part instanceof Map<?, ?> map) || !(map.get("text") instanceof String text)) {
-                    return content; // not only text: the template's own error says it best
+                    return content; // not only text: the error of the template explains it best
                 }
                 texts.add(text);
             }
@@ -132,7 +134,10 @@ final class AdaptedChatTemplate implements ChatTemplate {
         return changed;
     }
 
-    /** Puts each system message in front of the user message that follows it, or makes it one if none does. */
+    /**
+     * Puts the text of each system message before the next user message. Without a next one, makes a user message of
+     * it.
+     */
     private static List<Map<String, ?>> withoutSystem(List<Map<String, ?>> messages) {
         List<Map<String, ?>> result = new ArrayList<>();
         Map<String, ?> pending = null;

@@ -8,13 +8,13 @@ import java.util.Map;
 import quire.model.format.ModelFormatException;
 
 /**
- * Byte-level BPE (Radford et al., 2019): a pre-tokenizer cuts the text into words, every byte of a word is a symbol, and
- * neighbours merge in the order of the file's list.
+ * Byte-level BPE (Radford et al., 2019). A pre-tokenizer divides the text into words, each byte of a word is a symbol,
+ * and neighbours merge in the order of the list in the file.
  *
  * <p>The vocabulary spells bytes as printable characters: {@code !} … {@code ~}, {@code ¡} … {@code ¬} and {@code ®} …
- * {@code ÿ} for themselves, and U+0100, U+0101 … for the 68 others in order, so that a space reads {@code Ġ}.
+ * {@code ÿ} for themselves, and U+0100, U+0101 … for the other 68 bytes in their order. So a space is {@code Ġ}.
  */
-final class ByteLevel implements Pieces {
+final class ByteLevel implements TextCodec {
     private static final char[] BYTE_TO_CHARACTER = new char[256];
     private static final int[] CHARACTER_TO_BYTE = new int[256 + 68];
 
@@ -39,9 +39,9 @@ final class ByteLevel implements Pieces {
         preTokenizer = preTokenizer(vocabulary);
         for (int b = 0; b < 256; b++) {
             int token = vocabulary.findText(String.valueOf(BYTE_TO_CHARACTER[b]));
-            // A user-defined 'õ' is the letter, not the byte 0xF5 that byte-level spelling writes so.
+            // A user-defined token 'õ' is the letter, not the byte 0xF5, which byte-level spelling writes the same way.
             boolean isByte = token >= 0
-                    && Pieces.isText(vocabulary, token)
+                    && TextCodec.isText(vocabulary, token)
                     && ((b < 0x80 && b == BYTE_TO_CHARACTER[b])
                             || vocabulary.type(token) != Vocabulary.Type.USER_DEFINED);
             byteToSymbol[b] = isByte ? token : -1 - b;
@@ -70,11 +70,11 @@ final class ByteLevel implements Pieces {
         return preTokenizer;
     }
 
-    /** Tokens by their bytes, each byte a Latin-1 character. */
+    /** Tokens by their bytes; each byte is a Latin-1 character of the key. */
     private static Map<String, Integer> words(Vocabulary vocabulary) {
         Map<String, Integer> words = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
-            if (Pieces.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
+            if (TextCodec.isText(vocabulary, token) && vocabulary.type(token) != Vocabulary.Type.USER_DEFINED) {
                 words.putIfAbsent(new String(bytes(vocabulary.spelling(token)), StandardCharsets.ISO_8859_1), token);
             }
         }
@@ -99,7 +99,7 @@ final class ByteLevel implements Pieces {
                         : right < 0 ? line.substring(space + 1) : line.replace(" ", "");
                 throw badMerge(vocabulary, rank, "needs " + Vocabulary.quote(missing) + ", which is no token");
             }
-            if (Pieces.isText(vocabulary, result)) {
+            if (TextCodec.isText(vocabulary, result)) {
                 table.put(left, right, rank, result);
             }
         }
@@ -115,8 +115,8 @@ final class ByteLevel implements Pieces {
     }
 
     @Override
-    public void encode(String text, Ints tokens) {
-        Ints borders = preTokenizer.split(text);
+    public void encode(String text, IntList tokens) {
+        IntList borders = preTokenizer.split(text);
         int[] symbols = new int[64];
         for (int i = 1; i < borders.size(); i++) {
             byte[] word = text.substring(borders.get(i - 1), borders.get(i)).getBytes(StandardCharsets.UTF_8);
@@ -149,7 +149,7 @@ final class ByteLevel implements Pieces {
         return vocabulary.isUtf8(token) ? bytes(vocabulary.spelling(token)) : vocabulary.spellingBytes(token);
     }
 
-    /** The bytes that a spelling stands for; one that is not in the byte alphabet stands for itself. */
+    /** The bytes of a spelling. Characters that are not in the byte alphabet are encoded as UTF-8. */
     private static byte[] bytes(String spelling) {
         byte[] bytes = new byte[spelling.length()];
         for (int i = 0; i < bytes.length; i++) {

@@ -3,24 +3,24 @@ package quire.model.text;
 import java.util.List;
 import java.util.Map;
 
-/** A model's own chat template: messages in, the prompt's text out. Thread-safe. */
+/** The chat template of a model: renders a conversation as the text of a prompt. Thread-safe. */
 public interface ChatTemplate {
     /**
-     * Renders a conversation. Values are plain: String, Number, Boolean, List, Map with String keys, or null.
+     * Renders a conversation. Values are of the types String, Number, Boolean, List, Map with String keys, or null.
      *
-     * @param messages each with {@code role}, {@code content} and what else the template reads
-     * @param tools tool descriptions as the OpenAI API has them; empty for none
-     * @param addGenerationPrompt whether to end with what begins the assistant's turn
+     * @param messages each with {@code role}, {@code content} and other entries that the template reads
+     * @param tools descriptions of tools in the form of the OpenAI API; empty for none
+     * @param addGenerationPrompt whether to add the start of the assistant's next message at the end
      * @throws ChatTemplateException if the template refuses the messages or cannot be rendered
      */
     String render(
             List<? extends Map<String, ?>> messages, List<? extends Map<String, ?>> tools, boolean addGenerationPrompt);
 
     /**
-     * Renders a conversation with variables of the caller's own, such as {@code enable_thinking}.
+     * Renders a conversation with additional variables, such as {@code enable_thinking}.
      *
-     * @param variables by name, on top of {@code messages}, {@code tools} and {@code add_generation_prompt}
-     * @throws ChatTemplateException as above, and if this template takes no variables
+     * @param variables by name, in addition to {@code messages}, {@code tools} and {@code add_generation_prompt}
+     * @throws ChatTemplateException as above, and if this template accepts no variables
      */
     default String render(
             List<? extends Map<String, ?>> messages,
@@ -34,9 +34,10 @@ public interface ChatTemplate {
     }
 
     /**
-     * What conversations may hold. For a model with a template of its own for tools, what that one takes.
+     * What the template accepts. If the model has a separate template for tools, the answer is about that one.
      *
-     * <p>Templates that {@link ChatTemplates#of} made know the answer. For others it is found by rendering each time.
+     * <p>Templates from {@link ChatTemplates#of} store the answer. For others, each call renders the conversations that
+     * find it out.
      */
     default TemplateCapabilities capabilities() {
         return TemplateCapabilities.probe(this);

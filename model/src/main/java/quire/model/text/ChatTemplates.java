@@ -15,9 +15,10 @@ import quire.model.format.GgufValueType;
 import quire.model.text.jinja.JinjaTemplate;
 
 /**
- * Makes chat templates from the Jinja source that model files carry: under {@code tokenizer.chat_template} the usual one, under
- * {@code tokenizer.chat_template.NAME} more, whose names {@code tokenizer.chat_templates} lists. Of those {@code tool_use} is
- * for conversations with tools and {@code rag} for those with documents.
+ * Creates chat templates from the Jinja sources in model files. The default template has the key {@code
+ * tokenizer.chat_template}. A file can have more under {@code tokenizer.chat_template.NAME}, and lists their names
+ * under {@code tokenizer.chat_templates}: {@code tool_use} is for conversations with tools, {@code rag} for those with
+ * documents.
  */
 public final class ChatTemplates {
     /** The name of the template under {@code tokenizer.chat_template} itself. */
@@ -31,17 +32,18 @@ public final class ChatTemplates {
     private ChatTemplates() {}
 
     /**
-     * Parses a template. Rendering follows Hugging Face transformers' {@code apply_chat_template}: Jinja with {@code
-     * trim_blocks} and {@code lstrip_blocks}, loop controls, {@code tojson}, {@code raise_exception}, {@code strftime_now};
-     * and {@code from_json}, which some newer templates use. Templates are not trusted: what a render may take is bounded.
+     * Parses a template. It is rendered in the same way as by {@code apply_chat_template} of Hugging Face transformers:
+     * Jinja with {@code trim_blocks} and {@code lstrip_blocks}, loop controls, {@code tojson}, {@code raise_exception}
+     * and {@code strftime_now}. In addition there is {@code from_json}, which some newer templates use. Templates are
+     * not trusted: the time and memory of a rendering are limited.
      *
      * @param template the Jinja source, at most 1 Mi characters
-     * @param bosToken the spelling of the token that begins a text; null if the model has none, then {@code bos_token} is
-     *     undefined
+     * @param bosToken the spelling of the token that begins a text; null if the model has none, then {@code bos_token}
+     *     is undefined
      * @param eosToken the same for the token that ends a text
-     * @param clock what {@code strftime_now} reads, with its zone
-     * @throws ChatTemplateException if the template is not Jinja or uses a block, filter or test that is not supported;
-     *     the message names the line and the construct
+     * @param clock the clock of {@code strftime_now}, with its time zone
+     * @throws ChatTemplateException if the template is not valid Jinja, or uses a block, filter or test that is not
+     *     supported; the message names the line and the construct
      */
     public static ChatTemplate parse(
             String template, @Nullable String bosToken, @Nullable String eosToken, Clock clock) {
@@ -49,13 +51,14 @@ public final class ChatTemplates {
     }
 
     /**
-     * A model's template, made of all that its file holds. It takes what the OpenAI API allows in a conversation and hands
-     * the file's template what that one takes, see {@link TemplateCapabilities}. Conversations with tools go to the template
-     * for tools and those with the variable {@code documents} to the one for documents, where the file has such.
+     * The chat template of a model, made of all templates in its file. It accepts every form of a conversation that the
+     * OpenAI API allows, and gives the template of the file a form that it accepts, see {@link TemplateCapabilities}.
+     * Conversations with tools use the template {@code tool_use}, and those with a variable {@code documents} the
+     * template {@code rag}, if the file has them.
      *
      * @return null if the file has no template
-     * @throws ChatTemplateException as {@link #parse}, for the usual template; another one that cannot be parsed is left out
-     *     with a warning
+     * @throws ChatTemplateException as {@link #parse}, for the default template; other templates that cannot be parsed
+     *     are left out with a warning
      */
     public static @Nullable ChatTemplate of(Gguf file, Tokenizer tokenizer, Clock clock) {
         Map<String, String> sources = sources(file);
@@ -82,15 +85,16 @@ public final class ChatTemplates {
     }
 
     /**
-     * A template that takes what the OpenAI API allows in a conversation and hands {@code template} what that one takes, as
-     * {@link TemplateCapabilities} has it. A conversation that {@code template} renders as it should is handed over unchanged.
+     * A template that accepts every form of a conversation that the OpenAI API allows, and gives {@code template} a
+     * form that it accepts, see {@link TemplateCapabilities}. Conversations that {@code template} renders correctly are
+     * not changed.
      */
     public static ChatTemplate adapted(ChatTemplate template) {
         return new AdaptedChatTemplate(template);
     }
 
     /**
-     * What each template of a file takes, by its name, {@link #DEFAULT} first.
+     * What each template of a file accepts, by its name, {@link #DEFAULT} first.
      *
      * @throws ChatTemplateException as {@link #parse}
      */
@@ -111,7 +115,7 @@ public final class ChatTemplates {
         return token.isPresent() ? tokenizer.spelling(token.getAsInt()) : null;
     }
 
-    /** The sources by name. The list of names is not relied on: some files have a named template without it. */
+    /** The sources by name. Some files have a named template that is not in the list of names. */
     private static Map<String, String> sources(Gguf file) {
         Set<String> names = new LinkedHashSet<>(List.of(TOOL_USE, RAG));
         String list = KEY + "s";
@@ -132,7 +136,7 @@ public final class ChatTemplates {
         return sources;
     }
 
-    /** Several templates of one model. */
+    /** The templates of one model, one for each purpose. */
     private record ByPurpose(ChatTemplate usual, ChatTemplate forTools, ChatTemplate forDocuments)
             implements ChatTemplate {
         @Override

@@ -4,8 +4,8 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * Turns tokens into text as they come: never half a character, never a lost byte. Bytes that are not UTF-8 become U+FFFD
- * exactly as {@code new String(bytes, UTF_8)} would write them.
+ * Decodes tokens to text one by one. It never returns a part of a character and never loses a byte. Bytes that are not
+ * UTF-8 become U+FFFD, exactly as in {@code new String(bytes, UTF_8)}.
  */
 public final class Detokenizer {
     private static final byte[] NONE = {};
@@ -13,12 +13,12 @@ public final class Detokenizer {
     private final Tokenizer tokenizer;
     private byte[] pending = NONE;
 
-    /** Starts an empty text. */
+    /** Creates a detokenizer for one text. */
     public Detokenizer(Tokenizer tokenizer) {
         this.tokenizer = tokenizer;
     }
 
-    /** Takes one token and returns the text that became certain, possibly empty. */
+    /** Adds a token and returns the text that is now complete, possibly empty. */
     public String append(int token) {
         byte[] more = tokenizer.bytes(token);
         byte[] bytes = Arrays.copyOf(pending, pending.length + more.length);
@@ -28,14 +28,16 @@ public final class Detokenizer {
         return new String(bytes, 0, certain, StandardCharsets.UTF_8);
     }
 
-    /** Ends the text: what is left of an incomplete character, as U+FFFD. */
+    /** Ends the text. Returns the rest, an incomplete character, as U+FFFD. */
     public String finish() {
         String rest = new String(pending, StandardCharsets.UTF_8);
         pending = NONE;
         return rest;
     }
 
-    /** Bytes at the end that may still grow into a character: a lead byte and too few continuation bytes. */
+    /**
+     * The number of bytes at the end that can still become a character: a lead byte with too few continuation bytes.
+     */
     private static int incompleteTail(byte[] bytes) {
         for (int back = 1; back <= Math.min(3, bytes.length); back++) {
             int b = bytes[bytes.length - back] & 0xFF;

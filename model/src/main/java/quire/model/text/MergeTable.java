@@ -3,21 +3,21 @@ package quire.model.text;
 import java.util.Arrays;
 
 /**
- * Byte pair encoding's one step, repeated: of all neighbouring symbols that may merge, the pair of the lowest rank merges
- * first, the leftmost of equals before the others, until none is left.
+ * The merge loop of byte pair encoding. Of all neighbouring symbols that can merge, the pair with the lowest rank
+ * merges first, and of several such pairs the leftmost one. This repeats until no pair can merge.
  *
- * <p>Both kinds of vocabulary come down to this table. Byte-level BPE ranks a pair by its line in the list of merges
- * (Sennrich et al., 2016). SentencePiece ranks it by the score of the token that it makes (Kudo and Richardson, 2018), so
- * there several pairs, and even several tokens, share a rank and only the position decides between them.
+ * <p>Both kinds of vocabulary use this table. Byte-level BPE ranks a pair by its line in the list of merges (Sennrich
+ * et al., 2016). SentencePiece ranks it by the score of the token that it makes (Kudo and Richardson, 2018). There,
+ * several pairs and even several tokens can have the same rank, and then only the position decides.
  *
- * <p>A symbol is an int: a token id, or something negative that the owner chose for what has no token. Candidates wait in a
- * binary heap of {@code rank << 32 | position}. Merging leaves outdated candidates behind; they are known by their rank,
- * which no longer is the rank of the pair at that position. n symbols take O(n log n).
+ * <p>A symbol is an int: a token id, or a negative number that the caller chose for a symbol without a token.
+ * Candidates are in a binary heap of {@code rank << 32 | position}. A merge leaves outdated candidates in the heap. A
+ * candidate is outdated if its rank is no longer the rank of the pair at its position. n symbols need O(n log n) steps.
  *
  * <pre>
  *     position   0    1    2    3            0    1    2    3
- *     symbol     l    o    w    e   ──▶      l    ow   ✝    e      candidates of (0,1), (1,2), (2,3) are outdated,
- *     next       1    2    3    −            1    3         −      (0,1) and (1,3) are looked up anew
+ *     symbol     l    o    w    e   ──▶      l    ow   ✝    e      the candidates (0,1), (1,2), (2,3) are outdated,
+ *     next       1    2    3    −            1    3         −      (0,1) and (1,3) are looked up again
  * </pre>
  */
 final class MergeTable {
@@ -30,7 +30,7 @@ final class MergeTable {
     private int mask;
     private int size;
 
-    /** An empty table, which grows beyond {@code pairs} pairs if it must. */
+    /** Creates an empty table for about {@code pairs} pairs. It grows if there are more. */
     MergeTable(int pairs) {
         int slots = Integer.highestOneBit(Math.max(8, pairs)) << 2;
         keys = new long[slots];
@@ -39,7 +39,10 @@ final class MergeTable {
         mask = slots - 1;
     }
 
-    /** Lets {@code left right} become {@code result}; the first of two entries for one pair counts. */
+    /**
+     * Adds the merge of {@code left} and {@code right} to {@code result}. If a pair is added twice, the first entry
+     * counts.
+     */
     void put(int left, int right, int rank, int result) {
         if (2 * size > mask) {
             grow();
@@ -75,7 +78,7 @@ final class MergeTable {
         }
     }
 
-    /** Merges the first {@code count} symbols in place and returns how many are left. */
+    /** Merges the first {@code count} symbols in place and returns how many symbols are left. */
     int merge(int[] symbols, int count) {
         if (count < 2) {
             return count;
@@ -148,7 +151,7 @@ final class MergeTable {
         return (int) (mixed ^ (mixed >>> 32)) & mask;
     }
 
-    /** A binary heap of longs, least first. */
+    /** A binary heap of longs, smallest first. */
     private static final class Heap {
         long[] items;
         int size;

@@ -9,14 +9,16 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Cuts text into the words that byte-level BPE never merges across, as {@code tokenizer.ggml.pre} names it.
+ * Divides text into words; byte-level BPE never merges across the border of a word. {@code tokenizer.ggml.pre} names
+ * the pre-tokenizer.
  *
- * <p>Each regular expression in turn cuts every piece that the ones before it left, at both ends of every match; what lies
- * between matches stays as a piece too. A piece is matched on its own: look-ahead does not see past its end. The
- * expressions are those of the models' own tokenizer.json files, under the names that llama.cpp's converter gives them.
+ * <p>The regular expressions are applied one after another. Each one divides every piece that the expressions before it
+ * made, at both ends of every match; text between two matches is a piece too. Each piece is matched separately, so
+ * look-ahead does not see beyond its end. The expressions are those in the models' own tokenizer.json files, under the
+ * names that llama.cpp's converter gives them.
  *
- * @param ignoreMerges whether a word that is a token becomes it outright, whatever the merges say
- * @param addBos whether BOS goes in front when the file does not say
+ * @param ignoreMerges whether a word that is a token becomes that token, independent of the merges
+ * @param addBos whether BOS is added at the start if the file does not say
  */
 record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos) {
     private static final String CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
@@ -40,7 +42,7 @@ record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos
     private static final String DEEPSEEK_V3 =
             "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
                     + "| ?[\\p{P}\\p{S}]+[\\r\\n]*|" + SPACES;
-    /** DeepSeek's own list of cased letters, which is no Unicode category. */
+    /** DeepSeek's list of letters with case, which is not a Unicode category. */
     private static final String DEEPSEEK_LETTERS =
             "\\s?[A-Za-z\\u00B5\\u00C0-\\u00D6\\u00D8-\\u00F6\\u00F8-\\u01BA\\u01BC-\\u01BF\\u01C4-\\u0293"
                     + "\\u0295-\\u02AF\\u0370-\\u0373\\u0376\\u0377\\u037B-\\u037D\\u037F\\u0386\\u0388-\\u038A"
@@ -58,7 +60,7 @@ record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos
                     + "\\x{104D8}-\\x{104FB}\\x{10C80}-\\x{10CB2}\\x{10CC0}-\\x{10CF2}\\x{118A0}-\\x{118DF}"
                     + "\\x{1E900}-\\x{1E943}]+";
 
-    /** The look-behind changes no match; without it n spaces before a digit would take n² steps. */
+    /** The look-behind changes no match. Without it, n spaces before a digit would need n² steps. */
     private static final String TRAILING_SPACES = "(?<!\\s)\\s+\\z";
 
     private static final String FALCON_SYMBOLS = "[\\p{P}\\$\\+<=>\\^~\\|`]+";
@@ -113,7 +115,7 @@ record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos
         name(of("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT_2, "\\p{N}+", "[0-9][0-9][0-9]"), "default");
     }
 
-    /** The pre-tokenizer of that name, or null. */
+    /** The pre-tokenizer with this name, or null. */
     static @Nullable PreTokenizer named(String name) {
         return NAMED.get(name);
     }
@@ -123,14 +125,14 @@ record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos
         return List.copyOf(NAMED.keySet());
     }
 
-    /** The borders of the words: the first is 0, the last the text's length, each word lies between two neighbours. */
-    Ints split(String text) {
-        Ints borders = new Ints(text.length() / 3);
+    /** The borders of the words: from 0 to the length of the text, with a word between each two neighbours. */
+    IntList split(String text) {
+        IntList borders = new IntList(text.length() / 3);
         borders.add(0);
         borders.add(text.length());
         for (Pattern pattern : patterns) {
             Matcher matcher = pattern.matcher(text);
-            Ints finer = new Ints(borders.size() * 2);
+            IntList finer = new IntList(borders.size() * 2);
             finer.add(0);
             for (int i = 1; i < borders.size(); i++) {
                 int done = borders.get(i - 1);

@@ -8,14 +8,16 @@ import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
- * SentencePiece's BPE: spaces become U+2581 ▁, every character is a symbol, and neighbours merge whose joint spelling is a
- * token, highest score first, leftmost of equals. What has no token then falls back to its bytes' tokens
- * {@code <0x00>} … {@code <0xFF>}, or to the unknown token in a vocabulary without them.
+ * The BPE of SentencePiece. Spaces become U+2581 ▁ and each character is a symbol. Two neighbours merge if their joint
+ * spelling is a token; the token with the highest score first, and the leftmost one of equal scores. A character
+ * without a token becomes the tokens of its bytes, {@code <0x00>} … {@code <0xFF>}, or the unknown token if the
+ * vocabulary has no such tokens.
  *
- * <p>Scores are not distinct: vocabularies that were extended with another language's tokens carry one score thousands of
- * times. A list of ranked pairs, as other libraries want it, cannot say "leftmost" there; {@link MergeTable} can.
+ * <p>Scores are not distinct: vocabularies that were extended for another language give the same score to thousands of
+ * tokens. A list of ranked pairs, which other libraries use, cannot express "leftmost" in that case; {@link MergeTable}
+ * can.
  */
-final class SentencePiece implements Pieces {
+final class SentencePiece implements TextCodec {
     private static final char SPACE = '▁';
 
     private final Vocabulary vocabulary;
@@ -37,7 +39,7 @@ final class SentencePiece implements Pieces {
         basicToSymbol = IntStream.range(0, 0x10000).map(c -> -1 - c).toArray();
         Map<String, Integer> texts = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
-            if (Pieces.isText(vocabulary, token) && !isByte(token)) {
+            if (TextCodec.isText(vocabulary, token) && !isByte(token)) {
                 String spelling = vocabulary.spelling(token);
                 if (texts.putIfAbsent(spelling, token) != null) {
                     continue; // text becomes the token with the lowest id
@@ -55,12 +57,15 @@ final class SentencePiece implements Pieces {
         merges = merges(texts);
     }
 
-    /** Every way to cut a token in two symbols is a pair that makes it; its rank counts the distinct scores above it. */
+    /**
+     * Each way to divide a token into two symbols is a pair. The rank of a pair is the number of distinct scores above
+     * its score.
+     */
     private MergeTable merges(Map<String, Integer> texts) {
         float[] scores = new float[texts.size()];
         int count = 0;
         for (Map.Entry<String, Integer> text : texts.entrySet()) {
-            scores[count++] = -vocabulary.score(text.getValue()) + 0.0f; // + 0 makes one zero of two
+            scores[count++] = -vocabulary.score(text.getValue()) + 0.0f; // + 0 makes 0.0 of -0.0
         }
         Arrays.sort(scores);
         MergeTable table = new MergeTable(2 * count);
@@ -87,7 +92,7 @@ final class SentencePiece implements Pieces {
         return text.length() == Character.charCount(first) ? Integer.valueOf(symbol(first)) : texts.get(text);
     }
 
-    /** A character's token, or -1 - character. */
+    /** The token of a character, or -1 - character. */
     private int symbol(int character) {
         return character < 0x10000 ? basicToSymbol[character] : otherToSymbol.getOrDefault(character, -1 - character);
     }
@@ -126,7 +131,7 @@ final class SentencePiece implements Pieces {
         return tokens;
     }
 
-    /** The byte that {@code <0xXX>} spells, or -1. */
+    /** The value of a byte token {@code <0xXX>}, or -1 for another spelling. */
     private static int byteValue(String spelling) {
         if (spelling.length() != 6 || !spelling.startsWith("<0x") || spelling.charAt(5) != '>') {
             return -1;
@@ -142,7 +147,7 @@ final class SentencePiece implements Pieces {
     }
 
     @Override
-    public void encode(String text, Ints tokens) {
+    public void encode(String text, IntList tokens) {
         String escaped = (spacePrefix ? " " + text : text).replace(' ', SPACE);
         int[] symbols = new int[escaped.length()];
         int count = 0;
@@ -167,8 +172,8 @@ final class SentencePiece implements Pieces {
         }
     }
 
-    /** Adds the tokens of a character's bytes, or nothing if one is missing. */
-    private boolean fallBack(int character, Ints tokens) {
+    /** Adds the tokens of the bytes of a character; returns false and adds nothing if one of them does not exist. */
+    private boolean fallBack(int character, IntList tokens) {
         byte[] utf8 = Character.toString(character).getBytes(StandardCharsets.UTF_8);
         for (byte b : utf8) {
             if (byteToToken[b & 0xFF] < 0) {
@@ -190,7 +195,7 @@ final class SentencePiece implements Pieces {
         if (vocabulary.isUtf8(token)) {
             return spelling.replace(SPACE, ' ').getBytes(StandardCharsets.UTF_8);
         }
-        // As Latin-1 every byte is a character, and U+2581 is the three of its UTF-8.
+        // In Latin-1 each byte is one character, and U+2581 is the three characters of its UTF-8.
         String bytes = new String(vocabulary.spellingBytes(token), StandardCharsets.ISO_8859_1);
         return bytes.replace("\u00E2\u0096\u0081", " ").getBytes(StandardCharsets.ISO_8859_1);
     }

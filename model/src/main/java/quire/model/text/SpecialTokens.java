@@ -4,10 +4,10 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 
-/** Finds tokens in text that stand for themselves, outside the vocabulary's own encoding. */
+/** Finds special tokens in text. They are not made by merging: their whole spelling must occur. */
 final class SpecialTokens {
     private final Map<String, Integer> spellingToToken = new HashMap<>();
-    /** For a spelling's first UTF-16 unit the lengths of those spellings, longest first. */
+    /** The lengths of all spellings that begin with a UTF-16 unit, longest first. */
     private final Map<Character, int[]> firstToLengths = new HashMap<>();
 
     void add(String spelling, int token) {
@@ -28,7 +28,10 @@ final class SpecialTokens {
         });
     }
 
-    /** The first position from {@code start} on where a token is spelled, or the text's length. */
+    /**
+     * The first position, at or after {@code start}, of the spelling of a token; the length of the text if there is
+     * none.
+     */
     int find(String text, int start) {
         if (spellingToToken.isEmpty()) {
             return text.length();
@@ -40,7 +43,7 @@ final class SpecialTokens {
         return position;
     }
 
-    /** The token with the longest spelling at {@code position}, or -1. */
+    /** The token with the longest spelling that begins at {@code position}, or -1. */
     int at(String text, int position) {
         int[] lengths = firstToLengths.get(text.charAt(position));
         if (lengths != null) {

@@ -7,16 +7,16 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a chat template takes, found by rendering small conversations. A conversation that the template refuses means "no";
- * it is never an error of its own.
+ * What a chat template accepts. This is found out by rendering small conversations. If the template refuses one of
+ * them, the answer is "no"; it is not an error.
  *
- * @param text whether content may be a text
- * @param parts whether content may be a list of parts, {@code {"type": "text", "text": …}}
- * @param noContent how to hand over an assistant's message that has tool calls and no content
+ * @param text whether content can be a text
+ * @param parts whether content can be a list of parts, {@code {"type": "text", "text": …}}
+ * @param noContent the form for an assistant message that has tool calls and no content
  * @param systemRole messages of the role {@code system}
  * @param tools descriptions of tools
- * @param toolCalls an assistant's message with tool calls
- * @param arguments how to hand over the arguments of a tool call
+ * @param toolCalls an assistant message with tool calls
+ * @param arguments the form for the arguments of a tool call
  * @param toolRole messages with the result of a tool call, in the role of a tool
  * @param consecutiveRoles two messages of the role {@code user} in a row
  */
@@ -30,37 +30,37 @@ public record TemplateCapabilities(
         Arguments arguments,
         Answer toolRole,
         Answer consecutiveRoles) {
-    /** What a template does with a thing. */
+    /** How a template treats a part of a conversation. */
     public enum Answer {
-        /** It is part of what the template writes. */
+        /** The template writes it. */
         TAKEN,
-        /** The template renders, but the thing is not part of what it writes. */
+        /** The template renders the conversation but does not write it. */
         IGNORED,
-        /** The template refuses to render. */
+        /** The template does not render the conversation. */
         REFUSED
     }
 
-    /** The form of a content that is not there. */
+    /** The form for a missing content. */
     public enum NoContent {
-        /** {@code content: null} works, and so does what the caller hands over. */
+        /** {@code content: null} works, so messages are not changed. */
         NULL,
-        /** {@code content: ""} works, null does not: the template fails or writes {@code None}. */
+        /** {@code content: ""} works. With null the template fails or writes {@code None}. */
         EMPTY_TEXT,
-        /** The message may have no {@code content} at all; null and the empty text do not work. */
+        /** The message must have no {@code content}; null and the empty text do not work. */
         LEFT_OUT,
         /** No form works. */
         REFUSED
     }
 
-    /** The form of a tool call's arguments. */
+    /** The form for the arguments of a tool call. */
     public enum Arguments {
-        /** A map, and a text that is JSON: both are written as they should be. */
+        /** A map and a JSON text both work. */
         EITHER,
-        /** A map of the arguments' names and values. */
+        /** A map of names and values works. */
         OBJECT,
-        /** The JSON text of such a map. */
+        /** A JSON text works. */
         TEXT,
-        /** Neither is written as JSON should be, or the template takes no tool calls. */
+        /** Neither form works, or the template does not write tool calls. */
         UNKNOWN
     }
 
@@ -91,13 +91,13 @@ public record TemplateCapabilities(
                             "required",
                             List.of(KEY)))));
 
-    /** Renders about fifteen conversations of one to four messages, and sums up what came out. */
+    /** Renders about fifteen conversations of one to four messages and evaluates the results. */
     public static TemplateCapabilities probe(ChatTemplate template) {
         return new Probe(template).run();
     }
 
     /**
-     * The facts by name, for people to read.
+     * The results by name, for display.
      *
      * @return names and values in a fixed order
      */
@@ -118,11 +118,11 @@ public record TemplateCapabilities(
         return value.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' ');
     }
 
-    /** One run of all probes. */
+    /** One run of all test conversations. */
     private static final class Probe {
         private final ChatTemplate template;
         private boolean inParts;
-        /** What conversations have that are not about tools: tools, if the template fails without. */
+        /** The tools in conversations that are not about tools. Not empty if the template fails without tools. */
         private List<Map<String, ?>> noTools = List.of();
 
         Probe(ChatTemplate template) {
@@ -137,7 +137,7 @@ public record TemplateCapabilities(
             }
             boolean text = contains(render(plain, noTools), USER);
             String asParts = render(listed, noTools);
-            // A template that prints the list itself shows the names of its keys.
+            // A template that prints the list itself also prints the names of its keys.
             boolean parts = contains(asParts, USER) && !contains(asParts, "'type'") && !contains(asParts, "\"type\"");
             if (!text && !parts) {
                 return new TemplateCapabilities(
@@ -188,7 +188,10 @@ public record TemplateCapabilities(
             return answer;
         }
 
-        /** A map is printed as Python prints a dict where a text is wanted; a text is quoted once more where a map is. */
+        /**
+         * If the template needs a text, it prints a map in the way Python prints a dict. If it needs a map, it writes a
+         * text with escaped quotes.
+         */
         private static Arguments arguments(@Nullable String withObject, @Nullable String withText) {
             boolean object = contains(withObject, VALUE) && !contains(withObject, "{'" + KEY);
             boolean text = contains(withText, VALUE) && !contains(withText, "\\\"" + KEY);
@@ -197,7 +200,10 @@ public record TemplateCapabilities(
                     : object ? Arguments.OBJECT : text ? Arguments.TEXT : Arguments.UNKNOWN;
         }
 
-        /** The first form that works as the last message, and as an earlier one if the template takes such a conversation. */
+        /**
+         * The first form that works for the last message, and also for an earlier one if the template renders that
+         * conversation.
+         */
         private NoContent noContent(Object arguments, List<Map<String, ?>> tools) {
             NoContent last = noContent(call(arguments, null), 1, tools);
             List<Map<String, ?>> longer = new ArrayList<>(result(arguments));
@@ -228,7 +234,7 @@ public record TemplateCapabilities(
         }
 
         private List<Map<String, ?>> call(Object arguments, @Nullable Object content) {
-            // Some templates want ids of nine letters and digits.
+            // Some templates need ids of nine letters and digits.
             Map<String, @Nullable Object> message = message("assistant", content);
             message.put(
                     "tool_calls",

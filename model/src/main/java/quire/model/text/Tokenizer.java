@@ -2,27 +2,27 @@ package quire.model.text;
 
 import java.util.OptionalInt;
 
-/** Text to tokens and back. Thread-safe. */
+/** Converts text to tokens and tokens to text. Thread-safe. */
 public interface Tokenizer {
-    /** Number of token ids. */
+    /** The number of token ids. */
     int vocabularySize();
 
     /**
-     * Encodes text. A SentencePiece vocabulary may put a space in front of the text (and behind each special token), which
-     * {@link #bytes} shows and {@link #decodeText} takes away again. Lone surrogates count as U+FFFD.
+     * Encodes text. A SentencePiece vocabulary may add a space at the start of the text (and after each special token).
+     * {@link #bytes} includes that space; {@link #decodeText} removes it. Lone surrogates count as U+FFFD.
      *
-     * @param addSpecial whether to put the tokens in front (and behind) that the model's file asks for, usually BOS;
-     *     never a second one where the text begins (or ends) with that token already
-     * @param parseSpecial whether the texts of control tokens in {@code text} ({@code <|eot_id|>} …) become those
-     *     tokens; false for a person's words, true for a rendered chat template. Tokens that the file calls
-     *     user-defined are found in either case
+     * @param addSpecial whether to add the tokens at the start (and at the end) that the model file asks for, usually
+     *     BOS. A token is not added where the text already begins (or ends) with it
+     * @param parseSpecial whether spellings of control tokens in {@code text} ({@code <|eot_id|>} …) become those
+     *     tokens: false for text of a user, true for a rendered chat template. Tokens that the file calls user-defined
+     *     are found in both cases
      * @throws IllegalArgumentException if the vocabulary has no tokens for a character
      */
     int[] encode(String text, boolean addSpecial, boolean parseSpecial);
 
     /**
-     * Encodes a prompt, which the model goes on from: {@link #encode} without the token that ends a text, whatever the
-     * model's file says about that.
+     * Encodes a prompt that the model continues: as {@link #encode}, but never adds the token that ends a text, even if
+     * the model file asks for it.
      *
      * @throws IllegalArgumentException as {@link #encode}
      */
@@ -31,18 +31,18 @@ public interface Tokenizer {
     }
 
     /**
-     * The bytes that a token stands for in output text, its leading space included, so that a continuation's text joins
-     * its prompt's; empty for control tokens. The caller owns the array.
+     * The bytes of a token in output text, with its leading space, so that the text of a continuation can be appended
+     * to the prompt. Empty for control tokens. The caller owns the array.
      */
     byte[] bytes(int token);
 
-    /** The token as the vocabulary spells it, for people to look at. */
+    /** The spelling of a token in the vocabulary, for display. */
     String spelling(int token);
 
     /** Whether a token is a control token (BOS, end of turn …), which never appears in text. */
     boolean isControl(int token);
 
-    /** Whether a token ends an answer: end of text, end of turn and their like. */
+    /** Whether a token ends an answer, for example end of text or end of turn. */
     boolean isEndOfGeneration(int token);
 
     /** The token that begins a text. */
@@ -51,10 +51,7 @@ public interface Tokenizer {
     /** The token that ends a text. */
     OptionalInt eos();
 
-    /**
-     * Decodes the tokens of a continuation: the text of their bytes, one after another. Bytes that are not UTF-8 become
-     * U+FFFD.
-     */
+    /** Decodes the tokens of a continuation: joins the bytes of all tokens. Bytes that are not UTF-8 become U+FFFD. */
     default String decode(int... tokens) {
         Detokenizer detokenizer = new Detokenizer(this);
         StringBuilder text = new StringBuilder();
@@ -65,9 +62,9 @@ public interface Tokenizer {
     }
 
     /**
-     * Decodes the tokens of a whole text, so that {@link #encode} and this give the text again: {@link #decode} with control
-     * tokens spelled, but without what encoding adds, which is a space, BOS in front and EOS behind. So a text that itself
-     * begins with BOS comes back without it.
+     * Decodes the tokens of a whole text, so that the result of {@link #encode} becomes the text again. Unlike {@link
+     * #decode} it writes control tokens, and leaves out what encoding adds: a space, BOS at the start and EOS at the
+     * end. So a text that begins with the spelling of BOS comes back without it.
      */
     default String decodeText(int... tokens) {
         return decode(tokens);

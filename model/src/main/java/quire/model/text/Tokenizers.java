@@ -7,14 +7,14 @@ import quire.model.format.Gguf;
 import quire.model.format.GgufValueType;
 import quire.model.format.ModelFormatException;
 
-/** Makes tokenizers of vocabularies. */
+/** Creates tokenizers from vocabularies. */
 public final class Tokenizers {
     private static final Logger LOG = System.getLogger(Tokenizers.class.getName());
 
     private Tokenizers() {}
 
     /**
-     * The tokenizer of a model file, which may hold nothing but a vocabulary.
+     * The tokenizer of a model file. The file may contain only a vocabulary.
      *
      * @throws ModelFormatException as {@link #of(Vocabulary)}
      */
@@ -45,10 +45,10 @@ public final class Tokenizers {
     }
 
     /**
-     * The tokenizer that a model file describes: {@code llama} is SentencePiece BPE with byte fallback, {@code gpt2}
-     * byte-level BPE with the pre-tokenizer that {@code tokenizer.ggml.pre} names. Logs {@link Vocabulary#warnings}.
+     * The tokenizer for a vocabulary: {@code llama} is SentencePiece BPE with byte fallback, {@code gpt2} is byte-level
+     * BPE with the pre-tokenizer that {@code tokenizer.ggml.pre} names. Logs {@link Vocabulary#warnings}.
      *
-     * @throws ModelFormatException if the kind or the pre-tokenizer is unknown or the vocabulary contradicts itself
+     * @throws ModelFormatException if the kind or the pre-tokenizer is unknown, or the vocabulary is inconsistent
      */
     public static Tokenizer of(Vocabulary vocabulary) {
         vocabulary.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));

@@ -16,32 +16,34 @@ import org.jspecify.annotations.Nullable;
 import quire.model.format.ModelFormatException;
 
 /**
- * What a GGUF file says about its tokens, checked: the value that {@link Tokenizers#of} makes a tokenizer of. Immutable.
+ * The vocabulary in a GGUF file, checked. {@link Tokenizers#of} creates a tokenizer from it. Immutable.
  *
  * <p>The keys, all under {@code tokenizer.ggml.}:
  *
  * <table>
  * <caption>keys</caption>
- * <tr><td>{@code model}</td><td>{@code llama}: SentencePiece BPE with byte fallback; {@code gpt2}: byte-level BPE</td></tr>
- * <tr><td>{@code pre}</td><td>the name of the byte-level pre-tokenizer; {@code default} where it is missing</td></tr>
- * <tr><td>{@code tokens}</td><td>the tokens' spellings; the index is the id. Where several share a spelling, text becomes
- * the one with the lowest id</td></tr>
- * <tr><td>{@code scores}</td><td>f32 a token; {@code llama} merges the highest first</td></tr>
- * <tr><td>{@code token_type}</td><td>int32 a token, see {@link Type}</td></tr>
- * <tr><td>{@code merges}</td><td>{@code gpt2}: two spellings and a space between, best first</td></tr>
- * <tr><td>{@code bos_token_id}, {@code eos_token_id}, {@code eot_token_id}, {@code eom_token_id},
- * {@code unknown_token_id}</td><td>begin of text, end of text, of turn, of message, unknown</td></tr>
+ * <tr><td>{@code model}</td><td>{@code llama}: SentencePiece BPE with byte fallback; {@code gpt2}: byte-level
+ * BPE</td></tr>
+ * <tr><td>{@code pre}</td><td>the name of the byte-level pre-tokenizer; {@code default} if it is missing</td></tr>
+ * <tr><td>{@code tokens}</td><td>the spellings of the tokens; the index is the id. If several tokens have the same
+ * spelling, text becomes the one with the lowest id</td></tr>
+ * <tr><td>{@code scores}</td><td>f32 for each token; {@code llama} merges the highest score first</td></tr>
+ * <tr><td>{@code token_type}</td><td>int32 for each token, see {@link Type}</td></tr>
+ * <tr><td>{@code merges}</td><td>{@code gpt2}: two spellings with a space between, best first</td></tr>
+ * <tr><td>{@code bos_token_id}, {@code eos_token_id}, {@code eot_token_id}, {@code eom_token_id}, {@code
+ * unknown_token_id}</td><td>ids of: begin of text, end of text, end of turn, end of message, unknown. An id that is not
+ * in the vocabulary counts as absent</td></tr>
  * <tr><td>{@code add_bos_token}, {@code add_eos_token}, {@code add_space_prefix}</td><td>what encoding adds</td></tr>
  * </table>
  */
 public final class Vocabulary {
-    /** Key prefix of everything read here. */
+    /** The prefix of all keys that are read here. */
     public static final String PREFIX = "tokenizer.ggml.";
 
-    /** The longest spelling that a token may have, in UTF-16 units; real ones end near 200. */
+    /** The longest allowed spelling of a token, in UTF-16 units; the longest ones in real files have about 200. */
     static final int MAX_SPELLING = 1024;
 
-    /** What a token is, in the order of the numbers in {@code tokenizer.ggml.token_type}. */
+    /** The type of a token, in the order of the numbers in {@code tokenizer.ggml.token_type}. */
     enum Type {
         UNDEFINED,
         NORMAL,
@@ -65,9 +67,9 @@ public final class Vocabulary {
     private final Map<String, Integer> ids;
     private final Map<String, Boolean> additions;
     private final Map<String, Integer> spellingToId;
-    /** Later ids of the spellings that several tokens share, ascending. */
+    /** For spellings of several tokens: all ids except the lowest one, ascending. */
     private final Map<String, List<Integer>> spellingToLaterIds = new HashMap<>();
-    /** The bytes of the spellings that are not UTF-8, by id. */
+    /** The bytes of spellings that are not UTF-8, by id. */
     private final Map<Integer, byte[]> idToBytes = new HashMap<>();
 
     private final Set<String> unusableIds = new TreeSet<>();
@@ -139,18 +141,19 @@ public final class Vocabulary {
     }
 
     /**
-     * Reads the keys named above.
+     * Reads the keys in the table above.
      *
-     * @param source the file's name, for errors
-     * @param metadata the value of a key, or null: String, Boolean, Number, and for arrays a List or an array of String,
-     *     byte[] (the bytes of a string), float or int
-     * @throws ModelFormatException if a key is missing, has a value of the wrong kind, or names what is not there
+     * @param source the name of the file, for errors
+     * @param metadata the value of a key, or null. Types: String, Boolean, Number; for arrays a List or an array of
+     *     String, byte[] (the bytes of a string), float or int
+     * @throws ModelFormatException if a key is missing, or its value has the wrong type or refers to something that
+     *     does not exist
      */
     public static Vocabulary read(String source, Function<String, ? extends @Nullable Object> metadata) {
         return new Vocabulary(new Reader(source, metadata));
     }
 
-    /** Number of token ids. */
+    /** The number of token ids. */
     public int size() {
         return tokens.size();
     }
@@ -165,27 +168,30 @@ public final class Vocabulary {
         return Optional.ofNullable(pre);
     }
 
-    /** A token's spelling in the file; bytes that are not UTF-8 are U+FFFD here. */
+    /** The spelling of a token in the file. Bytes that are not UTF-8 are U+FFFD here. */
     public String spelling(int token) {
         return tokens.get(token);
     }
 
-    /** How many tokens are spelled like another one with a lower id. They can be generated, but text never becomes them. */
+    /**
+     * The number of tokens that have the spelling of a token with a lower id. A model can generate them, but text never
+     * becomes them.
+     */
     public int repeatedSpellings() {
         return spellingToLaterIds.values().stream().mapToInt(List::size).sum();
     }
 
-    /** What is wrong with the file but can be lived with: a sentence each, for the log. */
+    /** Faults of the file that do not prevent its use, one sentence for each. */
     public List<String> warnings() {
         return List.copyOf(warnings);
     }
 
-    /** Whether a token's spelling is UTF-8, so that text can contain it. */
+    /** Whether the spelling of a token is UTF-8, so that text can contain it. */
     boolean isUtf8(int token) {
         return !idToBytes.containsKey(token);
     }
 
-    /** A token's spelling as the file's bytes. The caller owns the array. */
+    /** The spelling of a token as bytes in the file. The caller owns the array. */
     byte[] spellingBytes(int token) {
         byte[] bytes = idToBytes.get(token);
         return bytes == null ? spelling(token).getBytes(StandardCharsets.UTF_8) : bytes.clone();
@@ -195,7 +201,7 @@ public final class Vocabulary {
         return types[token];
     }
 
-    /** Whether the file says what each token is. */
+    /** Whether the file has the types of tokens. */
     boolean typed() {
         return typed;
     }
@@ -221,11 +227,11 @@ public final class Vocabulary {
     int findText(String spelling) {
         int id = find(spelling);
         List<Integer> later = spellingToLaterIds.getOrDefault(spelling, List.of());
-        if (later.isEmpty() || Pieces.isText(this, id)) {
+        if (later.isEmpty() || TextCodec.isText(this, id)) {
             return id;
         }
         return later.stream()
-                .filter(other -> Pieces.isText(this, other))
+                .filter(other -> TextCodec.isText(this, other))
                 .findFirst()
                 .orElse(id);
     }
@@ -235,17 +241,17 @@ public final class Vocabulary {
         return ids.getOrDefault(name, -1);
     }
 
-    /** Whether {@code tokenizer.ggml.NAME_token_id} is there but names no token of the vocabulary. */
+    /** Whether the file has {@code tokenizer.ggml.NAME_token_id}, with an id that is not in the vocabulary. */
     boolean isUnusable(String name) {
         return unusableIds.contains(name);
     }
 
-    /** What {@code tokenizer.ggml.NAME} says to add. */
+    /** The value of {@code tokenizer.ggml.NAME}: whether encoding adds it. */
     Optional<Boolean> adds(String name) {
         return Optional.ofNullable(additions.get(name));
     }
 
-    /** The error that says that a key's value will not do. */
+    /** An error about the value of a key. */
     ModelFormatException wrong(String key, String fault, String remedy) {
         return wrong(source, key, fault, remedy);
     }
@@ -254,7 +260,7 @@ public final class Vocabulary {
         return new ModelFormatException(source + ": " + PREFIX + key + " " + fault + ": " + remedy);
     }
 
-    /** A spelling for an error's one line: quoted, shortened, control characters escaped. */
+    /** A spelling for the one line of an error message: quoted, shortened, control characters escaped. */
     static String quote(String text) {
         StringBuilder quoted = new StringBuilder("'");
         text.codePoints().limit(40).forEach(c -> {
@@ -268,7 +274,7 @@ public final class Vocabulary {
                 .toString();
     }
 
-    /** Takes values of the right kind out of the metadata. */
+    /** Reads values from the metadata and checks their types. */
     private record Reader(String source, Function<String, ? extends @Nullable Object> metadata) {
         private static final long ABSENT = Long.MIN_VALUE;
 
@@ -305,7 +311,10 @@ public final class Vocabulary {
             return Optional.ofNullable((Boolean) value);
         }
 
-        /** A whole number, or {@link #ABSENT}; some programs write -1 or its unsigned form for "no such token". */
+        /**
+         * A whole number, or {@link #ABSENT}. Some programs write -1, or the same bits without a sign, for "no such
+         * token".
+         */
         long id(String key) {
             Object value = value(key);
             if (value == null) {
@@ -323,7 +332,7 @@ public final class Vocabulary {
         /**
          * An array of strings.
          *
-         * @param notUtf8 gets the bytes of those that are not UTF-8, by index
+         * @param notUtf8 receives the bytes of strings that are not UTF-8, by index
          */
         Optional<List<String>> strings(String key, Map<Integer, byte[]> notUtf8) {
             Object value = value(key);
@@ -338,7 +347,7 @@ public final class Vocabulary {
                 Object item = list.get(i);
                 if (item instanceof byte[] bytes) {
                     String text = new String(bytes, StandardCharsets.UTF_8);
-                    // What is not UTF-8 was decoded as U+FFFD.
+                    // Bytes that are not UTF-8 were decoded as U+FFFD.
                     if (text.indexOf('\uFFFD') >= 0 && !Arrays.equals(bytes, text.getBytes(StandardCharsets.UTF_8))) {
                         notUtf8.put(i, bytes);
                     }

@@ -8,11 +8,13 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.stream.Stream;
 
-/** A tokenizer made of a file's vocabulary: special tokens and what encoding adds; the rest is {@link Pieces}. */
+/**
+ * A tokenizer for a vocabulary. It handles special tokens and what encoding adds; {@link TextCodec} handles plain text.
+ */
 final class VocabularyTokenizer implements Tokenizer {
     private static final Logger LOG = System.getLogger(VocabularyTokenizer.class.getName());
 
-    /** Tokens that end an answer in every vocabulary that has them, because files often name only one of several. */
+    /** Tokens that end an answer in every vocabulary that has them. Files often name only one of several. */
     private static final List<String> ENDINGS = List.of(
             "<|eot_id|>",
             "<|eom_id|>",
@@ -33,14 +35,15 @@ final class VocabularyTokenizer implements Tokenizer {
             "<|file_sep|>");
 
     /**
-     * Tokens that end an answer where the file calls them control tokens. A base model's own end of text is here, which its
-     * fine-tunes still emit although their files name another end. In other vocabularies these spellings are plain text.
+     * Tokens that end an answer if the file calls them control tokens; in other vocabularies these spellings are plain
+     * text. The list contains the ends of text of base models: fine-tuned models still generate them, even if their
+     * files name another token.
      */
     private static final List<String> CONTROL_ENDINGS =
             List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>");
 
     private final Vocabulary vocabulary;
-    private final Pieces pieces;
+    private final TextCodec codec;
     private final int bos;
     private final int eos;
     private final boolean addBos;
@@ -52,12 +55,12 @@ final class VocabularyTokenizer implements Tokenizer {
     private final SpecialTokens alwaysParsed = new SpecialTokens();
     private final SpecialTokens parsedOnRequest = new SpecialTokens();
 
-    VocabularyTokenizer(Vocabulary vocabulary, Pieces pieces) {
+    VocabularyTokenizer(Vocabulary vocabulary, TextCodec codec) {
         this.vocabulary = vocabulary;
-        this.pieces = pieces;
+        this.codec = codec;
         bos = id("bos");
         eos = id("eos") < 0 && vocabulary.isUnusable("eos") ? knownEnding() : id("eos");
-        addBos = added("add_bos_token", "bos_token_id", pieces.addsBos(), bos);
+        addBos = added("add_bos_token", "bos_token_id", codec.addsBos(), bos);
         addEos = added("add_eos_token", "eos_token_id", false, eos);
         int size = vocabulary.size();
         endOfGeneration = endings();
@@ -77,7 +80,7 @@ final class VocabularyTokenizer implements Tokenizer {
             } else if (userDefined[token]) {
                 bytes[token] = vocabulary.spellingBytes(token);
             } else {
-                bytes[token] = pieces.bytes(token);
+                bytes[token] = codec.bytes(token);
             }
             if (parsed && (control[token] || userDefined[token])) {
                 parsedOnRequest.add(spelling, token);
@@ -86,13 +89,13 @@ final class VocabularyTokenizer implements Tokenizer {
                 alwaysParsed.add(spelling, token);
             }
             if (named && type == Vocabulary.Type.NORMAL && vocabulary.typed()) {
-                LOG.log(Level.DEBUG, "token {0} {1} counts as a control token", token, Vocabulary.quote(spelling));
+                LOG.log(Level.DEBUG, "token {0} {1} is treated as a control token", token, Vocabulary.quote(spelling));
             }
         }
     }
 
     private int id(String name) {
-        return vocabulary.id(name) >= 0 ? vocabulary.id(name) : pieces.defaultId(name);
+        return vocabulary.id(name) >= 0 ? vocabulary.id(name) : codec.defaultId(name);
     }
 
     private boolean added(String key, String idKey, boolean otherwise, int id) {
@@ -104,7 +107,7 @@ final class VocabularyTokenizer implements Tokenizer {
         return said.orElse(otherwise) && id >= 0;
     }
 
-    /** The first token that ends an answer by its spelling, or -1: what a file means that names an impossible EOS. */
+    /** A token that ends an answer by its spelling, or -1. It replaces an EOS that is not in the vocabulary. */
     private int knownEnding() {
         return Stream.concat(CONTROL_ENDINGS.stream(), ENDINGS.stream())
                 .mapToInt(vocabulary::find)
@@ -136,13 +139,12 @@ final class VocabularyTokenizer implements Tokenizer {
                 endings[token] = true;
             }
         }
-        // OpenAI's harmony format ends an answer with <|return|> or <|call|>; <|end|> only ends one message of it.
-        // Solar
-        // Open's format, with <|calls|> and <|flush|>, is the same in this.
+        // OpenAI's harmony format ends an answer with <|return|> or <|call|>; <|end|> only ends one of its messages.
+        // Solar Open's format, with <|calls|> and <|flush|>, works in the same way.
         if (has("<|end|>", "<|return|>", "<|call|>") || has("<|end|>", "<|calls|>", "<|flush|>")) {
             endings[vocabulary.find("<|end|>")] = false;
         }
-        // Gemma 4 hands its turn to a tool with a token that its files call user-defined.
+        // Gemma 4 ends its turn before the result of a tool with a token that its files call user-defined.
         if (has("<|tool_response>", "<turn|>")) {
             endings[vocabulary.find("<|tool_response>")] = true;
         }
@@ -170,9 +172,9 @@ final class VocabularyTokenizer implements Tokenizer {
     private int[] encode(String text, boolean withBos, boolean withEos, boolean parseSpecial) {
         String valid = withoutLoneSurrogates(text);
         SpecialTokens special = parseSpecial ? parsedOnRequest : alwaysParsed;
-        Ints tokens = new Ints(valid.length() / 3);
+        IntList tokens = new IntList(valid.length() / 3);
         if (withBos && !valid.isEmpty() && special.at(valid, 0) == bos) {
-            LOG.log(Level.DEBUG, "the text begins with {0}: no second one is added", vocabulary.spelling(bos));
+            LOG.log(Level.DEBUG, "the text begins with {0} already; it is not added again", vocabulary.spelling(bos));
         } else if (withBos) {
             tokens.add(bos);
         }
@@ -180,7 +182,7 @@ final class VocabularyTokenizer implements Tokenizer {
         while (done < valid.length()) {
             int next = special.find(valid, done);
             if (next > done) {
-                pieces.encode(valid.substring(done, next), tokens);
+                codec.encode(valid.substring(done, next), tokens);
             }
             if (next < valid.length()) {
                 int token = special.at(valid, next);
@@ -248,7 +250,7 @@ final class VocabularyTokenizer implements Tokenizer {
         int start = addBos && tokens.length > 0 && tokens[0] == bos ? 1 : 0;
         int end =
                 addEos && tokens.length > start && tokens[tokens.length - 1] == eos ? tokens.length - 1 : tokens.length;
-        boolean first = pieces.addsSpacePrefix();
+        boolean first = codec.addsSpacePrefix();
         for (int i = start; i < end; i++) {
             int token = check(tokens[i]);
             boolean special = control[token] || userDefined[token];
@@ -258,7 +260,7 @@ final class VocabularyTokenizer implements Tokenizer {
                 String more = detokenizer.append(token);
                 text.append(first && !special && more.startsWith(" ") ? more.substring(1) : more);
             }
-            first = special && pieces.addsSpacePrefix();
+            first = special && codec.addsSpacePrefix();
         }
         return text.append(detokenizer.finish()).toString();
     }

@@ -1,4 +1,4 @@
-/** Text becomes tokens and back: tokenizers, incremental detokenising, chat templates. */
+/** Converts text to tokens and back: tokenizers, incremental decoding, chat templates. */
 @NullMarked
 package quire.model.text;
 

@@ -5,8 +5,9 @@ import java.nio.ByteOrder;
 import quire.tensor.ElementType;
 
 /**
- * Quantises numbers to blocks, plainly: scales from the extremes of each group, quants by rounding, no search for better
- * ones as ggml's encoders do. So a model written for a test is a little less exact than a real one, and as valid.
+ * Quantises numbers to blocks in a simple way: scales from the extremes of each group, quants by rounding. Unlike the
+ * encoders of ggml it does not search for better scales. So a model that a test writes is valid, but slightly less
+ * exact than a real one.
  */
 final class BlockEncoder {
     private static final int[] IQ4 = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -24,7 +25,7 @@ final class BlockEncoder {
         this.block = ByteBuffer.allocate(type.blockBytes()).order(ByteOrder.LITTLE_ENDIAN);
     }
 
-    /** The bytes of whole blocks. */
+    /** Encodes whole blocks. */
     static byte[] encode(ElementType type, float[] values) {
         ByteBuffer out = ByteBuffer.allocate((int) type.byteSize(values.length));
         for (int first = 0; first < values.length; first += type.blockElements()) {
@@ -66,7 +67,7 @@ final class BlockEncoder {
         }
     }
 
-    /** One scale for 32, {@code zero} subtracted. */
+    /** One scale for 32 numbers; {@code zero} is subtracted. */
     private void symmetric(int zero) {
         float scale = scale(0, largest(0, 32) / -zero);
         for (int i = 0; i < 32; i++) {
@@ -74,7 +75,7 @@ final class BlockEncoder {
         }
     }
 
-    /** A scale and a minimum for 32. */
+    /** A scale and a minimum for 32 numbers. */
     private void affine(int levels) {
         float low = low(0, 32);
         float scale = scale(0, (high(0, 32) - low) / levels);
@@ -84,7 +85,7 @@ final class BlockEncoder {
         }
     }
 
-    /** Integer scales and minimums, up to {@code steps}, of groups of quants up to {@code levels}. */
+    /** Integer scales and minimums of up to {@code steps}, for groups of quants of up to {@code levels}. */
     private void grouped(int at, int steps, int levels) {
         int size = type == ElementType.Q2_K ? 16 : 32;
         float mostScale = 0;
@@ -107,7 +108,10 @@ final class BlockEncoder {
         }
     }
 
-    /** Signed integer scales, up to {@code steps}, of groups of quants from {@code −zero} on, or of a table from there. */
+    /**
+     * Signed integer scales of up to {@code steps}, for groups of quants from {@code −zero} on, or of a table that
+     * starts there.
+     */
     private void scaled(int at, int steps, int zero) {
         int size = type == ElementType.IQ4_XS ? 32 : 16;
         float most = 0;
@@ -128,7 +132,7 @@ final class BlockEncoder {
         }
     }
 
-    /** The nearest of a table's values × a scale, for 32. */
+    /** The nearest value of a table, times a scale, for 32 numbers. */
     private void table(float scale, int from, int[] table) {
         for (int i = from; i < from + 32; i++) {
             int best = 0;
@@ -141,7 +145,7 @@ final class BlockEncoder {
         }
     }
 
-    // ---- where bits lie
+    // ---- positions of bits
 
     private void putQuant(int i, int quant) {
         int crumb = i / 128 * 32 + i % 32;
@@ -206,7 +210,7 @@ final class BlockEncoder {
         block.put(at, (byte) (block.get(at) | bits << shift));
     }
 
-    /** Writes an f16 and says what can be read there. */
+    /** Writes an f16 and returns the value that a reader gets. */
     private float scale(int at, float scale) {
         short half = Float.floatToFloat16(scale);
         block.putShort(at, half);
@@ -219,7 +223,7 @@ final class BlockEncoder {
         return values[first + i];
     }
 
-    /** Nearest integer within bounds; 0 / 0 is 0. */
+    /** The nearest integer between the bounds; 0 / 0 is 0. */
     private static int rounded(float value, int least, int most) {
         return Math.clamp(Math.round(value), least, most);
     }

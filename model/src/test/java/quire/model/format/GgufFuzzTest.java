@@ -15,7 +15,7 @@ import org.junit.jupiter.api.Test;
 import quire.model.ModelConfig;
 import quire.tensor.ElementType;
 
-/** Damaged files: each opens or is refused in one line, and neither costs more memory than a sound one of its size. */
+/** Damaged files: each one opens or is refused in one line, and needs no more memory than a valid file of its size. */
 class GgufFuzzTest {
     private static final String FILE = "fuzz.gguf";
     private static final int RANDOM_MUTANTS = 60_000;
@@ -26,7 +26,7 @@ class GgufFuzzTest {
     private int accepted;
     private int refused;
 
-    /** One block of a model, and a value of each kind. */
+    /** A model with one block, and metadata values of all types. */
     private static final GgufWriter WRITER = RandomModels.writer(
                     new RandomModels.Shape(64, 32, 32, 1, 2, 1, 16, 16, true, true, true), ElementType.Q4_0, 1)
             .integer("extra.u8", GgufValueType.UINT8, 1)
@@ -42,7 +42,7 @@ class GgufFuzzTest {
 
     private static final byte[] SOUND = WRITER.toBytes();
 
-    /** What the first calls load and link is the JVM's, not the file's. */
+    /** The first calls load and link classes; that memory is not caused by the file. */
     @BeforeAll
     static void warmUp() {
         assertThat(use(SOUND, "the sound file")).isEmpty();
@@ -50,7 +50,7 @@ class GgufFuzzTest {
     }
 
     @Test
-    void open_soundFile_isAccepted() {
+    void open_validFile_isAccepted() {
         attempt(SOUND, "the sound file");
         assertThat(accepted).isEqualTo(1);
     }
@@ -83,7 +83,7 @@ class GgufFuzzTest {
         assertThat(faults).hasSizeGreaterThan(200);
     }
 
-    /** Opens a mutant, and holds what comes out and what it costs against the bounds. */
+    /** Opens a mutant and checks the result and the memory used against the bounds. */
     private void attempt(byte[] mutant, String what) {
         long before = threads.getCurrentThreadAllocatedBytes();
         String refusal = use(mutant, what);
@@ -102,9 +102,9 @@ class GgufFuzzTest {
     }
 
     /**
-     * Does with a file what a server and {@code quire inspect} would.
+     * Reads a file as a server and {@code quire inspect} do.
      *
-     * @return the message of the refusal, or nothing
+     * @return the message of the refusal, or empty
      */
     private static String use(byte[] file, String what) {
         try (Gguf gguf = Gguf.open(FILE, MemorySegment.ofArray(file))) {

@@ -184,7 +184,10 @@ class GgufTest {
         }
     }
 
-    /** Bounds on the root of the mean square of errors, for numbers of that size 1: steps get half as large a bit. */
+    /**
+     * Bounds for the root mean square of the errors, for numbers whose root mean square is 1. One more bit halves the
+     * step.
+     */
     @ParameterizedTest
     @CsvSource({
         "Q2_K, 0.35",
@@ -293,7 +296,7 @@ class GgufTest {
         }
     }
 
-    /** A fault: how to write it and what the message must say. */
+    /** A fault: how to write it, and the words that the message must contain. */
     record Fault(String name, Consumer<GgufWriter> writing, List<String> said) {
         @Override
         public String toString() {
@@ -345,7 +348,7 @@ class GgufTest {
                         "tensor b",
                         "overlaps tensor a"),
                 fault(
-                        "misaligned", // the writer itself goes on with 32
+                        "misaligned", // the writer itself still uses 32
                         w -> w.uint32("general.alignment", 256)
                                 .tensor("a", 0, data, 32)
                                 .tensor("b", 0, data, 32),
@@ -357,7 +360,7 @@ class GgufTest {
 
     @ParameterizedTest
     @MethodSource("faults")
-    void open_unsoundFile_saysInOneLineWhatAndWhere(Fault fault) {
+    void open_invalidFile_isRefusedInOneLineWithThePlace(Fault fault) {
         GgufWriter writer = new GgufWriter();
         fault.writing().accept(writer);
         byte[] file = writer.toBytes();
@@ -384,7 +387,7 @@ class GgufTest {
         return bytes;
     }
 
-    /** An array's head: type of items, count, and what follows. */
+    /** The head of an array: type of items, count, and the first bytes after it. */
     private static byte[] data(int itemType, long... rest) {
         byte[] longs = longs(rest);
         byte[] bytes = new byte[4 + longs.length];
@@ -412,7 +415,7 @@ class GgufTest {
     }
 
     @Test
-    void open_noSuchFileFolderEmptyOrOther_saysSo() throws IOException {
+    void open_missingFileFolderEmptyFileOrOther_isNamed() throws IOException {
         assertThatThrownBy(() -> Gguf.open(folder.resolve("gone.gguf")))
                 .isInstanceOf(ModelFormatException.class)
                 .hasMessageContainingAll("gone.gguf", "no such file");
@@ -445,7 +448,7 @@ class GgufTest {
     }
 
     @Test
-    void open_storiesModel_holdsWhatItsNoteSays() {
+    void open_storiesModel_hasTheDocumentedContents() {
         Path path = shared("models/stories260K.gguf");
         try (Gguf gguf = Gguf.open(path)) {
             assertThat(gguf.version()).isEqualTo(3);

@@ -15,8 +15,8 @@ import java.util.List;
 import quire.tensor.ElementType;
 
 /**
- * Writes small GGUF files for tests, sound ones and, through the raw methods, unsound ones. Keys and tensors stand in the
- * order in which they were added.
+ * Writes small GGUF files for tests. The raw methods can write invalid files. Keys and tensors are written in the order
+ * in which they were added.
  */
 public final class GgufWriter {
     private final List<Entry> keys = new ArrayList<>();
@@ -30,7 +30,7 @@ public final class GgufWriter {
 
     private record Tensor(String name, int type, Bytes data, List<Long> dims) {}
 
-    /** Little-endian bytes that grow. */
+    /** A growing array of little-endian bytes. */
     private static final class Bytes {
         private final ByteArrayOutputStream out = new ByteArrayOutputStream();
 
@@ -72,19 +72,19 @@ public final class GgufWriter {
         }
     }
 
-    /** Replaces the version, 3. */
+    /** Replaces the version, which is 3 by default. */
     public GgufWriter version(int version) {
         this.version = version;
         return this;
     }
 
-    /** Replaces the alignment, 32, and says so in the metadata. */
+    /** Replaces the alignment, which is 32 by default, and writes it to the metadata. */
     public GgufWriter alignment(int alignment) {
         this.alignment = alignment;
         return uint32("general.alignment", alignment);
     }
 
-    /** Adds a value as its bytes in the file. */
+    /** Adds a value as bytes in the file. */
     public GgufWriter raw(String key, int valueType, byte[] value) {
         keys.add(new Entry(key, valueType, new Bytes().raw(value)));
         return this;
@@ -94,7 +94,7 @@ public final class GgufWriter {
         return raw(key, type.id(), value.toArray());
     }
 
-    /** Removes a key, so that another value may be given to it. */
+    /** Removes a key, so that it can get another value. */
     public GgufWriter without(String key) {
         keys.removeIf(entry -> entry.key().equals(key));
         return this;
@@ -137,7 +137,7 @@ public final class GgufWriter {
         return bytes(key, value.getBytes(StandardCharsets.UTF_8));
     }
 
-    /** Adds a string that need not be UTF-8. */
+    /** Adds a string as bytes, which need not be UTF-8. */
     public GgufWriter bytes(String key, byte[] value) {
         return add(key, GgufValueType.STRING, new Bytes().string(value));
     }
@@ -149,7 +149,7 @@ public final class GgufWriter {
                 values.stream().map(v -> v.getBytes(StandardCharsets.UTF_8)).toList());
     }
 
-    /** Adds an array of strings that need not be UTF-8. */
+    /** Adds an array of strings as bytes, which need not be UTF-8. */
     public GgufWriter byteStrings(String key, List<byte[]> values) {
         Bytes bytes = array(GgufValueType.STRING, values.size());
         values.forEach(bytes::string);
@@ -174,7 +174,7 @@ public final class GgufWriter {
         return add(key, GgufValueType.ARRAY, bytes);
     }
 
-    /** Adds arrays within arrays, {@code depth} of them, the innermost empty. */
+    /** Adds {@code depth} nested arrays; the innermost one is empty. */
     public GgufWriter nested(String key, int depth) {
         Bytes bytes = new Bytes();
         for (int i = 1; i < depth; i++) {
@@ -190,19 +190,19 @@ public final class GgufWriter {
         return new Bytes().int32(type.id()).int64(count);
     }
 
-    /** Adds a tensor as its bytes in the file, which need not fit type and shape. */
+    /** Adds a tensor as bytes in the file, which need not fit its type and shape. */
     public GgufWriter tensor(String name, int type, byte[] data, long... dims) {
         tensors.add(new Tensor(
                 name, type, new Bytes().raw(data), Arrays.stream(dims).boxed().toList()));
         return this;
     }
 
-    /** Adds a tensor of these numbers, rounded to the type. */
+    /** Adds a tensor with these numbers, rounded to the type. */
     public GgufWriter tensor(String name, ElementType type, float[] values, long... dims) {
         return tensor(name, GgufType.of(type).id(), encode(type, values), dims);
     }
 
-    /** Numbers as a type stores them, rounded to the nearest it has; blocks as {@link BlockEncoder} makes them. */
+    /** Encodes numbers in a type: rounded to the nearest value; blocks are made by {@link BlockEncoder}. */
     public static byte[] encode(ElementType type, float... values) {
         Bytes bytes = new Bytes();
         switch (type) {
@@ -228,7 +228,7 @@ public final class GgufWriter {
         return bytes.toArray();
     }
 
-    /** The whole file. */
+    /** The bytes of the whole file. */
     public byte[] toBytes() {
         numberOffsets.clear();
         Bytes out = new Bytes().raw("GGUF".getBytes(StandardCharsets.US_ASCII));
@@ -238,7 +238,7 @@ public final class GgufWriter {
         for (Entry entry : keys) {
             name(out, entry.key());
             number32(out, entry.type());
-            numberOffsets.add(out.size()); // the value, or its length, or its items' type
+            numberOffsets.add(out.size()); // the value, or its length, or the type of its items
             if (entry.type() == GgufValueType.ARRAY.id()) {
                 numberOffsets.add(out.size() + Integer.BYTES); // the count
                 numberOffsets.add(out.size() + Integer.BYTES + Long.BYTES); // the first item
@@ -280,7 +280,9 @@ public final class GgufWriter {
         return Math.floorMod(-size, alignment);
     }
 
-    /** Where versions, counts, lengths, types, dimensions and offsets stand in what {@link #toBytes} last returned. */
+    /**
+     * The positions of versions, counts, lengths, types, dimensions and offsets in the last result of {@link #toBytes}.
+     */
     int[] numberOffsets() {
         return numberOffsets.stream().mapToInt(Integer::intValue).toArray();
     }

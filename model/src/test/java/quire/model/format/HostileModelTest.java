@@ -22,8 +22,8 @@ import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
 /**
- * Damaged files that open are packed and run, on every kernel set of this CPU: machine code checks no bounds, so whatever a
- * file says must have been judged before. A model made of rubbish may answer rubbish, NaN included.
+ * Damaged files that can be opened are packed and run on all kernel sets of this CPU. Machine code does not check
+ * bounds, so all numbers of a file must be checked before. A model of random data may return anything, including NaN.
  */
 class HostileModelTest {
     private static final int MUTANTS = 50;
@@ -76,7 +76,7 @@ class HostileModelTest {
                 new RandomModels.Shape(64, width, width, 1, 2, 1, width / 2, 8, true, true, true), type, 1);
     }
 
-    /** How many of the files were accepted; all were run that were. */
+    /** The number of files that were accepted. All accepted files were run. */
     private static int run(GgufWriter writer, int count, IntFunction<byte[]> mutants) {
         int ran = 0;
         try (Arena arena = Arena.ofShared();
@@ -106,7 +106,7 @@ class HostileModelTest {
         }
     }
 
-    /** A prompt and one token more, as far as the file's context allows. */
+    /** A prompt and one more token, if the context of the file allows it. */
     private static void forward(Gguf file, ModelConfig config, Kernels kernels, Workers workers) {
         KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
         int context = Math.min(TOKENS, config.contextLength());

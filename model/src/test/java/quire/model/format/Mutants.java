@@ -5,9 +5,9 @@ import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.SplittableRandom;
 
-/** Damages a sound file. */
+/** Damages a valid file. */
 final class Mutants {
-    /** Numbers that a file had better not be believed. */
+    /** Numbers that a reader must not trust. */
     static final long[] HOSTILE = {
         0,
         1,
@@ -69,7 +69,9 @@ final class Mutants {
         return mutant;
     }
 
-    /** The file with some of its data overwritten: by anything, or by the bytes that make huge, infinite or no numbers. */
+    /**
+     * The file with some of its data overwritten: by any bytes, or by bytes of very large, infinite or NaN numbers.
+     */
     byte[] nextData(SplittableRandom random) {
         byte[] mutant = sound.clone();
         int changes = 1 + random.nextInt(64);
@@ -91,7 +93,7 @@ final class Mutants {
     }
 
     private byte[] mutate(byte[] bytes, SplittableRandom random) {
-        // Nine in ten before the data, where there is something to misread; a former cut may have left less.
+        // Nine of ten changes are before the data, which a reader interprets. An earlier cut may have left less.
         int end = random.nextInt(10) == 0 ? bytes.length : Math.min(bytes.length, dataStart);
         int at = random.nextInt(end);
         int number = numbers[random.nextInt(numbers.length)];
@@ -105,14 +107,14 @@ final class Mutants {
                 put(bytes, at, Integer.BYTES, HOSTILE[random.nextInt(HOSTILE.length)]);
                 yield bytes;
             }
-            case 3 -> { // another number of the file
+            case 3 -> { // another number in the file
                 int other = numbers[random.nextInt(numbers.length)];
                 if (Math.max(number, other) + Long.BYTES <= bytes.length) {
                     System.arraycopy(bytes, other, bytes, number, Long.BYTES);
                 }
                 yield bytes;
             }
-            case 4 -> { // bytes more or less
+            case 4 -> { // insert or remove bytes
                 int count = 1 + random.nextInt(16);
                 byte[] longer = new byte[bytes.length + count];
                 System.arraycopy(bytes, 0, longer, 0, at);
@@ -126,7 +128,7 @@ final class Mutants {
                 System.arraycopy(bytes, at + count, shorter, at, shorter.length - at);
                 yield shorter;
             }
-            case 6 -> { // two stretches change places
+            case 6 -> { // swap two ranges
                 int length = Math.min(1 + random.nextInt(64), end / 2);
                 int one = random.nextInt(end - length + 1);
                 int two = random.nextInt(end - length + 1);
@@ -142,7 +144,7 @@ final class Mutants {
         };
     }
 
-    /** Writes a number, as much of it as there is room for. */
+    /** Writes as many bytes of a number as there is room for. */
     static void put(byte[] bytes, int at, int width, long value) {
         byte[] number = ByteBuffer.allocate(Long.BYTES)
                 .order(ByteOrder.LITTLE_ENDIAN)

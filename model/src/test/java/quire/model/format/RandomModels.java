@@ -10,16 +10,19 @@ import java.util.function.Function;
 import quire.tensor.ElementType;
 
 /**
- * Writes small {@code llama} models with random weights and a byte-level vocabulary, for tests that need a whole model and
- * no file from elsewhere.
+ * Writes small {@code llama} models with random weights and a byte-level vocabulary, for tests that need a whole model
+ * without an external file.
  *
- * <p>A weight depends on the seed, the tensor's name and its place alone: two types of one seed are roundings of the same
- * numbers, and a bias more changes nothing else. Matrices keep the variance of what goes through them, so the layers say
- * more than the embedding, attention is neither flat nor one-hot, and logits have a standard deviation near 2 (next-token
- * entropy near 4 of 5.8 nats): no ties, no loops of one token.
+ * <p>A weight depends only on the seed, the name of the tensor and its index. So two types with the same seed are
+ * roundings of the same numbers, and an additional bias changes nothing else. Matrices keep the variance of their
+ * inputs, so the layers contribute more than the embedding, and attention is neither uniform nor one-hot. Logits have a
+ * standard deviation of about 2; the entropy of the next token is about 4 of 5.8 nats. So there are no ties and no
+ * loops of one token.
  */
 public final class RandomModels {
-    /** Ids 0 to 255 are the bytes, in GPT-2's order; then {@link #MERGES}, then the control tokens. */
+    /**
+     * Ids 0 to 255 are the bytes in GPT-2's order; then come the results of {@link #MERGES}, then the control tokens.
+     */
     public static final int VOCABULARY_SIZE;
 
     /** Begins a text. */
@@ -63,20 +66,20 @@ public final class RandomModels {
     private RandomModels() {}
 
     /**
-     * What to write. For quantised types {@code hidden}, {@code feedForward} and {@code heads × headDim} must be multiples
-     * of 32.
+     * The shape of the model. For quantised types {@code hidden}, {@code feedForward} and {@code heads × headDim} must
+     * be multiples of 32.
      *
-     * @param context positions in the metadata
+     * @param context number of positions in the metadata
      * @param hidden width of the residual stream
      * @param feedForward width of the feed-forward layer
-     * @param layers blocks
-     * @param heads query heads
-     * @param kvHeads key and value heads
-     * @param headDim numbers in a head, which need not make up {@code hidden}
+     * @param layers number of blocks
+     * @param heads number of query heads
+     * @param kvHeads number of key and value heads
+     * @param headDim numbers in a head; the heads need not add up to {@code hidden}
      * @param ropeDimensions rotated dimensions of a head
-     * @param tied whether the head is the embedding
+     * @param tied whether the output head is the embedding
      * @param ropeFreqs whether there is a {@code rope_freqs.weight}
-     * @param biases whether every matrix of a block has a bias
+     * @param biases whether each matrix of a block has a bias
      */
     public record Shape(
             int context,
@@ -90,14 +93,14 @@ public final class RandomModels {
             boolean tied,
             boolean ropeFreqs,
             boolean biases) {
-        /** The smallest that has everything plain: 2 blocks of 4 heads, 2 of them for K and V, untied. */
+        /** The smallest shape without special features: 2 blocks of 4 heads, 2 of them for K and V, not tied. */
         public static Shape tiny() {
             return new Shape(512, 64, 96, 2, 4, 2, 16, 16, false, false, false);
         }
 
         /**
-         * Everything at odds: heads wider than the residual stream and only half rotated, three query heads a KV head,
-         * tied, with frequencies and biases.
+         * A shape with all special features: heads wider than the residual stream and only half rotated, three query
+         * heads for each KV head, tied, with frequencies and biases.
          */
         public static Shape odd() {
             return new Shape(512, 96, 160, 3, 6, 2, 32, 16, true, true, true);
@@ -123,7 +126,7 @@ public final class RandomModels {
             return type.blockElements() > 32 ? wideOdd() : odd();
         }
 
-        /** The same with another context length. */
+        /** The same shape with another context length. */
         public Shape withContext(int context) {
             return new Shape(
                     context,
@@ -139,7 +142,7 @@ public final class RandomModels {
                     biases);
         }
 
-        /** The same, tied or not. */
+        /** The same shape, tied or not. */
         public Shape withTied(boolean tied) {
             return new Shape(
                     context,
@@ -155,7 +158,7 @@ public final class RandomModels {
                     biases);
         }
 
-        /** The same with another number of blocks. */
+        /** The same shape with another number of blocks. */
         public Shape withLayers(int layers) {
             return new Shape(
                     context,
@@ -175,7 +178,7 @@ public final class RandomModels {
     /**
      * Writes a model into a folder.
      *
-     * @param type of the matrices; norms, biases and frequencies are F32
+     * @param type type of the matrices; norms, biases and frequencies are F32
      * @return the file
      */
     public static Path write(Path folder, Shape shape, ElementType type, long seed) {
@@ -185,10 +188,10 @@ public final class RandomModels {
     }
 
     /**
-     * Writes a model whose matrices have the types of the usual Q4_K_M files: Q6_K for the head, the embedding, and in half
-     * of the blocks attn_v and ffn_down; Q4_K for the rest.
+     * Writes a model with the types of usual Q4_K_M files: Q6_K for the output head, the embedding, and attn_v and
+     * ffn_down of half of the blocks; Q4_K for the rest.
      *
-     * @param shape whose rows are whole blocks of 256
+     * @param shape a shape whose rows are whole blocks of 256
      * @return the file
      */
     public static Path writeMixed(Path folder, Shape shape, long seed) {
@@ -202,7 +205,7 @@ public final class RandomModels {
         return fine ? ElementType.Q6_K : ElementType.Q4_K;
     }
 
-    /** The same before it is written, for tests that change something. */
+    /** The same as a writer, for tests that change something. */
     public static GgufWriter writer(Shape shape, ElementType type, long seed) {
         return writer(shape, type.name(), stem -> type, seed);
     }
@@ -239,7 +242,7 @@ public final class RandomModels {
         int kvWidth = shape.kvHeads() * shape.headDim();
         int feedForward = shape.feedForward();
         Weights weights = new Weights(writer, typeOf, seed, shape.biases());
-        // Normed states have length √hidden, so this makes logits' standard deviation 2.
+        // Normalised states have the length √hidden, so the standard deviation of logits is 2.
         weights.matrix("token_embd", hidden, VOCABULARY_SIZE, 2, false);
         weights.norm("output_norm", hidden);
         if (!shape.tied()) {
@@ -263,13 +266,13 @@ public final class RandomModels {
         return writer;
     }
 
-    /** Random tensors, each from a stream of its own. */
+    /** Random tensors, each from its own random stream. */
     private record Weights(GgufWriter writer, Function<String, ElementType> typeOf, long seed, boolean biases) {
         private SplittableRandom random(String name) {
             return new SplittableRandom(seed * 0x9E3779B97F4A7C15L + name.hashCode());
         }
 
-        /** @param gain standard deviation of an output whose inputs have standard deviation 1 */
+        /** @param gain standard deviation of an output if the standard deviation of the inputs is 1 */
         void matrix(String stem, int columns, int rows, double gain, boolean inBlock) {
             SplittableRandom random = random(stem + ".weight");
             float[] values = new float[columns * rows];
@@ -302,7 +305,7 @@ public final class RandomModels {
 
     private static List<String> tokens() {
         List<String> tokens = new ArrayList<>();
-        // GPT-2 spells a byte as a character that can be seen: itself, or the next free one from U+0100 on.
+        // GPT-2 spells a byte as a visible character: itself, or the next free one from U+0100 on.
         List<String> unseen = new ArrayList<>();
         for (int b = 0; b < 256; b++) {
             boolean visible = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;

@@ -58,7 +58,7 @@ class ChatTemplatesTest {
         assertThat(nothing.describe().values()).contains("unknown", "refused");
     }
 
-    /** As in the tool_use templates of Hermes 2 Pro and Hermes 3, which use tools without asking whether there are any. */
+    /** As the tool_use templates of Hermes 2 Pro and Hermes 3, which use tools without checking that there are any. */
     @Test
     void capabilities_templateThatFailsWithoutTools_takesThem() {
         ChatTemplate template = adapted("{{ tools[0].function.name + ':' }}"
@@ -70,7 +70,7 @@ class ChatTemplatesTest {
         assertThat(template.render(List.of(USER), TOOLS, true)).isEqualTo("f:<user>Hi");
     }
 
-    /** What templates of well-known families do with an assistant's content, each in one line. */
+    /** How templates of well-known families use the content of an assistant message, one family in each line. */
     @ParameterizedTest
     @ValueSource(
             strings = {

@@ -11,7 +11,7 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 
 class DetokenizerTest {
-    /** The bytes at the borders of UTF-8's cases: what may lead, what may follow, and what may do neither. */
+    /** The bytes at the limits of the ranges in UTF-8: lead bytes, continuation bytes, and invalid ones. */
     private static final int[] BORDERS = {
         0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEF,
         0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF7, 0xF8, 0xFF
@@ -25,7 +25,7 @@ class DetokenizerTest {
             for (int i = 0, rest = n; i < 4; i++, rest /= BORDERS.length) {
                 bytes[i] = (byte) BORDERS[rest % BORDERS.length];
             }
-            // Single bytes split everywhere; any other split is a joining of these, tried at random below.
+            // Here each byte is a separate token; the random test below tries the other ways to split.
             assertSame(bytes, 0b111);
             assertSame(bytes, n & 0b111);
         }
@@ -120,7 +120,7 @@ class DetokenizerTest {
         return text.append(rest).toString();
     }
 
-    /** A tokenizer of which only the bytes count. */
+    /** A tokenizer that has only bytes. */
     private record Bytes(List<byte[]> tokens) implements Tokenizer {
         @Override
         public int vocabularySize() {

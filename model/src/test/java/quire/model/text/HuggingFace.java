@@ -13,7 +13,7 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
-/** Hugging Face's tokenizers, a second opinion on vocabularies re-expressed as its tokenizer.json. */
+/** Encodes with Hugging Face's tokenizers library, for comparison. It gets the vocabulary as a tokenizer.json. */
 final class HuggingFace implements AutoCloseable {
     private static boolean loaded;
 
@@ -23,7 +23,7 @@ final class HuggingFace implements AutoCloseable {
         this.handle = handle;
     }
 
-    /** Byte-level BPE: one isolated split a pattern, then bytes, then merges. */
+    /** Byte-level BPE: an isolated split for each pattern, then bytes, then merges. */
     static HuggingFace byteLevel(Vocabulary vocabulary) {
         PreTokenizer preTokenizer =
                 Objects.requireNonNull(PreTokenizer.named(vocabulary.pre().orElseThrow()));
@@ -44,7 +44,7 @@ final class HuggingFace implements AutoCloseable {
                 pairs);
     }
 
-    /** SentencePiece with distinct scores, its merges rebuilt: every cut of a token, best score first. */
+    /** SentencePiece with distinct scores. The merges are all ways to divide a token, best score first. */
     static HuggingFace sentencePiece(Vocabulary vocabulary) {
         String pairs = IntStream.range(0, vocabulary.size())
                 .filter(token -> vocabulary.type(token) == Vocabulary.Type.NORMAL)
@@ -101,7 +101,7 @@ final class HuggingFace implements AutoCloseable {
         return quoted.append('"').toString();
     }
 
-    /** Loads the library out of its jar; skips the test on a system that it was not built for. */
+    /** Loads the native library from its jar. Skips the test on systems that the library does not support. */
     private static synchronized void load() {
         if (loaded) {
             return;

@@ -11,7 +11,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 class PreTokenizerTest {
-    /** Words parted by a bar, an n for a line feed. */
+    /** Words separated by a bar; an n is a line break. */
     @ParameterizedTest
     @CsvSource(
             ignoreLeadingAndTrailingWhitespace = false,
@@ -52,7 +52,7 @@ class PreTokenizerTest {
     }
 
     private static List<String> split(String name, String text) {
-        Ints borders = Objects.requireNonNull(PreTokenizer.named(name)).split(text);
+        IntList borders = Objects.requireNonNull(PreTokenizer.named(name)).split(text);
         List<String> words = new ArrayList<>();
         for (int i = 1; i < borders.size(); i++) {
             words.add(text.substring(borders.get(i - 1), borders.get(i)));

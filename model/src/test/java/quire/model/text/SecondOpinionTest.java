@@ -16,7 +16,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Ours against Hugging Face's tokenizers, text by text. */
+/** Compares the tokenizers with Hugging Face's library, text by text. */
 class SecondOpinionTest {
     static List<String> preTokenizers() {
         return PreTokenizer.names();
@@ -51,7 +51,7 @@ class SecondOpinionTest {
 
         try (HuggingFace theirs = HuggingFace.byteLevel(vocabulary)) {
             for (int run = 0; run < 3_000; run++) {
-                // Without the letters that deepseek-coder's file calls user-defined tokens.
+                // Without the letters that the file of deepseek-coder declares as user-defined tokens.
                 String text = randomSpelledText(random, vocabulary, ours, run).replaceAll("[õ÷ÁýÀÿøúþüùöû]", "");
                 assertThat(ours.encode(text, false, false))
                         .as(Vocabulary.quote(text))
@@ -108,7 +108,7 @@ class SecondOpinionTest {
         return VocabularyFiles.read(file);
     }
 
-    /** Mixed scripts in even runs; in odd ones, words of the vocabulary glued together. */
+    /** Texts in mixed scripts in even runs; joined words of the vocabulary in odd runs. */
     private static String randomSpelledText(Random random, Vocabulary vocabulary, Tokenizer tokenizer, int run) {
         if (run % 2 == 0) {
             return TestVocabularies.randomText(random, random.nextInt(30));

@@ -8,10 +8,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import quire.model.format.Gguf;
 
-/** The tokenizer cases of the llama.cpp project, on real vocabularies. */
+/** The published tokenizer cases of the llama.cpp project, with real vocabularies. */
 class SharedVocabularyTest {
     private static final Path VOCAB = VocabularyFiles.SHARED.resolve("vocab");
 
@@ -49,6 +51,24 @@ class SharedVocabularyTest {
         for (String other : List.of("llama-spm", "gpt-2", "deepseek-coder")) {
             for (String text : texts(other)) {
                 assertThat(tokenizer.decodeText(tokenizer.encode(text, true, false)))
+                        .isEqualTo(text);
+            }
+        }
+    }
+
+    @Test
+    void storiesModel_textsAndTheirTokens_areThoseOfHuggingFace() {
+        Path path = VOCAB.resolveSibling("models").resolve("stories260K.gguf");
+        assumeTrue(Files.exists(path), () -> path + " is not here");
+        try (Gguf file = Gguf.open(path)) {
+            Tokenizer tokenizer = Tokenizers.of(file);
+            assertThat(tokenizer.encode("Hello", true, true)).containsExactly(1, 346, 306, 414);
+            assertThat(tokenizer.decodeText(1, 346, 306, 414)).isEqualTo("Hello");
+            assertThat(tokenizer.decodeText(346, 306, 414)).isEqualTo("Hello");
+            assertThat(tokenizer.encodePrompt("<s>Once upon a time", true, true))
+                    .containsExactly(1, 403, 407, 261, 378);
+            for (String text : List.of("a", " a", "  a", "\na", "</s>a", "</s> a")) {
+                assertThat(tokenizer.decodeText(tokenizer.encode(text, true, true)))
                         .isEqualTo(text);
             }
         }

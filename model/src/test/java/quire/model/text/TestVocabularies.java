@@ -9,7 +9,7 @@ import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 
-/** Small vocabularies of both kinds, as a file's metadata would hold them. */
+/** Small vocabularies of both kinds, in the form of the metadata of a file. */
 final class TestVocabularies {
     private TestVocabularies() {}
 
@@ -31,8 +31,8 @@ final class TestVocabularies {
     }
 
     /**
-     * {@code <unk> <s> </s>}, then the 256 byte tokens when asked for, then the given pieces with scores -1, -2 …, then
-     * the control token {@code <|im_end|>} and the user-defined {@code <sep>}.
+     * {@code <unk> <s> </s>}, then the 256 byte tokens if {@code byteFallback}, then the given pieces with the scores
+     * -1, -2 …, then the control token {@code <|im_end|>} and the user-defined token {@code <sep>}.
      */
     static Map<String, Object> sentencePiece(boolean byteFallback, String... pieces) {
         List<String> tokens = new ArrayList<>(List.of("<unk>", "<s>", "</s>"));
@@ -61,7 +61,10 @@ final class TestVocabularies {
         scores.add(score);
     }
 
-    /** The 256 bytes' tokens, what the merges make, the control {@code <|end|>} and the user-defined {@code <sep>}. */
+    /**
+     * The tokens of the 256 bytes, the results of the merges, the control token {@code <|end|>} and the user-defined
+     * token {@code <sep>}.
+     */
     static Map<String, Object> byteLevel(String pre, List<String> merges) {
         List<String> tokens = new ArrayList<>(byteAlphabet());
         merges.forEach(merge -> tokens.add(merge.replace(" ", "")));
@@ -79,7 +82,7 @@ final class TestVocabularies {
         return metadata;
     }
 
-    /** The byte-level spelling of each byte, written from the definition in GPT-2's encoder. */
+    /** The byte-level spelling of each byte, according to the definition in GPT-2's encoder. */
     static List<String> byteAlphabet() {
         String visible =
                 "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
@@ -93,7 +96,7 @@ final class TestVocabularies {
         return alphabet;
     }
 
-    /** Distinct merges of neighbours, each of two tokens made before it. */
+    /** Distinct merges; each merges two tokens that exist before it. */
     static List<String> randomMerges(Random random, int count, List<String> alphabet) {
         List<String> known = new ArrayList<>(alphabet);
         List<String> merges = new ArrayList<>();
@@ -108,7 +111,10 @@ final class TestVocabularies {
         return merges;
     }
 
-    /** Merges of two bytes that are neighbours in such texts, so that nearly every border between words shows. */
+    /**
+     * Merges of two neighbouring bytes of such texts, so that nearly every border between words is visible in the
+     * tokens.
+     */
     static List<String> neighbourMerges(Random random, int count) {
         List<String> alphabet = byteAlphabet();
         Set<String> merges = new LinkedHashSet<>();
@@ -197,7 +203,7 @@ final class TestVocabularies {
         "\uD835\uDC00"
     };
 
-    /** Text in many scripts, with every kind of white space and border that the pre-tokenizers know. */
+    /** Text in many scripts, with all kinds of whitespace and borders that the pre-tokenizers distinguish. */
     static String randomText(Random random, int snippets) {
         StringBuilder text = new StringBuilder();
         for (int i = 0; i < snippets; i++) {
@@ -206,7 +212,7 @@ final class TestVocabularies {
         return text.toString();
     }
 
-    /** Any characters at all, surrogate pairs included, lone surrogates not. */
+    /** Any characters, including surrogate pairs but no lone surrogates. */
     static String randomCharacters(Random random, int count) {
         StringBuilder text = new StringBuilder();
         while (text.length() < count) {

@@ -131,7 +131,7 @@ class TokenizersTest {
         }
     }
 
-    /** SentencePiece's definition, slowly: merge the first of the best neighbours until there is none. */
+    /** A slow implementation of the definition of SentencePiece: repeatedly merges the leftmost of the best pairs. */
     private static List<String> scan(String text, Map<String, Float> textToScore) {
         List<String> symbols =
                 new ArrayList<>(text.chars().mapToObj(Character::toString).toList());

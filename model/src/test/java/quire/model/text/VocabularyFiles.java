@@ -12,7 +12,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Reads the metadata of well-formed little GGUF files; a reader for tests, which trusts the file. */
+/** Reads the metadata of small valid GGUF files. A reader for tests, which does not check the file. */
 final class VocabularyFiles {
     static final Path SHARED = Path.of(System.getProperty("quire.shared", "../../shared"));
 

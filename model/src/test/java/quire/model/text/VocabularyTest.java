@@ -252,7 +252,7 @@ class VocabularyTest {
     }
 
     @Test
-    void of_emptyTokens_areKeptAndNeverEncoded() {
+    void of_emptyTokens_areKeptButNeverEncoded() {
         Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "a", "", "▁");
         metadata.put("token_type", null);
         Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);

@@ -6,7 +6,7 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.model.text.jinja.Values.None;
 
-/** The arguments of a call, and how they meet the parameters of what is built in. */
+/** The arguments of a call, and how they are bound to the parameters of built-in functions. */
 record Args(List<Object> positional, Map<String, Object> named) {
     static final Args NONE = new Args(List.of(), Map.of());
 
@@ -14,7 +14,7 @@ record Args(List<Object> positional, Map<String, Object> named) {
         return new Args(List.of(positional), Map.of());
     }
 
-    /** Charges the length of each text, for what is called may read all of it. */
+    /** Charges the length of each text argument: the function may read all of it. */
     void charge(Limits limits) {
         for (Object argument : positional) {
             charge(argument, limits);
@@ -31,14 +31,15 @@ record Args(List<Object> positional, Map<String, Object> named) {
         }
     }
 
-    /** The arguments behind the first. */
+    /** The arguments after the first. */
     Args rest() {
         return new Args(positional.subList(1, positional.size()), named);
     }
 
     /**
-     * Parameters, written as their names with blanks between: {@code ?} behind one that may be left out, {@code /} alone
-     * behind those that cannot be named, {@code *} alone for anything (which then is in {@link Bound#all}).
+     * The parameters of a function, written as names with spaces between. A {@code ?} after a name marks an optional
+     * parameter. A {@code /} alone follows the parameters that cannot be named. A {@code *} alone accepts any
+     * arguments; they are in {@link Bound#all}.
      */
     record Signature(List<String> names, int required, int positionalOnly, boolean anything) {
         static Signature of(String parameters) {
@@ -85,14 +86,14 @@ record Args(List<Object> positional, Map<String, Object> named) {
         }
     }
 
-    /** Arguments by the position of their parameter. */
+    /** Arguments by the index of their parameter. */
     @SuppressWarnings("ArrayRecordComponent") // never compared
     record Bound(String what, List<String> names, @Nullable Object[] values, Args all) {
         boolean has(int i) {
             return values[i] != null;
         }
 
-        /** Whether the argument is there and is not None. */
+        /** Whether the argument is given and is not None. */
         boolean some(int i) {
             return values[i] != null && values[i] != None.NONE;
         }

@@ -22,8 +22,9 @@ import quire.model.text.jinja.Args.Signature;
 import quire.model.text.jinja.Values.*;
 
 /**
- * What can stand behind {@code |}, by name: Jinja's own filters, and from_json. Of Jinja's own, four are left out: random,
- * since the same conversation must give the same prompt, and striptags, urlize and tojson's escaping, which serve web pages.
+ * The filters, by name: Jinja's own filters and from_json. Four of Jinja's are missing or different: random is missing
+ * because the same conversation must always give the same prompt; striptags and urlize are missing and tojson does not
+ * escape HTML because these serve web pages.
  */
 final class Filters {
     private interface Filter {
@@ -199,14 +200,14 @@ final class Filters {
         return Text.str(value, in.limits);
     }
 
-    /** What became of a text: marked safe if the text was. */
+    /** The result of a filter on a text: marked safe if the original was. */
     private static Object marked(Object original, String text) {
         return original instanceof Markup ? new Markup(text) : text;
     }
 
     // ---- text
 
-    /** Jinja's own title: words begin behind blanks, hyphens and opening brackets. */
+    /** The title case of Jinja: words begin after spaces, hyphens and opening brackets. */
     private static String title(String text) {
         StringBuilder out = new StringBuilder();
         boolean begins = true;
@@ -260,7 +261,7 @@ final class Filters {
         return count;
     }
 
-    /** A dict as {@code  key="value"} …, values escaped; None and undefined values are left out. */
+    /** A dict as {@code  key="value"} …, with values escaped. None and undefined values are left out. */
     private static Object xmlAttributes(Interpreter in, Object value, Bound args) {
         if (!(value instanceof Map<?, ?> map)) {
             throw new JinjaError("filter 'xmlattr' takes a dict, not " + Values.typeName(value));
@@ -306,7 +307,7 @@ final class Filters {
         return out.toString();
     }
 
-    /** Percent-encoded UTF-8. In a query a slash is encoded too and a space becomes a plus sign. */
+    /** Percent-encodes UTF-8. In a query, slashes are encoded too, and a space becomes a plus sign. */
     private static String quoteForUrl(String text, boolean query, Limits limits) {
         limits.chargeChars(4L * text.length());
         StringBuilder out = new StringBuilder();
@@ -394,7 +395,7 @@ final class Filters {
         };
     }
 
-    /** A string as Python's int() takes it: a sign, a prefix of the base, single underscores between digits. */
+    /** Parses a string as int() of Python does: a sign, a prefix of the base, single underscores between digits. */
     private static @Nullable BigInteger parseInteger(String text, int base) {
         boolean negative = text.startsWith("-");
         String digits = negative || text.startsWith("+") ? text.substring(1) : text;
@@ -528,7 +529,7 @@ final class Filters {
         return out.toString();
     }
 
-    /** Looks up {@code a.b.0} in an item; each part that is not there becomes {@code otherwise} if that is given. */
+    /** Looks up {@code a.b.0} in an item. If {@code otherwise} is given, it replaces each missing part. */
     private static Function<Object, Object> getter(Interpreter in, Object attribute, @Nullable Object otherwise) {
         if (attribute == None.NONE) {
             return item -> item;
@@ -564,7 +565,7 @@ final class Filters {
                 };
     }
 
-    /** The key that sort compares: the values of all attributes named, with commas between. */
+    /** The key for sorting: the values of all given attributes, which are separated by commas. */
     private static Function<Object, Object> sortKey(Interpreter in, Bound args) {
         List<Function<Object, Object>> parts = new ArrayList<>();
         if (args.get(2) instanceof String names) {
@@ -610,7 +611,7 @@ final class Filters {
         return sorted(in, Methods.items(map, in.limits), foldCase(key, args.truth(0)), args.truth(2));
     }
 
-    /** Groups as named tuples (grouper, list), ordered by the attribute that the items of a group have in common. */
+    /** Groups as named tuples (grouper, list), sorted by the attribute that is equal for all items of a group. */
     private static Object groupBy(Interpreter in, Object value, Bound args) {
         Function<Object, Object> attribute = getter(in, args.get(0), args.some(1) ? args.get(1) : null);
         Function<Object, Object> key = foldCase(attribute, args.truth(2));
@@ -676,7 +677,9 @@ final class Filters {
         });
     }
 
-    /** select, reject (by a test of the item) and selectattr, rejectattr (by a test of one of its attributes). */
+    /**
+     * The filters select and reject (by a test of the item), and selectattr and rejectattr (by a test of an attribute).
+     */
     private static Object select(Interpreter in, Object value, Args args, boolean byAttribute, boolean keep) {
         if (byAttribute && args.positional().isEmpty()) {
             throw new JinjaError("filters 'selectattr' and 'rejectattr' need the name of an attribute");

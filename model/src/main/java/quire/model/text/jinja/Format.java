@@ -8,7 +8,7 @@ import java.util.List;
 import java.util.Map;
 import quire.model.text.jinja.Values.*;
 
-/** Python's two ways of formatting: {@code "%s: %d" % (…)} and {@code "{}: {:>8}".format(…)}. */
+/** The two ways of formatting in Python: {@code "%s: %d" % (…)} and {@code "{}: {:>8}".format(…)}. */
 final class Format {
     private static final int MAX_PRECISION = 400;
 
@@ -20,9 +20,9 @@ final class Format {
     }
 
     /**
-     * {@code format % value}; with names, {@code %(name)s} reads from them.
+     * {@code format % value}. With names, {@code %(name)s} reads from them.
      *
-     * @param safe whether the format is marked safe, so that values are escaped for HTML
+     * @param safe whether the format is marked safe; then values are escaped for HTML
      */
     static String percent(String format, Object value, Map<String, Object> names, boolean safe, Limits limits) {
         List<Object> values = value instanceof Tuple tuple ? tuple.items() : List.of(value);
@@ -79,7 +79,7 @@ final class Format {
     /**
      * {@code format.format(…)}: {@code {}}, {@code {0}}, {@code {name}}, {@code !r}, {@code !s} and format specs.
      *
-     * @param safe whether the format is marked safe, so that values are escaped for HTML
+     * @param safe whether the format is marked safe; then values are escaped for HTML
      */
     static String braces(String format, Args args, boolean safe, Limits limits) {
         StringBuilder out = new StringBuilder();
@@ -169,7 +169,7 @@ final class Format {
         return spec.braces(value, limits);
     }
 
-    /** What a field says: {@code [[fill]align][flags][width][grouping][.precision][type]}. */
+    /** The format spec of a field: {@code [[fill]align][flags][width][grouping][.precision][type]}. */
     private static final class Spec {
         private final boolean safe;
         private String fill = " ";

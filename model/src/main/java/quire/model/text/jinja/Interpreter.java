@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 import quire.model.text.jinja.Node.*;
 import quire.model.text.jinja.Values.*;
 
-/** One render: walks the tree, writing text. Not thread-safe; make one for each render. */
+/** Renders a template once: walks its tree and writes text. Not thread-safe; create one for each rendering. */
 final class Interpreter {
     private enum Flow {
         ON,
@@ -20,7 +20,9 @@ final class Interpreter {
         CONTINUE
     }
 
-    /** Names and values; {@code set} writes into the innermost scope, reading looks outwards. */
+    /**
+     * Names and values. {@code set} writes to the innermost scope; reading searches from the innermost scope outwards.
+     */
     private static final class Scope {
         private final Map<String, Object> names = new HashMap<>();
         private final @Nullable Scope outer;
@@ -206,7 +208,7 @@ final class Interpreter {
             });
         }
         Loop loop = new Loop(items, node, scope, depth);
-        // As Jinja has it: else runs unless some iteration reached the end of the body without break or continue.
+        // As in Jinja: else runs unless one iteration reached the end of the body without break or continue.
         boolean completed = false;
         while (loop.advance()) {
             limits.charge(1);
@@ -225,7 +227,7 @@ final class Interpreter {
         return Flow.ON;
     }
 
-    /** Items that pass a test, tested no sooner than they are asked for, as in Python. */
+    /** Items that pass a test. As in Python, an item is tested only when it is requested. */
     static final class Filtering implements Iterator<Object> {
         private final Iterator<Object> items;
         private final Predicate<Object> test;
@@ -258,10 +260,10 @@ final class Interpreter {
         }
     }
 
-    /** The variable {@code loop}. Reads ahead only when a template asks what comes. */
+    /** The variable {@code loop}. Reads ahead only if the template asks for later items. */
     private final class Loop implements Callable {
         private final Iterator<Object> items;
-        /** What was read ahead, the next item last. */
+        /** Items that were read ahead, the next one last. */
         private final List<Object> ahead = new ArrayList<>();
 
         private final For node;
@@ -359,7 +361,7 @@ final class Interpreter {
         }
     }
 
-    /** A macro, or the body of a call block; sees the names of where it was defined. */
+    /** A macro, or the body of a call block. It sees the names of the scope where it was defined. */
     private final class Macro implements Callable {
         private final MacroBody body;
         private final Scope scope;
@@ -467,9 +469,7 @@ final class Interpreter {
                     yield eval(conditional.then(), scope);
                 }
                 Expr otherwise = conditional.otherwise();
-                yield otherwise != null
-                        ? eval(otherwise, scope)
-                        : new Undefined("the 'if' without 'else' chose nothing");
+                yield otherwise != null ? eval(otherwise, scope) : new Undefined("an 'if' without 'else' has no value");
             }
             case And and -> {
                 Object left = eval(and.left(), scope);
@@ -620,7 +620,7 @@ final class Interpreter {
         return Tests.apply(name, value, args, limits);
     }
 
-    /** {@code object.name}: a method or attribute if there is one, then an item. */
+    /** {@code object.name}: the method or attribute of this name; if there is none, the item. */
     Object attribute(Object object, String name) {
         Object attribute = ownAttribute(object, name);
         if (attribute == null && object instanceof Map<?, ?> map) {
@@ -629,7 +629,7 @@ final class Interpreter {
         return attribute == null ? Values.attributeOf(object, name) : attribute;
     }
 
-    /** {@code object[key]}: an item if there is one, then an attribute. */
+    /** {@code object[key]}: the item; if there is none, the attribute of this name. */
     Object item(Object object, Object key) {
         if (object instanceof Undefined undefined) {
             throw undefined.error();
@@ -643,7 +643,7 @@ final class Interpreter {
                 : item;
     }
 
-    /** {@code object|attr("name")}: never an item. */
+    /** {@code object|attr("name")}: an attribute, never an item. */
     Object attributeOnly(Object object, String name) {
         Object attribute = ownAttribute(object, name);
         return attribute == null ? Values.attributeOf(object, name) : attribute;

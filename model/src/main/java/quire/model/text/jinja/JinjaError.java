@@ -1,6 +1,6 @@
 package quire.model.text.jinja;
 
-/** What went wrong inside a template, before the line is put in front of it; never leaves the package. */
+/** An error inside of a template, before its line is added. It never leaves the package. */
 final class JinjaError extends RuntimeException {
     private static final long serialVersionUID = 1;
 

@@ -15,10 +15,10 @@ import quire.model.text.jinja.Node.Stmt;
 import quire.model.text.jinja.Values.*;
 
 /**
- * A parsed template, with the variables and functions that transformers gives to one: {@code messages}, {@code tools} and
- * {@code documents} (None if there are none), {@code add_generation_prompt}, {@code bos_token}, {@code eos_token}; {@code
- * raise_exception}, {@code strftime_now} and Jinja's {@code range}, {@code dict}, {@code namespace}, {@code joiner}, {@code
- * cycler}.
+ * A parsed template. It has the variables and functions that transformers defines: {@code messages}, {@code tools},
+ * {@code documents} (None if there are none), {@code add_generation_prompt}, {@code bos_token}, {@code eos_token};
+ * {@code raise_exception}, {@code strftime_now}; and Jinja's {@code range}, {@code dict}, {@code namespace}, {@code
+ * joiner}, {@code cycler}. Jinja's lipsum is missing: its text is random.
  */
 public final class JinjaTemplate implements ChatTemplate {
     private final List<Stmt> body;
@@ -73,7 +73,7 @@ public final class JinjaTemplate implements ChatTemplate {
         return render(given);
     }
 
-    /** Renders with these variables and no others. */
+    /** Renders with only these variables. */
     String render(Map<String, ? extends @Nullable Object> variables) {
         Limits limits = new Limits();
         Interpreter interpreter = new Interpreter(limits);
@@ -84,7 +84,7 @@ public final class JinjaTemplate implements ChatTemplate {
         } catch (JinjaError e) {
             throw new ChatTemplateException("chat template, line " + interpreter.line() + ": " + message(e));
         } catch (StackOverflowError e) {
-            // Depth is counted, but how much stack the caller left is not known here.
+            // The depth is limited, but the caller may have left little stack.
             throw new ChatTemplateException("chat template, line " + interpreter.line() + ": nested too deep");
         }
     }

@@ -7,7 +7,10 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.model.text.jinja.Values.*;
 
-/** The filter tojson as transformers defines it: Python's json.dumps, non-ASCII kept unless asked, nothing escaped for HTML. */
+/**
+ * The filter tojson as transformers defines it: json.dumps of Python. Characters outside of ASCII are kept unless the
+ * template asks otherwise, and nothing is escaped for HTML.
+ */
 final class Json {
     private final boolean ascii;
     private final @Nullable String indent;

@@ -10,8 +10,8 @@ import java.util.regex.Pattern;
 import quire.model.text.jinja.Values.None;
 
 /**
- * The filter from_json: Python's json.loads. It takes what JSON allows and, as Python does, {@code NaN}, {@code Infinity}
- * and {@code -Infinity}. Of two equal keys the last counts.
+ * The filter from_json: json.loads of Python. Like Python it also accepts {@code NaN}, {@code Infinity} and {@code
+ * -Infinity}. If an object has a key twice, the last value counts.
  */
 final class JsonReader {
     private static final Pattern NUMBER = Pattern.compile("-?(?:0|[1-9][0-9]*+)(\\.[0-9]++)?([eE][+-]?[0-9]++)?");
@@ -26,7 +26,7 @@ final class JsonReader {
     }
 
     /**
-     * The value that a JSON text describes.
+     * Parses a JSON text.
      *
      * @throws JinjaError if the text is not JSON; the message names the position
      */
@@ -148,7 +148,7 @@ final class JsonReader {
         throw expected("'\"'");
     }
 
-    /** What the character behind a backslash stands for; leaves the reader on the sequence's last character. */
+    /** The character for an escape sequence. Afterwards the reader is at the last character of the sequence. */
     private char escaped() {
         int simple = at < text.length() ? "\"\\/bfnrt".indexOf(text.charAt(at)) : -1;
         if (simple >= 0) {

@@ -8,12 +8,13 @@ import java.util.List;
 import quire.model.text.jinja.Token.Kind;
 
 /**
- * Cuts a template into tokens, with {@code trim_blocks} (a newline right after a block or comment goes) and {@code
- * lstrip_blocks} (blanks between the start of a line and a block or comment go) on, as transformers has them; {@code -}
- * beside a delimiter takes all whitespace there, {@code +} keeps it. One pass, linear in the template.
+ * Divides a template into tokens, with the settings of transformers: {@code trim_blocks} removes a line break directly
+ * after a block or comment, {@code lstrip_blocks} removes spaces between the start of a line and a block or comment. A
+ * {@code -} beside a delimiter removes all whitespace there, {@code +} keeps it. One pass; the time is linear in the
+ * length of the template.
  */
 final class Lexer {
-    /** Longest first, so that the first that matches is the one meant. */
+    /** Longest first: the first operator that matches is the right one. */
     private static final List<String> OPERATORS = List.of(
             "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
             "=", ".", ":", "|", ",", ";");
@@ -23,17 +24,17 @@ final class Lexer {
     private int at;
     private int line = 1;
     private int countedTo;
-    /** Whether what was consumed last ended a line, so that blanks before the next block are an indentation. */
+    /** Whether the text before this position ended a line, so that spaces before the next block are indentation. */
     private boolean lineStarting = true;
 
     private Lexer(String source) {
         this.source = source;
     }
 
-    /** All tokens, the last of them EOF. */
+    /** All tokens; the last one is EOF. */
     static List<Token> tokenize(String template) {
         String source = template.replace("\r\n", "\n").replace('\r', '\n');
-        // Jinja drops one newline at the end of a template.
+        // Jinja removes one line break at the end of a template.
         Lexer lexer = new Lexer(source.endsWith("\n") ? source.substring(0, source.length() - 1) : source);
         try {
             lexer.run();
@@ -86,7 +87,7 @@ final class Lexer {
         return c == '-' || c == '+' ? c : 0;
     }
 
-    /** Template text from one tag to the next, stripped on its right as the next tag's sign and lstrip_blocks ask. */
+    /** Adds the text between two tags. Its end is stripped according to the sign of the next tag and lstrip_blocks. */
     private void emitData(int from, int to, char sign, boolean block) {
         int end = to;
         if (sign == '-') {
@@ -94,7 +95,7 @@ final class Lexer {
                 end--;
             }
         } else if (sign != '+' && block) {
-            // Only blanks between the start of the line, here or in what was consumed before, and the tag?
+            // Are there only spaces between the tag and the start of its line, which can be in earlier text?
             int start = to;
             while (start > from && source.charAt(start - 1) != '\n' && Text.isSpace(source.charAt(start - 1))) {
                 start--;
@@ -112,7 +113,7 @@ final class Lexer {
         tokens.add(new Token(kind, text, text, line()));
     }
 
-    /** The line of {@code at}, counted as we go. */
+    /** The line of {@code at}. Lines are counted as the position moves. */
     private int line() {
         for (; countedTo < at; countedTo++) {
             if (source.charAt(countedTo) == '\n') {
@@ -130,7 +131,7 @@ final class Lexer {
         return i;
     }
 
-    /** The end of {@code [-+]? raw -?%}} that begins at {@code inside}, or -1; for endraw {@code +%}} is fine too. */
+    /** The end of {@code [-+]? raw -?%}} at {@code inside}, or -1. For endraw, {@code +%}} is allowed too. */
     private int rawTag(int inside, String word) {
         int i = skipSpace(signAt(inside) == 0 ? inside : inside + 1);
         if (!source.startsWith(word, i)) {
@@ -172,7 +173,7 @@ final class Lexer {
         consumeTo(afterEnd(end + 2, sign, true));
     }
 
-    /** Where text goes on after a delimiter that ends at {@code end}. */
+    /** The position where text continues after a delimiter that ends at {@code end}. */
     private int afterEnd(int end, char sign, boolean trimNewline) {
         if (sign == '-') {
             return skipSpace(end);
@@ -253,7 +254,7 @@ final class Lexer {
         throw new JinjaError("unexpected character " + Text.quote(Character.toString(source.codePointAt(at))));
     }
 
-    /** The end of a run of digits of a base, single underscores between them, or {@code from} if there is none. */
+    /** The end of the digits at {@code from}, with single underscores between them; {@code from} if there are none. */
     private int digits(int from, int radix) {
         int i = from;
         while (i < source.length()) {
@@ -293,7 +294,7 @@ final class Lexer {
         at = end;
     }
 
-    /** Takes 0x1f, 0o17 or 0b11, if one is here. */
+    /** Reads a number such as 0x1f, 0o17 or 0b11, if there is one here. */
     private boolean prefixedInteger() {
         int radix = source.charAt(at) != '0' || at + 1 >= source.length()
                 ? 0
@@ -343,7 +344,9 @@ final class Lexer {
         at = i + 1;
     }
 
-    /** Appends what the escape sequence at {@code i} (behind its backslash) stands for; returns where it ends. */
+    /**
+     * Appends the character of the escape sequence at {@code i}, after its backslash. Returns the end of the sequence.
+     */
     private int escape(int i, StringBuilder text) {
         char c = source.charAt(i);
         int simple = "\\'\"abfnrtv".indexOf(c);

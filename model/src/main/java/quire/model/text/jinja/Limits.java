@@ -1,30 +1,30 @@
 package quire.model.text.jinja;
 
 /**
- * What one render may use. Templates come inside downloaded files, so time, memory and stack are bounded: every node
- * evaluated costs one unit of work, every {@link #CHARS_PER_UNIT} characters and every list element written one more,
- * charged before they are allocated.
+ * The limits of one rendering. Templates are in downloaded files, so their time, memory and stack are limited. Work is
+ * counted in units: one for each node that is evaluated, one for each {@link #CHARS_PER_UNIT} characters that are read
+ * or written, and one for each list element. Units are charged before the memory is allocated.
  */
 final class Limits {
     static final int TEMPLATE_CHARS = 1 << 20;
-    /** Parentheses, brackets and blocks within each other; also the terms of one chain such as a + b + c. */
+    /** The nesting depth of parentheses, brackets and blocks. */
     static final int PARSE_NESTING = 60;
 
     static final int CHAIN_LENGTH = 400;
-    /** Nodes within nodes while rendering, through macro calls too. */
+    /** The nesting depth of nodes during rendering, including macro calls. */
     static final int EVAL_DEPTH = 900;
-    /** Lists within lists when printed, compared or hashed. */
+    /** The nesting depth of lists that are printed, compared or used as keys. */
     static final int VALUE_DEPTH = 200;
-    /** As in Jinja's sandbox. */
+    /** The longest range, as in Jinja's sandbox. */
     static final int RANGE_LENGTH = 100_000;
-    /** The largest int that arithmetic may make. */
+    /** The size of the largest int that arithmetic can make. */
     static final int INTEGER_BITS = 1 << 16;
-    /** The most decimal digits that an int is read or written with, as in Python. */
+    /** The most decimal digits of an int that is read or written, as in Python. */
     static final int INTEGER_DIGITS = 4300;
 
     /** The longest name of a variable, attribute or filter. */
     static final int NAME_CHARS = 1024;
-    /** The longest message of an error; templates make up some of them. */
+    /** The longest error message. Templates can make messages of any length. */
     static final int ERROR_CHARS = 1000;
 
     private static final long BASE_UNITS = 5_000_000;
@@ -34,7 +34,7 @@ final class Limits {
     private long left = BASE_UNITS;
     private int depth;
 
-    /** Grants the work that a conversation of this many characters may take on top. */
+    /** Adds the work that {@code chars} characters of a conversation may take. */
     void grantInput(long chars) {
         left += chars * UNITS_PER_INPUT_CHAR;
     }

@@ -14,9 +14,9 @@ import quire.model.text.jinja.Args.Bound;
 import quire.model.text.jinja.Args.Signature;
 import quire.model.text.jinja.Values.*;
 
-/** Python's methods of str, dict, list and tuple, by name. Those that would change a list or dict are refused. */
+/** The methods of Python's str, dict, list and tuple, by name. Methods that change a list or dict are refused. */
 final class Methods {
-    /** Methods that Python's values have and these do not. */
+    /** Methods of Python that are not supported. */
     static final Set<String> UNSUPPORTED = Set.of(
             "encode", "format_map", "maketrans", "translate", "fromkeys", "bit_length", "is_integer", "to_bytes");
 
@@ -32,7 +32,7 @@ final class Methods {
 
     private static final Map<String, Entry<String>> STR = new HashMap<>();
     private static final Map<String, Entry<Map<?, ?>>> DICT = new HashMap<>();
-    /** Of lists, and but for copy of tuples. */
+    /** The methods of list. All except copy are methods of tuple too. */
     private static final Map<String, Entry<List<?>>> LIST = new HashMap<>();
 
     static {
@@ -128,7 +128,10 @@ final class Methods {
         LIST.put(name, new Entry<>(Signature.of(parameters), method));
     }
 
-    /** The method of this name, bound to its object; an error in waiting for one that would change it; null for none. */
+    /**
+     * The method of this name, bound to its object; null if there is none. For a method that changes the object, a
+     * value that is an error when it is called.
+     */
     static @Nullable Object find(Object object, String name, Limits limits) {
         return switch (object) {
             case String s -> {
@@ -146,8 +149,8 @@ final class Methods {
     }
 
     /**
-     * A method of text that is marked safe: that of str, with what it puts into the text escaped first and its text marked
-     * safe again.
+     * A method of text that is marked safe. It works as the method of str, but escapes text that it inserts, and marks
+     * its result safe.
      */
     private static @Nullable Callable markupMethod(Markup markup, String name, Limits limits) {
         limits.chargeChars(markup.text().length());
@@ -170,7 +173,7 @@ final class Methods {
                 };
             case "replace", "ljust", "rjust", "center" ->
                 args -> {
-                    // The second argument is the text that is put in.
+                    // The second argument is the text that is inserted.
                     List<Object> positional = new ArrayList<>(args.positional());
                     if (positional.size() > 1) {
                         positional.set(1, Text.escape(positional.get(1), limits));
@@ -259,7 +262,7 @@ final class Methods {
                         .allMatch(c -> Character.isUnicodeIdentifierPart(c) && !Character.isIdentifierIgnorable(c));
     }
 
-    /** Whether there are letters with case, all of them of this one. */
+    /** Whether the text has letters with case, and all of them have this case. */
     static boolean isCased(String s, boolean upper) {
         return s.codePoints().anyMatch(Methods::isCasedLetter)
                 && s.codePoints()
@@ -267,7 +270,7 @@ final class Methods {
                         .allMatch(upper ? Character::isUpperCase : Character::isLowerCase);
     }
 
-    /** The part of a string that start and end (parameters 1 and 2) choose; null if start lies behind the end. */
+    /** The part of a string between start and end (parameters 1 and 2); null if start is beyond the end. */
     private static @Nullable String window(String s, Bound args, Limits limits) {
         if (!args.some(1) && !args.some(2)) {
             return s;
@@ -388,7 +391,7 @@ final class Methods {
         }
     }
 
-    /** Splitting from the right is splitting the reversed string, put back. */
+    /** Splits from the right: splits the reversed string and reverses the parts. */
     private static List<Object> rsplit(String s, @Nullable String separator, long most, Limits limits) {
         String reversed = new StringBuilder(s).reverse().toString();
         String backwards = separator == null
@@ -440,7 +443,7 @@ final class Methods {
         return signed ? s.charAt(0) + zeros + s.substring(1) : zeros + s;
     }
 
-    /** @param side 0 text left, 1 in the middle, 2 right */
+    /** @param side where the text is: 0 left, 1 in the middle, 2 right */
     private static String pad(String s, Bound args, Limits limits, int side) {
         String fill = args.some(1) ? args.text(1) : " ";
         if (Values.length(fill) != 1) {
@@ -448,7 +451,7 @@ final class Methods {
         }
         long width = args.integer(0, 0);
         long missing = Math.max(0, width - Values.length(s));
-        // Where it cannot be even, Python puts the odd one left if the width is odd.
+        // If the number of fill characters is odd, Python puts one more on the left if the width is odd.
         long left = side == 0 ? 0 : side == 2 ? missing : missing / 2 + (missing & width & 1);
         return Format.fill(fill, left, limits) + s + Format.fill(fill, missing - left, limits);
     }

@@ -3,7 +3,7 @@ package quire.model.text.jinja;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** The tree of a template: expressions have a value, statements write text. Immutable. */
+/** The syntax tree of a template. Expressions have a value; statements write text. Immutable. */
 sealed interface Node {
     sealed interface Expr extends Node {}
 
@@ -26,7 +26,7 @@ sealed interface Node {
 
     record Not(Expr operand) implements Expr {}
 
-    /** {@code first op[0] operand[0] op[1] operand[1] …}, each term compared with its neighbour as in Python. */
+    /** {@code first op[0] operand[0] op[1] operand[1] …}: as in Python, each term is compared with the next one. */
     record Compare(Expr first, List<String> operators, List<Expr> operands, int line) implements Expr {}
 
     record Unary(char operator, Expr operand, int line) implements Expr {}
@@ -70,7 +70,7 @@ sealed interface Node {
         }
     }
 
-    /** What can be assigned to. */
+    /** The target of an assignment. */
     sealed interface Target {}
 
     record NameTarget(String name) implements Target {}
@@ -107,7 +107,10 @@ sealed interface Node {
 
     record Parameter(String name, @Nullable Expr defaultValue) {}
 
-    /** {@code usesCaller} and so on: whether the body names them, which is how Jinja decides what a macro takes. */
+    /**
+     * {@code usesCaller} and the others: whether the body contains these names. Jinja decides by them what a macro
+     * accepts.
+     */
     record MacroBody(
             String name,
             List<Parameter> parameters,
@@ -122,10 +125,10 @@ sealed interface Node {
 
     record FilterBlock(List<FilterCall> filters, List<Stmt> body, int line) implements Stmt {}
 
-    /** {@code {% generation %}}: marks the assistant's words for training; its body in a scope of its own. */
+    /** {@code {% generation %}}: marks text of the assistant for training. The body has its own scope. */
     record Generation(List<Stmt> body) implements Stmt {}
 
-    /** A block that cannot be rendered, in a branch that perhaps is never taken. */
+    /** A block that is not supported. It is an error only if it is reached. */
     record Unsupported(String message, int line) implements Stmt {}
 
     record Break() implements Stmt {}

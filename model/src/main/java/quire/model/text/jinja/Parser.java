@@ -13,12 +13,12 @@ import quire.model.text.jinja.Node.*;
 import quire.model.text.jinja.Token.Kind;
 
 /**
- * Tokens to tree by recursive descent, one method a level of Jinja's grammar, loosest binding first: {@code a if b else c},
- * or, and, not, comparisons, + -, ~, * / // %, **, unary signs, then what follows a value (attributes, items, calls,
- * filters, tests).
+ * A recursive descent parser with one method for each level of Jinja's grammar. In order of precedence, lowest first:
+ * {@code a if b else c}, or, and, not, comparisons, + -, ~, * / // %, **, unary signs, and what can follow a value
+ * (attributes, items, calls, filters, tests).
  *
- * <p>What does not exist (a filter, a test, a block that loads another template) is an error here already, except inside of
- * an {@code if} or a conditional expression: there it is one only when it is reached, as in Jinja.
+ * <p>An unknown filter or test, or a block that loads another template, is an error when the template is parsed. As in
+ * Jinja, inside of an {@code if} or a conditional expression it is an error only when it is reached.
  */
 final class Parser {
     private static final Set<String> UNSUPPORTED_BLOCKS = Set.of("autoescape", "block", "do", "trans", "debug");
@@ -28,9 +28,9 @@ final class Parser {
     private int at;
     private int nesting;
     private int loops;
-    /** What does not exist and was found outside of any branch, with its line. */
+    /** Unknown names outside of any branch, each as the error that names its line. */
     private final List<JinjaError> unknown = new ArrayList<>();
-    /** The special names that the macros around have used so far, innermost first. */
+    /** The special names that the enclosing macros have used so far, innermost macro first. */
     private final Deque<Set<String>> macros = new ArrayDeque<>();
 
     private Parser(List<Token> tokens) {
@@ -64,7 +64,7 @@ final class Parser {
         }
     }
 
-    /** Parses a branch, where what does not exist is no error before it is reached. */
+    /** Parses a branch, where an unknown name is an error only when it is reached. */
     private <T> T branch(Supplier<T> part) {
         int before = unknown.size();
         T result = part.get();
@@ -137,7 +137,9 @@ final class Parser {
 
     // ---- statements
 
-    /** Statements up to a block that begins with one of {@code ends}, whose name is then the current token. */
+    /**
+     * Statements up to a block that begins with one of {@code ends}. The name of that block is then the current token.
+     */
     private List<Stmt> body(Set<String> ends) {
         List<Stmt> body = new ArrayList<>();
         while (true) {
@@ -168,7 +170,7 @@ final class Parser {
         }
     }
 
-    /** The rest of a block's opening tag, then its body up to one of {@code ends}. */
+    /** The rest of the opening tag of a block, then its body up to one of {@code ends}. */
     private List<Stmt> block(String... ends) {
         skipOperator(":");
         expect(Kind.BLOCK_END, "'%}'");
@@ -329,7 +331,10 @@ final class Parser {
         return result;
     }
 
-    /** What is assigned to: a name, namespace.attribute, or several with commas between, up to the name {@code end}. */
+    /**
+     * The target of an assignment, up to the name {@code end}: a name, namespace.attribute, or several with commas
+     * between.
+     */
     private Target target(String end) {
         List<Target> items = new ArrayList<>();
         boolean tuple = false;
@@ -374,7 +379,7 @@ final class Parser {
 
     // ---- expressions
 
-    /** One expression, or several with commas between, which are a tuple. */
+    /** One expression, or a tuple of several expressions with commas between. */
     private Expr tuple(boolean conditional, String endName) {
         List<Expr> items = new ArrayList<>();
         boolean comma = false;
@@ -705,7 +710,7 @@ final class Parser {
         return new FilterCall(name, arguments, token.line());
     }
 
-    /** Filters and tests are also named by strings: {@code |map('trim')}, {@code |select('defined')}. */
+    /** Checks names of filters and tests in strings: {@code |map('trim')}, {@code |select('defined')}. */
     private void requireKnown(Arguments arguments, int index, String what, Predicate<String> exists) {
         if (arguments.positional().size() > index && arguments.positional().get(index) instanceof Const(String name)) {
             requireKnown(exists.test(name), what, name);

@@ -7,14 +7,16 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.model.text.ChatTemplateException;
 
-/** JSON text from and to plain Java values (String, Number, Boolean, List, Map, null), as Python reads and writes it. */
+/**
+ * Converts plain Java values (String, Number, Boolean, List, Map, null) to JSON text and back, in the way Python does.
+ */
 public final class PlainJson {
     private PlainJson() {}
 
     /**
-     * JSON on one line, with a space behind each comma and colon.
+     * Writes JSON on one line, with a space after each comma and colon.
      *
-     * @throws ChatTemplateException if a value is of another type or nested too deep
+     * @throws ChatTemplateException if a value has another type or is nested too deep
      */
     public static String write(@Nullable Object value) {
         Limits limits = new Limits();
@@ -26,9 +28,9 @@ public final class PlainJson {
     }
 
     /**
-     * The value of a JSON text.
+     * Parses a JSON text.
      *
-     * @throws ChatTemplateException if the text is not JSON or nested too deep
+     * @throws ChatTemplateException if the text is not JSON or is nested too deep
      */
     public static @Nullable Object read(String text) {
         Limits limits = new Limits();

@@ -10,8 +10,9 @@ import java.util.regex.Pattern;
 import quire.model.text.jinja.Values.*;
 
 /**
- * The filter pprint: Python's pprint.pformat with its defaults, 80 columns and sorted dicts. A value whose repr() fits into
- * the rest of the line is written so; else each item begins a line of its own, and a long string is cut between words.
+ * The filter pprint: pprint.pformat of Python with its defaults, 80 columns and sorted dicts. If the repr() of a value
+ * fits into the rest of the line, it is written there. Otherwise each item starts a new line, and a long string is
+ * split between words.
  */
 final class PrettyPrinter {
     private static final int WIDTH = 80;
@@ -30,7 +31,7 @@ final class PrettyPrinter {
         return printer.out.toString();
     }
 
-    /** A copy whose dicts have their keys in order: by value, or by type where values have no order. */
+    /** A copy with sorted keys in all dicts: by value, or by type if the values cannot be compared. */
     private static Object sorted(Object value, Limits limits, int depth) {
         limits.charge(1);
         return switch (value) {
@@ -68,8 +69,8 @@ final class PrettyPrinter {
     }
 
     /**
-     * @param indent the column where the value begins
-     * @param behind characters that follow the value on its last line
+     * @param indent the column where the value starts
+     * @param behind number of characters after the value on its last line
      * @param level 1 for the outermost value
      */
     private void write(Object value, int indent, int behind, int level) {
@@ -122,7 +123,7 @@ final class PrettyPrinter {
         out.append('\n').append(Format.fill(" ", indent, limits));
     }
 
-    /** A string in parts that Python joins again: a part for each line, and more where a line is too long. */
+    /** Writes a string as several literals, which Python joins: one for each line, and more if a line is too long. */
     private void writeString(String text, int column, int behindIt, int level) {
         boolean outermost = level == 1;
         int indent = outermost ? column + 1 : column;

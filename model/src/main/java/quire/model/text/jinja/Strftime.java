@@ -6,7 +6,7 @@ import java.time.temporal.ChronoField;
 import java.time.temporal.IsoFields;
 import java.util.Locale;
 
-/** Python's datetime.strftime in the C locale, for a time without a zone. */
+/** datetime.strftime of Python in the C locale, for a time without a time zone. */
 final class Strftime {
     private static final int MAX_FORMAT_CHARS = 1000;
 

@@ -8,7 +8,7 @@ import quire.model.text.jinja.Args.Bound;
 import quire.model.text.jinja.Args.Signature;
 import quire.model.text.jinja.Values.*;
 
-/** What can stand behind {@code is}, by name. */
+/** The tests, which follow {@code is}, by name. */
 final class Tests {
     private interface Test {
         boolean holds(Object value, Bound args, Limits limits);
@@ -109,7 +109,7 @@ final class Tests {
                 || Values.text(value) != null;
     }
 
-    @SuppressWarnings("ReferenceEquality") // identity is what the test asks for
+    @SuppressWarnings("ReferenceEquality") // the test compares identity
     private static boolean isSame(Object value, Object other) {
         if (value instanceof Boolean || value instanceof None || other instanceof Boolean || other instanceof None) {
             return value.equals(other);

@@ -11,11 +11,14 @@ import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
 import quire.model.text.jinja.Values.*;
 
-/** Python's str: what counts as a space, order and search by code point, str() and repr() of every value. */
+/**
+ * The str of Python: which characters are spaces, comparing and searching by code point, str() and repr() of all
+ * values.
+ */
 final class Text {
     private Text() {}
 
-    /** What str.isspace, str.strip and {@code \s} take for a space. */
+    /** Whether str.isspace, str.strip and {@code \s} treat a character as a space. */
     static boolean isSpace(int c) {
         return c == ' '
                 || (c >= 9 && c <= 13)
@@ -31,7 +34,7 @@ final class Text {
                 || c == 0x3000;
     }
 
-    /** Removes characters of {@code chars}, or spaces if it is null, from the sides asked for. */
+    /** Removes characters of {@code chars}, or spaces if it is null, from the given sides. */
     static String strip(String text, @Nullable String chars, boolean left, boolean right) {
         IntPredicate strips = chars == null ? Text::isSpace : set(chars)::get;
         int from = 0;
@@ -51,7 +54,7 @@ final class Text {
         return set;
     }
 
-    /** Order by code point; Java's own is by UTF-16 unit. */
+    /** Compares by code point; Java's own order is by UTF-16 unit. */
     static int compare(String left, String right) {
         int length = Math.min(left.length(), right.length());
         for (int i = 0; i < length; i++) {
@@ -65,7 +68,9 @@ final class Text {
         return Integer.compare(left.length(), right.length());
     }
 
-    /** Like String.indexOf but linear for long needles too (Knuth, Morris and Pratt), which a template may make up. */
+    /**
+     * As String.indexOf, but linear for long search texts too (Knuth, Morris and Pratt), which a template can create.
+     */
     static int indexOf(String text, String part, int from) {
         if (part.length() < 64) {
             return text.indexOf(part, from);
@@ -125,7 +130,7 @@ final class Text {
         out.append(text);
     }
 
-    /** Lines without (or with) what ends them, by Python's list of line ends. */
+    /** Divides a text into lines, without or with the line ends. Line ends are those of Python. */
     static List<Object> lines(String text, boolean keepEnds, Limits limits) {
         List<Object> lines = new ArrayList<>();
         int start = 0;
@@ -160,7 +165,7 @@ final class Text {
         return titleCase(text.substring(0, first)) + lower(text.substring(first));
     }
 
-    /** One character as a word's first: title case, which is upper case but for digraphs, and {@code Ss} for ß. */
+    /** The first character of a word in title case: upper case except for digraphs, and {@code Ss} for ß. */
     static String titleCase(String first) {
         String upper = upper(first);
         int point = upper.isEmpty() ? 0 : upper.offsetByCodePoints(0, 1);
@@ -169,9 +174,7 @@ final class Text {
                 : first.isEmpty() ? "" : Character.toString(Character.toTitleCase(first.codePointAt(0)));
     }
 
-    /**
-     * A value's text as it is added to text that is marked safe: escaped for HTML, unless it is marked safe too.
-     */
+    /** The text of a value for text that is marked safe: escaped for HTML, unless the value is marked safe too. */
     static String escape(Object value, Limits limits) {
         if (value instanceof Markup markup) {
             return markup.text();
@@ -197,9 +200,9 @@ final class Text {
 
     // ---- str() and repr()
 
-    /** An int's digits; as Python, none of more than 4300. */
+    /** The digits of an int. As in Python, more than 4300 digits are refused. */
     static String decimal(BigInteger value) {
-        // A number of 4300 digits has at most 14,285 bits; a longer one is not worth the time of writing it.
+        // A number of 4300 digits has at most 14,285 bits. Larger numbers are refused without computing their digits.
         String digits = value.bitLength() > 14_285 ? "" : value.abs().toString();
         if (digits.isEmpty() || digits.length() > Limits.INTEGER_DIGITS) {
             throw new JinjaError("an int of more than " + Limits.INTEGER_DIGITS + " digits cannot be written");
@@ -207,7 +210,7 @@ final class Text {
         return value.signum() < 0 ? "-" + digits : digits;
     }
 
-    /** Python's str() of a value. */
+    /** str() of Python. */
     static String str(Object value, Limits limits) {
         return switch (value) {
             case String s -> s;
@@ -286,14 +289,14 @@ final class Text {
         out.append(close);
     }
 
-    /** The beginning of a text, quoted for an error's message. */
+    /** The beginning of a text, quoted for an error message. */
     static String quote(String text) {
         StringBuilder out = new StringBuilder();
         repr(text.length() <= 100 ? text : text.substring(0, 100) + "…", out, new Limits());
         return out.toString();
     }
 
-    /** A string as Python would write it in source: in single quotes unless only those are inside. */
+    /** A string literal as Python writes it: in single quotes, or in double quotes if it contains only single ones. */
     private static void repr(String text, StringBuilder out, Limits limits) {
         limits.chargeChars(text.length());
         char quote = text.indexOf('\'') >= 0 && text.indexOf('"') < 0 ? '"' : '\'';
@@ -337,7 +340,7 @@ final class Text {
                 };
     }
 
-    /** The shortest digits that give the same double back, with an exponent below 1e-4 and from 1e16. */
+    /** The shortest digits that identify the double, with an exponent below 1e-4 and from 1e16 on. */
     static String repr(double value) {
         if (Double.isNaN(value)) {
             return "nan";

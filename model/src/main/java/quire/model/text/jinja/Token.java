@@ -1,8 +1,8 @@
 package quire.model.text.jinja;
 
 /**
- * A piece of a template. {@code text} is a name, an operator or template text as written; {@code value} is what a literal
- * stands for (String, Long, Double), else the text.
+ * A token of a template. {@code text} is a name, an operator, or template text as written. {@code value} is the value
+ * of a literal (String, Long, BigInteger, Double), otherwise the text.
  */
 record Token(Kind kind, String text, Object value, int line) {
     enum Kind {

@@ -12,27 +12,30 @@ import java.util.NoSuchElementException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The values of templates and what Python's operators mean on them.
+ * The values of templates, and the operators of Python on them.
  *
  * <pre>
  *   str  String        bool Boolean      None None.NONE     list List         dict  Map (insertion order)
  *   int  Long          float Double      undefined Undefined tuple Tuple       range Range
  *   int beyond 64 bits: BigInteger (never one that fits 64 bits)
- *   result of |safe: Markup;  dict.items() …: View;  what |map, |select … return: Stream, read once, lazily
+ *   result of |safe: Markup;  of dict.items() …: View;  of |map, |select …: Stream, which is read once and lazily
  * </pre>
  */
 final class Values {
-    /** Undefined as a key: looked up but never stored. */
+    /** The key for Undefined. It can be looked up but is never stored. */
     private static final Undefined NOWHERE = new Undefined("undefined as a dict's key");
 
     private Values() {}
 
-    /** Python's None. */
+    /** None of Python. */
     enum None {
         NONE
     }
 
-    /** A name, attribute or item that is not there: empty when printed, an error ({@code reason}) when used further. */
+    /**
+     * A name, attribute or item that does not exist. It prints as empty text; any other use is an error ({@code
+     * reason}).
+     */
     record Undefined(String reason) {
         JinjaError error() {
             return new JinjaError(reason);
@@ -40,8 +43,8 @@ final class Values {
     }
 
     /**
-     * A tuple; {@code names} are those of a named tuple's items, empty for a plain one. The order is there for hash tables
-     * alone, which stay fast by it when many keys have one hash.
+     * A tuple. {@code names} are the names of its items if it is a named tuple, otherwise empty. It is comparable only
+     * for hash tables, which then stay fast if many keys have the same hash.
      */
     record Tuple(List<Object> items, List<String> names) implements Comparable<Tuple> {
         Tuple(List<Object> items) {
@@ -56,7 +59,9 @@ final class Values {
                 Object right = other.items.get(i);
                 order = left instanceof String l && right instanceof String r
                         ? l.compareTo(r)
-                        : left instanceof Long l && right instanceof Long r ? l.compareTo(r) : 0;
+                        : left instanceof Long l && right instanceof Long r
+                                ? l.compareTo(r)
+                                : left instanceof Tuple l && right instanceof Tuple r ? l.compareTo(r) : 0;
             }
             return order;
         }
@@ -70,14 +75,14 @@ final class Values {
     }
 
     /**
-     * Text that is marked safe, Python's markupsafe.Markup: what is added to it or put into it is escaped for HTML first,
-     * and its methods return such text again.
+     * Text that is marked safe, Markup in Python. Text that is added or inserted is escaped for HTML first, and methods
+     * return text that is marked safe.
      */
     record Markup(String text) {}
 
     record View(String type, List<Object> items) {}
 
-    /** A value that changes: what {@code {% set ns.x = … %}} writes to. */
+    /** A value that can change: {@code {% set ns.x = … %}} writes to it. */
     static final class Namespace {
         private final Map<String, Object> attributes;
 
@@ -90,7 +95,7 @@ final class Values {
         }
     }
 
-    /** What the function cycler returns: a list that is gone through again and again. */
+    /** The result of the function cycler: returns the items of a list in turn, again and again. */
     static final class Cycler {
         private final List<Object> items;
         private int position;
@@ -133,17 +138,17 @@ final class Values {
             return (int) (1 + (Math.abs(stop - start) - 1) / Math.abs(step));
         }
 
-        Object get(long index) {
+        long get(long index) {
             return start + index * step;
         }
     }
 
-    /** What can be called: macros, functions, methods. */
+    /** A value that can be called: a macro, a function or a method. */
     interface Callable {
         Object call(Args args);
     }
 
-    /** Turns plain Java (String, Number, Boolean, Collection, Map, null) into values; a copy. */
+    /** Converts plain Java values (String, Number, Boolean, Collection, Map, null) to values of templates. A copy. */
     static Object fromJava(@Nullable Object java, Limits limits, int depth) {
         return switch (java) {
             case null -> None.NONE;
@@ -223,7 +228,7 @@ final class Values {
         };
     }
 
-    /** Python's len(). */
+    /** len() of Python. */
     static int length(Object value) {
         return switch (value) {
             case String s -> s.codePointCount(0, s.length());
@@ -238,8 +243,8 @@ final class Values {
         };
     }
 
-    /** Python's iter(). */
-    @SuppressWarnings("unchecked") // lists and dicts hold values only, see fromJava
+    /** iter() of Python. */
+    @SuppressWarnings("unchecked") // lists and dicts contain only values, see fromJava
     static Iterator<Object> iterate(Object value) {
         return switch (value) {
             case List<?> l -> (Iterator<Object>) Collections.unmodifiableList(l).iterator();
@@ -340,7 +345,7 @@ final class Values {
         return true;
     }
 
-    /** Python's order for {@code <} and sorting: numbers, strings, and lists or tuples item by item. */
+    /** The order of Python for {@code <} and for sorting: numbers, strings, and lists or tuples item by item. */
     static int compare(Object left, Object right, Limits limits) {
         return compare(left, right, limits, 0);
     }
@@ -375,7 +380,7 @@ final class Values {
         return Integer.compare(l.size(), r.size());
     }
 
-    /** Whether {@code left} stands before {@code right}; NaN is in no order. */
+    /** Whether {@code left operator right} is true. Comparisons with NaN are false. */
     static boolean ordered(String operator, Object left, Object right, Limits limits) {
         int order = compare(left, right, limits);
         if (isNaN(left) || isNaN(right)) {
@@ -390,7 +395,7 @@ final class Values {
         };
     }
 
-    /** Python's {@code item in container}. */
+    /** {@code item in container} of Python. */
     static boolean contains(Object container, Object item, Limits limits) {
         return switch (container) {
             case String s -> {
@@ -414,8 +419,12 @@ final class Values {
         };
     }
 
-    /** A value as a dict's key: strings, None, numbers that are whole and tuples of them. */
+    /** A value as the key of a dict: strings, None, numbers, and tuples of them. */
     static Object key(Object value, Limits limits) {
+        return key(value, limits, 0);
+    }
+
+    private static Object key(Object value, Limits limits, int depth) {
         limits.charge(1);
         String text = text(value);
         if (text != null) {
@@ -432,24 +441,20 @@ final class Values {
             case Undefined u -> NOWHERE;
             case Tuple t -> {
                 List<Object> keys = new ArrayList<>();
-                tupleKeys(t, keys, limits, 0);
+                for (Object item : t.items()) {
+                    keys.add(
+                            item instanceof Tuple inner ? key(inner, limits, Limits.deeper(depth)) : key(item, limits));
+                }
                 yield new Tuple(keys);
             }
             default -> throw new JinjaError("a value of type " + typeName(value) + " cannot be a dict's key");
         };
     }
 
-    private static void tupleKeys(Tuple tuple, List<Object> keys, Limits limits, int depth) {
-        for (Object item : tuple.items()) {
-            limits.charge(1);
-            if (item instanceof Tuple || depth > 0) {
-                throw new JinjaError("tuples within tuples as a dict's key are not supported");
-            }
-            keys.add(key(item, limits));
-        }
-    }
-
-    /** A key to write to a dict: where Python would keep another type than we would, refuse instead. */
+    /**
+     * A key to store in a dict. Refuses keys whose type Python would keep but that would be stored as another type
+     * here.
+     */
     static Object storedKey(Object value, Limits limits) {
         if (value instanceof Boolean || value instanceof Double || value instanceof Undefined) {
             throw new JinjaError("a " + typeName(value) + " as a dict's key is not supported");
@@ -510,12 +515,12 @@ final class Values {
         };
     }
 
-    /** An int: Long where 64 bits hold it. */
+    /** An int: Long if it fits 64 bits. */
     static Object whole(BigInteger value) {
         return value.bitLength() > 63 ? (Object) value : (Object) value.longValue();
     }
 
-    /** A finite float without its fraction, as an int. */
+    /** A finite float as an int; the fraction is cut off. */
     static Object whole(double value) {
         return Math.abs(value) < 1L << 53 ? (Object) (long) value : whole(new BigDecimal(value).toBigInteger());
     }
@@ -524,7 +529,7 @@ final class Values {
         return number instanceof BigInteger i ? i : BigInteger.valueOf((Long) number);
     }
 
-    /** Python's float() of a number. */
+    /** float() of Python, for a number. */
     private static double toDouble(Object number) {
         double value = ((Number) number).doubleValue();
         if (number instanceof BigInteger && Double.isInfinite(value)) {
@@ -533,7 +538,7 @@ final class Values {
         return value;
     }
 
-    /** Python's + - * / // % ** on numbers, + and * on strings and lists, % as string formatting. */
+    /** The operators + - * / // % ** of Python on numbers, + and * on strings and lists, and % for formatting. */
     static Object binary(String operator, Object left, Object right, Limits limits) {
         if (left instanceof Undefined undefined) {
             throw undefined.error();
@@ -631,7 +636,7 @@ final class Values {
         }
     }
 
-    /** The same for integers of any size up to {@link Limits#INTEGER_BITS}. */
+    /** The same for ints of up to {@link Limits#INTEGER_BITS} bits. */
     private static Object arithmetic(String operator, BigInteger left, BigInteger right, Limits limits) {
         long words = left.bitLength() / 64L + right.bitLength() / 64 + 1;
         boolean linear = operator.equals("+") || operator.equals("-");
@@ -658,7 +663,7 @@ final class Values {
         return new JinjaError("an int of more than " + Limits.INTEGER_BITS + " bits");
     }
 
-    /** Quotient and remainder, the remainder with the sign of the divisor. */
+    /** Quotient and remainder; the remainder has the sign of the divisor. */
     private static BigInteger[] floorDivide(BigInteger left, BigInteger right) {
         BigInteger[] parts = left.divideAndRemainder(right);
         if (parts[1].signum() != 0 && parts[1].signum() != right.signum()) {
@@ -668,7 +673,10 @@ final class Values {
         return parts;
     }
 
-    /** The float nearest to a quotient: 66 of its bits, and one more that says whether anything is left. */
+    /**
+     * The float closest to a quotient. It is rounded from 66 bits and one more bit, which is set if there is a
+     * remainder.
+     */
     private static Object divide(BigInteger left, BigInteger right) {
         int shift = Math.max(0, 66 - left.bitLength() + right.bitLength());
         BigInteger[] parts = left.abs().shiftLeft(shift).divideAndRemainder(right.abs());
@@ -694,7 +702,7 @@ final class Values {
     }
 
     private static Object divide(long left, long right) {
-        // Exact quotient first: converting each side to a double would round twice.
+        // The quotient is rounded once; converting both numbers to double first would round several times.
         boolean exact = Math.abs(left) < 1L << 53 && Math.abs(right) < 1L << 53;
         return exact
                 ? (Object) ((double) left / nonZero(right))
@@ -768,7 +776,7 @@ final class Values {
 
     // ---- items and slices
 
-    /** {@code object[key]} for a key that is there, else null: Jinja then looks for an attribute. */
+    /** {@code object[key]}, or null if there is no such item; Jinja then looks for an attribute. */
     static @Nullable Object item(Object object, Object key, Limits limits) {
         if (object instanceof Map<?, ?> map) {
             boolean hashable = !(key instanceof List || key instanceof Map);
@@ -805,7 +813,7 @@ final class Values {
         };
     }
 
-    /** {@code object[start:stop:step]}; None stands for what is left out. */
+    /** {@code object[start:stop:step]}; None for a part that is missing. */
     static Object slice(Object object, Object start, Object stop, Object step, Limits limits) {
         return switch (object) {
             case String s -> {
@@ -818,7 +826,13 @@ final class Values {
             case Markup m -> new Markup((String) slice(m.text(), start, stop, step, limits));
             case List<?> l -> slice(l, start, stop, step, limits);
             case Tuple t -> new Tuple(slice(t.items(), start, stop, step, limits));
-            case Range r -> throw new JinjaError("slices of a range are not supported");
+            case Range r -> {
+                Bounds bounds = bounds(r.size(), start, stop, step);
+                if (Math.multiplyHigh(r.step(), bounds.by()) != (r.step() * bounds.by()) >> 63) {
+                    throw new JinjaError("a range with a step beyond 64 bits");
+                }
+                yield new Range(r.get(bounds.from()), r.get(bounds.to()), r.step() * bounds.by());
+            }
             case Undefined u -> throw u.error();
             default -> throw new JinjaError("a value of type " + typeName(object) + " cannot be sliced");
         };
@@ -833,8 +847,9 @@ final class Values {
         return out;
     }
 
-    private static void forSlice(
-            int size, Object start, Object stop, Object step, java.util.function.IntConsumer visit) {
+    private record Bounds(long from, long to, long by) {}
+
+    private static Bounds bounds(int size, Object start, Object stop, Object step) {
         long by = bound(step, 1, Long.MAX_VALUE, Long.MIN_VALUE + 1);
         if (by == 0) {
             throw new JinjaError("the step of a slice cannot be 0");
@@ -843,13 +858,15 @@ final class Values {
         long high = by > 0 ? size : size - 1L;
         long from = wrap(bound(start, by > 0 ? low : high, Long.MAX_VALUE, Long.MIN_VALUE), start, size, low, high);
         long to = wrap(bound(stop, by > 0 ? high : low, Long.MAX_VALUE, Long.MIN_VALUE), stop, size, low, high);
-        long i = from;
-        while (by > 0 ? i < to : i > to) {
+        return new Bounds(from, to, by);
+    }
+
+    private static void forSlice(
+            int size, Object start, Object stop, Object step, java.util.function.IntConsumer visit) {
+        Bounds bounds = bounds(size, start, stop, step);
+        long by = Math.clamp(bounds.by(), -size - 1L, size + 1L);
+        for (long i = bounds.from(); by > 0 ? i < bounds.to() : i > bounds.to(); i += by) {
             visit.accept((int) i);
-            if (Math.abs(by) > size) {
-                break;
-            }
-            i += by;
         }
     }
 
@@ -867,7 +884,7 @@ final class Values {
         return Math.clamp(wrapped, low, Math.max(low, high));
     }
 
-    /** The characters of a string or of {@code |safe} text; null for anything else. */
+    /** The text of a string or of text marked safe; null for other values. */
     static @Nullable String text(Object value) {
         return value instanceof String s ? s : value instanceof Markup m ? m.text() : null;
     }

@@ -7,14 +7,17 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** The filter wordwrap: Python's textwrap.wrap for each line of a text, which cuts between words and behind hyphens. */
+/**
+ * The filter wordwrap: textwrap.wrap of Python for each line of a text. Lines are split between words and after
+ * hyphens.
+ */
 final class WordWrap {
     private static final String WORD = "[\\p{L}\\p{N}_]";
     private static final String LETTER = "[\\p{L}\\p{Nl}\\p{No}_]";
     private static final String PUNCTUATED = "[\\p{L}\\p{N}_!\"'&.,?]";
     private static final String BLANK = "[\\t\\n\\x0b\\f\\r ]";
     private static final Pattern WORDS = Pattern.compile(BLANK + "+|[^\\t\\n\\x0b\\f\\r ]+");
-    /** Blanks, a dash of several hyphens between words, or a word, which also ends behind a hyphen between letters. */
+    /** Whitespace, several hyphens between words, or a word. A word also ends after a hyphen between letters. */
     private static final Pattern PARTS = Pattern.compile(BLANK + "+|(?<=" + PUNCTUATED + ")-{2,}(?=" + WORD + ")"
             + "|[^\\t\\n\\x0b\\f\\r ]+?(?:-(?:(?<=" + LETTER + "{2}-)|(?<=" + LETTER + "-" + LETTER + "-))"
             + "(?=" + LETTER + "-?" + LETTER + ")|(?=" + BLANK + "|\\z)|(?<=" + PUNCTUATED + ")(?=-{2,}" + WORD + "))");
@@ -47,7 +50,7 @@ final class WordWrap {
         Deque<String> parts = new ArrayDeque<>();
         Matcher matcher = (atHyphens ? PARTS : WORDS).matcher(line);
         while (matcher.find()) {
-            limits.charge(1);
+            limits.charge(4);
             parts.add(matcher.group());
         }
         List<String> lines = new ArrayList<>();
@@ -83,7 +86,9 @@ final class WordWrap {
         return Text.strip(part, null, true, true).isEmpty();
     }
 
-    /** Moves as much of a word that is longer than a line as there is room for, up to a hyphen if it has one. */
+    /**
+     * Moves the part of a word that fits to the line, up to a hyphen if there is one. The word is longer than a line.
+     */
     private static void breakWord(Deque<String> parts, List<String> line, int room, boolean atHyphens, Limits limits) {
         String word = parts.removeFirst();
         limits.chargeChars(word.length());

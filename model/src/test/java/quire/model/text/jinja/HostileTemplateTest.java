@@ -22,7 +22,10 @@ import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
 import quire.model.text.ChatTemplates;
 
-/** Templates that are wrong, endless or made to hurt: the answer is a text or a ChatTemplateException, soon. */
+/**
+ * Templates that are invalid, endless or malicious: the result is a text or a ChatTemplateException within a short
+ * time.
+ */
 class HostileTemplateTest {
     private static final List<Map<String, Object>> MESSAGES = List.of(
             Map.of("role", "system", "content", "Be brief."),
@@ -163,13 +166,16 @@ class HostileTemplateTest {
             {{ s.encode('utf8') }}              ^ line 1: method 'encode' is not supported
             {% if x %}                          ^ line 1: the template ends where one of [elif, else, endif] is missing
             """)
-    void parse_constructThatIsNotThere_isNamedWithItsLine(String source, String message) {
+    void parse_unknownConstruct_isNamedWithItsLine(String source, String message) {
         assertThatThrownBy(() -> ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC()))
                 .isInstanceOf(ChatTemplateException.class)
                 .hasMessageContaining(message);
     }
 
-    /** Jinja refuses the second of these, since a loop begins a scope of its own; here the branch is what counts. */
+    /**
+     * Jinja refuses the second and third, since a loop or a macro has its own scope. Here everything inside of an if is
+     * a branch.
+     */
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -204,7 +210,7 @@ class HostileTemplateTest {
             \\n{{ raise_exception('Be kind') }} ^ line 2: the template refuses: Be kind
             {{ messages.append(1) }}            ^ line 1: 'append' would change a list, which templates must not
             """)
-    void render_whatCannotBe_isNamedWithItsLine(String source, String message) {
+    void render_invalidOperation_isNamedWithItsLine(String source, String message) {
         ChatTemplate template = ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC());
         assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
                 .isInstanceOf(ChatTemplateException.class)
@@ -229,7 +235,7 @@ class HostileTemplateTest {
                 .isInstanceOf(ChatTemplateException.class);
     }
 
-    /** Mutated templates: anything but a text or a ChatTemplateException escapes and fails the test. */
+    /** Mutated templates. Any exception other than ChatTemplateException fails the test. */
     @Test
     void mutatedTemplate_always_rendersOrRefuses() {
         RandomGenerator random = RandomGeneratorFactory.of("L64X128MixRandom").create(20261123);

@@ -28,7 +28,10 @@ import quire.model.text.ChatTemplateException;
 import quire.model.text.ChatTemplates;
 import tools.jackson.databind.json.JsonMapper;
 
-/** Replays what python3-jinja2 made of templates and expressions (pin.py): the same text, or a refusal where it refused. */
+/**
+ * Compares with recorded outputs of python3-jinja2 (pin.py) for templates and expressions: the same text, or also a
+ * refusal.
+ */
 class ReplayTest {
     private static final Clock NOW =
             Clock.fixed(LocalDateTime.of(2025, 3, 7, 9, 5, 3).toInstant(ZoneOffset.UTC), ZoneOffset.UTC);
@@ -47,8 +50,9 @@ class ReplayTest {
     }
 
     /**
-     * Adapting conversations changes nothing where a template renders as it should. Left out are the conversations where some
-     * templates write None for a content that is not there, a list of parts as Python does, or a JSON text as a string in JSON.
+     * Adapting conversations changes nothing if a template renders them correctly. Three conversations are left out:
+     * some templates write None for missing content, a Python list for content in parts, or a string in JSON for
+     * arguments as text.
      */
     @ParameterizedTest
     @MethodSource("templates")
@@ -69,9 +73,9 @@ class ReplayTest {
         }
     }
 
-    /** The templates themselves are not ours to hand on: the test runs where somebody put them. */
+    /** The published templates are not part of this repository. The test is skipped if they are not available. */
     @Test
-    void realTemplates_whereAtHand_renderAsPython() throws IOException {
+    void realTemplates_ifAvailable_renderAsPython() throws IOException {
         Path folder = Path.of(System.getProperty(
                 "quire.templates", System.getProperty("quire.shared", "../../shared") + "/templates"));
         assumeTrue(Files.isDirectory(folder), () -> "no templates in " + folder);
@@ -167,12 +171,12 @@ class ReplayTest {
         }
     }
 
-    @SuppressWarnings("unchecked") // as the JSON has it
+    @SuppressWarnings("unchecked") // the type of the JSON value
     private static Map<String, Object> map(@Nullable Object value) {
         return (Map<String, Object>) Objects.requireNonNull(value);
     }
 
-    @SuppressWarnings("unchecked") // as the JSON has it
+    @SuppressWarnings("unchecked") // the type of the JSON value
     private static List<Object> list(@Nullable Object value) {
         return (List<Object>) Objects.requireNonNull(value);
     }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Renders templates with python3-jinja2, set up as Hugging Face transformers sets it up, and writes what came out.
+"""Renders templates with python3-jinja2, in the settings of Hugging Face transformers, and records the outputs.
 
     python3 pin.py                  templates/*.jinja -> templates.json, expressions.txt -> expressions.json
     python3 pin.py FOLDER           FOLDER/*.jinja    -> real.json: digests only (see README.md)
 
-The tests replay these files. Run it again after a change here or to a template; nothing but the change should differ.
+The tests compare with these files. Run it again after a change here or to a template; only the changed cases should differ.
 """
 import datetime
 import hashlib
@@ -22,7 +22,7 @@ NOW = datetime.datetime(2025, 3, 7, 9, 5, 3, 42)
 
 
 class Generation(Extension):
-    """Stands for transformers' AssistantTracker: a block that renders its body in a scope of its own."""
+    """Replaces AssistantTracker of transformers: a block that renders its body in its own scope."""
 
     tags = {"generation"}
 
@@ -210,7 +210,7 @@ def pin_templates():
 
 
 def pin_expressions():
-    """One case a line, and each {{ … }} of the line once more alone, so that one that refuses hides no other."""
+    """One case for each line, and one for each {{ … }} of the line, so that a refused expression hides no other."""
     escapes = {"\\\\": "\\", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
     sources = {}
     for line in (HERE / "expressions.txt").read_text(encoding="utf-8").splitlines():

@@ -3,11 +3,11 @@ package quire.model.text;
 import java.util.Arrays;
 
 /** A growing list of ints. */
-final class Ints {
+final class IntList {
     private int[] items;
     private int size;
 
-    Ints(int capacity) {
+    IntList(int capacity) {
         items = new int[Math.max(8, capacity)];
     }
 

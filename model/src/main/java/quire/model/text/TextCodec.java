@@ -1,0 +1,36 @@
+package quire.model.text;
+
+/**
+ * The parts of a tokenizer that depend on the kind of vocabulary: encoding plain text, and the meaning of a spelling.
+ */
+sealed interface TextCodec permits SentencePiece, ByteLevel {
+    /**
+     * Encodes text that contains no special tokens. It is the start of the whole text or follows a special token.
+     *
+     * @throws IllegalArgumentException if the vocabulary cannot spell the text
+     */
+    void encode(String text, IntList tokens);
+
+    /** The bytes of a normal token. */
+    byte[] bytes(int token);
+
+    /** Whether BOS is added at the start if the file does not say. */
+    boolean addsBos();
+
+    /** Whether {@link #encode} adds a space at the start. */
+    boolean addsSpacePrefix();
+
+    /**
+     * The default id of BOS ("bos"), EOS ("eos") or the unknown token ("unknown") if the file names none; -1 for none.
+     */
+    int defaultId(String name);
+
+    /** Whether plain text can become this token. The words of a user must never become a control token. */
+    static boolean isText(Vocabulary vocabulary, int token) {
+        return switch (vocabulary.type(token)) {
+            case UNDEFINED, NORMAL, USER_DEFINED, UNUSED ->
+                !vocabulary.spelling(token).isEmpty() && vocabulary.isUtf8(token);
+            case UNKNOWN, CONTROL, BYTE -> false;
+        };
+    }
+}
