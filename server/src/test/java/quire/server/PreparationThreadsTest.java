@@ -37,7 +37,7 @@ class PreparationThreadsTest {
             if (text.contains("slow")) {
                 reading.release();
                 while (gate.getCount() > 0) {
-                    Thread.onSpinWait(); // as encoding does: unlike a wait, this would occupy a carrier of virtual threads
+                    Thread.onSpinWait(); // like encoding, it occupies a carrier if it runs on a virtual thread
                 }
             }
             return fake.encode(text, addSpecial, parseSpecial);
