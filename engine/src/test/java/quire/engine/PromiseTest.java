@@ -293,6 +293,10 @@ class PromiseTest {
         try (Gguf gguf = Gguf.open(file)) {
             Tokenizer tokenizer = Tokenizers.of(gguf);
             int[] words = tokenizer.encode("Once upon a time, there was a little girl", false, false);
+            int control = IntStream.range(0, tokenizer.vocabularySize())
+                    .filter(token -> tokenizer.isControl(token) && !tokenizer.isEndOfGeneration(token))
+                    .findFirst()
+                    .orElseThrow();
             for (int i = 0; i < REQUESTS; i++) {
                 int[] prompt = random.ints(1 + random.nextInt(60), 0, words.length)
                         .map(at -> words[at])
@@ -306,7 +310,12 @@ class PromiseTest {
                     case 0 -> params.temperature(0);
                     case 1 -> params.temperature(1);
                     case 2 -> params.temperature(0.8).topP(0.9).topK(20);
-                    case 3 -> params.temperature(1.2).minP(0.05).repetitionPenalty(1.3);
+                    case 3 ->
+                        params.temperature(1.2)
+                                .minP(0.05)
+                                .repetitionPenalty(1.3)
+                                .logitBias(Map.of(control, 4f))
+                                .stop(List.of(tokenizer.spelling(control)));
                     default ->
                         params.temperature(0)
                                 .presencePenalty(0.7)

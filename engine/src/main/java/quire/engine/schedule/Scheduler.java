@@ -469,7 +469,7 @@ final class Scheduler {
             } else if (sequence.generated() == sequence.maxNewTokens) {
                 reason = FinishReason.LENGTH;
             }
-            String rest = reason == null ? "" : sequence.text.finish();
+            String rest = reason == null ? "" : end ? sequence.text.finish(token) : sequence.text.finish();
             String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;

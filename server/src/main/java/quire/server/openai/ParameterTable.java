@@ -84,7 +84,7 @@ final class ParameterTable {
         computed(ANSWERS, "frequency_penalty", "lowers the logits of tokens by their count in the answer", OPENAI);
         computed(ANSWERS, "logit_bias", "is added to the logits of single tokens", OPENAI);
         computed(ANSWERS, "seed", "makes the answer repeatable; -1 and 4294967295 mean none", OPENAI);
-        computed(ANSWERS, "stop", "texts that end the answer", OPENAI);
+        computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
         computed(ANSWERS, "ignore_eos", "goes on after the model's end token", "vLLM, llama.cpp");
         computed(ANSWERS, "n", "how many answers; only 1", OPENAI);
