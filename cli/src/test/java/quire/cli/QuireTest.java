@@ -86,6 +86,36 @@ class QuireTest {
     }
 
     @Test
+    void generate_recommendedSampling_isTheDefault(@TempDir Path folder) {
+        String file = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.Q8_0, 3)
+                .uint32("general.sampling.top_k", 1)
+                .uint32("general.sampling.mirostat", 2)
+                .write(folder.resolve("recommending.gguf"))
+                .toString();
+        String[] plain = {"generate", "--model", file, "--prompt", "the", "--max-tokens", "9", "--seed", "7"};
+        String greedy = run(with(plain, "--temperature", "0")).out();
+
+        assertThat(run(plain).out()).isEqualTo(greedy);
+        assertThat(run(with(plain, "--temperature", "3", "--top-k", "0")).out())
+                .isEqualTo(run(with(plain, "--temperature", "3", "--ignore-recommended-sampling"))
+                        .out())
+                .isNotEqualTo(greedy);
+        assertThat(run("inspect", file).out())
+                .contains("recommended sampling: top_k 1")
+                .contains("general.sampling.mirostat");
+        assertThat(JsonMapper.shared()
+                        .readTree(run("inspect", "--json", file).out())
+                        .get("recommended_sampling"))
+                .isEqualTo(JsonMapper.shared().readTree("{\"top_k\":1}"));
+    }
+
+    private static String[] with(String[] args, String... more) {
+        String[] all = Arrays.copyOf(args, args.length + more.length);
+        System.arraycopy(more, 0, all, args.length, more.length);
+        return all;
+    }
+
+    @Test
     void generate_speculation_changesOnlyTheCounts() {
         String[] plain = {
             "generate",

@@ -17,6 +17,7 @@ import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
+import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
@@ -55,6 +56,7 @@ public final class Engine implements AutoCloseable {
     private final Tokenizer tokenizer;
     private final @Nullable ChatTemplate chatTemplate;
     private final String chatTemplateError;
+    private final SamplingDefaults recommendedSampling;
     private final String name;
     private final EngineLoop loop;
     private final Thread thread;
@@ -66,6 +68,7 @@ public final class Engine implements AutoCloseable {
             Tokenizer tokenizer,
             @Nullable ChatTemplate chatTemplate,
             String chatTemplateError,
+            SamplingDefaults recommendedSampling,
             String name,
             EngineLoop loop) {
         this.model = model;
@@ -73,6 +76,7 @@ public final class Engine implements AutoCloseable {
         this.tokenizer = tokenizer;
         this.chatTemplate = chatTemplate;
         this.chatTemplateError = chatTemplateError;
+        this.recommendedSampling = recommendedSampling;
         this.name = name;
         this.loop = loop;
         thread = Thread.ofPlatform().daemon().name("engine").unstarted(loop);
@@ -145,6 +149,12 @@ public final class Engine implements AutoCloseable {
                 templateError = "the model's chat template cannot be used: " + e.getMessage();
                 LOG.log(Level.WARNING, templateError);
             }
+            SamplingDefaults.Recommendation recommended = SamplingDefaults.from(file);
+            recommended.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
+            LOG.log(
+                    Level.INFO,
+                    "sampling that the model's file recommends: "
+                            + recommended.values().describe());
             String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             CostModel cost = cost(decoder, config, COST_NANOS);
             Speculator.Draft drafter = draft == null
@@ -169,7 +179,8 @@ public final class Engine implements AutoCloseable {
                     .cost(cost.copyOfStart())
                     .listener(listener)
                     .build();
-            Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
+            Engine engine =
+                    new Engine(decoder, release, tokenizer, template, templateError, recommended.values(), name, loop);
             engine.start(config);
             return engine;
         } catch (Throwable e) {
@@ -272,7 +283,8 @@ public final class Engine implements AutoCloseable {
                 .listener(listener)
                 .nanoClock(nanoClock)
                 .build();
-        Engine engine = new Engine(model, model::close, tokenizer, chatTemplate, error, name, loop);
+        Engine engine =
+                new Engine(model, model::close, tokenizer, chatTemplate, error, SamplingDefaults.NONE, name, loop);
         engine.start(config);
         return engine;
     }
@@ -327,6 +339,14 @@ public final class Engine implements AutoCloseable {
      */
     public String chatTemplateError() {
         return chatTemplateError;
+    }
+
+    /**
+     * What the model's file recommends for choosing tokens. The engine does not apply it: who builds {@link
+     * SamplingParams} decides. Empty for a model that was not opened from a file.
+     */
+    public SamplingDefaults recommendedSampling() {
+        return recommendedSampling;
     }
 
     /** The model's name. */

@@ -20,7 +20,8 @@ final class Routes {
     private Routes() {}
 
     static Router router(Engine engine, ServerConfig config, ServerMetrics metrics, Preparation preparation) {
-        ServedModel model = new ServedModel(engine, config.aliases(), config.modelRequired());
+        ServedModel model =
+                new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
         AnswerService answers = new AnswerService(engine, preparation);
         OpenAiApi openAi = new OpenAiApi(model, answers, !config.unknownParametersAllowed());
         TokenizeApi tokens = new TokenizeApi(model, answers, !config.unknownParametersAllowed());

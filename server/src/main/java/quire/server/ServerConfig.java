@@ -3,6 +3,7 @@ package quire.server;
 import java.time.Duration;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import quire.model.SamplingDefaults;
 import quire.server.http.HttpSettings;
 
 /**
@@ -15,6 +16,8 @@ import quire.server.http.HttpSettings;
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
+ * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
+ *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
@@ -31,6 +34,7 @@ public record ServerConfig(
         List<String> aliases,
         boolean modelRequired,
         boolean unknownParametersAllowed,
+        SamplingDefaults samplingDefaults,
         int maxBodyBytes,
         int maxConnections,
         int preparationThreads,
@@ -97,6 +101,7 @@ public record ServerConfig(
         private List<String> aliases = List.of();
         private boolean modelRequired;
         private boolean unknownParametersAllowed;
+        private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
         private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
@@ -140,6 +145,15 @@ public record ServerConfig(
         /** Whether a request may have parameters that nobody knows; false by default. */
         public Builder unknownParametersAllowed(boolean value) {
             unknownParametersAllowed = value;
+            return this;
+        }
+
+        /**
+         * Values for requests that do not say how tokens are chosen; {@link SamplingDefaults#NONE} by default. {@link
+         * SamplingDefaults#NEUTRAL} also replaces what the model's file recommends.
+         */
+        public Builder samplingDefaults(SamplingDefaults value) {
+            samplingDefaults = value;
             return this;
         }
 
@@ -198,6 +212,7 @@ public record ServerConfig(
                     aliases,
                     modelRequired,
                     unknownParametersAllowed,
+                    samplingDefaults,
                     maxBodyBytes,
                     maxConnections,
                     preparationThreads,

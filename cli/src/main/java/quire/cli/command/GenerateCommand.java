@@ -65,7 +65,8 @@ public final class GenerateCommand implements Callable<Integer> {
             long loaded = System.nanoTime();
             int[] tokens = engine.tokenizer().encodePrompt(prompt, true, false);
             int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;
-            SamplingParams params = sampling.params(limit).build();
+            SamplingParams params =
+                    sampling.params(limit, engine.recommendedSampling()).build();
             StringBuilder text = new StringBuilder();
             long first = 0;
             try (TokenStream stream = engine.submit(new Request(tokens, params))) {

@@ -17,6 +17,7 @@ import quire.cli.option.ModelArgument;
 import quire.cli.output.Json;
 import quire.cli.output.TextTable;
 import quire.engine.MemoryPlan;
+import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufValueType;
@@ -102,6 +103,9 @@ public final class InspectCommand implements Callable<Integer> {
                         + (file.has("tokenizer.ggml.tokens")
                                 ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
                                 : "")));
+        SamplingDefaults.Recommendation sampling = SamplingDefaults.from(file);
+        System.out.println("recommended sampling: " + sampling.values().describe());
+        sampling.warnings().forEach(warning -> System.out.println(printable("warning: " + warning)));
         templates(file)
                 .forEach((name, facts) -> System.out.println(printable("chat template " + name + ": "
                         + facts.entrySet().stream()
@@ -171,6 +175,7 @@ public final class InspectCommand implements Callable<Integer> {
         object.put("metadata", metadata);
         object.put("tensors", tensors);
         object.put("types", types);
+        object.put("recommended_sampling", SamplingDefaults.from(file).values().values());
         object.put("chat_templates", templates(file));
         return object;
     }

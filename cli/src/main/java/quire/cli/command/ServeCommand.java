@@ -14,6 +14,7 @@ import picocli.CommandLine.Spec;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
+import quire.cli.option.SamplingDefaultsOptions;
 import quire.cli.output.Logging;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -91,12 +92,16 @@ public final class ServeCommand implements Callable<Integer> {
     private int drainSeconds;
 
     @Mixin
+    private SamplingDefaultsOptions sampling;
+
+    @Mixin
     private EngineOptions options;
 
     @Override
     public Integer call() throws InterruptedException {
         Range.check(command, "--port", port, 0, MAX_PORT);
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
+        sampling.check();
         String key = apiKey != null ? apiKey : System.getenv("QUIRE_API_KEY");
         ServerConfig config = ServerConfig.builder()
                 .host(host)
@@ -105,6 +110,7 @@ public final class ServeCommand implements Callable<Integer> {
                 .aliases(aliases)
                 .modelRequired(requireModel)
                 .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
+                .samplingDefaults(sampling.defaults())
                 .drainTimeout(Duration.ofSeconds(drainSeconds))
                 .build();
         Path file = model.path();

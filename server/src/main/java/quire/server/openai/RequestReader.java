@@ -33,7 +33,7 @@ final class RequestReader {
         this.engine = model.engine();
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
-        this.sampling = new SamplingReader(tokenizer);
+        this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 

@@ -11,6 +11,7 @@ import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
+import quire.model.SamplingDefaults;
 import quire.model.text.Tokenizer;
 import quire.server.api.Fields;
 import quire.server.http.HttpException;
@@ -42,9 +43,12 @@ final class SamplingReader {
     private static final List<BigInteger> NO_SEED = List.of(BigInteger.ONE.negate(), BigInteger.valueOf(0xFFFF_FFFFL));
 
     private final Tokenizer tokenizer;
+    private final SamplingDefaults defaults;
 
-    SamplingReader(Tokenizer tokenizer) {
+    /** @param defaults the values of absent parameters; every value is there */
+    SamplingReader(Tokenizer tokenizer, SamplingDefaults defaults) {
         this.tokenizer = tokenizer;
+        this.defaults = defaults;
     }
 
     /**
@@ -59,11 +63,13 @@ final class SamplingReader {
         try {
             return SamplingParams.builder()
                     .maxTokens(maxTokens)
-                    .temperature(body.number("temperature", 1))
+                    .temperature(
+                            body.number("temperature", defaults.temperature().orElseThrow()))
                     .topK(topK(body))
-                    .topP(body.number("top_p", 1))
-                    .minP(body.number("min_p", 0))
-                    .repetitionPenalty(body.number("repetition_penalty", 1))
+                    .topP(body.number("top_p", defaults.topP().orElseThrow()))
+                    .minP(body.number("min_p", defaults.minP().orElseThrow()))
+                    .repetitionPenalty(body.number(
+                            "repetition_penalty", defaults.repetitionPenalty().orElseThrow()))
                     .presencePenalty(body.number("presence_penalty", 0))
                     .frequencyPenalty(body.number("frequency_penalty", 0))
                     .logitBias(logitBias(body))
@@ -107,9 +113,9 @@ final class SamplingReader {
         return HttpException.invalid(sent, "invalid_value", "Invalid value: " + told + ".");
     }
 
-    private static int topK(Fields body) {
+    private int topK(Fields body) {
         Long topK = body.integer("top_k", Long.MIN_VALUE, Integer.MAX_VALUE);
-        return topK == null ? 0 : (int) Math.max(topK, 0);
+        return topK == null ? defaults.topK().orElseThrow() : (int) Math.max(topK, 0);
     }
 
     /** A signed or unsigned number of 64 bits; null for none. */
