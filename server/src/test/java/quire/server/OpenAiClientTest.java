@@ -327,7 +327,7 @@ class OpenAiClientTest {
                 .create(completion("x".repeat(600)).build()));
         assertThat(e.code()).contains("context_length_exceeded");
         assertThat(e.param()).contains("prompt");
-        assertThat(e.getMessage()).contains("512").contains("601");
+        assertThat(e.getMessage()).contains("512 tokens").contains("more than 511");
     }
 
     @Test

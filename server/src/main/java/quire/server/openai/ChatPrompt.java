@@ -5,6 +5,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.model.text.ChatTemplate;
@@ -32,9 +33,9 @@ final class ChatPrompt {
      * The prompt's tokens.
      *
      * @param addGenerationPrompt whether to end with what begins the assistant's turn
-     * @param addSpecial whether to add BOS and other special tokens to the rendered text; most templates write their own
+     * @param encode the rendered text to tokens
      */
-    static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, boolean addSpecial) {
+    static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, Function<String, int[]> encode) {
         List<Map<String, @Nullable Object>> messages = messages(body);
         List<Map<String, @Nullable Object>> tools = tools(body);
         ChatTemplate template = engine.chatTemplate();
@@ -56,7 +57,7 @@ final class ChatPrompt {
             throw HttpException.invalid(
                     "messages", "invalid_value", "The model's chat template refuses the messages: " + e.getMessage());
         }
-        int[] tokens = engine.tokenizer().encode(text, addSpecial, true);
+        int[] tokens = encode.apply(text);
         if (tokens.length == 0) {
             throw HttpException.invalid(
                     "messages",

@@ -5,6 +5,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
 import quire.server.api.Fields;
@@ -20,6 +21,8 @@ final class RequestReader {
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
 
     private static final int NO_LIMIT = -1;
+
+    private static final String ADVICE = " Please reduce the length of the messages or of the prompt";
 
     private final ServedModel model;
     private final Engine engine;
@@ -56,8 +59,7 @@ final class RequestReader {
             prompt = prompt.get(0); // a list of one prompt
         }
         String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
-        int[] tokens =
-                text != null ? tokenizer.encodePrompt(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
+        int[] tokens = text != null ? encode(text, addSpecial, "prompt") : tokens(prompt, "prompt", tokenizer);
         if (tokens.length == 0) {
             throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }
@@ -76,7 +78,7 @@ final class RequestReader {
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
-        int[] tokens = ChatPrompt.tokens(engine, body, true, false);
+        int[] tokens = ChatPrompt.tokens(engine, body, true, text -> encode(text, false, "messages"));
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
@@ -171,6 +173,15 @@ final class RequestReader {
         return (int) Fields.integer(value, body.path(name), 1, Integer.MAX_VALUE);
     }
 
+    /** The tokens of a prompt. Encoding stops when they fill the context. */
+    private int[] encode(String text, boolean addSpecial, String parameter) {
+        try {
+            return tokenizer.encodePrompt(text, addSpecial, true, engine.maxContext() - 1);
+        } catch (TextTooLongException e) {
+            throw inputTooLong(parameter, "more than " + (engine.maxContext() - 1));
+        }
+    }
+
     /**
      * Tokens that the context has left for the answer, at least {@code limit}. Agents and client libraries look for
      * phrases in these errors ({@code ContextOverflowTest} lists them).
@@ -178,22 +189,25 @@ final class RequestReader {
     private int room(int promptTokens, @Nullable Integer limit, SamplingReader.Names names) {
         int context = engine.maxContext();
         int room = context - promptTokens;
-        String advice = " Please reduce the length of the messages or of the prompt";
         if (room <= 0) {
-            throw contextLength(
-                    names.prompt(),
-                    "This model's maximum context length is " + context + " tokens, but the input has " + promptTokens
-                            + " and the answer needs at least one more." + advice + ".");
+            throw inputTooLong(names.prompt(), Integer.toString(promptTokens));
         }
         if (limit != null && limit > room) {
             throw contextLength(
                     names.limit(),
                     "This model's maximum context length is " + context + " tokens, but you asked for "
                             + ((long) promptTokens + limit) + " (" + promptTokens + " of input, " + limit + " in '"
-                            + names.limit() + "')." + advice + ", or set '" + names.limit() + "' to at most " + room
+                            + names.limit() + "')." + ADVICE + ", or set '" + names.limit() + "' to at most " + room
                             + ".");
         }
         return room;
+    }
+
+    private HttpException inputTooLong(String parameter, String promptTokens) {
+        return contextLength(
+                parameter,
+                "This model's maximum context length is " + engine.maxContext() + " tokens, but the input has "
+                        + promptTokens + " and the answer needs at least one more." + ADVICE + ".");
     }
 
     private static HttpException contextLength(String parameter, String message) {

@@ -76,7 +76,11 @@ public final class TokenizeApi {
         if (prompt == null && body.get("messages") != null) {
             boolean addGenerationPrompt = body.bool("add_generation_prompt", true);
             boolean addSpecial = body.bool("add_special_tokens", false);
-            return ChatPrompt.tokens(model.engine(), body, addGenerationPrompt, addSpecial);
+            return ChatPrompt.tokens(
+                    model.engine(),
+                    body,
+                    addGenerationPrompt,
+                    rendered -> tokenizer.encode(rendered, addSpecial, true));
         }
         String text = Fields.string(body.require("prompt"), "prompt");
         return tokenizer.encode(text, body.bool("add_special_tokens", true), true);
