@@ -111,8 +111,9 @@ public final class Engine implements AutoCloseable {
             if (draftFile != null) {
                 ModelConfig.from(draftFile).checkTensors(draftFile);
             }
-            MemoryPlan plan = plan(file, shape, draftFile, config);
-            int threads = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+            int threads = threads(config);
+            MemoryPlan plan =
+                    plan(file, shape, draftFile, config, kernels, MachineMemory.here(), JavaMemory.here(threads));
             Workers workers = new Workers(threads);
             owned.push(workers);
             Decoder decoder = Decoder.load(
@@ -140,6 +141,7 @@ public final class Engine implements AutoCloseable {
             }
             LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
             plan.describe(plan.maxContext()).lines().forEach(line -> LOG.log(Level.INFO, line));
+            plan.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
             ChatTemplate template = null;
             String templateError = "";
             try {
@@ -220,32 +222,56 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * The memory plan that {@link #open} would make. Reads the draft model's file if there is one.
+     * The memory plan that {@link #open} would make here and now.
      *
-     * @throws quire.model.format.ModelFormatException if that file cannot be used
+     * @see #plan(Gguf, ModelConfig, EngineConfig, MachineMemory, JavaMemory)
      */
     public static MemoryPlan plan(Gguf file, ModelConfig shape, EngineConfig config) {
+        return plan(file, shape, config, MachineMemory.here(), JavaMemory.here(threads(config)));
+    }
+
+    /**
+     * The memory plan that {@link #open} would make on a machine. Reads the draft model's file if there is one.
+     *
+     * @param machine the memory there is; {@link MachineMemory#here} for this machine
+     * @param java what the JVM may use of it
+     * @throws quire.model.format.ModelFormatException if that file cannot be used
+     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
+     */
+    public static MemoryPlan plan(
+            Gguf file, ModelConfig shape, EngineConfig config, MachineMemory machine, JavaMemory java) {
         try (Gguf draft = openDraft(config)) {
-            return plan(file, shape, draft, config);
+            return plan(file, shape, draft, config, KernelSets.best(), machine, java);
         }
     }
 
-    private static MemoryPlan plan(Gguf file, ModelConfig shape, @Nullable Gguf draft, EngineConfig config) {
-        MemoryPlan.Draft drafting = null;
-        if (draft != null) {
-            ModelConfig draftShape = ModelConfig.from(draft);
-            drafting = new MemoryPlan.Draft(
-                    MemoryPlan.Shape.of(draftShape),
-                    Decoder.weightBytes(draft),
-                    Decoder.activationBytes(draftShape, config.maxBatchedTokens(), config.maxSequences()));
-        }
+    private static MemoryPlan plan(
+            Gguf file,
+            ModelConfig shape,
+            @Nullable Gguf draft,
+            EngineConfig config,
+            Kernels kernels,
+            MachineMemory machine,
+            JavaMemory java) {
         return MemoryPlan.of(
-                MemoryPlan.Shape.of(shape),
+                sizes(file, shape, config, config.maxLogitRows(), kernels),
+                draft == null ? null : sizes(draft, ModelConfig.from(draft), config, config.maxSequences(), kernels),
                 config,
-                Decoder.weightBytes(file),
-                Decoder.activationBytes(shape, config.maxBatchedTokens(), config.maxLogitRows()),
-                drafting,
-                MemoryPlan.availableBytesHere());
+                machine,
+                java);
+    }
+
+    private static int threads(EngineConfig config) {
+        return config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+    }
+
+    private static MemoryPlan.Model sizes(
+            Gguf file, ModelConfig shape, EngineConfig config, int logitRows, Kernels kernels) {
+        return new MemoryPlan.Model(
+                MemoryPlan.Shape.of(shape),
+                shape.vocabularySize(),
+                Decoder.weightBytes(file, kernels),
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows));
     }
 
     private static void closeAll(Deque<AutoCloseable> owned) {

@@ -142,14 +142,25 @@ public final class Decoder implements Model {
     }
 
     /**
-     * Bytes that the weights of a file take in memory: about what they take in the file. An embedding that is also the head
-     * counts twice, as rows to look up and packed for the product.
+     * Bytes that the weights of a file take in memory: matrices as the kernels pack them, vectors as f32, and the embedding
+     * as in the file. An embedding that is also the head counts twice, as rows to look up and packed for the product.
      */
-    public static long weightBytes(Gguf file) {
+    public static long weightBytes(Gguf file, Kernels kernels) {
         long bytes = 0;
         for (GgufTensor tensor : file.tensors()) {
-            boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
-            bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
+            boolean embedding = tensor.name().equals("token_embd.weight");
+            if (embedding || tensor.type().elementType().isEmpty()) {
+                bytes += tensor.byteSize();
+            }
+            boolean packed = !embedding || !file.hasTensor("output.weight");
+            if (packed && tensor.type().elementType().isPresent()) {
+                bytes += tensor.rows() == 1
+                        ? tensor.elements() * Float.BYTES
+                        : kernels.packedBytes(
+                                tensor.elementType(),
+                                Math.toIntExact(tensor.rows()),
+                                Math.toIntExact(tensor.columns()));
+            }
         }
         return bytes;
     }

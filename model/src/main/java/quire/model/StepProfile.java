@@ -283,6 +283,11 @@ public final class StepProfile {
         }
 
         @Override
+        public long packedBytes(ElementType type, int rows, int columns) {
+            return kernels.packedBytes(type, rows, columns);
+        }
+
+        @Override
         public void quantize(Activations x, int from, int to) {
             Meter own = meter.get();
             long begin = begin(own);

@@ -74,6 +74,9 @@ public interface Kernels {
      */
     WeightMatrix pack(ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers);
 
+    /** Size in bytes of a matrix that {@link #pack} makes: {@link WeightMatrix#packedBytes} without packing. */
+    long packedBytes(ElementType type, int rows, int columns);
+
     /** Quantises rows {@code [from, to)} from f32 to int8, as {@link Activations} defines it. */
     void quantize(Activations x, int from, int to);
 

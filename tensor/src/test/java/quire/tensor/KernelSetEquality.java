@@ -147,6 +147,10 @@ public final class KernelSetEquality {
             int parts,
             Arena arena) {
         WeightMatrix w = set.pack(type, outputs, columns, source, arena, workers);
+        if (set.packedBytes(type, outputs, columns) != w.packedBytes()) {
+            throw new AssertionError(set.name() + " packs " + outputs + " × " + columns + " of " + type + " into "
+                    + w.packedBytes() + " bytes, not into " + set.packedBytes(type, outputs, columns));
+        }
         FloatMatrix y = FloatMatrix.allocate(arena, rows, outputs);
         for (int r = 0; r < rows; r++) {
             for (int o = 0; o < outputs; o++) {

@@ -73,6 +73,11 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
+    public long packedBytes(ElementType type, int rows, int columns) {
+        return AssembledMatrix.packedBytes(type, rows, columns);
+    }
+
+    @Override
     public Map<String, Assembly> machineCode() {
         products.assembleAll();
         attention.assembleExamples();

@@ -80,6 +80,11 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public long packedBytes(ElementType type, int rows, int columns) {
+        return rows * type.byteSize(columns);
+    }
+
+    @Override
     public void quantize(Activations x, int from, int to) {
         Shapes.checkQuantize(x, from, to);
         int blocks = x.values().columns() / Activations.BLOCK;

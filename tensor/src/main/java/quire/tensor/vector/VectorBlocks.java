@@ -80,17 +80,45 @@ final class VectorBlocks extends WeightMatrix {
 
     private VectorBlocks(ElementType type, int rows, int columns, Arena arena) {
         super(type, rows, columns);
-        nibbles = type == ElementType.Q4_1 || type == ElementType.Q4_K;
-        twoScales = type.scaleElements() < BLOCK;
+        nibbles = nibbles(type);
+        twoScales = twoScales(type);
         hasMinimum = type.hasMinimum();
-        blockWords = nibbles ? NIBBLE_WORDS : BYTE_WORDS;
-        blocksPerScale = twoScales ? type.blockElements() / BLOCK : 1;
-        long panels = (rows + (long) PANEL - 1) / PANEL;
-        long perBlock = panels * (columns / BLOCK) * PANEL_BYTES;
+        blockWords = blockWords(type);
+        blocksPerScale = blocksPerScale(type);
+        long perBlock = bytesPerBlockWord(rows, columns);
         words = arena.allocate(perBlock * blockWords, 64);
         scales = arena.allocate(perBlock / blocksPerScale, 64);
         mins = arena.allocate(hasMinimum ? perBlock / blocksPerScale : 0, 64);
         factors = arena.allocate(twoScales ? perBlock : 0, 64);
+    }
+
+    private static boolean nibbles(ElementType type) {
+        return type == ElementType.Q4_1 || type == ElementType.Q4_K;
+    }
+
+    private static boolean twoScales(ElementType type) {
+        return type.scaleElements() < BLOCK;
+    }
+
+    private static int blockWords(ElementType type) {
+        return nibbles(type) ? NIBBLE_WORDS : BYTE_WORDS;
+    }
+
+    private static int blocksPerScale(ElementType type) {
+        return twoScales(type) ? type.blockElements() / BLOCK : 1;
+    }
+
+    /** Bytes of one word of each block of each row. */
+    private static long bytesPerBlockWord(int rows, int columns) {
+        return (rows + (long) PANEL - 1) / PANEL * (columns / BLOCK) * PANEL_BYTES;
+    }
+
+    static long packedBytes(ElementType type, int rows, int columns) {
+        long perBlock = bytesPerBlockWord(rows, columns);
+        long floats = perBlock / blocksPerScale(type);
+        return perBlock * blockWords(type)
+                + (type.hasMinimum() ? 2 * floats : floats)
+                + (twoScales(type) ? perBlock : 0);
     }
 
     @Override

@@ -94,6 +94,13 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
+    public long packedBytes(ElementType type, int rows, int columns) {
+        return VectorMatrix.takes(type)
+                ? VectorMatrix.packedBytes(type, rows, columns)
+                : VectorBlocks.packedBytes(type, rows, columns);
+    }
+
+    @Override
     public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
         Shapes.checkMultiply(w, x, rows, y, part, parts);
         switch (w) {

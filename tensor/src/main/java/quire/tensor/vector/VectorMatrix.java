@@ -92,12 +92,25 @@ final class VectorMatrix extends WeightMatrix {
 
     private VectorMatrix(ElementType type, int rows, int columns, Arena arena) {
         super(type, rows, columns);
-        long panels = (rows + (long) PANEL - 1) / PANEL;
+        long panels = panels(rows);
         form = Form.valueOf(type.name());
         wordBytesPerPanel = PANEL_BYTES * wordsPerRow(form, columns);
-        scaleBytesPerPanel = type.isQuantized() ? (long) columns / BLOCK * LANES * Integer.BYTES : 0;
+        scaleBytesPerPanel = scaleBytesPerPanel(type, columns);
         words = arena.allocate(panels * wordBytesPerPanel, 64);
         scales = arena.allocate(panels * scaleBytesPerPanel, 64);
+    }
+
+    private static long panels(int rows) {
+        return (rows + (long) PANEL - 1) / PANEL;
+    }
+
+    private static long scaleBytesPerPanel(ElementType type, int columns) {
+        return type.isQuantized() ? (long) columns / BLOCK * LANES * Integer.BYTES : 0;
+    }
+
+    static long packedBytes(ElementType type, int rows, int columns) {
+        return panels(rows)
+                * (PANEL_BYTES * wordsPerRow(Form.valueOf(type.name()), columns) + scaleBytesPerPanel(type, columns));
     }
 
     private static long wordsPerRow(Form form, int columns) {
