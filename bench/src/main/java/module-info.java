@@ -5,6 +5,8 @@
 module quire.bench {
     requires static org.jspecify;
     requires info.picocli;
+    requires java.management; // the options of this JVM, for child processes
+    requires jdk.management; // processor time
     requires quire.cli;
     requires quire.engine;
 
@@ -12,6 +14,14 @@ module quire.bench {
             quire.bench.BenchCommand;
 
     opens quire.bench to
+            info.picocli;
+    opens quire.bench.attack to
+            info.picocli;
+    opens quire.bench.client to
+            info.picocli;
+    opens quire.bench.files to
+            info.picocli;
+    opens quire.bench.overload to
             info.picocli;
     opens quire.bench.speculation to
             info.picocli;

@@ -8,10 +8,13 @@ import java.util.Map;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import quire.bench.attack.AttackCommand;
+import quire.bench.files.FileAttackCommand;
 import quire.bench.measure.OfflineBench;
 import quire.bench.measure.ProfileBench;
 import quire.bench.measure.ProfileBench.Profiled;
 import quire.bench.measure.TimedEngine;
+import quire.bench.overload.OverloadCommand;
 import quire.bench.report.RunRecord;
 import quire.bench.speculation.SpeculationCommand;
 import quire.cli.CommandPlugin;
@@ -29,7 +32,7 @@ import quire.tensor.machine.MachineCeilings;
 /** The command {@code quire bench}: one model's speed on this machine. */
 @Command(
         name = "bench",
-        subcommands = SpeculationCommand.class,
+        subcommands = {SpeculationCommand.class, AttackCommand.class, FileAttackCommand.class, OverloadCommand.class},
         mixinStandardHelpOptions = true,
         description = "Measure the speed of a model on this machine, and the ceilings of the machine.")
 public final class BenchCommand implements CommandPlugin {

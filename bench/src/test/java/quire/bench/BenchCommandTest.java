@@ -136,7 +136,14 @@ class BenchCommandTest {
                 "bench --model MODEL --threads 0",
                 "bench --model /no/such/file.gguf",
                 "bench speculation --model MODEL --out DIR --tokens 2",
-                "bench speculation --model MODEL --out DIR --parts costs,cost"
+                "bench speculation --model MODEL --out DIR --parts costs,cost",
+                "bench attack --attacks vanish,nonsense",
+                "bench attack --url ftp://127.0.0.1",
+                "bench attack --url http://127.0.0.1:8000 -- --max-sequences 2",
+                "bench attack --seconds 5 --round-seconds 6",
+                "bench attack-files --files 0",
+                "bench overload --levels 1,0",
+                "bench overload --deadline 0"
             })
     void bench_mistake_oneLineAndANonZeroCode(String line) {
         CommandRun result = run(line.replace("MODEL", model)
@@ -164,6 +171,7 @@ class BenchCommandTest {
         CommandRun result = run("help");
         assertThat(result.code()).isZero();
         assertThat(result.out()).contains("serve", "chat", "generate", "inspect", "plan", "tokenize", "bench");
-        assertThat(run("help", "bench").out()).contains("--profile", "speculation");
+        assertThat(run("help", "bench").out())
+                .contains("--profile", "speculation", "attack", "attack-files", "overload");
     }
 }
