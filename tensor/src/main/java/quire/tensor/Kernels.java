@@ -95,14 +95,27 @@ public interface Kernels {
      */
     void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to);
 
+    /**
+     * {@code y[r] = (x[r] − m) × s × weight} with {@code m = mean(x[r])} and {@code s = 1 / sqrt(mean((x[r] − m)²) +
+     * epsilon)} for rows {@code [from, to)}; weight has one row. Both means are sums of 16 partial sums as in {@link
+     * #rmsNorm}; those of m are plain additions.
+     */
+    void layerNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to);
+
+    /** {@code y[to] = fma(factor, x[from], y[to])} for one row of each matrix. */
+    void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to);
+
+    /** {@code x[r] = cap − 2 × cap / (exp(x[r] × (2 / cap)) + 1)}, which is cap × tanh(x / cap), for rows {@code [from, to)}. */
+    void softCap(FloatMatrix x, float cap, int from, int to);
+
     /** {@code y[r] += x[r]} for rows {@code [from, to)}. */
     void add(FloatMatrix x, FloatMatrix y, int from, int to);
 
     /** {@code y[r] += bias} for rows {@code [from, to)}; bias has one row. */
     void addBias(FloatMatrix bias, FloatMatrix y, int from, int to);
 
-    /** {@code out[r] = gate[r] / (1 + exp(−gate[r])) × up[r]} for rows {@code [from, to)}. */
-    void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
+    /** {@code out[r] = activation(gate[r]) × up[r]} for rows {@code [from, to)}, as {@link Activation} defines it. */
+    void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
 
     /**
      * Rotary embedding in place, for rows {@code [from, to)}. A pair (a, b) is the numbers at 2i and 2i + 1 of a head,
@@ -133,9 +146,19 @@ public interface Kernels {
     void storeKv(KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row);
 
     /**
-     * Allocates working memory for one worker's {@link #attend}. Its size does not depend on the length of the context.
+     * Allocates working memory for one worker's {@link #attend}, without a soft cap. Its size does not depend on the
+     * length of the context.
      */
-    AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena);
+    default AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        return attentionScratch(layout, heads, 0, arena);
+    }
+
+    /**
+     * Allocates working memory for one worker's {@link #attend}.
+     *
+     * @param softCap limit of the scores, see {@link #attend}; 0 for none
+     */
+    AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena);
 
     /** Working memory of {@link #attend} for one worker; only the set that made it knows what it holds. */
     interface AttentionScratch {
@@ -155,6 +178,15 @@ public interface Kernels {
      * ascending, then the product), {@code m' = max(m, max_j s[j])}, {@code c = exp(m − m')}, {@code l = l × c}, {@code
      * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d],
      * o[d])}. The result is {@code o[d] / l}. A query reads only the positions up to its own.
+     *
+     * <p>Three things may differ from this:
+     *
+     * <ul>
+     *   <li>a window w: the query at position i sees only positions from {@code i − w + 1} on. It begins with the tile of
+     *       that position, where earlier positions have a score of −∞.
+     *   <li>a soft cap: after its scale, a score becomes {@code cap − 2 × cap / (exp(s × (2 / cap)) + 1)}.
+     *   <li>sinks: a number for each query head, with which m begins, and l begins with 1 (instead of −∞ and 0).
+     * </ul>
      *
      * <p>In Q8_0 pages, k and v are the stored integers. The scale of a position and head is applied once: {@code
      * s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and o (not l) takes {@code p × dv[j]} in place of p.

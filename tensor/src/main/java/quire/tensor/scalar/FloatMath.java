@@ -1,5 +1,7 @@
 package quire.tensor.scalar;
 
+import quire.tensor.Activation;
+
 /**
  * The exponential of every kernel set. It uses only correctly rounded operations, so the interpreter, compiled code and
  * vector lanes agree to the last bit. {@code Math.exp} and the Vector API's exp do not guarantee this.
@@ -53,8 +55,21 @@ public final class FloatMath {
         return p * power1 * power2;
     }
 
-    /** {@code x / (1 + exp(−x))}. */
-    public static float silu(float x) {
-        return x / (1f + exp(-x));
+    /** One number of {@link quire.tensor.Kernels#activate}. */
+    public static float activate(Activation activation, float x, float factor) {
+        return switch (activation) {
+            case SILU -> x / (1f + exp(-x)) * factor;
+            case GELU -> x / (1f + exp(Math.fma(x * x, Activation.GELU_CUBE, Activation.GELU_LINEAR) * x)) * factor;
+            case CLAMPED_SILU -> {
+                float g = Math.min(x, Activation.CLAMP);
+                float u = Math.max(-Activation.CLAMP, Math.min(Activation.CLAMP, factor));
+                yield g / (1f + exp(g * Activation.CLAMPED_FACTOR)) * (u + 1f);
+            }
+        };
+    }
+
+    /** {@code cap × tanh(x / cap)} as {@link quire.tensor.Kernels#softCap} defines it. */
+    public static float softCap(float x, float cap) {
+        return cap - 2f * cap / (exp(x * (2f / cap)) + 1f);
     }
 }

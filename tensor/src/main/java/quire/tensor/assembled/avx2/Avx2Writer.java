@@ -48,7 +48,7 @@ public final class Avx2Writer implements KernelWriter {
     }
 
     @Override
-    public AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads) {
-        return new Avx2AttentionCode(layout, allHeads, rows, heads);
+    public AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads, float softCap) {
+        return new Avx2AttentionCode(layout, allHeads, rows, heads, softCap);
     }
 }

@@ -38,7 +38,7 @@ import quire.tensor.x86.Vec;
  *   for each tile:
  *     s[b] = 0                                      lane = position
  *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
- *     s[b] × scale (× K's scales), −∞ where b does not see the position
+ *     s[b] × scale (× K's scales), the soft cap if there is one, −∞ where b does not see the position
  *     m'[b] = max(m[b], s[b]);  p[b] = exp(s[b] − m'[b])           to memory
  *     c = exp(m − m');  l = l × c                   lane = query
  *     for 2 registers of o at a time:               lane = dimension
@@ -53,7 +53,7 @@ import quire.tensor.x86.Vec;
 public abstract class AttentionCode {
     /**
      * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
-     * lanes of the last tile, scale)}.
+     * lanes of the last tile, scale)}. The lanes may leave out positions before a window too.
      */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
@@ -128,6 +128,8 @@ public abstract class AttentionCode {
     protected final KvLayout layout;
     /** Number of queries of the block. */
     protected final int queries;
+    /** Limit of the scores; 0 for none. */
+    protected final float softCap;
     /** Floats in a register. */
     protected final int lanes;
     /** Number of registers that hold the numbers of a head. */
@@ -142,12 +144,14 @@ public abstract class AttentionCode {
      * @param allHeads query heads of a row
      * @param rows rows of the block
      * @param heads heads of the block; {@code rows × heads} is at most {@link KernelWriter#maxQueries}
+     * @param softCap limit of the scores; 0 for none
      * @param lanes floats in a register
      */
-    protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, int lanes) {
+    protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, float softCap, int lanes) {
         this.layout = layout;
         this.allHeads = allHeads;
         this.heads = heads;
+        this.softCap = softCap;
         this.lanes = lanes;
         queries = rows * heads;
         words = Math.ceilDiv(layout.headDim(), lanes);

@@ -62,6 +62,7 @@ public interface KernelWriter {
      * @param allHeads query heads of a row
      * @param rows rows of the block
      * @param heads heads of the block; {@code rows × heads} is at most {@link #maxQueries}
+     * @param softCap limit of the scores; 0 for none
      */
-    AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads);
+    AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads, float softCap);
 }
