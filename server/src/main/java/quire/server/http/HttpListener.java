@@ -34,7 +34,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>One event loop owns all sockets: it reads bounded requests, notices at once when a client leaves, and writes what it
  * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
- * that thread and the loop. HTTP/1.1 and 1.0, no TLS, no CORS: a proxy in front can add those.
+ * that thread and the loop. HTTP/1.1 and 1.0, no TLS: a proxy in front can add it.
  *
  * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
  * {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
@@ -53,7 +53,9 @@ public final class HttpListener {
     private final HttpSettings settings;
     private final Router router;
     private final IntConsumer onResponse;
-    private final ApiKey apiKey;
+    private final ApiKeys apiKeys;
+    private final boolean loopback;
+    private final WebAccess access;
     private final Vertx vertx;
     private final Context loop;
     private final HttpServer server;
@@ -73,7 +75,9 @@ public final class HttpListener {
         this.settings = settings;
         this.router = router;
         this.onResponse = onResponse;
-        this.apiKey = new ApiKey(settings.apiKey());
+        this.apiKeys = new ApiKeys(settings.apiKeys());
+        this.loopback = WebAccess.isLoopback(settings.host());
+        this.access = new WebAccess(loopback, settings.host(), settings.allowedHosts(), settings.corsOrigins());
         this.vertx = Vertx.vertx(new VertxOptions()
                 .setEventLoopPoolSize(1)
                 .setWorkerPoolSize(1)
@@ -118,6 +122,11 @@ public final class HttpListener {
     /** The port that is listened on: the one asked for, or the free one that was found for 0. */
     public int port() {
         return server.actualPort();
+    }
+
+    /** Whether only programs on this machine reach the server. */
+    public boolean loopback() {
+        return loopback;
     }
 
     /** Requests that a virtual thread answers. */
@@ -270,8 +279,22 @@ public final class HttpListener {
     }
 
     private void dispatch(HttpServerRequest request, String path, Router.@Nullable Match match, Exchange exchange) {
+        String origin = request.getHeader("Origin");
+        access.check(request.headers().getAll("Host"), origin);
+        access.headers(origin).forEach(request.response()::putHeader);
+        if (request.method().equals(HttpMethod.OPTIONS)) {
+            Map<String, String> preflight = access.preflight(
+                    origin,
+                    request.getHeader("Access-Control-Request-Method"),
+                    request.getHeader("Access-Control-Request-Headers"));
+            if (preflight != null) { // browsers send it without the key
+                bodies.discard(request);
+                exchange.end(Response.json(204, new byte[0]).withHeaders(preflight));
+                return;
+            }
+        }
         if (match == null || !match.route().open()) {
-            apiKey.check(request);
+            apiKeys.check(request);
         }
         if (match == null) {
             throw HttpException.refused(
