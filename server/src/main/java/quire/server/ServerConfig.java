@@ -17,6 +17,8 @@ import quire.server.http.WebAccess;
  *     allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
  * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code *}
  *     allows all
+ * @param requestsLogged whether each request is logged in one line, without its content, under {@code
+ *     quire.server.requests}
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
@@ -36,6 +38,7 @@ public record ServerConfig(
         List<String> apiKeys,
         List<String> allowedHosts,
         List<String> corsOrigins,
+        boolean requestsLogged,
         List<String> aliases,
         boolean modelRequired,
         boolean unknownParametersAllowed,
@@ -106,6 +109,7 @@ public record ServerConfig(
                 apiKeys,
                 allowedHosts,
                 corsOrigins,
+                requestsLogged,
                 maxBodyBytes,
                 readTimeout,
                 writeTimeout,
@@ -119,6 +123,7 @@ public record ServerConfig(
         private List<String> apiKeys = List.of();
         private List<String> allowedHosts = List.of();
         private List<String> corsOrigins = List.of();
+        private boolean requestsLogged;
         private List<String> aliases = List.of();
         private boolean modelRequired;
         private boolean unknownParametersAllowed;
@@ -164,6 +169,12 @@ public record ServerConfig(
         /** Origins of the web pages that may use the server, {@code *} for all; none by default. */
         public Builder corsOrigins(List<String> value) {
             corsOrigins = value;
+            return this;
+        }
+
+        /** Whether each request is logged in one line; false by default. */
+        public Builder requestsLogged(boolean value) {
+            requestsLogged = value;
             return this;
         }
 
@@ -239,6 +250,7 @@ public record ServerConfig(
                     apiKeys,
                     allowedHosts,
                     corsOrigins,
+                    requestsLogged,
                     aliases,
                     modelRequired,
                     unknownParametersAllowed,

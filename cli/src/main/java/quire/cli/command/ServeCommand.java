@@ -74,6 +74,13 @@ public final class ServeCommand implements Callable<Integer> {
     private List<String> corsOrigins = List.of();
 
     @Option(
+            names = "--log-requests",
+            description =
+                    "Log one line for each request: client, route, status, tokens in and out, time to the first token"
+                            + " and in all; nothing of its content.")
+    private boolean logRequests;
+
+    @Option(
             names = "--alias",
             paramLabel = "NAME",
             description = "Another name under which clients can ask for the model; repeatable; * accepts every name.")
@@ -143,6 +150,7 @@ public final class ServeCommand implements Callable<Integer> {
                     .apiKeys(apiKeys.keys())
                     .allowedHosts(allowedHosts)
                     .corsOrigins(corsOrigins)
+                    .requestsLogged(logRequests)
                     .aliases(aliases)
                     .modelRequired(requireModel)
                     .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)

@@ -44,6 +44,8 @@ public final class HttpListener {
 
     private static final Logger LOG = System.getLogger(HttpListener.class.getName());
 
+    private final FailureLog failures = new FailureLog(LOG);
+
     private static final int MAX_HEAD_BYTES = 16 << 10;
     private static final int MAX_LINE_BYTES = 8 << 10;
 
@@ -259,7 +261,7 @@ public final class HttpListener {
         } catch (HttpException e) {
             refuse(request, exchange, e);
         } catch (RuntimeException e) {
-            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            failures.add(exchange.id(), e);
             refuse(request, exchange, HttpException.internal(exchange.id()));
         }
     }
@@ -334,6 +336,7 @@ public final class HttpListener {
 
     /** Answers with an error at once; a body that still comes in is read to its end and discarded. */
     private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
+        logError(exchange, e);
         if (!BodyReader.isIncomplete(request)) {
             exchange.end(e);
             return;
@@ -343,6 +346,11 @@ public final class HttpListener {
         exchange.end(e);
         bodies.discard(request);
         request.endHandler(v -> request.connection().close());
+    }
+
+    /** Errors of clients are of use to someone who looks for one of them, and not in the log of every day. */
+    private static void logError(Exchange exchange, HttpException e) {
+        LOG.log(Level.DEBUG, "request {0}: {1,number,#} {2}", exchange.id(), e.status(), e.getMessage());
     }
 
     private static String shown(String text) {
@@ -362,11 +370,13 @@ public final class HttpListener {
         synchronized (active) {
             active.add(exchange);
         }
+        exchange.setBlocking();
         Thread.ofVirtual().name("request-" + ++blockingRequests).start(() -> {
             try {
                 answer(handler, exchange);
             } finally {
                 exchange.releaseBody();
+                exchange.log();
                 synchronized (active) {
                     active.remove(exchange);
                     active.notifyAll();
@@ -375,17 +385,18 @@ public final class HttpListener {
         });
     }
 
-    private static void answer(Handler.Blocking handler, Exchange exchange) {
+    private void answer(Handler.Blocking handler, Exchange exchange) {
         try {
             try {
                 handler.answer(exchange);
             } catch (HttpException e) {
+                logError(exchange, e);
                 exchange.send(e);
             }
         } catch (ClientGoneException e) {
             LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
         } catch (Throwable e) { // of any kind: this client is told, and the others are not affected
-            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            failures.add(exchange.id(), e);
             try {
                 if (exchange.begun()) {
                     exchange.close();
