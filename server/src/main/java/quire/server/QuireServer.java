@@ -1,6 +1,8 @@
 package quire.server;
 
 import java.io.UncheckedIOException;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.time.Duration;
 import quire.engine.Engine;
 import quire.server.api.Preparation;
@@ -19,6 +21,8 @@ import quire.server.http.HttpListener;
  * }</pre>
  */
 public final class QuireServer implements AutoCloseable {
+    private static final Logger LOG = System.getLogger(QuireServer.class.getName());
+
     private final HttpListener listener;
     private final Preparation preparation;
     private final Duration drainTimeout;
@@ -41,6 +45,13 @@ public final class QuireServer implements AutoCloseable {
         try {
             HttpListener listener = HttpListener.start(
                     config.http(), Routes.router(engine, config, metrics, preparation), metrics::onResponse);
+            if (!listener.loopback() && config.apiKeys().isEmpty()) {
+                LOG.log(
+                        Level.WARNING,
+                        "everyone who can reach " + config.host() + ":" + listener.port()
+                                + " over the network may use this model: ask for a key with --api-key-file FILE or the"
+                                + " environment variable QUIRE_API_KEY, or listen on 127.0.0.1 only");
+            }
             return new QuireServer(listener, preparation, config.drainTimeout());
         } catch (RuntimeException e) {
             preparation.close();

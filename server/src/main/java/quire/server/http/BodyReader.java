@@ -84,7 +84,6 @@ final class BodyReader {
 
     private void checkHead(HttpServerRequest request) {
         String type = request.getHeader("Content-Type");
-        // Web pages cannot send this type to another site without asking, and this server never allows it (no CORS).
         if (type == null || !JSON_TYPE.matcher(type.strip()).matches()) {
             throw HttpException.refused(415, null, "Send JSON in UTF-8 with 'Content-Type: application/json'.");
         }

@@ -34,6 +34,12 @@ final class ClientConnection {
         return client;
     }
 
+    /** The client's whole network address. */
+    String address() {
+        SocketAddress address = connection.remoteAddress();
+        return address == null || address.hostAddress() == null ? "unknown" : address.hostAddress();
+    }
+
     /** A network gives one client 2^64 addresses of IPv6, so the first half of the address names the client. */
     private static String client(@Nullable SocketAddress address) {
         String text = address == null ? null : address.hostAddress();

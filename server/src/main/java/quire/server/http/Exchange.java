@@ -47,6 +47,16 @@ public final class Exchange {
     private volatile boolean stopped;
     private volatile @Nullable Runnable departure;
 
+    // For the request log.
+    private final long receivedNanos = System.nanoTime();
+    private volatile int status;
+    private volatile boolean blocking;
+    private volatile boolean cut;
+    private boolean logged;
+    private int promptTokens = -1;
+    private int completionTokens = -1;
+    private long firstTokenNanos = -1;
+
     /** @param match the route of the request; null if there is none */
     Exchange(
             HttpServerRequest request,
@@ -139,6 +149,20 @@ public final class Exchange {
         }
     }
 
+    /**
+     * Counts the tokens for the request log; may be called any number of times.
+     *
+     * @param prompt tokens of the prompt
+     * @param completion tokens of the answer until now
+     */
+    public void countTokens(int prompt, int completion) {
+        promptTokens = prompt;
+        completionTokens = completion;
+        if (completion > 0 && firstTokenNanos < 0) {
+            firstTokenNanos = System.nanoTime() - receivedNanos;
+        }
+    }
+
     /** Sends a whole response. */
     public void send(Response whole) throws ClientGoneException {
         begun = true;
@@ -206,8 +230,35 @@ public final class Exchange {
         runDeparture();
     }
 
+    /** Says that the request's own thread answers it and calls {@link #log} in the end. */
+    void setBlocking() {
+        blocking = true;
+    }
+
+    /** Writes the line of the request log, if there is one. */
+    void log() {
+        if (logged || !listener.settings().requestsLogged()) {
+            return;
+        }
+        logged = true;
+        RequestLog.End end =
+                cut || stopped ? RequestLog.End.CUT_SHORT : gone ? RequestLog.End.CLIENT_LEFT : RequestLog.End.WHOLE;
+        RequestLog.write(new RequestLog.Entry(
+                connection.address(),
+                request.method().name(),
+                request.path(),
+                status,
+                promptTokens,
+                completionTokens,
+                firstTokenNanos,
+                System.nanoTime() - receivedNanos,
+                id,
+                end));
+    }
+
     /** Closes the connection at once. */
     void close() {
+        cut = true;
         leave();
         loop.runOnContext(v -> Sockets.closeNow(request.connection()));
     }
@@ -220,18 +271,29 @@ public final class Exchange {
         if (draining()) {
             response.putHeader("Connection", "close");
         }
+        this.status = status;
         listener.countResponse(status);
     }
 
     private Future<Void> ended(Future<Void> end) {
-        return end.onSuccess(v -> connection.onResponseEnd(
-                // While a body still comes in, closing would reset the connection, and the response would be lost.
-                request.isEnded() && response.headers().contains("Connection", "close", true)));
+        return end.onSuccess(v -> {
+            logOnLoop();
+            connection.onResponseEnd(
+                    // While a body still comes in, closing would reset the connection, and the response would be lost.
+                    request.isEnded() && response.headers().contains("Connection", "close", true));
+        });
     }
 
     private void leave() {
         gone = true;
         runDeparture();
+        logOnLoop();
+    }
+
+    private void logOnLoop() {
+        if (!blocking) {
+            log();
+        }
     }
 
     private void runDeparture() {

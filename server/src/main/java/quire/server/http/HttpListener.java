@@ -34,7 +34,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>One event loop owns all sockets: it reads bounded requests, notices at once when a client leaves, and writes what it
  * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
- * that thread and the loop. HTTP/1.1 and 1.0, no TLS, no CORS: a proxy in front can add those.
+ * that thread and the loop. HTTP/1.1 and 1.0, no TLS: a proxy in front can add it.
  *
  * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
  * {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
@@ -43,6 +43,8 @@ public final class HttpListener {
     static final Pattern REQUEST_ID = Pattern.compile("[A-Za-z0-9._-]{1,64}");
 
     private static final Logger LOG = System.getLogger(HttpListener.class.getName());
+
+    private final FailureLog failures = new FailureLog(LOG);
 
     private static final int MAX_HEAD_BYTES = 16 << 10;
     private static final int MAX_LINE_BYTES = 8 << 10;
@@ -53,7 +55,9 @@ public final class HttpListener {
     private final HttpSettings settings;
     private final Router router;
     private final IntConsumer onResponse;
-    private final ApiKey apiKey;
+    private final ApiKeys apiKeys;
+    private final boolean loopback;
+    private final WebAccess access;
     private final Vertx vertx;
     private final Context loop;
     private final HttpServer server;
@@ -73,7 +77,9 @@ public final class HttpListener {
         this.settings = settings;
         this.router = router;
         this.onResponse = onResponse;
-        this.apiKey = new ApiKey(settings.apiKey());
+        this.apiKeys = new ApiKeys(settings.apiKeys());
+        this.loopback = WebAccess.isLoopback(settings.host());
+        this.access = new WebAccess(loopback, settings.host(), settings.allowedHosts(), settings.corsOrigins());
         this.vertx = Vertx.vertx(new VertxOptions()
                 .setEventLoopPoolSize(1)
                 .setWorkerPoolSize(1)
@@ -118,6 +124,11 @@ public final class HttpListener {
     /** The port that is listened on: the one asked for, or the free one that was found for 0. */
     public int port() {
         return server.actualPort();
+    }
+
+    /** Whether only programs on this machine reach the server. */
+    public boolean loopback() {
+        return loopback;
     }
 
     /** Requests that a virtual thread answers. */
@@ -250,7 +261,7 @@ public final class HttpListener {
         } catch (HttpException e) {
             refuse(request, exchange, e);
         } catch (RuntimeException e) {
-            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            failures.add(exchange.id(), e);
             refuse(request, exchange, HttpException.internal(exchange.id()));
         }
     }
@@ -270,8 +281,22 @@ public final class HttpListener {
     }
 
     private void dispatch(HttpServerRequest request, String path, Router.@Nullable Match match, Exchange exchange) {
+        String origin = request.getHeader("Origin");
+        access.check(request.headers().getAll("Host"), origin);
+        access.headers(origin).forEach(request.response()::putHeader);
+        if (request.method().equals(HttpMethod.OPTIONS)) {
+            Map<String, String> preflight = access.preflight(
+                    origin,
+                    request.getHeader("Access-Control-Request-Method"),
+                    request.getHeader("Access-Control-Request-Headers"));
+            if (preflight != null) { // browsers send it without the key
+                bodies.discard(request);
+                exchange.end(Response.json(204, new byte[0]).withHeaders(preflight));
+                return;
+            }
+        }
         if (match == null || !match.route().open()) {
-            apiKey.check(request);
+            apiKeys.check(request);
         }
         if (match == null) {
             throw HttpException.refused(
@@ -311,6 +336,7 @@ public final class HttpListener {
 
     /** Answers with an error at once; a body that still comes in is read to its end and discarded. */
     private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
+        logError(exchange, e);
         if (!BodyReader.isIncomplete(request)) {
             exchange.end(e);
             return;
@@ -320,6 +346,11 @@ public final class HttpListener {
         exchange.end(e);
         bodies.discard(request);
         request.endHandler(v -> request.connection().close());
+    }
+
+    /** Errors of clients are of use to someone who looks for one of them, and not in the log of every day. */
+    private static void logError(Exchange exchange, HttpException e) {
+        LOG.log(Level.DEBUG, "request {0}: {1,number,#} {2}", exchange.id(), e.status(), e.getMessage());
     }
 
     private static String shown(String text) {
@@ -339,11 +370,13 @@ public final class HttpListener {
         synchronized (active) {
             active.add(exchange);
         }
+        exchange.setBlocking();
         Thread.ofVirtual().name("request-" + ++blockingRequests).start(() -> {
             try {
                 answer(handler, exchange);
             } finally {
                 exchange.releaseBody();
+                exchange.log();
                 synchronized (active) {
                     active.remove(exchange);
                     active.notifyAll();
@@ -352,17 +385,18 @@ public final class HttpListener {
         });
     }
 
-    private static void answer(Handler.Blocking handler, Exchange exchange) {
+    private void answer(Handler.Blocking handler, Exchange exchange) {
         try {
             try {
                 handler.answer(exchange);
             } catch (HttpException e) {
+                logError(exchange, e);
                 exchange.send(e);
             }
         } catch (ClientGoneException e) {
             LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
         } catch (Throwable e) { // of any kind: this client is told, and the others are not affected
-            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            failures.add(exchange.id(), e);
             try {
                 if (exchange.begun()) {
                     exchange.close();
