@@ -26,13 +26,13 @@ import quire.tensor.x86.CodeMemory;
  *   group of 4 heads: a block is 3 rows × 4 heads         group of 16: 1 row × 12 heads, 1 row × 4 heads
  *
  *   tiles      0   1   2   3   4
- *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows of a block see in full, together;
- *   row p + 1  ■■■■■■■■■■■■■■■□           then, for each row, its other tiles
+ *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows see completely: one call for the block;
+ *   row p + 1  ■■■■■■■■■■■■■■■□           then one call for the other tiles of each row
  *   row p + 2  ■■■■■■■■■■■■■■■■ ■
  * </pre>
  */
 final class AssembledAttention implements Kernels.AttentionScratch {
-    /** Most rows of one call. */
+    /** Maximum number of rows of one call. */
     static final int ROWS = 48;
 
     private static final int TILE = KvLayout.TILE;
@@ -120,13 +120,16 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
         private Code code(KvLayout layout, int heads) {
             synchronized (shapeToCode) {
-                // the page size does not matter, because tiles are the same
+                // the page size is not part of the key, because a tile is the same in pages of every size
                 String shape = layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads;
                 return shapeToCode.computeIfAbsent(shape, s -> new Code(writer, layout, heads, memory));
             }
         }
 
-        /** Assembles examples to look at without a model: 4 heads that share a KV head, of usual sizes. */
+        /**
+         * Assembles examples, so that the code can be listed without a model: 4 heads of 64 or 128 numbers that share a
+         * KV head.
+         */
         void assembleExamples() {
             for (KvLayout.KvType type : KvLayout.KvType.values()) {
                 for (int headDim : new int[] {64, 128}) {
@@ -235,7 +238,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
     /** Computes some rows, all heads of the group, for tiles {@code [first, end)}. */
     private void attendBlocks(long q, int row, int rows, int position, int first, int end, float scale) {
-        int whole = Math.min(end, (position + 1) / TILE); // tiles that the first row, and so every row, sees in full
+        // tiles of which the first row, and so every row, sees all positions
+        int whole = Math.min(end, (position + 1) / TILE);
         for (int head = 0; head < group; head += code.blockHeads) {
             int kind = group - head >= code.blockHeads ? 0 : 1;
             if (whole > first) {

@@ -33,7 +33,9 @@ public final class UnpackedBlock {
     /** The integers of the weights, after the zero point is subtracted or the table is applied. */
     public final byte[] quants = new byte[MAX_ELEMENTS];
 
+    /** The integer scale of each group. */
     public final byte[] scales = new byte[MAX_ELEMENTS / 16];
+    /** The integer minimum of each group. */
     public final byte[] mins = new byte[MAX_ELEMENTS / 16];
 
     /** The factor of {@link #scales}. */

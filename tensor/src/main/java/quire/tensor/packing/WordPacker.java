@@ -363,7 +363,7 @@ final class WordPacker {
         }
     }
 
-    /** Packs the 6-bit scales and minimums of Q4_K and Q5_K; {@link UnpackedBlock} draws their layout. */
+    /** Packs the 6-bit scales and minimums of Q4_K and Q5_K; {@link UnpackedBlock} shows their layout. */
     private void packSixBitPairs(int group, int at, int lane) {
         setHalf(group * scaleBytes + 2 * lane, row[at]);
         setHalf(group * scaleBytes + 2 * (PANEL + lane), row[at + 1]);
