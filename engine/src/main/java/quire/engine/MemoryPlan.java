@@ -11,10 +11,10 @@ import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * How an engine divides the machine's memory, as a sum that can be read line by line.
+ * How an engine divides the machine's memory: a sum with one line for each use.
  *
  * <pre>
- *   physical memory − Java heap, of that 80 %                   available; the rest is for other programs
+ *   80 % of (physical memory − Java heap)                       available; the rest is for other programs
  *   − weights − activations, also of a draft model              for KV pages
  *   ÷ page bytes, at most maxSequences × pages of maxContext    number of pages
  *
@@ -72,7 +72,7 @@ public final class MemoryPlan {
     }
 
     /**
-     * A draft model. It has as many KV pages as the large model.
+     * A draft model. It has as many KV pages as the target model.
      *
      * @param shape what a page's size depends on
      * @param weightBytes bytes of the packed weights
@@ -145,7 +145,8 @@ public final class MemoryPlan {
             throw new IllegalArgumentException((config.kvCacheBytes() > 0
                             ? "kvCacheBytes is " + size(config.kvCacheBytes()) + ", which is"
                             : "the memory that is left is")
-                    + " one KV page of " + config.pageTokens() + " tokens, and no answer gets longer: set kvCacheBytes"
+                    + " one KV page of " + config.pageTokens()
+                    + " tokens for prompt and answer together: set kvCacheBytes"
                     + " to several times " + size(pageBytes()));
         }
     }
@@ -156,8 +157,8 @@ public final class MemoryPlan {
      * @param weightBytes bytes of the packed weights; 0 to leave them out
      * @param activationBytes bytes of the working memory of a step; 0 to leave it out
      * @param availableBytes bytes for everything; {@link #availableBytesHere} for this machine
-     * @throws IllegalArgumentException if the configuration's {@code maxContext} is longer than the model's context or does
-     *     not fit the pages, or if no more than one page fits
+     * @throws IllegalArgumentException if the configuration's {@code maxContext} is longer than the model's context or
+     *     does not fit the pages, or if no more than one page fits
      */
     public static MemoryPlan of(
             Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
@@ -220,7 +221,7 @@ public final class MemoryPlan {
         return pageCount;
     }
 
-    /** Most positions of one sequence: the least of what configuration, model and pages allow. */
+    /** Maximum number of positions of one sequence: the least of what configuration, model and pages allow. */
     public int maxContext() {
         return maxContext;
     }
@@ -249,7 +250,7 @@ public final class MemoryPlan {
      */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
-        lines.add(new Line("available", availableBytes, "80 % of physical memory less the Java heap"));
+        lines.add(new Line("available", availableBytes, "80 % of (physical memory - Java heap)"));
         lines.add(new Line("weights", weightBytes, weightBytes == 0 ? "not counted" : "as packed for the kernels"));
         lines.add(new Line(
                 "activations",
@@ -315,7 +316,7 @@ public final class MemoryPlan {
         if (pageCount == wantedPages) {
             return "enough for maxSequences (" + config.maxSequences() + ") of maxContext";
         }
-        return config.kvCacheBytes() > 0 ? "as kvCacheBytes says" : "the rest of the available memory";
+        return config.kvCacheBytes() > 0 ? "set by kvCacheBytes" : "the rest of the available memory";
     }
 
     /** The sum as an aligned table, with a line about sequences of {@code tokens} positions. */

@@ -252,7 +252,7 @@ public final class Sampler {
         keepPrefix(k, max, 0);
     }
 
-    /** Lowers the cutoff to the token at which the probability reaches p, of all that was kept so far. */
+    /** Lowers the cutoff to the token at which the probability reaches p, as a share of all tokens kept so far. */
     private void keepTopP(double p, float max, double inverse) {
         Arrays.fill(histogram, 0);
         long total = 0;

@@ -59,7 +59,7 @@ final class OutputText {
         return rest;
     }
 
-    /** Adds text; returns what need not be held back any more. */
+    /** Adds text; returns the text that no longer has to be held back. */
     private String release(String text) {
         if (matchers.length == 0 || text.isEmpty()) {
             return text;

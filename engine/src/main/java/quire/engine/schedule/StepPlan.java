@@ -46,8 +46,8 @@ public final class StepPlan {
     }
 
     /**
-     * Adds the next {@code count} tokens of a sequence. It wants logits only if these are its last tokens: a chunk in
-     * the middle of a prompt needs none.
+     * Adds the next {@code count} tokens of a sequence. Logits are computed only if these are its last tokens: a chunk
+     * in the middle of a prompt needs none.
      */
     void add(Sequence sequence, int count) {
         sequences[size] = sequence;
@@ -120,6 +120,7 @@ public final class StepPlan {
         return logitRows;
     }
 
+    /** The sequence at an index of the plan. */
     public Sequence sequence(int index) {
         return sequences[index];
     }

@@ -46,8 +46,8 @@ public final class TokenVerifier {
 
     /**
      * Chooses the next token of every sequence that has caught up, and one more for each accepted draft token. Each
-     * enters its sequence's {@link TokenHistory} at once. If choosing fails for one sequence, the others are not
-     * affected.
+     * chosen token is added to its sequence's {@link TokenHistory} at once. If choosing fails for one sequence, the
+     * others are not affected.
      */
     void choose(StepPlan done, FloatMatrix model) {
         plan = done;

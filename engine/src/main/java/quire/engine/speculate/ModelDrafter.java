@@ -66,7 +66,7 @@ final class ModelDrafter implements Drafter {
 
     @Override
     public int offer(Sequence sequence, int most) {
-        // Not before the first token of the answer: reading the prompt twice would delay it.
+        // Offers nothing before the first token of the answer, because reading the prompt twice would delay that token.
         return sequence.generated() == 0 ? 0 : Math.clamp(model.contextLength() - sequence.length(), 0, most);
     }
 
