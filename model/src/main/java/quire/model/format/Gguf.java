@@ -220,7 +220,7 @@ public final class Gguf implements AutoCloseable {
 
     private Value nextArray(String place, int depth) {
         if (depth > MAX_NESTING) {
-            throw fault(place + ": arrays lie more than " + MAX_NESTING + " deep; " + DAMAGED);
+            throw fault(place + ": arrays are nested more than " + MAX_NESTING + " deep; " + DAMAGED);
         }
         GgufValueType type = nextValueType(place);
         long count = nextLong(place);
