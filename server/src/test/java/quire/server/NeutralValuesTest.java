@@ -23,7 +23,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
-/** A value that asks for nothing is the same as none, whatever the client's language or its other servers write for it. */
+/** A neutral value counts as absent, in every form that languages and servers use for it. */
 @Timeout(60)
 class NeutralValuesTest {
     private static final List<String> VALUES = List.of("null", "false", "0", "\"\"", "[]", "{}");

@@ -33,7 +33,7 @@ public final class ServedModel {
         this.nameRequired = nameRequired;
     }
 
-    /** What computes the answers. */
+    /** The engine, which computes the answers. */
     public Engine engine() {
         return engine;
     }
@@ -54,8 +54,8 @@ public final class ServedModel {
     }
 
     /**
-     * The name to answer with for the request's {@code model}: the one that was asked for, or the model's own where it is
-     * absent, null or empty.
+     * The name in the answer for the request's {@code model}: the requested name, or the model's own if it is absent,
+     * null or empty.
      *
      * @throws HttpException 404 if no such model is served; 400 if there is no name and one is required
      */
@@ -71,7 +71,7 @@ public final class ServedModel {
     }
 
     /**
-     * The name to answer with for a name that was asked for.
+     * The name in the answer for a requested name.
      *
      * @throws HttpException 404 if no such model is served
      */
