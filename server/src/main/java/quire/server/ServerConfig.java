@@ -12,17 +12,18 @@ import quire.server.http.HttpSettings;
  * @param port port to bind; 0 for any free one
  * @param apiKey bearer token that clients must send; null for none
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
- *     name. The answer carries the name that was asked for
- * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
- * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
+ *     name. The answer contains the requested name
+ * @param modelRequired whether a request must name the model; otherwise a request without a name gets the served model
+ * @param unknownParametersAllowed whether a request may have unknown parameters; they are logged as a warning
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
- * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of it
+ * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of
+ *     it
  * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
  *     connection stays open
  * @param writeTimeout time for a client to read one write of at most about 64 KiB
- * @param drainTimeout how long active requests may go on at shutdown
+ * @param drainTimeout time for active requests to finish at shutdown
  */
 public record ServerConfig(
         String host,
