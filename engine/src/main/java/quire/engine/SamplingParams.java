@@ -15,7 +15,7 @@ import java.util.Objects;
  * model excludes the token. It stays −∞ with any bias.
  *
  * @param maxTokens maximum number of tokens to generate; at least 1
- * @param temperature logits are divided by it; 0 is greedy choice, whatever filters and seed are; [0, 100]
+ * @param temperature logits are divided by it; 0 is greedy choice, which ignores filters and seed; [0, 100]
  * @param topK keep the k likeliest tokens; 0 keeps all
  * @param topP keep the smallest set of likeliest tokens whose total probability reaches this; (0, 1], 1 keeps all
  * @param minP keep tokens whose probability is at least this fraction of the likeliest token's; [0, 1], 0 keeps all

@@ -138,7 +138,7 @@ public record ServerConfig(
             return this;
         }
 
-        /** Whether a request may have parameters that nobody knows; false by default. */
+        /** Whether a request may have unknown parameters; false by default. */
         public Builder unknownParametersAllowed(boolean value) {
             unknownParametersAllowed = value;
             return this;

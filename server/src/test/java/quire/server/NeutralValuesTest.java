@@ -159,7 +159,7 @@ class NeutralValuesTest {
         return post(route, "\"" + parameter + "\":" + value);
     }
 
-    /** A good request, with these fields in place of its own. */
+    /** A valid request, with these fields instead of its own. */
     private static HttpResponse<String> post(String route, String fields) throws Exception {
         String good = "";
         if (!fields.startsWith("\"model\"")) {

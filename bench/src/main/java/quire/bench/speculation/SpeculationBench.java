@@ -215,7 +215,7 @@ final class SpeculationBench {
         record.put("best", SpeculationTheory.best(costs, restMicros));
     }
 
-    /** One sequence, every fixed number of draft tokens with every acceptance, beside theory. */
+    /** One sequence, every fixed number of draft tokens with every acceptance, compared with theory. */
     private List<Map<String, Object>> curve(TimedEngine off, Recorded recorded, RunRecord record)
             throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
@@ -357,7 +357,7 @@ final class SpeculationBench {
         return rows;
     }
 
-    /** @param acceptance the oracle's acceptance, or the text that stands in its place */
+    /** @param acceptance the oracle's acceptance, or the text {@link #NONE} */
     private List<Map<String, Object>> load(
             TimedEngine off, Recorded recorded, Object acceptance, Speculation speculation)
             throws InterruptedException {

@@ -71,7 +71,7 @@ public interface DraftSource {
     /**
      * Adds draft tokens to a plan.
      *
-     * @param budget tokens that the step has room for beside the plan's
+     * @param budget maximum number of tokens that may be added to the plan
      */
     void draft(StepPlan plan, int budget);
 

@@ -20,8 +20,8 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Workers;
 
 /**
- * The loop of the engine thread, which owns all state. Requests come in through the inbox, each step computes tokens,
- * and answers leave through their streams.
+ * The loop of the engine thread, which owns all state. It takes requests from the inbox, computes tokens in steps, and
+ * writes answers to their streams.
  *
  * <pre>
  *   inbox ──▶ plan ──▶ forward ──▶ choose ──▶ commit          {@link #doWork}

@@ -59,7 +59,7 @@ public final class StepPlan {
         size++;
     }
 
-    /** Adds {@code count} draft tokens, which lie behind the sequence's own tokens. */
+    /** Adds {@code count} draft tokens, which are stored after the sequence's own tokens. */
     public void draft(int index, int count) {
         if (count < 0 || drafts[index] != 0 || !wants[index]) {
             throw new IllegalStateException(count + " draft tokens cannot be added to " + sequences[index]);

@@ -26,7 +26,7 @@ final class PromptLookup {
 
     private static final int MAX_MATCH = 32;
     private static final int CHAIN = 16;
-    /** How many tokens back a match may lie. */
+    /** Maximum distance of a match, in tokens. */
     private static final int WINDOW = 1 << 16;
 
     private final int[] heads; // position + 1

@@ -57,7 +57,7 @@ public final class Gguf implements AutoCloseable {
     private static final int DEFAULT_ALIGNMENT = 32;
     private static final String DAMAGED = "the file is damaged or cut short; download it again";
 
-    // Far above the numbers of any real file. They limit what is kept on the heap, whatever a file says.
+    // Far above the numbers of any real file. They limit the memory on the heap for any file.
     private static final int MAX_KEYS = 1 << 16;
     private static final int MAX_TENSORS = 1 << 16;
     private static final int MAX_NAME_BYTES = 1 << 10;

@@ -13,8 +13,8 @@ import quire.tensor.block.UnpackedBlock;
  * Packs panels as {@link PanelPacker#packSlowly}, in 32-bit words of four or eight quants. Not thread-safe: each worker
  * has its own.
  *
- * <p>A model is packed once, before the optimising compiler knows these loops. So the loops are long, call few methods
- * and work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
+ * <p>A model is packed once, before the optimising compiler has compiled these loops. So the loops are long, call few
+ * methods and work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
  *
  * <pre>
  *   file     row of lane 0   ──copy──▶  row (short[])  ──lane 0──▶ ┐
