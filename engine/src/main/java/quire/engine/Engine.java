@@ -46,7 +46,7 @@ import quire.tensor.machine.KernelSets;
 public final class Engine implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
-    /** Most nanoseconds that the first measurement of a model's passes takes. */
+    /** Maximum number of nanoseconds that the first measurement of a model's passes takes. */
     private static final long COST_NANOS = 300_000_000;
 
     private static final long DRAFT_COST_NANOS = 100_000_000;
@@ -83,10 +83,10 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. Everything that the heads of the
-     * files say is checked before the first weight is read. The files are not used any more when this method returns: they may
-     * be replaced or changed. If the chat template cannot be used, the engine opens without it, logs a warning, and
-     * {@link #chatTemplateError} says why.
+     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. The metadata of the files is
+     * checked completely before the first weight is read. After this method has returned, the files are no longer used:
+     * they may be replaced or changed. If the chat template cannot be used, the engine opens without it, logs a
+     * warning, and {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
      * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
@@ -97,7 +97,7 @@ public final class Engine implements AutoCloseable {
 
     @SuppressWarnings("MustBeClosedChecker") // the engine owns workers and decoders and closes them
     static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
-        Deque<AutoCloseable> owned = new ArrayDeque<>(); // a stack: closed in reverse order
+        Deque<AutoCloseable> owned = new ArrayDeque<>(); // closed in reverse order
         Runnable release = () -> closeAll(owned);
         try (Gguf file = Gguf.open(path);
                 Gguf draftFile = openDraft(config)) {
@@ -169,7 +169,7 @@ public final class Engine implements AutoCloseable {
                         Level.INFO,
                         "speculation: "
                                 + (speculation.draftTokens() == Speculation.AUTO
-                                        ? "as many draft tokens as pay"
+                                        ? "the number of draft tokens is chosen by measurement"
                                         : speculation.draftTokens() + " draft tokens a step")
                                 + (speculation.lookup() ? ", by lookup" : "")
                                 + (draft == null ? "" : ", by " + speculation.draft()));
@@ -339,8 +339,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Switches speculation off or on again, from the next step on. Answers stay the same. It lets a benchmark compare
-     * both on one engine; two engines would differ in where their memory lies.
+     * Switches speculation off or on again, from the next step on. Answers stay the same. A benchmark uses it to
+     * compare both on one engine, because two engines have different memory addresses.
      *
      * @param speculating whether to use draft tokens as the engine's {@link Speculation} says
      */
@@ -380,7 +380,10 @@ public final class Engine implements AutoCloseable {
         return name;
     }
 
-    /** Most positions of one sequence, prompt and answer: the least of what model, configuration and KV pages allow. */
+    /**
+     * Maximum number of positions of one sequence, prompt and answer: the least of what model, configuration and KV
+     * pages allow.
+     */
     public int maxContext() {
         return loop.maxContext();
     }
@@ -390,21 +393,21 @@ public final class Engine implements AutoCloseable {
         return loop.tracker().stats();
     }
 
-    /** What broke the engine; null while it is healthy. */
+    /** The failure that stopped the engine; null if it has not failed. */
     public @Nullable Throwable failure() {
         return loop.tracker().failure();
     }
 
     /**
-     * Refuses new requests and waits until the accepted ones have ended. Cancels those that are left after {@code
-     * patience}.
+     * Refuses new requests and waits until the accepted ones have ended. Cancels those that have not ended after {@code
+     * timeout}.
      *
      * @return whether all ended by themselves; false if some were cancelled or the engine failed
      * @throws InterruptedException if interrupted while waiting; the engine stays draining
      */
-    public boolean drain(Duration patience) throws InterruptedException {
+    public boolean drain(Duration timeout) throws InterruptedException {
         loop.tracker().drain();
-        boolean ended = loop.tracker().awaitEmpty(patience.toNanos());
+        boolean ended = loop.tracker().awaitEmpty(timeout.toNanos());
         if (!ended) {
             loop.cancelAll();
             loop.tracker().awaitEmpty();

@@ -10,7 +10,7 @@ import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * How an engine divides the machine's memory, as a sum that can be read line by line.
+ * How an engine divides the machine's memory: a sum with one line for each use.
  *
  * <pre>
  *   80 % of the memory, or what is available now less a reserve     usable: the smaller of both
@@ -176,7 +176,8 @@ public final class MemoryPlan {
             throw new IllegalArgumentException((config.kvCacheBytes() > 0
                             ? "kvCacheBytes is " + size(config.kvCacheBytes()) + ", which is"
                             : "the memory that is left is")
-                    + " one KV page of " + config.pageTokens() + " tokens, and no answer gets longer: set kvCacheBytes"
+                    + " one KV page of " + config.pageTokens()
+                    + " tokens for prompt and answer together: set kvCacheBytes"
                     + " to several times " + size(pageBytes()));
         }
         if (tableBytesAtStart() > TABLES_SHARE * java.heapBytes()) {
@@ -328,7 +329,7 @@ public final class MemoryPlan {
         return pageCount;
     }
 
-    /** Most positions of one sequence: the least of what configuration, model and pages allow. */
+    /** Maximum number of positions of one sequence: the least of what configuration, model and pages allow. */
     public int maxContext() {
         return maxContext;
     }

@@ -72,7 +72,7 @@ class PromiseTest {
         ONE(1),
         FOUR(4),
         EIGHT(8),
-        /** As many as pay. */
+        /** Chosen by the governor. */
         GOVERNED(Speculation.AUTO),
         /** A random number from a random drafter. */
         RANDOM(Speculation.AUTO);
@@ -92,8 +92,8 @@ class PromiseTest {
     /**
      * The conditions of one engine that runs many requests at once.
      *
-     * @param chunk most tokens of a step
-     * @param scarce whether there are too few pages
+     * @param chunk maximum number of tokens of a step
+     * @param scarce whether there are too few pages for all sequences
      */
     private record Conditions(int chunk, boolean scarce, int threads, KvType kvType) {
         static Conditions roomy(int turn) {
@@ -219,7 +219,7 @@ class PromiseTest {
     /**
      * Runs every drafter with every length, once with enough pages and once with too few, on one thread and on two.
      *
-     * @param firstTurn where to begin in the list of conditions, so that models meet different combinations
+     * @param firstTurn where to begin in the list of conditions, so that each model runs under other combinations
      */
     private static void assertPromiseWithAnyDrafter(Path file, Path draft, int firstTurn) throws Exception {
         List<Request> requests = requests(file);

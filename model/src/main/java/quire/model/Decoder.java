@@ -46,8 +46,8 @@ import quire.tensor.memory.Slabs;
  */
 public final class Decoder implements Model {
     /**
-     * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared with a
-     * whole phase.
+     * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared
+     * with a whole phase.
      */
     private static final long UNIT_BYTES = 128 << 10;
 
@@ -135,9 +135,9 @@ public final class Decoder implements Model {
             WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
 
     /**
-     * How much a decoder has room for.
+     * The sizes for which a decoder allocates memory.
      *
-     * @param kvLayout how K and V lie in a page
+     * @param kvLayout the layout of K and V in a page
      * @param pageCount pages of the KV pool
      * @param maxBatchTokens rows of a batch
      * @param maxLogitRows rows of logits of a batch
@@ -425,8 +425,7 @@ public final class Decoder implements Model {
         }
 
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
-        // have
-        // written them.
+        // have written them.
         workers.barrier(worker);
         int count = current.logitCount();
         int selectedFrom = Workers.shareStart(count, 1, worker, workers.active());
@@ -746,7 +745,7 @@ public final class Decoder implements Model {
             return copy;
         }
 
-        /** Otherwise the process would seem to hold each weight twice while it loads. */
+        /** Frees the mapped pages. Otherwise the process would appear to use twice the memory while it loads. */
         private static void unload(MemorySegment source) {
             if (source.isMapped()) {
                 source.unload();

@@ -464,7 +464,7 @@ public record ModelConfig(
          */
         private void refuseWhatIsNotComputed() {
             if (gguf.has("split.count") && gguf.int64("split.count") > 1) {
-                throw gguf.fault("key split.count: the model lies in " + gguf.int64("split.count")
+                throw gguf.fault("key split.count: the model is split into " + gguf.int64("split.count")
                         + " files, of which this is one; merge them with llama-gguf-split --merge");
             }
             if (gguf.has(key("expert_count")) && gguf.int64(key("expert_count")) != 0) {

@@ -46,7 +46,7 @@ final class Rotations {
         FloatMatrix table = FloatMatrix.allocate(arena, positions, dimensions);
         double[][] near = new double[Math.min(STRIDE, positions)][];
         for (int i = 0; i < near.length; i++) {
-            near[i] = turns(frequencies, i);
+            near[i] = cosinesAndSines(frequencies, i);
         }
         int strides = Math.ceilDiv(positions, STRIDE);
         workers.run(worker -> {
@@ -55,7 +55,7 @@ final class Rotations {
             float[] row = new float[dimensions];
             for (int stride = from; stride < to; stride++) {
                 int first = stride * STRIDE;
-                double[] far = turns(frequencies, first);
+                double[] far = cosinesAndSines(frequencies, first);
                 for (int i = 0; i < Math.min(STRIDE, positions - first); i++) {
                     add(far, near[i], magnitude, row);
                     MemorySegment.copy(
@@ -86,7 +86,7 @@ final class Rotations {
     }
 
     /** Cosine and sine of each pair at one position. */
-    private static double[] turns(double[] frequencies, int position) {
+    private static double[] cosinesAndSines(double[] frequencies, int position) {
         double[] result = new double[2 * frequencies.length];
         for (int i = 0; i < frequencies.length; i++) {
             result[2 * i] = StrictMath.cos(position * frequencies[i]);

@@ -69,7 +69,7 @@ public final class StepProfile {
         ADD("add"),
         /** Logits and their soft cap. */
         HEAD("head"),
-        /** Waiting at barriers: other workers have more work, or this worker had no core. */
+        /** Waiting at barriers: for workers with more work, or for workers that had no free core. */
         WAITING("waiting");
 
         private final String label;
@@ -96,7 +96,7 @@ public final class StepProfile {
     }
 
     /**
-     * What one phase took in one step, on average.
+     * The average cost of one phase in one step.
      *
      * @param phase the phase
      * @param seconds mean over the workers
@@ -222,7 +222,7 @@ public final class StepProfile {
         return stepNanos * NANO / steps;
     }
 
-    /** What each phase took in a step, on average since {@link #reset}. Phases that took no time are left out. */
+    /** The average cost of each phase in a step since {@link #reset}. Phases that took no time are left out. */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
         double left = stepSeconds();

@@ -9,7 +9,7 @@ import quire.server.api.Preparation;
 import quire.server.http.HttpListener;
 
 /**
- * The HTTP server in front of one {@link Engine}; the package's Javadoc has the map of its parts.
+ * The HTTP server in front of one {@link Engine}. The package's Javadoc shows its parts.
  *
  * <pre>{@code
  * ServerMetrics metrics = new ServerMetrics();
@@ -36,7 +36,7 @@ public final class QuireServer implements AutoCloseable {
     /**
      * Starts to listen.
      *
-     * @param engine stays the caller's: close it after the server
+     * @param engine answers the requests; the caller closes it after the server
      * @param metrics the listener that the engine was built with
      * @throws UncheckedIOException if the address cannot be bound
      */
@@ -59,7 +59,7 @@ public final class QuireServer implements AutoCloseable {
         }
     }
 
-    /** The port that is listened on: the one asked for, or the free one that was found for 0. */
+    /** The port that the server listens on: the configured one, or the free one that was found for 0. */
     public int port() {
         return listener.port();
     }

@@ -29,11 +29,12 @@ import quire.server.http.WebAccess;
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
- * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of it
+ * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of
+ *     it
  * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
  *     connection stays open
  * @param writeTimeout time for a client to read one write of at most about 64 KiB
- * @param drainTimeout how long active requests may go on at shutdown
+ * @param drainTimeout time for active requests to finish at shutdown
  */
 public record ServerConfig(
         String host,
@@ -195,7 +196,7 @@ public record ServerConfig(
             return this;
         }
 
-        /** Whether a request may have parameters that nobody knows; false by default. */
+        /** Whether a request may have unknown parameters; false by default. */
         public Builder unknownParametersAllowed(boolean value) {
             unknownParametersAllowed = value;
             return this;

@@ -12,10 +12,13 @@ import org.junit.jupiter.params.provider.CsvSource;
 import quire.model.BuiltInModel;
 import tools.jackson.databind.JsonNode;
 
-/** Clients recognise a full context by phrases in the error's message, since exceptions and logs hold no more of it. */
+/**
+ * Clients recognise a full context by phrases in the error message, because exceptions and logs contain only the
+ * message.
+ */
 @Timeout(60)
 class ContextOverflowTest {
-    /** A phrase and who looks for it. */
+    /** A phrase, and the clients that look for it. */
     private record Phrase(String text, String client) {}
 
     private static final List<Phrase> PHRASES = List.of(

@@ -42,11 +42,12 @@ public final class AttentionCall {
     }
 
     /**
-     * Sets which keys and values the queries meet.
+     * Sets the keys and values that the queries attend to.
      *
      * @param layerPages the pages of one layer, one after the other
      * @param sequencePages index of the page that holds each {@code pageTokens} positions of the sequence
-     * @param head index of the KV head; its query heads are {@code [head × heads / kvHeads, (head + 1) × heads / kvHeads)}
+     * @param head index of the KV head; its query heads are {@code [head × heads / kvHeads, (head + 1) × heads /
+     *     kvHeads)}
      * @return this
      */
     public AttentionCall context(MemorySegment layerPages, int[] sequencePages, int head) {

@@ -16,17 +16,17 @@ import java.util.Map;
  * <ul>
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
  *   <li>quantised weights: for each 32 inputs ascending the sums below, from {@code y = +0}. qx are the activations'
- *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero point
- *       (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) is subtracted or its table is applied (IQ4_NL, IQ4_XS; MXFP4: twice the
- *       values).
+ *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero
+ *       point (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) is subtracted or its table is applied (IQ4_NL, IQ4_XS; MXFP4:
+ *       twice the values).
  *       <ul>
- *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw × dx,
- *             (float) Σ qw × qx, y)}, where dw is the block's d, or d × (float) s in blocks of 256 (an exact product), or
- *             2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ qx, y)}, where mw
- *             is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
+ *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw ×
+ *             dx, (float) Σ qw × qx, y)}, where dw is the block's d, or d × (float) s in blocks of 256 (an exact
+ *             product), or 2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ
+ *             qx, y)}, where mw is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
  *         <li>two scales for 32 (Q2_K, Q3_K, Q6_K): {@code y = fma(d × dx, (float) (s₀ × I₀ + s₁ × I₁), y)}, where I₀
- *             and I₁ are Σ qw × qx over the two halves of 16 inputs, all in int32. Then, for Q2_K, {@code y = fma(−(dmin × dx),
- *             (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
+ *             and I₁ are Σ qw × qx over the two halves of 16 inputs, all in int32. Then, for Q2_K, {@code y =
+ *             fma(−(dmin × dx), (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
  *       </ul>
  *       Every integer stays below 2²⁴ (the largest is Q6_K's, 2 × 128 × 16 × 32 × 127). So sums of integers are exact
  *       in int32 and in f32, and an implementation may add them in any order. For each 32 inputs, only two products of
@@ -133,9 +133,10 @@ public interface Kernels {
      *
      * <ul>
      *   <li>F16: rounded to nearest even and limited to the largest finite value. NaN stays NaN.
-     *   <li>Q8_0: a number is stored as {@code d × q}. For each head, {@code m = max|x|} over its numbers, where ±∞ counts as
-     *       the largest finite number, {@code d = m / 127} and {@code q = rint(min(max(x × (127 / m), −127), 127))}. If m is
-     *       below 2⁻¹¹⁹, d and all q are 0. If any x is NaN, d is NaN and all q are 0, so the whole head reads as NaN.
+     *   <li>Q8_0: a number is stored as {@code d × q}. For each head, {@code m = max|x|} over its numbers, where ±∞
+     *       counts as the largest finite number, {@code d = m / 127} and {@code q = rint(min(max(x × (127 / m), −127),
+     *       127))}. If m is below 2⁻¹¹⁹, d and all q are 0. If any x is NaN, d is NaN and all q are 0, so the whole
+     *       head reads as NaN.
      * </ul>
      *
      * @param pages the pages of one layer, one after the other
@@ -160,13 +161,15 @@ public interface Kernels {
      */
     AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena);
 
-    /** Working memory of {@link #attend} for one worker; only the set that made it knows what it holds. */
+    /**
+     * Working memory of {@link #attend} for one worker. Its contents are private to the kernel set that allocated it.
+     */
     interface AttentionScratch {
         /** Size in bytes. */
         long byteSize();
     }
 
-    /** Most rows that one call of {@link #attend} takes. */
+    /** Maximum number of rows that one call of {@link #attend} takes. */
     int attentionRows();
 
     /**

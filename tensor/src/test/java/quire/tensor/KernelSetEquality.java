@@ -10,11 +10,11 @@ import quire.tensor.vector.Lanes;
 
 /**
  * Compares a kernel set with the scalar set, bit by bit, over seeded random shapes and values with extremes among them.
- * All memory of the kernels comes from {@link GuardedArena}s, with the guard on either side in turn. The main method
- * runs it in a JVM with narrower vectors.
+ * All memory of the kernels comes from {@link GuardedArena}s, with the guard alternately before and behind. The main
+ * method runs it in a JVM with narrower vectors.
  */
 public final class KernelSetEquality {
-    /** Most columns of a row of weights. */
+    /** Maximum number of columns of a row of weights. */
     private static final int MAX_COLUMNS = 4096;
 
     private final Kernels kernels;

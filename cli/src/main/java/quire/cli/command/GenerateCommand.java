@@ -27,7 +27,10 @@ import quire.engine.TokenStream;
         mixinStandardHelpOptions = true,
         description = "Continue a text: only the new text goes to standard output, timings go to standard error.")
 public final class GenerateCommand implements Callable<Integer> {
-    /** With fewer tokens, or in less time, a speed says nothing: a draft token or a pause of the machine decides it. */
+    /**
+     * A speed is not meaningful with fewer tokens or in less time: one draft token or one pause of the machine changes
+     * it too much.
+     */
     private static final int MIN_TOKENS = 8;
 
     private static final double MIN_SECONDS = 0.05;

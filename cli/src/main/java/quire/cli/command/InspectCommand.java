@@ -116,13 +116,15 @@ public final class InspectCommand implements Callable<Integer> {
     private static String repeated(Gguf file) {
         try {
             int count = Tokenizers.vocabulary(file).repeatedSpellings();
-            return count == 0 ? "" : ", " + count + " spelled like another one";
+            return count == 0 ? "" : ", " + count + " with the same spelling as another token";
         } catch (ModelFormatException e) {
             return "";
         }
     }
 
-    /** What each chat template takes, by its name; one entry "unusable" with the reason if that cannot be found out. */
+    /**
+     * What each chat template accepts, by its name. If that cannot be found out, one entry "unusable" with the reason.
+     */
     private static Map<String, Map<String, String>> templates(Gguf file) {
         Map<String, Map<String, String>> templates = new LinkedHashMap<>();
         try {

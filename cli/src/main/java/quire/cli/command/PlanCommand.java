@@ -128,7 +128,7 @@ public final class PlanCommand implements Callable<Integer> {
         if (!sizes.isEmpty()) {
             throw new ParameterException(
                     spec.commandLine(),
-                    "--shape does not know " + String.join(", ", sizes.keySet())
+                    "--shape does not take " + String.join(", ", sizes.keySet())
                             + ": it takes layers, kvHeads and headDim");
         }
         int tokens = context == null ? DEFAULT_CONTEXT : context;

@@ -90,7 +90,7 @@ public final class ServeCommand implements Callable<Integer> {
     @Option(names = "--require-model", description = "Refuse requests that do not name the model.")
     private boolean requireModel;
 
-    /** What happens to a request with a parameter that nobody knows. */
+    /** The treatment of a request with an unknown parameter. */
     enum UnknownParameters {
         REFUSE,
         WARN

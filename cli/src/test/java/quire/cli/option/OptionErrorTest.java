@@ -16,8 +16,8 @@ import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 
 /**
- * One sentence for each wrong option. BROKEN is a file that no command can load: whatever is reported instead was found
- * before loading.
+ * Each wrong option gets an error of one sentence. BROKEN is a file that no command can load. So an error about an
+ * option shows that the option was checked before loading.
  */
 class OptionErrorTest {
     @TempDir

@@ -9,7 +9,8 @@ import java.util.OptionalInt;
 import java.util.stream.Stream;
 
 /**
- * A tokenizer for a vocabulary. It handles special tokens and what encoding adds; {@link TextCodec} handles plain text.
+ * A tokenizer for a vocabulary. It handles special tokens, and the tokens and spaces that encoding adds. {@link
+ * TextCodec} handles plain text.
  */
 final class VocabularyTokenizer implements Tokenizer {
     private static final Logger LOG = System.getLogger(VocabularyTokenizer.class.getName());

@@ -25,14 +25,14 @@ import quire.server.http.Response;
 public final class AnswerService {
     private static final Logger LOG = System.getLogger(AnswerService.class.getName());
 
-    /** Events are written when they are this large, even if more tokens are there. */
+    /** Events are written when they have this size, even if more tokens are available. */
     private static final int WRITE_BYTES = 64 << 10;
 
     private final Engine engine;
     private final Preparation preparation;
 
     /**
-     * @param engine what computes the answers
+     * @param engine computes the answers
      * @param preparation reads requests
      */
     public AnswerService(Engine engine, Preparation preparation) {
@@ -61,7 +61,7 @@ public final class AnswerService {
     }
 
     /**
-     * Reads a request's body on a thread for preparation, then gives the body's memory back. Waits for the client's turn.
+     * Reads a request's body on a thread for preparation, then frees the body's memory. Waits for the client's turn.
      *
      * @throws HttpException that {@code reader} throws; 429 if too many requests wait; 503 if the server stops
      */
@@ -136,7 +136,7 @@ public final class AnswerService {
         format.begin(events);
         exchange.begin(events.take());
         for (Output output = stream.next(); output != null; output = stream.next()) {
-            // Tokens that are there already go into the same write.
+            // Tokens that are already available are written together.
             for (Output ready = output; ready != null; ready = events.size() < WRITE_BYTES ? stream.poll() : null) {
                 exchange.countTokens(promptTokens, ++tokens);
                 format.token(ready, events);

@@ -39,7 +39,7 @@ public final class ServedModel {
                 operatorsDefaults.orElse(engine.recommendedSampling()).orElse(SamplingDefaults.NEUTRAL);
     }
 
-    /** What computes the answers. */
+    /** The engine, which computes the answers. */
     public Engine engine() {
         return engine;
     }
@@ -68,8 +68,8 @@ public final class ServedModel {
     }
 
     /**
-     * The name to answer with for the request's {@code model}: the one that was asked for, or the model's own where it is
-     * absent, null or empty.
+     * The name in the answer for the request's {@code model}: the requested name, or the model's own if it is absent,
+     * null or empty.
      *
      * @throws HttpException 404 if no such model is served; 400 if there is no name and one is required
      */
@@ -85,7 +85,7 @@ public final class ServedModel {
     }
 
     /**
-     * The name to answer with for a name that was asked for.
+     * The name in the answer for a requested name.
      *
      * @throws HttpException 404 if no such model is served
      */

@@ -30,14 +30,14 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Accepts connections, reads requests and hands each to the handler of its route.
+ * Accepts connections, reads requests and passes each to the handler of its route.
  *
  * <p>One event loop owns all sockets: it reads bounded requests, notices at once when a client leaves, and writes what it
  * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
  * that thread and the loop. HTTP/1.1 and 1.0, no TLS: a proxy in front can add it.
  *
- * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
- * {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
+ * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies
+ * of {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
  */
 public final class HttpListener {
     static final Pattern REQUEST_ID = Pattern.compile("[A-Za-z0-9._-]{1,64}");
@@ -49,7 +49,7 @@ public final class HttpListener {
     private static final int MAX_HEAD_BYTES = 16 << 10;
     private static final int MAX_LINE_BYTES = 8 << 10;
 
-    /** How long cancelled answers may take to tell their clients, and sockets to close. */
+    /** Time for sending an error to the clients of cancelled answers, and for closing sockets. */
     private static final Duration STOP_TIMEOUT = Duration.ofSeconds(5);
 
     private final HttpSettings settings;
@@ -148,7 +148,7 @@ public final class HttpListener {
     /**
      * Refuses new requests, waits until active ones have ended, then stops listening.
      *
-     * @param drainTimeout how long to wait; answers that take longer are cut short, and their clients are told
+     * @param drainTimeout how long to wait; answers that take longer are cut short, and their clients get an error
      */
     public synchronized void close(Duration drainTimeout) {
         if (closed) {
@@ -334,14 +334,14 @@ public final class HttpListener {
                 e -> refuse(request, exchange, e));
     }
 
-    /** Answers with an error at once; a body that still comes in is read to its end and discarded. */
+    /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
     private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
         logError(exchange, e);
         if (!BodyReader.isIncomplete(request)) {
             exchange.end(e);
             return;
         }
-        // Closing with bytes unread would reset the connection, and the client would lose the answer.
+        // Closing a socket with unread bytes would reset the connection, and the client would lose the answer.
         request.response().putHeader("Connection", "close");
         exchange.end(e);
         bodies.discard(request);
@@ -404,7 +404,7 @@ public final class HttpListener {
                     exchange.send(HttpException.internal(exchange.id()));
                 }
             } catch (ClientGoneException gone) {
-                LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
+                LOG.log(Level.DEBUG, "request {0}: the client has closed its connection", exchange.id());
             }
         }
     }

@@ -20,7 +20,7 @@ public final class OpenAiApi {
     /**
      * Handlers that answer with this model.
      *
-     * @param refuseUnknown whether a request with a parameter that nobody knows is refused
+     * @param refuseUnknown whether a request with an unknown parameter is refused
      */
     public OpenAiApi(ServedModel model, AnswerService answers, boolean refuseUnknown) {
         this.model = model;

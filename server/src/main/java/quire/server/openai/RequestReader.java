@@ -14,8 +14,8 @@ import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Reads requests. Every parameter becomes a part of the {@link AnswerRequest}, asks for nothing, or is a 400 that names it;
- * see {@link Parameters}.
+ * Reads requests. Every parameter becomes a part of the {@link AnswerRequest}, has no effect, or is a 400 that names
+ * it; see {@link Parameters}.
  */
 final class RequestReader {
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
@@ -108,14 +108,14 @@ final class RequestReader {
         return new AnswerRequest(request, stream, new OpenAiFormat(options, logprobs, includeUsage, tokenizer));
     }
 
-    /** Checks parameters that do not change the answer: ids for the operator's own use, and a hint for routers. */
+    /** Checks {@code n}, and the types of parameters that do not change the answer. */
     private static void checkCommon(Fields body) {
         if (body.integer("n", 1, 128, 1) != 1) {
             throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
         }
         for (String name : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
             JsonNode text = body.get(name);
-            if (text != null && !Fields.isNothing(text)) {
+            if (text != null && !Fields.isNeutral(text)) {
                 Fields.string(text, name);
             }
         }
@@ -156,7 +156,7 @@ final class RequestReader {
             if (element.isString() || element.isArray()) {
                 throw HttpException.unsupported(
                         path,
-                        "'" + path + "' holds several prompts, which is not supported: send one request for each.");
+                        "'" + path + "' contains several prompts, which is not supported: send one request for each.");
             }
             tokens[i] = Fields.token(element, path + "[" + i + "]", tokenizer.vocabularySize());
             i++;
@@ -164,7 +164,7 @@ final class RequestReader {
         return tokens;
     }
 
-    /** The most tokens that the client wants; null if it sets no limit, which −1 says too. */
+    /** The maximum number of tokens that the client requests; null for no limit. −1 also means no limit. */
     private static @Nullable Integer limit(Fields body, String name) {
         JsonNode value = body.get(name);
         if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {

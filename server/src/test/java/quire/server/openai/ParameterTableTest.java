@@ -90,7 +90,7 @@ class ParameterTableTest {
                 text,
                 Treatment.REFUSED,
                 "Not computed",
-                "They are errors, except for the values that are accepted. *Nothing* means false, 0, an empty text, list or"
+                "They are errors, except for the values that are accepted. *Neutral* means false, 0, an empty text, list or"
                         + " object.",
                 row -> row.accepted().words() + " | " + row.instead());
         return text.toString();

@@ -26,13 +26,13 @@ import quire.tensor.x86.CodeMemory;
  *   group of 4 heads: a block is 3 rows × 4 heads         group of 16: 1 row × 12 heads, 1 row × 4 heads
  *
  *   tiles      0   1   2   3   4
- *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows of a block see in full, together;
- *   row p + 1  ■■■■■■■■■■■■■■■□           then, for each row, its other tiles
+ *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows see completely: one call for the block;
+ *   row p + 1  ■■■■■■■■■■■■■■■□           then one call for the other tiles of each row
  *   row p + 2  ■■■■■■■■■■■■■■■■ ■
  * </pre>
  */
 final class AssembledAttention implements Kernels.AttentionScratch {
-    /** Most rows of one call. */
+    /** Maximum number of rows of one call. */
     static final int ROWS = 48;
 
     private static final int TILE = KvLayout.TILE;
@@ -131,7 +131,10 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             }
         }
 
-        /** Assembles examples to look at without a model: 4 heads that share a KV head, of usual sizes. */
+        /**
+         * Assembles examples, so that the code can be listed without a model: 4 heads of 64 or 128 numbers that share a
+         * KV head.
+         */
         void assembleExamples() {
             for (KvLayout.KvType type : KvLayout.KvType.values()) {
                 for (int headDim : new int[] {64, 128}) {

@@ -13,7 +13,7 @@ import quire.tensor.packing.PanelPacker;
 
 /**
  * A weight matrix packed for the assembled kernels, and its products. Panels of 16 rows follow each other, their words
- * in one region and their scales in another, so one token reads two streams from start to end. {@link PackedForm} draws
+ * in one region and their scales in another, so one token reads two streams from start to end. {@link PackedForm} shows
  * a panel of quantised weights. A panel of float weights is {@code [k][16]} numbers in the file's type.
  *
  * <pre>

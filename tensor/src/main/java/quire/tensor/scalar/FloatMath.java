@@ -12,19 +12,26 @@ import quire.tensor.Activation;
  * is below 2 ulp. exp(−∞) = 0, exp(0) = 1 and exp(+∞) = +∞; only NaN gives NaN.
  */
 public final class FloatMath {
-    /** Arguments are limited to this range: below it exp is 0, above it +∞. In it, both factors of 2ⁿ are finite. */
+    /**
+     * Smaller arguments count as this one, whose exponential rounds to 0. From here on, both factors of 2ⁿ are finite.
+     */
     public static final float EXP_LOWEST = -110f;
 
+    /** Larger arguments count as this one, whose exponential is +∞. */
     public static final float EXP_HIGHEST = 90f;
+    /** 1 / ln 2. */
     public static final float INVERSE_LN2 = 0x1.715476p0f;
     /** The upper 9 bits of ln 2, so that n × LN2_HIGH is exact. */
     public static final float LN2_HIGH = 0x1.63p-1f;
 
+    /** The rest of ln 2. */
     public static final float LN2_LOW = -2.12194440e-4f;
     /** Adding and then subtracting 1.5 × 2²³ rounds |x| below 2²² to an integer, ties to even. */
     public static final float ROUNDER = 0x1.8p23f;
 
+    /** Coefficients of the polynomial, by their power of r. */
     public static final float C7 = 1f / 5040;
+
     public static final float C6 = 1f / 720;
     public static final float C5 = 1f / 120;
     public static final float C4 = 1f / 24;

@@ -36,7 +36,7 @@ import quire.tensor.scalar.FloatMath;
  * that no query reads the V of a later position.
  */
 final class VectorAttention implements Kernels.AttentionScratch {
-    /** Most rows of one call. */
+    /** Maximum number of rows of one call. */
     static final int ROWS = 32;
 
     private static final int TILE = KvLayout.TILE;

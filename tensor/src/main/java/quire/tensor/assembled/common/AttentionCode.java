@@ -74,7 +74,7 @@ public abstract class AttentionCode {
     public static final FunctionDescriptor CLEAR_DESCRIPTOR =
             FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** Most queries of a block in any instruction set. */
+    /** Maximum number of queries of a block in any instruction set. */
     public static final int MAX_QUERIES = 12;
 
     // Byte offsets in the statistics of a block; 16 lanes each, lane = query.
@@ -94,8 +94,8 @@ public abstract class AttentionCode {
     /** Size of a query's weights for a tile, or of 16 of its sums, in bytes. */
     public static final int WORD_BYTES = 64;
     /**
-     * Offset of the weights that multiply V. Only quantised pages have them; else the weights that are summed multiply
-     * V.
+     * Offset of the weights that multiply V. Only quantised pages have them. For other pages, the weights that are
+     * summed also multiply V.
      */
     public static final int VALUE_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
 
@@ -163,7 +163,7 @@ public abstract class AttentionCode {
     }
 
     /**
-     * Keeps the scale, which is in xmm0, and loads what the whole function needs. Returns the writer of exponentials.
+     * Saves the scale, which is in xmm0, and loads the constants of the function. Returns the writer of exponentials.
      */
     protected abstract ExponentialCode begin();
 
@@ -199,7 +199,10 @@ public abstract class AttentionCode {
     /** Stores the lanes of a head's last register that belong to the head. */
     protected abstract void storeTail(Mem to, Vec from);
 
-    /** The function that takes some tiles into maximums, totals and sums; its arguments are {@link #DESCRIPTOR}. */
+    /**
+     * The function that adds some tiles to the maximums, totals and sums of a block; its arguments are {@link
+     * #DESCRIPTOR}.
+     */
     public final MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13, R14};
         for (Gp register : saved) {

@@ -33,7 +33,7 @@ public interface KernelWriter {
     FunctionDescriptor QUANTIZE = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** Most rows of activations that one {@link #product} takes. */
+    /** Maximum number of rows of activations that one {@link #product} takes. */
     int maxRows(ElementType type);
 
     /**
@@ -53,7 +53,7 @@ public interface KernelWriter {
     /** A writer of one function that works on one row at a time. */
     RowCode rows();
 
-    /** Most queries of a block of {@link #attention}. */
+    /** Maximum number of queries of a block of {@link #attention}. */
     int maxQueries();
 
     /**
