@@ -1,7 +1,6 @@
 package quire.model;
 
 import java.util.List;
-import quire.model.Architecture.Builder;
 import quire.model.Architecture.HeadNorm;
 
 /**
@@ -43,7 +42,8 @@ final class Architectures {
 
     /** @param layers number of blocks */
     static Architecture of(String name, Keys keys, int hidden, int heads, int layers) {
-        return (switch (name) {
+        Architecture.Builder builder =
+                switch (name) {
                     case "llama" -> llama(keys);
                     case "qwen2" -> qwen2();
                     case "qwen3" -> qwen3();
@@ -60,35 +60,36 @@ final class Architectures {
                     case "stablelm" -> stablelm();
                     case "glm4" -> glm4();
                     default -> throw new IllegalArgumentException("no description of " + name);
-                })
-                .build();
+                };
+        return builder.build();
     }
 
-    private static Builder llama(Keys keys) {
-        return new Builder().window(keys.window(), 0); // Mistral's first models have a window in all layers
+    private static Architecture.Builder llama(Keys keys) {
+        return new Architecture.Builder()
+                .window(keys.window(), 0); // Mistral's first models have a window in all layers
     }
 
-    private static Builder qwen2() {
-        return new Builder().halves();
+    private static Architecture.Builder qwen2() {
+        return new Architecture.Builder().halves();
     }
 
-    private static Builder qwen3() {
-        return new Builder().halves().headNorm(HeadNorm.EACH);
+    private static Architecture.Builder qwen3() {
+        return new Architecture.Builder().halves().headNorm(HeadNorm.EACH);
     }
 
-    private static Builder phi3(Keys keys) {
-        return new Builder()
+    private static Architecture.Builder phi3(Keys keys) {
+        return new Architecture.Builder()
                 .halves()
                 .window(keys.window(), 0)
                 .rotationFactor(keys.number("rope.scaling.attn_factor", 1));
     }
 
     /** Converters have added 1 to the weights of the norms. */
-    private static Builder gemma(int hidden) {
-        return new Builder().halves().gelu().factors((float) StrictMath.sqrt(hidden), 1, 1);
+    private static Architecture.Builder gemma(int hidden) {
+        return new Architecture.Builder().halves().gelu().factors((float) StrictMath.sqrt(hidden), 1, 1);
     }
 
-    private static Builder gemma2(Keys keys, int hidden, int heads, int layers) {
+    private static Architecture.Builder gemma2(Keys keys, int hidden, int heads, int layers) {
         return gemma(hidden)
                 .normBeforeAndAfter()
                 .attentionScale(layers == 46 ? wholeHeads(hidden, heads) : 0) // 27 B
@@ -96,7 +97,7 @@ final class Architectures {
                 .window(keys.window(), keys.fullEvery(2));
     }
 
-    private static Builder gemma3(Keys keys, int hidden, int heads, int layers) {
+    private static Architecture.Builder gemma3(Keys keys, int hidden, int heads, int layers) {
         return gemma(hidden)
                 .normBeforeAndAfter()
                 .headNorm(HeadNorm.EACH)
@@ -111,8 +112,8 @@ final class Architectures {
         return (float) (1 / StrictMath.sqrt((double) hidden / heads));
     }
 
-    private static Builder granite(Keys keys) {
-        return new Builder()
+    private static Architecture.Builder granite(Keys keys) {
+        return new Architecture.Builder()
                 .attentionScale(keys.number("attention.scale", 0))
                 .factors(
                         keys.number("embedding_scale", 1),
@@ -120,12 +121,12 @@ final class Architectures {
                         1 / keys.number("logit_scale", 1));
     }
 
-    private static Builder smollm3() {
-        return new Builder().unrotatedEvery(4);
+    private static Architecture.Builder smollm3() {
+        return new Architecture.Builder().unrotatedEvery(4);
     }
 
-    private static Builder olmo2(Keys keys) {
-        return new Builder()
+    private static Architecture.Builder olmo2(Keys keys) {
+        return new Architecture.Builder()
                 .halves()
                 .normOnlyAfter()
                 .headNorm(HeadNorm.ALL)
@@ -133,23 +134,23 @@ final class Architectures {
                 .windowBase(keys.number("rope.freq_base_swa", 0));
     }
 
-    private static Builder commandR(Keys keys) {
-        return new Builder().layerNorm().parallel().factors(1, 1, keys.number("logit_scale", 1));
+    private static Architecture.Builder commandR(Keys keys) {
+        return new Architecture.Builder().layerNorm().parallel().factors(1, 1, keys.number("logit_scale", 1));
     }
 
-    private static Builder cohere2(Keys keys) {
+    private static Architecture.Builder cohere2(Keys keys) {
         return commandR(keys).window(keys.window(), keys.fullEvery(4)).onlyWindowsRotate();
     }
 
-    private static Builder starcoder2() {
-        return new Builder().halves().layerNorm().gelu().plain();
+    private static Architecture.Builder starcoder2() {
+        return new Architecture.Builder().halves().layerNorm().gelu().plain();
     }
 
-    private static Builder stablelm() {
-        return new Builder().halves().layerNorm();
+    private static Architecture.Builder stablelm() {
+        return new Architecture.Builder().halves().layerNorm();
     }
 
-    private static Builder glm4() {
-        return new Builder().normBeforeAndAfter();
+    private static Architecture.Builder glm4() {
+        return new Architecture.Builder().normBeforeAndAfter();
     }
 }

@@ -201,9 +201,8 @@ public final class Decoder implements Model {
         maxBatchTokens = capacity.maxBatchTokens;
         maxLogitRows = capacity.maxLogitRows;
         blocks = config.blocks();
-        attentionScale = blocks.attentionScale() > 0
-                ? blocks.attentionScale()
-                : (float) (1 / StrictMath.sqrt(config.headDim()));
+        attentionScale =
+                blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
         Loader loader = new Loader(file, config, kernels, workers, arena);
@@ -221,8 +220,7 @@ public final class Decoder implements Model {
                 Rotations.table(config, loader.rotationFactors(), positions, arena, workers));
         if (blocks.windowBase() > 0) {
             double[] frequencies = Rotations.frequencies(config.ropeDimensions(), blocks.windowBase());
-            rotations.put(
-                    Architecture.Rotation.WINDOW, Rotations.table(frequencies, 1, positions, arena, workers));
+            rotations.put(Architecture.Rotation.WINDOW, Rotations.table(frequencies, 1, positions, arena, workers));
         }
         boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
         layers = new Layer[config.layers()];
@@ -259,9 +257,8 @@ public final class Decoder implements Model {
         keys = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
         values = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
         boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
-        queryNormRows = each
-                ? new FloatMatrix(queries.segment(), maxBatchTokens * config.heads(), config.headDim())
-                : queries;
+        queryNormRows =
+                each ? new FloatMatrix(queries.segment(), maxBatchTokens * config.heads(), config.headDim()) : queries;
         keyNormRows =
                 each ? new FloatMatrix(keys.segment(), maxBatchTokens * config.kvHeads(), config.headDim()) : keys;
         attended = Activations.allocate(arena, maxBatchTokens, queryWidth, quantized);
@@ -624,7 +621,12 @@ public final class Decoder implements Model {
             int all = queryWidth + 2 * kvWidth;
             return List.of(
                     rows(prefix + (fused ? "attn_qkv" : "attn_q"), fused ? all : queryWidth, 0, queryWidth, true),
-                    rows(prefix + (fused ? "attn_qkv" : "attn_k"), fused ? all : kvWidth, fused ? queryWidth : 0, kvWidth, true),
+                    rows(
+                            prefix + (fused ? "attn_qkv" : "attn_k"),
+                            fused ? all : kvWidth,
+                            fused ? queryWidth : 0,
+                            kvWidth,
+                            true),
                     rows(
                             prefix + (fused ? "attn_qkv" : "attn_v"),
                             fused ? all : kvWidth,

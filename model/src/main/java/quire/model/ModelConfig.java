@@ -478,8 +478,8 @@ public record ModelConfig(
                 throw gguf.fault("key " + key("use_parallel_residual") + ": has parallel residuals" + ANOTHER_MODEL);
             }
             if (gguf.has(key("rope.dimension_sections"))) {
-                throw gguf.fault("key " + key("rope.dimension_sections")
-                        + ": rotates by several positions (for images)" + ANOTHER_MODEL);
+                throw gguf.fault("key " + key("rope.dimension_sections") + ": rotates by several positions (for images)"
+                        + ANOTHER_MODEL);
             }
         }
 

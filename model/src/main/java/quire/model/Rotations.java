@@ -40,8 +40,7 @@ final class Rotations {
      *
      * @param magnitude factor of all cosines and sines
      */
-    static FloatMatrix table(
-            double[] frequencies, float magnitude, int positions, Arena arena, Workers workers) {
+    static FloatMatrix table(double[] frequencies, float magnitude, int positions, Arena arena, Workers workers) {
         int dimensions = 2 * frequencies.length;
         FloatMatrix table = FloatMatrix.allocate(arena, positions, dimensions);
         double[][] near = new double[Math.min(STRIDE, positions)][];

@@ -371,7 +371,8 @@ public final class StepProfile {
         }
 
         @Override
-        public void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        public void activate(
+                Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
             Meter own = meter.get();
             long begin = begin(own);
             kernels.activate(activation, gate, up, out, from, to);
@@ -419,7 +420,8 @@ public final class StepProfile {
                 seen += position + 1 - call.firstSeen(position);
             }
             double macs = 2 * seen * ((double) call.q().columns() / layout.kvHeads());
-            double bytes = (call.firstPosition() + rowCount - call.firstSeen(call.firstPosition())) * ((double) layout.tokenBytes() / layout.kvHeads());
+            double bytes = (call.firstPosition() + rowCount - call.firstSeen(call.firstPosition()))
+                    * ((double) layout.tokenBytes() / layout.kvHeads());
             own.add(Phase.ATTENTION, nanos, bytes, 0, macs);
         }
     }

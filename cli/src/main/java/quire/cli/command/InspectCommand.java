@@ -17,6 +17,7 @@ import quire.cli.option.ModelArgument;
 import quire.cli.output.Json;
 import quire.cli.output.TextTable;
 import quire.engine.MemoryPlan;
+import quire.model.ModelConfig;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufValueType;
@@ -102,11 +103,23 @@ public final class InspectCommand implements Callable<Integer> {
                         + (file.has("tokenizer.ggml.tokens")
                                 ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
                                 : "")));
+        System.out.println(printable(blocks(file)));
         templates(file)
                 .forEach((name, facts) -> System.out.println(printable("chat template " + name + ": "
                         + facts.entrySet().stream()
                                 .map(fact -> fact.getKey() + " " + fact.getValue())
                                 .collect(Collectors.joining(" · ")))));
+    }
+
+    /** How the blocks of the model compute, or why Quire cannot compute them. */
+    private static String blocks(Gguf file) {
+        try {
+            ModelConfig config = ModelConfig.from(file);
+            return "blocks: " + config.architecture() + ": "
+                    + String.join(" · ", config.blocks().describe());
+        } catch (ModelFormatException e) {
+            return "blocks: " + e.getMessage();
+        }
     }
 
     private static String repeated(Gguf file) {
