@@ -208,8 +208,8 @@ final class ReferenceDecoder {
     }
 
     private double[] rotate(double[] x, int position, int layer) {
-        boolean unrotated =
-                architecture.equals("smollm3") && layer % 4 == 3 || architecture.equals("cohere2") && !hasWindow(layer);
+        boolean unrotated = (architecture.equals("smollm3") && layer % 4 == 3)
+                || (architecture.equals("cohere2") && !hasWindow(layer));
         if (unrotated) {
             return x;
         }
