@@ -19,10 +19,13 @@ import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
 import quire.model.ModelConfig;
+import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.text.Tokenizer;
@@ -131,6 +134,21 @@ class PromiseTest {
     @Test
     void output_quantizedModelBesideOthers_isBitIdentical() throws Exception {
         assertPromise(quantized(2));
+    }
+
+    /** One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm. */
+    @ParameterizedTest
+    @ValueSource(strings = {"gemma2", "gemma3", "cohere2", "olmo2", "starcoder2", "glm4", "granite", "smollm3"})
+    void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
+        Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        List<Request> requests = requests(file);
+        List<Answer> alone = alone(file, requests, KvType.F16);
+        for (Conditions now : List.of(
+                new Conditions(7, false, 2, KvType.F16),
+                new Conditions(512, false, 1, KvType.F16),
+                new Conditions(SCARCE_CHUNK, true, 2, KvType.F16))) {
+            assertAnswers(file, requests, alone, now, Speculation.off(), DraftPolicy::of);
+        }
     }
 
     @Test

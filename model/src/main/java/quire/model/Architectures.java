@@ -42,7 +42,8 @@ final class Architectures {
 
     /** @param layers number of blocks */
     static Architecture of(String name, Keys keys, int hidden, int heads, int layers) {
-        return (switch (name) {
+        Architecture.Builder builder =
+                switch (name) {
                     case "llama" -> llama(keys);
                     case "qwen2" -> qwen2();
                     case "qwen3" -> qwen3();
@@ -59,8 +60,8 @@ final class Architectures {
                     case "stablelm" -> stablelm();
                     case "glm4" -> glm4();
                     default -> throw new IllegalArgumentException("no description of " + name);
-                })
-                .build();
+                };
+        return builder.build();
     }
 
     private static Architecture.Builder llama(Keys keys) {

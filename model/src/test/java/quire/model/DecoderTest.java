@@ -10,18 +10,23 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
+import java.util.TreeMap;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.FieldSource;
+import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
@@ -45,6 +50,41 @@ class DecoderTest {
     void forward_everyOptionalPart_agreesWithTheFormulas() {
         Path file = RandomModels.write(folder, Shape.odd(), ElementType.F32, 11);
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
+    }
+
+    @ParameterizedTest
+    @FieldSource("quire.model.format.FamilyModels#NAMES")
+    void forward_everyArchitecture_agreesWithTheFormulas(String architecture) {
+        Path file = FamilyModels.write(folder, architecture, ElementType.F32, 17);
+        assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
+        assertSameBits(file, 2);
+        assertSameBits(FamilyModels.write(folder, architecture, ElementType.Q4_0, 18), 3);
+    }
+
+    @Test
+    void forward_everyArchitectureOnEverySet_sameBits() {
+        for (String architecture : FamilyModels.NAMES) {
+            Path file = FamilyModels.write(folder, architecture, ElementType.Q8_0, 19);
+            int[] tokens =
+                    new Random(6).ints(40, 0, RandomModels.VOCABULARY_SIZE).toArray();
+            Map<String, List<Integer>> setToBits = new TreeMap<>();
+            for (String set : KernelSets.names()) {
+                if (KernelSets.obstacle(set) == null) {
+                    try (Gguf gguf = Gguf.open(file);
+                            Workers workers = new Workers(2);
+                            Decoder decoder = load(gguf, workers, KvType.F16, 64, KernelSets.named(set))) {
+                        setToBits.put(
+                                set,
+                                IntStream.of(lastLogits(decoder, tokens))
+                                        .boxed()
+                                        .toList());
+                    }
+                }
+            }
+            assertThat(setToBits.values())
+                    .as("%s on %s", architecture, setToBits.keySet())
+                    .containsOnly(setToBits.get("scalar"));
+        }
     }
 
     /**
@@ -217,10 +257,13 @@ class DecoderTest {
     }
 
     private static Decoder load(Gguf file, Workers workers, KvType type, int maxBatchTokens) {
+        return load(file, workers, type, maxBatchTokens, KernelSets.best());
+    }
+
+    private static Decoder load(Gguf file, Workers workers, KvType type, int maxBatchTokens, Kernels kernels) {
         ModelConfig config = ModelConfig.from(file);
         KvLayout layout = new KvLayout(type, 16, config.kvHeads(), config.headDim());
-        return Decoder.load(
-                file, config, KernelSets.best(), workers, new Decoder.Capacity(layout, PAGES, maxBatchTokens, 4));
+        return Decoder.load(file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, maxBatchTokens, 4));
     }
 
     private static int[] lastLogits(Decoder decoder, int[] tokens) {

@@ -17,6 +17,7 @@ import quire.cli.option.ModelArgument;
 import quire.cli.output.Json;
 import quire.cli.output.TextTable;
 import quire.engine.MemoryPlan;
+import quire.model.ModelConfig;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -106,11 +107,23 @@ public final class InspectCommand implements Callable<Integer> {
         SamplingDefaults.Recommendation sampling = SamplingDefaults.from(file);
         System.out.println("recommended sampling: " + sampling.values().describe());
         sampling.warnings().forEach(warning -> System.out.println(printable("warning: " + warning)));
+        System.out.println(printable(blocks(file)));
         templates(file)
                 .forEach((name, facts) -> System.out.println(printable("chat template " + name + ": "
                         + facts.entrySet().stream()
                                 .map(fact -> fact.getKey() + " " + fact.getValue())
                                 .collect(Collectors.joining(" · ")))));
+    }
+
+    /** How the blocks of the model compute, or why Quire cannot compute them. */
+    private static String blocks(Gguf file) {
+        try {
+            ModelConfig config = ModelConfig.from(file);
+            return "blocks: " + config.architecture() + ": "
+                    + String.join(" · ", config.blocks().describe());
+        } catch (ModelFormatException e) {
+            return "blocks: " + e.getMessage();
+        }
     }
 
     private static String repeated(Gguf file) {

@@ -225,17 +225,8 @@ public final class RandomModels {
                 .float32("llama.attention.layer_norm_rms_epsilon", 1e-5f)
                 .float32("llama.rope.freq_base", 10000)
                 .uint32("llama.rope.dimension_count", shape.ropeDimensions())
-                .uint32("llama.vocab_size", VOCABULARY_SIZE)
-                .string("tokenizer.ggml.model", "gpt2")
-                .string("tokenizer.ggml.pre", "llama-bpe")
-                .strings("tokenizer.ggml.tokens", TOKENS)
-                .int32s("tokenizer.ggml.token_type", tokenTypes())
-                .strings("tokenizer.ggml.merges", MERGES)
-                .uint32("tokenizer.ggml.bos_token_id", BOS)
-                .uint32("tokenizer.ggml.eos_token_id", EOS)
-                .uint32("tokenizer.ggml.eot_token_id", IM_END)
-                .bool("tokenizer.ggml.add_bos_token", true)
-                .string("tokenizer.chat_template", CHAT_TEMPLATE);
+                .uint32("llama.vocab_size", VOCABULARY_SIZE);
+        vocabulary(writer);
 
         int hidden = shape.hidden();
         int queryWidth = shape.heads() * shape.headDim();
@@ -264,6 +255,20 @@ public final class RandomModels {
             weights.matrix(block + "ffn_down", feedForward, hidden, 1.5, true);
         }
         return writer;
+    }
+
+    /** Writes the vocabulary and the chat template. */
+    static void vocabulary(GgufWriter writer) {
+        writer.string("tokenizer.ggml.model", "gpt2")
+                .string("tokenizer.ggml.pre", "llama-bpe")
+                .strings("tokenizer.ggml.tokens", TOKENS)
+                .int32s("tokenizer.ggml.token_type", tokenTypes())
+                .strings("tokenizer.ggml.merges", MERGES)
+                .uint32("tokenizer.ggml.bos_token_id", BOS)
+                .uint32("tokenizer.ggml.eos_token_id", EOS)
+                .uint32("tokenizer.ggml.eot_token_id", IM_END)
+                .bool("tokenizer.ggml.add_bos_token", true)
+                .string("tokenizer.chat_template", CHAT_TEMPLATE);
     }
 
     /** Random tensors, each from its own random stream. */

@@ -1,0 +1,120 @@
+package quire.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import quire.model.format.Gguf;
+import quire.tensor.FloatMatrix;
+import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
+import quire.tensor.Workers;
+import quire.tensor.machine.KernelSets;
+
+/**
+ * Every architecture gives llama.cpp's tokens and log probabilities, on every kernel set of this machine. The tiny models
+ * and the recorded answers are outside of the project; without them this test is skipped.
+ */
+class LlamaCppTest {
+    private static final Path FOLDER = Path.of(System.getProperty("quire.shared", "../shared"), "architectures");
+    private static final Pattern STEP = Pattern.compile("\\{\"token\":(\\d+),\"top\":\\[(.*?)]]");
+    private static final Pattern PAIR = Pattern.compile("\\[(\\d+),(-?[0-9.e-]+)");
+    /** The reference rounds activations of attention to f16. */
+    private static final double TOLERANCE = 0.05;
+
+    private static final List<String> VARIANTS = List.of("llama-tied");
+
+    static Stream<String> names() {
+        return Stream.concat(Architectures.NAMES.stream(), VARIANTS.stream());
+    }
+
+    @ParameterizedTest
+    @MethodSource("names")
+    void forward_tinyModel_givesTheRecordedTokensAndLogprobs(String name) throws IOException {
+        Path model = FOLDER.resolve(name + ".gguf");
+        assumeTrue(Files.exists(model), () -> model + " is not there");
+        String recorded = Files.readString(FOLDER.resolve(name + ".json"));
+        List<int[]> bits = new ArrayList<>();
+        for (String set : KernelSets.names()) {
+            if (KernelSets.obstacle(set) == null) {
+                bits.add(compare(model, recorded, set));
+            }
+        }
+        assertThat(bits).allSatisfy(each -> assertThat(each).isEqualTo(bits.getFirst()));
+    }
+
+    /** Returns the bits of the last logits. */
+    private static int[] compare(Path model, String recorded, String set) {
+        try (Gguf file = Gguf.open(model);
+                Workers workers = new Workers(2)) {
+            ModelConfig config = ModelConfig.from(file);
+            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
+            try (Decoder decoder = Decoder.load(
+                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(layout, 4, 64, 1))) {
+                String prompt = recorded.substring(recorded.indexOf('[') + 1, recorded.indexOf(']'));
+                int[] tokens = new int[64];
+                int end = 0;
+                for (String token : prompt.split(",", -1)) {
+                    tokens[end++] = Integer.parseInt(token.trim());
+                }
+                int computed = 0;
+                int steps = 0;
+                Batch batch = new Batch(64, 1);
+                FloatMatrix logits = null;
+                for (Matcher step = STEP.matcher(recorded); step.find(); steps++) {
+                    batch.clear();
+                    batch.add(tokens, computed, end, new int[] {2, 0, 3, 1}, 1);
+                    logits = decoder.forward(batch);
+                    computed = end;
+                    double[] logprobs = logprobs(logits);
+                    int best = 0;
+                    for (int i = 0; i < logprobs.length; i++) {
+                        best = logprobs[i] > logprobs[best] ? i : best;
+                    }
+                    assertThat(best).as("token %d on %s", steps, set).isEqualTo(Integer.parseInt(step.group(1)));
+                    for (Matcher pair = PAIR.matcher(step.group(2)); pair.find(); ) {
+                        assertThat(logprobs[Integer.parseInt(pair.group(1))])
+                                .as("step %d, token %s on %s", steps, pair.group(1), set)
+                                .isCloseTo(Double.parseDouble(pair.group(2)), within(TOLERANCE));
+                    }
+                    if (end < tokens.length) {
+                        tokens[end++] = best;
+                    }
+                }
+                assertThat(steps).isEqualTo(16);
+                int[] bits = new int[config.vocabularySize()];
+                for (int i = 0; i < bits.length && logits != null; i++) {
+                    bits[i] = Float.floatToRawIntBits(logits.get(0, i));
+                }
+                return bits;
+            }
+        }
+    }
+
+    private static double[] logprobs(FloatMatrix logits) {
+        double[] out = new double[logits.columns()];
+        double max = Double.NEGATIVE_INFINITY;
+        for (int i = 0; i < out.length; i++) {
+            out[i] = logits.get(0, i);
+            max = Math.max(max, out[i]);
+        }
+        double total = 0;
+        for (double logit : out) {
+            total += Math.exp(logit - max);
+        }
+        for (int i = 0; i < out.length; i++) {
+            out[i] -= max + Math.log(total);
+        }
+        return out;
+    }
+}
