@@ -106,7 +106,7 @@ public final class AnswerService {
         }
     }
 
-    private static void whole(Exchange exchange, AnswerFormat format, TokenStream stream)
+    private void whole(Exchange exchange, AnswerFormat format, TokenStream stream)
             throws ClientGoneException, InterruptedException {
         StringBuilder text = new StringBuilder();
         List<Output> outputs = new ArrayList<>();
@@ -124,7 +124,7 @@ public final class AnswerService {
         exchange.send(Response.json(200, Json.bytes(format.whole(text.toString(), outputs, stream))));
     }
 
-    private static void stream(Exchange exchange, AnswerFormat format, TokenStream stream)
+    private void stream(Exchange exchange, AnswerFormat format, TokenStream stream)
             throws ClientGoneException, InterruptedException {
         ServerSentEvents events = new ServerSentEvents();
         format.begin(events);
@@ -152,13 +152,17 @@ public final class AnswerService {
     }
 
     /** The error that an answer ended with; null if it ended well. */
-    private static @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
+    private @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
         return switch (finish.reason()) {
             case STOP, LENGTH -> null;
             case CANCELLED -> HttpException.unavailable("The server is shutting down and cut this answer short.");
             case ERROR -> {
                 LOG.log(Level.ERROR, "request {0} failed: {1}", exchange.id(), finish.error());
                 yield HttpException.internal(exchange.id());
+            }
+            case BROKEN_LOGITS -> {
+                LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), engine.modelName(), finish.error());
+                yield HttpException.brokenModel(engine.modelName());
             }
         };
     }
