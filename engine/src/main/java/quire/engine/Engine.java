@@ -399,6 +399,16 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
+     * Waits until the engine has ended: it was closed, or it failed. All answers have ended then.
+     *
+     * @return what broke the engine; null if it was closed
+     */
+    public @Nullable Throwable awaitEnd() throws InterruptedException {
+        thread.join();
+        return failure();
+    }
+
+    /**
      * Refuses new requests and waits until the accepted ones have ended. Cancels those that have not ended after {@code
      * timeout}.
      *

@@ -9,5 +9,10 @@ public enum FinishReason {
     /** The caller closed the stream. */
     CANCELLED,
     /** This request failed; {@link TokenStream.Finish#error} says why. */
-    ERROR
+    ERROR,
+    /**
+     * The model gave logits that are not finite numbers, so no token could be chosen: its weights or its file are damaged.
+     * Other requests go on.
+     */
+    BROKEN_LOGITS
 }

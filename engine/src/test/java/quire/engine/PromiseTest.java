@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
@@ -210,6 +211,62 @@ class PromiseTest {
                         .as("accepted, with acceptance %s, %d draft tokens", acceptance, drafts)
                         .isEqualTo(acceptance > 0);
             }
+        }
+    }
+
+    /** Measured costs decide how many prompt tokens a step has; with 1 ns it is the least. */
+    @Test
+    void output_stepsBoundedInTime_isBitIdentical() throws Exception {
+        List<Request> requests = requests(TINY);
+        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        for (Duration target : List.of(Duration.ofNanos(1), Duration.ofMillis(2))) {
+            for (Path draft : new Path[] {null, TINY_DRAFT}) {
+                EngineConfig config = EngineConfig.builder()
+                        .maxSequences(20)
+                        .maxBatchedTokens(128)
+                        .maxContext(112)
+                        .kvType(KvType.F16)
+                        .threads(2)
+                        .targetTokenGap(target)
+                        .speculation(draft == null ? Speculation.off() : new Speculation(4, true, draft, null))
+                        .build();
+                assertThat(answer(TINY, requests, config, REQUESTS, DraftPolicy::of).answers)
+                        .as("target %s, draft %s", target, draft)
+                        .isEqualTo(alone);
+            }
+        }
+    }
+
+    /** Small requests pass a large one that does not fit, and it takes the pages back. */
+    @Test
+    void output_requestsThatPassTheHead_isBitIdentical() throws Exception {
+        List<Request> requests = new ArrayList<>();
+        for (int[] size : new int[][] {{100, 60}, {220, 20}, {5, 90}, {6, 90}, {7, 90}, {8, 90}, {230, 10}, {9, 90}}) {
+            int[] prompt =
+                    IntStream.range(0, size[0]).map(i -> 300 + i * 7 % 1000).toArray();
+            requests.add(new Request(
+                    prompt,
+                    SamplingParams.builder()
+                            .maxTokens(size[1])
+                            .seed(size[0])
+                            .logprobs(2)
+                            .ignoreEndOfText(true)
+                            .build()));
+        }
+        EngineConfig.Builder builder = EngineConfig.builder()
+                .maxSequences(8)
+                .maxBatchedTokens(64)
+                .maxContext(256)
+                .kvType(KvType.F16)
+                .threads(2)
+                .speculation(Speculation.off());
+        EngineConfig scarce =
+                builder.kvCacheBytes(20 * pageBytes(TINY, builder.build())).build();
+        List<Answer> alone = answer(TINY, requests, scarce, 1, DraftPolicy::of).answers;
+
+        for (int round = 0; round < 3; round++) {
+            assertThat(answer(TINY, requests, scarce, requests.size(), DraftPolicy::of).answers)
+                    .isEqualTo(alone);
         }
     }
 

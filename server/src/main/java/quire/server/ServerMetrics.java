@@ -163,6 +163,7 @@ public final class ServerMetrics implements EngineListener {
             case LENGTH -> "length";
             case CANCELLED -> "abort";
             case ERROR -> "error";
+            case BROKEN_LOGITS -> "broken_logits";
         };
     }
 

@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -30,6 +31,9 @@ import quire.server.ServerMetrics;
         description = "Serve a model behind an OpenAI-compatible HTTP API until interrupted.")
 public final class ServeCommand implements Callable<Integer> {
     private static final int MAX_PORT = 65_535;
+
+    /** The exit code after a failure of the engine. 1 and 2 are other errors, and 3 is Java's for a full heap. */
+    static final int ENGINE_FAILED = 70;
 
     /** An hour. */
     private static final int MAX_DRAIN_SECONDS = 3600;
@@ -110,6 +114,16 @@ public final class ServeCommand implements Callable<Integer> {
             description = "How long running requests may go on at shutdown (default ${DEFAULT-VALUE}).")
     private int drainSeconds;
 
+    @Option(
+            names = "--exit-on-failure",
+            negatable = true,
+            defaultValue = "true",
+            fallbackValue = "true",
+            description = "Whether the process ends with code " + ENGINE_FAILED + " when the engine has failed and all"
+                    + " answers were told, so that a supervisor restarts it. Without, it stays and answers with 503"
+                    + " (default: it ends).")
+    private boolean exitOnFailure;
+
     @Mixin
     private SamplingDefaultsOptions sampling;
 
@@ -129,22 +143,43 @@ public final class ServeCommand implements Callable<Integer> {
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         CountDownLatch drained = new CountDownLatch(1);
+        AtomicInteger exitCode = new AtomicInteger();
         try (Engine engine = Engine.open(file, engineConfig, metrics);
                 QuireServer server = QuireServer.start(engine, config, metrics)) {
-            // After SIGTERM the JVM would exit with 143; a server that has drained exits with 0.
+            // After SIGTERM the JVM would exit with 143; a server that has drained exits with 0, or with the code
+            // below.
             Runtime.getRuntime()
                     .addShutdownHook(Thread.ofPlatform().name("shutdown").unstarted(() -> {
                         stop.countDown();
                         awaitUninterruptibly(drained);
-                        Runtime.getRuntime().halt(0);
+                        Runtime.getRuntime().halt(exitCode.get());
                     }));
             System.out.println(
                     "ready on http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + server.port());
+            if (exitOnFailure) {
+                stopOnFailure(engine, stop, exitCode);
+            }
             stop.await();
         } finally {
             drained.countDown();
         }
-        return 0;
+        return exitCode.get();
+    }
+
+    /** Lets the server stop with {@link #ENGINE_FAILED} when the engine fails. */
+    static void stopOnFailure(Engine engine, CountDownLatch stop, AtomicInteger exitCode) {
+        Thread.ofVirtual().name("watch-engine").start(() -> {
+            try {
+                Throwable failure = engine.awaitEnd();
+                if (failure != null) {
+                    System.err.println("quire: the engine failed: " + failure + "; exit code " + ENGINE_FAILED);
+                    exitCode.set(ENGINE_FAILED);
+                    stop.countDown();
+                }
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt(); // nobody does; the thread ends
+            }
+        });
     }
 
     private ServerConfig serverConfig() {

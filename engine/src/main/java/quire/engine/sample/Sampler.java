@@ -104,7 +104,7 @@ public final class Sampler {
      * @param history the tokens so far; made with the same {@code params}
      * @param position index of the new token in its sequence, prompt included
      * @return a token whose logit is not −∞; of equally good ones the one with the lower id
-     * @throws IllegalStateException if a logit is NaN or +∞, or all are −∞, because the model is broken
+     * @throws BrokenLogitsException if a logit is NaN or +∞, or all are −∞, because the model is broken
      * @throws InvalidRequestException if the bias names a token beyond the vocabulary
      */
     public int choose(FloatMatrix logits, int row, SamplingParams params, TokenHistory history, int position) {
@@ -130,7 +130,7 @@ public final class Sampler {
      * Computes the log softmax of a row of the model's own logits, for the chosen token and the likeliest ones.
      *
      * @param topCount how many of the likeliest tokens to report; those with a logit of −∞ are left out
-     * @throws IllegalStateException if a logit is NaN or +∞, or all are −∞, because the model is broken
+     * @throws BrokenLogitsException if a logit is NaN or +∞, or all are −∞, because the model is broken
      */
     public Logprobs logprobs(FloatMatrix logits, int row, int chosen, int topCount) {
         load(logits, row);
@@ -226,11 +226,11 @@ public final class Sampler {
         }
         for (int token = 0; token < vocabularySize; token++) {
             if (Float.isNaN(logits[token]) || logits[token] == Float.POSITIVE_INFINITY) {
-                throw new IllegalStateException("the model gave token " + token + " the logit " + logits[token]
+                throw new BrokenLogitsException("the model gave token " + token + " the logit " + logits[token]
                         + "; its weights or their arithmetic are broken");
             }
         }
-        throw new IllegalStateException("the model gave all " + vocabularySize
+        throw new BrokenLogitsException("the model gave all " + vocabularySize
                 + " tokens the logit -Infinity; its weights or their arithmetic are broken");
     }
 

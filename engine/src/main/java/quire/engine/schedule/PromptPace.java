@@ -14,11 +14,11 @@ package quire.engine.schedule;
  *
  * <p>Engine thread only; allocates nothing.
  */
-final class PromptPace {
+public final class PromptPace {
     /**
      * A step has at least this many prompt tokens. With fewer, most of its time would be spent on reading the weights.
      */
-    private static final int LEAST_TOKENS = 8;
+    public static final int LEAST_TOKENS = 8;
 
     private final StepCost cost;
     private final long targetNanos;
@@ -48,7 +48,21 @@ final class PromptPace {
         long contexts = decoding.contexts();
         long positions = decoding.positions();
         double allowed = Math.max((double) targetNanos, 2 * cost.predict(rows, contexts, positions));
-        int fit = LEAST_TOKENS;
+        return fit(cost, allowed, rows, contexts, positions, computed, most);
+    }
+
+    /**
+     * The most tokens of a prompt that a pass can compute in a time, but at least {@link #LEAST_TOKENS}.
+     *
+     * @param allowed nanoseconds of the pass
+     * @param rows of the pass without the prompt; {@code contexts} and {@code positions} too, as in {@link
+     *     StepCost#predict}
+     * @param computed tokens of the prompt that are computed already; later ones attend to them
+     * @param most the most tokens to return
+     */
+    public static int fit(
+            StepCost cost, double allowed, int rows, long contexts, long positions, int computed, int most) {
+        int fit = Math.min(LEAST_TOKENS, most);
         int tooMany = most + 1;
         while (tooMany - fit > 1) { // bisection: fit tokens are allowed, tooMany are not
             int tokens = (fit + tooMany) >>> 1;

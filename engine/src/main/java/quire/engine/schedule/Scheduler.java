@@ -9,6 +9,7 @@ import quire.engine.EngineListener;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.sample.BrokenLogitsException;
 import quire.engine.schedule.Sequence.State;
 
 /**
@@ -452,6 +453,9 @@ final class Scheduler {
         RuntimeException failure = verifier.failure(index);
         if (failure != null && ending.reason == null) {
             fail(sequence, "no token could be chosen", failure, ending);
+            if (failure instanceof BrokenLogitsException) {
+                ending.reason = FinishReason.BROKEN_LOGITS;
+            }
         }
         kept[index] = count;
         sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);

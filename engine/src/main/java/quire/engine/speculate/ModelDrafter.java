@@ -6,7 +6,9 @@ import quire.engine.sample.Sampler;
 import quire.engine.sample.SamplerTeam;
 import quire.engine.schedule.DraftSource;
 import quire.engine.schedule.KvPages;
+import quire.engine.schedule.PromptPace;
 import quire.engine.schedule.Sequence;
+import quire.engine.schedule.StepCost;
 import quire.model.Batch;
 import quire.model.Model;
 import quire.tensor.FloatMatrix;
@@ -19,6 +21,9 @@ import quire.tensor.FloatMatrix;
  * <p>Its K and V are in a second pool, under the same page numbers as the target model's. A sequence owns the same
  * pages in both, so one {@link KvPages} serves both. The draft model computes positions only when it needs them: a
  * sequence without drafts costs nothing, and a preempted one starts again from its first token.
+ *
+ * <p>Catching up with a long prompt counts as prompt tokens of the step: it gets what the large model's part leaves of the
+ * target for the token gap ({@link PromptPace}).
  *
  * <pre>
  *   tokens      p p p p p p g g g | d0 d1 d2
@@ -35,6 +40,8 @@ final class ModelDrafter implements Drafter {
     private final SamplerTeam samplers;
     private final SamplerTeam.Unit choose = this::choose;
     private final CostModel cost;
+    private final StepCost large;
+    private final long targetNanos;
     private final LongSupplier nanoClock;
     private final Batch batch;
     /** For each row of logits of the current pass, the sequence's index in the drafts. */
@@ -47,10 +54,16 @@ final class ModelDrafter implements Drafter {
     private long contexts;
     private long positions;
 
-    /** @param cost what the model's passes cost; learns from every pass */
-    ModelDrafter(Model model, CostModel cost, DraftSource.Context context) {
+    /**
+     * @param cost what the model's passes cost; learns from every pass
+     * @param large what the large model's passes cost
+     * @param targetNanos most nanoseconds of a step, both models together; 0 for no limit
+     */
+    ModelDrafter(Model model, CostModel cost, StepCost large, long targetNanos, DraftSource.Context context) {
         this.model = model;
         this.cost = cost;
+        this.large = large;
+        this.targetNanos = targetNanos;
         pages = context.pages();
         samplers = context.samplers();
         nanoClock = context.nanoClock();
@@ -113,6 +126,7 @@ final class ModelDrafter implements Drafter {
         contexts = 0;
         positions = 0;
         int room = model.maxBatchTokens();
+        int farBehind = pass == 0 ? catchUpTokens(step, self) : room;
         int logitRows = 0;
         for (int i = 0; i < step.size(); i++) {
             if (step.drafter(i) != self || step.count(i) <= pass) {
@@ -122,6 +136,10 @@ final class ModelDrafter implements Drafter {
             DraftState state = DraftState.of(sequence);
             int to = sequence.length() + pass; // with the draft tokens so far
             int count = Math.min(to - state.computed, room);
+            if (to - state.computed > PromptPace.LEAST_TOKENS) {
+                count = Math.min(count, farBehind);
+                farBehind -= count;
+            }
             boolean caughtUp = state.computed + count == to;
             if (count > 0) {
                 batch.add(
@@ -145,6 +163,24 @@ final class ModelDrafter implements Drafter {
             }
         }
         return batch.rows();
+    }
+
+    /** How many tokens the sequences far behind may catch up with in this step, all together. */
+    private int catchUpTokens(StepDrafts step, int self) {
+        int most = model.maxBatchTokens();
+        if (targetNanos == 0) {
+            return most;
+        }
+        int longest = 0;
+        for (int i = 0; i < step.size(); i++) {
+            if (step.drafter(i) == self && step.count(i) > 0) {
+                longest = Math.max(longest, DraftState.of(step.sequence(i)).computed);
+            }
+        }
+        double decoding = large.predict(step.size(), step.decodePositions(), step.decodePositions());
+        double allowed = Math.max((double) targetNanos, 2 * decoding);
+        double left = allowed - large.predict(step.rows(), step.contexts(), step.positions());
+        return PromptPace.fit(cost, left, 0, 0, 0, longest, most);
     }
 
     private void choose(int logitRow, Sampler sampler) {

@@ -96,7 +96,12 @@ public final class Speculator implements DraftSource {
         }
         Draft draft = setup.draft;
         if (draft != null) {
-            found.add(new ModelDrafter(draft.model, draft.cost, context));
+            found.add(new ModelDrafter(
+                    draft.model,
+                    draft.cost,
+                    setup.cost,
+                    setup.config.targetTokenGap().toNanos(),
+                    context));
         }
         Drafter[] drafters = found.toArray(Drafter[]::new);
         return new Speculator(drafters, setup.policies.make(drafters, setup.cost, setup.config), setup.cost, context);

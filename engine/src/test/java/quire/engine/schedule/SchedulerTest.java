@@ -5,9 +5,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import quire.engine.Answer;
 import quire.engine.EngineConfig;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
@@ -64,6 +66,10 @@ class SchedulerTest {
     }
 
     private static TokenStream submit(EngineLoop loop, int promptTokens, int maxTokens) {
+        return loop.submit(request(promptTokens, maxTokens));
+    }
+
+    private static Request request(int promptTokens, int maxTokens) {
         SamplingParams params = SamplingParams.builder()
                 .maxTokens(maxTokens)
                 .temperature(0)
@@ -72,7 +78,7 @@ class SchedulerTest {
         int[] prompt = IntStream.range(0, promptTokens)
                 .map(i -> i * 7 % FakeTokenizer.VOCABULARY_SIZE)
                 .toArray();
-        return loop.submit(new Request(prompt, params));
+        return new Request(prompt, params);
     }
 
     /** Steps until a stream has a token. */
@@ -167,6 +173,68 @@ class SchedulerTest {
             loop.doWork();
         }
         assertThat(stepsToToken(loop, head)).isLessThanOrEqualTo(60 * PAGE_TOKENS / (BUDGET / 2) + 1);
+    }
+
+    /** The bound in time changes which tokens a step computes, and never what comes out. */
+    @Test
+    void plan_anyTargetForTheTokenGap_answersAreAsAlone() {
+        int context = 100;
+        for (int target : new int[] {1, 5, 20, 63}) {
+            model.close();
+            model = model(60);
+            EngineLoop loop = loop(Duration.ofNanos(target * TOKEN_NANOS));
+            SplittableRandom random = new SplittableRandom(target);
+            List<Request> requests = new ArrayList<>();
+            for (int i = 0; i < 40; i++) {
+                int[] prompt = random.ints(1 + random.nextInt(60), 0, FakeTokenizer.VOCABULARY_SIZE)
+                        .toArray();
+                requests.add(new Request(
+                        prompt,
+                        SamplingParams.builder()
+                                .maxTokens(1 + random.nextInt(context - prompt.length))
+                                .seed(i)
+                                .logprobs(2)
+                                .build()));
+            }
+            assertThat(answers(loop, requests)).isEqualTo(alone(requests, context));
+        }
+    }
+
+    /** A small request passes a head that does not fit; later the head takes pages back. Nobody's answer changes. */
+    @Test
+    void plan_smallRequestsPassTheHead_answersAreAsAlone() {
+        model.close();
+        model = model(64);
+        EngineLoop loop = loop(Duration.ZERO);
+        List<Request> requests =
+                new ArrayList<>(List.of(request(8 * PAGE_TOKENS - 1, 60), request(60 * PAGE_TOKENS, 5)));
+        for (int i = 0; i < 8; i++) {
+            requests.add(request(10 + i, 150));
+        }
+        List<Answer> expected = alone(requests, 64 * PAGE_TOKENS);
+
+        assertThat(answers(loop, requests)).isEqualTo(expected);
+        assertThat(loop.tracker().stats().preemptions())
+                .as("pages that the head took back")
+                .isPositive();
+    }
+
+    private static List<Answer> alone(List<Request> requests, int context) {
+        return requests.stream().map(request -> Answer.alone(request, context)).toList();
+    }
+
+    private static List<Answer> answers(EngineLoop loop, List<Request> requests) {
+        List<TokenStream> streams = requests.stream().map(loop::submit).toList();
+        while (loop.doWork() > 0) {
+            loop.checkIntegrity();
+        }
+        List<Answer> answers = new ArrayList<>();
+        for (TokenStream stream : streams) {
+            Answer.Reader reader = new Answer.Reader();
+            reader.poll(stream);
+            answers.add(reader.end(stream.finish()));
+        }
+        return answers;
     }
 
     private static boolean read(TokenStream stream) {

@@ -20,6 +20,7 @@ import quire.engine.SamplingParams;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 import quire.engine.schedule.EngineLoop;
+import quire.engine.schedule.StepCost;
 import quire.model.Batch;
 import quire.model.Model;
 import quire.tensor.FloatMatrix;
@@ -134,7 +135,7 @@ class CouplingTest {
         EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
                 .drafts(context -> {
                     CostModel cost = CostModel.unknown(512);
-                    Drafter[] drafters = {new ModelDrafter(draft, cost, context)};
+                    Drafter[] drafters = {new ModelDrafter(draft, cost, StepCost.NONE, 0, context)};
                     return new Speculator(drafters, DraftPolicy.always(2, drafters), cost, context);
                 })
                 .nanoClock(() -> 0)

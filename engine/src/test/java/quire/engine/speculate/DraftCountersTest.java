@@ -17,6 +17,7 @@ import quire.engine.Request;
 import quire.engine.Requests;
 import quire.engine.SpeculationCounts;
 import quire.engine.schedule.EngineLoop;
+import quire.engine.schedule.StepCost;
 
 /** Counts of drafts whose outcome is known. */
 class DraftCountersTest {
@@ -82,7 +83,7 @@ class DraftCountersTest {
             EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
                     .drafts(context -> {
                         Drafter[] drafters = {
-                            new ModelDrafter(draft, cost, context),
+                            new ModelDrafter(draft, cost, StepCost.NONE, 0, context),
                             FakeDrafters.of(FakeDrafters.Kind.RIGHT, sequence -> faulty, new SplittableRandom(1))
                         };
                         return new Speculator(drafters, script(), cost, context);

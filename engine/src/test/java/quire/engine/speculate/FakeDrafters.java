@@ -6,6 +6,7 @@ import java.util.function.Function;
 import quire.engine.FakeTokenizer;
 import quire.engine.schedule.DraftSource;
 import quire.engine.schedule.Sequence;
+import quire.engine.schedule.StepCost;
 import quire.engine.schedule.StepLimits;
 import quire.model.Model;
 
@@ -112,7 +113,9 @@ public final class FakeDrafters {
         for (int k = 0; k < drafters.length; k++) {
             drafters[k] = switch (random.nextInt(4)) {
                 case 0 -> new LookupDrafter();
-                case 1 -> new ModelDrafter(draft, new CostModel(limits.tokens(), 1 + random.nextInt(100)), context);
+                case 1 ->
+                    new ModelDrafter(
+                            draft, new CostModel(limits.tokens(), 1 + random.nextInt(100)), StepCost.NONE, 0, context);
                 default -> of(Kind.values()[random.nextInt(Kind.values().length)], answer, random);
             };
         }

@@ -4,9 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import quire.engine.Engine;
@@ -113,6 +115,55 @@ class SpeculationTest {
         assertThat(stats.acceptedAt().subList(0, 5)).containsExactly(8L, 8L, 8L, 8L, 0L);
         model.close();
         draft.close();
+    }
+
+    /** A token takes a microsecond in both models. The draft model must read a prompt of 300 tokens before it is of use. */
+    @Test
+    void draftModel_readsAPrompt_withinTheTargetForTheTokenGap() {
+        int batch = 64;
+        AtomicLong nanos = new AtomicLong();
+        List<Integer> draftRows = new ArrayList<>();
+        FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, 4, 200, batch, 40)
+                .onForward(step -> nanos.addAndGet(1000L * step.rows()));
+        FakeModel draft = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, 4, 200, batch, 40).onForward(step -> {
+            draftRows.add(step.rows());
+            nanos.addAndGet(1000L * step.rows());
+        });
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(4)
+                .maxBatchedTokens(batch)
+                .threads(1)
+                .targetTokenGap(Duration.ofNanos(20_000))
+                .speculation(new Speculation(4, false, Path.of("fake"), null))
+                .build();
+        EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+                .drafts(context -> Speculator.of(
+                        new Speculator.Setup(
+                                config, linear(batch), new Speculator.Draft(draft, linear(batch)), DraftPolicy::of),
+                        context))
+                .nanoClock(nanos::get)
+                .build();
+        TokenStream stream = loop.submit(Requests.of("x".repeat(300), 100));
+        while (loop.doWork() > 0) {
+            loop.checkIntegrity();
+        }
+        // One decoding token takes 1 of the 20 microseconds; the cost models know this to a few percent.
+        assertThat(draftRows).allMatch(rows -> rows <= 21);
+        assertThat(draftRows.getFirst()).isGreaterThanOrEqualTo(17);
+        assertThat(stream.acceptedTokens()).isGreaterThan(50);
+        model.close();
+        draft.close();
+    }
+
+    /** Knows that a row takes a microsecond. */
+    private static CostModel linear(int maxRows) {
+        CostModel cost = new CostModel(maxRows, 1000);
+        SplittableRandom random = new SplittableRandom(1);
+        for (int i = 0; i < 20_000; i++) {
+            int rows = 1 + random.nextInt(maxRows);
+            cost.observe(rows, 0, 0, 1000L * rows);
+        }
+        return cost;
     }
 
     @Test

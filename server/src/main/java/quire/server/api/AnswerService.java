@@ -108,7 +108,7 @@ public final class AnswerService {
         }
     }
 
-    private static void whole(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
+    private void whole(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
             throws ClientGoneException, InterruptedException {
         int tokens = 0;
         StringBuilder text = new StringBuilder();
@@ -129,7 +129,7 @@ public final class AnswerService {
         exchange.send(Response.json(200, Json.bytes(format.whole(text.toString(), outputs, stream))));
     }
 
-    private static void stream(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
+    private void stream(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
             throws ClientGoneException, InterruptedException {
         int tokens = 0;
         ServerSentEvents events = new ServerSentEvents();
@@ -160,13 +160,17 @@ public final class AnswerService {
     }
 
     /** The error that an answer ended with; null if it ended well. */
-    private static @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
+    private @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
         return switch (finish.reason()) {
             case STOP, LENGTH -> null;
             case CANCELLED -> HttpException.unavailable("The server is shutting down and cut this answer short.");
             case ERROR -> {
                 LOG.log(Level.ERROR, "request {0} failed: {1}", exchange.id(), finish.error());
                 yield HttpException.internal(exchange.id());
+            }
+            case BROKEN_LOGITS -> {
+                LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), engine.modelName(), finish.error());
+                yield HttpException.brokenModel(engine.modelName());
             }
         };
     }

@@ -65,6 +65,18 @@ public final class HttpException extends RuntimeException {
                 0);
     }
 
+    /** A 500: the model computed numbers that are not finite. Another request may still succeed. */
+    public static HttpException brokenModel(String model) {
+        return new HttpException(
+                500,
+                "The model '" + model
+                        + "' computed numbers that are not finite: its weights or its file are damaged. Check the"
+                        + " file, or download it again.",
+                null,
+                "model_error",
+                0);
+    }
+
     /** The HTTP status. */
     public int status() {
         return status;
