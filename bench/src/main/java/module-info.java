@@ -1,6 +1,6 @@
 /**
- * Measurements of engines, and what shows them: {@code quire bench}. It sees every other module; no module requires it.
- * The command line finds its command as a service.
+ * Measurements of engines and the output of their results: {@code quire bench}. It uses every other module; no module
+ * requires it. The command line finds its command as a service.
  */
 module quire.bench {
     requires static org.jspecify;

@@ -1,7 +1,8 @@
 /** Schedules requests on one model, chooses tokens and speculates. Contains no JSON and no networking. */
 module quire.engine {
     requires static org.jspecify;
-    requires jdk.management; // physical memory
+    requires jdk.management; // physical memory, and the options of this JVM
+    requires java.management;
     requires transitive quire.model;
 
     exports quire.engine;

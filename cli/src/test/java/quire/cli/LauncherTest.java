@@ -26,8 +26,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * Tests the script {@code quire} in a small project of one source file. A script stands for Maven: it writes a jar, and a
- * line into a list of builds. Another script stands for Java: it prints its arguments.
+ * Tests the script {@code quire} in a small project of one source file. A script stands for Maven: it writes a jar, and
+ * a line into a list of builds. Another script stands for Java: it prints its arguments.
  */
 @Timeout(60)
 class LauncherTest {
@@ -88,7 +88,7 @@ class LauncherTest {
         assertThat(result.out.lines()).contains("quire.cli.Quire", "generate", "--prompt", "a  b");
         assertThat(result.err.lines())
                 .containsSubsequence(
-                        "quire: downloading plugins and libraries, this once",
+                        "quire: downloading plugins and libraries (only once)",
                         "quire: compiling quire-model (2 of 6)",
                         "quire: 1 files downloaded")
                 .last()
@@ -406,10 +406,10 @@ class LauncherTest {
             }
             seen.append(line).append('\n');
         }
-        throw new AssertionError("never said: " + start + "\n" + seen);
+        throw new AssertionError("missing line: " + start + "\n" + seen);
     }
 
-    /** Reads both outputs, one after the other: they are short enough for the pipes not to fill. */
+    /** Reads both outputs, one after the other. They are so short that the pipes do not fill up. */
     private static Result end(Process process) throws Exception {
         String out = process.inputReader(StandardCharsets.UTF_8).readAllAsString();
         String err = process.errorReader(StandardCharsets.UTF_8).readAllAsString();

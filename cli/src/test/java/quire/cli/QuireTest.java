@@ -22,7 +22,7 @@ import quire.tensor.machine.KernelSets;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
-/** Every command as a user runs it: arguments in, two streams and an exit code out. */
+/** Runs every command as a user does: with arguments. Checks standard output, standard error and the exit code. */
 class QuireTest {
     private static final Path SHARED = Path.of(System.getProperty("quire.shared", "../shared"));
     private static final Path STORIES = SHARED.resolve("models/stories260K.gguf");
@@ -86,6 +86,36 @@ class QuireTest {
     }
 
     @Test
+    void generate_recommendedSampling_isTheDefault(@TempDir Path folder) {
+        String file = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.Q8_0, 3)
+                .uint32("general.sampling.top_k", 1)
+                .uint32("general.sampling.mirostat", 2)
+                .write(folder.resolve("recommending.gguf"))
+                .toString();
+        String[] plain = {"generate", "--model", file, "--prompt", "the", "--max-tokens", "9", "--seed", "7"};
+        String greedy = run(with(plain, "--temperature", "0")).out();
+
+        assertThat(run(plain).out()).isEqualTo(greedy);
+        assertThat(run(with(plain, "--temperature", "3", "--top-k", "0")).out())
+                .isEqualTo(run(with(plain, "--temperature", "3", "--ignore-recommended-sampling"))
+                        .out())
+                .isNotEqualTo(greedy);
+        assertThat(run("inspect", file).out())
+                .contains("recommended sampling: top_k 1")
+                .contains("general.sampling.mirostat");
+        assertThat(JsonMapper.shared()
+                        .readTree(run("inspect", "--json", file).out())
+                        .get("recommended_sampling"))
+                .isEqualTo(JsonMapper.shared().readTree("{\"top_k\":1}"));
+    }
+
+    private static String[] with(String[] args, String... more) {
+        String[] all = Arrays.copyOf(args, args.length + more.length);
+        System.arraycopy(more, 0, all, args.length, more.length);
+        return all;
+    }
+
+    @Test
     void generate_speculation_changesOnlyTheCounts() {
         String[] plain = {
             "generate",
@@ -126,7 +156,7 @@ class QuireTest {
         assertThat(result.out()).contains("chat template default: content text ");
         JsonNode json =
                 JsonMapper.shared().readTree(run("inspect", model, "--json").out());
-        assertThat(json.at("/chat_templates/default/system role").asString()).isEqualTo("taken");
+        assertThat(json.at("/chat_templates/default/system role").asString()).isEqualTo("supported");
         assertThat(json.get("metadata").get("llama.block_count").asInt()).isEqualTo(2);
         assertThat(json.get("tensors").size()).isGreaterThan(18);
     }
@@ -213,7 +243,7 @@ class QuireTest {
                 .contains(KernelSets.names())
                 .contains(KernelSets.best().reason());
         assertThat(run("kernels", "nonsense").err()).contains("quire kernels lists them");
-        assertThat(run("kernels", "--kernels", "scalar").out()).contains("The compiler makes the code of scalar");
+        assertThat(run("kernels", "--kernels", "scalar").out()).contains("The set scalar has no assembled code");
         for (String set : List.of("avx512vnni", "avx2")) {
             if (KernelSets.obstacle(set) == null) {
                 List<String> listed = run("kernels", "--kernels", set)

@@ -17,6 +17,7 @@ import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
+import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
@@ -45,7 +46,7 @@ import quire.tensor.machine.KernelSets;
 public final class Engine implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
-    /** Most nanoseconds that the first measurement of a model's passes takes. */
+    /** Maximum number of nanoseconds that the first measurement of a model's passes takes. */
     private static final long COST_NANOS = 300_000_000;
 
     private static final long DRAFT_COST_NANOS = 100_000_000;
@@ -55,6 +56,7 @@ public final class Engine implements AutoCloseable {
     private final Tokenizer tokenizer;
     private final @Nullable ChatTemplate chatTemplate;
     private final String chatTemplateError;
+    private final SamplingDefaults recommendedSampling;
     private final String name;
     private final EngineLoop loop;
     private final Thread thread;
@@ -66,6 +68,7 @@ public final class Engine implements AutoCloseable {
             Tokenizer tokenizer,
             @Nullable ChatTemplate chatTemplate,
             String chatTemplateError,
+            SamplingDefaults recommendedSampling,
             String name,
             EngineLoop loop) {
         this.model = model;
@@ -73,16 +76,17 @@ public final class Engine implements AutoCloseable {
         this.tokenizer = tokenizer;
         this.chatTemplate = chatTemplate;
         this.chatTemplateError = chatTemplateError;
+        this.recommendedSampling = recommendedSampling;
         this.name = name;
         this.loop = loop;
         thread = Thread.ofPlatform().daemon().name("engine").unstarted(loop);
     }
 
     /**
-     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. Everything that the heads of the
-     * files say is checked before the first weight is read. The files are not used any more when this method returns: they may
-     * be replaced or changed. If the chat template cannot be used, the engine opens without it, logs a warning, and
-     * {@link #chatTemplateError} says why.
+     * Loads a GGUF file, plans the memory, packs the weights and starts the engine thread. The metadata of the files is
+     * checked completely before the first weight is read. After this method has returned, the files are no longer used:
+     * they may be replaced or changed. If the chat template cannot be used, the engine opens without it, logs a
+     * warning, and {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
      * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
@@ -93,7 +97,7 @@ public final class Engine implements AutoCloseable {
 
     @SuppressWarnings("MustBeClosedChecker") // the engine owns workers and decoders and closes them
     static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
-        Deque<AutoCloseable> owned = new ArrayDeque<>(); // a stack: closed in reverse order
+        Deque<AutoCloseable> owned = new ArrayDeque<>(); // closed in reverse order
         Runnable release = () -> closeAll(owned);
         try (Gguf file = Gguf.open(path);
                 Gguf draftFile = openDraft(config)) {
@@ -107,8 +111,9 @@ public final class Engine implements AutoCloseable {
             if (draftFile != null) {
                 ModelConfig.from(draftFile).checkTensors(draftFile);
             }
-            MemoryPlan plan = plan(file, shape, draftFile, config);
-            int threads = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+            int threads = threads(config);
+            MemoryPlan plan =
+                    plan(file, shape, draftFile, config, kernels, MachineMemory.here(), JavaMemory.here(threads));
             Workers workers = new Workers(threads);
             owned.push(workers);
             Decoder decoder = Decoder.load(
@@ -136,6 +141,7 @@ public final class Engine implements AutoCloseable {
             }
             LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
             plan.describe(plan.maxContext()).lines().forEach(line -> LOG.log(Level.INFO, line));
+            plan.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
             ChatTemplate template = null;
             String templateError = "";
             try {
@@ -145,6 +151,12 @@ public final class Engine implements AutoCloseable {
                 templateError = "the model's chat template cannot be used: " + e.getMessage();
                 LOG.log(Level.WARNING, templateError);
             }
+            SamplingDefaults.Recommendation recommended = SamplingDefaults.from(file);
+            recommended.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
+            LOG.log(
+                    Level.INFO,
+                    "sampling that the model's file recommends: "
+                            + recommended.values().describe());
             String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             CostModel cost = cost(decoder, config, COST_NANOS);
             Speculator.Draft drafter = draft == null
@@ -157,7 +169,7 @@ public final class Engine implements AutoCloseable {
                         Level.INFO,
                         "speculation: "
                                 + (speculation.draftTokens() == Speculation.AUTO
-                                        ? "as many draft tokens as pay"
+                                        ? "the number of draft tokens is chosen by measurement"
                                         : speculation.draftTokens() + " draft tokens a step")
                                 + (speculation.lookup() ? ", by lookup" : "")
                                 + (draft == null ? "" : ", by " + speculation.draft()));
@@ -169,7 +181,8 @@ public final class Engine implements AutoCloseable {
                     .cost(cost.copyOfStart())
                     .listener(listener)
                     .build();
-            Engine engine = new Engine(decoder, release, tokenizer, template, templateError, name, loop);
+            Engine engine =
+                    new Engine(decoder, release, tokenizer, template, templateError, recommended.values(), name, loop);
             engine.start(config);
             return engine;
         } catch (Throwable e) {
@@ -209,32 +222,56 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * The memory plan that {@link #open} would make. Reads the draft model's file if there is one.
+     * The memory plan that {@link #open} would make here and now.
      *
-     * @throws quire.model.format.ModelFormatException if that file cannot be used
+     * @see #plan(Gguf, ModelConfig, EngineConfig, MachineMemory, JavaMemory)
      */
     public static MemoryPlan plan(Gguf file, ModelConfig shape, EngineConfig config) {
+        return plan(file, shape, config, MachineMemory.here(), JavaMemory.here(threads(config)));
+    }
+
+    /**
+     * The memory plan that {@link #open} would make on a machine. Reads the draft model's file if there is one.
+     *
+     * @param machine the memory there is; {@link MachineMemory#here} for this machine
+     * @param java what the JVM may use of it
+     * @throws quire.model.format.ModelFormatException if that file cannot be used
+     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
+     */
+    public static MemoryPlan plan(
+            Gguf file, ModelConfig shape, EngineConfig config, MachineMemory machine, JavaMemory java) {
         try (Gguf draft = openDraft(config)) {
-            return plan(file, shape, draft, config);
+            return plan(file, shape, draft, config, KernelSets.best(), machine, java);
         }
     }
 
-    private static MemoryPlan plan(Gguf file, ModelConfig shape, @Nullable Gguf draft, EngineConfig config) {
-        MemoryPlan.Draft drafting = null;
-        if (draft != null) {
-            ModelConfig draftShape = ModelConfig.from(draft);
-            drafting = new MemoryPlan.Draft(
-                    MemoryPlan.Shape.of(draftShape),
-                    Decoder.weightBytes(draft),
-                    Decoder.activationBytes(draftShape, config.maxBatchedTokens(), config.maxSequences()));
-        }
+    private static MemoryPlan plan(
+            Gguf file,
+            ModelConfig shape,
+            @Nullable Gguf draft,
+            EngineConfig config,
+            Kernels kernels,
+            MachineMemory machine,
+            JavaMemory java) {
         return MemoryPlan.of(
-                MemoryPlan.Shape.of(shape),
+                sizes(file, shape, config, config.maxLogitRows(), kernels),
+                draft == null ? null : sizes(draft, ModelConfig.from(draft), config, config.maxSequences(), kernels),
                 config,
-                Decoder.weightBytes(file),
-                Decoder.activationBytes(shape, config.maxBatchedTokens(), config.maxLogitRows()),
-                drafting,
-                MemoryPlan.availableBytesHere());
+                machine,
+                java);
+    }
+
+    private static int threads(EngineConfig config) {
+        return config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+    }
+
+    private static MemoryPlan.Model sizes(
+            Gguf file, ModelConfig shape, EngineConfig config, int logitRows, Kernels kernels) {
+        return new MemoryPlan.Model(
+                MemoryPlan.Shape.of(shape),
+                shape.vocabularySize(),
+                Decoder.weightBytes(file, kernels),
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows));
     }
 
     private static void closeAll(Deque<AutoCloseable> owned) {
@@ -272,7 +309,8 @@ public final class Engine implements AutoCloseable {
                 .listener(listener)
                 .nanoClock(nanoClock)
                 .build();
-        Engine engine = new Engine(model, model::close, tokenizer, chatTemplate, error, name, loop);
+        Engine engine =
+                new Engine(model, model::close, tokenizer, chatTemplate, error, SamplingDefaults.NONE, name, loop);
         engine.start(config);
         return engine;
     }
@@ -301,8 +339,8 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
-     * Switches speculation off or on again, from the next step on. Answers stay the same. It lets a benchmark compare
-     * both on one engine; two engines would differ in where their memory lies.
+     * Switches speculation off or on again, from the next step on. Answers stay the same. A benchmark uses it to
+     * compare both on one engine, because two engines have different memory addresses.
      *
      * @param speculating whether to use draft tokens as the engine's {@link Speculation} says
      */
@@ -329,12 +367,23 @@ public final class Engine implements AutoCloseable {
         return chatTemplateError;
     }
 
+    /**
+     * What the model's file recommends for choosing tokens. The engine does not apply it: who builds {@link
+     * SamplingParams} decides. Empty for a model that was not opened from a file.
+     */
+    public SamplingDefaults recommendedSampling() {
+        return recommendedSampling;
+    }
+
     /** The model's name. */
     public String modelName() {
         return name;
     }
 
-    /** Most positions of one sequence, prompt and answer: the least of what model, configuration and KV pages allow. */
+    /**
+     * Maximum number of positions of one sequence, prompt and answer: the least of what model, configuration and KV
+     * pages allow.
+     */
     public int maxContext() {
         return loop.maxContext();
     }
@@ -344,21 +393,21 @@ public final class Engine implements AutoCloseable {
         return loop.tracker().stats();
     }
 
-    /** What broke the engine; null while it is healthy. */
+    /** The failure that stopped the engine; null if it has not failed. */
     public @Nullable Throwable failure() {
         return loop.tracker().failure();
     }
 
     /**
-     * Refuses new requests and waits until the accepted ones have ended. Cancels those that are left after {@code
-     * patience}.
+     * Refuses new requests and waits until the accepted ones have ended. Cancels those that have not ended after {@code
+     * timeout}.
      *
      * @return whether all ended by themselves; false if some were cancelled or the engine failed
      * @throws InterruptedException if interrupted while waiting; the engine stays draining
      */
-    public boolean drain(Duration patience) throws InterruptedException {
+    public boolean drain(Duration timeout) throws InterruptedException {
         loop.tracker().drain();
-        boolean ended = loop.tracker().awaitEmpty(patience.toNanos());
+        boolean ended = loop.tracker().awaitEmpty(timeout.toNanos());
         if (!ended) {
             loop.cancelAll();
             loop.tracker().awaitEmpty();

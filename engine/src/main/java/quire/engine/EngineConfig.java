@@ -14,16 +14,17 @@ import quire.tensor.KvLayout.KvType;
  * @param maxSequences sequences that run at once; at least 1
  * @param maxBatchedTokens tokens of one step, over all sequences; at least {@code maxSequences}, so that each running
  *     sequence gets a token in every step
- * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for
+ * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for the context that the model was
+ *     trained for
  * @param maxQueuedRequests requests that may wait; at least 1
  * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when
  *     no other request waits
- * @param kvCacheBytes memory for KV pages; 0 for what the {@link MemoryPlan} finds room for
+ * @param kvCacheBytes memory for KV pages; 0 to let the {@link MemoryPlan} decide
  * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
- * @param threads threads that compute, the engine thread included; 0 for one a core
- * @param targetTokenGap most time of a step with decoding sequences, which limits its prompt tokens; from 0, which is
- *     no limit, to 1 hour
+ * @param threads threads that compute, the engine thread included; 0 for one thread per core
+ * @param targetTokenGap maximum time of a step with decoding sequences, which limits its prompt tokens; from 0, which
+ *     is no limit, to 1 hour
  * @param speculation whether and how to use draft tokens
  */
 public record EngineConfig(
@@ -65,7 +66,7 @@ public record EngineConfig(
                 "targetTokenGap must be 0 to " + MAX_TARGET_TOKEN_GAP.toSeconds() + " s, not " + targetTokenGap);
     }
 
-    /** The same with another way of speculating. */
+    /** A copy with other speculation settings. */
     public EngineConfig withSpeculation(Speculation other) {
         return toBuilder().speculation(other).build();
     }
@@ -88,8 +89,9 @@ public record EngineConfig(
     }
 
     /**
-     * Rows of logits of a step: one for each sequence, and with speculation further ones for draft tokens. In automatic
-     * mode that is one more for each sequence, but at least 16 in total; otherwise as many as the fixed number needs.
+     * Maximum number of rows of logits in a step: one for each sequence, and with speculation more rows for draft
+     * tokens. In automatic mode these are one for each sequence, but at least 16 in total. With a fixed number of draft
+     * tokens, they are that number for each sequence.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {
@@ -146,7 +148,8 @@ public record EngineConfig(
         }
 
         /**
-         * Positions of one sequence, prompt and answer; 2 or more, or 0 for what the model was trained for. Default: 0.
+         * Positions of one sequence, prompt and answer; 2 or more, or 0 for the context that the model was trained for.
+         * Default: 0.
          */
         public Builder maxContext(int value) {
             maxContext = value;
@@ -165,7 +168,7 @@ public record EngineConfig(
             return this;
         }
 
-        /** Bytes for KV pages; 0 for what the {@link MemoryPlan} finds room for. Default: 0. */
+        /** Bytes for KV pages; 0 to let the {@link MemoryPlan} decide. Default: 0. */
         public Builder kvCacheBytes(long value) {
             kvCacheBytes = value;
             return this;
@@ -183,14 +186,14 @@ public record EngineConfig(
             return this;
         }
 
-        /** Threads that compute; 0 for one a core. Default: 0. */
+        /** Threads that compute; 0 for one thread per core. Default: 0. */
         public Builder threads(int value) {
             threads = value;
             return this;
         }
 
         /**
-         * Most time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding
+         * Maximum time of a step with decoding sequences: a long prompt is then computed in smaller chunks. If decoding
          * alone takes more than half of it, the step may take twice as long as decoding alone. From 0, which is no
          * limit, to 1 hour. Default: 200 ms.
          */
@@ -199,7 +202,7 @@ public record EngineConfig(
             return this;
         }
 
-        /** Whether and how to speculate. Default: prompt lookup, as far as it pays. */
+        /** Whether and how to speculate. Default: prompt lookup; the engine chooses the number of draft tokens. */
         public Builder speculation(Speculation value) {
             speculation = value;
             return this;

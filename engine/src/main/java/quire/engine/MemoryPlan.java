@@ -1,39 +1,67 @@
 package quire.engine;
 
-import com.sun.management.OperatingSystemMXBean;
-import java.lang.management.ManagementFactory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
 import quire.model.ModelConfig;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
- * How an engine divides the machine's memory, as a sum that can be read line by line.
+ * How an engine divides the machine's memory: a sum with one line for each use.
  *
  * <pre>
- *   physical memory − Java heap, of that 80 %                   available; the rest is for other programs
- *   − weights − activations, also of a draft model              for KV pages
- *   ÷ page bytes, at most maxSequences × pages of maxContext    number of pages
+ *   80 % of the memory, or what is available now less a reserve     usable: the smaller of both
+ *   − what the JVM may use: heap, compiled code, stacks …
+ *   − weights − activations, also of a draft model                  for KV pages
+ *   ÷ page bytes, at most maxSequences × pages of maxContext        number of pages
  *
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
  * </pre>
+ *
+ * <p>It is made before the weights are packed, so they are not in what is used yet. Pages are committed when they are first
+ * written. So a plan for more than there is fails under load, hours later, when the system ends a process.
  */
 public final class MemoryPlan {
-    /**
-     * The share of the memory outside the Java heap that the engine uses; the rest is for the system and its file
-     * cache.
-     */
+    /** The share of the memory that the engine and its JVM use; the rest is for the system and its file cache. */
     private static final double SHARE = 0.8;
 
-    private final Shape shape;
+    /** What is left free of the available memory: a share of all memory, and the most bytes. */
+    private static final double RESERVE = 0.05;
+
+    private static final long MOST_RESERVE = 1L << 30;
+
+    /** The share of the heap that the engine's tables may fill; requests' texts and answers need the rest. */
+    private static final double TABLES_SHARE = 0.75;
+
+    /** The share of the heap that the tables of pages may fill. */
+    private static final double PAGES_SHARE = 0.25;
+
+    // Bytes in the heap; the classes named hold the arrays.
+    /** Of a token of the vocabulary: its spelling and its entries in the tokenizer's tables. */
+    private static final int VOCABULARY_BYTES = 250;
+    /** Sampler: a float, a long and a double for each logit. */
+    private static final int SAMPLER_BYTES = 20;
+    /** KvPages and CostModel. */
+    private static final int PAGE_BYTES = 4 * Integer.BYTES;
+    /** Sequence: token ids; the array may be twice as long as what is in it. */
+    private static final int TOKEN_BYTES = 2 * Integer.BYTES;
+    /** TokenHistory: a distinct token of a request with penalties. */
+    private static final int HISTORY_BYTES = 8 * Integer.BYTES;
+    /** PromptLookup: hash chains of a sequence. */
+    private static final long LOOKUP_BYTES = 512 << 10;
+
+    private static final int LOOKUP_TOKEN_BYTES = 4 * Integer.BYTES;
+    /** A queued request beside its token ids, which it holds twice. */
+    private static final int QUEUED_REQUEST_BYTES = 4 << 10;
+
+    private final Model model;
+    private final @Nullable Model draft;
     private final EngineConfig config;
-    private final long weightBytes;
-    private final long activationBytes;
-    private final long availableBytes;
-    private final @Nullable Draft draft;
+    private final MachineMemory machine;
+    private final JavaMemory java;
     private final int maxContext;
     private final long wantedPages;
     private final int pageCount;
@@ -72,13 +100,18 @@ public final class MemoryPlan {
     }
 
     /**
-     * A draft model. It has as many KV pages as the large model.
+     * The sizes of a model, or of a draft model, which has as many KV pages as the large one.
      *
      * @param shape what a page's size depends on
-     * @param weightBytes bytes of the packed weights
-     * @param activationBytes bytes of the working memory of a pass
+     * @param vocabulary number of tokens
+     * @param weightBytes bytes of the packed weights; 0 to leave them out
+     * @param activationBytes bytes of the working memory of a pass; 0 to leave it out
      */
-    public record Draft(Shape shape, long weightBytes, long activationBytes) {}
+    public record Model(Shape shape, int vocabulary, long weightBytes, long activationBytes) {
+        private long bytes() {
+            return weightBytes + activationBytes;
+        }
+    }
 
     /**
      * One line of the sum.
@@ -100,18 +133,13 @@ public final class MemoryPlan {
     }
 
     private MemoryPlan(
-            Shape shape,
-            EngineConfig config,
-            long weightBytes,
-            long activationBytes,
-            @Nullable Draft draft,
-            long availableBytes) {
+            Model model, @Nullable Model draft, EngineConfig config, MachineMemory machine, JavaMemory java) {
+        this.model = model;
         this.draft = draft;
-        this.shape = shape;
         this.config = config;
-        this.weightBytes = weightBytes;
-        this.activationBytes = activationBytes;
-        this.availableBytes = availableBytes;
+        this.machine = machine;
+        this.java = java;
+        Shape shape = model.shape;
         if (config.maxContext() > shape.contextLength()) {
             throw new IllegalArgumentException("maxContext is " + config.maxContext()
                     + ", but the model was trained for " + shape.contextLength()
@@ -119,16 +147,19 @@ public final class MemoryPlan {
         }
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
-        long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : kvBudgetBytes();
-        pageCount = (int) Math.min(Math.min(wantedPages, kvBytes / pageBytes()), Integer.MAX_VALUE);
+        long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : Math.max(0, roomForPages());
+        pageCount = (int) Math.min(Math.min(wantedPages, kvBytes / pageBytes()), mostPages());
         if (pageCount < 1) {
             throw new IllegalArgumentException(
                     config.kvCacheBytes() > 0
                             ? "kvCacheBytes is " + size(config.kvCacheBytes()) + ", but one page takes "
                                     + size(pageBytes()) + ": raise it"
-                            : "no memory is left for KV pages: " + size(weightBytes) + " of weights and "
-                                    + size(activationBytes) + " of activations, of " + size(availableBytes)
-                                    + " available; choose a smaller model or a smaller Java heap, or set kvCacheBytes");
+                            : "no memory is left for KV pages: " + size(modelBytes(Model::weightBytes))
+                                    + " of weights, " + size(modelBytes(Model::activationBytes))
+                                    + " of activations and " + size(java.totalBytes()) + " for the JVM, of "
+                                    + size(usableBytes()) + " usable (" + usableReason()
+                                    + "); choose a smaller model or a smaller Java heap (QUIRE_JAVA_OPTIONS=-Xmx512m),"
+                                    + " end other programs, or set kvCacheBytes");
         }
         long poolTokens = (long) pageCount * config.pageTokens();
         maxContext = (int) Math.min(context, poolTokens);
@@ -145,49 +176,127 @@ public final class MemoryPlan {
             throw new IllegalArgumentException((config.kvCacheBytes() > 0
                             ? "kvCacheBytes is " + size(config.kvCacheBytes()) + ", which is"
                             : "the memory that is left is")
-                    + " one KV page of " + config.pageTokens() + " tokens, and no answer gets longer: set kvCacheBytes"
+                    + " one KV page of " + config.pageTokens()
+                    + " tokens for prompt and answer together: set kvCacheBytes"
                     + " to several times " + size(pageBytes()));
+        }
+        if (tableBytesAtStart() > TABLES_SHARE * java.heapBytes()) {
+            throw new IllegalArgumentException("the engine's tables take " + size(tableBytesAtStart())
+                    + " of the Java heap from the start, which has " + size(java.heapBytes())
+                    + ": set a larger one (QUIRE_JAVA_OPTIONS=-Xmx" + heapThatWouldDo(tableBytesAtStart())
+                    + "m), fewer threads, or a smaller kvCacheBytes");
         }
     }
 
     /**
      * Plans for a model.
      *
-     * @param weightBytes bytes of the packed weights; 0 to leave them out
-     * @param activationBytes bytes of the working memory of a step; 0 to leave it out
-     * @param availableBytes bytes for everything; {@link #availableBytesHere} for this machine
+     * @param draft the draft model; null for none
+     * @param machine the memory there is; {@link MachineMemory#here} for this machine
+     * @param java what the JVM may use of it
      * @throws IllegalArgumentException if the configuration's {@code maxContext} is longer than the model's context or does
-     *     not fit the pages, or if no more than one page fits
+     *     not fit the pages, if no more than one page fits, or if the heap cannot hold the engine's tables
      */
     public static MemoryPlan of(
-            Shape shape, EngineConfig config, long weightBytes, long activationBytes, long availableBytes) {
-        return of(shape, config, weightBytes, activationBytes, null, availableBytes);
+            Model model, @Nullable Model draft, EngineConfig config, MachineMemory machine, JavaMemory java) {
+        return new MemoryPlan(model, draft, config, machine, java);
+    }
+
+    /** What the JVM and the engine use together: a share of the memory, or what is available if that is less. */
+    public long usableBytes() {
+        return Math.min(shareBytes(), availableBytes());
+    }
+
+    private long shareBytes() {
+        return (long) (machine.totalBytes() * SHARE);
+    }
+
+    private long reserveBytes() {
+        return (long) Math.min(machine.totalBytes() * RESERVE, MOST_RESERVE);
+    }
+
+    private long availableBytes() {
+        return Math.max(0, machine.availableBytes() - reserveBytes());
+    }
+
+    private String usableReason() {
+        return shareBytes() <= availableBytes()
+                ? "80 % of the memory"
+                : "available now, less a reserve of " + size(reserveBytes());
+    }
+
+    /** What JVM, weights and activations leave for KV pages; negative if they do not fit. */
+    private long roomForPages() {
+        return usableBytes() - java.totalBytes() - model.bytes() - (draft == null ? 0 : draft.bytes());
+    }
+
+    private long modelBytes(ToLongFunction<Model> part) {
+        return part.applyAsLong(model) + (draft == null ? 0 : part.applyAsLong(draft));
+    }
+
+    // ── tables in the heap ──────────────────────────────────────────────────────────────────────────────────────────
+
+    /** Where nobody asks for a size, the tables of pages take at most a part of the heap. */
+    private long mostPages() {
+        return config.kvCacheBytes() > 0
+                ? Integer.MAX_VALUE
+                : Math.min(Integer.MAX_VALUE, (long) (java.heapBytes() * PAGES_SHARE / PAGE_BYTES));
+    }
+
+    private int workers() {
+        return config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+    }
+
+    /** Bytes in the heap that the engine allocates when it opens. */
+    private long tableBytesAtStart() {
+        int teams = draft == null ? 1 : 2;
+        return (long) model.vocabulary * (VOCABULARY_BYTES + (long) SAMPLER_BYTES * workers() * teams)
+                + (long) PAGE_BYTES * pageCount;
     }
 
     /**
-     * Plans for a model with a draft model.
-     *
-     * @param draft null for none
-     * @see #of(Shape, EngineConfig, long, long, long)
+     * The same when {@code maxSequences} run at full context, and the queue is full. Tokens of running sequences have pages,
+     * so the pool bounds them too.
      */
-    public static MemoryPlan of(
-            Shape shape,
-            EngineConfig config,
-            long weightBytes,
-            long activationBytes,
-            @Nullable Draft draft,
-            long availableBytes) {
-        return new MemoryPlan(shape, config, weightBytes, activationBytes, draft, availableBytes);
+    private long tableBytesAtMost() {
+        long sequences = config.maxSequences();
+        long tokens = Math.min(sequences * maxContext, (long) pageCount * config.pageTokens());
+        long distinct = Math.min(tokens, sequences * model.vocabulary);
+        long lookup = config.speculation().isOn() && config.speculation().lookup()
+                ? Math.min(tokens * LOOKUP_TOKEN_BYTES, sequences * LOOKUP_BYTES)
+                : 0;
+        long tables = Math.min(sequences * pagesFor(maxContext), 2L * pageCount) * Integer.BYTES;
+        return tableBytesAtStart() + tokens * TOKEN_BYTES + distinct * HISTORY_BYTES + lookup + tables + queueBytes();
     }
 
-    /** Bytes that an engine may use on this machine or in this container: 80 % of the memory outside the Java heap. */
-    public static long availableBytesHere() {
-        long heap = Runtime.getRuntime().maxMemory();
-        return (long) (Math.max(0, physicalBytes() - heap) * SHARE);
+    private long queueBytes() {
+        return 2 * Integer.BYTES * config.maxQueuedTokens() + (long) QUEUED_REQUEST_BYTES * config.maxQueuedRequests();
     }
 
-    private static long physicalBytes() {
-        return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class).getTotalMemorySize();
+    private static long heapThatWouldDo(long tables) {
+        return Math.ceilDiv((long) (tables / TABLES_SHARE), 1L << 20);
+    }
+
+    /** What may go wrong with this plan under load, one sentence each; empty if nothing is known. */
+    public List<String> warnings() {
+        List<String> warnings = new ArrayList<>();
+        long pages = pageCount * pageBytes();
+        if (config.kvCacheBytes() > 0 && pages > roomForPages()) {
+            warnings.add("the KV pages take " + size(pages) + ", as kvCacheBytes says, but "
+                    + size(Math.max(0, roomForPages())) + " are left for them of " + size(usableBytes()) + " usable ("
+                    + usableReason() + "): under load the system may end this or another process. Set kvCacheBytes to"
+                    + (roomForPages() < 2 * pageBytes() ? " less" : " at most " + roomForPages() + " bytes")
+                    + ", or end other programs");
+        }
+        long tables = tableBytesAtMost();
+        if (tables > TABLES_SHARE * java.heapBytes()) {
+            warnings.add("the engine's tables may take " + size(tables) + " of the Java heap when "
+                    + config.maxSequences()
+                    + " sequences of " + maxContext + " tokens run and the queue is full, and the heap has "
+                    + size(java.heapBytes()) + ": set a larger one (QUIRE_JAVA_OPTIONS=-Xmx" + heapThatWouldDo(tables)
+                    + "m), or a smaller maxSequences, maxContext or maxQueuedTokens");
+        }
+        return List.copyOf(warnings);
     }
 
     /**
@@ -195,15 +304,15 @@ public final class MemoryPlan {
      * scales of a quantised type. Includes the draft model's.
      */
     public long kvBytesPerToken() {
-        return kvBytesPerToken(shape) + draftKvBytesPerToken();
+        return kvBytesPerToken(model.shape) + draftKvBytesPerToken();
     }
 
     private long draftKvBytesPerToken() {
         return draft == null ? 0 : kvBytesPerToken(draft.shape);
     }
 
-    private long kvBytesPerToken(Shape model) {
-        return model.layers * kvLayout(model).tokenBytes();
+    private long kvBytesPerToken(Shape shape) {
+        return shape.layers * kvLayout(shape).tokenBytes();
     }
 
     /** Bytes of one page, over all layers of all models. */
@@ -220,7 +329,7 @@ public final class MemoryPlan {
         return pageCount;
     }
 
-    /** Most positions of one sequence: the least of what configuration, model and pages allow. */
+    /** Maximum number of positions of one sequence: the least of what configuration, model and pages allow. */
     public int maxContext() {
         return maxContext;
     }
@@ -245,16 +354,25 @@ public final class MemoryPlan {
     }
 
     /**
-     * The sum line by line. The last lines are about a single token, page and sequence, and are not part of the sum.
+     * The sum line by line: what there is, then what is planned, from the Java heap to the KV pages. The lines after that are
+     * about parts of the heap and about a single token, page and sequence, and are not in the sum.
      */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
-        lines.add(new Line("available", availableBytes, "80 % of physical memory less the Java heap"));
-        lines.add(new Line("weights", weightBytes, weightBytes == 0 ? "not counted" : "as packed for the kernels"));
+        lines.add(new Line("memory", machine.totalBytes(), machine.totalOf()));
+        lines.add(new Line("available now", machine.availableBytes(), machine.availableOf()));
+        lines.add(new Line("usable", usableBytes(), usableReason()));
+        lines.add(new Line("Java heap", java.heapBytes(), "at its largest"));
+        lines.add(new Line("code cache", java.codeCacheBytes(), "compiled code, at its largest"));
+        lines.add(new Line("direct buffers", java.directBytes(), "of connections, at most"));
+        lines.add(new Line("threads", java.threadBytes(), "stacks of " + java.threads() + " threads, at most"));
+        lines.add(new Line("JVM", java.otherBytes(), "classes, compilers, garbage collector (estimate)"));
+        lines.add(new Line(
+                "weights", model.weightBytes, model.weightBytes == 0 ? "not counted" : "as packed for the kernels"));
         lines.add(new Line(
                 "activations",
-                activationBytes,
-                activationBytes == 0
+                model.activationBytes,
+                model.activationBytes == 0
                         ? "not counted"
                         : "a step of " + config.maxBatchedTokens() + " tokens, " + config.maxLogitRows()
                                 + " rows of logits"));
@@ -277,14 +395,19 @@ public final class MemoryPlan {
                     pageCount + " pages × " + draftPageBytes() + " bytes, one for each page above"));
         }
         lines.add(new Line(
-                "queue (in the heap)",
-                config.maxQueuedTokens() * Integer.BYTES,
-                config.maxQueuedTokens() + " prompt tokens × 4 bytes, at most " + config.maxQueuedRequests()
-                        + " requests"));
+                "in the heap, at start",
+                tableBytesAtStart(),
+                "tables of the engine: " + model.vocabulary + " tokens of the vocabulary, " + workers()
+                        + " samplers, pages"));
+        lines.add(new Line(
+                "in the heap, at most",
+                tableBytesAtMost(),
+                "the same, with " + config.maxSequences() + " sequences of " + maxContext + " tokens and a queue of "
+                        + config.maxQueuedRequests() + " requests, " + config.maxQueuedTokens() + " tokens"));
         lines.add(new Line(
                 "KV bytes per token",
                 kvBytesPerToken(),
-                "2 × " + shape.layers + " layers × " + shape.kvHeads + " KV heads × " + headSum()
+                "2 × " + model.shape.layers + " layers × " + model.shape.kvHeads + " KV heads × " + headSum()
                         + (draft == null ? "" : ", and " + draftKvBytesPerToken() + " of the draft model")));
         lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
         lines.add(sequenceLine(maxContext));
@@ -293,7 +416,7 @@ public final class MemoryPlan {
 
     private String headSum() {
         KvType type = config.kvType();
-        String numbers = shape.headDim + " head dim × " + type.bytes() + " bytes";
+        String numbers = model.shape.headDim + " head dim × " + type.bytes() + " bytes";
         return (type.isQuantized() ? "(" + numbers + " + a scale of " + type.scaleBytes() + " bytes)" : numbers) + " ("
                 + type + ")";
     }
@@ -315,7 +438,10 @@ public final class MemoryPlan {
         if (pageCount == wantedPages) {
             return "enough for maxSequences (" + config.maxSequences() + ") of maxContext";
         }
-        return config.kvCacheBytes() > 0 ? "as kvCacheBytes says" : "the rest of the available memory";
+        if (pageCount == mostPages()) {
+            return "as many as the Java heap has tables for";
+        }
+        return config.kvCacheBytes() > 0 ? "as kvCacheBytes says" : "the rest of the usable memory";
     }
 
     /** The sum as an aligned table, with a line about sequences of {@code tokens} positions. */
@@ -352,23 +478,17 @@ public final class MemoryPlan {
         return number + " " + units[unit];
     }
 
-    /** Bytes that weights and activations leave for KV pages. */
-    private long kvBudgetBytes() {
-        long drafting = draft == null ? 0 : draft.weightBytes + draft.activationBytes;
-        return Math.max(0, availableBytes - weightBytes - activationBytes - drafting);
-    }
-
     private long pagesFor(int tokens) {
         return (tokens + (long) config.pageTokens() - 1) / config.pageTokens();
     }
 
     /** The layout of K and V in a page. */
     public KvLayout kvLayout() {
-        return kvLayout(shape);
+        return kvLayout(model.shape);
     }
 
     /** The layout of K and V in a page of another model, with as many tokens a page. */
-    KvLayout kvLayout(Shape model) {
-        return new KvLayout(config.kvType(), config.pageTokens(), model.kvHeads, model.headDim);
+    KvLayout kvLayout(Shape shape) {
+        return new KvLayout(config.kvType(), config.pageTokens(), shape.kvHeads, shape.headDim);
     }
 }

@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * Recorded answers to take draft tokens from, each right with a chosen probability: a drafter of known quality, to
- * measure speculation with. A sequence is recognised by its prompt.
+ * Recorded answers that serve as draft tokens. Each draft token is right with a chosen probability. So this is a
+ * drafter of known quality, for measurements of speculation. The prompt of a sequence identifies its recorded answer.
  *
  * @param texts prompts with their answers, in tokens; no two prompts are equal
  * @param promptTokens how many tokens of each text are its prompt

@@ -11,11 +11,11 @@ import java.util.Objects;
  * <p>Order: penalties (repetition, then frequency and presence) on the model's logits; bias; temperature; top-k, top-p
  * and min-p, each over the tokens that the filters before it keep; the draw. vLLM has the same order, except that it
  * adds the bias before the repetition penalty and applies min-p before top-k and top-p. Of tokens with equal logits,
- * filters and greedy choice prefer the lower id. Filters always keep the likeliest token. A logit of −∞ stays −∞
- * whatever the bias: the model excludes the token.
+ * filters and greedy choice prefer the lower id. Filters always keep the likeliest token. A logit of −∞ means that the
+ * model excludes the token. It stays −∞ with any bias.
  *
- * @param maxTokens most tokens to generate; at least 1
- * @param temperature logits are divided by it; 0 is greedy choice, whatever filters and seed are; [0, 100]
+ * @param maxTokens maximum number of tokens to generate; at least 1
+ * @param temperature logits are divided by it; 0 is greedy choice, which ignores filters and seed; [0, 100]
  * @param topK keep the k likeliest tokens; 0 keeps all
  * @param topP keep the smallest set of likeliest tokens whose total probability reaches this; (0, 1], 1 keeps all
  * @param minP keep tokens whose probability is at least this fraction of the likeliest token's; [0, 1], 0 keeps all
@@ -27,8 +27,8 @@ import java.util.Objects;
  *     {@value #MAX_LOGIT_BIAS} tokens
  * @param seed key of the random noise, together with position and token
  * @param stop texts that end the answer and are not part of it. The one that is complete first counts; of those that
- *     end with the same character, the longest. At most {@value #MAX_STOP}, of 1 to {@value #MAX_STOP_LENGTH}
- *     characters
+ *     end with the same character, the longest. A stop may contain the spelling of a control token, although the answer
+ *     does not show such tokens. At most {@value #MAX_STOP}, of 1 to {@value #MAX_STOP_LENGTH} characters
  * @param stopTokens token ids that end the answer, in addition to the model's end tokens; not part of the text; at most
  *     {@value #MAX_STOP_TOKENS}
  * @param ignoreEndOfText whether to continue after the model's end token
@@ -51,19 +51,19 @@ public record SamplingParams(
         boolean ignoreEndOfText,
         int logprobs) {
 
-    /** Most tokens that {@code logprobs} may ask for. */
+    /** Maximum number of tokens that {@code logprobs} may ask for. */
     public static final int MAX_LOGPROBS = 20;
 
-    /** Most tokens that {@code logitBias} may name. */
+    /** Maximum number of tokens that {@code logitBias} may name. */
     public static final int MAX_LOGIT_BIAS = 4096;
 
-    /** Most stop strings. */
+    /** Maximum number of stop strings. */
     public static final int MAX_STOP = 16;
 
-    /** Most characters (UTF-16 units) of a stop string. */
+    /** Maximum length of a stop string in characters (UTF-16 units). */
     public static final int MAX_STOP_LENGTH = 1024;
 
-    /** Most stop tokens. */
+    /** Maximum number of stop tokens. */
     public static final int MAX_STOP_TOKENS = 1024;
 
     /**
@@ -156,7 +156,7 @@ public record SamplingParams(
 
         private Builder() {}
 
-        /** Most tokens to generate. */
+        /** Maximum number of tokens to generate. */
         public Builder maxTokens(int value) {
             maxTokens = value;
             return this;

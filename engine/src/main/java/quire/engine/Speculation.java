@@ -9,7 +9,7 @@ import org.jspecify.annotations.Nullable;
  * @param draftTokens draft tokens of a sequence in a step: {@link #AUTO}, {@link #OFF}, or a fixed number from 1 to
  *     {@value #MAX_DRAFT_TOKENS}
  * @param lookup whether to take draft tokens from repetitions in prompt and answer
- * @param draft a GGUF file with a small model that has the same tokenizer; null for none. It drafts where lookup finds
+ * @param draft a GGUF file with a small model that has the same tokenizer; null for none. It drafts if lookup finds
  *     nothing
  * @param replay recorded answers to take draft tokens from, for measurements; null for none
  */
@@ -18,13 +18,13 @@ public record Speculation(
         boolean lookup,
         @Nullable Path draft,
         @Nullable Replay replay) {
-    /** The engine measures how many draft tokens pay, and decides in each step for each sequence. */
+    /** The engine chooses the number, in each step for each sequence, from measured costs and acceptance rates. */
     public static final int AUTO = -1;
 
     /** No draft tokens. */
     public static final int OFF = 0;
 
-    /** Most draft tokens of a sequence in a step. */
+    /** Maximum number of draft tokens of a sequence in a step. */
     public static final int MAX_DRAFT_TOKENS = 16;
 
     /**
@@ -45,7 +45,7 @@ public record Speculation(
     }
 
     /**
-     * Prompt lookup, and a draft model if there is one, with as many draft tokens as pay.
+     * Prompt lookup, and a draft model if there is one. The engine chooses the number of draft tokens.
      *
      * @param draft its GGUF file; null for none
      */

@@ -6,13 +6,13 @@ import java.util.List;
  * How many draft tokens were proposed and accepted: by an engine since its start, or for one answer.
  *
  * @param drafters one entry for each drafter, in order of preference; empty without speculation
- * @param decisions element n: how often a sequence that was due its next token got n draft tokens
+ * @param decisions element n: how often a sequence got n draft tokens in a step that chose its next token
  * @param draftedAt element p: draft tokens verified at position p of a draft, from 0
  * @param acceptedAt element p: how many of those became part of an answer
  */
 public record SpeculationCounts(
         List<Drafter> drafters, List<Long> decisions, List<Long> draftedAt, List<Long> acceptedAt) {
-    /** The counts where there is no speculation. */
+    /** The counts without speculation. */
     public static final SpeculationCounts NONE = new SpeculationCounts(List.of(), List.of(), List.of(), List.of());
 
     /** Copies the lists. */

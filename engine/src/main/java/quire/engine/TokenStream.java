@@ -57,8 +57,8 @@ public interface TokenStream extends AutoCloseable {
 
     /**
      * How many draft tokens this answer had and how many were accepted; empty before its end and without
-     * {@link Speculation}. Unlike everything else here, the counts depend on the engine's load, which decides how many
-     * draft tokens pay.
+     * {@link Speculation}. Unlike everything else here, the counts depend on the engine's load, because the engine uses
+     * fewer draft tokens in large batches.
      */
     SpeculationCounts speculation();
 

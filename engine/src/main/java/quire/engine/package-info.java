@@ -1,5 +1,5 @@
 /**
- * The engine as an embedder sees it: {@link quire.engine.Engine} and the values that go in and come out. The packages
+ * The API for programs that embed the engine: {@link quire.engine.Engine}, its parameters and its results. The packages
  * {@code sample}, {@code schedule} and {@code speculate} behind it are not exported.
  *
  * <pre>

@@ -34,7 +34,7 @@ import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
 /**
- * What a step of the engine leaves to the garbage collector: the outputs, and nothing else.
+ * A step of the engine allocates the outputs and nothing else.
  *
  * <p>The bounds need compiled code: the interpreter and C1 allocate iterators and boxes that C2 removes. So the tests
  * carry the tag {@code jit}, and runs without C2 leave them out.
@@ -59,8 +59,8 @@ class EngineAllocationTest {
     private static final int ROUNDS = 60;
 
     /**
-     * Bytes that a token leaves, because its reader comes later. Each of these takes 24 bytes: an {@link Output}, its
-     * node in the queue, its text, the bytes in the text, a copy of the token's bytes, and a copy of them behind an
+     * Bytes that a token allocates, because its reader reads it later. Each of these takes 24 bytes: an {@link Output},
+     * its node in the queue, its text, the bytes in the text, a copy of the token's bytes, and a copy of them behind an
      * incomplete character. The answers here consist of letters, one letter a token; other text takes more. A {@link
      * TokenHistory} allocates when it doubles: these do so before bytes are counted, because the prompts make room for
      * the answers.
@@ -84,7 +84,7 @@ class EngineAllocationTest {
      * A kind of request.
      *
      * @param params sets its sampling parameters
-     * @param tokenBytes bytes that each of its tokens may leave
+     * @param tokenBytes bytes that each of its tokens may allocate
      * @param speculation of the engine
      */
     record Kind(String name, UnaryOperator<SamplingParams.Builder> params, int tokenBytes, Speculation speculation) {
@@ -210,7 +210,7 @@ class EngineAllocationTest {
                     .build();
         }
 
-        /** Bytes that decoding steps leave, over the tokens that they add to the answers. */
+        /** Bytes that decoding steps allocate, divided by the tokens that they add to the answers. */
         double bytesPerToken(Kind kind) {
             List<TokenStream> streams = submit(kind, SEQUENCES, PROMPT_TOKENS);
             doWork(BEFORE);
@@ -222,7 +222,7 @@ class EngineAllocationTest {
             return (double) bytes / tokens;
         }
 
-        /** Bytes that the steps of one prompt leave, without its first and its last steps. */
+        /** Bytes that the steps of one prompt allocate, without its first and its last steps. */
         long bytesOfPrompt(int promptTokens) {
             List<TokenStream> streams = submit(GREEDY, 1, promptTokens);
             doWork(2);

@@ -118,7 +118,7 @@ class EngineTest {
     }
 
     @Test
-    void drain_longPatience_waitsUntilAllHaveEnded() throws Exception {
+    void drain_longTimeout_waitsUntilAllHaveEnded() throws Exception {
         try (Engine engine = engine(model())) {
             List<TokenStream> streams = new ArrayList<>();
             for (int i = 0; i < 20; i++) {
@@ -137,16 +137,15 @@ class EngineTest {
     }
 
     @Test
-    void drain_noPatience_cancelsTheRest() throws Exception {
+    void drain_timeoutOfZero_cancelsTheRest() throws Exception {
         CountDownLatch release = new CountDownLatch(1);
         try (Engine engine = engine(model().onForward(batch -> await(release)))) {
             TokenStream running = engine.submit(Requests.of("running", 30));
             TokenStream other = engine.submit(Requests.of("other", 30));
             FutureTask<Boolean> drain = new FutureTask<>(() -> engine.drain(Duration.ZERO));
             Thread drainer = Thread.ofPlatform().start(drain);
-            // Without patience drain cancels first, and then waits for the current step, which this test holds up. If
-            // no
-            // step was running, it does not wait.
+            // With a timeout of 0, drain cancels first and then waits for the current step, which this test blocks. If
+            // no step runs, drain does not wait.
             while (drainer.isAlive() && drainer.getState() != Thread.State.TIMED_WAITING) {
                 Thread.onSpinWait();
             }

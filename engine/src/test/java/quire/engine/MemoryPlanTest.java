@@ -3,7 +3,13 @@ package quire.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.MemoryPlan.Limit;
 import quire.engine.MemoryPlan.Shape;
 import quire.tensor.KvLayout.KvType;
@@ -11,6 +17,25 @@ import quire.tensor.KvLayout.KvType;
 class MemoryPlanTest {
     private static final Shape LLAMA_2_7B = new Shape(32, 32, 128, 4096);
     private static final long GIB = 1L << 30;
+
+    private static final JavaMemory JAVA = new JavaMemory(2 * GIB, 0, 0, 0, 0, 0);
+
+    /** A plan on a machine where this much is left for weights, activations and KV pages. */
+    private static MemoryPlan plan(EngineConfig config, long weights, long activations, long room) {
+        return plan(config, weights, activations, null, room);
+    }
+
+    private static MemoryPlan plan(
+            EngineConfig config, long weights, long activations, MemoryPlan.@Nullable Model draft, long room) {
+        long available = room + JAVA.totalBytes() + GIB; // a reserve of 1 GiB
+        MachineMemory machine = new MachineMemory(2 * available + 100 * GIB, "in a test", available, "left by others");
+        return MemoryPlan.of(
+                new MemoryPlan.Model(LLAMA_2_7B, 32_000, weights, activations), draft, config, machine, JAVA);
+    }
+
+    private static MemoryPlan plan(EngineConfig config, MachineMemory machine, JavaMemory java) {
+        return MemoryPlan.of(new MemoryPlan.Model(LLAMA_2_7B, 32_000, 4 * GIB, GIB / 2), null, config, machine, java);
+    }
 
     private static EngineConfig config(int maxSequences, int maxContext, long kvCacheBytes) {
         return EngineConfig.builder()
@@ -27,7 +52,7 @@ class MemoryPlanTest {
 
     @Test
     void sequenceBytes_llama2Shape_isTwoGibibytes() {
-        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 0, 0, 100 * GIB);
+        MemoryPlan plan = plan(config(64, 0, 0), 0, 0, 100 * GIB);
 
         assertThat(plan.kvBytesPerToken()).isEqualTo(2L * 32 * 32 * 128 * 2);
         assertThat(plan.sequenceBytes(4096)).isEqualTo(2 * GIB);
@@ -45,7 +70,7 @@ class MemoryPlanTest {
                 .threads(1)
                 .speculation(Speculation.off())
                 .build();
-        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config, 0, 0, 100 * GIB);
+        MemoryPlan plan = plan(config, 0, 0, 100 * GIB);
 
         assertThat(plan.kvBytesPerToken()).isEqualTo(2L * 32 * 32 * (128 + 4));
         assertThat(plan.describe(4096)).contains("(128 head dim × 1 bytes + a scale of 4 bytes) (Q8_0)");
@@ -53,7 +78,7 @@ class MemoryPlanTest {
 
     @Test
     void sequences_littleMemory_pagesLimitThem() {
-        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
+        MemoryPlan plan = plan(config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
 
         assertThat(plan.pageCount() * plan.pageBytes()).isEqualTo(7 * GIB);
         assertThat(plan.sequences(4096)).isEqualTo(3);
@@ -63,7 +88,7 @@ class MemoryPlanTest {
 
     @Test
     void sequences_muchMemory_maxSequencesLimitsThemAndNoPageIsWasted() {
-        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(4, 1000, 0), 0, 0, 1000 * GIB);
+        MemoryPlan plan = plan(config(4, 1000, 0), 0, 0, 1000 * GIB);
 
         assertThat(plan.pageCount()).isEqualTo(4 * 63);
         assertThat(plan.sequences(1000)).isEqualTo(4);
@@ -74,7 +99,7 @@ class MemoryPlanTest {
 
     @Test
     void pageCount_kvCacheBytes_isUsed() {
-        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, GIB), 0, 0, 0);
+        MemoryPlan plan = plan(config(64, 0, GIB), 0, 0, 0);
 
         assertThat(plan.pageCount()).isEqualTo(128);
         assertThat(plan.maxContext()).isEqualTo(2048);
@@ -84,18 +109,18 @@ class MemoryPlanTest {
     @Test
     void of_weightsOverMemory_saysHowToMendIt() {
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 14 * GIB, GIB, 8 * GIB))
+                .isThrownBy(() -> plan(config(64, 0, 0), 14 * GIB, GIB, 8 * GIB))
                 .withMessageContaining("14 GiB of weights")
                 .withMessageContaining("kvCacheBytes");
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 1 << 20), 0, 0, 8 * GIB))
+                .isThrownBy(() -> plan(config(64, 0, 1 << 20), 0, 0, 8 * GIB))
                 .withMessageContaining("one page takes 8 MiB");
     }
 
     @Test
     void of_contextBeyondTheModel_isRefusedBeforeTheMemoryIsLookedAt() {
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 4097, 1), 14 * GIB, GIB, 8 * GIB))
+                .isThrownBy(() -> plan(config(64, 4097, 1), 14 * GIB, GIB, 8 * GIB))
                 .withMessage("maxContext is 4097, but the model was trained for 4096 positions: choose at most that,"
                         + " or 0");
     }
@@ -103,21 +128,20 @@ class MemoryPlanTest {
     @Test
     void of_contextBeyondThePages_isRefusedWithBothSizesAndWhatWouldDo() {
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 4096, GIB), 0, 0, 100 * GIB))
+                .isThrownBy(() -> plan(config(64, 4096, GIB), 0, 0, 100 * GIB))
                 .withMessage("maxContext is 4096 tokens, which take 2 GiB of KV pages, but kvCacheBytes is 1 GiB: set"
                         + " kvCacheBytes to at least 2147483648 bytes, or maxContext to at most 2048");
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 4096, 0), 4 * GIB, GIB, 6 * GIB))
+                .isThrownBy(() -> plan(config(64, 4096, 0), 4 * GIB, GIB, 6 * GIB))
                 .withMessageContaining("but only 1 GiB of memory are left for them")
                 .withMessageContaining("maxContext to at most 2048");
-        assertThat(MemoryPlan.of(LLAMA_2_7B, config(64, 4096, 2 * GIB), 0, 0, 0).maxContext())
-                .isEqualTo(4096);
+        assertThat(plan(config(64, 4096, 2 * GIB), 0, 0, 0).maxContext()).isEqualTo(4096);
     }
 
     @Test
     void of_onePage_isRefused() {
         assertThatIllegalArgumentException()
-                .isThrownBy(() -> MemoryPlan.of(LLAMA_2_7B, config(64, 0, 8 << 20), 0, 0, 0))
+                .isThrownBy(() -> plan(config(64, 0, 8 << 20), 0, 0, 0))
                 .withMessageContaining("one KV page of 16 tokens")
                 .withMessageContaining("kvCacheBytes");
     }
@@ -125,7 +149,7 @@ class MemoryPlanTest {
     @Test
     void lines_anyPlan_addUpToAtMostTheAvailableMemory() {
         for (int maxSequences = 1; maxSequences < 100; maxSequences += 7) {
-            MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(maxSequences, 0, 0), 4 * GIB, GIB / 3, 23 * GIB);
+            MemoryPlan plan = plan(config(maxSequences, 0, 0), 4 * GIB, GIB / 3, 23 * GIB);
             long sum = plan.lines().stream()
                     .filter(line -> line.name().equals("weights")
                             || line.name().equals("activations")
@@ -148,16 +172,118 @@ class MemoryPlanTest {
     }
 
     @Test
-    void availableBytesHere_thisMachine_isLessThanPhysicalMemory() {
-        assertThat(MemoryPlan.availableBytesHere()).isNotNegative().isLessThan(1L << 50);
+    void pageCount_otherProgramsHoldMemory_isWhatTheyLeave() {
+        EngineConfig config = config(64, 0, 0);
+        MachineMemory idle = new MachineMemory(24 * GIB, "in a test", 23 * GIB, "free");
+        MachineMemory busy = new MachineMemory(24 * GIB, "in a test", 12 * GIB, "free");
+
+        long left = (long) (24 * 0.8 * GIB) - 2 * GIB - 4 * GIB - GIB / 2;
+        assertThat(plan(config, idle, JAVA).pageCount()).isEqualTo((int) (left / (8 << 20)));
+        assertThat(plan(config, idle, JAVA).describe(4096)).containsPattern("usable +19.2 GiB +80 % of the memory");
+        left = 12 * GIB - GIB - 2 * GIB - 4 * GIB - GIB / 2;
+        assertThat(plan(config, busy, JAVA).pageCount()).isEqualTo((int) (left / (8 << 20)));
+        assertThat(plan(config, busy, JAVA).describe(4096))
+                .containsPattern("memory +24 GiB +in a test")
+                .containsPattern("available now +12 GiB +free")
+                .containsPattern("usable +11 GiB +available now, less a reserve of 1 GiB");
+        assertThat(plan(config, busy, JAVA).warnings()).isEmpty();
+    }
+
+    @Test
+    void warnings_kvCacheLargerThanWhatIsLeft_nameBoth() {
+        MachineMemory busy = new MachineMemory(24 * GIB, "in a test", 12 * GIB, "free");
+
+        assertThat(plan(config(64, 0, 4 * GIB), busy, JAVA).warnings()).isEmpty();
+        assertThat(plan(config(64, 0, 5 * GIB), busy, JAVA).warnings())
+                .singleElement()
+                .asString()
+                .contains("the KV pages take 5 GiB", "4.5 GiB are left", "at most " + 9 * GIB / 2 + " bytes");
+        assertThat(plan(config(64, 0, 5 * GIB), new MachineMemory(8 * GIB, "", GIB, ""), JAVA)
+                        .warnings())
+                .singleElement()
+                .asString()
+                .contains("0 B are left", "Set kvCacheBytes to less");
+    }
+
+    @Test
+    void of_nothingAvailable_saysWhatTakesIt() {
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> plan(config(64, 0, 0), new MachineMemory(24 * GIB, "", 7 * GIB, ""), JAVA))
+                .withMessageContaining("4 GiB of weights, 512 MiB of activations and 2 GiB for the JVM")
+                .withMessageContaining("of 6 GiB usable (available now, less a reserve of 1 GiB)")
+                .withMessageContaining("end other programs");
+    }
+
+    /** Containers in which the heap is a quarter, as bin/java-options says. */
+    @ParameterizedTest
+    @ValueSource(ints = {512, 1024, 1536, 2048, 16_384})
+    void lines_container_eachPartHasALineAndTheSumIsBelowTheLimit(int mebibytes) {
+        MachineMemory container = MachineMemory.of((long) mebibytes << 20);
+        JavaMemory java = new JavaMemory(container.totalBytes() / 4, 64 << 20, 64 << 20, 30, 30 << 20, 70 << 20);
+        Shape tiny = new Shape(2, 2, 16, 1024);
+        MemoryPlan plan = MemoryPlan.of(
+                new MemoryPlan.Model(tiny, 321, 3 << 20, 8 << 20), null, config(64, 0, 0), container, java);
+
+        List<String> parts = List.of(
+                "Java heap", "code cache", "direct buffers", "threads", "JVM", "weights", "activations", "KV pages");
+        List<MemoryPlan.Line> lines = plan.lines().stream()
+                .filter(line -> parts.contains(line.name()))
+                .toList();
+        assertThat(lines).extracting(MemoryPlan.Line::name).containsExactlyElementsOf(parts);
+        assertThat(lines.stream().mapToLong(MemoryPlan.Line::bytes).sum())
+                .isLessThanOrEqualTo(plan.usableBytes())
+                .isLessThan(container.totalBytes());
+        assertThat(plan.warnings()).isEmpty();
+    }
+
+    @Test
+    void warnings_tablesThatFillTheHeap_sayWhichHeapWouldDo() {
+        Shape longContext = new Shape(16, 8, 64, 1 << 20);
+        MemoryPlan.Model model = new MemoryPlan.Model(longContext, 32_000, 0, 0);
+        MachineMemory machine = MachineMemory.of(1000 * GIB);
+        JavaMemory half = new JavaMemory(GIB / 2, 0, 0, 0, 0, 0);
+
+        MemoryPlan plan = MemoryPlan.of(model, null, config(512, 0, 0), machine, half);
+        String warning = plan.warnings().getFirst();
+        assertThat(warning)
+                .contains("512 sequences of 1048576 tokens", "the heap has 512 MiB", "QUIRE_JAVA_OPTIONS=-Xmx");
+        Matcher heap = Pattern.compile("-Xmx(\\d+)m").matcher(warning);
+        assertThat(heap.find()).isTrue();
+        JavaMemory enough = new JavaMemory(Long.parseLong(heap.group(1)) << 20, 0, 0, 0, 0, 0);
+        assertThat(MemoryPlan.of(model, null, config(512, 0, 0), machine, enough)
+                        .warnings())
+                .isEmpty();
+        assertThat(MemoryPlan.of(model, null, config(2, 0, 0), machine, half).warnings())
+                .isEmpty();
+    }
+
+    @Test
+    void pageCount_tinyPages_isLimitedByTheHeap() {
+        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(1, 1, 16, 1 << 20), 100, 0, 0);
+        JavaMemory half = new JavaMemory(GIB / 2, 0, 0, 0, 0, 0);
+
+        MemoryPlan plan = MemoryPlan.of(model, null, config(512, 0, 0), MachineMemory.of(1000 * GIB), half);
+        assertThat(plan.pageCount()).isEqualTo(GIB / 2 / 4 / 16);
+        assertThat(plan.toString()).contains("as many as the Java heap has tables for");
+    }
+
+    @Test
+    void of_tablesBeyondTheHeapAtStart_isRefused() {
+        MemoryPlan.Model model = new MemoryPlan.Model(LLAMA_2_7B, 256_000, 0, 0);
+        JavaMemory small = new JavaMemory(64 << 20, 0, 0, 0, 0, 0);
+
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> MemoryPlan.of(model, null, config(1, 0, 0), MachineMemory.of(100 * GIB), small))
+                .withMessageContaining("of the Java heap from the start, which has 64 MiB")
+                .withMessageContaining("QUIRE_JAVA_OPTIONS=-Xmx");
     }
 
     @Test
     void of_draftModel_isInTheSum() {
-        MemoryPlan alone = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
+        MemoryPlan alone = plan(config(64, 0, 0), 4 * GIB, GIB, 12 * GIB);
         MemoryPlan.Shape small = new MemoryPlan.Shape(16, 8, 64, 4096);
-        MemoryPlan.Draft draft = new MemoryPlan.Draft(small, GIB, GIB / 2);
-        MemoryPlan plan = MemoryPlan.of(LLAMA_2_7B, config(64, 0, 0), 4 * GIB, GIB, draft, 12 * GIB);
+        MemoryPlan.Model draft = new MemoryPlan.Model(small, 32_000, GIB, GIB / 2);
+        MemoryPlan plan = plan(config(64, 0, 0), 4 * GIB, GIB, draft, 12 * GIB);
 
         assertThat(plan.kvBytesPerToken()).isEqualTo(alone.kvBytesPerToken() + 2 * 16 * 8 * 64 * 2);
         assertThat(plan.pageCount()).isLessThan(alone.pageCount());

@@ -72,7 +72,7 @@ class PromiseTest {
         ONE(1),
         FOUR(4),
         EIGHT(8),
-        /** As many as pay. */
+        /** Chosen by the governor. */
         GOVERNED(Speculation.AUTO),
         /** A random number from a random drafter. */
         RANDOM(Speculation.AUTO);
@@ -92,8 +92,8 @@ class PromiseTest {
     /**
      * The conditions of one engine that runs many requests at once.
      *
-     * @param chunk most tokens of a step
-     * @param scarce whether there are too few pages
+     * @param chunk maximum number of tokens of a step
+     * @param scarce whether there are too few pages for all sequences
      */
     private record Conditions(int chunk, boolean scarce, int threads, KvType kvType) {
         static Conditions roomy(int turn) {
@@ -219,7 +219,7 @@ class PromiseTest {
     /**
      * Runs every drafter with every length, once with enough pages and once with too few, on one thread and on two.
      *
-     * @param firstTurn where to begin in the list of conditions, so that models meet different combinations
+     * @param firstTurn where to begin in the list of conditions, so that each model runs under other combinations
      */
     private static void assertPromiseWithAnyDrafter(Path file, Path draft, int firstTurn) throws Exception {
         List<Request> requests = requests(file);
@@ -293,6 +293,10 @@ class PromiseTest {
         try (Gguf gguf = Gguf.open(file)) {
             Tokenizer tokenizer = Tokenizers.of(gguf);
             int[] words = tokenizer.encode("Once upon a time, there was a little girl", false, false);
+            int control = IntStream.range(0, tokenizer.vocabularySize())
+                    .filter(token -> tokenizer.isControl(token) && !tokenizer.isEndOfGeneration(token))
+                    .findFirst()
+                    .orElseThrow();
             for (int i = 0; i < REQUESTS; i++) {
                 int[] prompt = random.ints(1 + random.nextInt(60), 0, words.length)
                         .map(at -> words[at])
@@ -306,7 +310,12 @@ class PromiseTest {
                     case 0 -> params.temperature(0);
                     case 1 -> params.temperature(1);
                     case 2 -> params.temperature(0.8).topP(0.9).topK(20);
-                    case 3 -> params.temperature(1.2).minP(0.05).repetitionPenalty(1.3);
+                    case 3 ->
+                        params.temperature(1.2)
+                                .minP(0.05)
+                                .repetitionPenalty(1.3)
+                                .logitBias(Map.of(control, 4f))
+                                .stop(List.of(tokenizer.spelling(control)));
                     default ->
                         params.temperature(0)
                                 .presencePenalty(0.7)

@@ -56,7 +56,8 @@ public final class Requests {
             params.logitBias(Map.of(random.nextInt(FakeTokenizer.VOCABULARY_SIZE), 5f));
         }
         if (random.nextInt(6) == 0) {
-            params.stop(List.of(letter(random), letter(random) + letter(random), "\uFFFD"));
+            // The last one is spelled by the control tokens BOS and EOS.
+            params.stop(List.of(letter(random), letter(random) + letter(random), "\uFFFD", "s>"));
         }
         if (random.nextInt(4) == 0) {
             params.stopTokens(List.of(random.nextInt(FakeTokenizer.VOCABULARY_SIZE)));

@@ -11,9 +11,9 @@ import java.nio.file.Path;
 import java.util.Map;
 
 /**
- * The models that this library contains, so that everything can be tried without a download. They are toys: they know
- * some phrases in four languages, a few facts, simple sums and short stories, and decline everything else. The folder
- * {@code workshop} of the sources trains and measures them.
+ * The models that this library contains, so that everything can be tried without a download. They are toy models: they
+ * were trained on some phrases in four languages, a few facts, simple sums and short stories, and decline everything
+ * else. The folder {@code workshop} of the sources trains and measures them.
  */
 public enum BuiltInModel {
     /** A chat model of 2.4 million parameters. */

@@ -2,7 +2,9 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -19,7 +21,7 @@ import quire.tensor.memory.ReservedMemory;
 import quire.tensor.memory.Slabs;
 
 /**
- * A decoder of the Llama family. It computes one step: a batch of several sequences, with their keys and values in the
+ * A decoder. {@link Architecture} describes what differs between models. It computes one step: a batch of several sequences, with their keys and values in the
  * paged KV cache.
  *
  * <p>All workers run the same code and wait for each other at barriers. There are two ways to divide the work:
@@ -44,8 +46,8 @@ import quire.tensor.memory.Slabs;
  */
 public final class Decoder implements Model {
     /**
-     * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared with a
-     * whole phase.
+     * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared
+     * with a whole phase.
      */
     private static final long UNIT_BYTES = 128 << 10;
 
@@ -56,6 +58,7 @@ public final class Decoder implements Model {
     private static final long SINGLE_WORKER_MACS = 1 << 20;
 
     private final ModelConfig config;
+    private final Architecture blocks;
     private final Kernels kernels;
     private final Workers workers;
     private final Workers.Task step = this::step;
@@ -68,9 +71,10 @@ public final class Decoder implements Model {
     private final ElementType embeddingType;
     private final MemorySegment embedding;
     private final Layer[] layers;
-    private final FloatMatrix outputNorm;
+    private final NormWeights outputNorm;
     private final List<Projection> head;
-    private final FloatMatrix cosSin;
+    /** Cosines and sines of each rotation that layers use. */
+    private final Map<Architecture.Rotation, FloatMatrix> rotations = new EnumMap<>(Architecture.Rotation.class);
 
     // Activations, one row for each token of the batch.
     private final FloatMatrix residual;
@@ -78,10 +82,16 @@ public final class Decoder implements Model {
     private final FloatMatrix queries;
     private final FloatMatrix keys;
     private final FloatMatrix values;
+    /** The same memory as queries and keys, with a row for each head or for each token: what head norms work on. */
+    private final FloatMatrix queryNormRows;
+
+    private final FloatMatrix keyNormRows;
     private final Activations attended;
     private final FloatMatrix projected;
     private final FloatMatrix gate;
+    /** What the activation is multiplied with; ones if the layer has no gate. */
     private final FloatMatrix up;
+
     private final Activations activated;
 
     // One row for each row of logits.
@@ -102,23 +112,32 @@ public final class Decoder implements Model {
 
     private @Nullable Batch batch;
 
-    /** The weights of one block; biases are null where the file has none. */
+    /** The weights of one block; null where the architecture has none. */
     private record Layer(
-            FloatMatrix attentionNorm,
+            @Nullable NormWeights attentionNorm,
             List<Projection> qkv,
+            @Nullable FloatMatrix queryNorm,
+            @Nullable FloatMatrix keyNorm,
+            int window,
+            @Nullable FloatMatrix cosSin,
             List<Projection> output,
-            FloatMatrix feedForwardNorm,
+            @Nullable NormWeights afterAttention,
+            @Nullable NormWeights feedForwardNorm,
             List<Projection> gateUp,
-            List<Projection> down) {}
+            List<Projection> down,
+            @Nullable NormWeights afterFeedForward) {}
+
+    /** The bias is null if the norm has none. */
+    private record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
 
     /** @param units the number of units that the product is cut into */
     private record Projection(
             WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
 
     /**
-     * How much a decoder has room for.
+     * The sizes for which a decoder allocates memory.
      *
-     * @param kvLayout how K and V lie in a page
+     * @param kvLayout the layout of K and V in a page
      * @param pageCount pages of the KV pool
      * @param maxBatchTokens rows of a batch
      * @param maxLogitRows rows of logits of a batch
@@ -142,14 +161,25 @@ public final class Decoder implements Model {
     }
 
     /**
-     * Bytes that the weights of a file take in memory: about what they take in the file. An embedding that is also the head
-     * counts twice, as rows to look up and packed for the product.
+     * Bytes that the weights of a file take in memory: matrices as the kernels pack them, vectors as f32, and the embedding
+     * as in the file. An embedding that is also the head counts twice, as rows to look up and packed for the product.
      */
-    public static long weightBytes(Gguf file) {
+    public static long weightBytes(Gguf file, Kernels kernels) {
         long bytes = 0;
         for (GgufTensor tensor : file.tensors()) {
-            boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
-            bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
+            boolean embedding = tensor.name().equals("token_embd.weight");
+            if (embedding || tensor.type().elementType().isEmpty()) {
+                bytes += tensor.byteSize();
+            }
+            boolean packed = !embedding || !file.hasTensor("output.weight");
+            if (packed && tensor.type().elementType().isPresent()) {
+                bytes += tensor.rows() == 1
+                        ? tensor.elements() * Float.BYTES
+                        : kernels.packedBytes(
+                                tensor.elementType(),
+                                Math.toIntExact(tensor.rows()),
+                                Math.toIntExact(tensor.columns()));
+            }
         }
         return bytes;
     }
@@ -165,7 +195,8 @@ public final class Decoder implements Model {
                 + Activations.byteSize(maxLogitRows, hidden, true);
         long perToken = Float.BYTES * (2L * hidden + queryWidth + 2 * kvWidth + 2L * config.feedForward());
         long perLogitRow = Float.BYTES * ((long) hidden + config.vocabularySize());
-        long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions();
+        int tables = config.blocks().windowBase() > 0 ? 2 : 1;
+        long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions() * tables;
         return Math.addExact(
                 Math.addExact(inputs, rotations),
                 Math.addExact(
@@ -180,47 +211,55 @@ public final class Decoder implements Model {
         this.workers = workers;
         maxBatchTokens = capacity.maxBatchTokens;
         maxLogitRows = capacity.maxLogitRows;
-        attentionScale = (float) (1 / StrictMath.sqrt(config.headDim()));
+        blocks = config.blocks();
+        attentionScale =
+                blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
-        Loader loader = new Loader(file, kernels, workers, arena);
+        Loader loader = new Loader(file, config, kernels, workers, arena);
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();
         int kvWidth = config.kvHeads() * config.headDim();
         GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
         embeddingType = embeddings.elementType();
         embedding = loader.rows(embeddings);
+        cache = new KvCache(capacity.kvLayout, config.layers(), capacity.pageCount, arena);
+        long poolTokens = (long) capacity.pageCount * capacity.kvLayout.pageTokens();
+        int positions = (int) Math.min(config.contextLength(), poolTokens);
+        rotations.put(
+                Architecture.Rotation.GENERAL,
+                Rotations.table(config, loader.rotationFactors(), positions, arena, workers));
+        if (blocks.windowBase() > 0) {
+            double[] frequencies = Rotations.frequencies(config.ropeDimensions(), blocks.windowBase());
+            rotations.put(Architecture.Rotation.WINDOW, Rotations.table(frequencies, 1, positions, arena, workers));
+        }
+        boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
             layers[i] = new Layer(
-                    loader.vector(prefix + "attn_norm.weight", hidden),
-                    List.of(
-                            loader.projection(prefix + "attn_q", hidden, queryWidth),
-                            loader.projection(prefix + "attn_k", hidden, kvWidth),
-                            loader.projection(prefix + "attn_v", hidden, kvWidth)),
+                    blocks.normBefore() ? loader.norm(prefix + "attn_norm") : null,
+                    loader.queriesKeysValues(prefix),
+                    loader.headNorm(prefix + "attn_q_norm.weight", queryWidth),
+                    loader.headNorm(prefix + "attn_k_norm.weight", kvWidth),
+                    blocks.window(i),
+                    rotations.get(blocks.rotation(i)),
                     List.of(loader.projection(prefix + "attn_output", queryWidth, hidden)),
-                    loader.vector(prefix + "ffn_norm.weight", hidden),
-                    List.of(
-                            loader.projection(prefix + "ffn_gate", hidden, config.feedForward()),
-                            loader.projection(prefix + "ffn_up", hidden, config.feedForward())),
-                    List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)));
+                    blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
+                    sharedNorm ? null : loader.norm(prefix + "ffn_norm"),
+                    loader.gateUp(prefix),
+                    List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)),
+                    blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null);
         }
-        outputNorm = loader.vector("output_norm.weight", hidden);
+        outputNorm = loader.norm("output_norm");
+        scale(outputNorm.weight, blocks.logitFactor()); // instead of each logit
+        if (outputNorm.bias != null) {
+            scale(outputNorm.bias, blocks.logitFactor());
+        }
         boolean untied = file.optionalTensor("output.weight", hidden, config.vocabularySize())
                 .isPresent();
         head = List.of(loader.projection(
                 loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
-
-        cache = new KvCache(capacity.kvLayout, config.layers(), capacity.pageCount, arena);
-        long poolTokens = (long) capacity.pageCount * capacity.kvLayout.pageTokens();
-        int positions = (int) Math.min(config.contextLength(), poolTokens);
-        cosSin = Rotations.table(
-                config,
-                loader.optionalVector("rope_freqs.weight", config.ropeDimensions() / 2),
-                positions,
-                arena,
-                workers);
 
         boolean quantized = loader.sawQuantized;
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
@@ -228,10 +267,22 @@ public final class Decoder implements Model {
         queries = FloatMatrix.allocate(arena, maxBatchTokens, queryWidth);
         keys = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
         values = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
+        boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
+        queryNormRows =
+                each ? new FloatMatrix(queries.segment(), maxBatchTokens * config.heads(), config.headDim()) : queries;
+        keyNormRows =
+                each ? new FloatMatrix(keys.segment(), maxBatchTokens * config.kvHeads(), config.headDim()) : keys;
         attended = Activations.allocate(arena, maxBatchTokens, queryWidth, quantized);
         projected = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
         gate = FloatMatrix.allocate(arena, maxBatchTokens, config.feedForward());
         up = FloatMatrix.allocate(arena, maxBatchTokens, config.feedForward());
+        if (!blocks.gated()) {
+            for (int row = 0; row < maxBatchTokens; row++) {
+                for (int i = 0; i < config.feedForward(); i++) {
+                    up.set(row, i, 1f);
+                }
+            }
+        }
         activated = Activations.allocate(arena, maxBatchTokens, config.feedForward(), quantized);
         logitRows = new int[maxLogitRows];
         selected = FloatMatrix.allocate(arena, maxLogitRows, hidden);
@@ -257,7 +308,7 @@ public final class Decoder implements Model {
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < scratch.length; i++) {
             attention[i] = new AttentionCall(capacity.kvLayout, attentionScale, queries, attended.values());
-            scratch[i] = kernels.attentionScratch(capacity.kvLayout, config.heads(), arena);
+            scratch[i] = kernels.attentionScratch(capacity.kvLayout, config.heads(), blocks.attentionCap(), arena);
         }
     }
 
@@ -328,7 +379,7 @@ public final class Decoder implements Model {
         embed(current.tokens(), from, to);
         for (int i = 0; i < layers.length; i++) {
             Layer layer = layers[i];
-            kernels.rmsNorm(residual, layer.attentionNorm, config.normEpsilon(), normed.values(), from, to);
+            norm(residual, layer.attentionNorm, normed.values(), from, to);
             quantize(normed, from, to);
             workers.barrier(worker);
             multiply(layer.qkv, normed, rows, qkvOutputs);
@@ -336,37 +387,42 @@ public final class Decoder implements Model {
             addBias(layer.qkv.get(0), queries, from, to);
             addBias(layer.qkv.get(1), keys, from, to);
             addBias(layer.qkv.get(2), values, from, to);
-            kernels.rope(queries, config.headDim(), current.positions(), cosSin, from, to);
-            kernels.rope(keys, config.headDim(), current.positions(), cosSin, from, to);
+            normHeads(layer.queryNorm, queryNormRows, from, to);
+            normHeads(layer.keyNorm, keyNormRows, from, to);
+            if (layer.cosSin != null) {
+                kernels.rope(queries, config.headDim(), current.positions(), layer.cosSin, from, to);
+                kernels.rope(keys, config.headDim(), current.positions(), layer.cosSin, from, to);
+            }
             store(current, i, from, to);
             workers.barrier(worker);
-            attend(current, i, worker);
+            attend(current, i, layer.window, worker);
             workers.barrier(worker);
             quantize(attended, from, to);
             workers.barrier(worker);
             multiply(layer.output, attended, rows, projectedOutputs);
             workers.barrier(worker);
-            addBias(layer.output.get(0), projected, from, to);
-            kernels.add(projected, residual, from, to);
-            kernels.rmsNorm(residual, layer.feedForwardNorm, config.normEpsilon(), normed.values(), from, to);
-            quantize(normed, from, to);
+            addBranch(layer.output.get(0), layer.afterAttention, from, to);
+            if (!blocks.parallel()) {
+                norm(residual, layer.feedForwardNorm, normed.values(), from, to);
+                quantize(normed, from, to);
+            }
             workers.barrier(worker);
             multiply(layer.gateUp, normed, rows, gateUpOutputs);
             workers.barrier(worker);
             addBias(layer.gateUp.get(0), gate, from, to);
-            addBias(layer.gateUp.get(1), up, from, to);
-            kernels.swiglu(gate, up, activated.values(), from, to);
+            if (blocks.gated()) {
+                addBias(layer.gateUp.get(1), up, from, to);
+            }
+            kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
             quantize(activated, from, to);
             workers.barrier(worker);
             multiply(layer.down, activated, rows, projectedOutputs);
             workers.barrier(worker);
-            addBias(layer.down.get(0), projected, from, to);
-            kernels.add(projected, residual, from, to);
+            addBranch(layer.down.get(0), layer.afterFeedForward, from, to);
         }
 
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
-        // have
-        // written them.
+        // have written them.
         workers.barrier(worker);
         int count = current.logitCount();
         int selectedFrom = Workers.shareStart(count, 1, worker, workers.active());
@@ -379,11 +435,60 @@ public final class Decoder implements Model {
                     selected.rowOffset(i),
                     (long) config.hidden() * Float.BYTES);
         }
-        kernels.rmsNorm(selected, outputNorm, config.normEpsilon(), selectedNormed.values(), selectedFrom, selectedTo);
+        norm(selected, outputNorm, selectedNormed.values(), selectedFrom, selectedTo);
         quantize(selectedNormed, selectedFrom, selectedTo);
         workers.barrier(worker);
         if (count > 0) {
             multiply(head, selectedNormed, count, logitsOutputs);
+        }
+        if (blocks.logitCap() > 0) {
+            workers.barrier(worker);
+            kernels.softCap(logits, blocks.logitCap(), selectedFrom, selectedTo);
+        }
+    }
+
+    /** Norms rows of x to rows of y; without weights, copies them. */
+    private void norm(FloatMatrix x, @Nullable NormWeights weights, FloatMatrix y, int from, int to) {
+        if (weights == null) {
+            long at = x.rowOffset(from);
+            MemorySegment.copy(x.segment(), at, y.segment(), at, x.rowOffset(to) - at);
+        } else if (blocks.norm() == Architecture.Norm.RMS) {
+            kernels.rmsNorm(x, weights.weight, config.normEpsilon(), y, from, to);
+        } else {
+            kernels.layerNorm(x, weights.weight, config.normEpsilon(), y, from, to);
+            if (weights.bias != null) {
+                kernels.addBias(weights.bias, y, from, to);
+            }
+        }
+    }
+
+    /** Norms the heads of some tokens, if the layer has such norms. */
+    private void normHeads(@Nullable FloatMatrix weight, FloatMatrix heads, int from, int to) {
+        if (weight != null) {
+            int each = heads.rows() / maxBatchTokens;
+            kernels.rmsNorm(heads, weight, config.normEpsilon(), heads, from * each, to * each);
+        }
+    }
+
+    /** Adds the result of attention or feed-forward to the residual stream. */
+    private void addBranch(Projection last, @Nullable NormWeights after, int from, int to) {
+        addBias(last, projected, from, to);
+        if (after != null) {
+            norm(projected, after, projected, from, to);
+        }
+        if (blocks.residualFactor() == 1) {
+            kernels.add(projected, residual, from, to);
+        } else {
+            for (int row = from; row < to; row++) {
+                kernels.addRow(projected, row, blocks.residualFactor(), residual, row);
+            }
+        }
+    }
+
+    /** Multiplies all numbers of one row. */
+    private static void scale(FloatMatrix vector, float factor) {
+        for (int i = 0; i < vector.columns(); i++) {
+            vector.set(0, i, vector.get(0, i) * factor);
         }
     }
 
@@ -392,6 +497,11 @@ public final class Decoder implements Model {
         long rowBytes = embeddingType.byteSize(hidden);
         for (int row = from; row < to; row++) {
             embeddingType.decode(embedding, tokens[row] * rowBytes, residual.segment(), (long) row * hidden, hidden);
+            if (blocks.embeddingFactor() != 1) {
+                for (int i = 0; i < hidden; i++) {
+                    residual.set(row, i, residual.get(row, i) * blocks.embeddingFactor());
+                }
+            }
         }
     }
 
@@ -437,7 +547,7 @@ public final class Decoder implements Model {
     }
 
     /** Computes attention, in units of some rows of a sequence and one KV head. */
-    private void attend(Batch current, int layer, int worker) {
+    private void attend(Batch current, int layer, int window, int worker) {
         MemorySegment pages = cache.layer(layer);
         int unit = 0;
         int claimed = workers.claim();
@@ -450,6 +560,7 @@ public final class Decoder implements Model {
                     if (unit++ == claimed) {
                         kernels.attend(
                                 attention[worker]
+                                        .layer(window, blocks.attentionCap(), null)
                                         .context(pages, current.pageTable(s), kvHead)
                                         .rows(firstRow + done, count, current.firstPosition(s) + done),
                                 scratch[worker]);
@@ -468,26 +579,156 @@ public final class Decoder implements Model {
     /** Reads tensors from the file and packs them. */
     private static final class Loader {
         private final Gguf file;
+        private final ModelConfig config;
         private final Kernels kernels;
         private final Workers workers;
         private final Arena arena;
         private boolean sawQuantized;
 
-        Loader(Gguf file, Kernels kernels, Workers workers, Arena arena) {
+        Loader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena) {
             this.file = file;
+            this.config = config;
             this.kernels = kernels;
             this.workers = workers;
             this.arena = arena;
         }
 
         WeightMatrix matrix(String name, int columns, int rows) {
-            GgufTensor tensor = file.tensor(name, columns, rows);
+            return part(file.tensor(name, columns, rows), columns, 0, rows, null);
+        }
+
+        /**
+         * A matrix of some rows of a tensor.
+         *
+         * @param order which of these rows each row of the matrix is; null if they keep their order
+         */
+        private WeightMatrix part(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
             ElementType type = tensor.elementType();
             sawQuantized |= type.isQuantized();
-            MemorySegment source = file.data(tensor);
-            WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
-            unload(source);
-            return packed;
+            long rowBytes = type.byteSize(columns);
+            MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
+            if (order == null) {
+                WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
+                unload(source);
+                return packed;
+            }
+            try (Arena temporary = Arena.ofShared()) {
+                MemorySegment ordered = temporary.allocate(source.byteSize(), 64);
+                for (int row = 0; row < rows; row++) {
+                    MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
+                }
+                unload(source);
+                return kernels.pack(type, rows, columns, ordered, arena, workers);
+            }
+        }
+
+        /** Queries, keys and values, from three tensors or from one. */
+        List<Projection> queriesKeysValues(String prefix) {
+            int headDim = config.headDim();
+            int queryWidth = config.heads() * headDim;
+            int kvWidth = config.kvHeads() * headDim;
+            boolean fused = file.hasTensor(prefix + "attn_qkv.weight");
+            int all = queryWidth + 2 * kvWidth;
+            return List.of(
+                    rows(prefix + (fused ? "attn_qkv" : "attn_q"), fused ? all : queryWidth, 0, queryWidth, true),
+                    rows(
+                            prefix + (fused ? "attn_qkv" : "attn_k"),
+                            fused ? all : kvWidth,
+                            fused ? queryWidth : 0,
+                            kvWidth,
+                            true),
+                    rows(
+                            prefix + (fused ? "attn_qkv" : "attn_v"),
+                            fused ? all : kvWidth,
+                            fused ? queryWidth + kvWidth : 0,
+                            kvWidth,
+                            false));
+        }
+
+        /** The matrices into the feed-forward layer, from two tensors or from one; without a gate only one. */
+        List<Projection> gateUp(String prefix) {
+            int width = config.feedForward();
+            if (!config.blocks().gated()) {
+                return List.of(projection(prefix + "ffn_up", config.hidden(), width));
+            }
+            boolean fused = !file.hasTensor(prefix + "ffn_gate.weight");
+            return List.of(
+                    rows(prefix + (fused ? "ffn_up" : "ffn_gate"), fused ? 2 * width : width, 0, width, false),
+                    rows(prefix + "ffn_up", fused ? 2 * width : width, fused ? width : 0, width, false));
+        }
+
+        /**
+         * Some rows of a matrix with their bias.
+         *
+         * @param total rows of the tensor
+         * @param rotated whether the rows are heads that are rotated
+         */
+        private Projection rows(String stem, int total, int first, int count, boolean rotated) {
+            int[] order = rotated ? pairs(count) : null;
+            GgufTensor tensor = file.tensor(stem + ".weight", config.hidden(), total);
+            FloatMatrix bias = optionalVector(stem + ".bias", total);
+            if (bias != null && (total > count || order != null)) {
+                FloatMatrix own = FloatMatrix.allocate(arena, 1, count);
+                for (int i = 0; i < count; i++) {
+                    own.set(0, i, bias.get(0, first + (order == null ? i : order[i])));
+                }
+                bias = own;
+            }
+            return projection(part(tensor, config.hidden(), first, count, order), bias);
+        }
+
+        /**
+         * The order in which rotated pairs are neighbours, for rows of whole heads; null if they already are. Scores are
+         * sums over the numbers of a head, so queries and keys may have another order than the file's.
+         */
+        private int @Nullable [] pairs(int width) {
+            if (!config.blocks().halves()) {
+                return null;
+            }
+            int half = config.ropeDimensions() / 2;
+            int[] order = new int[width];
+            for (int i = 0; i < width; i++) {
+                int inHead = i % config.headDim();
+                int from = inHead >= 2 * half ? inHead : inHead / 2 + inHead % 2 * half;
+                order[i] = i - inHead + from;
+            }
+            return order;
+        }
+
+        /** The weights of a norm of queries or keys, in the order of their numbers; null if there is none. */
+        @Nullable
+        FloatMatrix headNorm(String name, int width) {
+            if (config.blocks().headNorm() == Architecture.HeadNorm.NONE) {
+                return null;
+            }
+            int length = config.blocks().headNorm() == Architecture.HeadNorm.EACH ? config.headDim() : width;
+            FloatMatrix weights = vector(name, length);
+            int[] order = pairs(length);
+            if (order == null) {
+                return weights;
+            }
+            FloatMatrix ordered = FloatMatrix.allocate(arena, 1, length);
+            for (int i = 0; i < length; i++) {
+                ordered.set(0, i, weights.get(0, order[i]));
+            }
+            return ordered;
+        }
+
+        NormWeights norm(String stem) {
+            FloatMatrix bias = config.blocks().norm() == Architecture.Norm.LAYER
+                    ? optionalVector(stem + ".bias", config.hidden())
+                    : null;
+            return new NormWeights(vector(stem + ".weight", config.hidden()), bias);
+        }
+
+        /** The file's own factors of the rotation; null if it has none. Long factors are for a context that was extended. */
+        @Nullable
+        FloatMatrix rotationFactors() {
+            String original = config.architecture() + ".rope.scaling.original_context_length";
+            boolean extended = file.has(original) && file.int64(original) < config.contextLength();
+            String longOrShort = extended ? "rope_factors_long.weight" : "rope_factors_short.weight";
+            String name = file.hasTensor(longOrShort) ? longOrShort : "rope_freqs.weight";
+            return optionalVector(name, config.ropeDimensions() / 2);
         }
 
         /** A copy of a matrix as the file stores it. */
@@ -506,7 +747,7 @@ public final class Decoder implements Model {
             return copy;
         }
 
-        /** Otherwise the process would seem to hold each weight twice while it loads. */
+        /** Frees the mapped pages. Otherwise the process would appear to use twice the memory while it loads. */
         private static void unload(MemorySegment source) {
             if (source.isMapped()) {
                 source.unload();

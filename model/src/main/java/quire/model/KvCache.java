@@ -7,7 +7,7 @@ import quire.tensor.memory.ReservedMemory;
 
 /**
  * The memory for keys and values: one pool outside of the Java heap, divided into pages. The engine decides which
- * sequence uses which page; this class does not know.
+ * sequence uses which page; this class does not record it.
  *
  * <pre>
  *   pool    [layer 0][layer 1] …             layers × layerBytes

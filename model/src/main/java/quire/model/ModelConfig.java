@@ -11,7 +11,7 @@ import quire.model.format.GgufType;
 import quire.model.format.GgufValueType;
 
 /**
- * The shape of a decoder of the Llama family, read from the metadata of a file. All sizes are positive, and so small
+ * The shape of a decoder and the description of its blocks, read from the metadata of a file. All sizes are positive, and so small
  * that the product of any three of them fits a long.
  *
  * @param architecture {@code llama} …
@@ -28,6 +28,7 @@ import quire.model.format.GgufValueType;
  * @param ropeDimensions how many dimensions of a head are rotated, even
  * @param ropeBase base of the rotation's frequencies
  * @param ropeScale positions are divided by it (linear scaling); 1 for no scaling
+ * @param blocks how the blocks compute
  */
 public record ModelConfig(
         String architecture,
@@ -43,10 +44,11 @@ public record ModelConfig(
         float normEpsilon,
         int ropeDimensions,
         float ropeBase,
-        float ropeScale) {
+        float ropeScale,
+        Architecture blocks) {
 
     /** The architectures that Quire can compute, as {@code general.architecture} names them. */
-    public static final List<String> ARCHITECTURES = List.of("llama");
+    public static final List<String> ARCHITECTURES = Architectures.NAMES;
 
     // Several times the sizes of the largest published models, and small enough that products of sizes fit a long.
     private static final int MAX_VOCABULARY = 1 << 22;
@@ -99,6 +101,40 @@ public record ModelConfig(
         }
     }
 
+    /** The shape of a model with Llama's blocks. */
+    public ModelConfig(
+            String architecture,
+            String name,
+            int vocabularySize,
+            int contextLength,
+            int hidden,
+            int feedForward,
+            int layers,
+            int heads,
+            int kvHeads,
+            int headDim,
+            float normEpsilon,
+            int ropeDimensions,
+            float ropeBase,
+            float ropeScale) {
+        this(
+                architecture,
+                name,
+                vocabularySize,
+                contextLength,
+                hidden,
+                feedForward,
+                layers,
+                heads,
+                kvHeads,
+                headDim,
+                normEpsilon,
+                ropeDimensions,
+                ropeBase,
+                ropeScale,
+                new Architecture.Builder().build());
+    }
+
     private static void checkRange(String what, int value, int max) {
         if (value < 1 || value > max) {
             throw new IllegalArgumentException(what + " is " + value + ", not 1 to " + max);
@@ -118,7 +154,7 @@ public record ModelConfig(
                     + ", which this version cannot compute (it computes " + String.join(", ", ARCHITECTURES)
                     + "); use a model of one of these");
         }
-        return new Reader(gguf, architecture).read();
+        return new Reader(gguf, architecture, new HashSet<>()).read();
     }
 
     /**
@@ -133,21 +169,47 @@ public record ModelConfig(
         int queryWidth = heads * headDim;
         int kvWidth = kvHeads * headDim;
         checkMatrix(gguf, known, "token_embd", hidden, vocabularySize);
-        checkVector(gguf, known, "output_norm.weight", hidden, true);
+        checkNorm(gguf, known, "output_norm", hidden);
         if (gguf.hasTensor("output.weight")) {
             checkMatrix(gguf, known, "output", hidden, vocabularySize);
         }
         checkVector(gguf, known, "rope_freqs.weight", ropeDimensions / 2, false);
+        if (architecture.equals("phi3")) {
+            checkVector(gguf, known, "rope_factors_long.weight", ropeDimensions / 2, false);
+            checkVector(gguf, known, "rope_factors_short.weight", ropeDimensions / 2, false);
+        }
         for (int layer = 0; layer < layers; layer++) {
             String block = "blk." + layer + ".";
-            checkVector(gguf, known, block + "attn_norm.weight", hidden, true);
-            checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
-            checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
-            checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+            if (blocks.normBefore()) {
+                checkNorm(gguf, known, block + "attn_norm", hidden);
+            }
+            if (gguf.hasTensor(block + "attn_qkv.weight")) {
+                checkMatrix(gguf, known, block + "attn_qkv", hidden, queryWidth + 2 * kvWidth);
+            } else {
+                checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
+                checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
+                checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+            }
+            if (blocks.headNorm() != Architecture.HeadNorm.NONE) {
+                boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
+                checkVector(gguf, known, block + "attn_q_norm.weight", each ? headDim : queryWidth, true);
+                checkVector(gguf, known, block + "attn_k_norm.weight", each ? headDim : kvWidth, true);
+            }
             checkMatrix(gguf, known, block + "attn_output", queryWidth, hidden);
-            checkVector(gguf, known, block + "ffn_norm.weight", hidden, true);
-            checkMatrix(gguf, known, block + "ffn_gate", hidden, feedForward);
-            checkMatrix(gguf, known, block + "ffn_up", hidden, feedForward);
+            if (blocks.normAfter()) {
+                checkNorm(gguf, known, block + "post_attention_norm", hidden);
+                checkNorm(gguf, known, block + "post_ffw_norm", hidden);
+            }
+            if (blocks.normBefore() && !blocks.parallel()) {
+                checkNorm(gguf, known, block + "ffn_norm", hidden);
+            }
+            if (blocks.gated() && gguf.hasTensor(block + "ffn_gate.weight")) {
+                checkMatrix(gguf, known, block + "ffn_gate", hidden, feedForward);
+                checkMatrix(gguf, known, block + "ffn_up", hidden, feedForward);
+            } else {
+                // a file without a gate has both matrices in one
+                checkMatrix(gguf, known, block + "ffn_up", hidden, blocks.gated() ? 2 * feedForward : feedForward);
+            }
             checkMatrix(gguf, known, block + "ffn_down", feedForward, hidden);
         }
         for (GgufTensor tensor : gguf.tensors()) {
@@ -169,6 +231,14 @@ public record ModelConfig(
         }
     }
 
+    /** The weights of a norm and, for a layer norm, its bias if the file has one. */
+    private void checkNorm(Gguf gguf, Set<String> known, String stem, int length) {
+        checkVector(gguf, known, stem + ".weight", length, true);
+        if (blocks.norm() == Architecture.Norm.LAYER) {
+            checkVector(gguf, known, stem + ".bias", length, false);
+        }
+    }
+
     private static void checkVector(Gguf gguf, Set<String> known, String name, int length, boolean required) {
         Optional<GgufTensor> vector =
                 required ? Optional.of(gguf.tensor(name, length)) : gguf.optionalTensor(name, length);
@@ -183,12 +253,11 @@ public record ModelConfig(
     }
 
     /** Reads the keys of one architecture and checks their ranges. */
-    private record Reader(Gguf gguf, String architecture) {
+    private record Reader(Gguf gguf, String architecture, Set<String> described) implements Architectures.Keys {
 
         ModelConfig read() {
             refuseWhatIsNotComputed();
             int contextLength = size("context_length", MAX_CONTEXT);
-            refuseSlidingWindow(contextLength);
             int hidden = size("embedding_length", MAX_WIDTH);
             int feedForward = size("feed_forward_length", MAX_WIDTH);
             int layers = size("block_count", MAX_LAYERS);
@@ -204,6 +273,9 @@ public record ModelConfig(
             if (ropeDimensions % 2 != 0) {
                 throw refuse("rope.dimension_count", "is " + ropeDimensions + ", which is odd");
             }
+            Architecture blocks = Architectures.of(architecture, this, hidden, heads, layers);
+            refuseFactors();
+            boolean layerNorm = blocks.norm() == Architecture.Norm.LAYER;
             return new ModelConfig(
                     architecture,
                     gguf.string("general.name", ""),
@@ -215,10 +287,42 @@ public record ModelConfig(
                     heads,
                     kvHeads,
                     headDim,
-                    number("attention.layer_norm_rms_epsilon", 0, 1),
+                    number(layerNorm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 0, 1),
                     ropeDimensions,
                     gguf.has(key("rope.freq_base")) ? number("rope.freq_base", 1, 1e12f) : 10000f,
-                    ropeScale());
+                    ropeScale(),
+                    blocks);
+        }
+
+        @Override
+        public float number(String suffix, float absent) {
+            described.add(suffix);
+            // Converters write 0 for "none".
+            float value = gguf.has(key(suffix)) ? number(suffix, 0, 1e12f) : absent;
+            return value == 0 ? Math.min(absent, 1) : value;
+        }
+
+        @Override
+        public int window() {
+            described.add("attention.sliding_window");
+            String key = key("attention.sliding_window");
+            long window = gguf.has(key) ? gguf.int64(key) : 0;
+            if (window < 0) {
+                throw refuse("attention.sliding_window", "is " + window + ", not 0 or more positions");
+            }
+            return window < size("context_length", MAX_CONTEXT) ? (int) window : 0;
+        }
+
+        @Override
+        public int fullEvery(int absent) {
+            String suffix = "attention.sliding_window_pattern";
+            if (!gguf.has(key(suffix))) {
+                return absent;
+            }
+            if (gguf.type(key(suffix)) == GgufValueType.ARRAY) {
+                throw gguf.fault("key " + key(suffix) + ": lists the layers with a window" + ANOTHER_MODEL);
+            }
+            return size(suffix, MAX_LAYERS);
         }
 
         private String key(String suffix) {
@@ -341,20 +445,17 @@ public record ModelConfig(
             return switch (type) {
                 case "none" -> 1;
                 case "linear" -> number(factorKey, Float.MIN_NORMAL, 1e6f);
+                case "longrope" -> {
+                    if (architecture.equals("phi3")) {
+                        yield 1; // the factors are tensors
+                    }
+                    throw gguf.fault("key " + key("rope.scaling.type") + ": is longrope" + ANOTHER_MODEL);
+                }
                 default ->
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is " + type
                             + ", which this version cannot compute (it computes none, linear and Llama 3's"
                             + " rope_freqs.weight); use another model");
             };
-        }
-
-        private void refuseSlidingWindow(int contextLength) {
-            String key = key("attention.sliding_window");
-            // Converters write 0 for "none".
-            if (gguf.has(key) && gguf.int64(key) != 0 && gguf.int64(key) < contextLength) {
-                throw gguf.fault("key " + key + ": the model attends to its last " + gguf.int64(key) + " of "
-                        + contextLength + " positions only" + ANOTHER_MODEL);
-            }
         }
 
         /**
@@ -363,7 +464,7 @@ public record ModelConfig(
          */
         private void refuseWhatIsNotComputed() {
             if (gguf.has("split.count") && gguf.int64("split.count") > 1) {
-                throw gguf.fault("key split.count: the model lies in " + gguf.int64("split.count")
+                throw gguf.fault("key split.count: the model is split into " + gguf.int64("split.count")
                         + " files, of which this is one; merge them with llama-gguf-split --merge");
             }
             if (gguf.has(key("expert_count")) && gguf.int64(key("expert_count")) != 0) {
@@ -376,17 +477,29 @@ public record ModelConfig(
             if (gguf.bool(key("use_parallel_residual"), false)) {
                 throw gguf.fault("key " + key("use_parallel_residual") + ": has parallel residuals" + ANOTHER_MODEL);
             }
+            if (gguf.has(key("rope.dimension_sections"))) {
+                throw gguf.fault("key " + key("rope.dimension_sections") + ": rotates by several positions (for images)"
+                        + ANOTHER_MODEL);
+            }
+        }
+
+        /** Refuses factors, limits and a window that the architecture's description does not have. */
+        private void refuseFactors() {
             for (String suffix : FACTORS) {
                 refuseUnlessNeutral(suffix, 1);
             }
             for (String suffix : LIMITS_AND_SCALES) {
                 refuseUnlessNeutral(suffix, 0);
             }
+            if (!described.contains("attention.sliding_window") && window() > 0) {
+                throw gguf.fault("key " + key("attention.sliding_window") + ": the model attends to its last "
+                        + window() + " positions only" + ANOTHER_MODEL);
+            }
         }
 
         private void refuseUnlessNeutral(String suffix, float neutral) {
             // Converters write 0 for "none".
-            float value = gguf.float32(key(suffix), 0);
+            float value = described.contains(suffix) ? 0 : gguf.float32(key(suffix), 0);
             if (value != 0 && value != neutral) {
                 throw gguf.fault("key " + key(suffix) + ": is " + value + ANOTHER_MODEL);
             }

@@ -32,12 +32,20 @@ final class Rotations {
      */
     static FloatMatrix table(
             ModelConfig shape, @Nullable FloatMatrix factors, int positions, Arena arena, Workers workers) {
-        int dimensions = shape.ropeDimensions();
+        return table(frequencies(shape, factors), shape.blocks().rotationFactor(), positions, arena, workers);
+    }
+
+    /**
+     * The table for other frequencies.
+     *
+     * @param magnitude factor of all cosines and sines
+     */
+    static FloatMatrix table(double[] frequencies, float magnitude, int positions, Arena arena, Workers workers) {
+        int dimensions = 2 * frequencies.length;
         FloatMatrix table = FloatMatrix.allocate(arena, positions, dimensions);
-        double[] frequencies = frequencies(shape, factors);
         double[][] near = new double[Math.min(STRIDE, positions)][];
         for (int i = 0; i < near.length; i++) {
-            near[i] = turns(frequencies, i);
+            near[i] = cosinesAndSines(frequencies, i);
         }
         int strides = Math.ceilDiv(positions, STRIDE);
         workers.run(worker -> {
@@ -46,9 +54,9 @@ final class Rotations {
             float[] row = new float[dimensions];
             for (int stride = from; stride < to; stride++) {
                 int first = stride * STRIDE;
-                double[] far = turns(frequencies, first);
+                double[] far = cosinesAndSines(frequencies, first);
                 for (int i = 0; i < Math.min(STRIDE, positions - first); i++) {
-                    add(far, near[i], row);
+                    add(far, near[i], magnitude, row);
                     MemorySegment.copy(
                             row, 0, table.segment(), ValueLayout.JAVA_FLOAT, table.rowOffset(first + i), dimensions);
                 }
@@ -59,17 +67,25 @@ final class Rotations {
 
     /** The angle by which each pair turns from one position to the next, in radians. */
     static double[] frequencies(ModelConfig shape, @Nullable FloatMatrix factors) {
-        double[] frequencies = new double[shape.ropeDimensions() / 2];
+        double[] frequencies = frequencies(shape.ropeDimensions(), shape.ropeBase());
         for (int i = 0; i < frequencies.length; i++) {
             double factor = factors == null ? 1 : factors.get(0, i);
-            double period = StrictMath.pow(shape.ropeBase(), 2.0 * i / shape.ropeDimensions());
-            frequencies[i] = 1 / (period * factor * shape.ropeScale());
+            frequencies[i] /= factor * shape.ropeScale();
+        }
+        return frequencies;
+    }
+
+    /** The angles of the pairs for a base, without scaling. */
+    static double[] frequencies(int dimensions, double base) {
+        double[] frequencies = new double[dimensions / 2];
+        for (int i = 0; i < frequencies.length; i++) {
+            frequencies[i] = 1 / StrictMath.pow(base, 2.0 * i / dimensions);
         }
         return frequencies;
     }
 
     /** Cosine and sine of each pair at one position. */
-    private static double[] turns(double[] frequencies, int position) {
+    private static double[] cosinesAndSines(double[] frequencies, int position) {
         double[] result = new double[2 * frequencies.length];
         for (int i = 0; i < frequencies.length; i++) {
             result[2 * i] = StrictMath.cos(position * frequencies[i]);
@@ -79,10 +95,10 @@ final class Rotations {
     }
 
     /** Cosines and sines of the sums of the angles of two positions. */
-    private static void add(double[] a, double[] b, float[] sums) {
+    private static void add(double[] a, double[] b, float magnitude, float[] sums) {
         for (int i = 0; i < sums.length; i += 2) {
-            sums[i] = (float) (a[i] * b[i] - a[i + 1] * b[i + 1]);
-            sums[i + 1] = (float) (a[i + 1] * b[i] + a[i] * b[i + 1]);
+            sums[i] = (float) (magnitude * (a[i] * b[i] - a[i + 1] * b[i + 1]));
+            sums[i + 1] = (float) (magnitude * (a[i + 1] * b[i] + a[i] * b[i + 1]));
         }
     }
 }

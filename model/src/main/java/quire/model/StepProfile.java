@@ -5,13 +5,15 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.EnumMap;
-import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Objects;
+import java.util.TreeMap;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -43,7 +45,7 @@ public final class StepProfile {
          * From the start of the step to the first kernel of a worker: waking up, and the rows of the token embedding.
          */
         EMBEDDING("embedding"),
-        /** RMS norms. */
+        /** Norms. */
         NORM("norms"),
         /** Quantising activations to int8. */
         QUANTIZE("quantise"),
@@ -60,14 +62,14 @@ public final class StepProfile {
         /** The two matrices into the feed-forward layer. */
         GATE_UP("gate, up"),
         /** The activation function. */
-        SWIGLU("swiglu"),
+        SWIGLU("activation"),
         /** The matrix out of the feed-forward layer. */
         DOWN("down"),
         /** Residual sums and biases. */
         ADD("add"),
-        /** Logits. */
+        /** Logits and their soft cap. */
         HEAD("head"),
-        /** Waiting at barriers: other workers have more work, or this worker had no core. */
+        /** Waiting at barriers: for workers with more work, or for workers that had no free core. */
         WAITING("waiting");
 
         private final String label;
@@ -84,7 +86,7 @@ public final class StepProfile {
         /** The phase that a weight tensor of a GGUF file belongs to. */
         private static Phase of(String tensor) {
             return switch (tensor.substring(tensor.indexOf('.', tensor.startsWith("blk.") ? 4 : 0) + 1)) {
-                case "attn_q.weight", "attn_k.weight", "attn_v.weight" -> QKV;
+                case "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_qkv.weight" -> QKV;
                 case "attn_output.weight" -> OUTPUT;
                 case "ffn_gate.weight", "ffn_up.weight" -> GATE_UP;
                 case "ffn_down.weight" -> DOWN;
@@ -94,7 +96,7 @@ public final class StepProfile {
     }
 
     /**
-     * What one phase took in one step, on average.
+     * The average cost of one phase in one step.
      *
      * @param phase the phase
      * @param seconds mean over the workers
@@ -111,7 +113,10 @@ public final class StepProfile {
     private final Kernels kernels;
     private final int workers;
     private final long embeddingRowBytes;
-    private final Map<Long, Phase> addressToPhase = new HashMap<>();
+    /** The phases of the tensors by their addresses; a matrix may be packed from a part of a tensor. */
+    private final NavigableMap<Long, Phase> addressToPhase = new TreeMap<>();
+
+    private final long dataEnd;
     private final Map<WeightMatrix, Phase> matrixToPhase = Collections.synchronizedMap(new IdentityHashMap<>());
     private final List<Meter> meters = new ArrayList<>();
     private final ThreadLocal<Meter> meter = ThreadLocal.withInitial(this::newMeter);
@@ -165,13 +170,25 @@ public final class StepProfile {
         this.kernels = new Clocked(kernels);
         this.workers = workers;
         long rowBytes = 0;
+        long end = 0;
         for (GgufTensor tensor : file.tensors()) {
             addressToPhase.put(file.data(tensor).address(), Phase.of(tensor.name()));
+            end = Math.max(end, file.data(tensor).address() + tensor.byteSize());
             if (tensor.name().equals("token_embd.weight")) {
                 rowBytes = tensor.byteSize() / tensor.rows();
             }
         }
         embeddingRowBytes = rowBytes;
+        dataEnd = end;
+    }
+
+    /**
+     * The phase of the matrix that is packed from here. Only queries and keys are packed from a copy, with their rows in
+     * another order; all others are packed from the file.
+     */
+    private Phase phaseAt(long address) {
+        Map.Entry<Long, Phase> tensor = addressToPhase.floorEntry(address);
+        return tensor == null || address >= dataEnd ? Phase.QKV : tensor.getValue();
     }
 
     /** The same kernels with clocks; load the decoder with them. */
@@ -205,7 +222,7 @@ public final class StepProfile {
         return stepNanos * NANO / steps;
     }
 
-    /** What each phase took in a step, on average since {@link #reset}. Phases that took no time are left out. */
+    /** The average cost of each phase in a step since {@link #reset}. Phases that took no time are left out. */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
         double left = stepSeconds();
@@ -278,8 +295,13 @@ public final class StepProfile {
         public WeightMatrix pack(
                 ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers team) {
             WeightMatrix matrix = kernels.pack(type, rows, columns, source, arena, team);
-            matrixToPhase.put(matrix, addressToPhase.getOrDefault(source.address(), Phase.HEAD));
+            matrixToPhase.put(matrix, phaseAt(source.address()));
             return matrix;
+        }
+
+        @Override
+        public long packedBytes(ElementType type, int rows, int columns) {
+            return kernels.packedBytes(type, rows, columns);
         }
 
         @Override
@@ -314,6 +336,30 @@ public final class StepProfile {
         }
 
         @Override
+        public void layerNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.layerNorm(x, weight, epsilon, y, from, to);
+            end(own, begin, Phase.NORM);
+        }
+
+        @Override
+        public void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.addRow(x, from, factor, y, to);
+            end(own, begin, Phase.ADD);
+        }
+
+        @Override
+        public void softCap(FloatMatrix x, float cap, int from, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.softCap(x, cap, from, to);
+            end(own, begin, Phase.HEAD);
+        }
+
+        @Override
         public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
             Meter own = meter.get();
             long begin = begin(own);
@@ -330,10 +376,11 @@ public final class StepProfile {
         }
 
         @Override
-        public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+        public void activate(
+                Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
             Meter own = meter.get();
             long begin = begin(own);
-            kernels.swiglu(gate, up, out, from, to);
+            kernels.activate(activation, gate, up, out, from, to);
             end(own, begin, Phase.SWIGLU);
         }
 
@@ -355,8 +402,8 @@ public final class StepProfile {
         }
 
         @Override
-        public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
-            return kernels.attentionScratch(layout, heads, arena);
+        public AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena) {
+            return kernels.attentionScratch(layout, heads, softCap, arena);
         }
 
         @Override
@@ -372,10 +419,14 @@ public final class StepProfile {
             long nanos = System.nanoTime() - begin;
             KvLayout layout = call.layout();
             int rowCount = call.rowCount();
-            double seen =
-                    rowCount * (call.firstPosition() + (rowCount + 1) / 2.0); // sum of the positions over all queries
+            double seen = 0; // sum of the positions over all queries
+            for (int i = 0; i < rowCount; i++) {
+                int position = call.firstPosition() + i;
+                seen += position + 1 - call.firstSeen(position);
+            }
             double macs = 2 * seen * ((double) call.q().columns() / layout.kvHeads());
-            double bytes = (call.firstPosition() + rowCount) * ((double) layout.tokenBytes() / layout.kvHeads());
+            double bytes = (call.firstPosition() + rowCount - call.firstSeen(call.firstPosition()))
+                    * ((double) layout.tokenBytes() / layout.kvHeads());
             own.add(Phase.ATTENTION, nanos, bytes, 0, macs);
         }
     }

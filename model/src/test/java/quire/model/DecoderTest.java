@@ -65,9 +65,9 @@ class DecoderTest {
     }
 
     /**
-     * Compared with formulas that round activations too, the results agree to float precision until a value near the
-     * middle of two steps is rounded the other way. The error is then one step of 127, and later positions read it from
-     * the cache.
+     * The formulas round activations too. The results agree to float precision until a value near the middle between
+     * two quantisation steps is rounded to the other step. The error is then one step of 127, and later positions read
+     * it from the cache.
      */
     private static void assertAgreesQuantised(Path file) {
         double[] rounded = errors(file, KvType.F32, 60, true);

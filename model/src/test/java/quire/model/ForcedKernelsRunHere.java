@@ -6,8 +6,9 @@ import org.junit.jupiter.api.extension.ExtensionContext;
 import quire.tensor.machine.KernelSets;
 
 /**
- * Skips all tests, with the reason, where the kernel set that {@link KernelSets#PROPERTY} names cannot run. JUnit finds it as a
- * service where {@code junit.jupiter.extensions.autodetection.enabled} is set: in the nightly runs with each set by name.
+ * Skips all tests, with the reason, if the kernel set that {@link KernelSets#PROPERTY} names cannot run. JUnit finds it
+ * as a service if {@code junit.jupiter.extensions.autodetection.enabled} is set. The nightly runs set it, once for each
+ * kernel set.
  */
 public final class ForcedKernelsRunHere implements ExecutionCondition {
     @Override

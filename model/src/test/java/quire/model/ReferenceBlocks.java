@@ -42,11 +42,11 @@ final class ReferenceBlocks {
             case Q5_0 -> half(0) * (nibble(6, i) + 16 * bits(2 + i / 8, i % 8, 1) - 16);
             case Q5_1 -> half(0) * (nibble(8, i) + 16 * bits(4 + i / 8, i % 8, 1)) + half(2);
             case Q8_0 -> half(0) * data.get(JAVA_BYTE, block + 2 + i);
-            case Q2_K -> half(80) * bits(i / 16, 0, 4) * crumb(16, i) - half(82) * bits(i / 16, 4, 4);
+            case Q2_K -> half(80) * bits(i / 16, 0, 4) * twoBits(16, i) - half(82) * bits(i / 16, 4, 4);
             case Q3_K -> {
                 int group = i / 16;
                 int scale = bits(96 + group % 8, group / 8 * 4, 4) + 16 * bits(104 + group % 4, group / 4 * 2, 2);
-                yield half(108) * (scale - 32) * (crumb(32, i) + 4 * bits(i % 32, i / 32, 1) - 4);
+                yield half(108) * (scale - 32) * (twoBits(32, i) + 4 * bits(i % 32, i / 32, 1) - 4);
             }
             case Q4_K -> half(0) * scale(i / 32) * bits(16 + i / 64 * 32 + i % 32, i / 32 % 2 * 4, 4) - minimum(i / 32);
             case Q5_K -> {
@@ -54,7 +54,7 @@ final class ReferenceBlocks {
                 yield half(0) * scale(i / 32) * quant - minimum(i / 32);
             }
             case Q6_K -> {
-                int quant = bits(i / 128 * 64 + i % 64, i % 128 / 64 * 4, 4) + 16 * crumb(128, i) - 32;
+                int quant = bits(i / 128 * 64 + i % 64, i % 128 / 64 * 4, 4) + 16 * twoBits(128, i) - 32;
                 yield half(208) * data.get(JAVA_BYTE, block + 192 + i / 16) * quant;
             }
             case IQ4_NL -> half(0) * IQ4[nibble(2, i)];
@@ -67,7 +67,7 @@ final class ReferenceBlocks {
         };
     }
 
-    private int crumb(int at, int i) {
+    private int twoBits(int at, int i) {
         return bits(at + i / 128 * 32 + i % 32, i % 128 / 32 * 2, 2);
     }
 

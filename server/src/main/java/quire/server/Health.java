@@ -14,7 +14,7 @@ final class Health {
         this.engine = engine;
     }
 
-    /** Whether the process can go on: 503 means that only a restart helps. */
+    /** Whether the process works: after 503, only a restart helps. */
     Response live(Exchange exchange) {
         return engine.failure() == null ? response(200, "ok") : response(503, "the engine has failed");
     }

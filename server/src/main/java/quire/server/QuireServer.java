@@ -1,13 +1,15 @@
 package quire.server;
 
 import java.io.UncheckedIOException;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.time.Duration;
 import quire.engine.Engine;
 import quire.server.api.Preparation;
 import quire.server.http.HttpListener;
 
 /**
- * The HTTP server in front of one {@link Engine}; the package's Javadoc has the map of its parts.
+ * The HTTP server in front of one {@link Engine}. The package's Javadoc shows its parts.
  *
  * <pre>{@code
  * ServerMetrics metrics = new ServerMetrics();
@@ -19,6 +21,8 @@ import quire.server.http.HttpListener;
  * }</pre>
  */
 public final class QuireServer implements AutoCloseable {
+    private static final Logger LOG = System.getLogger(QuireServer.class.getName());
+
     private final HttpListener listener;
     private final Preparation preparation;
     private final Duration drainTimeout;
@@ -32,7 +36,7 @@ public final class QuireServer implements AutoCloseable {
     /**
      * Starts to listen.
      *
-     * @param engine stays the caller's: close it after the server
+     * @param engine answers the requests; the caller closes it after the server
      * @param metrics the listener that the engine was built with
      * @throws UncheckedIOException if the address cannot be bound
      */
@@ -41,6 +45,13 @@ public final class QuireServer implements AutoCloseable {
         try {
             HttpListener listener = HttpListener.start(
                     config.http(), Routes.router(engine, config, metrics, preparation), metrics::onResponse);
+            if (!listener.loopback() && config.apiKeys().isEmpty()) {
+                LOG.log(
+                        Level.WARNING,
+                        "everyone who can reach " + config.host() + ":" + listener.port()
+                                + " over the network may use this model: ask for a key with --api-key-file FILE or the"
+                                + " environment variable QUIRE_API_KEY, or listen on 127.0.0.1 only");
+            }
             return new QuireServer(listener, preparation, config.drainTimeout());
         } catch (RuntimeException e) {
             preparation.close();
@@ -48,7 +59,7 @@ public final class QuireServer implements AutoCloseable {
         }
     }
 
-    /** The port that is listened on: the one asked for, or the free one that was found for 0. */
+    /** The port that the server listens on: the configured one, or the free one that was found for 0. */
     public int port() {
         return listener.port();
     }

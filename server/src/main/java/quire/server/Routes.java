@@ -20,13 +20,14 @@ final class Routes {
     private Routes() {}
 
     static Router router(Engine engine, ServerConfig config, ServerMetrics metrics, Preparation preparation) {
-        ServedModel model = new ServedModel(engine, config.aliases(), config.modelRequired());
+        ServedModel model =
+                new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
         AnswerService answers = new AnswerService(engine, preparation);
         OpenAiApi openAi = new OpenAiApi(model, answers, !config.unknownParametersAllowed());
         TokenizeApi tokens = new TokenizeApi(model, answers, !config.unknownParametersAllowed());
         Health health = new Health(engine);
         List<Route> routes = List.of(
-                // OpenAI's API, with and without /v1: some clients are configured with the server's address alone
+                // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
                 post(openAi::chatCompletions, "/v1/chat/completions", "/chat/completions"),
                 post(openAi::completions, "/v1/completions", "/completions"),
                 get(openAi::models, "/v1/models", "/models"),
@@ -34,7 +35,7 @@ final class Routes {
                 // vLLM's additions to it
                 post(tokens::tokenize, "/tokenize"),
                 post(tokens::detokenize, "/detokenize"),
-                // For operators: these need no API key
+                // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready"),
                 open((Handler.Blocking) exchange -> exchange.send(metrics.response(engine)), "/metrics"));

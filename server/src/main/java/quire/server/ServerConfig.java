@@ -2,35 +2,51 @@ package quire.server;
 
 import java.time.Duration;
 import java.util.List;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
+import quire.model.SamplingDefaults;
 import quire.server.http.HttpSettings;
+import quire.server.http.WebAccess;
 
 /**
  * Where to listen, what the model is called, and what clients may use. {@link #builder} has the defaults.
  *
  * @param host address to bind
  * @param port port to bind; 0 for any free one
- * @param apiKey bearer token that clients must send; null for none
+ * @param apiKeys bearer tokens of which clients must send one; empty if they need none
+ * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code *}
+ *     allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
+ * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code *}
+ *     allows all
+ * @param requestsLogged whether each request is logged in one line, without its content, under {@code
+ *     quire.server.requests}
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
+ * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
+ *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
- * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of it
+ * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of
+ *     it
  * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
  *     connection stays open
  * @param writeTimeout time for a client to read one write of at most about 64 KiB
- * @param drainTimeout how long active requests may go on at shutdown
+ * @param drainTimeout time for active requests to finish at shutdown
  */
 public record ServerConfig(
         String host,
         int port,
-        @Nullable String apiKey,
+        List<String> apiKeys,
+        List<String> allowedHosts,
+        List<String> corsOrigins,
+        boolean requestsLogged,
         List<String> aliases,
         boolean modelRequired,
         boolean unknownParametersAllowed,
+        SamplingDefaults samplingDefaults,
         int maxBodyBytes,
         int maxConnections,
         int preparationThreads,
@@ -40,6 +56,8 @@ public record ServerConfig(
         Duration drainTimeout) {
     /** More threads than any machine has processors are a mistake. */
     private static final int MAX_PREPARATION_THREADS = 1024;
+
+    private static final Pattern API_KEY = Pattern.compile("[\\x21-\\x7e]+");
 
     /**
      * Checks the ranges.
@@ -54,9 +72,13 @@ public record ServerConfig(
         if (port < 0 || port > 65_535) {
             throw new IllegalArgumentException("port " + port + ": must be 0 to 65535");
         }
-        if (apiKey != null && apiKey.isEmpty()) {
-            throw new IllegalArgumentException("the API key is empty: give one, or none at all");
+        apiKeys = List.copyOf(apiKeys);
+        if (apiKeys.stream().anyMatch(key -> !API_KEY.matcher(key).matches())) {
+            throw new IllegalArgumentException("an API key is empty or has a character that a header cannot carry:"
+                    + " use letters, digits and signs of ASCII");
         }
+        allowedHosts = allowedHosts.stream().map(WebAccess::checkedHost).toList();
+        corsOrigins = corsOrigins.stream().map(WebAccess::checkedOrigin).toList();
         if (maxBodyBytes < 1 || maxConnections < 1) {
             throw new IllegalArgumentException("limits must be at least 1: " + maxBodyBytes + " bytes of a body, "
                     + maxConnections + " connections");
@@ -86,17 +108,31 @@ public record ServerConfig(
     }
 
     HttpSettings http() {
-        return new HttpSettings(host, port, apiKey, maxBodyBytes, readTimeout, writeTimeout, maxConnections);
+        return new HttpSettings(
+                host,
+                port,
+                apiKeys,
+                allowedHosts,
+                corsOrigins,
+                requestsLogged,
+                maxBodyBytes,
+                readTimeout,
+                writeTimeout,
+                maxConnections);
     }
 
     /** Collects a configuration; each method is named after the component it sets. */
     public static final class Builder {
         private String host = "127.0.0.1";
         private int port = 8000;
-        private @Nullable String apiKey;
+        private List<String> apiKeys = List.of();
+        private List<String> allowedHosts = List.of();
+        private List<String> corsOrigins = List.of();
+        private boolean requestsLogged;
         private List<String> aliases = List.of();
         private boolean modelRequired;
         private boolean unknownParametersAllowed;
+        private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
         private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
@@ -121,7 +157,30 @@ public record ServerConfig(
 
         /** Bearer token that clients must send; none by default. */
         public Builder apiKey(@Nullable String value) {
-            apiKey = value;
+            return apiKeys(value == null ? List.of() : List.of(value));
+        }
+
+        /** Bearer tokens of which clients must send one; none by default. */
+        public Builder apiKeys(List<String> value) {
+            apiKeys = value;
+            return this;
+        }
+
+        /** Further names of the server, {@code *} for all; none by default. */
+        public Builder allowedHosts(List<String> value) {
+            allowedHosts = value;
+            return this;
+        }
+
+        /** Origins of the web pages that may use the server, {@code *} for all; none by default. */
+        public Builder corsOrigins(List<String> value) {
+            corsOrigins = value;
+            return this;
+        }
+
+        /** Whether each request is logged in one line; false by default. */
+        public Builder requestsLogged(boolean value) {
+            requestsLogged = value;
             return this;
         }
 
@@ -137,9 +196,18 @@ public record ServerConfig(
             return this;
         }
 
-        /** Whether a request may have parameters that nobody knows; false by default. */
+        /** Whether a request may have unknown parameters; false by default. */
         public Builder unknownParametersAllowed(boolean value) {
             unknownParametersAllowed = value;
+            return this;
+        }
+
+        /**
+         * Values for requests that do not say how tokens are chosen; {@link SamplingDefaults#NONE} by default. {@link
+         * SamplingDefaults#NEUTRAL} also replaces what the model's file recommends.
+         */
+        public Builder samplingDefaults(SamplingDefaults value) {
+            samplingDefaults = value;
             return this;
         }
 
@@ -194,10 +262,14 @@ public record ServerConfig(
             return new ServerConfig(
                     host,
                     port,
-                    apiKey,
+                    apiKeys,
+                    allowedHosts,
+                    corsOrigins,
+                    requestsLogged,
                     aliases,
                     modelRequired,
                     unknownParametersAllowed,
+                    samplingDefaults,
                     maxBodyBytes,
                     maxConnections,
                     preparationThreads,

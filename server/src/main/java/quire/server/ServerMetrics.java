@@ -13,12 +13,12 @@ import quire.engine.SpeculationStats;
 import quire.server.http.Response;
 
 /**
- * Metrics for Prometheus, at {@code /metrics}: an {@link EngineListener} that counts. Names and meanings are vLLM's, with
- * {@code quire_} for {@code vllm:}.
+ * Metrics for Prometheus, at {@code /metrics}: an {@link EngineListener} that counts. Names and meanings are those of
+ * vLLM, with {@code quire_} in place of {@code vllm:}.
  *
  * <p>All engine counts of one scrape are taken at the same moment, under the engine's lock, so that requests started =
- * finished by reason + running + waiting. Metrics libraries read one value after the other, which cannot give that. An
- * event costs one uncontended lock and no allocation.
+ * finished by reason + running + waiting. Metrics libraries read one value after the other, which cannot guarantee
+ * this. An event costs one uncontended lock and no allocation.
  */
 public final class ServerMetrics implements EngineListener {
     private static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";

@@ -4,12 +4,12 @@
  * <pre>
  * quire.server           QuireServer, its configuration, metrics; Routes lists every path
  *   ├▶ .openai           OpenAI's JSON, in and out
- *   │    └▶ .api         what all APIs share: one request to the engine, one answer back
+ *   │    └▶ .api         the parts that all APIs use: a request to the engine, its answer
  *   │         └▶ .http   connections, bodies, limits, responses
  *   └▶ .http
  * </pre>
  *
- * Imports only go down. This package alone is exported.
+ * Imports only go down. Only this package is exported.
  */
 @NullMarked
 package quire.server;

@@ -10,7 +10,7 @@ import com.tngtech.archunit.core.importer.ImportOption;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 
-/** Imports go down only, as the package's Javadoc draws them. */
+/** Imports only go down, as the package's Javadoc shows them. */
 class ArchitectureTest {
     private static final JavaClasses CLASSES = new ClassFileImporter()
             .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
@@ -23,7 +23,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void http_knowsBytesAndRequests_noApiAndNoEngine() {
+    void http_usesNoApiAndNoEngine() {
         noClasses()
                 .that()
                 .resideInAPackage("quire.server.http")
@@ -37,7 +37,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void sharedApi_knowsNoApiInParticular() {
+    void sharedApi_usesNoApiInParticular() {
         noClasses()
                 .that()
                 .resideInAPackage("quire.server.api")
@@ -48,7 +48,7 @@ class ArchitectureTest {
     }
 
     @Test
-    void oneApi_knowsNoOther() {
+    void oneApi_usesNoOther() {
         Pattern known = Pattern.compile("quire\\.server(\\.http|\\.api)?");
         for (String name : CLASSES.stream()
                 .map(c -> c.getPackageName())

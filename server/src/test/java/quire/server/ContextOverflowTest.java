@@ -9,12 +9,16 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import quire.model.BuiltInModel;
 import tools.jackson.databind.JsonNode;
 
-/** Clients recognise a full context by phrases in the error's message, since exceptions and logs hold no more of it. */
+/**
+ * Clients recognise a full context by phrases in the error message, because exceptions and logs contain only the
+ * message.
+ */
 @Timeout(60)
 class ContextOverflowTest {
-    /** A phrase and who looks for it. */
+    /** A phrase, and the clients that look for it. */
     private record Phrase(String text, String client) {}
 
     private static final List<Phrase> PHRASES = List.of(
@@ -58,6 +62,30 @@ class ContextOverflowTest {
                         .as("for " + phrase.client)
                         .contains(phrase.text);
             }
+        }
+    }
+
+    /** Nothing of this text is encoded, so the exact count is not known. */
+    @ParameterizedTest
+    @CsvSource({"/v1/completions, prompt", "/v1/chat/completions, messages"})
+    void error_ofAPromptThatIsFarTooLong_saysMoreThan(String path, String param) throws Exception {
+        String text = "word ".repeat(100_000);
+        try (TestServer real =
+                TestServer.builder().model(BuiltInModel.QUIRE_TINY.path()).start()) {
+            HttpResponse<String> response = real.post(
+                    path,
+                    "{\"prompt\":\"" + text + "\",\"messages\":[{\"role\":\"user\",\"content\":\"" + text + "\"}]}");
+            assertThat(response.statusCode()).isEqualTo(400);
+            JsonNode error = TestServer.error(response);
+            int context = real.engine.maxContext();
+            assertThat(error.get("code").stringValue()).isEqualTo("context_length_exceeded");
+            assertThat(error.get("param").stringValue()).isEqualTo(param);
+            assertThat(error.get("message").stringValue())
+                    .contains("maximum context length is " + context + " tokens")
+                    .contains("more than " + (context - 1))
+                    .contains("reduce the length of the messages");
+            HttpResponse<String> counted = real.post("/tokenize", "{\"prompt\":\"" + text + "\"}");
+            assertThat(TestServer.json(counted).get("count").intValue()).isGreaterThan(100_000);
         }
     }
 }

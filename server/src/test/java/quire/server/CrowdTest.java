@@ -19,7 +19,7 @@ import quire.model.Batch;
 import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
-/** Of 200 clients at once a third disconnect before the end: the answers of the others do not change. */
+/** One third of 200 simultaneous clients disconnect before the end. The answers of the others do not change. */
 @Timeout(120)
 class CrowdTest {
     private static final int CLIENTS = 200;

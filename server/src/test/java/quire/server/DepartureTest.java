@@ -13,7 +13,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 
-/** When a client disconnects, its pages are free within one step, whatever state its request is in. */
+/** When a client disconnects, its pages are free within one step, in every state of its request. */
 @Timeout(60)
 class DepartureTest {
     private static final String LONG = "{\"model\":\"fake\",\"prompt\":\"hi\",\"max_tokens\":400,\"ignore_eos\":true";

@@ -11,7 +11,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
-/** The answer carries the model's name that was asked for; without one, the name of the model that is served. */
+/** The answer contains the model name of the request; without one, the name of the served model. */
 @Timeout(60)
 class ModelNameTest {
     private static final String REST =

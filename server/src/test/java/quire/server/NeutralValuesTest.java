@@ -23,7 +23,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
-/** A value that asks for nothing is the same as none, whatever the client's language or its other servers write for it. */
+/** A neutral value counts as absent, in every form that languages and servers use for it. */
 @Timeout(60)
 class NeutralValuesTest {
     private static final List<String> VALUES = List.of("null", "false", "0", "\"\"", "[]", "{}");
@@ -159,7 +159,7 @@ class NeutralValuesTest {
         return post(route, "\"" + parameter + "\":" + value);
     }
 
-    /** A good request, with these fields in place of its own. */
+    /** A valid request, with these fields instead of its own. */
     private static HttpResponse<String> post(String route, String fields) throws Exception {
         String good = "";
         if (!fields.startsWith("\"model\"")) {

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Timeout;
 import quire.engine.FakeTokenizer;
 import quire.model.text.Tokenizer;
 
-/** Requests that are being read never hold up the tokens of answers. */
+/** Requests that are being read never delay the tokens of answers. */
 @Timeout(60)
 class PreparationThreadsTest {
     private static final String HONEST =

@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Which paths there are. */
+/** The paths of the server. */
 @Timeout(60)
 class RoutesTest {
     private static final String BODY = "{\"model\":\"fake\",\"prompt\":\"hi\",\"seed\":1,\"max_tokens\":5,"

@@ -11,7 +11,9 @@ import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** A server that closes lets answers finish, refuses new requests, and tells the clients whose answers it cuts short. */
+/**
+ * A server that closes lets answers finish and refuses new requests. A client whose answer is cut short gets an error.
+ */
 @Timeout(60)
 class ShutdownTest {
     private static final String STREAM =

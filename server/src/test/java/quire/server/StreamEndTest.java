@@ -14,7 +14,7 @@ import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.StringNode;
 
-/** The chunk with the finish reason has no text: clients that act on the reason do not look for any. */
+/** The chunk with the finish reason has no text, because many clients ignore text in it. */
 @Timeout(60)
 class StreamEndTest {
     /** A byte that begins a character, as the only token: the answer ends within a character. */

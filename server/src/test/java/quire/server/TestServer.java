@@ -59,9 +59,9 @@ final class TestServer implements AutoCloseable {
         return new Builder();
     }
 
-    /** A configuration on a free port, with small bodies. */
+    /** A configuration on a free port, with small bodies, for a server that is also called {@code x}. */
     static ServerConfig.Builder config() {
-        return ServerConfig.builder().port(0).maxBodyBytes(1 << 20);
+        return ServerConfig.builder().port(0).maxBodyBytes(1 << 20).allowedHosts(List.of("x"));
     }
 
     static TestServer start() {

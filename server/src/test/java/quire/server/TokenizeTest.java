@@ -16,7 +16,7 @@ import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.StringNode;
 
-/** Tokens that are turned back into text give the text that they were made of, as a prompt's echo does. */
+/** Tokens that are converted back to text give the original text, and so does the echo of a prompt. */
 @Timeout(60)
 class TokenizeTest {
     private static final List<String> TEXTS =

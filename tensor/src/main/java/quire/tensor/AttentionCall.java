@@ -1,6 +1,7 @@
 package quire.tensor;
 
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The arguments of {@link Kernels#attend}. What stays the same for a model is given to the constructor; the rest is set
@@ -18,6 +19,9 @@ public final class AttentionCall {
     private MemorySegment pages = MemorySegment.NULL;
     private int[] pageTable = NO_PAGES;
     private int kvHead;
+    private int window;
+    private float softCap;
+    private @Nullable FloatMatrix sinks;
     private int firstRow;
     private int rowCount;
     private int firstPosition;
@@ -38,17 +42,33 @@ public final class AttentionCall {
     }
 
     /**
-     * Sets which keys and values the queries meet.
+     * Sets the keys and values that the queries attend to.
      *
      * @param layerPages the pages of one layer, one after the other
      * @param sequencePages index of the page that holds each {@code pageTokens} positions of the sequence
-     * @param head index of the KV head; its query heads are {@code [head × heads / kvHeads, (head + 1) × heads / kvHeads)}
+     * @param head index of the KV head; its query heads are {@code [head × heads / kvHeads, (head + 1) × heads /
+     *     kvHeads)}
      * @return this
      */
     public AttentionCall context(MemorySegment layerPages, int[] sequencePages, int head) {
         pages = layerPages;
         pageTable = sequencePages;
         kvHead = head;
+        return this;
+    }
+
+    /**
+     * Sets what differs from plain causal attention in a layer; see {@link Kernels#attend}.
+     *
+     * @param positions number of positions that a query sees, its own included; 0 for all
+     * @param cap limit of the scores, as of the working memory; 0 for none
+     * @param perHead one number for each query head in one row, or null
+     * @return this
+     */
+    public AttentionCall layer(int positions, float cap, @Nullable FloatMatrix perHead) {
+        window = positions;
+        softCap = cap;
+        sinks = perHead;
         return this;
     }
 
@@ -101,6 +121,26 @@ public final class AttentionCall {
     /** Index of the KV head. */
     public int kvHead() {
         return kvHead;
+    }
+
+    /** Number of positions that a query sees, its own included; 0 for all. */
+    public int window() {
+        return window;
+    }
+
+    /** The first position that the query at {@code position} sees. */
+    public int firstSeen(int position) {
+        return window == 0 ? 0 : Math.max(0, position - window + 1);
+    }
+
+    /** Limit of the scores; 0 for none. */
+    public float softCap() {
+        return softCap;
+    }
+
+    /** One number for each query head in one row; null for none. */
+    public @Nullable FloatMatrix sinks() {
+        return sinks;
     }
 
     /** Index of the first row in {@link #q} and {@link #out}. */

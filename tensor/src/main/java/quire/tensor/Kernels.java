@@ -16,17 +16,17 @@ import java.util.Map;
  * <ul>
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
  *   <li>quantised weights: for each 32 inputs ascending the sums below, from {@code y = +0}. qx are the activations'
- *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero point
- *       (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) is subtracted or its table is applied (IQ4_NL, IQ4_XS; MXFP4: twice the
- *       values).
+ *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero
+ *       point (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) is subtracted or its table is applied (IQ4_NL, IQ4_XS; MXFP4:
+ *       twice the values).
  *       <ul>
- *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw × dx,
- *             (float) Σ qw × qx, y)}, where dw is the block's d, or d × (float) s in blocks of 256 (an exact product), or
- *             2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ qx, y)}, where mw
- *             is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
+ *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw ×
+ *             dx, (float) Σ qw × qx, y)}, where dw is the block's d, or d × (float) s in blocks of 256 (an exact
+ *             product), or 2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ
+ *             qx, y)}, where mw is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
  *         <li>two scales for 32 (Q2_K, Q3_K, Q6_K): {@code y = fma(d × dx, (float) (s₀ × I₀ + s₁ × I₁), y)}, where I₀
- *             and I₁ are Σ qw × qx over the two halves of 16 inputs, all in int32. Then, for Q2_K, {@code y = fma(−(dmin × dx),
- *             (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
+ *             and I₁ are Σ qw × qx over the two halves of 16 inputs, all in int32. Then, for Q2_K, {@code y =
+ *             fma(−(dmin × dx), (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
  *       </ul>
  *       Every integer stays below 2²⁴ (the largest is Q6_K's, 2 × 128 × 16 × 32 × 127). So sums of integers are exact
  *       in int32 and in f32, and an implementation may add them in any order. For each 32 inputs, only two products of
@@ -74,6 +74,9 @@ public interface Kernels {
      */
     WeightMatrix pack(ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers);
 
+    /** Size in bytes of a matrix that {@link #pack} makes: {@link WeightMatrix#packedBytes} without packing. */
+    long packedBytes(ElementType type, int rows, int columns);
+
     /** Quantises rows {@code [from, to)} from f32 to int8, as {@link Activations} defines it. */
     void quantize(Activations x, int from, int to);
 
@@ -92,14 +95,27 @@ public interface Kernels {
      */
     void rmsNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to);
 
+    /**
+     * {@code y[r] = (x[r] − m) × s × weight} with {@code m = mean(x[r])} and {@code s = 1 / sqrt(mean((x[r] − m)²) +
+     * epsilon)} for rows {@code [from, to)}; weight has one row. Both means are sums of 16 partial sums as in {@link
+     * #rmsNorm}; those of m are plain additions.
+     */
+    void layerNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to);
+
+    /** {@code y[to] = fma(factor, x[from], y[to])} for one row of each matrix. */
+    void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to);
+
+    /** {@code x[r] = cap − 2 × cap / (exp(x[r] × (2 / cap)) + 1)}, which is cap × tanh(x / cap), for rows {@code [from, to)}. */
+    void softCap(FloatMatrix x, float cap, int from, int to);
+
     /** {@code y[r] += x[r]} for rows {@code [from, to)}. */
     void add(FloatMatrix x, FloatMatrix y, int from, int to);
 
     /** {@code y[r] += bias} for rows {@code [from, to)}; bias has one row. */
     void addBias(FloatMatrix bias, FloatMatrix y, int from, int to);
 
-    /** {@code out[r] = gate[r] / (1 + exp(−gate[r])) × up[r]} for rows {@code [from, to)}. */
-    void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
+    /** {@code out[r] = activation(gate[r]) × up[r]} for rows {@code [from, to)}, as {@link Activation} defines it. */
+    void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to);
 
     /**
      * Rotary embedding in place, for rows {@code [from, to)}. A pair (a, b) is the numbers at 2i and 2i + 1 of a head,
@@ -117,9 +133,10 @@ public interface Kernels {
      *
      * <ul>
      *   <li>F16: rounded to nearest even and limited to the largest finite value. NaN stays NaN.
-     *   <li>Q8_0: a number is stored as {@code d × q}. For each head, {@code m = max|x|} over its numbers, where ±∞ counts as
-     *       the largest finite number, {@code d = m / 127} and {@code q = rint(min(max(x × (127 / m), −127), 127))}. If m is
-     *       below 2⁻¹¹⁹, d and all q are 0. If any x is NaN, d is NaN and all q are 0, so the whole head reads as NaN.
+     *   <li>Q8_0: a number is stored as {@code d × q}. For each head, {@code m = max|x|} over its numbers, where ±∞
+     *       counts as the largest finite number, {@code d = m / 127} and {@code q = rint(min(max(x × (127 / m), −127),
+     *       127))}. If m is below 2⁻¹¹⁹, d and all q are 0. If any x is NaN, d is NaN and all q are 0, so the whole
+     *       head reads as NaN.
      * </ul>
      *
      * @param pages the pages of one layer, one after the other
@@ -130,17 +147,29 @@ public interface Kernels {
     void storeKv(KvLayout layout, MemorySegment pages, int page, int slot, FloatMatrix k, FloatMatrix v, int row);
 
     /**
-     * Allocates working memory for one worker's {@link #attend}. Its size does not depend on the length of the context.
+     * Allocates working memory for one worker's {@link #attend}, without a soft cap. Its size does not depend on the
+     * length of the context.
      */
-    AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena);
+    default AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+        return attentionScratch(layout, heads, 0, arena);
+    }
 
-    /** Working memory of {@link #attend} for one worker; only the set that made it knows what it holds. */
+    /**
+     * Allocates working memory for one worker's {@link #attend}.
+     *
+     * @param softCap limit of the scores, see {@link #attend}; 0 for none
+     */
+    AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena);
+
+    /**
+     * Working memory of {@link #attend} for one worker. Its contents are private to the kernel set that allocated it.
+     */
     interface AttentionScratch {
         /** Size in bytes. */
         long byteSize();
     }
 
-    /** Most rows that one call of {@link #attend} takes. */
+    /** Maximum number of rows that one call of {@link #attend} takes. */
     int attentionRows();
 
     /**
@@ -152,6 +181,15 @@ public interface Kernels {
      * ascending, then the product), {@code m' = max(m, max_j s[j])}, {@code c = exp(m − m')}, {@code l = l × c}, {@code
      * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d],
      * o[d])}. The result is {@code o[d] / l}. A query reads only the positions up to its own.
+     *
+     * <p>Three things may differ from this:
+     *
+     * <ul>
+     *   <li>a window w: the query at position i sees only positions from {@code i − w + 1} on. It begins with the tile of
+     *       that position, where earlier positions have a score of −∞.
+     *   <li>a soft cap: after its scale, a score becomes {@code cap − 2 × cap / (exp(s × (2 / cap)) + 1)}.
+     *   <li>sinks: a number for each query head, with which m begins, and l begins with 1 (instead of −∞ and 0).
+     * </ul>
      *
      * <p>In Q8_0 pages, k and v are the stored integers. The scale of a position and head is applied once: {@code
      * s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and o (not l) takes {@code p × dv[j]} in place of p.

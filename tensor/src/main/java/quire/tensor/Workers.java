@@ -9,13 +9,13 @@ import org.jspecify.annotations.Nullable;
  * {@linkplain #claim claimed}, and waits for the others at each {@link #barrier}. Worker 0 is the thread that calls
  * {@link #run}.
  *
- * <p>A worker that waits first spins and then parks. At a barrier it spins for some tens of microseconds: about the
- * usual time between two barriers of a step, and about the cost of parking and waking. Between two steps it spins for
- * some hundred microseconds. A parked team uses no CPU time.
+ * <p>A waiting worker first spins, then parks. At a barrier it spins for some tens of microseconds: about the usual
+ * time between two barriers of a step, and about the cost of parking and waking. Between two steps it spins for some
+ * hundred microseconds. A parked team uses no CPU time.
  *
- * <p>If there are fewer free cores than workers, a spinning worker uses a core that another worker needs. So a wait
- * after a long spin that ended in parking spins only briefly. If the next long spin fails too, the next 3 waits spin
- * only briefly, then 7, up to {@link #MAX_SKIPPED}. A successful long spin resets this.
+ * <p>If there are fewer free cores than workers, a spinning worker uses a core that another worker needs. So after a
+ * long spin that ended in parking, the next wait spins only briefly. If the long spin after it fails too, the next 3
+ * waits spin only briefly, then 7, up to {@link #MAX_SKIPPED}. A successful long spin resets this.
  *
  * <p>Measured with two workers on two virtual cores of a Zen 4: a barrier takes 105 ns if both workers have a core, a
  * {@link #run} 200 ns. Nothing allocates after construction.
@@ -30,10 +30,10 @@ public final class Workers implements AutoCloseable {
      */
     private static final int IDLE_SPINS = 10_000;
 
-    /** Spins after a spin that ended in parking: enough if the others are almost there. */
+    /** Spins of a wait that does not try a long spin: enough if the other workers are almost at the barrier. */
     private static final int FEW_SPINS = 50;
 
-    /** Most waits in succession that do not try a long spin. */
+    /** Largest number of successive waits that do not try a long spin. */
     private static final int MAX_SKIPPED = 31;
 
     private static final int TEAM_BITS = 16;
@@ -101,7 +101,7 @@ public final class Workers implements AutoCloseable {
      * not woken. If a worker throws, the others leave their barriers, and this method throws the first failure; the
      * workers stay usable. Not reentrant; one caller at a time.
      *
-     * @param team from 1, only the calling thread, to {@link #count}
+     * @param team number of workers, from 1 (only the calling thread) to {@link #count}
      */
     public void run(Task task, int team) {
         if (closed) {
@@ -120,12 +120,12 @@ public final class Workers implements AutoCloseable {
         round = next; // publishes the lines above
         wakeAll();
         runGuarded(task, 0);
-        int most = members[0].spins();
+        int maxSpins = members[0].spins();
         int waited = 0;
         for (; finished.get() < team - 1; waited++) {
-            pause(0, waited, most, Wait.FINISH, 0);
+            pause(0, waited, maxSpins, Wait.FINISH, 0);
         }
-        members[0].learn(waited, most);
+        members[0].recordWait(waited, maxSpins);
         this.task = null;
         Throwable thrown = failure;
         if (thrown != null) {
@@ -153,21 +153,21 @@ public final class Workers implements AutoCloseable {
             wakeAll();
             return;
         }
-        int most = members[worker].spins();
+        int maxSpins = members[worker].spins();
         int waited = 0;
         for (; phase == before; waited++) {
             if (failure != null) {
                 throw new Abandoned();
             }
-            pause(worker, waited, most, Wait.BARRIER, before);
+            pause(worker, waited, maxSpins, Wait.BARRIER, before);
         }
-        members[worker].learn(waited, most);
+        members[worker].recordWait(waited, maxSpins);
     }
 
     /**
      * Takes the next unit of work, inside a task. The workers together get 0, 1, 2 …, and every barrier restarts the
-     * count. For units that any worker can compute in any order. It balances the load if a core is shared with other
-     * processes or units differ in cost.
+     * count. Use it for units that any worker can compute in any order. It balances the load if a core is shared with
+     * other processes or units differ in cost.
      */
     public int claim() {
         return claimed.getAndIncrement();
@@ -245,8 +245,8 @@ public final class Workers implements AutoCloseable {
         };
     }
 
-    private void pause(int worker, int spins, int most, Wait wait, long value) {
-        if (spins < most) {
+    private void pause(int worker, int spins, int maxSpins, Wait wait, long value) {
+        if (spins < maxSpins) {
             Thread.onSpinWait();
             return;
         }
@@ -286,9 +286,9 @@ public final class Workers implements AutoCloseable {
             return toSkip > 0 ? FEW_SPINS : SPINS;
         }
 
-        /** Records a wait of {@code waited} turns; the first {@code most} of them were spins, the rest parked. */
-        void learn(int waited, int most) {
-            if (most < SPINS) {
+        /** Records a wait of {@code waited} pauses: the first {@code maxSpins} of them spun, the rest parked. */
+        void recordWait(int waited, int maxSpins) {
+            if (maxSpins < SPINS) {
                 toSkip--;
             } else if (waited > SPINS) {
                 skipped = Math.min(MAX_SKIPPED, 2 * skipped + 1);

@@ -17,8 +17,8 @@ import java.lang.invoke.MethodHandle;
  *   before    ░░░░[bytes····]░░░░      on both sides if they fill their pages
  * </pre>
  *
- * <p>With the guard behind, memory is aligned only as its size is. The requested alignment is for speed; no kernel may
- * need it.
+ * <p>With the guard behind, only the size of the memory decides its alignment. The requested alignment is for speed; no
+ * kernel may need it.
  */
 public final class GuardedArena implements Arena {
     private static final boolean GUARDED = System.getProperty("os.name").equals("Linux")
@@ -38,7 +38,7 @@ public final class GuardedArena implements Arena {
         arena = Arena.ofShared();
     }
 
-    /** A class of its own, because other systems do not have these functions. */
+    /** A separate class, because other systems do not have these functions. */
     private static final class Pages {
         private static final MethodHandle MMAP = handle(
                 "mmap",

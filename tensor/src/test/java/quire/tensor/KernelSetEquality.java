@@ -10,11 +10,11 @@ import quire.tensor.vector.Lanes;
 
 /**
  * Compares a kernel set with the scalar set, bit by bit, over seeded random shapes and values with extremes among them.
- * All memory of the kernels comes from {@link GuardedArena}s, with the guard on either side in turn. The main method
- * runs it in a JVM with narrower vectors.
+ * All memory of the kernels comes from {@link GuardedArena}s, with the guard alternately before and behind. The main
+ * method runs it in a JVM with narrower vectors.
  */
 public final class KernelSetEquality {
-    /** Most columns of a row of weights. */
+    /** Maximum number of columns of a row of weights. */
     private static final int MAX_COLUMNS = 4096;
 
     private final Kernels kernels;
@@ -147,6 +147,10 @@ public final class KernelSetEquality {
             int parts,
             Arena arena) {
         WeightMatrix w = set.pack(type, outputs, columns, source, arena, workers);
+        if (set.packedBytes(type, outputs, columns) != w.packedBytes()) {
+            throw new AssertionError(set.name() + " packs " + outputs + " × " + columns + " of " + type + " into "
+                    + w.packedBytes() + " bytes, not into " + set.packedBytes(type, outputs, columns));
+        }
         FloatMatrix y = FloatMatrix.allocate(arena, rows, outputs);
         for (int r = 0; r < rows; r++) {
             for (int o = 0; o < outputs; o++) {
@@ -164,7 +168,7 @@ public final class KernelSetEquality {
         return y;
     }
 
-    /** Checks rmsNorm, add, addBias, swiglu and rope. */
+    /** Checks the functions of rows. */
     public void checkRows() {
         int rows = random.nextInt(1, 5);
         int headDim = random.nextInt(1, 130);
@@ -183,7 +187,9 @@ public final class KernelSetEquality {
             int from = random.nextInt(rows);
             FloatMatrix[] expected = rowResults(scalar, arena, x, z, weight, headDim, rotated, from);
             FloatMatrix[] actual = rowResults(kernels, arena, x, z, weight, headDim, rotated, from);
-            String[] names = {"rmsNorm", "add", "addBias", "swiglu", "rope"};
+            String[] names = {
+                "rmsNorm", "add", "addBias", "SiLU", "rope", "GELU", "clamped SiLU", "layerNorm", "addRow", "softCap"
+            };
             for (int i = 0; i < names.length; i++) {
                 String what = names[i] + " of " + columns + ", " + rotated + " rotated of " + headDim;
                 requireEqual(what, expected[i], actual[i]);
@@ -200,7 +206,7 @@ public final class KernelSetEquality {
             int headDim,
             int rotated,
             int from) {
-        FloatMatrix[] results = new FloatMatrix[5];
+        FloatMatrix[] results = new FloatMatrix[10];
         for (int i = 0; i < results.length; i++) {
             results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
             results[i].segment().copyFrom(x.segment());
@@ -208,7 +214,12 @@ public final class KernelSetEquality {
         set.rmsNorm(x, weight, 1e-5f, results[0], from, x.rows());
         set.add(z, results[1], from, x.rows());
         set.addBias(weight, results[2], from, x.rows());
-        set.swiglu(z, x, results[3], from, x.rows());
+        set.activate(Activation.SILU, z, x, results[3], from, x.rows());
+        set.activate(Activation.GELU, z, x, results[5], from, x.rows());
+        set.activate(Activation.CLAMPED_SILU, z, x, results[6], from, x.rows());
+        set.layerNorm(z, weight, 1e-5f, results[7], from, x.rows());
+        set.addRow(z, from, 0.37f, results[8], x.rows() - 1);
+        set.softCap(results[9], 1.7f, from, x.rows());
         FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, rotated);
         for (int position = 0; position < 9; position++) {
             for (int i = 0; i < rotated; i++) {
@@ -279,7 +290,10 @@ public final class KernelSetEquality {
         float scale = (float) (1 / Math.sqrt(headDim));
         long seed = random.nextLong();
         int before = random.nextInt(2); // rows before the first row of the call
+        int window = random.nextBoolean() ? 0 : random.nextInt(1, 60);
+        float softCap = random.nextBoolean() ? 0 : random.nextFloat(0.5f, 30);
         try (Arena arena = guarded()) {
+            FloatMatrix sinks = random.nextBoolean() ? null : Samples.matrix(arena, 1, heads, random);
             FloatMatrix q = Samples.matrix(arena, rows + before, heads * headDim, random);
             if (random.nextInt(4) == 0) {
                 addExtremes(q);
@@ -296,18 +310,23 @@ public final class KernelSetEquality {
                     scalar,
                     heads,
                     a,
-                    new AttentionCall(layout, scale, q, expected).rows(before, rows, context - rows),
+                    new AttentionCall(layout, scale, q, expected)
+                            .layer(window, softCap, sinks)
+                            .rows(before, rows, context - rows),
                     0,
                     arena);
             attend(
                     kernels,
                     heads,
                     b,
-                    new AttentionCall(layout, scale, q, actual).rows(before, rows, context - rows),
+                    new AttentionCall(layout, scale, q, actual)
+                            .layer(window, softCap, sinks)
+                            .rows(before, rows, context - rows),
                     cut,
                     arena);
             requireEqual(
-                    layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut,
+                    layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut
+                            + ", window " + window + ", cap " + softCap,
                     expected,
                     actual);
         }
@@ -357,8 +376,9 @@ public final class KernelSetEquality {
      */
     private static void attend(Kernels set, int heads, PagedContext kv, AttentionCall whole, int cut, Arena arena) {
         KvLayout layout = whole.layout();
-        AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out());
-        Kernels.AttentionScratch scratch = set.attentionScratch(layout, heads, arena);
+        AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out())
+                .layer(whole.window(), whole.softCap(), whole.sinks());
+        Kernels.AttentionScratch scratch = set.attentionScratch(layout, heads, whole.softCap(), arena);
         for (int kvHead = 0; kvHead < layout.kvHeads(); kvHead++) {
             call.context(kv.pages, kv.pageTable, kvHead);
             for (int first = 0; first < whole.rowCount(); ) {

@@ -17,8 +17,8 @@ import quire.engine.SpeculationStats;
  *
  * <p>The speed of a shared machine changes within minutes. So the comparison consists of many short pairs of runs, one
  * with draft tokens and one without, in random order. The result is the median over the pairs of the ratio of their
- * speeds, with its quartiles. Both runs use one engine, because two engines differ by up to a tenth in where their
- * memory lies. Every token is compared with the answer that was recorded without speculation.
+ * speeds, with its quartiles. Both runs use one engine, because the speeds of two engines differ by up to 10 % with the
+ * addresses of their memory. Every token is compared with the answer that was recorded without speculation.
  *
  * <p>Only generation counts, measured in whole steps ({@link TimedEngine}): as many sequences decode in the whole
  * measured time as there are prompts. A run repeats groups of answers until it has measured long enough.
@@ -31,7 +31,7 @@ import quire.engine.SpeculationStats;
  */
 public final class PairedSpeed {
     private static final int MIN_PAIRS = 5;
-    /** A run gives up after so many groups in a row without a measurable time. */
+    /** A run fails after this many successive groups without a measurable time. */
     private static final int MAX_UNMEASURED_GROUPS = 1000;
     /** Warm-up before each case, as a share of the case's time: code is compiled, and the engine learns costs. */
     private static final double WARM_UP = 0.3;
@@ -41,7 +41,8 @@ public final class PairedSpeed {
     private final Random order = new Random(17);
 
     /**
-     * @param secondsPerCase seconds for a comparison; it has at least {@value #MIN_PAIRS} pairs, even if they take longer
+     * @param secondsPerCase seconds for a comparison; it has at least {@value #MIN_PAIRS} pairs, even if they take
+     *     longer
      */
     public PairedSpeed(double secondsPerCase) {
         this.secondsPerCase = secondsPerCase;

@@ -99,8 +99,8 @@ public final class TimedEngine implements AutoCloseable {
     }
 
     /**
-     * Counts tokens and time on the engine thread. A reader's thread would not do: with a small model on few cores, it
-     * may not run before the answers have ended. Read the results after all answers of a group have ended.
+     * Counts tokens and time on the engine thread. The thread of a reader cannot do this: with a small model on few
+     * cores, it may not run before the answers have ended. Read the results after all answers of a group have ended.
      */
     static final class Clock implements EngineListener {
         private final LongSupplier nanoClock;

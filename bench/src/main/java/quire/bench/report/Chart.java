@@ -21,7 +21,7 @@ import java.util.Map;
  * </pre>
  */
 public final class Chart {
-    // The picture in pixels: its size, and the margins around the plot. The legend stands in the right margin.
+    // The picture in pixels: its size, and the margins around the plot. The legend is in the right margin.
     private static final int WIDTH = 620;
     private static final int HEIGHT = 320;
     private static final int LEFT = 56;

@@ -7,7 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
-/** What a record says about where it was measured. */
+/** The machine and the commit of a measurement, for its record. */
 final class Machine {
     private static final Path LINUX_CPU_LIST = Path.of("/proc/cpuinfo");
     private static final String UNKNOWN = "unknown";
@@ -25,7 +25,7 @@ final class Machine {
                         Runtime.version());
     }
 
-    /** The processor's model name, as Linux knows it; {@code unknown} elsewhere. */
+    /** The processor's model name from Linux's {@code /proc/cpuinfo}; {@code unknown} on other systems. */
     static String cpu() {
         try (var lines = Files.lines(LINUX_CPU_LIST)) {
             return lines.filter(line -> line.startsWith("model name"))
@@ -38,8 +38,8 @@ final class Machine {
     }
 
     /**
-     * The commit that the jar's checkout is at, with {@code -dirty} if files differ from it; {@code unknown} where the
-     * jar lies outside a checkout of Quire or git is not installed.
+     * The commit of the checkout that contains the jar, with {@code -dirty} if files differ from it. {@code unknown} if
+     * the jar is outside of a checkout of Quire or git is not installed.
      */
     static String commit() {
         Path checkout = checkout();

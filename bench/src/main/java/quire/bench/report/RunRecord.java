@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
 import quire.cli.output.Json;
 
 /**
- * What one measurement ran on, its parameters and its figures. A record is an ordered list of names with values, and
+ * The machine, the parameters and the figures of one measurement. A record is an ordered list of names with values, and
  * its JSON is one object with the same names:
  *
  * <pre>
@@ -20,7 +20,7 @@ import quire.cli.output.Json;
  *   tables           "decode": [ {"sequences": 1, …}, {"sequences": 16, …} ]    {@link #merge}, {@link #rows}
  * </pre>
  *
- * <p>Names say their unit. A row of a table is a map from column names to values. Not thread-safe.
+ * <p>Names contain their unit. A row of a table is a map from column names to values. Not thread-safe.
  */
 public final class RunRecord {
     private final Map<String, Object> values;

@@ -1,4 +1,4 @@
-/** What all measurements share: run records in JSON, tables, charts and HTML pages. */
+/** Output of all measurements: run records in JSON, tables, charts and HTML pages. */
 @NullMarked
 package quire.bench.report;
 

@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The chats that {@code quire bench speculation} measures, in wordings that quire-tiny knows. The answer to the last
- * message is measured. In chats of several messages the prompt contains earlier answers, and prompt lookup finds
+ * The chats that {@code quire bench speculation} measures, in wordings of quire-tiny's training data. The answer to the
+ * last message is measured. In chats of several messages the prompt contains earlier answers, and prompt lookup finds
  * repetitions there.
  */
 final class ChatTasks {

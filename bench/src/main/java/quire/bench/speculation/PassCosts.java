@@ -26,8 +26,8 @@ final class PassCosts {
     private static final int[] ROWS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 17, 32, 64};
     private static final int CONTEXT = 64;
     /**
-     * Measured passes of one size in a row, after one that is not measured: an engine, too, runs many passes of one
-     * size, and the first finds other data in the caches.
+     * Number of successive measured passes of one size. One pass before them is not measured, because it finds other
+     * data in the caches. An engine also runs many passes of one size in succession.
      */
     private static final int PASSES_IN_A_ROW = 3;
 

@@ -34,9 +34,9 @@ import quire.model.text.Tokenizer;
  *   rules    acceptance at temperature 1 under three rules                                    {@link AcceptanceRules}
  * </pre>
  *
- * <p>An oracle is a drafter that knows the recorded answers and is right with a chosen probability ({@link Replay}).
- * Speeds are compared as {@link PairedSpeed} describes. The oracle's prompts and answers are recorded once without
- * speculation; random tokens are as good as text there, because only their number matters.
+ * <p>An oracle is a drafter that has the recorded answers; each of its draft tokens is right with a chosen probability
+ * ({@link Replay}). Speeds are compared as {@link PairedSpeed} describes. The oracle's prompts and answers are recorded
+ * once without speculation; random tokens are as good as text there, because only their number matters.
  */
 final class SpeculationBench {
     /** Largest number of sequences at the same time. */
@@ -58,7 +58,7 @@ final class SpeculationBench {
     /** Time for which a group of answers decodes. Slow models get shorter answers. */
     private static final double GROUP_SECONDS = 2;
 
-    /** About so many tokens decide how many tokens a step yields. */
+    /** Approximate number of tokens from which the tokens of a step are computed. */
     private static final int COUNTED_TOKENS = 2000;
 
     /** A part of the measurement. */
@@ -215,7 +215,7 @@ final class SpeculationBench {
         record.put("best", SpeculationTheory.best(costs, restMicros));
     }
 
-    /** One sequence, every fixed number of draft tokens with every acceptance, beside theory. */
+    /** One sequence, every fixed number of draft tokens with every acceptance, compared with theory. */
     private List<Map<String, Object>> curve(TimedEngine off, Recorded recorded, RunRecord record)
             throws InterruptedException {
         List<Map<String, Object>> rows = new ArrayList<>();
@@ -242,7 +242,7 @@ final class SpeculationBench {
         return rows;
     }
 
-    /** Only where the cost of a pass with so many draft tokens was measured. */
+    /** Only if the cost of a pass with this number of draft tokens was measured. */
     private static void putSpeedupByTheory(
             Map<String, Object> row, RunRecord record, int draftTokens, double tokensByTheory) {
         for (Map<String, Object> cost : record.rows("costs")) {
@@ -357,7 +357,7 @@ final class SpeculationBench {
         return rows;
     }
 
-    /** @param acceptance the oracle's acceptance, or the text that stands in its place */
+    /** @param acceptance the oracle's acceptance, or the text {@link #NONE} */
     private List<Map<String, Object>> load(
             TimedEngine off, Recorded recorded, Object acceptance, Speculation speculation)
             throws InterruptedException {

@@ -38,7 +38,7 @@ final class SpeculationPage {
         addCosts(page, record);
         Map<String, Object> rules = record.row("rules");
         if (rules != null) {
-            page.section("The price of coupling")
+            page.section("Acceptance rules compared")
                     .paragraph("The probability that a draft token is accepted at temperature 1, computed from the"
                             + " distributions of both models on a text. Rejection sampling has the maximum of all rules. The"
                             + " same Gumbel noise (Quire's rule) needs no other distribution to draw from, and keeps every bit"
@@ -83,7 +83,7 @@ final class SpeculationPage {
         String seconds = record.get("costs_seconds") instanceof Number number
                 ? " The passes of each model were measured for " + number + " s, all sizes together."
                 : "";
-        page.section("What passes cost, and the most there is to be had")
+        page.section("Cost of passes, and the greatest possible speed-up")
                 .paragraph(String.format(
                                 Locale.ROOT,
                                 "A step of one token takes %.1f µs, of which %.1f are not the model's pass.",

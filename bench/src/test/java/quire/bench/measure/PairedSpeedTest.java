@@ -9,7 +9,7 @@ import quire.engine.EngineStats;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 
-/** How the counters of an engine become a row of a table. */
+/** Conversion of an engine's counters to a row of a table. */
 class PairedSpeedTest {
     private static final EngineStats BEFORE = stats(7, List.of(7L, 0L, 0L, 0L, 0L), 0, 0);
 

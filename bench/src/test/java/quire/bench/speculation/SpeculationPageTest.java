@@ -40,7 +40,7 @@ class SpeculationPageTest {
                         "<h2>Never slower",
                         "<h2>One chat",
                         "measured for 3.0 s or more",
-                        "<h2>What passes cost",
+                        "<h2>Cost of passes",
                         "measured for 9.0 s, all");
         // One row of the load has no time, so the page states none for this table, and the cell of that row is empty.
         assertThat(page).doesNotContain("measured for 4.0 s");

@@ -15,6 +15,7 @@ import quire.cli.option.SamplingOptions;
 import quire.engine.Engine;
 import quire.engine.EngineListener;
 import quire.engine.Request;
+import quire.engine.SamplingParams;
 import quire.model.text.ChatTemplate;
 
 /** Talks to a model at the terminal. */
@@ -61,7 +62,9 @@ public final class ChatCommand implements Callable<Integer> {
                     return null;
                 }
                 int limit = maxTokens == null ? room : Math.min(room, maxTokens);
-                return engine.submit(new Request(prompt, sampling.params(limit).build()));
+                SamplingParams params =
+                        sampling.params(limit, engine.recommendedSampling()).build();
+                return engine.submit(new Request(prompt, params));
             };
             new ChatSession(terminal, assistant, system).run();
         }

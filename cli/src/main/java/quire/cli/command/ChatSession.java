@@ -70,7 +70,7 @@ final class ChatSession {
         this.system = system;
         reader = LineReaderBuilder.builder()
                 .terminal(terminal)
-                // else JLine would replace ! by earlier lines, and remove backslashes
+                // otherwise JLine would replace ! by earlier lines, and remove backslashes
                 .option(LineReader.Option.DISABLE_EVENT_EXPANSION, true)
                 .build();
     }
@@ -181,7 +181,7 @@ final class ChatSession {
         }
     }
 
-    /** Lets Ctrl-C stop this answer, also a Ctrl-C that has come already. */
+    /** Lets Ctrl-C stop this answer. A Ctrl-C that came before the stream existed also stops it. */
     private void watch(TokenStream stream) {
         answering.set(stream);
         if (interrupted) {
@@ -189,7 +189,7 @@ final class ChatSession {
         }
     }
 
-    /** Prints an answer as it comes; null if it failed or was stopped before its first word. */
+    /** Prints an answer as it comes; returns null if it failed or was stopped before its first word. */
     private @Nullable String print(TokenStream stream) throws InterruptedException {
         StringBuilder text = new StringBuilder();
         for (Output output = stream.next(); output != null; output = stream.next()) {

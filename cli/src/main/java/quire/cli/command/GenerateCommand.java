@@ -27,7 +27,10 @@ import quire.engine.TokenStream;
         mixinStandardHelpOptions = true,
         description = "Continue a text: only the new text goes to standard output, timings go to standard error.")
 public final class GenerateCommand implements Callable<Integer> {
-    /** With fewer tokens, or in less time, a speed says nothing: a draft token or a pause of the machine decides it. */
+    /**
+     * A speed is not meaningful with fewer tokens or in less time: one draft token or one pause of the machine changes
+     * it too much.
+     */
     private static final int MIN_TOKENS = 8;
 
     private static final double MIN_SECONDS = 0.05;
@@ -65,7 +68,8 @@ public final class GenerateCommand implements Callable<Integer> {
             long loaded = System.nanoTime();
             int[] tokens = engine.tokenizer().encodePrompt(prompt, true, false);
             int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;
-            SamplingParams params = sampling.params(limit).build();
+            SamplingParams params =
+                    sampling.params(limit, engine.recommendedSampling()).build();
             StringBuilder text = new StringBuilder();
             long first = 0;
             try (TokenStream stream = engine.submit(new Request(tokens, params))) {

@@ -17,6 +17,7 @@ import quire.cli.option.ModelArgument;
 import quire.cli.output.Json;
 import quire.cli.output.TextTable;
 import quire.engine.MemoryPlan;
+import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufValueType;
@@ -102,6 +103,9 @@ public final class InspectCommand implements Callable<Integer> {
                         + (file.has("tokenizer.ggml.tokens")
                                 ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
                                 : "")));
+        SamplingDefaults.Recommendation sampling = SamplingDefaults.from(file);
+        System.out.println("recommended sampling: " + sampling.values().describe());
+        sampling.warnings().forEach(warning -> System.out.println(printable("warning: " + warning)));
         templates(file)
                 .forEach((name, facts) -> System.out.println(printable("chat template " + name + ": "
                         + facts.entrySet().stream()
@@ -112,13 +116,15 @@ public final class InspectCommand implements Callable<Integer> {
     private static String repeated(Gguf file) {
         try {
             int count = Tokenizers.vocabulary(file).repeatedSpellings();
-            return count == 0 ? "" : ", " + count + " spelled like another one";
+            return count == 0 ? "" : ", " + count + " with the same spelling as another token";
         } catch (ModelFormatException e) {
             return "";
         }
     }
 
-    /** What each chat template takes, by its name; one entry "unusable" with the reason if that cannot be found out. */
+    /**
+     * What each chat template accepts, by its name. If that cannot be found out, one entry "unusable" with the reason.
+     */
     private static Map<String, Map<String, String>> templates(Gguf file) {
         Map<String, Map<String, String>> templates = new LinkedHashMap<>();
         try {
@@ -171,6 +177,7 @@ public final class InspectCommand implements Callable<Integer> {
         object.put("metadata", metadata);
         object.put("tensors", tensors);
         object.put("types", types);
+        object.put("recommended_sampling", SamplingDefaults.from(file).values().values());
         object.put("chat_templates", templates(file));
         return object;
     }

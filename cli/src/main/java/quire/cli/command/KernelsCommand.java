@@ -89,7 +89,8 @@ public final class KernelsCommand implements Callable<Integer> {
         }
         System.out.println();
         if (code.isEmpty()) {
-            System.out.println("The compiler makes the code of " + kernels.name() + " while it runs.");
+            System.out.println("The set " + kernels.name()
+                    + " has no assembled code: the JIT compiler compiles it while it runs.");
         }
         int width = code.keySet().stream().mapToInt(String::length).max().orElse(0);
         code.forEach((name, parts) -> {

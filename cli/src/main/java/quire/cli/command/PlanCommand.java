@@ -12,12 +12,15 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
+import quire.cli.option.ByteSize;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.ModelArgument;
 import quire.cli.option.Range;
 import quire.cli.output.Json;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
+import quire.engine.JavaMemory;
+import quire.engine.MachineMemory;
 import quire.engine.MemoryPlan;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
@@ -58,6 +61,15 @@ public final class PlanCommand implements Callable<Integer> {
             description = "Sequences at the same time (default: --max-sequences).")
     private @Nullable Integer sequences;
 
+    @Option(
+            names = "--memory",
+            paramLabel = "SIZE",
+            converter = ByteSize.class,
+            description =
+                    "Plan for a machine or container of this much memory, such as 16GiB, on which nothing else runs"
+                            + " (default: this one, with what is free now).")
+    private @Nullable Long memory;
+
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
 
@@ -72,16 +84,29 @@ public final class PlanCommand implements Callable<Integer> {
         if (sequences != null) {
             Range.check(spec, "--sequences", sequences, 1, Integer.MAX_VALUE);
         }
+        if (memory != null && memory < 1) {
+            throw new ParameterException(spec.commandLine(), "--memory takes a size such as 16GiB, not " + memory);
+        }
         EngineConfig config = sequences == null ? options.config(model) : options.config(model, sequences);
         MemoryPlan plan = shape == null ? ofModel(config) : ofShape(shape, config);
         int tokens = context == null ? plan.maxContext() : context;
         System.out.print(json ? Json.write(describe(plan, tokens)) + System.lineSeparator() : plan.describe(tokens));
+        plan.warnings().forEach(warning -> System.err.println("warning: " + warning));
         return 0;
+    }
+
+    private MachineMemory machine() {
+        return memory == null ? MachineMemory.here() : MachineMemory.of(memory);
+    }
+
+    private JavaMemory java(EngineConfig config) {
+        int workers = config.threads() == 0 ? Runtime.getRuntime().availableProcessors() : config.threads();
+        return memory == null ? JavaMemory.here(workers) : JavaMemory.on(MachineMemory.of(memory), workers);
     }
 
     private MemoryPlan ofModel(EngineConfig config) {
         try (Gguf file = Gguf.open(model.path())) {
-            return Engine.plan(file, ModelConfig.from(file), config);
+            return Engine.plan(file, ModelConfig.from(file), config, machine(), java(config));
         }
     }
 
@@ -103,22 +128,20 @@ public final class PlanCommand implements Callable<Integer> {
         if (!sizes.isEmpty()) {
             throw new ParameterException(
                     spec.commandLine(),
-                    "--shape does not know " + String.join(", ", sizes.keySet())
+                    "--shape does not take " + String.join(", ", sizes.keySet())
                             + ": it takes layers, kvHeads and headDim");
         }
         int tokens = context == null ? DEFAULT_CONTEXT : context;
-        return MemoryPlan.of(
-                new MemoryPlan.Shape(
-                        values.get(0), values.get(1), values.get(2), Math.max(tokens, config.maxContext())),
-                config,
-                0,
-                0,
-                MemoryPlan.availableBytesHere());
+        MemoryPlan.Shape sizesOfPages = new MemoryPlan.Shape(
+                values.get(0), values.get(1), values.get(2), Math.max(tokens, config.maxContext()));
+        return MemoryPlan.of(new MemoryPlan.Model(sizesOfPages, 0, 0, 0), null, config, machine(), java(config));
     }
 
     private static Map<String, Object> describe(MemoryPlan plan, int tokens) {
         Map<String, Object> object = new LinkedHashMap<>();
         object.put("lines", plan.lines());
+        object.put("usable_bytes", plan.usableBytes());
+        object.put("warnings", plan.warnings());
         object.put("kv_bytes_per_token", plan.kvBytesPerToken());
         object.put("page_bytes", plan.pageBytes());
         object.put("pages", plan.pageCount());

@@ -5,15 +5,17 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
+import quire.cli.option.ApiKeyOptions;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
+import quire.cli.option.SamplingDefaultsOptions;
 import quire.cli.output.Logging;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -53,13 +55,31 @@ public final class ServeCommand implements Callable<Integer> {
             description = "Port to listen on (default ${DEFAULT-VALUE}; 0 for any free one).")
     private int port;
 
+    @Mixin
+    private ApiKeyOptions apiKeys;
+
     @Option(
-            names = "--api-key",
-            paramLabel = "KEY",
+            names = "--allowed-host",
+            paramLabel = "NAME",
             description =
-                    "Key that clients must send as a bearer token (default: the environment variable QUIRE_API_KEY, or"
-                            + " none).")
-    private @Nullable String apiKey;
+                    "A name by which clients reach the server, beside its address and localhost; repeatable; * allows"
+                            + " every name. Requests for other names are refused on a loopback address, and on every address"
+                            + " if this option is given.")
+    private List<String> allowedHosts = List.of();
+
+    @Option(
+            names = "--cors-origin",
+            paramLabel = "ORIGIN",
+            description = "Web pages that may use the server, such as http://localhost:3000; repeatable; * allows all."
+                    + " Requests of other pages are refused.")
+    private List<String> corsOrigins = List.of();
+
+    @Option(
+            names = "--log-requests",
+            description =
+                    "Log one line for each request: client, route, status, tokens in and out, time to the first token"
+                            + " and in all; nothing of its content.")
+    private boolean logRequests;
 
     @Option(
             names = "--alias",
@@ -70,7 +90,7 @@ public final class ServeCommand implements Callable<Integer> {
     @Option(names = "--require-model", description = "Refuse requests that do not name the model.")
     private boolean requireModel;
 
-    /** What happens to a request with a parameter that nobody knows. */
+    /** The treatment of a request with an unknown parameter. */
     enum UnknownParameters {
         REFUSE,
         WARN
@@ -91,22 +111,17 @@ public final class ServeCommand implements Callable<Integer> {
     private int drainSeconds;
 
     @Mixin
+    private SamplingDefaultsOptions sampling;
+
+    @Mixin
     private EngineOptions options;
 
     @Override
     public Integer call() throws InterruptedException {
         Range.check(command, "--port", port, 0, MAX_PORT);
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
-        String key = apiKey != null ? apiKey : System.getenv("QUIRE_API_KEY");
-        ServerConfig config = ServerConfig.builder()
-                .host(host)
-                .port(port)
-                .apiKey(key == null || key.isEmpty() ? null : key)
-                .aliases(aliases)
-                .modelRequired(requireModel)
-                .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
-                .drainTimeout(Duration.ofSeconds(drainSeconds))
-                .build();
+        sampling.check();
+        ServerConfig config = serverConfig();
         Path file = model.path();
         EngineConfig engineConfig = options.config(model);
         // A server logs what it does; the other commands print only their results. See Logging.
@@ -130,6 +145,26 @@ public final class ServeCommand implements Callable<Integer> {
             drained.countDown();
         }
         return 0;
+    }
+
+    private ServerConfig serverConfig() {
+        try {
+            return ServerConfig.builder()
+                    .host(host)
+                    .port(port)
+                    .apiKeys(apiKeys.keys())
+                    .allowedHosts(allowedHosts)
+                    .corsOrigins(corsOrigins)
+                    .requestsLogged(logRequests)
+                    .aliases(aliases)
+                    .modelRequired(requireModel)
+                    .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
+                    .samplingDefaults(sampling.defaults())
+                    .drainTimeout(Duration.ofSeconds(drainSeconds))
+                    .build();
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(command.commandLine(), String.valueOf(e.getMessage()), e);
+        }
     }
 
     private static void awaitUninterruptibly(CountDownLatch latch) {

@@ -18,7 +18,8 @@ import quire.model.text.Tokenizers;
         name = "tokenize",
         mixinStandardHelpOptions = true,
         description =
-                "Read a text from standard input and print its token ids. Files with a vocabulary alone work, too.")
+                "Read a text from standard input and print its token ids. A file that contains only a vocabulary is"
+                        + " enough.")
 public final class TokenizeCommand implements Callable<Integer> {
     @Mixin
     private ModelOption model;

@@ -40,7 +40,7 @@ public final class EngineOptions {
             paramLabel = "N",
             defaultValue = "0",
             description =
-                    "Maximum tokens of one sequence, prompt and answer (default: what the model was trained for).")
+                    "Maximum tokens of one sequence, prompt and answer (default: the context that the model was trained for).")
     private int maxContext;
 
     @Option(
@@ -62,7 +62,7 @@ public final class EngineOptions {
             paramLabel = "SIZE",
             converter = ByteSize.class,
             defaultValue = "0",
-            description = "Memory for the KV cache, such as 4GiB (default: as much as the memory plan has room for).")
+            description = "Memory for the KV cache, such as 4GiB (default: the rest of the memory plan).")
     private long kvCacheBytes;
 
     @Option(
@@ -97,8 +97,8 @@ public final class EngineOptions {
             paramLabel = "auto|off|N",
             defaultValue = "auto",
             description =
-                    "Speculative decoding, which changes the speed and nothing else: auto uses as many draft tokens as"
-                            + " measurements recommend, off none, N a fixed number in each step (default"
+                    "Speculative decoding, which changes the speed and nothing else: auto chooses the number of draft tokens"
+                            + " by measurement, off uses none, N uses a fixed number in each step (default"
                             + " ${DEFAULT-VALUE}).")
     private String speculation;
 
@@ -107,8 +107,8 @@ public final class EngineOptions {
             paramLabel = "FILE",
             converter = FilePath.class,
             description =
-                    "A draft model: a small GGUF file with the same tokens, for draft tokens where the text repeats"
-                            + " nothing (default: none; the built-in model has its own).")
+                    "A draft model: a small GGUF file with the same tokens, for draft tokens where the text has no"
+                            + " repetitions (default: none; the built-in model has its own).")
     private @Nullable Path draft;
 
     @Mixin

@@ -5,7 +5,7 @@ import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Parameters;
 
 /**
- * Which model to look into. The file may also be given as an argument without a name: {@code quire inspect FILE} is the
+ * Which model to inspect. The file may also be given as an argument without a name: {@code quire inspect FILE} is the
  * same as {@code quire inspect --model FILE}.
  */
 public final class ModelArgument extends ModelOption {

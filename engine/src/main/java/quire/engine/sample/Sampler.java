@@ -252,7 +252,7 @@ public final class Sampler {
         keepPrefix(k, max, 0);
     }
 
-    /** Lowers the cutoff to the token at which the probability reaches p, of all that was kept so far. */
+    /** Lowers the cutoff to the token at which the probability reaches p, as a share of all tokens kept so far. */
     private void keepTopP(double p, float max, double inverse) {
         Arrays.fill(histogram, 0);
         long total = 0;
@@ -276,8 +276,8 @@ public final class Sampler {
      *
      * <p>No token is sorted. A weighted radix select finds the cutoff: it sums the weights by one byte of the keys,
      * finds the byte with which the sum reaches the target, keeps the keys with this byte, and continues with the next
-     * byte. That is at most eight passes, whatever the logits are, and it allocates nothing. {@code Arrays.sort}
-     * allocates in every partition step where the JDK sorts with SIMD instructions.
+     * byte. That is at most eight passes for any logits, and it allocates nothing. {@code Arrays.sort} allocates in
+     * every partition step where the JDK sorts with SIMD instructions.
      *
      * <pre>
      * histogram   |  0  |  1  |  2  |  3  | …     sum of 0, 1 &lt; target ≤ sum of 0, 1, 2: in bucket 2

@@ -11,7 +11,10 @@ import quire.tensor.Workers;
  * <p>Engine thread only. Allocates only in the constructor.
  */
 public final class SamplerTeam {
-    /** Number of logits from which on several workers are faster: about as much work as waking them takes. */
+    /**
+     * Smallest number of logits for which several workers are used. With fewer, waking the workers takes longer than
+     * the choice.
+     */
     private static final long MANY = 1 << 16;
 
     private final Workers workers;
@@ -46,7 +49,10 @@ public final class SamplerTeam {
         }
     }
 
-    /** Executes the units {@code [0, count)} and returns when all are done. A free worker takes the next unit. */
+    /**
+     * Executes the units {@code [0, count)} and returns when all are done. Each worker that is free takes the next
+     * unit.
+     */
     public void choose(int count, Unit work) {
         if (count <= 1 || samplers.length == 1 || (long) count * vocabularySize < MANY) {
             for (int i = 0; i < count; i++) {

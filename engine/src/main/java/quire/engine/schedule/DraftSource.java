@@ -6,8 +6,8 @@ import quire.engine.SpeculationStats;
 import quire.engine.sample.SamplerTeam;
 
 /**
- * Where draft tokens come from, as the scheduler sees it. Draft tokens decide which rows a step computes early and
- * never which tokens an answer has, so the scheduler needs to know no more than this.
+ * Where draft tokens come from: the interface that the scheduler uses. Draft tokens only decide which rows a step
+ * computes early. They never decide which tokens an answer has.
  *
  * <p>Engine thread only, except for {@link #setOn}.
  */
@@ -44,7 +44,7 @@ public interface DraftSource {
     interface State {}
 
     /**
-     * What the engine loop hands to a source.
+     * The parts of the engine loop that a source uses.
      *
      * @param limits of a step
      * @param pages of the KV cache; a draft model uses the same page numbers
@@ -55,7 +55,7 @@ public interface DraftSource {
     record Context(
             StepLimits limits, KvPages pages, SamplerTeam samplers, int vocabularySize, LongSupplier nanoClock) {}
 
-    /** Makes the source of an engine loop. */
+    /** Creates the source of an engine loop. */
     @FunctionalInterface
     interface Factory {
         /** The source that works with these parts of the loop. */
@@ -71,16 +71,16 @@ public interface DraftSource {
     /**
      * Adds draft tokens to a plan.
      *
-     * @param budget tokens that the step has room for beside the plan's
+     * @param budget maximum number of tokens that may be added to the plan
      */
     void draft(StepPlan plan, int budget);
 
     /**
-     * Learns what became of the plan's draft tokens, after the sequences have taken their new tokens.
+     * Learns which draft tokens of the plan were accepted, after the new tokens were appended to the sequences.
      *
-     * @param kept by index in the plan: tokens that each sequence took
-     * @param planNanos what planning took, drafting included
-     * @param computeNanos what the model and the choice of tokens took
+     * @param kept by index in the plan: tokens that were appended to each sequence
+     * @param planNanos nanoseconds of planning, drafting included
+     * @param computeNanos nanoseconds of the forward pass and the choice of tokens
      */
     void learn(TokenVerifier tokens, int[] kept, long planNanos, long computeNanos);
 
@@ -90,6 +90,6 @@ public interface DraftSource {
     /** Statistics over all steps. The caller holds the lock that guards the engine's statistics; any thread. */
     SpeculationStats stats();
 
-    /** A sequence has ended, in whatever state it was; returns the counts of its draft tokens. */
+    /** A sequence has ended, from any state. Returns the counts of its draft tokens. */
     SpeculationCounts ended(Sequence sequence);
 }

@@ -20,8 +20,8 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Workers;
 
 /**
- * The loop of the engine thread, which owns all state. Requests come in through the inbox, each step computes tokens,
- * and answers leave through their streams.
+ * The loop of the engine thread, which owns all state. It takes requests from the inbox, computes tokens in steps, and
+ * writes answers to their streams.
  *
  * <pre>
  *   inbox ──▶ plan ──▶ forward ──▶ choose ──▶ commit          {@link #doWork}
@@ -42,12 +42,12 @@ public final class EngineLoop implements Runnable {
     private final DraftSource drafts;
     private final Scheduler scheduler;
     private final TokenVerifier verifier;
-    /** From many threads to one: new sequences, and those whose stream was closed. */
+    /** Messages from other threads to the engine thread: new sequences, and sequences whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
     private volatile boolean cancelAll;
     private volatile @Nullable Thread thread;
-    private boolean checked = true; // the integrity, since the last step
+    private boolean checked = true; // whether the integrity was checked after the last step
 
     /** Collects the parts of a loop. Model, tokenizer and configuration are required. */
     public static final class Builder {
@@ -138,8 +138,9 @@ public final class EngineLoop implements Runnable {
         long poolTokens = (long) model.pageCount() * model.pageTokens();
         maxContext = (int) Math.min(wanted, poolTokens);
         contextLimit = poolTokens < wanted
-                ? model.pageCount() + " KV pages of " + model.pageTokens() + " tokens hold no more: raise kvCacheBytes"
-                : config.maxContext() == 0 ? "what the model was trained for" : "maxContext";
+                ? "limited by " + model.pageCount() + " KV pages of " + model.pageTokens()
+                        + " tokens: raise kvCacheBytes"
+                : config.maxContext() == 0 ? "the context that the model was trained for" : "limited by maxContext";
         StepLimits limits = new StepLimits(config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows());
         pages = new KvPages(model.pageCount(), model.pageTokens(), limits.sequences(), maxContext);
         Workers workers = parts.workers == null ? new Workers(1) : parts.workers;
@@ -230,7 +231,7 @@ public final class EngineLoop implements Runnable {
         Thread.interrupted(); // an interrupt has no meaning here; a set flag would make park return at once
     }
 
-    /** Handles a bug: logs the state, ends all answers, and refuses requests from now on. */
+    /** Handles an unexpected exception: logs the state, ends all answers, and refuses requests from now on. */
     private void fail(Throwable cause) {
         tracker.fail(cause);
         try {

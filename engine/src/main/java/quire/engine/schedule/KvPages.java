@@ -9,8 +9,8 @@ import java.util.Arrays;
  *
  * <p><b>Idea.</b> All keys and values lie in one pool of equal pages. A sequence finds its own through a page table,
  * like virtual memory (Kwon et al., <i>Efficient Memory Management for Large Language Model Serving with
- * PagedAttention</i>, SOSP 2023). The model writes into pages and knows no owners; this class knows the owners and
- * never reads a page. Pages never move, and at most one page of a sequence is partly empty.
+ * PagedAttention</i>, SOSP 2023). The model writes into pages and does not know their owners. This class records the
+ * owners and never reads a page. Pages never move, and at most one page of a sequence is partly empty.
  *
  * <pre>
  *   page     0   1   2   3   4   5   6   7        the pool
@@ -34,7 +34,7 @@ import java.util.Arrays;
  * <p><b>Invariant.</b> Every page is either in the free list once, or held by as many rows as its count says.
  *
  * <p><b>Cost.</b> 3 ints for each page, and at most {@code 2 × pages held} ints for the table of a row. Every operation
- * is O(pages that change hands); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
+ * is O(pages reserved or released); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
  *
  * <p>Engine thread only.
  */
@@ -52,7 +52,7 @@ public final class KvPages {
     private int freeCount;
 
     /**
-     * All pages free, all rows empty.
+     * Creates a pool in which all pages are free and all rows are empty.
      *
      * @param pageCount pages in the pool
      * @param pageTokens positions of a page

@@ -8,8 +8,8 @@ import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 
 /**
- * Hands one answer from the engine thread to its reader. The queue is unbounded, because a slow reader must not delay
- * the step of other requests; an answer has at most {@code maxTokens} tokens.
+ * Passes the tokens of one answer from the engine thread to its reader. The queue is unbounded, because a slow reader
+ * must not delay the step of other requests; an answer has at most {@code maxTokens} tokens.
  *
  * <p>The reader parks while the queue is empty. The writer first publishes and then wakes the reader; the reader first
  * registers itself and then checks the queue again. So no wake-up is lost.

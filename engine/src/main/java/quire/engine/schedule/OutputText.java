@@ -8,35 +8,56 @@ import quire.model.text.Tokenizer;
 /**
  * Turns an answer's tokens into text: whole characters only, up to the first stop string.
  *
- * <p>The answer ends at the first character that completes a stop string. If it completes several, the longest counts.
- * The stop string is not part of the answer. The result depends on the bytes of the tokens and not on where tokens
- * begin or end. So text that may be the beginning of a stop string is held back.
+ * <p>A stop string may name a control token, such as the marker of the next turn. Control tokens have a spelling, but
+ * are not part of the answer. So stop strings are searched in two texts: in the <i>shown</i> text, which is the answer,
+ * and in the <i>spelled</i> text, which also contains the spellings of control tokens. The answer ends at the first
+ * character that completes a stop string in one of them. If it completes several, the longest counts. The stop string is
+ * not part of the answer. The result depends on the bytes of the tokens and not on where text tokens begin or end.
+ *
+ * <p>Shown text that may be the beginning of a stop string is held back.
  *
  * <pre>
  * stop "\nUser:"      released      held
  *   "Hello"           Hello
  *   "!\nUs"           Hello!        \nUs      the longest suffix of the text that is a prefix of a stop string
  *   "age"             Hello!\nUsage           it was not a stop string
+ *
+ * stop "\n&lt;|user|>"
+ *   "Hello\n"         Hello         \n        followed by the control token &lt;|user|>: the answer is Hello
  * </pre>
  *
- * Each stop string has its own Knuth–Morris–Pratt automaton. So the cost of a character depends on the number of stop
- * strings and not on the length of the answer.
+ * Each stop string has its own Knuth–Morris–Pratt automaton, with one state for each of the two texts. So the cost of a
+ * character depends on the number of stop strings and not on the length of the answer.
  */
 final class OutputText {
+    private final Tokenizer tokenizer;
     private final Detokenizer detokenizer;
     private final StopMatcher[] matchers;
+    /** Shown characters that are not released yet. */
     private final StringBuilder held = new StringBuilder();
+    /**
+     * By index of a character in the spelled text, modulo the length: the number of shown characters before it. There is
+     * an entry for as many of the last characters as the longest stop string has.
+     */
+    private final int[] shownBefore;
+
+    private long spelled; // characters of the spelled text
+    private int shown; // characters of the shown text
     private @Nullable String stop;
 
     /** Starts an empty answer. */
     OutputText(Tokenizer tokenizer, List<String> stops) {
+        this.tokenizer = tokenizer;
         detokenizer = new Detokenizer(tokenizer);
         matchers = stops.stream().map(StopMatcher::new).toArray(StopMatcher[]::new);
+        shownBefore = new int[stops.stream().mapToInt(String::length).max().orElse(0)];
     }
 
     /** Adds a token; returns the text that is now certain to be part of the answer. Empty after a stop string. */
     String append(int token) {
-        return stop == null ? release(detokenizer.append(token)) : "";
+        return matchers.length > 0 && tokenizer.isControl(token)
+                ? search(tokenizer.spelling(token), false)
+                : search(detokenizer.append(token), true);
     }
 
     /** The stop string that ended the answer; null if there is none so far. */
@@ -50,54 +71,81 @@ final class OutputText {
      * string, so call {@link #stop} afterwards. Empty after a stop string.
      */
     String finish() {
-        if (stop != null) {
-            return "";
-        }
-        String text = release(detokenizer.finish());
-        String rest = text + held;
+        String rest = search(detokenizer.finish(), true) + held;
         held.setLength(0);
         return rest;
     }
 
-    /** Adds text; returns what need not be held back any more. */
-    private String release(String text) {
-        if (matchers.length == 0 || text.isEmpty()) {
+    /**
+     * Ends the answer with a token that is not shown; otherwise as {@link #finish()}. If it is a control token, its
+     * spelling may complete a stop string that began in the text held back.
+     */
+    String finish(int endToken) {
+        String rest = search(detokenizer.finish(), true);
+        if (matchers.length > 0 && tokenizer.isControl(endToken)) {
+            rest += search(tokenizer.spelling(endToken), false);
+        }
+        return rest + finish();
+    }
+
+    /**
+     * Adds text; returns the shown text that need not be held back any more. Empty after a stop string.
+     *
+     * @param isShown whether the text is part of the answer, and not the spelling of a control token
+     */
+    private String search(String text, boolean isShown) {
+        if (matchers.length == 0) {
             return text;
+        }
+        if (stop != null || text.isEmpty()) {
+            return "";
         }
         for (int index = 0; index < text.length(); index++) {
             char c = text.charAt(index);
-            held.append(c);
+            shownBefore[(int) (spelled++ % shownBefore.length)] = shown;
+            if (isShown) {
+                held.append(c);
+                shown++;
+            }
             StopMatcher longest = null;
             for (StopMatcher matcher : matchers) {
-                if (matcher.accept(c) && (longest == null || matcher.text.length() > longest.text.length())) {
+                if (matcher.accept(c, isShown) && (longest == null || matcher.text.length() > longest.text.length())) {
                     longest = matcher;
                 }
             }
             if (longest != null) {
                 stop = longest.text;
-                String before = held.substring(0, held.length() - stop.length());
+                int cut = longest.inShown == stop.length() ? stop.length() : shownIn(stop.length());
+                String before = held.substring(0, held.length() - cut);
                 held.setLength(0);
                 return before;
             }
         }
         int open = 0;
         for (StopMatcher matcher : matchers) {
-            open = Math.max(open, matcher.matched);
+            open = Math.max(open, Math.max(matcher.inShown, shownIn(matcher.inSpelled)));
         }
         String certain = held.substring(0, held.length() - open);
         held.delete(0, held.length() - open);
         return certain;
     }
 
-    /** Searches the text for one stop string. */
+    /** How many of the last {@code count} characters of the spelled text are shown. */
+    private int shownIn(int count) {
+        return count == 0 ? 0 : shown - shownBefore[(int) ((spelled - count) % shownBefore.length)];
+    }
+
+    /** Searches both texts for one stop string. */
     private static final class StopMatcher {
         final String text;
         /**
          * {@code border[n]}: length of the longest proper prefix of the first n characters that is also their suffix.
          */
         private final int[] border;
-        /** Length of the longest prefix of the stop string that is a suffix of the text so far. */
-        int matched;
+        /** Length of the longest prefix of the stop string that is a suffix of the spelled text so far. */
+        int inSpelled;
+        /** The same for the shown text. */
+        int inShown;
 
         StopMatcher(String text) {
             this.text = text;
@@ -108,9 +156,12 @@ final class OutputText {
         }
 
         /** Adds one character; returns whether it completes the stop string. */
-        boolean accept(char c) {
-            matched = extend(matched, c);
-            return matched == text.length();
+        boolean accept(char c, boolean isShown) {
+            inSpelled = extend(inSpelled, c);
+            if (isShown) {
+                inShown = extend(inShown, c);
+            }
+            return inSpelled == text.length() || inShown == text.length();
         }
 
         private int extend(int length, char c) {

@@ -4,8 +4,8 @@ package quire.engine.schedule;
  * Limits the prompt tokens of a step by time, so that a long prompt does not delay the next tokens of running answers.
  *
  * <p>A step with decoding sequences may take {@code targetNanos}. If decoding alone takes more than half of that, the
- * step may take twice as long as decoding alone, so that prompts get half of the time. {@link StepCost} says how many
- * tokens fit. A step without decoding sequences has no limit.
+ * step may take twice as long as decoding alone, so that prompts get half of the time. {@link StepCost} predicts how
+ * many tokens fit. A step without decoding sequences has no limit.
  *
  * <pre>
  *   time of a step    | decoding |  prompt tokens  |
@@ -15,7 +15,9 @@ package quire.engine.schedule;
  * <p>Engine thread only; allocates nothing.
  */
 final class PromptPace {
-    /** A step has at least this many prompt tokens: with fewer, most of the time would go into reading the weights. */
+    /**
+     * A step has at least this many prompt tokens. With fewer, most of its time would be spent on reading the weights.
+     */
     private static final int LEAST_TOKENS = 8;
 
     private final StepCost cost;
@@ -23,7 +25,7 @@ final class PromptPace {
 
     /**
      * @param cost learns from every step
-     * @param targetNanos most nanoseconds of a step with decoding sequences; 0 for no limit
+     * @param targetNanos maximum number of nanoseconds of a step with decoding sequences; 0 for no limit
      */
     PromptPace(StepCost cost, long targetNanos) {
         this.cost = cost;
@@ -34,7 +36,7 @@ final class PromptPace {
      * Returns how many prompt tokens a step computes beside the decoding tokens planned already.
      *
      * @param decoding the plan so far
-     * @param most tokens that are left of the budget, at least 1
+     * @param most tokens left in the budget, at least 1
      * @param computed tokens of the prompt that are computed already; later ones attend to them
      * @return 1 to {@code most}
      */

@@ -25,7 +25,10 @@ import quire.engine.OverloadedException;
  * the model computes.
  */
 public final class RequestTracker {
-    /** How much of the measured speed remains after a step: about the last 30 steps count. */
+    /**
+     * Factor by which each step reduces the weight of earlier steps in the measured speed: about the last 30 steps
+     * count.
+     */
     private static final double DECAY = 0.97;
 
     private static final int MAX_RETRY_SECONDS = 600;
@@ -186,7 +189,7 @@ public final class RequestTracker {
         }
     }
 
-    /** Refuses requests from now on, and tells the engine thread to end. */
+    /** Refuses requests from now on, and makes the engine thread end. */
     public void close() {
         lock.lock();
         try {
@@ -216,7 +219,7 @@ public final class RequestTracker {
         return closed;
     }
 
-    /** What broke the engine; null while it is healthy. */
+    /** The failure that stopped the engine; null if it has not failed. */
     public @Nullable Throwable failure() {
         return failure;
     }

@@ -81,7 +81,7 @@ final class Scheduler {
     private final StepPlan plan;
     private final DraftSource drafts;
     private final @Nullable Output[] outputs; // by row of logits
-    private final int[] kept; // by index in the plan: tokens taken
+    private final int[] kept; // by index in the plan: tokens appended
     private final Ending[] endings; // by index in the plan
     private long planStart; // nanoseconds of the clock
     private long planEnd;
@@ -180,8 +180,8 @@ final class Scheduler {
 
     /**
      * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of
-     * them as it needs pages. Runs before the step is planned, so that it preempts no planned sequence, and none takes
-     * these pages.
+     * them as it needs pages. Runs before the step is planned. So it preempts no planned sequence, and no planned
+     * sequence takes these pages.
      */
     private void reclaimForHead() {
         if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
@@ -324,7 +324,7 @@ final class Scheduler {
                 || (sequence.remaining() == other.remaining() && sequence.number < other.number);
     }
 
-    /** Whether pages for a waiting sequence are free, and the head of the queue loses little if it starts first. */
+    /** Whether a waiting sequence may start: pages for it are free, and it hardly delays the head of the queue. */
     private boolean mayStart(Sequence sequence, int growing) {
         Sequence head = waiting.getFirst();
         int needed = pages.pagesFor(sequence.length() + 1);
@@ -469,7 +469,7 @@ final class Scheduler {
             } else if (sequence.generated() == sequence.maxNewTokens) {
                 reason = FinishReason.LENGTH;
             }
-            String rest = reason == null ? "" : sequence.text.finish();
+            String rest = reason == null ? "" : end ? sequence.text.finish(token) : sequence.text.finish();
             String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;
@@ -552,10 +552,10 @@ final class Scheduler {
     }
 
     /**
-     * Ends every stream after a failure. It copes with any state, since the page accounting or the listener may have
+     * Ends every stream after a failure. It works in any state, because the page accounting or the listener may have
      * failed.
      *
-     * @param cause the failure; gets further ones as suppressed exceptions
+     * @param cause the failure; further failures are added to it as suppressed exceptions
      */
     void abandonAll(String error, Throwable cause) {
         while (!running.isEmpty() || !waiting.isEmpty()) {

@@ -31,7 +31,7 @@ public final class Sequence {
     /** {@link #lastTokenNanos} before the first token. */
     static final long NEVER = Long.MIN_VALUE;
 
-    /** Most tokens of an answer for which {@link #tokens} has room from the start. */
+    /** Maximum number of tokens of an answer for which {@link #tokens} has room from the start. */
     private static final int FIRST_ROOM = 512;
 
     /** What the scheduler does with a sequence. */
@@ -61,7 +61,7 @@ public final class Sequence {
     int computed;
     /** The maximum of {@link #computed} so far; prompt tokens below it are in the statistics. */
     int computedOnce;
-    /** Tokens of the prompt that the step in planning computes. */
+    /** Number of prompt tokens in the step that is being planned. */
     int planned;
     /** Arrival order. */
     long number;
@@ -76,7 +76,7 @@ public final class Sequence {
     private DraftSource.@Nullable State draftState;
 
     /**
-     * @param maxNewTokens most tokens to generate, by the request and by the context
+     * @param maxNewTokens maximum number of tokens to generate, by the request and by the context
      * @param inbox receives the sequence, on any thread, when the stream is closed
      */
     Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
@@ -167,12 +167,12 @@ public final class Sequence {
         return length - promptLength;
     }
 
-    /** Most positions that will be computed: the last token of an answer is not. */
+    /** Maximum number of positions that will be computed: the last token of an answer is not. */
     int maxComputed() {
         return promptLength + maxNewTokens - 1;
     }
 
-    /** Adds a token of the answer. The {@link #history} has had it since it was chosen. */
+    /** Adds a token of the answer. It is already in {@link #history}, which gets each token when it is chosen. */
     void append(int token) {
         makeRoom(1);
         tokens[length++] = token;

@@ -46,8 +46,8 @@ public final class StepPlan {
     }
 
     /**
-     * Adds the next {@code count} tokens of a sequence. It wants logits only if these are its last tokens: a chunk in
-     * the middle of a prompt needs none.
+     * Adds the next {@code count} tokens of a sequence. Logits are computed only if these are its last tokens: a chunk
+     * in the middle of a prompt needs none.
      */
     void add(Sequence sequence, int count) {
         sequences[size] = sequence;
@@ -59,7 +59,7 @@ public final class StepPlan {
         size++;
     }
 
-    /** Adds {@code count} draft tokens, which lie behind the sequence's own tokens. */
+    /** Adds {@code count} draft tokens, which are stored after the sequence's own tokens. */
     public void draft(int index, int count) {
         if (count < 0 || drafts[index] != 0 || !wants[index]) {
             throw new IllegalStateException(count + " draft tokens cannot be added to " + sequences[index]);
@@ -120,6 +120,7 @@ public final class StepPlan {
         return logitRows;
     }
 
+    /** The sequence at an index of the plan. */
     public Sequence sequence(int index) {
         return sequences[index];
     }

@@ -13,9 +13,8 @@ import quire.tensor.FloatMatrix;
  * <p><b>Verification by coupling.</b> The model has computed logits for a sequence's last token and for each draft
  * token. At every position the model makes its own choice, exactly as it would without a draft. As long as the choice
  * equals the draft token, the next row was computed for the right history, and its choice counts too. So the output is
- * the same as without drafts, whatever the parameters. A draft model that draws with the same Gumbel noise agrees more
- * often (Daliri, Musco, Suresh, <i>Coupling without Communication and Drafter-Invariant Speculative Decoding</i>,
- * 2024).
+ * the same as without drafts, for all parameters. A draft model that draws with the same Gumbel noise agrees more often
+ * (Daliri, Musco, Suresh, <i>Coupling without Communication and Drafter-Invariant Speculative Decoding</i>, 2024).
  *
  * <pre>
  *   row computed     x      d0     d1     d2        x: the last token; d0 d1 d2: draft tokens
@@ -46,8 +45,8 @@ public final class TokenVerifier {
 
     /**
      * Chooses the next token of every sequence that has caught up, and one more for each accepted draft token. Each
-     * enters its sequence's {@link TokenHistory} at once. If choosing fails for one sequence, the others are not
-     * affected.
+     * chosen token is added to its sequence's {@link TokenHistory} at once. If choosing fails for one sequence, the
+     * others are not affected.
      */
     void choose(StepPlan done, FloatMatrix model) {
         plan = done;

@@ -10,7 +10,7 @@ final class AcceptanceRate {
     /** Number of confidence levels that a drafter may distinguish. */
     static final int CONFIDENCE_LEVELS = 4;
 
-    /** Most drafters of an engine. */
+    /** Maximum number of drafters of an engine. */
     static final int MAX_DRAFTERS = 3;
 
     /** Number of comparisons that count; older ones fade. */
@@ -54,8 +54,8 @@ final class AcceptanceRate {
     }
 
     /**
-     * The probability that a draft token of this sequence is accepted: the probability over all sequences, multiplied
-     * by how much better or worse this sequence did than they.
+     * The probability that a draft token of this sequence is accepted: the probability over all sequences, times the
+     * ratio of this sequence's accepted tokens to the number expected.
      *
      * @param overall the probability over all sequences, above 0
      * @param weight number of comparisons with the expected outcome that are added to the sequence's own

@@ -8,8 +8,8 @@ import quire.model.Batch;
 import quire.model.Model;
 
 /**
- * Predicts what a forward pass costs, from its number of tokens and the positions that they attend to. It is measured
- * briefly at the start, and by every pass afterwards.
+ * Predicts the time of a forward pass from its number of tokens and the positions that they attend to. A short
+ * measurement at the start gives the first values. Every pass updates them.
  *
  * <pre>
  *   cost  =  base(rows)  +  perContext × contexts            contexts: positions whose K and V are read, each once
@@ -28,8 +28,9 @@ import quire.model.Model;
  * hold. A model that {@link #follows} another is scaled with it until its own first pass. No other rule moves a knot,
  * so knots cannot drift.
  *
- * <p><b>Prices.</b> Texts of different lengths separate the prices of contexts and positions from that of a row. Draft
- * tokens separate the two from each other, because the rows of a draft share one context.
+ * <p><b>Coefficients.</b> Passes over sequences of different lengths separate the coefficients of contexts and
+ * positions from the base. Draft tokens separate the two coefficients from each other, because the rows of a draft
+ * share one context.
  */
 public final class CostModel implements StepCost {
     /**
@@ -44,15 +45,15 @@ public final class CostModel implements StepCost {
     private static final int RECENT = 9;
 
     /** The first passes at a knot are limited to between half and twice their prediction. */
-    private static final int YOUNG = 4;
+    private static final int FIRST_PASSES = 4;
 
-    private static final double YOUNG_SURPRISE = 2;
+    private static final double FIRST_PASSES_FACTOR = 2;
 
     /**
-     * Number of passes after which an unused knot loses its measurements. They may be too high by now, and a size that
-     * looks expensive is never tried.
+     * Number of passes after which an unused knot loses its measurements. They may have become too high, and the engine
+     * never uses a size that looks expensive.
      */
-    private static final int FORGOTTEN = 1 << 15;
+    private static final int MAX_UNUSED_PASSES = 1 << 15;
 
     // Of the regression on contexts and positions.
     private static final double MEAN_GAIN = 0.02;
@@ -62,13 +63,13 @@ public final class CostModel implements StepCost {
     /** Assumed cost of each further row, as a share of the first, before any measurement. */
     private static final double PRIOR_ROW = 0.3;
 
-    /** The base is at least this share of a pass, however much attention seems to cost. */
+    /** The base is at least this share of the time of a pass. This limits the share that is attributed to attention. */
     private static final double LEAST_BASE = 0.1;
 
-    /** The prices are measured with this many rows and with one row, at the start and at the end of a context. */
+    /** The coefficients are measured with this many rows and with one row, at the start and at the end of a context. */
     private static final int CONTEXT_ROWS = 4;
 
-    /** Shortest context that the prices can be measured with. */
+    /** Shortest context with which the coefficients can be measured. */
     private static final int LEAST_CONTEXT = 32;
 
     private final int[] knots;
@@ -130,15 +131,15 @@ public final class CostModel implements StepCost {
         meanContexts = new double[count];
         meanPositions = new double[count];
         meanNanos = new double[count];
-        setUnknownPrices(firstNanos);
+        setDefaultCoefficients(firstNanos);
     }
 
-    /** Sets the assumed prices of attention, from the cost of a pass of one token. */
-    private void setUnknownPrices(double firstNanos) {
-        setPrices(firstNanos / 40_000, firstNanos / 40_000);
+    /** Sets the assumed coefficients of attention, from the cost of a pass of one token. */
+    private void setDefaultCoefficients(double firstNanos) {
+        setCoefficients(firstNanos / 40_000, firstNanos / 40_000);
     }
 
-    private void setPrices(double ofContext, double ofPosition) {
+    private void setCoefficients(double ofContext, double ofPosition) {
         priorPerContext = ofContext;
         perContext = ofContext;
         priorPerPosition = ofPosition;
@@ -171,7 +172,8 @@ public final class CostModel implements StepCost {
 
     @Override
     public double predict(int rows, long contexts, long positions) {
-        // A rare size may be measured too high, with cold code or sleeping workers. Passes of one row bound it.
+        // The measured time of a rare size may be too high, because its code was not compiled or workers slept. The
+        // time of as many passes of one row is an upper bound.
         return rows <= 0 ? 0 : scale() * (Math.min(rows * base[0], base(rows)) + attention(contexts, positions));
     }
 
@@ -179,7 +181,7 @@ public final class CostModel implements StepCost {
         return perContext * (double) contexts + perPosition * (double) positions;
     }
 
-    /** The factor that a model takes from the one it follows, before its own first pass. */
+    /** The ratio of measured to initial cost of the followed model, which applies until this model's own first pass. */
     private double scale() {
         return firstRatio == 0 && leader != null && leader.firstRatio > 0 ? leader.firstRatio : 1;
     }
@@ -202,21 +204,21 @@ public final class CostModel implements StepCost {
         int above = above(rows);
         int knot = above > 0 && rows - knots[above - 1] < knots[above] - rows ? above - 1 : above;
         double expected = predict(rows, contexts, positions);
-        double most = observed[knot] < YOUNG ? YOUNG_SURPRISE : Double.POSITIVE_INFINITY;
+        double most = observed[knot] < FIRST_PASSES ? FIRST_PASSES_FACTOR : Double.POSITIVE_INFINITY;
         double nanos = Math.clamp((double) took, expected / most, expected * most);
-        updatePrices(knot, contexts, positions, nanos);
+        updateCoefficients(knot, contexts, positions, nanos);
         double alone = Math.max(nanos - attention(contexts, positions), nanos * LEAST_BASE);
         addToKnot(knot, alone * base[knot] / base(rows));
         extrapolate();
     }
 
     /**
-     * Estimates the prices of contexts and positions by least squares, from deviations from the means at the same knot.
-     * Old passes fade. The start's prices enter with a weight of {@value #PRIOR_SQUARES} in the sum of squares (ridge
-     * regression: Hoerl and Kennard, 1970). While every sequence has one row, contexts equal positions, and the two
-     * share the cost.
+     * Estimates the coefficients of contexts and positions by least squares, from deviations from the means at the same
+     * knot. Old passes fade. The start's coefficients enter with a weight of {@value #PRIOR_SQUARES} in the sum of
+     * squares (ridge regression: Hoerl and Kennard, 1970). While every sequence has one row, contexts equal positions,
+     * and the two share the cost.
      */
-    private void updatePrices(int knot, long contexts, long positions, double nanos) {
+    private void updateCoefficients(int knot, long contexts, long positions, double nanos) {
         double gain = Math.max(MEAN_GAIN, 1.0 / (observed[knot] + 1));
         double c = contexts - meanContexts[knot];
         double p = positions - meanPositions[knot];
@@ -233,18 +235,18 @@ public final class CostModel implements StepCost {
         pp = FADE * pp + p * p;
         cn = FADE * cn + c * n;
         pn = FADE * pn + p * n;
-        double left = cc + PRIOR_SQUARES;
-        double right = pp + PRIOR_SQUARES;
+        double ridgeCc = cc + PRIOR_SQUARES;
+        double ridgePp = pp + PRIOR_SQUARES;
         double ofContexts = cn + PRIOR_SQUARES * priorPerContext * firstRatio;
         double ofPositions = pn + PRIOR_SQUARES * priorPerPosition * firstRatio;
-        double determinant = left * right - cp * cp; // positive: cp² ≤ cc · pp
-        perContext = (right * ofContexts - cp * ofPositions) / determinant;
-        perPosition = (left * ofPositions - cp * ofContexts) / determinant;
+        double determinant = ridgeCc * ridgePp - cp * cp; // positive: cp² ≤ cc · pp
+        perContext = (ridgePp * ofContexts - cp * ofPositions) / determinant;
+        perPosition = (ridgeCc * ofPositions - cp * ofContexts) / determinant;
         if (perContext < 0) {
             perContext = 0;
-            perPosition = Math.max(0, ofPositions / right);
+            perPosition = Math.max(0, ofPositions / ridgePp);
         } else if (perPosition < 0) {
-            perContext = Math.max(0, ofContexts / left);
+            perContext = Math.max(0, ofContexts / ridgeCc);
             perPosition = 0;
         }
     }
@@ -273,7 +275,8 @@ public final class CostModel implements StepCost {
         int cheapest = -1; // of the measured knots above
         for (int i = base.length - 1; i >= 0; i--) {
             boolean disproved = cheapest >= 0 && base[cheapest] < base[i];
-            if (passes - lastObserved[i] > FORGOTTEN || (disproved && lastObserved[i] < lastObserved[cheapest])) {
+            if (passes - lastObserved[i] > MAX_UNUSED_PASSES
+                    || (disproved && lastObserved[i] < lastObserved[cheapest])) {
                 observed[i] = 0;
             }
             if (observed[i] > 0 && !disproved) {
@@ -305,12 +308,12 @@ public final class CostModel implements StepCost {
         }
     }
 
-    /** A new model with this one's measurements of the start. It learns from other passes. */
+    /** A copy of the initial measurements. The copy and this model are then updated by different passes. */
     public CostModel copyOfStart() {
         CostModel copy = new CostModel(knots[knots.length - 1], 1);
         System.arraycopy(initial, 0, copy.initial, 0, initial.length);
         System.arraycopy(initial, 0, copy.base, 0, initial.length);
-        copy.setPrices(priorPerContext, priorPerPosition);
+        copy.setCoefficients(priorPerContext, priorPerPosition);
         return copy;
     }
 
@@ -388,9 +391,9 @@ public final class CostModel implements StepCost {
                 double ofSome = Math.max(0, far - near) / (context - rows);
                 double ofOne = Math.clamp((farOfOne - nanos[0]) / (context - 1), ofSome / rows, ofSome);
                 double ofPosition = (ofSome - ofOne) / (rows - 1);
-                result.setPrices(ofOne - ofPosition + 1e-3, ofPosition + 1e-3);
+                result.setCoefficients(ofOne - ofPosition + 1e-3, ofPosition + 1e-3);
             } else {
-                result.setUnknownPrices(nanos[0]);
+                result.setDefaultCoefficients(nanos[0]);
             }
             setBase();
             return result;
@@ -404,7 +407,10 @@ public final class CostModel implements StepCost {
             return (double) (nanoClock.getAsLong() - begin);
         }
 
-        /** Interpolates the knots between two measured sizes; beyond the last one, the last line goes on. */
+        /**
+         * Interpolates the knots between two measured sizes. Knots above the largest one are extrapolated with the last
+         * slope.
+         */
         private void setBase() {
             int lastRows = 0;
             double lastNanos = 0;

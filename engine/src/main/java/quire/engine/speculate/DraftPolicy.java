@@ -21,7 +21,7 @@ public interface DraftPolicy {
     /** A sequence has ended. */
     default void ended(Sequence sequence) {}
 
-    /** Makes a policy. Tests make others than {@link #of}. */
+    /** Creates a policy. Tests use other policies than {@link #of}. */
     @FunctionalInterface
     interface Maker {
         /**

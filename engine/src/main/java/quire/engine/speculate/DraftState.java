@@ -4,7 +4,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.schedule.DraftSource;
 import quire.engine.schedule.Sequence;
 
-/** What speculation keeps with each sequence. It survives preemption, except for {@link #computed}. */
+/** The state of speculation for one sequence. It survives preemption, except for {@link #computed}. */
 final class DraftState implements DraftSource.State {
     /** How many of the sequence's tokens have K and V of the draft model in the row's pages. */
     int computed;

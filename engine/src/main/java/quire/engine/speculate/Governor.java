@@ -5,13 +5,13 @@ import quire.engine.Speculation;
 import quire.engine.schedule.Sequence;
 
 /**
- * Decides how many draft tokens each sequence gets in a step, so that the expected number of tokens a second is
- * greatest. Often that is none.
+ * Decides how many draft tokens each sequence gets in a step. It maximises the expected number of tokens per second.
+ * Often the best number is 0.
  *
- * <p><b>Inputs.</b> What a pass costs, by its rows and their context ({@link CostModel}). How often draft tokens are
- * accepted, by drafter, confidence and position over all sequences, and recently for each sequence ({@link
- * AcceptanceRate}). How long answers are ({@link LengthEstimator}): a draft model has to read a prompt first, and that
- * must pay within the rest of the answer.
+ * <p><b>Inputs.</b> The cost of a pass, by its rows and their context ({@link CostModel}). The acceptance rate of draft
+ * tokens, by drafter, confidence and position over all sequences, and recently for each sequence ({@link
+ * AcceptanceRate}). The length of answers ({@link LengthEstimator}): a draft model has to read a prompt first, and its
+ * draft tokens must save that time within the rest of the answer.
  *
  * <p><b>The choice.</b> Let d(i) be the number of draft tokens for sequence i. Its draft token p is accepted with
  * probability q(i, p) = α(i, 1) · … · α(i, p). A step over N sequences has the rate
@@ -24,57 +24,62 @@ import quire.engine.schedule.Sequence;
  *                                                             T: cost of rows and of the positions they attend to
  * </pre>
  *
- * Dinkelbach's method maximises such a ratio (<i>On Nonlinear Fractional Programming</i>, 1967): at a given rate λ, a
- * draft token pays if q &gt; λ · cost; the best choice for λ has a rate of its own, which is the next λ. Two rounds are
- * enough. The cost of one more row is not constant, so each round adds one position after the other, for all sequences
- * that it pays for, and keeps the best depth seen. A choice must be better than no drafts by {@value #MARGIN}.
+ * Dinkelbach's method maximises such a ratio (<i>On Nonlinear Fractional Programming</i>, 1967). At a given rate λ, a
+ * draft token increases the rate if q &gt; λ · cost. The rate of the best choice for λ is the next λ. Two rounds are
+ * enough. The cost of one more row is not constant. So each round adds one position after the other, for all sequences
+ * in which it increases the rate, and keeps the depth with the best rate. The rate of a choice with drafts must be
+ * better than the rate without by a share of {@value #MARGIN}.
  *
- * <p><b>Exploration.</b> Two things become unknown if nothing is tried. First, whether sequences without drafts have
- * become predictable: so sometimes one sequence gets more draft tokens than pay. The number varies, because many may be
- * cheaper than the cost of few suggests. The smaller the expected loss, the more often this happens. Second, what steps
- * without drafts cost: so sometimes all drafts pause. Both last for several steps in a row, because short steps need a
- * few to reach their usual speed.
+ * <p><b>Exploration.</b> Two estimates become outdated if nothing is tried. The first is the acceptance in sequences
+ * without drafts. So sometimes the governor probes: one sequence gets more draft tokens than the estimates support. The
+ * number varies, because many draft tokens may be cheaper than the cost of few suggests. The smaller the expected loss,
+ * the more often this happens. The second is the cost of steps without drafts. So sometimes all drafts pause. Probes
+ * and pauses last for several steps in a row, because short steps reach their usual speed only after a few steps.
  *
  * <p><b>The overhead budget.</b> The estimates may be wrong, so the measured result limits the loss. The budget grows
- * by {@value #SHARE} of all time. A step with drafts changes it by the time that the drafts saved or cost. When it is
- * negative, all drafts stop until half of the probing budget's maximum has accumulated. The time that a draft model
- * spends on reading a prompt is charged gradually, over the answer that it reads for. So the total loss is at most
- * {@value #SHARE} of the time, plus the initial budget: {@value #MOST_SAVED} steps of one token, but at least 50 ms and
- * at most 250 ms. Exploration has a second budget, of {@value #PROBE_SHARE} of the time, that savings do not raise.
+ * by {@value #OVERHEAD_SHARE} of all time. A step with drafts adds the time that the drafts saved, or subtracts the
+ * time that they cost. When it is negative, all drafts stop until half of the probing budget's maximum has accumulated.
+ * The time that a draft model spends on reading a prompt is charged gradually, over the answer that it reads for. So
+ * the total loss is at most {@value #OVERHEAD_SHARE} of the time, plus the initial budget: {@value #MAX_BUDGET_STEPS}
+ * steps of one token, but at least 50 ms and at most 250 ms. Exploration has a second budget, of {@value #PROBE_SHARE}
+ * of the time, which saved time does not increase.
  *
- * <p>Deterministic: times come in as numbers. Engine thread only; a step allocates nothing.
+ * <p>Deterministic: it reads no clock. Engine thread only; a step allocates nothing.
  */
 final class Governor implements DraftPolicy {
     private static final double MARGIN = 0.01;
 
     /** The share of time that drafts may lose. */
-    private static final double SHARE = 0.015;
+    private static final double OVERHEAD_SHARE = 0.015;
 
-    /** The share of time that exploration may be expected to lose; if no draft is ever accepted, it loses all of it. */
+    /** The share of time that probes may be expected to lose. They lose all of it only if no draft is ever accepted. */
     private static final double PROBE_SHARE = 0.0075;
 
-    /** The most that either budget accumulates, in steps of one token and in nanoseconds. */
-    private static final double MOST_SAVED = 64;
+    /** The maximum of either budget, in steps of one token and in nanoseconds. */
+    private static final double MAX_BUDGET_STEPS = 64;
 
-    private static final double MOST_SAVED_NANOS = 250e6;
+    private static final double MAX_BUDGET_NANOS = 250e6;
 
-    /** The overhead budget's maximum is at least this: external delays are not shorter where steps are short. */
-    private static final double LEAST_SAVED_NANOS = 50e6;
+    /**
+     * The maximum of the overhead budget is at least this, because external delays do not depend on the length of
+     * steps.
+     */
+    private static final double MIN_OVERHEAD_LIMIT_NANOS = 50e6;
 
-    /** Numbers of draft tokens to explore, one after the other. */
+    /** Numbers of draft tokens of successive probes. */
     private static final int[] PROBES = {1, 2, 1, 4, 1, 8};
 
     /**
-     * Most steps in a row that explore the same number, and most nanoseconds that they may cost after the first step.
+     * Maximum number of steps of a probe, and maximum number of nanoseconds that the steps after the first may cost.
      */
     private static final int BURST = 8;
 
     private static final double BURST_NANOS = 10e6;
 
-    /** Exploration is charged at least this share of its cost, whatever it is expected to yield. */
-    private static final double LEAST_LOSS = 0.25;
+    /** A probe is charged with at least this share of its cost, however many tokens it is expected to yield. */
+    private static final double MIN_CHARGED_SHARE = 0.25;
 
-    /** Steps with drafts between two pauses: at most, and before the first pause. */
+    /** Maximum number of steps with drafts between two pauses, and number of such steps before the first pause. */
     private static final int DRAFTING_STEPS = 512;
 
     private static final int FIRST_DRAFTING_STEPS = 16;
@@ -90,14 +95,14 @@ final class Governor implements DraftPolicy {
     /** Number of comparisons at a position after which its counts are halved. */
     private static final double MEMORY = 400;
 
-    /** A lag of a draft model up to this many tokens is normal; a larger one means that it has to read a prompt. */
+    /** The usual lag of a draft model is at most this many tokens. With a larger lag, it has to read a prompt. */
     private static final int USUAL_LAG = 2;
 
     /** A later drafter is preferred if its acceptance is higher by this factor. The first one is cheaper. */
     private static final double MUCH_BETTER = 1.2;
 
     /** Positions that are accepted with a lower probability are not considered. */
-    private static final double LEAST = 0.02;
+    private static final double MIN_PROBABILITY = 0.02;
 
     /** Assumed acceptance at each confidence level, and its weight in comparisons. */
     private static final double[] PRIOR = {0.4, 0.5, 0.65, 0.8};
@@ -124,7 +129,7 @@ final class Governor implements DraftPolicy {
     // Both start full: the first step reduces them to their maximum.
     private double overheadNanos = Double.MAX_VALUE;
     private double probeNanos = Double.MAX_VALUE;
-    /** Time spent on reading prompts that running answers have not amortised yet. It is not lost so far. */
+    /** Time spent on reading prompts that running answers have not amortised yet. It does not count as a loss yet. */
     private double unamortisedNanos;
 
     private boolean stopped; // the overhead budget is used up
@@ -167,19 +172,19 @@ final class Governor implements DraftPolicy {
         double without = size / cost.predict(size, drafts.decodePositions());
         double rate = without;
         double bestRate = without * (1 + MARGIN);
-        boolean pays = false;
+        boolean faster = false;
         for (int round = 0; round < ROUNDS; round++) {
             double found = search(drafts, rate, bestRate);
             if (found > bestRate) {
                 bestRate = found;
-                pays = true;
+                faster = true;
             }
             rate = Math.max(rate, found);
         }
-        if (pays && pauses()) {
+        if (faster && pauses()) {
             return;
         }
-        if (!probe(drafts, pays ? bestRate : without) && !pays) {
+        if (!probe(drafts, faster ? bestRate : without) && !faster) {
             return;
         }
         for (int i = 0; i < size; i++) {
@@ -190,7 +195,10 @@ final class Governor implements DraftPolicy {
         }
     }
 
-    /** Whether this step goes without drafts although they pay. The time between two pauses doubles, up to a limit. */
+    /**
+     * Whether this step has no drafts although they would be faster. The time between two pauses doubles, up to a
+     * limit.
+     */
     private boolean pauses() {
         if (pauseLeft == 0
                 && ++draftingSteps >= Math.min(DRAFTING_STEPS, FIRST_DRAFTING_STEPS << Math.min(pauses, 8))) {
@@ -223,8 +231,8 @@ final class Governor implements DraftPolicy {
     }
 
     /**
-     * Adds one position after the other, for all sequences that it pays for at {@code rate}. Stores the choice with the
-     * best rate in {@link #best} if that rate is above {@code atLeast}; returns the rate.
+     * Adds one position after the other, for all sequences in which it increases {@code rate}. Stores the choice with
+     * the best rate in {@link #best} if that rate is above {@code atLeast}. Returns the best rate.
      */
     private double search(StepDrafts drafts, double rate, double atLeast) {
         int size = drafts.size();
@@ -257,7 +265,7 @@ final class Governor implements DraftPolicy {
                     Sequence sequence = drafts.sequence(i);
                     reach[i] *= probability(sequence, k, drafters[k].confidence(sequence), depth);
                     // Half the cost is enough: the next position may be cheaper, since the cost curve has steps.
-                    if (reach[i] >= Math.max(LEAST, rate * (rowNanos + perMember) / 2)) {
+                    if (reach[i] >= Math.max(MIN_PROBABILITY, rate * (rowNanos + perMember) / 2)) {
                         chosen[i]++;
                         rows++;
                         members++;
@@ -292,15 +300,19 @@ final class Governor implements DraftPolicy {
         return bestRate;
     }
 
-    /** Tokens that the answer is expected to have from here on. They share the cost of reading its prompt. */
+    /**
+     * Number of tokens that the answer is expected to get from now on. The cost of reading its prompt is spread over
+     * them.
+     */
     private double expectedRest(Sequence sequence) {
         return lengths.expectedRest(sequence.generated(), sequence.maxNewTokens() - sequence.generated());
     }
 
     /**
-     * Adds draft tokens for one sequence beyond what pays, if the probing budget allows it; returns whether it did.
+     * Adds draft tokens for one sequence beyond the best choice, if the probing budget allows it. Returns whether it
+     * did.
      *
-     * @param rate tokens a nanosecond without exploration
+     * @param rate tokens per nanosecond without a probe
      */
     private boolean probe(StepDrafts drafts, double rate) {
         int size = drafts.size();
@@ -345,8 +357,8 @@ final class Governor implements DraftPolicy {
     }
 
     /**
-     * Charges the probing budget for some steps with {@code tokens} more draft tokens; false if it is too small for
-     * one.
+     * Charges the probing budget for some steps with {@code tokens} more draft tokens. Returns false if the budget is
+     * too small for one step.
      *
      * @param rows of the step without them
      * @param positions that those rows attend to
@@ -368,7 +380,7 @@ final class Governor implements DraftPolicy {
             yield += position < best[index] ? 0 : reached;
         }
         double price = drafting + verifying;
-        double step = Math.max(1, Math.max(LEAST_LOSS * price, price - yield / rate));
+        double step = Math.max(1, Math.max(MIN_CHARGED_SHARE * price, price - yield / rate));
         int steps = (int) Math.min(Math.min(BURST, 1 + BURST_NANOS / step), (probeNanos - reading) / step);
         if (steps < 1) {
             return false;
@@ -396,7 +408,10 @@ final class Governor implements DraftPolicy {
         return drafters[drafter].cost() == null ? PRIOR[confidence] : PRIOR[PRIOR.length - 1];
     }
 
-    /** Charges new tokens for the prompts that were read for them, and spreads what this step's reading cost. */
+    /**
+     * Amortises earlier costs of reading prompts over the new tokens, and adds the cost of reading prompts in this
+     * step.
+     */
     private void amortiseReading(StepDrafts drafts) {
         for (int i = 0; i < drafts.size(); i++) {
             DraftState state = DraftState.of(drafts.sequence(i));
@@ -423,13 +438,13 @@ final class Governor implements DraftPolicy {
 
     @Override
     public void learn(StepDrafts drafts) {
-        double mostProbe = Math.min(MOST_SAVED * cost.predict(1), MOST_SAVED_NANOS);
-        double mostOverhead = Math.max(mostProbe, LEAST_SAVED_NANOS);
+        double maxProbe = Math.min(MAX_BUDGET_STEPS * cost.predict(1), MAX_BUDGET_NANOS);
+        double maxOverhead = Math.max(maxProbe, MIN_OVERHEAD_LIMIT_NANOS);
         double saved = drafts.nanosWithout() - drafts.nanos();
-        overheadNanos = Math.min(mostOverhead, overheadNanos + SHARE * drafts.nanos() + saved);
-        probeNanos = Math.min(mostProbe, probeNanos + PROBE_SHARE * drafts.nanos());
+        overheadNanos = Math.min(maxOverhead, overheadNanos + OVERHEAD_SHARE * drafts.nanos() + saved);
+        probeNanos = Math.min(maxProbe, probeNanos + PROBE_SHARE * drafts.nanos());
         amortiseReading(drafts);
-        stopped = overheadNanos + unamortisedNanos < (stopped ? mostProbe / 2 : 0);
+        stopped = overheadNanos + unamortisedNanos < (stopped ? maxProbe / 2 : 0);
         for (int i = 0; i < drafts.size(); i++) {
             AcceptanceRate own = DraftState.of(drafts.sequence(i)).acceptance;
             int k = drafts.drafter(i);

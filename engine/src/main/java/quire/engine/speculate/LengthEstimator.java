@@ -30,7 +30,7 @@ final class LengthEstimator {
 
     LengthEstimator() {}
 
-    /** Adds an answer that has ended, for whatever reason. An answer of 0 tokens is ignored. */
+    /** Adds an answer that has ended, for any reason. An answer of 0 tokens is ignored. */
     void add(int length) {
         if (length == 0) {
             return;

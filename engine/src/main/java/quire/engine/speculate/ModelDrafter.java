@@ -13,12 +13,12 @@ import quire.tensor.FloatMatrix;
 
 /**
  * Drafts with a small model, for all sequences at once: one forward pass for each draft position. It chooses tokens as
- * the large model does, with the same parameters, token history and noise, but from its own logits. Where the two
+ * the target model does, with the same parameters, token history and noise, but from its own logits. Where the two
  * distributions are alike, so are the choices.
  *
- * <p>Its K and V lie in a second pool, under the same page numbers as the large model's. A sequence owns the same pages
- * in both, so one {@link KvPages} serves both. The draft model computes positions only when it needs them: a sequence
- * without drafts costs nothing, and a preempted one starts again from its first token.
+ * <p>Its K and V are in a second pool, under the same page numbers as the target model's. A sequence owns the same
+ * pages in both, so one {@link KvPages} serves both. The draft model computes positions only when it needs them: a
+ * sequence without drafts costs nothing, and a preempted one starts again from its first token.
  *
  * <pre>
  *   tokens      p p p p p p g g g | d0 d1 d2
@@ -66,7 +66,7 @@ final class ModelDrafter implements Drafter {
 
     @Override
     public int offer(Sequence sequence, int most) {
-        // Not before the first token of the answer: reading the prompt twice would delay it.
+        // Offers nothing before the first token of the answer, because reading the prompt twice would delay that token.
         return sequence.generated() == 0 ? 0 : Math.clamp(model.contextLength() - sequence.length(), 0, most);
     }
 

@@ -6,8 +6,9 @@ package quire.engine.speculate;
  * Lookup Decoding</i>, 2023).
  *
  * <p>The index works like deflate's (RFC 1951, section 4). A hash table maps the last two tokens to the position where
- * they occurred last; chains lead from each occurrence to the one before. The longest match on the chain counts; of
- * equal ones, the latest. While the sequence goes on like its match, the match grows and there is no search.
+ * they occurred last; chains lead from each occurrence to the one before. The longest match on the chain counts; among
+ * equally long ones, the latest. As long as the new tokens of the sequence equal those after its match, the match grows
+ * and there is no search.
  *
  * <pre>
  *   tokens    … a b c d e … x b c d | ?            matchLength = 3: b c d
@@ -25,7 +26,7 @@ final class PromptLookup {
 
     private static final int MAX_MATCH = 32;
     private static final int CHAIN = 16;
-    /** How many tokens back a match may lie. */
+    /** Maximum distance of a match, in tokens. */
     private static final int WINDOW = 1 << 16;
 
     private final int[] heads; // position + 1
@@ -34,7 +35,7 @@ final class PromptLookup {
     private int matchLength;
     private int source;
 
-    /** @param maxTokens most tokens that the sequence will have */
+    /** @param maxTokens maximum number of tokens that the sequence will have */
     PromptLookup(int maxTokens) {
         int size = Math.clamp(Integer.highestOneBit(Math.max(maxTokens, 1)) * 2L, 64, WINDOW);
         heads = new int[size];

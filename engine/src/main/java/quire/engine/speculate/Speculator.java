@@ -17,8 +17,8 @@ import quire.engine.schedule.TokenVerifier;
 import quire.model.Model;
 
 /**
- * The speculative part of a step. Before the model runs, it asks drafters and policy, and adds draft tokens to the
- * plan. Afterwards it learns which were accepted and what the step cost.
+ * The speculative part of a step. Before the forward pass, it asks the drafters and the policy and adds draft tokens to
+ * the plan. Afterwards it records which were accepted and how long the step took.
  *
  * <p>Draft tokens use only what the plan leaves: of the token budget, of the rows of logits and of the free pages.
  */
@@ -26,16 +26,16 @@ public final class Speculator implements DraftSource {
     /**
      * A draft model.
      *
-     * @param model has the same vocabulary as the large model, and as many pages of the same size
+     * @param model has the same vocabulary as the target model, and as many pages of the same size
      * @param cost what its passes cost; learns from every pass
      */
     public record Draft(Model model, CostModel cost) {}
 
     /**
-     * What an engine's speculation is made of.
+     * The parts from which an engine's speculation is built.
      *
      * @param config the engine's; its {@link Speculation} names the drafters
-     * @param cost what the large model's passes cost; learns from every pass
+     * @param cost predicts the cost of the target model's passes; learns from every pass
      * @param draft the model of the configuration's draft file; null for none
      * @param policies make the policy that decides how many draft tokens each sequence gets
      */
@@ -198,7 +198,8 @@ public final class Speculator implements DraftSource {
         }
         drafts.setTimes(drafted ? planNanos + computeNanos : computeNanos, (long) nanosWithout(computeNanos, extra));
         int rows = drafts.rows() + drafts.total();
-        // Prompt rows without logits are cheaper than draft rows, so a step with many of them says little about drafts.
+        // Prompt rows without logits are cheaper than draft rows. So a step with many of them does not show the cost of
+        // drafts.
         if (2 * promptRows <= rows) {
             cost.observe(rows, drafts.contexts(), drafts.positions() + drafts.draftPositions(), computeNanos);
         }
@@ -223,7 +224,7 @@ public final class Speculator implements DraftSource {
         }
         double same = cost.predict(drafts.rows(), drafts.contexts(), drafts.positions());
         if (promptRows > 0) {
-            // The difference that the draft rows make is known better than what the prompt rows cost.
+            // The cost of the draft rows is known more exactly than the cost of the prompt rows.
             int rows = drafts.rows() + drafts.total();
             long positions = drafts.positions() + drafts.draftPositions();
             same += computeNanos - Math.max(same, cost.predict(rows, drafts.contexts(), positions));

@@ -12,7 +12,7 @@ import quire.engine.schedule.Sequence;
  *   Speculator     begin, add           the sequences that get their next token in this step
  *                  setOffer             how many draft tokens each drafter offers for each of them
  *   DraftPolicy    assign               how many draft tokens a sequence gets, and from which drafter
- *   Drafter        shorten              fewer, where the drafter finds fewer; the tokens lie behind the sequence's own
+ *   Drafter        shorten              fewer, if the drafter finds fewer; the tokens follow the sequence's own
  *   Speculator     setVerified          how many were compared with the model's choice, and how many were accepted
  * </pre>
  */

@@ -1,4 +1,6 @@
-/** Speculative decoding: who proposes draft tokens, how many pay, and statistics on what became of them. */
+/**
+ * Speculative decoding: drafters that propose draft tokens, the choice of their number, and statistics on acceptance.
+ */
 @NullMarked
 package quire.engine.speculate;
 

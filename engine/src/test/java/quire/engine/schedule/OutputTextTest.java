@@ -6,7 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalInt;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
@@ -15,13 +17,23 @@ import quire.engine.SamplingParams;
 import quire.model.text.Tokenizer;
 
 class OutputTextTest {
-    /** A tokenizer whose tokens are the pieces that a test cuts its bytes into. */
+    /** A tokenizer whose tokens are the pieces that a test cuts its bytes into, and control tokens. */
     private static final class Pieces implements Tokenizer {
         private final List<byte[]> pieces = new ArrayList<>();
+        private final Map<Integer, String> controls = new HashMap<>();
 
         int add(byte[] piece) {
             pieces.add(piece);
             return pieces.size() - 1;
+        }
+
+        int add(String piece) {
+            return add(piece.getBytes(StandardCharsets.UTF_8));
+        }
+
+        int addControl(String spelling) {
+            controls.put(pieces.size(), spelling);
+            return add("");
         }
 
         @Override
@@ -41,12 +53,13 @@ class OutputTextTest {
 
         @Override
         public String spelling(int token) {
-            return new String(bytes(token), StandardCharsets.UTF_8);
+            String control = controls.get(token);
+            return control == null ? new String(bytes(token), StandardCharsets.UTF_8) : control;
         }
 
         @Override
         public boolean isControl(int token) {
-            return bytes(token).length == 0;
+            return controls.containsKey(token);
         }
 
         @Override
@@ -226,11 +239,153 @@ class OutputTextTest {
     }
 
     @Test
-    void append_controlTokensBetween_changeNothing() {
-        byte[] control = {};
-        List<byte[]> pieces = List.of(new byte[] {'x', 'S'}, control, new byte[] {'T', 'O'}, control, new byte[] {'P'});
+    void append_controlTokensInsideAShownStop_changeNothing() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("STOP"));
 
-        assertThat(run(pieces, List.of("STOP"))).isEqualTo(new Result("x", "STOP"));
+        String text = answer.append(tokenizer.add("xS"))
+                + answer.append(tokenizer.addControl("<|a|>"))
+                + answer.append(tokenizer.add("TO"))
+                + answer.append(tokenizer.addControl("<|b|>"))
+                + answer.append(tokenizer.add("P"));
+
+        assertThat(text).isEqualTo("x");
+        assertThat(answer.stop()).isEqualTo("STOP");
+    }
+
+    /** A part of an answer: text, or the spelling of a control token. */
+    private record Part(String text, boolean isControl) {}
+
+    /** {@link #plain} for an answer with control tokens: searches in the shown and in the spelled text. */
+    private static Result plainParts(List<Part> parts, List<String> stops) {
+        StringBuilder spelled = new StringBuilder();
+        StringBuilder shown = new StringBuilder();
+        List<Integer> shownBefore = new ArrayList<>();
+        for (Part part : parts) {
+            for (char c : part.text.toCharArray()) {
+                shownBefore.add(shown.length());
+                spelled.append(c);
+                if (!part.isControl) {
+                    shown.append(c);
+                }
+                String longest = null;
+                for (String stop : stops) {
+                    boolean complete = spelled.toString().endsWith(stop)
+                            || (!part.isControl && shown.toString().endsWith(stop));
+                    if (complete && (longest == null || stop.length() > longest.length())) {
+                        longest = stop;
+                    }
+                }
+                if (longest != null) {
+                    int length = longest.length();
+                    int end = !part.isControl && shown.toString().endsWith(longest)
+                            ? shown.length() - length
+                            : shownBefore.get(spelled.length() - length);
+                    return new Result(shown.substring(0, end), longest);
+                }
+            }
+        }
+        return new Result(shown.toString(), null);
+    }
+
+    @Test
+    void append_anyControlTokensBetween_findsStopsInShownAndInSpelledText() {
+        Random random = new Random(4);
+        int byControl = 0;
+        for (int round = 0; round < 5000; round++) {
+            List<String> stops = randomStops(random);
+            List<Part> parts = new ArrayList<>();
+            for (int count = random.nextInt(20); count > 0; count--) {
+                parts.add(new Part(randomText(random, random.nextInt(5)), random.nextInt(3) == 0));
+            }
+            Result expected = plainParts(parts, stops);
+            Pieces tokenizer = new Pieces();
+            OutputText answer = new OutputText(tokenizer, stops);
+            StringBuilder text = new StringBuilder();
+            StringBuilder shown = new StringBuilder();
+            for (Part part : parts) {
+                shown.append(part.isControl ? "" : part.text);
+                text.append(answer.append(part.isControl ? tokenizer.addControl(part.text) : tokenizer.add(part.text)));
+                assertThat(shown.toString()).startsWith(text);
+            }
+            text.append(answer.finish());
+            assertThat(new Result(text.toString(), answer.stop()))
+                    .as("%s, stops %s", parts, stops)
+                    .isEqualTo(expected);
+            if (expected.stop != null && !shown.toString().contains(expected.stop)) {
+                byControl++;
+            }
+        }
+        assertThat(byControl).as("answers that end because of a control token").isBetween(300, 3000);
+    }
+
+    @Test
+    void append_stopOfTextAndControlToken_cutsTheText() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("\n<|user|>"));
+
+        assertThat(answer.append(tokenizer.add("Hello\n"))).isEqualTo("Hello");
+        assertThat(answer.append(tokenizer.addControl("<|user|>"))).isEmpty();
+        assertThat(answer.stop()).isEqualTo("\n<|user|>");
+        assertThat(answer.finish()).isEmpty();
+    }
+
+    @Test
+    void append_controlTokenThatIsNoStop_isNotShown() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("\n<|user|>"));
+
+        assertThat(answer.append(tokenizer.add("Hello\n"))).isEqualTo("Hello");
+        // The line break stays held: the spelling of <|user|> may also come as text.
+        assertThat(answer.append(tokenizer.addControl("<|tool|>"))).isEmpty();
+        assertThat(answer.append(tokenizer.add("again"))).isEqualTo("\nagain");
+        assertThat(answer.finish()).isEmpty();
+        assertThat(answer.stop()).isNull();
+    }
+
+    @Test
+    void append_controlTokensInsideACharacter_leaveTheCharacterWhole() {
+        Pieces tokenizer = new Pieces();
+        for (List<String> stops : List.of(List.<String>of(), List.of("never"))) {
+            OutputText answer = new OutputText(tokenizer, stops);
+
+            String text = answer.append(tokenizer.add(new byte[] {(byte) 0xC3}))
+                    + answer.append(tokenizer.addControl("<|tool|>"))
+                    + answer.append(tokenizer.add(new byte[] {(byte) 0xA9}))
+                    + answer.finish();
+
+            assertThat(text).isEqualTo("é");
+        }
+    }
+
+    @Test
+    void finish_endTokenThatCompletesAStop_cutsTheHeldText() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("bye<|end|>"));
+
+        assertThat(answer.append(tokenizer.add("good bye"))).isEqualTo("good ");
+        assertThat(answer.finish(tokenizer.addControl("<|end|>"))).isEmpty();
+        assertThat(answer.stop()).isEqualTo("bye<|end|>");
+    }
+
+    @Test
+    void finish_endTokenThatCompletesNoStop_releasesTheHeldText() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("bye<|user|>"));
+
+        assertThat(answer.append(tokenizer.add("good bye"))).isEqualTo("good ");
+        assertThat(answer.finish(tokenizer.addControl("<|end|>"))).isEqualTo("bye");
+        assertThat(answer.stop()).isNull();
+    }
+
+    @Test
+    void finish_endTokenThatIsText_isNotSearched() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("bye bye"));
+
+        assertThat(answer.append(tokenizer.add("good bye"))).isEqualTo("good ");
+        assertThat(answer.finish(tokenizer.add(" bye"))).isEqualTo("bye");
+        assertThat(answer.stop()).isNull();
     }
 
     @Test

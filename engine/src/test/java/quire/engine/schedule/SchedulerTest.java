@@ -15,7 +15,7 @@ import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
 
-/** Who gets on in which step. A token takes a microsecond here. */
+/** Which sequences are computed in which step. A token takes a microsecond in this test. */
 class SchedulerTest {
     private static final int BUDGET = 64;
     private static final int PAGE_TOKENS = 16;
@@ -59,7 +59,7 @@ class SchedulerTest {
 
         @Override
         public void observe(int rows, long contexts, long positions, long nanos) {
-            // it is known
+            // the cost is fixed
         }
     }
 
@@ -149,7 +149,7 @@ class SchedulerTest {
         assertThat(stepTokens).containsExactly(BUDGET);
     }
 
-    /** The first in the queue needs more pages than are free; small requests need a page or two. */
+    /** The head of the queue needs more pages than are free; small requests need one or two pages. */
     @Test
     void plan_headThatDoesNotFit_isPassedBySmallRequestsAndStartsAsIfTheyWereNotThere() {
         model.close();
@@ -171,7 +171,7 @@ class SchedulerTest {
 
     private static boolean read(TokenStream stream) {
         while (stream.poll() != null) {
-            // all there is
+            // reads all available tokens
         }
         return !((OutputQueue) stream).hasEnded();
     }
@@ -188,7 +188,10 @@ class SchedulerTest {
         assertThat(loop.tracker().stats().waiting()).isEqualTo(2);
     }
 
-    /** What a request may become takes no memory; before, 512 of a million positions took 2 GB and the tables half a gigabyte. */
+    /**
+     * The largest possible length of a request takes no memory. If it did, 512 requests of a million positions would
+     * take 2 GB, and their page tables half a gigabyte.
+     */
     @Test
     void submit_contextOfAMillionPositions_takesMemoryForTokensThatExist() {
         EngineLoop loop = loop(Duration.ZERO);

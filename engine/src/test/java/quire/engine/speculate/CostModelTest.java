@@ -146,9 +146,12 @@ class CostModelTest {
         }
     }
 
-    /** A price cannot be negative: if a context seems to cost less than nothing, positions are cheaper. */
+    /**
+     * A coefficient cannot be negative: if the coefficient of contexts would be, the coefficient of positions becomes
+     * smaller.
+     */
     @Test
-    void observe_contextSeemsToSaveTime_keepsPricesNonNegative() {
+    void observe_contextSeemsToSaveTime_keepsCoefficientsNonNegative() {
         CostModel model = new CostModel(64, 100);
         SplittableRandom random = new SplittableRandom(2);
         for (int i = 0; i < 20_000; i++) {
@@ -161,7 +164,7 @@ class CostModelTest {
     }
 
     @Test
-    void measure_longContext_findsThePrices() {
+    void measure_longContext_findsTheCoefficients() {
         AtomicLong nanos = new AtomicLong();
         FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 64, 16, 4, 64, 8);
         fake.onForward(batch -> {

@@ -9,7 +9,7 @@ import quire.engine.schedule.Sequence;
 import quire.engine.schedule.StepLimits;
 import quire.model.Model;
 
-/** Drafters for tests. They know the right answer, and draft well or badly on purpose. */
+/** Drafters for tests. They have the right answer, and propose right or wrong draft tokens on purpose. */
 public final class FakeDrafters {
     private FakeDrafters() {}
 

@@ -399,7 +399,7 @@ class GovernorTest {
         assertThat(simulation.draftTokens - before).isGreaterThan(2 * 5000);
     }
 
-    /** If no draft token is ever right, exploration takes a small share of the time. */
+    /** If no draft token is ever right, probes take a small share of the time. */
     @Test
     void decide_neverRight_exploresForLessThanAPercent() {
         Simulation simulation = new Simulation(70e3, 20e3, 0, 0);
@@ -407,7 +407,7 @@ class GovernorTest {
     }
 
     /**
-     * Six draft tokens are best, but eight are hardly worse. Exploring eight costs almost nothing, so it happens often.
+     * Six draft tokens are best, but eight are hardly worse. Probing eight costs almost nothing, so it happens often.
      */
     @Test
     void decide_moreIsHardlyWorse_exploresItOften() {
@@ -421,13 +421,13 @@ class GovernorTest {
         assertThat(probes).isGreaterThan(1400);
     }
 
-    /** Even if the cost model is wrong, the overhead budget limits the loss. */
+    /** The overhead budget limits the loss, even if the cost model is wrong. */
     @Test
     void decide_costsAreWrong_losesLittle() {
         Simulation simulation = new Simulation(100e3, 100e3, 0, 0.5) {
             @Override
             void learnCost(int rows) {
-                cost.observe(rows, 0, 0, nanos(1)); // rows look free
+                cost.observe(rows, 0, 0, nanos(1)); // so the model predicts that rows cost nothing
             }
         };
         assertThat(simulation.speedup(20_000)).isGreaterThan(0.96);

@@ -36,7 +36,7 @@ class SpeculationStatsTest {
         private long stepNanos;
 
         /**
-         * @param sequences most sequences that run at once
+         * @param sequences maximum number of sequences that run at once
          * @param differing the draft model differs at one position in this many
          * @param draftTokens as in {@link Speculation}
          */

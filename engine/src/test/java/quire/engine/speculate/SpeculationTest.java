@@ -28,7 +28,7 @@ import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.Workers;
 
-/** What speculation saves, what it may use, and what it refuses. */
+/** Which steps speculation saves, which budget and pages it may use, and which drafts it refuses. */
 class SpeculationTest {
     private static final int CONTEXT = 64;
     private static final int SEQUENCES = 4;

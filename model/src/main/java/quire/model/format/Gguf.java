@@ -57,7 +57,7 @@ public final class Gguf implements AutoCloseable {
     private static final int DEFAULT_ALIGNMENT = 32;
     private static final String DAMAGED = "the file is damaged or cut short; download it again";
 
-    // Far above the numbers of any real file. They limit what is kept on the heap, whatever a file says.
+    // Far above the numbers of any real file. They limit the memory on the heap for any file.
     private static final int MAX_KEYS = 1 << 16;
     private static final int MAX_TENSORS = 1 << 16;
     private static final int MAX_NAME_BYTES = 1 << 10;
@@ -220,7 +220,7 @@ public final class Gguf implements AutoCloseable {
 
     private Value nextArray(String place, int depth) {
         if (depth > MAX_NESTING) {
-            throw fault(place + ": arrays lie more than " + MAX_NESTING + " deep; " + DAMAGED);
+            throw fault(place + ": arrays are nested more than " + MAX_NESTING + " deep; " + DAMAGED);
         }
         GgufValueType type = nextValueType(place);
         long count = nextLong(place);

@@ -115,10 +115,14 @@ final class ByteLevel implements TextCodec {
     }
 
     @Override
-    public void encode(String text, IntList tokens) {
-        IntList borders = preTokenizer.split(text);
+    public int encode(String text, IntList tokens, int most) {
+        // Each word becomes at least one token.
+        IntList borders = preTokenizer.split(text, (int) Math.min(most + 1L - tokens.size(), Integer.MAX_VALUE - 1));
         int[] symbols = new int[64];
         for (int i = 1; i < borders.size(); i++) {
+            if (tokens.size() > most) {
+                return borders.get(i - 1);
+            }
             byte[] word = text.substring(borders.get(i - 1), borders.get(i)).getBytes(StandardCharsets.UTF_8);
             Integer whole =
                     wordToToken.isEmpty() ? null : wordToToken.get(new String(word, StandardCharsets.ISO_8859_1));
@@ -142,6 +146,12 @@ final class ByteLevel implements TextCodec {
                 tokens.add(symbols[s]);
             }
         }
+        return borders.get(borders.size() - 1);
+    }
+
+    @Override
+    public boolean keepsAllText() {
+        return true;
     }
 
     @Override

@@ -36,8 +36,8 @@ public interface ChatTemplate {
     /**
      * What the template accepts. If the model has a separate template for tools, the answer is about that one.
      *
-     * <p>Templates from {@link ChatTemplates#of} store the answer. For others, each call renders the conversations that
-     * find it out.
+     * <p>Templates from {@link ChatTemplates#of} store the answer. For other templates, each call renders the small
+     * conversations again.
      */
     default TemplateCapabilities capabilities() {
         return TemplateCapabilities.probe(this);

@@ -127,24 +127,33 @@ record PreTokenizer(List<Pattern> patterns, boolean ignoreMerges, boolean addBos
 
     /** The borders of the words: from 0 to the length of the text, with a word between each two neighbours. */
     IntList split(String text) {
-        IntList borders = new IntList(text.length() / 3);
+        return split(text, Integer.MAX_VALUE - 1);
+    }
+
+    /**
+     * The borders of the first words, as {@link #split(String)} finds them, or coarser where the rest is left out.
+     *
+     * @param most stops when there are at least so many words; at least 1
+     */
+    IntList split(String text, int most) {
+        IntList borders = new IntList((int) Math.min(text.length() / 3, most + 1L));
         borders.add(0);
         borders.add(text.length());
         for (Pattern pattern : patterns) {
             Matcher matcher = pattern.matcher(text);
             IntList finer = new IntList(borders.size() * 2);
             finer.add(0);
-            for (int i = 1; i < borders.size(); i++) {
+            for (int i = 1; i < borders.size() && finer.size() <= most; i++) {
                 int done = borders.get(i - 1);
                 matcher.region(done, borders.get(i));
-                while (matcher.find()) {
+                while (finer.size() <= most && matcher.find()) {
                     if (matcher.start() > done) {
                         finer.add(matcher.start());
                     }
                     finer.add(matcher.end());
                     done = matcher.end();
                 }
-                if (done < borders.get(i)) {
+                if (done < borders.get(i) && finer.size() <= most) {
                     finer.add(borders.get(i));
                 }
             }

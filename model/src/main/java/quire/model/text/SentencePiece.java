@@ -147,7 +147,8 @@ final class SentencePiece implements TextCodec {
     }
 
     @Override
-    public void encode(String text, IntList tokens) {
+    public int encode(String text, IntList tokens, int most) {
+        // The whole text is merged at once, so no token is certain before the end.
         String escaped = (spacePrefix ? " " + text : text).replace(' ', SPACE);
         int[] symbols = new int[escaped.length()];
         int count = 0;
@@ -170,6 +171,13 @@ final class SentencePiece implements TextCodec {
             }
             afterUnknown = isUnknown;
         }
+        return text.length();
+    }
+
+    /** Unknown characters in a row become one token, unless their bytes have tokens. */
+    @Override
+    public boolean keepsAllText() {
+        return unknown < 0 || Arrays.stream(byteToToken).allMatch(token -> token >= 0);
     }
 
     /** Adds the tokens of the bytes of a character; returns false and adds nothing if one of them does not exist. */

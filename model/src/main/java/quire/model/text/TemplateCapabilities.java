@@ -7,8 +7,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What a chat template accepts. This is found out by rendering small conversations. If the template refuses one of
- * them, the answer is "no"; it is not an error.
+ * What a chat template accepts. Quire finds it out by rendering small conversations. If the template refuses one of
+ * them, the capability counts as absent; this is not an error.
  *
  * @param text whether content can be a text
  * @param parts whether content can be a list of parts, {@code {"type": "text", "text": …}}
@@ -33,7 +33,7 @@ public record TemplateCapabilities(
     /** How a template treats a part of a conversation. */
     public enum Answer {
         /** The template writes it. */
-        TAKEN,
+        SUPPORTED,
         /** The template renders the conversation but does not write it. */
         IGNORED,
         /** The template does not render the conversation. */
@@ -156,7 +156,7 @@ public record TemplateCapabilities(
                     render(List.of(message("system", content(SYSTEM)), message("user", content(USER))), noTools),
                     SYSTEM);
             Answer tools = tools(system);
-            List<Map<String, ?>> given = tools == Answer.TAKEN ? TOOLS : noTools;
+            List<Map<String, ?>> given = tools == Answer.SUPPORTED ? TOOLS : noTools;
             String withObject = render(call(ARGUMENTS, content("")), given);
             String withText = render(call(ARGUMENTS_TEXT, content("")), given);
             Arguments arguments = arguments(withObject, withText);
@@ -180,10 +180,10 @@ public record TemplateCapabilities(
         private Answer tools(Answer system) {
             List<Map<String, ?>> alone = List.of(message("user", content(USER)));
             Answer answer = answer(render(alone, TOOLS), TOOL);
-            if (answer != Answer.TAKEN && system == Answer.TAKEN) {
+            if (answer != Answer.SUPPORTED && system == Answer.SUPPORTED) {
                 List<Map<String, ?>> both = List.of(message("system", content(SYSTEM)), message("user", content(USER)));
                 Answer second = answer(render(both, TOOLS), TOOL);
-                return second == Answer.TAKEN ? second : answer;
+                return second == Answer.SUPPORTED ? second : answer;
             }
             return answer;
         }
@@ -289,7 +289,7 @@ public record TemplateCapabilities(
                     return Answer.IGNORED;
                 }
             }
-            return Answer.TAKEN;
+            return Answer.SUPPORTED;
         }
 
         private static boolean contains(@Nullable String rendered, String part) {

@@ -5,14 +5,19 @@ package quire.model.text;
  */
 sealed interface TextCodec permits SentencePiece, ByteLevel {
     /**
-     * Encodes text that contains no special tokens. It is the start of the whole text or follows a special token.
+     * Encodes text that contains no special tokens. It is the start of the whole text or follows a special token. May stop
+     * as soon as {@code tokens} has more than {@code most} tokens.
      *
+     * @return how many characters of the text were encoded
      * @throws IllegalArgumentException if the vocabulary cannot spell the text
      */
-    void encode(String text, IntList tokens);
+    int encode(String text, IntList tokens, int most);
 
     /** The bytes of a normal token. */
     byte[] bytes(int token);
+
+    /** Whether the bytes of the tokens together are the text, so that no character is lost. */
+    boolean keepsAllText();
 
     /** Whether BOS is added at the start if the file does not say. */
     boolean addsBos();

@@ -31,6 +31,22 @@ public interface Tokenizer {
     }
 
     /**
+     * Encodes a prompt as {@link #encodePrompt(String, boolean, boolean)}, but gives up as soon as it is certain that there
+     * are too many tokens.
+     *
+     * @param most most tokens of the result
+     * @throws TextTooLongException if there are more
+     * @throws IllegalArgumentException as {@link #encode}
+     */
+    default int[] encodePrompt(String text, boolean addSpecial, boolean parseSpecial, int most) {
+        int[] tokens = encodePrompt(text, addSpecial, parseSpecial);
+        if (tokens.length > most) {
+            throw new TextTooLongException(most, text.length());
+        }
+        return tokens;
+    }
+
+    /**
      * The bytes of a token in output text, with its leading space, so that the text of a continuation can be appended
      * to the prompt. Empty for control tokens. The caller owns the array.
      */

@@ -354,7 +354,10 @@ public final class Vocabulary {
                     item = text;
                 }
                 if (!(item instanceof String string)) {
-                    throw wrong(key, "holds something that is no string at " + i, "it must be an array of strings");
+                    throw wrong(
+                            key,
+                            "contains a value that is not a string at index " + i,
+                            "it must be an array of strings");
                 }
                 strings[i] = string;
             }
@@ -408,7 +411,7 @@ public final class Vocabulary {
                         if (item instanceof Number number) {
                             return number;
                         }
-                        throw wrong(key, "holds something that is no number", "it must be an array of numbers");
+                        throw wrong(key, "contains a value that is not a number", "it must be an array of numbers");
                     })
                     .toList();
         }

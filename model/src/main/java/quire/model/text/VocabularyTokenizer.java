@@ -9,7 +9,8 @@ import java.util.OptionalInt;
 import java.util.stream.Stream;
 
 /**
- * A tokenizer for a vocabulary. It handles special tokens and what encoding adds; {@link TextCodec} handles plain text.
+ * A tokenizer for a vocabulary. It handles special tokens, and the tokens and spaces that encoding adds. {@link
+ * TextCodec} handles plain text.
  */
 final class VocabularyTokenizer implements Tokenizer {
     private static final Logger LOG = System.getLogger(VocabularyTokenizer.class.getName());
@@ -42,6 +43,8 @@ final class VocabularyTokenizer implements Tokenizer {
     private static final List<String> CONTROL_ENDINGS =
             List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>");
 
+    private static final int NO_LIMIT = Integer.MAX_VALUE;
+
     private final Vocabulary vocabulary;
     private final TextCodec codec;
     private final int bos;
@@ -52,6 +55,9 @@ final class VocabularyTokenizer implements Tokenizer {
     private final boolean[] userDefined;
     private final boolean[] endOfGeneration;
     private final byte[][] bytes;
+    /** The most characters of a text that one token can stand for; -1 if there is no limit. */
+    private final int longestToken;
+
     private final SpecialTokens alwaysParsed = new SpecialTokens();
     private final SpecialTokens parsedOnRequest = new SpecialTokens();
 
@@ -68,6 +74,7 @@ final class VocabularyTokenizer implements Tokenizer {
         userDefined = new boolean[size];
         bytes = new byte[size][];
         int unknown = id("unknown");
+        int longest = 1;
         for (int token = 0; token < size; token++) {
             Vocabulary.Type type = vocabulary.type(token);
             boolean named = token == bos || endOfGeneration[token] || token == unknown;
@@ -75,6 +82,7 @@ final class VocabularyTokenizer implements Tokenizer {
             userDefined[token] = !control[token] && type == Vocabulary.Type.USER_DEFINED;
             String spelling = vocabulary.spelling(token);
             boolean parsed = vocabulary.isUtf8(token);
+            longest = Math.max(longest, vocabulary.spellingBytes(token).length);
             if (control[token]) {
                 bytes[token] = new byte[0];
             } else if (userDefined[token]) {
@@ -92,6 +100,7 @@ final class VocabularyTokenizer implements Tokenizer {
                 LOG.log(Level.DEBUG, "token {0} {1} is treated as a control token", token, Vocabulary.quote(spelling));
             }
         }
+        longestToken = codec.keepsAllText() ? longest : -1;
     }
 
     private int id(String name) {
@@ -161,18 +170,26 @@ final class VocabularyTokenizer implements Tokenizer {
 
     @Override
     public int[] encode(String text, boolean addSpecial, boolean parseSpecial) {
-        return encode(text, addSpecial && addBos, addSpecial && addEos, parseSpecial);
+        return encode(text, addSpecial && addBos, addSpecial && addEos, parseSpecial, NO_LIMIT);
     }
 
     @Override
     public int[] encodePrompt(String text, boolean addSpecial, boolean parseSpecial) {
-        return encode(text, addSpecial && addBos, false, parseSpecial);
+        return encode(text, addSpecial && addBos, false, parseSpecial, NO_LIMIT);
     }
 
-    private int[] encode(String text, boolean withBos, boolean withEos, boolean parseSpecial) {
+    @Override
+    public int[] encodePrompt(String text, boolean addSpecial, boolean parseSpecial, int most) {
+        if (longestToken > 0 && text.length() / longestToken > most) {
+            throw new TextTooLongException(most, 0);
+        }
+        return encode(text, addSpecial && addBos, false, parseSpecial, most);
+    }
+
+    private int[] encode(String text, boolean withBos, boolean withEos, boolean parseSpecial, int most) {
         String valid = withoutLoneSurrogates(text);
         SpecialTokens special = parseSpecial ? parsedOnRequest : alwaysParsed;
-        IntList tokens = new IntList(valid.length() / 3);
+        IntList tokens = new IntList((int) Math.min(valid.length() / 3, most + 1L));
         if (withBos && !valid.isEmpty() && special.at(valid, 0) == bos) {
             LOG.log(Level.DEBUG, "the text begins with {0} already; it is not added again", vocabulary.spelling(bos));
         } else if (withBos) {
@@ -182,7 +199,10 @@ final class VocabularyTokenizer implements Tokenizer {
         while (done < valid.length()) {
             int next = special.find(valid, done);
             if (next > done) {
-                codec.encode(valid.substring(done, next), tokens);
+                done += codec.encode(valid.substring(done, next), tokens, most);
+            }
+            if (tokens.size() > most) {
+                throw new TextTooLongException(most, done);
             }
             if (next < valid.length()) {
                 int token = special.at(valid, next);
@@ -193,6 +213,9 @@ final class VocabularyTokenizer implements Tokenizer {
         }
         if (withEos && (tokens.size() == 0 || tokens.get(tokens.size() - 1) != eos)) {
             tokens.add(eos);
+        }
+        if (tokens.size() > most) {
+            throw new TextTooLongException(most, done);
         }
         return tokens.toArray();
     }

@@ -387,7 +387,7 @@ class GgufTest {
         return bytes;
     }
 
-    /** The head of an array: type of items, count, and the first bytes after it. */
+    /** The header of an array: type of items, count, and the first bytes after it. */
     private static byte[] data(int itemType, long... rest) {
         byte[] longs = longs(rest);
         byte[] bytes = new byte[4 + longs.length];

@@ -33,17 +33,17 @@ class ChatTemplatesTest {
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
-            chatml | text, empty text, taken, ignored, ignored, unknown, taken, taken
-            llama3 | text, empty text, taken, ignored, ignored, unknown, taken, taken
-            zephyr | text, empty text, taken, ignored, ignored, unknown, ignored, taken
-            typed-tools | text or parts, null, taken, taken, taken, object, taken, taken
-            gemma | text or parts, empty text, taken, ignored, ignored, unknown, refused, refused
-            phi | text, empty text, taken, ignored, ignored, unknown, ignored, taken
-            qwen3 | text, null, taken, taken, taken, either, taken, taken
-            deepseek | text, null, taken, ignored, taken, either, taken, taken
-            mistral-tools | text, null, taken, taken, taken, object, taken, refused
-            llama31-tools | text, null, taken, taken, taken, object, taken, taken
-            llama2 | text, empty text, taken, ignored, ignored, unknown, refused, refused
+            chatml | text, empty text, supported, ignored, ignored, unknown, supported, supported
+            llama3 | text, empty text, supported, ignored, ignored, unknown, supported, supported
+            zephyr | text, empty text, supported, ignored, ignored, unknown, ignored, supported
+            typed-tools | text or parts, null, supported, supported, supported, object, supported, supported
+            gemma | text or parts, empty text, supported, ignored, ignored, unknown, refused, refused
+            phi | text, empty text, supported, ignored, ignored, unknown, ignored, supported
+            qwen3 | text, null, supported, supported, supported, either, supported, supported
+            deepseek | text, null, supported, ignored, supported, either, supported, supported
+            mistral-tools | text, null, supported, supported, supported, object, supported, refused
+            llama31-tools | text, null, supported, supported, supported, object, supported, supported
+            llama2 | text, empty text, supported, ignored, ignored, unknown, refused, refused
             """)
     void capabilities_ofFamilies_areWhatTheirTemplatesTake(String name, String facts) throws IOException {
         assertThat(String.join(
@@ -65,8 +65,8 @@ class ChatTemplatesTest {
                 + "{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}{% endfor %}");
         TemplateCapabilities capabilities = template.capabilities();
         assertThat(capabilities.text()).isTrue();
-        assertThat(capabilities.tools()).isEqualTo(TemplateCapabilities.Answer.TAKEN);
-        assertThat(capabilities.systemRole()).isEqualTo(TemplateCapabilities.Answer.TAKEN);
+        assertThat(capabilities.tools()).isEqualTo(TemplateCapabilities.Answer.SUPPORTED);
+        assertThat(capabilities.systemRole()).isEqualTo(TemplateCapabilities.Answer.SUPPORTED);
         assertThat(template.render(List.of(USER), TOOLS, true)).isEqualTo("f:<user>Hi");
     }
 
@@ -206,7 +206,7 @@ class ChatTemplatesTest {
         assertThat(template.render(List.of(USER), TOOLS, true)).isEqualTo("tools Hif");
         assertThat(template.render(List.of(USER), List.of(), true, Map.of("documents", List.of("d"))))
                 .isEqualTo("documents Hi");
-        assertThat(template.capabilities().tools()).isEqualTo(TemplateCapabilities.Answer.TAKEN);
+        assertThat(template.capabilities().tools()).isEqualTo(TemplateCapabilities.Answer.SUPPORTED);
         try (Gguf file = Gguf.open(folder.resolve("m.gguf"))) {
             Map<String, TemplateCapabilities> capabilities =
                     ChatTemplates.capabilities(file, Tokenizers.of(file), Clock.systemUTC());

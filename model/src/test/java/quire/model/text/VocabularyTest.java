@@ -74,7 +74,7 @@ class VocabularyTest {
     void of_tokensMissingOrEmpty_isRefused() {
         refusedBoth(m -> m.remove("tokens"), "tokens is missing");
         refusedBoth(m -> m.put("tokens", List.of()), "is empty");
-        refusedBoth(m -> m.put("tokens", List.of(1, 2)), "no string at 0");
+        refusedBoth(m -> m.put("tokens", List.of(1, 2)), "not a string at index 0");
         refusedBoth(m -> setToken(m, 9, "x".repeat(5000)), "token 9", "5000");
     }
 
@@ -85,7 +85,7 @@ class VocabularyTest {
         refusedBoth(m -> setType(m, 4, -1), "token 4", "type -1");
         refusedBoth(m -> m.put("token_type", "x"), "must be an array of numbers");
         refusedBoth(m -> m.put("scores", new float[1]), "scores has 1 entries");
-        refusedBoth(m -> m.put("scores", List.of("a")), "no number");
+        refusedBoth(m -> m.put("scores", List.of("a")), "not a number");
         refusal(true, m -> m.remove("scores")).hasMessageContaining("scores is missing");
         refusal(true, m -> {
                     float[] scores = new float[TestVocabularies.tokens(m).size()];

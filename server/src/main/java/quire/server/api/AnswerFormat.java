@@ -17,7 +17,7 @@ import tools.jackson.databind.JsonNode;
  * </pre>
  */
 public interface AnswerFormat {
-    /** Whether {@link #whole} needs the single tokens and not only their text. */
+    /** Whether {@link #whole} needs each token, and not only the text. */
     boolean needsOutputs();
 
     /**
@@ -35,11 +35,11 @@ public interface AnswerFormat {
     /** Writes a token; nothing if it gave no text and no log probabilities. */
     void token(Output output, ServerSentEvents events);
 
-    /** Writes the rest of the text, which no token carried: text that was held back until the answer ended. */
+    /** Writes the rest of the text, which came with no token: text that was held back until the answer ended. */
     void text(String text, ServerSentEvents events);
 
     /**
-     * Writes the end of the answer, without text: clients that act on the end do not look for text in it.
+     * Writes the end of the answer, without text: many clients ignore text in the chunk that ends the answer.
      *
      * @param ended the stream of the answer, after its end
      */
@@ -48,6 +48,6 @@ public interface AnswerFormat {
     /** Writes the end of a stream that failed. */
     void failure(HttpException e, ServerSentEvents events);
 
-    /** The error for a request that the engine refuses, with the names that the API has for parameters. */
+    /** The error for a request that the engine refuses, with the API's names of the parameters. */
     HttpException refusal(InvalidRequestException e);
 }

@@ -5,8 +5,8 @@ import quire.engine.Request;
 /**
  * A checked request for an answer.
  *
- * @param request what the engine gets
+ * @param request the request for the engine
  * @param stream whether tokens are sent as they come
- * @param format how the API that was asked writes the answer; made for this answer alone
+ * @param format writes the answer in the form of the API; used for this answer only
  */
 public record AnswerRequest(Request request, boolean stream, AnswerFormat format) {}

@@ -25,14 +25,14 @@ import quire.server.http.Response;
 public final class AnswerService {
     private static final Logger LOG = System.getLogger(AnswerService.class.getName());
 
-    /** Events are written when they are this large, even if more tokens are there. */
+    /** Events are written when they have this size, even if more tokens are available. */
     private static final int WRITE_BYTES = 64 << 10;
 
     private final Engine engine;
     private final Preparation preparation;
 
     /**
-     * @param engine what computes the answers
+     * @param engine computes the answers
      * @param preparation reads requests
      */
     public AnswerService(Engine engine, Preparation preparation) {
@@ -50,16 +50,18 @@ public final class AnswerService {
         }
         try (TokenStream stream = submit(exchange, request)) {
             exchange.onDeparture(stream::close);
+            int promptTokens = request.request().prompt().length;
+            exchange.countTokens(promptTokens, 0);
             if (request.stream()) {
-                stream(exchange, request.format(), stream);
+                stream(exchange, request.format(), stream, promptTokens);
             } else {
-                whole(exchange, request.format(), stream);
+                whole(exchange, request.format(), stream, promptTokens);
             }
         }
     }
 
     /**
-     * Reads a request's body on a thread for preparation, then gives the body's memory back. Waits for the client's turn.
+     * Reads a request's body on a thread for preparation, then frees the body's memory. Waits for the client's turn.
      *
      * @throws HttpException that {@code reader} throws; 429 if too many requests wait; 503 if the server stops
      */
@@ -106,16 +108,19 @@ public final class AnswerService {
         }
     }
 
-    private static void whole(Exchange exchange, AnswerFormat format, TokenStream stream)
+    private static void whole(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
             throws ClientGoneException, InterruptedException {
+        int tokens = 0;
         StringBuilder text = new StringBuilder();
         List<Output> outputs = new ArrayList<>();
         for (Output output = stream.next(); output != null; output = stream.next()) {
+            exchange.countTokens(promptTokens, ++tokens);
             text.append(output.text());
             if (format.needsOutputs()) {
                 outputs.add(output);
             }
         }
+        exchange.countTokens(promptTokens, stream.finish().completionTokens());
         HttpException error = failure(exchange, stream.finish());
         if (error != null) {
             throw error;
@@ -124,20 +129,23 @@ public final class AnswerService {
         exchange.send(Response.json(200, Json.bytes(format.whole(text.toString(), outputs, stream))));
     }
 
-    private static void stream(Exchange exchange, AnswerFormat format, TokenStream stream)
+    private static void stream(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
             throws ClientGoneException, InterruptedException {
+        int tokens = 0;
         ServerSentEvents events = new ServerSentEvents();
         format.begin(events);
         exchange.begin(events.take());
         for (Output output = stream.next(); output != null; output = stream.next()) {
-            // Tokens that are there already go into the same write.
+            // Tokens that are already available are written together.
             for (Output ready = output; ready != null; ready = events.size() < WRITE_BYTES ? stream.poll() : null) {
+                exchange.countTokens(promptTokens, ++tokens);
                 format.token(ready, events);
             }
             if (events.size() > 0) {
                 exchange.events(events.take());
             }
         }
+        exchange.countTokens(promptTokens, stream.finish().completionTokens());
         HttpException error = failure(exchange, stream.finish());
         if (error != null) {
             format.failure(error, events);

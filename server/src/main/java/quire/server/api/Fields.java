@@ -19,8 +19,8 @@ import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.databind.JsonNode;
 
 /**
- * The fields of one JSON object in a request, each read with the type that it must have. A null field counts as absent. A
- * wrong field is a 400 that names it by its path: {@code messages[2].content}.
+ * The fields of one JSON object in a request, each read with the type that it must have. A null field counts as absent.
+ * A wrong field is a 400 that names it by its path: {@code messages[2].content}.
  */
 public final class Fields {
     private static final int MAX_DIGITS_SHOWN = 20;
@@ -74,8 +74,8 @@ public final class Fields {
     }
 
     /**
-     * The same object, where a field may have been sent under another name. {@link #get} and all typed methods find it, and
-     * {@link #path} has the name that was sent.
+     * The same object, with fields that were sent under another name. {@link #get} and all typed methods find them, and
+     * {@link #path} returns the name that was sent.
      *
      * @param nameToSent the field's name to the name that it was sent under
      */
@@ -96,7 +96,7 @@ public final class Fields {
         return value == null || value.isNull() ? null : value;
     }
 
-    /** A field that must be there. */
+    /** A required field. */
     public JsonNode require(String name) {
         JsonNode value = get(name);
         if (value == null) {
@@ -105,7 +105,7 @@ public final class Fields {
         return value;
     }
 
-    /** The error for a field that must be there. */
+    /** The error for a required field that is missing. */
     HttpException missing(String name) {
         return HttpException.invalid(
                 path(name), "missing_required_parameter", "Missing required parameter: '" + path(name) + "'.");
@@ -160,14 +160,14 @@ public final class Fields {
     }
 
     /**
-     * Visits the elements of an array with their paths, without those that are null. A value that {@linkplain #isNothing
-     * asks for nothing} has none.
+     * Visits the elements of an array with their paths, without those that are null. A {@linkplain #isNeutral neutral}
+     * value has none.
      *
      * @param wanted the type for the error: {@code an array of numbers}
      */
     public void forEach(String name, String wanted, BiConsumer<JsonNode, String> action) {
         JsonNode array = get(name);
-        if (array == null || isNothing(array)) {
+        if (array == null || isNeutral(array)) {
             return;
         }
         if (!array.isArray()) {
@@ -183,14 +183,14 @@ public final class Fields {
     }
 
     /**
-     * An object; null when absent, empty or another value that {@linkplain #isNothing asks for nothing}.
+     * An object; null when absent or {@linkplain #isNeutral neutral}.
      *
      * @param wanted the type for the error: {@code an object}
      */
     @Nullable
     public Fields object(String name, String wanted) {
         JsonNode value = get(name);
-        if (value == null || isNothing(value)) {
+        if (value == null || isNeutral(value)) {
             return null;
         }
         if (!value.isObject()) {
@@ -210,11 +210,11 @@ public final class Fields {
     }
 
     /**
-     * Whether a value asks for nothing: null, false, 0, an empty text, an empty array or object, or a list of nothing else
-     * than null and empty texts. For a parameter whose values are texts, lists or objects that is the same as its absence:
-     * clients send what their language has for it ({@code []} for an empty object, {@code false} for an absent list).
+     * Whether a value is neutral: null, false, 0, an empty text, an empty array or object, or a list that contains only
+     * null and empty texts. For a parameter whose values are texts, lists or objects, a neutral value counts as absent.
+     * Clients send the empty value of their language: {@code []} for an empty object, {@code false} for an absent list.
      */
-    public static boolean isNothing(JsonNode value) {
+    public static boolean isNeutral(JsonNode value) {
         return switch (value.getNodeType()) {
             case ARRAY -> value.values().stream().allMatch(e -> e.isNull() || isEmptyText(e));
             case BOOLEAN -> !value.booleanValue();
@@ -331,7 +331,7 @@ public final class Fields {
                     throw HttpException.invalid(
                             path,
                             "invalid_value",
-                            "'" + path + "' holds half a surrogate pair at character " + i
+                            "'" + path + "' contains half of a surrogate pair at character " + i
                                     + ", which is not valid text: send whole characters.");
                 }
                 i++;

@@ -9,7 +9,7 @@ import tools.jackson.databind.json.JsonMapper;
 
 /** Reads and writes JSON. */
 public final class Json {
-    /** More levels than any tool's schema needs, few enough for the recursive walks over the tree. */
+    /** Maximum depth: more than the schema of any tool needs, and small enough for recursion over the tree. */
     private static final int MAX_NESTING = 100;
 
     private static final JsonMapper MAPPER = JsonMapper.builder(JsonFactory.builder()

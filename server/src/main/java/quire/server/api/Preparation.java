@@ -15,12 +15,12 @@ import org.jspecify.annotations.Nullable;
 import quire.server.http.HttpException;
 
 /**
- * Runs the work that comes before an answer (JSON, chat template, tokens) on few threads of its own, with fair turns for
- * clients.
+ * Runs the work before an answer (JSON, chat template, tokens) on a few separate threads, which serve the clients in
+ * turn.
  *
- * <p>This work takes processor time in proportion to the request, up to seconds. On the carriers of virtual threads it
- * would delay the threads that write tokens of other answers. A platform thread delays them no longer than the operating
- * system's scheduler allows.
+ * <p>This work takes processor time in proportion to the request, up to seconds. On the carrier threads of virtual
+ * threads, it would delay the threads that write tokens of other answers. Platform threads delay them only as long as
+ * the operating system's scheduler allows.
  *
  * <pre>
  *                   client a  ■ ■ ■ ┐
@@ -32,10 +32,11 @@ import quire.server.http.HttpException;
  *
  * <ul>
  *   <li>A small request never waits for a large one: {@code prepare-1} takes small ones only.
- *   <li>Clients of one size take turns. A connection has one request at a time, so the connections of a client take turns
- *       too, in the order of arrival.
- *   <li>A client's requests wait only while they are fewer than the free places, so one client gets at most half of all
- *       places, and a client without a waiting request finds a place while there is one.
+ *   <li>Clients of one size take turns. A connection has one request at a time, so the connections of a client take
+ *       turns too, in the order of arrival.
+ *   <li>A request is accepted into the queue only if its client has fewer waiting requests than the queue has free
+ *       places. So one client gets at most half of all places. A client without waiting requests gets a place as long
+ *       as one is free.
  * </ul>
  */
 public final class Preparation implements AutoCloseable {
@@ -101,7 +102,7 @@ public final class Preparation implements AutoCloseable {
         private void run() {
             try {
                 result.complete(work.get());
-            } catch (Throwable e) { // of any kind: the request's own thread handles it
+            } catch (Throwable e) { // the thread of the request handles every kind of failure
                 result.completeExceptionally(e);
             }
         }
@@ -110,8 +111,8 @@ public final class Preparation implements AutoCloseable {
     /**
      * Adds work.
      *
-     * @param client whose turn it takes
-     * @param bodyBytes size of the request's body, for which the work is expected to be long or short
+     * @param client the client that it belongs to
+     * @param bodyBytes size of the request's body, which decides whether the work counts as small or large
      * @throws HttpException 429 if too many requests wait; 503 after {@link #close}
      */
     <T> Task<T> submit(String client, int bodyBytes, Supplier<T> work) {
@@ -135,7 +136,10 @@ public final class Preparation implements AutoCloseable {
         }
     }
 
-    /** Cancels work: it gives up its place if it waits, and its result is not used if it runs. Any number of times. */
+    /**
+     * Cancels work: removes it from the queue if it waits, and discards its result if it runs. May be called any number
+     * of times.
+     */
     void cancel(Task<?> task) {
         lock.lock();
         try {
@@ -205,7 +209,7 @@ public final class Preparation implements AutoCloseable {
         clientToWaiting.computeIfPresent(task.client, (client, count) -> count == 1 ? null : count - 1);
     }
 
-    /** Tasks that wait, by client. The first client is the next one to have its turn. */
+    /** Waiting tasks by client. The first client is served next. */
     private static final class Turns {
         private final LinkedHashMap<String, ArrayDeque<Task<?>>> clientToTasks = new LinkedHashMap<>();
 

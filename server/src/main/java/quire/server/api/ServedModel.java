@@ -4,6 +4,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 import quire.engine.Engine;
+import quire.model.SamplingDefaults;
 import quire.model.text.Tokenizer;
 import quire.server.http.HttpException;
 
@@ -18,12 +19,15 @@ public final class ServedModel {
     private final List<String> names;
     private final boolean anyName;
     private final boolean nameRequired;
+    private final SamplingDefaults samplingDefaults;
 
     /**
      * @param aliases further names beside the engine's own; {@link #ANY} among them accepts every name
      * @param nameRequired whether a request without a model's name is refused
+     * @param operatorsDefaults how tokens are chosen where a request does not say it; comes before what the model's file
+     *     recommends
      */
-    public ServedModel(Engine engine, List<String> aliases, boolean nameRequired) {
+    public ServedModel(Engine engine, List<String> aliases, boolean nameRequired, SamplingDefaults operatorsDefaults) {
         this.engine = engine;
         Set<String> all = new LinkedHashSet<>();
         all.add(engine.modelName());
@@ -31,9 +35,11 @@ public final class ServedModel {
         this.anyName = all.remove(ANY);
         this.names = List.copyOf(all);
         this.nameRequired = nameRequired;
+        this.samplingDefaults =
+                operatorsDefaults.orElse(engine.recommendedSampling()).orElse(SamplingDefaults.NEUTRAL);
     }
 
-    /** What computes the answers. */
+    /** The engine, which computes the answers. */
     public Engine engine() {
         return engine;
     }
@@ -41,6 +47,14 @@ public final class ServedModel {
     /** The model's tokenizer. */
     public Tokenizer tokenizer() {
         return engine.tokenizer();
+    }
+
+    /**
+     * How tokens are chosen where a request does not say it: by the operator, else by the model's file, else neutral. Every
+     * value is there.
+     */
+    public SamplingDefaults samplingDefaults() {
+        return samplingDefaults;
     }
 
     /** The model's own name. */
@@ -54,8 +68,8 @@ public final class ServedModel {
     }
 
     /**
-     * The name to answer with for the request's {@code model}: the one that was asked for, or the model's own where it is
-     * absent, null or empty.
+     * The name in the answer for the request's {@code model}: the requested name, or the model's own if it is absent,
+     * null or empty.
      *
      * @throws HttpException 404 if no such model is served; 400 if there is no name and one is required
      */
@@ -71,7 +85,7 @@ public final class ServedModel {
     }
 
     /**
-     * The name to answer with for a name that was asked for.
+     * The name in the answer for a requested name.
      *
      * @throws HttpException 404 if no such model is served
      */

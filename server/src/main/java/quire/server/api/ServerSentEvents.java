@@ -4,14 +4,14 @@ import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import tools.jackson.databind.JsonNode;
 
-/** Server-sent events that wait to be written together. */
+/** Collects server-sent events that are written together. */
 public final class ServerSentEvents {
     private static final byte[] DATA = "data: ".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] END = "\n\n".getBytes(StandardCharsets.US_ASCII);
 
     private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
 
-    /** No events. */
+    /** Starts without events. */
     ServerSentEvents() {}
 
     /** Adds an event of JSON. */

@@ -15,7 +15,10 @@ final class BodyReader {
     /** Memory for bodies that are not parsed yet, in units of the largest body. */
     private static final int BODIES_IN_MEMORY = 8;
 
-    /** What is read of a refused body before the connection is closed, in units of the largest body. */
+    /**
+     * Maximum number of bytes that are read of a refused body before the connection is closed, in units of the largest
+     * body.
+     */
     private static final int BODIES_DISCARDED = 4;
 
     private static final Pattern JSON_TYPE =
@@ -34,8 +37,8 @@ final class BodyReader {
      * Reads a request's body.
      *
      * @param onBody called with the whole body
-     * @param onRefusal called instead if the body turns out to be too large
-     * @throws HttpException if the head says already that the body cannot be taken
+     * @param onRefusal called instead if the body is too large
+     * @throws HttpException if the headers already show that the body cannot be accepted
      */
     void read(HttpServerRequest request, Consumer<Body> onBody, Consumer<HttpException> onRefusal) {
         checkHead(request);
@@ -64,7 +67,7 @@ final class BodyReader {
         });
     }
 
-    /** Reads a body to its end without keeping it; one that is far too long ends the connection. */
+    /** Reads a body to its end and discards it. A body that is much too long closes the connection. */
     void discard(HttpServerRequest request) {
         long[] discarded = new long[1];
         request.handler(chunk -> {
@@ -84,7 +87,6 @@ final class BodyReader {
 
     private void checkHead(HttpServerRequest request) {
         String type = request.getHeader("Content-Type");
-        // Web pages cannot send this type to another site without asking, and this server never allows it (no CORS).
         if (type == null || !JSON_TYPE.matcher(type.strip()).matches()) {
             throw HttpException.refused(415, null, "Send JSON in UTF-8 with 'Content-Type: application/json'.");
         }
@@ -105,7 +107,7 @@ final class BodyReader {
         return HttpException.refused(413, "request_too_large", "The body is larger than " + maxBodyBytes + " bytes.");
     }
 
-    /** A body while it comes in and until it is parsed. */
+    /** A body, from its first bytes until it is parsed. */
     final class Body {
         private @Nullable Buffer buffer = Buffer.buffer();
         private long counted;
@@ -138,7 +140,7 @@ final class BodyReader {
             return all == null ? new byte[0] : all.getBytes();
         }
 
-        /** Gives the memory back. Any thread, any number of times. */
+        /** Frees the memory. May be called on any thread and any number of times. */
         void release() {
             loop.runOnContext(v -> {
                 buffer = null;

@@ -34,6 +34,12 @@ final class ClientConnection {
         return client;
     }
 
+    /** The client's whole network address. */
+    String address() {
+        SocketAddress address = connection.remoteAddress();
+        return address == null || address.hostAddress() == null ? "unknown" : address.hostAddress();
+    }
+
     /** A network gives one client 2^64 addresses of IPv6, so the first half of the address names the client. */
     private static String client(@Nullable SocketAddress address) {
         String text = address == null ? null : address.hostAddress();
@@ -46,7 +52,7 @@ final class ClientConnection {
         return bytes.length == 4 ? text : HexFormat.of().formatHex(bytes, 0, 8);
     }
 
-    /** Starts the client's time anew; closes the connection when it is over. */
+    /** Restarts the timeout; closes the connection when it expires. */
     void startTimer() {
         stopTimer();
         timer = vertx.setTimer(readTimeout.toMillis(), t -> Sockets.closeNow(connection));
@@ -66,10 +72,10 @@ final class ClientConnection {
     }
 
     /**
-     * A response has left.
+     * A response has been written.
      *
-     * @param close whether the connection ends with it. True only if the client was told so: otherwise its next request
-     *     may be on its way and would be lost
+     * @param close whether the connection ends with it. True only if the response said so: otherwise the client may
+     *     have sent its next request already, which would be lost
      */
     void onResponseEnd(boolean close) {
         unanswered--;

@@ -1,10 +1,10 @@
 package quire.server.http;
 
-/** The client has left: there is no one to answer. */
+/** The client has closed its connection, so nobody can receive the answer. */
 public final class ClientGoneException extends Exception {
     private static final long serialVersionUID = 1;
 
     ClientGoneException() {
-        super("the client is gone", null, false, false);
+        super("the client has closed its connection", null, false, false);
     }
 }

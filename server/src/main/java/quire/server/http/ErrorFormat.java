@@ -1,6 +1,6 @@
 package quire.server.http;
 
-/** How an API writes errors. */
+/** Writes errors in the format of an API. */
 @FunctionalInterface
 public interface ErrorFormat {
     /** The body of an error response, in JSON. */

@@ -17,7 +17,8 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One HTTP request and its response, between the event loop, which owns the socket, and the virtual thread that answers.
+ * One HTTP request and its response, between the event loop, which owns the socket, and the virtual thread that
+ * answers.
  *
  * <pre>
  *   virtual thread                                   event loop
@@ -27,8 +28,8 @@ import org.jspecify.annotations.Nullable;
  *   onDeparture(cancel)                              connection closed ─▶ cancel.run()
  * </pre>
  *
- * <p>At most one write is under way. While the socket takes it, the engine's tokens wait in their stream, and the next
- * write takes all of them: a slow client gets fewer and larger writes, and its own answer is all the memory it holds.
+ * <p>At most one write is in progress. During a write, the engine's tokens wait in their stream, and the next write
+ * contains all of them. So a slow client gets fewer and larger writes, and uses no more memory than its own answer.
  */
 public final class Exchange {
     private final HttpServerRequest request;
@@ -46,6 +47,16 @@ public final class Exchange {
     private volatile boolean gone;
     private volatile boolean stopped;
     private volatile @Nullable Runnable departure;
+
+    // For the request log.
+    private final long receivedNanos = System.nanoTime();
+    private volatile int status;
+    private volatile boolean blocking;
+    private volatile boolean cut;
+    private boolean logged;
+    private int promptTokens = -1;
+    private int completionTokens = -1;
+    private long firstTokenNanos = -1;
 
     /** @param match the route of the request; null if there is none */
     Exchange(
@@ -80,13 +91,13 @@ public final class Exchange {
         return listener.draining();
     }
 
-    /** What stands in the request's path for the {@code *} of its route, decoded; empty if the route has none. */
+    /** The part of the request's path that matches the {@code *} of its route, decoded; empty if the route has none. */
     public String pathRest() {
         String rest = match == null ? "" : match.rest();
         try {
             return URLDecoder.decode(rest.replace("+", "%2B"), StandardCharsets.UTF_8);
         } catch (IllegalArgumentException e) {
-            return rest; // a % that begins no byte stands for itself
+            return rest; // a % that does not begin an encoded byte is kept
         }
     }
 
@@ -107,7 +118,7 @@ public final class Exchange {
         return all == null ? new byte[0] : all.bytes();
     }
 
-    /** Gives the memory of the body back, for other requests. Any number of times. */
+    /** Frees the memory of the body. May be called any number of times. */
     public void releaseBody() {
         BodyReader.Body all = body;
         if (all != null) {
@@ -121,21 +132,38 @@ public final class Exchange {
 
     // ── the virtual thread ──────────────────────────────────────────────────────────────────────────────────────────
 
-    /** Whether the client has left. */
+    /** Whether the client has closed its connection. */
     public boolean gone() {
         return gone;
     }
 
-    /** Whether a part of the response is out, so that another status cannot be sent any more. */
+    /** Whether a part of the response was sent, so that the status can no longer change. */
     boolean begun() {
         return begun;
     }
 
-    /** Sets what is called, on any thread and perhaps more than once, when the client leaves or the server stops. */
+    /**
+     * Sets the action for the moment when the client closes its connection or the server stops. It may be called on any
+     * thread and more than once.
+     */
     public void onDeparture(Runnable action) {
         departure = action;
         if (gone || stopped) {
             action.run();
+        }
+    }
+
+    /**
+     * Counts the tokens for the request log; may be called any number of times.
+     *
+     * @param prompt tokens of the prompt
+     * @param completion tokens of the answer until now
+     */
+    public void countTokens(int prompt, int completion) {
+        promptTokens = prompt;
+        completionTokens = completion;
+        if (completion > 0 && firstTokenNanos < 0) {
+            firstTokenNanos = System.nanoTime() - receivedNanos;
         }
     }
 
@@ -151,7 +179,7 @@ public final class Exchange {
         send(Response.error(e, errors));
     }
 
-    /** Begins a stream of server-sent events with the first of them, or with none. */
+    /** Begins a stream of server-sent events. {@code events} may be empty. */
     public void begin(byte[] events) throws ClientGoneException {
         begun = true;
         write(() -> {
@@ -164,18 +192,21 @@ public final class Exchange {
         });
     }
 
-    /** Sends events, after those before them have left. */
+    /** Sends events after the previous write has completed. */
     public void events(byte[] events) throws ClientGoneException {
         write(() -> response.write(Buffer.buffer(events)));
     }
 
-    /** Sends the last events, ends the stream and waits until all of it has left. */
+    /** Sends the last events, ends the stream and waits until everything is written. */
     public void end(byte[] events) throws ClientGoneException {
         write(() -> ended(response.end(Buffer.buffer(events))));
         awaitWritten();
     }
 
-    /** Sends events and closes the connection without ending the stream, so that the client knows it is not complete. */
+    /**
+     * Sends events and closes the connection without ending the stream, so that the client can detect the incomplete
+     * answer.
+     */
     public void abort(byte[] events) throws ClientGoneException {
         events(events);
         awaitWritten();
@@ -200,14 +231,41 @@ public final class Exchange {
 
     // ── any thread ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /** Ends the answer because the server stops; the client is told. */
+    /** Ends the answer because the server stops; the client gets an error. */
     void stop() {
         stopped = true;
         runDeparture();
     }
 
+    /** Says that the request's own thread answers it and calls {@link #log} in the end. */
+    void setBlocking() {
+        blocking = true;
+    }
+
+    /** Writes the line of the request log, if there is one. */
+    void log() {
+        if (logged || !listener.settings().requestsLogged()) {
+            return;
+        }
+        logged = true;
+        RequestLog.End end =
+                cut || stopped ? RequestLog.End.CUT_SHORT : gone ? RequestLog.End.CLIENT_LEFT : RequestLog.End.WHOLE;
+        RequestLog.write(new RequestLog.Entry(
+                connection.address(),
+                request.method().name(),
+                request.path(),
+                status,
+                promptTokens,
+                completionTokens,
+                firstTokenNanos,
+                System.nanoTime() - receivedNanos,
+                id,
+                end));
+    }
+
     /** Closes the connection at once. */
     void close() {
+        cut = true;
         leave();
         loop.runOnContext(v -> Sockets.closeNow(request.connection()));
     }
@@ -220,18 +278,29 @@ public final class Exchange {
         if (draining()) {
             response.putHeader("Connection", "close");
         }
+        this.status = status;
         listener.countResponse(status);
     }
 
     private Future<Void> ended(Future<Void> end) {
-        return end.onSuccess(v -> connection.onResponseEnd(
-                // While a body still comes in, closing would reset the connection, and the response would be lost.
-                request.isEnded() && response.headers().contains("Connection", "close", true)));
+        return end.onSuccess(v -> {
+            logOnLoop();
+            connection.onResponseEnd(
+                    // While a body still comes in, closing would reset the connection, and the response would be lost.
+                    request.isEnded() && response.headers().contains("Connection", "close", true));
+        });
     }
 
     private void leave() {
         gone = true;
         runDeparture();
+        logOnLoop();
+    }
+
+    private void logOnLoop() {
+        if (!blocking) {
+            log();
+        }
     }
 
     private void runDeparture() {
@@ -264,7 +333,7 @@ public final class Exchange {
         try {
             written.get(listener.settings().writeTimeout().toMillis(), TimeUnit.MILLISECONDS);
         } catch (TimeoutException e) {
-            close(); // the client has stopped reading: its answer must not stay in memory
+            close(); // the client does not read, so its answer must not stay in memory
         } catch (ExecutionException e) {
             leave();
         } catch (InterruptedException e) {

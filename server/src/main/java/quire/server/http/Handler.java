@@ -6,14 +6,14 @@ public sealed interface Handler {
     @FunctionalInterface
     non-sealed interface Immediate extends Handler {
         /**
-         * Makes the response.
+         * Returns the response.
          *
          * @throws HttpException for an error response
          */
         Response answer(Exchange exchange);
     }
 
-    /** Answers on a virtual thread of the request's own, after all of its body has come: may block. */
+    /** Answers on a virtual thread for this request, after its whole body has arrived: may block. */
     @FunctionalInterface
     non-sealed interface Blocking extends Handler {
         /**

@@ -3,7 +3,7 @@ package quire.server.http;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/** An error to answer with. It names the cause; the API's {@link ErrorFormat} gives it its shape. */
+/** An error that is sent as the response. It contains the cause; the API's {@link ErrorFormat} writes it. */
 public final class HttpException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
@@ -30,7 +30,7 @@ public final class HttpException extends RuntimeException {
         return new HttpException(400, message, parameter, code, 0);
     }
 
-    /** A 400: the parameter is known but not supported here. */
+    /** A 400: the parameter or its value is not supported. */
     public static HttpException unsupported(String parameter, String message) {
         return invalid(parameter, "unsupported_parameter", message);
     }
@@ -55,11 +55,11 @@ public final class HttpException extends RuntimeException {
         return new HttpException(503, message, null, "service_unavailable", UNAVAILABLE_RETRY_SECONDS);
     }
 
-    /** A 500: a bug in Quire. The log has the details under the request's id. */
+    /** A 500: a bug in Quire. The log contains the details with the request's id. */
     public static HttpException internal(String requestId) {
         return new HttpException(
                 500,
-                "The server failed on this request. Its log has the details under " + requestId + ".",
+                "The server failed on this request. Its log contains the details with the id " + requestId + ".",
                 null,
                 "internal_error",
                 0);
@@ -76,12 +76,12 @@ public final class HttpException extends RuntimeException {
         return message;
     }
 
-    /** The path of the request's parameter that is wrong; null where none is. */
+    /** The path of the request's parameter that is wrong; null if none is. */
     public @Nullable String parameter() {
         return parameter;
     }
 
-    /** A short name of the cause for programs, such as {@code invalid_value}; null where there is none. */
+    /** A short name of the cause for programs, such as {@code invalid_value}; null if there is none. */
     public @Nullable String code() {
         return code;
     }

@@ -30,30 +30,34 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Accepts connections, reads requests and hands each to the handler of its route.
+ * Accepts connections, reads requests and passes each to the handler of its route.
  *
  * <p>One event loop owns all sockets: it reads bounded requests, notices at once when a client leaves, and writes what it
  * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
- * that thread and the loop. HTTP/1.1 and 1.0, no TLS, no CORS: a proxy in front can add those.
+ * that thread and the loop. HTTP/1.1 and 1.0, no TLS: a proxy in front can add it.
  *
- * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
- * {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
+ * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies
+ * of {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
  */
 public final class HttpListener {
     static final Pattern REQUEST_ID = Pattern.compile("[A-Za-z0-9._-]{1,64}");
 
     private static final Logger LOG = System.getLogger(HttpListener.class.getName());
 
+    private final FailureLog failures = new FailureLog(LOG);
+
     private static final int MAX_HEAD_BYTES = 16 << 10;
     private static final int MAX_LINE_BYTES = 8 << 10;
 
-    /** How long cancelled answers may take to tell their clients, and sockets to close. */
+    /** Time for sending an error to the clients of cancelled answers, and for closing sockets. */
     private static final Duration STOP_TIMEOUT = Duration.ofSeconds(5);
 
     private final HttpSettings settings;
     private final Router router;
     private final IntConsumer onResponse;
-    private final ApiKey apiKey;
+    private final ApiKeys apiKeys;
+    private final boolean loopback;
+    private final WebAccess access;
     private final Vertx vertx;
     private final Context loop;
     private final HttpServer server;
@@ -73,7 +77,9 @@ public final class HttpListener {
         this.settings = settings;
         this.router = router;
         this.onResponse = onResponse;
-        this.apiKey = new ApiKey(settings.apiKey());
+        this.apiKeys = new ApiKeys(settings.apiKeys());
+        this.loopback = WebAccess.isLoopback(settings.host());
+        this.access = new WebAccess(loopback, settings.host(), settings.allowedHosts(), settings.corsOrigins());
         this.vertx = Vertx.vertx(new VertxOptions()
                 .setEventLoopPoolSize(1)
                 .setWorkerPoolSize(1)
@@ -120,6 +126,11 @@ public final class HttpListener {
         return server.actualPort();
     }
 
+    /** Whether only programs on this machine reach the server. */
+    public boolean loopback() {
+        return loopback;
+    }
+
     /** Requests that a virtual thread answers. */
     public int activeRequests() {
         synchronized (active) {
@@ -137,7 +148,7 @@ public final class HttpListener {
     /**
      * Refuses new requests, waits until active ones have ended, then stops listening.
      *
-     * @param drainTimeout how long to wait; answers that take longer are cut short, and their clients are told
+     * @param drainTimeout how long to wait; answers that take longer are cut short, and their clients get an error
      */
     public synchronized void close(Duration drainTimeout) {
         if (closed) {
@@ -250,7 +261,7 @@ public final class HttpListener {
         } catch (HttpException e) {
             refuse(request, exchange, e);
         } catch (RuntimeException e) {
-            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            failures.add(exchange.id(), e);
             refuse(request, exchange, HttpException.internal(exchange.id()));
         }
     }
@@ -270,8 +281,22 @@ public final class HttpListener {
     }
 
     private void dispatch(HttpServerRequest request, String path, Router.@Nullable Match match, Exchange exchange) {
+        String origin = request.getHeader("Origin");
+        access.check(request.headers().getAll("Host"), origin);
+        access.headers(origin).forEach(request.response()::putHeader);
+        if (request.method().equals(HttpMethod.OPTIONS)) {
+            Map<String, String> preflight = access.preflight(
+                    origin,
+                    request.getHeader("Access-Control-Request-Method"),
+                    request.getHeader("Access-Control-Request-Headers"));
+            if (preflight != null) { // browsers send it without the key
+                bodies.discard(request);
+                exchange.end(Response.json(204, new byte[0]).withHeaders(preflight));
+                return;
+            }
+        }
         if (match == null || !match.route().open()) {
-            apiKey.check(request);
+            apiKeys.check(request);
         }
         if (match == null) {
             throw HttpException.refused(
@@ -309,17 +334,23 @@ public final class HttpListener {
                 e -> refuse(request, exchange, e));
     }
 
-    /** Answers with an error at once; a body that still comes in is read to its end and discarded. */
+    /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
     private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
+        logError(exchange, e);
         if (!BodyReader.isIncomplete(request)) {
             exchange.end(e);
             return;
         }
-        // Closing with bytes unread would reset the connection, and the client would lose the answer.
+        // Closing a socket with unread bytes would reset the connection, and the client would lose the answer.
         request.response().putHeader("Connection", "close");
         exchange.end(e);
         bodies.discard(request);
         request.endHandler(v -> request.connection().close());
+    }
+
+    /** Errors of clients are of use to someone who looks for one of them, and not in the log of every day. */
+    private static void logError(Exchange exchange, HttpException e) {
+        LOG.log(Level.DEBUG, "request {0}: {1,number,#} {2}", exchange.id(), e.status(), e.getMessage());
     }
 
     private static String shown(String text) {
@@ -339,11 +370,13 @@ public final class HttpListener {
         synchronized (active) {
             active.add(exchange);
         }
+        exchange.setBlocking();
         Thread.ofVirtual().name("request-" + ++blockingRequests).start(() -> {
             try {
                 answer(handler, exchange);
             } finally {
                 exchange.releaseBody();
+                exchange.log();
                 synchronized (active) {
                     active.remove(exchange);
                     active.notifyAll();
@@ -352,17 +385,18 @@ public final class HttpListener {
         });
     }
 
-    private static void answer(Handler.Blocking handler, Exchange exchange) {
+    private void answer(Handler.Blocking handler, Exchange exchange) {
         try {
             try {
                 handler.answer(exchange);
             } catch (HttpException e) {
+                logError(exchange, e);
                 exchange.send(e);
             }
         } catch (ClientGoneException e) {
             LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
         } catch (Throwable e) { // of any kind: this client is told, and the others are not affected
-            LOG.log(Level.ERROR, "request " + exchange.id() + " failed", e);
+            failures.add(exchange.id(), e);
             try {
                 if (exchange.begun()) {
                     exchange.close();
@@ -370,7 +404,7 @@ public final class HttpListener {
                     exchange.send(HttpException.internal(exchange.id()));
                 }
             } catch (ClientGoneException gone) {
-                LOG.log(Level.DEBUG, "request {0}: the client is gone", exchange.id());
+                LOG.log(Level.DEBUG, "request {0}: the client has closed its connection", exchange.id());
             }
         }
     }

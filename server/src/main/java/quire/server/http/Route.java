@@ -3,13 +3,13 @@ package quire.server.http;
 import java.util.List;
 
 /**
- * Which requests go to a handler.
+ * The requests that a handler answers.
  *
  * @param method {@code GET} (which includes {@code HEAD}) or {@code POST}, which takes JSON
- * @param paths each complete, or a prefix before {@code *} at its end
+ * @param paths each a complete path, or a prefix followed by {@code *}
  * @param open whether it is answered without the API key
- * @param errors how its errors are written
- * @param handler what answers
+ * @param errors writes its errors
+ * @param handler answers the requests
  */
 public record Route(String method, List<String> paths, boolean open, ErrorFormat errors, Handler handler) {
     /** The methods for {@code Allow}. */

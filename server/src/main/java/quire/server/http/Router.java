@@ -11,7 +11,7 @@ public final class Router {
     /**
      * A route that was found.
      *
-     * @param rest what stands in the path for {@code *}, not decoded; empty where the route has none
+     * @param rest the part of the path that matches {@code *}, not decoded; empty if the route has none
      */
     record Match(Route route, String rest) {}
 
@@ -22,7 +22,7 @@ public final class Router {
     /**
      * A router of these routes.
      *
-     * @param defaultErrors how errors are written where no route is found
+     * @param defaultErrors writes errors if no route is found
      * @throws IllegalArgumentException if two routes have the same path
      */
     public Router(List<Route> routes, ErrorFormat defaultErrors) {
@@ -54,7 +54,7 @@ public final class Router {
         return null;
     }
 
-    /** How errors are written for what was found. */
+    /** The format of errors for a match, or for no match. */
     ErrorFormat errors(@Nullable Match match) {
         return match == null ? defaultErrors : match.route().errors();
     }

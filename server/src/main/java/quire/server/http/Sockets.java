@@ -8,8 +8,8 @@ final class Sockets {
     private Sockets() {}
 
     /**
-     * Closes a connection at once. {@link HttpConnection#close} first waits until everything written has left, which
-     * never happens if the client does not read; Vert.x has no public way around that. Called on the event loop.
+     * Closes a connection at once. {@link HttpConnection#close} first waits until all writes are complete, which never
+     * happens if the client does not read. Vert.x has no public method that does not wait. Called on the event loop.
      */
     static void closeNow(HttpConnection connection) {
         var _ = ((ConnectionBase) connection).channelHandlerContext().close();

@@ -1,6 +1,6 @@
 /**
- * HTTP: connections, bodies, limits, time limits, responses and clients that leave. It knows bytes and requests; it knows
- * no API, no JSON and no engine.
+ * HTTP: connections, bodies, limits, timeouts, responses and clients that disconnect. It depends on no API, no JSON and
+ * no engine.
  */
 @NullMarked
 package quire.server.http;

@@ -5,6 +5,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.model.text.ChatTemplate;
@@ -19,9 +20,9 @@ import tools.jackson.databind.JsonNode;
 /**
  * Renders OpenAI's {@code messages} and {@code tools} with the model's chat template.
  *
- * <p>Three things change on the way, because templates expect them so: line breaks join the parts of a content; the role
- * {@code developer}, OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which come as JSON
- * text, become values.
+ * <p>Three things are changed for the templates: line breaks join the parts of a content; the role {@code developer},
+ * OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which come as JSON text, become
+ * values.
  */
 final class ChatPrompt {
     private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool");
@@ -32,9 +33,9 @@ final class ChatPrompt {
      * The prompt's tokens.
      *
      * @param addGenerationPrompt whether to end with what begins the assistant's turn
-     * @param addSpecial whether to add BOS and other special tokens to the rendered text; most templates write their own
+     * @param encode the rendered text to tokens
      */
-    static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, boolean addSpecial) {
+    static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, Function<String, int[]> encode) {
         List<Map<String, @Nullable Object>> messages = messages(body);
         List<Map<String, @Nullable Object>> tools = tools(body);
         ChatTemplate template = engine.chatTemplate();
@@ -47,7 +48,8 @@ final class ChatPrompt {
         String text;
         try {
             text = template.render(messages, tools, addGenerationPrompt);
-            // A template without support for tools leaves them out: an error, so that they are not ignored.
+            // A template without support for tools leaves them out. That is an error, so that tools are never ignored
+            // silently.
             if (!tools.isEmpty() && template.capabilities().tools() == TemplateCapabilities.Answer.IGNORED) {
                 throw HttpException.unsupported(
                         "tools", "'tools' is not supported: this model's chat template does not use them.");
@@ -56,7 +58,7 @@ final class ChatPrompt {
             throw HttpException.invalid(
                     "messages", "invalid_value", "The model's chat template refuses the messages: " + e.getMessage());
         }
-        int[] tokens = engine.tokenizer().encode(text, addSpecial, true);
+        int[] tokens = encode.apply(text);
         if (tokens.length == 0) {
             throw HttpException.invalid(
                     "messages",
@@ -182,7 +184,7 @@ final class ChatPrompt {
         });
         JsonNode choice = body.get("tool_choice");
         if (choice != null && choice.isString() && choice.stringValue().equals("none")) {
-            return List.of(); // the model must not call any, so the prompt has none
+            return List.of(); // the model must not call tools, so the prompt contains none
         }
         return tools;
     }

@@ -20,7 +20,7 @@ public final class OpenAiApi {
     /**
      * Handlers that answer with this model.
      *
-     * @param refuseUnknown whether a request with a parameter that nobody knows is refused
+     * @param refuseUnknown whether a request with an unknown parameter is refused
      */
     public OpenAiApi(ServedModel model, AnswerService answers, boolean refuseUnknown) {
         this.model = model;
@@ -52,7 +52,7 @@ public final class OpenAiApi {
     }
 
     private ObjectNode entry(String name) {
-        return JsonNodeFactory.instance
+        ObjectNode entry = JsonNodeFactory.instance
                 .objectNode()
                 .put("id", name)
                 .put("object", "model")
@@ -61,5 +61,14 @@ public final class OpenAiApi {
                 .put("root", model.name())
                 .putNull("parent")
                 .put("max_model_len", model.engine().maxContext());
+        ObjectNode sampling = entry.putObject("default_sampling");
+        model.samplingDefaults().values().forEach((parameter, value) -> {
+            if (value instanceof Integer whole) {
+                sampling.put(parameter, whole);
+            } else {
+                sampling.put(parameter, value.doubleValue());
+            }
+        });
+        return entry;
     }
 }

@@ -31,11 +31,11 @@ import tools.jackson.databind.node.ObjectNode;
  * </pre>
  */
 final class OpenAiFormat implements AnswerFormat {
-    /** Stands for a probability of 0, as in OpenAI's answers: JSON has no infinity. */
+    /** Replaces −∞, the logarithm of a probability of 0, as in OpenAI's answers: JSON has no infinity. */
     private static final float LEAST_LOGPROB = -9999;
 
     /**
-     * What the answer repeats or is named after.
+     * Values from the request that the answer contains.
      *
      * @param chat whether the request came to {@code /v1/chat/completions}
      * @param echo text before the answer; usually empty

@@ -12,10 +12,11 @@ import tools.jackson.databind.JsonNode;
  * @param name as clients write it
  * @param places where it has this treatment
  * @param treatment what Quire does with it
- * @param meaning what it asks for
- * @param senders the APIs, servers and clients that know it
- * @param instead for a synonym the name that it stands for; for one that is not computed what to do instead; otherwise empty
- * @param accepted values that are no error although the parameter is not computed
+ * @param meaning what it does
+ * @param senders the APIs, servers and clients that use it
+ * @param instead for a synonym, the name that it stands for; for a parameter that is not computed, what to do instead;
+ *     otherwise empty
+ * @param accepted values that are accepted although the parameter is not computed
  */
 record Parameter(
         String name,
@@ -53,7 +54,7 @@ record Parameter(
         COMPUTED,
         /** Has the effect of another name. */
         SYNONYM,
-        /** Is an error, except for values that ask for nothing. */
+        /** Is an error, except for neutral values and others that {@link Parameter#accepted} lists. */
         REFUSED,
         /** Is accepted with any value: it never changes an answer. */
         HARMLESS
@@ -62,25 +63,25 @@ record Parameter(
     /**
      * Some values of a parameter.
      *
-     * @param words for people
+     * @param words the values as text for error messages and the documentation
      * @param test of a value, in its body
      */
     record Values(String words, BiPredicate<JsonNode, Fields> test) {
-        /** {@link Fields#isNothing}. */
-        static final Values NOTHING = new Values("nothing", (value, body) -> Fields.isNothing(value));
+        /** {@link Fields#isNeutral}. */
+        static final Values NEUTRAL = new Values("neutral", (value, body) -> Fields.isNeutral(value));
 
         /** No value, except null, which counts as absent. */
         static final Values NONE = new Values("none", (value, body) -> false);
 
         static final Values ANY = new Values("any", (value, body) -> true);
 
-        /** Where 0 asks for something. */
-        static final Values NOTHING_BUT_0 =
-                new Values("nothing, except 0", (value, body) -> !value.isNumber() && Fields.isNothing(value));
+        /** For parameters for which 0 is not neutral. */
+        static final Values NEUTRAL_EXCEPT_0 =
+                new Values("neutral, except 0", (value, body) -> !value.isNumber() && Fields.isNeutral(value));
 
-        /** Where an empty object asks for something. */
-        static final Values NOTHING_BUT_OBJECT =
-                new Values("nothing, except {}", (value, body) -> !value.isObject() && Fields.isNothing(value));
+        /** For parameters for which an empty object is not neutral. */
+        static final Values NEUTRAL_EXCEPT_OBJECT =
+                new Values("neutral, except {}", (value, body) -> !value.isObject() && Fields.isNeutral(value));
 
         static final Values BOOLEAN = new Values("true, false", (value, body) -> value.isBoolean());
 
@@ -93,7 +94,7 @@ record Parameter(
                     String.valueOf(number), (value, body) -> value.isNumber() && value.doubleValue() == number);
         }
 
-        /** For a parameter that a number up to this switches off. */
+        /** For a parameter that numbers up to this one switch off. */
         static Values upTo(int number) {
             return new Values(number + " and less", (value, body) -> value.isNumber() && value.doubleValue() <= number);
         }

@@ -18,8 +18,8 @@ import quire.server.openai.Parameter.Values;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Every parameter that Quire knows, its own and those of other servers, and what it does with them. {@link Parameters}
- * checks requests by this table; {@code docs/parameters.md} prints it.
+ * Every parameter that Quire recognises, its own and those of other servers, with its treatment. {@link Parameters}
+ * checks requests against this table. {@code docs/parameters.md} contains the same table.
  */
 final class ParameterTable {
     private static final Set<Place> ANSWERS = EnumSet.of(COMPLETIONS, CHAT);
@@ -38,12 +38,12 @@ final class ParameterTable {
     private static final String SGLANG = "SGLang";
     private static final String OPENROUTER = "OpenRouter";
 
-    private static final String OPERATOR = "the operator's own note";
+    private static final String OPERATOR = "information for the operator only";
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
-    private static final String ASK_IN_PROMPT = "ask for the form in the prompt";
+    private static final String ASK_IN_PROMPT = "ask for the format in the prompt";
     private static final String FILTERS = "use temperature, top_k, top_p or min_p";
     private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
-    private static final String THINKING = "use the words that the model knows for it in a message, such as /no_think";
+    private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
     private static final String START = "the operator sets it when the server starts";
 
     /** All rows, grouped by topic. */
@@ -73,8 +73,8 @@ final class ParameterTable {
         computed(EnumSet.of(CHAT, TOKENIZE), "messages", "the conversation", OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "tools", "functions that the model may call", OPENAI);
         computed(EnumSet.of(DETOKENIZE), "tokens", "the token ids", VLLM);
-        computed(ANSWERS, "max_tokens", "most tokens of the answer; -1 for no limit", OPENAI);
-        computed(ONLY_CHAT, "max_completion_tokens", "most tokens of the answer; -1 for no limit", OPENAI);
+        computed(ANSWERS, "max_tokens", "maximum number of tokens of the answer; -1 for no limit", OPENAI);
+        computed(ONLY_CHAT, "max_completion_tokens", "maximum number of tokens of the answer; -1 for no limit", OPENAI);
         computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
         computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
         computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
@@ -84,9 +84,9 @@ final class ParameterTable {
         computed(ANSWERS, "frequency_penalty", "lowers the logits of tokens by their count in the answer", OPENAI);
         computed(ANSWERS, "logit_bias", "is added to the logits of single tokens", OPENAI);
         computed(ANSWERS, "seed", "makes the answer repeatable; -1 and 4294967295 mean none", OPENAI);
-        computed(ANSWERS, "stop", "texts that end the answer", OPENAI);
+        computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
-        computed(ANSWERS, "ignore_eos", "goes on after the model's end token", "vLLM, llama.cpp");
+        computed(ANSWERS, "ignore_eos", "continues after the model's end token", "vLLM, llama.cpp");
         computed(ANSWERS, "n", "how many answers; only 1", OPENAI);
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
@@ -97,7 +97,7 @@ final class ParameterTable {
         computed(
                 EnumSet.of(COMPLETIONS, TOKENIZE),
                 "add_special_tokens",
-                "adds the tokens that the model's file asks for, usually BOS",
+                "adds the tokens that the model file requires, usually BOS",
                 VLLM);
         computed(ONLY_TOKENIZE, "add_generation_prompt", "ends with the beginning of the model's turn", VLLM);
         computed(ONLY_TOKENIZE, "return_token_strs", "returns the spelling of each token", VLLM);
@@ -107,7 +107,7 @@ final class ParameterTable {
                 "which function to call",
                 OPENAI,
                 "use \"auto\" or \"none\"",
-                Values.NOTHING.or(Values.text("auto", "none")));
+                Values.NEUTRAL.or(Values.text("auto", "none")));
     }
 
     private void synonyms() {
@@ -139,7 +139,7 @@ final class ParameterTable {
         harmless(ANSWERS, "request_id", OPERATOR, VLLM);
         harmless(ANSWERS, "rid", OPERATOR, SGLANG);
         harmless(ANSWERS, "trace", OPERATOR, OPENROUTER);
-        harmless(ANSWERS, "keep_alive", "how long the model stays loaded; it always does", OLLAMA);
+        harmless(ANSWERS, "keep_alive", "how long the model stays loaded; here it always stays loaded", OLLAMA);
         harmless(ANSWERS, "cache_prompt", "whether a prompt may be reused; answers are the same", LLAMA);
         harmless(ANSWERS, "id_slot", "which slot computes the answer; answers are the same", LLAMA);
         harmless(ANSWERS, "slot_id", "which slot computes the answer; answers are the same", LLAMA);
@@ -150,17 +150,38 @@ final class ParameterTable {
             harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
         }
         for (String dry : List.of("dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers")) {
-            harmless(ANSWERS, dry, "a detail of dry_multiplier, which is refused when it is on", "llama.cpp, " + WEBUI);
+            harmless(
+                    ANSWERS,
+                    dry,
+                    "an option of dry_multiplier, which is refused if it is not neutral",
+                    "llama.cpp, " + WEBUI);
         }
-        harmless(ANSWERS, "xtc_threshold", "a detail of xtc_probability, which is refused when it is on", LLAMA);
+        harmless(
+                ANSWERS, "xtc_threshold", "an option of xtc_probability, which is refused if it is not neutral", LLAMA);
         for (String mirostat : List.of("mirostat_tau", "mirostat_eta")) {
-            harmless(ANSWERS, mirostat, "a detail of mirostat, which is refused when it is on", "llama.cpp, Ollama");
+            harmless(
+                    ANSWERS,
+                    mirostat,
+                    "an option of mirostat, which is refused if it is not neutral",
+                    "llama.cpp, Ollama");
         }
-        harmless(ANSWERS, "dynatemp_exponent", "a detail of dynatemp_range, which is refused when it is on", LLAMA);
-        harmless(ANSWERS, "smoothing_curve", "a detail of smoothing_factor, which is refused when it is on", WEBUI);
-        harmless(ANSWERS, "adaptive_decay", "a detail of adaptive_target, which is refused when it is on", LLAMA);
+        harmless(
+                ANSWERS,
+                "dynatemp_exponent",
+                "an option of dynatemp_range, which is refused if it is not neutral",
+                LLAMA);
+        harmless(
+                ANSWERS,
+                "smoothing_curve",
+                "an option of smoothing_factor, which is refused if it is not neutral",
+                WEBUI);
+        harmless(
+                ANSWERS,
+                "adaptive_decay",
+                "an option of adaptive_target, which is refused if it is not neutral",
+                LLAMA);
         for (String guided : List.of("guided_decoding_backend", "guided_whitespace_pattern")) {
-            harmless(ANSWERS, guided, "a detail of the guided_* parameters, which are refused", VLLM);
+            harmless(ANSWERS, guided, "an option of the guided_* parameters, which are refused", VLLM);
         }
     }
 
@@ -171,37 +192,42 @@ final class ParameterTable {
                 "which price and speed",
                 OPENAI,
                 "leave it out",
-                Values.NOTHING.or(Values.text("auto", "default")));
+                Values.NEUTRAL.or(Values.text("auto", "default")));
         refused(
                 ANSWERS,
                 "response_format",
-                "the answer's form",
+                "the format of the answer",
                 OPENAI,
                 ASK_IN_PROMPT,
-                Values.NOTHING.or(new Values("{\"type\": \"text\"}", (value, body) -> isPlainText(value))));
-        refused(ANSWERS, "suffix", "the text behind a gap", OPENAI, "ask for the gap in the prompt");
+                Values.NEUTRAL.or(new Values("{\"type\": \"text\"}", (value, body) -> isPlainText(value))));
+        refused(
+                ANSWERS,
+                "suffix",
+                "the text after a gap that the model fills",
+                OPENAI,
+                "describe the gap in the prompt");
         refused(
                 ANSWERS,
                 "best_of",
                 "computes several answers and returns the best",
                 OPENAI,
                 "send one request for each answer",
-                Values.NOTHING.or(Values.number(1)));
-        refused(ONLY_CHAT, "audio", "an answer as sound", OPENAI, "read the text", Values.NOTHING_BUT_OBJECT);
+                Values.NEUTRAL.or(Values.number(1)));
+        refused(ONLY_CHAT, "audio", "an answer as audio", OPENAI, "read the text", Values.NEUTRAL_EXCEPT_OBJECT);
         refused(
                 ONLY_CHAT,
                 "modalities",
-                "text or sound",
+                "text or audio",
                 OPENAI,
                 "use [\"text\"]",
-                Values.NOTHING.or(new Values("[\"text\"]", (value, body) -> isOnlyText(value))));
+                Values.NEUTRAL.or(new Values("[\"text\"]", (value, body) -> isOnlyText(value))));
         refused(
                 ONLY_CHAT,
                 "prediction",
                 "text that the answer probably repeats",
                 OPENAI,
                 "leave it out: drafts come from the prompt",
-                Values.NOTHING_BUT_OBJECT);
+                Values.NEUTRAL_EXCEPT_OBJECT);
         refused(ONLY_CHAT, "functions", "functions that the model may call", OPENAI, "use tools");
         refused(
                 ONLY_CHAT,
@@ -209,15 +235,20 @@ final class ParameterTable {
                 "which function to call",
                 OPENAI,
                 "use tools",
-                Values.NOTHING.or(Values.text("none")));
+                Values.NEUTRAL.or(Values.text("none")));
         refused(
                 ONLY_CHAT,
                 "parallel_tool_calls",
                 "whether several functions may be called at once",
                 OPENAI,
-                "say in the prompt that at most one function may be called",
+                "ask in the prompt for at most one function call",
                 Values.TRUE);
-        refused(ONLY_CHAT, "max_tool_calls", "most calls of functions", OPENAI, "count the calls in the client");
+        refused(
+                ONLY_CHAT,
+                "max_tool_calls",
+                "maximum number of function calls",
+                OPENAI,
+                "count the calls in the client");
         refused(ANSWERS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
         refused(ANSWERS, "reasoning", "whether and how long to reason", "OpenAI Responses, OpenRouter", THINKING);
         refused(
@@ -226,37 +257,38 @@ final class ParameterTable {
                 "how long the answer is",
                 OPENAI,
                 "ask for the length in the prompt",
-                Values.NOTHING.or(Values.text("medium")));
+                Values.NEUTRAL.or(Values.text("medium")));
         refused(
                 ONLY_CHAT,
                 "web_search_options",
                 "a search before the answer",
                 OPENAI,
                 "search in the client",
-                Values.NOTHING_BUT_OBJECT);
+                Values.NEUTRAL_EXCEPT_OBJECT);
         refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
         refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
         refused(IN_STREAM_OPTIONS, "continuous_usage_stats", "token counts with each token", VLLM, "use include_usage");
-        refused(IN_MESSAGE, "audio", "an earlier answer as sound", OPENAI, "send its text in content");
+        refused(IN_MESSAGE, "audio", "an earlier answer as audio", OPENAI, "send its text in content");
         refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
         refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
         refused(ANSWERS, "input", "the conversation", "OpenAI Responses", "use messages, or prompt for completions");
         refused(ANSWERS, "instructions", "the system message", "OpenAI Responses", "send a message with role system");
-        refused(
-                ANSWERS,
-                "previous_response_id",
-                "an earlier answer to go on from",
-                "OpenAI Responses",
-                "send messages");
+        refused(ANSWERS, "previous_response_id", "an earlier answer to continue", "OpenAI Responses", "send messages");
         refused(ANSWERS, "background", "an answer to fetch later", "OpenAI Responses", "use stream");
     }
 
     private void notComputedConstraints() {
-        refused(ANSWERS, "format", "the answer's form", OLLAMA, ASK_IN_PROMPT);
-        refused(ANSWERS, "guided_json", "a JSON schema", VLLM, ASK_IN_PROMPT, Values.NOTHING_BUT_OBJECT);
-        refused(ANSWERS, "json_schema", "a JSON schema", "llama.cpp, SGLang", ASK_IN_PROMPT, Values.NOTHING_BUT_OBJECT);
+        refused(ANSWERS, "format", "the format of the answer", OLLAMA, ASK_IN_PROMPT);
+        refused(ANSWERS, "guided_json", "a JSON schema", VLLM, ASK_IN_PROMPT, Values.NEUTRAL_EXCEPT_OBJECT);
+        refused(
+                ANSWERS,
+                "json_schema",
+                "a JSON schema",
+                "llama.cpp, SGLang",
+                ASK_IN_PROMPT,
+                Values.NEUTRAL_EXCEPT_OBJECT);
         for (String name : List.of("guided_regex", "guided_choice", "guided_grammar", "structured_outputs")) {
-            refused(ANSWERS, name, "the answer's form", VLLM, ASK_IN_PROMPT);
+            refused(ANSWERS, name, "the format of the answer", VLLM, ASK_IN_PROMPT);
         }
         refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", ASK_IN_PROMPT);
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, ASK_IN_PROMPT);
@@ -265,9 +297,21 @@ final class ParameterTable {
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
         refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
-        refused(ANSWERS, "thinking_budget", "most tokens of reasoning", "Qwen, DashScope", THINKING, Values.NONE);
-        refused(ANSWERS, "thinking_token_budget", "most tokens of reasoning", VLLM, THINKING, Values.NONE);
-        refused(ANSWERS, "reasoning_budget", "most tokens of reasoning", LLAMA, THINKING, Values.number(-1));
+        refused(
+                ANSWERS,
+                "thinking_budget",
+                "maximum number of tokens of reasoning",
+                "Qwen, DashScope",
+                THINKING,
+                Values.NONE);
+        refused(ANSWERS, "thinking_token_budget", "maximum number of tokens of reasoning", VLLM, THINKING, Values.NONE);
+        refused(
+                ANSWERS,
+                "reasoning_budget",
+                "maximum number of tokens of reasoning",
+                LLAMA,
+                THINKING,
+                Values.number(-1));
         refused(
                 ANSWERS,
                 "reasoning_format",
@@ -285,7 +329,7 @@ final class ParameterTable {
         refused(
                 ANSWERS,
                 "separate_reasoning",
-                "a field of its own for the reasoning",
+                "a separate field for the reasoning",
                 SGLANG,
                 "read it in the answer's text");
     }
@@ -304,12 +348,32 @@ final class ParameterTable {
                 "Transformers",
                 "use temperature 0",
                 Values.number(1));
-        refused(ANSWERS, "length_penalty", "a detail of beam search", VLLM, "leave it out", Values.number(1));
-        refused(ANSWERS, "early_stopping", "a detail of beam search", VLLM, "leave it out");
-        refused(ANSWERS, "min_tokens", "least tokens of the answer", VLLM, "use ignore_eos with max_tokens");
-        refused(ANSWERS, "min_new_tokens", "least tokens of the answer", SGLANG, "use ignore_eos with max_tokens");
-        refused(ANSWERS, "min_length", "least tokens of the text", "KoboldAI", "use ignore_eos with max_tokens");
-        refused(ANSWERS, "max_length", "most tokens of prompt and answer", "Transformers, KoboldAI", "use max_tokens");
+        refused(ANSWERS, "length_penalty", "an option of beam search", VLLM, "leave it out", Values.number(1));
+        refused(ANSWERS, "early_stopping", "an option of beam search", VLLM, "leave it out");
+        refused(
+                ANSWERS,
+                "min_tokens",
+                "minimum number of tokens of the answer",
+                VLLM,
+                "use ignore_eos with max_tokens");
+        refused(
+                ANSWERS,
+                "min_new_tokens",
+                "minimum number of tokens of the answer",
+                SGLANG,
+                "use ignore_eos with max_tokens");
+        refused(
+                ANSWERS,
+                "min_length",
+                "minimum number of tokens of the text",
+                "KoboldAI",
+                "use ignore_eos with max_tokens");
+        refused(
+                ANSWERS,
+                "max_length",
+                "maximum number of tokens of prompt and answer",
+                "Transformers, KoboldAI",
+                "use max_tokens");
         refused(
                 ANSWERS,
                 "do_sample",
@@ -325,7 +389,7 @@ final class ParameterTable {
         refused(ANSWERS, "ban_eos_token", "forbids the end token", WEBUI, "use ignore_eos");
         refused(ANSWERS, "logits_processors", "code that changes logits", VLLM, "use logit_bias");
         refused(ANSWERS, "custom_logit_processor", "code that changes logits", SGLANG, "use logit_bias");
-        refused(ANSWERS, "no_repeat_ngram_size", "forbids repeated runs of tokens", "Transformers", PENALTIES);
+        refused(ANSWERS, "no_repeat_ngram_size", "forbids repeated token sequences", "Transformers", PENALTIES);
         for (String typical : List.of("typical_p", "typ_p")) {
             refused(
                     ANSWERS,
@@ -342,46 +406,51 @@ final class ParameterTable {
         refused(ANSWERS, "nsigma", "keeps logits near the highest", WEBUI, FILTERS, Values.upTo(0));
         refused(ANSWERS, "epsilon_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "eta_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
-        refused(ANSWERS, "min_keep", "least tokens that filters keep", LLAMA, FILTERS, Values.upTo(1));
-        refused(ANSWERS, "mirostat", "steers the answer's surprise", "llama.cpp, Ollama", FILTERS);
-        refused(ANSWERS, "mirostat_mode", "steers the answer's surprise", WEBUI, FILTERS);
+        refused(ANSWERS, "min_keep", "minimum number of tokens that filters keep", LLAMA, FILTERS, Values.upTo(1));
+        refused(ANSWERS, "mirostat", "controls the perplexity of the answer", "llama.cpp, Ollama", FILTERS);
+        refused(ANSWERS, "mirostat_mode", "controls the perplexity of the answer", WEBUI, FILTERS);
         refused(
                 ANSWERS,
                 "adaptive_target",
-                "steers the probability of tokens",
+                "controls the probability of tokens",
                 LLAMA,
                 FILTERS,
                 new Values("below 0", (value, body) -> value.isNumber() && value.doubleValue() < 0));
         refused(ANSWERS, "dynatemp_range", "changes the temperature by the tokens", LLAMA, FILTERS);
         refused(ANSWERS, "dynamic_temperature", "changes the temperature by the tokens", WEBUI, FILTERS);
-        refused(ANSWERS, "smoothing_factor", "bends the logits", WEBUI, FILTERS);
+        refused(ANSWERS, "smoothing_factor", "changes the logits by a curve", WEBUI, FILTERS);
         refused(ANSWERS, "temperature_last", "applies the temperature after the filters", WEBUI, FILTERS);
         refused(ANSWERS, "xtc_probability", "excludes the likeliest tokens", "llama.cpp, " + WEBUI, FILTERS);
         refused(ANSWERS, "samplers", "the order of the filters", LLAMA, FILTERS);
         refused(ANSWERS, "sampler_order", "the order of the filters", "KoboldAI", FILTERS);
         refused(ANSWERS, "sampler_priority", "the order of the filters", WEBUI, FILTERS);
-        refused(ANSWERS, "dry_multiplier", "lowers tokens that repeat a run", "llama.cpp, " + WEBUI, PENALTIES);
+        refused(
+                ANSWERS,
+                "dry_multiplier",
+                "lowers the logits of tokens that repeat a sequence",
+                "llama.cpp, " + WEBUI,
+                PENALTIES);
         refused(
                 ANSWERS,
                 "repeat_last_n",
-                "how many tokens the penalties look at",
+                "how many tokens the penalties count",
                 "llama.cpp, Ollama",
-                "leave it out: penalties look at the whole text",
+                "leave it out: penalties count the whole text",
                 Values.number(-1).or(new Values("any while repeat_penalty is 1", ParameterTable::hasNoPenalty)));
         refused(
                 ANSWERS,
                 "repetition_penalty_range",
-                "how many tokens the penalty looks at",
+                "how many tokens the penalty counts",
                 WEBUI,
-                "leave it out: the penalty looks at the whole text");
+                "leave it out: the penalty counts the whole text");
         refused(
                 ANSWERS,
                 "penalize_nl",
                 "whether penalties include line breaks",
                 "llama.cpp, Ollama",
-                "leave it out: they do",
+                "leave it out: they do include them",
                 Values.TRUE);
-        refused(ANSWERS, "penalty_prompt", "the text that penalties look at", LLAMA, PENALTIES);
+        refused(ANSWERS, "penalty_prompt", "the text that penalties count", LLAMA, PENALTIES);
         refused(
                 ANSWERS,
                 "encoder_repetition_penalty",
@@ -390,20 +459,26 @@ final class ParameterTable {
                 PENALTIES,
                 Values.number(1));
         refused(ANSWERS, "penalty_alpha", "contrastive search", WEBUI, FILTERS);
-        refused(ANSWERS, "guidance_scale", "steers away from a second prompt", WEBUI, "leave it out", Values.number(1));
-        refused(ANSWERS, "negative_prompt", "the prompt to steer away from", WEBUI, "leave it out");
+        refused(
+                ANSWERS,
+                "guidance_scale",
+                "makes the answer differ from answers to a second prompt",
+                WEBUI,
+                "leave it out",
+                Values.number(1));
+        refused(ANSWERS, "negative_prompt", "the second prompt for guidance_scale", WEBUI, "leave it out");
         refused(ANSWERS, "watermark", "a mark in the answer", TGI, "leave it out");
         refused(ANSWERS, "lora", "adapters of the model", LLAMA, "load a model that has them merged");
         refused(ANSWERS, "lora_path", "an adapter of the model", SGLANG, "load a model that has it merged");
-        refused(ANSWERS, "priority", "which request comes first", VLLM, "leave it out: requests are served in order");
+        refused(ANSWERS, "priority", "the priority of the request", VLLM, "leave it out: requests are served in order");
         refused(
                 ANSWERS,
                 "t_max_predict_ms",
-                "most time for the answer",
+                "maximum time for the answer",
                 LLAMA,
                 "end the request in the client",
                 Values.upTo(0));
-        refused(ANSWERS, "n_indent", "least indentation of a line", LLAMA, "use stop");
+        refused(ANSWERS, "n_indent", "minimum indentation of a line", LLAMA, "use stop");
     }
 
     private void notComputedOutputs() {
@@ -419,18 +494,18 @@ final class ParameterTable {
                 "log probabilities of the prompt",
                 VLLM,
                 "leave it out",
-                Values.NOTHING_BUT_0);
+                Values.NEUTRAL_EXCEPT_0);
         refused(ANSWERS, "return_tokens_as_token_ids", "ids as the tokens of logprobs", VLLM, "use /tokenize");
         refused(ANSWERS, "return_token_ids", "the ids of the tokens", VLLM, "use /tokenize");
         refused(ANSWERS, "return_tokens", "the ids of the tokens", LLAMA, "use /tokenize");
-        refused(ANSWERS, "return_hidden_states", "numbers inside the model", SGLANG, "leave it out");
-        refused(ANSWERS, "return_progress", "how much of the prompt is read", LLAMA, "leave it out");
+        refused(ANSWERS, "return_hidden_states", "hidden states of the model", SGLANG, "leave it out");
+        refused(ANSWERS, "return_progress", "how much of the prompt has been computed", LLAMA, "leave it out");
         refused(ANSWERS, "timings_per_token", "times with each token", LLAMA, "use /metrics");
         refused(ANSWERS, "response_fields", "which fields the answer has", LLAMA, "choose in the client");
         refused(ANSWERS, "usage", "token counts", OPENROUTER, "use stream_options.include_usage");
         refused(ANSWERS, "return_full_text", "the prompt before the answer", TGI, "use echo");
-        refused(ANSWERS, "include_stop_str_in_output", "the stop text in the answer", VLLM, "add it in the client");
-        refused(ANSWERS, "no_stop_trim", "the stop text in the answer", SGLANG, "add it in the client");
+        refused(ANSWERS, "include_stop_str_in_output", "the stop string in the answer", VLLM, "add it in the client");
+        refused(ANSWERS, "no_stop_trim", "the stop string in the answer", SGLANG, "add it in the client");
         refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
         refused(
                 ANSWERS,
@@ -448,7 +523,7 @@ final class ParameterTable {
                 "shortens the prompt",
                 VLLM,
                 "send a shorter prompt",
-                Values.NOTHING_BUT_0);
+                Values.NEUTRAL_EXCEPT_0);
         refused(ANSWERS, "truncate", "shortens the prompt", "TGI, Ollama", "send a shorter prompt");
         refused(ANSWERS, "truncation_length", "shortens the prompt", WEBUI, "send a shorter prompt");
         refused(
@@ -457,13 +532,18 @@ final class ParameterTable {
                 "shortens the conversation",
                 "OpenAI Responses",
                 "send fewer messages",
-                Values.NOTHING.or(Values.text("disabled")));
+                Values.NEUTRAL.or(Values.text("disabled")));
         refused(ANSWERS, "shift", "drops the beginning of a long conversation", OLLAMA, "send fewer messages");
         refused(ANSWERS, "prompt_embeds", "the prompt as vectors", VLLM, "send text or token ids");
         refused(ANSWERS, "inputs", "the prompt", TGI, "use prompt or messages");
         refused(ANSWERS, "context", "tokens of an earlier answer", OLLAMA, "use messages");
         refused(ANSWERS, "system", "the system message", "Anthropic, Ollama", "send a message with role system");
-        refused(ANSWERS, "template", "the chat template", OLLAMA, "use /v1/completions with a prompt in your own form");
+        refused(
+                ANSWERS,
+                "template",
+                "the chat template",
+                OLLAMA,
+                "use /v1/completions with a prompt in your own format");
         refused(ANSWERS, "raw", "no chat template", OLLAMA, "use /v1/completions");
         refused(ANSWERS, "images", "pictures", OLLAMA, "send text");
         refused(ANSWERS, "num_ctx", "positions of the context", OLLAMA, START + " (--max-context)");
@@ -471,7 +551,7 @@ final class ParameterTable {
         refused(ANSWERS, "max_context_length", "positions of the context", "KoboldAI", START + " (--max-context)");
         refused(ANSWERS, "num_thread", "threads", OLLAMA, START + " (--threads)");
         refused(ANSWERS, "models", "models to try", OPENROUTER, "use model");
-        refused(ANSWERS, "provider", "who computes the answer", OPENROUTER, "leave it out");
+        refused(ANSWERS, "provider", "which provider computes the answer", OPENROUTER, "leave it out");
         refused(ANSWERS, "transforms", "shortens the conversation", OPENROUTER, "send fewer messages");
         refused(ANSWERS, "plugins", "work before and after the answer", OPENROUTER, "do it in the client");
         refused(ANSWERS, "safe_prompt", "a fixed system message", "Mistral", "send a message with role system");
@@ -489,8 +569,8 @@ final class ParameterTable {
         refused(ONLY_CHAT, "add_special_tokens", "adds BOS to a chat", VLLM, "use /v1/completions");
         refused(ONLY_CHAT, "documents", "texts that the answer is based on", VLLM, "put them into a message");
         Set<Place> templates = EnumSet.of(CHAT, TOKENIZE);
-        refused(templates, "continue_final_message", "goes on with the last message", VLLM, "use /v1/completions");
-        refused(templates, "chat_template", "another template", VLLM, "use /v1/completions with your own form");
+        refused(templates, "continue_final_message", "continues the last message", VLLM, "use /v1/completions");
+        refused(templates, "chat_template", "another template", VLLM, "use /v1/completions with your own format");
         refused(templates, "chat_template_kwargs", "values for the template", "vLLM, llama.cpp", THINKING);
     }
 
@@ -502,7 +582,7 @@ final class ParameterTable {
                 "parse_special",
                 "whether control tokens are found in the text",
                 LLAMA,
-                "leave it out: they are",
+                "leave it out: they are always found",
                 Values.TRUE);
         refused(ONLY_TOKENIZE, "with_pieces", "returns the text of each token", LLAMA, "use return_token_strs");
     }
@@ -520,7 +600,7 @@ final class ParameterTable {
     }
 
     private void refused(Set<Place> places, String name, String meaning, String senders, String instead) {
-        refused(places, name, meaning, senders, instead, Values.NOTHING);
+        refused(places, name, meaning, senders, instead, Values.NEUTRAL);
     }
 
     private void refused(

@@ -16,16 +16,16 @@ import quire.server.openai.Parameter.Treatment;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Checks the names in a request by the {@link ParameterTable}, so that nothing is ignored that would change the answer: a
- * synonym takes its effect, a parameter that is not computed is an error unless its value asks for nothing, and an unknown
- * name is an error with the most similar known one. Thread-safe.
+ * Checks the names in a request against the {@link ParameterTable}, so that no parameter that would change the answer
+ * is ignored. A synonym has the effect of its parameter. A parameter that is not computed is an error unless its value
+ * is accepted. An unknown name is an error that suggests the most similar known name. Thread-safe.
  */
 final class Parameters {
     private static final Logger LOG = System.getLogger(Parameters.class.getName());
 
     private static final int MAX_SHOWN = 60;
 
-    /** How many unknown names are logged, so that no client can fill the log. */
+    /** Maximum number of unknown names that are logged, so that no client can fill the log. */
     private static final int MAX_LOGGED = 100;
 
     private static final Map<Place, Map<String, Parameter>> KNOWN = known();
@@ -33,7 +33,9 @@ final class Parameters {
     private final boolean refuseUnknown;
     private final Set<String> logged = ConcurrentHashMap.newKeySet();
 
-    /** @param refuseUnknown whether an unknown name is an error; otherwise the log warns of it, once for each name */
+    /**
+     * @param refuseUnknown whether an unknown name is an error; otherwise it is logged as a warning, once for each name
+     */
     Parameters(boolean refuseUnknown) {
         this.refuseUnknown = refuseUnknown;
     }
@@ -89,10 +91,9 @@ final class Parameters {
     }
 
     /**
-     * Checks the names that are not computed, where others may have a meaning of their own: in a message, which the
-     * template reads.
+     * Checks only the names that are not computed. For a message, in which the chat template may read other names.
      *
-     * @throws HttpException 400 if one asks for something
+     * @throws HttpException 400 if the value of one is not accepted
      */
     static void checkKnown(Place place, Fields object) {
         for (Parameter row : names(KNOWN, place).values()) {
@@ -141,7 +142,7 @@ final class Parameters {
     private void reportUnknown(Place place, Fields body, String name, JsonNode value) {
         if (refuseUnknown) {
             String elsewhere = elsewhere(place, name);
-            if (!elsewhere.isEmpty() && Fields.isNothing(value)) {
+            if (!elsewhere.isEmpty() && Fields.isNeutral(value)) {
                 return;
             }
             String nearest = nearest(place, name);
@@ -161,7 +162,7 @@ final class Parameters {
         }
     }
 
-    /** The other route that knows a name; empty if none does. */
+    /** The other route that has this parameter; empty if none has it. */
     private static String elsewhere(Place place, String name) {
         Place other = place == Place.CHAT ? Place.COMPLETIONS : place == Place.COMPLETIONS ? Place.CHAT : place;
         return other != place && names(KNOWN, other).containsKey(name) ? other.title() : "";
@@ -175,7 +176,8 @@ final class Parameters {
         String plain = plain(name);
         int fewest = plain.length() / 3 + 1;
         String nearest = null;
-        for (Parameter row : names(KNOWN, place).values()) { // computed ones come first, so they win a tie
+        // computed parameters come first, so they are preferred in a tie
+        for (Parameter row : names(KNOWN, place).values()) {
             int changes = changes(plain, plain(row.name()));
             if (changes < fewest) {
                 fewest = changes;

@@ -5,6 +5,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
 import quire.server.api.Fields;
@@ -13,13 +14,15 @@ import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Reads requests. Every parameter becomes a part of the {@link AnswerRequest}, asks for nothing, or is a 400 that names it;
- * see {@link Parameters}.
+ * Reads requests. Every parameter becomes a part of the {@link AnswerRequest}, has no effect, or is a 400 that names
+ * it; see {@link Parameters}.
  */
 final class RequestReader {
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
 
     private static final int NO_LIMIT = -1;
+
+    private static final String ADVICE = " Please reduce the length of the messages or of the prompt";
 
     private final ServedModel model;
     private final Engine engine;
@@ -33,7 +36,7 @@ final class RequestReader {
         this.engine = model.engine();
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
-        this.sampling = new SamplingReader(tokenizer);
+        this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -56,8 +59,7 @@ final class RequestReader {
             prompt = prompt.get(0); // a list of one prompt
         }
         String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
-        int[] tokens =
-                text != null ? tokenizer.encodePrompt(text, addSpecial, true) : tokens(prompt, "prompt", tokenizer);
+        int[] tokens = text != null ? encode(text, addSpecial, "prompt") : tokens(prompt, "prompt", tokenizer);
         if (tokens.length == 0) {
             throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
         }
@@ -76,7 +78,7 @@ final class RequestReader {
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
-        int[] tokens = ChatPrompt.tokens(engine, body, true, false);
+        int[] tokens = ChatPrompt.tokens(engine, body, true, text -> encode(text, false, "messages"));
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
@@ -106,14 +108,14 @@ final class RequestReader {
         return new AnswerRequest(request, stream, new OpenAiFormat(options, logprobs, includeUsage, tokenizer));
     }
 
-    /** Checks parameters that do not change the answer: ids for the operator's own use, and a hint for routers. */
+    /** Checks {@code n}, and the types of parameters that do not change the answer. */
     private static void checkCommon(Fields body) {
         if (body.integer("n", 1, 128, 1) != 1) {
             throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
         }
         for (String name : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
             JsonNode text = body.get(name);
-            if (text != null && !Fields.isNothing(text)) {
+            if (text != null && !Fields.isNeutral(text)) {
                 Fields.string(text, name);
             }
         }
@@ -154,7 +156,7 @@ final class RequestReader {
             if (element.isString() || element.isArray()) {
                 throw HttpException.unsupported(
                         path,
-                        "'" + path + "' holds several prompts, which is not supported: send one request for each.");
+                        "'" + path + "' contains several prompts, which is not supported: send one request for each.");
             }
             tokens[i] = Fields.token(element, path + "[" + i + "]", tokenizer.vocabularySize());
             i++;
@@ -162,13 +164,22 @@ final class RequestReader {
         return tokens;
     }
 
-    /** The most tokens that the client wants; null if it sets no limit, which −1 says too. */
+    /** The maximum number of tokens that the client requests; null for no limit. −1 also means no limit. */
     private static @Nullable Integer limit(Fields body, String name) {
         JsonNode value = body.get(name);
         if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {
             return null;
         }
         return (int) Fields.integer(value, body.path(name), 1, Integer.MAX_VALUE);
+    }
+
+    /** The tokens of a prompt. Encoding stops when they fill the context. */
+    private int[] encode(String text, boolean addSpecial, String parameter) {
+        try {
+            return tokenizer.encodePrompt(text, addSpecial, true, engine.maxContext() - 1);
+        } catch (TextTooLongException e) {
+            throw inputTooLong(parameter, "more than " + (engine.maxContext() - 1));
+        }
     }
 
     /**
@@ -178,22 +189,25 @@ final class RequestReader {
     private int room(int promptTokens, @Nullable Integer limit, SamplingReader.Names names) {
         int context = engine.maxContext();
         int room = context - promptTokens;
-        String advice = " Please reduce the length of the messages or of the prompt";
         if (room <= 0) {
-            throw contextLength(
-                    names.prompt(),
-                    "This model's maximum context length is " + context + " tokens, but the input has " + promptTokens
-                            + " and the answer needs at least one more." + advice + ".");
+            throw inputTooLong(names.prompt(), Integer.toString(promptTokens));
         }
         if (limit != null && limit > room) {
             throw contextLength(
                     names.limit(),
                     "This model's maximum context length is " + context + " tokens, but you asked for "
                             + ((long) promptTokens + limit) + " (" + promptTokens + " of input, " + limit + " in '"
-                            + names.limit() + "')." + advice + ", or set '" + names.limit() + "' to at most " + room
+                            + names.limit() + "')." + ADVICE + ", or set '" + names.limit() + "' to at most " + room
                             + ".");
         }
         return room;
+    }
+
+    private HttpException inputTooLong(String parameter, String promptTokens) {
+        return contextLength(
+                parameter,
+                "This model's maximum context length is " + engine.maxContext() + " tokens, but the input has "
+                        + promptTokens + " and the answer needs at least one more." + ADVICE + ".");
     }
 
     private static HttpException contextLength(String parameter, String message) {

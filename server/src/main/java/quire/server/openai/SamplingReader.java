@@ -11,18 +11,19 @@ import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
+import quire.model.SamplingDefaults;
 import quire.model.text.Tokenizer;
 import quire.server.api.Fields;
 import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Reads how tokens are chosen and where the answer ends. Values that other servers use for "none" mean that here too:
- * a negative {@code top_k}, the seeds −1 and 4294967295, and for lists and objects every value that {@linkplain
- * Fields#isNothing asks for nothing}.
+ * Reads how tokens are chosen and where the answer ends. Values that mean "none" in other servers mean the same here: a
+ * negative {@code top_k}, the seeds −1 and 4294967295, and for lists and objects every {@linkplain Fields#isNeutral
+ * neutral} value.
  */
 final class SamplingReader {
-    /** What the API calls the parameters that the two endpoints name differently. */
+    /** The names of parameters that differ between the two endpoints. */
     record Names(String prompt, String limit, String logprobs) {
         static final Names COMPLETIONS = new Names("prompt", "max_tokens", "logprobs");
         static final Names CHAT = new Names("messages", "max_completion_tokens", "top_logprobs");
@@ -42,16 +43,19 @@ final class SamplingReader {
     private static final List<BigInteger> NO_SEED = List.of(BigInteger.ONE.negate(), BigInteger.valueOf(0xFFFF_FFFFL));
 
     private final Tokenizer tokenizer;
+    private final SamplingDefaults defaults;
 
-    SamplingReader(Tokenizer tokenizer) {
+    /** @param defaults the values of absent parameters; every value is there */
+    SamplingReader(Tokenizer tokenizer, SamplingDefaults defaults) {
         this.tokenizer = tokenizer;
+        this.defaults = defaults;
     }
 
     /**
      * Reads the parameters.
      *
-     * @param maxTokens most tokens of the answer
-     * @param logprobs −1 for none, otherwise how many likeliest tokens to report
+     * @param maxTokens maximum number of tokens of the answer
+     * @param logprobs −1 for none, otherwise how many of the likeliest tokens to report
      * @param names for errors
      */
     SamplingParams read(Fields body, int maxTokens, int logprobs, Names names) {
@@ -59,11 +63,13 @@ final class SamplingReader {
         try {
             return SamplingParams.builder()
                     .maxTokens(maxTokens)
-                    .temperature(body.number("temperature", 1))
+                    .temperature(
+                            body.number("temperature", defaults.temperature().orElseThrow()))
                     .topK(topK(body))
-                    .topP(body.number("top_p", 1))
-                    .minP(body.number("min_p", 0))
-                    .repetitionPenalty(body.number("repetition_penalty", 1))
+                    .topP(body.number("top_p", defaults.topP().orElseThrow()))
+                    .minP(body.number("min_p", defaults.minP().orElseThrow()))
+                    .repetitionPenalty(body.number(
+                            "repetition_penalty", defaults.repetitionPenalty().orElseThrow()))
                     .presencePenalty(body.number("presence_penalty", 0))
                     .frequencyPenalty(body.number("frequency_penalty", 0))
                     .logitBias(logitBias(body))
@@ -78,15 +84,15 @@ final class SamplingReader {
         }
     }
 
-    /** The engine's error in the names of the API, for a request whose synonyms are not known any more. */
+    /** The engine's error with the API's names, for a request whose synonyms are no longer known. */
     static HttpException refusal(InvalidRequestException e, Names names) {
         return refusal(e, names, name -> name);
     }
 
     /**
-     * The engine's error in the names of the API.
+     * The engine's error with the API's names.
      *
-     * @param path a parameter's name to the one that was sent
+     * @param path converts a parameter's name to the name that was sent
      */
     private static HttpException refusal(InvalidRequestException e, Names names, UnaryOperator<String> path) {
         String name =
@@ -101,15 +107,15 @@ final class SamplingReader {
         String sent = path.apply(name);
         // The engine's messages begin with its own name for the parameter: "topP is 0.0; it must be …"
         String message = String.valueOf(e.getMessage());
-        String told = message.startsWith(e.parameter() + " ")
+        String renamed = message.startsWith(e.parameter() + " ")
                 ? "'" + sent + "'" + message.substring(e.parameter().length())
                 : message;
-        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + told + ".");
+        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + renamed + ".");
     }
 
-    private static int topK(Fields body) {
+    private int topK(Fields body) {
         Long topK = body.integer("top_k", Long.MIN_VALUE, Integer.MAX_VALUE);
-        return topK == null ? 0 : (int) Math.max(topK, 0);
+        return topK == null ? defaults.topK().orElseThrow() : (int) Math.max(topK, 0);
     }
 
     /** A signed or unsigned number of 64 bits; null for none. */

@@ -8,11 +8,11 @@ import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 
 /**
- * Where tokens begin in the text of an answer, in characters (code points), for {@code text_offset}. A token's offset is
- * the length of the text that the tokens before it became.
+ * Where tokens begin in the text of an answer, in characters (code points), for {@code text_offset}. A token's offset
+ * is the length of the text that the tokens before it became.
  *
- * <p>A character may have its bytes in several tokens. It belongs to the token with its last byte. If the bytes turn out
- * not to be a character, they become U+FFFD, and that belongs to the tokens that had them:
+ * <p>A character may have its bytes in several tokens. It belongs to the token with its last byte. Bytes that are not a
+ * valid character become U+FFFD, which belongs to the tokens that had these bytes:
  *
  * <pre>
  *   bytes      E2 82 | AC | x          E2 82 | x

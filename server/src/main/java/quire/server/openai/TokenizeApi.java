@@ -14,7 +14,7 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/** Handlers of the paths that turn text into tokens and back, in the form that vLLM has for them. */
+/** Handlers of the paths that convert text to tokens and back, in vLLM's format. */
 public final class TokenizeApi {
     private final ServedModel model;
     private final Tokenizer tokenizer;
@@ -24,7 +24,7 @@ public final class TokenizeApi {
     /**
      * Handlers for this model's tokenizer.
      *
-     * @param refuseUnknown whether a request with a parameter that nobody knows is refused
+     * @param refuseUnknown whether a request with an unknown parameter is refused
      */
     public TokenizeApi(ServedModel model, AnswerService answers, boolean refuseUnknown) {
         this.model = model;
@@ -76,7 +76,11 @@ public final class TokenizeApi {
         if (prompt == null && body.get("messages") != null) {
             boolean addGenerationPrompt = body.bool("add_generation_prompt", true);
             boolean addSpecial = body.bool("add_special_tokens", false);
-            return ChatPrompt.tokens(model.engine(), body, addGenerationPrompt, addSpecial);
+            return ChatPrompt.tokens(
+                    model.engine(),
+                    body,
+                    addGenerationPrompt,
+                    rendered -> tokenizer.encode(rendered, addSpecial, true));
         }
         String text = Fields.string(body.require("prompt"), "prompt");
         return tokenizer.encode(text, body.bool("add_special_tokens", true), true);

@@ -1,4 +1,4 @@
-/** OpenAI's API, and the extensions of it that vLLM has: reading its requests, writing its answers and errors. */
+/** OpenAI's API and vLLM's extensions of it: reads requests, writes answers and errors. */
 @NullMarked
 package quire.server.openai;
 

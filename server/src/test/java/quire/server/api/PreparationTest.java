@@ -14,7 +14,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.server.http.HttpException;
 
-/** Who is prepared when. The first task of a test holds its thread until the test has filled the queue. */
+/**
+ * The order in which requests are prepared. The first task of a test blocks its thread until the test has filled the
+ * queue.
+ */
 @Timeout(60)
 class PreparationTest {
     private static final int SMALL = 100;
@@ -31,7 +34,7 @@ class PreparationTest {
         preparation.close();
     }
 
-    /** Holds a thread; returns when it is held. */
+    /** Blocks a thread; returns when it is blocked. */
     private void hold(int bodyBytes) throws InterruptedException {
         CountDownLatch held = new CountDownLatch(1);
         tasks.add(preparation.submit("holder", bodyBytes, () -> {

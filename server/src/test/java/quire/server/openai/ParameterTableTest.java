@@ -67,6 +67,11 @@ class ParameterTableTest {
 
                 A parameter with the value `null` counts as absent. A parameter that is not in the table is an error that names
                 the most similar one; `quire serve --unknown-parameters warn` ignores it and warns in the log.
+
+                The values of absent sampling parameters (`temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`) are those of
+                the command line of `quire serve`, else those that the model's file recommends (`general.sampling.*`), else 1, 0, 1, 0
+                and 1, which change nothing. `GET /v1/models` shows them as `default_sampling`; `quire inspect` shows the file's;
+                `--ignore-recommended-sampling` ignores the file's.
                 """);
         section(text, Treatment.COMPUTED, "Computed", "They have the effect that their API documents.", row -> "");
         section(
@@ -85,7 +90,7 @@ class ParameterTableTest {
                 text,
                 Treatment.REFUSED,
                 "Not computed",
-                "They are errors, except for the values that are accepted. *Nothing* means false, 0, an empty text, list or"
+                "They are errors, except for the values that are accepted. *Neutral* means false, 0, an empty text, list or"
                         + " object.",
                 row -> row.accepted().words() + " | " + row.instead());
         return text.toString();

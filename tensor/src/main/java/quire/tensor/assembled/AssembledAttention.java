@@ -26,16 +26,17 @@ import quire.tensor.x86.CodeMemory;
  *   group of 4 heads: a block is 3 rows × 4 heads         group of 16: 1 row × 12 heads, 1 row × 4 heads
  *
  *   tiles      0   1   2   3   4
- *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows of a block see in full, together;
- *   row p + 1  ■■■■■■■■■■■■■■■□           then, for each row, its other tiles
+ *   row p      ■■■■■■■■■■■■■■□            the tiles that all rows see completely: one call for the block;
+ *   row p + 1  ■■■■■■■■■■■■■■■□           then one call for the other tiles of each row
  *   row p + 2  ■■■■■■■■■■■■■■■■ ■
  * </pre>
  */
 final class AssembledAttention implements Kernels.AttentionScratch {
-    /** Most rows of one call. */
+    /** Maximum number of rows of one call. */
     static final int ROWS = 48;
 
     private static final int TILE = KvLayout.TILE;
+    private static final int ALL_LANES = 0xFFFF;
     /**
      * Tiles of one native call. The garbage collector has to wait for a call, so it should take only some tens of
      * microseconds.
@@ -53,6 +54,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private final KvLayout layout;
     private final int heads;
     private final int group;
+    private final float softCap;
     /** Size of the sums of one query in bytes. */
     private final int sumBytes;
     /** The addresses of a chunk's tiles. */
@@ -76,7 +78,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         final MemorySegment finish;
         final MemorySegment clear;
 
-        Code(KernelWriter writer, KvLayout layout, int heads, CodeMemory memory) {
+        Code(KernelWriter writer, KvLayout layout, int heads, float softCap, CodeMemory memory) {
             int group = heads / layout.kvHeads();
             int most = writer.maxQueries();
             // all blocks get about the same number of heads; with several blocks for a row, each block has one row
@@ -84,22 +86,24 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             blockRows = most / blockHeads;
             int rest = group % blockHeads;
             String name = "attend-" + layout.type().name().toLowerCase(Locale.ROOT) + "-" + heads + "-of-"
-                    + layout.headDim() + "-over-" + layout.kvHeads();
+                    + layout.headDim() + "-over-" + layout.kvHeads() + (softCap > 0 ? "-cap-" + softCap : "");
             attend = new MemorySegment[blockRows][2];
             for (int rows = 1; rows <= blockRows; rows++) {
                 attend[rows - 1][0] = memory.install(
                         name + "-x" + rows,
-                        writer.attention(layout, heads, rows, blockHeads).assemble());
+                        writer.attention(layout, heads, rows, blockHeads, softCap)
+                                .assemble());
                 attend[rows - 1][1] = rest == 0
                         ? attend[rows - 1][0]
                         : memory.install(
                                 name + "-x" + rows + "-rest",
-                                writer.attention(layout, heads, rows, rest).assemble());
+                                writer.attention(layout, heads, rows, rest, softCap)
+                                        .assemble());
             }
             finish = memory.install(
-                    name + "-finish", writer.attention(layout, heads, 1, 1).assembleFinish());
+                    name + "-finish", writer.attention(layout, heads, 1, 1, 0).assembleFinish());
             clear = memory.install(
-                    name + "-clear", writer.attention(layout, heads, 1, 1).assembleClear());
+                    name + "-clear", writer.attention(layout, heads, 1, 1, 0).assembleClear());
         }
     }
 
@@ -114,32 +118,37 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             this.memory = memory;
         }
 
-        AssembledAttention create(KvLayout layout, int heads, Arena arena) {
-            return new AssembledAttention(code(layout, heads), layout, heads, arena);
+        AssembledAttention create(KvLayout layout, int heads, float softCap, Arena arena) {
+            return new AssembledAttention(code(layout, heads, softCap), layout, heads, softCap, arena);
         }
 
-        private Code code(KvLayout layout, int heads) {
+        private Code code(KvLayout layout, int heads, float softCap) {
             synchronized (shapeToCode) {
                 // the page size does not matter, because tiles are the same
-                String shape = layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads;
-                return shapeToCode.computeIfAbsent(shape, s -> new Code(writer, layout, heads, memory));
+                String shape =
+                        layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads + " " + softCap;
+                return shapeToCode.computeIfAbsent(shape, s -> new Code(writer, layout, heads, softCap, memory));
             }
         }
 
-        /** Assembles examples to look at without a model: 4 heads that share a KV head, of usual sizes. */
+        /**
+         * Assembles examples, so that the code can be listed without a model: 4 heads of 64 or 128 numbers that share a
+         * KV head.
+         */
         void assembleExamples() {
             for (KvLayout.KvType type : KvLayout.KvType.values()) {
                 for (int headDim : new int[] {64, 128}) {
-                    code(new KvLayout(type, TILE, 1, headDim), 4);
+                    code(new KvLayout(type, TILE, 1, headDim), 4, 0);
                 }
             }
         }
     }
 
-    private AssembledAttention(Code code, KvLayout layout, int heads, Arena arena) {
+    private AssembledAttention(Code code, KvLayout layout, int heads, float softCap, Arena arena) {
         this.code = code;
         this.layout = layout;
         this.heads = heads;
+        this.softCap = softCap;
         group = heads / layout.kvHeads();
         sumBytes = AttentionCode.sumBytes(layout);
         int headBlocks = Math.ceilDiv(group, code.blockHeads);
@@ -171,21 +180,23 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         if (from.type() != layout.type()
                 || from.headDim() != layout.headDim()
                 || from.kvHeads() != layout.kvHeads()
+                || call.softCap() != softCap
                 || !pages.isNative()) {
-            throw new IllegalArgumentException("this working memory was made for " + layout + ", not for " + from);
+            throw new IllegalArgumentException("this working memory was made for " + layout + " and a soft cap of "
+                    + softCap + ", not for " + from + " and " + call.softCap());
         }
         long headBytes = (long) layout.headDim() * Float.BYTES;
         long q = Addresses.of(queries) + queries.rowOffset(firstRow) + (long) kvHead * group * headBytes;
         long target = Addresses.of(out) + out.rowOffset(firstRow) + (long) kvHead * group * headBytes;
         long rowBytes = heads * headBytes;
-        clear(rowCount);
+        clear(call);
         int tileCount = (firstPosition + rowCount - 1) / TILE + 1;
-        for (int first = 0; first < tileCount; first += CHUNK) {
+        for (int first = call.firstSeen(firstPosition) / TILE; first < tileCount; first += CHUNK) {
             int end = Math.min(tileCount, first + CHUNK);
             findTiles(call, first, end);
             for (int row = 0; row < rowCount; row += code.blockRows) {
                 int rows = Math.min(code.blockRows, rowCount - row);
-                attendBlocks(q + row * rowBytes, row, rows, firstPosition + row, first, end, call.scale());
+                attendBlocks(call, q + row * rowBytes, row, rows, first, end);
             }
         }
         for (int row = 0; row < rowCount; row++) {
@@ -194,15 +205,21 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     }
 
     /**
-     * Sets sums and totals to 0 and maximums to −∞. Throws if the working memory is closed; all of it is in one arena.
+     * Sets sums and totals to 0 and maximums to −∞, or to those of the sinks. Throws if the working memory is closed; all of it is in one arena.
      */
-    private void clear(int rowCount) {
+    private void clear(AttentionCall call) {
+        int rowCount = call.rowCount();
+        FloatMatrix sinks = call.sinks();
+        int firstHead = call.kvHead() * group;
         for (int row = 0; row < rowCount; row += code.blockRows) {
             for (int head = 0; head < group; head += code.blockHeads) {
                 long block = statsAt(row, head);
+                int blockHeads = Math.min(code.blockHeads, group - head);
                 for (int i = 0; i < AttentionCode.MAX_QUERIES; i++) {
-                    stats.set(FLOAT, block + AttentionCode.MAX + i * (long) Float.BYTES, Float.NEGATIVE_INFINITY);
-                    stats.set(FLOAT, block + AttentionCode.TOTAL + i * (long) Float.BYTES, 0f);
+                    float max =
+                            sinks == null ? Float.NEGATIVE_INFINITY : sinks.get(0, firstHead + head + i % blockHeads);
+                    stats.set(FLOAT, block + AttentionCode.MAX + i * (long) Float.BYTES, max);
+                    stats.set(FLOAT, block + AttentionCode.TOTAL + i * (long) Float.BYTES, sinks == null ? 0f : 1f);
                 }
             }
         }
@@ -233,23 +250,47 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Computes some rows, all heads of the group, for tiles {@code [first, end)}. */
-    private void attendBlocks(long q, int row, int rows, int position, int first, int end, float scale) {
-        int whole = Math.min(end, (position + 1) / TILE); // tiles that the first row, and so every row, sees in full
+    /**
+     * Computes some rows, all heads of the group, for tiles {@code [first, end)}: for each row its tiles before those
+     * that all rows see in full, then these together, then for each row its other tiles.
+     */
+    private void attendBlocks(AttentionCall call, long q, int row, int rows, int first, int end) {
+        float scale = call.scale();
+        int position = call.firstPosition() + row;
+        int start = Math.max(first, (call.firstSeen(position + rows - 1) + TILE - 1) / TILE);
+        int whole = Math.max(start, Math.min(end, (position + 1) / TILE));
         for (int head = 0; head < group; head += code.blockHeads) {
             int kind = group - head >= code.blockHeads ? 0 : 1;
-            if (whole > first) {
-                attend(code.attend[rows - 1][kind], q, row, head, 0, first, first, whole, TILE, scale);
+            for (int i = 0; i < rows; i++) {
+                attendRow(call, q, row, head, kind, i, first, first, Math.min(start, end));
+            }
+            if (end > start && whole > start) {
+                attend(code.attend[rows - 1][kind], q, row, head, 0, first, start, whole, TILE, ALL_LANES, scale);
             }
             for (int i = 0; i < rows; i++) {
-                int from = Math.max(first, whole);
-                int own = (position + i) / TILE + 1;
-                int to = Math.min(end, own);
-                if (to > from) {
-                    int last = to == own ? (position + i) % TILE + 1 : TILE;
-                    attend(code.attend[0][kind], q, row, head, i, first, from, to, last, scale);
-                }
+                attendRow(call, q, row, head, kind, i, first, whole, end);
             }
+        }
+    }
+
+    /** Computes row {@code i} of a block, for those of the tiles {@code [from, to)} that it sees. */
+    private void attendRow(
+            AttentionCall call, long q, int row, int head, int kind, int i, int chunk, int from, int to) {
+        int position = call.firstPosition() + row + i;
+        int seen = call.firstSeen(position);
+        int own = position / TILE + 1;
+        int at = Math.max(from, seen / TILE);
+        int end = Math.min(to, own);
+        if (at < end && at * TILE < seen) {
+            int last = at == own - 1 ? position % TILE + 1 : TILE;
+            int lanes = ALL_LANES >>> (TILE - last) & ALL_LANES << seen % TILE;
+            attend(code.attend[0][kind], q, row, head, i, chunk, at, at + 1, last, lanes, call.scale());
+            at++;
+        }
+        if (at < end) {
+            int last = end == own ? position % TILE + 1 : TILE;
+            int lanes = ALL_LANES >>> (TILE - last);
+            attend(code.attend[0][kind], q, row, head, i, chunk, at, end, last, lanes, call.scale());
         }
     }
 
@@ -266,6 +307,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             int from,
             int to,
             int lastPositions,
+            int lastLanes,
             float scale) {
         int blockHeads = Math.min(code.blockHeads, group - head);
         int query = i * blockHeads;
@@ -279,7 +321,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
                     stats.address() + statsAt(row, head) + query * (long) Float.BYTES,
                     sums.address() + sumsAt(row, head) + query * (long) sumBytes,
                     weights.address(),
-                    (long) (0xFFFF >>> (TILE - lastPositions)),
+                    (long) lastLanes,
                     scale);
         } catch (Throwable e) {
             throw new AssertionError("machine code throws nothing", e);

@@ -5,6 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.TreeMap;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -19,15 +20,21 @@ import quire.tensor.assembled.common.Instructions;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.scalar.ScalarKernels;
 import quire.tensor.scalar.Shapes;
+import quire.tensor.vector.Lanes;
+import quire.tensor.vector.VectorKernels;
 import quire.tensor.x86.CodeMemory;
 import quire.tensor.x86.Cpu;
 import quire.tensor.x86.MachineCode;
 
 /**
  * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
- * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler.
+ * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler. LayerNorm, the soft cap of
+ * logits and the clamped SiLU are not assembled: {@link VectorKernels} computes them, with the same bits.
  */
 public final class AssembledKernels implements Kernels {
+    /** Fewer lanes of the Vector API are not faster than plain loops. */
+    private static final int MIN_LANES = 4;
+
     private final Instructions instructions;
     private final CodeMemory memory = new CodeMemory();
     private final String name;
@@ -36,6 +43,8 @@ public final class AssembledKernels implements Kernels {
     private final AssembledRows rows;
     private final AssembledStore store;
     private final AssembledAttention.Factory attention;
+    /** Computes what is not assembled, with the same bits. */
+    private final Kernels twin;
 
     /**
      * Assembles the kernels.
@@ -54,6 +63,8 @@ public final class AssembledKernels implements Kernels {
         rows = new AssembledRows(writer, memory);
         store = new AssembledStore(memory);
         attention = new AssembledAttention.Factory(writer, memory);
+        String why = "for what is not assembled";
+        twin = Lanes.LANES < MIN_LANES ? new ScalarKernels(why) : new VectorKernels(why);
     }
 
     @Override
@@ -70,6 +81,11 @@ public final class AssembledKernels implements Kernels {
     public WeightMatrix pack(
             ElementType type, int rows, int columns, MemorySegment source, Arena arena, Workers workers) {
         return products.pack(type, rows, columns, source, arena, workers);
+    }
+
+    @Override
+    public long packedBytes(ElementType type, int rows, int columns) {
+        return AssembledMatrix.packedBytes(type, rows, columns);
     }
 
     @Override
@@ -102,6 +118,22 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
+    public void layerNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        twin.layerNorm(x, weight, epsilon, y, from, to);
+    }
+
+    @Override
+    public void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to) {
+        Shapes.checkAddRow(x, from, y, to);
+        rows.addRow(x, from, factor, y, to);
+    }
+
+    @Override
+    public void softCap(FloatMatrix x, float cap, int from, int to) {
+        twin.softCap(x, cap, from, to);
+    }
+
+    @Override
     public void add(FloatMatrix x, FloatMatrix y, int from, int to) {
         Shapes.checkSame(x, y, from, to);
         rows.add(x, y, from, to);
@@ -115,10 +147,14 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
-    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+    public void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         Shapes.checkSame(gate, up, from, to);
         Shapes.checkSame(gate, out, from, to);
-        rows.swiglu(gate, up, out, from, to);
+        if (activation == Activation.CLAMPED_SILU) {
+            twin.activate(activation, gate, up, out, from, to);
+        } else {
+            rows.activate(activation, gate, up, out, from, to);
+        }
     }
 
     @Override
@@ -135,9 +171,9 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
-    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena) {
         Shapes.checkHeads(layout, heads);
-        return attention.create(layout, heads, arena);
+        return attention.create(layout, heads, softCap, arena);
     }
 
     @Override

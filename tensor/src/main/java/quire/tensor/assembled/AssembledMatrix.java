@@ -13,7 +13,7 @@ import quire.tensor.packing.PanelPacker;
 
 /**
  * A weight matrix packed for the assembled kernels, and its products. Panels of 16 rows follow each other, their words
- * in one region and their scales in another, so one token reads two streams from start to end. {@link PackedForm} draws
+ * in one region and their scales in another, so one token reads two streams from start to end. {@link PackedForm} shows
  * a panel of quantised weights. A panel of float weights is {@code [k][16]} numbers in the file's type.
  *
  * <pre>
@@ -40,17 +40,9 @@ final class AssembledMatrix extends WeightMatrix {
         super(type, rows, columns);
         this.code = code;
         panels = Math.ceilDiv(rows, PackedForm.PANEL);
-        if (type.isQuantized()) {
-            PackedForm form = PackedForm.of(type);
-            int blocks = columns / Activations.BLOCK;
-            groups = blocks / form.groupBlocks();
-            panelWordBytes = (long) blocks * form.wordBytes();
-            panelScaleBytes = (long) groups * form.scaleBytes();
-        } else {
-            groups = columns;
-            panelWordBytes = (long) columns * PackedForm.PANEL * type.blockBytes();
-            panelScaleBytes = 0;
-        }
+        groups = groups(type, columns);
+        panelWordBytes = panelWordBytes(type, columns);
+        panelScaleBytes = panelScaleBytes(type, columns);
         chunkPanels = (int) Math.max(1, CHUNK_BYTES / (panelWordBytes + panelScaleBytes));
         words = arena.allocate(panels * panelWordBytes, 64);
         scales = arena.allocate(panels * panelScaleBytes, 64);
@@ -77,6 +69,28 @@ final class AssembledMatrix extends WeightMatrix {
             }
         });
         return packed;
+    }
+
+    private static int groups(ElementType type, int columns) {
+        return type.isQuantized()
+                ? columns / Activations.BLOCK / PackedForm.of(type).groupBlocks()
+                : columns;
+    }
+
+    private static long panelWordBytes(ElementType type, int columns) {
+        return type.isQuantized()
+                ? (long) (columns / Activations.BLOCK) * PackedForm.of(type).wordBytes()
+                : (long) columns * PackedForm.PANEL * type.blockBytes();
+    }
+
+    private static long panelScaleBytes(ElementType type, int columns) {
+        return type.isQuantized()
+                ? (long) groups(type, columns) * PackedForm.of(type).scaleBytes()
+                : 0;
+    }
+
+    static long packedBytes(ElementType type, int rows, int columns) {
+        return Math.ceilDiv(rows, PackedForm.PANEL) * (panelWordBytes(type, columns) + panelScaleBytes(type, columns));
     }
 
     @Override

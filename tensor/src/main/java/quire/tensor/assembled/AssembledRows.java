@@ -4,6 +4,7 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import quire.tensor.Activation;
 import quire.tensor.FloatMatrix;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.assembled.common.RowCode;
@@ -15,18 +16,20 @@ final class AssembledRows {
 
     private static final MethodHandle RMS_NORM = handle(RowCode.RMS_NORM);
     private static final MethodHandle ADD = handle(RowCode.ADD);
-    private static final MethodHandle SWIGLU = handle(RowCode.SWIGLU);
+    private static final MethodHandle ACTIVATE = handle(RowCode.ACTIVATE);
     private static final MethodHandle ROPE = handle(RowCode.ROPE);
 
     private final MemorySegment rmsNorm;
     private final MemorySegment add;
-    private final MemorySegment swiglu;
+    private final MemorySegment silu;
+    private final MemorySegment gelu;
     private final MemorySegment rope;
 
     AssembledRows(KernelWriter writer, CodeMemory memory) {
         rmsNorm = memory.install("rms-norm", writer.rows().rmsNorm());
         add = memory.install("add", writer.rows().add());
-        swiglu = memory.install("swiglu", writer.rows().swiglu());
+        silu = memory.install("swiglu", writer.rows().activate(Activation.SILU));
+        gelu = memory.install("geglu", writer.rows().activate(Activation.GELU));
         rope = memory.install("rope", writer.rows().rope());
     }
 
@@ -68,7 +71,7 @@ final class AssembledRows {
         long source = Addresses.of(x);
         long target = Addresses.of(y);
         for (int row = from; row < to; row++) {
-            addRow(source + x.rowOffset(row), target + y.rowOffset(row), y.columns());
+            addRow(source + x.rowOffset(row), 1f, target + y.rowOffset(row), y.columns());
         }
     }
 
@@ -76,28 +79,34 @@ final class AssembledRows {
         long source = Addresses.of(bias);
         long target = Addresses.of(y);
         for (int row = from; row < to; row++) {
-            addRow(source, target + y.rowOffset(row), y.columns());
+            addRow(source, 1f, target + y.rowOffset(row), y.columns());
         }
     }
 
-    private void addRow(long x, long y, int columns) {
+    void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to) {
+        addRow(Addresses.of(x) + x.rowOffset(from), factor, Addresses.of(y) + y.rowOffset(to), y.columns());
+    }
+
+    private void addRow(long x, float factor, long y, int columns) {
         try {
-            ADD.invokeExact(add, x, y, wholeWords(columns), lastLanes(columns));
+            ADD.invokeExact(add, x, y, wholeWords(columns), lastLanes(columns), factor);
         } catch (Throwable e) {
             throw new AssertionError("machine code throws nothing", e);
         }
     }
 
-    void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+    /** @param activation SILU or GELU */
+    void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         int columns = gate.columns();
+        MemorySegment function = activation == Activation.GELU ? gelu : silu;
         long gates = Addresses.of(gate);
         long ups = Addresses.of(up);
         long outs = Addresses.of(out);
         for (int row = from; row < to; row++) {
             long offset = gate.rowOffset(row);
             try {
-                SWIGLU.invokeExact(
-                        swiglu, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
+                ACTIVATE.invokeExact(
+                        function, gates + offset, ups + offset, outs + offset, wholeWords(columns), lastLanes(columns));
             } catch (Throwable e) {
                 throw new AssertionError("machine code throws nothing", e);
             }

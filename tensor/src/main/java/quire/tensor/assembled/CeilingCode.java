@@ -25,7 +25,8 @@ import quire.tensor.x86.Vec;
 /** Writes the loops of {@link quire.tensor.machine.MachineCeilings}, in the instructions that the kernels use. */
 public final class CeilingCode {
     /**
-     * Arguments of {@link #read}: {@code (stream 0, stream 1, stream 2, stream 3, turns)}; unused streams are ignored.
+     * Arguments of {@link #read}: {@code (stream 0, stream 1, stream 2, stream 3, iterations)}; unused streams are
+     * ignored.
      */
     public static final FunctionDescriptor READ = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
@@ -34,14 +35,14 @@ public final class CeilingCode {
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG);
 
-    /** Arguments of {@link #f32} and {@link #int8}: {@code (turns)}. */
+    /** Arguments of {@link #f32} and {@link #int8}: {@code (iterations)}. */
     public static final FunctionDescriptor COMPUTE = FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG);
 
-    /** Most streams of {@link #read}. */
+    /** Maximum number of streams of {@link #read}. */
     public static final int MAX_STREAMS = 4;
 
-    /** Bytes that a turn reads from each stream. */
-    public static final int TURN_BYTES = 128;
+    /** Bytes that an iteration reads from each stream. */
+    public static final int ITERATION_BYTES = 128;
 
     private static final Gp[] STREAMS = {RDI, RSI, RDX, RCX};
     private static final int LINE = 64;
@@ -50,7 +51,7 @@ public final class CeilingCode {
 
     /**
      * Number of sums with 32 registers: more than latency × instructions per cycle, so that no instruction waits for
-     * the last.
+     * the result of the instruction before it.
      */
     private static final int WIDE_SUMS = 24;
 
@@ -76,22 +77,22 @@ public final class CeilingCode {
     /** A loop that reads {@code streams} streams together. */
     public static MachineCode read(Instructions instructions, int streams) {
         CeilingCode code = new CeilingCode(instructions);
-        return code.loop(R8, () -> code.readTurn(streams));
+        return code.loop(R8, () -> code.readIteration(streams));
     }
 
-    private void readTurn(int streams) {
+    private void readIteration(int streams) {
         for (int s = 0; s < streams; s++) {
-            for (int line = 0; line < TURN_BYTES; line += LINE) {
+            for (int line = 0; line < ITERATION_BYTES; line += LINE) {
                 a.prefetcht0(at(STREAMS[s], PREFETCH_BYTES + line));
             }
-            for (int i = 0; i < TURN_BYTES; i += width) {
+            for (int i = 0; i < ITERATION_BYTES; i += width) {
                 a.vmovups(vec.apply(i / width), at(STREAMS[s], i));
             }
-            a.add(STREAMS[s], TURN_BYTES);
+            a.add(STREAMS[s], ITERATION_BYTES);
         }
     }
 
-    /** A loop of f32 fused multiply-adds, {@link #f32Macs} in each turn. */
+    /** A loop of f32 fused multiply-adds, {@link #f32Macs} in each iteration. */
     public static MachineCode f32(Instructions instructions) {
         CeilingCode code = new CeilingCode(instructions);
         int sums = sums(instructions);
@@ -102,19 +103,19 @@ public final class CeilingCode {
         });
     }
 
-    /** Multiply-adds of a turn of {@link #f32}. */
+    /** Multiply-adds of an iteration of {@link #f32}. */
     public static double f32Macs(Instructions instructions) {
         return (double) sums(instructions) * (instructions == Instructions.AVX512_VNNI ? 16 : 8);
     }
 
-    /** A loop of multiply-adds of bytes, {@link #int8Macs} in each turn. */
+    /** A loop of multiply-adds of bytes, {@link #int8Macs} in each iteration. */
     public static MachineCode int8(Instructions instructions) {
         CeilingCode code = new CeilingCode(instructions);
         return code.loop(
                 RDI, instructions == Instructions.AVX2 ? code::shortSums : () -> code.dotProducts(instructions));
     }
 
-    /** Multiply-adds of a turn of {@link #int8}. */
+    /** Multiply-adds of an iteration of {@link #int8}. */
     public static double int8Macs(Instructions instructions) {
         return switch (instructions) {
             case AVX512_VNNI -> WIDE_SUMS * 64.0;
@@ -179,10 +180,10 @@ public final class CeilingCode {
     }
 
     /**
-     * A loop of {@code turns} turns. All registers are 0 at first, so that no slow numbers occur, such as denormal
-     * ones.
+     * A loop of {@code iterations} iterations. All registers are 0 at first, so that no slow numbers occur, such as
+     * denormal ones.
      */
-    private MachineCode loop(Gp turns, Runnable turn) {
+    private MachineCode loop(Gp iterations, Runnable iteration) {
         int registers = width == 64 ? 32 : 16;
         for (int i = 0; i < registers; i++) {
             if (width == 64) {
@@ -194,8 +195,8 @@ public final class CeilingCode {
         Label next = a.label();
         a.align(32);
         a.bind(next);
-        turn.run();
-        a.dec(turns);
+        iteration.run();
+        a.dec(iterations);
         a.jnz(next);
         a.vzeroupper();
         a.ret();

@@ -48,7 +48,7 @@ final class ProductFunctions {
         return type.name().toLowerCase(Locale.ROOT) + "-x" + n + (first == 0 ? "" : "-from-" + first);
     }
 
-    /** Most rows of one call. */
+    /** Maximum number of rows of one call. */
     int maxRows() {
         return maxRows;
     }

@@ -3,7 +3,7 @@ package quire.tensor.block;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 
-/** Numbers as a file holds them: little endian, at any address. */
+/** How numbers are stored in a model file: little endian, at any address. */
 public final class FileNumbers {
     /** 16 bits: an integer, an f16 or a bf16. */
     public static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);

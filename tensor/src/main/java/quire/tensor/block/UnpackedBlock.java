@@ -15,8 +15,8 @@ import java.util.Arrays;
  * </pre>
  *
  * <p>A format with one scale for each block has {@code scales[0] = 1}; a format without minimum ignores {@code mins}.
- * Only this class knows the position of the bits in a file; {@link quire.tensor.ElementType} has a table of the
- * layouts. An object is reused for all blocks of a thread.
+ * Only this class uses the position of the bits in a file; {@link quire.tensor.ElementType} has a table of the layouts.
+ * An object is reused for all blocks of a thread.
  */
 public final class UnpackedBlock {
     /** Number of elements of the largest block. */
@@ -33,7 +33,9 @@ public final class UnpackedBlock {
     /** The integers of the weights, after the zero point is subtracted or the table is applied. */
     public final byte[] quants = new byte[MAX_ELEMENTS];
 
+    /** The integer scale of each group. */
     public final byte[] scales = new byte[MAX_ELEMENTS / 16];
+    /** The integer minimum of each group. */
     public final byte[] mins = new byte[MAX_ELEMENTS / 16];
 
     /** The factor of {@link #scales}. */

@@ -68,7 +68,7 @@ public final class KernelSets {
             kernels = choose(forced);
             chosen = kernels;
             if (forced == null && kernels.name().equals("scalar")) {
-                LOG.log(Level.WARNING, "the slowest kernels compute: " + kernels.reason());
+                LOG.log(Level.WARNING, "the scalar kernels are used, which are the slowest: " + kernels.reason());
             }
         }
         return kernels;
@@ -80,13 +80,13 @@ public final class KernelSets {
     }
 
     private static Kernels fastest() {
-        StringBuilder passedOver = new StringBuilder();
+        StringBuilder unavailable = new StringBuilder();
         for (String name : NAMES) {
             String obstacle = obstacle(name);
             if (obstacle == null) {
-                return create(name, passedOver.toString());
+                return create(name, unavailable.toString());
             }
-            passedOver.append("; not ").append(name).append(": ").append(obstacle);
+            unavailable.append("; not ").append(name).append(": ").append(obstacle);
         }
         throw new AssertionError("the scalar kernels run on every machine");
     }
@@ -119,8 +119,8 @@ public final class KernelSets {
     /**
      * The set with a name.
      *
-     * @throws IllegalArgumentException if there is no such set (the message lists all), or if it cannot run on this machine
-     *     (the message says why)
+     * @throws IllegalArgumentException if there is no such set (the message lists all), or if it cannot run on this
+     *     machine (the message says why)
      */
     public static Kernels named(String name) {
         return named(name, "");

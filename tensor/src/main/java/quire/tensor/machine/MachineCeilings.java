@@ -16,8 +16,8 @@ import quire.tensor.x86.CodeMemory;
 import quire.tensor.x86.MachineCode;
 
 /**
- * The highest speeds of this machine, measured on a team of workers. A kernel's speed means something only beside the
- * ceilings of the same minute, because machines are shared and their speed changes. Machine code with the kernels'
+ * The highest speeds of this machine, measured on a team of workers. Compare a kernel's speed only with ceilings that
+ * were measured in the same minute, because machines are shared and their speed changes. Machine code with the kernels'
  * instructions measures them, so no kernel can be faster. The Vector API measures them if no machine code can run.
  *
  * @param threads number of workers that ran together
@@ -26,8 +26,8 @@ import quire.tensor.x86.MachineCode;
  * @param f32MacsPerSecond f32 fused multiply-adds on registers
  * @param int8MacsPerSecond multiply-adds of 8-bit activations on registers
  * @param int8Path the instructions of {@code int8MacsPerSecond}: {@code vpdpbusd zmm}, {@code vpdpbusd ymm}, {@code
- *     vpmaddubsw ymm} (summed in 16 bits, then in 32), or {@code int16}, a product and an addition, because the Vector API
- *     has no int8 dot product
+ *     vpmaddubsw ymm} (summed in 16 bits, then in 32), or {@code int16}, a product and an addition, because the Vector
+ *     API has no int8 dot product
  */
 public record MachineCeilings(
         int threads,
@@ -38,7 +38,7 @@ public record MachineCeilings(
     private static final long READ_BYTES = 256L << 20;
     private static final long SETTLED_NANOS = 700_000_000L;
     private static final long LONGEST_NANOS = 3_000_000_000L;
-    private static final int TURNS = 200_000;
+    private static final int ITERATIONS = 200_000;
 
     /** Receives results, so that the compiler does not remove the loops. */
     private static volatile long sink;
@@ -60,8 +60,8 @@ public record MachineCeilings(
                 read = Math.max(read, read(workers, memory, loop, streams));
             }
         }
-        double f32 = turns(workers, handle(code, CeilingCode.f32(instructions), CeilingCode.COMPUTE));
-        double int8 = turns(workers, handle(code, CeilingCode.int8(instructions), CeilingCode.COMPUTE));
+        double f32 = iterations(workers, handle(code, CeilingCode.f32(instructions), CeilingCode.COMPUTE));
+        double int8 = iterations(workers, handle(code, CeilingCode.int8(instructions), CeilingCode.COMPUTE));
         return new MachineCeilings(
                 threads,
                 read,
@@ -81,16 +81,16 @@ public record MachineCeilings(
             });
         }
         double f32 = best(workers, worker -> {
-            sink = (long) VectorCeilings.multiplyAddF32(TURNS, 0.999f);
+            sink = (long) VectorCeilings.multiplyAddF32(ITERATIONS, 0.999f);
         });
         double int8 = best(workers, worker -> {
-            sink = VectorCeilings.multiplyAddInt16(TURNS, (short) 3);
+            sink = VectorCeilings.multiplyAddInt16(ITERATIONS, (short) 3);
         });
         return new MachineCeilings(
                 threads,
                 read * READ_BYTES,
-                f32 * threads * TURNS * 12.0 * Lanes.LANES,
-                int8 * threads * TURNS * 12.0 * 2 * Lanes.LANES,
+                f32 * threads * ITERATIONS * 12.0 * Lanes.LANES,
+                int8 * threads * ITERATIONS * 12.0 * 2 * Lanes.LANES,
                 "int16");
     }
 
@@ -111,12 +111,12 @@ public record MachineCeilings(
     /** Bytes per second that the workers read. Each reads its share of the memory as {@code streams} equal parts. */
     private static double read(Workers workers, MemorySegment memory, MethodHandle loop, int streams) {
         int threads = workers.count();
-        long turns = READ_BYTES / threads / streams / CeilingCode.TURN_BYTES;
-        long each = turns * CeilingCode.TURN_BYTES;
+        long iterations = READ_BYTES / threads / streams / CeilingCode.ITERATION_BYTES;
+        long each = iterations * CeilingCode.ITERATION_BYTES;
         double rounds = best(workers, worker -> {
             long[] from = CeilingCode.streams(memory.address() + worker * (streams * each), each, streams);
             try {
-                loop.invokeExact(from[0], from[1], from[2], from[3], turns);
+                loop.invokeExact(from[0], from[1], from[2], from[3], iterations);
             } catch (Throwable e) {
                 throw new AssertionError("machine code throws nothing", e);
             }
@@ -125,11 +125,11 @@ public record MachineCeilings(
     }
 
     /** Iterations per second of a loop on registers. */
-    private static double turns(Workers workers, MethodHandle loop) {
-        return TURNS
+    private static double iterations(Workers workers, MethodHandle loop) {
+        return ITERATIONS
                 * best(workers, worker -> {
                     try {
-                        loop.invokeExact((long) TURNS);
+                        loop.invokeExact((long) ITERATIONS);
                     } catch (Throwable e) {
                         throw new AssertionError("machine code throws nothing", e);
                     }

@@ -63,8 +63,8 @@ public final class ReservedMemory {
         private static final int MAP_PRIVATE_ANONYMOUS = 0x22;
         private static final int MADV_HUGEPAGE = 14;
 
-        // errno is not read. But CodeMemory calls functions with this signature, and the linker reuses its code for a
-        // signature, which takes tens of milliseconds to generate.
+        // errno is captured but not read. CodeMemory captures it too, and the linker reuses its code for calls with
+        // equal signatures and options. To generate that code takes tens of milliseconds.
         private static final StructLayout STATE = Linker.Option.captureStateLayout();
         private static final Linker.Option CAPTURE = Linker.Option.captureCallState("errno");
         private static final MethodHandle MMAP = handle(
@@ -120,7 +120,7 @@ public final class ReservedMemory {
         }
     }
 
-    /** A class of its own, because most processes never unmap and so need not load it. */
+    /** A separate class, because most processes never unmap and so need not load it. */
     private static final class Unmap {
         private static final MethodHandle MUNMAP = handle(
                 "munmap", FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS, ValueLayout.JAVA_LONG));

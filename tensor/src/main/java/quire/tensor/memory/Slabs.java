@@ -12,7 +12,8 @@ import java.lang.foreign.MemorySegment;
  *   block     [words of the output matrix            ]     half a slab or more: reserved separately
  * </pre>
  *
- * <p>The thread that first writes a page also clears it. So when all workers pack weights, all of them clear pages.
+ * <p>The operating system clears a page on the thread that first writes it. So when all workers pack weights, the
+ * clearing is also divided among them.
  */
 public final class Slabs implements Arena {
     private static final long SLAB_BYTES = 64L << 20;
@@ -21,7 +22,7 @@ public final class Slabs implements Arena {
     private MemorySegment slab = MemorySegment.NULL;
     private long used;
 
-    /** An arena without memory. */
+    /** Creates an arena that has no memory yet. */
     @SuppressWarnings("MustBeClosedChecker") // close() closes it
     public Slabs() {
         arena = Arena.ofShared();

@@ -13,8 +13,8 @@ import quire.tensor.block.UnpackedBlock;
  * Packs panels as {@link PanelPacker#packSlowly}, in 32-bit words of four or eight quants. Not thread-safe: each worker
  * has its own.
  *
- * <p>A model is packed once, before the optimising compiler knows these loops. So the loops are long, call few methods
- * and work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
+ * <p>A model is packed once, before the optimising compiler has compiled these loops. So the loops are long, call few
+ * methods and work on arrays. The interpreter and the first compiler run such code well, but are slow on segments:
  *
  * <pre>
  *   file     row of lane 0   ──copy──▶  row (short[])  ──lane 0──▶ ┐
@@ -363,7 +363,7 @@ final class WordPacker {
         }
     }
 
-    /** Packs the 6-bit scales and minimums of Q4_K and Q5_K; {@link UnpackedBlock} draws their layout. */
+    /** Packs the 6-bit scales and minimums of Q4_K and Q5_K; {@link UnpackedBlock} shows their layout. */
     private void packSixBitPairs(int group, int at, int lane) {
         setHalf(group * scaleBytes + 2 * lane, row[at]);
         setHalf(group * scaleBytes + 2 * (PANEL + lane), row[at + 1]);

@@ -1,5 +1,7 @@
 package quire.tensor.scalar;
 
+import quire.tensor.Activation;
+
 /**
  * The exponential of every kernel set. It uses only correctly rounded operations, so the interpreter, compiled code and
  * vector lanes agree to the last bit. {@code Math.exp} and the Vector API's exp do not guarantee this.
@@ -10,19 +12,26 @@ package quire.tensor.scalar;
  * is below 2 ulp. exp(−∞) = 0, exp(0) = 1 and exp(+∞) = +∞; only NaN gives NaN.
  */
 public final class FloatMath {
-    /** Arguments are limited to this range: below it exp is 0, above it +∞. In it, both factors of 2ⁿ are finite. */
+    /**
+     * Smaller arguments count as this one, whose exponential rounds to 0. From here on, both factors of 2ⁿ are finite.
+     */
     public static final float EXP_LOWEST = -110f;
 
+    /** Larger arguments count as this one, whose exponential is +∞. */
     public static final float EXP_HIGHEST = 90f;
+    /** 1 / ln 2. */
     public static final float INVERSE_LN2 = 0x1.715476p0f;
     /** The upper 9 bits of ln 2, so that n × LN2_HIGH is exact. */
     public static final float LN2_HIGH = 0x1.63p-1f;
 
+    /** The rest of ln 2. */
     public static final float LN2_LOW = -2.12194440e-4f;
     /** Adding and then subtracting 1.5 × 2²³ rounds |x| below 2²² to an integer, ties to even. */
     public static final float ROUNDER = 0x1.8p23f;
 
+    /** Coefficients of the polynomial, by their power of r. */
     public static final float C7 = 1f / 5040;
+
     public static final float C6 = 1f / 720;
     public static final float C5 = 1f / 120;
     public static final float C4 = 1f / 24;
@@ -53,8 +62,21 @@ public final class FloatMath {
         return p * power1 * power2;
     }
 
-    /** {@code x / (1 + exp(−x))}. */
-    public static float silu(float x) {
-        return x / (1f + exp(-x));
+    /** One number of {@link quire.tensor.Kernels#activate}. */
+    public static float activate(Activation activation, float x, float factor) {
+        return switch (activation) {
+            case SILU -> x / (1f + exp(-x)) * factor;
+            case GELU -> x / (1f + exp(Math.fma(x * x, Activation.GELU_CUBE, Activation.GELU_LINEAR) * x)) * factor;
+            case CLAMPED_SILU -> {
+                float g = Math.min(x, Activation.CLAMP);
+                float u = Math.max(-Activation.CLAMP, Math.min(Activation.CLAMP, factor));
+                yield g / (1f + exp(g * Activation.CLAMPED_FACTOR)) * (u + 1f);
+            }
+        };
+    }
+
+    /** {@code cap × tanh(x / cap)} as {@link quire.tensor.Kernels#softCap} defines it. */
+    public static float softCap(float x, float cap) {
+        return cap - 2f * cap / (exp(x * (2f / cap)) + 1f);
     }
 }

@@ -6,6 +6,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -77,6 +78,11 @@ public final class ScalarKernels implements Kernels {
             MemorySegment.copy(source, from, bytes, from, to - from);
         });
         return new RowMajor(type, rows, columns, bytes);
+    }
+
+    @Override
+    public long packedBytes(ElementType type, int rows, int columns) {
+        return rows * type.byteSize(columns);
     }
 
     @Override
@@ -223,14 +229,60 @@ public final class ScalarKernels implements Kernels {
             for (int i = 0; i < x.columns(); i++) {
                 partial[i % 16] = Math.fma(x.get(row, i), x.get(row, i), partial[i % 16]);
             }
-            for (int half = 8; half > 0; half /= 2) {
-                for (int i = 0; i < half; i++) {
-                    partial[i] += partial[i + half];
-                }
-            }
-            float scale = 1f / (float) Math.sqrt(partial[0] / x.columns() + epsilon);
+            float scale = 1f / (float) Math.sqrt(fold(partial) / x.columns() + epsilon);
             for (int i = 0; i < x.columns(); i++) {
                 y.set(row, i, x.get(row, i) * scale * weight.get(0, i));
+            }
+        }
+    }
+
+    @Override
+    public void layerNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        float[] partial = PARTIALS.get();
+        for (int row = from; row < to; row++) {
+            Arrays.fill(partial, 0f);
+            for (int i = 0; i < x.columns(); i++) {
+                partial[i % 16] += x.get(row, i);
+            }
+            float mean = fold(partial) / x.columns();
+            Arrays.fill(partial, 0f);
+            for (int i = 0; i < x.columns(); i++) {
+                float centred = x.get(row, i) - mean;
+                partial[i % 16] = Math.fma(centred, centred, partial[i % 16]);
+            }
+            float scale = 1f / (float) Math.sqrt(fold(partial) / x.columns() + epsilon);
+            for (int i = 0; i < x.columns(); i++) {
+                y.set(row, i, (x.get(row, i) - mean) * scale * weight.get(0, i));
+            }
+        }
+    }
+
+    /** Adds sixteen partial sums; the result is the first of them. */
+    private static float fold(float[] partial) {
+        for (int half = 8; half > 0; half /= 2) {
+            for (int i = 0; i < half; i++) {
+                partial[i] += partial[i + half];
+            }
+        }
+        return partial[0];
+    }
+
+    @Override
+    public void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to) {
+        Shapes.checkAddRow(x, from, y, to);
+        for (int i = 0; i < y.columns(); i++) {
+            y.set(to, i, Math.fma(factor, x.get(from, i), y.get(to, i)));
+        }
+    }
+
+    @Override
+    public void softCap(FloatMatrix x, float cap, int from, int to) {
+        Shapes.checkSoftCap(x, cap, from, to);
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < x.columns(); i++) {
+                x.set(row, i, FloatMath.softCap(x.get(row, i), cap));
             }
         }
     }
@@ -257,12 +309,12 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+    public void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         Shapes.checkSame(gate, up, from, to);
         Shapes.checkSame(gate, out, from, to);
         for (int row = from; row < to; row++) {
             for (int i = 0; i < gate.columns(); i++) {
-                out.set(row, i, FloatMath.silu(gate.get(row, i)) * up.get(row, i));
+                out.set(row, i, FloatMath.activate(activation, gate.get(row, i), up.get(row, i)));
             }
         }
     }
@@ -369,7 +421,7 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena) {
         Shapes.checkHeads(layout, heads);
         return new Scratch(heads);
     }
@@ -409,9 +461,11 @@ public final class ScalarKernels implements Kernels {
         for (int d = 0; d < headDim; d++) {
             out.set(row, first + d, 0f);
         }
-        float max = Float.NEGATIVE_INFINITY;
-        float sum = 0f;
-        for (int tile = 0; tile <= position; tile += TILE) {
+        FloatMatrix sinks = call.sinks();
+        float max = sinks == null ? Float.NEGATIVE_INFINITY : sinks.get(0, head);
+        float sum = sinks == null ? 0f : 1f;
+        int seen = call.firstSeen(position);
+        for (int tile = seen / TILE * TILE; tile <= position; tile += TILE) {
             int slot = tile % layout.pageTokens();
             long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
             long keys = page + layout.keyTileOffset(slot, kvHead);
@@ -426,7 +480,9 @@ public final class ScalarKernels implements Kernels {
                 for (int d = 0; d < headDim; d++) {
                     dot = Math.fma(q.get(row, first + d), loadNumber(layout, pages, keys, (long) d * TILE + j), dot);
                 }
-                memory.scores[j] = quantized ? scale * dot * loadScale(pages, keyScales, j) : scale * dot;
+                float score = quantized ? scale * dot * loadScale(pages, keyScales, j) : scale * dot;
+                score = call.softCap() > 0 ? FloatMath.softCap(score, call.softCap()) : score;
+                memory.scores[j] = tile + j < seen ? Float.NEGATIVE_INFINITY : score;
                 newMax = Math.max(newMax, memory.scores[j]);
             }
             float correction = FloatMath.exp(max - newMax);

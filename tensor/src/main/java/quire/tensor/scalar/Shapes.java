@@ -79,6 +79,24 @@ public final class Shapes {
         }
     }
 
+    /** Checks {@link Kernels#addRow}. */
+    public static void checkAddRow(FloatMatrix x, int from, FloatMatrix y, int to) {
+        if (x.columns() != y.columns()) {
+            throw new IllegalArgumentException(
+                    "rows of " + x.columns() + " and of " + y.columns() + " numbers must be equally long");
+        }
+        checkRows(x, from, from + 1);
+        checkRows(y, to, to + 1);
+    }
+
+    /** Checks {@link Kernels#softCap}. */
+    public static void checkSoftCap(FloatMatrix x, float cap, int from, int to) {
+        checkRows(x, from, to);
+        if (!(cap > 0 && cap < Float.POSITIVE_INFINITY)) {
+            throw new IllegalArgumentException("a soft cap is positive, not " + cap);
+        }
+    }
+
     /** Checks {@link Kernels#rope}. */
     public static void checkRope(FloatMatrix x, int headDim, int[] positions, FloatMatrix cosSin, int from, int to) {
         checkRows(x, from, to);
@@ -137,6 +155,12 @@ public final class Shapes {
                     + ") of " + room + ": " + pageCount + " pages of " + layout.pageTokens());
         }
         checkSame(q, call.out(), firstRow, firstRow + rowCount);
+        FloatMatrix sinks = call.sinks();
+        if (call.window() < 0 || (sinks != null && sinks.columns() != heads)) {
+            throw new IllegalArgumentException("a window of " + call.window() + " positions and "
+                    + (sinks == null ? 0 : sinks.columns()) + " sinks of " + heads
+                    + " heads: a window is positive or 0 for none, and each head has one sink");
+        }
     }
 
     /** Checks that the KV heads divide the query heads. */

@@ -59,6 +59,13 @@ public final class Lanes {
                 .add(pairs.lanewise(VectorOperators.ASHR, 16));
     }
 
+    /** {@link FloatMath#softCap} of each lane, with the same bits. */
+    static FloatVector softCap(FloatVector x, float cap) {
+        FloatVector quotient =
+                FloatVector.broadcast(F, 2f * cap).div(exp(x.mul(2f / cap)).add(1f));
+        return FloatVector.broadcast(F, cap).sub(quotient);
+    }
+
     /** {@link FloatMath#exp} of each lane, with the same bits. */
     static FloatVector exp(FloatVector x) {
         FloatVector z = x.blend(FloatMath.EXP_LOWEST, x.compare(VectorOperators.LT, FloatMath.EXP_LOWEST));

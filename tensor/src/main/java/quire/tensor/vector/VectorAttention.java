@@ -36,7 +36,7 @@ import quire.tensor.scalar.FloatMath;
  * that no query reads the V of a later position.
  */
 final class VectorAttention implements Kernels.AttentionScratch {
-    /** Most rows of one call. */
+    /** Maximum number of rows of one call. */
     static final int ROWS = 32;
 
     private static final int TILE = KvLayout.TILE;
@@ -108,11 +108,15 @@ final class VectorAttention implements Kernels.AttentionScratch {
         int firstColumn = kvHead * group * headDim;
         gather(call.q(), firstRow, rowCount, firstColumn, headDim);
         Arrays.fill(sums, 0, count * width, 0f);
-        Arrays.fill(max, 0, count, Float.NEGATIVE_INFINITY);
-        Arrays.fill(total, 0, count, 0f);
+        FloatMatrix sinks = call.sinks();
+        for (int n = 0; n < count; n++) {
+            max[n] = sinks == null ? Float.NEGATIVE_INFINITY : sinks.get(0, kvHead * group + n % group);
+            total[n] = sinks == null ? 0f : 1f;
+        }
         boolean quantized = layout.type().isQuantized();
         int lastPosition = firstPosition + rowCount - 1;
-        for (int tile = 0; tile <= lastPosition; tile += TILE) {
+        int start = call.firstSeen(firstPosition) / TILE * TILE;
+        for (int tile = start; tile <= lastPosition; tile += TILE) {
             int slot = tile % layout.pageTokens();
             long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
             load(layout, pages, page, slot, kvHead, Math.min(TILE, lastPosition - tile + 1));
@@ -122,7 +126,10 @@ final class VectorAttention implements Kernels.AttentionScratch {
                 if (quantized) {
                     scaleQuad(weights, quad * QUAD * TILE, keyScales);
                 }
-                accumulate(quad * QUAD, count, firstPosition - tile, quantized);
+                if (call.softCap() > 0) {
+                    capQuad(weights, quad * QUAD * TILE, call.softCap());
+                }
+                accumulate(quad * QUAD, count, firstPosition - tile, call.window(), quantized);
             }
         }
         for (int n = 0; n < count; n++) {
@@ -198,6 +205,13 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
+    /** Limits a quad's scores. */
+    private static void capQuad(float[] scores, int at, float cap) {
+        for (int i = at; i < at + QUAD * TILE; i += LANES) {
+            Lanes.softCap(FloatVector.fromArray(F, scores, i), cap).intoArray(scores, i);
+        }
+    }
+
     private static void widen(MemorySegment halves, long from, float[] to, int at, int count) {
         for (int i = 0; i < count; i++) {
             to[at + i] = Float.float16ToFloat(halves.get(SHORT, from + i * (long) Short.BYTES));
@@ -226,28 +240,34 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Adds the tile to the sums of a quad. Query n sees its first {@code n / group + offset + 1} positions. */
-    private void accumulate(int first, int count, int offset, boolean quantized) {
-        int end = Math.min(first + QUAD, count);
+    /**
+     * Adds the tile to the sums of a quad. Query n sees its first {@code n / group + offset + 1} positions, or the last
+     * {@code window} of these.
+     */
+    private void accumulate(int first, int count, int offset, int window, boolean quantized) {
+        int lastQuery = Math.min(first + QUAD, count);
         int least = Math.min(TILE, first / group + offset + 1);
-        int most = Math.min(TILE, (end - 1) / group + offset + 1);
-        for (int n = first; n < end; n++) {
-            int seen = Math.min(TILE, n / group + offset + 1);
-            if (seen > 0) {
-                weigh(n, seen);
+        int most = Math.min(TILE, (lastQuery - 1) / group + offset + 1);
+        for (int n = first; n < lastQuery; n++) {
+            int end = n / group + offset + 1;
+            int hidden = window == 0 ? 0 : Math.max(0, end - window);
+            if (end > 0 && hidden < TILE) {
+                weigh(n, hidden, Math.min(TILE, end));
             }
         }
         if (quantized) {
             scaleQuad(weights, first * TILE, valueScales);
         }
-        if (least == most && end == first + QUAD) {
+        int mostHidden = window == 0 ? 0 : (lastQuery - 1) / group + offset + 1 - window;
+        if (least == most && mostHidden < TILE && lastQuery == first + QUAD) {
             for (int d = 0; d < width; d += 2 * LANES) {
                 sumQuad(weights, first * TILE, most, values, d, width, correction, first, sums, first * width + d);
             }
         } else {
-            for (int n = first; n < end; n++) {
+            for (int n = first; n < lastQuery; n++) {
                 int seen = Math.min(TILE, n / group + offset + 1);
-                for (int d = 0; d < width && seen > 0; d += 2 * LANES) {
+                boolean sees = seen > 0 && (window == 0 || n / group + offset + 1 - window < TILE);
+                for (int d = 0; d < width && sees; d += 2 * LANES) {
                     sumOne(weights, n * TILE, seen, values, d, width, correction[n], sums, n * width + d);
                 }
             }
@@ -255,8 +275,11 @@ final class VectorAttention implements Kernels.AttentionScratch {
     }
 
     /** Turns scores into weights, and updates the maximum, the total and the correction of the earlier sums. */
-    private void weigh(int n, int seen) {
+    private void weigh(int n, int hidden, int seen) {
         float before = max[n];
+        for (int j = 0; j < hidden; j++) {
+            weights[n * TILE + j] = Float.NEGATIVE_INFINITY;
+        }
         for (int j = seen; j < TILE; j++) {
             weights[n * TILE + j] = Float.NEGATIVE_INFINITY;
         }

@@ -46,9 +46,9 @@ import quire.tensor.vector.VectorMatrix.Scratch;
  *
  * <p>Cost: measured as in {@link VectorKernels}, 2048 × 2048 on one thread, GMAC/s with 1 and with 64 tokens: Q4_K 17.5
  * and 58.8 (Q4_0 in the same minutes 59.9 with 64), IQ4_XS 9.1 and 38.6 (Q8_0 9.3 and 39.2), Q5_K 6.8 and 35, Q6_K 4.4
- * and 37, Q2_K 3.8 and 33. Packing takes one second for 0.25 to 0.5 G weights on one thread. With bytes, one token is
- * far below the memory's speed, because 15 instructions convert a word of four weights to floats; integer instructions
- * would be faster.
+ * and 37, Q2_K 3.8 and 33. Packing takes one second for 0.25 to 0.5 G weights on one thread. With words of bytes, one
+ * token uses far less than the memory bandwidth, because 15 instructions convert a word of four weights to floats;
+ * integer instructions would be faster.
  */
 final class VectorBlocks extends WeightMatrix {
     private static final int BLOCK = Activations.BLOCK;
@@ -80,17 +80,45 @@ final class VectorBlocks extends WeightMatrix {
 
     private VectorBlocks(ElementType type, int rows, int columns, Arena arena) {
         super(type, rows, columns);
-        nibbles = type == ElementType.Q4_1 || type == ElementType.Q4_K;
-        twoScales = type.scaleElements() < BLOCK;
+        nibbles = nibbles(type);
+        twoScales = twoScales(type);
         hasMinimum = type.hasMinimum();
-        blockWords = nibbles ? NIBBLE_WORDS : BYTE_WORDS;
-        blocksPerScale = twoScales ? type.blockElements() / BLOCK : 1;
-        long panels = (rows + (long) PANEL - 1) / PANEL;
-        long perBlock = panels * (columns / BLOCK) * PANEL_BYTES;
+        blockWords = blockWords(type);
+        blocksPerScale = blocksPerScale(type);
+        long perBlock = bytesPerBlockWord(rows, columns);
         words = arena.allocate(perBlock * blockWords, 64);
         scales = arena.allocate(perBlock / blocksPerScale, 64);
         mins = arena.allocate(hasMinimum ? perBlock / blocksPerScale : 0, 64);
         factors = arena.allocate(twoScales ? perBlock : 0, 64);
+    }
+
+    private static boolean nibbles(ElementType type) {
+        return type == ElementType.Q4_1 || type == ElementType.Q4_K;
+    }
+
+    private static boolean twoScales(ElementType type) {
+        return type.scaleElements() < BLOCK;
+    }
+
+    private static int blockWords(ElementType type) {
+        return nibbles(type) ? NIBBLE_WORDS : BYTE_WORDS;
+    }
+
+    private static int blocksPerScale(ElementType type) {
+        return twoScales(type) ? type.blockElements() / BLOCK : 1;
+    }
+
+    /** Bytes of one word of each block of each row. */
+    private static long bytesPerBlockWord(int rows, int columns) {
+        return (rows + (long) PANEL - 1) / PANEL * (columns / BLOCK) * PANEL_BYTES;
+    }
+
+    static long packedBytes(ElementType type, int rows, int columns) {
+        long perBlock = bytesPerBlockWord(rows, columns);
+        long floats = perBlock / blocksPerScale(type);
+        return perBlock * blockWords(type)
+                + (type.hasMinimum() ? 2 * floats : floats)
+                + (twoScales(type) ? perBlock : 0);
     }
 
     @Override
@@ -197,7 +225,7 @@ final class VectorBlocks extends WeightMatrix {
         int tiles = (count + TILE - 1) / TILE;
         VectorMatrix.copyQuants(x, first, tiles * TILE, scratch);
         if (!nibbles) {
-            VectorMatrix.spread(scratch, tiles * TILE * columns / 2);
+            VectorMatrix.widenPairs(scratch, tiles * TILE * columns / 2);
         }
         if (hasMinimum) {
             sumTokens(scratch, tiles * columns / BLOCK);
@@ -393,7 +421,7 @@ final class VectorBlocks extends WeightMatrix {
             setSums(scratch, block, lower, sumOfPairs(scratch.pairs, block * PAIRS + PAIRS / 2, 1));
         }
         if (!nibbles) {
-            VectorMatrix.spread(scratch, columns / 2);
+            VectorMatrix.widenPairs(scratch, columns / 2);
         }
         for (int panel = from; panel < to; panel++) {
             Arrays.fill(scratch.sums, 0, PANEL, 0f);

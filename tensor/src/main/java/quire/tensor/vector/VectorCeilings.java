@@ -33,8 +33,8 @@ public final class VectorCeilings {
         return a.add(b).add(c.add(d)).lane(0);
     }
 
-    /** Does {@code turns} × 12 × {@link Lanes#LANES} fused multiply-adds in registers; returns a sum of them. */
-    public static float multiplyAddF32(int turns, float factor) {
+    /** Does {@code iterations} × 12 × {@link Lanes#LANES} fused multiply-adds in registers; returns a sum of them. */
+    public static float multiplyAddF32(int iterations, float factor) {
         FloatVector x = FloatVector.broadcast(F, factor);
         FloatVector z = FloatVector.broadcast(F, 1f);
         FloatVector a = z;
@@ -49,7 +49,7 @@ public final class VectorCeilings {
         FloatVector j = FloatVector.broadcast(F, 10f);
         FloatVector k = FloatVector.broadcast(F, 11f);
         FloatVector l = FloatVector.broadcast(F, 12f);
-        for (int turn = 0; turn < turns; turn++) {
+        for (int iteration = 0; iteration < iterations; iteration++) {
             a = a.fma(x, z);
             b = b.fma(x, z);
             c = c.fma(x, z);
@@ -72,10 +72,10 @@ public final class VectorCeilings {
     }
 
     /**
-     * Does {@code turns} × 12 × 2 × {@link Lanes#LANES} products and sums of 16 bits in registers; returns a sum of
-     * them.
+     * Does {@code iterations} × 12 × 2 × {@link Lanes#LANES} products and sums of 16 bits in registers; returns a sum
+     * of them.
      */
-    public static short multiplyAddInt16(int turns, short factor) {
+    public static short multiplyAddInt16(int iterations, short factor) {
         ShortVector w = ShortVector.broadcast(S, factor);
         ShortVector x = w.addIndex(1);
         ShortVector a = ShortVector.zero(S);
@@ -90,8 +90,8 @@ public final class VectorCeilings {
         ShortVector j = a.add((short) 9);
         ShortVector k = a.add((short) 10);
         ShortVector l = a.add((short) 11);
-        for (int turn = 0; turn < turns; turn++) {
-            // each product takes the sum of the turn before, so that none can be moved out of the loop
+        for (int iteration = 0; iteration < iterations; iteration++) {
+            // each product takes the sum of the iteration before, so that none can be moved out of the loop
             a = a.mul(x).add(w);
             b = b.mul(x).add(w);
             c = c.mul(x).add(w);

@@ -11,6 +11,7 @@ import java.lang.foreign.ValueLayout;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -91,6 +92,13 @@ public final class VectorKernels implements Kernels {
         return VectorMatrix.takes(type)
                 ? VectorMatrix.pack(type, rows, columns, source, arena, workers)
                 : VectorBlocks.pack(type, rows, columns, source, arena, workers);
+    }
+
+    @Override
+    public long packedBytes(ElementType type, int rows, int columns) {
+        return VectorMatrix.takes(type)
+                ? VectorMatrix.packedBytes(type, rows, columns)
+                : VectorBlocks.packedBytes(type, rows, columns);
     }
 
     @Override
@@ -190,12 +198,7 @@ public final class VectorKernels implements Kernels {
             float v = x.get(FLOAT, at + i * (long) Float.BYTES);
             partials[i - whole] = Math.fma(v, v, partials[i - whole]);
         }
-        for (int half = PARTIALS / 2; half > 0; half /= 2) {
-            for (int i = 0; i < half; i++) {
-                partials[i] += partials[i + half];
-            }
-        }
-        return partials[0];
+        return fold(partials);
     }
 
     private static void scaleRow(
@@ -211,6 +214,94 @@ public final class VectorKernels implements Kernels {
         for (int i = whole; i < columns; i++) {
             long offset = i * (long) Float.BYTES;
             y.set(FLOAT, to + offset, x.get(FLOAT, at + offset) * scale * weight.get(FLOAT, offset));
+        }
+    }
+
+    @Override
+    public void layerNorm(FloatMatrix x, FloatMatrix weight, float epsilon, FloatMatrix y, int from, int to) {
+        Shapes.checkSame(x, y, from, to);
+        Shapes.checkOneRow(weight, y);
+        float[] partials = SCRATCH.get().partials;
+        int columns = x.columns();
+        for (int row = from; row < to; row++) {
+            long at = x.rowOffset(row);
+            float mean = sum(x.segment(), at, columns, partials) / columns;
+            centre(x.segment(), at, mean, y.segment(), y.rowOffset(row), columns);
+            float squares = sumOfSquares(y.segment(), y.rowOffset(row), columns, partials);
+            float scale = 1f / (float) Math.sqrt(squares / columns + epsilon);
+            scaleRow(y.segment(), y.rowOffset(row), scale, weight.segment(), y.segment(), y.rowOffset(row), columns);
+        }
+    }
+
+    private static float sum(MemorySegment x, long at, int columns, float[] partials) {
+        int whole = columns - columns % PARTIALS;
+        for (int lane = 0; lane < PARTIALS; lane += LANES) {
+            FloatVector sum = FloatVector.zero(F);
+            for (int i = lane; i < whole; i += PARTIALS) {
+                sum = sum.add(FloatVector.fromMemorySegment(F, x, at + i * (long) Float.BYTES, ORDER));
+            }
+            sum.intoArray(partials, lane);
+        }
+        for (int i = whole; i < columns; i++) {
+            partials[i - whole] += x.get(FLOAT, at + i * (long) Float.BYTES);
+        }
+        return fold(partials);
+    }
+
+    private static void centre(MemorySegment x, long at, float mean, MemorySegment y, long to, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector.fromMemorySegment(F, x, at + offset, ORDER).sub(mean).intoMemorySegment(y, to + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            long offset = i * (long) Float.BYTES;
+            y.set(FLOAT, to + offset, x.get(FLOAT, at + offset) - mean);
+        }
+    }
+
+    private static float fold(float[] partials) {
+        for (int half = PARTIALS / 2; half > 0; half /= 2) {
+            for (int i = 0; i < half; i++) {
+                partials[i] += partials[i + half];
+            }
+        }
+        return partials[0];
+    }
+
+    @Override
+    public void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to) {
+        Shapes.checkAddRow(x, from, y, to);
+        long at = x.rowOffset(from);
+        long target = y.rowOffset(to);
+        int columns = y.columns();
+        int whole = columns - columns % LANES;
+        FloatVector factors = FloatVector.broadcast(F, factor);
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector sum = FloatVector.fromMemorySegment(F, y.segment(), target + offset, ORDER);
+            FloatVector.fromMemorySegment(F, x.segment(), at + offset, ORDER)
+                    .fma(factors, sum)
+                    .intoMemorySegment(y.segment(), target + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            y.set(to, i, Math.fma(factor, x.get(from, i), y.get(to, i)));
+        }
+    }
+
+    @Override
+    public void softCap(FloatMatrix x, float cap, int from, int to) {
+        Shapes.checkSoftCap(x, cap, from, to);
+        int whole = x.columns() - x.columns() % LANES;
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < whole; i += LANES) {
+                long at = x.rowOffset(row) + i * (long) Float.BYTES;
+                Lanes.softCap(FloatVector.fromMemorySegment(F, x.segment(), at, ORDER), cap)
+                        .intoMemorySegment(x.segment(), at, ORDER);
+            }
+            for (int i = whole; i < x.columns(); i++) {
+                x.set(row, i, FloatMath.softCap(x.get(row, i), cap));
+            }
         }
     }
 
@@ -246,16 +337,65 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
-    public void swiglu(FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
+    public void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         Shapes.checkSame(gate, up, from, to);
         Shapes.checkSame(gate, out, from, to);
         for (int row = from; row < to; row++) {
             long at = gate.rowOffset(row);
-            swigluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+            switch (activation) {
+                case SILU -> siluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+                case GELU -> geluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+                case CLAMPED_SILU -> clampedRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+            }
         }
     }
 
-    private static void swigluRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+    private static void geluRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+        int whole = columns - columns % LANES;
+        FloatVector cube = FloatVector.broadcast(F, Activation.GELU_CUBE);
+        FloatVector linear = FloatVector.broadcast(F, Activation.GELU_LINEAR);
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = at + i * (long) Float.BYTES;
+            FloatVector g = FloatVector.fromMemorySegment(F, gate, offset, ORDER);
+            g.div(Lanes.exp(g.mul(g).fma(cube, linear).mul(g)).add(1f))
+                    .mul(FloatVector.fromMemorySegment(F, up, offset, ORDER))
+                    .intoMemorySegment(out, offset, ORDER);
+        }
+        activateRest(Activation.GELU, gate, up, out, at, whole, columns);
+    }
+
+    private static void clampedRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = at + i * (long) Float.BYTES;
+            FloatVector g =
+                    FloatVector.fromMemorySegment(F, gate, offset, ORDER).min(Activation.CLAMP);
+            FloatVector u = FloatVector.fromMemorySegment(F, up, offset, ORDER)
+                    .min(Activation.CLAMP)
+                    .max(-Activation.CLAMP);
+            g.div(Lanes.exp(g.mul(Activation.CLAMPED_FACTOR)).add(1f))
+                    .mul(u.add(1f))
+                    .intoMemorySegment(out, offset, ORDER);
+        }
+        activateRest(Activation.CLAMPED_SILU, gate, up, out, at, whole, columns);
+    }
+
+    /** Computes the numbers of a row that fill no register. */
+    private static void activateRest(
+            Activation activation,
+            MemorySegment gate,
+            MemorySegment up,
+            MemorySegment out,
+            long at,
+            int first,
+            int columns) {
+        for (int i = first; i < columns; i++) {
+            long offset = at + i * (long) Float.BYTES;
+            out.set(FLOAT, offset, FloatMath.activate(activation, gate.get(FLOAT, offset), up.get(FLOAT, offset)));
+        }
+    }
+
+    private static void siluRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
         int whole = columns - columns % LANES;
         for (int i = 0; i < whole; i += LANES) {
             long offset = at + i * (long) Float.BYTES;
@@ -264,10 +404,7 @@ public final class VectorKernels implements Kernels {
                     .mul(FloatVector.fromMemorySegment(F, up, offset, ORDER))
                     .intoMemorySegment(out, offset, ORDER);
         }
-        for (int i = whole; i < columns; i++) {
-            long offset = at + i * (long) Float.BYTES;
-            out.set(FLOAT, offset, FloatMath.silu(gate.get(FLOAT, offset)) * up.get(FLOAT, offset));
-        }
+        activateRest(Activation.SILU, gate, up, out, at, whole, columns);
     }
 
     @Override
@@ -282,7 +419,7 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
-    public AttentionScratch attentionScratch(KvLayout layout, int heads, Arena arena) {
+    public AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena) {
         Shapes.checkHeads(layout, heads);
         return new VectorAttention(layout, heads);
     }

@@ -92,12 +92,25 @@ final class VectorMatrix extends WeightMatrix {
 
     private VectorMatrix(ElementType type, int rows, int columns, Arena arena) {
         super(type, rows, columns);
-        long panels = (rows + (long) PANEL - 1) / PANEL;
+        long panels = panels(rows);
         form = Form.valueOf(type.name());
         wordBytesPerPanel = PANEL_BYTES * wordsPerRow(form, columns);
-        scaleBytesPerPanel = type.isQuantized() ? (long) columns / BLOCK * LANES * Integer.BYTES : 0;
+        scaleBytesPerPanel = scaleBytesPerPanel(type, columns);
         words = arena.allocate(panels * wordBytesPerPanel, 64);
         scales = arena.allocate(panels * scaleBytesPerPanel, 64);
+    }
+
+    private static long panels(int rows) {
+        return (rows + (long) PANEL - 1) / PANEL;
+    }
+
+    private static long scaleBytesPerPanel(ElementType type, int columns) {
+        return type.isQuantized() ? (long) columns / BLOCK * LANES * Integer.BYTES : 0;
+    }
+
+    static long packedBytes(ElementType type, int rows, int columns) {
+        return panels(rows)
+                * (PANEL_BYTES * wordsPerRow(Form.valueOf(type.name()), columns) + scaleBytesPerPanel(type, columns));
     }
 
     private static long wordsPerRow(Form form, int columns) {
@@ -225,14 +238,14 @@ final class VectorMatrix extends WeightMatrix {
     private void packNibbles(MemorySegment source, long from, long target) {
         long first = source.get(FILE_LONG, from);
         long second = source.get(FILE_LONG, from + 8);
-        words.set(INT, target, weave(first));
-        words.set(INT, target + PANEL_BYTES, weave(second));
-        words.set(INT, target + 2L * PANEL_BYTES, weave(first >>> 4));
-        words.set(INT, target + 3L * PANEL_BYTES, weave(second >>> 4));
+        words.set(INT, target, interleaveNibbles(first));
+        words.set(INT, target + PANEL_BYTES, interleaveNibbles(second));
+        words.set(INT, target + 2L * PANEL_BYTES, interleaveNibbles(first >>> 4));
+        words.set(INT, target + 3L * PANEL_BYTES, interleaveNibbles(second >>> 4));
     }
 
     /** Packs the low nibbles of 8 bytes: those of bytes 0, 2, 4, 6 into the low half, the others into the high half. */
-    private static int weave(long bytes) {
+    private static int interleaveNibbles(long bytes) {
         long even = Long.compress(bytes, 0x000f000f000f000fL);
         long odd = Long.compress(bytes, 0x0f000f000f000f00L);
         return (int) (even | odd << 16);
@@ -272,7 +285,7 @@ final class VectorMatrix extends WeightMatrix {
             case Q4_0 -> copyQuants(x, first, tiles * TILE, scratch);
             case Q8_0 -> {
                 copyQuants(x, first, tiles * TILE, scratch);
-                spread(scratch, tiles * TILE * columns / 2);
+                widenPairs(scratch, tiles * TILE * columns / 2);
             }
             case F32, F16, BF16 -> interleave(x.values(), first, count, scratch);
         }
@@ -317,7 +330,7 @@ final class VectorMatrix extends WeightMatrix {
     }
 
     /** Converts {@code count} pairs of int16 to f32, in order: [tile][columns / 2][token][2]. */
-    static void spread(Scratch scratch, int count) {
+    static void widenPairs(Scratch scratch, int count) {
         scratch.roomForFloats(2 * count);
         int[] pairs = scratch.pairs;
         float[] to = scratch.x;
@@ -683,7 +696,7 @@ final class VectorMatrix extends WeightMatrix {
             case Q4_0 -> gatherOne(x, columns, scratch);
             case Q8_0 -> {
                 gatherOne(x, columns, scratch);
-                spread(scratch, columns / 2);
+                widenPairs(scratch, columns / 2);
             }
             case F32, F16, BF16 -> {
                 scratch.roomForFloats(columns);

@@ -24,7 +24,7 @@ import java.util.Set;
 /**
  * The features of this processor that the operating system enables, read with {@code cpuid} and {@code xgetbv}.
  *
- * @param brand the processor's name for itself
+ * @param brand the processor's brand string
  * @param features the usable features
  */
 public record Cpu(String brand, Set<Feature> features) {

@@ -9,6 +9,7 @@ import java.util.function.Function;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -89,9 +90,9 @@ class ClosedMemoryTest {
                     () -> kernels.add(x, gone, 0, 1),
                     () -> kernels.addBias(gone, x, 0, 1),
                     () -> kernels.addBias(x, gone, 0, 1),
-                    () -> kernels.swiglu(gone, x, x, 0, 1),
-                    () -> kernels.swiglu(x, gone, x, 0, 1),
-                    () -> kernels.swiglu(x, x, gone, 0, 1),
+                    () -> kernels.activate(Activation.SILU, gone, x, x, 0, 1),
+                    () -> kernels.activate(Activation.SILU, x, gone, x, 0, 1),
+                    () -> kernels.activate(Activation.SILU, x, x, gone, 0, 1),
                     () -> kernels.rope(gone, 24, new int[1], x, 0, 1),
                     () -> kernels.rope(x, 24, new int[1], gone, 0, 1));
         }

@@ -41,7 +41,9 @@ class ReservedMemoryTest {
 
     @Test
     void allocate_linux_requestsHugePagesAndCommitsNoneBeforeTheFirstWrite() throws IOException {
-        assumeTrue(Files.exists(Path.of("/sys/kernel/mm/transparent_hugepage/enabled")), "no huge pages to ask for");
+        assumeTrue(
+                Files.exists(Path.of("/sys/kernel/mm/transparent_hugepage/enabled")),
+                "this Linux has no transparent huge pages");
         try (Arena arena = Arena.ofShared()) {
             MemorySegment memory = ReservedMemory.allocate(arena, SEVERAL_PAGES);
 

@@ -14,6 +14,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -180,7 +181,7 @@ class ScalarKernelsTest {
             FloatMatrix up = Samples.matrix(arena, 2, 50, random);
             FloatMatrix out = FloatMatrix.allocate(arena, 2, 50);
 
-            kernels.swiglu(gate, up, out, 0, 2);
+            kernels.activate(Activation.SILU, gate, up, out, 0, 2);
 
             for (int r = 0; r < 2; r++) {
                 for (int i = 0; i < 50; i++) {

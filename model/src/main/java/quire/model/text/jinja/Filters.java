@@ -298,7 +298,7 @@ final class Filters {
                 value instanceof Map<?, ?> map ? Methods.items(map, in.limits) : Values.toList(value, in.limits)) {
             List<Object> items = Values.toList(pair, in.limits);
             if (items.size() != 2) {
-                throw new JinjaError("filter 'urlencode' of something else than pairs");
+                throw new JinjaError("filter 'urlencode' takes a str, a dict or a list of pairs");
             }
             Text.append(out, out.isEmpty() ? "" : "&", in.limits);
             Text.append(out, quoteForUrl(str(in, items.get(0)), true, in.limits), in.limits);

@@ -163,7 +163,7 @@ public final class JinjaTemplate implements ChatTemplate {
             for (Object pair : Values.toList(bound.get(0), limits)) {
                 List<Object> items = Values.toList(pair, limits);
                 if (items.size() != 2) {
-                    throw new JinjaError("dict of something else than pairs");
+                    throw new JinjaError("dict takes a dict or a list of pairs");
                 }
                 dict.put(Values.storedKey(items.get(0), limits), items.get(1));
             }

@@ -24,7 +24,7 @@ import quire.tensor.x86.Vec;
  *   ymm15                                                        the permutation of a tail
  * </pre>
  *
- * <p>The scale is below the stack pointer, in the area that a function without calls may use.
+ * <p>The scale and the mask of a tile's positions are below the stack pointer, in the area that a function without calls may use.
  */
 final class Avx2AttentionCode extends AttentionCode {
     /** With 6 queries, all registers are used. */
@@ -36,9 +36,10 @@ final class Avx2AttentionCode extends AttentionCode {
     private static final Vec FACTOR = ymm(14);
     private static final Vec TAIL_ORDER = ymm(15);
     private static final Mem SCALE = at(RSP, -8);
+    private static final Mem MASK = at(RSP, -16);
 
-    Avx2AttentionCode(KvLayout layout, int allHeads, int rows, int heads) {
-        super(layout, allHeads, rows, heads, LANES);
+    Avx2AttentionCode(KvLayout layout, int allHeads, int rows, int heads, float softCap) {
+        super(layout, allHeads, rows, heads, softCap, LANES);
     }
 
     private static Vec register(int b, int half) {
@@ -57,9 +58,17 @@ final class Avx2AttentionCode extends AttentionCode {
         return ExponentialCode.avx2(a);
     }
 
-    /** {@link #scaleScores} reads the number of positions instead. */
+    /** Keeps the mask in memory for {@link #scaleScores}; no register is free until then. */
     @Override
-    protected void selectPositions(boolean all) {}
+    protected void selectPositions(boolean all) {
+        if (all) {
+            a.mov(COUNT, 0xFFFF);
+            a.vmovd(xmm(0), COUNT);
+        } else {
+            a.vmovd(xmm(0), LAST_LANES);
+        }
+        a.vmovss(MASK, xmm(0));
+    }
 
     @Override
     protected void clearScores() {
@@ -127,20 +136,53 @@ final class Avx2AttentionCode extends AttentionCode {
                 a.vmulps(ymm(i), ymm(i), at(HERE, i % 2 * REGISTER_BYTES));
             }
         }
+        if (softCap > 0) {
+            limitScores();
+        }
         Vec nothing = ymm(12);
         Vec positions = ymm(13);
         Vec[] seen = {ymm(14), ymm(15)};
-        a.vmovd(positions.xmm(), POSITIONS);
-        a.vpbroadcastd(positions, positions.xmm());
+        a.vbroadcastss(positions, MASK);
         for (int half = 0; half < 2; half++) {
-            int first = half * LANES;
-            a.vmovdqu(seen[half], constant(lane -> first + lane));
-            a.vpsubd(seen[half], seen[half], positions); // negative if the position is seen
+            int highest = 31 - half * LANES;
+            a.vpsllvd(seen[half], positions, constant(lane -> highest - lane)); // negative if the position is seen
         }
         a.vmovups(nothing, constant(lane -> Float.floatToRawIntBits(Float.NEGATIVE_INFINITY)));
         for (int i = 0; i < 2 * queries; i++) {
             a.vblendvps(ymm(i), nothing, ymm(i), seen[i % 2]);
         }
+    }
+
+    /** Computes {@code cap − 2 cap / (exp(s × (2 / cap)) + 1)} of all scores, by way of the memory of the weights. */
+    private void limitScores() {
+        for (int i = 0; i < 2 * queries; i++) {
+            a.vmovups(at(WEIGHTS, i * REGISTER_BYTES), ymm(i));
+        }
+        ExponentialCode exponential = ExponentialCode.avx2(a);
+        exponential.loadConstants();
+        for (int first = 0; first < 2 * queries; first += ExponentialCode.MAX_REGISTERS) {
+            int count = Math.min(ExponentialCode.MAX_REGISTERS, 2 * queries - first);
+            for (int i = 0; i < count; i++) {
+                a.vmovups(ymm(i), at(WEIGHTS, (first + i) * REGISTER_BYTES));
+                a.vmulps(ymm(i), ymm(i), number(2f / softCap));
+            }
+            exponential.write(0, count);
+            a.vmovups(ymm(4), number(2f * softCap));
+            a.vmovups(ymm(5), number(softCap));
+            for (int i = 0; i < count; i++) {
+                a.vaddps(ymm(i), ymm(i), number(1f));
+                a.vdivps(ymm(i), ymm(4), ymm(i));
+                a.vsubps(ymm(i), ymm(5), ymm(i));
+                a.vmovups(at(WEIGHTS, (first + i) * REGISTER_BYTES), ymm(i));
+            }
+        }
+        for (int i = 0; i < 2 * queries; i++) {
+            a.vmovups(ymm(i), at(WEIGHTS, i * REGISTER_BYTES));
+        }
+    }
+
+    private Mem number(float value) {
+        return constant(lane -> Float.floatToRawIntBits(value));
     }
 
     /** Stores the scores minus their new maximum, and the new maximums in place of the corrections. */

@@ -34,7 +34,7 @@ import quire.tensor.x86.Vec;
  * </pre>
  */
 final class Avx2FloatMatrixCode {
-    /** Most rows of activations of one call. */
+    /** Maximum number of rows of activations of one call. */
     static final int MAX_ROWS = 6;
 
     private static final int UNROLL = 8;

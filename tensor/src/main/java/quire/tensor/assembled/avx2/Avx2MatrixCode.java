@@ -168,7 +168,7 @@ final class Avx2MatrixCode {
         return new Avx2MatrixCode(form, instructions, first, n, prefetchBytes).assemble();
     }
 
-    /** Most rows of activations that one call takes; divides a tile. */
+    /** Maximum number of rows of activations that one call takes; divides a tile. */
     static int maxRows(PackedForm form, Instructions instructions) {
         return isSigned(form, instructions) ? 4 : 6;
     }
@@ -182,7 +182,8 @@ final class Avx2MatrixCode {
     }
 
     /**
-     * Number of words whose products, added in pairs, fit 16 bits with sign: 8, 4, 2 or 1; 0 if even one word's do not.
+     * Number of words whose products, added in pairs, fit a signed 16-bit integer: 8, 4, 2 or 1. It is 0 if the
+     * products of a single word do not fit.
      */
     static int wordsOfRun(PackedForm form) {
         int most =
@@ -332,7 +333,7 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** Multiplies a word with a row's inputs. Here the AVX2 sets differ. */
+    /** Multiplies a word with a row's inputs. Only this method differs between the AVX2 sets. */
     private void product(int t, int w) {
         boolean begins = w % run == 0;
         if (vnni && begins) {

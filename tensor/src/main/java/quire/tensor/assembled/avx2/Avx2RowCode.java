@@ -10,6 +10,7 @@ import static quire.tensor.x86.Vec.xmm;
 import static quire.tensor.x86.Vec.ymm;
 
 import java.util.Arrays;
+import quire.tensor.Activation;
 import quire.tensor.assembled.common.ExponentialCode;
 import quire.tensor.assembled.common.RowCode;
 import quire.tensor.x86.Gp;
@@ -99,17 +100,22 @@ final class Avx2RowCode extends RowCode {
     }
 
     @Override
+    protected void beginAdd() {
+        a.vbroadcastss(ymm(2), xmm(0));
+    }
+
+    @Override
     protected void addWord(boolean isLast) {
         for (int half = 0; half < 2; half++) {
             load(ymm(0), RSI, half, isLast);
             load(ymm(1), RDI, half, isLast);
-            a.vaddps(ymm(0), ymm(0), ymm(1));
+            a.vfmadd231ps(ymm(0), ymm(1), ymm(2));
             store(RSI, ymm(0), half, isLast);
         }
     }
 
     @Override
-    protected ExponentialCode beginActivate() {
+    protected ExponentialCode beginActivate(Activation activation) {
         ExponentialCode exponential = ExponentialCode.avx2(a);
         exponential.loadConstants();
         return exponential;
@@ -117,10 +123,17 @@ final class Avx2RowCode extends RowCode {
 
     /** Computes the exponentials of both halves together. They do not change registers 2, 3 and 8 to 11. */
     @Override
-    protected void activate(ExponentialCode exponential, boolean isLast) {
+    protected void activate(Activation activation, ExponentialCode exponential, boolean isLast) {
         for (int half = 0; half < 2; half++) {
             load(ymm(2 + half), RDI, half, isLast);
-            a.vxorps(ymm(half), ymm(2 + half), inAllLanes(0x80000000));
+            if (activation == Activation.GELU) {
+                a.vmovups(ymm(8), inAllLanes(Float.floatToRawIntBits(Activation.GELU_CUBE)));
+                a.vmulps(ymm(half), ymm(2 + half), ymm(2 + half));
+                a.vfmadd213ps(ymm(half), ymm(8), inAllLanes(Float.floatToRawIntBits(Activation.GELU_LINEAR)));
+                a.vmulps(ymm(half), ymm(half), ymm(2 + half));
+            } else {
+                a.vxorps(ymm(half), ymm(2 + half), inAllLanes(0x80000000));
+            }
         }
         exponential.write(0, 2);
         for (int half = 0; half < 2; half++) {

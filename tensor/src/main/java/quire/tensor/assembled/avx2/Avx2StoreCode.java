@@ -149,9 +149,9 @@ public final class Avx2StoreCode {
             a.vmovups(X, at(side.numbers));
             convert(X);
             if (side.step == type.bytes()) {
-                storeTogether();
+                storeContiguous();
             } else {
-                storeApart(side.step);
+                storeStrided(side.step);
             }
             a.add(side.numbers, LANES * Float.BYTES);
             a.add(TARGET, LANES * side.step);
@@ -247,7 +247,7 @@ public final class Avx2StoreCode {
         }
     }
 
-    private void storeTogether() {
+    private void storeContiguous() {
         switch (type) {
             case F16 -> a.vmovdqu(at(TARGET), X.xmm());
             case F32 -> a.vmovups(at(TARGET), X);
@@ -255,7 +255,7 @@ public final class Avx2StoreCode {
         }
     }
 
-    private void storeApart(int step) {
+    private void storeStrided(int step) {
         if (type == KvLayout.KvType.F32) {
             a.vextracti128(TEMP.xmm(), X, 1);
         }

@@ -9,7 +9,7 @@ import quire.tensor.assembled.common.RowCode;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.MachineCode;
 
-/** The kernels in AVX2 with FMA and F16C, and with VNNI where there is any. */
+/** The kernels in AVX2 with FMA and F16C, and with VNNI if the processor has it. */
 public final class Avx2Writer implements KernelWriter {
     private final Instructions instructions;
 
@@ -48,7 +48,7 @@ public final class Avx2Writer implements KernelWriter {
     }
 
     @Override
-    public AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads) {
-        return new Avx2AttentionCode(layout, allHeads, rows, heads);
+    public AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads, float softCap) {
+        return new Avx2AttentionCode(layout, allHeads, rows, heads, softCap);
     }
 }

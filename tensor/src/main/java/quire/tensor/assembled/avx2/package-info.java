@@ -1,4 +1,4 @@
-/** The functions of the kernels in AVX2, 8 lanes of 32 bits, with VNNI where there is any. */
+/** The functions of the kernels in AVX2, 8 lanes of 32 bits, with VNNI if the processor has it. */
 @NullMarked
 package quire.tensor.assembled.avx2;
 

@@ -33,8 +33,8 @@ final class Avx512AttentionCode extends AttentionCode {
     private static final Vec NOTHING = zmm(30);
     private static final Vec SCALE = zmm(31);
 
-    Avx512AttentionCode(KvLayout layout, int allHeads, int rows, int heads) {
-        super(layout, allHeads, rows, heads, LANES);
+    Avx512AttentionCode(KvLayout layout, int allHeads, int rows, int heads, float softCap) {
+        super(layout, allHeads, rows, heads, softCap, LANES);
     }
 
     @Override
@@ -96,6 +96,11 @@ final class Avx512AttentionCode extends AttentionCode {
             if (quantized) {
                 a.vmulps(zmm(b), zmm(b), at(HERE));
             }
+        }
+        if (softCap > 0) {
+            limitScores(exponential);
+        }
+        for (int b = 0; b < queries; b++) {
             a.vblendmps(zmm(b).mask(K1), NOTHING, zmm(b));
         }
         for (int b = 0; b < queries; b++) {
@@ -132,6 +137,28 @@ final class Avx512AttentionCode extends AttentionCode {
         a.vmovups(at(STATS, CORRECTION), zmm(0).mask(K3));
         a.vmulps(zmm(0), zmm(0), at(STATS, TOTAL));
         a.vmovups(at(STATS, TOTAL), zmm(0).mask(K3));
+    }
+
+    /** Computes {@code cap − 2 cap / (exp(s × (2 / cap)) + 1)} of all scores. */
+    private void limitScores(ExponentialCode exponential) {
+        for (int first = 0; first < queries; first += ExponentialCode.MAX_REGISTERS) {
+            int end = Math.min(queries, first + ExponentialCode.MAX_REGISTERS);
+            for (int b = first; b < end; b++) {
+                a.vmulps(zmm(b), zmm(b), number(2f / softCap).bcast());
+            }
+            exponential.write(first, end - first);
+            a.vbroadcastss(zmm(16), number(2f * softCap));
+            a.vbroadcastss(zmm(17), number(softCap));
+            for (int b = first; b < end; b++) {
+                a.vaddps(zmm(b), zmm(b), number(1f).bcast());
+                a.vdivps(zmm(b), zmm(16), zmm(b));
+                a.vsubps(zmm(b), zmm(17), zmm(b));
+            }
+        }
+    }
+
+    private Mem number(float value) {
+        return Mem.rip(a.constant(new float[] {value}, 4));
     }
 
     @Override

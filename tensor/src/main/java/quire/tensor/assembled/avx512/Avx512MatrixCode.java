@@ -89,7 +89,7 @@ final class Avx512MatrixCode {
         this.halves = form.scales().perBlock() == 2;
     }
 
-    /** Most rows of activations of one call. */
+    /** Maximum number of rows of activations of one call. */
     static int maxRows(PackedForm form) {
         return form.scales().perBlock() == 2 ? ActivationTile.ROWS / 2 : ActivationTile.ROWS;
     }

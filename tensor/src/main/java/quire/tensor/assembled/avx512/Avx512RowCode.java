@@ -12,6 +12,7 @@ import static quire.tensor.x86.Vec.xmm;
 import static quire.tensor.x86.Vec.ymm;
 import static quire.tensor.x86.Vec.zmm;
 
+import quire.tensor.Activation;
 import quire.tensor.assembled.common.ExponentialCode;
 import quire.tensor.assembled.common.RowCode;
 import quire.tensor.x86.Gp;
@@ -22,6 +23,8 @@ final class Avx512RowCode extends RowCode {
     private static final int ODD_LANES = 0xAAAA;
     private static final Vec SIGN = zmm(28);
     private static final Vec ONE = zmm(29);
+    private static final Vec CUBE = zmm(30);
+    private static final Vec LINEAR = zmm(31);
 
     private static Vec load(int register, boolean isLast) {
         return isLast ? zmm(register).zero(K1) : zmm(register);
@@ -67,24 +70,40 @@ final class Avx512RowCode extends RowCode {
     }
 
     @Override
+    protected void beginAdd() {
+        a.vbroadcastss(zmm(2), xmm(0));
+    }
+
+    @Override
     protected void addWord(boolean isLast) {
         a.vmovups(load(0, isLast), at(RSI));
-        a.vaddps(load(0, isLast), zmm(0), at(RDI));
+        a.vmovups(load(1, isLast), at(RDI));
+        a.vfmadd231ps(zmm(0), zmm(1), zmm(2));
         a.vmovups(at(RSI), store(0, isLast));
     }
 
     @Override
-    protected ExponentialCode beginActivate() {
+    protected ExponentialCode beginActivate(Activation activation) {
         ExponentialCode exponential = ExponentialCode.avx512(a);
         a.vpbroadcastd(SIGN, constant(0x80000000));
         a.vbroadcastss(ONE, constant(Float.floatToRawIntBits(1f)));
+        if (activation == Activation.GELU) {
+            a.vbroadcastss(CUBE, constant(Float.floatToRawIntBits(Activation.GELU_CUBE)));
+            a.vbroadcastss(LINEAR, constant(Float.floatToRawIntBits(Activation.GELU_LINEAR)));
+        }
         return exponential;
     }
 
     @Override
-    protected void activate(ExponentialCode exponential, boolean isLast) {
+    protected void activate(Activation activation, ExponentialCode exponential, boolean isLast) {
         a.vmovups(load(1, isLast), at(RDI));
-        a.vpxord(zmm(0), zmm(1), SIGN);
+        if (activation == Activation.GELU) {
+            a.vmulps(zmm(0), zmm(1), zmm(1));
+            a.vfmadd213ps(zmm(0), CUBE, LINEAR);
+            a.vmulps(zmm(0), zmm(0), zmm(1));
+        } else {
+            a.vpxord(zmm(0), zmm(1), SIGN);
+        }
         exponential.write(0, 1);
         a.vaddps(zmm(0), zmm(0), ONE);
         a.vdivps(zmm(0), zmm(1), zmm(0));

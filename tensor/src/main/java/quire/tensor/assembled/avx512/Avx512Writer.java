@@ -39,7 +39,7 @@ public final class Avx512Writer implements KernelWriter {
     }
 
     @Override
-    public AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads) {
-        return new Avx512AttentionCode(layout, allHeads, rows, heads);
+    public AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads, float softCap) {
+        return new Avx512AttentionCode(layout, allHeads, rows, heads, softCap);
     }
 }

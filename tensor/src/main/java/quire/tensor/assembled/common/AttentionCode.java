@@ -38,7 +38,7 @@ import quire.tensor.x86.Vec;
  *   for each tile:
  *     s[b] = 0                                      lane = position
  *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
- *     s[b] × scale (× K's scales), −∞ where b does not see the position
+ *     s[b] × scale (× K's scales), the soft cap if there is one, −∞ where b does not see the position
  *     m'[b] = max(m[b], s[b]);  p[b] = exp(s[b] − m'[b])           to memory
  *     c = exp(m − m');  l = l × c                   lane = query
  *     for 2 registers of o at a time:               lane = dimension
@@ -53,7 +53,7 @@ import quire.tensor.x86.Vec;
 public abstract class AttentionCode {
     /**
      * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
-     * lanes of the last tile, scale)}.
+     * lanes of the last tile, scale)}. The lanes may leave out positions before a window too.
      */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
@@ -74,7 +74,7 @@ public abstract class AttentionCode {
     public static final FunctionDescriptor CLEAR_DESCRIPTOR =
             FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** Most queries of a block in any instruction set. */
+    /** Maximum number of queries of a block in any instruction set. */
     public static final int MAX_QUERIES = 12;
 
     // Byte offsets in the statistics of a block; 16 lanes each, lane = query.
@@ -94,8 +94,8 @@ public abstract class AttentionCode {
     /** Size of a query's weights for a tile, or of 16 of its sums, in bytes. */
     public static final int WORD_BYTES = 64;
     /**
-     * Offset of the weights that multiply V. Only quantised pages have them; else the weights that are summed multiply
-     * V.
+     * Offset of the weights that multiply V. Only quantised pages have them. For other pages, the weights that are
+     * summed also multiply V.
      */
     public static final int VALUE_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
 
@@ -128,6 +128,8 @@ public abstract class AttentionCode {
     protected final KvLayout layout;
     /** Number of queries of the block. */
     protected final int queries;
+    /** Limit of the scores; 0 for none. */
+    protected final float softCap;
     /** Floats in a register. */
     protected final int lanes;
     /** Number of registers that hold the numbers of a head. */
@@ -142,12 +144,14 @@ public abstract class AttentionCode {
      * @param allHeads query heads of a row
      * @param rows rows of the block
      * @param heads heads of the block; {@code rows × heads} is at most {@link KernelWriter#maxQueries}
+     * @param softCap limit of the scores; 0 for none
      * @param lanes floats in a register
      */
-    protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, int lanes) {
+    protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, float softCap, int lanes) {
         this.layout = layout;
         this.allHeads = allHeads;
         this.heads = heads;
+        this.softCap = softCap;
         this.lanes = lanes;
         queries = rows * heads;
         words = Math.ceilDiv(layout.headDim(), lanes);
@@ -159,7 +163,7 @@ public abstract class AttentionCode {
     }
 
     /**
-     * Keeps the scale, which is in xmm0, and loads what the whole function needs. Returns the writer of exponentials.
+     * Saves the scale, which is in xmm0, and loads the constants of the function. Returns the writer of exponentials.
      */
     protected abstract ExponentialCode begin();
 
@@ -195,7 +199,10 @@ public abstract class AttentionCode {
     /** Stores the lanes of a head's last register that belong to the head. */
     protected abstract void storeTail(Mem to, Vec from);
 
-    /** The function that takes some tiles into maximums, totals and sums; its arguments are {@link #DESCRIPTOR}. */
+    /**
+     * The function that adds some tiles to the maximums, totals and sums of a block; its arguments are {@link
+     * #DESCRIPTOR}.
+     */
     public final MachineCode assemble() {
         Gp[] saved = {RBX, RBP, R12, R13, R14};
         for (Gp register : saved) {

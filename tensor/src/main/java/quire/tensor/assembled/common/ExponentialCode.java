@@ -17,7 +17,7 @@ import quire.tensor.x86.Vec;
  * </pre>
  */
 public final class ExponentialCode {
-    /** Most registers of one {@link #write}. */
+    /** Maximum number of registers of one {@link #write}. */
     public static final int MAX_REGISTERS = 4;
 
     private static final int AVX2_LANES = 8;

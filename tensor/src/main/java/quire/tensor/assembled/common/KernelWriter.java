@@ -33,7 +33,7 @@ public interface KernelWriter {
     FunctionDescriptor QUANTIZE = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
-    /** Most rows of activations that one {@link #product} takes. */
+    /** Maximum number of rows of activations that one {@link #product} takes. */
     int maxRows(ElementType type);
 
     /**
@@ -53,7 +53,7 @@ public interface KernelWriter {
     /** A writer of one function that works on one row at a time. */
     RowCode rows();
 
-    /** Most queries of a block of {@link #attention}. */
+    /** Maximum number of queries of a block of {@link #attention}. */
     int maxQueries();
 
     /**
@@ -62,6 +62,7 @@ public interface KernelWriter {
      * @param allHeads query heads of a row
      * @param rows rows of the block
      * @param heads heads of the block; {@code rows × heads} is at most {@link #maxQueries}
+     * @param softCap limit of the scores; 0 for none
      */
-    AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads);
+    AttentionCode attention(KvLayout layout, int allHeads, int rows, int heads, float softCap);
 }

@@ -14,6 +14,7 @@ import static quire.tensor.x86.Vec.ymm;
 
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.ValueLayout;
+import quire.tensor.Activation;
 import quire.tensor.Kernels;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
@@ -37,12 +38,16 @@ public abstract class RowCode {
             ValueLayout.JAVA_FLOAT,
             ValueLayout.JAVA_FLOAT);
 
-    /** {@code (x, y, whole words, lanes of the last word)}. */
+    /** {@code (x, y, whole words, lanes of the last word, factor)}. */
     public static final FunctionDescriptor ADD = FunctionDescriptor.ofVoid(
-            ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_FLOAT);
 
     /** {@code (gate, up, out, whole words, lanes of the last word)}. */
-    public static final FunctionDescriptor SWIGLU = FunctionDescriptor.ofVoid(
+    public static final FunctionDescriptor ACTIVATE = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
@@ -72,7 +77,7 @@ public abstract class RowCode {
     protected abstract void maskLast(Gp lanes);
 
     /** Loads the constants of {@link #activate}. */
-    protected abstract ExponentialCode beginActivate();
+    protected abstract ExponentialCode beginActivate(Activation activation);
 
     /** Loads the constants of {@link #rotate}. */
     protected abstract void beginRotate();
@@ -92,11 +97,14 @@ public abstract class RowCode {
     /** Computes {@code [rdx] = [rdi] × scale × [rsi]}. */
     protected abstract void normalize(boolean isLast);
 
-    /** Computes {@code [rsi] += [rdi]}. */
+    /** Spreads the factor in xmm0 to all lanes for {@link #addWord}. */
+    protected abstract void beginAdd();
+
+    /** Computes {@code [rsi] = fma(factor, [rdi], [rsi])}. */
     protected abstract void addWord(boolean isLast);
 
-    /** Computes {@code [rdx] = silu([rdi]) × [rsi]}. */
-    protected abstract void activate(ExponentialCode exponential, boolean isLast);
+    /** Computes {@code [rdx] = activation([rdi]) × [rsi]}. */
+    protected abstract void activate(Activation activation, ExponentialCode exponential, boolean isLast);
 
     /** Rotates the pairs at rax by the cosines and sines at r10. */
     protected abstract void rotate(boolean isLast);
@@ -163,14 +171,19 @@ public abstract class RowCode {
 
     /** The function with the arguments {@link #ADD}. */
     public final MachineCode add() {
+        beginAdd();
         words(RDX, RCX, this::addWord, RDI, RSI);
         return end();
     }
 
-    /** The function with the arguments {@link #SWIGLU}. */
-    public final MachineCode swiglu() {
-        ExponentialCode exponential = beginActivate();
-        words(RCX, R8, isLast -> activate(exponential, isLast), RDI, RSI, RDX);
+    /**
+     * The function with the arguments {@link #ACTIVATE}.
+     *
+     * @param activation SILU or GELU
+     */
+    public final MachineCode activate(Activation activation) {
+        ExponentialCode exponential = beginActivate(activation);
+        words(RCX, R8, isLast -> activate(activation, exponential, isLast), RDI, RSI, RDX);
         return end();
     }
 

@@ -16,8 +16,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** Compares the tokenizers with Hugging Face's library, text by text. */
-class SecondOpinionTest {
+/** Compares the tokens of many texts with those of Hugging Face's library. */
+class HuggingFaceComparisonTest {
     static List<String> preTokenizers() {
         return PreTokenizer.names();
     }

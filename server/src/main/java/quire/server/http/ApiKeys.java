@@ -4,33 +4,40 @@ import io.vertx.core.http.HttpServerRequest;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
-import org.jspecify.annotations.Nullable;
+import java.util.List;
 
-/** The key that clients must send. */
-final class ApiKey {
-    private final byte @Nullable [] digest;
+/** The keys of which clients must send one. */
+final class ApiKeys {
+    private final List<byte[]> digests;
 
-    /** @param key null if none is asked for */
-    ApiKey(@Nullable String key) {
-        digest = key == null ? null : digest(key);
+    /** @param keys empty if none is asked for */
+    ApiKeys(List<String> keys) {
+        digests = keys.stream().map(ApiKeys::digest).toList();
     }
 
-    /** @throws HttpException if the request does not have the key */
+    /** @throws HttpException if the request has none of the keys */
     void check(HttpServerRequest request) {
-        if (digest == null) {
+        if (digests.isEmpty()) {
             return;
         }
         String header = request.getHeader("Authorization");
         boolean bearer = header != null && header.regionMatches(true, 0, "Bearer ", 0, 7);
-        // All digests have the same length, so the time of the comparison does not depend on the key.
-        if (header == null
-                || !bearer
-                || !MessageDigest.isEqual(digest, digest(header.substring(7).strip()))) {
+        if (header == null || !bearer || !isKnown(header.substring(7).strip())) {
             throw HttpException.refused(
                     401,
                     "invalid_api_key",
                     (bearer ? "Incorrect API key." : "No API key.") + " Send it as 'Authorization: Bearer <key>'.");
         }
+    }
+
+    /** Whether this is one of the keys, in a time that says nothing about them: all are compared, by their digests. */
+    private boolean isKnown(String key) {
+        byte[] sent = digest(key);
+        boolean known = false;
+        for (byte[] digest : digests) {
+            known |= MessageDigest.isEqual(digest, sent);
+        }
+        return known;
     }
 
     private static byte[] digest(String key) {

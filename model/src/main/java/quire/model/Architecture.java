@@ -1,0 +1,271 @@
+package quire.model;
+
+import java.util.ArrayList;
+import java.util.List;
+import quire.tensor.Activation;
+
+/**
+ * How the blocks of a model compute, apart from their sizes. {@link Decoder} computes every architecture in one pass
+ * over its blocks; this description chooses the parts. {@link Architectures} has a method for each architecture.
+ *
+ * <pre>
+ *   x ──┬─▶ norm ─▶ q k v ─▶ head norms ─▶ rotation ─▶ attention ─▶ output ─▶ norm after ─▶ × factor ─▶ + ──┬─▶ …
+ *       └──────────────────────────────────────────────────────────────────────────────────────────────┘
+ *   x ──┬─▶ norm ─▶ gate, up ─▶ activation ─▶ down ─▶ norm after ─▶ × factor ─▶ +
+ *       └────────────────────────────────────────────────────────────────────┘
+ * </pre>
+ *
+ * <p>Some things are no part of it, because the tensors of a file show them: biases, a tied head, and matrices that are
+ * stored together (q, k, v; gate and up).
+ *
+ * @param norm the kind of all norms of the residual stream
+ * @param normBefore whether attention and feed-forward read a norm of the residual stream, or the stream itself
+ * @param normAfter whether their results pass a norm before they are added
+ * @param headNorm the norms of queries and keys
+ * @param parallel whether attention and feed-forward read the same norm, so that there is no second one
+ * @param activation the function of the feed-forward layer
+ * @param gated whether its result is multiplied with a second product of the inputs
+ * @param halves whether the rotation pairs number i of a head with the number half of the rotated dimensions further;
+ *     else with its neighbour
+ * @param attentionScale factor of the scores; 0 for {@code 1 / sqrt(headDim)}
+ * @param attentionCap soft limit of the scores; 0 for none
+ * @param logitCap soft limit of the logits; 0 for none
+ * @param embeddingFactor factor of the embeddings
+ * @param residualFactor factor of what attention and feed-forward add to the residual stream
+ * @param logitFactor factor of the logits
+ * @param window how many positions a query sees in the layers with a window, its own included; 0 if no layer has one
+ * @param fullEvery of this many layers, the last sees all positions; 0 if all layers have the window
+ * @param windowBase base of the rotation in layers with a window, without scaling; 0 if it is as in the others
+ * @param onlyWindowsRotate whether only the layers with a window rotate queries and keys
+ * @param unrotatedEvery of this many layers, the last does not rotate; 0 if all rotate
+ * @param rotationFactor factor of the cosines and sines of the rotation
+ */
+public record Architecture(
+        Norm norm,
+        boolean normBefore,
+        boolean normAfter,
+        HeadNorm headNorm,
+        boolean parallel,
+        Activation activation,
+        boolean gated,
+        boolean halves,
+        float attentionScale,
+        float attentionCap,
+        float logitCap,
+        float embeddingFactor,
+        float residualFactor,
+        float logitFactor,
+        int window,
+        int fullEvery,
+        float windowBase,
+        boolean onlyWindowsRotate,
+        int unrotatedEvery,
+        float rotationFactor) {
+
+    /** A kind of norm. */
+    public enum Norm {
+        /** Divides by the root of the mean square. */
+        RMS,
+        /** Subtracts the mean, then divides by the standard deviation; with a bias if the file has one. */
+        LAYER
+    }
+
+    /** RMS norms of queries and keys before their rotation. */
+    public enum HeadNorm {
+        /** There are none. */
+        NONE,
+        /** Each head is normalised for itself. */
+        EACH,
+        /** All heads of a row are normalised together. */
+        ALL
+    }
+
+    /** How a layer rotates queries and keys. */
+    public enum Rotation {
+        /** Not at all. */
+        NONE,
+        /** With the model's base and scaling. */
+        GENERAL,
+        /** With {@link Architecture#windowBase}. */
+        WINDOW
+    }
+
+    /** The window of a layer in positions; 0 if it sees all. */
+    public int window(int layer) {
+        return fullEvery > 0 && (layer + 1) % fullEvery == 0 ? 0 : window;
+    }
+
+    /** The rotation of a layer. */
+    public Rotation rotation(int layer) {
+        boolean hasWindow = window(layer) > 0;
+        if ((onlyWindowsRotate && !hasWindow) || (unrotatedEvery > 0 && (layer + 1) % unrotatedEvery == 0)) {
+            return Rotation.NONE;
+        }
+        return hasWindow && windowBase > 0 ? Rotation.WINDOW : Rotation.GENERAL;
+    }
+
+    /** The description in words, for display: one short phrase for each part. */
+    public List<String> describe() {
+        List<String> parts = new ArrayList<>();
+        String kind = norm == Norm.RMS ? "RMS norm" : "layer norm";
+        parts.add(kind + (normBefore ? normAfter ? " before and after" : " before" : " after") + " each part");
+        if (headNorm != HeadNorm.NONE) {
+            parts.add("queries and keys normalised " + (headNorm == HeadNorm.EACH ? "by head" : "whole"));
+        }
+        parts.add(parallel ? "attention beside feed-forward" : "attention, then feed-forward");
+        parts.add((gated ? "gated " : "plain ") + activation.label());
+        parts.add("rotation of " + (halves ? "halves" : "neighbours")
+                + (onlyWindowsRotate ? " in layers with a window" : "")
+                + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
+        if (window > 0) {
+            parts.add("window of " + window + " positions"
+                    + (fullEvery > 0 ? ", none in every " + fullEvery + "th layer" : ""));
+        }
+        addNumber(parts, "attention scale", attentionScale, 0);
+        addNumber(parts, "soft cap of scores", attentionCap, 0);
+        addNumber(parts, "soft cap of logits", logitCap, 0);
+        addNumber(parts, "embeddings ×", embeddingFactor, 1);
+        addNumber(parts, "residuals ×", residualFactor, 1);
+        addNumber(parts, "logits ×", logitFactor, 1);
+        return parts;
+    }
+
+    private static void addNumber(List<String> parts, String name, float value, float usual) {
+        if (value != usual) {
+            parts.add(name + " " + value);
+        }
+    }
+
+    /** Sets the parts that differ from Llama's. */
+    static final class Builder {
+        private Norm norm = Norm.RMS;
+        private boolean normBefore = true;
+        private boolean normAfter;
+        private HeadNorm headNorm = HeadNorm.NONE;
+        private boolean parallel;
+        private Activation activation = Activation.SILU;
+        private boolean gated = true;
+        private boolean halves;
+        private float attentionScale;
+        private float attentionCap;
+        private float logitCap;
+        private float embeddingFactor = 1;
+        private float residualFactor = 1;
+        private float logitFactor = 1;
+        private int window;
+        private int fullEvery;
+        private float windowBase;
+        private boolean onlyWindowsRotate;
+        private int unrotatedEvery;
+        private float rotationFactor = 1;
+
+        Builder layerNorm() {
+            norm = Norm.LAYER;
+            return this;
+        }
+
+        Builder normBeforeAndAfter() {
+            normAfter = true;
+            return this;
+        }
+
+        Builder normOnlyAfter() {
+            normBefore = false;
+            normAfter = true;
+            return this;
+        }
+
+        Builder headNorm(HeadNorm value) {
+            headNorm = value;
+            return this;
+        }
+
+        Builder parallel() {
+            parallel = true;
+            return this;
+        }
+
+        Builder gelu() {
+            activation = Activation.GELU;
+            return this;
+        }
+
+        Builder plain() {
+            gated = false;
+            return this;
+        }
+
+        Builder halves() {
+            halves = true;
+            return this;
+        }
+
+        Builder attentionScale(float value) {
+            attentionScale = value;
+            return this;
+        }
+
+        Builder caps(float scores, float logits) {
+            attentionCap = scores;
+            logitCap = logits;
+            return this;
+        }
+
+        Builder factors(float embedding, float residual, float logit) {
+            embeddingFactor = embedding;
+            residualFactor = residual;
+            logitFactor = logit;
+            return this;
+        }
+
+        Builder window(int positions, int every) {
+            window = positions;
+            fullEvery = every;
+            return this;
+        }
+
+        Builder windowBase(float base) {
+            windowBase = base;
+            return this;
+        }
+
+        Builder onlyWindowsRotate() {
+            onlyWindowsRotate = true;
+            return this;
+        }
+
+        Builder unrotatedEvery(int layers) {
+            unrotatedEvery = layers;
+            return this;
+        }
+
+        Builder rotationFactor(float value) {
+            rotationFactor = value;
+            return this;
+        }
+
+        Architecture build() {
+            return new Architecture(
+                    norm,
+                    normBefore,
+                    normAfter,
+                    headNorm,
+                    parallel,
+                    activation,
+                    gated,
+                    halves,
+                    attentionScale,
+                    attentionCap,
+                    logitCap,
+                    embeddingFactor,
+                    residualFactor,
+                    logitFactor,
+                    window,
+                    fullEvery,
+                    windowBase,
+                    onlyWindowsRotate,
+                    unrotatedEvery,
+                    rotationFactor);
+        }
+    }
+}
