@@ -511,13 +511,15 @@ final class Attack {
     private void largeHead() throws IOException {
         String request =
                 switch (random.nextInt(4)) {
-                    case 0 -> "GET /" + "x".repeat(random.nextInt(5_000, 200_000)) + " HTTP/1.1\r\nHost: x\r\n\r\n";
-                    case 1 ->
-                        "GET /health HTTP/1.1\r\nHost: x\r\nX-Long: " + "x".repeat(random.nextInt(10_000, 1 << 20))
+                    case 0 ->
+                        "GET /" + "x".repeat(random.nextInt(5_000, 200_000)) + " HTTP/1.1\r\nHost: " + server
                                 + "\r\n\r\n";
+                    case 1 ->
+                        "GET /health HTTP/1.1\r\nHost: " + server + "\r\nX-Long: "
+                                + "x".repeat(random.nextInt(10_000, 1 << 20)) + "\r\n\r\n";
                     case 2 ->
-                        "GET /health HTTP/1.1\r\nHost: x\r\n" + "X: y\r\n".repeat(random.nextInt(1000, 100_000))
-                                + "\r\n";
+                        "GET /health HTTP/1.1\r\nHost: " + server + "\r\n"
+                                + "X: y\r\n".repeat(random.nextInt(1000, 100_000)) + "\r\n";
                     default -> "G".repeat(random.nextInt(1, 100_000));
                 };
         exchangeBriefly(request.getBytes(StandardCharsets.UTF_8));

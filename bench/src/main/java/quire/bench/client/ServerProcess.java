@@ -16,6 +16,9 @@ import java.util.OptionalDouble;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import quire.bench.measure.ChildJvm;
 
@@ -33,6 +36,9 @@ public final class ServerProcess implements AutoCloseable {
     private static final int INODE_COLUMN = 9;
     private static final int STOP_SECONDS = 30;
     private static final double MEBI = 1 << 20;
+
+    /** Rank, instances, bytes, class. */
+    private static final Pattern HISTOGRAM_ROW = Pattern.compile("\\s*\\d+:\\s+\\d+\\s+(\\d+)\\s+(.*)");
 
     private final ServerAddress address;
     private final long pid;
@@ -142,19 +148,26 @@ public final class ServerProcess implements AutoCloseable {
                             "GC.class_histogram")
                     .redirectError(ProcessBuilder.Redirect.DISCARD)
                     .start();
-            String total = "";
             try (BufferedReader out = jcmd.inputReader(StandardCharsets.UTF_8)) {
-                for (String line = out.readLine(); line != null; line = out.readLine()) {
-                    total = line.startsWith("Total") ? line : total;
-                }
+                return liveMebibytes(out.lines());
             }
-            String[] words = total.split("\\s+", -1);
-            return words.length < 3
-                    ? OptionalDouble.empty()
-                    : OptionalDouble.of(Long.parseLong(words[2].strip()) / MEBI);
         } catch (IOException e) {
             return OptionalDouble.empty(); // a Java runtime without jcmd
         }
+    }
+
+    /** The sum of a class histogram, without the fillers of gaps between objects. */
+    static OptionalDouble liveMebibytes(Stream<String> histogram) {
+        double bytes = 0;
+        boolean any = false;
+        for (String line : histogram.toList()) {
+            Matcher row = HISTOGRAM_ROW.matcher(line);
+            if (row.matches() && !row.group(2).contains("jdk.internal.vm.Filler")) {
+                bytes += Long.parseLong(row.group(1));
+                any = true;
+            }
+        }
+        return any ? OptionalDouble.of(bytes / MEBI) : OptionalDouble.empty();
     }
 
     /** The inodes of the open sockets of a process; null if it cannot be looked into. */

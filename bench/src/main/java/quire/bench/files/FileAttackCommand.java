@@ -175,7 +175,7 @@ public final class FileAttackCommand implements Callable<Integer> {
         }
         int code = process.waitFor();
         if (!progress.begun()) {
-            throw new IOException("the child process did not start: " + progress.printed()
+            throw new IOException("a child process ended before its first file: " + progress.printed()
                     + Files.readString(errors).strip());
         }
         if (progress.open()) {

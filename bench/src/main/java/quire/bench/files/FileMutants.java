@@ -219,8 +219,8 @@ final class FileMutants {
         String name = "tokenizer.chat_template";
         int at = parts.indexOf(name);
         byte[] template = GgufParts.utf8(TEMPLATES.get(random.nextInt(TEMPLATES.size())));
-        if (at >= 0 && random.nextBoolean()) {
-            byte[] old = parts.keys.get(at).value();
+        byte[] old = at < 0 ? template : parts.keys.get(at).value();
+        if (old.length > Long.BYTES && random.nextBoolean()) {
             template = Arrays.copyOfRange(old, Long.BYTES, old.length);
             for (int changes = 1 + random.nextInt(4); changes > 0 && template.length > 0; changes--) {
                 int from = random.nextInt(template.length);
@@ -295,7 +295,7 @@ final class FileMutants {
                 case 2 -> bytes[at] ^= (byte) (1 << random.nextInt(8));
                 case 3 -> {
                     int length = Math.min(1 + random.nextInt(64), bytes.length - at);
-                    int other = random.nextInt(bytes.length - length);
+                    int other = random.nextInt(bytes.length - length + 1);
                     System.arraycopy(bytes.clone(), at, bytes, other, length);
                 }
                 default -> { // insert

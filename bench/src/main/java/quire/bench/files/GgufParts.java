@@ -251,13 +251,19 @@ final class GgufParts {
         return -1;
     }
 
-    /** The items of an array of strings. */
+    /** The items of an array of strings; of a damaged one, those that can be read. */
     static List<byte[]> strings(Key key) {
         ByteBuffer in = ByteBuffer.wrap(key.value).order(ByteOrder.LITTLE_ENDIAN);
-        in.getInt(); // the type of the items
         List<byte[]> items = new ArrayList<>();
-        for (long count = in.getLong(); count > 0; count--) {
-            items.add(string(in));
+        if (in.remaining() >= Integer.BYTES + Long.BYTES) {
+            in.getInt(); // the type of the items
+            for (long count = in.getLong(); count > 0 && in.remaining() >= Long.BYTES; count--) {
+                long length = in.getLong(in.position());
+                if (length < 0 || length > in.remaining() - Long.BYTES) {
+                    break;
+                }
+                items.add(string(in));
+            }
         }
         return items;
     }

@@ -52,9 +52,10 @@ public final class OverloadCommand implements Callable<Integer> {
     @Option(
             names = "--clients",
             paramLabel = "N",
-            defaultValue = "64",
+            defaultValue = "128",
             description =
-                    "Clients that measure the capacity, each with one request at a time (default ${DEFAULT-VALUE}).")
+                    "Clients that measure the capacity, each with one request at a time: more than the sequences that"
+                            + " the server runs together, so that some always wait (default ${DEFAULT-VALUE}).")
     private int clients;
 
     @Option(

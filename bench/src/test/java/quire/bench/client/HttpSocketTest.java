@@ -8,6 +8,7 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.net.ProtocolException;
 import java.time.Duration;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -117,6 +118,20 @@ class HttpSocketTest {
                     .isThrownBy(() -> ServerAddress.of(wrong))
                     .withMessageContaining(wrong);
         }
+    }
+
+    @Test
+    void liveHeap_histogram_isAddedUpWithoutFillers() {
+        assertThat(ServerProcess.liveMebibytes("""
+                        6653:
+                         num     #instances         #bytes  class name (module)
+                        -------------------------------------------------------
+                           1:           719       17077264  [Ljdk.internal.vm.FillerElement; (java.base@25)
+                           2:         45341        1048576  [B (java.base@25)
+                           3:             1         524288  java.lang.String (java.base@25)
+                        Total        188331        9886904
+                        """.lines())).hasValue(1.5);
+        assertThat(ServerProcess.liveMebibytes(Stream.of("no such process"))).isEmpty();
     }
 
     @Test
