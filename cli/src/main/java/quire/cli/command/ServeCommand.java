@@ -12,6 +12,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 import quire.cli.option.EngineOptions;
+import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
 import quire.cli.output.Logging;
@@ -91,6 +92,9 @@ public final class ServeCommand implements Callable<Integer> {
     private int drainSeconds;
 
     @Mixin
+    private HttpOptions http;
+
+    @Mixin
     private EngineOptions options;
 
     @Override
@@ -98,15 +102,15 @@ public final class ServeCommand implements Callable<Integer> {
         Range.check(command, "--port", port, 0, MAX_PORT);
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
         String key = apiKey != null ? apiKey : System.getenv("QUIRE_API_KEY");
-        ServerConfig config = ServerConfig.builder()
+        ServerConfig.Builder builder = ServerConfig.builder()
                 .host(host)
                 .port(port)
                 .apiKey(key == null || key.isEmpty() ? null : key)
                 .aliases(aliases)
                 .modelRequired(requireModel)
                 .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
-                .drainTimeout(Duration.ofSeconds(drainSeconds))
-                .build();
+                .drainTimeout(Duration.ofSeconds(drainSeconds));
+        ServerConfig config = http.apply(builder).build();
         Path file = model.path();
         EngineConfig engineConfig = options.config(model);
         // A server logs what it does; the other commands print only their results. See Logging.
