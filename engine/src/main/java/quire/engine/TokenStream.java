@@ -1,5 +1,6 @@
 package quire.engine;
 
+import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -43,6 +44,14 @@ public interface TokenStream extends AutoCloseable {
      */
     @Nullable
     Output next() throws InterruptedException;
+
+    /**
+     * Waits until {@link #next} need not wait, because a token is there or the answer has ended.
+     *
+     * @return false if neither happened within {@code timeout}
+     * @throws InterruptedException if the waiting thread is interrupted; the request continues until {@link #close}
+     */
+    boolean await(Duration timeout) throws InterruptedException;
 
     /** The next token without waiting; null if there is none yet or the answer has ended. */
     @Nullable

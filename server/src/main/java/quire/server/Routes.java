@@ -22,7 +22,7 @@ final class Routes {
     static Router router(Engine engine, ServerConfig config, ServerMetrics metrics, Preparation preparation) {
         ServedModel model =
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
-        AnswerService answers = new AnswerService(engine, preparation);
+        AnswerService answers = new AnswerService(engine, preparation, config.heartbeat());
         OpenAiApi openAi = new OpenAiApi(model, answers, !config.unknownParametersAllowed());
         TokenizeApi tokens = new TokenizeApi(model, answers, !config.unknownParametersAllowed());
         Health health = new Health(engine);

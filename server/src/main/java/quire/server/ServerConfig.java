@@ -26,15 +26,18 @@ import quire.server.http.WebAccess;
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
  * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
  *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
- * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
- * @param maxConnections connections open at once; at least 1. The server closes further ones at once
+ * @param maxBodyBytes largest request body; at least 1. The large bodies of all clients together may take eight times as
+ *     much, and one client half of that
+ * @param maxConnections connections open at once; at least 1. For a further one the server closes an idle one, or refuses
+ *     its request with 503
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
- * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of
- *     it
- * @param readTimeout time for a client to send a request's head, and again for its body; also how long an idle
- *     connection stays open
+ * @param maxWaitingPreparations requests that may wait for these threads; at least 1. One client gets at most half of it
+ * @param bodyGrace how long a request's body may pause; positive
+ * @param minBodyRate bytes a second that a request's body must arrive with, apart from pauses; at least 1
+ * @param readTimeout time for a client to send a request's head; also how long an idle connection stays open
  * @param writeTimeout time for a client to read one write of at most about 64 KiB
- * @param drainTimeout time for active requests to finish at shutdown
+ * @param heartbeat time without a token after which a stream gets a sign of life; zero for none
+ * @param drainTimeout how long active requests may go on at shutdown
  */
 public record ServerConfig(
         String host,
@@ -51,8 +54,11 @@ public record ServerConfig(
         int maxConnections,
         int preparationThreads,
         int maxWaitingPreparations,
+        Duration bodyGrace,
+        long minBodyRate,
         Duration readTimeout,
         Duration writeTimeout,
+        Duration heartbeat,
         Duration drainTimeout) {
     /** More threads than any machine has processors are a mistake. */
     private static final int MAX_PREPARATION_THREADS = 1024;
@@ -79,9 +85,9 @@ public record ServerConfig(
         }
         allowedHosts = allowedHosts.stream().map(WebAccess::checkedHost).toList();
         corsOrigins = corsOrigins.stream().map(WebAccess::checkedOrigin).toList();
-        if (maxBodyBytes < 1 || maxConnections < 1) {
+        if (maxBodyBytes < 1 || maxConnections < 1 || minBodyRate < 1) {
             throw new IllegalArgumentException("limits must be at least 1: " + maxBodyBytes + " bytes of a body, "
-                    + maxConnections + " connections");
+                    + minBodyRate + " bytes a second, " + maxConnections + " connections");
         }
         if (preparationThreads < 2 || preparationThreads > MAX_PREPARATION_THREADS) {
             throw new IllegalArgumentException(
@@ -91,8 +97,12 @@ public record ServerConfig(
             throw new IllegalArgumentException(
                     maxWaitingPreparations + " requests waiting for preparation: must be at least 1");
         }
-        if (drainTimeout.isNegative() || !readTimeout.isPositive() || !writeTimeout.isPositive()) {
-            throw new IllegalArgumentException("timeouts must be positive: drain " + drainTimeout + ", read "
+        if (drainTimeout.isNegative() || heartbeat.isNegative()) {
+            throw new IllegalArgumentException(
+                    "times must not be negative: drain " + drainTimeout + ", heartbeat " + heartbeat);
+        }
+        if (!bodyGrace.isPositive() || !readTimeout.isPositive() || !writeTimeout.isPositive()) {
+            throw new IllegalArgumentException("timeouts must be positive: body grace " + bodyGrace + ", read "
                     + readTimeout + ", write " + writeTimeout);
         }
     }
@@ -115,10 +125,12 @@ public record ServerConfig(
                 allowedHosts,
                 corsOrigins,
                 requestsLogged,
+                maxConnections,
                 maxBodyBytes,
+                bodyGrace,
+                minBodyRate,
                 readTimeout,
-                writeTimeout,
-                maxConnections);
+                writeTimeout);
     }
 
     /** Collects a configuration; each method is named after the component it sets. */
@@ -137,8 +149,11 @@ public record ServerConfig(
         private int maxConnections = 4096;
         private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
         private int maxWaitingPreparations = 1024;
+        private Duration bodyGrace = Duration.ofSeconds(5);
+        private long minBodyRate = 64 << 10;
         private Duration readTimeout = Duration.ofSeconds(60);
         private Duration writeTimeout = Duration.ofSeconds(60);
+        private Duration heartbeat = Duration.ofSeconds(10);
         private Duration drainTimeout = Duration.ofSeconds(30);
 
         private Builder() {}
@@ -235,7 +250,19 @@ public record ServerConfig(
             return this;
         }
 
-        /** Time to send a request's head, and its body; 60 s by default. */
+        /** How long a request's body may pause; 5 s by default. */
+        public Builder bodyGrace(Duration value) {
+            bodyGrace = value;
+            return this;
+        }
+
+        /** Bytes a second that a request's body must arrive with; 64 KiB by default. */
+        public Builder minBodyRate(long value) {
+            minBodyRate = value;
+            return this;
+        }
+
+        /** Time to send a request's head, and how long an idle connection stays open; 60 s by default. */
         public Builder readTimeout(Duration value) {
             readTimeout = value;
             return this;
@@ -244,6 +271,12 @@ public record ServerConfig(
         /** Time to read one write; 60 s by default. */
         public Builder writeTimeout(Duration value) {
             writeTimeout = value;
+            return this;
+        }
+
+        /** Time without a token after which a stream gets a sign of life, zero for none; 10 s by default. */
+        public Builder heartbeat(Duration value) {
+            heartbeat = value;
             return this;
         }
 
@@ -274,8 +307,11 @@ public record ServerConfig(
                     maxConnections,
                     preparationThreads,
                     maxWaitingPreparations,
+                    bodyGrace,
+                    minBodyRate,
                     readTimeout,
                     writeTimeout,
+                    heartbeat,
                     drainTimeout);
         }
     }

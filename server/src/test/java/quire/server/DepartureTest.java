@@ -84,6 +84,54 @@ class DepartureTest {
         }
     }
 
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void client_endingItsSendingSide_getsItsWholeAnswer(boolean stream) throws Exception {
+        CountDownLatch running = new CountDownLatch(1);
+        TestServer.Builder builder = TestServer.builder().onForward(batch -> {
+            running.countDown();
+            steps.acquireUninterruptibly();
+        });
+        try (TestServer server = builder.start();
+                Permits _ = () -> steps.release(10_000);
+                RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", LONG + ",\"stream\":" + stream + "}"))
+                    .endOutput();
+            running.await();
+            // The server has seen the end when it sends what only a client that is there ignores.
+            if (stream) {
+                String line = client.line();
+                while (!line.equals(":")) {
+                    line = client.line();
+                }
+                steps.release(10_000);
+                assertThat(client.rest()).contains("[DONE]");
+            } else {
+                assertThat(client.response().status()).isEqualTo(100);
+                steps.release(10_000);
+                RawClient.Response response = client.finalResponse();
+                assertThat(response.status()).isEqualTo(200);
+                assertThat(response.body()).contains("\"completion_tokens\":400");
+                assertThat(client.rest()).isEmpty();
+            }
+            assertThat(server.awaitIdle().finished().get(FinishReason.LENGTH)).isEqualTo(1);
+        }
+    }
+
+    @Test
+    void client_endingItsSendingSideWithinARequest_isDisconnected() throws Exception {
+        try (TestServer server = TestServer.start()) {
+            for (int end : new int[] {10, 140}) {
+                try (RawClient client = new RawClient(server)) {
+                    String request = RawClient.post("/v1/completions", LONG + "}");
+                    client.send(request.substring(0, end)).endOutput();
+                    assertThat(client.rest()).isEmpty();
+                }
+            }
+            assertThat(server.engine.stats().started()).isZero();
+        }
+    }
+
     @Test
     void client_thatStopsReading_isDisconnected() throws Exception {
         ServerConfig config = TestServer.config()

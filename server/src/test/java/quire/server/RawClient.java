@@ -33,8 +33,24 @@ final class RawClient implements Closeable {
         if (receiveBytes > 0) {
             socket.setReceiveBufferSize(receiveBytes);
         }
-        socket.connect(new InetSocketAddress(InetAddress.getByAddress(LOOPBACK), server.server.port()));
+        connect(server);
         in = socket.getInputStream();
+    }
+
+    /** A client with the address 127.0.0.{@code host}: the server takes it for another one than those with other hosts. */
+    static RawClient at(int host, TestServer server) throws IOException {
+        return new RawClient((byte) host, server);
+    }
+
+    private RawClient(byte host, TestServer server) throws IOException {
+        socket = new Socket();
+        socket.bind(new InetSocketAddress(InetAddress.getByAddress(new byte[] {127, 0, 0, host}), 0));
+        connect(server);
+        in = socket.getInputStream();
+    }
+
+    private void connect(TestServer server) throws IOException {
+        socket.connect(new InetSocketAddress(InetAddress.getByAddress(LOOPBACK), server.server.port()));
     }
 
     static String post(String path, String body, String... headers) {
@@ -132,6 +148,21 @@ final class RawClient implements Closeable {
             // a reset ends it as well
         }
         return all.toString(StandardCharsets.UTF_8);
+    }
+
+    /** Ends the sending side; answers can still be read. */
+    RawClient endOutput() throws IOException {
+        socket.shutdownOutput();
+        return this;
+    }
+
+    /** Reads a response, after any number of interim ones. */
+    Response finalResponse() throws IOException {
+        Response response = response();
+        while (response.status() == 100) {
+            response = response();
+        }
+        return response;
     }
 
     /** Closes the connection in order. */

@@ -14,6 +14,7 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 import quire.cli.option.ApiKeyOptions;
 import quire.cli.option.EngineOptions;
+import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
 import quire.cli.option.SamplingDefaultsOptions;
@@ -128,6 +129,9 @@ public final class ServeCommand implements Callable<Integer> {
     private SamplingDefaultsOptions sampling;
 
     @Mixin
+    private HttpOptions http;
+
+    @Mixin
     private EngineOptions options;
 
     @Override
@@ -184,7 +188,7 @@ public final class ServeCommand implements Callable<Integer> {
 
     private ServerConfig serverConfig() {
         try {
-            return ServerConfig.builder()
+            ServerConfig.Builder builder = ServerConfig.builder()
                     .host(host)
                     .port(port)
                     .apiKeys(apiKeys.keys())
@@ -195,8 +199,8 @@ public final class ServeCommand implements Callable<Integer> {
                     .modelRequired(requireModel)
                     .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
                     .samplingDefaults(sampling.defaults())
-                    .drainTimeout(Duration.ofSeconds(drainSeconds))
-                    .build();
+                    .drainTimeout(Duration.ofSeconds(drainSeconds));
+            return http.apply(builder).build();
         } catch (IllegalArgumentException e) {
             throw new ParameterException(command.commandLine(), String.valueOf(e.getMessage()), e);
         }

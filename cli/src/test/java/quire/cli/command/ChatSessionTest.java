@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -196,6 +197,11 @@ class ChatSessionTest {
                 terminal.raise(Terminal.Signal.INT);
             }
             return closed ? null : poll();
+        }
+
+        @Override
+        public boolean await(Duration timeout) {
+            return true;
         }
 
         @Override

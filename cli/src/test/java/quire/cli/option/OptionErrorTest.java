@@ -43,6 +43,16 @@ class OptionErrorTest {
             serve --model BROKEN --port 65536                          | --port takes a number from 0 to 65535, not 65536
             serve --model BROKEN --port -1                             | --port takes a number from 0 to 65535, not -1
             serve --model BROKEN --drain-seconds -1                    | --drain-seconds takes a number from 0 to 3600, not -1
+            serve --model BROKEN --max-connections 0                   | --max-connections takes a number from 1 to 1000000, not 0
+            serve --model BROKEN --max-body-bytes 0                    | --max-body-bytes takes a number from 1 to 268435456, not 0
+            serve --model BROKEN --max-body-bytes 1GiB                 | --max-body-bytes takes a number from 1 to 268435456, not 1073741824
+            serve --model BROKEN --body-grace-seconds 0                | --body-grace-seconds takes a number from 1 to 86400, not 0
+            serve --model BROKEN --min-body-rate 0                     | --min-body-rate takes a number from 1, not 0
+            serve --model BROKEN --read-timeout-seconds 0              | --read-timeout-seconds takes a number from 1 to 86400, not 0
+            serve --model BROKEN --write-timeout-seconds 0             | --write-timeout-seconds takes a number from 1 to 86400, not 0
+            serve --model BROKEN --heartbeat-seconds -1                | --heartbeat-seconds takes a number from 0 to 86400, not -1
+            serve --model BROKEN --prepare-threads 1                   | --prepare-threads takes a number from 2 to 1024, not 1
+            serve --model BROKEN --max-waiting-to-prepare 0            | --max-waiting-to-prepare takes a number from 1, not 0
             serve --model BROKEN --max-sequences 0                     | --max-sequences takes a number from 1, not 0
             serve --model BROKEN --max-batched-tokens 63               | --max-batched-tokens takes at least one token for each sequence, here 64, not 63
             serve --model BROKEN --max-context 1                       | --max-context takes a number from 2, not 1

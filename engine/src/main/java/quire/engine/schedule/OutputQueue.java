@@ -1,5 +1,6 @@
 package quire.engine.schedule;
 
+import java.time.Duration;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
@@ -60,15 +61,33 @@ final class OutputQueue implements TokenStream {
             if (finish != null) {
                 return outputs.poll(); // may have been added after the poll above
             }
-            if (Thread.interrupted()) {
-                throw new InterruptedException("interrupted while waiting for a token");
-            }
-            reader = Thread.currentThread();
-            if (outputs.isEmpty() && finish == null) {
-                LockSupport.park(this);
-            }
-            reader = null;
+            park(Long.MAX_VALUE);
         }
+    }
+
+    @Override
+    public boolean await(Duration timeout) throws InterruptedException {
+        long end = System.nanoTime() + timeout.toNanos();
+        while (outputs.isEmpty() && finish == null) {
+            long left = end - System.nanoTime();
+            if (left <= 0) {
+                return false;
+            }
+            park(left);
+        }
+        return true;
+    }
+
+    /** Waits until the writer wakes the reader, or for a time; may also return for no reason. */
+    private void park(long nanos) throws InterruptedException {
+        if (Thread.interrupted()) {
+            throw new InterruptedException("interrupted while waiting for a token");
+        }
+        reader = Thread.currentThread();
+        if (outputs.isEmpty() && finish == null) {
+            LockSupport.parkNanos(this, nanos);
+        }
+        reader = null;
     }
 
     @Override

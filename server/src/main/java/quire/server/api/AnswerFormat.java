@@ -15,6 +15,8 @@ import tools.jackson.databind.JsonNode;
  *   stream    begin  token*  text?  end
  *             begin  token*  failure
  * </pre>
+ *
+ * <p>{@link #waiting} may come anywhere between the beginning and the end of a stream.
  */
 public interface AnswerFormat {
     /** Whether {@link #whole} needs each token, and not only the text. */
@@ -31,6 +33,14 @@ public interface AnswerFormat {
 
     /** Writes what comes before any token. */
     void begin(ServerSentEvents events);
+
+    /**
+     * Writes a sign of life, for a stream that had no token for a while: a comment, which clients ignore. An API whose
+     * clients count only events overrides it.
+     */
+    default void waiting(ServerSentEvents events) {
+        events.comment("waiting");
+    }
 
     /** Writes a token; nothing if it gave no text and no log probabilities. */
     void token(Output output, ServerSentEvents events);

@@ -2,6 +2,7 @@ package quire.server.api;
 
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CancellationException;
@@ -30,14 +31,17 @@ public final class AnswerService {
 
     private final Engine engine;
     private final Preparation preparation;
+    private final Duration heartbeat;
 
     /**
      * @param engine computes the answers
      * @param preparation reads requests
+     * @param heartbeat time without a token after which a stream gets a sign of life; zero for none
      */
-    public AnswerService(Engine engine, Preparation preparation) {
+    public AnswerService(Engine engine, Preparation preparation, Duration heartbeat) {
         this.engine = engine;
         this.preparation = preparation;
+        this.heartbeat = heartbeat;
     }
 
     /** Reads the request with {@code reader} and sends its answer. */
@@ -129,13 +133,25 @@ public final class AnswerService {
         exchange.send(Response.json(200, Json.bytes(format.whole(text.toString(), outputs, stream))));
     }
 
+    /** The next token; null at the end. Sends signs of life while there is none. */
+    private @Nullable Output next(Exchange exchange, AnswerFormat format, TokenStream stream, ServerSentEvents events)
+            throws ClientGoneException, InterruptedException {
+        while (!heartbeat.isZero() && !stream.await(heartbeat)) {
+            format.waiting(events);
+            exchange.events(events.take());
+        }
+        return stream.next();
+    }
+
     private void stream(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
             throws ClientGoneException, InterruptedException {
         int tokens = 0;
         ServerSentEvents events = new ServerSentEvents();
         format.begin(events);
         exchange.begin(events.take());
-        for (Output output = stream.next(); output != null; output = stream.next()) {
+        for (Output output = next(exchange, format, stream, events);
+                output != null;
+                output = next(exchange, format, stream, events)) {
             // Tokens that are already available are written together.
             for (Output ready = output; ready != null; ready = events.size() < WRITE_BYTES ? stream.poll() : null) {
                 exchange.countTokens(promptTokens, ++tokens);

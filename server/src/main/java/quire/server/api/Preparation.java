@@ -2,7 +2,6 @@ package quire.server.api;
 
 import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,6 +11,7 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import quire.server.http.FairShare;
 import quire.server.http.HttpException;
 
 /**
@@ -32,11 +32,10 @@ import quire.server.http.HttpException;
  *
  * <ul>
  *   <li>A small request never waits for a large one: {@code prepare-1} takes small ones only.
- *   <li>Clients of one size take turns. A connection has one request at a time, so the connections of a client take
- *       turns too, in the order of arrival.
- *   <li>A request is accepted into the queue only if its client has fewer waiting requests than the queue has free
- *       places. So one client gets at most half of all places. A client without waiting requests gets a place as long
- *       as one is free.
+ *   <li>Clients of one size take turns. A connection has one request at a time, so the connections of a client take turns
+ *       too, in the order of arrival.
+ *   <li>Clients share the places to wait ({@link FairShare}): one client gets at most half of them, and a client without a
+ *       waiting request finds a place while there is one.
  * </ul>
  */
 public final class Preparation implements AutoCloseable {
@@ -45,20 +44,18 @@ public final class Preparation implements AutoCloseable {
 
     private static final int RETRY_SECONDS = 1;
 
-    private final int maxWaiting;
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
 
     // Guarded by the lock.
     private final Turns small = new Turns();
     private final Turns large = new Turns();
-    private final Map<String, Integer> clientToWaiting = new HashMap<>();
-    private int waiting;
+    private final FairShare places;
     private boolean lastWasLarge;
     private boolean closed;
 
     private Preparation(int maxWaiting) {
-        this.maxWaiting = maxWaiting;
+        this.places = new FairShare(maxWaiting);
     }
 
     /**
@@ -121,14 +118,11 @@ public final class Preparation implements AutoCloseable {
             if (closed) {
                 throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
             }
-            int mine = clientToWaiting.getOrDefault(client, 0);
-            if (mine >= maxWaiting - waiting) {
+            if (!places.take(client, 1)) {
                 throw HttpException.overloaded("Too many requests wait to be read.", RETRY_SECONDS);
             }
             Task<T> task = new Task<>(client, bodyBytes <= SMALL_BYTES ? small : large, work);
             task.turns.add(task);
-            clientToWaiting.put(client, mine + 1);
-            waiting++;
             changed.signalAll();
             return task;
         } finally {
@@ -205,8 +199,7 @@ public final class Preparation implements AutoCloseable {
     }
 
     private void leave(Task<?> task) {
-        waiting--;
-        clientToWaiting.computeIfPresent(task.client, (client, count) -> count == 1 ? null : count - 1);
+        places.give(task.client, 1);
     }
 
     /** Waiting tasks by client. The first client is served next. */

@@ -24,6 +24,12 @@ public final class ServerSentEvents {
         add(data.getBytes(StandardCharsets.UTF_8));
     }
 
+    /** Adds a comment in one line. */
+    public void comment(String text) {
+        bytes.writeBytes((": " + text).getBytes(StandardCharsets.UTF_8));
+        bytes.writeBytes(END);
+    }
+
     private void add(byte[] data) {
         bytes.writeBytes(DATA);
         bytes.writeBytes(data);

@@ -1,66 +1,114 @@
 package quire.server.http;
 
 import io.vertx.core.Context;
+import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.function.LongSupplier;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Reads bodies of JSON within two limits: the size of one, and the memory of all that are not parsed yet. Used on the
- * event loop, except {@link Body#bytes} and {@link Body#release}.
+ * Reads bodies of JSON within limits: the size of one, its pace, and the memory of all that are not parsed yet. Used on
+ * the event loop, except {@link Body#bytes} and {@link Body#release}.
+ *
+ * <pre>
+ *   small bodies   64 KiB or less   ─▶ 8 MiB               ┐ each shared fairly by client address
+ *   large bodies                    ─▶ 8 × maxBodyBytes    ┘
+ * </pre>
+ *
+ * <p>A body whose length is announced takes its memory before its first byte, so that a body that has begun is never
+ * refused for others. A body of unknown length takes it in blocks, and moves from the first share to the second when it
+ * has become large.
  */
 final class BodyReader {
-    /** Memory for bodies that are not parsed yet, in units of the largest body. */
+    /** Bodies up to this size are small. */
+    static final int SMALL_BYTES = 64 << 10;
+
+    /** Memory for small bodies that are not parsed yet. */
+    static final int SMALL_BODIES_BYTES = 8 << 20;
+
+    /** Memory for large bodies that are not parsed yet, in units of the largest body. */
     private static final int BODIES_IN_MEMORY = 8;
 
-    /**
-     * Maximum number of bytes that are read of a refused body before the connection is closed, in units of the largest
-     * body.
-     */
+    private static final int BLOCK_BYTES = 64 << 10;
+
+    /** The first block of a body of unknown length; most of them are short. */
+    private static final int FIRST_BLOCK_BYTES = 4 << 10;
+
+    /** What is read of a refused body before the connection is closed, in units of the largest body. */
     private static final int BODIES_DISCARDED = 4;
+
+    private static final int RETRY_SECONDS = 1;
+    private static final long UNKNOWN = -1;
+    private static final long NO_TIMER = -1;
 
     private static final Pattern JSON_TYPE =
             Pattern.compile("application/json\\s*(;\\s*charset\\s*=\\s*\"?utf-8\"?\\s*)?;?", Pattern.CASE_INSENSITIVE);
 
+    private final Vertx vertx;
     private final Context loop;
     private final int maxBodyBytes;
-    private long bytesInMemory;
+    private final Duration grace;
+    private final long bytesPerSecond;
+    private final LongSupplier clock;
+    private final FairShare small = new FairShare(SMALL_BODIES_BYTES);
+    private final FairShare large;
 
-    BodyReader(Context loop, int maxBodyBytes) {
+    /** @param clock the time in nanoseconds */
+    BodyReader(Vertx vertx, Context loop, HttpSettings settings, LongSupplier clock) {
+        this.vertx = vertx;
         this.loop = loop;
-        this.maxBodyBytes = maxBodyBytes;
+        this.maxBodyBytes = settings.maxBodyBytes();
+        this.grace = settings.bodyGrace();
+        this.bytesPerSecond = settings.minBodyRate();
+        this.clock = clock;
+        this.large = new FairShare((long) BODIES_IN_MEMORY * maxBodyBytes);
     }
 
     /**
      * Reads a request's body.
      *
+     * @param client the network address that counts as one client
      * @param onBody called with the whole body
-     * @param onRefusal called instead if the body is too large
-     * @throws HttpException if the headers already show that the body cannot be accepted
+     * @param onRefusal called instead if the body turns out to be too large or too slow
+     * @throws HttpException if the head says already that the body cannot be taken
      */
-    void read(HttpServerRequest request, Consumer<Body> onBody, Consumer<HttpException> onRefusal) {
-        checkHead(request);
+    void read(HttpServerRequest request, String client, Consumer<Body> onBody, Consumer<HttpException> onRefusal) {
+        Body body = new Body(client, checkHead(request));
         if (request.headers().contains("Expect", "100-continue", true)) {
             request.response().writeContinue();
         }
-        Body body = new Body();
         boolean[] refused = new boolean[1];
+        Consumer<HttpException> refuse = e -> {
+            refused[0] = true;
+            body.release();
+            onRefusal.accept(e);
+        };
+        PaceTimer timer = new PaceTimer(() -> refuse.accept(tooSlow()));
         request.handler(chunk -> {
             if (refused[0]) {
                 return;
             }
+            timer.add(chunk.length());
             try {
                 body.append(chunk);
             } catch (HttpException e) {
-                refused[0] = true;
-                body.release();
-                onRefusal.accept(e);
+                timer.stop();
+                refuse.accept(e);
             }
         });
-        request.exceptionHandler(e -> body.release());
+        request.exceptionHandler(e -> {
+            timer.stop();
+            body.release();
+        });
         request.endHandler(v -> {
+            timer.stop();
             if (!refused[0]) {
                 onBody.accept(body);
             }
@@ -85,7 +133,8 @@ final class BodyReader {
         return hasBody && !request.isEnded();
     }
 
-    private void checkHead(HttpServerRequest request) {
+    /** Checks what the head says of the body, and returns its length. */
+    private long checkHead(HttpServerRequest request) {
         String type = request.getHeader("Content-Type");
         if (type == null || !JSON_TYPE.matcher(type.strip()).matches()) {
             throw HttpException.refused(415, null, "Send JSON in UTF-8 with 'Content-Type: application/json'.");
@@ -97,55 +146,168 @@ final class BodyReader {
                     null,
                     "Compressed bodies are not supported: send the body uncompressed, without Content-Encoding.");
         }
-        String length = request.getHeader("Content-Length");
-        if (length != null && (length.length() > 10 || Long.parseLong(length) > maxBodyBytes)) {
+        String text = request.getHeader("Content-Length");
+        if (text == null) {
+            return UNKNOWN;
+        }
+        long length = text.length() > 10 ? Long.MAX_VALUE : Long.parseLong(text);
+        if (length > maxBodyBytes) {
             throw tooLarge();
         }
+        return length;
     }
 
     private HttpException tooLarge() {
         return HttpException.refused(413, "request_too_large", "The body is larger than " + maxBodyBytes + " bytes.");
     }
 
-    /** A body, from its first bytes until it is parsed. */
+    private HttpException tooSlow() {
+        return HttpException.refused(
+                408,
+                "request_timeout",
+                "The body arrives too slowly: send at least " + bytesPerSecond
+                        + " bytes a second, and pause for less than " + grace.toMillis() / 1000.0 + " seconds.");
+    }
+
+    private static HttpException tooMany() {
+        return HttpException.overloaded("Too many large requests arrive at the same time.", RETRY_SECONDS);
+    }
+
+    /** Runs an action when a body falls behind its pace. */
+    private final class PaceTimer {
+        private final Pace pace = new Pace(clock.getAsLong(), grace, bytesPerSecond);
+        private final Runnable action;
+        private long timer;
+
+        PaceTimer(Runnable action) {
+            this.action = action;
+            start();
+        }
+
+        void add(int bytes) {
+            pace.add(clock.getAsLong(), bytes);
+        }
+
+        void stop() {
+            vertx.cancelTimer(timer);
+            timer = NO_TIMER;
+        }
+
+        /** Looks again when the time that is left now is over: a timer for each chunk would cost more than the chunk. */
+        private void start() {
+            long millis = TimeUnit.NANOSECONDS.toMillis(pace.nanosLeft(clock.getAsLong())) + 1;
+            timer = vertx.setTimer(Math.max(1, millis), t -> {
+                if (pace.nanosLeft(clock.getAsLong()) > 0) {
+                    start();
+                } else {
+                    action.run();
+                }
+            });
+        }
+    }
+
+    /** A body while it comes in and until it is parsed. */
     final class Body {
-        private @Nullable Buffer buffer = Buffer.buffer();
-        private long counted;
+        private final String client;
+        private final long announced;
+        private FairShare share;
+        private long taken;
+        private volatile @Nullable List<byte[]> blocks = new ArrayList<>();
+        private byte[] last = new byte[0];
+        private int lastUsed;
+        private int length; // other threads start after the whole body is there
+
+        /** @param announced its length; {@link #UNKNOWN} if the head does not say it */
+        private Body(String client, long announced) {
+            this.client = client;
+            this.announced = announced;
+            this.share = announced > SMALL_BYTES ? large : small;
+            if (announced > 0) {
+                take(announced);
+            }
+        }
+
+        private void take(long bytes) {
+            if (!share.take(client, bytes)) {
+                throw tooMany();
+            }
+            taken += bytes;
+        }
 
         private void append(Buffer chunk) {
-            Buffer all = buffer;
+            List<byte[]> all = blocks;
             if (all == null) {
                 return;
             }
-            if (all.length() + chunk.length() > maxBodyBytes) {
+            if (chunk.length() > maxBodyBytes - length) {
                 throw tooLarge();
             }
-            if (bytesInMemory + chunk.length() > (long) BODIES_IN_MEMORY * maxBodyBytes) {
-                throw HttpException.overloaded("Too many large requests arrive at the same time.", 1);
+            for (int done = 0; done < chunk.length(); ) {
+                if (lastUsed == last.length) {
+                    last = new byte[nextBlock()];
+                    lastUsed = 0;
+                    all.add(last);
+                }
+                int bytes = Math.min(last.length - lastUsed, chunk.length() - done);
+                chunk.getBytes(done, done + bytes, last, lastUsed);
+                lastUsed += bytes;
+                length += bytes;
+                done += bytes;
             }
-            counted += chunk.length();
-            bytesInMemory += chunk.length();
-            all.appendBuffer(chunk);
         }
 
-        /** Bytes of the whole body; 0 after {@link #release}. Any thread. */
+        /** The size of the next block, whose memory is taken. */
+        private int nextBlock() {
+            if (announced != UNKNOWN) {
+                return (int) Math.min(BLOCK_BYTES, announced - length);
+            }
+            int size = length == 0 ? FIRST_BLOCK_BYTES : BLOCK_BYTES;
+            if (share == small && length + size > SMALL_BYTES + FIRST_BLOCK_BYTES) {
+                long before = taken;
+                share = large;
+                taken = 0;
+                try {
+                    take(before + size);
+                } finally {
+                    small.give(client, before);
+                }
+            } else {
+                take(size);
+            }
+            return size;
+        }
+
+        /** Bytes of the body so far; 0 after {@link #release}. Any thread. */
         int length() {
-            Buffer all = buffer;
-            return all == null ? 0 : all.length();
+            return blocks == null ? 0 : length;
         }
 
         /** The whole body; empty after {@link #release}. Any thread. */
         byte[] bytes() {
-            Buffer all = buffer;
-            return all == null ? new byte[0] : all.getBytes();
+            List<byte[]> all = blocks;
+            if (all == null) {
+                return new byte[0];
+            }
+            byte[] bytes = new byte[length];
+            int done = 0;
+            for (byte[] block : all) {
+                int used = Math.min(block.length, bytes.length - done);
+                System.arraycopy(block, 0, bytes, done, used);
+                done += used;
+            }
+            return bytes;
         }
 
         /** Frees the memory. May be called on any thread and any number of times. */
         void release() {
             loop.runOnContext(v -> {
-                buffer = null;
-                bytesInMemory -= counted;
-                counted = 0;
+                blocks = null;
+                last = new byte[0];
+                lastUsed = 0;
+                if (taken > 0) {
+                    share.give(client, taken);
+                    taken = 0;
+                }
             });
         }
     }

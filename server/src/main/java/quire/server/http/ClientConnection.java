@@ -4,28 +4,42 @@ import io.vertx.core.Vertx;
 import io.vertx.core.http.HttpConnection;
 import io.vertx.core.net.SocketAddress;
 import java.net.InetAddress;
-import java.time.Duration;
 import java.util.HexFormat;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A connection and its read timeout. The client's time runs between requests and while a request comes in, never while
- * one is answered. Used on the event loop only.
+ * A connection, its read timeout, and what happens when its client sends no more. The client's time runs between requests
+ * and while a request's head comes in, never while a request is answered. Used on the event loop only.
+ *
+ * <p>A client that has left and one that has only ended its sending side look the same: both send a FIN. They differ when
+ * something is sent to them. The system of one that has left answers with a reset, so the write after that fails, and the
+ * connection closes; a living client ignores what {@link Exchange#probe} sends.
  */
 final class ClientConnection {
     private static final long NO_TIMER = -1;
 
+    /**
+     * When clients that send no more are probed, in milliseconds after the probe before; the last one repeats. The first
+     * two tell in a near network, the third in a far one.
+     */
+    private static final long[] PROBE_MILLIS = {0, 100, 1000, 10_000};
+
     private final Vertx vertx;
     private final HttpConnection connection;
-    private final Duration readTimeout;
+    private final Connections connections;
+    private final HttpSettings settings;
     private final String client;
     private long timer = NO_TIMER;
     private int unanswered;
+    private boolean admitted;
+    private boolean inputEnded;
+    private @Nullable Exchange current;
 
-    ClientConnection(Vertx vertx, HttpConnection connection, Duration readTimeout) {
+    ClientConnection(Vertx vertx, HttpConnection connection, Connections connections, HttpSettings settings) {
         this.vertx = vertx;
         this.connection = connection;
-        this.readTimeout = readTimeout;
+        this.connections = connections;
+        this.settings = settings;
         this.client = client(connection.remoteAddress());
     }
 
@@ -52,10 +66,19 @@ final class ClientConnection {
         return bytes.length == 4 ? text : HexFormat.of().formatHex(bytes, 0, 8);
     }
 
+    /** Whether the connection counts among those that are allowed; {@link Connections} decides it. */
+    boolean admitted() {
+        return admitted;
+    }
+
+    void setAdmitted(boolean value) {
+        admitted = value;
+    }
+
     /** Restarts the timeout; closes the connection when it expires. */
     void startTimer() {
         stopTimer();
-        timer = vertx.setTimer(readTimeout.toMillis(), t -> Sockets.closeNow(connection));
+        timer = vertx.setTimer(settings.readTimeout().toMillis(), t -> closeNow());
     }
 
     void stopTimer() {
@@ -65,10 +88,16 @@ final class ClientConnection {
         }
     }
 
-    /** A request's head has come; its body has the same time again. */
-    void onHead() {
+    void closeNow() {
+        Sockets.closeNow(connection);
+    }
+
+    /** A request's head has come. Returns false if there are too many connections: the request must be refused. */
+    boolean onHead(Exchange exchange) {
         unanswered++;
+        current = exchange;
         startTimer();
+        return connections.begin(this);
     }
 
     /**
@@ -82,7 +111,41 @@ final class ClientConnection {
         if (close) {
             connection.close();
         } else if (unanswered == 0) {
+            current = null;
             startTimer();
+            connections.end(this);
+            if (inputEnded) {
+                vertx.runOnContext(v -> closeWithoutRequests()); // after requests that came with this one have begun
+            }
+        }
+    }
+
+    /** The client has ended its sending side, or has left. */
+    void onInputEnd() {
+        inputEnded = true;
+        closeWithoutRequests();
+        probe(0);
+    }
+
+    private void closeWithoutRequests() {
+        if (unanswered == 0) {
+            connection.close();
+        }
+    }
+
+    private void probe(int number) {
+        long millis = PROBE_MILLIS[Math.min(number, PROBE_MILLIS.length - 1)];
+        if (millis == 0) {
+            sendProbe(number);
+        } else {
+            vertx.setTimer(millis, t -> sendProbe(number));
+        }
+    }
+
+    private void sendProbe(int number) {
+        Exchange exchange = current;
+        if (exchange != null && exchange.probe()) {
+            probe(number + 1);
         }
     }
 }

@@ -32,6 +32,9 @@ import org.jspecify.annotations.Nullable;
  * contains all of them. So a slow client gets fewer and larger writes, and uses no more memory than its own answer.
  */
 public final class Exchange {
+    /** A comment between events. */
+    private static final String SIGN_OF_LIFE = ":\n\n";
+
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final String id;
@@ -126,6 +129,10 @@ public final class Exchange {
         }
     }
 
+    ClientConnection connection() {
+        return connection;
+    }
+
     void setBody(BodyReader.Body value) {
         body = value;
     }
@@ -217,8 +224,8 @@ public final class Exchange {
 
     /** Writes a whole response. */
     Future<Void> end(Response whole) {
-        head(whole.status(), whole.contentType());
         whole.headers().forEach(response::putHeader);
+        head(whole.status(), whole.contentType());
         response.putHeader("Content-Length", Integer.toString(whole.body().length));
         return ended(
                 request.method().equals(HttpMethod.HEAD) ? response.end() : response.end(Buffer.buffer(whole.body())));
@@ -227,6 +234,32 @@ public final class Exchange {
     /** Writes an error. */
     Future<Void> end(HttpException e) {
         return end(Response.error(e, errors));
+    }
+
+    /**
+     * Finds out whether a client that sends no more still reads: writes what clients ignore, so that the connection closes
+     * if nobody is there.
+     *
+     * @return whether the exchange goes on
+     */
+    boolean probe() {
+        if (gone || response.ended() || response.closed()) {
+            return false;
+        }
+        if (BodyReader.isIncomplete(request)) {
+            close(); // the rest of the body will never come
+            return false;
+        }
+        if (!response.headWritten()) {
+            if (request.version() == HttpVersion.HTTP_1_0) {
+                close(); // it may not be sent anything before its answer, so it counts as gone
+                return false;
+            }
+            response.writeContinue();
+        } else if (response.isChunked()) {
+            response.write(Buffer.buffer(SIGN_OF_LIFE));
+        }
+        return true;
     }
 
     // ── any thread ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -273,12 +306,17 @@ public final class Exchange {
     private void head(int status, String contentType) {
         response.setStatusCode(status)
                 .putHeader("Content-Type", contentType)
+                .putHeader("Date", listener.date())
                 .putHeader("X-Request-Id", id)
                 .putHeader("X-Content-Type-Options", "nosniff");
         if (draining()) {
             response.putHeader("Connection", "close");
         }
         this.status = status;
+        long idleSeconds = listener.settings().readTimeout().toSeconds();
+        if (idleSeconds > 0 && !response.headers().contains("Connection", "close", true)) {
+            response.putHeader("Keep-Alive", "timeout=" + idleSeconds);
+        }
         listener.countResponse(status);
     }
 

@@ -15,8 +15,8 @@ import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.time.InstantSource;
 import java.util.HashSet;
-import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -36,8 +36,9 @@ import org.jspecify.annotations.Nullable;
  * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
  * that thread and the loop. HTTP/1.1 and 1.0, no TLS: a proxy in front can add it.
  *
- * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies
- * of {@link HttpSettings#maxBodyBytes}, and what the handlers allow.
+ * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
+ * {@link HttpSettings#maxBodyBytes}, 8 MiB of small bodies, and what the handlers allow. {@link FairShare} and
+ * {@link Connections} say how clients share it.
  */
 public final class HttpListener {
     static final Pattern REQUEST_ID = Pattern.compile("[A-Za-z0-9._-]{1,64}");
@@ -70,7 +71,8 @@ public final class HttpListener {
     private boolean closed;
 
     // Used on the event loop only.
-    private final IdentityHashMap<HttpConnection, ClientConnection> connections = new IdentityHashMap<>();
+    private final Connections connections;
+    private final HttpDate date = new HttpDate(InstantSource.system());
     private long blockingRequests;
 
     private HttpListener(HttpSettings settings, Router router, IntConsumer onResponse) {
@@ -87,7 +89,8 @@ public final class HttpListener {
                 .setFileSystemOptions(
                         new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
         this.loop = vertx.getOrCreateContext();
-        this.bodies = new BodyReader(loop, settings.maxBodyBytes());
+        this.bodies = new BodyReader(vertx, loop, settings, System::nanoTime);
+        this.connections = new Connections(settings.maxConnections());
         this.server = vertx.createHttpServer(new HttpServerOptions()
                 .setHost(settings.host())
                 .setPort(settings.port())
@@ -183,6 +186,11 @@ public final class HttpListener {
         return draining;
     }
 
+    /** The time for the header {@code Date}. Called on the event loop. */
+    String date() {
+        return date.now();
+    }
+
     void countResponse(int status) {
         onResponse.accept(status);
     }
@@ -219,21 +227,19 @@ public final class HttpListener {
     // ── the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     private void onConnection(HttpConnection connection) {
-        if (connections.size() >= settings.maxConnections()) {
-            connection.close();
-            return;
-        }
-        ClientConnection client = new ClientConnection(vertx, connection, settings.readTimeout());
-        connections.put(connection, client);
+        ClientConnection client = new ClientConnection(vertx, connection, connections, settings);
+        connections.add(connection, client);
         connection.closeHandler(v -> {
             connections.remove(connection);
             client.stopTimer();
         });
+        Sockets.onInputEnd(connection, client::onInputEnd);
         client.startTimer();
     }
 
     private void onMalformedRequest(HttpServerRequest request) {
         Exchange exchange = exchange(request, null);
+        exchange.connection().onHead(exchange);
         String cause = request.decoderResult().cause().getClass().getSimpleName();
         HttpException e =
                 switch (cause) {
@@ -251,7 +257,10 @@ public final class HttpListener {
         String path = request.path() == null ? "" : request.path();
         Router.Match match = router.find(path);
         Exchange exchange = exchange(request, match);
-        guard(request, exchange, () -> dispatch(request, path, match, exchange));
+        guard(request, exchange, () -> {
+            admit(request, match, exchange);
+            dispatch(request, path, match, exchange);
+        });
     }
 
     /** Runs a part of a request on the event loop, and answers with an error if it fails. */
@@ -267,9 +276,19 @@ public final class HttpListener {
     }
 
     private Exchange exchange(HttpServerRequest request, Router.@Nullable Match match) {
-        ClientConnection client = client(request);
-        client.onHead();
-        return new Exchange(request, match, router.errors(match), this, client);
+        return new Exchange(request, match, router.errors(match), this, client(request));
+    }
+
+    /** Refuses requests on connections beyond the limit; probes and metrics are answered there too. */
+    private void admit(HttpServerRequest request, Router.@Nullable Match match, Exchange exchange) {
+        if (exchange.connection().onHead(exchange)) {
+            return;
+        }
+        request.response().putHeader("Connection", "close");
+        if (match == null || !match.route().open()) {
+            throw HttpException.unavailable("The server has " + settings.maxConnections()
+                    + " connections, and all of them are busy: try again later.");
+        }
     }
 
     private ClientConnection client(HttpServerRequest request) {
@@ -324,10 +343,11 @@ public final class HttpListener {
         if (draining) {
             throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
         }
+        exchange.connection().stopTimer(); // the body has its own limits
         bodies.read(
                 request,
+                exchange.client(),
                 body -> {
-                    client(request).stopTimer();
                     exchange.setBody(body);
                     guard(request, exchange, () -> run(route.handler(), exchange));
                 },
@@ -337,13 +357,18 @@ public final class HttpListener {
     /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
     private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
         logError(exchange, e);
+        exchange.connection().startTimer(); // for the rest of the body and for the answer
         if (!BodyReader.isIncomplete(request)) {
             exchange.end(e);
             return;
         }
         // Closing a socket with unread bytes would reset the connection, and the client would lose the answer.
         request.response().putHeader("Connection", "close");
-        exchange.end(e);
+        Future<Void> sent = exchange.end(e);
+        if (e.status() == 408) {
+            sent.onComplete(v -> request.connection().close()); // there is no more to wait for
+            return;
+        }
         bodies.discard(request);
         request.endHandler(v -> request.connection().close());
     }

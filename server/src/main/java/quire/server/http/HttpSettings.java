@@ -12,10 +12,12 @@ import java.util.List;
  * @param allowedHosts further names of the server; see {@link WebAccess}
  * @param corsOrigins origins of the web pages that may use the server; see {@link WebAccess}
  * @param requestsLogged whether each request is logged in one line; see {@link RequestLog}
- * @param maxBodyBytes largest request body
- * @param readTimeout time for a request's head, and again for its body; also how long an idle connection stays open
- * @param writeTimeout time for one write of at most about 64 KiB
  * @param maxConnections connections open at once
+ * @param maxBodyBytes largest request body
+ * @param bodyGrace how long a body may pause
+ * @param minBodyRate bytes a second that a body must arrive with, apart from pauses
+ * @param readTimeout time for a request's head; also how long an idle connection stays open
+ * @param writeTimeout time for one write of at most about 64 KiB
  */
 public record HttpSettings(
         String host,
@@ -24,7 +26,9 @@ public record HttpSettings(
         List<String> allowedHosts,
         List<String> corsOrigins,
         boolean requestsLogged,
+        int maxConnections,
         int maxBodyBytes,
+        Duration bodyGrace,
+        long minBodyRate,
         Duration readTimeout,
-        Duration writeTimeout,
-        int maxConnections) {}
+        Duration writeTimeout) {}

@@ -1,0 +1,246 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Semaphore;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** No client keeps the server's memory or connections from others. */
+@Timeout(60)
+class FairnessTest {
+    private static final String GOOD = "{\"model\":\"fake\",\"prompt\":\"hi\",\"seed\":1,\"max_tokens\":2}";
+    private static final int MAX_BODY = 1 << 20;
+    private static final int MAX_CONNECTIONS = 8;
+
+    private final List<RawClient> clients = new ArrayList<>();
+    private final Semaphore steps = new Semaphore(0);
+
+    @AfterEach
+    void close() throws IOException {
+        for (RawClient client : clients) {
+            client.close();
+        }
+    }
+
+    private RawClient client(int host, TestServer server) throws IOException {
+        RawClient client = RawClient.at(host, server);
+        clients.add(client);
+        return client;
+    }
+
+    /** A request whose body is as large as allowed: JSON with spaces behind it. */
+    private static String large() {
+        return RawClient.post("/v1/completions", GOOD + " ".repeat(MAX_BODY - GOOD.length()));
+    }
+
+    /** A server whose clients may pause for as long as the test takes. */
+    private static TestServer patient() {
+        return TestServer.builder()
+                .config(TestServer.config()
+                        .maxBodyBytes(MAX_BODY)
+                        .bodyGrace(Duration.ofHours(1))
+                        .readTimeout(Duration.ofHours(1))
+                        .build())
+                .start();
+    }
+
+    @Test
+    void bodies_heldBackByOneAddress_leaveRoomForOthers() throws Exception {
+        try (TestServer server = patient()) {
+            String request = large();
+            List<RawClient> holders = new ArrayList<>();
+            for (int i = 0; i < 8; i++) {
+                RawClient holder = client(1, server);
+                try {
+                    holder.send(request.substring(0, request.length() - 1));
+                } catch (IOException e) {
+                    // refused and closed before all of it was sent
+                }
+                holders.add(holder);
+            }
+            // Four of them fill the share of their address.
+            RawClient fifth = client(1, server);
+            fifth.send(request.substring(0, request.indexOf("\r\n\r\n") + 4));
+            RawClient.Response refused = fifth.response();
+            assertThat(refused.status()).isEqualTo(429);
+            assertThat(refused.headers()).containsKey("retry-after");
+            // Small bodies have a share of their own, and other addresses find room for large ones.
+            assertThat(client(1, server)
+                            .send(RawClient.post("/v1/completions", GOOD))
+                            .response()
+                            .status())
+                    .isEqualTo(200);
+            assertThat(client(2, server).send(request).response().status()).isEqualTo(200);
+            // Bodies that have begun are not refused for others, and give their memory back.
+            for (RawClient holder : holders.subList(0, 4)) {
+                assertThat(holder.send(" ").response().status()).isEqualTo(200);
+            }
+            assertThat(client(1, server).send(request).response().status()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void bodies_ofUnknownLength_shareTheMemoryToo() throws Exception {
+        try (TestServer server = patient()) {
+            String head = String.join(
+                    "\r\n",
+                    "POST /v1/completions HTTP/1.1",
+                    "Host: x",
+                    "Content-Type: application/json",
+                    "Transfer-Encoding: chunked",
+                    "",
+                    "");
+            String chunk = Integer.toHexString(MAX_BODY - 1) + "\r\n" + " ".repeat(MAX_BODY - 1) + "\r\n";
+            int refused = 0;
+            for (int i = 0; i < 6; i++) {
+                RawClient holder = client(1, server);
+                holder.send(head + chunk + "1\r\n \r\n"); // an empty body of the largest size, without its end
+                if (i > 3) {
+                    assertThat(holder.response().status()).isEqualTo(429);
+                    refused++;
+                }
+            }
+            assertThat(refused).isEqualTo(2);
+            RawClient good = client(2, server);
+            String body = GOOD + " ".repeat(100_000);
+            good.send(head + Integer.toHexString(body.length()) + "\r\n" + body + "\r\n0\r\n\r\n");
+            assertThat(good.response().status()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void body_heldBack_isRefusedAndGivesItsMemoryBack() throws Exception {
+        ServerConfig config = TestServer.config()
+                .maxBodyBytes(MAX_BODY)
+                .bodyGrace(Duration.ofMillis(300))
+                .build();
+        try (TestServer server = TestServer.builder().config(config).start()) {
+            String request = large();
+            for (int i = 0; i < 4; i++) {
+                client(1, server).send(request.substring(0, request.length() - 1));
+            }
+            for (RawClient holder : List.copyOf(clients)) {
+                RawClient.Response response = holder.response();
+                assertThat(response.status()).isEqualTo(408);
+                assertThat(response.body()).contains("request_timeout");
+                assertThat(holder.rest()).isEmpty();
+            }
+            assertThat(client(1, server).send(request).response().status()).isEqualTo(200);
+        }
+    }
+
+    private TestServer narrow() {
+        return TestServer.builder()
+                .config(TestServer.config()
+                        .maxConnections(MAX_CONNECTIONS)
+                        .readTimeout(Duration.ofHours(1))
+                        .build())
+                .onForward(batch -> steps.acquireUninterruptibly())
+                .start();
+    }
+
+    @Test
+    void connections_idle_makeRoomAndTheOldestGoesFirst() throws Exception {
+        try (TestServer server = narrow()) {
+            for (int i = 0; i < MAX_CONNECTIONS; i++) {
+                RawClient idle = client(1, server);
+                assertThat(idle.send(RawClient.get("/v1/models")).response().status())
+                        .isEqualTo(200);
+            }
+            // The first one is used again, so the second one is the oldest.
+            assertThat(clients.get(0)
+                            .send(RawClient.get("/v1/models"))
+                            .response()
+                            .status())
+                    .isEqualTo(200);
+            RawClient late = client(2, server);
+            assertThat(late.send(RawClient.get("/v1/models")).response().status())
+                    .isEqualTo(200);
+            assertThat(clients.get(1).rest()).isEmpty();
+            assertThat(clients.get(0)
+                            .send(RawClient.get("/v1/models"))
+                            .response()
+                            .status())
+                    .isEqualTo(200);
+        }
+    }
+
+    @Test
+    void connections_allBusy_refuseFurtherRequestsAndAnswerProbes() throws Exception {
+        try (TestServer server = narrow();
+                Permits _ = () -> steps.release(1000)) {
+            RawClient other = client(2, server);
+            assertThat(other.send(RawClient.get("/v1/models")).response().status())
+                    .isEqualTo(200);
+            List<RawClient> busy = new ArrayList<>();
+            for (int i = 1; i < MAX_CONNECTIONS; i++) {
+                RawClient client = client(1, server);
+                client.send(RawClient.post("/v1/completions", GOOD.replace("{", "{\"stream\":true,")));
+                client.lineWith("200 OK");
+                busy.add(client);
+            }
+            // The idle connection of a client with fewer connections stays.
+            RawClient refused = client(1, server).send(RawClient.get("/v1/models"));
+            RawClient.Response response = refused.response();
+            assertThat(response.status()).isEqualTo(503);
+            assertThat(response.headers())
+                    .containsEntry("connection", "close")
+                    .containsKey("retry-after")
+                    .doesNotContainKey("keep-alive");
+            assertThat(response.body()).contains("\"error\"").contains("8 connections");
+            assertThat(refused.rest()).isEmpty();
+            RawClient probe = client(1, server).send(RawClient.get("/health/live"));
+            assertThat(probe.response().status()).isEqualTo(200);
+            assertThat(probe.rest()).isEmpty();
+            assertThat(other.send(RawClient.get("/v1/models")).response().status())
+                    .isEqualTo(200);
+            // A connection that found no room gets it when there is some at its request.
+            RawClient waiting = client(1, server);
+            steps.release(1000);
+            for (RawClient client : busy) {
+                client.lineWith("[DONE]");
+                client.close();
+            }
+            while (server.server.openConnections() > 2) {
+                Thread.onSpinWait(); // until the server has seen that they are closed
+            }
+            assertThat(waiting.send(RawClient.get("/v1/models")).response().headers())
+                    .containsEntry("keep-alive", "timeout=3600");
+        }
+    }
+
+    @Test
+    void connections_surplus_areClosedFromTheOldestOn() throws Exception {
+        try (TestServer server = narrow();
+                Permits _ = () -> steps.release(1000)) {
+            for (int i = 0; i < MAX_CONNECTIONS; i++) {
+                RawClient client = client(1, server);
+                client.send(RawClient.post("/v1/completions", GOOD.replace("{", "{\"stream\":true,")));
+                client.lineWith("200 OK");
+            }
+            RawClient oldest = client(1, server);
+            for (int i = 0; i < 64; i++) {
+                client(1, server);
+            }
+            assertThat(oldest.rest()).isEmpty();
+            assertThat(server.server.openConnections()).isEqualTo(MAX_CONNECTIONS + 64);
+        }
+    }
+
+    @Test
+    void responses_haveADateAndTheIdleTimeout() throws Exception {
+        try (TestServer server = TestServer.start()) {
+            RawClient.Response response =
+                    client(1, server).send(RawClient.get("/health/live")).response();
+            assertThat(response.headers()).containsEntry("keep-alive", "timeout=60");
+            assertThat(response.headers().get("date"))
+                    .matches("[A-Z][a-z]{2}, \\d{2} [A-Z][a-z]{2} \\d{4} \\d{2}:\\d{2}:\\d{2} GMT");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+package quire.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.openai.models.completions.CompletionCreateParams;
+import java.time.Duration;
+import java.util.concurrent.Semaphore;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** A stream whose tokens take long shows that it lives. */
+@Timeout(60)
+class HeartbeatTest {
+    private static final String STREAM =
+            "{\"model\":\"fake\",\"prompt\":\"hi\",\"max_tokens\":30,\"ignore_eos\":true,\"seed\":1,\"stream\":true}";
+
+    private final Semaphore steps = new Semaphore(0);
+
+    private TestServer start(Duration heartbeat) {
+        return TestServer.builder()
+                .config(TestServer.config().heartbeat(heartbeat).build())
+                .maxSequences(1)
+                .onForward(batch -> steps.acquireUninterruptibly())
+                .start();
+    }
+
+    @Test
+    void stream_withoutTokens_getsItsHeadAndSignsOfLife() throws Exception {
+        try (TestServer server = start(Duration.ofMillis(1));
+                Permits _ = () -> steps.release(1000);
+                RawClient running = new RawClient(server);
+                RawClient queued = new RawClient(server)) {
+            running.send(RawClient.post("/v1/completions", STREAM));
+            running.lineWith("200 OK");
+            queued.send(RawClient.post("/v1/completions", STREAM));
+            queued.lineWith("200 OK");
+            for (RawClient client : new RawClient[] {running, queued}) {
+                for (int i = 0; i < 3; i++) {
+                    assertThat(client.lineWith(": waiting")).isEqualTo(": waiting");
+                }
+            }
+            assertThat(server.engine.stats().waiting()).isEqualTo(1);
+            steps.release(5); // a token may have no text
+            running.lineWith("data: ");
+            running.lineWith(": waiting"); // also between tokens
+            steps.release(1000);
+            running.lineWith("data: [DONE]");
+            queued.lineWith("data: [DONE]");
+        }
+    }
+
+    @Test
+    void stream_withSignsOfLife_isReadByOpenAisClient() throws Exception {
+        try (TestServer server = start(Duration.ofMillis(1));
+                Permits _ = () -> steps.release(1000)) {
+            Thread.ofVirtual().start(() -> steps.release(1000));
+            try (var stream = server.openAi()
+                    .completions()
+                    .createStreaming(CompletionCreateParams.builder()
+                            .model("fake")
+                            .prompt("hi")
+                            .maxTokens(3)
+                            .build())) {
+                assertThat(stream.stream().count()).isPositive();
+            }
+        }
+    }
+
+    @Test
+    void stream_withoutHeartbeat_hasTokensOnly() throws Exception {
+        try (TestServer server = start(Duration.ZERO);
+                RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", STREAM));
+            steps.release(1000);
+            assertThat(client.response().body()).doesNotContain(": waiting").endsWith("data: [DONE]\n\n");
+        }
+    }
+
+    @Test
+    void request_refusedBeforeItIsAdmitted_hasAnOrdinaryStatus() throws Exception {
+        try (TestServer server = start(Duration.ofMillis(1))) {
+            assertThat(server.post("/v1/completions", STREAM.replace("30", "-7"))
+                            .statusCode())
+                    .isEqualTo(400);
+        }
+    }
+}
