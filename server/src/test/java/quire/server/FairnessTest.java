@@ -78,9 +78,15 @@ class FairnessTest {
                     .isEqualTo(200);
             assertThat(client(2, server).send(request).response().status()).isEqualTo(200);
             // Bodies that have begun are not refused for others, and give their memory back.
-            for (RawClient holder : holders.subList(0, 4)) {
-                assertThat(holder.send(" ").response().status()).isEqualTo(200);
+            int answered = 0;
+            for (RawClient holder : holders) {
+                try {
+                    answered += holder.send(" ").response().status() == 200 ? 1 : 0;
+                } catch (IOException e) {
+                    // refused and closed
+                }
             }
+            assertThat(answered).isEqualTo(4);
             assertThat(client(1, server).send(request).response().status()).isEqualTo(200);
         }
     }

@@ -20,9 +20,9 @@ final class ClientConnection {
 
     /**
      * When clients that send no more are probed, in milliseconds after the probe before; the last one repeats. The first
-     * two tell in a near network, the third in a far one.
+     * two tell in a near network, the next ones in a far one.
      */
-    private static final long[] PROBE_MILLIS = {0, 100, 1000, 10_000};
+    private static final long[] PROBE_MILLIS = {0, 20, 200, 1000, 10_000};
 
     private final Vertx vertx;
     private final HttpConnection connection;
