@@ -29,7 +29,8 @@ import quire.tensor.x86.MachineCode;
 /**
  * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
  * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler. LayerNorm, the soft cap of
- * logits and the clamped SiLU are not assembled: {@link VectorKernels} computes them, with the same bits.
+ * logits and the clamped SiLU are not assembled: {@link VectorKernels} computes them with the same bits, or {@link
+ * ScalarKernels} where the Vector API is not loaded.
  */
 public final class AssembledKernels implements Kernels {
     /** Fewer lanes of the Vector API are not faster than plain loops. */
@@ -64,7 +65,9 @@ public final class AssembledKernels implements Kernels {
         store = new AssembledStore(memory);
         attention = new AssembledAttention.Factory(writer, memory);
         String why = "for what is not assembled";
-        twin = Lanes.LANES < MIN_LANES ? new ScalarKernels(why) : new VectorKernels(why);
+        // a program may run without the module; its classes must not be loaded then
+        boolean hasVectors = ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
+        twin = hasVectors && Lanes.LANES >= MIN_LANES ? new VectorKernels(why) : new ScalarKernels(why);
     }
 
     @Override
