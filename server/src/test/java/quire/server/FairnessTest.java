@@ -217,7 +217,9 @@ class FairnessTest {
                 client(1, server);
             }
             assertThat(oldest.rest()).isEmpty();
-            assertThat(server.server.openConnections()).isEqualTo(MAX_CONNECTIONS + 64);
+            while (server.server.openConnections() != MAX_CONNECTIONS + 64) {
+                Thread.onSpinWait(); // the last ones may not have been accepted yet
+            }
         }
     }
 
