@@ -54,20 +54,17 @@ class FairnessTest {
     void bodies_heldBackByOneAddress_leaveRoomForOthers() throws Exception {
         try (TestServer server = patient()) {
             String request = large();
+            int head = request.indexOf("\r\n\r\n") + 2;
+            String expecting = request.substring(0, head) + "Expect: 100-continue\r\n\r\n";
+            String body = request.substring(head + 2);
             List<RawClient> holders = new ArrayList<>();
-            for (int i = 0; i < 8; i++) {
-                RawClient holder = client(1, server);
-                try {
-                    holder.send(request.substring(0, request.length() - 1));
-                } catch (IOException e) {
-                    // refused and closed before all of it was sent
-                }
-                holders.add(holder);
+            for (int i = 0; i < 4; i++) {
+                RawClient holder = client(1, server).send(expecting);
+                assertThat(holder.response().status()).isEqualTo(100);
+                holders.add(holder.send(body.substring(0, body.length() - 1)));
             }
-            // Four of them fill the share of their address.
-            RawClient fifth = client(1, server);
-            fifth.send(request.substring(0, request.indexOf("\r\n\r\n") + 4));
-            RawClient.Response refused = fifth.response();
+            // These four fill the share of their address.
+            RawClient.Response refused = client(1, server).send(expecting).response();
             assertThat(refused.status()).isEqualTo(429);
             assertThat(refused.headers()).containsKey("retry-after");
             // Small bodies have a share of their own, and other addresses find room for large ones.
@@ -78,21 +75,15 @@ class FairnessTest {
                     .isEqualTo(200);
             assertThat(client(2, server).send(request).response().status()).isEqualTo(200);
             // Bodies that have begun are not refused for others, and give their memory back.
-            int answered = 0;
             for (RawClient holder : holders) {
-                try {
-                    answered += holder.send(" ").response().status() == 200 ? 1 : 0;
-                } catch (IOException e) {
-                    // refused and closed
-                }
+                assertThat(holder.send(" ").response().status()).isEqualTo(200);
             }
-            assertThat(answered).isEqualTo(4);
             assertThat(client(1, server).send(request).response().status()).isEqualTo(200);
         }
     }
 
     @Test
-    void bodies_ofUnknownLength_shareTheMemoryToo() throws Exception {
+    void bodies_ofUnknownLength_giveTheirMemoryBack() throws Exception {
         try (TestServer server = patient()) {
             String head = String.join(
                     "\r\n",
@@ -102,21 +93,12 @@ class FairnessTest {
                     "Transfer-Encoding: chunked",
                     "",
                     "");
-            String chunk = Integer.toHexString(MAX_BODY - 1) + "\r\n" + " ".repeat(MAX_BODY - 1) + "\r\n";
-            int refused = 0;
-            for (int i = 0; i < 6; i++) {
-                RawClient holder = client(1, server);
-                holder.send(head + chunk + "1\r\n \r\n"); // an empty body of the largest size, without its end
-                if (i > 3) {
-                    assertThat(holder.response().status()).isEqualTo(429);
-                    refused++;
-                }
+            String body = GOOD + " ".repeat(MAX_BODY - GOOD.length());
+            String chunk = Integer.toHexString(MAX_BODY) + "\r\n" + body + "\r\n0\r\n\r\n";
+            RawClient good = client(1, server);
+            for (int i = 0; i < 20; i++) { // more than the memory for bodies, if one kept a part of it
+                assertThat(good.send(head + chunk).response().status()).isEqualTo(200);
             }
-            assertThat(refused).isEqualTo(2);
-            RawClient good = client(2, server);
-            String body = GOOD + " ".repeat(100_000);
-            good.send(head + Integer.toHexString(body.length()) + "\r\n" + body + "\r\n0\r\n\r\n");
-            assertThat(good.response().status()).isEqualTo(200);
         }
     }
 
@@ -235,7 +217,9 @@ class FairnessTest {
                 client(1, server);
             }
             assertThat(oldest.rest()).isEmpty();
-            assertThat(server.server.openConnections()).isEqualTo(MAX_CONNECTIONS + 64);
+            while (server.server.openConnections() != MAX_CONNECTIONS + 64) {
+                Thread.onSpinWait(); // the last ones may not have been accepted yet
+            }
         }
     }
 
