@@ -77,6 +77,9 @@ public final class ServerProcess implements AutoCloseable {
         Process child = ChildJvm.of(List.of(), "quire.cli.Quire", all)
                 .redirectError(log.toFile())
                 .start();
+        // A measurement that is interrupted leaves no server behind.
+        Runtime.getRuntime()
+                .addShutdownHook(Thread.ofPlatform().name("stop-server").unstarted(child::destroy));
         try {
             BufferedReader out = child.inputReader(StandardCharsets.UTF_8);
             for (String line = out.readLine(); line != null; line = out.readLine()) {
