@@ -66,7 +66,8 @@ public final class AssembledKernels implements Kernels {
         attention = new AssembledAttention.Factory(writer, memory);
         String why = "for what is not assembled";
         // a program may run without the module; its classes must not be loaded then
-        boolean hasVectors = ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
+        boolean hasVectors =
+                ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent();
         twin = hasVectors && Lanes.LANES >= MIN_LANES ? new VectorKernels(why) : new ScalarKernels(why);
     }
 
