@@ -47,7 +47,7 @@ class ServeFailureTest {
     @ParameterizedTest
     @CsvSource({"'', true", "--exit-on-failure, true", "--no-exit-on-failure, false"})
     void option_anyForm_isRead(String option, boolean expected) {
-        CommandLine command = new CommandLine(new ServeCommand());
+        CommandLine command = new CommandLine(new ServeCommand()).setCaseInsensitiveEnumValuesAllowed(true);
         command.parseArgs(option.isEmpty() ? new String[0] : new String[] {option});
 
         boolean value = command.getCommandSpec().findOption("--exit-on-failure").getValue();
@@ -57,10 +57,9 @@ class ServeFailureTest {
     @Test
     void engine_closed_isNoFailure() throws Exception {
         EngineConfig config = Requests.config(4, 16, 16);
-        try (Engine engine = engine(FakeModel.fitting(config, 64), config)) {
-            engine.close();
+        Engine engine = engine(FakeModel.fitting(config, 64), config);
+        engine.close();
 
-            assertThat(engine.awaitEnd()).isNull();
-        }
+        assertThat(engine.awaitEnd()).isNull();
     }
 }
