@@ -47,6 +47,9 @@ public record ModelConfig(
         float ropeScale,
         Architecture blocks) {
 
+    /** Characters of a value of the file that a message shows. */
+    private static final int SHOWN_CHARS = 60;
+
     /** The architectures that Quire can compute, as {@code general.architecture} names them. */
     public static final List<String> ARCHITECTURES = Architectures.NAMES;
 
@@ -150,7 +153,7 @@ public record ModelConfig(
     public static ModelConfig from(Gguf gguf) {
         String architecture = gguf.string("general.architecture");
         if (!ARCHITECTURES.contains(architecture)) {
-            throw gguf.fault("key general.architecture: is " + architecture
+            throw gguf.fault("key general.architecture: is " + gguf.describe("general.architecture", SHOWN_CHARS)
                     + ", which this version cannot compute (it computes " + String.join(", ", ARCHITECTURES)
                     + "); use a model of one of these");
         }
@@ -335,7 +338,9 @@ public record ModelConfig(
 
         private int size(String suffix, int max) {
             String key = key(suffix);
-            if (gguf.has(key) && gguf.type(key) == GgufValueType.ARRAY) {
+            boolean isList = gguf.has(key) && gguf.type(key) == GgufValueType.ARRAY;
+            // The number of blocks itself must be a number: the length of a list is compared with it.
+            if (isList && !suffix.equals("block_count")) {
                 return sameInAllLayers(suffix, max);
             }
             return inRange(suffix, gguf.int64(key), max);
@@ -452,7 +457,7 @@ public record ModelConfig(
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is longrope" + ANOTHER_MODEL);
                 }
                 default ->
-                    throw gguf.fault("key " + key("rope.scaling.type") + ": is " + type
+                    throw gguf.fault("key " + key("rope.scaling.type") + ": is " + gguf.describe(key("rope.scaling.type"), SHOWN_CHARS)
                             + ", which this version cannot compute (it computes none, linear and Llama 3's"
                             + " rope_freqs.weight); use another model");
             };

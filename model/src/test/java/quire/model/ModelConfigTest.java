@@ -134,6 +134,18 @@ class ModelConfigTest {
                         "key general.architecture",
                         "mamba",
                         "computes llama, qwen2"),
+                fault(
+                        w -> w.without("general.architecture").string("general.architecture", "x".repeat(5000)),
+                        "key general.architecture",
+                        "xxxxx…, which"),
+                fault(
+                        w -> w.string("llama.rope.scaling.type", "y".repeat(5000)),
+                        "llama.rope.scaling.type",
+                        "yyyyy…, which"),
+                fault(
+                        w -> w.without("llama.block_count").int32s("llama.block_count", 1),
+                        "key llama.block_count",
+                        "ARRAY"),
                 fault(w -> w.without("llama.block_count"), "key llama.block_count", "missing"),
                 size("context_length", 0),
                 size("context_length", 1L << 31),

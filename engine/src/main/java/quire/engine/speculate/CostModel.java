@@ -187,13 +187,18 @@ public final class CostModel implements StepCost {
     }
 
     private double base(int rows) {
+        return between(base, rows);
+    }
+
+    /** A value for {@code rows} from the values of the knots around it. */
+    private double between(double[] values, int rows) {
         int above = above(rows);
         if (above == 0) {
-            return base[0];
+            return values[0];
         }
         int below = above - 1;
         double part = (double) (rows - knots[below]) / (knots[above] - knots[below]);
-        return base[below] + part * (base[above] - base[below]);
+        return values[below] + part * (values[above] - values[below]);
     }
 
     @Override
@@ -208,7 +213,9 @@ public final class CostModel implements StepCost {
         double nanos = Math.clamp((double) took, expected / most, expected * most);
         updateCoefficients(knot, contexts, positions, nanos);
         double alone = Math.max(nanos - attention(contexts, positions), nanos * LEAST_BASE);
-        addToKnot(knot, alone * base[knot] / base(rows));
+        // The ratio is the start's. The ratio of today's values would depend on the knot's own last value: below an
+        // expensive neighbour, the value would get smaller with every pass, down to zero.
+        addToKnot(knot, alone * initial[knot] / between(initial, rows));
         extrapolate();
     }
 

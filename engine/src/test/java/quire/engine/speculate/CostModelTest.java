@@ -51,6 +51,18 @@ class CostModelTest {
     }
 
     @Test
+    void observe_besideASizeThatWasMuchSlower_staysTheObservedTime() {
+        CostModel model = new CostModel(512, 1000);
+        for (int i = 0; i < 9; i++) {
+            model.observe(72, 0, 0, 1_000_000_000_000L);
+        }
+        for (int i = 0; i < 5000; i++) {
+            model.observe(67, 0, 0, 20_000);
+        }
+        assertThat(model.predict(64)).isBetween(15_000.0, 20_000.0);
+    }
+
+    @Test
     void predict_anyRows_liesBetweenItsNeighbours() {
         CostModel model = new CostModel(500, 1000);
         for (int rows = 1; rows < 600; rows++) {
