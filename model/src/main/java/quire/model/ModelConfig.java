@@ -457,7 +457,8 @@ public record ModelConfig(
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is longrope" + ANOTHER_MODEL);
                 }
                 default ->
-                    throw gguf.fault("key " + key("rope.scaling.type") + ": is " + gguf.describe(key("rope.scaling.type"), SHOWN_CHARS)
+                    throw gguf.fault("key " + key("rope.scaling.type") + ": is "
+                            + gguf.describe(key("rope.scaling.type"), SHOWN_CHARS)
                             + ", which this version cannot compute (it computes none, linear and Llama 3's"
                             + " rope_freqs.weight); use another model");
             };

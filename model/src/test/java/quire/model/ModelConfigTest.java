@@ -145,7 +145,7 @@ class ModelConfigTest {
                 fault(
                         w -> w.without("llama.block_count").int32s("llama.block_count", 1),
                         "key llama.block_count",
-                        "ARRAY"),
+                        "array of 1 int32s"),
                 fault(w -> w.without("llama.block_count"), "key llama.block_count", "missing"),
                 size("context_length", 0),
                 size("context_length", 1L << 31),
