@@ -14,18 +14,18 @@ import quire.server.http.WebAccess;
  * @param host address to bind
  * @param port port to bind; 0 for any free one
  * @param apiKeys bearer tokens of which clients must send one; empty if they need none
- * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code *}
- *     allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
- * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code *}
- *     allows all
+ * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code
+ *     *} allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
+ * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code
+ *     *} allows all
  * @param requestsLogged whether each request is logged in one line, without its content, under {@code
  *     quire.server.requests}
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
- *     name. The answer carries the name that was asked for
- * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
- * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
- * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
- *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
+ *     name. The answer contains the requested name
+ * @param modelRequired whether a request must name the model; otherwise a request without a name gets the served model
+ * @param unknownParametersAllowed whether a request may have unknown parameters; they are logged as a warning
+ * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is
+ *     none, the recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
  * @param maxBodyBytes largest request body; at least 1. The bodies of all clients together may take eight times as much
  * @param maxConnections connections open at once; at least 1. The server closes further ones at once
  * @param preparationThreads threads that read requests (JSON, chat template, tokens); at least 2
