@@ -21,8 +21,8 @@ import quire.tensor.KvLayout.KvType;
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
  * </pre>
  *
- * <p>It is made before the weights are packed, so they are not in what is used yet. Pages are committed when they are first
- * written. So a plan for more than there is fails under load, hours later, when the system ends a process.
+ * <p>It is made before the weights are packed, so they are not in what is used yet. Pages are committed when they are
+ * first written. So a plan for more than there is fails under load, hours later, when the system ends a process.
  */
 public final class MemoryPlan {
     /** The share of the memory that the engine and its JVM use; the rest is for the system and its file cache. */
@@ -100,7 +100,7 @@ public final class MemoryPlan {
     }
 
     /**
-     * The sizes of a model, or of a draft model, which has as many KV pages as the large one.
+     * The sizes of a target model or of a draft model. Both have the same number of KV pages.
      *
      * @param shape what a page's size depends on
      * @param vocabulary number of tokens
@@ -192,10 +192,10 @@ public final class MemoryPlan {
      * Plans for a model.
      *
      * @param draft the draft model; null for none
-     * @param machine the memory there is; {@link MachineMemory#here} for this machine
+     * @param machine the memory of the machine; {@link MachineMemory#here} for this machine
      * @param java what the JVM may use of it
-     * @throws IllegalArgumentException if the configuration's {@code maxContext} is longer than the model's context or does
-     *     not fit the pages, if no more than one page fits, or if the heap cannot hold the engine's tables
+     * @throws IllegalArgumentException if the configuration's {@code maxContext} is longer than the model's context or
+     *     does not fit the pages, if no more than one page fits, or if the heap cannot hold the engine's tables
      */
     public static MemoryPlan of(
             Model model, @Nullable Model draft, EngineConfig config, MachineMemory machine, JavaMemory java) {
@@ -255,8 +255,8 @@ public final class MemoryPlan {
     }
 
     /**
-     * The same when {@code maxSequences} run at full context, and the queue is full. Tokens of running sequences have pages,
-     * so the pool bounds them too.
+     * The same when {@code maxSequences} run at full context, and the queue is full. Tokens of running sequences have
+     * pages, so the pool bounds them too.
      */
     private long tableBytesAtMost() {
         long sequences = config.maxSequences();
@@ -354,8 +354,8 @@ public final class MemoryPlan {
     }
 
     /**
-     * The sum line by line: what there is, then what is planned, from the Java heap to the KV pages. The lines after that are
-     * about parts of the heap and about a single token, page and sequence, and are not in the sum.
+     * The sum line by line: what there is, then what is planned, from the Java heap to the KV pages. The lines after
+     * that are about parts of the heap and about a single token, page and sequence, and are not in the sum.
      */
     public List<Line> lines() {
         List<Line> lines = new ArrayList<>();
@@ -441,7 +441,7 @@ public final class MemoryPlan {
         if (pageCount == mostPages()) {
             return "as many as the Java heap has tables for";
         }
-        return config.kvCacheBytes() > 0 ? "as kvCacheBytes says" : "the rest of the usable memory";
+        return config.kvCacheBytes() > 0 ? "set by kvCacheBytes" : "the rest of the usable memory";
     }
 
     /** The sum as an aligned table, with a line about sequences of {@code tokens} positions. */

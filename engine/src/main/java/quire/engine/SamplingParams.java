@@ -26,9 +26,10 @@ import java.util.Objects;
  * @param logitBias token id to a number that is added to its logit; numbers in [−100, 100], at most
  *     {@value #MAX_LOGIT_BIAS} tokens
  * @param seed key of the random noise, together with position and token
- * @param stop texts that end the answer and are not part of it. The one that is complete first counts; of those that
- *     end with the same character, the longest. A stop may contain the spelling of a control token, although the answer
- *     does not show such tokens. At most {@value #MAX_STOP}, of 1 to {@value #MAX_STOP_LENGTH} characters
+ * @param stop texts that end the answer and are not part of it. The stop string that is complete first counts. If
+ *     several end with the same character, the longest of them counts. A stop string may contain the spelling of a
+ *     control token, although the answer does not show such tokens. At most {@value #MAX_STOP}, of 1 to {@value
+ *     #MAX_STOP_LENGTH} characters
  * @param stopTokens token ids that end the answer, in addition to the model's end tokens; not part of the text; at most
  *     {@value #MAX_STOP_TOKENS}
  * @param ignoreEndOfText whether to continue after the model's end token

@@ -14,10 +14,10 @@ import quire.server.http.WebAccess;
  * @param host address to bind
  * @param port port to bind; 0 for any free one
  * @param apiKeys bearer tokens of which clients must send one; empty if they need none
- * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code *}
- *     allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
- * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code *}
- *     allows all
+ * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code
+ *     *} allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
+ * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code
+ *     *} allows all
  * @param requestsLogged whether each request is logged in one line, without its content, under {@code
  *     quire.server.requests}
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every

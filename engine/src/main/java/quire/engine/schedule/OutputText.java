@@ -11,8 +11,8 @@ import quire.model.text.Tokenizer;
  * <p>A stop string may name a control token, such as the marker of the next turn. Control tokens have a spelling, but
  * are not part of the answer. So stop strings are searched in two texts: in the <i>shown</i> text, which is the answer,
  * and in the <i>spelled</i> text, which also contains the spellings of control tokens. The answer ends at the first
- * character that completes a stop string in one of them. If it completes several, the longest counts. The stop string is
- * not part of the answer. The result depends on the bytes of the tokens and not on where text tokens begin or end.
+ * character that completes a stop string in one of them. If it completes several, the longest counts. The stop string
+ * is not part of the answer. The result depends on the bytes of the tokens and not on where text tokens begin or end.
  *
  * <p>Shown text that may be the beginning of a stop string is held back.
  *
@@ -36,8 +36,8 @@ final class OutputText {
     /** Shown characters that are not released yet. */
     private final StringBuilder held = new StringBuilder();
     /**
-     * By index of a character in the spelled text, modulo the length: the number of shown characters before it. There is
-     * an entry for as many of the last characters as the longest stop string has.
+     * By index of a character in the spelled text, modulo the length: the number of shown characters before it. There
+     * is an entry for as many of the last characters as the longest stop string has.
      */
     private final int[] shownBefore;
 
@@ -89,7 +89,7 @@ final class OutputText {
     }
 
     /**
-     * Adds text; returns the shown text that need not be held back any more. Empty after a stop string.
+     * Adds text; returns the shown text that no longer has to be held back. Empty after a stop string.
      *
      * @param isShown whether the text is part of the answer, and not the spelling of a control token
      */

@@ -32,8 +32,8 @@ final class ChatPrompt {
     /**
      * The prompt's tokens.
      *
-     * @param addGenerationPrompt whether to end with what begins the assistant's turn
-     * @param encode the rendered text to tokens
+     * @param addGenerationPrompt whether to end with the text that begins the assistant's turn
+     * @param encode converts the rendered text to tokens
      */
     static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, Function<String, int[]> encode) {
         List<Map<String, @Nullable Object>> messages = messages(body);

@@ -124,7 +124,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
         private Code code(KvLayout layout, int heads, float softCap) {
             synchronized (shapeToCode) {
-                // the page size does not matter, because tiles are the same
+                // the page size is not part of the key, because a tile is the same in pages of every size
                 String shape =
                         layout.type() + " " + layout.headDim() + " " + layout.kvHeads() + " " + heads + " " + softCap;
                 return shapeToCode.computeIfAbsent(shape, s -> new Code(writer, layout, heads, softCap, memory));
@@ -205,7 +205,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     }
 
     /**
-     * Sets sums and totals to 0 and maximums to −∞, or to those of the sinks. Throws if the working memory is closed; all of it is in one arena.
+     * Sets sums and totals to 0 and maximums to −∞, or to those of the sinks. Throws if the working memory is closed;
+     * all of it is in one arena.
      */
     private void clear(AttentionCall call) {
         int rowCount = call.rowCount();
@@ -251,8 +252,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     }
 
     /**
-     * Computes some rows, all heads of the group, for tiles {@code [first, end)}: for each row its tiles before those
-     * that all rows see in full, then these together, then for each row its other tiles.
+     * Computes some rows, all heads of the group, for tiles {@code [first, end)}: first, for each row, its tiles before
+     * the tiles that all rows see completely; then those tiles, in one call; then, for each row, its other tiles.
      */
     private void attendBlocks(AttentionCall call, long q, int row, int rows, int first, int end) {
         float scale = call.scale();
