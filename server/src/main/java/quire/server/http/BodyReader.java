@@ -18,8 +18,8 @@ final class BodyReader {
     /** What is read of a refused body before the connection is closed, in units of the largest body. */
     private static final int BODIES_DISCARDED = 4;
 
-    private static final Pattern JSON_TYPE =
-            Pattern.compile("application/json\\s*(;\\s*charset\\s*=\\s*\"?utf-8\"?\\s*)?;?", Pattern.CASE_INSENSITIVE);
+    private static final Pattern JSON_TYPE = Pattern.compile(
+            "application/json\\s*(;\\s*(charset\\s*=\\s*\"?(utf-?8|us-ascii)\"?\\s*)?)*", Pattern.CASE_INSENSITIVE);
 
     private final Context loop;
     private final int maxBodyBytes;
@@ -84,8 +84,13 @@ final class BodyReader {
 
     private void checkHead(HttpServerRequest request) {
         String type = request.getHeader("Content-Type");
-        if (type == null || !JSON_TYPE.matcher(type.strip()).matches()) {
-            throw HttpException.refused(415, null, "Send JSON in UTF-8 with 'Content-Type: application/json'.");
+        // A body without a type must be JSON as well; WebAccess refuses the web pages that could send one.
+        if (type != null && !type.isBlank() && !JSON_TYPE.matcher(type.strip()).matches()) {
+            throw HttpException.refused(
+                    415,
+                    null,
+                    "The body's Content-Type is '" + HttpListener.shown(type)
+                            + "': send JSON in UTF-8 with 'Content-Type: application/json'.");
         }
         String encoding = request.getHeader("Content-Encoding");
         if (encoding != null && !encoding.equalsIgnoreCase("identity")) {

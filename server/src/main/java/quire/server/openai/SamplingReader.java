@@ -104,7 +104,8 @@ final class SamplingReader {
         String told = message.startsWith(e.parameter() + " ")
                 ? "'" + sent + "'" + message.substring(e.parameter().length())
                 : message;
-        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + told + ".");
+        String asSent = told.replaceFirst("^('[^']*' is -?\\d+)\\.0;", "$1;"); // the client sent 0, not 0.0
+        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + asSent + ".");
     }
 
     private static int topK(Fields body) {
@@ -143,7 +144,8 @@ final class SamplingReader {
                 throw HttpException.invalid(
                         "logit_bias",
                         "invalid_value",
-                        "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + value + ".");
+                        "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + bias.require(key)
+                                + ".");
             }
             tokenToBias.put(token, (float) value);
         }
