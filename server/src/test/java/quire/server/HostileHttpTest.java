@@ -165,25 +165,54 @@ class HostileHttpTest {
                 "text/plain",
                 "application/x-www-form-urlencoded",
                 "application/jsonp",
-                "application/json; charset=latin1",
-                ""
+                "application/json; charset=latin1"
             })
     void contentType_other_isRefused(String type) throws IOException {
         try (RawClient client = new RawClient(server)) {
             String request = RawClient.post("/v1/completions", GOOD);
             String line = "Content-Type: application/json\r\n";
-            client.send(request.replace(line, type.isEmpty() ? "" : "Content-Type: " + type + "\r\n"));
+            client.send(request.replace(line, "Content-Type: " + type + "\r\n"));
             assertThat(client.response().status()).isEqualTo(415);
         }
     }
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"application/json", "application/json; charset=utf-8", "APPLICATION/JSON;charset=\"UTF-8\""})
+            strings = {
+                "application/json",
+                "application/json; charset=utf-8",
+                "application/json; charset=utf8",
+                "application/json;",
+                "APPLICATION/JSON;charset=\"UTF-8\"",
+                ""
+            })
     void contentType_json_isAccepted(String type) throws IOException {
         try (RawClient client = new RawClient(server)) {
             client.send(RawClient.post("/v1/completions", GOOD).replace("application/json", type));
             assertThat(client.response().status()).isEqualTo(200);
+        }
+    }
+
+    @Test
+    void contentType_missing_isThatOfJson() throws IOException {
+        String line = "Content-Type: application/json\r\n";
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", GOOD).replace(line, ""));
+            assertThat(client.response().status()).isEqualTo(200);
+            client.send(RawClient.post("/v1/completions", "prompt=hi").replace(line, ""));
+            assertThat(client.response().status()).isEqualTo(400);
+        }
+    }
+
+    @Test
+    void body_withAByteOrderMark_isRead() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", "\uFEFF" + GOOD));
+            assertThat(client.response().status()).isEqualTo(200);
+            client.send(RawClient.post("/v1/completions", "\uFEFF\uFEFF" + GOOD));
+            RawClient.Response twice = client.response();
+            assertThat(twice.status()).isEqualTo(400);
+            assertThat(twice.body()).contains("line 1, column 1: expected a value, found the character U+FEFF");
         }
     }
 

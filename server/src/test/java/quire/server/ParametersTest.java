@@ -211,8 +211,8 @@ class ParametersTest {
                 "\"verbosity\":\"low\"|It belongs to /v1/chat/completions.",
                 "\"unheard_of\":1|Leave it out.",
                 "\"options\":{\"seed\":1}|Instead, send its fields at the top level of the body.",
-                "\"top_p\":0|'top_p' is 0.0; it must be over 0 and at most 1",
-                "\"repeat_penalty\":0|'repeat_penalty' is 0.0; it must be",
+                "\"top_p\":0|'top_p' is 0; it must be over 0 and at most 1",
+                "\"repeat_penalty\":0|'repeat_penalty' is 0; it must be",
             })
     void completions_refusal_saysWhatToUseInstead(String field, String words) throws Exception {
         HttpResponse<String> response = server.post("/v1/completions", "{\"prompt\":\"hi\"," + field + "}");

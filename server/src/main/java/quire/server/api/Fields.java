@@ -14,8 +14,6 @@ import java.util.Map;
 import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 import quire.server.http.HttpException;
-import tools.jackson.core.JacksonException;
-import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.databind.JsonNode;
 
 /**
@@ -24,6 +22,8 @@ import tools.jackson.databind.JsonNode;
  */
 public final class Fields {
     private static final int MAX_DIGITS_SHOWN = 20;
+
+    private static final char BYTE_ORDER_MARK = '\uFEFF';
 
     private final JsonNode object;
     private final String path;
@@ -50,17 +50,17 @@ public final class Fields {
         }
         JsonNode root;
         try {
-            root = Json.read(text.toString());
-        } catch (JacksonException e) {
-            TokenStreamLocation at = e.getLocation();
-            String where = at == null ? "" : " (line " + at.getLineNr() + ", column " + at.getColumnNr() + ")";
-            throw HttpException.invalid(
-                    null,
-                    "invalid_json",
-                    "The body is not valid JSON: " + oneLine(e.getOriginalMessage()) + where + ".");
+            // Some programs begin every text with a byte order mark; RFC 8259 allows to ignore it.
+            String json = text.length() > 0 && text.charAt(0) == BYTE_ORDER_MARK
+                    ? text.toString().substring(1)
+                    : text.toString();
+            root = Json.parse(json);
+        } catch (InvalidJsonException e) {
+            throw HttpException.invalid(null, "invalid_json", "The body is not JSON: " + e.getMessage() + ".");
         }
         if (!root.isObject()) {
-            throw HttpException.invalid(null, "invalid_json", "The body must be a JSON object.");
+            throw HttpException.invalid(
+                    null, "invalid_json", "The body must be a JSON object, but it is " + kind(root) + ".");
         }
         return new Fields(root, "");
     }
@@ -366,12 +366,5 @@ public final class Fields {
             map.put(name, plain(field.getValue(), path.isEmpty() ? name : path + "." + name));
         }
         return map;
-    }
-
-    private static String oneLine(@Nullable String message) {
-        String line = message == null
-                ? "unreadable"
-                : message.strip().lines().findFirst().orElse("unreadable");
-        return line.length() > 200 ? line.substring(0, 200) + "…" : line;
     }
 }

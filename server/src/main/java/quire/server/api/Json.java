@@ -1,8 +1,10 @@
 package quire.server.api;
 
 import java.nio.charset.StandardCharsets;
+import tools.jackson.core.JacksonException;
 import tools.jackson.core.StreamReadConstraints;
 import tools.jackson.core.StreamReadFeature;
+import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.core.json.JsonFactory;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -26,7 +28,30 @@ public final class Json {
     /**
      * Reads one value.
      *
-     * @throws tools.jackson.core.JacksonException if the text is not JSON, nests too deeply or has a field twice
+     * @throws InvalidJsonException if the text is not JSON, nests too deeply or has a field twice
+     */
+    public static JsonNode parse(String text) throws InvalidJsonException {
+        try {
+            JsonNode value = MAPPER.readTree(text);
+            if (!value.isMissingNode()) {
+                return value;
+            }
+        } catch (JacksonException e) {
+            String fault = JsonFault.find(text, MAX_NESTING);
+            if (fault == null) { // a number of thousands of digits, or a name of more than 50,000 characters
+                TokenStreamLocation at = e.getLocation();
+                fault = (at == null ? "" : "line " + at.getLineNr() + ", column " + at.getColumnNr() + ": ")
+                        + "a number or a name is longer than this server reads";
+            }
+            throw new InvalidJsonException(fault);
+        }
+        throw new InvalidJsonException("there is nothing in it");
+    }
+
+    /**
+     * Reads one value that is known to be JSON.
+     *
+     * @throws tools.jackson.core.JacksonException if it is not
      */
     public static JsonNode read(String text) {
         return MAPPER.readTree(text);

@@ -48,8 +48,8 @@ final class BodyReader {
     private static final long UNKNOWN = -1;
     private static final long NO_TIMER = -1;
 
-    private static final Pattern JSON_TYPE =
-            Pattern.compile("application/json\\s*(;\\s*charset\\s*=\\s*\"?utf-8\"?\\s*)?;?", Pattern.CASE_INSENSITIVE);
+    private static final Pattern JSON_TYPE = Pattern.compile(
+            "application/json\\s*(;\\s*(charset\\s*=\\s*\"?(utf-?8|us-ascii)\"?\\s*)?)*", Pattern.CASE_INSENSITIVE);
 
     private final Vertx vertx;
     private final Context loop;
@@ -136,8 +136,13 @@ final class BodyReader {
     /** Checks what the head says of the body, and returns its length. */
     private long checkHead(HttpServerRequest request) {
         String type = request.getHeader("Content-Type");
-        if (type == null || !JSON_TYPE.matcher(type.strip()).matches()) {
-            throw HttpException.refused(415, null, "Send JSON in UTF-8 with 'Content-Type: application/json'.");
+        // A body without a type must be JSON as well; WebAccess refuses the web pages that could send one.
+        if (type != null && !type.isBlank() && !JSON_TYPE.matcher(type.strip()).matches()) {
+            throw HttpException.refused(
+                    415,
+                    null,
+                    "The body's Content-Type is '" + HttpListener.shown(type)
+                            + "': send JSON in UTF-8 with 'Content-Type: application/json'.");
         }
         String encoding = request.getHeader("Content-Encoding");
         if (encoding != null && !encoding.equalsIgnoreCase("identity")) {

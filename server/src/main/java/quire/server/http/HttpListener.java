@@ -378,7 +378,7 @@ public final class HttpListener {
         LOG.log(Level.DEBUG, "request {0}: {1,number,#} {2}", exchange.id(), e.status(), e.getMessage());
     }
 
-    private static String shown(String text) {
+    static String shown(String text) {
         return text.length() > 100 ? text.substring(0, 100) + "…" : text;
     }
 

@@ -12,9 +12,9 @@ import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
 import quire.model.text.TemplateCapabilities;
 import quire.server.api.Fields;
+import quire.server.api.InvalidJsonException;
 import quire.server.api.Json;
 import quire.server.http.HttpException;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 
 /**
@@ -161,14 +161,19 @@ final class ChatPrompt {
             return Map.of();
         }
         try {
-            JsonNode value = Json.read(json);
+            JsonNode value = Json.parse(json);
             if (value.isObject()) {
                 return Fields.plain(value, path);
             }
-        } catch (JacksonException e) {
-            // an error below, as for any text that is not an object
+            throw HttpException.invalid(
+                    path, "invalid_value", "'" + path + "' must be a JSON object written as a string.");
+        } catch (InvalidJsonException e) {
+            throw HttpException.invalid(
+                    path,
+                    "invalid_value",
+                    "'" + path + "' must be a JSON object written as a string, but is not JSON: " + e.getMessage()
+                            + ".");
         }
-        throw HttpException.invalid(path, "invalid_value", "'" + path + "' must be a JSON object written as a string.");
     }
 
     private static List<Map<String, @Nullable Object>> tools(Fields body) {

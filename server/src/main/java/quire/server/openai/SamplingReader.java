@@ -110,7 +110,8 @@ final class SamplingReader {
         String renamed = message.startsWith(e.parameter() + " ")
                 ? "'" + sent + "'" + message.substring(e.parameter().length())
                 : message;
-        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + renamed + ".");
+        String asSent = renamed.replaceFirst("^('[^']*' is -?\\d+)\\.0;", "$1;"); // the client sent 0, not 0.0
+        return HttpException.invalid(sent, "invalid_value", "Invalid value: " + asSent + ".");
     }
 
     private int topK(Fields body) {
@@ -149,7 +150,8 @@ final class SamplingReader {
                 throw HttpException.invalid(
                         "logit_bias",
                         "invalid_value",
-                        "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + value + ".");
+                        "Invalid value for 'logit_bias." + token + "': must be -100 to 100, but is " + bias.require(key)
+                                + ".");
             }
             tokenToBias.put(token, (float) value);
         }
