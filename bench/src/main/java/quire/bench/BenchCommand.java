@@ -1,6 +1,7 @@
 package quire.bench;
 
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -143,6 +144,7 @@ public final class BenchCommand implements CommandPlugin {
     private EngineConfig config() {
         EngineConfig defaults = EngineConfig.defaults();
         return EngineConfig.builder()
+                .targetTokenGap(Duration.ZERO) // or a slow moment would cut prompts into smaller chunks
                 .maxSequences(maxSequences())
                 .maxBatchedTokens(maxBatchedTokens)
                 .maxContext(Math.max(prompt, context) + generate + 1)

@@ -8,7 +8,7 @@ import java.lang.management.MemoryType;
 import java.util.Optional;
 
 /**
- * What the Java virtual machine itself may use, as far as its options bound it. Weights and KV pages are not in it.
+ * The memory that the Java virtual machine itself may use. Its options limit most of it. Weights and KV pages are not in it.
  *
  * @param heapBytes largest size of the heap ({@code -Xmx})
  * @param codeCacheBytes largest size of the compiled code ({@code -XX:ReservedCodeCacheSize})
@@ -19,8 +19,8 @@ import java.util.Optional;
  */
 public record JavaMemory(
         long heapBytes, long codeCacheBytes, long directBytes, int threads, long threadBytes, long otherBytes) {
-    // Measured with native memory tracking while a model was loaded and requests ran: classes 22 MiB, symbols 8 MiB,
-    // compilers 4 to 30 MiB, and for the parallel collector 3.6 % of the heap.
+    // Measured with native memory tracking on Java 25 with a heap of 2 GiB, while requests ran: classes and metaspace
+    // 41 MiB, symbols 4 MiB, all others together 9 MiB, and for G1 77 MiB, which is 3.8 % of the heap.
     private static final long CLASSES_AND_COMPILERS = 64L << 20;
     private static final int HEAP_PER_COLLECTOR_BYTE = 25;
 
@@ -103,7 +103,7 @@ public record JavaMemory(
         return option(option).map(value -> Long.parseLong(value.getValue())).orElse(0L);
     }
 
-    /** An option of this JVM; empty on a JVM that does not tell. */
+    /** An option of this JVM; empty on a JVM that has no such option. */
     private static Optional<VMOption> option(String name) {
         HotSpotDiagnosticMXBean hotSpot = ManagementFactory.getPlatformMXBean(HotSpotDiagnosticMXBean.class);
         try {

@@ -21,8 +21,9 @@ import quire.tensor.KvLayout.KvType;
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
  * </pre>
  *
- * <p>It is made before the weights are packed, so they are not in what is used yet. Pages are committed when they are
- * first written. So a plan for more than there is fails under load, hours later, when the system ends a process.
+ * <p>The plan is made before the weights are packed, so the memory in use does not contain them yet. The system commits a
+ * page when it is first written. So a plan for more memory than there is fails only under load, perhaps hours later, when
+ * the system ends a process.
  */
 public final class MemoryPlan {
     /** The share of the memory that the engine and its JVM use; the rest is for the system and its file cache. */
@@ -282,7 +283,7 @@ public final class MemoryPlan {
         List<String> warnings = new ArrayList<>();
         long pages = pageCount * pageBytes();
         if (config.kvCacheBytes() > 0 && pages > roomForPages()) {
-            warnings.add("the KV pages take " + size(pages) + ", as kvCacheBytes says, but "
+            warnings.add("the KV pages take " + size(pages) + ", as asked for, but "
                     + size(Math.max(0, roomForPages())) + " are left for them of " + size(usableBytes()) + " usable ("
                     + usableReason() + "): under load the system may end this or another process. Set kvCacheBytes to"
                     + (roomForPages() < 2 * pageBytes() ? " less" : " at most " + roomForPages() + " bytes")

@@ -82,7 +82,7 @@ final class Attack {
      * An attack.
      *
      * @param known a good request and its answer
-     * @param end open when attackers must go home
+     * @param end open when attackers must stop
      */
     Attack(
             AttackKind kind,
@@ -552,7 +552,7 @@ final class Attack {
         }
     }
 
-    /** Waits for up to five seconds, or until attackers must go home. */
+    /** Waits for up to five seconds, or until attackers must stop. */
     private void hold() throws InterruptedException {
         end.await(random.nextInt(500, 5000), TimeUnit.MILLISECONDS);
     }

@@ -31,7 +31,7 @@ import quire.bench.measure.Quantiles;
  * </pre>
  *
  * <p>The calm time is the measure for the attacks: the same honest clients on the same machine, without attackers. After a
- * round all attackers go home, and the server must become as empty as it was before. Memory is compared with the first
+ * round all attackers stop, and the server must become as empty as it was before. Memory is compared with the first
  * round, because a heap grows to its working size under the first load.
  */
 final class AttackBench {
