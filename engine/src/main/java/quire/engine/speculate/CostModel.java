@@ -44,10 +44,16 @@ public final class CostModel implements StepCost {
     /** Passes that a knot is the median of. */
     private static final int RECENT = 9;
 
-    /** The first passes at a knot are limited to between half and twice their prediction. */
+    /** The first passes at a knot count as at most twice their prediction. */
     private static final int FIRST_PASSES = 4;
 
     private static final double FIRST_PASSES_FACTOR = 2;
+
+    /**
+     * The start's values are at most this many times too high. Without a least value, predictions that are too low could
+     * limit what the next passes are counted as, and so get lower and lower.
+     */
+    private static final double MOST_TOO_HIGH = 1000;
 
     /**
      * Number of passes after which an unused knot loses its measurements. They may have become too high, and the engine
@@ -208,14 +214,19 @@ public final class CostModel implements StepCost {
         }
         int above = above(rows);
         int knot = above > 0 && rows - knots[above - 1] < knots[above] - rows ? above - 1 : above;
-        double expected = predict(rows, contexts, positions);
-        double most = observed[knot] < FIRST_PASSES ? FIRST_PASSES_FACTOR : Double.POSITIVE_INFINITY;
-        double nanos = Math.clamp((double) took, expected / most, expected * most);
+        double nanos = took;
+        if (observed[knot] < FIRST_PASSES) {
+            // No lower limit: a pass may be delayed, but it never takes less time than it costs. A limit from a
+            // prediction
+            // that is too high would raise the next prediction, without end.
+            nanos = Math.min(nanos, FIRST_PASSES_FACTOR * predict(rows, contexts, positions));
+        }
         updateCoefficients(knot, contexts, positions, nanos);
         double alone = Math.max(nanos - attention(contexts, positions), nanos * LEAST_BASE);
         // The ratio is the start's. The ratio of today's values would depend on the knot's own last value: below an
         // expensive neighbour, the value would get smaller with every pass, down to zero.
-        addToKnot(knot, alone * initial[knot] / between(initial, rows));
+        double value = alone * initial[knot] / between(initial, rows);
+        addToKnot(knot, Math.max(value, initial[knot] / MOST_TOO_HIGH));
         extrapolate();
     }
 
@@ -425,7 +436,9 @@ public final class CostModel implements StepCost {
                 int rows = 1 << size;
                 long positions = (long) rows * (rows + 1) / 2; // each row attends to those before it
                 double alone = Math.max(nanos[size] - result.attention(rows, positions), nanos[size] * LEAST_BASE);
-                double took = Math.max(alone, lastNanos + 1); // more rows never cost less
+                // A batch never costs more than as many passes of one row. If it did here, it was delayed.
+                double possible = size == 0 ? alone : Math.min(alone, rows * result.initial[0]);
+                double took = Math.max(possible, lastNanos + 1); // more rows never cost less
                 double slope = lastRows == 0 ? PRIOR_ROW * took : (took - lastNanos) / (rows - lastRows);
                 for (int i = 0; i < result.knots.length; i++) {
                     if (result.knots[i] > lastRows) {

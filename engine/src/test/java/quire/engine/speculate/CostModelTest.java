@@ -63,6 +63,28 @@ class CostModelTest {
     }
 
     @Test
+    void observe_manyDelaysFromTheStart_staysNearTheObservedTimes() {
+        for (int seed = 0; seed < 30; seed++) {
+            SplittableRandom random = new SplittableRandom(seed);
+            AtomicLong nanos = new AtomicLong();
+            FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, 16, 32, 512, 2);
+            fake.onForward(batch -> nanos.addAndGet(delayed(random, cost(batch.rows()))));
+            CostModel model = CostModel.measure(fake, 512, nanos::get, 3_000_000);
+            fake.close();
+            for (int i = 0; i < 20_000; i++) {
+                int rows = random.nextInt(4) > 0 ? 1 + random.nextInt(8) : 1 + random.nextInt(512);
+                model.observe(rows, 40L * rows, 40L * rows, delayed(random, cost(rows)));
+                assertThat(model.predict(rows)).isBetween(cost(1) / 2000.0, 1e11);
+            }
+        }
+    }
+
+    /** One pass in ten takes up to ten thousand times as long, as on a machine that others use. */
+    private static long delayed(SplittableRandom random, long nanos) {
+        return random.nextInt(10) > 0 ? nanos : (long) (nanos * Math.pow(10, 4 * random.nextDouble()));
+    }
+
+    @Test
     void predict_anyRows_liesBetweenItsNeighbours() {
         CostModel model = new CostModel(500, 1000);
         for (int rows = 1; rows < 600; rows++) {
