@@ -59,18 +59,6 @@ public final class ApiKeyOptions {
         return variable == null || variable.isEmpty() ? List.of() : List.of(variable);
     }
 
-    /** The option of curl that sends a key, to be pasted into a shell; null if clients need none. */
-    public @Nullable String curlOption() {
-        if (file != null) {
-            return "-H \"Authorization: Bearer $(grep -v '^" + COMMENT + "' '"
-                    + file.toString().replace("'", "'\\''") + "' | head -n 1)\"";
-        }
-        if (key != null) {
-            return "-H 'Authorization: Bearer KEY'"; // a log is no place for a key
-        }
-        return keys().isEmpty() ? null : "-H \"Authorization: Bearer $" + VARIABLE + "\"";
-    }
-
     private List<String> read(Path file) {
         List<String> keys;
         try {
