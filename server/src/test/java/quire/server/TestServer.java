@@ -77,6 +77,9 @@ final class TestServer implements AutoCloseable {
                 boolean addGenerationPrompt) {
             StringBuilder text = new StringBuilder(tools.isEmpty() ? "" : tools.toString());
             for (Map<String, ?> message : messages) {
+                if (message.get("content") instanceof List<?>) {
+                    throw new ChatTemplateException("line 1: content must be a text");
+                }
                 if (message.get("content") instanceof String content && content.contains("forbidden")) {
                     throw new ChatTemplateException("line 1: raise_exception: forbidden");
                 }

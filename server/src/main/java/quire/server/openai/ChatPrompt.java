@@ -20,9 +20,9 @@ import tools.jackson.databind.JsonNode;
 /**
  * Renders OpenAI's {@code messages} and {@code tools} with the model's chat template.
  *
- * <p>Three things are changed for the templates: line breaks join the parts of a content; the role {@code developer},
- * OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which come as JSON text, become
- * values.
+ * <p>Three things are changed for the templates: line breaks join the parts of a content where the template takes no
+ * parts; the role {@code developer}, OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which
+ * come as JSON text, become values.
  */
 final class ChatPrompt {
     private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool");
@@ -36,7 +36,7 @@ final class ChatPrompt {
      * @param encode converts the rendered text to tokens
      */
     static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, Function<String, int[]> encode) {
-        List<Map<String, @Nullable Object>> messages = messages(body);
+        List<Map<String, @Nullable Object>> messages = messages(body, engine.chatTemplate());
         List<Map<String, @Nullable Object>> tools = tools(body);
         ChatTemplate template = engine.chatTemplate();
         if (template == null) {
@@ -68,7 +68,7 @@ final class ChatPrompt {
         return tokens;
     }
 
-    private static List<Map<String, @Nullable Object>> messages(Fields body) {
+    private static List<Map<String, @Nullable Object>> messages(Fields body, @Nullable ChatTemplate template) {
         JsonNode array = body.require("messages");
         if (!array.isArray()) {
             throw Fields.wrongType("messages", "an array of messages", array);
@@ -78,12 +78,12 @@ final class ChatPrompt {
         }
         List<Map<String, @Nullable Object>> messages = new ArrayList<>(array.size());
         for (JsonNode element : array.values()) {
-            messages.add(message(Fields.of(element, "messages[" + messages.size() + "]")));
+            messages.add(message(Fields.of(element, "messages[" + messages.size() + "]"), template));
         }
         return messages;
     }
 
-    private static Map<String, @Nullable Object> message(Fields message) {
+    private static Map<String, @Nullable Object> message(Fields message, @Nullable ChatTemplate template) {
         JsonNode named = message.require("role");
         String role = Fields.string(named, message.path("role"));
         if (!ROLES.contains(role)) {
@@ -109,11 +109,12 @@ final class ChatPrompt {
         if (content == null && !(role.equals("assistant") && calls != null)) {
             content = message.require("content"); // throws
         }
-        plain.put("content", content == null ? null : content(content, message.path("content")));
+        plain.put("content", content == null ? null : content(content, message.path("content"), template));
         return plain;
     }
 
-    private static String content(JsonNode content, String path) {
+    /** A text, or a list of text parts where the template takes such a list. */
+    private static Object content(JsonNode content, String path, @Nullable ChatTemplate template) {
         if (content.isString()) {
             return Fields.string(content, path);
         }
@@ -131,7 +132,19 @@ final class ChatPrompt {
             }
             texts.add(Fields.string(part.require("text"), part.path("text")));
         }
-        return String.join("\n", texts);
+        return template != null && takesParts(template)
+                ? texts.stream()
+                        .map(text -> Map.of("type", "text", "text", text))
+                        .toList()
+                : String.join("\n", texts);
+    }
+
+    /** Whether parts stay parts. Messages that are merged for the template must have text. */
+    private static boolean takesParts(ChatTemplate template) {
+        TemplateCapabilities capabilities = template.capabilities();
+        return capabilities.parts()
+                && capabilities.systemRole() != TemplateCapabilities.Answer.REFUSED
+                && capabilities.consecutiveRoles() != TemplateCapabilities.Answer.REFUSED;
     }
 
     private static @Nullable List<Map<String, @Nullable Object>> toolCalls(Fields message) {
