@@ -63,6 +63,28 @@ class CostModelTest {
     }
 
     @Test
+    void measure_oneSizeDelayed_doesNotMakeSmallSizesCheap() {
+        AtomicLong nanos = new AtomicLong();
+        FakeModel fake = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, 16, 32, 512, 2);
+        fake.onForward(batch -> nanos.addAndGet(cost(batch.rows()) * (batch.rows() == 256 ? 1000 : 1)));
+        CostModel model = CostModel.measure(fake, 512, nanos::get, 1_000_000_000);
+        fake.close();
+        for (int i = 0; i < 9; i++) {
+            model.observe(256, 0, 0, cost(256));
+        }
+        assertThat(model.predict(1)).isBetween(cost(1) / 20.0, 2.0 * cost(1));
+    }
+
+    @Test
+    void observe_impossiblyShortPass_predictionStaysAboveZero() {
+        CostModel model = new CostModel(64, 1e6);
+        for (int i = 0; i < 9; i++) {
+            model.observe(1, 0, 0, 1);
+        }
+        assertThat(model.predict(1)).isCloseTo(1e3, within(1.0)); // a thousandth of the start's value
+    }
+
+    @Test
     void observe_manyDelaysFromTheStart_staysNearTheObservedTimes() {
         for (int seed = 0; seed < 30; seed++) {
             SplittableRandom random = new SplittableRandom(seed);

@@ -16,24 +16,6 @@ public final class FamilyModels {
     private static final int HEADS = 4;
     private static final int KV_HEADS = 2;
 
-    /** The architectures. */
-    public static final List<String> NAMES = List.of(
-            "llama",
-            "qwen2",
-            "qwen3",
-            "phi3",
-            "gemma",
-            "gemma2",
-            "gemma3",
-            "granite",
-            "smollm3",
-            "olmo2",
-            "command-r",
-            "cohere2",
-            "starcoder2",
-            "stablelm",
-            "glm4");
-
     private FamilyModels() {}
 
     /** Writes a model into a folder. */

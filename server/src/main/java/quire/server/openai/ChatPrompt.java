@@ -36,9 +36,9 @@ final class ChatPrompt {
      * @param encode converts the rendered text to tokens
      */
     static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, Function<String, int[]> encode) {
-        List<Map<String, @Nullable Object>> messages = messages(body, engine.chatTemplate());
-        List<Map<String, @Nullable Object>> tools = tools(body);
         ChatTemplate template = engine.chatTemplate();
+        List<Map<String, @Nullable Object>> messages = messages(body, template);
+        List<Map<String, @Nullable Object>> tools = tools(body);
         if (template == null) {
             throw HttpException.invalid(
                     "messages",
