@@ -37,8 +37,20 @@ public final class ServerMetrics implements EngineListener {
     private final Histogram generationTokens = tokenHistogram();
     private final Map<String, long[]> statusToResponses = new TreeMap<>();
 
+    private volatile LoadProgress loading = LoadProgress.START;
+
     /** Empty metrics. */
     public ServerMetrics() {}
+
+    @Override
+    public void onLoad(String model, long loadedBytes, long totalBytes) {
+        loading = new LoadProgress(model, loadedBytes, totalBytes);
+    }
+
+    /** How far the model is loaded. */
+    LoadProgress loading() {
+        return loading;
+    }
 
     @Override
     public synchronized void onStart(long queueNanos, int promptTokens) {
