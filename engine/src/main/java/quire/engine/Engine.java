@@ -380,6 +380,16 @@ public final class Engine implements AutoCloseable {
         loop.drafts().setOn(speculating);
     }
 
+    /**
+     * Switches the prefix cache off or on again, from the next step on, if the configuration has one. Answers stay the
+     * same. A benchmark uses it to compare both on one engine, because two engines have different memory addresses.
+     *
+     * @param caching whether requests use pages that earlier ones computed
+     */
+    public void setPrefixCaching(boolean caching) {
+        loop.setPrefixCaching(caching);
+    }
+
     /** The model's tokenizer. */
     public Tokenizer tokenizer() {
         return tokenizer;
