@@ -53,7 +53,7 @@ class DecoderTest {
     }
 
     @ParameterizedTest
-    @FieldSource("quire.model.ModelConfig#ARCHITECTURES")
+    @FieldSource("quire.model.format.FamilyModels#NAMES")
     void forward_everyArchitecture_agreesWithTheFormulas(String architecture) {
         Path file = FamilyModels.write(folder, architecture, ElementType.F32, 17);
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
@@ -63,7 +63,7 @@ class DecoderTest {
 
     @Test
     void forward_everyArchitectureOnEverySet_sameBits() {
-        for (String architecture : ModelConfig.ARCHITECTURES) {
+        for (String architecture : FamilyModels.NAMES) {
             Path file = FamilyModels.write(folder, architecture, ElementType.Q8_0, 19);
             int[] tokens =
                     new Random(6).ints(40, 0, RandomModels.VOCABULARY_SIZE).toArray();
