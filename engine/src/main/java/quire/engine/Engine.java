@@ -303,6 +303,7 @@ public final class Engine implements AutoCloseable {
                 MemoryPlan.Shape.of(shape),
                 shape.vocabularySize(),
                 Decoder.weightBytes(file, kernels),
+                Decoder.activeWeightBytes(file, shape, kernels),
                 Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows));
     }
 

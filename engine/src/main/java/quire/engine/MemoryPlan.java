@@ -112,9 +112,20 @@ public final class MemoryPlan {
      * @param shape what a page's size depends on
      * @param vocabulary number of tokens
      * @param weightBytes bytes of the packed weights; 0 to leave them out
+     * @param activeWeightBytes bytes of the weights that a step of one token reads; 0 if it is not known
      * @param activationBytes bytes of the working memory of a pass; 0 to leave it out
      */
-    public record Model(Shape shape, int vocabulary, long weightBytes, long activationBytes) {
+    public record Model(Shape shape, int vocabulary, long weightBytes, long activeWeightBytes, long activationBytes) {
+        /** Sizes where it is not known how many weights a token reads. */
+        public Model(Shape shape, int vocabulary, long weightBytes, long activationBytes) {
+            this(shape, vocabulary, weightBytes, 0, activationBytes);
+        }
+
+        private String weightsHow() {
+            return "as packed for the kernels"
+                    + (activeWeightBytes == 0 ? "" : "; a token alone reads " + size(activeWeightBytes));
+        }
+
         private long bytes() {
             return weightBytes + activationBytes;
         }
@@ -395,8 +406,7 @@ public final class MemoryPlan {
         lines.add(new Line("direct buffers", java.directBytes(), "of connections, at most"));
         lines.add(new Line("threads", java.threadBytes(), "stacks of " + java.threads() + " threads, at most"));
         lines.add(new Line("JVM", java.otherBytes(), "classes, compilers, garbage collector (estimate)"));
-        lines.add(new Line(
-                "weights", model.weightBytes, model.weightBytes == 0 ? "not counted" : "as packed for the kernels"));
+        lines.add(new Line("weights", model.weightBytes, model.weightBytes == 0 ? "not counted" : model.weightsHow()));
         lines.add(new Line(
                 "activations",
                 model.activationBytes,
@@ -405,7 +415,7 @@ public final class MemoryPlan {
                         : "a step of " + config.maxBatchedTokens() + " tokens, " + config.maxLogitRows()
                                 + " rows of logits"));
         if (draft != null) {
-            lines.add(new Line("draft weights", draft.weightBytes, "as packed for the kernels"));
+            lines.add(new Line("draft weights", draft.weightBytes, draft.weightsHow()));
             lines.add(new Line(
                     "draft activations",
                     draft.activationBytes,

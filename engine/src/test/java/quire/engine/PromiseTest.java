@@ -137,9 +137,26 @@ class PromiseTest {
         assertPromise(quantized(2));
     }
 
-    /** One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm. */
+    /**
+     * One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm, experts
+     * with a shared one, with groups, and with biases and sinks, and attention with a latent.
+     */
     @ParameterizedTest
-    @ValueSource(strings = {"gemma2", "gemma3", "cohere2", "olmo2", "starcoder2", "glm4", "granite", "smollm3"})
+    @ValueSource(
+            strings = {
+                "gemma2",
+                "gemma3",
+                "cohere2",
+                "olmo2",
+                "starcoder2",
+                "glm4",
+                "granite",
+                "smollm3",
+                "qwen2moe",
+                "qwen3moe-groups",
+                "gpt-oss",
+                "deepseek2"
+            })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
         List<Request> requests = requests(file);
