@@ -164,6 +164,7 @@ public final class ServerMetrics implements EngineListener {
             case CANCELLED -> "abort";
             case ERROR -> "error";
             case BROKEN_LOGITS -> "broken_logits";
+            case CONSTRAINT -> "constraint";
         };
     }
 

@@ -188,6 +188,7 @@ public final class AnswerService {
                 LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), engine.modelName(), finish.error());
                 yield HttpException.brokenModel(engine.modelName());
             }
+            case CONSTRAINT -> HttpException.constraint(String.valueOf(finish.error()));
         };
     }
 }
