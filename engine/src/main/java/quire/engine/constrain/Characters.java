@@ -1,9 +1,12 @@
 package quire.engine.constrain;
 
+import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * How characters become bytes: as UTF-8, or as the inside of a JSON string. A JSON string has one spelling: only
@@ -18,6 +21,7 @@ final class Characters {
 
     private final Expressions expressions;
     private final boolean json;
+    private final Map<IntBuffer, Integer> known = new HashMap<>(); // sets, by their ranges
 
     /** @param json whether the characters are inside of a JSON string */
     Characters(Expressions expressions, boolean json) {
@@ -27,6 +31,10 @@ final class Characters {
 
     /** One character of a set. */
     int one(int[] ranges) {
+        return known.computeIfAbsent(IntBuffer.wrap(ranges), set -> build(ranges));
+    }
+
+    private int build(int[] ranges) {
         List<Integer> parts = new ArrayList<>();
         int[] plain = ranges;
         if (json) {

@@ -3,6 +3,7 @@ package quire.engine.constrain;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
 
 /** The characters of Unicode's general categories, by the names that regular expressions use. */
@@ -60,10 +61,22 @@ final class GeneralCategories {
             Map.entry("Control", "Cc"),
             Map.entry("cntrl", "Cc"));
 
+    /** Known categories by name: each takes milliseconds to find. */
+    private static final Map<String, int[]> RANGES = new ConcurrentHashMap<>();
+
     private GeneralCategories() {}
 
     /** The characters of a category such as {@code L}, {@code Lu} or {@code Letter}; null if it is unknown. */
     static int @Nullable [] ranges(String name) {
+        int[] known = RANGES.get(name);
+        int[] ranges = known == null ? find(name) : known;
+        if (known == null && ranges != null) {
+            RANGES.put(name, ranges);
+        }
+        return ranges;
+    }
+
+    private static int @Nullable [] find(String name) {
         String wanted = LONG_NAMES.getOrDefault(name, name);
         boolean[] member = new boolean[Byte.MAX_VALUE];
         boolean any = false;

@@ -36,9 +36,12 @@ import quire.engine.constrain.Decimals.Bound;
 final class JsonSchema {
     private static final int MAX_SCHEMAS = 20_000;
     private static final int MAX_RULES = 20_000;
+    private static final int MAX_WORK = 2_000_000;
     private static final int MAX_BRANCHES = 1000;
     private static final int MAX_OPTIONS = 500_000;
     private static final int MAX_KEY_PATTERNS = 4;
+    private static final int DISJOINT_WORK = 100;
+    private static final int TRIAL_WORK = 10_000;
     private static final int MAX_DISJOINT_DEPTH = 8;
     private static final int MAX_PREFIX = 500;
     private static final int MAX_DIVISOR = 100_000_000;
@@ -152,7 +155,10 @@ final class JsonSchema {
     private final int anyText; // the inside of a string
     private final int comma;
     private final int colon;
+    private long work;
     private final Map<String, Schema> schemas = new HashMap<>();
+    private final Map<String, Map<String, @Nullable Object>> objects = new HashMap<>(); // by pointer and keyword
+    private @Nullable Map<String, String> anchors; // name to pointer
     private final Map<List<String>, Integer> ruleOf = new HashMap<>();
     private final Deque<Map.Entry<Integer, List<Schema>>> open = new ArrayDeque<>();
 
@@ -246,14 +252,15 @@ final class JsonSchema {
     /** All ways to satisfy a set of schemas. */
     private List<Branch> branches(List<Schema> set) {
         List<Branch> done = new ArrayList<>();
-        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), List.of(), done);
+        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), Set.of(), done);
         return done;
     }
 
-    private void expand(List<Pending> pending, List<Schema> before, List<Branch> done) {
-        List<Schema> atoms = new ArrayList<>(before);
+    private void expand(List<Pending> pending, Set<Schema> before, List<Branch> done) {
+        Set<Schema> atoms = new LinkedHashSet<>(before);
         Deque<Pending> queue = new ArrayDeque<>(pending);
         while (!queue.isEmpty()) {
+            countWork(1);
             Pending next = queue.removeFirst();
             if (next.options.size() > 1) {
                 for (Schema option : next.options) {
@@ -299,7 +306,15 @@ final class JsonSchema {
             throw new InvalidConstraintException(
                     "", "anyOf and oneOf give more than " + MAX_BRANCHES + " combinations at one place");
         }
-        done.add(new Branch(atoms));
+        done.add(new Branch(List.copyOf(atoms)));
+    }
+
+    /** Ends the compilation of a schema whose parts have too many combinations. */
+    private void countWork(long units) {
+        work += units;
+        if (work > MAX_WORK) {
+            throw new InvalidConstraintException("", "the schema has too many combinations of its parts");
+        }
     }
 
     private List<Schema> list(Schema schema, String keyword) {
@@ -331,31 +346,13 @@ final class JsonSchema {
             throw refuse(schema.pointer, "$ref", "refers to another document, '" + text + "', which is not supported");
         }
         String pointer = decode(fragment.substring(1));
-        if (!pointer.isEmpty() && !pointer.startsWith("/")) {
-            Schema named = anchor("", root, pointer);
-            if (named == null) {
-                throw refuse(schema.pointer, "$ref", "refers to '" + text + "', which does not exist");
-            }
-            return named;
+        boolean isPointer = pointer.isEmpty() || pointer.startsWith("/");
+        Object value = isPointer ? at(pointer) : null;
+        Schema found = isPointer ? (value == null ? null : schema(pointer, value)) : anchor(pointer);
+        if (found == null) {
+            throw refuse(schema.pointer, "$ref", "refers to '" + text + "', which does not exist");
         }
-        Object value = root;
-        if (!pointer.isEmpty()) {
-            for (String token : pointer.substring(1).split("/", -1)) {
-                String name = token.replace("~1", "/").replace("~0", "~");
-                Object child = null;
-                if (value instanceof Map<?, ?> map) {
-                    child = map.get(name);
-                } else if (value instanceof List<?> list && name.matches("0|[1-9][0-9]{0,8}")) {
-                    int index = Integer.parseInt(name);
-                    child = index < list.size() ? list.get(index) : null;
-                }
-                if (child == null) {
-                    throw refuse(schema.pointer, "$ref", "refers to '" + text + "', which does not exist");
-                }
-                value = child;
-            }
-        }
-        return schema(pointer, value);
+        return found;
     }
 
     private static String decode(String fragment) {
@@ -376,26 +373,50 @@ final class JsonSchema {
     }
 
     /** The schema with an {@code $anchor}; null if there is none. */
-    private @Nullable Schema anchor(String pointer, @Nullable Object value, String name) {
+    private @Nullable Schema anchor(String name) {
+        Map<String, String> known = anchors;
+        if (known == null) {
+            known = new HashMap<>();
+            findAnchors("", root, known);
+            anchors = known;
+        }
+        String pointer = known.get(name);
+        return pointer == null ? null : schema(pointer, at(pointer));
+    }
+
+    private static void findAnchors(String pointer, @Nullable Object value, Map<String, String> found) {
         if (value instanceof Map<?, ?> map) {
-            if (name.equals(map.get("$anchor"))) {
-                return schema(pointer, map);
+            if (map.get("$anchor") instanceof String name) {
+                found.putIfAbsent(name, pointer);
             }
-            for (Map.Entry<?, ?> entry : map.entrySet()) {
-                Schema found = anchor(pointer + '/' + escape(String.valueOf(entry.getKey())), entry.getValue(), name);
-                if (found != null) {
-                    return found;
-                }
-            }
+            map.forEach((key, child) -> findAnchors(pointer + '/' + escape(String.valueOf(key)), child, found));
         } else if (value instanceof List<?> list) {
             for (int i = 0; i < list.size(); i++) {
-                Schema found = anchor(pointer + '/' + i, list.get(i), name);
-                if (found != null) {
-                    return found;
-                }
+                findAnchors(pointer + '/' + i, list.get(i), found);
             }
         }
-        return null;
+    }
+
+    /** The part of the schema at a pointer; null if there is none. */
+    private @Nullable Object at(String pointer) {
+        Object value = root;
+        if (!pointer.isEmpty()) {
+            for (String token : pointer.substring(1).split("/", -1)) {
+                String name = token.replace("~1", "/").replace("~0", "~");
+                Object child = null;
+                if (value instanceof Map<?, ?> map) {
+                    child = map.get(name);
+                } else if (value instanceof List<?> list && name.matches("0|[1-9][0-9]{0,8}")) {
+                    int index = Integer.parseInt(name);
+                    child = index < list.size() ? list.get(index) : null;
+                }
+                if (child == null) {
+                    return null;
+                }
+                value = child;
+            }
+        }
+        return value;
     }
 
     // One branch, by type.
@@ -475,6 +496,7 @@ final class JsonSchema {
                 } else {
                     throw malformed(atom, "enum", "a list of values");
                 }
+                countWork(values == null ? 0 : (long) values.size() * allowed.size());
                 List<@Nullable Object> both = new ArrayList<>();
                 for (Object value : values == null ? allowed : values) {
                     if (values == null || allowed.stream().anyMatch(other -> isSame(value, other))) {
@@ -1135,12 +1157,14 @@ final class JsonSchema {
     }
 
     private boolean isDisjoint(Branch a, Branch b, int depth) {
+        countWork(DISJOINT_WORK);
         List<@Nullable Object> inA = literals(a);
         List<@Nullable Object> inB = literals(b);
         if (inA != null || inB != null) {
             List<@Nullable Object> values = inA != null ? inA : inB;
             Branch other = inA != null ? b : a;
             List<@Nullable Object> others = inA != null ? inB : null;
+            countWork((long) (values == null ? 0 : values.size()) * (others == null ? 1 : others.size()));
             for (Object value : values == null ? List.of() : values) {
                 boolean in =
                         others == null ? admits(other, value) : others.stream().anyMatch(v -> isSame(v, value));
@@ -1163,6 +1187,7 @@ final class JsonSchema {
     }
 
     private boolean isDisjoint(int a, int b) {
+        countWork(TRIAL_WORK);
         Expressions trial = new Expressions(expressions, expressions.size() + TRIAL_LIMIT);
         try {
             int first = trial.freeze(a);
@@ -1203,17 +1228,19 @@ final class JsonSchema {
         return schema(schema.pointer + '/' + keyword, schema.get(keyword));
     }
 
+    /** A keyword's object, with its entries in order; empty if it is absent. */
     private Map<String, @Nullable Object> objectOf(Schema schema, String keyword) {
-        Object value = schema.get(keyword);
-        if (value == null && !schema.map().containsKey(keyword)) {
+        if (!schema.map().containsKey(keyword)) {
             return Map.of();
         }
-        if (!(value instanceof Map<?, ?> map)) {
+        if (!(schema.get(keyword) instanceof Map<?, ?> map)) {
             throw malformed(schema, keyword, "an object");
         }
-        Map<String, @Nullable Object> result = new LinkedHashMap<>();
-        map.forEach((name, child) -> result.put(String.valueOf(name), child));
-        return result;
+        return objects.computeIfAbsent(schema.pointer + ' ' + keyword, place -> {
+            Map<String, @Nullable Object> entries = new LinkedHashMap<>();
+            map.forEach((name, child) -> entries.put(String.valueOf(name), child));
+            return entries;
+        });
     }
 
     private int count(Schema schema, String keyword, int absent) {

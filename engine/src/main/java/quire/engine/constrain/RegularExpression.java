@@ -9,6 +9,7 @@ import java.util.List;
  * refused by name: look-around, back-references, word boundaries, and anchors in the middle.
  */
 final class RegularExpression {
+    private static final int MAX_LENGTH = 1 << 16;
     private static final int MAX_NESTING = 100;
     private static final int MAX_REPEATS = 100_000;
     /** Most alternatives that anchors within groups may be spread over. */
@@ -44,6 +45,9 @@ final class RegularExpression {
 
     private RegularExpression(String source) {
         this.source = source;
+        if (source.length() > MAX_LENGTH) {
+            throw refuse("more than " + MAX_LENGTH + " characters");
+        }
     }
 
     /** An expression for the texts that match as a whole. Anchors at the ends are allowed and change nothing. */
