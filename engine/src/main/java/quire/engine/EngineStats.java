@@ -16,6 +16,7 @@ import java.util.Map;
  * @param promptTokens prompt tokens computed; tokens computed again after preemption do not count
  * @param generationTokens tokens generated
  * @param steps steps executed
+ * @param queueSeconds estimated seconds until all waiting requests have started; 0 if it is not known yet
  * @param speculation draft tokens and the estimated speed-up
  */
 public record EngineStats(
@@ -29,6 +30,7 @@ public record EngineStats(
         long promptTokens,
         long generationTokens,
         long steps,
+        double queueSeconds,
         SpeculationStats speculation) {
     /** Copies {@code finished}. */
     public EngineStats {

@@ -28,8 +28,8 @@ final class Routes {
         Health health = new Health(engine);
         List<Route> routes = List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
-                post(openAi::chatCompletions, "/v1/chat/completions", "/chat/completions"),
-                post(openAi::completions, "/v1/completions", "/completions"),
+                answer(answers, openAi::chatCompletions, "/v1/chat/completions", "/chat/completions"),
+                answer(answers, openAi::completions, "/v1/completions", "/completions"),
                 get(openAi::models, "/v1/models", "/models"),
                 get(openAi::model, "/v1/models/*", "/models/*"),
                 // vLLM's additions to it
@@ -40,6 +40,11 @@ final class Routes {
                 open((Handler.Immediate) health::ready, "/health", "/health/ready"),
                 open((Handler.Blocking) exchange -> exchange.send(metrics.response(engine)), "/metrics"));
         return new Router(routes, OPENAI_ERRORS);
+    }
+
+    /** A route whose requests the engine answers: they are refused at once while its queue is full. */
+    private static Route answer(AnswerService answers, Handler.Blocking handler, String... paths) {
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, answers::checkRoom, handler);
     }
 
     private static Route post(Handler.Blocking handler, String... paths) {

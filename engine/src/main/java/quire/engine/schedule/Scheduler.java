@@ -420,7 +420,7 @@ final class Scheduler {
         pace.learn(done, now - planEnd);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
-        tracker.step(done.rows(), newPromptTokens, newGenerationTokens, pages.used(), nanos);
+        tracker.step(newPromptTokens, newGenerationTokens, pages.used(), !waiting.isEmpty(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
             send(i, done, now);
