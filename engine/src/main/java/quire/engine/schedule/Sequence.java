@@ -73,6 +73,8 @@ public final class Sequence {
     int planned;
     /** Arrival order. */
     long number;
+    /** What it counts for in the {@link QueueSpeed} while it waits. */
+    long queuedTokens;
 
     long lastTokenNanos = NEVER;
     boolean wasStarted;
