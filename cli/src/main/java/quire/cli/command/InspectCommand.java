@@ -1,5 +1,6 @@
 package quire.cli.command;
 
+import java.nio.file.Path;
 import java.time.Clock;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -69,9 +70,10 @@ public final class InspectCommand implements Callable<Integer> {
 
     private static void print(Gguf file, Map<String, Share> shares) {
         System.out.printf(
-                "%s: GGUF v%d, %s, %d keys, %d tensors%n%n",
+                "%s: GGUF v%d, %s%s, %d keys, %d tensors%n%n",
                 printable(file.file()),
                 file.version(),
+                file.paths().size() > 1 ? file.paths().size() + " files, " : "",
                 MemoryPlan.size(file.byteSize()),
                 file.keys().size(),
                 file.tensors().size());
@@ -98,8 +100,9 @@ public final class InspectCommand implements Callable<Integer> {
                 MemoryPlan.size(share.bytes))));
         table(List.of("quantisation", "tensors", "weights", "size"), rows);
         System.out.printf(
-                "%s weights · tokenizer %s%n",
+                "%s weights%s · tokenizer %s%n",
                 elements,
+                active(file),
                 printable(file.string("tokenizer.ggml.model", "none")
                         + (file.has("tokenizer.ggml.tokens")
                                 ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
@@ -123,6 +126,18 @@ public final class InspectCommand implements Callable<Integer> {
                     + String.join(" · ", config.blocks().describe());
         } catch (ModelFormatException e) {
             return "blocks: " + e.getMessage();
+        }
+    }
+
+    /** How many weights compute a token, if not all do. */
+    private static String active(Gguf file) {
+        try {
+            ModelConfig config = ModelConfig.from(file);
+            return config.blocks().mixture() == null
+                    ? ""
+                    : ", of which " + config.activeWeights(file) + " compute a token";
+        } catch (ModelFormatException e) {
+            return "";
         }
     }
 
@@ -185,6 +200,7 @@ public final class InspectCommand implements Callable<Integer> {
                 types.put(type, Map.of("tensors", share.tensors, "weights", share.elements, "bytes", share.bytes)));
         Map<String, Object> object = new LinkedHashMap<>();
         object.put("file", file.file());
+        object.put("files", file.paths().stream().map(Path::toString).toList());
         object.put("version", file.version());
         object.put("bytes", file.byteSize());
         object.put("metadata", metadata);
