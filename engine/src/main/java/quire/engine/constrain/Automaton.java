@@ -41,6 +41,9 @@ final class Automaton {
 
     private static final int MAX_PROFILES = 128;
 
+    /** What a mask without any tokens counts. */
+    private static final int MASK_NUMBERS = 8;
+
     private static final long[] NO_BITS = {};
 
     private static final Profile NOTHING = new Profile(NO_BITS, new int[0]);
@@ -182,10 +185,11 @@ final class Automaton {
         }
         try {
             Mask mask = compute(state);
-            maskNumbers += 8 + mask.ownSize();
+            int size = MASK_NUMBERS + mask.ownSize();
+            maskNumbers += size;
             if (maskNumbers > MAX_MASK_NUMBERS) {
                 Arrays.fill(masks, null);
-                maskNumbers = 8 + mask.ownSize();
+                maskNumbers = size;
             }
             if (state >= masks.length) {
                 masks = Arrays.copyOf(masks, Math.max(state + 1, 2 * masks.length));
@@ -353,6 +357,6 @@ final class Automaton {
                 others[at++] = Long.SIZE * i + Long.numberOfTrailingZeros(left);
             }
         }
-        return new Mask(common, others);
+        return new Mask(common, others, inside.size() > 1);
     }
 }

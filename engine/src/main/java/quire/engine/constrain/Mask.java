@@ -8,10 +8,13 @@ import java.util.Arrays;
 public final class Mask {
     private final long[] common; // bits by token; may be empty
     private final int[] others; // ascending
+    private final int ownSize;
 
-    Mask(long[] common, int[] others) {
+    /** @param isOwn whether no other mask has this set of common tokens */
+    Mask(long[] common, int[] others, boolean isOwn) {
         this.common = common;
         this.others = others;
+        ownSize = others.length + (isOwn ? 2 * common.length : 0);
     }
 
     /** Sets the logits of all other tokens to −∞. */
@@ -57,8 +60,8 @@ public final class Mask {
         return common.length == 0 && others.length == 0;
     }
 
-    /** Numbers that this mask holds and shares with no other. */
+    /** Numbers of 32 bits that this mask holds and shares with no other. */
     int ownSize() {
-        return others.length;
+        return ownSize;
     }
 }
