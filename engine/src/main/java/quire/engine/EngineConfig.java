@@ -19,6 +19,8 @@ import quire.tensor.KvLayout.KvType;
  * @param maxQueuedRequests requests that may wait; at least 1
  * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when
  *     no other request waits
+ * @param maxQueueWait how long a request may have to wait, estimated when it arrives; later ones are refused. From 0, which
+ *     is no limit, to 1 hour. A request is accepted when no other one waits
  * @param kvCacheBytes memory for KV pages; 0 to let the {@link MemoryPlan} decide
  * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
@@ -26,6 +28,8 @@ import quire.tensor.KvLayout.KvType;
  * @param targetTokenGap maximum time of a step with decoding sequences, which limits its prompt tokens; from 0, which
  *     is no limit, to 1 hour
  * @param speculation whether and how to use draft tokens
+ * @param prefixCache whether requests that begin with the same tokens share KV pages, and pages stay cached after a
+ *     request has ended until their memory is needed
  */
 public record EngineConfig(
         int maxSequences,
@@ -33,14 +37,19 @@ public record EngineConfig(
         int maxContext,
         int maxQueuedRequests,
         long maxQueuedTokens,
+        Duration maxQueueWait,
         long kvCacheBytes,
         int pageTokens,
         KvType kvType,
         int threads,
         Duration targetTokenGap,
-        Speculation speculation) {
+        Speculation speculation,
+        boolean prefixCache) {
     /** The largest {@code targetTokenGap}. */
     public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
+
+    /** The largest {@code maxQueueWait}. */
+    public static final Duration MAX_QUEUE_WAIT = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -56,6 +65,9 @@ public record EngineConfig(
         require(maxContext == 0 || maxContext >= 2, "maxContext must be 0 or at least 2, not " + maxContext);
         require(maxQueuedRequests >= 1, "maxQueuedRequests must be at least 1, not " + maxQueuedRequests);
         require(maxQueuedTokens >= 1, "maxQueuedTokens must be at least 1, not " + maxQueuedTokens);
+        require(
+                !maxQueueWait.isNegative() && maxQueueWait.compareTo(MAX_QUEUE_WAIT) <= 0,
+                "maxQueueWait must be 0 to " + MAX_QUEUE_WAIT.toSeconds() + " s, not " + maxQueueWait);
         require(kvCacheBytes >= 0, "kvCacheBytes must not be negative: " + kvCacheBytes);
         require(
                 pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
@@ -79,12 +91,14 @@ public record EngineConfig(
         builder.maxContext = maxContext;
         builder.maxQueuedRequests = maxQueuedRequests;
         builder.maxQueuedTokens = maxQueuedTokens;
+        builder.maxQueueWait = maxQueueWait;
         builder.kvCacheBytes = kvCacheBytes;
         builder.pageTokens = pageTokens;
         builder.kvType = kvType;
         builder.threads = threads;
         builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
+        builder.prefixCache = prefixCache;
         return builder;
     }
 
@@ -126,12 +140,14 @@ public record EngineConfig(
         private int maxContext;
         private int maxQueuedRequests = 1024;
         private long maxQueuedTokens = 1 << 20;
+        private Duration maxQueueWait = Duration.ZERO;
         private long kvCacheBytes;
         private int pageTokens = 16;
         private KvType kvType = KvType.F16;
         private int threads;
         private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
+        private boolean prefixCache = true;
 
         private Builder() {}
 
@@ -165,6 +181,15 @@ public record EngineConfig(
         /** Prompt tokens that may wait, over all requests; at least 1. Default: 1,048,576. */
         public Builder maxQueuedTokens(long value) {
             maxQueuedTokens = value;
+            return this;
+        }
+
+        /**
+         * How long a request may have to wait, estimated from the speed of the queue when it arrives. From 0, which is no
+         * limit, to 1 hour. Default: 0, so that a program may submit as many requests as the queue has places for.
+         */
+        public Builder maxQueueWait(Duration value) {
+            maxQueueWait = value;
             return this;
         }
 
@@ -208,6 +233,12 @@ public record EngineConfig(
             return this;
         }
 
+        /** Whether requests share KV pages of the same beginning, and pages stay cached. Default: true. */
+        public Builder prefixCache(boolean value) {
+            prefixCache = value;
+            return this;
+        }
+
         /**
          * The configuration.
          *
@@ -220,12 +251,14 @@ public record EngineConfig(
                     maxContext,
                     maxQueuedRequests,
                     maxQueuedTokens,
+                    maxQueueWait,
                     kvCacheBytes,
                     pageTokens,
                     kvType,
                     threads,
                     targetTokenGap,
-                    speculation);
+                    speculation,
+                    prefixCache);
         }
     }
 }

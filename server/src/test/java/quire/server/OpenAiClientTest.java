@@ -17,7 +17,9 @@ import com.openai.models.chat.completions.ChatCompletionStreamOptions;
 import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
+import com.openai.models.completions.CompletionUsage;
 import com.openai.models.models.Model;
+import java.net.http.HttpResponse;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -140,7 +142,13 @@ class OpenAiClientTest {
         assertThat(whole.choices().getFirst().message().content()).contains(text);
         ChatCompletionChunk last = chunks.getLast();
         assertThat(last.choices()).isEmpty();
-        assertThat(last.usage()).isEqualTo(whole.usage());
+        CompletionUsage usage = last.usage().orElseThrow();
+        assertThat(usage.promptTokens()).isEqualTo(whole.usage().orElseThrow().promptTokens());
+        assertThat(usage.completionTokens())
+                .isEqualTo(whole.usage().orElseThrow().completionTokens());
+        // The prompt of the whole answer came again.
+        assertThat(usage.promptTokensDetails().orElseThrow().cachedTokens())
+                .hasValueSatisfying(cached -> assertThat(cached).isPositive());
         assertThat(chunks.get(chunks.size() - 2)
                         .choices()
                         .getFirst()
@@ -347,7 +355,7 @@ class OpenAiClientTest {
     }
 
     @Test
-    void queue_full_isARateLimitWithRetryAfter() throws InterruptedException {
+    void queue_full_isARateLimitWithRetryAfter() throws Exception {
         Semaphore steps = new Semaphore(0);
         CountDownLatch running = new CountDownLatch(1);
         TestServer.Builder builder = TestServer.builder()
@@ -370,6 +378,16 @@ class OpenAiClientTest {
             assertThat(e.headers().values("Retry-After")).hasSize(1);
             assertThat(Integer.parseInt(e.headers().values("Retry-After").getFirst()))
                     .isPositive();
+            // Refused before it is read: nobody has looked for the JSON.
+            HttpResponse<String> unread = narrow.post("/v1/chat/completions", "no JSON");
+            assertThat(unread.statusCode()).isEqualTo(429);
+            assertThat(unread.headers().firstValue("Retry-After")).isPresent();
+            assertThat(TestServer.error(unread).get("code").asString()).isEqualTo("rate_limit_exceeded");
+            assertThat(narrow.get("/metrics").body())
+                    .contains("quire_queue_wait_estimate_seconds{model_name=\"fake\"} ");
+            assertThat(narrow.post("/tokenize", "{\"prompt\":\"x\"}").statusCode())
+                    .as("what needs no engine")
+                    .isEqualTo(200);
             steps.release(1000);
             first.close();
             second.close();

@@ -36,6 +36,7 @@ public final class ServerProcess implements AutoCloseable {
     private static final int INODE_COLUMN = 9;
     private static final int STOP_SECONDS = 30;
     private static final double MEBI = 1 << 20;
+    private static final double NANO = 1e-9;
 
     /** Rank, instances, bytes, class. */
     private static final Pattern HISTOGRAM_ROW = Pattern.compile("\\s*\\d+:\\s+\\d+\\s+(\\d+)\\s+(.*)");
@@ -84,8 +85,8 @@ public final class ServerProcess implements AutoCloseable {
             BufferedReader out = child.inputReader(StandardCharsets.UTF_8);
             for (String line = out.readLine(); line != null; line = out.readLine()) {
                 if (line.startsWith(READY)) {
-                    return new ServerProcess(
-                            ServerAddress.of(line.substring(READY.length()).strip()), child.pid(), child, log);
+                    String address = line.substring(READY.length()).split(" ", 2)[0]; // the model's name follows
+                    return new ServerProcess(ServerAddress.of(address), child.pid(), child, log);
                 }
             }
             throw new IOException(
@@ -119,6 +120,21 @@ public final class ServerProcess implements AutoCloseable {
     public OptionalLong openSockets() {
         Set<String> sockets = pid < 0 ? null : sockets(pid);
         return sockets == null ? OptionalLong.empty() : OptionalLong.of(sockets.size());
+    }
+
+    /** Processor time that the process has used. */
+    public OptionalDouble processorSeconds() {
+        return pid < 0
+                ? OptionalDouble.empty()
+                : ProcessHandle.of(pid).map(ServerProcess::processorSeconds).orElse(OptionalDouble.empty());
+    }
+
+    /** Processor time that a process has used. */
+    public static OptionalDouble processorSeconds(ProcessHandle process) {
+        return process.info()
+                .totalCpuDuration()
+                .map(used -> OptionalDouble.of(used.toNanos() * NANO))
+                .orElse(OptionalDouble.empty());
     }
 
     /** Memory that the process has in RAM, in MiB. */

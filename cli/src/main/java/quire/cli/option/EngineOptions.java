@@ -58,6 +58,15 @@ public final class EngineOptions {
     private long maxQueuedTokens;
 
     @Option(
+            names = "--max-queue-wait",
+            paramLabel = "SECONDS",
+            defaultValue = "5",
+            description =
+                    "How long a request may have to wait in the queue, estimated from the speed of the queue; further ones"
+                            + " are refused until it is shorter. 0 for no limit (default ${DEFAULT-VALUE}).")
+    private int maxQueueWaitSeconds;
+
+    @Option(
             names = "--kv-cache",
             paramLabel = "SIZE",
             converter = ByteSize.class,
@@ -88,6 +97,15 @@ public final class EngineOptions {
                     "Time that a step may take while answers are being generated (inter-token latency). Long prompts are"
                             + " then computed in smaller chunks; 0 for no bound (default ${DEFAULT-VALUE}).")
     private long targetItlMillis;
+
+    @Option(
+            names = "--prefix-cache",
+            paramLabel = "on|off",
+            defaultValue = "on",
+            description =
+                    "Whether prompts that begin alike share memory and work, and pages stay cached until their memory is"
+                            + " needed: on or off. It changes the speed and nothing else (default ${DEFAULT-VALUE}).")
+    private String prefixCache;
 
     @Mixin
     private ThreadsOption threads;
@@ -145,6 +163,7 @@ public final class EngineOptions {
         }
         Range.check(command, "--max-queued", maxQueued, 1, Integer.MAX_VALUE);
         Range.check(command, "--max-queued-tokens", maxQueuedTokens, 1, Long.MAX_VALUE);
+        Range.check(command, "--max-queue-wait", maxQueueWaitSeconds, 0, EngineConfig.MAX_QUEUE_WAIT.toSeconds());
         if (pageTokens < KvLayout.TILE || pageTokens % KvLayout.TILE != 0) {
             throw fault("--page-tokens takes a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         }
@@ -162,13 +181,23 @@ public final class EngineOptions {
                 .maxContext(maxContext)
                 .maxQueuedRequests(maxQueued)
                 .maxQueuedTokens(maxQueuedTokens)
+                .maxQueueWait(Duration.ofSeconds(maxQueueWaitSeconds))
                 .kvCacheBytes(kvCacheBytes)
                 .pageTokens(pageTokens)
                 .kvType(kvType)
                 .threads(threads.count())
                 .targetTokenGap(Duration.ofMillis(targetItlMillis))
                 .speculation(new Speculation(draftTokens, true, draft, null))
+                .prefixCache(prefixCache())
                 .build();
+    }
+
+    private boolean prefixCache() {
+        return switch (prefixCache.toLowerCase(Locale.ROOT)) {
+            case "on" -> true;
+            case "off" -> false;
+            default -> throw fault("--prefix-cache takes on or off, not " + prefixCache);
+        };
     }
 
     private ParameterException fault(String message) {

@@ -1,6 +1,8 @@
 package quire.engine.schedule;
 
+import java.math.BigDecimal;
 import java.util.EnumMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.TimeUnit;
@@ -11,6 +13,7 @@ import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
+import quire.engine.PrefixCacheStats;
 
 /**
  * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under
@@ -25,13 +28,8 @@ import quire.engine.OverloadedException;
  * the model computes.
  */
 public final class RequestTracker {
-    /**
-     * Factor by which each step reduces the weight of earlier steps in the measured speed: about the last 30 steps
-     * count.
-     */
-    private static final double DECAY = 0.97;
-
     private static final int MAX_RETRY_SECONDS = 600;
+    private static final double NANO = 1e-9;
 
     /** Whether requests are accepted. */
     private enum Admission {
@@ -45,7 +43,8 @@ public final class RequestTracker {
     private final Condition empty = lock.newCondition();
     private final int maxQueuedRequests;
     private final long maxQueuedTokens;
-    private final int totalPages;
+    private final double maxQueueSeconds;
+    private final KvPages pages;
     private final DraftSource drafts;
     private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
 
@@ -53,23 +52,30 @@ public final class RequestTracker {
     private int running;
     private int waiting;
     private long waitingTokens;
+    // Of the pages, when the last step or request ended.
     private int usedPages;
+    private int cachedPages;
+    private long evictedPages;
     private long started;
     private long preemptions;
     private long promptTokens;
     private long generationTokens;
+    private long queriedTokens;
+    private long hitTokens;
     private long steps;
-    private double recentTokens;
-    private double recentNanos;
+    private final QueueSpeed queueSpeed = new QueueSpeed();
+    /** The sum of {@link Sequence#queuedTokens} over the waiting requests. */
+    private long queuedTokens;
 
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
 
-    RequestTracker(EngineConfig config, int totalPages, DraftSource drafts) {
+    RequestTracker(EngineConfig config, KvPages pages, DraftSource drafts) {
         this.drafts = drafts;
         maxQueuedRequests = config.maxQueuedRequests();
         maxQueuedTokens = config.maxQueuedTokens();
-        this.totalPages = totalPages;
+        maxQueueSeconds = config.maxQueueWait().toNanos() * NANO;
+        this.pages = pages;
         for (FinishReason reason : FinishReason.values()) {
             finished.put(reason, 0L);
         }
@@ -77,7 +83,7 @@ public final class RequestTracker {
 
     /**
      * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no
-     * other request waits; otherwise it could never be served.
+     * other request waits; otherwise it could never be served. So is a request that would wait longer than allowed.
      *
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
@@ -91,37 +97,81 @@ public final class RequestTracker {
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
                 case BROKEN -> throw new IllegalStateException("the engine is broken: " + failure, failure);
             }
-            if (waiting >= maxQueuedRequests) {
-                throw new OverloadedException(
-                        "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
-            }
-            if (waitingTokens > 0 && waitingTokens + sequence.promptLength > maxQueuedTokens) {
-                throw new OverloadedException(
-                        "the queue is full: " + waitingTokens + " prompt tokens wait already, and "
-                                + sequence.promptLength + " more would exceed its " + maxQueuedTokens,
-                        retryAfterSeconds());
-            }
+            requireRoom(sequence.promptLength);
             inbox.add(sequence);
             started++;
-            waiting++;
-            waitingTokens += sequence.promptLength;
+            sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
+            enter(sequence);
         } finally {
             lock.unlock();
         }
     }
 
-    /** How long the waiting prompts will take at the speed of the last steps. */
+    /**
+     * Refuses if {@link #accept} would refuse every request now, however short.
+     *
+     * @throws OverloadedException if the queue is full
+     */
+    public void checkRoom() {
+        lock.lock();
+        try {
+            if (admission == Admission.OPEN) {
+                requireRoom(1);
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void requireRoom(int promptTokens) {
+        if (waiting >= maxQueuedRequests) {
+            throw new OverloadedException(
+                    "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
+        }
+        if (waitingTokens > 0 && waitingTokens + promptTokens > maxQueuedTokens) {
+            throw new OverloadedException(
+                    "the queue is full: " + waitingTokens + " prompt tokens wait already, and " + promptTokens
+                            + " more would exceed its " + maxQueuedTokens,
+                    retryAfterSeconds());
+        }
+        double seconds = queueSpeed.seconds(queuedTokens);
+        if (waiting > 0 && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
+            throw new OverloadedException(
+                    String.format(
+                            Locale.ROOT,
+                            "the queue is full: the requests in it need about %.1f s until they start, more than the %s s"
+                                    + " that a request may wait",
+                            seconds,
+                            BigDecimal.valueOf(maxQueueSeconds)
+                                    .stripTrailingZeros()
+                                    .toPlainString()),
+                    retryAfterSeconds());
+        }
+    }
+
+    /** Seconds after which the requests that wait now have started. */
     private int retryAfterSeconds() {
-        double seconds = recentTokens > 0 ? waitingTokens * recentNanos / recentTokens / 1e9 : 1;
-        return (int) Math.clamp(Math.ceil(seconds), 1, MAX_RETRY_SECONDS);
+        return (int) Math.clamp(Math.ceil(queueSpeed.seconds(queuedTokens)), 1, MAX_RETRY_SECONDS);
+    }
+
+    private void enter(Sequence sequence) {
+        waiting++;
+        waitingTokens += sequence.promptLength;
+        queuedTokens += sequence.queuedTokens;
+    }
+
+    private void leave(Sequence sequence) {
+        waiting--;
+        waitingTokens -= sequence.promptLength;
+        queuedTokens -= sequence.queuedTokens;
     }
 
     /** Waiting → running. */
     void run(Sequence sequence) {
         lock.lock();
         try {
-            waiting--;
-            waitingTokens -= sequence.promptLength;
+            leave(sequence);
+            queueSpeed.started(sequence.queuedTokens);
             running++;
         } finally {
             lock.unlock();
@@ -133,8 +183,7 @@ public final class RequestTracker {
         lock.lock();
         try {
             running--;
-            waiting++;
-            waitingTokens += sequence.promptLength;
+            enter(sequence);
             preemptions++;
         } finally {
             lock.unlock();
@@ -142,17 +191,17 @@ public final class RequestTracker {
     }
 
     /** Waiting or running → finished. */
-    void finish(Sequence sequence, boolean wasRunning, FinishReason reason, int usedPagesNow) {
+    void finish(Sequence sequence, boolean wasRunning, FinishReason reason) {
         lock.lock();
         try {
             if (wasRunning) {
                 running--;
+                queueSpeed.ended(sequence.generated());
             } else {
-                waiting--;
-                waitingTokens -= sequence.promptLength;
+                leave(sequence);
             }
             finished.merge(reason, 1L, Long::sum);
-            usedPages = usedPagesNow;
+            countPages();
             if (running + waiting == 0) {
                 empty.signalAll();
             }
@@ -161,17 +210,39 @@ public final class RequestTracker {
         }
     }
 
-    /** A step was executed. */
-    void step(int tokens, int newPromptTokens, int newGenerationTokens, int usedPagesNow, long nanos) {
+    private void countPages() {
+        usedPages = pages.used();
+        cachedPages = pages.cached();
+        evictedPages = pages.evictions();
+    }
+
+    /** Prompt tokens were looked up in the prefix cache for the first time, and some were found. */
+    void lookUp(int queried, int hit) {
+        lock.lock();
+        try {
+            queriedTokens += queried;
+            hitTokens += hit;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * A step was executed.
+     *
+     * @param waited whether requests waited during the step
+     * @param begin of the step, in nanoseconds of the clock
+     * @param end of the step
+     */
+    void step(int newPromptTokens, int newGenerationTokens, boolean waited, long begin, long end) {
         lock.lock();
         try {
             steps++;
             drafts.countStep();
             promptTokens += newPromptTokens;
             generationTokens += newGenerationTokens;
-            usedPages = usedPagesNow;
-            recentTokens = recentTokens * DECAY + tokens;
-            recentNanos = recentNanos * DECAY + nanos;
+            countPages();
+            queueSpeed.step(waited, begin, end);
         } finally {
             lock.unlock();
         }
@@ -262,11 +333,11 @@ public final class RequestTracker {
      *
      * @throws IllegalStateException if they differ
      */
-    void checkIntegrity(int runningNow, int waitingNow, int usedPagesNow) {
+    void checkIntegrity(int runningNow, int waitingNow) {
         EngineStats stats = stats();
-        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != usedPagesNow) {
+        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != pages.used()) {
             throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
-                    + " running, " + waitingNow + " waiting and " + usedPagesNow + " pages in use");
+                    + " running, " + waitingNow + " waiting and " + pages.used() + " pages in use");
         }
         if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
             throw new IllegalStateException("started is not finished + running + waiting: " + stats);
@@ -281,14 +352,16 @@ public final class RequestTracker {
                     running,
                     waiting,
                     usedPages,
-                    totalPages,
+                    pages.total(),
                     started,
                     finished,
                     preemptions,
                     promptTokens,
                     generationTokens,
                     steps,
-                    drafts.stats());
+                    queueSpeed.seconds(queuedTokens),
+                    drafts.stats(),
+                    new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages));
         } finally {
             lock.unlock();
         }

@@ -6,6 +6,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -22,6 +23,8 @@ class SchedulerTest {
     private static final int BUDGET = 64;
     private static final int PAGE_TOKENS = 16;
     private static final long TOKEN_NANOS = 1_000;
+
+    private static final AtomicInteger REQUESTS = new AtomicInteger();
 
     private final List<Integer> stepTokens = new ArrayList<>();
     private FakeModel model = model(1_000);
@@ -69,6 +72,7 @@ class SchedulerTest {
         return loop.submit(request(promptTokens, maxTokens));
     }
 
+    /** A request that shares no pages with others, whose prompts begin with the same tokens. */
     private static Request request(int promptTokens, int maxTokens) {
         SamplingParams params = SamplingParams.builder()
                 .maxTokens(maxTokens)
@@ -78,7 +82,7 @@ class SchedulerTest {
         int[] prompt = IntStream.range(0, promptTokens)
                 .map(i -> i * 7 % FakeTokenizer.VOCABULARY_SIZE)
                 .toArray();
-        return new Request(prompt, params);
+        return new Request(prompt, params, "request " + REQUESTS.incrementAndGet());
     }
 
     /** Steps until a stream has a token. */
@@ -130,6 +134,70 @@ class SchedulerTest {
             assertThat(stepsToToken(loop, decoding)).isEqualTo(1);
         }
         assertThat(stepTokens).containsOnly(20);
+    }
+
+    /** One token decodes, and prompts get a quarter of the other 39: 4 the short one, 5 the long one. */
+    @Test
+    void plan_stepWithAShortPrompt_isShorter() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        TokenStream decoding = submit(loop, 4, 200);
+        stepsToToken(loop, decoding);
+        submit(loop, 2_000, 1);
+        loop.doWork();
+        TokenStream small = submit(loop, 4, 1);
+        stepTokens.clear();
+        assertThat(stepsToToken(loop, small)).isEqualTo(1);
+        assertThat(stepTokens).containsExactly(1 + 39 / 4);
+        loop.doWork();
+        assertThat(stepTokens.getLast()).as("the next step").isEqualTo(40);
+    }
+
+    /** So many short prompts that they would not fit into a light step: all start at once, and the oldest gets as much. */
+    @Test
+    void plan_stepWithManyShortPrompts_startsAllOfThem() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        stepsToToken(loop, submit(loop, 4, 200));
+        submit(loop, 2_000, 1);
+        loop.doWork();
+        List<TokenStream> small =
+                IntStream.range(0, 4).mapToObj(i -> submit(loop, 4, 1)).toList();
+        stepTokens.clear();
+        loop.doWork();
+        assertThat(small).allSatisfy(stream -> assertThat(stream.poll()).isNotNull());
+        assertThat(stepTokens).containsExactly(1 + 16 + 16);
+    }
+
+    @Test
+    void plan_shortPromptWhileNobodyDecodes_getsAShortStep() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        submit(loop, 2_000, 1);
+        loop.doWork();
+        assertThat(stepTokens).containsExactly(BUDGET);
+        assertThat(stepsToToken(loop, submit(loop, 4, 1))).isEqualTo(1);
+        assertThat(stepTokens).containsExactly(BUDGET, 10);
+    }
+
+    /** A short prompt in every step: every other step is as long as without them, and the oldest prompt gets half of each. */
+    @Test
+    void plan_shortPromptInEachStep_longPromptGetsHalf() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        submit(loop, 1, 2_000);
+        loop.doWork();
+        TokenStream longest = submit(loop, 2_000, 1);
+        loop.doWork();
+        stepTokens.clear();
+        int steps = 0;
+        for (; longest.poll() == null; steps++) {
+            submit(loop, 4, 1);
+            loop.doWork();
+            loop.checkIntegrity();
+        }
+        for (int i = 0; i < steps - 2; i += 2) {
+            assertThat(stepTokens.get(i) + stepTokens.get(i + 1))
+                    .as("steps " + i + " and " + (i + 1))
+                    .isEqualTo(10 + 40);
+        }
+        assertThat(steps).isLessThanOrEqualTo(2 * 2_000 / (10 + 40 - 2) * 2);
     }
 
     @Test

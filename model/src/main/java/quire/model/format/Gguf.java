@@ -357,9 +357,7 @@ public final class Gguf implements AutoCloseable {
         }
         int typeId = nextInt(place);
         long offset = nextLong(place);
-        GgufType type = GgufType.ofId(typeId)
-                .orElseThrow(() -> fault(place + ": has the unknown type " + Integer.toUnsignedString(typeId)
-                        + "; convert the model to one of " + GgufType.READABLE));
+        GgufType type = GgufType.ofId(typeId).orElseThrow(() -> fault(place + ": has " + GgufType.unknown(typeId)));
         long elements = 1;
         for (long dim : dims) {
             // The densest type (Q1_0) has 18 bytes for 128 numbers, so a tensor has fewer than 8 numbers in a byte.
@@ -795,9 +793,7 @@ public final class Gguf implements AutoCloseable {
                     + GgufTensor.shape(dims) + "; convert the model again");
         }
         if (tensor.type().elementType().isEmpty()) {
-            throw fault("tensor " + name + ": has type " + tensor.type()
-                    + ", which this version cannot read (it reads " + GgufType.READABLE
-                    + "); convert the model to one of these");
+            throw fault("tensor " + name + ": has type " + tensor.type().obstacle());
         }
         return tensor;
     }
