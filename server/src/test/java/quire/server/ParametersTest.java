@@ -265,9 +265,9 @@ class ParametersTest {
     void chat_toolsAndEarlierCalls_reachTheTemplateAsValues() throws Exception {
         String messages =
                 "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
-                    + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
-                    + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
-                    + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
+                        + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+                        + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
+                        + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
         String tools = ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
         String rendered = "[{type=function, function={name=f}}]<user>a\nb<assistant>null"
                 + "[{id=1, type=function, function={name=f, arguments={x=1}}}]<tool>c<assistant>";
