@@ -13,10 +13,12 @@ import java.util.Map;
  * @param started requests accepted
  * @param finished requests ended, for every reason
  * @param preemptions how often a sequence lost its pages
- * @param promptTokens prompt tokens computed; tokens computed again after preemption do not count
+ * @param promptTokens prompt tokens computed; tokens found in the prefix cache and tokens computed again after
+ *     preemption do not count
  * @param generationTokens tokens generated
  * @param steps steps executed
  * @param speculation draft tokens and the estimated speed-up
+ * @param prefixCache what the prefix cache has saved
  */
 public record EngineStats(
         int running,
@@ -29,7 +31,8 @@ public record EngineStats(
         long promptTokens,
         long generationTokens,
         long steps,
-        SpeculationStats speculation) {
+        SpeculationStats speculation,
+        PrefixCacheStats prefixCache) {
     /** Copies {@code finished}. */
     public EngineStats {
         finished = Map.copyOf(finished);

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.function.Function;
+import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import quire.model.WeightLoader.NormWeights;
@@ -157,11 +158,23 @@ public final class Decoder implements Model {
      *
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
      */
-    @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
     public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
+        return load(file, config, kernels, workers, capacity, bytes -> {});
+    }
+
+    /**
+     * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
+     *
+     * @param onLoaded called after each matrix, on this thread, with the number of its bytes in the file; an embedding
+     *     that is also the head counts twice
+     * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
+     */
+    @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
+    public static Decoder load(
+            Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, LongConsumer onLoaded) {
         Arena arena = new Slabs();
         try {
-            return new Decoder(file, config, kernels, workers, capacity, arena);
+            return new Decoder(file, config, kernels, workers, capacity, arena, onLoaded);
         } catch (Throwable e) {
             arena.close();
             throw e;
@@ -188,11 +201,11 @@ public final class Decoder implements Model {
     }
 
     private static long packedBytes(GgufTensor tensor, Kernels kernels) {
-        if (tensor.rows() == 1 || tensor.name().endsWith(".bias")) {
+        if (!isMatrix(tensor)) {
             return tensor.elements() * Float.BYTES;
         }
         // The matrices of experts or heads are packed one by one.
-        long matrixRows = tensor.dims()[1];
+        long matrixRows = tensor.dims().length == 1 ? 1 : tensor.dims()[1];
         return tensor.rows()
                 / matrixRows
                 * kernels.packedBytes(
@@ -212,6 +225,24 @@ public final class Decoder implements Model {
             if (mixture != null && ModelConfig.isOfExperts(tensor)) {
                 long all = packedBytes(tensor, kernels);
                 bytes -= all - all / mixture.experts() * mixture.used();
+            }
+        }
+        return bytes;
+    }
+
+    /** Whether a tensor is packed for products; the others are vectors, also where there is one for each expert. */
+    private static boolean isMatrix(GgufTensor tensor) {
+        boolean hasRows = tensor.rows() > 1 && !tensor.name().endsWith(".bias");
+        return hasRows || tensor.name().endsWith(".ffn_gate_inp_shexp.weight");
+    }
+
+    /** Bytes of a file's matrices: the sum of what {@link #load} passes to {@code onLoaded}. */
+    public static long matrixBytes(Gguf file) {
+        long bytes = 0;
+        for (GgufTensor tensor : file.tensors()) {
+            if (isMatrix(tensor)) {
+                boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
+                bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
             }
         }
         return bytes;
@@ -241,7 +272,14 @@ public final class Decoder implements Model {
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
     }
 
-    private Decoder(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, Arena arena) {
+    private Decoder(
+            Gguf file,
+            ModelConfig config,
+            Kernels kernels,
+            Workers workers,
+            Capacity capacity,
+            Arena arena,
+            LongConsumer onLoaded) {
         this.arena = arena;
         this.config = config;
         this.kernels = kernels;
@@ -254,7 +292,7 @@ public final class Decoder implements Model {
                 blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
-        WeightLoader loader = new WeightLoader(file, config, kernels, workers, arena);
+        WeightLoader loader = new WeightLoader(file, config, kernels, workers, arena, onLoaded);
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();
         int kvWidth = config.kvHeads() * config.headDim();

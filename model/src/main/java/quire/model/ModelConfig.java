@@ -702,10 +702,6 @@ public record ModelConfig(
          * notice.
          */
         private void refuseWhatIsNotComputed() {
-            if (gguf.has("split.count") && gguf.int64("split.count") > 1) {
-                throw gguf.fault("key split.count: the model is split into " + gguf.int64("split.count")
-                        + " files, of which this is one; merge them with llama-gguf-split --merge");
-            }
             if (!gguf.bool(key("attention.causal"), true)) {
                 throw gguf.fault("key " + key("attention.causal") + ": attends to later positions too" + ANOTHER_MODEL);
             }

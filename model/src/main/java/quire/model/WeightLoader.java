@@ -5,6 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -25,16 +26,19 @@ final class WeightLoader {
     private final Kernels kernels;
     private final Workers workers;
     private final Arena arena;
+    private final LongConsumer onLoaded;
 
     /** The weights of a norm. The bias is null if it has none. */
     record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
 
-    WeightLoader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena) {
+    /** @param onLoaded is told the bytes of each matrix that was loaded */
+    WeightLoader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
         this.file = file;
         this.config = config;
         this.kernels = kernels;
         this.workers = workers;
         this.arena = arena;
+        this.onLoaded = onLoaded;
     }
 
     WeightMatrix matrix(String name, int columns, int rows) {
@@ -60,8 +64,9 @@ final class WeightLoader {
             for (int row = 0; row < rows; row++) {
                 MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
             }
+            WeightMatrix packed = kernels.pack(type, rows, columns, ordered, arena, workers);
             unload(source);
-            return kernels.pack(type, rows, columns, ordered, arena, workers);
+            return packed;
         }
     }
 
@@ -190,8 +195,12 @@ final class WeightLoader {
         return copy;
     }
 
-    /** Frees the mapped pages. Otherwise the process would appear to use twice the memory while it loads. */
-    private static void unload(MemorySegment source) {
+    /**
+     * Frees the mapped pages of a matrix that was loaded. Otherwise the process would appear to use twice the memory while
+     * it loads.
+     */
+    private void unload(MemorySegment source) {
+        onLoaded.accept(source.byteSize());
         if (source.isMapped()) {
             source.unload();
         }

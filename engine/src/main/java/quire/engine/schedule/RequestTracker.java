@@ -11,6 +11,7 @@ import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
+import quire.engine.PrefixCacheStats;
 
 /**
  * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under
@@ -45,7 +46,7 @@ public final class RequestTracker {
     private final Condition empty = lock.newCondition();
     private final int maxQueuedRequests;
     private final long maxQueuedTokens;
-    private final int totalPages;
+    private final KvPages pages;
     private final DraftSource drafts;
     private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
 
@@ -53,11 +54,16 @@ public final class RequestTracker {
     private int running;
     private int waiting;
     private long waitingTokens;
+    // Of the pages, when the last step or request ended.
     private int usedPages;
+    private int cachedPages;
+    private long evictedPages;
     private long started;
     private long preemptions;
     private long promptTokens;
     private long generationTokens;
+    private long queriedTokens;
+    private long hitTokens;
     private long steps;
     private double recentTokens;
     private double recentNanos;
@@ -65,11 +71,11 @@ public final class RequestTracker {
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
 
-    RequestTracker(EngineConfig config, int totalPages, DraftSource drafts) {
+    RequestTracker(EngineConfig config, KvPages pages, DraftSource drafts) {
         this.drafts = drafts;
         maxQueuedRequests = config.maxQueuedRequests();
         maxQueuedTokens = config.maxQueuedTokens();
-        this.totalPages = totalPages;
+        this.pages = pages;
         for (FinishReason reason : FinishReason.values()) {
             finished.put(reason, 0L);
         }
@@ -142,7 +148,7 @@ public final class RequestTracker {
     }
 
     /** Waiting or running → finished. */
-    void finish(Sequence sequence, boolean wasRunning, FinishReason reason, int usedPagesNow) {
+    void finish(Sequence sequence, boolean wasRunning, FinishReason reason) {
         lock.lock();
         try {
             if (wasRunning) {
@@ -152,7 +158,7 @@ public final class RequestTracker {
                 waitingTokens -= sequence.promptLength;
             }
             finished.merge(reason, 1L, Long::sum);
-            usedPages = usedPagesNow;
+            countPages();
             if (running + waiting == 0) {
                 empty.signalAll();
             }
@@ -161,15 +167,32 @@ public final class RequestTracker {
         }
     }
 
+    private void countPages() {
+        usedPages = pages.used();
+        cachedPages = pages.cached();
+        evictedPages = pages.evictions();
+    }
+
+    /** Prompt tokens were looked up in the prefix cache for the first time, and some were found. */
+    void lookUp(int queried, int hit) {
+        lock.lock();
+        try {
+            queriedTokens += queried;
+            hitTokens += hit;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** A step was executed. */
-    void step(int tokens, int newPromptTokens, int newGenerationTokens, int usedPagesNow, long nanos) {
+    void step(int tokens, int newPromptTokens, int newGenerationTokens, long nanos) {
         lock.lock();
         try {
             steps++;
             drafts.countStep();
             promptTokens += newPromptTokens;
             generationTokens += newGenerationTokens;
-            usedPages = usedPagesNow;
+            countPages();
             recentTokens = recentTokens * DECAY + tokens;
             recentNanos = recentNanos * DECAY + nanos;
         } finally {
@@ -262,11 +285,11 @@ public final class RequestTracker {
      *
      * @throws IllegalStateException if they differ
      */
-    void checkIntegrity(int runningNow, int waitingNow, int usedPagesNow) {
+    void checkIntegrity(int runningNow, int waitingNow) {
         EngineStats stats = stats();
-        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != usedPagesNow) {
+        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != pages.used()) {
             throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
-                    + " running, " + waitingNow + " waiting and " + usedPagesNow + " pages in use");
+                    + " running, " + waitingNow + " waiting and " + pages.used() + " pages in use");
         }
         if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
             throw new IllegalStateException("started is not finished + running + waiting: " + stats);
@@ -281,14 +304,15 @@ public final class RequestTracker {
                     running,
                     waiting,
                     usedPages,
-                    totalPages,
+                    pages.total(),
                     started,
                     finished,
                     preemptions,
                     promptTokens,
                     generationTokens,
                     steps,
-                    drafts.stats());
+                    drafts.stats(),
+                    new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages));
         } finally {
             lock.unlock();
         }
