@@ -372,6 +372,16 @@ public final class Engine implements AutoCloseable {
     }
 
     /**
+     * Checks whether the queue has room, so that a caller need not prepare a request that {@link #submit} would refuse.
+     * Does nothing if the engine takes no requests for another reason. Any thread.
+     *
+     * @throws OverloadedException if the queue is full
+     */
+    public void checkRoom() {
+        loop.tracker().checkRoom();
+    }
+
+    /**
      * Switches speculation off or on again, from the next step on. Answers stay the same. A benchmark uses it to
      * compare both on one engine, because two engines have different memory addresses.
      *

@@ -201,11 +201,11 @@ public final class Decoder implements Model {
     }
 
     private static long packedBytes(GgufTensor tensor, Kernels kernels) {
-        if (!isMatrix(tensor)) {
+        if (tensor.rows() == 1 || tensor.name().endsWith(".bias")) {
             return tensor.elements() * Float.BYTES;
         }
         // The matrices of experts or heads are packed one by one.
-        long matrixRows = tensor.dims().length == 1 ? 1 : tensor.dims()[1];
+        long matrixRows = tensor.dims()[1];
         return tensor.rows()
                 / matrixRows
                 * kernels.packedBytes(
@@ -230,17 +230,11 @@ public final class Decoder implements Model {
         return bytes;
     }
 
-    /** Whether a tensor is packed for products; the others are vectors, also where there is one for each expert. */
-    private static boolean isMatrix(GgufTensor tensor) {
-        boolean hasRows = tensor.rows() > 1 && !tensor.name().endsWith(".bias");
-        return hasRows || tensor.name().endsWith(".ffn_gate_inp_shexp.weight");
-    }
-
     /** Bytes of a file's matrices: the sum of what {@link #load} passes to {@code onLoaded}. */
     public static long matrixBytes(Gguf file) {
         long bytes = 0;
         for (GgufTensor tensor : file.tensors()) {
-            if (isMatrix(tensor)) {
+            if (tensor.rows() > 1 && !tensor.name().endsWith(".bias")) {
                 boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
                 bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
             }

@@ -31,7 +31,7 @@ final class WeightLoader {
     /** The weights of a norm. The bias is null if it has none. */
     record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
 
-    /** @param onLoaded is told the bytes of each matrix that was loaded */
+    /** @param onLoaded see {@link Decoder#load} */
     WeightLoader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
         this.file = file;
         this.config = config;
@@ -56,7 +56,7 @@ final class WeightLoader {
         MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
         if (order == null) {
             WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
-            unload(source);
+            loaded(tensor, source);
             return packed;
         }
         try (Arena temporary = Arena.ofShared()) {
@@ -65,7 +65,7 @@ final class WeightLoader {
                 MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
             }
             WeightMatrix packed = kernels.pack(type, rows, columns, ordered, arena, workers);
-            unload(source);
+            loaded(tensor, source);
             return packed;
         }
     }
@@ -191,16 +191,18 @@ final class WeightLoader {
             long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
             MemorySegment.copy(source, first, copy, first, bytes);
         });
-        unload(source);
+        loaded(tensor, source);
         return copy;
     }
 
     /**
-     * Frees the mapped pages of a matrix that was loaded. Otherwise the process would appear to use twice the memory while
-     * it loads.
+     * Reports a part of a matrix that was loaded, and frees its mapped pages. Otherwise the process would appear to use
+     * twice the memory while it loads.
      */
-    private void unload(MemorySegment source) {
-        onLoaded.accept(source.byteSize());
+    private void loaded(GgufTensor tensor, MemorySegment source) {
+        if (tensor.rows() > 1) {
+            onLoaded.accept(source.byteSize());
+        }
         if (source.isMapped()) {
             source.unload();
         }

@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -59,6 +60,21 @@ class DecoderTest {
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
         assertSameBits(file, 2);
         assertSameBits(FamilyModels.write(folder, architecture, ElementType.Q4_0, 18), 3);
+    }
+
+    @ParameterizedTest
+    @FieldSource("quire.model.format.FamilyModels#NAMES")
+    void load_everyArchitecture_reportsAllBytesOfItsMatrices(String architecture) {
+        AtomicLong reported = new AtomicLong();
+        try (Gguf gguf = Gguf.open(FamilyModels.write(folder, architecture, ElementType.Q8_0, 21));
+                Workers workers = new Workers(1)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            KvLayout layout = new KvLayout(KvType.F32, 16, config.kvHeads(), config.headDim());
+            Decoder.Capacity capacity = new Decoder.Capacity(layout, 1, 16, 1);
+            Decoder.load(gguf, config, KernelSets.best(), workers, capacity, reported::addAndGet)
+                    .close();
+            assertThat(reported.get()).isEqualTo(Decoder.matrixBytes(gguf));
+        }
     }
 
     @Test

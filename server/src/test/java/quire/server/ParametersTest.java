@@ -73,8 +73,29 @@ class ParametersTest {
                 "priority|1|priority",
                 "min_tokens|1|min_tokens",
                 "use_beam_search|true|use_beam_search",
-                "guided_json|{}|guided_json",
-                "response_format|{\"type\":\"json_object\"}|response_format",
+                "guided_json|5|guided_json",
+                "guided_json|\"{\"|guided_json",
+                "guided_json|{\"not\":{}}|guided_json",
+                "guided_regex|\"(?=a)\"|guided_regex",
+                "guided_regex|[1]|guided_regex",
+                "guided_choice|\"a\"|guided_choice",
+                "guided_choice|[\"a\",\"\"]|guided_choice",
+                "guided_choice|[1]|guided_choice[0]",
+                "guided_grammar|\"root ::= \\\"a\\\"\"|guided_grammar",
+                "guided_whitespace_pattern|\"\\\\s*\"|guided_whitespace_pattern",
+                "json_schema|[1]|json_schema",
+                "regex|\"[\"|regex",
+                "structured_outputs|\"json\"|structured_outputs",
+                "structured_outputs|{\"jsn\":{}}|structured_outputs.jsn",
+                "structured_outputs|{\"regex\":\"a\",\"choice\":[\"b\"]}|structured_outputs.choice",
+                "structured_outputs|{\"grammar\":\"x\"}|structured_outputs.grammar",
+                "structured_outputs|{\"json\":{\"type\":\"strin\"}}|structured_outputs.json",
+                "response_format|\"json\"|response_format",
+                "response_format|{\"type\":\"xml\"}|response_format.type",
+                "response_format|{\"type\":\"json_object\",\"json_schema\":{}}|response_format.json_schema",
+                "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
+                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}|response_format.json_schema.schema",
+                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"if\":{}}}}|response_format.json_schema.schema",
                 "think|false|think",
                 "enable_thinking|true|enable_thinking",
                 "reasoning|{\"effort\":\"low\"}|reasoning",
@@ -147,7 +168,7 @@ class ParametersTest {
                 "parallel_tool_calls|false|parallel_tool_calls",
                 "stream_options|{\"include_usge\":true}|stream_options.include_usge",
                 "suffix|\"x\"|suffix",
-                "response_format|{\"type\":\"json_schema\"}|response_format",
+                "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
                 "logprobs|5|logprobs",
                 "top_logprobs|5|top_logprobs",
                 "max_completion_tokens|0|max_completion_tokens",
@@ -244,9 +265,9 @@ class ParametersTest {
     void chat_toolsAndEarlierCalls_reachTheTemplateAsValues() throws Exception {
         String messages =
                 "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
-                        + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
-                        + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
-                        + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
+                    + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+                    + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
+                    + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
         String tools = ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
         String rendered = "[{type=function, function={name=f}}]<user>a\nb<assistant>null"
                 + "[{id=1, type=function, function={name=f, arguments={x=1}}}]<tool>c<assistant>";

@@ -27,8 +27,9 @@ final class HuggingFace implements AutoCloseable {
     static HuggingFace byteLevel(Vocabulary vocabulary) {
         PreTokenizer preTokenizer =
                 Objects.requireNonNull(PreTokenizer.named(vocabulary.pre().orElseThrow()));
-        String splits = preTokenizer.patterns().stream()
-                .map(pattern -> "{\"type\":\"Split\",\"pattern\":{\"Regex\":" + quote(pattern.pattern())
+        String splits = preTokenizer.steps().stream()
+                .map(step -> "{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+                        + quote(step.original().replace("\\p{IsHan}", "\\p{Han}"))
                         + "},\"behavior\":\"Isolated\",\"invert\":false},")
                 .collect(Collectors.joining());
         String pairs = vocabulary.merges().stream()
@@ -37,11 +38,18 @@ final class HuggingFace implements AutoCloseable {
                 .collect(Collectors.joining(","));
         return create(
                 vocabulary,
+                preTokenizer.composes() ? "{\"type\":\"NFC\"}" : "null",
                 "{\"type\":\"Sequence\",\"pretokenizers\":[" + splits
                         + "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
                         + "\"use_regex\":false}]}",
                 "\"ignore_merges\":" + preTokenizer.ignoreMerges(),
                 pairs);
+    }
+
+    /** A real tokenizer.json. */
+    static HuggingFace ofJson(String json) {
+        load();
+        return new HuggingFace(TokenizersLibrary.LIB.createTokenizerFromString(json));
     }
 
     /** SentencePiece with distinct scores. The merges are all ways to divide a token, best score first. */
@@ -52,7 +60,8 @@ final class HuggingFace implements AutoCloseable {
                 .sorted((a, b) -> Float.compare(vocabulary.score(b), vocabulary.score(a)))
                 .flatMap(token -> cuts(vocabulary, vocabulary.spelling(token)))
                 .collect(Collectors.joining(","));
-        return create(vocabulary, "null", "\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true", pairs);
+        return create(
+                vocabulary, "null", "null", "\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true", pairs);
     }
 
     private static Stream<String> cuts(Vocabulary vocabulary, String token) {
@@ -62,13 +71,15 @@ final class HuggingFace implements AutoCloseable {
                 .mapToObj(cut -> "[" + quote(token.substring(0, cut)) + "," + quote(token.substring(cut)) + "]");
     }
 
-    private static HuggingFace create(Vocabulary from, String preTokenizer, String options, String pairs) {
+    private static HuggingFace create(
+            Vocabulary from, String normalizer, String preTokenizer, String options, String pairs) {
         load();
         String vocabulary = IntStream.range(0, from.size())
                 .mapToObj(token -> quote(from.spelling(token)) + ":" + token)
                 .collect(Collectors.joining(","));
         return new HuggingFace(TokenizersLibrary.LIB.createTokenizerFromString(
-                "{\"version\":\"1.0\",\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":" + preTokenizer
+                "{\"version\":\"1.0\",\"added_tokens\":[],\"normalizer\":" + normalizer
+                        + ",\"pre_tokenizer\":" + preTokenizer
                         + ",\"post_processor\":null,\"decoder\":null,\"model\":{\"type\":\"BPE\"," + options
                         + ",\"vocab\":{" + vocabulary + "},\"merges\":[" + pairs + "]}}"));
     }
@@ -88,7 +99,8 @@ final class HuggingFace implements AutoCloseable {
         TokenizersLibrary.LIB.deleteTokenizer(handle);
     }
 
-    private static String quote(String text) {
+    /** A JSON string that escapes only what it must, always with a code. */
+    static String quote(String text) {
         StringBuilder quoted = new StringBuilder("\"");
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
