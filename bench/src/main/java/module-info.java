@@ -23,6 +23,8 @@ module quire.bench {
             info.picocli;
     opens quire.bench.overload to
             info.picocli;
+    opens quire.bench.prefix to
+            info.picocli;
     opens quire.bench.speculation to
             info.picocli;
 }

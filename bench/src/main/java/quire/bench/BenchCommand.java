@@ -16,6 +16,7 @@ import quire.bench.measure.ProfileBench;
 import quire.bench.measure.ProfileBench.Profiled;
 import quire.bench.measure.TimedEngine;
 import quire.bench.overload.OverloadCommand;
+import quire.bench.prefix.PrefixCommand;
 import quire.bench.report.RunRecord;
 import quire.bench.speculation.SpeculationCommand;
 import quire.cli.CommandPlugin;
@@ -33,7 +34,13 @@ import quire.tensor.machine.MachineCeilings;
 /** The command {@code quire bench}: one model's speed on this machine. */
 @Command(
         name = "bench",
-        subcommands = {SpeculationCommand.class, AttackCommand.class, FileAttackCommand.class, OverloadCommand.class},
+        subcommands = {
+            SpeculationCommand.class,
+            AttackCommand.class,
+            FileAttackCommand.class,
+            OverloadCommand.class,
+            PrefixCommand.class
+        },
         mixinStandardHelpOptions = true,
         description = "Measure the speed of a model on this machine, and the ceilings of the machine.")
 public final class BenchCommand implements CommandPlugin {

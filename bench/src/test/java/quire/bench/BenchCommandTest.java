@@ -84,6 +84,27 @@ class BenchCommandTest {
     }
 
     @Test
+    void benchPrefix_anyModel_measuresEveryShareOfHits() {
+        CommandRun result = run(
+                "bench", "prefix", "--model", model, "--prompt", "100", "--hits", "0,0.9", "--rounds", "1", "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode rows = JsonMapper.shared().readTree(result.out()).get("prefix");
+        assertThat(rows.size()).isEqualTo(2);
+        assertThat(rows.get(0).get("hits").asDouble()).isZero();
+        assertThat(rows.get(1).get("hits").asDouble()).isBetween(0.7, 0.9);
+        for (String column : List.of("first_token_speedup", "throughput_speedup")) {
+            assertThat(rows.get(1).get(column).asDouble()).isPositive();
+        }
+    }
+
+    @Test
+    void benchPrefix_allHits_isRefused() {
+        CommandRun result = run("bench", "prefix", "--model", model, "--hits", "1");
+        assertThat(result.code()).isNotZero();
+        assertThat(result.err()).contains("--hits takes numbers from 0 to below 1, not 1.0");
+    }
+
+    @Test
     void benchSpeculation_anyModel_writesOnePageAndItsNumbers(@TempDir Path out) throws IOException {
         RandomModels.Shape roomForChats = new RandomModels.Shape(1024, 64, 96, 2, 4, 2, 16, 16, false, false, false);
         String chatModel =

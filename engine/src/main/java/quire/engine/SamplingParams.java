@@ -145,6 +145,25 @@ public record SamplingParams(
         }
     }
 
+    /** A builder that starts from these parameters. */
+    public Builder toBuilder() {
+        return new Builder()
+                .maxTokens(maxTokens)
+                .temperature(temperature)
+                .topK(topK)
+                .topP(topP)
+                .minP(minP)
+                .repetitionPenalty(repetitionPenalty)
+                .presencePenalty(presencePenalty)
+                .frequencyPenalty(frequencyPenalty)
+                .logitBias(logitBias)
+                .seed(seed)
+                .stop(stop)
+                .stopTokens(stopTokens)
+                .ignoreEndOfText(ignoreEndOfText)
+                .logprobs(logprobs);
+    }
+
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */
     public static Builder builder() {
         return new Builder();

@@ -138,6 +138,11 @@ public final class FakeModel implements Model {
         return logits;
     }
 
+    @Override
+    public void copyPage(int from, int to) {
+        System.arraycopy(pages, from * pageTokens, pages, to * pageTokens, pageTokens);
+    }
+
     private int slot(int[] pageTable, int position) {
         int page = pageTable[position / pageTokens];
         require(page >= 0 && page < pageCount, "page " + page);

@@ -496,6 +496,11 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public void copyPage(int from, int to) {
+        cache.copy(from, to);
+    }
+
+    @Override
     public FloatMatrix forward(Batch next) {
         if (next.rows() > maxBatchTokens || next.logitCount() > maxLogitRows) {
             throw new IllegalArgumentException("a batch of " + next.rows() + " tokens and " + next.logitCount()

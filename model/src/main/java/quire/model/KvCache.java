@@ -39,6 +39,14 @@ final class KvCache {
         return pageCount;
     }
 
+    /** Copies a page to another one, in all layers. */
+    void copy(int from, int to) {
+        long bytes = layout.pageBytes();
+        for (MemorySegment layer : layers) {
+            MemorySegment.copy(layer, from * bytes, layer, to * bytes, bytes);
+        }
+    }
+
     /** The pages of one layer, one after another. */
     MemorySegment layer(int layer) {
         return layers[layer];

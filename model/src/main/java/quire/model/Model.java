@@ -34,6 +34,9 @@ public interface Model extends AutoCloseable {
      */
     FloatMatrix forward(Batch batch);
 
+    /** Copies the K and V of all positions of a page to another page, in all layers. */
+    void copyPage(int from, int to);
+
     @Override
     void close();
 }

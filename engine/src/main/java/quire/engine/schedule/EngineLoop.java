@@ -196,6 +196,7 @@ public final class EngineLoop implements Runnable {
             return idle();
         }
         checked = false;
+        plan.executeCopies(model);
         Batch batch = plan.batch();
         FloatMatrix logits = model.forward(batch);
         verifier.choose(plan, logits);

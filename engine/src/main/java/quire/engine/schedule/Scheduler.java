@@ -201,6 +201,7 @@ final class Scheduler {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
             }
+            copyPageOfAnother(sequence);
         }
         if (freeRowCount > 0) {
             for (int i = 0; i < Math.min(waiting.size(), limits.sequences()); i++) {
@@ -209,7 +210,43 @@ final class Scheduler {
         }
     }
 
-    /** The row's pages hold {@code tokens} tokens now, because cached pages were taken. */
+    /**
+     * Copies the page that a sequence computes next from the running sequence that has computed the most of the same
+     * tokens in it. So what follows a shared text in the middle of a page needs no computation of the text again: the
+     * answers to one prompt compute its last token only.
+     */
+    private void copyPageOfAnother(Sequence sequence) {
+        int begin = sequence.computed;
+        int page = begin / pages.pageTokens();
+        if (!pages.isCaching() || begin % pages.pageTokens() != 0) {
+            return;
+        }
+        int before = pages.lastIndexed(sequence.row);
+        int most = Math.min(begin + pages.pageTokens(), sequence.length() - 1);
+        int end = begin;
+        Sequence source = sequence;
+        for (int i = 0; i < running.size() && end < most; i++) {
+            Sequence other = running.get(i);
+            if (other.computed > end
+                    && pages.indexed(other.row) >= page
+                    && (page == 0
+                            ? other.prefix.salt.equals(sequence.prefix.salt)
+                            : pages.table(other.row)[page - 1] == before)) {
+                int to = Math.min(most, other.computed);
+                int same = Arrays.mismatch(other.tokens(), begin, to, sequence.tokens(), begin, to);
+                int sameEnd = same < 0 ? to : begin + same;
+                if (sameEnd > end) {
+                    end = sameEnd;
+                    source = other;
+                }
+            }
+        }
+        if (end > begin && plan.copyPage(pages.table(source.row)[page], pages.table(sequence.row)[page])) {
+            useCached(sequence, end);
+        }
+    }
+
+    /** The row's pages hold {@code tokens} tokens now, because cached pages were taken or copied. */
     private void useCached(Sequence sequence, int tokens) {
         int hit = sequence.advance(tokens);
         sequence.cachedTokens += hit;
@@ -483,6 +520,7 @@ final class Scheduler {
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         useCached(sequence, sequence.computed);
+        copyPageOfAnother(sequence);
     }
 
     /** Inserts a sequence at its place by arrival. */

@@ -2,11 +2,13 @@ package quire.engine.schedule;
 
 import java.util.Arrays;
 import quire.model.Batch;
+import quire.model.Model;
 
 /**
  * What one step computes: some tokens of some sequences, and the {@link Batch} for the model. Reused every step.
  *
  * <pre>
+ *   copyPage   a page whose beginning a sequence needs and another one has
  *   add        a sequence's next tokens
  *   draft      draft tokens behind its last token, if it catches up in this step
  *   complete   fills the batch; the plan does not change any more
@@ -23,6 +25,8 @@ public final class StepPlan {
     private final int[] drafts;
     private final boolean[] wants;
     private final int[] firstLogitRows;
+    private final int[] copies; // pairs of pages: from, to
+    private int copied; // length of copies that is used
     private int size;
     private int rows;
     private int logitRows;
@@ -35,11 +39,13 @@ public final class StepPlan {
         drafts = new int[maxSequences];
         wants = new boolean[maxSequences];
         firstLogitRows = new int[maxSequences];
+        copies = new int[4 * maxSequences];
     }
 
     void clear() {
         Arrays.fill(sequences, 0, size, null);
         batch.clear();
+        copied = 0;
         size = 0;
         rows = 0;
         logitRows = 0;
@@ -57,6 +63,27 @@ public final class StepPlan {
         logitRows += wants[size] ? 1 : 0;
         rows += count;
         size++;
+    }
+
+    /**
+     * Copies a page to another one before the batch is computed.
+     *
+     * @return false if there is no room for another copy in this step
+     */
+    boolean copyPage(int from, int to) {
+        if (copied == copies.length) {
+            return false;
+        }
+        copies[copied++] = from;
+        copies[copied++] = to;
+        return true;
+    }
+
+    /** Copies the pages, in the order in which they were added. */
+    void executeCopies(Model model) {
+        for (int i = 0; i < copied; i += 2) {
+            model.copyPage(copies[i], copies[i + 1]);
+        }
     }
 
     /** Adds {@code count} draft tokens, which are stored after the sequence's own tokens. */

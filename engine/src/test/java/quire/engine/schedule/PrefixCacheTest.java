@@ -24,7 +24,7 @@ import quire.engine.speculate.Speculator;
 /** How many tokens are computed when requests begin with the same tokens. */
 class PrefixCacheTest {
     private static final int PAGE = 16;
-    private static final int CONTEXT = 1_000;
+    private static final int CONTEXT = 1_200;
     private static final int BUDGET = 64;
 
     private int rows;
@@ -177,6 +177,48 @@ class PrefixCacheTest {
         }
         assertThat(rows).isEqualTo(30 * PAGE + 8 * 20);
         assertThat(streams.stream().mapToInt(TokenStream::cachedTokens).sum()).isEqualTo(7 * 30 * PAGE);
+    }
+
+    /** What is in the middle of a page is copied, so each further answer computes the last token of the prompt only. */
+    @Test
+    void submit_eightAnswersToOnePrompt_computeItOnceAndHoldItOnce() {
+        for (int length : new int[] {1_000, 992}) {
+            rows = 0;
+            EngineLoop loop = loop(200);
+            List<Request> requests = IntStream.range(0, 8)
+                    .mapToObj(seed -> new Request(
+                            text(1, length),
+                            SamplingParams.builder()
+                                    .maxTokens(20)
+                                    .seed(seed)
+                                    .ignoreEndOfText(true)
+                                    .build()))
+                    .toList();
+            List<TokenStream> streams = requests.stream().map(loop::submit).toList();
+            while (loop.tracker().stats().generationTokens() < 8) {
+                loop.doWork();
+                loop.checkIntegrity();
+            }
+            assertThat(rows).isEqualTo(length + 7 + 1); // the first answer has its second token already
+            assertThat(loop.tracker().stats().promptTokens()).isEqualTo(length + 7);
+            int whole = (length - 1) / PAGE;
+            assertThat(loop.tracker().stats().usedPages()).isBetween(whole + 8, whole + 8 + 1);
+            for (int i = 0; i < 8; i++) {
+                finish(loop, requests.get(i), streams.get(i));
+            }
+        }
+    }
+
+    @Test
+    void submit_answersToOnePromptWithOtherSalts_shareNothing() {
+        EngineLoop loop = loop(200);
+        SamplingParams params = request(text(1, 1), 1).params();
+        for (int i = 0; i < 4; i++) {
+            loop.submit(new Request(text(1, 10), params, "salt " + i));
+            loop.doWork();
+        }
+        assertThat(loop.tracker().stats().prefixCache().hitTokens()).isZero();
+        assertThat(rows).isGreaterThanOrEqualTo(40);
     }
 
     @Test

@@ -48,6 +48,11 @@ class CouplingTest {
         }
 
         @Override
+        public void copyPage(int from, int to) {
+            throw new UnsupportedOperationException("this model has no pages");
+        }
+
+        @Override
         public FloatMatrix forward(Batch batch) {
             int logitRow = 0;
             for (int s = 0; s < batch.sequences(); s++) {

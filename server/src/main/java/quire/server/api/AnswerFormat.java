@@ -12,13 +12,33 @@ import tools.jackson.databind.JsonNode;
  *
  * <pre>
  *   whole     whole
- *   stream    begin  token*  text?  end
+ *   stream    begin  token*  text?  end  done
  *             begin  token*  failure
  * </pre>
+ *
+ * <p>Several answers to one request have a format each ({@link #choice}). Their events mix, and {@link #done} follows
+ * the last {@code end}; whole ones become one document by {@link #join}.
  *
  * <p>{@link #waiting} may come anywhere between the beginning and the end of a stream.
  */
 public interface AnswerFormat {
+    /** The format of an answer, from 0: one with the same identity. An API without several answers returns this one. */
+    default AnswerFormat choice(int index) {
+        return this;
+    }
+
+    /**
+     * One document from the whole answers, in the order of their choices.
+     *
+     * @param ended the streams of all answers that were computed, also of those that are not sent
+     */
+    default JsonNode join(List<JsonNode> wholes, List<TokenStream> ended) {
+        return wholes.getFirst();
+    }
+
+    /** Writes what follows the end of the last answer of a stream. */
+    default void done(List<TokenStream> ended, ServerSentEvents events) {}
+
     /** Whether {@link #whole} needs each token, and not only the text. */
     boolean needsOutputs();
 

@@ -1,13 +1,22 @@
 package quire.server.api;
 
+import java.util.List;
 import quire.engine.Request;
 
 /**
  * A checked request for an answer.
  *
- * @param request the request for the engine
- * @param promptOnly whether only the prompt is wanted: the one token that the engine chooses is left out of the answer
+ * @param requests one for each answer that is computed; all have the same prompt
+ * @param choices how many of the answers are sent: the likeliest ones, by the mean log probability of their tokens, if
+ *     there are fewer than requests
+ * @param promptOnly whether only the prompt is wanted: the one token that the engine chooses is left out of each answer
  * @param stream whether tokens are sent as they come
- * @param format writes the answer in the form of the API; used for this answer only
+ * @param format writes the answers in the form of the API; used for this answer only
  */
-public record AnswerRequest(Request request, boolean promptOnly, boolean stream, AnswerFormat format) {}
+public record AnswerRequest(
+        List<Request> requests, int choices, boolean promptOnly, boolean stream, AnswerFormat format) {
+    /** Copies the list. */
+    public AnswerRequest {
+        requests = List.copyOf(requests);
+    }
+}

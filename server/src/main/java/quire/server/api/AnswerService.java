@@ -4,6 +4,7 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutionException;
@@ -13,11 +14,13 @@ import quire.engine.Engine;
 import quire.engine.InvalidRequestException;
 import quire.engine.Output;
 import quire.engine.OverloadedException;
+import quire.engine.Request;
 import quire.engine.TokenStream;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
 import quire.server.http.Response;
+import tools.jackson.databind.JsonNode;
 
 /**
  * Answers requests with the engine, for every API: reads the body, submits the request, sends the answer whole or as a
@@ -28,6 +31,8 @@ public final class AnswerService {
 
     /** Events are written when they have this size, even if more tokens are available. */
     private static final int WRITE_BYTES = 64 << 10;
+
+    private static final Duration FOREVER = Duration.ofDays(1);
 
     private final Engine engine;
     private final Preparation preparation;
@@ -65,15 +70,49 @@ public final class AnswerService {
         if (exchange.gone()) {
             return;
         }
-        try (TokenStream stream = submit(exchange, request)) {
-            exchange.onDeparture(stream::close);
-            int promptTokens = request.request().prompt().length;
-            exchange.countTokens(promptTokens, 0);
-            if (request.stream()) {
-                stream(exchange, request.format(), stream, promptTokens);
-            } else {
-                whole(exchange, request.format(), stream, promptTokens);
+        List<TokenStream> streams = new ArrayList<>();
+        try {
+            exchange.onDeparture(() -> close(streams));
+            for (Request each : request.requests()) {
+                TokenStream computed = submit(exchange, request.format(), each);
+                TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
+                synchronized (streams) {
+                    streams.add(stream);
+                }
             }
+            if (exchange.gone()) {
+                return;
+            }
+            Answers answers = new Answers(exchange, request, streams);
+            answers.count(0);
+            if (request.stream()) {
+                stream(answers);
+            } else {
+                whole(answers);
+            }
+        } finally {
+            close(streams);
+        }
+    }
+
+    private static void close(List<TokenStream> streams) {
+        synchronized (streams) {
+            streams.forEach(TokenStream::close);
+        }
+    }
+
+    /** The answers to one request while they are sent. */
+    private record Answers(Exchange exchange, AnswerRequest request, List<TokenStream> streams) {
+        /** Counts the tokens generated so far, for the log. */
+        void count(int tokens) {
+            exchange.countTokens(request.requests().getFirst().prompt().length, tokens);
+        }
+
+        /** Counts all tokens; call it when all answers have ended. */
+        void countAll() {
+            count(streams.stream()
+                    .mapToInt(stream -> stream.finish().completionTokens())
+                    .sum());
         }
     }
 
@@ -110,12 +149,11 @@ public final class AnswerService {
         }
     }
 
-    private TokenStream submit(Exchange exchange, AnswerRequest request) {
+    private TokenStream submit(Exchange exchange, AnswerFormat format, Request request) {
         try {
-            TokenStream stream = engine.submit(request.request());
-            return request.promptOnly() ? new PromptOnly(stream) : stream;
+            return engine.submit(request);
         } catch (InvalidRequestException e) {
-            throw request.format().refusal(e);
+            throw format.refusal(e);
         } catch (OverloadedException e) {
             throw overloaded(e);
         } catch (IllegalStateException e) {
@@ -130,66 +168,97 @@ public final class AnswerService {
                 message == null ? "Too many requests are waiting." : message, Math.max(1, e.retryAfterSeconds()));
     }
 
-    private void whole(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
-            throws ClientGoneException, InterruptedException {
+    private void whole(Answers answers) throws ClientGoneException, InterruptedException {
+        AnswerRequest request = answers.request;
+        AnswerFormat format = request.format();
+        boolean ranked = request.choices() < answers.streams.size();
+        List<Text> texts = new ArrayList<>();
         int tokens = 0;
-        StringBuilder text = new StringBuilder();
-        List<Output> outputs = new ArrayList<>();
-        for (Output output = stream.next(); output != null; output = stream.next()) {
-            exchange.countTokens(promptTokens, ++tokens);
-            text.append(output.text());
-            if (format.needsOutputs()) {
-                outputs.add(output);
+        for (TokenStream stream : answers.streams) {
+            StringBuilder text = new StringBuilder();
+            List<Output> outputs = new ArrayList<>();
+            double logprobs = 0;
+            int count = 0;
+            for (Output output = stream.next(); output != null; output = stream.next()) {
+                answers.count(++tokens);
+                count++;
+                text.append(output.text());
+                if (format.needsOutputs()) {
+                    outputs.add(output);
+                }
+                if (ranked && output.logprobs() != null) {
+                    logprobs += output.logprobs().chosen();
+                }
             }
+            HttpException error = failure(answers.exchange, stream.finish());
+            if (error != null) {
+                answers.count(tokens);
+                throw error;
+            }
+            text.append(stream.finish().text());
+            texts.add(new Text(text.toString(), outputs, stream, logprobs / Math.max(1, count)));
         }
-        exchange.countTokens(promptTokens, stream.finish().completionTokens());
-        HttpException error = failure(exchange, stream.finish());
-        if (error != null) {
-            throw error;
+        answers.countAll();
+        if (ranked) {
+            texts.sort(Comparator.comparingDouble(Text::meanLogprob).reversed()); // of equal ones the first stays first
         }
-        text.append(stream.finish().text());
-        exchange.send(Response.json(200, Json.bytes(format.whole(text.toString(), outputs, stream))));
+        List<JsonNode> wholes = new ArrayList<>();
+        for (int i = 0; i < request.choices(); i++) {
+            Text text = texts.get(i);
+            wholes.add(format.choice(i).whole(text.text, text.outputs, text.stream));
+        }
+        answers.exchange.send(Response.json(200, Json.bytes(format.join(wholes, answers.streams))));
     }
 
-    /** The next token; null at the end. Sends signs of life while there is none. */
-    private @Nullable Output next(Exchange exchange, AnswerFormat format, TokenStream stream, ServerSentEvents events)
-            throws ClientGoneException, InterruptedException {
-        while (!heartbeat.isZero() && !stream.await(heartbeat)) {
-            format.waiting(events);
-            exchange.events(events.take());
-        }
-        return stream.next();
-    }
+    /** A whole answer. */
+    private record Text(String text, List<Output> outputs, TokenStream stream, double meanLogprob) {}
 
-    private void stream(Exchange exchange, AnswerFormat format, TokenStream stream, int promptTokens)
-            throws ClientGoneException, InterruptedException {
-        int tokens = 0;
+    private void stream(Answers answers) throws ClientGoneException, InterruptedException {
+        Exchange exchange = answers.exchange;
+        AnswerFormat format = answers.request.format();
+        List<AnswerFormat> formats = new ArrayList<>();
         ServerSentEvents events = new ServerSentEvents();
-        format.begin(events);
+        for (int i = 0; i < answers.streams.size(); i++) {
+            formats.add(format.choice(i));
+            formats.get(i).begin(events);
+        }
         exchange.begin(events.take());
-        for (Output output = next(exchange, format, stream, events);
-                output != null;
-                output = next(exchange, format, stream, events)) {
-            // Tokens that are already available are written together.
-            for (Output ready = output; ready != null; ready = events.size() < WRITE_BYTES ? stream.poll() : null) {
-                exchange.countTokens(promptTokens, ++tokens);
-                format.token(ready, events);
+        MergedTokens tokens = new MergedTokens(answers.streams);
+        int count = 0;
+        int open = formats.size();
+        while (open > 0) {
+            MergedTokens.Token next = tokens.poll(heartbeat.isZero() ? FOREVER : heartbeat);
+            if (next == null) {
+                format.waiting(events);
             }
-            if (events.size() > 0) {
+            // Tokens that are already available are written together.
+            for (; next != null; next = events.size() < WRITE_BYTES ? tokens.poll() : null) {
+                AnswerFormat choice = formats.get(next.index());
+                Output output = next.output();
+                if (output != null) {
+                    answers.count(++count);
+                    choice.token(output, events);
+                    continue;
+                }
+                open--;
+                TokenStream ended = answers.streams.get(next.index());
+                HttpException error = failure(exchange, ended.finish());
+                if (error != null) {
+                    choice.failure(error, events);
+                    exchange.abort(events.take());
+                    return;
+                }
+                if (!ended.finish().text().isEmpty()) {
+                    choice.text(ended.finish().text(), events);
+                }
+                choice.end(ended, events);
+            }
+            if (open > 0 && events.size() > 0) {
                 exchange.events(events.take());
             }
         }
-        exchange.countTokens(promptTokens, stream.finish().completionTokens());
-        HttpException error = failure(exchange, stream.finish());
-        if (error != null) {
-            format.failure(error, events);
-            exchange.abort(events.take());
-            return;
-        }
-        if (!stream.finish().text().isEmpty()) {
-            format.text(stream.finish().text(), events);
-        }
-        format.end(stream, events);
+        answers.countAll();
+        format.done(answers.streams, events);
         exchange.end(events.take());
     }
 

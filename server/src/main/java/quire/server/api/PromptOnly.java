@@ -40,13 +40,18 @@ final class PromptOnly implements TokenStream {
         Finish finish = computed.finish();
         return switch (finish.reason()) {
             case STOP, LENGTH -> new Finish(FinishReason.LENGTH, "", null, finish.promptTokens(), 0, null);
-            case CANCELLED, ERROR, BROKEN_LOGITS -> finish;
+            case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT -> finish;
         };
     }
 
     @Override
     public SpeculationCounts speculation() {
         return computed.speculation();
+    }
+
+    @Override
+    public int cachedTokens() {
+        return computed.cachedTokens();
     }
 
     @Override

@@ -3,7 +3,9 @@ package quire.server.openai;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.List;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
@@ -16,17 +18,18 @@ import quire.server.api.AnswerFormat;
 import quire.server.api.ServerSentEvents;
 import quire.server.http.HttpException;
 import quire.server.http.RandomId;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
- * Writes one answer in OpenAI's JSON. The two endpoints differ only in the places of text and log probabilities:
+ * Writes answers in OpenAI's JSON. The two endpoints differ only in the places of text and log probabilities:
  *
  * <pre>
  *                     /v1/completions             /v1/chat/completions
- *   whole             choices[0].text             choices[0].message.content
- *   chunk             choices[0].text             choices[0].delta.content, the first with delta.role
+ *   whole             choices[i].text             choices[i].message.content
+ *   chunk             choices[i].text             choices[i].delta.content, the first with delta.role
  *   log probabilities parallel arrays             a list of objects
  * </pre>
  */
@@ -58,7 +61,8 @@ final class OpenAiFormat implements AnswerFormat {
     private final int promptTokens;
     private int completionTokens;
     private final String id;
-    private final long created = System.currentTimeMillis() / 1000;
+    private final int index;
+    private final long created;
     private final Tokenizer tokenizer;
     private final TextOffsets offsets = new TextOffsets();
 
@@ -72,7 +76,25 @@ final class OpenAiFormat implements AnswerFormat {
         this.streamUsage = streamUsage;
         this.promptTokens = promptTokens;
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
+        this.index = 0;
+        this.created = System.currentTimeMillis() / 1000;
         this.tokenizer = tokenizer;
+    }
+
+    private OpenAiFormat(OpenAiFormat first, int index) {
+        this.options = first.options;
+        this.logprobs = first.logprobs;
+        this.streamUsage = first.streamUsage;
+        this.promptTokens = first.promptTokens;
+        this.id = first.id;
+        this.index = index;
+        this.created = first.created;
+        this.tokenizer = first.tokenizer;
+    }
+
+    @Override
+    public AnswerFormat choice(int choice) {
+        return choice == 0 ? this : new OpenAiFormat(this, choice);
     }
 
     @Override
@@ -83,7 +105,7 @@ final class OpenAiFormat implements AnswerFormat {
     @Override
     public ObjectNode whole(String text, List<Output> outputs, TokenStream ended) {
         ObjectNode root = head(options.chat() ? "chat.completion" : "text_completion");
-        ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
+        ObjectNode choice = root.putArray("choices").addObject().put("index", index);
         if (options.chat()) {
             choice.putObject("message")
                     .put("role", "assistant")
@@ -94,6 +116,16 @@ final class OpenAiFormat implements AnswerFormat {
         }
         putLogprobs(choice, outputs);
         choice.put("finish_reason", name(ended.finish().reason()));
+        return root;
+    }
+
+    @Override
+    public JsonNode join(List<JsonNode> wholes, List<TokenStream> ended) {
+        ObjectNode root = (ObjectNode) wholes.getFirst();
+        ArrayNode choices = (ArrayNode) root.get("choices");
+        for (JsonNode other : wholes.subList(1, wholes.size())) {
+            choices.addAll((ArrayNode) other.get("choices"));
+        }
         putUsage(root, ended);
         return root;
     }
@@ -127,6 +159,10 @@ final class OpenAiFormat implements AnswerFormat {
     public void end(TokenStream ended, ServerSentEvents events) {
         completionTokens = ended.finish().completionTokens();
         events.add(chunk("", List.of(), ended.finish().reason()));
+    }
+
+    @Override
+    public void done(List<TokenStream> ended, ServerSentEvents events) {
         if (streamUsage.atEnd()) {
             ObjectNode usage = head(options.chat() ? "chat.completion.chunk" : "text_completion");
             usage.putArray("choices");
@@ -148,7 +184,7 @@ final class OpenAiFormat implements AnswerFormat {
 
     private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
         ObjectNode root = head(options.chat() ? "chat.completion.chunk" : "text_completion");
-        ObjectNode choice = root.putArray("choices").addObject().put("index", 0);
+        ObjectNode choice = root.putArray("choices").addObject().put("index", index);
         if (options.chat()) {
             ObjectNode delta = choice.putObject("delta");
             if (reason == null) {
@@ -177,22 +213,47 @@ final class OpenAiFormat implements AnswerFormat {
                 .put("system_fingerprint", options.fingerprint());
     }
 
-    private static void putUsage(ObjectNode root, TokenStream ended) {
-        TokenStream.Finish finish = ended.finish();
-        ObjectNode usage = putCounts(root, finish.promptTokens(), finish.completionTokens());
-        usage.putObject("prompt_tokens_details").put("cached_tokens", ended.cachedTokens());
+    /** Counts the prompt once, and the tokens of all answers. */
+    private static void putUsage(ObjectNode root, List<TokenStream> ended) {
+        int promptTokens = ended.getFirst().finish().promptTokens();
+        int completionTokens = ended.stream()
+                .mapToInt(stream -> stream.finish().completionTokens())
+                .sum();
+        ObjectNode usage = putCounts(root, promptTokens, completionTokens);
+        // Answers to one prompt share its pages; cached before the request were those that none of them computed.
+        usage.putObject("prompt_tokens_details")
+                .put(
+                        "cached_tokens",
+                        ended.stream().mapToInt(TokenStream::cachedTokens).min().orElseThrow());
         usage.putObject("completion_tokens_details")
-                .put("accepted_prediction_tokens", ended.acceptedTokens())
-                .put("rejected_prediction_tokens", ended.rejectedTokens());
-        SpeculationCounts counts = ended.speculation();
-        if (!counts.drafters().isEmpty()) {
+                .put(
+                        "accepted_prediction_tokens",
+                        ended.stream().mapToInt(TokenStream::acceptedTokens).sum())
+                .put(
+                        "rejected_prediction_tokens",
+                        ended.stream().mapToInt(TokenStream::rejectedTokens).sum());
+        List<SpeculationCounts> counts = ended.stream()
+                .map(TokenStream::speculation)
+                .filter(count -> !count.drafters().isEmpty())
+                .toList();
+        if (!counts.isEmpty()) {
             ObjectNode speculation = usage.putObject("speculation")
-                    .put("drafts", counts.drafts())
-                    .put("draft_tokens", counts.draftTokens())
-                    .put("accepted_tokens", counts.acceptedTokens());
-            putCounts(speculation.putArray("decisions"), counts.decisions());
-            putCounts(speculation.putArray("drafted_at"), counts.draftedAt());
-            putCounts(speculation.putArray("accepted_at"), counts.acceptedAt());
+                    .put(
+                            "drafts",
+                            counts.stream().mapToLong(SpeculationCounts::drafts).sum())
+                    .put(
+                            "draft_tokens",
+                            counts.stream()
+                                    .mapToLong(SpeculationCounts::draftTokens)
+                                    .sum())
+                    .put(
+                            "accepted_tokens",
+                            counts.stream()
+                                    .mapToLong(SpeculationCounts::acceptedTokens)
+                                    .sum());
+            putCounts(speculation.putArray("decisions"), counts, SpeculationCounts::decisions);
+            putCounts(speculation.putArray("drafted_at"), counts, SpeculationCounts::draftedAt);
+            putCounts(speculation.putArray("accepted_at"), counts, SpeculationCounts::acceptedAt);
         }
     }
 
@@ -203,13 +264,22 @@ final class OpenAiFormat implements AnswerFormat {
                 .put("total_tokens", promptTokens + completionTokens);
     }
 
-    /** Writes counts, without the zeros at the end. */
-    private static void putCounts(ArrayNode array, List<Long> counts) {
-        int size = counts.size();
-        while (size > 0 && counts.get(size - 1) == 0) {
+    /** Writes the sums of counts, without the zeros at the end. */
+    private static void putCounts(
+            ArrayNode array, List<SpeculationCounts> all, Function<SpeculationCounts, List<Long>> part) {
+        int longest = all.stream().mapToInt(one -> part.apply(one).size()).max().orElse(0);
+        long[] sums = new long[longest];
+        for (SpeculationCounts one : all) {
+            List<Long> counts = part.apply(one);
+            for (int i = 0; i < counts.size(); i++) {
+                sums[i] += counts.get(i);
+            }
+        }
+        int size = longest;
+        while (size > 0 && sums[size - 1] == 0) {
             size--;
         }
-        counts.subList(0, size).forEach(array::add);
+        Arrays.stream(sums, 0, size).forEach(array::add);
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {

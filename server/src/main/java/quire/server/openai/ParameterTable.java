@@ -101,7 +101,8 @@ final class ParameterTable {
         computed(ANSWERS, "guided_choice", "the answers to choose from", "vLLM (older)");
         computed(ANSWERS, "json_schema", "a JSON schema of the answer", "llama.cpp, SGLang");
         computed(ANSWERS, "regex", "a regular expression that the answer matches", SGLANG);
-        computed(ANSWERS, "n", "how many answers; only 1", OPENAI);
+        computed(ANSWERS, "n", "how many answers, 1 to 128; with seed s, answer i is that of the seed s + i", OPENAI);
+        computed(ANSWERS, "best_of", "how many answers to compute; the n likeliest are sent", "OpenAI, vLLM");
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
         computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
@@ -213,13 +214,6 @@ final class ParameterTable {
                 "the text after a gap that the model fills",
                 OPENAI,
                 "describe the gap in the prompt");
-        refused(
-                ANSWERS,
-                "best_of",
-                "computes several answers and returns the best",
-                OPENAI,
-                "send one request for each answer",
-                Values.NEUTRAL.or(Values.number(1)));
         refused(ONLY_CHAT, "audio", "an answer as audio", OPENAI, "read the text", Values.NEUTRAL_EXCEPT_OBJECT);
         refused(
                 ONLY_CHAT,

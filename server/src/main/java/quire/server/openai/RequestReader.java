@@ -1,5 +1,6 @@
 package quire.server.openai;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -21,6 +22,9 @@ final class RequestReader {
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
 
     private static final int NO_LIMIT = -1;
+
+    /** The most answers to one request. */
+    private static final int MAX_CHOICES = 128;
 
     private static final String ADVICE = " Please reduce the length of the messages or of the prompt";
 
@@ -107,9 +111,43 @@ final class RequestReader {
             throw HttpException.invalid(
                     "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
         }
+        int choices = body.integer("n", 1, MAX_CHOICES, 1);
+        int computed = bestOf(body, choices);
+        if (stream && computed > choices) {
+            throw HttpException.invalid(
+                    "best_of",
+                    "invalid_value",
+                    "'best_of' (" + computed + ") must be 'n' (" + choices
+                            + ") when 'stream' is true: which answers are" + " the best is known at their ends.");
+        }
         boolean logprobs = request.params().logprobs() >= 0;
+        List<Request> requests = new ArrayList<>();
+        for (int i = 0; i < computed; i++) {
+            SamplingParams params = request.params().toBuilder()
+                    .seed(request.params().seed() + i)
+                    .logprobs(
+                            computed > choices && !logprobs
+                                    ? 0
+                                    : request.params().logprobs())
+                    .build();
+            requests.add(new Request(request.prompt(), params, request.cacheSalt()));
+        }
         OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
-        return new AnswerRequest(request, promptOnly, stream, format);
+        return new AnswerRequest(requests, choices, promptOnly, stream, format);
+    }
+
+    /** How many answers are computed, of which the {@code choices} best are sent. */
+    private static int bestOf(Fields body, int choices) {
+        JsonNode value = body.get("best_of");
+        if (value == null || Fields.isNeutral(value)) {
+            return choices;
+        }
+        int computed = (int) Fields.integer(value, "best_of", 1, MAX_CHOICES);
+        if (computed < choices) {
+            throw HttpException.invalid(
+                    "best_of", "invalid_value", "'best_of' (" + computed + ") must be at least 'n' (" + choices + ").");
+        }
+        return computed;
     }
 
     private static @Nullable String cacheSalt(Fields body) {
@@ -117,11 +155,8 @@ final class RequestReader {
         return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
     }
 
-    /** Checks {@code n}, and the types of parameters that do not change the answer. */
+    /** Checks the types of parameters that do not change the answer. */
     private static void checkCommon(Fields body) {
-        if (body.integer("n", 1, 128, 1) != 1) {
-            throw HttpException.unsupported("n", "'n' must be 1: several answers at once are not supported.");
-        }
         for (String name : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
             JsonNode text = body.get(name);
             if (text != null && !Fields.isNeutral(text)) {
