@@ -243,8 +243,7 @@ public final class Vocabulary {
     /** @throws ModelFormatException if the file has none; without them text would become single bytes */
     List<String> merges() {
         if (merges == null) {
-            throw wrong(
-                    "merges", "is missing", "a '" + model + "' vocabulary needs them; convert the model again");
+            throw wrong("merges", "is missing", "a '" + model + "' vocabulary needs them; convert the model again");
         }
         return merges;
     }
