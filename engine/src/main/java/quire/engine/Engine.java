@@ -304,7 +304,8 @@ public final class Engine implements AutoCloseable {
                 shape.vocabularySize(),
                 Decoder.weightBytes(file, kernels),
                 Decoder.activeWeightBytes(file, shape, kernels),
-                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows));
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows),
+                Decoder.packedTypes(file, kernels));
     }
 
     private static void closeAll(Deque<AutoCloseable> owned) {

@@ -242,6 +242,39 @@ public final class Decoder implements Model {
         return bytes;
     }
 
+    /**
+     * The matrices of one quantised type in a file.
+     *
+     * @param type their type
+     * @param weights number of their weights
+     * @param fileBytes their size in the file
+     * @param packedBytes their size in memory, as the kernels pack them
+     */
+    public record PackedType(ElementType type, long weights, long fileBytes, long packedBytes) {
+        private PackedType plus(PackedType other) {
+            return new PackedType(
+                    type, weights + other.weights, fileBytes + other.fileBytes, packedBytes + other.packedBytes);
+        }
+    }
+
+    /** The sizes of a file's quantised matrices by type, without an embedding that is no head. */
+    public static List<PackedType> packedTypes(Gguf file, Kernels kernels) {
+        Map<ElementType, PackedType> types = new EnumMap<>(ElementType.class);
+        for (GgufTensor tensor : file.tensors()) {
+            boolean onlyLookedUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
+            boolean quantized =
+                    tensor.type().elementType().map(ElementType::isQuantized).orElse(false);
+            if (quantized && tensor.rows() > 1 && !onlyLookedUp) {
+                ElementType type = tensor.elementType();
+                types.merge(
+                        type,
+                        new PackedType(type, tensor.elements(), tensor.byteSize(), packedBytes(tensor, kernels)),
+                        PackedType::plus);
+            }
+        }
+        return List.copyOf(types.values());
+    }
+
     /** An upper bound for the bytes of everything else that {@link #load} allocates, except the KV pool. */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();

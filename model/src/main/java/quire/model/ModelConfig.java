@@ -318,6 +318,29 @@ public record ModelConfig(
         gguf.tensor(stem + ".weight", columns, rows, experts);
         known.add(stem + ".weight");
         checkVector(gguf, known, stem + ".bias", false, rows, experts);
+        checkFactors(gguf, known, stem, experts);
+    }
+
+    /** The name of the tensor with the factors of a tensor {@code STEM.weight}. */
+    static String factorName(String tensor) {
+        return tensor.replaceFirst("\\.weight$", ".scale");
+    }
+
+    /**
+     * The factors of matrices, which NVFP4 files may have, and those of their inputs. The latter are for processors that
+     * compute with inputs of 4 bits; here they change nothing.
+     */
+    private static void checkFactors(Gguf gguf, Set<String> known, String stem, int count) {
+        String name = factorName(stem + ".weight");
+        checkVector(gguf, known, name, false, count);
+        checkVector(gguf, known, stem + ".input_scale", false, count);
+        if (gguf.hasTensor(name)) {
+            for (float factor : gguf.floats(gguf.tensor(name, count))) {
+                if (!Float.isFinite(factor)) {
+                    throw gguf.fault("tensor " + name + ": has the factor " + factor + "; convert the model again");
+                }
+            }
+        }
     }
 
     /** A matrix {@code stem.weight} and, if the file has one, its bias {@code stem.bias}. */
@@ -327,6 +350,9 @@ public record ModelConfig(
         // Quire adds no bias to embeddings or logits.
         if (stem.startsWith("blk.")) {
             checkVector(gguf, known, stem + ".bias", false, rows);
+        }
+        if (!stem.equals("token_embd")) {
+            checkFactors(gguf, known, stem, 1);
         }
     }
 

@@ -54,19 +54,29 @@ final class WeightLoader {
         ElementType type = tensor.elementType();
         long rowBytes = type.byteSize(columns);
         MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
+        WeightMatrix packed;
         if (order == null) {
-            WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
-            loaded(tensor, source);
-            return packed;
-        }
-        try (Arena temporary = Arena.ofShared()) {
-            MemorySegment ordered = temporary.allocate(source.byteSize(), 64);
-            for (int row = 0; row < rows; row++) {
-                MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
+            packed = kernels.pack(type, rows, columns, source, arena, workers);
+        } else {
+            try (Arena temporary = Arena.ofShared()) {
+                MemorySegment ordered = temporary.allocate(source.byteSize(), 64);
+                for (int row = 0; row < rows; row++) {
+                    MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
+                }
+                packed = kernels.pack(type, rows, columns, ordered, arena, workers);
             }
-            WeightMatrix packed = kernels.pack(type, rows, columns, ordered, arena, workers);
-            loaded(tensor, source);
-            return packed;
+        }
+        loaded(tensor, source);
+        setFactor(packed, tensor, first);
+        return packed;
+    }
+
+    /** NVFP4 files have a factor of a matrix, or of each expert's matrix, in a tensor of their own. */
+    private void setFactor(WeightMatrix packed, GgufTensor tensor, int firstRow) {
+        String name = ModelConfig.factorName(tensor.name());
+        if (file.hasTensor(name)) {
+            float[] factors = file.floats(file.tensor(name, tensor.rows() / tensor.dims()[1]));
+            packed.setFactor(factors[Math.toIntExact(firstRow / tensor.dims()[1])]);
         }
     }
 

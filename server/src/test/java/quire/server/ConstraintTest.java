@@ -38,7 +38,7 @@ class ConstraintTest {
             quoteCharacter = '\0',
             value = {
                 "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\",\"strict\":true,\"schema\":{\"type\":\"array\",\"items\":{\"type\":\"boolean\"},\"minItems\":2,\"maxItems\":3}}}#\\[(true|false)(,"
-                    + " ?(true|false)){1,2}\\]",
+                        + " ?(true|false)){1,2}\\]",
                 "\"response_format\":{\"type\":\"json_object\",\"schema\":{\"type\":\"integer\",\"minimum\":0.1,\"maximum\":3.5}}#[123]",
                 "\"structured_outputs\":{\"regex\":\"[A-Z]{3}-\\\\d{2}\"}#[A-Z]{3}-[0-9]{2}",
                 "\"structured_outputs\":{\"choice\":[\"left\",\"right\"]}#left|right",

@@ -33,7 +33,6 @@ class ParametersTest {
             delimiter = '|',
             quoteCharacter = '\0',
             value = {
-                "max_tokens|0|max_tokens",
                 "max_tokens|-2|max_tokens",
                 "max_tokens|1.5|max_tokens",
                 "max_tokens|\"5\"|max_tokens",
@@ -105,8 +104,7 @@ class ParametersTest {
                 "xtc_probability|0.5|xtc_probability",
                 "typical_p|0.9|typical_p",
                 "mirostat|2|mirostat",
-                "repeat_last_n|64|repeat_last_n",
-                "n_predict|0|n_predict",
+                "n_predict|-2|n_predict",
                 "n_predict|510|n_predict",
                 "repeat_penalty|-1|repeat_penalty",
                 "stop_sequences|5|stop_sequences",
@@ -171,7 +169,7 @@ class ParametersTest {
                 "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
                 "logprobs|5|logprobs",
                 "top_logprobs|5|top_logprobs",
-                "max_completion_tokens|0|max_completion_tokens",
+                "max_completion_tokens|-2|max_completion_tokens",
                 "max_completion_tokens|600|max_completion_tokens",
                 "chat_template|\"x\"|chat_template",
                 "top_p|2|top_p",
@@ -200,6 +198,18 @@ class ParametersTest {
         HttpResponse<String> response =
                 server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"hi\"," + fields + "}");
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"repeat_penalty", "presence_penalty", "frequency_penalty"})
+    void completions_penaltyWindow_isRefusedWithAPenaltyOnly(String penalty) throws Exception {
+        String fields = "{\"prompt\":\"hi\",\"repeat_last_n\":64,\"max_tokens\":1,\"" + penalty + "\":";
+        assertRefused(server.post("/v1/completions", fields + "1.1}"), "repeat_last_n");
+        HttpResponse<String> neutral =
+                server.post("/v1/completions", fields + (penalty.equals("repeat_penalty") ? "1}" : "0}"));
+        assertThat(neutral.statusCode()).as(neutral.body()).isEqualTo(200);
+        HttpResponse<String> whole = server.post("/v1/completions", fields.replace("64", "-1") + "1.1}");
+        assertThat(whole.statusCode()).as(whole.body()).isEqualTo(200);
     }
 
     @Test
@@ -265,9 +275,9 @@ class ParametersTest {
     void chat_toolsAndEarlierCalls_reachTheTemplateAsValues() throws Exception {
         String messages =
                 "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]},"
-                    + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
-                    + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
-                    + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
+                        + "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\","
+                        + "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]},"
+                        + "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"c\"}]";
         String tools = ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
         String rendered = "[{type=function, function={name=f}}]<user>a\nb<assistant>null"
                 + "[{id=1, type=function, function={name=f, arguments={x=1}}}]<tool>c<assistant>";

@@ -82,15 +82,21 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                     .mapToObj(count -> "\\s{" + count + "}(?!\\S)|")
                     .collect(Collectors.joining())
             + "\\s{1,2}(?!\\S)|\\s";
-    /** Jais 2 cuts spaces at powers of two. The look-behind keeps a run of spaces from being read once for each piece. */
+    private static final String LINES = "\\s*[\\r\\n]+|";
+    /** Jais 2 cuts spaces at powers of two. */
     private static final String JAIS_2 =
-            CONTRACTIONS + "|" + NOT_WORD + "\\p{L}+|\\p{N}{1,3}|" + SYMBOLS + "(?<!\\s)\\s*[\\r\\n]+|" + LONG_SPACES;
+            CONTRACTIONS + "|" + NOT_WORD + "\\p{L}+|\\p{N}{1,3}|" + SYMBOLS + LINES + LONG_SPACES;
+    /** No line break is looked for within a run of spaces in which none was found. */
+    private static final String JAIS_2_LINES = "(?<![^\\S\\r\\n])" + LINES;
 
     private static final String BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uFF0C\u3001\u0964\u06D4\u060C)]+";
     /** Letters and marks with single spaces between, which are part of the word. */
-    private static final String EXAONE_MOE = CONTRACTIONS + "|" + NOT_WORD
-            + "\\p{L}(?:[\\p{L}\\p{M}]| \\p{L})*+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]"
-            + "|\\s+(?!\\S)|\\s+";
+    private static final String EXAONE_WORD = "(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+";
+    /** The same without a group in a group, for which Java calls itself once for each letter. */
+    private static final String EXAONE_PLAIN_WORD = "\\p{L}(?:[\\p{L}\\p{M}]| \\p{L})*+";
+
+    private static final String EXAONE_MOE = CONTRACTIONS + "|" + NOT_WORD + EXAONE_WORD
+            + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
 
     private static final String BAILING = "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}"
             + "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
@@ -158,7 +164,7 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                 "jina-v5-nano");
         name(of(LLAMA_3), "dbrx", "smaug-bpe", "chatglm-bpe", "glm4");
         name(of("\\p{N}{1,3}", LLAMA_3.replace("{1,3}", "+")).ignoringMerges(), "minicpm5");
-        name(of(JAIS_2), "jais-2");
+        name(likeOriginal(JAIS_2.replace(LINES, JAIS_2_LINES), JAIS_2), "jais-2");
         name(
                 of(QWEN_2),
                 "stablelm2",
@@ -189,7 +195,7 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
         name(of(KIMI_K2), "kimi-k2");
         name(of(BLOOM), "bloom", "poro-chat", "gpt3-finnish");
         name(of(BLOOM, "\\p{N}"), "viking");
-        name(of(EXAONE_MOE), "exaone-moe");
+        name(likeOriginal(EXAONE_MOE.replace(EXAONE_WORD, EXAONE_PLAIN_WORD), EXAONE_MOE), "exaone-moe");
         name(of(BAILING), "bailingmoe", "bailingmoe2", "llada-moe");
         name(of(SEED_CODER), "seed-coder");
         name(
@@ -289,6 +295,10 @@ record PreTokenizer(List<Step> steps, boolean ignoreMerges, boolean addBos, bool
                 false,
                 false,
                 false);
+    }
+
+    private static PreTokenizer likeOriginal(String expression, String original) {
+        return new PreTokenizer(List.of(step(expression, false, original)), false, false, false);
     }
 
     private static PreTokenizer inThrees(String expression, String original) {

@@ -86,7 +86,7 @@ public final class Vocabulary {
     private final float @Nullable [] scores;
     private final Type[] types;
     private final boolean typed;
-    private final List<String> merges;
+    private final @Nullable List<String> merges;
     private final Map<String, Integer> ids;
     private final Map<String, Boolean> flags;
     private final byte[] characterMap;
@@ -129,7 +129,7 @@ public final class Vocabulary {
             }
             types[i] = Type.ALL.get(numbers[i]);
         }
-        merges = reader.strings("merges", new HashMap<>()).orElse(List.of());
+        merges = reader.strings("merges", new HashMap<>()).orElse(null);
         ids = new HashMap<>();
         for (String name : ID_NAMES) {
             long id = reader.id(name + "_token_id");
@@ -240,7 +240,12 @@ public final class Vocabulary {
         return Objects.requireNonNull(scores)[token];
     }
 
+    /** @throws ModelFormatException if the file has none; without them text would become single bytes */
     List<String> merges() {
+        if (merges == null) {
+            throw wrong(
+                    "merges", "is missing", "a '" + model + "' vocabulary needs them; convert the model again");
+        }
         return merges;
     }
 

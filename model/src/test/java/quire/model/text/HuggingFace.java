@@ -8,10 +8,17 @@ import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.Objects;
+import java.util.TreeMap;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /** Encodes with Hugging Face's tokenizers library, for comparison. It gets the vocabulary as a tokenizer.json. */
 final class HuggingFace implements AutoCloseable {
@@ -44,6 +51,42 @@ final class HuggingFace implements AutoCloseable {
                         + "\"use_regex\":false}]}",
                 "\"ignore_merges\":" + preTokenizer.ignoreMerges(),
                 pairs);
+    }
+
+    /** The vocabulary in a real tokenizer.json, as a converter writes it. */
+    static Vocabulary vocabulary(String json, String model, String pre) {
+        JsonNode tokenizer = JsonMapper.shared().readTree(json);
+        JsonNode bpe = tokenizer.get("model");
+        Map<Integer, String> spellings = new TreeMap<>();
+        bpe.get("vocab")
+                .properties()
+                .forEach(each -> spellings.put(each.getValue().asInt(), each.getKey()));
+        Map<Integer, Integer> special = new HashMap<>();
+        for (JsonNode each : tokenizer.get("added_tokens")) {
+            int id = each.get("id").asInt();
+            spellings.put(id, each.get("content").asString());
+            special.put(id, each.get("special").asBoolean() ? 3 : 4);
+        }
+        int size = spellings.keySet().stream().mapToInt(id -> id + 1).max().orElse(0);
+        List<String> tokens = new ArrayList<>();
+        List<Integer> types = new ArrayList<>();
+        for (int id = 0; id < size; id++) {
+            String spelling = spellings.getOrDefault(id, "[PAD" + id + "]");
+            tokens.add(spelling);
+            boolean isByte = !model.equals("gpt2") && spelling.matches("<0x[0-9A-F]{2}>");
+            types.add(spellings.containsKey(id) ? special.getOrDefault(id, isByte ? 6 : 1) : 5);
+        }
+        List<String> merges = new ArrayList<>();
+        for (JsonNode each : bpe.get("merges")) {
+            merges.add(
+                    each.isString()
+                            ? each.asString()
+                            : each.get(0).asString() + " " + each.get(1).asString());
+        }
+        Map<String, Object> metadata = new HashMap<>(Map.of("model", model, "pre", pre, "tokens", tokens));
+        metadata.put("token_type", types);
+        metadata.put("merges", merges);
+        return TestVocabularies.vocabulary(metadata);
     }
 
     /** A real tokenizer.json. */

@@ -261,6 +261,18 @@ class OtherVocabulariesTest {
     }
 
     @Test
+    void merges_missing_areAFault() {
+        Map<String, Object> bytes = TestVocabularies.byteLevel("gpt-2", List.of());
+        assertThat(spell(TestVocabularies.tokenizer(bytes), "ab", false)).containsExactly("a", "b");
+        for (Map<String, Object> metadata : List.of(bytes, gemma())) {
+            metadata.remove("merges");
+            assertThatThrownBy(() -> TestVocabularies.tokenizer(metadata))
+                    .isInstanceOf(ModelFormatException.class)
+                    .hasMessageContaining("merges is missing");
+        }
+    }
+
+    @Test
     void phi3_spacesBehindControlTokens_areNoText() {
         Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "▁hi", "▁", "h", "i", "▁h");
         Function<String, Object> read = key ->

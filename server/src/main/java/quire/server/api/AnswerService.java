@@ -112,7 +112,8 @@ public final class AnswerService {
 
     private TokenStream submit(Exchange exchange, AnswerRequest request) {
         try {
-            return engine.submit(request.request());
+            TokenStream stream = engine.submit(request.request());
+            return request.promptOnly() ? new PromptOnly(stream) : stream;
         } catch (InvalidRequestException e) {
             throw request.format().refusal(e);
         } catch (OverloadedException e) {

@@ -38,6 +38,8 @@ final class ParameterTable {
     private static final String SGLANG = "SGLang";
     private static final String OPENROUTER = "OpenRouter";
 
+    private static final String MAX_TOKENS =
+            "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
     private static final String OPERATOR = "information for the operator only";
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
     private static final String SCHEMA = "use response_format or structured_outputs";
@@ -74,8 +76,8 @@ final class ParameterTable {
         computed(EnumSet.of(CHAT, TOKENIZE), "messages", "the conversation", OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "tools", "functions that the model may call", OPENAI);
         computed(EnumSet.of(DETOKENIZE), "tokens", "the token ids", VLLM);
-        computed(ANSWERS, "max_tokens", "maximum number of tokens of the answer; -1 for no limit", OPENAI);
-        computed(ONLY_CHAT, "max_completion_tokens", "maximum number of tokens of the answer; -1 for no limit", OPENAI);
+        computed(ANSWERS, "max_tokens", MAX_TOKENS, OPENAI);
+        computed(ONLY_CHAT, "max_completion_tokens", MAX_TOKENS, OPENAI);
         computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
         computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
         computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
@@ -106,6 +108,7 @@ final class ParameterTable {
         computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
         computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
+        computed(IN_STREAM_OPTIONS, "continuous_usage_stats", "the token counts so far in each chunk", VLLM);
         computed(ONLY_COMPLETIONS, "echo", "puts the prompt before the answer", OPENAI);
         computed(
                 EnumSet.of(COMPLETIONS, TOKENIZE),
@@ -271,7 +274,6 @@ final class ParameterTable {
                 Values.NEUTRAL_EXCEPT_OBJECT);
         refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
         refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
-        refused(IN_STREAM_OPTIONS, "continuous_usage_stats", "token counts with each token", VLLM, "use include_usage");
         refused(IN_MESSAGE, "audio", "an earlier answer as audio", OPENAI, "send its text in content");
         refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
         refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
@@ -602,8 +604,7 @@ final class ParameterTable {
     }
 
     private static boolean hasNoPenalty(JsonNode value, Fields body) {
-        return body.get("repetition_penalty") != null
-                && body.number("repetition_penalty", 1) == 1
+        return body.number("repetition_penalty", 1) == 1 // a default of the server is checked by SamplingReader
                 && body.number("presence_penalty", 0) == 0
                 && body.number("frequency_penalty", 0) == 0;
     }
