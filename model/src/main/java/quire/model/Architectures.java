@@ -73,7 +73,7 @@ final class Architectures {
          * @param sharedGate whether it has a gate
          */
         @Nullable
-        Mixture mixture(Mixture.Scoring scoring, boolean normalised, int sharedWidth, boolean sharedGate);
+        Mixture mixture(Mixture.Scoring scoring, boolean normalised, long sharedWidth, boolean sharedGate);
     }
 
     /** @param layers number of blocks */
@@ -218,7 +218,7 @@ final class Architectures {
         double logScale = StrictMath.log(Math.max(1, keys.ropeScale()));
         double forScores = keys.number("rope.scaling.yarn_log_multiplier", 0);
         double scoreFactor = keys.rotationFactor() * (1 + forScores * logScale);
-        int sharedWidth = keys.size("expert_shared_count", 0) * keys.size("expert_feed_forward_length", 0);
+        long sharedWidth = (long) keys.size("expert_shared_count", 0) * keys.size("expert_feed_forward_length", 0);
         return new Architecture.Builder()
                 .latent(latent)
                 .attentionScale((float) (scoreFactor * scoreFactor / StrictMath.sqrt(latent.queryDim())))

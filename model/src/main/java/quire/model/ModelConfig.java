@@ -484,9 +484,13 @@ public record ModelConfig(
                         "is " + rotatedDim + " of the " + queryDim
                                 + " numbers of a query, which leaves none for the latent");
             }
+            int rank = sizeUpTo("attention.kv_lora_rank", MAX_HEAD_DIM - rotatedDim);
+            if (rank % 2 != 0) {
+                throw refuse("attention.kv_lora_rank", "is " + rank + ", which is odd");
+            }
             return new Architecture.Latent(
                     size("attention.q_lora_rank", 0),
-                    sizeUpTo("attention.kv_lora_rank", MAX_HEAD_DIM - rotatedDim),
+                    rank,
                     queryDim - rotatedDim,
                     rotatedDim,
                     sizeUpTo("attention.value_length_mla", MAX_HEAD_DIM));
@@ -521,7 +525,7 @@ public record ModelConfig(
         }
 
         @Override
-        public @Nullable Mixture mixture(Scoring scoring, boolean normalised, int sharedWidth, boolean sharedGate) {
+        public @Nullable Mixture mixture(Scoring scoring, boolean normalised, long sharedWidth, boolean sharedGate) {
             described.add("expert_count");
             int experts = size("expert_count", 0);
             if (experts < 2) {
@@ -536,6 +540,9 @@ public record ModelConfig(
             }
             if (experts > MAX_EXPERTS || width < 1) {
                 throw refuse("expert_count", "is " + experts + " experts of width " + width);
+            }
+            if (sharedWidth > MAX_WIDTH) {
+                throw refuse("expert_shared_count", "makes the shared expert " + sharedWidth + " wide");
             }
             int groups = size("expert_group_count", 1);
             int groupsUsed = size("expert_group_used_count", groups);
@@ -558,7 +565,7 @@ public record ModelConfig(
                     number("expert_weights_scale", 1),
                     groups,
                     groupsUsed,
-                    sharedWidth,
+                    (int) sharedWidth,
                     sharedGate,
                     size("leading_dense_block_count", 0));
         }

@@ -1,7 +1,6 @@
 package quire.model;
 
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import quire.tensor.Activations;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
@@ -66,10 +65,8 @@ final class Products {
     }
 
     /** Multiply-adds of products with one row. */
-    static long multiplyAdds(@Nullable List<Projection> projections) {
-        return projections == null
-                ? 0
-                : projections.stream().mapToLong(Projection::multiplyAdds).sum();
+    static long multiplyAdds(List<Projection> projections) {
+        return projections.stream().mapToLong(Projection::multiplyAdds).sum();
     }
 
     /** Whether one of these matrices needs quantised inputs. */

@@ -80,6 +80,31 @@ class DecoderTest {
         }
     }
 
+    /** Of equal scores the lower experts win, and no weight of another expert is read. */
+    @Test
+    void forward_expertsWithEqualScores_usesTheFirstOnly() {
+        int used = 3;
+        int experts = 8;
+        int size = 64 * 64; // of a matrix of one expert
+        GgufWriter writer = FamilyModels.writer("qwen3moe", ElementType.F32, 23);
+        Random random = new Random(23);
+        for (int layer = 0; layer < 4; layer++) {
+            String block = "blk." + layer + ".ffn_";
+            writer.withoutTensor(block + "gate_inp.weight")
+                    .tensor(block + "gate_inp.weight", ElementType.F32, new float[64 * experts], 64, experts);
+            for (String stem : List.of("gate_exps", "up_exps", "down_exps")) {
+                float[] values = new float[size * experts];
+                for (int i = 0; i < values.length; i++) {
+                    values[i] = i < used * size ? (float) random.nextGaussian() / 8 : Float.NaN;
+                }
+                writer.withoutTensor(block + stem + ".weight")
+                        .tensor(block + stem + ".weight", ElementType.F32, values, 64, 64, experts);
+            }
+        }
+        Path file = writer.write(folder.resolve("equal.gguf"));
+        assertThat(worstError(file, KvType.F32, 20, false)).isLessThan(1e-4);
+    }
+
     @Test
     void forward_everyArchitectureOnEverySet_sameBits() {
         for (String architecture : FamilyModels.NAMES) {

@@ -14,6 +14,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.model.format.GgufType;
 import quire.model.format.GgufWriter;
@@ -278,6 +279,34 @@ class ModelConfigTest {
                 .message()
                 .hasLineCount(1)
                 .contains(";");
+    }
+
+    /** A change of a valid model with a latent, and the words that the message must contain. */
+    static Stream<Fault> latentFaults() {
+        return Stream.of(
+                fault(w -> deepseek(w, "attention.kv_lora_rank", 63), "attention.kv_lora_rank", "63", "odd"),
+                fault(w -> deepseek(w, "attention.kv_lora_rank", 2000), "attention.kv_lora_rank", "2000"),
+                fault(w -> deepseek(w, "attention.head_count_kv", 4), "attention.head_count_kv", "4", "one latent"),
+                fault(w -> deepseek(w, "rope.dimension_count", 48), "rope.dimension_count", "48"),
+                fault(w -> deepseek(w, "expert_shared_count", 1 << 20), "expert_shared_count"),
+                fault(w -> deepseek(w, "leading_dense_block_count", 5), "leading_dense_block_count", "5 of 4"),
+                fault(w -> w.withoutTensor("blk.1.attn_k_b.weight"), "tensor blk.1.attn_k_b.weight", "missing"));
+    }
+
+    private static void deepseek(GgufWriter writer, String key, long value) {
+        writer.without("deepseek2." + key).uint32("deepseek2." + key, value);
+    }
+
+    @ParameterizedTest
+    @MethodSource("latentFaults")
+    void from_unsupportedLatent_isRefusedInOneLineWithThePlace(Fault fault) {
+        GgufWriter writer = FamilyModels.writer("deepseek2", ElementType.F32, 1);
+        fault.change().accept(writer);
+        assertThatThrownBy(() -> config(writer))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageContainingAll(fault.said().toArray(String[]::new))
+                .message()
+                .hasLineCount(1);
     }
 
     @Test

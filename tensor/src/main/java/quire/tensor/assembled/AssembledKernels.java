@@ -28,9 +28,8 @@ import quire.tensor.x86.MachineCode;
 
 /**
  * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
- * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler. LayerNorm, the soft cap of
- * logits and the clamped SiLU are not assembled: {@link VectorKernels} computes them with the same bits, or {@link
- * ScalarKernels} where the Vector API is not loaded.
+ * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler. LayerNorm and the soft cap of
+ * logits are not assembled: {@link VectorKernels} computes them with the same bits, or {@link ScalarKernels} where the Vector API is not loaded.
  */
 public final class AssembledKernels implements Kernels {
     /** Fewer lanes of the Vector API are not faster than plain loops. */
@@ -154,11 +153,7 @@ public final class AssembledKernels implements Kernels {
     public void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         Shapes.checkSame(gate, up, from, to);
         Shapes.checkSame(gate, out, from, to);
-        if (activation == Activation.CLAMPED_SILU) {
-            twin.activate(activation, gate, up, out, from, to);
-        } else {
-            rows.activate(activation, gate, up, out, from, to);
-        }
+        rows.activate(activation, gate, up, out, from, to);
     }
 
     @Override

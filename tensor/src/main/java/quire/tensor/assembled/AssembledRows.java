@@ -23,6 +23,7 @@ final class AssembledRows {
     private final MemorySegment add;
     private final MemorySegment silu;
     private final MemorySegment gelu;
+    private final MemorySegment clampedSilu;
     private final MemorySegment rope;
 
     AssembledRows(KernelWriter writer, CodeMemory memory) {
@@ -30,6 +31,7 @@ final class AssembledRows {
         add = memory.install("add", writer.rows().add());
         silu = memory.install("swiglu", writer.rows().activate(Activation.SILU));
         gelu = memory.install("geglu", writer.rows().activate(Activation.GELU));
+        clampedSilu = memory.install("clamped-swiglu", writer.rows().activate(Activation.CLAMPED_SILU));
         rope = memory.install("rope", writer.rows().rope());
     }
 
@@ -95,10 +97,14 @@ final class AssembledRows {
         }
     }
 
-    /** @param activation SILU or GELU */
     void activate(Activation activation, FloatMatrix gate, FloatMatrix up, FloatMatrix out, int from, int to) {
         int columns = gate.columns();
-        MemorySegment function = activation == Activation.GELU ? gelu : silu;
+        MemorySegment function =
+                switch (activation) {
+                    case SILU -> silu;
+                    case GELU -> gelu;
+                    case CLAMPED_SILU -> clampedSilu;
+                };
         long gates = Addresses.of(gate);
         long ups = Addresses.of(up);
         long outs = Addresses.of(out);

@@ -39,7 +39,8 @@ class MachineCodeTest {
     @EnumSource
     void machineCode_anyInstructions_listsAllThatIsAssembled(Instructions instructions) {
         Map<String, Kernels.Assembly> code = kernels(instructions).machineCode();
-        List<String> names = new ArrayList<>(List.of("quantize", "rms-norm", "add", "swiglu", "geglu", "rope"));
+        List<String> names =
+                new ArrayList<>(List.of("quantize", "rms-norm", "add", "swiglu", "geglu", "clamped-swiglu", "rope"));
         names.addAll(List.of("ceiling-read-x1", "ceiling-read-x2", "ceiling-read-x4", "ceiling-f32", "ceiling-int8"));
         names.addAll(List.of("cpuid", "xgetbv"));
         for (ElementType type : ElementType.values()) {

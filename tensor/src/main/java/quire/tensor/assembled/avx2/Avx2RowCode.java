@@ -131,6 +131,10 @@ final class Avx2RowCode extends RowCode {
                 a.vmulps(ymm(half), ymm(2 + half), ymm(2 + half));
                 a.vfmadd213ps(ymm(half), ymm(8), inAllLanes(Float.floatToRawIntBits(Activation.GELU_LINEAR)));
                 a.vmulps(ymm(half), ymm(half), ymm(2 + half));
+            } else if (activation == Activation.CLAMPED_SILU) {
+                a.vmovups(ymm(8), inAllLanes(Float.floatToRawIntBits(Activation.CLAMP)));
+                a.vminps(ymm(2 + half), ymm(8), ymm(2 + half)); // a NaN stays
+                a.vmulps(ymm(half), ymm(2 + half), inAllLanes(Float.floatToRawIntBits(Activation.CLAMPED_FACTOR)));
             } else {
                 a.vxorps(ymm(half), ymm(2 + half), inAllLanes(0x80000000));
             }
@@ -138,6 +142,13 @@ final class Avx2RowCode extends RowCode {
         exponential.write(0, 2);
         for (int half = 0; half < 2; half++) {
             load(ymm(8), RSI, half, isLast);
+            if (activation == Activation.CLAMPED_SILU) {
+                a.vmovups(ymm(9), inAllLanes(Float.floatToRawIntBits(Activation.CLAMP)));
+                a.vminps(ymm(8), ymm(9), ymm(8));
+                a.vmovups(ymm(9), inAllLanes(Float.floatToRawIntBits(-Activation.CLAMP)));
+                a.vmaxps(ymm(8), ymm(9), ymm(8));
+                a.vaddps(ymm(8), ymm(8), inAllLanes(Float.floatToRawIntBits(1f)));
+            }
             a.vaddps(ymm(half), ymm(half), inAllLanes(Float.floatToRawIntBits(1f)));
             a.vdivps(ymm(half), ymm(2 + half), ymm(half));
             a.vmulps(ymm(half), ymm(half), ymm(8));

@@ -25,6 +25,10 @@ final class Avx512RowCode extends RowCode {
     private static final Vec ONE = zmm(29);
     private static final Vec CUBE = zmm(30);
     private static final Vec LINEAR = zmm(31);
+    // Of the clamped SiLU, in place of those of GELU.
+    private static final Vec HIGHEST = zmm(30);
+    private static final Vec FACTOR = zmm(31);
+    private static final Vec LOWEST = zmm(3);
 
     private static Vec load(int register, boolean isLast) {
         return isLast ? zmm(register).zero(K1) : zmm(register);
@@ -90,6 +94,10 @@ final class Avx512RowCode extends RowCode {
         if (activation == Activation.GELU) {
             a.vbroadcastss(CUBE, constant(Float.floatToRawIntBits(Activation.GELU_CUBE)));
             a.vbroadcastss(LINEAR, constant(Float.floatToRawIntBits(Activation.GELU_LINEAR)));
+        } else if (activation == Activation.CLAMPED_SILU) {
+            a.vbroadcastss(HIGHEST, constant(Float.floatToRawIntBits(Activation.CLAMP)));
+            a.vbroadcastss(LOWEST, constant(Float.floatToRawIntBits(-Activation.CLAMP)));
+            a.vbroadcastss(FACTOR, constant(Float.floatToRawIntBits(Activation.CLAMPED_FACTOR)));
         }
         return exponential;
     }
@@ -101,13 +109,24 @@ final class Avx512RowCode extends RowCode {
             a.vmulps(zmm(0), zmm(1), zmm(1));
             a.vfmadd213ps(zmm(0), CUBE, LINEAR);
             a.vmulps(zmm(0), zmm(0), zmm(1));
+        } else if (activation == Activation.CLAMPED_SILU) {
+            a.vminps(zmm(1), HIGHEST, zmm(1)); // a NaN stays
+            a.vmulps(zmm(0), zmm(1), FACTOR);
         } else {
             a.vpxord(zmm(0), zmm(1), SIGN);
         }
         exponential.write(0, 1);
         a.vaddps(zmm(0), zmm(0), ONE);
         a.vdivps(zmm(0), zmm(1), zmm(0));
-        a.vmulps(load(0, isLast), zmm(0), at(RSI));
+        if (activation == Activation.CLAMPED_SILU) {
+            a.vmovups(load(2, isLast), at(RSI));
+            a.vminps(zmm(2), HIGHEST, zmm(2));
+            a.vmaxps(zmm(2), LOWEST, zmm(2));
+            a.vaddps(zmm(2), zmm(2), ONE);
+            a.vmulps(zmm(0), zmm(0), zmm(2));
+        } else {
+            a.vmulps(load(0, isLast), zmm(0), at(RSI));
+        }
         a.vmovups(at(RDX), store(0, isLast));
     }
 

@@ -103,7 +103,7 @@ public abstract class RowCode {
     /** Computes {@code [rsi] = fma(factor, [rdi], [rsi])}. */
     protected abstract void addWord(boolean isLast);
 
-    /** Computes {@code [rdx] = activation([rdi]) × [rsi]}. */
+    /** Computes {@code [rdx] = activation([rdi]) × [rsi]}, as {@link Activation} defines it. */
     protected abstract void activate(Activation activation, ExponentialCode exponential, boolean isLast);
 
     /** Rotates the pairs at rax by the cosines and sines at r10. */
@@ -176,11 +176,7 @@ public abstract class RowCode {
         return end();
     }
 
-    /**
-     * The function with the arguments {@link #ACTIVATE}.
-     *
-     * @param activation SILU or GELU
-     */
+    /** The function with the arguments {@link #ACTIVATE}. */
     public final MachineCode activate(Activation activation) {
         ExponentialCode exponential = beginActivate(activation);
         words(RCX, R8, isLast -> activate(activation, exponential, isLast), RDI, RSI, RDX);
