@@ -148,6 +148,7 @@ public final class BenchCommand implements CommandPlugin {
                 .maxSequences(maxSequences())
                 .maxBatchedTokens(maxBatchedTokens)
                 .maxContext(Math.max(prompt, context) + generate + 1)
+                .prefixCache(false)
                 .maxQueuedTokens(Math.max(defaults.maxQueuedTokens(), (long) maxSequences() * context))
                 .kvType(kvType)
                 .threads(threads.count())

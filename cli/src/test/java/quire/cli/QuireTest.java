@@ -62,6 +62,35 @@ class QuireTest {
     }
 
     @Test
+    void modelInParts_anyPart_isTheSameModel() {
+        String whole = run("generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0")
+                .out();
+        List<Path> parts = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.Q8_0, 1)
+                .writeParts(folder, "parts", 3);
+        for (Path part : parts) {
+            CommandRun result = run(
+                    "generate",
+                    "--model",
+                    part.toString(),
+                    "--prompt",
+                    "the",
+                    "--max-tokens",
+                    "9",
+                    "--temperature",
+                    "0");
+            assertThat(result.code()).as(result.err()).isZero();
+            assertThat(result.out()).isEqualTo(whole);
+        }
+        assertThat(run("inspect", parts.get(1).toString()).out()).startsWith(parts.getFirst() + ": GGUF v3, 3 files, ");
+        JsonNode json = JsonMapper.shared()
+                .readTree(run("inspect", "--json", parts.get(2).toString()).out());
+        assertThat(json.get("files")).hasSize(3);
+        assertThat(json.get("file").asString()).isEqualTo(parts.getFirst().toString());
+        assertThat(run("plan", parts.get(1).toString()).out())
+                .isEqualTo(run("plan", model).out());
+    }
+
+    @Test
     void generate_sameSeed_sameText() {
         String[] args = {
             "generate", "--model", model, "--prompt", "the", "--max-tokens", "20", "--temperature", "1", "--seed", "7"

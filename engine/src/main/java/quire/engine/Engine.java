@@ -114,6 +114,11 @@ public final class Engine implements AutoCloseable {
             int threads = threads(config);
             MemoryPlan plan =
                     plan(file, shape, draftFile, config, kernels, MachineMemory.here(), JavaMemory.here(threads));
+            String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
+            LoadProgress progress = new LoadProgress(
+                    name,
+                    Decoder.matrixBytes(file) + (draftFile == null ? 0 : Decoder.matrixBytes(draftFile)),
+                    listener);
             Workers workers = new Workers(threads);
             owned.push(workers);
             Decoder decoder = Decoder.load(
@@ -122,7 +127,8 @@ public final class Engine implements AutoCloseable {
                     kernels,
                     workers,
                     new Decoder.Capacity(
-                            plan.kvLayout(), plan.pageCount(), config.maxBatchedTokens(), config.maxLogitRows()));
+                            plan.kvLayout(), plan.pageCount(), config.maxBatchedTokens(), config.maxLogitRows()),
+                    progress::add);
             owned.push(decoder);
             Decoder draft = null;
             if (draftFile != null) {
@@ -136,9 +142,11 @@ public final class Engine implements AutoCloseable {
                                 plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
                                 plan.pageCount(),
                                 config.maxBatchedTokens(),
-                                config.maxSequences()));
+                                config.maxSequences()),
+                        progress::add);
                 owned.push(draft);
             }
+            progress.end();
             LOG.log(Level.INFO, "kernels " + kernels.name() + " on " + threads + " threads: " + kernels.reason());
             plan.describe(plan.maxContext()).lines().forEach(line -> LOG.log(Level.INFO, line));
             plan.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
@@ -157,7 +165,6 @@ public final class Engine implements AutoCloseable {
                     Level.INFO,
                     "sampling that the model's file recommends: "
                             + recommended.values().describe());
-            String name = shape.name().isEmpty() ? String.valueOf(path.getFileName()) : shape.name();
             CostModel cost = cost(decoder, config, COST_NANOS);
             Speculator.Draft drafter = draft == null
                     ? null
@@ -188,6 +195,31 @@ public final class Engine implements AutoCloseable {
         } catch (Throwable e) {
             closeAll(owned);
             throw e;
+        }
+    }
+
+    /** Tells a listener how much of the weights is loaded. */
+    private static final class LoadProgress {
+        private final String model;
+        private final long totalBytes;
+        private final EngineListener listener;
+        private long loadedBytes;
+
+        LoadProgress(String model, long totalBytes, EngineListener listener) {
+            this.model = model;
+            this.totalBytes = totalBytes;
+            this.listener = listener;
+            listener.onLoad(model, 0, totalBytes);
+        }
+
+        void add(long bytes) {
+            loadedBytes = Math.min(loadedBytes + bytes, totalBytes);
+            listener.onLoad(model, loadedBytes, totalBytes);
+        }
+
+        /** A file may have matrices that the model does not use, so the sum may end below the total. */
+        void end() {
+            add(totalBytes);
         }
     }
 
@@ -356,6 +388,16 @@ public final class Engine implements AutoCloseable {
      */
     public void setSpeculating(boolean speculating) {
         loop.drafts().setOn(speculating);
+    }
+
+    /**
+     * Switches the prefix cache off or on again, from the next step on, if the configuration has one. Answers stay the
+     * same. A benchmark uses it to compare both on one engine, because two engines have different memory addresses.
+     *
+     * @param caching whether requests use pages that earlier ones computed
+     */
+    public void setPrefixCaching(boolean caching) {
+        loop.setPrefixCaching(caching);
     }
 
     /** The model's tokenizer. */

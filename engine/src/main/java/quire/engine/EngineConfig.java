@@ -28,6 +28,8 @@ import quire.tensor.KvLayout.KvType;
  * @param targetTokenGap maximum time of a step with decoding sequences, which limits its prompt tokens; from 0, which
  *     is no limit, to 1 hour
  * @param speculation whether and how to use draft tokens
+ * @param prefixCache whether requests that begin with the same tokens share KV pages, and pages stay cached after a
+ *     request has ended until their memory is needed
  */
 public record EngineConfig(
         int maxSequences,
@@ -41,7 +43,8 @@ public record EngineConfig(
         KvType kvType,
         int threads,
         Duration targetTokenGap,
-        Speculation speculation) {
+        Speculation speculation,
+        boolean prefixCache) {
     /** The largest {@code targetTokenGap}. */
     public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
 
@@ -95,6 +98,7 @@ public record EngineConfig(
         builder.threads = threads;
         builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
+        builder.prefixCache = prefixCache;
         return builder;
     }
 
@@ -143,6 +147,7 @@ public record EngineConfig(
         private int threads;
         private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
+        private boolean prefixCache = true;
 
         private Builder() {}
 
@@ -228,6 +233,12 @@ public record EngineConfig(
             return this;
         }
 
+        /** Whether requests share KV pages of the same beginning, and pages stay cached. Default: true. */
+        public Builder prefixCache(boolean value) {
+            prefixCache = value;
+            return this;
+        }
+
         /**
          * The configuration.
          *
@@ -246,7 +257,8 @@ public record EngineConfig(
                     kvType,
                     threads,
                     targetTokenGap,
-                    speculation);
+                    speculation,
+                    prefixCache);
         }
     }
 }

@@ -1,13 +1,23 @@
 package quire.engine;
 
 /**
- * Receives events about requests, on the engine thread. Implementations must be fast and must not throw: an exception
- * stops the engine. Times are nanoseconds of the engine's clock. Every accepted request gets {@link #onFinish} exactly
+ * Receives events about requests, on the engine thread, and before them about loading. Implementations must be fast and
+ * must not throw: an exception stops the engine. Times are nanoseconds of the engine's clock. Every accepted request gets {@link #onFinish} exactly
  * once.
  */
 public interface EngineListener {
     /** Ignores all events. */
     EngineListener NONE = new EngineListener() {};
+
+    /**
+     * A part of the weights was loaded. Comes before all other events, on the thread that opens the engine: first with
+     * no bytes loaded, last with all.
+     *
+     * @param model the model's name
+     * @param loadedBytes bytes of the files' matrices that are loaded; never decreases
+     * @param totalBytes bytes of all matrices, those of a draft model included
+     */
+    default void onLoad(String model, long loadedBytes, long totalBytes) {}
 
     /** A request began to run, {@code queueNanos} after it was accepted. Not repeated after preemption. */
     default void onStart(long queueNanos, int promptTokens) {}

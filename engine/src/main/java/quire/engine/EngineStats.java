@@ -13,11 +13,13 @@ import java.util.Map;
  * @param started requests accepted
  * @param finished requests ended, for every reason
  * @param preemptions how often a sequence lost its pages
- * @param promptTokens prompt tokens computed; tokens computed again after preemption do not count
+ * @param promptTokens prompt tokens computed; tokens found in the prefix cache and tokens computed again after
+ *     preemption do not count
  * @param generationTokens tokens generated
  * @param steps steps executed
  * @param queueSeconds estimated seconds until all waiting requests have started; 0 if it is not known yet
  * @param speculation draft tokens and the estimated speed-up
+ * @param prefixCache what the prefix cache has saved
  */
 public record EngineStats(
         int running,
@@ -31,7 +33,8 @@ public record EngineStats(
         long generationTokens,
         long steps,
         double queueSeconds,
-        SpeculationStats speculation) {
+        SpeculationStats speculation,
+        PrefixCacheStats prefixCache) {
     /** Copies {@code finished}. */
     public EngineStats {
         finished = Map.copyOf(finished);

@@ -3,6 +3,7 @@ package quire.engine;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.LongUnaryOperator;
 import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
 import quire.model.ModelConfig;
@@ -45,8 +46,10 @@ public final class MemoryPlan {
     private static final int VOCABULARY_BYTES = 250;
     /** Sampler: a float, a long and a double for each logit. */
     private static final int SAMPLER_BYTES = 20;
-    /** KvPages and CostModel. */
-    private static final int PAGE_BYTES = 4 * Integer.BYTES;
+    /** KvPages and CostModel, without the prefix index. */
+    private static final int PAGE_BYTES = 6 * Integer.BYTES + 1;
+    /** PrefixIndex, beside the tokens of the page: 4 ints, 2 longs, a reference and at most one salt. */
+    private static final int INDEX_PAGE_BYTES = 4 * Integer.BYTES + 2 * Long.BYTES + 40;
     /** Sequence: token ids; the array may be twice as long as what is in it. */
     private static final int TOKEN_BYTES = 2 * Integer.BYTES;
     /** TokenHistory: a distinct token of a request with penalties. */
@@ -65,6 +68,9 @@ public final class MemoryPlan {
     private final JavaMemory java;
     private final int maxContext;
     private final long wantedPages;
+    /** Pages that the memory has room for, and no more than wanted; the tables of all may not fit into the heap. */
+    private final long fittingPages;
+
     private final int pageCount;
 
     /**
@@ -149,7 +155,8 @@ public final class MemoryPlan {
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
         long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : Math.max(0, roomForPages());
-        pageCount = (int) Math.min(Math.min(wantedPages, kvBytes / pageBytes()), mostPages());
+        fittingPages = Math.min(wantedPages, kvBytes / pageBytes());
+        pageCount = (int) Math.min(fittingPages, mostPages(java.heapBytes()));
         if (pageCount < 1) {
             throw new IllegalArgumentException(
                     config.kvCacheBytes() > 0
@@ -181,10 +188,10 @@ public final class MemoryPlan {
                     + " tokens for prompt and answer together: set kvCacheBytes"
                     + " to several times " + size(pageBytes()));
         }
-        if (tableBytesAtStart() > TABLES_SHARE * java.heapBytes()) {
-            throw new IllegalArgumentException("the engine's tables take " + size(tableBytesAtStart())
+        if (tableBytesAtStart(pageCount) > TABLES_SHARE * java.heapBytes()) {
+            throw new IllegalArgumentException("the engine's tables take " + size(tableBytesAtStart(pageCount))
                     + " of the Java heap from the start, which has " + size(java.heapBytes())
-                    + ": set a larger one (QUIRE_JAVA_OPTIONS=-Xmx" + heapThatWouldDo(tableBytesAtStart())
+                    + ": set a larger one (QUIRE_JAVA_OPTIONS=-Xmx" + heapThatWouldDo(this::tableBytesAtStart)
                     + "m), fewer threads, or a smaller kvCacheBytes");
         }
     }
@@ -238,10 +245,14 @@ public final class MemoryPlan {
     // ── tables in the heap ──────────────────────────────────────────────────────────────────────────────────────────
 
     /** Where nobody asks for a size, the tables of pages take at most a part of the heap. */
-    private long mostPages() {
+    private long mostPages(long heapBytes) {
         return config.kvCacheBytes() > 0
                 ? Integer.MAX_VALUE
-                : Math.min(Integer.MAX_VALUE, (long) (java.heapBytes() * PAGES_SHARE / PAGE_BYTES));
+                : Math.min(Integer.MAX_VALUE, (long) (heapBytes * PAGES_SHARE / heapBytesOfPage()));
+    }
+
+    private int heapBytesOfPage() {
+        return PAGE_BYTES + (config.prefixCache() ? INDEX_PAGE_BYTES + config.pageTokens() * Integer.BYTES : 0);
     }
 
     private int workers() {
@@ -249,33 +260,48 @@ public final class MemoryPlan {
     }
 
     /** Bytes in the heap that the engine allocates when it opens. */
-    private long tableBytesAtStart() {
+    private long tableBytesAtStart(long pages) {
         int teams = draft == null ? 1 : 2;
         return (long) model.vocabulary * (VOCABULARY_BYTES + (long) SAMPLER_BYTES * workers() * teams)
-                + (long) PAGE_BYTES * pageCount;
+                + heapBytesOfPage() * pages;
     }
 
     /**
-     * The same when {@code maxSequences} run at full context, and the queue is full. Tokens of running sequences have
-     * pages, so the pool bounds them too.
+     * The same when {@code maxSequences} run at full context, and the queue is full. Without the prefix cache, every
+     * token of a running sequence has room in a page of its own, so the pool bounds them too.
      */
-    private long tableBytesAtMost() {
+    private long tableBytesAtMost(long pages) {
         long sequences = config.maxSequences();
-        long tokens = Math.min(sequences * maxContext, (long) pageCount * config.pageTokens());
+        long pooled = config.prefixCache() ? Long.MAX_VALUE : pages * config.pageTokens();
+        long tokens = Math.min(sequences * maxContext, pooled);
         long distinct = Math.min(tokens, sequences * model.vocabulary);
         long lookup = config.speculation().isOn() && config.speculation().lookup()
                 ? Math.min(tokens * LOOKUP_TOKEN_BYTES, sequences * LOOKUP_BYTES)
                 : 0;
-        long tables = Math.min(sequences * pagesFor(maxContext), 2L * pageCount) * Integer.BYTES;
-        return tableBytesAtStart() + tokens * TOKEN_BYTES + distinct * HISTORY_BYTES + lookup + tables + queueBytes();
+        long tables = sequences * pagesFor(maxContext) * Integer.BYTES;
+        return tableBytesAtStart(pages)
+                + tokens * TOKEN_BYTES
+                + distinct * HISTORY_BYTES
+                + lookup
+                + (config.prefixCache() ? tables : Math.min(tables, 2 * pages * Integer.BYTES))
+                + queueBytes();
     }
 
     private long queueBytes() {
         return 2 * Integer.BYTES * config.maxQueuedTokens() + (long) QUEUED_REQUEST_BYTES * config.maxQueuedRequests();
     }
 
-    private static long heapThatWouldDo(long tables) {
-        return Math.ceilDiv((long) (tables / TABLES_SHARE), 1L << 20);
+    /**
+     * MiB of a heap that these tables leave room in. A larger heap may have tables for more pages, which take more of it.
+     */
+    private long heapThatWouldDo(LongUnaryOperator tableBytes) {
+        long mebibytes = 0;
+        long pages = pageCount;
+        while (tableBytes.applyAsLong(pages) > TABLES_SHARE * (mebibytes << 20)) {
+            mebibytes = Math.ceilDiv((long) (tableBytes.applyAsLong(pages) / TABLES_SHARE), 1L << 20);
+            pages = Math.min(fittingPages, mostPages(mebibytes << 20));
+        }
+        return mebibytes;
     }
 
     /** What may go wrong with this plan under load, one sentence each; empty if nothing is known. */
@@ -289,12 +315,13 @@ public final class MemoryPlan {
                     + (roomForPages() < 2 * pageBytes() ? " less" : " at most " + roomForPages() + " bytes")
                     + ", or end other programs");
         }
-        long tables = tableBytesAtMost();
+        long tables = tableBytesAtMost(pageCount);
         if (tables > TABLES_SHARE * java.heapBytes()) {
             warnings.add("the engine's tables may take " + size(tables) + " of the Java heap when "
                     + config.maxSequences()
                     + " sequences of " + maxContext + " tokens run and the queue is full, and the heap has "
-                    + size(java.heapBytes()) + ": set a larger one (QUIRE_JAVA_OPTIONS=-Xmx" + heapThatWouldDo(tables)
+                    + size(java.heapBytes()) + ": set a larger one (QUIRE_JAVA_OPTIONS=-Xmx"
+                    + heapThatWouldDo(this::tableBytesAtMost)
                     + "m), or a smaller maxSequences, maxContext or maxQueuedTokens");
         }
         return List.copyOf(warnings);
@@ -397,12 +424,12 @@ public final class MemoryPlan {
         }
         lines.add(new Line(
                 "in the heap, at start",
-                tableBytesAtStart(),
+                tableBytesAtStart(pageCount),
                 "tables of the engine: " + model.vocabulary + " tokens of the vocabulary, " + workers()
                         + " samplers, pages"));
         lines.add(new Line(
                 "in the heap, at most",
-                tableBytesAtMost(),
+                tableBytesAtMost(pageCount),
                 "the same, with " + config.maxSequences() + " sequences of " + maxContext + " tokens and a queue of "
                         + config.maxQueuedRequests() + " requests, " + config.maxQueuedTokens() + " tokens"));
         lines.add(new Line(
@@ -439,7 +466,7 @@ public final class MemoryPlan {
         if (pageCount == wantedPages) {
             return "enough for maxSequences (" + config.maxSequences() + ") of maxContext";
         }
-        if (pageCount == mostPages()) {
+        if (pageCount == mostPages(java.heapBytes())) {
             return "as many as the Java heap has tables for";
         }
         return config.kvCacheBytes() > 0 ? "set by kvCacheBytes" : "the rest of the usable memory";

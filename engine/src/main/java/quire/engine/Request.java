@@ -1,10 +1,21 @@
 package quire.engine;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * A prompt in tokens, and how to generate its answer.
  *
  * @param prompt at least one token id
  * @param params how tokens are chosen
+ * @param cacheSalt only requests with an equal salt use each other's cached pages, so that no tenant can find out from
+ *     the speed of an answer what another one has asked; null shares with all requests without a salt. It never changes
+ *     an answer
  */
 @SuppressWarnings("ArrayRecordComponent") // requests are not compared
-public record Request(int[] prompt, SamplingParams params) {}
+public record Request(
+        int[] prompt, SamplingParams params, @Nullable String cacheSalt) {
+    /** A request that shares cached pages with all requests without a salt. */
+    public Request(int[] prompt, SamplingParams params) {
+        this(prompt, params, null);
+    }
+}

@@ -66,10 +66,16 @@ public interface TokenStream extends AutoCloseable {
 
     /**
      * How many draft tokens this answer had and how many were accepted; empty before its end and without
-     * {@link Speculation}. Unlike everything else here, the counts depend on the engine's load, because the engine uses
-     * fewer draft tokens in large batches.
+     * {@link Speculation}. Unlike the answer, the counts depend on the engine's load, because the engine uses fewer
+     * draft tokens in large batches.
      */
     SpeculationCounts speculation();
+
+    /**
+     * How many tokens of the prompt were found in the prefix cache and not computed for this request; 0 before its end.
+     * Like {@link #speculation}, it depends on what ran before, and changes only the speed.
+     */
+    int cachedTokens();
 
     /** Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. */
     default int acceptedTokens() {

@@ -190,6 +190,7 @@ class EngineAllocationTest {
         private final Workers workers = new Workers(2);
         private final Decoder decoder;
         private final EngineLoop loop;
+        private int salt;
 
         Bench(Path folder, String kernels, Speculation speculation) {
             file = Gguf.open(RandomModels.write(folder, RandomModels.Shape.wideOdd(), ElementType.Q4_0, 21));
@@ -245,7 +246,8 @@ class EngineAllocationTest {
         private List<TokenStream> submit(Kind kind, int requests, int promptTokens) {
             List<TokenStream> streams = new ArrayList<>();
             for (int i = 0; i < requests; i++) {
-                streams.add(loop.submit(request(kind, i, promptTokens)));
+                // A salt of its own, so that every round computes and caches the same prompts again.
+                streams.add(loop.submit(request(kind, i, promptTokens, "round " + salt++)));
             }
             return streams;
         }
@@ -269,7 +271,7 @@ class EngineAllocationTest {
         }
     }
 
-    private static Request request(Kind kind, int index, int promptTokens) {
+    private static Request request(Kind kind, int index, int promptTokens, String salt) {
         SamplingParams.Builder params = SamplingParams.builder()
                 .maxTokens(promptTokens < 100 ? MAX_TOKENS : 2)
                 .seed(index)
@@ -278,6 +280,6 @@ class EngineAllocationTest {
         int[] prompt = IntStream.range(0, promptTokens)
                 .map(i -> (index + i * 7) % RandomModels.VOCABULARY_SIZE)
                 .toArray();
-        return new Request(prompt, kind.params.apply(params).build());
+        return new Request(prompt, kind.params.apply(params).build(), salt);
     }
 }

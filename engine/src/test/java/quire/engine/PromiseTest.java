@@ -270,6 +270,154 @@ class PromiseTest {
         }
     }
 
+    @Test
+    void output_builtInModelFromThePrefixCache_isBitIdentical() throws Exception {
+        assertPromiseFromPrefixCache(TINY, TINY_DRAFT);
+    }
+
+    @Test
+    void output_quantizedModelFromThePrefixCache_isBitIdentical() throws Exception {
+        assertPromiseFromPrefixCache(quantized(2), quantized(1));
+    }
+
+    /**
+     * Chats of three turns. Each engine answers all turns: first cold, the later turns half warm; then warm; then at
+     * random, beside requests that are cancelled. With few pages, sequences are preempted and cached pages give their
+     * memory to others.
+     */
+    private static void assertPromiseFromPrefixCache(Path file, Path draft) throws Exception {
+        for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
+            Chats chats = Chats.of(file, kvType);
+            for (Speculation speculation :
+                    List.of(Speculation.off(), new Speculation(4, true, draft, null), Speculation.auto(draft))) {
+                for (boolean scarce : new boolean[] {false, true}) {
+                    EngineConfig roomy =
+                            Chats.config(12, kvType).speculation(speculation).build();
+                    EngineConfig config = scarce
+                            ? roomy.toBuilder()
+                                    .kvCacheBytes(Chats.SCARCE_PAGES * pageBytes(file, roomy))
+                                    .build()
+                            : roomy;
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        chats.play(engine, kvType + ", " + speculation + (scarce ? ", few pages" : ""));
+                        EngineStats stats = engine.stats();
+                        assertThat(stats.usedPages()).isZero();
+                        assertThat(stats.prefixCache().hitTokens())
+                                .isBetween(
+                                        stats.prefixCache().queriedTokens() / (scarce ? 10 : 2),
+                                        stats.prefixCache().queriedTokens());
+                        if (scarce) {
+                            assertThat(stats.preemptions()).isPositive();
+                            assertThat(stats.prefixCache().evictedPages()).isGreaterThan(Chats.SCARCE_PAGES);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /** Chats with two instructions at their beginnings, and what they are answered cold and alone. */
+    private record Chats(List<Request> requests, List<Answer> alone) {
+        static final int CONTEXT = 256;
+        static final int SCARCE_PAGES = 34;
+        private static final int CHATS = 10;
+        private static final int TURNS = 3;
+
+        static EngineConfig.Builder config(int sequences, KvType kvType) {
+            return EngineConfig.builder()
+                    .maxSequences(sequences)
+                    .maxBatchedTokens(96)
+                    .maxContext(CONTEXT)
+                    .kvType(kvType)
+                    .threads(2);
+        }
+
+        static Chats of(Path file, KvType kvType) throws Exception {
+            EngineConfig cold = config(1, kvType)
+                    .speculation(Speculation.off())
+                    .prefixCache(false)
+                    .build();
+            List<int[]> texts = new ArrayList<>();
+            for (int chat = 0; chat < CHATS; chat++) {
+                texts.add(words(chat % 2, 50));
+            }
+            Chats all = new Chats(new ArrayList<>(), new ArrayList<>());
+            for (int turn = 0; turn < TURNS; turn++) {
+                List<Request> requests = new ArrayList<>();
+                for (int chat = 0; chat < CHATS; chat++) {
+                    int[] prompt = join(texts.get(chat), words(10 + chat, 7 + chat));
+                    SamplingParams params = SamplingParams.builder()
+                            .maxTokens(20 + 3 * chat)
+                            .temperature(chat % 3 == 0 ? 0 : 0.9)
+                            .seed(chat)
+                            .logprobs(3)
+                            .ignoreEndOfText(true)
+                            .build();
+                    requests.add(new Request(prompt, params, chat % 5 == 4 ? "tenant" : null));
+                }
+                List<Answer> answers = answer(file, requests, cold, 1, DraftPolicy::of).answers;
+                for (int chat = 0; chat < CHATS; chat++) {
+                    int[] answer = answers.get(chat).tokens.stream()
+                            .mapToInt(Integer::intValue)
+                            .toArray();
+                    texts.set(chat, join(requests.get(chat).prompt(), answer));
+                }
+                all.requests.addAll(requests);
+                all.alone.addAll(answers);
+            }
+            return all;
+        }
+
+        private static int[] words(int seed, int count) {
+            return new Random(seed).ints(count, 100, 300).toArray();
+        }
+
+        private static int[] join(int[] a, int[] b) {
+            return IntStream.concat(Arrays.stream(a), Arrays.stream(b)).toArray();
+        }
+
+        void play(Engine engine, String conditions) throws Exception {
+            for (int turn = 0; turn < TURNS; turn++) {
+                check(engine, IntStream.range(turn * CHATS, (turn + 1) * CHATS).toArray(), conditions + ", cold");
+            }
+            check(engine, IntStream.range(0, requests.size()).toArray(), conditions + ", warm");
+            Random random = new Random(4);
+            for (int round = 0; round < 4; round++) {
+                List<TokenStream> others = new ArrayList<>();
+                for (int i = 0; i < 5; i++) {
+                    others.add(engine.submit(requests.get(random.nextInt(requests.size()))));
+                }
+                int[] some = random.ints(12, 0, requests.size()).toArray();
+                List<TokenStream> streams = submit(engine, some);
+                for (TokenStream other : others) {
+                    for (int tokens = random.nextInt(8); tokens > 0; tokens--) {
+                        other.next();
+                    }
+                    other.close();
+                }
+                check(some, streams, conditions + ", at random");
+            }
+        }
+
+        private void check(Engine engine, int[] chosen, String conditions) throws Exception {
+            check(chosen, submit(engine, chosen), conditions);
+        }
+
+        private List<TokenStream> submit(Engine engine, int[] chosen) {
+            return Arrays.stream(chosen)
+                    .mapToObj(i -> engine.submit(requests.get(i)))
+                    .toList();
+        }
+
+        private void check(int[] chosen, List<TokenStream> streams, String conditions) throws Exception {
+            for (int i = 0; i < chosen.length; i++) {
+                assertThat(read(streams.get(i)))
+                        .as("request %d: %s", chosen[i], conditions)
+                        .isEqualTo(alone.get(chosen[i]));
+            }
+        }
+    }
+
     private static void assertPromise(Path file) throws Exception {
         List<Request> requests = requests(file);
         List<List<Answer>> seen = new ArrayList<>();
@@ -427,7 +575,9 @@ class PromiseTest {
 
     /** Runs each request alone, on one thread, with its prompt in one chunk. */
     private static List<Answer> alone(Path file, List<Request> requests, KvType kvType) throws Exception {
-        return answer(file, requests, config(1, 512, 0, 1, kvType), 1, DraftPolicy::of).answers;
+        EngineConfig config =
+                config(1, 512, 0, 1, kvType).toBuilder().prefixCache(false).build();
+        return answer(file, requests, config, 1, DraftPolicy::of).answers;
     }
 
     /** @param together how many requests are sent before the first answer is read */

@@ -5,6 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -149,11 +150,23 @@ public final class Decoder implements Model {
      *
      * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
      */
-    @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
     public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
+        return load(file, config, kernels, workers, capacity, bytes -> {});
+    }
+
+    /**
+     * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
+     *
+     * @param onLoaded called after each matrix, on this thread, with the number of its bytes in the file; an embedding
+     *     that is also the head counts twice
+     * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
+     */
+    @SuppressWarnings("MustBeClosedChecker") // the decoder owns the arena and closes it
+    public static Decoder load(
+            Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, LongConsumer onLoaded) {
         Arena arena = new Slabs();
         try {
-            return new Decoder(file, config, kernels, workers, capacity, arena);
+            return new Decoder(file, config, kernels, workers, capacity, arena, onLoaded);
         } catch (Throwable e) {
             arena.close();
             throw e;
@@ -184,6 +197,18 @@ public final class Decoder implements Model {
         return bytes;
     }
 
+    /** Bytes of a file's matrices: the sum of what {@link #load} passes to {@code onLoaded}. */
+    public static long matrixBytes(Gguf file) {
+        long bytes = 0;
+        for (GgufTensor tensor : file.tensors()) {
+            if (tensor.rows() > 1) {
+                boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
+                bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
+            }
+        }
+        return bytes;
+    }
+
     /** An upper bound for the bytes of everything else that {@link #load} allocates, except the KV pool. */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();
@@ -204,7 +229,14 @@ public final class Decoder implements Model {
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
     }
 
-    private Decoder(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity, Arena arena) {
+    private Decoder(
+            Gguf file,
+            ModelConfig config,
+            Kernels kernels,
+            Workers workers,
+            Capacity capacity,
+            Arena arena,
+            LongConsumer onLoaded) {
         this.arena = arena;
         this.config = config;
         this.kernels = kernels;
@@ -216,7 +248,7 @@ public final class Decoder implements Model {
                 blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
-        Loader loader = new Loader(file, config, kernels, workers, arena);
+        Loader loader = new Loader(file, config, kernels, workers, arena, onLoaded);
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();
         int kvWidth = config.kvHeads() * config.headDim();
@@ -583,14 +615,16 @@ public final class Decoder implements Model {
         private final Kernels kernels;
         private final Workers workers;
         private final Arena arena;
+        private final LongConsumer onLoaded;
         private boolean sawQuantized;
 
-        Loader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena) {
+        Loader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
             this.file = file;
             this.config = config;
             this.kernels = kernels;
             this.workers = workers;
             this.arena = arena;
+            this.onLoaded = onLoaded;
         }
 
         WeightMatrix matrix(String name, int columns, int rows) {
@@ -617,8 +651,9 @@ public final class Decoder implements Model {
                 for (int row = 0; row < rows; row++) {
                     MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
                 }
+                WeightMatrix packed = kernels.pack(type, rows, columns, ordered, arena, workers);
                 unload(source);
-                return kernels.pack(type, rows, columns, ordered, arena, workers);
+                return packed;
             }
         }
 
@@ -747,8 +782,12 @@ public final class Decoder implements Model {
             return copy;
         }
 
-        /** Frees the mapped pages. Otherwise the process would appear to use twice the memory while it loads. */
-        private static void unload(MemorySegment source) {
+        /**
+         * Frees the mapped pages of a matrix that was loaded. Otherwise the process would appear to use twice the memory
+         * while it loads.
+         */
+        private void unload(MemorySegment source) {
+            onLoaded.accept(source.byteSize());
             if (source.isMapped()) {
                 source.unload();
             }

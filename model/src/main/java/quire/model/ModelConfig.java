@@ -469,10 +469,6 @@ public record ModelConfig(
          * notice.
          */
         private void refuseWhatIsNotComputed() {
-            if (gguf.has("split.count") && gguf.int64("split.count") > 1) {
-                throw gguf.fault("key split.count: the model is split into " + gguf.int64("split.count")
-                        + " files, of which this is one; merge them with llama-gguf-split --merge");
-            }
             if (gguf.has(key("expert_count")) && gguf.int64(key("expert_count")) != 0) {
                 throw gguf.fault("key " + key("expert_count") + ": is a mixture of " + gguf.int64(key("expert_count"))
                         + " experts" + ANOTHER_MODEL);

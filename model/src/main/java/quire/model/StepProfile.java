@@ -116,7 +116,6 @@ public final class StepProfile {
     /** The phases of the tensors by their addresses; a matrix may be packed from a part of a tensor. */
     private final NavigableMap<Long, Phase> addressToPhase = new TreeMap<>();
 
-    private final long dataEnd;
     private final Map<WeightMatrix, Phase> matrixToPhase = Collections.synchronizedMap(new IdentityHashMap<>());
     private final List<Meter> meters = new ArrayList<>();
     private final ThreadLocal<Meter> meter = ThreadLocal.withInitial(this::newMeter);
@@ -170,16 +169,15 @@ public final class StepProfile {
         this.kernels = new Clocked(kernels);
         this.workers = workers;
         long rowBytes = 0;
-        long end = 0;
         for (GgufTensor tensor : file.tensors()) {
-            addressToPhase.put(file.data(tensor).address(), Phase.of(tensor.name()));
-            end = Math.max(end, file.data(tensor).address() + tensor.byteSize());
+            long address = file.data(tensor).address();
+            addressToPhase.put(address, Phase.of(tensor.name()));
+            addressToPhase.putIfAbsent(address + tensor.byteSize(), Phase.QKV); // until the next tensor, if any
             if (tensor.name().equals("token_embd.weight")) {
                 rowBytes = tensor.byteSize() / tensor.rows();
             }
         }
         embeddingRowBytes = rowBytes;
-        dataEnd = end;
     }
 
     /**
@@ -188,7 +186,7 @@ public final class StepProfile {
      */
     private Phase phaseAt(long address) {
         Map.Entry<Long, Phase> tensor = addressToPhase.floorEntry(address);
-        return tensor == null || address >= dataEnd ? Phase.QKV : tensor.getValue();
+        return tensor == null ? Phase.QKV : tensor.getValue();
     }
 
     /** The same kernels with clocks; load the decoder with them. */

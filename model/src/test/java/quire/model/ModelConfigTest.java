@@ -101,9 +101,7 @@ class ModelConfigTest {
         assertThat(config(model().uint32("llama.attention.sliding_window", 64)).contextLength())
                 .isEqualTo(64);
         assertThat(config(model().uint32("llama.expert_count", 0)).layers()).isEqualTo(1);
-        assertThat(config(model().uint32("split.count", 1).float32("llama.logit_scale", 1))
-                        .layers())
-                .isEqualTo(1);
+        assertThat(config(model().float32("llama.logit_scale", 1)).layers()).isEqualTo(1);
         assertThat(config(model().tensor("blk.0.attn_rot_embd", ElementType.F32, new float[8], 8))
                         .layers())
                 .isEqualTo(1);
@@ -164,7 +162,6 @@ class ModelConfigTest {
                 size("rope.dimension_count", 7),
                 size("rope.dimension_count", 18),
                 size("vocab_size", 320),
-                fault(w -> w.uint32("split.count", 3), "key split.count", "3 files", "merge"),
                 fault(w -> w.uint32("llama.expert_count", 8), "key llama.expert_count", "8 experts"),
                 fault(w -> w.float32("llama.attention.sliding_window", 2), "llama.attention.sliding_window"),
                 fault(w -> w.bool("llama.attention.causal", false), "llama.attention.causal"),

@@ -8,7 +8,8 @@ import java.nio.ByteOrder;
 import quire.tensor.ElementType;
 
 /**
- * Decodes one number of a tensor at a time, with an independent implementation of the formats: a formula for each bit.
+ * Decodes one number of a tensor at a time, with an independent implementation of the formats: a formula for each bit. Types
+ * with grids are decoded by {@link ElementType#decode}, whose tests compare every point with ggml.
  */
 final class ReferenceBlocks {
     private static final ValueLayout.OfShort SHORT =
@@ -64,7 +65,31 @@ final class ReferenceBlocks {
                 yield half(0) * (scale - 32) * IQ4[nibble(8 + 16 * group, i % 32)];
             }
             case MXFP4 -> Math.scalb(FP4[nibble(1, i)], bits(0, 0, 8) - 127);
+            case NVFP4 -> smallFloat(bits(i / 16, 0, 8)) * FP4[bits(4 + i / 16 * 8 + i % 8, i % 16 / 8 * 4, 4)];
+            case TQ1_0 -> {
+                int run = i < 160 ? 32 : i < 240 ? 16 : 4;
+                int begin = i < 160 ? 0 : i < 240 ? 160 : 240;
+                int fraction = bits((i < 160 ? 0 : i < 240 ? 32 : 48) + (i - begin) % run, 0, 8);
+                for (int digit = 0; digit < (i - begin) / run; digit++) {
+                    fraction = fraction * 3 % 256;
+                }
+                yield half(52) * (fraction * 3 / 256 - 1);
+            }
+            case TQ2_0 -> half(64) * (twoBits(0, i) - 1);
+            case Q1_0 -> half(0) * (2 * bits(2 + i / 8, i % 8, 1) - 1);
+            case Q2_0 -> half(0) * (bits(2 + i / 4, i % 4 * 2, 2) - 1);
+            case IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S -> {
+                float[] numbers = new float[type.blockElements()];
+                type.decode(data, block, MemorySegment.ofArray(numbers), 0, numbers.length);
+                yield numbers[i];
+            }
         };
+    }
+
+    private static double smallFloat(int bits) {
+        int exponent = bits >> 3 & 15;
+        double fraction = (exponent == 0 ? 0 : 1) + (bits & 7) / 8.0;
+        return bits == 0x7f ? 0 : Math.scalb(fraction, Math.max(exponent, 1) - 7);
     }
 
     private int twoBits(int at, int i) {

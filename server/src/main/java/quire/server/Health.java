@@ -1,31 +1,59 @@
 package quire.server;
 
+import java.util.Map;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.api.Json;
 import quire.server.http.Exchange;
 import quire.server.http.Response;
 import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
 
 /** Handlers for the probes of orchestrators and load balancers: 200 or 503. */
 final class Health {
-    private final Engine engine;
+    /** For probes that heed it. Loading takes from a second to minutes. */
+    private static final String LOADING_RETRY_SECONDS = "1";
 
-    Health(Engine engine) {
+    private final Supplier<@Nullable Engine> engine;
+    private final ServerMetrics metrics;
+
+    /** @param engine supplies null while the model is being loaded */
+    Health(Supplier<@Nullable Engine> engine, ServerMetrics metrics) {
         this.engine = engine;
+        this.metrics = metrics;
     }
 
     /** Whether the process works: after 503, only a restart helps. */
     Response live(Exchange exchange) {
-        return engine.failure() == null ? response(200, "ok") : response(503, "the engine has failed");
+        Engine loaded = engine.get();
+        return loaded == null || loaded.failure() == null
+                ? response(200, "ok")
+                : response(503, "the engine has failed");
     }
 
     /** Whether the server accepts new requests. */
     Response ready(Exchange exchange) {
-        return exchange.draining() ? response(503, "the server is shutting down") : live(exchange);
+        if (exchange.draining()) {
+            return response(503, "the server is shutting down");
+        }
+        return engine.get() == null ? loading(metrics.loading()) : live(exchange);
+    }
+
+    private static Response loading(LoadProgress progress) {
+        ObjectNode body = status("the model is being loaded")
+                .put("model", progress.model())
+                .put("loaded_bytes", progress.loadedBytes())
+                .put("total_bytes", progress.totalBytes())
+                .put("percent", progress.percent());
+        return Response.json(503, Json.bytes(body)).withHeaders(Map.of("Retry-After", LOADING_RETRY_SECONDS));
     }
 
     private static Response response(int status, String text) {
-        return Response.json(
-                status, Json.bytes(JsonNodeFactory.instance.objectNode().put("status", text)));
+        return Response.json(status, Json.bytes(status(text)));
+    }
+
+    private static ObjectNode status(String text) {
+        return JsonNodeFactory.instance.objectNode().put("status", text);
     }
 }

@@ -19,32 +19,49 @@ import quire.server.http.HttpListener;
  *     Thread.sleep(Duration.ofDays(365));
  * }
  * }</pre>
+ *
+ * <p>{@link #bind} listens before there is an engine. Until {@link #serve}, requests for the model and {@code
+ * /health/ready} are answered with 503 and how far the model is loaded; {@code /health/live} is answered with 200.
  */
 public final class QuireServer implements AutoCloseable {
     private static final Logger LOG = System.getLogger(QuireServer.class.getName());
 
     private final HttpListener listener;
     private final Preparation preparation;
+    private final Routes routes;
     private final Duration drainTimeout;
 
-    private QuireServer(HttpListener listener, Preparation preparation, Duration drainTimeout) {
+    private QuireServer(HttpListener listener, Preparation preparation, Routes routes, Duration drainTimeout) {
         this.listener = listener;
         this.preparation = preparation;
+        this.routes = routes;
         this.drainTimeout = drainTimeout;
     }
 
     /**
-     * Starts to listen.
+     * Starts to listen and to answer.
      *
      * @param engine answers the requests; the caller closes it after the server
      * @param metrics the listener that the engine was built with
      * @throws UncheckedIOException if the address cannot be bound
      */
     public static QuireServer start(Engine engine, ServerConfig config, ServerMetrics metrics) {
+        QuireServer server = bind(config, metrics);
+        server.serve(engine);
+        return server;
+    }
+
+    /**
+     * Starts to listen. Requests are refused with 503 until {@link #serve}.
+     *
+     * @param metrics the listener that the engine will be built with; it knows how far the model is loaded
+     * @throws UncheckedIOException if the address cannot be bound; its cause says why
+     */
+    public static QuireServer bind(ServerConfig config, ServerMetrics metrics) {
         Preparation preparation = Preparation.start(config.preparationThreads(), config.maxWaitingPreparations());
         try {
-            HttpListener listener = HttpListener.start(
-                    config.http(), Routes.router(engine, config, metrics, preparation), metrics::onResponse);
+            Routes routes = new Routes(config, metrics, preparation);
+            HttpListener listener = HttpListener.start(config.http(), routes.router(), metrics::onResponse);
             if (!listener.loopback() && config.apiKeys().isEmpty()) {
                 LOG.log(
                         Level.WARNING,
@@ -52,11 +69,20 @@ public final class QuireServer implements AutoCloseable {
                                 + " over the network may use this model: ask for a key with --api-key-file FILE or the"
                                 + " environment variable QUIRE_API_KEY, or listen on 127.0.0.1 only");
             }
-            return new QuireServer(listener, preparation, config.drainTimeout());
+            return new QuireServer(listener, preparation, routes, config.drainTimeout());
         } catch (RuntimeException e) {
             preparation.close();
             throw e;
         }
+    }
+
+    /**
+     * Answers requests from now on.
+     *
+     * @param engine answers them; the caller closes it after the server
+     */
+    public void serve(Engine engine) {
+        routes.serve(engine);
     }
 
     /** The port that the server listens on: the configured one, or the free one that was found for 0. */
@@ -65,7 +91,7 @@ public final class QuireServer implements AutoCloseable {
     }
 
     /** Requests that are being answered. */
-    int activeRequests() {
+    public int activeRequests() {
         return listener.activeRequests();
     }
 

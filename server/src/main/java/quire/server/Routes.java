@@ -1,61 +1,124 @@
 package quire.server;
 
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.api.AnswerService;
 import quire.server.api.Preparation;
 import quire.server.api.ServedModel;
+import quire.server.http.ClientGoneException;
 import quire.server.http.ErrorFormat;
+import quire.server.http.Exchange;
 import quire.server.http.Handler;
+import quire.server.http.HttpException;
+import quire.server.http.Response;
 import quire.server.http.Route;
 import quire.server.http.Router;
 import quire.server.openai.OpenAiApi;
 import quire.server.openai.OpenAiErrors;
 import quire.server.openai.TokenizeApi;
 
-/** Every path that the server answers. */
+/** Every path that the server answers. While the model is being loaded, the paths that need it answer 503. */
 final class Routes {
     private static final ErrorFormat OPENAI_ERRORS = new OpenAiErrors();
 
-    private Routes() {}
+    private final ServerConfig config;
+    private final ServerMetrics metrics;
+    private final Preparation preparation;
+    private volatile @Nullable Model model;
 
-    static Router router(Engine engine, ServerConfig config, ServerMetrics metrics, Preparation preparation) {
-        ServedModel model =
+    Routes(ServerConfig config, ServerMetrics metrics, Preparation preparation) {
+        this.config = config;
+        this.metrics = metrics;
+        this.preparation = preparation;
+    }
+
+    /** The handlers that need a model. */
+    private record Model(Engine engine, AnswerService answers, OpenAiApi openAi, TokenizeApi tokens) {}
+
+    /** A {@link Handler.Immediate} that needs a model. */
+    private interface Immediate {
+        Response answer(Model model, Exchange exchange);
+    }
+
+    /** A {@link Handler.Blocking} that needs a model. */
+    private interface Blocking {
+        void answer(Model model, Exchange exchange) throws ClientGoneException, InterruptedException;
+    }
+
+    /** Answers with this engine from now on. */
+    void serve(Engine engine) {
+        ServedModel served =
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
         AnswerService answers = new AnswerService(engine, preparation, config.heartbeat());
-        OpenAiApi openAi = new OpenAiApi(model, answers, !config.unknownParametersAllowed());
-        TokenizeApi tokens = new TokenizeApi(model, answers, !config.unknownParametersAllowed());
-        Health health = new Health(engine);
+        boolean refuseUnknown = !config.unknownParametersAllowed();
+        model = new Model(
+                engine,
+                answers,
+                new OpenAiApi(served, answers, refuseUnknown),
+                new TokenizeApi(served, answers, refuseUnknown));
+    }
+
+    /** The engine; null while the model is being loaded. */
+    private @Nullable Engine engine() {
+        Model loaded = model;
+        return loaded == null ? null : loaded.engine;
+    }
+
+    Router router() {
+        Health health = new Health(this::engine, metrics);
         List<Route> routes = List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
-                answer(answers, openAi::chatCompletions, "/v1/chat/completions", "/chat/completions"),
-                answer(answers, openAi::completions, "/v1/completions", "/completions"),
-                get(openAi::models, "/v1/models", "/models"),
-                get(openAi::model, "/v1/models/*", "/models/*"),
+                answer(
+                        (model, exchange) -> model.openAi.chatCompletions(exchange),
+                        "/v1/chat/completions",
+                        "/chat/completions"),
+                answer((model, exchange) -> model.openAi.completions(exchange), "/v1/completions", "/completions"),
+                get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
+                get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
                 // vLLM's additions to it
-                post(tokens::tokenize, "/tokenize"),
-                post(tokens::detokenize, "/detokenize"),
+                post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
+                post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready"),
-                open((Handler.Blocking) exchange -> exchange.send(metrics.response(engine)), "/metrics"));
+                open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics"));
         return new Router(routes, OPENAI_ERRORS);
     }
 
     /** A route whose requests the engine answers: they are refused at once while its queue is full. */
-    private static Route answer(AnswerService answers, Handler.Blocking handler, String... paths) {
-        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, answers::checkRoom, handler);
+    private Route answer(Blocking handler, String... paths) {
+        Runnable gate = () -> loaded().answers.checkRoom();
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, gate, blocking(handler));
     }
 
-    private static Route post(Handler.Blocking handler, String... paths) {
-        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, handler);
+    private Route post(Blocking handler, String... paths) {
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, blocking(handler));
     }
 
-    private static Route get(Handler.Immediate handler, String... paths) {
-        return new Route("GET", List.of(paths), false, OPENAI_ERRORS, handler);
+    private Route get(Immediate handler, String... paths) {
+        Handler.Immediate loaded = exchange -> handler.answer(loaded(), exchange);
+        return new Route("GET", List.of(paths), false, OPENAI_ERRORS, loaded);
     }
 
     private static Route open(Handler handler, String... paths) {
         return new Route("GET", List.of(paths), true, OPENAI_ERRORS, handler);
+    }
+
+    private Handler.Blocking blocking(Blocking handler) {
+        return exchange -> handler.answer(loaded(), exchange);
+    }
+
+    /**
+     * The model.
+     *
+     * @throws HttpException 503 if it is still being loaded
+     */
+    private Model loaded() {
+        Model loaded = model;
+        if (loaded == null) {
+            throw HttpException.unavailable(metrics.loading().describe());
+        }
+        return loaded;
     }
 }

@@ -8,6 +8,7 @@ import quire.engine.Engine;
 import quire.engine.EngineListener;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
+import quire.engine.PrefixCacheStats;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.server.http.Response;
@@ -37,8 +38,20 @@ public final class ServerMetrics implements EngineListener {
     private final Histogram generationTokens = tokenHistogram();
     private final Map<String, long[]> statusToResponses = new TreeMap<>();
 
+    private volatile LoadProgress loading = LoadProgress.START;
+
     /** Empty metrics. */
     public ServerMetrics() {}
+
+    @Override
+    public void onLoad(String model, long loadedBytes, long totalBytes) {
+        loading = new LoadProgress(model, loadedBytes, totalBytes);
+    }
+
+    /** How far the model is loaded. */
+    LoadProgress loading() {
+        return loading;
+    }
 
     @Override
     public synchronized void onStart(long queueNanos, int promptTokens) {
@@ -85,10 +98,27 @@ public final class ServerMetrics implements EngineListener {
                 stats.queueSeconds());
         text.gauge(
                 "quire_kv_cache_usage_perc",
-                "Share of the KV pages in use, 0 to 1.",
+                "Share of the KV pages that running requests use, 0 to 1.",
                 stats.totalPages() == 0 ? 0 : (double) stats.usedPages() / stats.totalPages());
+        PrefixCacheStats prefixCache = stats.prefixCache();
+        text.gauge(
+                "quire_prefix_cache_usage_perc",
+                "Share of the KV pages that no request uses and that stay cached until their memory is needed, 0 to 1.",
+                stats.totalPages() == 0 ? 0 : (double) prefixCache.cachedPages() / stats.totalPages());
+        text.counter(
+                "quire_prefix_cache_queries_total",
+                "Prompt tokens of the requests that have started.",
+                prefixCache.queriedTokens());
+        text.counter(
+                "quire_prefix_cache_hits_total",
+                "Prompt tokens that were found in the prefix cache and not computed.",
+                prefixCache.hitTokens());
+        text.counter(
+                "quire_prefix_cache_evicted_pages_total",
+                "Cached KV pages that gave their memory to other tokens.",
+                prefixCache.evictedPages());
         text.counter("quire_num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
-        text.counter("quire_prompt_tokens_total", "Prompt tokens computed.", stats.promptTokens());
+        text.counter("quire_prompt_tokens_total", "Prompt tokens computed, without cached ones.", stats.promptTokens());
         text.counter("quire_generation_tokens_total", "Tokens generated.", stats.generationTokens());
         text.counter("quire_iterations_total", "Steps of the engine.", stats.steps());
         text.counter("quire_request_started_total", "Requests accepted.", stats.started());

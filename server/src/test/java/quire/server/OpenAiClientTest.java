@@ -17,6 +17,7 @@ import com.openai.models.chat.completions.ChatCompletionStreamOptions;
 import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
+import com.openai.models.completions.CompletionUsage;
 import com.openai.models.models.Model;
 import java.net.http.HttpResponse;
 import java.util.List;
@@ -141,7 +142,13 @@ class OpenAiClientTest {
         assertThat(whole.choices().getFirst().message().content()).contains(text);
         ChatCompletionChunk last = chunks.getLast();
         assertThat(last.choices()).isEmpty();
-        assertThat(last.usage()).isEqualTo(whole.usage());
+        CompletionUsage usage = last.usage().orElseThrow();
+        assertThat(usage.promptTokens()).isEqualTo(whole.usage().orElseThrow().promptTokens());
+        assertThat(usage.completionTokens())
+                .isEqualTo(whole.usage().orElseThrow().completionTokens());
+        // The prompt of the whole answer came again.
+        assertThat(usage.promptTokensDetails().orElseThrow().cachedTokens())
+                .hasValueSatisfying(cached -> assertThat(cached).isPositive());
         assertThat(chunks.get(chunks.size() - 2)
                         .choices()
                         .getFirst()

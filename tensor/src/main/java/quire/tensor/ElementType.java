@@ -28,11 +28,24 @@ import quire.tensor.block.UnpackedBlock;
  *   IQ4_NL      32   d 2, nibbles 16                                            d × table[q]
  *   IQ4_XS     256   d 2, scale high bits 2, low bits 4, nibbles 128           (d × (s − 32)) × table[q]
  *   MXFP4       32   exponent e 1, nibbles 16                                   2^(e − 128) × table[q]
+ *   NVFP4       64   scales s 4, nibbles 32                                     ½ s × table[q]
+ *   IQ3_S      256   d 2, indexes 64, ninth bits 8, signs 32, scales 4          (d × (2s + 1)) × ±point
+ *   IQ3_XXS    256   d 2, indexes 64, signs and scales 32                       (d/2 × (2s + 1)) × ±½ point
+ *   IQ2_S      256   d 2, indexes 32, signs 32, upper bits 8, scales 8          (d/8 × (2s + 1)) × ±point
+ *   IQ2_XS     256   d 2, indexes and signs 64, scales 8                        (d/8 × (2s + 1)) × ±point
+ *   IQ2_XXS    256   d 2, (indexes 4, signs and scale 4) × 8                    (d/8 × (2s + 1)) × ±point
+ *   IQ1_M      256   indexes 32, upper bits and offsets 16, scales and d 8      (d/8 × (2s + 1)) × (8 point ± 1)
+ *   IQ1_S      256   d 2, indexes 32, upper bits, scale and offset 16           (d/8 × (2s + 1)) × (8 point ± 1)
+ *   TQ1_0      256   digits in base 3 52, d 2                                   d × (q − 1)
+ *   TQ2_0      256   2-bit 64, d 2                                              d × (q − 1)
+ *   Q1_0       128   d 2, bits 16                                               d × (2q − 1)
+ *   Q2_0        64   d 2, 2-bit 16                                              d × (q − 1)
  * </pre>
  *
  * <p>A nibble has 4 bits; "2-bit" are fields of 2 bits. The scales s and minimums m of a block of 256 are small
- * integers, one for each 32 numbers, or for each 16 in Q2_K, Q3_K and Q6_K. {@link UnpackedBlock} describes the
- * position of their bits. A scale of infinity or NaN is used as it is. The exponent 255 of MXFP4 means 2¹²⁷, as in
+ * integers, one for each 32 numbers, or for each 16 in Q2_K, Q3_K, Q6_K, IQ2_S, IQ2_XS and IQ1_M. NVFP4 has one float of 8
+ * bits (unsigned E4M3) for each 16. A point of 4 or 8 numbers has an index in a {@link quire.tensor.block.Grid}. {@link
+ * UnpackedBlock} describes the position of all bits. A scale of infinity or NaN is used as it is. The exponent 255 of MXFP4 means 2¹²⁷, as in
  * ggml; the OCP specification makes it NaN.
  */
 public enum ElementType {
@@ -67,7 +80,31 @@ public enum ElementType {
     /** The same values; a 6-bit scale for each 32. */
     IQ4_XS(256, 2 + 2 + 4 + 128, 32, false, UnpackedBlock::readIq4Xs),
     /** Floats of 4 bits (E2M1); a power of two for each 32. */
-    MXFP4(32, 1 + 16, 32, false, UnpackedBlock::readMxfp4);
+    MXFP4(32, 1 + 16, 32, false, UnpackedBlock::readMxfp4),
+    /** The same floats; a scale for each 16, which is a float of 8 bits (E4M3). */
+    NVFP4(64, 4 + 32, 16, false, UnpackedBlock::readNvfp4),
+    /** 3 bits: 4 numbers are one of 512 points, with signs; a 4-bit scale for each 32. */
+    IQ3_S(256, 2 + 64 + 8 + 32 + 4, 32, false, UnpackedBlock::readIq3S),
+    /** 3 bits: 4 numbers are one of 256 points, with signs; a 4-bit scale for each 32. */
+    IQ3_XXS(256, 2 + 64 + 32, 32, false, UnpackedBlock::readIq3Xxs),
+    /** 2 bits: 8 numbers are one of 1024 points, with signs; a 4-bit scale for each 16. */
+    IQ2_S(256, 2 + 32 + 32 + 8 + 8, 16, false, UnpackedBlock::readIq2S),
+    /** 2 bits: 8 numbers are one of 512 points, with signs; a 4-bit scale for each 16. */
+    IQ2_XS(256, 2 + 64 + 8, 16, false, UnpackedBlock::readIq2Xs),
+    /** 2 bits: 8 numbers are one of 256 points, with signs; a 4-bit scale for each 32. */
+    IQ2_XXS(256, 2 + 64, 32, false, UnpackedBlock::readIq2Xxs),
+    /** 1.75 bits: 8 numbers are one of 2048 points of −1, 0 and 1, plus or minus ⅛; a 3-bit scale for each 16. */
+    IQ1_M(256, 32 + 16 + 8, 16, false, UnpackedBlock::readIq1M),
+    /** 1.56 bits: the same points; plus or minus ⅛ and a 3-bit scale for each 32. */
+    IQ1_S(256, 2 + 32 + 16, 32, false, UnpackedBlock::readIq1S),
+    /** −1, 0 or 1, five in a byte; a scale for each 256. */
+    TQ1_0(256, 48 + 4 + 2, 32, false, UnpackedBlock::readTq10),
+    /** −1, 0 or 1 in 2 bits; a scale for each 256. */
+    TQ2_0(256, 64 + 2, 32, false, UnpackedBlock::readTq20),
+    /** −1 or 1; a scale for each 128. */
+    Q1_0(128, 2 + 16, 32, false, UnpackedBlock::readQ10),
+    /** −1 to 2; a scale for each 64. */
+    Q2_0(64, 2 + 16, 32, false, UnpackedBlock::readQ20);
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
@@ -107,9 +144,17 @@ public enum ElementType {
         return blockElements > 1;
     }
 
-    /** Number of elements that share a scale: 32 or 16, or 0 if this type has no blocks. */
+    /**
+     * Number of elements that share a scale: 32 or 16, or 0 if this type has no blocks. Types whose scale is for more
+     * elements repeat it for each 32.
+     */
     public int scaleElements() {
         return scaleElements;
+    }
+
+    /** Whether the two scales of 32 elements are floats, with no common factor. */
+    public boolean hasFloatScales() {
+        return this == NVFP4;
     }
 
     /** Whether the elements that share a scale also share a minimum. */

@@ -17,16 +17,18 @@ import java.util.Map;
  *   <li>F32, F16, BF16 weights: {@code y = fma(w[k], x[k], y)} for k ascending, from +0.
  *   <li>quantised weights: for each 32 inputs ascending the sums below, from {@code y = +0}. qx are the activations'
  *       int8 quants and dx is their scale; qw are the weights' integers ({@link ElementType}) after the format's zero
- *       point (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32) is subtracted or its table is applied (IQ4_NL, IQ4_XS; MXFP4:
- *       twice the values).
+ *       point (Q4_0: 8, Q5_0: 16, Q3_K: 4, Q6_K: 32, TQ1_0, TQ2_0 and Q2_0: 1) is subtracted or its table is applied
+ *       (IQ types; MXFP4 and NVFP4: twice the values).
  *       <ul>
- *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4): {@code y = fma(dw ×
- *             dx, (float) Σ qw × qx, y)}, where dw is the block's d, or d × (float) s in blocks of 256 (an exact
- *             product), or 2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ
+ *         <li>one scale for 32 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, IQ4_NL, IQ4_XS, MXFP4, IQ3_S, IQ3_XXS,
+ *             IQ2_XXS, IQ1_S, TQ1_0, TQ2_0, Q1_0, Q2_0): {@code y = fma(dw × dx, (float) Σ qw × qx, y)}, where dw is the
+ *             block's d, or d × (float) s in blocks of 256 (an exact product), or 2^(e − 128) for MXFP4. Then, for formats with a minimum, {@code y = fma(mw, dx × (float) Σ
  *             qx, y)}, where mw is m (Q4_1, Q5_1) or −(dmin × (float) m) (Q4_K, Q5_K).
- *         <li>two scales for 32 (Q2_K, Q3_K, Q6_K): {@code y = fma(d × dx, (float) (s₀ × I₀ + s₁ × I₁), y)}, where I₀
+ *         <li>two scales for 32 (Q2_K, Q3_K, Q6_K, IQ2_S, IQ2_XS, IQ1_M): {@code y = fma(d × dx, (float) (s₀ × I₀ + s₁ × I₁), y)}, where I₀
  *             and I₁ are Σ qw × qx over the two halves of 16 inputs, all in int32. Then, for Q2_K, {@code y =
  *             fma(−(dmin × dx), (float) (m₀ × X₀ + m₁ × X₁), y)}, where X₀ and X₁ are Σ qx over the halves.
+ *         <li>two floats as scales for 32 (NVFP4): {@code y = fma(dw × dx, (float) Σ qw × qx, y)} for each 16 inputs,
+ *             where dw is half of the scale.
  *       </ul>
  *       Every integer stays below 2²⁴ (the largest is Q6_K's, 2 × 128 × 16 × 32 × 127). So sums of integers are exact
  *       in int32 and in f32, and an implementation may add them in any order. For each 32 inputs, only two products of

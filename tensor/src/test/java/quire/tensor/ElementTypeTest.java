@@ -8,6 +8,8 @@ import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.EnumSet;
 import java.util.HexFormat;
@@ -16,10 +18,15 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
+import java.util.zip.CRC32;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import quire.tensor.block.FileNumbers;
 
 class ElementTypeTest {
+    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
     @Test
     void decode_everyHalf_isFloat16ToFloat() {
         MemorySegment source = MemorySegment.ofArray(new byte[2 * 65536]);
@@ -103,6 +110,48 @@ class ElementTypeTest {
                         .toList());
     }
 
+    /**
+     * Decodes 2048 random blocks with d = 1, which have every index of every grid, and compares the checksum of the floats
+     * with that of ggml's.
+     */
+    @ParameterizedTest
+    @CsvSource({
+        "MXFP4, 0def48d5",
+        "NVFP4, 7299a9f0",
+        "IQ3_S, 124980d8",
+        "IQ3_XXS, a6c2d14e",
+        "IQ2_S, bab6938e",
+        "IQ2_XS, 4cf741a4",
+        "IQ2_XXS, cc64491b",
+        "IQ1_M, 76c264c7",
+        "IQ1_S, add2df9a",
+        "TQ1_0, ca033c48",
+        "TQ2_0, ed689ae5",
+        "Q1_0, 6296364e",
+        "Q2_0, 2aaae911"
+    })
+    void decode_everyIndex_isGgmlsFloatsToTheBit(ElementType type, String checksum) {
+        int count = 2048;
+        MemorySegment blocks = MemorySegment.ofArray(new byte[count * type.blockBytes()]);
+        SplittableRandom random = new SplittableRandom(0);
+        for (long at = 0; at < blocks.byteSize(); at += Long.BYTES) {
+            blocks.set(LONG, at, random.nextLong());
+        }
+        CRC32 found = new CRC32();
+        float[] target = new float[type.blockElements()];
+        ByteBuffer bytes = ByteBuffer.allocate(4 * target.length).order(ByteOrder.LITTLE_ENDIAN);
+        for (long at = 0; at < blocks.byteSize(); at += type.blockBytes()) {
+            for (int half : Samples.halves(type)) {
+                Samples.setHalf(type, blocks, at + half, Float.floatToFloat16(1));
+            }
+            type.decode(blocks, at, MemorySegment.ofArray(target), 0, target.length);
+            bytes.asFloatBuffer().put(target);
+            found.update(bytes.array());
+        }
+
+        assertThat(found.getValue()).isEqualTo(Long.parseLong(checksum, 16));
+    }
+
     private static List<String> recordedBlocks() throws IOException {
         try (InputStream in = ElementTypeTest.class.getResourceAsStream("blocks.txt")) {
             return new String(Objects.requireNonNull(in).readAllBytes(), StandardCharsets.US_ASCII)
@@ -141,6 +190,21 @@ class ElementTypeTest {
             ElementType.MXFP4.decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(target), 0, 32);
             assertThat(target[0]).isEqualTo((float) Math.scalb(1.0, exponent - 128));
             assertThat(target[1]).isZero();
+        }
+    }
+
+    @Test
+    void decode_nvfp4Scales_areSmallFloatsOrZero() {
+        byte[] block = new byte[36];
+        block[4] = 2; // 1, then zeros
+        float[] target = new float[64];
+        for (int scale = 0; scale < 256; scale++) {
+            block[0] = (byte) scale;
+            ElementType.NVFP4.decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(target), 0, 64);
+            int exponent = scale >> 3 & 15;
+            double fraction = (exponent == 0 ? 0 : 1) + (scale & 7) / 8.0;
+            double wanted = scale == 0x7f ? 0 : Math.scalb(fraction, Math.max(exponent, 1) - 7);
+            assertThat((double) target[0]).as("scale %x", scale).isEqualTo(wanted);
         }
     }
 

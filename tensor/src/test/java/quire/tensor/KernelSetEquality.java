@@ -116,7 +116,7 @@ public final class KernelSetEquality {
                     source.fill(fill);
                     for (long block = 0; block < source.byteSize(); block += type.blockBytes()) {
                         for (int at : Samples.halves(type)) {
-                            source.set(FileNumbers.SHORT, block + at, Float.floatToFloat16(1f));
+                            Samples.setHalf(type, source, block + at, Float.floatToFloat16(1f));
                         }
                     }
                     for (int rows : new int[] {1, 7}) {
@@ -437,13 +437,13 @@ public final class KernelSetEquality {
         int[] places = Samples.halves(type);
         short[] before = new short[places.length];
         for (int i = 0; i < places.length; i++) {
-            before[i] = block.get(FileNumbers.SHORT, places[i]);
+            before[i] = Samples.half(type, block, places[i]);
         }
         byte[] fills = {0, -1, (byte) 0x80, 0x7f, (byte) 0x88, 0x0f};
         block.fill(fills[random.nextInt(fills.length)]);
         for (int i = 0; i < places.length; i++) {
             boolean extreme = random.nextInt(3) == 0;
-            block.set(FileNumbers.SHORT, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
+            Samples.setHalf(type, block, places[i], extreme ? halves[random.nextInt(halves.length)] : before[i]);
         }
         if (type == ElementType.MXFP4) {
             byte[] exponents = {0, 1, 2, 120, (byte) 254, (byte) 255};

@@ -55,7 +55,7 @@ public final class Samples {
                         bytes.set(ValueLayout.JAVA_BYTE, offset, (byte) random.nextInt(118, 124));
                     }
                     for (int at : halves(type)) {
-                        bytes.set(FileNumbers.SHORT, offset + at, Float.floatToFloat16(number(random) / 100));
+                        setHalf(type, bytes, offset + at, Float.floatToFloat16(number(random) / 100));
                     }
                 }
             }
@@ -71,7 +71,35 @@ public final class Samples {
             case Q2_K -> new int[] {80, 82};
             case Q3_K -> new int[] {108};
             case Q6_K -> new int[] {208};
-            case F32, F16, BF16, MXFP4 -> new int[0];
+            case IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_S, Q1_0, Q2_0 -> new int[] {0};
+            case IQ1_M -> new int[] {48};
+            case TQ1_0 -> new int[] {52};
+            case TQ2_0 -> new int[] {64};
+            case F32, F16, BF16, MXFP4, NVFP4 -> new int[0];
         };
+    }
+
+    /** An f16 of a block. */
+    public static short half(ElementType type, MemorySegment bytes, long at) {
+        if (type != ElementType.IQ1_M) {
+            return bytes.get(FileNumbers.SHORT, at);
+        }
+        int half = 0;
+        for (int i = 0; i < 4; i++) {
+            half |= (bytes.get(FileNumbers.SHORT, at + 2L * i) >>> 12 & 15) << (4 * i);
+        }
+        return (short) half;
+    }
+
+    /** Sets an f16 of a block. That of IQ1_M is in the highest nibbles of four words. */
+    public static void setHalf(ElementType type, MemorySegment bytes, long at, short half) {
+        if (type != ElementType.IQ1_M) {
+            bytes.set(FileNumbers.SHORT, at, half);
+            return;
+        }
+        for (int i = 0; i < 4; i++) {
+            int rest = bytes.get(FileNumbers.SHORT, at + 2L * i) & 0xFFF;
+            bytes.set(FileNumbers.SHORT, at + 2L * i, (short) (rest | (half >>> (4 * i) & 15) << 12));
+        }
     }
 }

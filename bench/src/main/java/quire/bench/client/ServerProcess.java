@@ -85,8 +85,8 @@ public final class ServerProcess implements AutoCloseable {
             BufferedReader out = child.inputReader(StandardCharsets.UTF_8);
             for (String line = out.readLine(); line != null; line = out.readLine()) {
                 if (line.startsWith(READY)) {
-                    return new ServerProcess(
-                            ServerAddress.of(line.substring(READY.length()).strip()), child.pid(), child, log);
+                    String address = line.substring(READY.length()).split(" ", 2)[0]; // the model's name follows
+                    return new ServerProcess(ServerAddress.of(address), child.pid(), child, log);
                 }
             }
             throw new IOException(

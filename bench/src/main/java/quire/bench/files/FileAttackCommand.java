@@ -77,7 +77,11 @@ public final class FileAttackCommand implements Callable<Integer> {
                             + " at most 256 MiB.")
     private long maxMebibytes;
 
-    @Option(names = "--keep", paramLabel = "FILE", description = "Write the file of --seed here, and try nothing.")
+    @Option(
+            names = "--keep",
+            paramLabel = "FILE",
+            description =
+                    "Write the file of --seed here, or its several files beside it. Print the one to open, and try nothing.")
     private @Nullable Path keep;
 
     @Option(names = "--json", description = "Print one JSON object.")
@@ -95,7 +99,7 @@ public final class FileAttackCommand implements Callable<Integer> {
         Range.check(command, "--group", group, 1, Long.MAX_VALUE);
         Range.check(command, "--max-memory", maxMebibytes, 1, Long.MAX_VALUE);
         if (keep != null) {
-            Files.write(keep, FileWorker.mutants().of(seed));
+            System.out.println(FileMutants.write(FileWorker.mutants().of(seed), keep));
             return 0;
         }
         long begin = System.nanoTime();

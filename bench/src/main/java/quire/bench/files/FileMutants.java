@@ -1,13 +1,19 @@
 package quire.bench.files;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.SplittableRandom;
 import quire.bench.files.GgufParts.Tensor;
 
 /**
- * Damaged model files. Each seed is one file, always the same: a valid file with one to three changes, in its header, keys,
- * values, tokens, chat template, tensors or bytes.
+ * Damaged model files. Each seed is one model, always the same: a valid one with one to three changes, in its header, keys,
+ * values, tokens, chat template, tensors or bytes. Some models are in several files, of which one may be missing.
  */
 final class FileMutants {
     /** Numbers that a reader must not trust. */
@@ -79,6 +85,11 @@ final class FileMutants {
     /** Large files take longer, so they get one seed of so many. */
     private static final int LARGE_EVERY = 25;
 
+    /** One model of so many is in several files. */
+    private static final int SPLIT_EVERY = 8;
+
+    private static final int MAX_SPLIT = 4;
+
     private final List<GgufParts> small;
     private final List<GgufParts> large;
 
@@ -88,11 +99,54 @@ final class FileMutants {
         this.large = large;
     }
 
-    /** The file of a seed. */
-    byte[] of(long seed) {
+    /** The files of a seed: usually one. Of several, an empty one is missing. */
+    List<byte[]> of(long seed) {
         SplittableRandom random = new SplittableRandom(seed);
         List<GgufParts> files = seed % LARGE_EVERY == 0 ? large : small;
         GgufParts sound = files.get(random.nextInt(files.size()));
+        return random.nextInt(SPLIT_EVERY) == 0
+                ? damageSplit(sound.split(random.nextInt(2, MAX_SPLIT + 1)), random)
+                : List.of(damaged(sound, random));
+    }
+
+    /**
+     * Writes the files of a seed: one to {@code path}, several beside it, with names that say their position.
+     *
+     * @return the file to open
+     */
+    static Path write(List<byte[]> files, Path path) throws IOException {
+        if (files.size() == 1) {
+            return Files.write(path, files.getFirst());
+        }
+        String stem = String.valueOf(path.getFileName()).replaceFirst("\\.gguf$", "");
+        Path open = path;
+        for (int i = 0; i < files.size(); i++) {
+            Path part =
+                    path.resolveSibling(String.format(Locale.ROOT, "%s-%05d-of-%05d.gguf", stem, i + 1, files.size()));
+            Files.deleteIfExists(part);
+            if (files.get(i).length > 0) {
+                open = Files.write(part, files.get(i));
+            }
+        }
+        return open;
+    }
+
+    private static List<byte[]> damageSplit(List<GgufParts> parts, SplittableRandom random) {
+        List<byte[]> files =
+                new ArrayList<>(parts.stream().map(GgufParts::toBytes).toList());
+        int at = random.nextInt(files.size());
+        int other = random.nextInt(files.size());
+        switch (random.nextInt(6)) {
+            case 0 -> files.set(at, new byte[0]);
+            case 1 -> Collections.swap(files, at, other);
+            case 2 -> files.set(at, files.get(other));
+            default -> files.set(at, damaged(parts.get(at), random));
+        }
+        // One file must be there to be opened, and must not be empty.
+        return files.stream().allMatch(file -> file.length == 0) ? List.of(new byte[1]) : files;
+    }
+
+    private static byte[] damaged(GgufParts sound, SplittableRandom random) {
         if (random.nextInt(4) == 0) {
             return damageBytes(sound.toBytes(), sound, random);
         }

@@ -141,7 +141,7 @@ final class FileTrial implements AutoCloseable {
             String text = errors.toString(StandardCharsets.UTF_8).strip();
             if (code != 0
                     && (code != 1
-                            || !text.startsWith("quire: " + path)
+                            || !text.startsWith("quire: " + path.getParent())
                             || text.lines().count() != 1)) {
                 throw new IllegalStateException(
                         "quire " + String.join(" ", command) + " exits with " + code + " and says '" + text + "'");

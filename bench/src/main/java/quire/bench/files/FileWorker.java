@@ -66,10 +66,10 @@ final class FileWorker {
             begin(first);
             Thread.ofPlatform().daemon().name("watchdog").start(() -> watch(main, (long) (maxSeconds * NANOS)));
             for (long number = first; number < first + count; number++) {
-                Files.write(path, mutants.of(number));
+                Path file = FileMutants.write(mutants.of(number), path);
                 begin(number);
                 out.println("begin " + number);
-                out.println(attempt(trial, path, number));
+                out.println(attempt(trial, file, number));
                 long peak = peakMebibytes();
                 if (peak > memory + maxMebibytes) {
                     out.println("fault " + number + " resident memory grew to " + peak + " MiB, from " + memory);
@@ -89,6 +89,11 @@ final class FileWorker {
                 throw new IllegalStateException("a valid file is refused");
             }
             FileTrial.inspect(path);
+            Path part = FileMutants.write(
+                    parts.split(2).stream().map(GgufParts::toBytes).toList(), path);
+            if (!trial.run(part)) {
+                throw new IllegalStateException("a valid file in two parts is refused");
+            }
         }
     }
 

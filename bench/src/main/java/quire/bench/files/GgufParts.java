@@ -18,6 +18,7 @@ import quire.model.format.GgufType;
  * </pre>
  */
 final class GgufParts {
+    static final int UINT16 = 2;
     static final int UINT32 = 4;
     static final int INT32 = 5;
     static final int FLOAT32 = 6;
@@ -182,6 +183,23 @@ final class GgufParts {
         copy.tensors.addAll(tensors);
         copy.version = version;
         return copy;
+    }
+
+    /** The same model in several files. The first one has all keys. */
+    List<GgufParts> split(int count) {
+        List<GgufParts> files = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            GgufParts file = new GgufParts();
+            if (i == 0) {
+                file.keys.addAll(keys);
+            }
+            file.add("split.no", UINT16, number(Short.BYTES, i))
+                    .add("split.count", UINT16, number(Short.BYTES, count))
+                    .add("split.tensors.count", INT32, number(Integer.BYTES, tensors.size()));
+            file.tensors.addAll(tensors.subList(tensors.size() * i / count, tensors.size() * (i + 1) / count));
+            files.add(file);
+        }
+        return files;
     }
 
     GgufParts add(String key, int type, byte[] value) {

@@ -5,7 +5,7 @@ import quire.bench.client.ServerAddress;
 
 /**
  * A mix of requests: seven of ten are short, the others have a long prompt and a long answer. Answers always have the
- * length that was asked for.
+ * length that was asked for, and every prompt is computed: a salt of its own keeps it from the prefix cache.
  */
 final class LoadRequests {
     private static final int SHORT_OF_TEN = 7;
@@ -43,7 +43,7 @@ final class LoadRequests {
                         "/v1/completions",
                         "{\"prompt\":\"" + prompt + "\",\"max_tokens\":" + tokens
                                 + ",\"ignore_eos\":true,\"temperature\":1,\"stream\":true,\"seed\":"
-                                + random.nextInt(1_000_000) + "}"),
+                                + random.nextInt(1_000_000) + ",\"cache_salt\":\"" + random.nextLong() + "\"}"),
                 tokens);
     }
 }

@@ -144,6 +144,7 @@ final class SpeculationBench {
                         .maxSequences(MAX_SEQUENCES)
                         .threads(threads)
                         .speculation(speculation)
+                        .prefixCache(false) // every run answers the same prompts
                         .build());
     }
 

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import quire.engine.EngineStats;
+import quire.engine.PrefixCacheStats;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 
@@ -53,6 +54,6 @@ class PairedSpeedTest {
     }
 
     private static EngineStats stats(long generated, SpeculationStats speculation) {
-        return new EngineStats(0, 0, 0, 0, 0, Map.of(), 0, 0, generated, 0, 0, speculation);
+        return new EngineStats(0, 0, 0, 0, 0, Map.of(), 0, 0, generated, 0, 0, speculation, PrefixCacheStats.NONE);
     }
 }

@@ -1,5 +1,6 @@
 package quire.cli.command;
 
+import java.nio.file.Path;
 import java.time.Clock;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -69,9 +70,10 @@ public final class InspectCommand implements Callable<Integer> {
 
     private static void print(Gguf file, Map<String, Share> shares) {
         System.out.printf(
-                "%s: GGUF v%d, %s, %d keys, %d tensors%n%n",
+                "%s: GGUF v%d, %s%s, %d keys, %d tensors%n%n",
                 printable(file.file()),
                 file.version(),
+                file.paths().size() > 1 ? file.paths().size() + " files, " : "",
                 MemoryPlan.size(file.byteSize()),
                 file.keys().size(),
                 file.tensors().size());
@@ -185,6 +187,7 @@ public final class InspectCommand implements Callable<Integer> {
                 types.put(type, Map.of("tensors", share.tensors, "weights", share.elements, "bytes", share.bytes)));
         Map<String, Object> object = new LinkedHashMap<>();
         object.put("file", file.file());
+        object.put("files", file.paths().stream().map(Path::toString).toList());
         object.put("version", file.version());
         object.put("bytes", file.byteSize());
         object.put("metadata", metadata);

@@ -1,5 +1,7 @@
 package quire.cli.command;
 
+import java.io.UncheckedIOException;
+import java.lang.System.Logger.Level;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -21,6 +23,7 @@ import quire.cli.option.SamplingDefaultsOptions;
 import quire.cli.output.Logging;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
+import quire.engine.EngineListener;
 import quire.server.QuireServer;
 import quire.server.ServerConfig;
 import quire.server.ServerMetrics;
@@ -38,6 +41,8 @@ public final class ServeCommand implements Callable<Integer> {
 
     /** An hour. */
     private static final int MAX_DRAIN_SECONDS = 3600;
+
+    private final Loader loader;
 
     @Spec
     @SuppressWarnings("NullAway.Init") // picocli sets it
@@ -134,6 +139,15 @@ public final class ServeCommand implements Callable<Integer> {
     @Mixin
     private EngineOptions options;
 
+    /** Serves a model from its file. */
+    public ServeCommand() {
+        this(Engine::open);
+    }
+
+    ServeCommand(Loader loader) {
+        this.loader = loader;
+    }
+
     @Override
     public Integer call() throws InterruptedException {
         Range.check(command, "--port", port, 0, MAX_PORT);
@@ -146,28 +160,57 @@ public final class ServeCommand implements Callable<Integer> {
         System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
-        CountDownLatch drained = new CountDownLatch(1);
         AtomicInteger exitCode = new AtomicInteger();
-        try (Engine engine = Engine.open(file, engineConfig, metrics);
-                QuireServer server = QuireServer.start(engine, config, metrics)) {
-            // After SIGTERM the JVM would exit with 143; a server that has drained exits with 0, or with the code
-            // below.
-            Runtime.getRuntime()
-                    .addShutdownHook(Thread.ofPlatform().name("shutdown").unstarted(() -> {
-                        stop.countDown();
-                        awaitUninterruptibly(drained);
-                        Runtime.getRuntime().halt(exitCode.get());
-                    }));
-            System.out.println(
-                    "ready on http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + server.port());
+        try (StopSignals signals = new StopSignals(stop, drainSeconds);
+                QuireServer server = bind(config, metrics)) {
+            System.getLogger(ServeCommand.class.getName()) // not earlier: the level is set above
+                    .log(Level.INFO, "listening on " + address(server) + "; the model is being loaded");
+            try (Engine engine = loader.load(file, engineConfig, metrics)) {
+                signals.serving(server);
+                answer(server, engine, stop, exitCode);
+            }
+        }
+        return exitCode.get();
+    }
+
+    /** Answers until {@code stop}, then lets answers end: the engine must be open until then. */
+    private void answer(QuireServer server, Engine engine, CountDownLatch stop, AtomicInteger exitCode)
+            throws InterruptedException {
+        try {
+            server.serve(engine);
+            boolean chat = engine.chatTemplate() != null;
+            System.out.println("ready on " + address(server) + " with the model " + engine.modelName());
+            System.out.println(new CurlCommand(host, server.port(), engine.modelName(), chat, apiKeys.forShell()));
             if (exitOnFailure) {
                 stopOnFailure(engine, stop, exitCode);
             }
             stop.await();
         } finally {
-            drained.countDown();
+            server.close();
         }
-        return exitCode.get();
+    }
+
+    /** Loads the model: {@link Engine#open}, or what a test puts in its place. */
+    @FunctionalInterface
+    interface Loader {
+        Engine load(Path file, EngineConfig config, EngineListener listener);
+    }
+
+    private QuireServer bind(ServerConfig config, ServerMetrics metrics) {
+        try {
+            return QuireServer.bind(config, metrics);
+        } catch (UncheckedIOException e) {
+            String message = String.valueOf(e.getMessage());
+            boolean wrongPort = message.contains("in use") || message.contains("denied");
+            throw new IllegalStateException(
+                    message + "; choose another "
+                            + (wrongPort ? "port with --port N (0 for any free one)" : "address with --host ADDRESS"),
+                    e);
+        }
+    }
+
+    private String address(QuireServer server) {
+        return "http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + server.port();
     }
 
     /** Lets the server stop with {@link #ENGINE_FAILED} when the engine fails. */
@@ -203,17 +246,6 @@ public final class ServeCommand implements Callable<Integer> {
             return http.apply(builder).build();
         } catch (IllegalArgumentException e) {
             throw new ParameterException(command.commandLine(), String.valueOf(e.getMessage()), e);
-        }
-    }
-
-    private static void awaitUninterruptibly(CountDownLatch latch) {
-        while (true) {
-            try {
-                latch.await();
-                return;
-            } catch (InterruptedException e) {
-                // The wait goes on: the drain has its own time limit.
-            }
         }
     }
 }

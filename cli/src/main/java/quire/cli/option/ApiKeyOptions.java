@@ -59,6 +59,18 @@ public final class ApiKeyOptions {
         return variable == null || variable.isEmpty() ? List.of() : List.of(variable);
     }
 
+    /**
+     * What a shell replaces by a key in double quotes, so that the key itself is not shown: a variable, or a command
+     * that reads the file. Null if clients need no key.
+     */
+    public @Nullable String forShell() {
+        if (file != null) {
+            String quoted = "'" + file.toString().replace("'", "'\\''") + "'";
+            return "$(awk '$1 ~ /^[^" + COMMENT + "]/ {print $1; exit}' " + quoted + ")";
+        }
+        return keys().isEmpty() ? null : "$" + VARIABLE;
+    }
+
     private List<String> read(Path file) {
         List<String> keys;
         try {

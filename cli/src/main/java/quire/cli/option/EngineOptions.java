@@ -98,6 +98,15 @@ public final class EngineOptions {
                             + " then computed in smaller chunks; 0 for no bound (default ${DEFAULT-VALUE}).")
     private long targetItlMillis;
 
+    @Option(
+            names = "--prefix-cache",
+            paramLabel = "on|off",
+            defaultValue = "on",
+            description =
+                    "Whether prompts that begin alike share memory and work, and pages stay cached until their memory is"
+                            + " needed: on or off. It changes the speed and nothing else (default ${DEFAULT-VALUE}).")
+    private String prefixCache;
+
     @Mixin
     private ThreadsOption threads;
 
@@ -179,7 +188,16 @@ public final class EngineOptions {
                 .threads(threads.count())
                 .targetTokenGap(Duration.ofMillis(targetItlMillis))
                 .speculation(new Speculation(draftTokens, true, draft, null))
+                .prefixCache(prefixCache())
                 .build();
+    }
+
+    private boolean prefixCache() {
+        return switch (prefixCache.toLowerCase(Locale.ROOT)) {
+            case "on" -> true;
+            case "off" -> false;
+            default -> throw fault("--prefix-cache takes on or off, not " + prefixCache);
+        };
     }
 
     private ParameterException fault(String message) {

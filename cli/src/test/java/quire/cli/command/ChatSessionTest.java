@@ -220,6 +220,11 @@ class ChatSessionTest {
         }
 
         @Override
+        public int cachedTokens() {
+            return 0;
+        }
+
+        @Override
         public void close() {
             closed = true;
         }

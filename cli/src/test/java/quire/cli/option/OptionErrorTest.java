@@ -59,6 +59,7 @@ class OptionErrorTest {
             serve --model BROKEN --max-queued 0                        | --max-queued takes a number from 1, not 0
             serve --model BROKEN --max-queued-tokens 0                 | --max-queued-tokens takes a number from 1, not 0
             serve --model BROKEN --max-queue-wait -1                   | --max-queue-wait takes a number from 0 to 3600, not -1
+            serve --model BROKEN --prefix-cache maybe                  | --prefix-cache takes on or off, not maybe
             serve --model BROKEN --target-itl -1                       | --target-itl takes a number from 0 to 3600000, not -1
             serve --model BROKEN --page-tokens 17                      | --page-tokens takes a multiple of 16, not 17
             generate --model BROKEN --prompt x --speculation 17        | --speculation takes auto, off or a number of draft tokens from 1 to 16, not 17

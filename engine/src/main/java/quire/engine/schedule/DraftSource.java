@@ -21,6 +21,9 @@ public interface DraftSource {
         public void started(Sequence sequence) {}
 
         @Override
+        public void replaced(Sequence sequence, int page) {}
+
+        @Override
         public void draft(StepPlan plan, int budget) {}
 
         @Override
@@ -65,8 +68,16 @@ public interface DraftSource {
     /** Allows or forbids draft tokens from the next plan on. Any thread. */
     void setOn(boolean wanted);
 
-    /** A sequence begins to run, for the first time or again after preemption: its pages are empty. */
+    /** A sequence begins to run, for the first time or again after preemption: its first pages may be cached ones. */
     void started(Sequence sequence);
+
+    /**
+     * A row got a page of the same tokens in place of its own. {@link KvPages#isDrafted} tells whether the draft model
+     * has computed that one.
+     *
+     * @param page index in the row's page table
+     */
+    void replaced(Sequence sequence, int page);
 
     /**
      * Adds draft tokens to a plan.

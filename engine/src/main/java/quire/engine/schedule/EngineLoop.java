@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -59,6 +60,8 @@ public final class EngineLoop implements Runnable {
         private EngineListener listener = EngineListener.NONE;
         private LongSupplier nanoClock = System::nanoTime;
         private StepCost cost = StepCost.NONE;
+        private long prefixSeed = ThreadLocalRandom.current().nextLong();
+        private long prefixMask = -1;
 
         private Builder(Model model, Tokenizer tokenizer, EngineConfig config) {
             this.model = model;
@@ -102,6 +105,13 @@ public final class EngineLoop implements Runnable {
             return this;
         }
 
+        /** Secret seed of the hashes in the {@link PrefixIndex}, and the bits of a hash that are used; for tests. */
+        Builder prefixHash(long seed, long mask) {
+            prefixSeed = seed;
+            prefixMask = mask;
+            return this;
+        }
+
         /**
          * The loop; it has no thread yet.
          *
@@ -142,12 +152,15 @@ public final class EngineLoop implements Runnable {
                         + " tokens: raise kvCacheBytes"
                 : config.maxContext() == 0 ? "the context that the model was trained for" : "limited by maxContext";
         StepLimits limits = new StepLimits(config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows());
-        pages = new KvPages(model.pageCount(), model.pageTokens(), limits.sequences(), maxContext);
+        PrefixIndex index = config.prefixCache()
+                ? new PrefixIndex(model.pageCount(), model.pageTokens(), parts.prefixSeed, parts.prefixMask)
+                : null;
+        pages = new KvPages(model.pageCount(), model.pageTokens(), limits.sequences(), maxContext, index);
         Workers workers = parts.workers == null ? new Workers(1) : parts.workers;
         SamplerTeam samplers = new SamplerTeam(workers, model.vocabularySize());
         drafts = parts.drafts.create(
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
-        tracker = new RequestTracker(config, model.pageCount(), drafts);
+        tracker = new RequestTracker(config, pages, drafts);
         PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
         scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
@@ -162,6 +175,11 @@ public final class EngineLoop implements Runnable {
     /** Where draft tokens come from. */
     public DraftSource drafts() {
         return drafts;
+    }
+
+    /** Allows or forbids to use the prefix cache, if the configuration has one. Any thread. */
+    public void setPrefixCaching(boolean wanted) {
+        pages.setCaching(wanted);
     }
 
     /** Executes one step. Returns the number of tokens computed; 0 when there is nothing to do. */

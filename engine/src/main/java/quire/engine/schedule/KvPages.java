@@ -1,26 +1,35 @@
 package quire.engine.schedule;
 
 import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Records which sequence owns which KV page.
+ * Records which sequences hold which KV page, and which pages are cached.
  *
- * <p><b>Problem.</b> Sequences grow by unknown amounts, and their keys and values must not be copied to make room.
+ * <p><b>Problem.</b> Sequences grow by unknown amounts, and their keys and values must not be copied to make room. Many
+ * sequences begin with the same tokens, and their keys and values must not be computed twice.
  *
  * <p><b>Idea.</b> All keys and values lie in one pool of equal pages. A sequence finds its own through a page table,
  * like virtual memory (Kwon et al., <i>Efficient Memory Management for Large Language Model Serving with
  * PagedAttention</i>, SOSP 2023). The model writes into pages and does not know their owners. This class records the
  * owners and never reads a page. Pages never move, and at most one page of a sequence is partly empty.
  *
+ * <p>A full page enters the {@link PrefixIndex}, under its tokens and those before it. A sequence that begins with the
+ * same tokens holds the same page. When nobody holds it any more, it is <i>cached</i>: its memory is available, but the
+ * least recently used page gives its memory first, and free pages before any cached one.
+ *
  * <pre>
  *   page     0   1   2   3   4   5   6   7        the pool
- *   uses     1   0   1   1   0   1   1   0        number of rows that hold the page
+ *   uses     2   0   1   1   0   1   0   0        number of rows that hold the page
+ *   indexed  x           x           x            full pages that the index finds
  *
  *   free     [ 4  7  1                            a stack: freed last, reused first (may still be in the CPU's cache)
  *                   ^ freeCount
+ *   cached   6                                    a list: least recently used first
  *
- *   row 0    [ 3  0  2  ·  ·  ·                   held(0) = 3: positions [0, 3 × pageTokens)
- *   row 1    [ 6  5  ·  ·  ·  ·                   held(1) = 2
+ *   row 0    [ 0  3  2  ·  ·  ·                   held(0) = 3: positions [0, 3 × pageTokens); indexed(0) = 2
+ *   row 1    [ 0  5  ·  ·  ·  ·                   held(1) = 2; begins like row 0
  *   row 2    [ ·  ·  ·  ·  ·  ·                   held(2) = 0: a free row
  *              |  |
  *              |  position p lies in table[p / pageTokens], slot p % pageTokens
@@ -28,13 +37,22 @@ import java.util.Arrays;
  * </pre>
  *
  * A running sequence holds one row. Its page table doubles when it is full, so its size follows the pages that it holds
- * and not the longest context; otherwise a step allocates nothing. A page carries a count of rows and not an owner, so
- * that sequences with the same beginning can share pages that they do not write to.
+ * and not the longest context; otherwise a step allocates nothing. A sequence writes only to pages that it alone holds:
+ * pages in the index are full.
  *
- * <p><b>Invariant.</b> Every page is either in the free list once, or held by as many rows as its count says.
+ * <p><b>Invariants.</b>
  *
- * <p><b>Cost.</b> 3 ints for each page, and at most {@code 2 × pages held} ints for the table of a row. Every operation
- * is O(pages reserved or released); {@link #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
+ * <ul>
+ *   <li>Every page is either in the free list once, or in the cached list once, or held by as many rows as its count
+ *       says. A cached page is in the index.
+ *   <li>The first {@code indexed(row)} pages of a row are in the index, each with the one before it as its parent. So a
+ *       page is held by no more rows than its parent is, becomes cached before its parent, and gives its memory before
+ *       its parent.
+ * </ul>
+ *
+ * <p><b>Cost.</b> 5 ints and a byte for each page, beside the index, and at most {@code 2 × pages held} ints for the
+ * table of a row. Every operation is O(pages reserved, found or released); {@link
+ * #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
  *
  * <p>Engine thread only.
  */
@@ -46,10 +64,20 @@ public final class KvPages {
     private final int pagesPerRow;
     private final int[][] rowToTable;
     private final int[] rowToHeld;
+    private final int[] rowToIndexed;
     private final int[] pageToUses;
+    private final boolean[] drafted; // whether the draft model has computed the whole page
+    private final @Nullable PrefixIndex index; // null: no page is cached
+    // The cached list, least recently used first: a ring through a last, additional element.
+    private final int[] older;
+    private final int[] newer;
+    private final int ends;
     private final int[] free;
     private final int[] auditUses;
     private int freeCount;
+    private int cachedCount;
+    private long evictions;
+    private volatile boolean caching = true;
 
     /**
      * Creates a pool in which all pages are free and all rows are empty.
@@ -58,8 +86,9 @@ public final class KvPages {
      * @param pageTokens positions of a page
      * @param rows sequences that may hold pages at once
      * @param maxTokens longest sequence, in positions
+     * @param index finds pages again; null if no page is to be cached
      */
-    KvPages(int pageCount, int pageTokens, int rows, int maxTokens) {
+    KvPages(int pageCount, int pageTokens, int rows, int maxTokens, @Nullable PrefixIndex index) {
         if (pageCount < 1 || pageTokens < 1 || rows < 1 || maxTokens < 1) {
             throw new IllegalArgumentException("all sizes of a KV pool must be at least 1, not " + pageCount
                     + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
@@ -68,6 +97,14 @@ public final class KvPages {
         pagesPerRow = Math.min(pageCount, pagesFor(maxTokens));
         rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
+        rowToIndexed = new int[rows];
+        drafted = new boolean[pageCount];
+        this.index = index;
+        older = new int[pageCount + 1];
+        newer = new int[pageCount + 1];
+        ends = pageCount;
+        older[ends] = ends;
+        newer[ends] = ends;
         pageToUses = new int[pageCount];
         auditUses = new int[pageCount];
         free = new int[pageCount];
@@ -82,19 +119,48 @@ public final class KvPages {
         return free.length;
     }
 
-    /** Number of free pages. */
+    /** Number of pages that no row holds: free and cached ones. */
     public int available() {
-        return freeCount;
+        return freeCount + cachedCount;
     }
 
     /** Number of pages that are held by some row. */
     public int used() {
-        return free.length - freeCount;
+        return free.length - freeCount - cachedCount;
     }
 
-    /** Whether no row holds a page. */
+    /** Number of pages that no row holds and that the index finds. */
+    public int cached() {
+        return cachedCount;
+    }
+
+    /** How many cached pages have given their memory to others so far. */
+    long evictions() {
+        return evictions;
+    }
+
+    /** Whether no row holds a page, and it is not cached. */
     public boolean isFree(int page) {
-        return pageToUses[page] == 0;
+        return pageToUses[page] == 0 && !isIndexed(page);
+    }
+
+    private boolean isIndexed(int page) {
+        return index != null && index.contains(page);
+    }
+
+    /** Forbids or allows to find pages in the index and to add pages to it. Pages in it stay there. Any thread. */
+    void setCaching(boolean wanted) {
+        caching = wanted;
+    }
+
+    /** Whether pages are found in the index and added to it. */
+    boolean isCaching() {
+        return index != null && caching;
+    }
+
+    /** Positions of a page. */
+    public int pageTokens() {
+        return pageTokens;
     }
 
     /** Number of pages for {@code tokens} positions. */
@@ -120,7 +186,7 @@ public final class KvPages {
     /**
      * Gives a row pages for the positions {@code [0, tokens)}, beside those that it holds.
      *
-     * @return false if there are too few free pages; then nothing has changed
+     * @return false if there are too few available pages; then nothing has changed
      */
     public boolean reserve(int row, int tokens) {
         int from = rowToHeld[row];
@@ -129,38 +195,248 @@ public final class KvPages {
             throw new IllegalArgumentException("a row holds at most " + pagesPerRow + " pages of " + pageTokens
                     + " tokens, but " + tokens + " tokens were asked for");
         }
-        if (to - from > freeCount) {
+        if (to - from > available()) {
             return false;
         }
-        if (to > rowToTable[row].length) {
-            rowToTable[row] = Arrays.copyOf(rowToTable[row], Math.min(pagesPerRow, Math.max(to, 2 * from)));
-        }
+        makeRoom(row, to);
         int[] table = rowToTable[row];
         for (int i = from; i < to; i++) {
-            int page = free[--freeCount];
-            pageToUses[page] = 1;
-            table[i] = page;
+            table[i] = take();
         }
         rowToHeld[row] = Math.max(from, to);
         return true;
     }
 
-    /** Frees a row: its pages become free, unless another row holds them too. */
+    private void makeRoom(int row, int length) {
+        int[] table = rowToTable[row];
+        if (length > table.length) {
+            rowToTable[row] = Arrays.copyOf(table, Math.min(pagesPerRow, Math.max(length, 2 * table.length)));
+        }
+    }
+
+    /** Takes a free page, or the least recently used cached one. */
+    private int take() {
+        int page;
+        if (freeCount > 0) {
+            page = free[--freeCount];
+        } else {
+            page = newer[ends];
+            unlink(page);
+            indexOrFail().remove(page);
+            evictions++;
+        }
+        drafted[page] = false;
+        pageToUses[page] = 1;
+        return page;
+    }
+
+    private PrefixIndex indexOrFail() {
+        if (index == null) {
+            throw new IllegalStateException("there is no prefix index");
+        }
+        return index;
+    }
+
+    private void unlink(int page) {
+        newer[older[page]] = newer[page];
+        older[newer[page]] = older[page];
+        cachedCount--;
+    }
+
+    /** Adds a row to those that hold a page. */
+    private void hold(int page) {
+        if (pageToUses[page]++ == 0) {
+            unlink(page);
+        }
+    }
+
+    /** Removes a row from those that hold a page. */
+    private void drop(int page) {
+        if (--pageToUses[page] > 0) {
+            return;
+        }
+        if (isIndexed(page)) {
+            int newest = older[ends];
+            newer[newest] = page;
+            older[page] = newest;
+            newer[page] = ends;
+            older[ends] = page;
+            cachedCount++;
+        } else {
+            free[freeCount++] = page;
+        }
+    }
+
+    /** Frees a row: its pages become free or cached, unless another row holds them too. */
     void release(int row) {
         int[] table = rowToTable[row];
-        for (int i = rowToHeld[row] - 1; i >= 0; i--) { // the first page ends on top of the stack
-            int page = table[i];
-            if (--pageToUses[page] == 0) {
-                free[freeCount++] = page;
-            }
+        for (int i = rowToHeld[row] - 1; i >= 0; i--) { // the first page is reused first, or gives its memory last
+            drop(table[i]);
         }
         rowToHeld[row] = 0;
+        rowToIndexed[row] = 0;
+    }
+
+    // ── pages with the same beginning ───────────────────────────────────────────────────────────────────────────────
+
+    /**
+     * Finds the cached pages that a text begins with, all but its last token at most: a sequence computes at least one
+     * token. Continues with what the last match found if that is still there.
+     *
+     * @param text valid up to {@code length}
+     * @return number of tokens in the pages
+     */
+    int match(CachedPrefix prefix, int[] text, int length) {
+        if (index == null || !caching) {
+            prefix.clear();
+            return 0;
+        }
+        if (prefix.pages > 0 && index.entry(prefix.lastPage) != prefix.lastEntry) {
+            prefix.clear();
+        }
+        while ((prefix.pages + 1L) * pageTokens < length) {
+            int page = index.find(prefix.lastPage, text, prefix.pages * pageTokens, prefix.salt);
+            if (page == PrefixIndex.NONE) {
+                break;
+            }
+            prefix.lastPage = page;
+            prefix.lastEntry = index.entry(page);
+            prefix.pages++;
+        }
+        return prefix.pages * pageTokens;
     }
 
     /**
-     * Checks the invariant by counting everything again.
+     * Number of available pages that {@link #begin} needs. The prefix must be what {@link #match} found, with no page
+     * reserved since.
+     */
+    int missing(CachedPrefix prefix, int tokens) {
+        int held = prefix.pages;
+        for (int page = prefix.lastPage; held > 0 && pageToUses[page] == 0; held--) {
+            page = indexOrFail().parent(page);
+        }
+        return pagesFor(tokens) - held;
+    }
+
+    /**
+     * {@link #missing} less the pages that would become available if some sequences freed their rows.
      *
-     * @throws IllegalStateException naming the first page that violates it
+     * @param running those that free their rows are at the end
+     * @param from index of the first of them
+     */
+    int missingWithout(List<Sequence> running, int from, CachedPrefix prefix, int tokens) {
+        int freed = 0;
+        for (int i = from; i < running.size(); i++) {
+            int row = running.get(i).row;
+            for (int j = 0; j < rowToHeld[row]; j++) {
+                freed += --pageToUses[rowToTable[row][j]] == 0 ? 1 : 0;
+            }
+        }
+        int missing = missing(prefix, tokens) - freed;
+        for (int i = from; i < running.size(); i++) {
+            int row = running.get(i).row;
+            for (int j = 0; j < rowToHeld[row]; j++) {
+                pageToUses[rowToTable[row][j]]++;
+            }
+        }
+        return missing;
+    }
+
+    /**
+     * Gives an empty row the cached pages of a prefix, and then pages for the positions up to {@code tokens}.
+     *
+     * @param prefix what {@link #match} found, with no page reserved since
+     * @return false if there are too few available pages; then nothing has changed
+     */
+    boolean begin(int row, CachedPrefix prefix, int tokens) {
+        if (missing(prefix, tokens) > available()) {
+            return false;
+        }
+        makeRoom(row, prefix.pages);
+        int page = prefix.lastPage;
+        for (int i = prefix.pages - 1; i >= 0; i--) {
+            rowToTable[row][i] = page;
+            hold(page);
+            page = indexOrFail().parent(page);
+        }
+        rowToHeld[row] = prefix.pages;
+        rowToIndexed[row] = prefix.pages;
+        return reserve(row, tokens);
+    }
+
+    /** Number of a row's first pages that are in the index. */
+    int indexed(int row) {
+        return rowToIndexed[row];
+    }
+
+    /** The last of a row's pages that are in the index; {@link PrefixIndex#NONE} if there is none. */
+    int lastIndexed(int row) {
+        int count = rowToIndexed[row];
+        return count == 0 ? PrefixIndex.NONE : rowToTable[row][count - 1];
+    }
+
+    /**
+     * Adds a row's next page to the index, which is full. If the index has a page with these tokens already, the row
+     * takes that one and frees its own.
+     *
+     * @param text the row's tokens
+     * @return whether the row took another page
+     */
+    boolean add(int row, int[] text, CacheSalt salt) {
+        int next = rowToIndexed[row];
+        int parent = lastIndexed(row);
+        int same = indexOrFail().find(parent, text, next * pageTokens, salt);
+        if (same == PrefixIndex.NONE) {
+            indexOrFail().add(rowToTable[row][next], parent, text, next * pageTokens, salt);
+        } else {
+            replace(row, same);
+        }
+        rowToIndexed[row]++;
+        return same != PrefixIndex.NONE;
+    }
+
+    /**
+     * Gives a row the page of the index that follows its own, in place of a page that it has not computed completely.
+     *
+     * @param text the row's tokens, valid up to {@code length}; all but the last one may be in such pages
+     * @return false if there is no such page
+     */
+    boolean adopt(int row, int[] text, int length, CacheSalt salt) {
+        int next = rowToIndexed[row];
+        if (index == null || !caching || (next + 1L) * pageTokens >= length) {
+            return false;
+        }
+        int page = index.find(lastIndexed(row), text, next * pageTokens, salt);
+        if (page == PrefixIndex.NONE) {
+            return false;
+        }
+        replace(row, page);
+        rowToIndexed[row]++;
+        return true;
+    }
+
+    private void replace(int row, int page) {
+        int[] table = rowToTable[row];
+        int own = table[rowToIndexed[row]];
+        hold(page);
+        drop(own);
+        table[rowToIndexed[row]] = page;
+    }
+
+    /** Whether the draft model has computed all positions of a page. */
+    public boolean isDrafted(int page) {
+        return drafted[page];
+    }
+
+    /** Marks a page of which the draft model has computed all positions. */
+    public void setDrafted(int page) {
+        drafted[page] = true;
+    }
+
+    /**
+     * Checks the invariants by counting everything again.
+     *
+     * @throws IllegalStateException naming the first page that violates them
      */
     void checkIntegrity() {
         Arrays.fill(auditUses, 0);
@@ -172,6 +448,13 @@ public final class KvPages {
                     require(table[j] != page, page, "is twice in row " + row);
                 }
                 auditUses[page]++;
+                if (i < rowToIndexed[row]) {
+                    require(isIndexed(page), page, "of row " + row + " is not in the index");
+                    require(
+                            indexOrFail().parent(page) == (i == 0 ? PrefixIndex.NONE : table[i - 1]),
+                            page,
+                            "of row " + row + " does not follow the page before it");
+                }
             }
         }
         for (int i = 0; i < freeCount; i++) {
@@ -179,14 +462,31 @@ public final class KvPages {
             require(auditUses[page] >= 0, page, "is twice in the free list");
             require(auditUses[page] == 0, page, "is free and held by " + auditUses[page] + " rows");
             require(pageToUses[page] == 0, page, "is free, but its count is " + pageToUses[page]);
+            require(!isIndexed(page), page, "is free, but in the index");
             auditUses[page] = -1;
         }
+        int cached = 0;
+        for (int page = newer[ends]; page != ends; page = newer[page]) {
+            require(auditUses[page] == 0, page, "is cached, but free, held or cached twice");
+            require(pageToUses[page] == 0, page, "is cached, but its count is " + pageToUses[page]);
+            require(isIndexed(page), page, "is cached, but not in the index");
+            int parent = indexOrFail().parent(page);
+            require(parent == PrefixIndex.NONE || auditUses[parent] >= 0, page, "is used later than its parent");
+            auditUses[page] = -1;
+            cached++;
+        }
+        if (cached != cachedCount) {
+            throw new IllegalStateException(cached + " KV pages are cached, but " + cachedCount + " are counted");
+        }
         for (int page = 0; page < pageToUses.length; page++) {
-            require(auditUses[page] != 0, page, "is neither free nor held");
+            require(auditUses[page] != 0, page, "is neither free nor cached nor held");
             require(
                     auditUses[page] < 0 || auditUses[page] == pageToUses[page],
                     page,
                     "is held by " + auditUses[page] + " rows, but its count is " + pageToUses[page]);
+        }
+        if (index != null) {
+            index.checkIntegrity();
         }
     }
 

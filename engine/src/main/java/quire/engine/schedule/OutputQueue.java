@@ -19,6 +19,7 @@ final class OutputQueue implements TokenStream {
     private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
     private final Runnable cancel;
     private SpeculationCounts speculation = SpeculationCounts.NONE; // published by finish
+    private int cachedTokens; // published by finish
     private volatile @Nullable Finish finish;
     private volatile @Nullable Thread reader;
 
@@ -37,12 +38,17 @@ final class OutputQueue implements TokenStream {
         LockSupport.unpark(reader);
     }
 
-    /** Engine thread: ends the answer, exactly once. */
-    void end(Finish end, SpeculationCounts counts) {
+    /**
+     * Engine thread: ends the answer, exactly once.
+     *
+     * @param cached prompt tokens that were found in the cache
+     */
+    void end(Finish end, SpeculationCounts counts, int cached) {
         if (finish != null) {
             throw new IllegalStateException("the answer ended twice: " + finish + ", then " + end);
         }
         speculation = counts;
+        cachedTokens = cached;
         finish = end;
         LockSupport.unpark(reader);
     }
@@ -107,6 +113,11 @@ final class OutputQueue implements TokenStream {
     @Override
     public SpeculationCounts speculation() {
         return finish == null ? SpeculationCounts.NONE : speculation;
+    }
+
+    @Override
+    public int cachedTokens() {
+        return finish == null ? 0 : cachedTokens;
     }
 
     @Override

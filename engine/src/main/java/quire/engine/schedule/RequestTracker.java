@@ -13,6 +13,7 @@ import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
+import quire.engine.PrefixCacheStats;
 
 /**
  * Accepts or refuses requests, counts them by state, and collects the engine's statistics. Every change happens under
@@ -43,7 +44,7 @@ public final class RequestTracker {
     private final int maxQueuedRequests;
     private final long maxQueuedTokens;
     private final double maxQueueSeconds;
-    private final int totalPages;
+    private final KvPages pages;
     private final DraftSource drafts;
     private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
 
@@ -51,11 +52,16 @@ public final class RequestTracker {
     private int running;
     private int waiting;
     private long waitingTokens;
+    // Of the pages, when the last step or request ended.
     private int usedPages;
+    private int cachedPages;
+    private long evictedPages;
     private long started;
     private long preemptions;
     private long promptTokens;
     private long generationTokens;
+    private long queriedTokens;
+    private long hitTokens;
     private long steps;
     private final QueueSpeed queueSpeed = new QueueSpeed();
     /** The sum of {@link Sequence#queuedTokens} over the waiting requests. */
@@ -64,12 +70,12 @@ public final class RequestTracker {
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
 
-    RequestTracker(EngineConfig config, int totalPages, DraftSource drafts) {
+    RequestTracker(EngineConfig config, KvPages pages, DraftSource drafts) {
         this.drafts = drafts;
         maxQueuedRequests = config.maxQueuedRequests();
         maxQueuedTokens = config.maxQueuedTokens();
         maxQueueSeconds = config.maxQueueWait().toNanos() * NANO;
-        this.totalPages = totalPages;
+        this.pages = pages;
         for (FinishReason reason : FinishReason.values()) {
             finished.put(reason, 0L);
         }
@@ -185,7 +191,7 @@ public final class RequestTracker {
     }
 
     /** Waiting or running → finished. */
-    void finish(Sequence sequence, boolean wasRunning, FinishReason reason, int usedPagesNow) {
+    void finish(Sequence sequence, boolean wasRunning, FinishReason reason) {
         lock.lock();
         try {
             if (wasRunning) {
@@ -195,10 +201,27 @@ public final class RequestTracker {
                 leave(sequence);
             }
             finished.merge(reason, 1L, Long::sum);
-            usedPages = usedPagesNow;
+            countPages();
             if (running + waiting == 0) {
                 empty.signalAll();
             }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void countPages() {
+        usedPages = pages.used();
+        cachedPages = pages.cached();
+        evictedPages = pages.evictions();
+    }
+
+    /** Prompt tokens were looked up in the prefix cache for the first time, and some were found. */
+    void lookUp(int queried, int hit) {
+        lock.lock();
+        try {
+            queriedTokens += queried;
+            hitTokens += hit;
         } finally {
             lock.unlock();
         }
@@ -211,14 +234,14 @@ public final class RequestTracker {
      * @param begin of the step, in nanoseconds of the clock
      * @param end of the step
      */
-    void step(int newPromptTokens, int newGenerationTokens, int usedPagesNow, boolean waited, long begin, long end) {
+    void step(int newPromptTokens, int newGenerationTokens, boolean waited, long begin, long end) {
         lock.lock();
         try {
             steps++;
             drafts.countStep();
             promptTokens += newPromptTokens;
             generationTokens += newGenerationTokens;
-            usedPages = usedPagesNow;
+            countPages();
             queueSpeed.step(waited, begin, end);
         } finally {
             lock.unlock();
@@ -310,11 +333,11 @@ public final class RequestTracker {
      *
      * @throws IllegalStateException if they differ
      */
-    void checkIntegrity(int runningNow, int waitingNow, int usedPagesNow) {
+    void checkIntegrity(int runningNow, int waitingNow) {
         EngineStats stats = stats();
-        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != usedPagesNow) {
+        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != pages.used()) {
             throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
-                    + " running, " + waitingNow + " waiting and " + usedPagesNow + " pages in use");
+                    + " running, " + waitingNow + " waiting and " + pages.used() + " pages in use");
         }
         if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
             throw new IllegalStateException("started is not finished + running + waiting: " + stats);
@@ -329,7 +352,7 @@ public final class RequestTracker {
                     running,
                     waiting,
                     usedPages,
-                    totalPages,
+                    pages.total(),
                     started,
                     finished,
                     preemptions,
@@ -337,7 +360,8 @@ public final class RequestTracker {
                     generationTokens,
                     steps,
                     queueSpeed.seconds(queuedTokens),
-                    drafts.stats());
+                    drafts.stats(),
+                    new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages));
         } finally {
             lock.unlock();
         }

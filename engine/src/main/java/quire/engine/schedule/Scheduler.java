@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
@@ -56,6 +57,10 @@ import quire.engine.schedule.Sequence.State;
  *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last
  *       one only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the
  *       next token is the same as without preemption.
+ *   <li><i>No page is computed twice where it can be shared.</i> A sequence begins with the cached pages of its text.
+ *       Every step a prompt takes the page that comes next if the cache has it by now. While another prompt computes that
+ *       page in this step, it waits for one step. It never waits for a sequence that computes nothing, so preemption and
+ *       cancellation need no care.
  *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each
  *       running sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a
  *       rejected draft token.
@@ -168,6 +173,7 @@ final class Scheduler {
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
+        findCachedPages();
         reclaimForHead();
         planDecoding();
         planPrompts();
@@ -180,6 +186,35 @@ final class Scheduler {
         plan.complete(pages);
         planEnd = nanoClock.getAsLong();
         return plan;
+    }
+
+    /**
+     * Takes the cached pages that running prompts reach, and finds those that the first waiting sequences would begin
+     * with. There are no more of these than can run at once, so that a long queue does not delay the step; the others
+     * keep what was found before, and every sequence is looked up before it starts.
+     */
+    private void findCachedPages() {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            while (pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
+                drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
+                useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
+            }
+        }
+        if (freeRowCount > 0) {
+            for (int i = 0; i < Math.min(waiting.size(), limits.sequences()); i++) {
+                waiting.get(i).match(pages);
+            }
+        }
+    }
+
+    /** The row's pages hold {@code tokens} tokens now, because cached pages were taken. */
+    private void useCached(Sequence sequence, int tokens) {
+        int hit = sequence.advance(tokens);
+        sequence.cachedTokens += hit;
+        if (hit > 0) {
+            tracker.lookUp(0, hit);
+        }
     }
 
     /**
@@ -204,18 +239,16 @@ final class Scheduler {
     /** Whether the head of the queue is the oldest prompt, and would fit if no younger sequence held pages. */
     private boolean fitsWithoutYounger(Sequence head) {
         int growing = 0;
-        int free = pages.available();
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            if (sequence.number > head.number) {
-                free += pages.held(sequence.row);
-            } else if (sequence.remaining() > 1) {
+        int older = 0;
+        for (; older < running.size() && running.get(older).number < head.number; older++) {
+            Sequence sequence = running.get(older);
+            if (sequence.remaining() > 1) {
                 return false;
-            } else if (mayGrow(sequence)) {
-                growing++;
             }
+            growing += mayGrow(sequence) ? 1 : 0;
         }
-        return pages.pagesFor(head.length() + 1) + growing <= free;
+        int missing = pages.missingWithout(running, older, head.prefix, head.length() + 1);
+        return missing + growing <= pages.available();
     }
 
     /** Plans one token for each decoding sequence. */
@@ -325,7 +358,10 @@ final class Scheduler {
         Sequence shortest = null;
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.remaining() > 1 && sequence.planned == 0 && isShorter(sequence, shortest)) {
+            if (sequence.remaining() > 1
+                    && sequence.planned == 0
+                    && isShorter(sequence, shortest)
+                    && !isComputedBeside(sequence)) {
                 shortest = sequence;
             }
         }
@@ -335,11 +371,39 @@ final class Scheduler {
         int growing = growing();
         for (int i = 0; i < waiting.size(); i++) {
             Sequence sequence = waiting.get(i);
-            if (isShorter(sequence, shortest) && mayStart(sequence, growing)) {
+            if (isShorter(sequence, shortest) && mayStart(sequence, growing) && !isComputedBeside(sequence)) {
                 shortest = sequence;
             }
         }
         return shortest;
+    }
+
+    /** Whether a prompt that has tokens in this step computes a page that this sequence can use. */
+    private boolean isComputedBeside(Sequence sequence) {
+        int page = sequence.computed / pages.pageTokens();
+        int begin = page * pages.pageTokens();
+        int end = begin + pages.pageTokens();
+        if (!pages.isCaching() || end >= sequence.length()) { // it computes at least its last token
+            return false;
+        }
+        int before = lastCached(sequence);
+        for (int i = 0; i < running.size(); i++) {
+            Sequence other = running.get(i);
+            if (other.planned > 0
+                    && other.computed / pages.pageTokens() == page
+                    && other.length() >= end
+                    && lastCached(other) == before
+                    && other.prefix.salt.equals(sequence.prefix.salt)
+                    && Arrays.equals(other.tokens(), begin, end, sequence.tokens(), begin, end)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** The last page that a sequence shares through the index. */
+    private int lastCached(Sequence sequence) {
+        return sequence.state == State.RUNNING ? pages.lastIndexed(sequence.row) : sequence.prefix.lastPage;
     }
 
     private static boolean isShorter(Sequence sequence, @Nullable Sequence other) {
@@ -351,14 +415,20 @@ final class Scheduler {
     /** Whether a waiting sequence may start: pages for it are free, and it hardly delays the head of the queue. */
     private boolean mayStart(Sequence sequence, int growing) {
         Sequence head = waiting.getFirst();
-        int needed = pages.pagesFor(sequence.length() + 1);
+        int needed = missing(sequence);
         if (needed + growing > pages.available()) {
             return false;
         }
-        int forHead = pages.pagesFor(head.length() + 1);
+        int forHead = missing(head);
         return sequence == head
                 || needed <= forHead / SMALL
                 || needed + forHead + growing < pages.available(); // <, because the sequence may grow by a page
+    }
+
+    /** Number of available pages that a waiting sequence takes when it starts. */
+    private int missing(Sequence sequence) {
+        sequence.match(pages);
+        return pages.missing(sequence.prefix, sequence.length() + 1);
     }
 
     private void startIfWaiting(Sequence sequence) {
@@ -371,7 +441,7 @@ final class Scheduler {
     private void preempt(Sequence sequence) {
         running.removeLast();
         freeRow(sequence);
-        sequence.computed = 0;
+        sequence.match(pages);
         sequence.state = State.WAITING;
         insert(sequence, waiting);
         tracker.preempt(sequence);
@@ -380,7 +450,7 @@ final class Scheduler {
 
     /** Whether pages for a whole waiting sequence are free, beside one for each running sequence that may grow. */
     private boolean fits(Sequence sequence) {
-        return pages.pagesFor(sequence.length() + 1) + growing() <= pages.available();
+        return missing(sequence) + growing() <= pages.available();
     }
 
     /** Number of running sequences that may need another page. */
@@ -400,14 +470,18 @@ final class Scheduler {
         waiting.remove(sequence);
         sequence.row = freeRows[--freeRowCount];
         sequence.state = State.RUNNING;
-        drafts.started(sequence);
         insert(sequence, running);
-        pages.reserve(sequence.row, sequence.length() + 1);
+        if (!pages.begin(sequence.row, sequence.prefix, sequence.length() + 1)) {
+            throw new IllegalStateException("there are too few pages to start " + sequence);
+        }
+        drafts.started(sequence);
         tracker.run(sequence);
         if (!sequence.wasStarted) {
             sequence.wasStarted = true;
+            tracker.lookUp(sequence.promptLength, 0);
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
+        useCached(sequence, sequence.computed);
     }
 
     /** Inserts a sequence at its place by arrival. */
@@ -433,22 +507,33 @@ final class Scheduler {
             int generated = sequence.generated();
             appendTokens(i, done, verifier);
             newGenerationTokens += sequence.generated() - generated;
-            if (sequence.computed > sequence.computedOnce) {
-                newPromptTokens += Math.min(sequence.computed, sequence.promptLength)
-                        - Math.min(sequence.computedOnce, sequence.promptLength);
-                sequence.computedOnce = sequence.computed;
-            }
+            newPromptTokens += sequence.advance(sequence.computed);
         }
         drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
         pace.learn(done, now - planEnd);
+        cacheFullPages(done);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
-        tracker.step(newPromptTokens, newGenerationTokens, pages.used(), !waiting.isEmpty(), planStart, now);
+        tracker.step(newPromptTokens, newGenerationTokens, !waiting.isEmpty(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
             send(i, done, now);
         }
         return done.rows();
+    }
+
+    /** Adds the pages that this step filled to the cache. Positions of rejected draft tokens are not computed ones. */
+    private void cacheFullPages(StepPlan done) {
+        for (int i = 0; i < done.size(); i++) {
+            Sequence sequence = done.sequence(i);
+            int row = sequence.row;
+            int full = pages.isCaching() ? sequence.computed / pages.pageTokens() : 0;
+            for (int page = pages.indexed(row); page < full; page++) {
+                if (pages.add(row, sequence.tokens(), sequence.prefix.salt)) {
+                    drafts.replaced(sequence, page);
+                }
+            }
+        }
     }
 
     /**
@@ -554,11 +639,11 @@ final class Scheduler {
                 waiting.remove(sequence);
             }
             counts = drafts.ended(sequence);
-            tracker.finish(sequence, wasRunning, reason, pages.used());
+            tracker.finish(sequence, wasRunning, reason);
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
         } finally {
-            sequence.stream.end(sequence.finish(reason, rest, stop, error), counts);
+            sequence.stream.end(sequence.finish(reason, rest, stop, error), counts, sequence.cachedTokens);
         }
     }
 
@@ -621,6 +706,10 @@ final class Scheduler {
             require(sequence.state == State.RUNNING && sequence.row != Sequence.NO_ROW, "runs without a row", sequence);
             require(sequence.number > youngest, "runs out of order", sequence);
             require(pages.held(sequence.row) >= pages.pagesFor(sequence.computed), "lacks pages", sequence);
+            require(
+                    pages.indexed(sequence.row) <= sequence.computed / pages.pageTokens(),
+                    "shares pages that it has not computed",
+                    sequence);
             for (int j = 0; j < i; j++) {
                 require(running.get(j).row != sequence.row, "shares its row", sequence);
             }
@@ -642,7 +731,7 @@ final class Scheduler {
             throw new IllegalStateException(
                     rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
         }
-        tracker.checkIntegrity(running.size(), waiting.size(), pages.used());
+        tracker.checkIntegrity(running.size(), waiting.size());
     }
 
     private static void require(boolean condition, String fault, Sequence sequence) {

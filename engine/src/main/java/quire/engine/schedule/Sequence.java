@@ -19,7 +19,7 @@ import quire.model.text.Tokenizer;
  *             |     |         |     |         |
  *             0     computed  |     length    promptLength + maxNewTokens
  *                             promptLength
- *             [0, computed)       K and V are in the row's pages
+ *             [0, computed)       K and V are in the row's pages, computed for this sequence or found in the cache
  *             [computed, length)  to compute: the rest of the prompt, one new token, or everything after preemption
  *             d                   draft tokens of the current step, if any; not target tokens
  * </pre>
@@ -57,10 +57,18 @@ public final class Sequence {
 
     State state = State.SUBMITTED;
     int row = NO_ROW;
-    /** How many of {@link #tokens} have K and V in the row's pages. */
+    /** The cached pages that it would begin with, while it waits. */
+    final CachedPrefix prefix;
+
+    /**
+     * How many of {@link #tokens} have K and V in the row's pages. While it waits: how many are in the cached pages of
+     * {@link #prefix}.
+     */
     int computed;
-    /** The maximum of {@link #computed} so far; prompt tokens below it are in the statistics. */
+    /** The maximum of {@link #computed} in a row so far; prompt tokens below it are in the statistics. */
     int computedOnce;
+    /** Prompt tokens whose K and V were found in the cache and never computed for this sequence. */
+    int cachedTokens;
     /** Number of prompt tokens in the step that is being planned. */
     int planned;
     /** Arrival order. */
@@ -83,6 +91,7 @@ public final class Sequence {
      */
     Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
         params = request.params();
+        prefix = new CachedPrefix(CacheSalt.of(request.cacheSalt()));
         length = request.prompt().length;
         promptLength = length;
         tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
@@ -159,7 +168,7 @@ public final class Sequence {
         return length;
     }
 
-    /** Target tokens that are not computed yet: 1 for a decoding sequence, more for a prompt. */
+    /** Target tokens that are not computed yet and not in cached pages: 1 for a decoding sequence, more for a prompt. */
     int remaining() {
         return length - computed;
     }
@@ -172,6 +181,23 @@ public final class Sequence {
     /** Maximum number of positions that will be computed: the last token of an answer is not. */
     int maxComputed() {
         return promptLength + maxNewTokens - 1;
+    }
+
+    /** Finds the cached pages that the sequence would begin with if it started now. */
+    void match(KvPages pages) {
+        computed = pages.match(prefix, tokens, length);
+    }
+
+    /**
+     * Raises {@link #computed} to what is now in the row's pages.
+     *
+     * @return how many prompt tokens are new among these; those computed before a preemption are not
+     */
+    int advance(int nowComputed) {
+        computed = nowComputed;
+        int before = Math.min(computedOnce, promptLength);
+        computedOnce = Math.max(computedOnce, computed);
+        return Math.min(computedOnce, promptLength) - before;
     }
 
     /** Adds a token of the answer. It is already in {@link #history}, which gets each token when it is chosen. */

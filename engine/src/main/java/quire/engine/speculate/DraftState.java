@@ -4,10 +4,13 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.schedule.DraftSource;
 import quire.engine.schedule.Sequence;
 
-/** The state of speculation for one sequence. It survives preemption, except for {@link #computed}. */
+/** The state of speculation for one sequence. It survives preemption, except for what it says about the row. */
 final class DraftState implements DraftSource.State {
     /** How many of the sequence's tokens have K and V of the draft model in the row's pages. */
     int computed;
+
+    /** How many of the row's first pages are known to {@link quire.engine.schedule.KvPages#setDrafted}. */
+    int draftedPages;
 
     /** How often the sequence's draft tokens are accepted, by drafter. */
     final AcceptanceRate acceptance = new AcceptanceRate();

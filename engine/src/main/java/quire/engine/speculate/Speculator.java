@@ -115,9 +115,26 @@ public final class Speculator implements DraftSource {
     @Override
     public void started(Sequence sequence) {
         DraftState state = DraftState.of(sequence);
-        state.computed = 0;
+        state.draftedPages = 0;
+        int[] table = pages.table(sequence.row());
+        while (state.draftedPages < pages.held(sequence.row()) && pages.isDrafted(table[state.draftedPages])) {
+            state.draftedPages++;
+        }
+        state.computed = state.draftedPages * pages.pageTokens();
         if (state.counters == null) {
             state.counters = new DraftCounters(names);
+        }
+    }
+
+    @Override
+    public void replaced(Sequence sequence, int page) {
+        DraftState state = DraftState.of(sequence);
+        int begin = page * pages.pageTokens();
+        if (!pages.isDrafted(pages.table(sequence.row())[page])) {
+            state.computed = Math.min(state.computed, begin);
+            state.draftedPages = Math.min(state.draftedPages, page);
+        } else if (state.computed >= begin) {
+            state.computed = Math.max(state.computed, begin + pages.pageTokens());
         }
     }
 
@@ -200,6 +217,7 @@ public final class Speculator implements DraftSource {
             // The draft model computed rejected tokens too; it has to compute their positions again.
             DraftState state = DraftState.of(sequence);
             state.computed = Math.min(state.computed, sequence.length() - 1);
+            markDrafted(sequence, state);
         }
         drafts.setTimes(drafted ? planNanos + computeNanos : computeNanos, (long) nanosWithout(computeNanos, extra));
         int rows = drafts.rows() + drafts.total();
@@ -216,6 +234,13 @@ public final class Speculator implements DraftSource {
             if (own != null) {
                 own.add(drafts, i);
             }
+        }
+    }
+
+    private void markDrafted(Sequence sequence, DraftState state) {
+        int[] table = pages.table(sequence.row());
+        for (; (state.draftedPages + 1) * pages.pageTokens() <= state.computed; state.draftedPages++) {
+            pages.setDrafted(table[state.draftedPages]);
         }
     }
 

@@ -4,11 +4,13 @@ import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import quire.engine.Answer;
@@ -19,6 +21,7 @@ import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
 import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
+import quire.engine.PrefixCacheStats;
 import quire.engine.Request;
 import quire.engine.Requests;
 import quire.engine.Speculation;
@@ -32,13 +35,21 @@ import quire.model.Batch;
  * step the test checks the integrity and poisons the free pages.
  */
 class EngineHistoryTest {
-    private static final int HISTORIES = 3_000;
-    private static final int SPECULATIVE_HISTORIES = 10_000;
+    /** The nightly run plays more. One history has about 40 steps. */
+    private static final int FACTOR = Integer.getInteger("quire.histories", 1);
+
+    private static final int HISTORIES = 3_000 * FACTOR;
+    private static final int SPECULATIVE_HISTORIES = 10_000 * FACTOR;
+
+    /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
+    private static final long[] HASH_MASKS = {0, 3, -1};
 
     @Test
     void randomHistories_anyLimits_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
         long overtaken = 0;
+        long hitTokens = 0;
+        long evictedPages = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
@@ -49,18 +60,24 @@ class EngineHistoryTest {
             }
             preemptions += history.preempted;
             overtaken += history.overtaken;
+            PrefixCacheStats cache = history.loop.tracker().stats().prefixCache();
+            hitTokens += cache.hitTokens();
+            evictedPages += cache.evictedPages();
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
         // The histories must cover preemption and all ends.
-        assertThat(preemptions).isGreaterThan(HISTORIES / 2);
-        assertThat(overtaken).isGreaterThan(HISTORIES / 2);
+        assertThat(preemptions).isGreaterThan(HISTORIES / 3);
+        assertThat(overtaken).isGreaterThan(HISTORIES / 3);
+        assertThat(hitTokens).isGreaterThan(10L * HISTORIES);
+        assertThat(evictedPages).isGreaterThan(HISTORIES);
         assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
-        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES));
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES / 2));
     }
 
     @Test
     void randomHistories_anyDrafts_everyAnswerIsWhatItIsAlone() {
         long preemptions = 0;
+        long hitTokens = 0;
         long acceptedTokens = 0;
         long rejectedTokens = 0;
         Map<String, Long> drafterToAccepted = new TreeMap<>();
@@ -73,6 +90,7 @@ class EngineHistoryTest {
                 throw new AssertionError("history " + seed + " " + history.describe(), e);
             }
             preemptions += history.preempted;
+            hitTokens += history.loop.tracker().stats().prefixCache().hitTokens();
             SpeculationCounts stats =
                     history.loop.tracker().stats().speculation().counts();
             acceptedTokens += stats.acceptedTokens();
@@ -81,7 +99,8 @@ class EngineHistoryTest {
                     .forEach(drafter -> drafterToAccepted.merge(drafter.name(), drafter.acceptedTokens(), Long::sum));
             history.finished.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
         }
-        assertThat(preemptions).isGreaterThan(SPECULATIVE_HISTORIES / 2);
+        assertThat(preemptions).isGreaterThan(SPECULATIVE_HISTORIES / 3);
+        assertThat(hitTokens).isGreaterThan(10L * SPECULATIVE_HISTORIES);
         assertThat(acceptedTokens).isGreaterThan(SPECULATIVE_HISTORIES);
         assertThat(rejectedTokens).isGreaterThan(SPECULATIVE_HISTORIES);
         assertThat(drafterToAccepted)
@@ -114,6 +133,7 @@ class EngineHistoryTest {
         private long tokensReported;
         private long tokensFinished;
         private long steps;
+        private List<Sequence> ranBefore = List.of();
 
         History(long seed, boolean speculating) {
             this.speculating = speculating;
@@ -133,6 +153,7 @@ class EngineHistoryTest {
                     .maxQueuedTokens(1 + random.nextInt(600))
                     .threads(1)
                     .speculation(Speculation.off())
+                    .prefixCache(random.nextInt(4) > 0)
                     .build();
             int vocabulary = FakeTokenizer.VOCABULARY_SIZE;
             int logitRows =
@@ -140,16 +161,14 @@ class EngineHistoryTest {
             model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
             draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
                     .differing(2 + random.nextInt(8));
-            loop = speculating
-                    ? EngineLoop.builder(model, new FakeTokenizer(), config)
-                            .drafts(parts -> FakeDrafters.randomSource(random, draft, this::rightAnswer, parts))
-                            .listener(this)
-                            .nanoClock(() -> nanos)
-                            .build()
-                    : EngineLoop.builder(model, new FakeTokenizer(), config)
-                            .listener(this)
-                            .nanoClock(() -> nanos)
-                            .build();
+            EngineLoop.Builder parts = EngineLoop.builder(model, new FakeTokenizer(), config)
+                    .prefixHash(seed, HASH_MASKS[random.nextInt(HASH_MASKS.length)])
+                    .listener(this)
+                    .nanoClock(() -> nanos);
+            if (speculating) {
+                parts.drafts(drafts -> FakeDrafters.randomSource(random, draft, this::rightAnswer, drafts));
+            }
+            loop = parts.build();
             maxContext = loop.maxContext();
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
@@ -167,11 +186,11 @@ class EngineHistoryTest {
             Sequence oldest = null;
             int oldestRows = 0;
             int promptRows = 0;
-            int heldByYounger = 0;
+            int older = 0;
             int growing = 0;
             for (Sequence sequence : loop.scheduler().running()) {
                 int rows = rows(batch, pages.table(sequence.row));
-                if (sequence.remaining() == 1 && sequence.computed > 0) {
+                if (sequence.remaining() == 1 && ranBefore.contains(sequence)) {
                     assertThat(rows).as("%s decodes", sequence).isPositive();
                 } else {
                     promptRows += rows;
@@ -179,10 +198,10 @@ class EngineHistoryTest {
                     oldest = oldest == null ? sequence : oldest;
                 }
                 if (head != null && sequence.number > head.number) {
-                    heldByYounger += pages.held(sequence.row);
                     overtaken++;
-                } else if (pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed())) {
-                    growing++;
+                } else {
+                    older++;
+                    growing += pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed()) ? 1 : 0;
                 }
             }
             if (oldest != null) {
@@ -199,9 +218,11 @@ class EngineHistoryTest {
                     && preempted == lastPreempted
                     && loop.scheduler().running().size() < config.maxSequences()
                     && (oldest == null || oldest.number > head.number)) {
-                assertThat(pages.pagesFor(head.length() + 1) + growing)
+                head.match(pages);
+                int missing = pages.missingWithout(loop.scheduler().running(), older, head.prefix, head.length() + 1);
+                assertThat(missing + growing)
                         .as("pages for the head %s\n%s", head, loop.scheduler().describe())
-                        .isGreaterThan(pages.available() + heldByYounger);
+                        .isGreaterThan(pages.available());
             }
             lastHead = head;
             lastPreempted = preempted;
@@ -232,13 +253,32 @@ class EngineHistoryTest {
             return config + ", " + model.pageCount() + " pages of " + model.pageTokens() + ", context " + maxContext;
         }
 
+        /** A random request, or one that continues the text of an earlier one, cut at a random token. */
+        private Request request() {
+            Request fresh = Requests.random(random, maxContext);
+            String salt = random.nextInt(4) == 0 ? "tenant " + random.nextInt(2) : null;
+            if (calls.isEmpty() || random.nextInt(3) == 0) {
+                return new Request(fresh.prompt(), fresh.params(), salt);
+            }
+            Call earlier = calls.get(random.nextInt(calls.size()));
+            IntStream text = IntStream.concat(
+                    Arrays.stream(earlier.request.prompt()),
+                    earlier.alone(maxContext).tokens().stream().mapToInt(Integer::intValue));
+            int[] tokens = IntStream.concat(
+                            random.nextInt(4) == 0 ? Arrays.stream(earlier.request.prompt()) : text,
+                            Arrays.stream(fresh.prompt()))
+                    .limit(random.nextBoolean() ? maxContext - 1 : 1 + random.nextInt(maxContext - 1))
+                    .toArray();
+            return new Request(tokens, fresh.params(), random.nextInt(4) == 0 ? salt : earlier.request.cacheSalt());
+        }
+
         void play() {
             if (maxContext < 2) {
                 return; // no prompt leaves room for an answer
             }
             int requests = 1 + random.nextInt(16);
             for (int i = 0; i < requests; i++) {
-                calls.add(new Call(Requests.random(random, maxContext), random));
+                calls.add(new Call(request(), random));
             }
             int step = 0;
             while (calls.stream().anyMatch(Call::isOpen)) {
@@ -264,19 +304,27 @@ class EngineHistoryTest {
             long sent = 0;
             long accepted = 0;
             long rejected = 0;
+            long cached = 0;
             for (Call call : calls) {
                 call.checkAnswer(maxContext);
                 if (call.stream != null) {
                     sent++;
                     accepted += call.stream.acceptedTokens();
                     rejected += call.stream.rejectedTokens();
+                    cached += call.stream.cachedTokens();
                     answered += call.answer().tokens().size();
                     prompts += call.wasAnswered() ? call.request.prompt().length : 0;
                 }
             }
             assertThat(stats.started()).isEqualTo(sent);
             assertThat(answered).isEqualTo(tokensReported).isEqualTo(tokensFinished);
-            assertThat(stats.promptTokens()).isGreaterThanOrEqualTo(prompts);
+            PrefixCacheStats cache = stats.prefixCache();
+            assertThat(stats.promptTokens() + cache.hitTokens()).isGreaterThanOrEqualTo(prompts);
+            assertThat(cache.hitTokens()).isEqualTo(cached).isLessThanOrEqualTo(cache.queriedTokens());
+            if (!config.prefixCache()) {
+                assertThat(cache.hitTokens() + cache.evictedPages() + cache.cachedPages())
+                        .isZero();
+            }
             SpeculationCounts speculation = stats.speculation().counts();
             assertThat(accepted).isEqualTo(speculation.acceptedTokens());
             assertThat(accepted + rejected).isEqualTo(speculation.draftTokens());
@@ -319,6 +367,7 @@ class EngineHistoryTest {
 
         private void check() {
             loop.checkIntegrity();
+            ranBefore = List.copyOf(loop.scheduler().running());
             EngineStats stats = loop.tracker().stats();
             assertThat(stats.started()).isEqualTo(stats.finishedTotal() + stats.running() + stats.waiting());
             finished.forEach((reason, count) -> assertThat(stats.finished()).containsEntry(reason, count));

@@ -4,7 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
+import java.util.Arrays;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
@@ -12,7 +14,7 @@ import org.junit.jupiter.api.Test;
 class KvPagesTest {
     @Test
     void reserve_moreTokens_keepsTheOldPages() {
-        KvPages pages = new KvPages(8, 4, 2, 32);
+        KvPages pages = new KvPages(8, 4, 2, 32, null);
 
         assertThat(pages.reserve(0, 5)).isTrue();
         int[] before = {pages.table(0)[0], pages.table(0)[1]};
@@ -26,7 +28,7 @@ class KvPagesTest {
 
     @Test
     void reserve_fewerTokens_changesNothing() {
-        KvPages pages = new KvPages(8, 4, 2, 32);
+        KvPages pages = new KvPages(8, 4, 2, 32, null);
         pages.reserve(0, 16);
 
         assertThat(pages.reserve(0, 3)).isTrue();
@@ -37,7 +39,7 @@ class KvPagesTest {
 
     @Test
     void reserve_tooFewPages_changesNothing() {
-        KvPages pages = new KvPages(4, 4, 2, 16);
+        KvPages pages = new KvPages(4, 4, 2, 16, null);
         pages.reserve(0, 12);
 
         assertThat(pages.reserve(1, 5)).isFalse();
@@ -49,7 +51,7 @@ class KvPagesTest {
 
     @Test
     void reserve_overTheLongestContext_isRefused() {
-        KvPages pages = new KvPages(100, 4, 2, 16);
+        KvPages pages = new KvPages(100, 4, 2, 16, null);
 
         assertThatIllegalArgumentException().isThrownBy(() -> pages.reserve(0, 17));
     }
@@ -60,7 +62,7 @@ class KvPagesTest {
             SplittableRandom random = new SplittableRandom(seed);
             int rows = 1 + random.nextInt(6);
             int pageTokens = 1 + random.nextInt(20);
-            KvPages pages = new KvPages(1 + random.nextInt(30), pageTokens, rows, 100);
+            KvPages pages = new KvPages(1 + random.nextInt(30), pageTokens, rows, 100, null);
             int[] tokens = new int[rows];
             for (int i = 0; i < 200; i++) {
                 int row = random.nextInt(rows);
@@ -87,9 +89,272 @@ class KvPagesTest {
         }
     }
 
+    /** Pages with an index, and rows whose tokens are computed at once. */
+    private static final class Cache {
+        private final KvPages pages;
+        private final int pageTokens;
+
+        Cache(int pageCount, int pageTokens, long hashMask) {
+            this.pageTokens = pageTokens;
+            pages = new KvPages(pageCount, pageTokens, 8, 1000, new PrefixIndex(pageCount, pageTokens, 5, hashMask));
+        }
+
+        /** Starts a row and computes its text; returns how many tokens were cached, or -1 if there are too few pages. */
+        int start(int row, String text, CacheSalt salt) {
+            int[] tokens = text.chars().toArray();
+            CachedPrefix prefix = new CachedPrefix(salt);
+            int cached = pages.match(prefix, tokens, tokens.length);
+            int missing = pages.missing(prefix, tokens.length);
+            int available = pages.available();
+            boolean begun = pages.begin(row, prefix, tokens.length);
+            assertThat(begun).isEqualTo(missing <= available);
+            if (!begun) {
+                return -1;
+            }
+            assertThat(available - pages.available()).isEqualTo(missing);
+            while ((pages.indexed(row) + 1) * pageTokens <= tokens.length) {
+                pages.add(row, tokens, salt);
+            }
+            pages.checkIntegrity();
+            return cached;
+        }
+
+        int start(int row, String text) {
+            return start(row, text, CacheSalt.NONE);
+        }
+
+        /** How many tokens of a text are cached. */
+        int cached(String text) {
+            return pages.match(new CachedPrefix(CacheSalt.NONE), text.chars().toArray(), text.length());
+        }
+
+        void release(int row) {
+            pages.release(row);
+            pages.checkIntegrity();
+        }
+
+        int[] table(int row) {
+            return Arrays.copyOf(pages.table(row), pages.held(row));
+        }
+    }
+
+    @Test
+    void begin_sameBeginning_holdsTheSamePages() {
+        Cache cache = new Cache(12, 4, -1);
+        assertThat(cache.start(0, "aaaabbbbccccx")).isZero();
+
+        assertThat(cache.start(1, "aaaabbbbddddx")).isEqualTo(8);
+        assertThat(cache.start(2, "aaaaccccbbbbx")).isEqualTo(4);
+        assertThat(cache.start(3, "bbbbaaaax")).isZero();
+
+        assertThat(cache.table(1)).startsWith(cache.table(0)[0], cache.table(0)[1]);
+        assertThat(cache.table(2)).startsWith(cache.table(0)[0]);
+        assertThat(cache.pages.used()).isEqualTo(4 + 2 + 3 + 3);
+    }
+
+    @Test
+    void match_wholeTextCached_leavesOneTokenToCompute() {
+        Cache cache = new Cache(10, 4, -1);
+        cache.start(0, "aaaabbbb");
+
+        assertThat(cache.cached("aaaabbbb")).isEqualTo(4);
+        assertThat(cache.cached("aaaabbbbc")).isEqualTo(8);
+        assertThat(cache.cached("aaaabbb")).isEqualTo(4);
+        assertThat(cache.cached("aaaa")).isZero();
+        assertThat(cache.cached("")).isZero();
+    }
+
+    @Test
+    void match_afterRelease_findsThePagesUntilTheirMemoryIsNeeded() {
+        Cache cache = new Cache(4, 4, -1);
+        cache.start(0, "aaaabbbbc");
+        cache.release(0);
+
+        assertThat(cache.pages.available()).isEqualTo(4);
+        assertThat(cache.pages.cached()).isEqualTo(2);
+        assertThat(cache.start(1, "aaaabbbbccccd")).isEqualTo(8);
+        cache.release(1);
+        assertThat(cache.pages.cached()).isEqualTo(3);
+        assertThat(cache.pages.evictions()).isZero();
+        cache.start(2, "ddddeeee");
+        assertThat(cache.pages.evictions()).isEqualTo(1);
+    }
+
+    /** Free pages go first, then the page unused for longest, and of one text its tail before its head. */
+    @Test
+    void begin_noFreePage_takesTheLeastRecentlyUsedOneAndTailsFirst() {
+        Cache cache = new Cache(7, 4, -1);
+        cache.start(0, "aaaabbbbccccd"); // 3 full pages
+        cache.release(0);
+        cache.start(0, "eeeeffffg"); // 2 full pages
+        cache.release(0);
+        assertThat(cache.pages.cached()).isEqualTo(5);
+
+        cache.start(1, "12341234"); // two free pages
+        assertThat(cache.cached("aaaabbbbccccd")).isEqualTo(12);
+        cache.start(2, "5678");
+        assertThat(cache.cached("aaaabbbbccccd")).isEqualTo(8);
+        cache.start(3, "8765");
+        assertThat(cache.cached("aaaabbbbccccd")).isEqualTo(4);
+        assertThat(cache.start(4, "aaaax")).isEqualTo(4); // takes the tail of the other text, not what it uses itself
+        assertThat(cache.cached("eeeeffffg")).isEqualTo(4);
+    }
+
+    @Test
+    void begin_pagesJustFound_areNotTakenByTheSameAllocation() {
+        Cache cache = new Cache(4, 4, -1);
+        cache.start(0, "aaaabbbb");
+        cache.release(0);
+        cache.start(0, "ccccdddd");
+        cache.release(0);
+
+        assertThat(cache.start(1, "aaaabbbbeeeeffff")).isEqualTo(8); // the found ones are the least recently used
+
+        assertThat(cache.cached("ccccddddx")).isZero();
+        assertThat(cache.pages.evictions()).isEqualTo(2);
+    }
+
+    @Test
+    void begin_tooFewPages_changesNothing() {
+        Cache cache = new Cache(6, 4, -1);
+        cache.start(0, "aaaabbbbx");
+        cache.start(1, "aaaabbbbcccc"); // one more page
+        cache.release(1);
+        int available = cache.pages.available();
+
+        // The first two pages are held by row 0, so they need no memory; the third one is cached.
+        assertThat(cache.start(2, "aaaabbbbccccddddeeeeffff")).isEqualTo(-1);
+
+        assertThat(cache.pages.available()).isEqualTo(available).isEqualTo(3);
+        assertThat(cache.pages.held(2)).isZero();
+        assertThat(cache.cached("aaaabbbbccccd")).isEqualTo(12);
+        cache.pages.checkIntegrity();
+        assertThat(cache.start(2, "aaaabbbbccccddddeeee")).isEqualTo(12);
+    }
+
+    @Test
+    void match_otherSalt_findsNothing() {
+        Cache cache = new Cache(10, 4, 0);
+        CacheSalt one = CacheSalt.of("one");
+        cache.start(0, "aaaabbbbc", one);
+
+        assertThat(cache.start(1, "aaaabbbbc")).isZero();
+        assertThat(cache.start(2, "aaaabbbbc", CacheSalt.of("two"))).isZero();
+        assertThat(cache.start(3, "aaaabbbbc", CacheSalt.of("one"))).isEqualTo(8);
+    }
+
+    @Test
+    void match_equalHashes_comparesTheTokens() {
+        Cache cache = new Cache(30, 4, 0);
+        for (String text : List.of("aaaabbbbc", "bbbbaaaac", "aaaaccccc", "ccccbbbbc")) {
+            assertThat(cache.start(0, text)).isEqualTo(text.equals("aaaaccccc") ? 4 : 0);
+            cache.release(0);
+        }
+        assertThat(cache.cached("aaaabbbbc")).isEqualTo(8);
+        assertThat(cache.cached("bbbbccccc")).isEqualTo(4);
+        assertThat(cache.cached("ddddc")).isZero();
+    }
+
+    /** A page that was cached, gave its memory to another text and became cached again is not taken for the old one. */
+    @Test
+    void match_pageReusedSince_beginsAgain() {
+        Cache cache = new Cache(2, 4, -1);
+        cache.start(0, "aaaabbbb");
+        cache.release(0);
+        int[] text = "aaaabbbbc".chars().toArray();
+        CachedPrefix prefix = new CachedPrefix(CacheSalt.NONE);
+        assertThat(cache.pages.match(prefix, text, text.length)).isEqualTo(8);
+
+        cache.start(0, "ccccdddd");
+        cache.release(0);
+
+        assertThat(cache.pages.match(prefix, text, text.length)).isZero();
+    }
+
+    @Test
+    void add_tokensThatTheIndexHas_takesThatPageAndFreesItsOwn() {
+        Cache cache = new Cache(4, 4, -1);
+        KvPages pages = cache.pages;
+        int[] text = "aaaab".chars().toArray();
+        CachedPrefix nothing = new CachedPrefix(CacheSalt.NONE);
+        pages.begin(0, nothing, 5);
+        pages.begin(1, nothing, 5);
+        assertThat(pages.add(0, text, CacheSalt.NONE)).isFalse();
+        assertThat(pages.available()).isZero();
+
+        assertThat(pages.add(1, text, CacheSalt.NONE)).isTrue();
+
+        assertThat(pages.table(1)[0]).isEqualTo(pages.table(0)[0]);
+        assertThat(pages.available()).isEqualTo(1);
+        pages.checkIntegrity();
+    }
+
+    @Test
+    void adopt_pageThatAnotherRowComputed_takesIt() {
+        Cache cache = new Cache(6, 4, -1);
+        KvPages pages = cache.pages;
+        int[] text = "aaaabbbbc".chars().toArray();
+        pages.begin(1, new CachedPrefix(CacheSalt.NONE), 9);
+        assertThat(pages.adopt(1, text, 9, CacheSalt.NONE)).isFalse();
+        cache.start(0, "aaaabbbbx");
+
+        assertThat(pages.adopt(1, text, 9, CacheSalt.NONE)).isTrue();
+        assertThat(pages.adopt(1, text, 8, CacheSalt.NONE)).isFalse(); // would leave no token to compute
+        assertThat(pages.adopt(1, text, 9, CacheSalt.NONE)).isTrue();
+
+        assertThat(cache.table(1)).startsWith(cache.table(0)[0], cache.table(0)[1]);
+        assertThat(pages.used()).isEqualTo(4);
+        pages.checkIntegrity();
+    }
+
+    @Test
+    void take_pageThatTheDraftModelHasComputed_isNotDraftedAnyMore() {
+        Cache cache = new Cache(1, 4, -1);
+        cache.start(0, "aaaa");
+        cache.pages.setDrafted(0);
+        cache.release(0);
+        assertThat(cache.pages.isDrafted(0)).isTrue();
+
+        cache.start(0, "bbbb");
+
+        assertThat(cache.pages.isDrafted(0)).isFalse();
+    }
+
+    @Test
+    void randomTexts_fewTokens_holdOnePageForEachBeginning() {
+        for (long seed = 0; seed < 200; seed++) {
+            SplittableRandom random = new SplittableRandom(seed);
+            int pageTokens = 1 + random.nextInt(4);
+            Cache cache = new Cache(4 + random.nextInt(40), pageTokens, random.nextBoolean() ? -1 : random.nextInt(4));
+            String[] texts = new String[8];
+            Arrays.fill(texts, "");
+            for (int i = 0; i < 200; i++) {
+                int row = random.nextInt(texts.length);
+                cache.release(row);
+                texts[row] = "";
+                StringBuilder text = new StringBuilder();
+                for (int length = 1 + random.nextInt(12); text.length() < length; ) {
+                    text.append((char) ('a' + random.nextInt(2)));
+                }
+                if (cache.start(row, text.toString()) >= 0) {
+                    texts[row] = text.toString();
+                }
+                Set<String> beginnings = new HashSet<>();
+                int tails = 0;
+                for (String held : texts) {
+                    for (int end = pageTokens; end <= held.length(); end += pageTokens) {
+                        beginnings.add(held.substring(0, end));
+                    }
+                    tails += held.length() % pageTokens > 0 ? 1 : 0;
+                }
+                assertThat(cache.pages.used()).isEqualTo(beginnings.size() + tails);
+            }
+        }
+    }
+
     @Test
     void checkIntegrity_pageOverwrittenInATable_namesIt() {
-        KvPages pages = new KvPages(4, 4, 2, 16);
+        KvPages pages = new KvPages(4, 4, 2, 16, null);
         pages.reserve(0, 4);
         pages.reserve(1, 4);
         int stolen = pages.table(1)[0];
@@ -98,12 +363,12 @@ class KvPagesTest {
 
         assertThatIllegalStateException()
                 .isThrownBy(pages::checkIntegrity)
-                .withMessageContaining("KV page 0 of 4 is neither");
+                .withMessageContaining("KV page 0 of 4 is neither free");
     }
 
     @Test
     void checkIntegrity_pageFreeAndHeld_namesIt() {
-        KvPages pages = new KvPages(4, 4, 2, 16);
+        KvPages pages = new KvPages(4, 4, 2, 16, null);
         pages.reserve(0, 4);
 
         pages.table(0)[0] = 3;
@@ -115,7 +380,7 @@ class KvPagesTest {
 
     @Test
     void checkIntegrity_pageTwiceInARow_namesIt() {
-        KvPages pages = new KvPages(4, 4, 2, 16);
+        KvPages pages = new KvPages(4, 4, 2, 16, null);
         pages.reserve(0, 8);
 
         pages.table(0)[1] = pages.table(0)[0];

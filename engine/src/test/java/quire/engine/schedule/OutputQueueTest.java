@@ -28,7 +28,7 @@ class OutputQueueTest {
         assertThat(queue.await(Duration.ZERO)).isTrue();
         queue.next();
         assertThat(queue.await(Duration.ZERO)).isFalse();
-        queue.end(END, SpeculationCounts.NONE);
+        queue.end(END, SpeculationCounts.NONE, 0);
         assertThat(queue.await(Duration.ZERO)).isTrue();
         assertThat(queue.next()).isNull();
     }

@@ -6,6 +6,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -22,6 +23,8 @@ class SchedulerTest {
     private static final int BUDGET = 64;
     private static final int PAGE_TOKENS = 16;
     private static final long TOKEN_NANOS = 1_000;
+
+    private static final AtomicInteger REQUESTS = new AtomicInteger();
 
     private final List<Integer> stepTokens = new ArrayList<>();
     private FakeModel model = model(1_000);
@@ -69,6 +72,7 @@ class SchedulerTest {
         return loop.submit(request(promptTokens, maxTokens));
     }
 
+    /** A request that shares no pages with others, whose prompts begin with the same tokens. */
     private static Request request(int promptTokens, int maxTokens) {
         SamplingParams params = SamplingParams.builder()
                 .maxTokens(maxTokens)
@@ -78,7 +82,7 @@ class SchedulerTest {
         int[] prompt = IntStream.range(0, promptTokens)
                 .map(i -> i * 7 % FakeTokenizer.VOCABULARY_SIZE)
                 .toArray();
-        return new Request(prompt, params);
+        return new Request(prompt, params, "request " + REQUESTS.incrementAndGet());
     }
 
     /** Steps until a stream has a token. */

@@ -24,6 +24,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -40,7 +41,10 @@ import org.jspecify.annotations.Nullable;
  *   dataStart ── tensor ── padding ── tensor ── …   tensors do not overlap
  * </pre>
  *
- * <p>Thread-safe. The file must not become shorter while it is open. Format: the GGUF specification in ggml's {@code
+ * <p>A model may be in several files ({@code NAME-00001-of-00003.gguf} …). {@link #open} takes any one of them and opens
+ * all.
+ *
+ * <p>Thread-safe. The files must not become shorter while they are open. Format: the GGUF specification in ggml's {@code
  * docs/gguf.md}.
  */
 public final class Gguf implements AutoCloseable {
@@ -76,6 +80,10 @@ public final class Gguf implements AutoCloseable {
     private final String file;
     private final MemorySegment memory;
     private final @Nullable Arena arena;
+    private final @Nullable Path path;
+    /** All parts of a model in several files, in order; empty if there is one file. */
+    private final List<Gguf> parts;
+
     private final Map<String, Value> values = new LinkedHashMap<>();
     private final Map<String, GgufTensor> tensors = new LinkedHashMap<>();
     private final int version;
@@ -84,18 +92,32 @@ public final class Gguf implements AutoCloseable {
 
     /**
      * The position of a value. {@code offset} is its first byte; for strings and arrays the first byte after the
-     * length.
+     * length. {@code end} is the first byte behind it.
      */
-    private record Value(GgufValueType type, GgufValueType itemType, long offset, long count) {}
+    private record Value(GgufValueType type, GgufValueType itemType, long offset, long count, long end) {}
 
     /**
-     * Opens a file. It is mapped; an entry of an archive, of at most 2 GiB, is read into memory outside of the heap.
+     * Opens a file, and the other parts of the model if it is one of several. Files are mapped; an entry of an archive, of
+     * at most 2 GiB, is read into memory outside of the heap.
      *
-     * @throws ModelFormatException if the file cannot be read or is not a valid GGUF file
+     * @throws ModelFormatException if a file cannot be read or is not a valid GGUF file, if a part is missing, or if the
+     *     parts do not belong together
      */
+    public static Gguf open(Path path) {
+        Gguf file = openOne(path);
+        List<Gguf> parts = List.of(file);
+        try {
+            parts = SplitFiles.parts(path, file, Gguf::openOne);
+            return parts.size() == 1 ? file : new Gguf(parts);
+        } catch (RuntimeException | Error e) {
+            parts.forEach(Gguf::close);
+            throw e;
+        }
+    }
+
     // The arena lives as long as the file: close() closes it, and so does every exit from here except the return.
     @SuppressWarnings("MustBeClosedChecker")
-    public static Gguf open(Path path) {
+    private static Gguf openOne(Path path) {
         String file = oneLine(path.toString());
         if (Files.isDirectory(path)) {
             throw new ModelFormatException(file + ": is a folder; name the .gguf file in it");
@@ -109,7 +131,7 @@ public final class Gguf implements AutoCloseable {
         Arena arena = Arena.ofShared();
         try {
             boolean mappable = path.getFileSystem().equals(FileSystems.getDefault());
-            return new Gguf(file, mappable ? map(path, arena) : read(path, arena), arena);
+            return new Gguf(file, mappable ? map(path, arena) : read(path, arena), arena, path);
         } catch (NoSuchFileException e) {
             arena.close();
             throw new ModelFormatException(file + ": there is no such file; check the path", e);
@@ -144,13 +166,38 @@ public final class Gguf implements AutoCloseable {
 
     /** Opens a file that is in memory already. The caller keeps the memory. */
     static Gguf open(String file, MemorySegment memory) {
-        return new Gguf(oneLine(file), memory.asReadOnly(), null);
+        return new Gguf(oneLine(file), memory.asReadOnly(), null, null);
     }
 
-    private Gguf(String file, MemorySegment memory, @Nullable Arena arena) {
+    /** A model in several files. The metadata are those of the first one. */
+    private Gguf(List<Gguf> parts) {
+        Gguf first = parts.getFirst();
+        this.parts = List.copyOf(parts);
+        file = first.file;
+        memory = first.memory;
+        arena = null;
+        path = first.path;
+        version = first.version;
+        alignment = first.alignment;
+        values.putAll(first.values);
+        for (int i = 0; i < parts.size(); i++) {
+            for (GgufTensor tensor : parts.get(i).tensors.values()) {
+                GgufTensor other = tensors.putIfAbsent(tensor.name(), tensor.inPart(i));
+                if (other != null) {
+                    throw parts.get(i)
+                            .fault("tensor " + tensor.name() + ": is in part " + (other.part() + 1)
+                                    + " too; download all parts of one model again");
+                }
+            }
+        }
+    }
+
+    private Gguf(String file, MemorySegment memory, @Nullable Arena arena, @Nullable Path path) {
+        parts = List.of();
         this.file = file;
         this.memory = memory;
         this.arena = arena;
+        this.path = path;
         if (memory.byteSize() == 0) {
             throw fault("is empty; download it again");
         }
@@ -198,7 +245,7 @@ public final class Gguf implements AutoCloseable {
 
     private Value nextScalar(String place, GgufValueType type) {
         need(type.bytes(), place);
-        Value value = new Value(type, type, position, 1);
+        Value value = new Value(type, type, position, 1, position + type.bytes());
         if (type == GgufValueType.BOOL) {
             checkBools(place, position, 1);
         }
@@ -213,7 +260,7 @@ public final class Gguf implements AutoCloseable {
                     + MAX_STRING_BYTES + "; " + DAMAGED);
         }
         need(length, place);
-        Value value = new Value(GgufValueType.STRING, GgufValueType.STRING, position, length);
+        Value value = new Value(GgufValueType.STRING, GgufValueType.STRING, position, length, position + length);
         position += length;
         return value;
     }
@@ -231,7 +278,7 @@ public final class Gguf implements AutoCloseable {
                     default -> type.bytes();
                 };
         checkCount(place + ": the array's length", count, MAX_ITEMS, least);
-        Value value = new Value(GgufValueType.ARRAY, type, position, count);
+        long offset = position;
         if (type == GgufValueType.STRING) {
             for (long i = 0; i < count; i++) {
                 long length = nextLong(place);
@@ -251,7 +298,7 @@ public final class Gguf implements AutoCloseable {
             }
             position += count * type.bytes();
         }
-        return value;
+        return new Value(GgufValueType.ARRAY, type, offset, count, position);
     }
 
     private void checkBools(String place, long offset, long count) {
@@ -310,9 +357,7 @@ public final class Gguf implements AutoCloseable {
         }
         int typeId = nextInt(place);
         long offset = nextLong(place);
-        GgufType type = GgufType.ofId(typeId)
-                .orElseThrow(() -> fault(place + ": has the unknown type " + Integer.toUnsignedString(typeId)
-                        + "; convert the model to one of " + GgufType.READABLE));
+        GgufType type = GgufType.ofId(typeId).orElseThrow(() -> fault(place + ": has " + GgufType.unknown(typeId)));
         long elements = 1;
         for (long dim : dims) {
             // The densest type (Q1_0) has 18 bytes for 128 numbers, so a tensor has fewer than 8 numbers in a byte.
@@ -425,9 +470,18 @@ public final class Gguf implements AutoCloseable {
         return alignment;
     }
 
-    /** The size of the file in bytes. */
+    /** The size in bytes, of all parts together. */
     public long byteSize() {
-        return memory.byteSize();
+        return parts.isEmpty()
+                ? memory.byteSize()
+                : parts.stream().mapToLong(Gguf::byteSize).sum();
+    }
+
+    /** The files that were opened: one, or all parts in order. Empty if the file was in memory already. */
+    public List<Path> paths() {
+        return parts.isEmpty()
+                ? Stream.ofNullable(path).toList()
+                : parts.stream().flatMap(part -> part.paths().stream()).toList();
     }
 
     /** The keys of the metadata, in the order of the file. */
@@ -634,6 +688,18 @@ public final class Gguf implements AutoCloseable {
         return text.length() < maxChars ? text.append(']').toString() : counted;
     }
 
+    /** Whether another file has this key too, with the same type and the same bytes. */
+    boolean hasSameValue(String key, Gguf other) {
+        Value value = value(key);
+        Value same = other.values.get(key);
+        return same != null
+                && same.type() == value.type()
+                && same.itemType() == value.itemType()
+                && same.count() == value.count()
+                && MemorySegment.mismatch(memory, value.offset(), value.end(), other.memory, same.offset(), same.end())
+                        < 0;
+    }
+
     private Value value(String key) {
         Value value = values.get(key);
         if (value == null) {
@@ -727,9 +793,7 @@ public final class Gguf implements AutoCloseable {
                     + GgufTensor.shape(dims) + "; convert the model again");
         }
         if (tensor.type().elementType().isEmpty()) {
-            throw fault("tensor " + name + ": has type " + tensor.type()
-                    + ", which this version cannot read (it reads " + GgufType.READABLE
-                    + "); convert the model to one of these");
+            throw fault("tensor " + name + ": has type " + tensor.type().obstacle());
         }
         return tensor;
     }
@@ -744,7 +808,8 @@ public final class Gguf implements AutoCloseable {
      * #close}.
      */
     public MemorySegment data(GgufTensor tensor) {
-        return memory.asSlice(tensor.offset(), tensor.byteSize());
+        MemorySegment part = parts.isEmpty() ? memory : parts.get(tensor.part()).memory;
+        return part.asSlice(tensor.offset(), tensor.byteSize());
     }
 
     /**
@@ -757,13 +822,13 @@ public final class Gguf implements AutoCloseable {
         if (count > MAX_ITEMS) {
             throw fault("tensor " + tensor.name() + ": " + count + " numbers are too many for a vector; " + DAMAGED);
         }
+        MemorySegment data = data(tensor);
         float[] result = new float[(int) count];
         for (int i = 0; i < result.length; i++) {
-            long at = tensor.offset();
             result[i] = switch (tensor.type()) {
-                case F32 -> memory.get(FLOAT, at + 4L * i);
-                case F16 -> Float.float16ToFloat(memory.get(SHORT, at + 2L * i));
-                case BF16 -> Float.intBitsToFloat(memory.get(SHORT, at + 2L * i) << 16);
+                case F32 -> data.get(FLOAT, 4L * i);
+                case F16 -> Float.float16ToFloat(data.get(SHORT, 2L * i));
+                case BF16 -> Float.intBitsToFloat(data.get(SHORT, 2L * i) << 16);
                 default ->
                     throw fault("tensor " + tensor.name() + ": has type " + tensor.type()
                             + " where F32, F16 or BF16 is expected; convert the model again");
@@ -781,9 +846,10 @@ public final class Gguf implements AutoCloseable {
         return new ModelFormatException(file + ": " + oneLine(message));
     }
 
-    /** Unmaps the file. Segments from {@link #data} must not be used after that. */
+    /** Unmaps the file, all parts of it. Segments from {@link #data} must not be used after that. */
     @Override
     public void close() {
+        parts.forEach(Gguf::close);
         if (arena != null) {
             arena.close();
         }

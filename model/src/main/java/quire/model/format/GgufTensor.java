@@ -15,13 +15,29 @@ public final class GgufTensor {
     private final GgufType type;
     private final long offset;
     private final long byteSize;
+    private final int part;
 
     GgufTensor(String name, long[] dims, GgufType type, long offset, long byteSize) {
+        this(name, dims, type, offset, byteSize, 0);
+    }
+
+    private GgufTensor(String name, long[] dims, GgufType type, long offset, long byteSize, int part) {
         this.name = name;
         this.dims = dims;
         this.type = type;
         this.offset = offset;
         this.byteSize = byteSize;
+        this.part = part;
+    }
+
+    /** The same tensor in a part of a model in several files. */
+    GgufTensor inPart(int index) {
+        return new GgufTensor(name, dims, type, offset, byteSize, index);
+    }
+
+    /** The index of the file that holds the data; 0 if the model is one file. */
+    public int part() {
+        return part;
     }
 
     /** The name in the file, such as {@code blk.0.attn_q.weight}. */
@@ -48,7 +64,7 @@ public final class GgufTensor {
         return type.elementType().orElseThrow(() -> new IllegalStateException(name + " has type " + type));
     }
 
-    /** The start of the data, in bytes from the start of the file. */
+    /** The start of the data, in bytes from the start of the file of its {@link #part}. */
     public long offset() {
         return offset;
     }

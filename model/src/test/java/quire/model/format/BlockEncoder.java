@@ -1,7 +1,11 @@
 package quire.model.format;
 
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import quire.tensor.ElementType;
 
 /**
@@ -55,9 +59,251 @@ final class BlockEncoder {
                 block.put(0, (byte) exponent);
                 table((float) Math.scalb(1.0, exponent - 128), 0, FP4);
             }
+            case NVFP4 -> {
+                for (int group = 0; group < 4; group++) {
+                    smallFloats(group);
+                }
+            }
+            case IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S -> points(PointTable.of(type));
+            case TQ1_0 -> levels(52, 256, 1, 1);
+            case TQ2_0 -> levels(64, 256, 1, 1);
+            case Q1_0 -> {
+                float scale = scale(0, meanMagnitude(128));
+                for (int i = 0; i < 128; i++) {
+                    putQuant(i, value(i) * scale < 0 ? 0 : 1);
+                }
+            }
+            case Q2_0 -> levels(0, 64, 1, 2);
             case F32, F16, BF16 -> throw new IllegalArgumentException(type.name());
         }
         return block.array();
+    }
+
+    /** Quants from {@code −zero} to {@code most}, with one scale. */
+    private void levels(int at, int count, int zero, int most) {
+        float scale = scale(at, 1.5f * meanMagnitude(count));
+        int[] quants = new int[count];
+        for (int i = 0; i < count; i++) {
+            quants[i] = rounded(value(i) / scale, -zero, most) + zero;
+            if (type != ElementType.TQ1_0) {
+                putQuant(i, quants[i]);
+            }
+        }
+        if (type == ElementType.TQ1_0) {
+            digits(quants, 0, 32, 5, 0);
+            digits(quants, 32, 16, 5, 160);
+            digits(quants, 48, 4, 4, 240);
+        }
+    }
+
+    /** Bytes of digits in base 3, as fractions of 3⁵ rounded up to fractions of 256. */
+    private void digits(int[] quants, int at, int count, int digits, int from) {
+        for (int i = 0; i < count; i++) {
+            int number = 0;
+            for (int digit = 0; digit < 5; digit++) {
+                number = 3 * number + (digit < digits ? quants[from + digit * count + i] : 0);
+            }
+            block.put(at + i, (byte) Math.ceilDiv(number * 256, 243));
+        }
+    }
+
+    private float meanMagnitude(int count) {
+        float sum = 0;
+        for (int i = 0; i < count; i++) {
+            sum += Math.abs(value(i));
+        }
+        return sum / count;
+    }
+
+    /** 16 numbers of NVFP4. */
+    private void smallFloats(int group) {
+        float most = Math.abs(largest(16 * group, 16)) / 6;
+        int bits = 0;
+        while (bits < 0x7e && smallFloat(bits) < most) {
+            bits++;
+        }
+        block.put(group, (byte) bits);
+        for (int i = 16 * group; i < 16 * group + 16; i++) {
+            int best = 0;
+            for (int j = 1; j < FP4.length; j++) {
+                float step = smallFloat(bits) / 2;
+                if (Math.abs(value(i) - step * FP4[j]) < Math.abs(value(i) - step * FP4[best])) {
+                    best = j;
+                }
+            }
+            put(4 + i / 16 * 8 + i % 8, i % 16 / 8 * 4, best);
+        }
+    }
+
+    private static float smallFloat(int bits) {
+        int exponent = bits >> 3;
+        return Math.scalb((exponent == 0 ? 0 : 1) + (bits & 7) / 8f, Math.max(exponent, 1) - 7);
+    }
+
+    /** The points of an IQ type, read from decoded blocks with d = 1 and the scale 1. */
+    private static final class PointTable {
+        private static final Map<ElementType, PointTable> TABLES = new ConcurrentHashMap<>();
+
+        /** Numbers of a point. */
+        private final int size;
+
+        private final float[][] points;
+        private final float most;
+
+        private PointTable(int size, float[][] points, float most) {
+            this.size = size;
+            this.points = points;
+            this.most = most;
+        }
+
+        static PointTable of(ElementType type) {
+            return TABLES.computeIfAbsent(type, PointTable::read);
+        }
+
+        private static PointTable read(ElementType type) {
+            int count =
+                    switch (type) {
+                        case IQ1_S, IQ1_M -> 2048;
+                        case IQ2_S -> 1024;
+                        case IQ2_XS, IQ3_S -> 512;
+                        default -> 256;
+                    };
+            int size = type == ElementType.IQ3_S || type == ElementType.IQ3_XXS ? 4 : 8;
+            float[][] points = new float[count][];
+            float most = 0;
+            for (int i = 0; i < count; i++) {
+                BlockEncoder encoder = new BlockEncoder(type, new float[0], 0);
+                encoder.putD(1);
+                encoder.putPoint(0, i, 0);
+                float[] numbers = new float[256];
+                type.decode(MemorySegment.ofBuffer(encoder.block), 0, MemorySegment.ofArray(numbers), 0, 256);
+                points[i] = Arrays.copyOf(numbers, size);
+                for (float number : points[i]) {
+                    most = Math.max(most, number);
+                }
+            }
+            return new PointTable(size, points, most);
+        }
+
+        int nearest(float[] wanted) {
+            int best = 0;
+            float least = Float.POSITIVE_INFINITY;
+            for (int i = 0; i < points.length; i++) {
+                float error = 0;
+                for (int j = 0; j < size; j++) {
+                    float difference = wanted[j] - points[i][j];
+                    error += difference * difference;
+                }
+                if (error < least) {
+                    least = error;
+                    best = i;
+                }
+            }
+            return best;
+        }
+    }
+
+    /** Scales 2s + 1 for groups of points. */
+    private void points(PointTable table) {
+        boolean signed = type != ElementType.IQ1_S && type != ElementType.IQ1_M;
+        boolean even = type == ElementType.IQ2_XXS || type == ElementType.IQ2_XS || type == ElementType.IQ3_XXS;
+        int steps = signed ? 15 : 7;
+        int size = type.scaleElements();
+        float d = putD(Math.abs(largest(0, 256)) / table.most / (2 * steps + 1));
+        float[] wanted = new float[8];
+        for (int group = 0; group < 256; group += size) {
+            float unit = Math.abs(largest(group, size)) / table.most;
+            int step = rounded((unit / d - 1) / 2, 0, steps);
+            putStep(group / size, step);
+            float scale = d * (2 * step + 1);
+            for (int eight = group; eight < group + size; eight += 8) {
+                int signs = 0;
+                int least = 0;
+                for (int j = 0; j < 8; j++) {
+                    boolean negative = signed && value(eight + j) < 0;
+                    signs |= negative ? 1 << j : 0;
+                    wanted[j] = d == 0 ? 0 : (negative ? -1 : 1) * value(eight + j) / scale;
+                    least = Math.abs(wanted[j]) < Math.abs(wanted[least]) ? j : least;
+                }
+                if (even && Integer.bitCount(signs) % 2 == 1) {
+                    signs ^= 1 << least;
+                    wanted[least] = -wanted[least];
+                }
+                for (int j = 0; j < 8; j += table.size) {
+                    float[] numbers = Arrays.copyOfRange(wanted, j, j + table.size);
+                    putPoint((eight + j) / table.size, table.nearest(numbers), signs >> j);
+                }
+            }
+        }
+    }
+
+    /** Writes d and returns the value that a reader gets. */
+    private float putD(float d) {
+        if (type != ElementType.IQ1_M) {
+            return scale(0, d);
+        }
+        short half = Float.floatToFloat16(d);
+        for (int i = 0; i < 4; i++) {
+            put(49 + 2 * i, 4, half >> (4 * i) & 15);
+        }
+        return Float.float16ToFloat(half);
+    }
+
+    /** Writes the number s of a scale 2s + 1. */
+    private void putStep(int group, int step) {
+        switch (type) {
+            case IQ3_S -> put(106 + group / 2, group % 2 * 4, step);
+            case IQ3_XXS -> put(69 + 4 * group, 4, step);
+            case IQ2_S -> put(74 + group / 2, group % 2 * 4, step);
+            case IQ2_XS -> put(66 + group / 2, group % 2 * 4, step);
+            case IQ2_XXS -> put(9 + 8 * group, 4, step);
+            case IQ1_M -> putWord(48 + group / 4 * 2, group % 4 * 3, step);
+            case IQ1_S -> putWord(34 + 2 * group, 12, step);
+            default -> throw new AssertionError(type);
+        }
+    }
+
+    /** Writes the index of a point, and the signs of its 4 or 8 numbers. */
+    private void putPoint(int i, int index, int signs) {
+        switch (type) {
+            case IQ3_S -> {
+                put(2 + i, 0, index & 255);
+                put(66 + i / 8, i % 8, index >> 8);
+                put(74 + i / 2, i % 2 * 4, signs & 15);
+            }
+            case IQ3_XXS -> {
+                put(2 + i, 0, index);
+                // four times 7 signs for 8 points; the eighth sign follows from the others
+                putInt(66 + i / 8 * 4, i % 8 / 2 * 7 + i % 2 * 4, signs & (i % 2 == 0 ? 15 : 7));
+            }
+            case IQ2_S -> {
+                put(2 + i, 0, index & 255);
+                put(66 + i / 4, i % 4 * 2, index >> 8);
+                put(34 + i, 0, signs);
+            }
+            case IQ2_XS -> putWord(2 + 2 * i, 0, index | (signs & 127) << 9);
+            case IQ2_XXS -> {
+                put(2 + i / 4 * 8 + i % 4, 0, index);
+                putInt(6 + i / 4 * 8, i % 4 * 7, signs & 127);
+            }
+            case IQ1_M -> {
+                put(i, 0, index & 255);
+                put(32 + i / 2, i % 2 * 4, index >> 8);
+            }
+            case IQ1_S -> {
+                put(2 + i, 0, index & 255);
+                putWord(34 + i / 4 * 2, i % 4 * 3, index >> 8);
+            }
+            default -> throw new AssertionError(type);
+        }
+    }
+
+    private void putWord(int at, int shift, int bits) {
+        block.putShort(at, (short) (block.getShort(at) | bits << shift));
+    }
+
+    private void putInt(int at, int shift, int bits) {
+        block.putInt(at, block.getInt(at) | bits << shift);
     }
 
     private void bytes() {
@@ -174,6 +420,9 @@ final class BlockEncoder {
                 put(128 + crumb, crumbShift, quant >> 4);
             }
             case IQ4_XS -> put(8 + i / 32 * 16 + i % 16, i % 32 / 16 * 4, quant);
+            case TQ2_0 -> put(crumb, crumbShift, quant);
+            case Q1_0 -> put(2 + i / 8, i % 8, quant);
+            case Q2_0 -> put(2 + i / 4, i % 4 * 2, quant);
             default -> throw new AssertionError(type);
         }
     }

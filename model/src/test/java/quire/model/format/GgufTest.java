@@ -198,6 +198,18 @@ class GgufTest {
         "IQ4_NL, 0.11",
         "IQ4_XS, 0.11",
         "MXFP4, 0.16",
+        "NVFP4, 0.16",
+        "IQ3_S, 0.25",
+        "IQ3_XXS, 0.35",
+        "IQ2_S, 0.6",
+        "IQ2_XS, 0.6",
+        "IQ2_XXS, 0.7",
+        "IQ1_M, 0.9",
+        "IQ1_S, 0.9",
+        "TQ1_0, 0.9",
+        "TQ2_0, 0.9",
+        "Q1_0, 0.9",
+        "Q2_0, 0.9",
         "Q5_0, 0.06",
         "Q5_1, 0.05",
         "Q5_K, 0.05",
@@ -261,9 +273,15 @@ class GgufTest {
                 assertThatThrownBy(() -> gguf.tensor("t", type.blockElements(), 3))
                         .isInstanceOf(ModelFormatException.class)
                         .hasMessage("test.gguf: tensor t: has type " + type
-                                + ", which this version cannot read (it reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1,"
-                                + " Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4); convert the model to one"
-                                + " of these");
+                                + (type.name().matches(".*_[48]_[48]")
+                                        ? ", " + type.name().replaceAll("_[48]_[48]", "")
+                                                + " in an order for one kind of processor, which ggml removed; get the"
+                                                + " model as " + type.name().replaceAll("_[48]_[48]", "")
+                                                + ", or convert it again"
+                                        : ", which this version cannot read (it reads F32, F16, BF16, Q4_0, Q4_1, Q5_0,"
+                                                + " Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4,"
+                                                + " NVFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S, TQ1_0,"
+                                                + " TQ2_0, Q1_0, Q2_0); convert the model to one of these"));
             }
         }
     }
@@ -332,7 +350,8 @@ class GgufTest {
                 fault("alignment's type", w -> w.string("general.alignment", "x"), "general.alignment", "integer"),
                 fault("tensor twice", w -> w.tensor("t", 0, data, 32).tensor("t", 0, data, 32), "tensor t", "twice"),
                 fault("unknown type", w -> w.tensor("t", 99, data, 32), "tensor t", "unknown type 99", "Q8_0"),
-                fault("withdrawn type", w -> w.tensor("t", 4, data, 32), "tensor t", "unknown type 4"),
+                fault("withdrawn type", w -> w.tensor("t", 4, data, 32), "tensor t", "Q4_2", "ggml removed"),
+                fault("other withdrawn type", w -> w.tensor("t", 5, data, 32), "tensor t", "Q4_3", "ggml removed"),
                 fault("negative type", w -> w.tensor("t", -1, data, 32), "tensor t", "unknown type 4294967295"),
                 fault("no dimensions", w -> w.tensor("t", 0, data), "tensor t", "0 dimensions"),
                 fault("5 dimensions", w -> w.tensor("t", 0, data, 2, 2, 2, 2, 2), "tensor t", "5 dimensions"),

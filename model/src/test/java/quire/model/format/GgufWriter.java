@@ -287,6 +287,29 @@ public final class GgufWriter {
         return numberOffsets.stream().mapToInt(Integer::intValue).toArray();
     }
 
+    /**
+     * Writes a model in several files, {@code NAME-00001-of-00003.gguf} and so on. The first has all keys and no tensors.
+     *
+     * @return the paths of the files
+     */
+    public List<Path> writeParts(Path folder, String name, int count) {
+        List<Path> paths = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            GgufWriter part = new GgufWriter();
+            part.keys.addAll(i == 0 ? keys : List.of());
+            part.integer("split.no", GgufValueType.UINT16, i)
+                    .integer("split.count", GgufValueType.UINT16, count)
+                    .integer("split.tensors.count", GgufValueType.INT32, tensors.size());
+            for (int t = 0; i > 0 && t < tensors.size(); t++) {
+                if (t % (count - 1) == i - 1) {
+                    part.tensors.add(tensors.get(t));
+                }
+            }
+            paths.add(part.write(folder.resolve(String.format("%s-%05d-of-%05d.gguf", name, i + 1, count))));
+        }
+        return paths;
+    }
+
     /** Writes the file. */
     public Path write(Path path) {
         try {

@@ -45,7 +45,11 @@ class HostileModelTest {
     }
 
     @ParameterizedTest
-    @EnumSource(names = {"F32", "F16", "Q8_0", "Q5_1", "MXFP4", "Q4_K"})
+    @EnumSource(
+            names = {
+                "F32", "F16", "Q8_0", "Q5_1", "MXFP4", "Q4_K", "NVFP4", "IQ3_S", "IQ2_XS", "IQ1_M", "TQ1_0", "Q1_0",
+                "Q2_0"
+            })
     void forward_mutants_returnsOrTheFileIsRefused(ElementType type) {
         int least = Math.max(32, type.blockElements());
         GgufWriter writer = writer(least, type);

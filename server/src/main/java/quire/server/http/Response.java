@@ -32,7 +32,7 @@ public final class Response {
     }
 
     /** This response with other headers. */
-    Response withHeaders(Map<String, String> value) {
+    public Response withHeaders(Map<String, String> value) {
         return new Response(status, contentType, body, Map.copyOf(value));
     }
 

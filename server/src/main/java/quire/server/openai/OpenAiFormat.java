@@ -168,6 +168,7 @@ final class OpenAiFormat implements AnswerFormat {
                 .put("prompt_tokens", finish.promptTokens())
                 .put("completion_tokens", finish.completionTokens())
                 .put("total_tokens", finish.promptTokens() + finish.completionTokens());
+        usage.putObject("prompt_tokens_details").put("cached_tokens", ended.cachedTokens());
         usage.putObject("completion_tokens_details")
                 .put("accepted_prediction_tokens", ended.acceptedTokens())
                 .put("rejected_prediction_tokens", ended.rejectedTokens());

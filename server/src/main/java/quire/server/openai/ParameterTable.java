@@ -90,6 +90,7 @@ final class ParameterTable {
         computed(ANSWERS, "n", "how many answers; only 1", OPENAI);
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
+        computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
         computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
         computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
@@ -555,7 +556,6 @@ final class ParameterTable {
         refused(ANSWERS, "transforms", "shortens the conversation", OPENROUTER, "send fewer messages");
         refused(ANSWERS, "plugins", "work before and after the answer", OPENROUTER, "do it in the client");
         refused(ANSWERS, "safe_prompt", "a fixed system message", "Mistral", "send a message with role system");
-        refused(ANSWERS, "cache_salt", "separates the caches of users", VLLM, "leave it out");
         refused(ANSWERS, "kv_transfer_params", "work shared by servers", VLLM, "leave it out");
         refused(ANSWERS, "mm_processor_kwargs", "how pictures are read", VLLM, "leave it out");
         refused(ONLY_CHAT, "echo", "puts the prompt before the answer", VLLM, "use /v1/completions");

@@ -69,7 +69,10 @@ final class RequestReader {
         int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
         SamplingParams params = sampling.read(body, maxTokens, logprobs, names);
         String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
-        return answer(body, new Request(tokens, params), new OpenAiFormat.Options(false, echoed, name, fingerprint));
+        return answer(
+                body,
+                new Request(tokens, params, cacheSalt(body)),
+                new OpenAiFormat.Options(false, echoed, name, fingerprint));
     }
 
     /** A body of {@code /v1/chat/completions}. */
@@ -94,7 +97,10 @@ final class RequestReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         SamplingParams params = sampling.read(body, limit != null ? limit : room, logprobs, names);
-        return answer(body, new Request(tokens, params), new OpenAiFormat.Options(true, "", name, fingerprint));
+        return answer(
+                body,
+                new Request(tokens, params, cacheSalt(body)),
+                new OpenAiFormat.Options(true, "", name, fingerprint));
     }
 
     private AnswerRequest answer(Fields body, Request request, OpenAiFormat.Options options) {
@@ -106,6 +112,11 @@ final class RequestReader {
         }
         boolean logprobs = request.params().logprobs() >= 0;
         return new AnswerRequest(request, stream, new OpenAiFormat(options, logprobs, includeUsage, tokenizer));
+    }
+
+    private static @Nullable String cacheSalt(Fields body) {
+        JsonNode salt = body.get("cache_salt");
+        return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
     }
 
     /** Checks {@code n}, and the types of parameters that do not change the answer. */

@@ -18,6 +18,11 @@ public final class FileNumbers {
         return (short) ((bytes[at] & 0xff) | (bytes[at + 1] << 8));
     }
 
+    /** The 32-bit number that begins at index {@code at}. */
+    public static int intAt(byte[] bytes, int at) {
+        return (shortAt(bytes, at) & 0xffff) | shortAt(bytes, at + 2) << 16;
+    }
+
     /** A bf16, exactly. */
     public static float bf16ToFloat(short value) {
         return Float.intBitsToFloat(value << 16);

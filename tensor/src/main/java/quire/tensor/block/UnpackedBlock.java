@@ -28,12 +28,24 @@ public final class UnpackedBlock {
      */
     private static final byte[] FP4_DOUBLED = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
+    /**
+     * Eight times the values of IQ1_S and IQ1_M, which are −1, 0 and 1, plus ⅛ (the first four) or minus ⅛. The value of
+     * a code that no file has is 0; so in the following tables.
+     */
+    private static final byte[] IQ1_VALUES = {-7, 1, 9, 0, -9, -1, 7, 0};
+    /** The values of IQ2_XXS, IQ2_XS and IQ2_S, positive and negative. */
+    private static final byte[] IQ2_VALUES = {8, 25, 43, 0, -8, -25, -43, 0};
+    /** Half of the values of IQ3_XXS, positive and negative. */
+    private static final byte[] IQ3_XXS_VALUES = {2, 6, 10, 14, 18, 22, 26, 31, -2, -6, -10, -14, -18, -22, -26, -31};
+    /** The values of IQ3_S, positive and negative. */
+    private static final byte[] IQ3_S_VALUES = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
+
     private static final ThreadLocal<UnpackedBlock> OWN = ThreadLocal.withInitial(UnpackedBlock::new);
 
     /** The integers of the weights, after the zero point is subtracted or the table is applied. */
     public final byte[] quants = new byte[MAX_ELEMENTS];
 
-    /** The integer scale of each group. */
+    /** The integer scale of each group; the bits of a small float if {@link #floatScales}. */
     public final byte[] scales = new byte[MAX_ELEMENTS / 16];
     /** The integer minimum of each group. */
     public final byte[] mins = new byte[MAX_ELEMENTS / 16];
@@ -43,6 +55,9 @@ public final class UnpackedBlock {
 
     /** The factor of {@link #mins}. */
     public float dmin;
+
+    /** Whether the scales are small floats, see {@link #smallFloat}. */
+    private boolean floatScales;
 
     private final byte[] bytes = new byte[MAX_ELEMENTS];
 
@@ -56,6 +71,26 @@ public final class UnpackedBlock {
         return FP4_DOUBLED.clone();
     }
 
+    /** Eight times the values of IQ1_S and IQ1_M, by code: the level, plus 4 if ⅛ is subtracted. */
+    public static byte[] iq1Values() {
+        return IQ1_VALUES.clone();
+    }
+
+    /** The values of IQ2_XXS, IQ2_XS and IQ2_S, by code: the level, plus 4 if the number is negative. */
+    public static byte[] iq2Values() {
+        return IQ2_VALUES.clone();
+    }
+
+    /** Half of the values of IQ3_XXS, by code: the level, plus 8 if the number is negative. */
+    public static byte[] iq3XxsValues() {
+        return IQ3_XXS_VALUES.clone();
+    }
+
+    /** The values of IQ3_S, by code: the level, plus 8 if the number is negative. */
+    public static byte[] iq3SValues() {
+        return IQ3_S_VALUES.clone();
+    }
+
     /** The calling thread's object. */
     public static UnpackedBlock own() {
         return OWN.get();
@@ -65,7 +100,7 @@ public final class UnpackedBlock {
      * The scale of a group, {@code d × scales[group]}. It is exact: the factors have 11 and at most 7 significant bits.
      */
     public float scale(int group) {
-        return d * (float) scales[group];
+        return floatScales ? d * smallFloat(scales[group]) : d * (float) scales[group];
     }
 
     /**
@@ -95,8 +130,9 @@ public final class UnpackedBlock {
     public void load(MemorySegment source, long offset, int byteCount, int elementCount) {
         MemorySegment.copy(source, JAVA_BYTE, offset, bytes, 0, byteCount);
         Arrays.fill(quants, 0, elementCount, (byte) 0);
-        scales[0] = 1;
+        Arrays.fill(scales, (byte) 1);
         mins[0] = 1;
+        floatScales = false;
         d = half(0);
         dmin = 0f;
     }
@@ -212,6 +248,181 @@ public final class UnpackedBlock {
         lookUp(IQ4_VALUES, 256);
     }
 
+    /** Reads a block of NVFP4: four scales, then the nibbles of 16 numbers after each other. */
+    public void readNvfp4() {
+        d = 0.5f;
+        floatScales = true;
+        for (int group = 0; group < 4; group++) {
+            scales[group] = smallFloatBits(bytes[group]);
+            addNibbles(4 + 8 * group, 8, 16 * group);
+        }
+        lookUp(FP4_DOUBLED, 64);
+    }
+
+    /** Reads a block of Q1_0. */
+    public void readQ10() {
+        for (int i = 0; i < 128; i++) {
+            quants[i] = (byte) ((bytes[2 + i / 8] >>> (i % 8) & 1) * 2 - 1);
+        }
+    }
+
+    /** Reads a block of Q2_0. */
+    public void readQ20() {
+        for (int i = 0; i < 64; i++) {
+            quants[i] = (byte) ((bytes[2 + i / 4] >>> (i % 4 * 2) & 3) - 1);
+        }
+    }
+
+    /**
+     * Reads a block of TQ1_0. A byte is a fraction in base 3 of five digits, rounded up; the digits of 32, 16 and at last 4
+     * bytes beside each other belong to consecutive numbers.
+     */
+    public void readTq10() {
+        d = half(52);
+        addDigits(0, 32, 5, 0);
+        addDigits(32, 16, 5, 160);
+        addDigits(48, 4, 4, 240);
+        subtract(1, 256);
+    }
+
+    private void addDigits(int at, int count, int digits, int to) {
+        for (int i = 0; i < count; i++) {
+            int fraction = bytes[at + i] & 0xff;
+            for (int digit = 0; digit < digits; digit++) {
+                quants[to + digit * count + i] = (byte) ((fraction * 3) >>> 8);
+                fraction = fraction * 3 & 0xff;
+            }
+        }
+    }
+
+    /** Reads a block of TQ2_0. */
+    public void readTq20() {
+        d = half(64);
+        addTwoBits(0, 0, 0);
+        addTwoBits(32, 128, 0);
+        subtract(1, 256);
+    }
+
+    /**
+     * Reads a block of IQ1_S: for each 32 numbers four low bytes of indexes, and a word of four times three high bits, a
+     * 3-bit scale and a bit that subtracts ⅛.
+     */
+    public void readIq1S() {
+        d *= 0.125f;
+        for (int i = 0; i < 8; i++) {
+            int word = FileNumbers.shortAt(bytes, 34 + 2 * i);
+            scales[i] = (byte) (2 * (word >>> 12 & 7) + 1);
+            for (int j = 0; j < 4; j++) {
+                int index = (bytes[2 + 4 * i + j] & 0xff) | (word >>> (3 * j) & 7) << 8;
+                addPoint(Grid.IQ1.point(index), (word & 0x8000) == 0 ? 0 : 0xff, 4, 8, 32 * i + 8 * j);
+            }
+        }
+        lookUp(IQ1_VALUES, 256);
+    }
+
+    /**
+     * Reads a block of IQ1_M: low bytes of indexes, then nibbles of three high bits and a bit that subtracts ⅛, then four
+     * words with four 3-bit scales each, and in their highest nibbles the bits of d.
+     */
+    public void readIq1M() {
+        int bits = 0;
+        for (int i = 0; i < 4; i++) {
+            int word = FileNumbers.shortAt(bytes, 48 + 2 * i);
+            bits |= (word >>> 12 & 15) << (4 * i);
+            for (int j = 0; j < 4; j++) {
+                scales[4 * i + j] = (byte) (2 * (word >>> (3 * j) & 7) + 1);
+            }
+        }
+        d = Float.float16ToFloat((short) bits) * 0.125f;
+        for (int i = 0; i < 32; i++) {
+            int nibble = bytes[32 + i / 2] >>> (i % 2 * 4) & 15;
+            int index = (bytes[i] & 0xff) | (nibble & 7) << 8;
+            addPoint(Grid.IQ1.point(index), nibble < 8 ? 0 : 0xff, 4, 8, 8 * i);
+        }
+        lookUp(IQ1_VALUES, 256);
+    }
+
+    /** Reads a block of IQ2_XXS: for each 32 numbers four indexes, and a word of four times 7 signs and a 4-bit scale. */
+    public void readIq2Xxs() {
+        d *= 0.125f;
+        for (int i = 0; i < 8; i++) {
+            int word = FileNumbers.intAt(bytes, 6 + 8 * i);
+            scales[i] = (byte) (2 * (word >>> 28) + 1);
+            for (int j = 0; j < 4; j++) {
+                int index = bytes[2 + 8 * i + j] & 0xff;
+                addPoint(Grid.IQ2_XXS.point(index), allSigns(word >>> (7 * j)), 4, 8, 32 * i + 8 * j);
+            }
+        }
+        lookUp(IQ2_VALUES, 256);
+    }
+
+    /** Reads a block of IQ2_XS: words of an index of 9 bits and 7 signs, then 4-bit scales. */
+    public void readIq2Xs() {
+        d *= 0.125f;
+        for (int i = 0; i < 32; i++) {
+            int word = FileNumbers.shortAt(bytes, 2 + 2 * i);
+            addPoint(Grid.IQ2_XS.point(word & 511), allSigns(word >>> 9), 4, 8, 8 * i);
+        }
+        readOddScales(66, 16);
+        lookUp(IQ2_VALUES, 256);
+    }
+
+    /** Reads a block of IQ2_S: low bytes of indexes, signs, two high bits of each index, 4-bit scales. */
+    public void readIq2S() {
+        d *= 0.125f;
+        for (int i = 0; i < 32; i++) {
+            int index = (bytes[2 + i] & 0xff) | (bytes[66 + i / 4] >>> (i % 4 * 2) & 3) << 8;
+            addPoint(Grid.IQ2_S.point(index), bytes[34 + i], 4, 8, 8 * i);
+        }
+        readOddScales(74, 16);
+        lookUp(IQ2_VALUES, 256);
+    }
+
+    /** Reads a block of IQ3_XXS: indexes, then for each 32 numbers a word of four times 7 signs and a 4-bit scale. */
+    public void readIq3Xxs() {
+        d *= 0.5f;
+        for (int i = 0; i < 8; i++) {
+            int word = FileNumbers.intAt(bytes, 66 + 4 * i);
+            scales[i] = (byte) (2 * (word >>> 28) + 1);
+            for (int j = 0; j < 8; j++) {
+                int signs = allSigns(word >>> (j / 2 * 7)) >>> (j % 2 * 4);
+                addPoint(Grid.IQ3_XXS.point(bytes[2 + 8 * i + j] & 0xff), signs, 8, 4, 32 * i + 4 * j);
+            }
+        }
+        lookUp(IQ3_XXS_VALUES, 256);
+    }
+
+    /** Reads a block of IQ3_S: low bytes of indexes, their high bits, signs, 4-bit scales. */
+    public void readIq3S() {
+        for (int i = 0; i < 64; i++) {
+            int index = (bytes[2 + i] & 0xff) | (bytes[66 + i / 8] >>> (i % 8) & 1) << 8;
+            addPoint(Grid.IQ3_S.point(index), bytes[74 + i / 2] >>> (i % 2 * 4), 8, 4, 4 * i);
+        }
+        readOddScales(106, 8);
+        lookUp(IQ3_S_VALUES, 256);
+    }
+
+    /** Sets the codes of a point's numbers: the level, plus {@code negative} where a sign is set, lowest bit first. */
+    private void addPoint(long levels, int signs, int negative, int count, int to) {
+        for (int i = 0; i < count; i++) {
+            int level = (int) (levels >>> (Byte.SIZE * i)) & 0xff;
+            quants[to + i] = (byte) (level + ((signs >>> i & 1) == 0 ? 0 : negative));
+        }
+    }
+
+    /** Reads nibbles s, the low one first, which mean the scales 2s + 1. */
+    private void readOddScales(int at, int count) {
+        for (int i = 0; i < count; i++) {
+            scales[i] = (byte) (2 * (bytes[at + i / 2] >>> (i % 2 * 4) & 15) + 1);
+        }
+    }
+
+    /** Seven signs and the eighth, which makes the number of negative signs even. */
+    public static int allSigns(int sevenSigns) {
+        int signs = sevenSigns & 127;
+        return signs | (Integer.bitCount(signs) & 1) << 7;
+    }
+
     /**
      * Reads eight 6-bit scales s and minimums m from 12 bytes:
      *
@@ -285,5 +496,18 @@ public final class UnpackedBlock {
     /** {@code 2^(exponent − 128)}; the two smallest results are denormal. */
     public static float halfPower(int exponent) {
         return Float.intBitsToFloat(exponent < 2 ? 0x00200000 << exponent : (exponent - 1) << 23);
+    }
+
+    /**
+     * The float of 7 bits without a sign: 4 bits of exponent with a bias of 7, and 3 bits of mantissa (UE4M3). It has no
+     * infinity and no NaN; the largest is 480.
+     */
+    public static float smallFloat(int bits) {
+        return Float.intBitsToFloat(bits << 20) * 0x1p120f; // the exponent's bias in an f32 is 127
+    }
+
+    /** The bits of the float that a scale of NVFP4 means in a file: 0x7F means 0, and otherwise the highest bit is ignored. */
+    public static byte smallFloatBits(byte inFile) {
+        return inFile == 0x7f ? 0 : (byte) (inFile & 0x7f);
     }
 }

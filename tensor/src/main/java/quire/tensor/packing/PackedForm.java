@@ -16,16 +16,18 @@ import quire.tensor.block.UnpackedBlock;
  *     5 bits   4 words, then 1: bit w of its byte j is the fifth bit of input 4w + j
  *     6 bits   4 words, then 2: bits 2(w mod 4) of byte j of the (w / 4)th are the upper bits of input 4w + j
  *     2 bits   2 words, with the layout of those two
+ *     3 bits   the same 2 words, then 1: bit w of its byte j is the third bit of input 4w + j
+ *     1 bit    1 word, with that layout; a set bit means 2
  *   scales  see {@link Scales}
  * </pre>
  *
  * @param bits bits of a stored quant
  * @param zeroPoint the number that was added to each quant: a power of two, or 0
- * @param nibbles how the stored 4 bits are read
+ * @param codes the meaning of the stored bits
  * @param scales how scales are stored
  * @param minimum whether each block, or half of a block, also has a minimum
  */
-public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales, boolean minimum) {
+public record PackedForm(int bits, int zeroPoint, Codes codes, Scales scales, boolean minimum) {
     /** Output rows of a panel: the 32-bit lanes of a 512-bit register. */
     public static final int PANEL = 16;
 
@@ -34,21 +36,33 @@ public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales
     /** Blocks of 32 inputs in a block of 256 inputs. */
     public static final int SUPER = 8;
 
-    /** The meaning of a nibble. */
-    public enum Nibbles {
+    /** The meaning of the stored bits of a quant. */
+    public enum Codes {
         /** The integer itself. */
         PLAIN,
         /** The index of one of the values of IQ4_NL and IQ4_XS. */
         IQ4,
-        /** The index of one of the floats of MXFP4, which are stored doubled. */
-        FP4;
+        /** The index of one of the floats of MXFP4 and NVFP4, which are stored doubled. */
+        FP4,
+        /** A level and a sign of IQ3_S. */
+        IQ3_S,
+        /** A level and a sign of IQ3_XXS, whose values are halved. */
+        IQ3_XXS,
+        /** A level and a sign of IQ2_XXS, IQ2_XS and IQ2_S. */
+        IQ2,
+        /** A level and an offset of IQ1_S and IQ1_M; the values are eight times those of a point. */
+        IQ1;
 
-        /** The sixteen values plus the form's zero point, all positive; null for {@link #PLAIN}. */
+        /** The values of all codes plus the form's zero point, all positive; null for {@link #PLAIN}. */
         public byte @Nullable [] table() {
             return switch (this) {
                 case PLAIN -> null;
                 case IQ4 -> raised(UnpackedBlock.iq4Values(), 128);
                 case FP4 -> raised(UnpackedBlock.fp4ValuesDoubled(), 16);
+                case IQ3_S -> raised(UnpackedBlock.iq3SValues(), 16);
+                case IQ3_XXS -> raised(UnpackedBlock.iq3XxsValues(), 32);
+                case IQ2 -> raised(UnpackedBlock.iq2Values(), 64);
+                case IQ1 -> raised(UnpackedBlock.iq1Values(), 16);
             };
         }
 
@@ -73,7 +87,9 @@ public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales
          */
         BYTES,
         /** The same with two scales for each block, one for each half: {@code 8 × { int8[16]; int8[16] }}. */
-        HALF_BLOCK_BYTES;
+        HALF_BLOCK_BYTES,
+        /** {@code [block] uint8[16]; uint8[16]}: floats of 8 bits, see {@link UnpackedBlock#smallFloat}, one for each half. */
+        HALF_BLOCK_FLOATS;
 
         /** Whether 8 blocks share the floats d and dmin. */
         public boolean grouped() {
@@ -82,7 +98,7 @@ public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales
 
         /** Number of scales of a block of 32. */
         public int perBlock() {
-            return this == HALF_BLOCK_BYTES ? 2 : 1;
+            return this == HALF_BLOCK_BYTES || this == HALF_BLOCK_FLOATS ? 2 : 1;
         }
     }
 
@@ -93,19 +109,29 @@ public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales
      */
     public static PackedForm of(ElementType type) {
         return switch (type) {
-            case Q4_0 -> new PackedForm(4, 8, Nibbles.PLAIN, Scales.HALF, false);
-            case Q4_1 -> new PackedForm(4, 0, Nibbles.PLAIN, Scales.HALF, true);
-            case Q5_0 -> new PackedForm(5, 16, Nibbles.PLAIN, Scales.HALF, false);
-            case Q5_1 -> new PackedForm(5, 0, Nibbles.PLAIN, Scales.HALF, true);
-            case Q8_0 -> new PackedForm(8, 128, Nibbles.PLAIN, Scales.HALF, false);
-            case Q2_K -> new PackedForm(2, 0, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, true);
-            case Q3_K -> new PackedForm(4, 4, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, false);
-            case Q4_K -> new PackedForm(4, 0, Nibbles.PLAIN, Scales.BYTES, true);
-            case Q5_K -> new PackedForm(5, 0, Nibbles.PLAIN, Scales.BYTES, true);
-            case Q6_K -> new PackedForm(6, 32, Nibbles.PLAIN, Scales.HALF_BLOCK_BYTES, false);
-            case IQ4_NL -> new PackedForm(4, 128, Nibbles.IQ4, Scales.HALF, false);
-            case IQ4_XS -> new PackedForm(4, 128, Nibbles.IQ4, Scales.BYTES, false);
-            case MXFP4 -> new PackedForm(4, 16, Nibbles.FP4, Scales.BFLOAT, false);
+            case Q4_0 -> new PackedForm(4, 8, Codes.PLAIN, Scales.HALF, false);
+            case Q4_1 -> new PackedForm(4, 0, Codes.PLAIN, Scales.HALF, true);
+            case Q5_0 -> new PackedForm(5, 16, Codes.PLAIN, Scales.HALF, false);
+            case Q5_1 -> new PackedForm(5, 0, Codes.PLAIN, Scales.HALF, true);
+            case Q8_0 -> new PackedForm(8, 128, Codes.PLAIN, Scales.HALF, false);
+            case Q2_K -> new PackedForm(2, 0, Codes.PLAIN, Scales.HALF_BLOCK_BYTES, true);
+            case Q3_K -> new PackedForm(3, 4, Codes.PLAIN, Scales.HALF_BLOCK_BYTES, false);
+            case Q4_K -> new PackedForm(4, 0, Codes.PLAIN, Scales.BYTES, true);
+            case Q5_K -> new PackedForm(5, 0, Codes.PLAIN, Scales.BYTES, true);
+            case Q6_K -> new PackedForm(6, 32, Codes.PLAIN, Scales.HALF_BLOCK_BYTES, false);
+            case IQ4_NL -> new PackedForm(4, 128, Codes.IQ4, Scales.HALF, false);
+            case IQ4_XS -> new PackedForm(4, 128, Codes.IQ4, Scales.BYTES, false);
+            case MXFP4 -> new PackedForm(4, 16, Codes.FP4, Scales.BFLOAT, false);
+            case NVFP4 -> new PackedForm(4, 16, Codes.FP4, Scales.HALF_BLOCK_FLOATS, false);
+            case IQ3_S -> new PackedForm(4, 16, Codes.IQ3_S, Scales.BYTES, false);
+            case IQ3_XXS -> new PackedForm(4, 32, Codes.IQ3_XXS, Scales.BYTES, false);
+            case IQ2_S, IQ2_XS -> new PackedForm(3, 64, Codes.IQ2, Scales.HALF_BLOCK_BYTES, false);
+            case IQ2_XXS -> new PackedForm(3, 64, Codes.IQ2, Scales.BYTES, false);
+            case IQ1_M -> new PackedForm(3, 16, Codes.IQ1, Scales.HALF_BLOCK_BYTES, false);
+            case IQ1_S -> new PackedForm(3, 16, Codes.IQ1, Scales.BYTES, false);
+            case TQ1_0, TQ2_0 -> new PackedForm(2, 1, Codes.PLAIN, Scales.BYTES, false);
+            case Q1_0 -> new PackedForm(1, 1, Codes.PLAIN, Scales.HALF, false);
+            case Q2_0 -> new PackedForm(2, 1, Codes.PLAIN, Scales.HALF, false);
             case F32, F16, BF16 -> throw new IllegalArgumentException(type + " is not quantised");
         };
     }
@@ -120,8 +146,20 @@ public record PackedForm(int bits, int zeroPoint, Nibbles nibbles, Scales scales
         return scales.grouped() ? SUPER : 1;
     }
 
+    /** The factor of a stored d: IQ types multiply d with a fraction, which an f16 could not always hold. */
+    public float factor() {
+        return switch (codes) {
+            case IQ2, IQ1 -> 0x1p-3f;
+            case IQ3_XXS -> 0x1p-1f;
+            case PLAIN, IQ4, FP4, IQ3_S -> 1f;
+        };
+    }
+
     /** Size of a group of scales of a panel in bytes. */
     public int scaleBytes() {
+        if (scales == Scales.HALF_BLOCK_FLOATS) {
+            return 2 * PANEL;
+        }
         int kinds = minimum ? 2 : 1;
         return scales.grouped() ? kinds * PANEL * (2 + SUPER * scales.perBlock()) : kinds * PANEL * 2;
     }

@@ -27,7 +27,7 @@ public final class PanelPacker {
     private final WordPacker fast;
     private final UnpackedBlock block = new UnpackedBlock();
     private final int[] quants = new int[BLOCK];
-    private final byte[] valueToNibble = new byte[256];
+    private final byte[] valueToCode = new byte[256];
 
     /**
      * Creates a packer for one matrix.
@@ -80,27 +80,29 @@ public final class PanelPacker {
 
     private void packBlocks(long from, int lane, MemorySegment words, MemorySegment scales) {
         PackedForm form = PackedForm.of(type);
-        fillNibbles(form);
+        fillCodes(form);
         int elements = type.blockElements();
         for (int k = 0; k < columns; k += elements) {
             type.unpack(source, from + type.byteSize(k), block);
-            packScales(form, k / elements, lane, scales);
             for (int i = 0; i < elements; i += BLOCK) {
+                if (i % (form.groupBlocks() * BLOCK) == 0) {
+                    packScales(form, (k + i) / BLOCK / form.groupBlocks(), i / type.scaleElements(), lane, scales);
+                }
                 packQuants(form, (k + i) / BLOCK, i, lane, words);
             }
         }
     }
 
-    private void fillNibbles(PackedForm form) {
-        byte[] table = form.nibbles().table();
+    private void fillCodes(PackedForm form) {
+        byte[] table = form.codes().table();
         if (table != null) {
             for (int i = table.length - 1; i >= 0; i--) {
-                valueToNibble[table[i] & 0xFF] = (byte) i;
+                valueToCode[table[i] & 0xFF] = (byte) i;
             }
         }
     }
 
-    private void packScales(PackedForm form, int group, int lane, MemorySegment scales) {
+    private void packScales(PackedForm form, int group, int first, int lane, MemorySegment scales) {
         long at = (long) group * form.scaleBytes();
         long half = lane * 2L;
         long bytes = 2L * PANEL;
@@ -112,8 +114,12 @@ public final class PanelPacker {
                     scales.set(HALF, at + bytes + half, Float.floatToFloat16(-block.dmin));
                 }
             }
+            case HALF_BLOCK_FLOATS -> {
+                scales.set(ValueLayout.JAVA_BYTE, at + lane, block.scales[first]);
+                scales.set(ValueLayout.JAVA_BYTE, at + PANEL + lane, block.scales[first + 1]);
+            }
             case BYTES, HALF_BLOCK_BYTES -> {
-                scales.set(HALF, at + half, Float.floatToFloat16(block.d));
+                scales.set(HALF, at + half, Float.floatToFloat16(block.d / form.factor()));
                 if (form.minimum()) {
                     scales.set(HALF, at + bytes + half, Float.floatToFloat16(block.dmin));
                     bytes *= 2;
@@ -133,13 +139,17 @@ public final class PanelPacker {
     private void packQuants(PackedForm form, int b, int first, int lane, MemorySegment words) {
         for (int i = 0; i < BLOCK; i++) {
             int quant = (block.quants[first + i] + form.zeroPoint()) & 0xFF;
-            quants[i] = form.nibbles() == PackedForm.Nibbles.PLAIN ? quant : valueToNibble[quant];
+            quants[i] = form.codes() == PackedForm.Codes.PLAIN ? quant : valueToCode[quant];
         }
         int count = form.bits();
         switch (form.bits()) {
-            case 2 -> {
+            case 1 -> words.set(WORD, word(b, count, 0, lane), oneBits(1));
+            case 2, 3 -> {
                 words.set(WORD, word(b, count, 0, lane), twoBits(0, 0));
                 words.set(WORD, word(b, count, 1, lane), twoBits(16, 0));
+                if (form.bits() == 3) {
+                    words.set(WORD, word(b, count, 2, lane), oneBits(2));
+                }
             }
             case 8 -> {
                 for (int w = 0; w < 8; w++) {
@@ -153,7 +163,7 @@ public final class PanelPacker {
                     words.set(WORD, word(b, count, w, lane), low | high << 4);
                 }
                 if (form.bits() == 5) {
-                    words.set(WORD, word(b, count, 4, lane), fifthBits());
+                    words.set(WORD, word(b, count, 4, lane), oneBits(4));
                 } else if (form.bits() == 6) {
                     words.set(WORD, word(b, count, 4, lane), twoBits(0, 4));
                     words.set(WORD, word(b, count, 5, lane), twoBits(16, 4));
@@ -176,10 +186,11 @@ public final class PanelPacker {
         return word;
     }
 
-    private int fifthBits() {
+    /** Bit {@code shift} of each of 32 quants. */
+    private int oneBits(int shift) {
         int word = 0;
         for (int w = 0; w < 8; w++) {
-            word |= ((bytes(4 * w) >>> 4) & 0x01010101) << w;
+            word |= ((bytes(4 * w) >>> shift) & 0x01010101) << w;
         }
         return word;
     }

@@ -7,6 +7,7 @@ import java.util.Arrays;
 import quire.tensor.Activations;
 import quire.tensor.ElementType;
 import quire.tensor.block.FileNumbers;
+import quire.tensor.block.Grid;
 import quire.tensor.block.UnpackedBlock;
 
 /**
@@ -36,6 +37,7 @@ final class WordPacker {
     private static final int MAGNITUDES = 0x77777777;
     private static final int TWO_BITS = 0x03030303;
     private static final int ONE_BIT = 0x01010101;
+    private static final int EVEN_BYTES = 0x00FF00FF;
     private static final ValueLayout.OfInt WORD = ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     private final ElementType type;
@@ -49,6 +51,9 @@ final class WordPacker {
     private final int perBlock;
 
     private final int scaleBytes;
+    /** Number of columns whose scales are in one group. */
+    private final int groupColumns;
+
     private final boolean minimum;
 
     private final short[] row;
@@ -58,6 +63,8 @@ final class WordPacker {
     private final short[] halves;
     private final int[] words;
     private final byte[] scales;
+    /** The codes of a block of 256: byte j of word w is the code of input 4w + j. */
+    private final int[] codes = new int[SUPER * BLOCK / Integer.BYTES];
 
     WordPacker(ElementType type, int rows, int columns, MemorySegment source) {
         this.type = type;
@@ -74,6 +81,7 @@ final class WordPacker {
             PackedForm form = PackedForm.of(type);
             perBlock = form.bits();
             scaleBytes = form.scaleBytes();
+            groupColumns = form.groupBlocks() * BLOCK;
             minimum = form.minimum();
             halves = new short[0];
             words = new int[most / BLOCK * perBlock * PANEL];
@@ -81,6 +89,7 @@ final class WordPacker {
         } else {
             perBlock = 1;
             scaleBytes = 0;
+            groupColumns = 1;
             minimum = false;
             boolean wide = type == ElementType.F32;
             halves = new short[wide ? 0 : most * PANEL];
@@ -128,14 +137,13 @@ final class WordPacker {
                 (long) k / columnsPerBlock * columnWords * Integer.BYTES,
                 count / columnsPerBlock * columnWords);
         if (scales.length > 0) {
-            int group = Math.max(BLOCK, type.blockElements());
             MemorySegment.copy(
                     scales,
                     0,
                     toScales,
                     ValueLayout.JAVA_BYTE,
-                    (long) k / group * scaleBytes,
-                    count / group * scaleBytes);
+                    (long) k / groupColumns * scaleBytes,
+                    count / groupColumns * scaleBytes);
         }
     }
 
@@ -154,12 +162,12 @@ final class WordPacker {
             }
             case Q5_0 -> {
                 packHalfScales(blocks, lane);
-                packFifthBits(blocks, 1, lane);
+                packSingleBits(blocks, 1, 4, lane);
                 copyWords(blocks, 3, 4, 0, lane);
             }
             case Q5_1 -> {
                 packHalfScales(blocks, lane);
-                packFifthBits(blocks, 2, lane);
+                packSingleBits(blocks, 2, 4, lane);
                 copyWords(blocks, 4, 4, 0, lane);
             }
             case Q8_0 -> {
@@ -173,6 +181,23 @@ final class WordPacker {
             case Q6_K -> packQ6K(blocks, lane);
             case IQ4_XS -> packIq4Xs(blocks, lane);
             case MXFP4 -> packMxfp4(blocks, lane);
+            case NVFP4 -> packNvfp4(blocks, lane);
+            case IQ3_S -> packIq3S(blocks, lane);
+            case IQ3_XXS -> packIq3Xxs(blocks, lane);
+            case IQ2_S -> packIq2S(blocks, lane);
+            case IQ2_XS -> packIq2Xs(blocks, lane);
+            case IQ2_XXS -> packIq2Xxs(blocks, lane);
+            case IQ1_M -> packIq1M(blocks, lane);
+            case IQ1_S -> packIq1S(blocks, lane);
+            case TQ1_0 -> packTq10(blocks, lane);
+            case TQ2_0 -> {
+                for (int s = 0; s < blocks; s++) {
+                    packOnlyScale(s, row[s * stride + 32], lane);
+                    packTwoBits(s * stride, s, lane);
+                }
+            }
+            case Q1_0 -> packQ10(blocks, lane);
+            case Q2_0 -> packQ20(blocks, lane);
         }
     }
 
@@ -241,23 +266,81 @@ final class WordPacker {
                         | (oddRow[at + 1] & 0xFF) << 8
                         | (oddRow[at + 2] & 0xFF) << 16
                         | oddRow[at + 3] << 24;
-                // a magnitude of 1 to 7 plus 7 sets the mask's sign bit, so the sign is kept; a magnitude of 0 clears
-                // the sign
-                words[to + w * PANEL] = word & (((word & MAGNITUDES) + MAGNITUDES) | MAGNITUDES);
+                words[to + w * PANEL] = withoutMinusZeros(word);
             }
         }
     }
 
-    /** Bit 4w + j of the file's word becomes bit w of byte j. */
-    private void packFifthBits(int blocks, int from, int lane) {
+    private static int withoutMinusZeros(int floats) {
+        // a magnitude of 1 to 7 plus 7 sets the mask's sign bit, so the sign is kept; a magnitude of 0 clears the sign
+        return floats & (((floats & MAGNITUDES) + MAGNITUDES) | MAGNITUDES);
+    }
+
+    private void packSingleBits(int blocks, int from, int to, int lane) {
         for (int b = 0; b < blocks; b++) {
-            int file = word(b * stride + from);
-            int packed = 0;
-            for (int w = 0; w < 8; w++) {
-                // the product copies bit j of the four bits to bit 8j; the mask removes the other copies
-                packed |= ((file >>> (4 * w) & 15) * 0x00204081 & ONE_BIT) << w;
+            words[(b * perBlock + to) * PANEL + lane] = singleBits(word(b * stride + from));
+        }
+    }
+
+    /** Moves bit 4w + j of the file's word to bit w of byte j. */
+    private static int singleBits(int file) {
+        int packed = 0;
+        for (int w = 0; w < 8; w++) {
+            packed |= spread(file >>> (4 * w)) << w;
+        }
+        return packed;
+    }
+
+    /** Copies bit j of four bits to bit 8j. */
+    private static int spread(int bits) {
+        // the product copies it there; the mask removes the other copies
+        return (bits & 15) * 0x00204081 & ONE_BIT;
+    }
+
+    // ── blocks of 64 and 128 ────────────────────────────────────────────────────────────────────────────────────────
+
+    private void packNvfp4(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            for (int b = 0; b < 2; b++) {
+                int block = 2 * s + b;
+                int lower = at + 2 + 8 * b;
+                int upper = lower + 4;
+                int to = block * perBlock * PANEL + lane;
+                for (int i = 0; i < 2; i++) {
+                    int scale = byteAt(2 * at + 2 * b + i);
+                    scales[block * scaleBytes + i * PANEL + lane] = UnpackedBlock.smallFloatBits((byte) scale);
+                    int first = word(lower + 2 * i);
+                    int second = word(upper + 2 * i);
+                    words[to + i * PANEL] = withoutMinusZeros((first & LOW_NIBBLES) | (second & LOW_NIBBLES) << 4);
+                    words[to + (2 + i) * PANEL] =
+                            withoutMinusZeros((first >>> 4 & LOW_NIBBLES) | (second & ~LOW_NIBBLES));
+                }
             }
-            words[(b * perBlock + 4) * PANEL + lane] = packed;
+        }
+    }
+
+    private void packQ10(int blocks, int lane) {
+        for (int b = 0; b < 4 * blocks; b++) {
+            int at = b / 4 * stride;
+            setHalf(b * scaleBytes + 2 * lane, row[at]);
+            words[b * PANEL + lane] = singleBits(word(at + 1 + b % 4 * 2));
+        }
+    }
+
+    private void packQ20(int blocks, int lane) {
+        for (int b = 0; b < 2 * blocks; b++) {
+            int at = b / 2 * stride;
+            setHalf(b * scaleBytes + 2 * lane, row[at]);
+            for (int half = 0; half < 2; half++) {
+                int file = word(at + 1 + b % 2 * 4 + 2 * half);
+                int packed = 0;
+                for (int i = 0; i < 4; i++) { // byte i of the file has inputs 4i to 4i + 3
+                    int four = file >>> (Byte.SIZE * i);
+                    packed |= ((four & 3) | (four & 12) << 6 | (four & 48) << 12 | (four & 192) << 18) << (2 * i);
+                }
+                words[(b * perBlock + half) * PANEL + lane] = packed;
+            }
         }
     }
 
@@ -333,18 +416,13 @@ final class WordPacker {
                 scales[to + i * PANEL] = (byte) ((low | high << 4) - 32);
             }
             for (int b = 0; b < SUPER; b++) {
-                for (int w = 0; w < 4; w++) {
-                    int low = threeBits(at, b, w);
-                    int high = threeBits(at, b, w + 4);
-                    words[((s * SUPER + b) * perBlock + w) * PANEL + lane] = low | high << 4;
+                for (int w = 0; w < 8; w++) {
+                    int lower = word(at + 16 + b / 4 * 16 + 2 * w) >>> (2 * (b % 4)) & TWO_BITS;
+                    codes[8 * b + w] = lower | (word(at + 2 * w) >>> b & ONE_BIT) << 2;
                 }
             }
+            packCodes(s, lane);
         }
-    }
-
-    private int threeBits(int at, int block, int w) {
-        int lower = word(at + 16 + block / 4 * 16 + 2 * w) >>> (2 * (block % 4)) & TWO_BITS;
-        return lower | (word(at + 2 * w) >>> block & ONE_BIT) << 2;
     }
 
     private void packIq4Xs(int blocks, int lane) {
@@ -401,6 +479,197 @@ final class WordPacker {
                     packed |= (word(at + b / 4 * 16 + 8 * half + 2 * w) >>> (2 * (b % 4)) & TWO_BITS) << (2 * w);
                 }
                 words[to + half * PANEL] = packed;
+            }
+        }
+    }
+
+    // ── IQ and TQ types: first the codes of a block, then its words ─────────────────────────────────────────────────
+
+    /** Packs {@link #codes} of 2, 3 or 4 bits. */
+    private void packCodes(int group, int lane) {
+        for (int b = 0; b < SUPER; b++) {
+            int to = (group * SUPER + b) * perBlock * PANEL + lane;
+            int from = 8 * b;
+            if (perBlock == 4) {
+                for (int w = 0; w < 4; w++) {
+                    words[to + w * PANEL] = codes[from + w] | codes[from + 4 + w] << 4;
+                }
+                continue;
+            }
+            int first = 0;
+            int second = 0;
+            int third = 0;
+            for (int w = 0; w < 4; w++) {
+                int low = codes[from + w];
+                int high = codes[from + 4 + w];
+                first |= (low & TWO_BITS) << (2 * w);
+                second |= (high & TWO_BITS) << (2 * w);
+                third |= (low >>> 2 & ONE_BIT) << w | (high >>> 2 & ONE_BIT) << (4 + w);
+            }
+            words[to] = first;
+            words[to + PANEL] = second;
+            if (perBlock == 3) {
+                words[to + 2 * PANEL] = third;
+            }
+        }
+    }
+
+    /** Sets the codes of a point of 8 numbers with 3 levels; {@code signs} are 8 bits. */
+    private void setEight(int at, long point, int signs) {
+        codes[at] = (int) point | spread(signs) << 2;
+        codes[at + 1] = (int) (point >>> 32) | spread(signs >>> 4) << 2;
+    }
+
+    /** Packs d and the scale 1 of all blocks of 32. */
+    private void packOnlyScale(int group, short d, int lane) {
+        setHalf(group * scaleBytes + 2 * lane, d);
+        int to = group * scaleBytes + 2 * PANEL + lane;
+        for (int b = 0; b < SUPER; b++) {
+            scales[to + b * PANEL] = 1;
+        }
+    }
+
+    /** Packs d and nibbles s that mean the scales 2s + 1; {@code at} counts bytes. */
+    private void packOddScales(int group, short d, int at, int count, int lane) {
+        setHalf(group * scaleBytes + 2 * lane, d);
+        int to = group * scaleBytes + 2 * PANEL + lane;
+        for (int i = 0; i < count; i++) {
+            scales[to + i * PANEL] = (byte) (2 * (byteAt(at + i / 2) >>> (i % 2 * 4) & 15) + 1);
+        }
+    }
+
+    private void packIq3S(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = 2 * s * stride;
+            packOddScales(s, row[s * stride], at + 106, SUPER, lane);
+            for (int i = 0; i < 64; i++) {
+                int index = byteAt(at + 2 + i) | (byteAt(at + 66 + i / 8) >>> (i % 8) & 1) << 8;
+                int signs = byteAt(at + 74 + i / 2) >>> (i % 2 * 4);
+                codes[i] = (int) Grid.IQ3_S.point(index) | spread(signs) << 3;
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packIq3Xxs(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            setHalf(s * scaleBytes + 2 * lane, row[at]);
+            for (int b = 0; b < SUPER; b++) {
+                int signs = word(at + 33 + 2 * b);
+                scales[s * scaleBytes + (2 + b) * PANEL + lane] = (byte) (2 * (signs >>> 28) + 1);
+                for (int i = 0; i < 8; i += 2) {
+                    int from = 8 * b + i;
+                    int eight = UnpackedBlock.allSigns(signs);
+                    signs >>>= 7;
+                    codes[from] = (int) Grid.IQ3_XXS.point(byteAt(2 * at + 2 + from)) | spread(eight) << 3;
+                    codes[from + 1] = (int) Grid.IQ3_XXS.point(byteAt(2 * at + 3 + from)) | spread(eight >>> 4) << 3;
+                }
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packIq2S(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = 2 * s * stride;
+            packOddScales(s, row[s * stride], at + 74, 2 * SUPER, lane);
+            for (int i = 0; i < 32; i++) {
+                int index = byteAt(at + 2 + i) | (byteAt(at + 66 + i / 4) >>> (i % 4 * 2) & 3) << 8;
+                setEight(2 * i, Grid.IQ2_S.point(index), byteAt(at + 34 + i));
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packIq2Xs(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            packOddScales(s, row[at], 2 * at + 66, 2 * SUPER, lane);
+            for (int i = 0; i < 32; i++) {
+                int word = row[at + 1 + i];
+                setEight(2 * i, Grid.IQ2_XS.point(word & 511), UnpackedBlock.allSigns(word >>> 9));
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packIq2Xxs(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            setHalf(s * scaleBytes + 2 * lane, row[at]);
+            for (int b = 0; b < SUPER; b++) {
+                int signs = word(at + 3 + 4 * b);
+                scales[s * scaleBytes + (2 + b) * PANEL + lane] = (byte) (2 * (signs >>> 28) + 1);
+                for (int i = 0; i < 4; i++) {
+                    int index = byteAt(2 * at + 2 + 8 * b + i);
+                    setEight(8 * b + 2 * i, Grid.IQ2_XXS.point(index), UnpackedBlock.allSigns(signs >>> (7 * i)));
+                }
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packIq1M(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            int d = 0;
+            int to = s * scaleBytes + 2 * PANEL + lane;
+            for (int i = 0; i < 4; i++) {
+                int word = row[at + 24 + i];
+                d |= (word >>> 12 & 15) << (4 * i);
+                for (int j = 0; j < 4; j++) {
+                    scales[to + (4 * i + j) * PANEL] = (byte) (2 * (word >>> (3 * j) & 7) + 1);
+                }
+            }
+            setHalf(s * scaleBytes + 2 * lane, (short) d);
+            for (int i = 0; i < 32; i++) {
+                int nibble = byteAt(2 * at + 32 + i / 2) >>> (i % 2 * 4);
+                int index = byteAt(2 * at + i) | (nibble & 7) << 8;
+                setEight(2 * i, Grid.IQ1.point(index), (nibble & 8) == 0 ? 0 : 0xFF);
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packIq1S(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            setHalf(s * scaleBytes + 2 * lane, row[at]);
+            for (int b = 0; b < SUPER; b++) {
+                int word = row[at + 17 + b];
+                scales[s * scaleBytes + (2 + b) * PANEL + lane] = (byte) (2 * (word >>> 12 & 7) + 1);
+                for (int i = 0; i < 4; i++) {
+                    int index = byteAt(2 * at + 2 + 4 * b + i) | (word >>> (3 * i) & 7) << 8;
+                    setEight(8 * b + 2 * i, Grid.IQ1.point(index), word < 0 ? 0xFF : 0);
+                }
+            }
+            packCodes(s, lane);
+        }
+    }
+
+    private void packTq10(int blocks, int lane) {
+        for (int s = 0; s < blocks; s++) {
+            int at = s * stride;
+            packOnlyScale(s, row[at + 26], lane);
+            setDigits(at, 8, 5, 0);
+            setDigits(at + 16, 4, 5, 40);
+            setDigits(at + 24, 1, 4, 60);
+            packCodes(s, lane);
+        }
+    }
+
+    /** Sets the codes of the digits in base 3 of {@code count} words of bytes; {@link UnpackedBlock#readTq10} explains them. */
+    private void setDigits(int at, int count, int digits, int to) {
+        for (int i = 0; i < count; i++) {
+            int even = word(at + 2 * i) & EVEN_BYTES;
+            int odd = word(at + 2 * i) >>> 8 & EVEN_BYTES;
+            for (int digit = 0; digit < digits; digit++) {
+                even *= 3; // each half of the word has a number below 768
+                odd *= 3;
+                codes[to + digit * count + i] = (even >>> 8 & EVEN_BYTES) | (odd & ~EVEN_BYTES);
+                even &= EVEN_BYTES;
+                odd &= EVEN_BYTES;
             }
         }
     }

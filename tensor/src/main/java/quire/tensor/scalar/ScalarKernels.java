@@ -164,9 +164,11 @@ public final class ScalarKernels implements Kernels {
             for (int row = 0; row < rows; row++) {
                 float sum = y.get(row, output);
                 for (int i = 0; i < type.blockElements(); i += Activations.BLOCK) {
-                    sum = type.scaleElements() == Activations.BLOCK
-                            ? addOneScale(block, i, type.hasMinimum(), x, row, first + i, sum)
-                            : addTwoScales(block, i, type.hasMinimum(), x, row, first + i, sum);
+                    sum = type.hasFloatScales()
+                            ? addTwoFloatScales(block, i, x, row, first + i, sum)
+                            : type.scaleElements() == Activations.BLOCK
+                                    ? addOneScale(block, i, type.hasMinimum(), x, row, first + i, sum)
+                                    : addTwoScales(block, i, type.hasMinimum(), x, row, first + i, sum);
                 }
                 y.set(row, output, sum);
             }
@@ -202,6 +204,19 @@ public final class ScalarKernels implements Kernels {
             int minimum = block.mins[group] * sumOf(x.quants(), at, 16)
                     + block.mins[group + 1] * sumOf(x.quants(), at + 16, 16);
             sum = Math.fma(-(block.dmin * dx), (float) minimum, sum);
+        }
+        return sum;
+    }
+
+    /** Adds 32 products of a format that has one float as the scale of each 16. */
+    private static float addTwoFloatScales(
+            UnpackedBlock block, int first, Activations x, int row, int k, float before) {
+        float dx = scaleOf(x, row, k);
+        float sum = before;
+        for (int i = 0; i < Activations.BLOCK; i += 16) {
+            int dot =
+                    block.dot(first + i, 16, x.quants(), (long) row * x.values().columns() + k + i);
+            sum = Math.fma(block.scale((first + i) / 16) * dx, (float) dot, sum);
         }
         return sum;
     }

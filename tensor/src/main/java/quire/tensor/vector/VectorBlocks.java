@@ -28,7 +28,9 @@ import quire.tensor.vector.VectorMatrix.Scratch;
  *
  * <pre>
  *                         nibbles      bytes                                 bytes, two scales
- *   formats               Q4_1 Q4_K    Q5_0 Q5_1 Q5_K IQ4_NL IQ4_XS MXFP4    Q2_K Q3_K Q6_K
+ *   formats               Q4_1 Q4_K    Q5_0 Q5_1 Q5_K IQ4_NL IQ4_XS MXFP4    Q2_K Q3_K Q6_K IQ1_M
+ *                                      IQ1_S IQ2_XXS IQ3_XXS IQ3_S           IQ2_XS IQ2_S NVFP4
+ *                                      TQ1_0 TQ2_0 Q1_0 Q2_0
  *   words [panel][block]  [4]          [8]                                   [8]        [2][LANES], as Q4_0 and Q8_0
  *   scales                [block]      [block]                               [block/8]  [2][LANES] f32: dw, or d
  *   mins                  [block]      [block] if there are minimums         [block/8]  [2][LANES] f32: mw, or −dmin
@@ -39,7 +41,8 @@ import quire.tensor.vector.VectorMatrix.Scratch;
  * <p>A block here is 32 inputs for every format. A word of bytes holds four consecutive inputs; with two scales it
  * holds two inputs of each half of the block: 2w, 2w + 1, 2w + 16, 2w + 17. For many tokens, the expansion multiplies
  * each weight with its integer scale, so the sums are {@code s₀ × I₀ + s₁ × I₁}. These are integers below 2²⁴, exact in
- * f32.
+ * f32. The two scales of NVFP4 are floats, so its halves are scaled one after the other: {@code scales} has those of the
+ * lower halves for each block, and {@code factors} those of the upper halves.
  *
  * <p>A sum of integers starts at +0 and never becomes −0, because an int has no −0 and the next product could show the
  * difference.
@@ -67,6 +70,7 @@ final class VectorBlocks extends WeightMatrix {
 
     private final boolean nibbles;
     private final boolean twoScales;
+    private final boolean floatScales;
     private final boolean hasMinimum;
     /** Number of words of a block of one row. */
     private final int blockWords;
@@ -82,6 +86,7 @@ final class VectorBlocks extends WeightMatrix {
         super(type, rows, columns);
         nibbles = nibbles(type);
         twoScales = twoScales(type);
+        floatScales = type.hasFloatScales();
         hasMinimum = type.hasMinimum();
         blockWords = blockWords(type);
         blocksPerScale = blocksPerScale(type);
@@ -105,7 +110,7 @@ final class VectorBlocks extends WeightMatrix {
     }
 
     private static int blocksPerScale(ElementType type) {
-        return twoScales(type) ? type.blockElements() / BLOCK : 1;
+        return twoScales(type) && !type.hasFloatScales() ? type.blockElements() / BLOCK : 1;
     }
 
     /** Bytes of one word of each block of each row. */
@@ -165,6 +170,11 @@ final class VectorBlocks extends WeightMatrix {
 
     private void packScales(UnpackedBlock block, int group, long index, long lane) {
         long at = index / blocksPerScale * PANEL_BYTES + lane;
+        if (floatScales) {
+            scales.set(FLOAT, at, block.scale(2 * group));
+            factors.set(FLOAT, at, block.scale(2 * group + 1));
+            return;
+        }
         if (twoScales) {
             int bytes = (block.scales[2 * group] & 0xff) | (block.scales[2 * group + 1] & 0xff) << 8;
             if (hasMinimum) {
@@ -280,6 +290,11 @@ final class VectorBlocks extends WeightMatrix {
         long at = index * blockWords * PANEL_BYTES;
         if (nibbles) {
             VectorMatrix.expandQ4(words, at, blocks * NIBBLE_WORDS, (short) 0, scratch.pairWeights);
+        } else if (floatScales) {
+            for (int b = 0; b < blocks; b++) {
+                expandHalves(words, at + b * (long) BYTE_WORDS * PANEL_BYTES, b * BLOCK * PANEL, scratch.weights);
+            }
+            expandFloats(factors, index, blocks, scratch.upperScales);
         } else if (twoScales) {
             for (int b = 0; b < blocks; b++) {
                 expandTwoScales(
@@ -339,6 +354,41 @@ final class VectorBlocks extends WeightMatrix {
         }
     }
 
+    /** Expands the weights of a block to [k][2][LANES], without their scales. */
+    private static void expandHalves(MemorySegment words, long at, int to, float[] weights) {
+        for (int half = 0; half < 2; half++) {
+            for (int i = 0; i < BYTE_WORDS; i++) {
+                long from = at + i * (long) PANEL_BYTES + half * (PANEL_BYTES / 2L);
+                IntVector w = IntVector.fromMemorySegment(I, words, from, ORDER);
+                int base = to + i * 2 * PANEL + half * LANES;
+                VectorMatrix.byte0(w).intoArray(weights, base);
+                VectorMatrix.byte1(w).intoArray(weights, base + PANEL);
+                VectorMatrix.byte2(w).intoArray(weights, base + BLOCK / 2 * PANEL);
+                VectorMatrix.byte3(w).intoArray(weights, base + (BLOCK / 2 + 1) * PANEL);
+            }
+        }
+    }
+
+    /** Multiplies half of a block, 16 inputs, with six tokens, and adds the scaled sums. */
+    private static void multiplyHalf(
+            Scratch scratch, int weightsAt, int xAt, float[] dw, int dwAt, int dxAt, int sumAt) {
+        for (int token = 0; token < TILE; token++) {
+            FloatVector sum0 = FloatVector.zero(F);
+            FloatVector sum1 = FloatVector.zero(F);
+            for (int i = 0; i < BLOCK / 2; i++) {
+                // pairs of inputs: [pair][token][2]
+                FloatVector v = FloatVector.broadcast(F, scratch.x[xAt + i / 2 * 2 * TILE + 2 * token + i % 2]);
+                sum0 = FloatVector.fromArray(F, scratch.weights, weightsAt + i * PANEL)
+                        .fma(v, sum0);
+                sum1 = FloatVector.fromArray(F, scratch.weights, weightsAt + i * PANEL + LANES)
+                        .fma(v, sum1);
+            }
+            sum0.intoArray(scratch.blockSums, token * PANEL);
+            sum1.intoArray(scratch.blockSums, token * PANEL + LANES);
+        }
+        VectorMatrix.scaleQ8(scratch.blockSums, dw, dwAt, scratch.xScales, dxAt, scratch.sums, sumAt);
+    }
+
     /** Multiplies six tokens with a panel, block by block: products, then scales, then minimums. */
     private void multiplyTile(Scratch scratch, int blocks, int xAt, int sumAt) {
         for (int block = 0; block < blocks; block++) {
@@ -357,6 +407,18 @@ final class VectorBlocks extends WeightMatrix {
                         scratch.xScales,
                         dxAt,
                         scratch.sums,
+                        sumAt);
+            } else if (floatScales) {
+                int weightsAt = block * BLOCK * PANEL;
+                int from = xAt + block * BLOCK * TILE;
+                multiplyHalf(scratch, weightsAt, from, scratch.weightScales, block * PANEL, dxAt, sumAt);
+                multiplyHalf(
+                        scratch,
+                        weightsAt + BLOCK / 2 * PANEL,
+                        from + BLOCK / 2 * TILE,
+                        scratch.upperScales,
+                        block * PANEL,
+                        dxAt,
                         sumAt);
             } else {
                 VectorMatrix.dotQ8(
@@ -438,6 +500,12 @@ final class VectorBlocks extends WeightMatrix {
         if (nibbles) {
             VectorMatrix.oneQ4(words, at, blocks, scratch.pairs, block * PAIRS, scratch.pairSums);
             toBlockSums(scratch.pairSums, blocks, scratch.blockSums);
+        } else if (floatScales) {
+            oneHalves(words, at, blocks, scratch.x, block * BLOCK, scratch.halfSums);
+            expandFloats(scales, index, blocks, scratch.weightScales);
+            expandFloats(factors, index, blocks, scratch.upperScales);
+            scaleOneHalves(scratch, block, blocks);
+            return;
         } else if (twoScales) {
             oneHalves(words, at, blocks, scratch.x, block * BLOCK, scratch.halfSums);
             scaleHalves(factors, index * PANEL_BYTES, blocks, block, scratch);
@@ -503,6 +571,25 @@ final class VectorBlocks extends WeightMatrix {
             FloatVector upper = FloatVector.broadcast(F, scratch.upperSums[first + i / 2]);
             FloatVector minimum = VectorMatrix.byte2(bytes).fma(lower, zero);
             VectorMatrix.byte3(bytes).fma(upper, minimum).intoArray(scratch.minSums, i * LANES);
+        }
+    }
+
+    /** Scales the sums of both halves of each block, whose scales are floats, and adds them. */
+    private static void scaleOneHalves(Scratch scratch, int first, int blocks) {
+        for (int half = 0; half < PANEL; half += LANES) {
+            FloatVector y = FloatVector.fromArray(F, scratch.sums, half);
+            for (int block = 0; block < blocks; block++) {
+                float dx = scratch.xScales[first + block];
+                int sumsAt = block * 2 * PANEL + half;
+                int at = block * PANEL + half;
+                y = FloatVector.fromArray(F, scratch.weightScales, at)
+                        .mul(dx)
+                        .fma(FloatVector.fromArray(F, scratch.halfSums, sumsAt), y);
+                y = FloatVector.fromArray(F, scratch.upperScales, at)
+                        .mul(dx)
+                        .fma(FloatVector.fromArray(F, scratch.halfSums, sumsAt + PANEL), y);
+            }
+            y.intoArray(scratch.sums, half);
         }
     }
 

@@ -135,6 +135,9 @@ final class VectorMatrix extends WeightMatrix {
         final short[] pairWeights = new short[CHUNK * PANEL];
 
         final float[] weightScales = new float[ONE_BLOCKS * PANEL];
+        /** The scales of the upper halves of blocks whose scales are floats. */
+        final float[] upperScales = new float[ONE_BLOCKS * PANEL];
+
         final float[] weightMins = new float[ONE_BLOCKS * PANEL];
         /** The two minimums of each block of a chunk: [block][2][2][LANES]. */
         final float[] minFactors = new float[CHUNK / BLOCK * 2 * PANEL];

@@ -99,6 +99,8 @@ final class Avx2MatrixCode {
     private final int prefetchBytes;
     /** Whether a block has two scales, one for each 16 inputs. */
     private final boolean twoScales;
+    /** Whether these two scales are floats. */
+    private final boolean floatScales;
 
     private final boolean signed;
     /** Number of words that are summed before the sum is widened to 32 bits or multiplied by its scale. */
@@ -106,6 +108,8 @@ final class Avx2MatrixCode {
 
     private final Mem nibbles;
     private final Mem upperMask;
+    private final Mem thirdMask;
+    private final Mem factor;
     private final Mem table;
     private final Mem flip;
     private final Mem ones;
@@ -128,18 +132,24 @@ final class Avx2MatrixCode {
         this.n = n;
         this.prefetchBytes = prefetchBytes;
         twoScales = form.scales().perBlock() == 2;
+        floatScales = form.scales() == PackedForm.Scales.HALF_BLOCK_FLOATS;
         signed = isSigned(form, instructions);
         int most = twoScales ? WORDS_OF_BLOCK / 2 : WORDS_OF_BLOCK;
         run = vnni ? most : signed ? 1 : Math.min(most, wordsOfRun(form));
         nibbles = inAllLanes(0x0F0F0F0F);
         upperMask = inAllLanes(
                 switch (form.bits()) {
-                    case 2 -> 0x03030303;
+                    case 1 -> 0x02020202;
+                    case 2, 3 -> 0x03030303;
                     case 5 -> 0x10101010;
                     default -> 0x30303030;
                 });
-        byte[] values = form.nibbles().table();
-        table = values == null ? nibbles : Mem.rip(a.constant(twice(values), REGISTER_BYTES));
+        byte[] values = form.codes().table();
+        table = values == null
+                ? nibbles
+                : Mem.rip(a.constant(twice(Arrays.copyOf(values, REGISTER_BYTES / 2)), REGISTER_BYTES));
+        thirdMask = inAllLanes(0x04040404);
+        factor = inAllLanes(Float.floatToRawIntBits(floatScales ? 0x1p119f : form.factor()));
         flip = inAllLanes(0x80808080);
         ones = inAllLanes(0x00010001);
         low16 = inAllLanes(0x0000FFFF);
@@ -187,9 +197,9 @@ final class Avx2MatrixCode {
      */
     static int wordsOfRun(PackedForm form) {
         int most =
-                switch (form.nibbles()) {
-                    case PLAIN -> (1 << form.bits()) - 1;
-                    case IQ4, FP4 -> 2 * form.zeroPoint() - 1;
+                switch (form.codes()) {
+                    case PLAIN -> form.bits() == 1 ? 2 : (1 << form.bits()) - 1;
+                    default -> 2 * form.zeroPoint() - 1;
                 };
         int words = Short.MAX_VALUE / (2 * MAX_INPUT * most);
         return Math.min(WORDS_OF_BLOCK, Integer.highestOneBit(words));
@@ -301,7 +311,9 @@ final class Avx2MatrixCode {
         if (n > 2) { // with fewer rows, memory limits the speed anyway
             prefetchInputs();
         }
-        if (twoScales) {
+        if (floatScales) {
+            loadFloatScales();
+        } else if (twoScales) {
             spreadScales();
         }
         for (int w = 0; w < WORDS_OF_BLOCK; w++) {
@@ -311,12 +323,18 @@ final class Avx2MatrixCode {
             for (int t = 0; t < n; t++) {
                 product(t, w);
             }
-            if (!signed && (w + 1) % run == 0) {
+            if (floatScales) {
+                if (w % (WORDS_OF_BLOCK / 2) == run - 1) {
+                    endHalf(w / (WORDS_OF_BLOCK / 2));
+                }
+            } else if (!signed && (w + 1) % run == 0) {
                 endRun(w);
             }
         }
-        subtractZeroPoint();
-        scale();
+        if (!floatScales) {
+            subtractZeroPoint();
+            scale();
+        }
         a.add(WORDS, form.wordBytes());
         a.add(X_BLOCK, ActivationTile.BLOCK_BYTES);
     }
@@ -392,6 +410,41 @@ final class Avx2MatrixCode {
         }
     }
 
+    /** Stores the scales of both halves of a block that are small floats, and the factors of {@link #endHalf}. */
+    private void loadFloatScales() {
+        for (int half = 0; half < HALVES; half++) {
+            for (int inputs = 0; inputs < 2; inputs++) {
+                Vec scale = WORD[0];
+                a.vpmovzxbd(scale, at(SCALES, inputs * PackedForm.PANEL + half * LANES));
+                a.vpslld(scale, scale, 20); // the exponent's bias in an f32 is 127, not 7
+                a.vmulps(scale, scale, factor);
+                a.vmovups(halfBlockScale(half, inputs), scale);
+            }
+        }
+    }
+
+    /** Subtracts the zero point from the sums of 16 inputs, and adds the sums times their float scale to y. */
+    private void endHalf(int inputs) {
+        int zeroPoint = form.zeroPoint();
+        Mem zeroPoints = inAllLanes(inputs == 0 ? zeroPoint : zeroPoint << Short.SIZE);
+        for (int t = 0; t < n; t++) {
+            a.vpbroadcastd(INPUT, number(ActivationTile.HALF_SUMS, t));
+            a.vpmaddwd(INPUT, INPUT, zeroPoints);
+            a.vbroadcastss(WORD[0], number(ActivationTile.SCALE, t));
+            for (int half = 0; half < HALVES; half++) {
+                Vec sum = sum(half, t);
+                if (!vnni) {
+                    a.vpmaddwd(sum, sum, ones);
+                }
+                a.vpsubd(sum, sum, INPUT);
+                a.vcvtdq2ps(sum, sum);
+                a.vmulps(TEMP, WORD[0], halfBlockScale(half, inputs));
+                a.vfmadd213ps(sum, TEMP, y(half, t));
+                a.vmovups(y(half, t), sum);
+            }
+        }
+    }
+
     /**
      * Stores the integer scales of both halves of a block for {@link #endRun}, {@link #subtractZeroPoint} and {@link
      * #addMinimums}.
@@ -454,6 +507,8 @@ final class Avx2MatrixCode {
             a.vpbroadcastd(INPUT, number(ActivationTile.NEGATIVE_SUM, t));
             if (shift > 0) {
                 a.vpslld(INPUT, INPUT, shift);
+            } else if (shift < 0) {
+                a.vpsrad(INPUT, INPUT, -shift); // the lost bits are zeros
             }
             for (int half = 0; half < HALVES; half++) {
                 a.vpaddd(sum(half, t), sum(half, t), INPUT);
@@ -468,9 +523,15 @@ final class Avx2MatrixCode {
             case 8 -> {
                 a.vmovdqu(word, stored(half, w));
             }
-            case 2 -> {
+            case 1 -> {
+                a.vmovdqu(word, stored(half, 0));
+                shift(word, 1 - w);
+                a.vpand(word, word, upperMask);
+            }
+            case 2, 3 -> {
                 shiftedRight(word, stored(half, w / 4), w % 4 * 2);
                 a.vpand(word, word, upperMask);
+                complete(half, w);
             }
             default -> {
                 shiftedRight(word, stored(half, w % 4), w / 4 * 4);
@@ -491,34 +552,45 @@ final class Avx2MatrixCode {
         }
     }
 
-    /** Turns nibbles into quants: looks them up in the table, or adds their upper bits. */
+    /** Adds the upper bits of quants, and looks them up in the table if there is one. */
     private void complete(int half, int w) {
         Vec word = WORD[half];
-        if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
+        switch (form.bits()) {
+            case 3 -> addBits(word, stored(half, 2), 2 - w, thirdMask);
+            case 5 -> addBits(word, stored(half, 4), 4 - w, upperMask);
+            case 6 -> addBits(word, stored(half, 4 + w / 4), 4 - 2 * (w % 4), upperMask);
+            default -> {}
+        }
+        if (form.codes() != PackedForm.Codes.PLAIN) {
             a.vmovdqu(TEMP, table);
             a.vpshufb(word, TEMP, word);
-            return;
         }
-        if (form.bits() == 4) {
-            return;
-        }
-        boolean five = form.bits() == 5;
-        int left = five ? 4 - w : 4 - 2 * (w % 4);
-        a.vmovdqu(TEMP, stored(half, five ? 4 : 4 + w / 4));
-        if (left > 0) {
-            a.vpslld(TEMP, TEMP, left);
-        } else if (left < 0) {
-            a.vpsrld(TEMP, TEMP, -left);
-        }
-        a.vpand(TEMP, TEMP, upperMask);
+    }
+
+    private void addBits(Vec word, Mem stored, int left, Mem mask) {
+        a.vmovdqu(TEMP, stored);
+        shift(TEMP, left);
+        a.vpand(TEMP, TEMP, mask);
         a.vpor(word, word, TEMP);
+    }
+
+    private void shift(Vec word, int left) {
+        if (left > 0) {
+            a.vpslld(word, word, left);
+        } else if (left < 0) {
+            a.vpsrld(word, word, -left);
+        }
     }
 
     private void scale() {
         for (int half = 0; half < HALVES; half++) {
             Vec scale = WORD[half];
             switch (form.scales()) {
-                case HALF, HALF_BLOCK_BYTES -> a.vcvtph2ps(scale, scales(half));
+                case HALF -> a.vcvtph2ps(scale, scales(half));
+                case HALF_BLOCK_BYTES -> {
+                    a.vcvtph2ps(scale, scales(half));
+                    multiplyByFactor(scale);
+                }
                 case BFLOAT -> {
                     a.vpmovzxwd(scale, scales(half));
                     a.vpslld(scale, scale, 16);
@@ -528,7 +600,9 @@ final class Avx2MatrixCode {
                     a.vcvtdq2ps(scale, scale);
                     a.vcvtph2ps(TEMP, scales(half));
                     a.vmulps(scale, scale, TEMP);
+                    multiplyByFactor(scale);
                 }
+                case HALF_BLOCK_FLOATS -> throw new AssertionError(form);
             }
             if (form.minimum() && !twoScales) {
                 minimum(half);
@@ -548,6 +622,12 @@ final class Avx2MatrixCode {
             for (int half = 0; half < HALVES; half++) {
                 a.vmovups(y(half, t), sum(half, t));
             }
+        }
+    }
+
+    private void multiplyByFactor(Vec scale) {
+        if (form.factor() != 1) {
+            a.vmulps(scale, scale, factor);
         }
     }
 

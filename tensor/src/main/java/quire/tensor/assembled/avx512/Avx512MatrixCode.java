@@ -17,6 +17,7 @@ import static quire.tensor.x86.Mask.K1;
 import static quire.tensor.x86.Mem.at;
 import static quire.tensor.x86.Vec.zmm;
 
+import java.util.Arrays;
 import quire.tensor.assembled.common.ActivationTile;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.Assembler;
@@ -60,13 +61,17 @@ final class Avx512MatrixCode {
 
     private static final Vec WORD = zmm(24);
     private static final Vec WORD_HIGH = zmm(25);
-    private static final Vec NIBBLES = zmm(26);
+    /** The mask of the lower bits of quants. */
+    private static final Vec LOWER_MASK = zmm(26);
+
     private static final Vec SCALE = zmm(27);
     private static final Vec MINIMUM = zmm(28);
     private static final Vec TEMP = zmm(29);
     private static final Vec UPPER = zmm(30);
     /** The mask of the upper bits of quants, or the table. */
     private static final Vec UPPER_MASK = zmm(31);
+    /** The mask of the third bit of quants of 3 bits, which have no minimum. */
+    private static final Vec THIRD_MASK = MINIMUM;
     // with two scales for each block: at most 6 rows, so 18 registers of sums
     private static final Vec SCALE_1 = zmm(23);
     private static final Vec MINIMUM_1 = zmm(22);
@@ -158,15 +163,21 @@ final class Avx512MatrixCode {
     }
 
     private void constants() {
-        if (form.bits() == 4 || form.bits() == 5 || form.bits() == 6) {
-            broadcast(NIBBLES, 0x0F0F0F0F);
+        switch (form.bits()) {
+            case 2 -> broadcast(LOWER_MASK, 0x03030303);
+            case 3 -> {
+                broadcast(LOWER_MASK, 0x03030303);
+                broadcast(THIRD_MASK, 0x04040404);
+            }
+            case 4, 5, 6 -> broadcast(LOWER_MASK, 0x0F0F0F0F);
+            default -> {}
         }
-        byte[] table = form.nibbles().table();
+        byte[] table = form.codes().table();
         if (table != null) {
-            a.vbroadcasti32x4(UPPER_MASK, Mem.rip(a.constant(table, 16)));
+            a.vbroadcasti32x4(UPPER_MASK, Mem.rip(a.constant(Arrays.copyOf(table, 16), 16)));
         } else {
             switch (form.bits()) {
-                case 2 -> broadcast(UPPER_MASK, 0x03030303);
+                case 1 -> broadcast(UPPER_MASK, 0x02020202);
                 case 5 -> broadcast(UPPER_MASK, 0x10101010);
                 case 6 -> broadcast(UPPER_MASK, 0x30303030);
                 default -> {}
@@ -189,6 +200,7 @@ final class Avx512MatrixCode {
         int minimums = PackedForm.SUPER * form.scales().perBlock() * PackedForm.PANEL;
         if (halves) {
             a.vcvtph2ps(D, at(SCALES));
+            multiplyByFactor(D);
             a.vpmovsxbd(SCALE, at(BLOCK_SCALES));
             a.vpmovsxbd(SCALE_1, at(BLOCK_SCALES, PackedForm.PANEL));
             if (form.minimum()) {
@@ -200,6 +212,7 @@ final class Avx512MatrixCode {
             a.vcvtph2ps(TEMP, at(SCALES));
             a.vcvtdq2ps(SCALE, SCALE);
             a.vmulps(SCALE, SCALE, TEMP);
+            multiplyByFactor(SCALE);
             if (form.minimum()) {
                 a.vpmovzxbd(MINIMUM, at(BLOCK_SCALES, minimums));
                 a.vcvtph2ps(TEMP, at(SCALES, 2 * PackedForm.PANEL));
@@ -213,8 +226,22 @@ final class Avx512MatrixCode {
         a.jnz(next);
     }
 
+    private void multiplyByFactor(Vec scale) {
+        if (form.factor() != 1) {
+            a.vmulps(scale, scale, constant(form.factor()));
+        }
+    }
+
+    private Mem constant(float value) {
+        return Mem.rip(a.constant(new int[] {Float.floatToRawIntBits(value)}, 4))
+                .bcast();
+    }
+
     private void plainScales() {
-        if (form.scales() == PackedForm.Scales.BFLOAT) {
+        if (form.scales() == PackedForm.Scales.HALF_BLOCK_FLOATS) {
+            smallFloats(SCALE, 0);
+            smallFloats(SCALE_1, PackedForm.PANEL);
+        } else if (form.scales() == PackedForm.Scales.BFLOAT) {
             a.vpmovzxwd(SCALE, at(SCALES));
             a.vpslld(SCALE, SCALE, 16);
         } else {
@@ -223,6 +250,13 @@ final class Avx512MatrixCode {
         if (form.minimum()) {
             a.vcvtph2ps(MINIMUM, at(SCALES, 2 * PackedForm.PANEL));
         }
+    }
+
+    /** Loads half of the scales that are small floats, which twice the values of FP4 are multiplied with. */
+    private void smallFloats(Vec scale, int at) {
+        a.vpmovzxbd(scale, at(SCALES, at));
+        a.vpslld(scale, scale, 20); // the exponent's bias in an f32 is 127, not 7
+        a.vmulps(scale, scale, constant(0x1p119f));
     }
 
     /** Computes one block: exact sums, which are scaled and added to y. */
@@ -237,12 +271,16 @@ final class Avx512MatrixCode {
             }
         }
         switch (form.bits()) {
-            case 2 -> words2();
+            case 1 -> words1();
+            case 2, 3 -> words2();
             case 8 -> words8();
             default -> wordsNibbles();
         }
         for (int t = 0; t < n; t++) {
-            if (halves) {
+            if (form.scales() == PackedForm.Scales.HALF_BLOCK_FLOATS) {
+                scaleHalf(t, sum(t), SCALE);
+                scaleHalf(t, sum1(t), SCALE_1);
+            } else if (halves) {
                 scaleHalves(t);
             } else {
                 scale(t);
@@ -276,18 +314,47 @@ final class Avx512MatrixCode {
         }
     }
 
+    private void words1() {
+        a.vmovdqu32(UPPER, at(WORDS));
+        for (int w = 0; w < 8; w++) {
+            shift(WORD, UPPER, 1 - w);
+            a.vpandd(WORD, WORD, UPPER_MASK);
+            multiply(WORD, w);
+        }
+    }
+
+    /** Words of 2 or 3 bits. */
     private void words2() {
-        for (int plane = 0; plane < 2; plane++) {
-            a.vmovdqu32(UPPER, at(WORDS, 64 * plane));
-            for (int i = 0; i < 4; i++) {
-                if (i > 0) {
-                    a.vpsrld(WORD, UPPER, 2 * i);
-                    a.vpandd(WORD, WORD, UPPER_MASK);
-                } else {
-                    a.vpandd(WORD, UPPER, UPPER_MASK);
-                }
-                multiply(WORD, 4 * plane + i);
+        boolean three = form.bits() == 3;
+        if (three) {
+            a.vmovdqu32(UPPER, at(WORDS, 128));
+        }
+        for (int w = 0; w < 8; w++) {
+            if (w % 4 == 0) {
+                a.vmovdqu32(WORD_HIGH, at(WORDS, 16 * w));
+                a.vpandd(WORD, WORD_HIGH, LOWER_MASK);
+            } else {
+                a.vpsrld(WORD, WORD_HIGH, w % 4 * 2);
+                a.vpandd(WORD, WORD, LOWER_MASK);
             }
+            if (three) {
+                shift(TEMP, UPPER, 2 - w);
+                a.vpternlogd(WORD, TEMP, THIRD_MASK, 0xF8); // WORD | (TEMP & mask)
+            }
+            if (form.codes() != PackedForm.Codes.PLAIN) {
+                a.vpshufb(WORD, UPPER_MASK, WORD);
+            }
+            multiply(WORD, w);
+        }
+    }
+
+    private void shift(Vec to, Vec from, int left) {
+        if (left > 0) {
+            a.vpslld(to, from, left);
+        } else if (left < 0) {
+            a.vpsrld(to, from, -left);
+        } else {
+            a.vmovdqu32(to, from);
         }
     }
 
@@ -302,11 +369,11 @@ final class Avx512MatrixCode {
         }
         for (int i = 0; i < 4; i++) {
             a.vmovdqu32(WORD_HIGH, at(WORDS, 64 * i));
-            a.vpandd(WORD, WORD_HIGH, NIBBLES);
+            a.vpandd(WORD, WORD_HIGH, LOWER_MASK);
             complete(WORD, i);
             multiply(WORD, i);
             a.vpsrld(WORD_HIGH, WORD_HIGH, 4);
-            a.vpandd(WORD_HIGH, WORD_HIGH, NIBBLES);
+            a.vpandd(WORD_HIGH, WORD_HIGH, LOWER_MASK);
             complete(WORD_HIGH, 4 + i);
             multiply(WORD_HIGH, 4 + i);
         }
@@ -314,7 +381,7 @@ final class Avx512MatrixCode {
 
     /** Turns nibbles into quants: looks them up in the table, or adds their upper bits. */
     private void complete(Vec word, int w) {
-        if (form.nibbles() != PackedForm.Nibbles.PLAIN) {
+        if (form.codes() != PackedForm.Codes.PLAIN) {
             a.vpshufb(word, UPPER_MASK, word);
             return;
         }
@@ -367,6 +434,13 @@ final class Avx512MatrixCode {
                 a.vfmadd231ps(y(t), MINIMUM, scaledSum);
             }
         }
+    }
+
+    /** Adds half of a block, whose scale is a float. */
+    private void scaleHalf(int t, Vec sum, Vec scale) {
+        a.vmulps(TEMP, scale, number(ActivationTile.SCALE, t).bcast());
+        a.vcvtdq2ps(sum, sum);
+        a.vfmadd231ps(y(t), TEMP, sum);
     }
 
     private void scaleHalves(int t) {

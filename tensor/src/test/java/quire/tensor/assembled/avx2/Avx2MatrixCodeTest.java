@@ -38,7 +38,7 @@ class Avx2MatrixCodeTest {
             mode = EnumSource.Mode.EXCLUDE)
     void wordsOfRun_largestQuants_neverSaturate(ElementType type) {
         PackedForm form = PackedForm.of(type);
-        byte[] table = form.nibbles().table();
+        byte[] table = form.codes().table();
         int most = (1 << form.bits()) - 1;
         for (int i = 0; table != null && i < table.length; i++) {
             most = i == 0 ? table[i] & 0xff : Math.max(most, table[i] & 0xff);

@@ -1,0 +1,278 @@
+package quire.engine.schedule;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.UnaryOperator;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import quire.engine.Answer;
+import quire.engine.EngineConfig;
+import quire.engine.FakeModel;
+import quire.engine.FakeTokenizer;
+import quire.engine.PrefixCacheStats;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.Speculation;
+import quire.engine.TokenStream;
+import quire.engine.speculate.CostModel;
+import quire.engine.speculate.DraftPolicy;
+import quire.engine.speculate.Speculator;
+
+/** How many tokens are computed when requests begin with the same tokens. */
+class PrefixCacheTest {
+    private static final int PAGE = 16;
+    private static final int CONTEXT = 1_000;
+    private static final int BUDGET = 64;
+
+    private int rows;
+    private int draftRows;
+
+    private EngineLoop loop(int pages, UnaryOperator<EngineConfig.Builder> config, FakeModel... draft) {
+        EngineConfig built = config.apply(EngineConfig.builder()
+                        .maxSequences(8)
+                        .maxBatchedTokens(BUDGET)
+                        .threads(1)
+                        .speculation(
+                                draft.length > 0
+                                        ? new Speculation(4, false, Path.of("draft.gguf"), null)
+                                        : Speculation.off()))
+                .build();
+        FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, pages, BUDGET, BUDGET);
+        model.onForward(batch -> rows += batch.rows());
+        EngineLoop.Builder loop = EngineLoop.builder(model, new FakeTokenizer(), built);
+        if (draft.length > 0) {
+            CostModel cost = CostModel.unknown(BUDGET);
+            Speculator.Setup setup =
+                    new Speculator.Setup(built, cost, new Speculator.Draft(draft[0], cost), DraftPolicy::of);
+            loop.drafts(context -> Speculator.of(setup, context));
+        }
+        return loop.build();
+    }
+
+    private EngineLoop loop(int pages) {
+        return loop(pages, config -> config);
+    }
+
+    /** Tokens that are different for different seeds from the first one on. */
+    private static int[] text(int seed, int length) {
+        return IntStream.range(0, length)
+                .map(i -> (seed + i * 7 + i / 90) % FakeTokenizer.VOCABULARY_SIZE)
+                .toArray();
+    }
+
+    private static int[] join(int[]... parts) {
+        return IntStream.range(0, parts.length)
+                .flatMap(i -> IntStream.of(parts[i]))
+                .toArray();
+    }
+
+    private static Request request(int[] prompt, int maxTokens) {
+        return new Request(
+                prompt,
+                SamplingParams.builder()
+                        .maxTokens(maxTokens)
+                        .temperature(0)
+                        .ignoreEndOfText(true)
+                        .build());
+    }
+
+    /** Runs until nothing is left to do; returns the tokens of the text. */
+    private static int[] finish(EngineLoop loop, Request request, TokenStream stream) {
+        while (loop.doWork() > 0) {
+            loop.checkIntegrity();
+        }
+        Answer.Reader reader = new Answer.Reader();
+        reader.poll(stream);
+        Answer answer = reader.end(stream.finish());
+        assertThat(answer).isEqualTo(Answer.alone(request, CONTEXT));
+        return join(
+                request.prompt(),
+                answer.tokens().stream().mapToInt(Integer::intValue).toArray());
+    }
+
+    private static int[] answer(EngineLoop loop, Request request) {
+        return finish(loop, request, loop.submit(request));
+    }
+
+    private int rowsOf(EngineLoop loop, Request request) {
+        int before = rows;
+        answer(loop, request);
+        return rows - before;
+    }
+
+    @Test
+    void submit_samePromptAgain_computesItsLastPageOnly() {
+        EngineLoop loop = loop(100);
+        Request request = request(text(1, 500), 1);
+
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        assertThat(rowsOf(loop, request)).isEqualTo(500 % PAGE);
+        assertThat(rowsOf(loop, request(text(1, 496), 1))).isEqualTo(PAGE);
+
+        PrefixCacheStats stats = loop.tracker().stats().prefixCache();
+        assertThat(stats.queriedTokens()).isEqualTo(500 + 500 + 496);
+        assertThat(stats.hitTokens()).isEqualTo(496 + 480);
+        assertThat(loop.tracker().stats().promptTokens()).isEqualTo(500 + 4 + 16);
+        assertThat(stats.cachedPages()).isEqualTo(31);
+    }
+
+    @Test
+    void submit_withoutTheCache_computesAll() {
+        EngineLoop loop = loop(100, config -> config.prefixCache(false));
+        Request request = request(text(1, 500), 1);
+
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        assertThat(loop.tracker().stats().prefixCache().cachedPages()).isZero();
+    }
+
+    @Test
+    void setPrefixCaching_offAndOn_changesWhatIsComputed() {
+        EngineLoop loop = loop(100);
+        Request request = request(text(1, 500), 1);
+        loop.setPrefixCaching(false);
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        loop.setPrefixCaching(true);
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        loop.setPrefixCaching(false);
+        assertThat(rowsOf(loop, request)).isEqualTo(500);
+        loop.setPrefixCaching(true);
+        assertThat(rowsOf(loop, request)).isEqualTo(4);
+    }
+
+    /** The pages that decoding fills are cached too. */
+    @Test
+    void submit_nextTurnOfAChat_computesItsNewTokensOnly() {
+        EngineLoop loop = loop(100);
+        int[] text = answer(loop, request(text(1, 100), 100));
+
+        assertThat(rowsOf(loop, request(join(text, text(2, 20)), 1))).isEqualTo(220 - 199 / PAGE * PAGE);
+    }
+
+    @Test
+    void submit_otherSalt_computesAll() {
+        EngineLoop loop = loop(100);
+        SamplingParams params = request(text(1, 1), 1).params();
+        for (String salt : new String[] {null, "one", "two"}) {
+            assertThat(rowsOf(loop, new Request(text(1, 100), params, salt))).isEqualTo(100);
+            assertThat(rowsOf(loop, new Request(text(1, 100), params, salt))).isEqualTo(4);
+        }
+    }
+
+    /** In each step one of them computes the pages that all need; the others use them in the next step. */
+    @Test
+    void submit_requestsThatArriveTogether_computeTheirBeginningOnce() {
+        EngineLoop loop = loop(200);
+        int[] shared = text(1, 30 * PAGE);
+        List<Request> requests = new ArrayList<>();
+        for (int i = 0; i < 8; i++) {
+            requests.add(request(join(shared, text(10 + i, 20)), 1));
+        }
+        List<TokenStream> streams = requests.stream().map(loop::submit).toList();
+        for (int i = 0; i < streams.size(); i++) {
+            finish(loop, requests.get(i), streams.get(i));
+        }
+        assertThat(rows).isEqualTo(30 * PAGE + 8 * 20);
+        assertThat(streams.stream().mapToInt(TokenStream::cachedTokens).sum()).isEqualTo(7 * 30 * PAGE);
+    }
+
+    @Test
+    void close_theOneThatComputesSharedPages_anotherContinues() {
+        EngineLoop loop = loop(200);
+        int[] shared = text(1, 30 * PAGE);
+        TokenStream first = loop.submit(request(join(shared, text(2, 20)), 1));
+        Request request = request(join(shared, text(3, 20)), 1);
+        TokenStream second = loop.submit(request);
+        loop.doWork();
+        loop.doWork();
+        int computed = rows;
+        first.close();
+
+        finish(loop, request, second);
+
+        assertThat(rows).isEqualTo(shared.length + 20);
+        assertThat(second.cachedTokens()).isEqualTo(computed);
+    }
+
+    /** A short prompt that shares its beginning with a long one is not slower than without it. */
+    @Test
+    void plan_shortPromptBesideALongOneWithTheSameBeginning_isNotDelayed() {
+        EngineLoop loop = loop(200);
+        int[] shared = text(1, 2 * PAGE);
+        loop.submit(request(join(shared, text(2, 900)), 1));
+        TokenStream small = loop.submit(request(join(shared, text(3, 5)), 1));
+
+        loop.doWork();
+        loop.doWork();
+
+        assertThat(small.poll()).isNotNull();
+        assertThat(small.cachedTokens()).isEqualTo(2 * PAGE);
+    }
+
+    /** The younger request gives its pages to the older one, and finds those again that nobody needed. */
+    @Test
+    void plan_preemptedSequence_findsItsPagesAgain() {
+        EngineLoop loop = loop(21);
+        Request older = request(text(1, 8 * PAGE), 5 * PAGE);
+        Request younger = request(text(2, 10 * PAGE - 1), 40);
+        TokenStream first = loop.submit(older);
+        TokenStream second = loop.submit(younger);
+        finish(loop, older, first);
+        finish(loop, younger, second);
+
+        assertThat(loop.tracker().stats().preemptions()).isPositive();
+        int all = older.prompt().length + 5 * PAGE - 1 + younger.prompt().length + 39;
+        assertThat(rows).isBetween(all, all + 5 * PAGE);
+        assertThat(second.cachedTokens()).isZero(); // it has computed all of its prompt itself
+    }
+
+    /** Eight requests of 15 pages fit into 30, because they share 14. */
+    @Test
+    void plan_sharedPages_countOnceForAdmission() {
+        EngineLoop loop = loop(30);
+        int[] shared = text(1, 14 * PAGE);
+        answer(loop, request(join(shared, text(2, 4)), 1));
+        for (int i = 0; i < 8; i++) {
+            loop.submit(request(join(shared, text(10 + i, 4)), 12));
+        }
+        loop.doWork();
+
+        assertThat(loop.tracker().stats().running()).isEqualTo(8);
+        assertThat(loop.tracker().stats().usedPages()).isEqualTo(14 + 8);
+    }
+
+    @Test
+    void draft_nextTurnOfAChat_findsTheDraftModelsPages() {
+        FakeModel draft = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, 100, BUDGET, 8).differing(4);
+        draft.onForward(batch -> draftRows += batch.rows());
+        EngineLoop loop = loop(100, config -> config, draft);
+        int[] text = answer(loop, request(text(1, 200), 100));
+        int first = draftRows;
+        assertThat(first).isGreaterThan(300);
+
+        answer(loop, request(join(text, text(2, 20)), 20));
+
+        assertThat(loop.tracker().stats().speculation().counts().acceptedTokens())
+                .isPositive();
+        assertThat(draftRows - first).isLessThan(150);
+    }
+
+    /** The large model computes a prompt, but the draft model does not, because the answer has one token. */
+    @Test
+    void draft_pagesThatOnlyTheLargeModelHasComputed_areReadByTheDraftModel() {
+        FakeModel draft = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, 100, BUDGET, 8);
+        draft.onForward(batch -> draftRows += batch.rows());
+        EngineLoop loop = loop(100, config -> config, draft);
+        answer(loop, request(text(1, 200), 1));
+        assertThat(draftRows).isZero();
+
+        answer(loop, request(text(1, 200), 30));
+
+        assertThat(draftRows).isGreaterThan(200);
+        assertThat(loop.tracker().stats().speculation().counts().acceptedTokens())
+                .isPositive();
+    }
+}
