@@ -1,10 +1,14 @@
 package quire.model;
 
+import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
@@ -16,6 +20,7 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.Kernels.AttentionScratch;
 import quire.tensor.KvLayout;
+import quire.tensor.NumberCheck;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.memory.ReservedMemory;
@@ -46,6 +51,8 @@ import quire.tensor.memory.Slabs;
  * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
  */
 public final class Decoder implements Model {
+    private static final System.Logger LOG = System.getLogger(Decoder.class.getName());
+
     /**
      * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared
      * with a whole phase.
@@ -148,7 +155,7 @@ public final class Decoder implements Model {
     /**
      * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
      *
-     * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen
+     * @throws quire.model.format.ModelFormatException if a tensor is missing or misshapen, or a number in it is infinite or NaN
      */
     public static Decoder load(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Capacity capacity) {
         return load(file, config, kernels, workers, capacity, bytes -> {});
@@ -293,6 +300,7 @@ public final class Decoder implements Model {
         head = List.of(loader.projection(
                 loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
 
+        loader.warnOfZeros();
         boolean quantized = loader.sawQuantized;
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
         normed = Activations.allocate(arena, maxBatchTokens, hidden, quantized);
@@ -617,6 +625,8 @@ public final class Decoder implements Model {
         private final Arena arena;
         private final LongConsumer onLoaded;
         private boolean sawQuantized;
+        private final Set<String> checked = new HashSet<>();
+        private final List<String> zeros = new ArrayList<>();
 
         Loader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
             this.file = file;
@@ -625,6 +635,37 @@ public final class Decoder implements Model {
             this.workers = workers;
             this.arena = arena;
             this.onLoaded = onLoaded;
+        }
+
+        /**
+         * The data of a tensor. Its numbers are checked when it is asked for first, just before they are packed, so that
+         * they are read from the disk once.
+         *
+         * @throws quire.model.format.ModelFormatException if a number is infinite or NaN
+         */
+        private MemorySegment data(GgufTensor tensor) {
+            MemorySegment data = file.data(tensor);
+            if (checked.add(tensor.name())) {
+                NumberCheck check = NumberCheck.of(tensor.elementType(), data, workers);
+                if (!check.isFinite()) {
+                    throw file.fault(tensor.describe(check)
+                            + ": the file is damaged, download it again. quire inspect --check lists all such tensors");
+                }
+                if (check.isZero() && tensor.rows() > 1) {
+                    zeros.add(tensor.name());
+                }
+            }
+            return data;
+        }
+
+        /** Warns of matrices that are 0 throughout, as in a file of full length whose download broke off. */
+        void warnOfZeros() {
+            if (!zeros.isEmpty()) {
+                LOG.log(
+                        Level.WARNING,
+                        file.file() + ": all numbers are 0 in " + String.join(", ", zeros)
+                                + ": the file may be damaged, compare its checksum (quire inspect --check prints it)");
+            }
         }
 
         WeightMatrix matrix(String name, int columns, int rows) {
@@ -640,7 +681,7 @@ public final class Decoder implements Model {
             ElementType type = tensor.elementType();
             sawQuantized |= type.isQuantized();
             long rowBytes = type.byteSize(columns);
-            MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
+            MemorySegment source = data(tensor).asSlice(first * rowBytes, rows * rowBytes);
             if (order == null) {
                 WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
                 unload(source);
@@ -768,7 +809,7 @@ public final class Decoder implements Model {
 
         /** A copy of a matrix as the file stores it. */
         MemorySegment rows(GgufTensor tensor) {
-            MemorySegment source = file.data(tensor);
+            MemorySegment source = data(tensor);
             MemorySegment copy = arena.allocate(source.byteSize(), 64);
             workers.run(worker -> {
                 int parts = Math.toIntExact(Math.ceilDiv(source.byteSize(), UNIT_BYTES));
@@ -816,7 +857,7 @@ public final class Decoder implements Model {
 
         private FloatMatrix decode(GgufTensor tensor, int length) {
             FloatMatrix vector = FloatMatrix.allocate(arena, 1, length);
-            tensor.elementType().decode(file.data(tensor), 0, vector.segment(), 0, length);
+            tensor.elementType().decode(data(tensor), 0, vector.segment(), 0, length);
             return vector;
         }
     }
