@@ -3,6 +3,7 @@ module quire.server {
     requires static org.jspecify;
     requires transitive quire.engine;
     requires io.netty.codec;
+    requires io.netty.codec.http;
     requires io.netty.transport;
     requires io.vertx.core;
     requires tools.jackson.databind;

@@ -352,6 +352,27 @@ class LauncherTest {
         assertThat(result.out).containsPattern("MaxHeapSize += " + bytes + " ");
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "4194304, '', the address space is limited to 4096 MiB (ulimit -v)",
+        "5000000, '', 'or set QUIRE_JAVA_OPTIONS=-Xmx512m, which needs 4 GiB'",
+        "4000000, -Xmx512m, 'Java needs at least 4 GiB of it: run ''ulimit -v unlimited'' first'",
+        "6000000, '', ''",
+        "5000000, -Xmx512m, ''",
+    })
+    void start_addressSpaceLimited_isRefusedInOneSentence(int kibibytes, String options, String sentence)
+            throws Exception {
+        quire(); // builds
+        environment.put("QUIRE_JAVA_OPTIONS", options);
+
+        Result result = run(home, "sh", "-c", "ulimit -v " + kibibytes + " && exec sh quire serve");
+
+        assertThat(result.code).as(result.err).isEqualTo(sentence.isEmpty() ? 0 : 1);
+        assertThat(result.out.lines().anyMatch("serve"::equals)).isEqualTo(sentence.isEmpty());
+        assertThat(result.err).contains(sentence);
+        assertThat(result.err.lines()).hasSize(sentence.isEmpty() ? 0 : 1);
+    }
+
     /** Replaces Maven by a script that begins a build and then waits until a line is written into the returned file. */
     private Path mavenBehindGate() throws Exception {
         Path gate = folder.resolve("gate");

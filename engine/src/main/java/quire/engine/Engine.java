@@ -303,7 +303,9 @@ public final class Engine implements AutoCloseable {
                 MemoryPlan.Shape.of(shape),
                 shape.vocabularySize(),
                 Decoder.weightBytes(file, kernels),
-                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows));
+                Decoder.activeWeightBytes(file, shape, kernels),
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows),
+                Decoder.packedTypes(file, kernels));
     }
 
     private static void closeAll(Deque<AutoCloseable> owned) {

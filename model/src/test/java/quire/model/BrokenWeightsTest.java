@@ -134,7 +134,7 @@ class BrokenWeightsTest {
             @Override
             public void close() {}
         };
-        Logger log = Logger.getLogger(Decoder.class.getName());
+        Logger log = Logger.getLogger(WeightLoader.class.getName());
         log.addHandler(handler);
         try {
             loading.run();

@@ -4,9 +4,11 @@ import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.api.Preparation;
 import quire.server.http.HttpListener;
+import quire.server.http.Timers;
 
 /**
  * The HTTP server in front of one {@link Engine}. The package's Javadoc shows its parts.
@@ -58,10 +60,15 @@ public final class QuireServer implements AutoCloseable {
      * @throws UncheckedIOException if the address cannot be bound; its cause says why
      */
     public static QuireServer bind(ServerConfig config, ServerMetrics metrics) {
+        return bind(config, metrics, null);
+    }
+
+    /** @param timers makes the timers for slow clients; null for those of the system's time */
+    static QuireServer bind(ServerConfig config, ServerMetrics metrics, Timers.@Nullable Factory timers) {
         Preparation preparation = Preparation.start(config.preparationThreads(), config.maxWaitingPreparations());
         try {
             Routes routes = new Routes(config, metrics, preparation);
-            HttpListener listener = HttpListener.start(config.http(), routes.router(), metrics::onResponse);
+            HttpListener listener = HttpListener.start(config.http(), routes.router(), metrics::onResponse, timers);
             if (!listener.loopback() && config.apiKeys().isEmpty()) {
                 LOG.log(
                         Level.WARNING,

@@ -86,7 +86,7 @@ final class Routes {
         return new Router(routes, OPENAI_ERRORS);
     }
 
-    /** A route whose requests the engine answers: they are refused at once while its queue is full. */
+    /** A route whose requests the engine answers: they are refused before they are read while its queue is full. */
     private Route answer(Blocking handler, String... paths) {
         Runnable gate = () -> loaded().answers.checkRoom();
         return new Route("POST", List.of(paths), false, OPENAI_ERRORS, gate, blocking(handler));

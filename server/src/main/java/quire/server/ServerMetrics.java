@@ -75,7 +75,7 @@ public final class ServerMetrics implements EngineListener {
         switch (reason) {
             case BROKEN_LOGITS -> brokenInARow++;
             case STOP, LENGTH -> brokenInARow = 0;
-            case CANCELLED, ERROR -> {}
+            case CANCELLED, ERROR, CONSTRAINT -> {}
         }
         this.promptTokens.add(promptTokens);
         generationTokens.add(completionTokens);
@@ -213,6 +213,7 @@ public final class ServerMetrics implements EngineListener {
             case CANCELLED -> "abort";
             case ERROR -> "error";
             case BROKEN_LOGITS -> "broken_logits";
+            case CONSTRAINT -> "constraint";
         };
     }
 

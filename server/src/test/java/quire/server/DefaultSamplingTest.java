@@ -83,6 +83,25 @@ class DefaultSamplingTest {
     }
 
     @Test
+    void penaltyWindow_withAPenaltyOfTheFile_isRefused() throws Exception {
+        Path model = RandomModels.writer(RandomModels.Shape.tiny(), ElementType.Q8_0, 3)
+                .float32("general.sampling.penalty_repeat", 1.25f)
+                .write(folder.resolve("penalty.gguf"));
+        try (TestServer server = serve(model, SamplingDefaults.NONE)) {
+            HttpResponse<String> refused = server.post("/v1/completions", BODY + ",\"repeat_last_n\":64}");
+            assertThat(refused.statusCode()).isEqualTo(400);
+            assertThat(TestServer.error(refused).get("param").stringValue()).isEqualTo("repeat_last_n");
+            assertThat(TestServer.error(refused).get("message").stringValue()).contains("repetition penalty of 1.25");
+            // The window of the file's penalty is the whole text, and a penalty of 1 needs no window.
+            text(server, ",\"repeat_last_n\":-1");
+            text(server, ",\"repeat_last_n\":64,\"repeat_penalty\":1");
+        }
+        try (TestServer server = serve(plain(), SamplingDefaults.NONE)) {
+            text(server, ",\"repeat_last_n\":64");
+        }
+    }
+
+    @Test
     void models_showTheDefaults() throws Exception {
         try (TestServer server = serve(greedy(), SamplingDefaults.NONE)) {
             JsonNode shown =

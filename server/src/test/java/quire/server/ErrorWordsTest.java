@@ -41,7 +41,7 @@ class ErrorWordsTest {
             "logit_bias":{"5":101}         | logit_bias           | Invalid value for 'logit_bias.5': must be -100 to 100, but is 101.
             "logit_bias":{"x":1}           | logit_bias           | Invalid key in 'logit_bias': must be a token id from 0 to 257.
             "stop_token_ids":[-1]          | stop_token_ids[0]    | Invalid value for 'stop_token_ids[0]': must be 0 to 257, but is -1.
-            "max_tokens":0                 | max_tokens           | Invalid value for 'max_tokens': must be 1 to 2147483647, but is 0.
+            "max_tokens":-2                | max_tokens           | Invalid value for 'max_tokens': must be 0 to 2147483647, but is -2.
             "top_p":"0.9"                  | top_p                | Invalid type for 'top_p': expected a number, but got a string.
             "stream":"yes"                 | stream               | Invalid type for 'stream': expected a boolean, but got a string.
             "ignore_eos":1                 | ignore_eos           | Invalid type for 'ignore_eos': expected a boolean, but got an integer.

@@ -106,13 +106,20 @@ class FairnessTest {
     void body_heldBack_isRefusedAndGivesItsMemoryBack() throws Exception {
         ServerConfig config = TestServer.config()
                 .maxBodyBytes(MAX_BODY)
-                .bodyGrace(Duration.ofMillis(300))
+                .bodyGrace(Duration.ofSeconds(5))
                 .build();
-        try (TestServer server = TestServer.builder().config(config).start()) {
+        ManualTimers time = new ManualTimers();
+        try (TestServer server =
+                TestServer.builder().config(config).timers(time).start()) {
             String request = large();
+            int head = request.indexOf("\r\n\r\n") + 2;
             for (int i = 0; i < 4; i++) {
-                client(1, server).send(request.substring(0, request.length() - 1));
+                RawClient holder = client(1, server);
+                holder.send(request.substring(0, head) + "Expect: 100-continue\r\n\r\n");
+                assertThat(holder.response().status()).isEqualTo(100); // its memory is taken
+                holder.send(request.substring(head + 2, request.length() - 1));
             }
+            time.advance(Duration.ofSeconds(5).plusMillis(1));
             for (RawClient holder : List.copyOf(clients)) {
                 RawClient.Response response = holder.response();
                 assertThat(response.status()).isEqualTo(408);

@@ -15,6 +15,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 
@@ -24,6 +25,7 @@ class HostileHttpTest {
     private static final String GOOD = "{\"model\":\"fake\",\"prompt\":\"hi\",\"seed\":1,\"max_tokens\":5}";
     private static final int MAX_BODY = 1 << 16;
 
+    private final ManualTimers time = new ManualTimers();
     private TestServer server;
 
     @BeforeEach
@@ -31,12 +33,11 @@ class HostileHttpTest {
         ServerConfig config = TestServer.config()
                 .maxBodyBytes(MAX_BODY)
                 .drainTimeout(Duration.ofSeconds(5))
-                .bodyGrace(Duration.ofMillis(300))
-                .readTimeout(Duration.ofMillis(300))
-                .writeTimeout(Duration.ofMillis(300))
+                .bodyGrace(Duration.ofSeconds(5))
+                .readTimeout(Duration.ofSeconds(60))
                 .maxConnections(8)
                 .build();
-        server = TestServer.builder().config(config).start();
+        server = TestServer.builder().config(config).timers(time).start();
     }
 
     /** After each test the server answers the next client, and no pages are in use. */
@@ -288,6 +289,32 @@ class HostileHttpTest {
         }
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "GET /health HTTP/9.9, 505",
+        "GET /health HTTP/2.0, 505",
+        "GET /health HTTP/0.9, 505",
+        "PRI * HTTP/2.0, 505",
+        "GET /health http/1.1, 400",
+        "GET /health HTTP/01.1, 400",
+        "GET /health FOO/1.1, 400",
+        "GET /health HTTP/1, 400",
+        "GET /health HTTP/1.1 x, 400",
+        "GET /health, 400",
+        "GET /health HTTP/1.2, 200",
+        "GET /health HTTP/1.1, 200",
+    })
+    void version_anyOther_isAnsweredInHttp11(String line, int status) throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(line + "\r\nHost: x\r\nConnection: close\r\n\r\n");
+            String answer = client.rest();
+            assertThat(answer)
+                    .startsWith("HTTP/1.1 " + status + " ")
+                    .contains(status == 200 ? "\"status\":\"ok\"" : "\"error\":{\"message\":")
+                    .containsIgnoringCase("connection: close");
+        }
+    }
+
     @Test
     void head_tooLarge_isRefused() throws IOException {
         try (RawClient client = new RawClient(server)) {
@@ -356,14 +383,28 @@ class HostileHttpTest {
                 RawClient inHead = new RawClient(server);
                 RawClient inBody = new RawClient(server)) {
             inHead.send("POST /v1/completions HTTP/1.1\r\nHost:");
-            inBody.send(RawClient.post("/v1/completions", GOOD).substring(0, 120));
-            assertThat(silent.rest()).isEmpty();
-            assertThat(inHead.rest()).isEmpty();
+            String request = RawClient.post("/v1/completions", GOOD, "Expect: 100-continue");
+            int body = request.indexOf("\r\n\r\n") + 4;
+            inBody.send(request.substring(0, body));
+            assertThat(inBody.response().status()).isEqualTo(100); // from now on the body is waited for
+            inBody.send(request.substring(body, body + 10));
+            while (server.server.openConnections() < 3) {
+                Thread.onSpinWait(); // until all are accepted
+            }
+            time.advance(Duration.ofSeconds(5).plusMillis(1));
             RawClient.Response response = inBody.response();
             assertThat(response.status()).isEqualTo(408);
             assertThat(response.headers()).containsEntry("connection", "close");
             assertThat(response.body()).contains("too slowly");
             assertThat(inBody.rest()).isEmpty();
+            while (server.server.openConnections() > 2) {
+                Thread.onSpinWait(); // until the server has closed it
+            }
+            time.advance(Duration.ofSeconds(54)); // 59 s after they connected
+            assertThat(server.server.openConnections()).isEqualTo(2);
+            time.advance(Duration.ofSeconds(1));
+            assertThat(silent.rest()).isEmpty();
+            assertThat(inHead.rest()).isEmpty();
         }
     }
 

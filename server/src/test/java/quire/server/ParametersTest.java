@@ -33,7 +33,6 @@ class ParametersTest {
             delimiter = '|',
             quoteCharacter = '\0',
             value = {
-                "max_tokens|0|max_tokens",
                 "max_tokens|-2|max_tokens",
                 "max_tokens|1.5|max_tokens",
                 "max_tokens|\"5\"|max_tokens",
@@ -73,8 +72,29 @@ class ParametersTest {
                 "priority|1|priority",
                 "min_tokens|1|min_tokens",
                 "use_beam_search|true|use_beam_search",
-                "guided_json|{}|guided_json",
-                "response_format|{\"type\":\"json_object\"}|response_format",
+                "guided_json|5|guided_json",
+                "guided_json|\"{\"|guided_json",
+                "guided_json|{\"not\":{}}|guided_json",
+                "guided_regex|\"(?=a)\"|guided_regex",
+                "guided_regex|[1]|guided_regex",
+                "guided_choice|\"a\"|guided_choice",
+                "guided_choice|[\"a\",\"\"]|guided_choice",
+                "guided_choice|[1]|guided_choice[0]",
+                "guided_grammar|\"root ::= \\\"a\\\"\"|guided_grammar",
+                "guided_whitespace_pattern|\"\\\\s*\"|guided_whitespace_pattern",
+                "json_schema|[1]|json_schema",
+                "regex|\"[\"|regex",
+                "structured_outputs|\"json\"|structured_outputs",
+                "structured_outputs|{\"jsn\":{}}|structured_outputs.jsn",
+                "structured_outputs|{\"regex\":\"a\",\"choice\":[\"b\"]}|structured_outputs.choice",
+                "structured_outputs|{\"grammar\":\"x\"}|structured_outputs.grammar",
+                "structured_outputs|{\"json\":{\"type\":\"strin\"}}|structured_outputs.json",
+                "response_format|\"json\"|response_format",
+                "response_format|{\"type\":\"xml\"}|response_format.type",
+                "response_format|{\"type\":\"json_object\",\"json_schema\":{}}|response_format.json_schema",
+                "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
+                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}|response_format.json_schema.schema",
+                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"if\":{}}}}|response_format.json_schema.schema",
                 "think|false|think",
                 "enable_thinking|true|enable_thinking",
                 "reasoning|{\"effort\":\"low\"}|reasoning",
@@ -84,8 +104,7 @@ class ParametersTest {
                 "xtc_probability|0.5|xtc_probability",
                 "typical_p|0.9|typical_p",
                 "mirostat|2|mirostat",
-                "repeat_last_n|64|repeat_last_n",
-                "n_predict|0|n_predict",
+                "n_predict|-2|n_predict",
                 "n_predict|510|n_predict",
                 "repeat_penalty|-1|repeat_penalty",
                 "stop_sequences|5|stop_sequences",
@@ -147,10 +166,10 @@ class ParametersTest {
                 "parallel_tool_calls|false|parallel_tool_calls",
                 "stream_options|{\"include_usge\":true}|stream_options.include_usge",
                 "suffix|\"x\"|suffix",
-                "response_format|{\"type\":\"json_schema\"}|response_format",
+                "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
                 "logprobs|5|logprobs",
                 "top_logprobs|5|top_logprobs",
-                "max_completion_tokens|0|max_completion_tokens",
+                "max_completion_tokens|-2|max_completion_tokens",
                 "max_completion_tokens|600|max_completion_tokens",
                 "chat_template|\"x\"|chat_template",
                 "top_p|2|top_p",
@@ -179,6 +198,18 @@ class ParametersTest {
         HttpResponse<String> response =
                 server.post("/v1/completions", "{\"model\":\"fake\",\"prompt\":\"hi\"," + fields + "}");
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"repeat_penalty", "presence_penalty", "frequency_penalty"})
+    void completions_penaltyWindow_isRefusedWithAPenaltyOnly(String penalty) throws Exception {
+        String fields = "{\"prompt\":\"hi\",\"repeat_last_n\":64,\"max_tokens\":1,\"" + penalty + "\":";
+        assertRefused(server.post("/v1/completions", fields + "1.1}"), "repeat_last_n");
+        HttpResponse<String> neutral =
+                server.post("/v1/completions", fields + (penalty.equals("repeat_penalty") ? "1}" : "0}"));
+        assertThat(neutral.statusCode()).as(neutral.body()).isEqualTo(200);
+        HttpResponse<String> whole = server.post("/v1/completions", fields.replace("64", "-1") + "1.1}");
+        assertThat(whole.statusCode()).as(whole.body()).isEqualTo(200);
     }
 
     @Test

@@ -25,14 +25,25 @@ class RequestLogHttpTest {
         return log.lines();
     }
 
+    /** A client may have its answer before the server has logged it. */
+    private static void awaitLines(LogLines log, int count) {
+        while (log.lines().size() < count) {
+            Thread.onSpinWait();
+        }
+    }
+
     @Test
     void requests_logged_haveOneLineEachWithoutContent() throws Exception {
         try (LogLines log = new LogLines("quire.server.requests")) {
             TestServer server = start(true);
             server.post("/v1/completions?key=secret", BODY);
+            awaitLines(log, 1);
             server.post("/v1/completions", BODY.replace("{", "{\"stream\":true,"));
+            awaitLines(log, 2);
             server.post("/v1/completions", "{\"prompt\":\"secret\",\"top_p\":7}");
+            awaitLines(log, 3);
             server.post("/v1/completions", "{\"secret");
+            awaitLines(log, 4);
             server.get("/v1/models");
             server.get("/nowhere");
             server.get("/metrics");

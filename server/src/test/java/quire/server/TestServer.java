@@ -52,7 +52,8 @@ final class TestServer implements AutoCloseable {
         engine = builder.model == null
                 ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
                 : Engine.open(builder.model, config, metrics);
-        server = QuireServer.start(engine, builder.config, metrics);
+        server = QuireServer.bind(builder.config, metrics, builder.timers);
+        server.serve(engine);
     }
 
     static Builder builder() {
@@ -101,6 +102,13 @@ final class TestServer implements AutoCloseable {
         private int maxSequences = 16;
         private int maxQueued = 1024;
         private Speculation speculation = Speculation.off();
+        private @Nullable ManualTimers timers;
+
+        /** Time for slow clients that the test turns by hand. */
+        Builder timers(ManualTimers value) {
+            timers = value;
+            return this;
+        }
 
         Builder config(ServerConfig value) {
             config = value;

@@ -82,6 +82,10 @@ final class FileMutants {
             "{% raw %}",
             "{#");
 
+    /** Kinds of vocabularies and names of pre-tokenizers. */
+    private static final List<String> TOKENIZERS = List.of(
+            "gpt2", "llama", "bert", "t5", "gemma4", "qwen2", "default", "gpt-4o", "kimi-k2", "tiny_aya", "exaone-moe");
+
     /** Large files take longer, so they get one seed of so many. */
     private static final int LARGE_EVERY = 25;
 
@@ -217,7 +221,9 @@ final class FileMutants {
                 "tokenizer.ggml.eos_token_id",
                 "tokenizer.ggml.eot_token_id",
                 "tokenizer.ggml.model",
-                "tokenizer.ggml.pre");
+                "tokenizer.ggml.pre",
+                "tokenizer.ggml.precompiled_charsmap",
+                "tokenizer.ggml.unknown_token_id");
         int at = parts.indexOf(names.get(random.nextInt(names.size())));
         if (at < 0) {
             return;
@@ -229,9 +235,7 @@ final class FileMutants {
                         GgufParts.string(
                                 random.nextBoolean()
                                         ? text(random)
-                                        : GgufParts.utf8(
-                                                List.of("gpt2", "llama", "bert", "t5", "qwen2", "default", "gpt-4o")
-                                                        .get(random.nextInt(7))));
+                                        : GgufParts.utf8(TOKENIZERS.get(random.nextInt(TOKENIZERS.size()))));
                     case GgufParts.ARRAY ->
                         GgufParts.isStrings(key)
                                 ? GgufParts.array(damageStrings(GgufParts.strings(key), random))

@@ -2,6 +2,8 @@ package quire.bench.files;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
@@ -12,8 +14,8 @@ import quire.model.format.GgufType;
 import quire.tensor.ElementType;
 
 /**
- * Valid model files, to be damaged: a small one for each element type, with a byte-level or a SentencePiece vocabulary, and
- * the built-in models. The weights of the small ones are random bytes.
+ * Valid model files, to be damaged: a small one for each element type, with a vocabulary of each kind in turn, and the
+ * built-in models. The weights of the small ones are random bytes.
  */
 final class SoundModels {
     private static final int BYTES = 256;
@@ -21,6 +23,9 @@ final class SoundModels {
     private static final int NORMAL = 1;
     private static final int CONTROL = 3;
     private static final int BYTE = 6;
+
+    /** {@code tokenizer.ggml.model} of the small models. */
+    private static final List<String> VOCABULARIES = List.of("gpt2", "llama", "gemma4", "t5", "bert");
 
     private static final String CHAT_TEMPLATE =
             "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n'"
@@ -33,7 +38,7 @@ final class SoundModels {
     static List<GgufParts> small() {
         List<GgufParts> models = new ArrayList<>();
         for (ElementType type : ElementType.values()) {
-            models.add(small(GgufType.of(type), models.size() % 2 == 0));
+            models.add(small(GgufType.of(type), VOCABULARIES.get(models.size() % VOCABULARIES.size())));
         }
         return models;
     }
@@ -51,7 +56,8 @@ final class SoundModels {
         return models;
     }
 
-    private static GgufParts small(GgufType type, boolean byteLevel) {
+    private static GgufParts small(GgufType type, String vocabularyKind) {
+        boolean byteLevel = vocabularyKind.equals("gpt2");
         int width = Math.max(64, type.blockElements());
         int heads = 2;
         List<byte[]> tokens = tokens(byteLevel);
@@ -68,7 +74,7 @@ final class SoundModels {
                 .add("llama.rope.freq_base", 10_000f)
                 .add("llama.rope.dimension_count", width / heads)
                 .add("llama.vocab_size", tokens.size())
-                .add("tokenizer.ggml.model", byteLevel ? "gpt2" : "llama")
+                .add("tokenizer.ggml.model", vocabularyKind)
                 .add("tokenizer.ggml.tokens", GgufParts.ARRAY, GgufParts.array(tokens))
                 .add("tokenizer.ggml.token_type", GgufParts.ARRAY, types(tokens.size(), byteLevel))
                 .add("tokenizer.ggml.bos_token_id", tokens.size() - CONTROLS)
@@ -76,15 +82,23 @@ final class SoundModels {
                 .add("tokenizer.ggml.eot_token_id", tokens.size() - CONTROLS + 3)
                 .add("tokenizer.ggml.add_bos_token", GgufParts.BOOL, new byte[] {1})
                 .add("tokenizer.chat_template", CHAT_TEMPLATE);
-        if (byteLevel) {
-            parts.add("tokenizer.ggml.pre", "llama-bpe")
-                    .add(
-                            "tokenizer.ggml.merges",
-                            GgufParts.ARRAY,
-                            GgufParts.array(List.of(
-                                    GgufParts.utf8("\u0120 t"), GgufParts.utf8("h e"), GgufParts.utf8("\u0120t he"))));
-        } else {
-            parts.add("tokenizer.ggml.scores", GgufParts.ARRAY, scores(tokens.size()));
+        String space = byteLevel ? "\u0120" : "\u2581";
+        switch (vocabularyKind) {
+            case "gpt2", "gemma4" ->
+                parts.add("tokenizer.ggml.pre", byteLevel ? "llama-bpe" : "gemma4")
+                        .add(
+                                "tokenizer.ggml.merges",
+                                GgufParts.ARRAY,
+                                GgufParts.array(List.of(
+                                        GgufParts.utf8(space + " t"),
+                                        GgufParts.utf8("h e"),
+                                        GgufParts.utf8(space + "t he"))));
+            case "t5" ->
+                parts.add("tokenizer.ggml.scores", GgufParts.ARRAY, scores(tokens.size()))
+                        .add("tokenizer.ggml.precompiled_charsmap", GgufParts.ARRAY, characterMap())
+                        .add("tokenizer.ggml.unknown_token_id", 0);
+            case "bert" -> parts.add("tokenizer.ggml.unknown_token_id", 0);
+            default -> parts.add("tokenizer.ggml.scores", GgufParts.ARRAY, scores(tokens.size()));
         }
         SplittableRandom random = new SplittableRandom(type.id());
         int vocabulary = tokens.size();
@@ -157,5 +171,24 @@ final class SoundModels {
             scores[i] = Float.floatToRawIntBits(-i);
         }
         return GgufParts.array(GgufParts.FLOAT32, scores);
+    }
+
+    /** A table that rewrites "t" as "h": one child of the root, and the value behind it. */
+    private static byte[] characterMap() {
+        int[] units = new int['t' + 1];
+        units[1] = 1 << 31;
+        units['t'] = 't' | 1 << 8 | ('t' ^ 1) << 10;
+        ByteBuffer table = ByteBuffer.allocate(Integer.BYTES * (1 + units.length) + 2)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putInt(Integer.BYTES * units.length);
+        for (int unit : units) {
+            table.putInt(unit);
+        }
+        table.put((byte) 'h').put((byte) 0);
+        int[] bytes = new int[table.capacity()];
+        for (int i = 0; i < bytes.length; i++) {
+            bytes[i] = table.get(i);
+        }
+        return GgufParts.array(GgufParts.INT32, bytes);
     }
 }

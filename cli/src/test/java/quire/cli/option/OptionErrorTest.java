@@ -74,10 +74,10 @@ class OptionErrorTest {
             serve --model BROKEN --api-key-file FOLDER                 | --api-key-file FOLDER cannot be read: Is a directory
             serve --model BROKEN --api-key-file EMPTY                  | --api-key-file EMPTY has no key: write one key a line
             serve --model BROKEN --api-key-file SPACED                 | an API key is empty or has a character that a header cannot carry: use letters, digits and signs of ASCII
-            generate --model FOLDER --prompt x                         | --model FOLDER is a folder: name a .gguf file in it
-            generate --model BROKEN --prompt x --draft FOLDER          | --draft FOLDER is a folder: name a .gguf file in it
+            generate --model FOLDER --prompt x                         | --model FOLDER is a folder: name a file in it
+            generate --model BROKEN --prompt x --draft FOLDER          | --draft FOLDER is a folder: name a file in it
             generate --model /no/such.gguf --prompt x                  | --model /no/such.gguf: there is no such file; check the path
-            inspect FOLDER                                             | FOLDER is a folder: name a .gguf file in it
+            inspect FOLDER                                             | FOLDER is a folder: name a file in it
             inspect BROKEN --model BROKEN                              | both BROKEN and --model BROKEN name a file: leave one of them out
             plan --model BROKEN --shape layers=1,kvHeads=1,headDim=16  | --shape and a model exclude each other: leave one of them out
             plan --model BROKEN --memory 0                             | --memory takes a size such as 16GiB, not 0

@@ -10,6 +10,7 @@ import quire.engine.EngineListener;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.constrain.ConstraintException;
 import quire.engine.sample.BrokenLogitsException;
 import quire.engine.schedule.Sequence.State;
 
@@ -559,7 +560,9 @@ final class Scheduler {
             }
         }
         RuntimeException failure = verifier.failure(index);
-        if (failure != null && ending.reason == null) {
+        if (failure instanceof ConstraintException && ending.reason == null) {
+            ending.set(FinishReason.CONSTRAINT, "", null, failure.getMessage());
+        } else if (failure != null && ending.reason == null) {
             fail(sequence, "no token could be chosen", failure, ending);
             if (failure instanceof BrokenLogitsException) {
                 ending.reason = FinishReason.BROKEN_LOGITS;

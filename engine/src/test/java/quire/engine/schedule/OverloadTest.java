@@ -37,6 +37,7 @@ class OverloadTest {
                 .maxQueueWait(patience)
                 .threads(1)
                 .speculation(Speculation.off())
+                .prefixCache(false) // all prompts are alike
                 .build();
         FakeModel model = FakeModel.fitting(config, 512).onForward(batch -> {
             nanos += 2 * MILLI + batch.rows() * MILLI / 10;

@@ -192,7 +192,7 @@ class TokenizersTest {
     void encode_wholeWordThatIsAToken_isTakenOnlyWhereThePreTokenizerIgnoresMerges() {
         List<String> tokens = new ArrayList<>(TestVocabularies.byteAlphabet());
         tokens.addAll(List.of("Ġword", "<|begin|>"));
-        Map<String, Object> metadata = new HashMap<>(Map.of("model", "gpt2", "tokens", tokens));
+        Map<String, Object> metadata = new HashMap<>(Map.of("model", "gpt2", "tokens", tokens, "merges", List.of()));
         metadata.put("pre", "llama-bpe");
         assertThat(spell(TestVocabularies.tokenizer(metadata), "a word", false, false))
                 .containsExactly("a", "Ġword");

@@ -112,7 +112,8 @@ public final class AnswerService {
 
     private TokenStream submit(Exchange exchange, AnswerRequest request) {
         try {
-            return engine.submit(request.request());
+            TokenStream stream = engine.submit(request.request());
+            return request.promptOnly() ? new PromptOnly(stream) : stream;
         } catch (InvalidRequestException e) {
             throw request.format().refusal(e);
         } catch (OverloadedException e) {
@@ -205,6 +206,7 @@ public final class AnswerService {
                 LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), engine.modelName(), finish.error());
                 yield HttpException.brokenModel(engine.modelName());
             }
+            case CONSTRAINT -> HttpException.constraint(String.valueOf(finish.error()));
         };
     }
 }

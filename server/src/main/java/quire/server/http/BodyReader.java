@@ -1,15 +1,12 @@
 package quire.server.http;
 
 import io.vertx.core.Context;
-import io.vertx.core.Vertx;
 import io.vertx.core.buffer.Buffer;
 import io.vertx.core.http.HttpServerRequest;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
-import java.util.function.LongSupplier;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
@@ -46,28 +43,24 @@ final class BodyReader {
 
     private static final int RETRY_SECONDS = 1;
     private static final long UNKNOWN = -1;
-    private static final long NO_TIMER = -1;
 
     private static final Pattern JSON_TYPE = Pattern.compile(
             "application/json\\s*(;\\s*(charset\\s*=\\s*\"?(utf-?8|us-ascii)\"?\\s*)?)*", Pattern.CASE_INSENSITIVE);
 
-    private final Vertx vertx;
     private final Context loop;
     private final int maxBodyBytes;
     private final Duration grace;
     private final long bytesPerSecond;
-    private final LongSupplier clock;
+    private final Timers timers;
     private final FairShare small = new FairShare(SMALL_BODIES_BYTES);
     private final FairShare large;
 
-    /** @param clock the time in nanoseconds */
-    BodyReader(Vertx vertx, Context loop, HttpSettings settings, LongSupplier clock) {
-        this.vertx = vertx;
+    BodyReader(Context loop, HttpSettings settings, Timers timers) {
         this.loop = loop;
         this.maxBodyBytes = settings.maxBodyBytes();
         this.grace = settings.bodyGrace();
         this.bytesPerSecond = settings.minBodyRate();
-        this.clock = clock;
+        this.timers = timers;
         this.large = new FairShare((long) BODIES_IN_MEMORY * maxBodyBytes);
     }
 
@@ -180,7 +173,7 @@ final class BodyReader {
 
     /** Runs an action when a body falls behind its pace. */
     private final class PaceTimer {
-        private final Pace pace = new Pace(clock.getAsLong(), grace, bytesPerSecond);
+        private final Pace pace = new Pace(timers.nanoTime(), grace, bytesPerSecond);
         private final Runnable action;
         private long timer;
 
@@ -190,19 +183,18 @@ final class BodyReader {
         }
 
         void add(int bytes) {
-            pace.add(clock.getAsLong(), bytes);
+            pace.add(timers.nanoTime(), bytes);
         }
 
         void stop() {
-            vertx.cancelTimer(timer);
-            timer = NO_TIMER;
+            timers.cancel(timer);
         }
 
         /** Looks again when the time that is left now is over: a timer for each chunk would cost more than the chunk. */
         private void start() {
-            long millis = TimeUnit.NANOSECONDS.toMillis(pace.nanosLeft(clock.getAsLong())) + 1;
-            timer = vertx.setTimer(Math.max(1, millis), t -> {
-                if (pace.nanosLeft(clock.getAsLong()) > 0) {
+            Duration left = Duration.ofNanos(pace.nanosLeft(timers.nanoTime()));
+            timer = timers.set(left.plusMillis(1), () -> {
+                if (pace.nanosLeft(timers.nanoTime()) > 0) {
                     start();
                 } else {
                     action.run();

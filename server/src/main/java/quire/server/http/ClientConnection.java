@@ -1,9 +1,10 @@
 package quire.server.http;
 
-import io.vertx.core.Vertx;
+import io.vertx.core.Context;
 import io.vertx.core.http.HttpConnection;
 import io.vertx.core.net.SocketAddress;
 import java.net.InetAddress;
+import java.time.Duration;
 import java.util.HexFormat;
 import org.jspecify.annotations.Nullable;
 
@@ -24,7 +25,8 @@ final class ClientConnection {
      */
     private static final long[] PROBE_MILLIS = {0, 20, 200, 1000, 10_000};
 
-    private final Vertx vertx;
+    private final Context loop;
+    private final Timers timers;
     private final HttpConnection connection;
     private final Connections connections;
     private final HttpSettings settings;
@@ -35,8 +37,10 @@ final class ClientConnection {
     private boolean inputEnded;
     private @Nullable Exchange current;
 
-    ClientConnection(Vertx vertx, HttpConnection connection, Connections connections, HttpSettings settings) {
-        this.vertx = vertx;
+    ClientConnection(
+            Context loop, Timers timers, HttpConnection connection, Connections connections, HttpSettings settings) {
+        this.loop = loop;
+        this.timers = timers;
         this.connection = connection;
         this.connections = connections;
         this.settings = settings;
@@ -78,12 +82,12 @@ final class ClientConnection {
     /** Restarts the timeout; closes the connection when it expires. */
     void startTimer() {
         stopTimer();
-        timer = vertx.setTimer(settings.readTimeout().toMillis(), t -> closeNow());
+        timer = timers.set(settings.readTimeout(), this::closeNow);
     }
 
     void stopTimer() {
         if (timer != NO_TIMER) {
-            vertx.cancelTimer(timer);
+            timers.cancel(timer);
             timer = NO_TIMER;
         }
     }
@@ -115,7 +119,7 @@ final class ClientConnection {
             startTimer();
             connections.end(this);
             if (inputEnded) {
-                vertx.runOnContext(v -> closeWithoutRequests()); // after requests that came with this one have begun
+                loop.runOnContext(v -> closeWithoutRequests()); // after requests that came with this one have begun
             }
         }
     }
@@ -138,7 +142,7 @@ final class ClientConnection {
         if (millis == 0) {
             sendProbe(number);
         } else {
-            vertx.setTimer(millis, t -> sendProbe(number));
+            timers.set(Duration.ofMillis(millis), () -> sendProbe(number));
         }
     }
 

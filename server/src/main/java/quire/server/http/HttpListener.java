@@ -1,5 +1,7 @@
 package quire.server.http;
 
+import io.netty.handler.codec.http.TooLongHttpHeaderException;
+import io.netty.handler.codec.http.TooLongHttpLineException;
 import io.vertx.core.Context;
 import io.vertx.core.Future;
 import io.vertx.core.Vertx;
@@ -63,6 +65,7 @@ public final class HttpListener {
     private final Context loop;
     private final HttpServer server;
     private final BodyReader bodies;
+    private final Timers timers;
 
     /** Requests that a virtual thread answers; guarded by its own monitor. */
     private final Set<Exchange> active = new HashSet<>();
@@ -75,7 +78,8 @@ public final class HttpListener {
     private final HttpDate date = new HttpDate(InstantSource.system());
     private long blockingRequests;
 
-    private HttpListener(HttpSettings settings, Router router, IntConsumer onResponse) {
+    private HttpListener(
+            HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
         this.settings = settings;
         this.router = router;
         this.onResponse = onResponse;
@@ -89,7 +93,8 @@ public final class HttpListener {
                 .setFileSystemOptions(
                         new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
         this.loop = vertx.getOrCreateContext();
-        this.bodies = new BodyReader(vertx, loop, settings, System::nanoTime);
+        this.timers = timers == null ? Timers.of(vertx) : timers.create(task -> loop.runOnContext(v -> task.run()));
+        this.bodies = new BodyReader(loop, settings, this.timers);
         this.connections = new Connections(settings.maxConnections());
         this.server = vertx.createHttpServer(new HttpServerOptions()
                 .setHost(settings.host())
@@ -108,10 +113,12 @@ public final class HttpListener {
      * Starts to listen.
      *
      * @param onResponse called on the event loop with the status of each response when it begins
+     * @param timers makes the timers for slow clients; null for those of the system's time
      * @throws UncheckedIOException if the address cannot be bound
      */
-    public static HttpListener start(HttpSettings settings, Router router, IntConsumer onResponse) {
-        HttpListener listener = new HttpListener(settings, router, onResponse);
+    public static HttpListener start(
+            HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
+        HttpListener listener = new HttpListener(settings, router, onResponse, timers);
         try {
             listener.server.listen().toCompletionStage().toCompletableFuture().join();
         } catch (CompletionException e) {
@@ -227,29 +234,34 @@ public final class HttpListener {
     // ── the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     private void onConnection(HttpConnection connection) {
-        ClientConnection client = new ClientConnection(vertx, connection, connections, settings);
+        ClientConnection client = new ClientConnection(loop, timers, connection, connections, settings);
         connections.add(connection, client);
         connection.closeHandler(v -> {
             connections.remove(connection);
             client.stopTimer();
         });
         Sockets.onInputEnd(connection, client::onInputEnd);
+        Sockets.checkVersions(connection);
         client.startTimer();
     }
 
     private void onMalformedRequest(HttpServerRequest request) {
         Exchange exchange = exchange(request, null);
         exchange.connection().onHead(exchange);
-        String cause = request.decoderResult().cause().getClass().getSimpleName();
         HttpException e =
-                switch (cause) {
-                    case "TooLongHttpLineException" ->
+                switch (request.decoderResult().cause()) {
+                    case TooLongHttpLineException tooLong ->
                         HttpException.refused(
                                 414, null, "The request line is longer than " + MAX_LINE_BYTES + " bytes.");
-                    case "TooLongHttpHeaderException" ->
+                    case TooLongHttpHeaderException tooLong ->
                         HttpException.refused(431, null, "The headers are longer than " + MAX_HEAD_BYTES + " bytes.");
-                    default -> HttpException.invalid(null, null, "The request is not valid HTTP.");
+                    case Sockets.VersionException version
+                    when version.other() ->
+                        HttpException.refused(
+                                505, null, "This version of HTTP is not supported: use HTTP/1.1 or HTTP/1.0.");
+                    case null, default -> HttpException.invalid(null, null, "The request is not valid HTTP.");
                 };
+        request.response().putHeader("Connection", "close");
         exchange.end(e).onComplete(v -> request.connection().close());
     }
 

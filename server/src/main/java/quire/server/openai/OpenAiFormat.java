@@ -44,9 +44,19 @@ final class OpenAiFormat implements AnswerFormat {
      */
     record Options(boolean chat, String echo, String model, String fingerprint) {}
 
+    /**
+     * Where a stream has the token counts.
+     *
+     * @param atEnd in a chunk of their own at the end
+     * @param inChunks in each chunk, as they are then
+     */
+    record StreamUsage(boolean atEnd, boolean inChunks) {}
+
     private final Options options;
     private final boolean logprobs;
-    private final boolean includeUsage;
+    private final StreamUsage streamUsage;
+    private final int promptTokens;
+    private int completionTokens;
     private final String id;
     private final long created = System.currentTimeMillis() / 1000;
     private final Tokenizer tokenizer;
@@ -54,12 +64,13 @@ final class OpenAiFormat implements AnswerFormat {
 
     /**
      * @param logprobs whether the answer has log probabilities
-     * @param includeUsage whether a stream ends with the usage
+     * @param promptTokens tokens of the prompt
      */
-    OpenAiFormat(Options options, boolean logprobs, boolean includeUsage, Tokenizer tokenizer) {
+    OpenAiFormat(Options options, boolean logprobs, StreamUsage streamUsage, int promptTokens, Tokenizer tokenizer) {
         this.options = options;
         this.logprobs = logprobs;
-        this.includeUsage = includeUsage;
+        this.streamUsage = streamUsage;
+        this.promptTokens = promptTokens;
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.tokenizer = tokenizer;
     }
@@ -101,6 +112,7 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public void token(Output output, ServerSentEvents events) {
+        completionTokens++;
         if (!output.text().isEmpty() || output.logprobs() != null) {
             events.add(chunk(output.text(), List.of(output), null));
         }
@@ -113,8 +125,9 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public void end(TokenStream ended, ServerSentEvents events) {
+        completionTokens = ended.finish().completionTokens();
         events.add(chunk("", List.of(), ended.finish().reason()));
-        if (includeUsage) {
+        if (streamUsage.atEnd()) {
             ObjectNode usage = head(options.chat() ? "chat.completion.chunk" : "text_completion");
             usage.putArray("choices");
             putUsage(usage, ended);
@@ -146,7 +159,9 @@ final class OpenAiFormat implements AnswerFormat {
         }
         putLogprobs(choice, outputs);
         choice.put("finish_reason", reason == null ? null : name(reason));
-        if (includeUsage) {
+        if (streamUsage.inChunks()) {
+            putCounts(root, promptTokens, completionTokens);
+        } else if (streamUsage.atEnd()) {
             root.putNull("usage");
         }
         return root;
@@ -164,10 +179,7 @@ final class OpenAiFormat implements AnswerFormat {
 
     private static void putUsage(ObjectNode root, TokenStream ended) {
         TokenStream.Finish finish = ended.finish();
-        ObjectNode usage = root.putObject("usage")
-                .put("prompt_tokens", finish.promptTokens())
-                .put("completion_tokens", finish.completionTokens())
-                .put("total_tokens", finish.promptTokens() + finish.completionTokens());
+        ObjectNode usage = putCounts(root, finish.promptTokens(), finish.completionTokens());
         usage.putObject("prompt_tokens_details").put("cached_tokens", ended.cachedTokens());
         usage.putObject("completion_tokens_details")
                 .put("accepted_prediction_tokens", ended.acceptedTokens())
@@ -182,6 +194,13 @@ final class OpenAiFormat implements AnswerFormat {
             putCounts(speculation.putArray("drafted_at"), counts.draftedAt());
             putCounts(speculation.putArray("accepted_at"), counts.acceptedAt());
         }
+    }
+
+    private static ObjectNode putCounts(ObjectNode root, int promptTokens, int completionTokens) {
+        return root.putObject("usage")
+                .put("prompt_tokens", promptTokens)
+                .put("completion_tokens", completionTokens)
+                .put("total_tokens", promptTokens + completionTokens);
     }
 
     /** Writes counts, without the zeros at the end. */
@@ -283,7 +302,7 @@ final class OpenAiFormat implements AnswerFormat {
         return switch (reason) {
             case STOP -> "stop";
             case LENGTH -> "length";
-            case CANCELLED, ERROR, BROKEN_LOGITS ->
+            case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT ->
                 throw new IllegalArgumentException(reason + " ends a request with an error, not with an answer");
         };
     }

@@ -38,9 +38,12 @@ final class ParameterTable {
     private static final String SGLANG = "SGLang";
     private static final String OPENROUTER = "OpenRouter";
 
+    private static final String MAX_TOKENS =
+            "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
     private static final String OPERATOR = "information for the operator only";
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
-    private static final String ASK_IN_PROMPT = "ask for the format in the prompt";
+    private static final String SCHEMA = "use response_format or structured_outputs";
+    private static final String ONE_SPACE = "leave it out: at most one space follows a comma or a colon";
     private static final String FILTERS = "use temperature, top_k, top_p or min_p";
     private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
     private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
@@ -73,8 +76,8 @@ final class ParameterTable {
         computed(EnumSet.of(CHAT, TOKENIZE), "messages", "the conversation", OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "tools", "functions that the model may call", OPENAI);
         computed(EnumSet.of(DETOKENIZE), "tokens", "the token ids", VLLM);
-        computed(ANSWERS, "max_tokens", "maximum number of tokens of the answer; -1 for no limit", OPENAI);
-        computed(ONLY_CHAT, "max_completion_tokens", "maximum number of tokens of the answer; -1 for no limit", OPENAI);
+        computed(ANSWERS, "max_tokens", MAX_TOKENS, OPENAI);
+        computed(ONLY_CHAT, "max_completion_tokens", MAX_TOKENS, OPENAI);
         computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
         computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
         computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
@@ -87,6 +90,17 @@ final class ParameterTable {
         computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
         computed(ANSWERS, "ignore_eos", "continues after the model's end token", "vLLM, llama.cpp");
+        computed(ANSWERS, "response_format", "JSON, or JSON of a schema (docs/constraints.md)", OPENAI);
+        computed(
+                ANSWERS,
+                "structured_outputs",
+                "what the answer's text must be: json, regex, choice, json_object",
+                VLLM);
+        computed(ANSWERS, "guided_json", "a JSON schema of the answer", "vLLM (older)");
+        computed(ANSWERS, "guided_regex", "a regular expression that the answer matches", "vLLM (older)");
+        computed(ANSWERS, "guided_choice", "the answers to choose from", "vLLM (older)");
+        computed(ANSWERS, "json_schema", "a JSON schema of the answer", "llama.cpp, SGLang");
+        computed(ANSWERS, "regex", "a regular expression that the answer matches", SGLANG);
         computed(ANSWERS, "n", "how many answers; only 1", OPENAI);
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
@@ -94,6 +108,7 @@ final class ParameterTable {
         computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
         computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
+        computed(IN_STREAM_OPTIONS, "continuous_usage_stats", "the token counts so far in each chunk", VLLM);
         computed(ONLY_COMPLETIONS, "echo", "puts the prompt before the answer", OPENAI);
         computed(
                 EnumSet.of(COMPLETIONS, TOKENIZE),
@@ -181,9 +196,7 @@ final class ParameterTable {
                 "adaptive_decay",
                 "an option of adaptive_target, which is refused if it is not neutral",
                 LLAMA);
-        for (String guided : List.of("guided_decoding_backend", "guided_whitespace_pattern")) {
-            harmless(ANSWERS, guided, "an option of the guided_* parameters, which are refused", VLLM);
-        }
+        harmless(ANSWERS, "guided_decoding_backend", "which program computes constraints; here there is one", VLLM);
     }
 
     private void notComputedByOpenAi() {
@@ -194,13 +207,6 @@ final class ParameterTable {
                 OPENAI,
                 "leave it out",
                 Values.NEUTRAL.or(Values.text("auto", "default")));
-        refused(
-                ANSWERS,
-                "response_format",
-                "the format of the answer",
-                OPENAI,
-                ASK_IN_PROMPT,
-                Values.NEUTRAL.or(new Values("{\"type\": \"text\"}", (value, body) -> isPlainText(value))));
         refused(
                 ANSWERS,
                 "suffix",
@@ -268,7 +274,6 @@ final class ParameterTable {
                 Values.NEUTRAL_EXCEPT_OBJECT);
         refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
         refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
-        refused(IN_STREAM_OPTIONS, "continuous_usage_stats", "token counts with each token", VLLM, "use include_usage");
         refused(IN_MESSAGE, "audio", "an earlier answer as audio", OPENAI, "send its text in content");
         refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
         refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
@@ -279,22 +284,12 @@ final class ParameterTable {
     }
 
     private void notComputedConstraints() {
-        refused(ANSWERS, "format", "the format of the answer", OLLAMA, ASK_IN_PROMPT);
-        refused(ANSWERS, "guided_json", "a JSON schema", VLLM, ASK_IN_PROMPT, Values.NEUTRAL_EXCEPT_OBJECT);
-        refused(
-                ANSWERS,
-                "json_schema",
-                "a JSON schema",
-                "llama.cpp, SGLang",
-                ASK_IN_PROMPT,
-                Values.NEUTRAL_EXCEPT_OBJECT);
-        for (String name : List.of("guided_regex", "guided_choice", "guided_grammar", "structured_outputs")) {
-            refused(ANSWERS, name, "the format of the answer", VLLM, ASK_IN_PROMPT);
-        }
-        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", ASK_IN_PROMPT);
-        refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, ASK_IN_PROMPT);
-        refused(ANSWERS, "regex", "a pattern of the answer", SGLANG, ASK_IN_PROMPT);
-        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, ASK_IN_PROMPT);
+        refused(ANSWERS, "format", "the format of the answer", OLLAMA, "use response_format");
+        refused(ANSWERS, "guided_grammar", "a grammar of the answer", "vLLM (older)", SCHEMA);
+        refused(ANSWERS, "guided_whitespace_pattern", "white space in JSON", "vLLM (older)", ONE_SPACE);
+        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", SCHEMA);
+        refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
+        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, SCHEMA);
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
         refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
@@ -609,15 +604,9 @@ final class ParameterTable {
     }
 
     private static boolean hasNoPenalty(JsonNode value, Fields body) {
-        return body.get("repetition_penalty") != null
-                && body.number("repetition_penalty", 1) == 1
+        return body.number("repetition_penalty", 1) == 1 // a default of the server is checked by SamplingReader
                 && body.number("presence_penalty", 0) == 0
                 && body.number("frequency_penalty", 0) == 0;
-    }
-
-    private static boolean isPlainText(JsonNode value) {
-        JsonNode type = value.get("type");
-        return value.isObject() && type != null && isText(type, "text");
     }
 
     private static boolean isOnlyText(JsonNode value) {

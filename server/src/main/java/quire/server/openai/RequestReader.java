@@ -67,12 +67,10 @@ final class RequestReader {
         Integer limit = limit(body, "max_tokens");
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
-        SamplingParams params = sampling.read(body, maxTokens, logprobs, names);
+        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
         String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
-        return answer(
-                body,
-                new Request(tokens, params, cacheSalt(body)),
-                new OpenAiFormat.Options(false, echoed, name, fingerprint));
+        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint);
+        return answer(body, new Request(tokens, params, cacheSalt(body)), maxTokens == 0, options);
     }
 
     /** A body of {@code /v1/chat/completions}. */
@@ -96,22 +94,22 @@ final class RequestReader {
                 ? SamplingReader.Names.CHAT
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
-        SamplingParams params = sampling.read(body, limit != null ? limit : room, logprobs, names);
-        return answer(
-                body,
-                new Request(tokens, params, cacheSalt(body)),
-                new OpenAiFormat.Options(true, "", name, fingerprint));
+        int maxTokens = limit != null ? limit : room;
+        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint);
+        return answer(body, new Request(tokens, params, cacheSalt(body)), maxTokens == 0, options);
     }
 
-    private AnswerRequest answer(Fields body, Request request, OpenAiFormat.Options options) {
+    private AnswerRequest answer(Fields body, Request request, boolean promptOnly, OpenAiFormat.Options options) {
         boolean stream = body.bool("stream", false);
-        boolean includeUsage = includeUsage(body);
-        if (includeUsage && !stream) {
+        OpenAiFormat.StreamUsage usage = streamUsage(body);
+        if ((usage.atEnd() || usage.inChunks()) && !stream) {
             throw HttpException.invalid(
                     "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
         }
         boolean logprobs = request.params().logprobs() >= 0;
-        return new AnswerRequest(request, stream, new OpenAiFormat(options, logprobs, includeUsage, tokenizer));
+        OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
+        return new AnswerRequest(request, promptOnly, stream, format);
     }
 
     private static @Nullable String cacheSalt(Fields body) {
@@ -181,7 +179,7 @@ final class RequestReader {
         if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {
             return null;
         }
-        return (int) Fields.integer(value, body.path(name), 1, Integer.MAX_VALUE);
+        return (int) Fields.integer(value, body.path(name), 0, Integer.MAX_VALUE);
     }
 
     /** The tokens of a prompt. Encoding stops when they fill the context. */
@@ -225,12 +223,13 @@ final class RequestReader {
         return HttpException.invalid(parameter, "context_length_exceeded", message);
     }
 
-    private boolean includeUsage(Fields body) {
+    private OpenAiFormat.StreamUsage streamUsage(Fields body) {
         Fields options = body.object("stream_options", "an object");
         if (options == null) {
-            return false;
+            return new OpenAiFormat.StreamUsage(false, false);
         }
         parameters.check(Parameter.Place.STREAM_OPTIONS, options);
-        return options.bool("include_usage", false);
+        return new OpenAiFormat.StreamUsage(
+                options.bool("include_usage", false), options.bool("continuous_usage_stats", false));
     }
 }

@@ -60,6 +60,7 @@ final class SamplingReader {
      */
     SamplingParams read(Fields body, int maxTokens, int logprobs, Names names) {
         Long seed = seed(body);
+        checkPenaltyWindow(body);
         try {
             return SamplingParams.builder()
                     .maxTokens(maxTokens)
@@ -78,6 +79,7 @@ final class SamplingReader {
                     .stopTokens(stopTokens(body))
                     .ignoreEndOfText(body.bool("ignore_eos", false))
                     .logprobs(logprobs)
+                    .constraint(ConstraintReader.read(body))
                     .build();
         } catch (InvalidRequestException e) {
             throw refusal(e, names, body::path);
@@ -112,6 +114,24 @@ final class SamplingReader {
                 : message;
         String asSent = renamed.replaceFirst("^('[^']*' is -?\\d+)\\.0;", "$1;"); // the client sent 0, not 0.0
         return HttpException.invalid(sent, "invalid_value", "Invalid value: " + asSent + ".");
+    }
+
+    /** A penalty that the request does not send counts the whole text too. */
+    private void checkPenaltyWindow(Fields body) {
+        JsonNode window = body.get("repeat_last_n");
+        double penalty = defaults.repetitionPenalty().orElseThrow();
+        if (window == null || body.get("repetition_penalty") != null || penalty == 1 || isWholeText(window)) {
+            return;
+        }
+        throw HttpException.unsupported(
+                "repeat_last_n",
+                "'repeat_last_n' is only supported without penalties, but the model's file or the operator sets a"
+                        + " repetition penalty of " + penalty
+                        + ", which counts the whole text. Leave 'repeat_last_n' out, or also send 'repetition_penalty': 1.");
+    }
+
+    private static boolean isWholeText(JsonNode window) {
+        return window.isNumber() && window.doubleValue() == -1;
     }
 
     private int topK(Fields body) {
