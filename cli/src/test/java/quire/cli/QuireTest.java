@@ -8,7 +8,9 @@ import static quire.cli.CommandRun.runWith;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.MessageDigest;
 import java.util.Arrays;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
@@ -188,6 +190,47 @@ class QuireTest {
         assertThat(json.at("/chat_templates/default/system role").asString()).isEqualTo("supported");
         assertThat(json.get("metadata").get("llama.block_count").asInt()).isEqualTo(2);
         assertThat(json.get("tensors").size()).isGreaterThan(18);
+    }
+
+    @Test
+    void inspect_check_printsChecksumAndDamagedTensors() throws Exception {
+        CommandRun sound = run("inspect", "--check", model);
+        assertThat(sound.code()).as(sound.err()).isZero();
+        String sum = HexFormat.of()
+                .formatHex(MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(Path.of(model))));
+        assertThat(sound.out()).contains("SHA-256 " + sum, "tensors checked: all numbers are finite");
+
+        RandomModels.Shape shape = RandomModels.Shape.tiny();
+        float[] norm = new float[shape.hidden()];
+        Arrays.fill(norm, 5, 8, Float.NaN);
+        String damaged = RandomModels.writer(shape, ElementType.Q8_0, 1)
+                .withoutTensor("output_norm.weight")
+                .tensor("output_norm.weight", ElementType.F32, norm, shape.hidden())
+                .withoutTensor("output.weight")
+                .tensor(
+                        "output.weight",
+                        ElementType.F32,
+                        new float[shape.hidden() * RandomModels.VOCABULARY_SIZE],
+                        shape.hidden(),
+                        RandomModels.VOCABULARY_SIZE)
+                .write(folder.resolve("broken-numbers.gguf"))
+                .toString();
+        CommandRun result = run("inspect", "--check", damaged);
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.out())
+                .contains(
+                        "damaged: tensor output_norm.weight has 3 numbers that are infinite or NaN, the first in row 0"
+                                + " at column 5",
+                        "may be damaged: tensor output.weight is 0 throughout",
+                        "1 damaged; download the file again");
+        JsonNode check = JsonMapper.shared()
+                .readTree(run("inspect", "--check", "--json", damaged).out())
+                .get("check");
+        assertThat(check.get("damaged").size()).isEqualTo(1);
+        assertThat(check.get("zero").get(0).asString()).isEqualTo("output.weight");
+        assertThat(check.get("sha256").get("broken-numbers.gguf").asString()).hasSize(64);
+        assertThat(run("generate", "--model", damaged, "--prompt", "x").err())
+                .contains("tensor output_norm.weight has 3 numbers that are infinite or NaN");
     }
 
     @Test

@@ -14,7 +14,10 @@ import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.KvLayout.KvType;
 
-/** A model whose file is damaged: one token's embedding is not a number. */
+/**
+ * A model whose numbers are finite, but too large for one token: only its embedding has a number in the column that the
+ * first norm multiplies with the largest float.
+ */
 @Timeout(60)
 class BrokenLogitsTest {
     private static final int DAMAGED_TOKEN = 5;
@@ -29,11 +32,17 @@ class BrokenLogitsTest {
         for (int i = 0; i < rows.length; i++) {
             rows[i] = (float) random.nextGaussian();
         }
-        if (!whole) {
-            Arrays.fill(rows, DAMAGED_TOKEN * shape.hidden(), (DAMAGED_TOKEN + 1) * shape.hidden(), Float.NaN);
+        for (int i = 0; i < rows.length; i += shape.hidden()) {
+            rows[i] = 0;
         }
+        rows[DAMAGED_TOKEN * shape.hidden()] = 8;
+        float[] norm = new float[shape.hidden()];
+        Arrays.fill(norm, 1);
+        norm[0] = whole ? 1 : Float.MAX_VALUE;
         return RandomModels.writer(shape, ElementType.F32, 3)
                 .withoutTensor("token_embd.weight")
+                .withoutTensor("blk.0.attn_norm.weight")
+                .tensor("blk.0.attn_norm.weight", ElementType.F32, norm, shape.hidden())
                 .tensor("token_embd.weight", ElementType.F32, rows, shape.hidden(), RandomModels.VOCABULARY_SIZE)
                 .write(folder.resolve(whole ? "whole.gguf" : "damaged.gguf"));
     }

@@ -370,6 +370,7 @@ public final class Decoder implements Model {
                 .isPresent();
         head = List.of(loader.projection(
                 loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
+        loader.warnOfZeros();
 
         List<MixtureLayers.Weights> expertLayers =
                 Stream.of(layers).map(Layer::experts).filter(Objects::nonNull).toList();

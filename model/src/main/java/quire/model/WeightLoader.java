@@ -1,10 +1,13 @@
 package quire.model;
 
+import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
@@ -12,6 +15,7 @@ import quire.model.format.GgufTensor;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
+import quire.tensor.NumberCheck;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 
@@ -21,12 +25,16 @@ final class WeightLoader {
      * with a whole phase. */
     private static final long UNIT_BYTES = 128 << 10;
 
+    private static final System.Logger LOG = System.getLogger(WeightLoader.class.getName());
+
     private final Gguf file;
     private final ModelConfig config;
     private final Kernels kernels;
     private final Workers workers;
     private final Arena arena;
     private final LongConsumer onLoaded;
+    private final Set<String> checked = new HashSet<>();
+    private final List<String> zeros = new ArrayList<>();
 
     /** The weights of a norm. The bias is null if it has none. */
     record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
@@ -41,6 +49,37 @@ final class WeightLoader {
         this.onLoaded = onLoaded;
     }
 
+    /**
+     * The data of a tensor. Its numbers are checked when it is asked for first, just before they are packed, so that they
+     * are read from the disk once.
+     *
+     * @throws quire.model.format.ModelFormatException if a number is infinite or NaN
+     */
+    private MemorySegment data(GgufTensor tensor) {
+        MemorySegment data = file.data(tensor);
+        if (checked.add(tensor.name())) {
+            NumberCheck check = NumberCheck.of(tensor.elementType(), data, workers);
+            if (!check.isFinite()) {
+                throw file.fault(tensor.describe(check)
+                        + ": the file is damaged, download it again. quire inspect --check lists all such tensors");
+            }
+            if (check.isZero() && tensor.rows() > 1) {
+                zeros.add(tensor.name());
+            }
+        }
+        return data;
+    }
+
+    /** Warns of matrices that are 0 throughout, as in a file of full length whose download broke off. */
+    void warnOfZeros() {
+        if (!zeros.isEmpty()) {
+            LOG.log(
+                    Level.WARNING,
+                    file.file() + ": all numbers are 0 in " + String.join(", ", zeros)
+                            + ": the file may be damaged, compare its checksum (quire inspect --check prints it)");
+        }
+    }
+
     WeightMatrix matrix(String name, int columns, int rows) {
         return part(file.tensor(name, columns, rows), columns, 0, rows, null);
     }
@@ -53,7 +92,7 @@ final class WeightLoader {
     private WeightMatrix part(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
         ElementType type = tensor.elementType();
         long rowBytes = type.byteSize(columns);
-        MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
+        MemorySegment source = data(tensor).asSlice(first * rowBytes, rows * rowBytes);
         WeightMatrix packed;
         if (order == null) {
             packed = kernels.pack(type, rows, columns, source, arena, workers);
@@ -75,7 +114,9 @@ final class WeightLoader {
     private void setFactor(WeightMatrix packed, GgufTensor tensor, int firstRow) {
         String name = ModelConfig.factorName(tensor.name());
         if (file.hasTensor(name)) {
-            float[] factors = file.floats(file.tensor(name, tensor.rows() / tensor.dims()[1]));
+            GgufTensor factorTensor = file.tensor(name, tensor.rows() / tensor.dims()[1]);
+            data(factorTensor); // checks it
+            float[] factors = file.floats(factorTensor);
             packed.setFactor(factors[Math.toIntExact(firstRow / tensor.dims()[1])]);
         }
     }
@@ -191,7 +232,7 @@ final class WeightLoader {
 
     /** A copy of a matrix as the file stores it. */
     MemorySegment rows(GgufTensor tensor) {
-        MemorySegment source = file.data(tensor);
+        MemorySegment source = data(tensor);
         MemorySegment copy = arena.allocate(source.byteSize(), 64);
         workers.run(worker -> {
             int parts = Math.toIntExact(Math.ceilDiv(source.byteSize(), UNIT_BYTES));
@@ -309,7 +350,7 @@ final class WeightLoader {
                 bias = FloatMatrix.allocate(arena, 1, count);
                 ElementType type = biases.get().elementType();
                 long from = type.byteSize((long) expert * total + first);
-                type.decode(file.data(biases.get()), from, bias.segment(), 0, count);
+                type.decode(data(biases.get()), from, bias.segment(), 0, count);
             }
             experts.add(oneOf(mixture.used(), weights, bias));
         }
@@ -329,7 +370,7 @@ final class WeightLoader {
 
     private FloatMatrix decode(GgufTensor tensor, int length) {
         FloatMatrix vector = FloatMatrix.allocate(arena, 1, length);
-        tensor.elementType().decode(file.data(tensor), 0, vector.segment(), 0, length);
+        tensor.elementType().decode(data(tensor), 0, vector.segment(), 0, length);
         return vector;
     }
 }

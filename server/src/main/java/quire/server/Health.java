@@ -12,6 +12,9 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** Handlers for the probes of orchestrators and load balancers: 200 or 503. */
 final class Health {
+    /** After so many answers in a row whose numbers were not finite, the server is not ready until one succeeds. */
+    private static final int MAX_BROKEN = 8;
+
     /** For probes that heed it. Loading takes from a second to minutes. */
     private static final String LOADING_RETRY_SECONDS = "1";
 
@@ -36,6 +39,9 @@ final class Health {
     Response ready(Exchange exchange) {
         if (exchange.draining()) {
             return response(503, "the server is shutting down");
+        }
+        if (metrics.brokenInARow() >= MAX_BROKEN) {
+            return response(503, "the last " + metrics.brokenInARow() + " answers failed: the model is damaged");
         }
         return engine.get() == null ? loading(metrics.loading()) : live(exchange);
     }

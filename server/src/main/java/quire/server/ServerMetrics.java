@@ -36,6 +36,7 @@ public final class ServerMetrics implements EngineListener {
             new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
     private final Histogram promptTokens = tokenHistogram();
     private final Histogram generationTokens = tokenHistogram();
+    private int brokenInARow;
     private final Map<String, long[]> statusToResponses = new TreeMap<>();
 
     private volatile LoadProgress loading = LoadProgress.START;
@@ -71,8 +72,18 @@ public final class ServerMetrics implements EngineListener {
     @Override
     public synchronized void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {
         endToEnd.add(nanos * 1e-9);
+        switch (reason) {
+            case BROKEN_LOGITS -> brokenInARow++;
+            case STOP, LENGTH -> brokenInARow = 0;
+            case CANCELLED, ERROR, CONSTRAINT -> {}
+        }
         this.promptTokens.add(promptTokens);
         generationTokens.add(completionTokens);
+    }
+
+    /** How many answers in a row ended because the model's numbers were not finite. */
+    synchronized int brokenInARow() {
+        return brokenInARow;
     }
 
     /** Counts an HTTP response. */
@@ -117,6 +128,10 @@ public final class ServerMetrics implements EngineListener {
                 "quire_prefix_cache_evicted_pages_total",
                 "Cached KV pages that gave their memory to other tokens.",
                 prefixCache.evictedPages());
+        text.gauge(
+                "quire_broken_answers_in_a_row",
+                "Answers in a row that ended because the model's numbers were not finite.",
+                brokenInARow);
         text.counter("quire_num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
         text.counter("quire_prompt_tokens_total", "Prompt tokens computed, without cached ones.", stats.promptTokens());
         text.counter("quire_generation_tokens_total", "Tokens generated.", stats.generationTokens());

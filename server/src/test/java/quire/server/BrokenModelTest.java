@@ -8,10 +8,11 @@ import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import quire.engine.FinishReason;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 
-/** A model whose weights are damaged. */
+/** A model whose weights are finite, but so large that its logits are not. */
 @Timeout(60)
 class BrokenModelTest {
     @TempDir
@@ -19,11 +20,11 @@ class BrokenModelTest {
 
     private Path damaged() {
         RandomModels.Shape shape = RandomModels.Shape.tiny();
-        float[] rows = new float[shape.hidden() * RandomModels.VOCABULARY_SIZE];
-        Arrays.fill(rows, Float.NaN);
+        float[] norm = new float[shape.hidden()];
+        Arrays.fill(norm, Float.MAX_VALUE);
         return RandomModels.writer(shape, ElementType.F32, 3)
-                .withoutTensor("token_embd.weight")
-                .tensor("token_embd.weight", ElementType.F32, rows, shape.hidden(), RandomModels.VOCABULARY_SIZE)
+                .withoutTensor("output_norm.weight")
+                .tensor("output_norm.weight", ElementType.F32, norm, shape.hidden())
                 .write(folder.resolve("damaged.gguf"));
     }
 
@@ -39,5 +40,31 @@ class BrokenModelTest {
             assertThat(server.get("/metrics").body()).containsPattern("finished_reason=\"broken_logits\"[^\n]*\\} 1");
             assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
         }
+    }
+
+    @Test
+    void ready_eightBrokenAnswersInARow_isNo() throws Exception {
+        try (TestServer server = TestServer.builder().model(damaged()).start()) {
+            for (int i = 1; i <= 8; i++) {
+                assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
+                server.post("/v1/completions", "{\"prompt\":\"hi\"}");
+            }
+            HttpResponse<String> ready = server.get("/health/ready");
+            assertThat(ready.statusCode()).isEqualTo(503);
+            assertThat(ready.body()).contains("the last 8 answers failed");
+            assertThat(server.get("/health/live").statusCode()).isEqualTo(200);
+            assertThat(server.get("/metrics").body()).containsPattern("quire_broken_answers_in_a_row[^\n]*\\} 8");
+        }
+    }
+
+    @Test
+    void brokenInARow_oneGoodAnswer_isZeroAgain() {
+        ServerMetrics metrics = new ServerMetrics();
+        metrics.onFinish(FinishReason.BROKEN_LOGITS, 1, 1, 0);
+        metrics.onFinish(FinishReason.CANCELLED, 1, 1, 0);
+        metrics.onFinish(FinishReason.BROKEN_LOGITS, 1, 1, 0);
+        assertThat(metrics.brokenInARow()).isEqualTo(2);
+        metrics.onFinish(FinishReason.LENGTH, 1, 1, 1);
+        assertThat(metrics.brokenInARow()).isZero();
     }
 }

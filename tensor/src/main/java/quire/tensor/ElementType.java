@@ -45,7 +45,7 @@ import quire.tensor.block.UnpackedBlock;
  * <p>A nibble has 4 bits; "2-bit" are fields of 2 bits. The scales s and minimums m of a block of 256 are small
  * integers, one for each 32 numbers, or for each 16 in Q2_K, Q3_K, Q6_K, IQ2_S, IQ2_XS and IQ1_M. NVFP4 has one float of 8
  * bits (unsigned E4M3) for each 16. A point of 4 or 8 numbers has an index in a {@link quire.tensor.block.Grid}. {@link
- * UnpackedBlock} describes the position of all bits. A scale of infinity or NaN is used as it is. The exponent 255 of MXFP4 means 2¹²⁷, as in
+ * UnpackedBlock} describes the position of all bits. {@link NumberCheck} finds scales of infinity and NaN; kernels use them as they are. The exponent 255 of MXFP4 means 2¹²⁷, as in
  * ggml; the OCP specification makes it NaN.
  */
 public enum ElementType {

@@ -1,9 +1,15 @@
 package quire.cli.command;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Clock;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -27,6 +33,8 @@ import quire.model.format.ModelFormatException;
 import quire.model.text.ChatTemplateException;
 import quire.model.text.ChatTemplates;
 import quire.model.text.Tokenizers;
+import quire.tensor.NumberCheck;
+import quire.tensor.Workers;
 
 /** Shows what a GGUF file contains. */
 @Command(
@@ -39,6 +47,13 @@ public final class InspectCommand implements Callable<Integer> {
     @Mixin
     private ModelArgument model;
 
+    @Option(
+            names = "--check",
+            description =
+                    "Read every number: list tensors with infinities or NaN (the exit code is then 1) and matrices"
+                            + " that are 0 throughout, and print the SHA-256 of each file.")
+    private boolean check;
+
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
 
@@ -49,8 +64,75 @@ public final class InspectCommand implements Callable<Integer> {
         }
     }
 
+    /**
+     * What reading every number has found.
+     *
+     * @param sha256 of each file
+     * @param tensors number of tensors that were read
+     * @param broken tensors with infinities or NaN, with number and place in words
+     * @param zero names of matrices that are 0 throughout
+     * @param unread names of tensors of a type that Quire does not compute with
+     */
+    private record Numbers(
+            Map<String, String> sha256, int tensors, List<String> broken, List<String> zero, List<String> unread) {
+        static Numbers of(Gguf file) throws IOException {
+            List<String> broken = new ArrayList<>();
+            List<String> zero = new ArrayList<>();
+            List<String> unread = new ArrayList<>();
+            try (Workers workers = new Workers(Runtime.getRuntime().availableProcessors())) {
+                for (GgufTensor tensor : file.tensors()) {
+                    if (tensor.type().elementType().isEmpty()) {
+                        unread.add(tensor.name());
+                        continue;
+                    }
+                    NumberCheck found = NumberCheck.of(tensor.elementType(), file.data(tensor), workers);
+                    if (!found.isFinite()) {
+                        broken.add(tensor.describe(found));
+                    } else if (found.isZero() && tensor.rows() > 1) {
+                        zero.add(tensor.name());
+                    }
+                }
+            }
+            Map<String, String> sums = new LinkedHashMap<>();
+            for (Path path : file.paths()) {
+                sums.put(String.valueOf(path.getFileName()), sha256(path));
+            }
+            return new Numbers(sums, file.tensors().size() - unread.size(), broken, zero, unread);
+        }
+
+        private static String sha256(Path path) throws IOException {
+            try (InputStream in = Files.newInputStream(path)) {
+                MessageDigest digest = MessageDigest.getInstance("SHA-256");
+                byte[] buffer = new byte[1 << 20];
+                for (int count = in.read(buffer); count >= 0; count = in.read(buffer)) {
+                    digest.update(buffer, 0, count);
+                }
+                return HexFormat.of().formatHex(digest.digest());
+            } catch (NoSuchAlgorithmException e) {
+                throw new AssertionError("every Java platform has SHA-256", e);
+            }
+        }
+
+        void print() {
+            System.out.println();
+            sha256.forEach((name, sum) -> System.out.println("SHA-256 " + sum + "  " + printable(name)));
+            broken.forEach(fault -> System.out.println("damaged: " + printable(fault)));
+            zero.forEach(name -> System.out.println("may be damaged: tensor " + printable(name) + " is 0 throughout"));
+            unread.forEach(name -> System.out.println(
+                    "not checked: tensor " + printable(name) + " has a type that Quire does not compute with"));
+            System.out.println(tensors + " tensors checked: "
+                    + (broken.isEmpty()
+                            ? "all numbers are finite"
+                            : broken.size() + " damaged; download the file again"));
+        }
+
+        Map<String, Object> json() {
+            return Map.of("sha256", sha256, "tensors", tensors, "damaged", broken, "zero", zero, "unread", unread);
+        }
+    }
+
     @Override
-    public Integer call() {
+    public Integer call() throws IOException {
         try (Gguf file = Gguf.open(model.path())) {
             Map<String, Share> shares = new TreeMap<>();
             for (GgufTensor tensor : file.tensors()) {
@@ -59,13 +141,21 @@ public final class InspectCommand implements Callable<Integer> {
                         shares.getOrDefault(tensor.type().name(), new Share(0, 0, 0))
                                 .plus(tensor));
             }
+            Numbers numbers = check ? Numbers.of(file) : null;
             if (json) {
-                System.out.println(Json.write(describe(file, shares)));
+                Map<String, Object> object = new LinkedHashMap<>(describe(file, shares));
+                if (numbers != null) {
+                    object.put("check", numbers.json());
+                }
+                System.out.println(Json.write(object));
             } else {
                 print(file, shares);
+                if (numbers != null) {
+                    numbers.print();
+                }
             }
+            return numbers == null || numbers.broken.isEmpty() ? 0 : 1;
         }
-        return 0;
     }
 
     private static void print(Gguf file, Map<String, Share> shares) {

@@ -60,7 +60,10 @@ class OverloadTest {
                 .maxTokens(small ? 8 : LONG_ANSWER)
                 .ignoreEndOfText(true)
                 .build();
-        return new Request(new int[small ? 5 : LONG_PROMPT], params);
+        // All prompts differ, so the prefix cache saves nothing.
+        int[] prompt = random.ints(small ? 5 : LONG_PROMPT, 0, FakeTokenizer.VOCABULARY_SIZE)
+                .toArray();
+        return new Request(prompt, params);
     }
 
     /** What became of the requests of a run. */

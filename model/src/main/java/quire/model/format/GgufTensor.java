@@ -4,6 +4,7 @@ import java.util.Arrays;
 import java.util.stream.Collectors;
 import java.util.stream.LongStream;
 import quire.tensor.ElementType;
+import quire.tensor.NumberCheck;
 
 /**
  * A tensor as the directory of a file describes it. Dimensions are in the order of the file: the first one is
@@ -98,6 +99,14 @@ public final class GgufTensor {
         return Arrays.equals(dims, 0, common, expected, 0, common)
                 && LongStream.of(dims).skip(common).allMatch(dim -> dim == 1)
                 && LongStream.of(expected).skip(common).allMatch(dim -> dim == 1);
+    }
+
+    /** What was found in a tensor whose numbers are not all finite, in words. */
+    public String describe(NumberCheck check) {
+        String numbers = (type.blockElements() > 1 ? "scale" : "number") + (check.broken() == 1 ? "" : "s");
+        return "tensor " + name + " has " + check.broken() + " " + numbers + " that "
+                + (check.broken() == 1 ? "is" : "are") + " infinite or NaN, the first in row "
+                + check.firstBroken() / columns() + " at column " + check.firstBroken() % columns();
     }
 
     /** The dimensions for display: {@code [2048, 512]}. */
