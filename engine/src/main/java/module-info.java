@@ -6,4 +6,5 @@ module quire.engine {
     requires transitive quire.model;
 
     exports quire.engine;
+    exports quire.engine.constrain;
 }

@@ -13,9 +13,11 @@ import picocli.CommandLine.IVersionProvider;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ScopeType;
 import quire.cli.command.ChatCommand;
+import quire.cli.command.CheckCommand;
 import quire.cli.command.GenerateCommand;
 import quire.cli.command.InspectCommand;
 import quire.cli.command.KernelsCommand;
+import quire.cli.command.PerplexityCommand;
 import quire.cli.command.PlanCommand;
 import quire.cli.command.ServeCommand;
 import quire.cli.command.TokenizeCommand;
@@ -32,7 +34,9 @@ import quire.cli.command.TokenizeCommand;
             InspectCommand.class,
             PlanCommand.class,
             TokenizeCommand.class,
-            KernelsCommand.class
+            KernelsCommand.class,
+            CheckCommand.class,
+            PerplexityCommand.class
         },
         mixinStandardHelpOptions = true,
         versionProvider = Quire.Version.class,

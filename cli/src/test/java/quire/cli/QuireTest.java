@@ -206,6 +206,21 @@ class QuireTest {
     }
 
     @Test
+    void plan_typeThatIsLargerInMemory_printsBothSizes() {
+        String file = RandomModels.write(folder, RandomModels.Shape.plain(ElementType.IQ2_XXS), ElementType.IQ2_XXS, 1)
+                .toString();
+        assertThat(run("plan", "--model", file).out())
+                .containsPattern("IQ2_XXS weights .*2\\.06 bits; the kernels read");
+        JsonNode type = JsonMapper.shared()
+                .readTree(run("plan", "--model", file, "--json").out())
+                .at("/quantised_weights/0");
+        assertThat(type.get("type").asString()).isEqualTo("IQ2_XXS");
+        assertThat(type.get("bytes_packed").asLong())
+                .isGreaterThan(type.get("bytes_in_file").asLong());
+        assertThat(run("plan", "--model", model).out()).doesNotContain("Q8_0 weights");
+    }
+
+    @Test
     void tokenize_text_printsIds() {
         CommandRun result = runWith("hello the", "tokenize", "--model", model, "--no-special");
         assertThat(result.code()).as(result.err()).isZero();

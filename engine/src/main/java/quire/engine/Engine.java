@@ -303,7 +303,9 @@ public final class Engine implements AutoCloseable {
                 MemoryPlan.Shape.of(shape),
                 shape.vocabularySize(),
                 Decoder.weightBytes(file, kernels),
-                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows));
+                Decoder.activeWeightBytes(file, shape, kernels),
+                Decoder.activationBytes(shape, config.maxBatchedTokens(), logitRows),
+                Decoder.packedTypes(file, kernels));
     }
 
     private static void closeAll(Deque<AutoCloseable> owned) {
@@ -368,6 +370,16 @@ public final class Engine implements AutoCloseable {
      */
     public TokenStream submit(Request request) {
         return loop.submit(request);
+    }
+
+    /**
+     * Checks whether the queue has room, so that a caller need not prepare a request that {@link #submit} would refuse.
+     * Does nothing if the engine takes no requests for another reason. Any thread.
+     *
+     * @throws OverloadedException if the queue is full
+     */
+    public void checkRoom() {
+        loop.tracker().checkRoom();
     }
 
     /**

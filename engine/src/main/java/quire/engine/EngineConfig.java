@@ -19,6 +19,8 @@ import quire.tensor.KvLayout.KvType;
  * @param maxQueuedRequests requests that may wait; at least 1
  * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when
  *     no other request waits
+ * @param maxQueueWait how long a request may have to wait, estimated when it arrives; later ones are refused. From 0, which
+ *     is no limit, to 1 hour. A request is accepted when no other one waits
  * @param kvCacheBytes memory for KV pages; 0 to let the {@link MemoryPlan} decide
  * @param pageTokens tokens of a page; a positive multiple of 16
  * @param kvType how K and V are stored
@@ -35,6 +37,7 @@ public record EngineConfig(
         int maxContext,
         int maxQueuedRequests,
         long maxQueuedTokens,
+        Duration maxQueueWait,
         long kvCacheBytes,
         int pageTokens,
         KvType kvType,
@@ -44,6 +47,9 @@ public record EngineConfig(
         boolean prefixCache) {
     /** The largest {@code targetTokenGap}. */
     public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
+
+    /** The largest {@code maxQueueWait}. */
+    public static final Duration MAX_QUEUE_WAIT = Duration.ofHours(1);
 
     /**
      * Checks the ranges.
@@ -59,6 +65,9 @@ public record EngineConfig(
         require(maxContext == 0 || maxContext >= 2, "maxContext must be 0 or at least 2, not " + maxContext);
         require(maxQueuedRequests >= 1, "maxQueuedRequests must be at least 1, not " + maxQueuedRequests);
         require(maxQueuedTokens >= 1, "maxQueuedTokens must be at least 1, not " + maxQueuedTokens);
+        require(
+                !maxQueueWait.isNegative() && maxQueueWait.compareTo(MAX_QUEUE_WAIT) <= 0,
+                "maxQueueWait must be 0 to " + MAX_QUEUE_WAIT.toSeconds() + " s, not " + maxQueueWait);
         require(kvCacheBytes >= 0, "kvCacheBytes must not be negative: " + kvCacheBytes);
         require(
                 pageTokens > 0 && pageTokens % KvLayout.TILE == 0,
@@ -82,6 +91,7 @@ public record EngineConfig(
         builder.maxContext = maxContext;
         builder.maxQueuedRequests = maxQueuedRequests;
         builder.maxQueuedTokens = maxQueuedTokens;
+        builder.maxQueueWait = maxQueueWait;
         builder.kvCacheBytes = kvCacheBytes;
         builder.pageTokens = pageTokens;
         builder.kvType = kvType;
@@ -130,6 +140,7 @@ public record EngineConfig(
         private int maxContext;
         private int maxQueuedRequests = 1024;
         private long maxQueuedTokens = 1 << 20;
+        private Duration maxQueueWait = Duration.ZERO;
         private long kvCacheBytes;
         private int pageTokens = 16;
         private KvType kvType = KvType.F16;
@@ -170,6 +181,15 @@ public record EngineConfig(
         /** Prompt tokens that may wait, over all requests; at least 1. Default: 1,048,576. */
         public Builder maxQueuedTokens(long value) {
             maxQueuedTokens = value;
+            return this;
+        }
+
+        /**
+         * How long a request may have to wait, estimated from the speed of the queue when it arrives. From 0, which is no
+         * limit, to 1 hour. Default: 0, so that a program may submit as many requests as the queue has places for.
+         */
+        public Builder maxQueueWait(Duration value) {
+            maxQueueWait = value;
             return this;
         }
 
@@ -231,6 +251,7 @@ public record EngineConfig(
                     maxContext,
                     maxQueuedRequests,
                     maxQueuedTokens,
+                    maxQueueWait,
                     kvCacheBytes,
                     pageTokens,
                     kvType,

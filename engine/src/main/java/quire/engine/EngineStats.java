@@ -17,6 +17,7 @@ import java.util.Map;
  *     preemption do not count
  * @param generationTokens tokens generated
  * @param steps steps executed
+ * @param queueSeconds estimated seconds until all waiting requests have started; 0 if it is not known yet
  * @param speculation draft tokens and the estimated speed-up
  * @param prefixCache what the prefix cache has saved
  */
@@ -31,6 +32,7 @@ public record EngineStats(
         long promptTokens,
         long generationTokens,
         long steps,
+        double queueSeconds,
         SpeculationStats speculation,
         PrefixCacheStats prefixCache) {
     /** Copies {@code finished}. */

@@ -14,5 +14,10 @@ public enum FinishReason {
      * The model gave logits that are not finite numbers, so no token could be chosen: its weights or its file are damaged.
      * Other requests go on.
      */
-    BROKEN_LOGITS
+    BROKEN_LOGITS,
+    /**
+     * The answer could not go on as its constraint requires: it needs too many states, or the model excludes every
+     * token that the constraint allows. {@link TokenStream.Finish#error} says which. Other requests go on.
+     */
+    CONSTRAINT
 }

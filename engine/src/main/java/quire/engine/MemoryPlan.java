@@ -6,6 +6,7 @@ import java.util.Locale;
 import java.util.function.LongUnaryOperator;
 import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
+import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
@@ -112,9 +113,32 @@ public final class MemoryPlan {
      * @param shape what a page's size depends on
      * @param vocabulary number of tokens
      * @param weightBytes bytes of the packed weights; 0 to leave them out
+     * @param activeWeightBytes bytes of the weights that a step of one token reads; 0 if it is not known
      * @param activationBytes bytes of the working memory of a pass; 0 to leave it out
+     * @param types the parts of the weights that are quantised, by type
      */
-    public record Model(Shape shape, int vocabulary, long weightBytes, long activationBytes) {
+    public record Model(
+            Shape shape,
+            int vocabulary,
+            long weightBytes,
+            long activeWeightBytes,
+            long activationBytes,
+            List<Decoder.PackedType> types) {
+        /** Copies the list. */
+        public Model {
+            types = List.copyOf(types);
+        }
+
+        /** Sizes where nothing else is known about the weights. */
+        public Model(Shape shape, int vocabulary, long weightBytes, long activationBytes) {
+            this(shape, vocabulary, weightBytes, 0, activationBytes, List.of());
+        }
+
+        private String weightsHow() {
+            return "as packed for the kernels"
+                    + (activeWeightBytes == 0 ? "" : "; a token alone reads " + size(activeWeightBytes));
+        }
+
         private long bytes() {
             return weightBytes + activationBytes;
         }
@@ -395,8 +419,7 @@ public final class MemoryPlan {
         lines.add(new Line("direct buffers", java.directBytes(), "of connections, at most"));
         lines.add(new Line("threads", java.threadBytes(), "stacks of " + java.threads() + " threads, at most"));
         lines.add(new Line("JVM", java.otherBytes(), "classes, compilers, garbage collector (estimate)"));
-        lines.add(new Line(
-                "weights", model.weightBytes, model.weightBytes == 0 ? "not counted" : "as packed for the kernels"));
+        lines.add(new Line("weights", model.weightBytes, model.weightBytes == 0 ? "not counted" : model.weightsHow()));
         lines.add(new Line(
                 "activations",
                 model.activationBytes,
@@ -405,7 +428,7 @@ public final class MemoryPlan {
                         : "a step of " + config.maxBatchedTokens() + " tokens, " + config.maxLogitRows()
                                 + " rows of logits"));
         if (draft != null) {
-            lines.add(new Line("draft weights", draft.weightBytes, "as packed for the kernels"));
+            lines.add(new Line("draft weights", draft.weightBytes, draft.weightsHow()));
             lines.add(new Line(
                     "draft activations",
                     draft.activationBytes,
@@ -421,6 +444,10 @@ public final class MemoryPlan {
                     "draft KV pages",
                     pageCount * draftPageBytes(),
                     pageCount + " pages × " + draftPageBytes() + " bytes, one for each page above"));
+        }
+        addLargerTypes("", model, lines);
+        if (draft != null) {
+            addLargerTypes("draft ", draft, lines);
         }
         lines.add(new Line(
                 "in the heap, at start",
@@ -440,6 +467,28 @@ public final class MemoryPlan {
         lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
         lines.add(sequenceLine(maxContext));
         return List.copyOf(lines);
+    }
+
+    /** Adds a line for each type that is larger in memory than in the file; its bytes are a part of the weights. */
+    private static void addLargerTypes(String whose, Model model, List<Line> lines) {
+        for (Decoder.PackedType type : model.types) {
+            if (type.packedBytes() > 1.03 * type.fileBytes()) { // less may be the padding of the last rows
+                lines.add(new Line(
+                        whose + type.type() + " weights",
+                        type.packedBytes(),
+                        String.format(
+                                Locale.ROOT,
+                                "in memory; %s in the file, where a weight has %.2f bits; the kernels read %.2f",
+                                size(type.fileBytes()),
+                                8.0 * type.fileBytes() / type.weights(),
+                                8.0 * type.packedBytes() / type.weights())));
+            }
+        }
+    }
+
+    /** The quantised weights of the target model, by type. */
+    public List<Decoder.PackedType> packedTypes() {
+        return model.types;
     }
 
     private String headSum() {

@@ -11,7 +11,7 @@ public final class OverloadedException extends RuntimeException {
      * @param retryAfterSeconds estimated seconds until there is room; at least 1
      */
     public OverloadedException(String message, int retryAfterSeconds) {
-        super(message);
+        super(message, null, false, false); // without a stack trace: refusals must be cheap
         this.retryAfterSeconds = retryAfterSeconds;
     }
 

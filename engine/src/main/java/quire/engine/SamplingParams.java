@@ -3,14 +3,16 @@ package quire.engine;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+import quire.engine.constrain.Constraint;
 
 /**
  * How tokens are chosen. The choice is a pure function of these parameters, the prompt and the model. Use {@link
  * #builder}.
  *
- * <p>Order: penalties (repetition, then frequency and presence) on the model's logits; bias; temperature; top-k, top-p
- * and min-p, each over the tokens that the filters before it keep; the draw. vLLM has the same order, except that it
- * adds the bias before the repetition penalty and applies min-p before top-k and top-p. Of tokens with equal logits,
+ * <p>Order: the constraint excludes tokens; penalties (repetition, then frequency and presence) on the model's logits;
+ * bias; temperature; top-k, top-p and min-p, each over the tokens that the filters before it keep; the draw. vLLM has the
+ * same order, except that it adds the bias before the repetition penalty and applies min-p before top-k and top-p. Of tokens with equal logits,
  * filters and greedy choice prefer the lower id. Filters always keep the likeliest token. A logit of −∞ means that the
  * model excludes the token. It stays −∞ with any bias.
  *
@@ -34,7 +36,10 @@ import java.util.Objects;
  *     {@value #MAX_STOP_TOKENS}
  * @param ignoreEndOfText whether to continue after the model's end token
  * @param logprobs −1 for none; otherwise how many of the likeliest tokens to report beside the chosen one; at most
- *     {@value #MAX_LOGPROBS}. They are the log softmax of the model's own logits, before penalties and temperature
+ *     {@value #MAX_LOGPROBS}. They are the log softmax of the model's own logits, before constraint, penalties and
+ *     temperature
+ * @param constraint what the answer's text must be; null for anything. The answer ends where the constraint says, so
+ *     {@code ignoreEndOfText} must be false
  */
 public record SamplingParams(
         int maxTokens,
@@ -50,7 +55,8 @@ public record SamplingParams(
         List<String> stop,
         List<Integer> stopTokens,
         boolean ignoreEndOfText,
-        int logprobs) {
+        int logprobs,
+        @Nullable Constraint constraint) {
 
     /** Maximum number of tokens that {@code logprobs} may ask for. */
     public static final int MAX_LOGPROBS = 20;
@@ -87,6 +93,12 @@ public record SamplingParams(
         check(presencePenalty >= -2 && presencePenalty <= 2, "presencePenalty", presencePenalty, "from -2 to 2");
         check(frequencyPenalty >= -2 && frequencyPenalty <= 2, "frequencyPenalty", frequencyPenalty, "from -2 to 2");
         check(logprobs >= -1 && logprobs <= MAX_LOGPROBS, "logprobs", logprobs, "from -1 (none) to " + MAX_LOGPROBS);
+
+        check(
+                constraint == null || !ignoreEndOfText,
+                "ignoreEndOfText",
+                true,
+                "false together with a constraint, which says where the answer ends");
 
         // Check sizes before copying: a huge list must not cost memory.
         checkSize(Objects.requireNonNull(logitBias, "logitBias").size(), MAX_LOGIT_BIAS, "logitBias");
@@ -149,7 +161,8 @@ public record SamplingParams(
                 .stop(stop)
                 .stopTokens(stopTokens)
                 .ignoreEndOfText(ignoreEndOfText)
-                .logprobs(logprobs);
+                .logprobs(logprobs)
+                .constraint(constraint);
     }
 
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */
@@ -173,6 +186,7 @@ public record SamplingParams(
         private List<Integer> stopTokens = List.of();
         private boolean ignoreEndOfText;
         private int logprobs = -1;
+        private @Nullable Constraint constraint;
 
         private Builder() {}
 
@@ -260,6 +274,12 @@ public record SamplingParams(
             return this;
         }
 
+        /** What the answer's text must be; null for anything. */
+        public Builder constraint(@Nullable Constraint value) {
+            constraint = value;
+            return this;
+        }
+
         /**
          * The parameters.
          *
@@ -280,7 +300,8 @@ public record SamplingParams(
                     stop,
                     stopTokens,
                     ignoreEndOfText,
-                    logprobs);
+                    logprobs,
+                    constraint);
         }
     }
 }

@@ -5,6 +5,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Whether and how an engine uses draft tokens (speculative decoding). It changes the speed of answers and nothing else.
+ * Text that a request's constraint forces is drafted whenever speculation is on.
  *
  * @param draftTokens draft tokens of a sequence in a step: {@link #AUTO}, {@link #OFF}, or a fixed number from 1 to
  *     {@value #MAX_DRAFT_TOKENS}

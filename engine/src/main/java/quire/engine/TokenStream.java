@@ -26,7 +26,8 @@ public interface TokenStream extends AutoCloseable {
      * @param stop the stop string that ended the answer; null if none did
      * @param promptTokens tokens of the prompt
      * @param completionTokens tokens generated, with a stop token and with tokens that a stop string cut off
-     * @param error what failed, for {@link FinishReason#ERROR}; otherwise null
+     * @param error what failed, for {@link FinishReason#ERROR}, {@link FinishReason#BROKEN_LOGITS} and {@link
+     *     FinishReason#CONSTRAINT}; otherwise null
      */
     record Finish(
             FinishReason reason,

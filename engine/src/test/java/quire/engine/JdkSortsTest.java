@@ -19,6 +19,9 @@ import org.junit.jupiter.api.Test;
  * The engine uses no sort of the JDK. Whether such a sort allocates depends on the processor: JDK 25 partitions {@code
  * long[]} with SIMD instructions where there is AVX-512, and {@code int[]} where there is AVX2, and then allocates in
  * every partition step. So no test on another processor would see it.
+ *
+ * <p>The package {@code constrain} may sort: it does so when it reads a constraint and when it meets a state for the
+ * first time, which allocates in any case.
  */
 class JdkSortsTest {
     private static final Set<String> SORTS = Set.of("sort", "parallelSort", "sorted");
@@ -28,8 +31,9 @@ class JdkSortsTest {
         Path classes = Path.of(
                 Engine.class.getProtectionDomain().getCodeSource().getLocation().toURI());
         try (Stream<Path> files = Files.walk(classes)) {
-            List<Path> all =
-                    files.filter(file -> file.toString().endsWith(".class")).toList();
+            List<Path> all = files.filter(file -> file.toString().endsWith(".class"))
+                    .filter(file -> !file.startsWith(classes.resolve("quire/engine/constrain")))
+                    .toList();
             assertThat(all).hasSizeGreaterThan(20);
             assertThat(all.stream().flatMap(JdkSortsTest::sorts)).isEmpty();
         }

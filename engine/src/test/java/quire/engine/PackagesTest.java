@@ -16,7 +16,9 @@ import org.junit.jupiter.api.Test;
  * Which package of this module may use which.
  *
  * <pre>
- *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values: every other type of quire.engine
+ *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain
+ *
+ *   values: every other type of quire.engine
  * </pre>
  */
 class PackagesTest {
@@ -29,7 +31,11 @@ class PackagesTest {
     void packages_all_areRead() {
         assertThat(CLASSES.stream().map(JavaClass::getPackageName).distinct())
                 .containsExactlyInAnyOrder(
-                        "quire.engine", "quire.engine.sample", "quire.engine.schedule", "quire.engine.speculate");
+                        "quire.engine",
+                        "quire.engine.constrain",
+                        "quire.engine.sample",
+                        "quire.engine.schedule",
+                        "quire.engine.speculate");
     }
 
     @Test
@@ -44,6 +50,8 @@ class PackagesTest {
                 .definedBy("quire.engine.schedule")
                 .layer("sample")
                 .definedBy("quire.engine.sample")
+                .layer("constrain")
+                .definedBy("quire.engine.constrain")
                 .layer("values")
                 .definedBy(resideInAPackage("quire.engine").and(not(belongToAnyOf(Engine.class))))
                 .whereLayer("Engine")
@@ -54,6 +62,8 @@ class PackagesTest {
                 .mayOnlyBeAccessedByLayers("Engine", "speculate")
                 .whereLayer("sample")
                 .mayOnlyBeAccessedByLayers("speculate", "schedule")
+                .whereLayer("values")
+                .mayOnlyBeAccessedByLayers("Engine", "speculate", "schedule", "sample")
                 .check(CLASSES);
     }
 }

@@ -22,6 +22,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import quire.engine.constrain.Constraint;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
@@ -137,9 +138,26 @@ class PromiseTest {
         assertPromise(quantized(2));
     }
 
-    /** One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm. */
+    /**
+     * One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm, experts
+     * with a shared one, with groups, and with biases and sinks, and attention with a latent.
+     */
     @ParameterizedTest
-    @ValueSource(strings = {"gemma2", "gemma3", "cohere2", "olmo2", "starcoder2", "glm4", "granite", "smollm3"})
+    @ValueSource(
+            strings = {
+                "gemma2",
+                "gemma3",
+                "cohere2",
+                "olmo2",
+                "starcoder2",
+                "glm4",
+                "granite",
+                "smollm3",
+                "qwen2moe",
+                "qwen3moe-groups",
+                "gpt-oss",
+                "deepseek2"
+            })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
         List<Request> requests = requests(file);
@@ -235,6 +253,64 @@ class PromiseTest {
                         .isEqualTo(alone);
             }
         }
+    }
+
+    /** With constraints, and with the draft tokens that they force. */
+    @Test
+    void output_constrained_isBitIdentical() throws Exception {
+        List<Constraint> constraints = List.of(
+                Constraint.json(),
+                Constraint.jsonSchema(Map.of(
+                        "type",
+                        "object",
+                        "properties",
+                        Map.of("story", Map.of("type", "string", "maxLength", 40)),
+                        "required",
+                        List.of("story"),
+                        "additionalProperties",
+                        false)),
+                Constraint.regex("(The |a |[b-d]+,? ){2,}end\\."),
+                Constraint.choice(List.of("yes, of course", "yes", "no")));
+        List<Request> requests = new ArrayList<>();
+        for (Request request : requests(TINY)) {
+            SamplingParams params = request.params();
+            requests.add(new Request(
+                    request.prompt(),
+                    SamplingParams.builder()
+                            .maxTokens(params.maxTokens())
+                            .temperature(params.temperature())
+                            .topK(params.topK())
+                            .topP(params.topP())
+                            .minP(params.minP())
+                            .repetitionPenalty(params.repetitionPenalty())
+                            .presencePenalty(params.presencePenalty())
+                            .logitBias(params.logitBias())
+                            .seed(params.seed())
+                            .logprobs(params.logprobs())
+                            .constraint(constraints.get(requests.size() % constraints.size()))
+                            .build()));
+        }
+        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        assertThat(alone).anyMatch(answer -> answer.finish.reason() == FinishReason.STOP);
+        assertThat(alone)
+                .allMatch(answer ->
+                        answer.finish.reason() == FinishReason.STOP || answer.finish.reason() == FinishReason.LENGTH);
+        Map<String, Long> drafterToAccepted = new TreeMap<>();
+        int turn = 0;
+        for (int chunk : CHUNKS) {
+            for (boolean scarce : new boolean[] {false, true}) {
+                Conditions now = new Conditions(scarce ? SCARCE_CHUNK : chunk, scarce, 1 + turn % 2, KvType.F16);
+                assertAnswers(TINY, requests, alone, now, Speculation.off(), DraftPolicy::of);
+                Length length = Length.values()[turn++ % Length.values().length];
+                Speculation drafts = Drafting.BOTH.with(length, TINY_DRAFT);
+                assertAnswers(TINY, requests, alone, now, drafts, length.policies(turn))
+                        .drafters()
+                        .forEach(d -> drafterToAccepted.merge(d.name(), d.acceptedTokens(), Long::sum));
+            }
+        }
+        assertThat(drafterToAccepted)
+                .allSatisfy((name, accepted) -> assertThat(accepted).as(name).isPositive());
+        assertThat(drafterToAccepted).containsOnlyKeys("forced", "lookup", "model");
     }
 
     /** Small requests pass a large one that does not fit, and it takes the pages back. */

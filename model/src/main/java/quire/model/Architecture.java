@@ -2,6 +2,7 @@ package quire.model;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import quire.tensor.Activation;
 
 /**
@@ -39,6 +40,11 @@ import quire.tensor.Activation;
  * @param onlyWindowsRotate whether only the layers with a window rotate queries and keys
  * @param unrotatedEvery of this many layers, the last does not rotate; 0 if all rotate
  * @param rotationFactor factor of the cosines and sines of the rotation
+ * @param yarn which pairs YaRN scales; null if all are scaled alike
+ * @param sinks whether the file gives each head a score that takes part in its softmax and has no value
+ * @param feedForwardNorm name of the norm before the feed-forward layer in the file, without its block
+ * @param mixture the experts of the feed-forward layers; null if there are none
+ * @param latent the latent that keys and values of all heads are made of; null if there is none
  */
 public record Architecture(
         Norm norm,
@@ -60,7 +66,40 @@ public record Architecture(
         float windowBase,
         boolean onlyWindowsRotate,
         int unrotatedEvery,
-        float rotationFactor) {
+        float rotationFactor,
+        @Nullable Yarn yarn,
+        boolean sinks,
+        String feedForwardNorm,
+        @Nullable Mixture mixture,
+        @Nullable Latent latent) {
+
+    /**
+     * Attention with a latent (MLA). A position has one latent for the keys and values of all heads, and one key that is
+     * rotated. A head's query has a part for each of them. {@link LatentAttention} shows the products.
+     *
+     * @param queryRank size of the latent that queries are made of; 0 if they are made of the inputs
+     * @param rank size of the latent of keys and values
+     * @param plainDim numbers of a query that are not rotated
+     * @param rotatedDim numbers of a query, and of the key, that are rotated
+     * @param valueDim numbers of a head's values
+     */
+    public record Latent(int queryRank, int rank, int plainDim, int rotatedDim, int valueDim) {
+        /** Numbers of a head's query. */
+        int queryDim() {
+            return plainDim + rotatedDim;
+        }
+    }
+
+    /**
+     * YaRN's choice of the pairs that are scaled. Pairs that turn more than {@code betaFast} times in the original context
+     * keep their angles, those that turn less than {@code betaSlow} times are divided by {@link ModelConfig#ropeScale}, and
+     * the pairs between get a mixture of both.
+     *
+     * @param originalContext number of positions before the context was extended
+     * @param betaFast turns
+     * @param betaSlow turns
+     */
+    public record Yarn(int originalContext, float betaFast, float betaSlow) {}
 
     /** A kind of norm. */
     public enum Norm {
@@ -121,6 +160,18 @@ public record Architecture(
             parts.add("window of " + window + " positions"
                     + (fullEvery > 0 ? ", none in every " + fullEvery + "th layer" : ""));
         }
+        if (yarn != null) {
+            parts.add("YaRN from " + yarn.originalContext + " positions");
+        }
+        if (sinks) {
+            parts.add("attention sinks");
+        }
+        if (latent != null) {
+            parts.add("latent attention: a latent of " + latent.rank + " and a rotated key of " + latent.rotatedDim);
+        }
+        if (mixture != null) {
+            parts.add(mixture.describe());
+        }
         addNumber(parts, "attention scale", attentionScale, 0);
         addNumber(parts, "soft cap of scores", attentionCap, 0);
         addNumber(parts, "soft cap of logits", logitCap, 0);
@@ -158,6 +209,11 @@ public record Architecture(
         private boolean onlyWindowsRotate;
         private int unrotatedEvery;
         private float rotationFactor = 1;
+        private @Nullable Yarn yarn;
+        private boolean sinks;
+        private String feedForwardNorm = "ffn_norm";
+        private @Nullable Mixture mixture;
+        private @Nullable Latent latent;
 
         Builder layerNorm() {
             norm = Norm.LAYER;
@@ -186,7 +242,11 @@ public record Architecture(
         }
 
         Builder gelu() {
-            activation = Activation.GELU;
+            return activation(Activation.GELU);
+        }
+
+        Builder activation(Activation value) {
+            activation = value;
             return this;
         }
 
@@ -244,6 +304,31 @@ public record Architecture(
             return this;
         }
 
+        Builder yarn(@Nullable Yarn value) {
+            yarn = value;
+            return this;
+        }
+
+        Builder sinks() {
+            sinks = true;
+            return this;
+        }
+
+        Builder feedForwardNorm(String name) {
+            feedForwardNorm = name;
+            return this;
+        }
+
+        Builder mixture(@Nullable Mixture value) {
+            mixture = value;
+            return this;
+        }
+
+        Builder latent(Latent value) {
+            latent = value;
+            return this;
+        }
+
         Architecture build() {
             return new Architecture(
                     norm,
@@ -265,7 +350,12 @@ public record Architecture(
                     windowBase,
                     onlyWindowsRotate,
                     unrotatedEvery,
-                    rotationFactor);
+                    rotationFactor,
+                    yarn,
+                    sinks,
+                    feedForwardNorm,
+                    mixture,
+                    latent);
         }
     }
 }

@@ -1,7 +1,10 @@
 package quire.model;
 
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import quire.model.Architecture.HeadNorm;
+import quire.model.Mixture.Scoring;
+import quire.tensor.Activation;
 
 /**
  * The architectures that Quire computes: one method for each, which describes how it differs from Llama. To add one of
@@ -24,7 +27,11 @@ final class Architectures {
             "cohere2",
             "starcoder2",
             "stablelm",
-            "glm4");
+            "glm4",
+            "qwen2moe",
+            "qwen3moe",
+            "gpt-oss",
+            "deepseek2");
 
     private Architectures() {}
 
@@ -38,6 +45,35 @@ final class Architectures {
 
         /** Of how many layers the last has no window. */
         int fullEvery(int absent);
+
+        /** A positive size; {@code absent} if the file has none, or 0. */
+        int size(String suffix, int absent);
+
+        /** Yes or no. */
+        boolean flag(String suffix, boolean absent);
+
+        /** What the file says of YaRN; null if its rotation is not scaled by it. */
+        Architecture.@Nullable Yarn yarn();
+
+        /** The factor of all cosines and sines. */
+        float rotationFactor();
+
+        /** The sizes of attention with a latent. */
+        Architecture.Latent latent();
+
+        /** What positions are divided by; 1 for no scaling. */
+        float ropeScale();
+
+        /**
+         * The experts of the feed-forward layers; null if there are none.
+         *
+         * @param scoring what the architecture uses if the file does not say it
+         * @param normalised the same
+         * @param sharedWidth width of the shared expert; 0 if there is none
+         * @param sharedGate whether it has a gate
+         */
+        @Nullable
+        Mixture mixture(Mixture.Scoring scoring, boolean normalised, int sharedWidth, boolean sharedGate);
     }
 
     /** @param layers number of blocks */
@@ -59,14 +95,19 @@ final class Architectures {
                     case "starcoder2" -> starcoder2();
                     case "stablelm" -> stablelm();
                     case "glm4" -> glm4();
+                    case "qwen2moe" -> qwen2moe(keys);
+                    case "qwen3moe" -> qwen3moe(keys);
+                    case "gpt-oss" -> gptOss(keys);
+                    case "deepseek2" -> deepseek2(keys);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
-        return builder.build();
+        return builder.yarn(keys.yarn()).rotationFactor(keys.rotationFactor()).build();
     }
 
     private static Architecture.Builder llama(Keys keys) {
         return new Architecture.Builder()
-                .window(keys.window(), 0); // Mistral's first models have a window in all layers
+                .window(keys.window(), 0) // Mistral's first models have a window in all layers
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, 0, false)); // Mixtral
     }
 
     private static Architecture.Builder qwen2() {
@@ -78,10 +119,7 @@ final class Architectures {
     }
 
     private static Architecture.Builder phi3(Keys keys) {
-        return new Architecture.Builder()
-                .halves()
-                .window(keys.window(), 0)
-                .rotationFactor(keys.number("rope.scaling.attn_factor", 1));
+        return new Architecture.Builder().halves().window(keys.window(), 0);
     }
 
     /** Converters have added 1 to the weights of the norms. */
@@ -131,7 +169,8 @@ final class Architectures {
                 .normOnlyAfter()
                 .headNorm(HeadNorm.ALL)
                 .window(keys.window(), keys.fullEvery(4))
-                .windowBase(keys.number("rope.freq_base_swa", 0));
+                // scaling is for the layers without a window
+                .windowBase(keys.number("rope.freq_base_swa", keys.number("rope.freq_base", 10000)));
     }
 
     private static Architecture.Builder commandR(Keys keys) {
@@ -152,5 +191,37 @@ final class Architectures {
 
     private static Architecture.Builder glm4() {
         return new Architecture.Builder().normBeforeAndAfter();
+    }
+
+    private static Architecture.Builder qwen2moe(Keys keys) {
+        int sharedWidth = keys.size("expert_shared_feed_forward_length", keys.size("feed_forward_length", 0));
+        return qwen2().mixture(keys.mixture(Scoring.SOFTMAX, false, sharedWidth, true));
+    }
+
+    private static Architecture.Builder qwen3moe(Keys keys) {
+        return qwen3().mixture(keys.mixture(Scoring.SOFTMAX, true, 0, false));
+    }
+
+    private static Architecture.Builder gptOss(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .window(keys.window(), keys.fullEvery(2))
+                .sinks()
+                .feedForwardNorm("post_attention_norm")
+                .activation(Activation.CLAMPED_SILU)
+                .mixture(keys.mixture(Scoring.SOFTMAX_OF_CHOSEN, false, 0, false));
+    }
+
+    /** DeepSeek V2 and V3. YaRN's factor is in the scores of all positions, if the file has one for them. */
+    private static Architecture.Builder deepseek2(Keys keys) {
+        Architecture.Latent latent = keys.latent();
+        double logScale = StrictMath.log(Math.max(1, keys.ropeScale()));
+        double forScores = keys.number("rope.scaling.yarn_log_multiplier", 0);
+        double scoreFactor = keys.rotationFactor() * (1 + forScores * logScale);
+        int sharedWidth = keys.size("expert_shared_count", 0) * keys.size("expert_feed_forward_length", 0);
+        return new Architecture.Builder()
+                .latent(latent)
+                .attentionScale((float) (scoreFactor * scoreFactor / StrictMath.sqrt(latent.queryDim())))
+                .mixture(keys.mixture(Scoring.SOFTMAX, false, sharedWidth, false));
     }
 }

@@ -5,8 +5,12 @@ import java.lang.foreign.MemorySegment;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.function.Function;
 import java.util.function.LongConsumer;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import quire.model.WeightLoader.NormWeights;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.tensor.Activations;
@@ -16,7 +20,6 @@ import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.Kernels.AttentionScratch;
 import quire.tensor.KvLayout;
-import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.memory.ReservedMemory;
 import quire.tensor.memory.Slabs;
@@ -42,32 +45,33 @@ import quire.tensor.memory.Slabs;
  *   units                                               │ attention  │
  * </pre>
  *
+ * <p>Layers with experts and attention with a latent have more barriers: see {@link MixtureLayers} and {@link
+ * LatentAttention}.
+ *
  * <p>Memory: the packed weights, a copy of the rows of the embedding, one pool of pages, and activations for
  * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
  */
 public final class Decoder implements Model {
-    /**
-     * Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared
-     * with a whole phase.
-     */
-    private static final long UNIT_BYTES = 128 << 10;
-
     /**
      * If the products of a layer have fewer multiply-adds than this, one worker computes the step alone. Waking the
      * other workers and waiting at the barriers would cost more time than they save.
      */
     private static final long SINGLE_WORKER_MACS = 1 << 20;
 
+    private static final int PART_HEADS = 12;
+
     private final ModelConfig config;
     private final Architecture blocks;
     private final Kernels kernels;
     private final Workers workers;
+    private final Products products;
     private final Workers.Task step = this::step;
     private final Arena arena;
     private final KvCache cache;
     private final int maxBatchTokens;
     private final int maxLogitRows;
     private final float attentionScale;
+    private final int headParts;
 
     private final ElementType embeddingType;
     private final MemorySegment embedding;
@@ -94,6 +98,8 @@ public final class Decoder implements Model {
     private final FloatMatrix up;
 
     private final Activations activated;
+    private final @Nullable MixtureLayers mixtureLayers;
+    private final @Nullable LatentAttention latentAttention;
 
     // One row for each row of logits.
     private final int[] logitRows;
@@ -113,27 +119,29 @@ public final class Decoder implements Model {
 
     private @Nullable Batch batch;
 
-    /** The weights of one block; null where the architecture has none. */
+    /** The weights of one block; null, or empty lists, where the architecture has none. */
     private record Layer(
             @Nullable NormWeights attentionNorm,
             List<Projection> qkv,
+            LatentAttention.@Nullable Weights latent,
             @Nullable FloatMatrix queryNorm,
             @Nullable FloatMatrix keyNorm,
             int window,
             @Nullable FloatMatrix cosSin,
+            @Nullable FloatMatrix sinks,
             List<Projection> output,
             @Nullable NormWeights afterAttention,
             @Nullable NormWeights feedForwardNorm,
             List<Projection> gateUp,
             List<Projection> down,
-            @Nullable NormWeights afterFeedForward) {}
+            MixtureLayers.@Nullable Weights experts,
+            @Nullable NormWeights afterFeedForward) {
 
-    /** The bias is null if the norm has none. */
-    private record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
-
-    /** @param units the number of units that the product is cut into */
-    private record Projection(
-            WeightMatrix weights, @Nullable FloatMatrix bias, int units) {}
+        /** The matrices of which each row reads all. */
+        List<Projection> projections() {
+            return Stream.of(qkv, output, gateUp, down).flatMap(List::stream).toList();
+        }
+    }
 
     /**
      * The sizes for which a decoder allocates memory.
@@ -186,12 +194,37 @@ public final class Decoder implements Model {
             }
             boolean packed = !embedding || !file.hasTensor("output.weight");
             if (packed && tensor.type().elementType().isPresent()) {
-                bytes += tensor.rows() == 1
-                        ? tensor.elements() * Float.BYTES
-                        : kernels.packedBytes(
-                                tensor.elementType(),
-                                Math.toIntExact(tensor.rows()),
-                                Math.toIntExact(tensor.columns()));
+                bytes += packedBytes(tensor, kernels);
+            }
+        }
+        return bytes;
+    }
+
+    private static long packedBytes(GgufTensor tensor, Kernels kernels) {
+        if (tensor.rows() == 1 || tensor.name().endsWith(".bias")) {
+            return tensor.elements() * Float.BYTES;
+        }
+        // The matrices of experts or heads are packed one by one.
+        long matrixRows = tensor.dims()[1];
+        return tensor.rows()
+                / matrixRows
+                * kernels.packedBytes(
+                        tensor.elementType(), Math.toIntExact(matrixRows), Math.toIntExact(tensor.columns()));
+    }
+
+    /**
+     * The part of {@link #weightBytes} that a step of one token reads: of the experts, only those that compute a row, and
+     * of the embedding no more than a row, which does not count.
+     */
+    public static long activeWeightBytes(Gguf file, ModelConfig config, Kernels kernels) {
+        Mixture mixture = config.blocks().mixture();
+        long bytes = weightBytes(file, kernels)
+                - file.tensor("token_embd.weight", config.hidden(), config.vocabularySize())
+                        .byteSize();
+        for (GgufTensor tensor : file.tensors()) {
+            if (mixture != null && ModelConfig.isOfExperts(tensor)) {
+                long all = packedBytes(tensor, kernels);
+                bytes -= all - all / mixture.experts() * mixture.used();
             }
         }
         return bytes;
@@ -201,12 +234,45 @@ public final class Decoder implements Model {
     public static long matrixBytes(Gguf file) {
         long bytes = 0;
         for (GgufTensor tensor : file.tensors()) {
-            if (tensor.rows() > 1) {
+            if (tensor.rows() > 1 && !tensor.name().endsWith(".bias")) {
                 boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
                 bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
             }
         }
         return bytes;
+    }
+
+    /**
+     * The matrices of one quantised type in a file.
+     *
+     * @param type their type
+     * @param weights number of their weights
+     * @param fileBytes their size in the file
+     * @param packedBytes their size in memory, as the kernels pack them
+     */
+    public record PackedType(ElementType type, long weights, long fileBytes, long packedBytes) {
+        private PackedType plus(PackedType other) {
+            return new PackedType(
+                    type, weights + other.weights, fileBytes + other.fileBytes, packedBytes + other.packedBytes);
+        }
+    }
+
+    /** The sizes of a file's quantised matrices by type, without an embedding that is no head. */
+    public static List<PackedType> packedTypes(Gguf file, Kernels kernels) {
+        Map<ElementType, PackedType> types = new EnumMap<>(ElementType.class);
+        for (GgufTensor tensor : file.tensors()) {
+            boolean onlyLookedUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
+            boolean quantized =
+                    tensor.type().elementType().map(ElementType::isQuantized).orElse(false);
+            if (quantized && tensor.rows() > 1 && !onlyLookedUp) {
+                ElementType type = tensor.elementType();
+                types.merge(
+                        type,
+                        new PackedType(type, tensor.elements(), tensor.byteSize(), packedBytes(tensor, kernels)),
+                        PackedType::plus);
+            }
+        }
+        return List.copyOf(types.values());
     }
 
     /** An upper bound for the bytes of everything else that {@link #load} allocates, except the KV pool. */
@@ -215,15 +281,19 @@ public final class Decoder implements Model {
         int queryWidth = config.heads() * config.headDim();
         long kvWidth = (long) config.kvHeads() * config.headDim();
         long inputs = Activations.byteSize(maxBatchTokens, hidden, true)
-                + Activations.byteSize(maxBatchTokens, queryWidth, true)
-                + Activations.byteSize(maxBatchTokens, config.feedForward(), true)
+                + Activations.byteSize(maxBatchTokens, config.attendedWidth(), true)
+                + Activations.byteSize(maxBatchTokens, config.denseWidth(), true)
                 + Activations.byteSize(maxLogitRows, hidden, true);
-        long perToken = Float.BYTES * (2L * hidden + queryWidth + 2 * kvWidth + 2L * config.feedForward());
+        long perToken = Float.BYTES * (2L * hidden + queryWidth + 2 * kvWidth + 2L * config.denseWidth());
         long perLogitRow = Float.BYTES * ((long) hidden + config.vocabularySize());
         int tables = config.blocks().windowBase() > 0 ? 2 : 1;
+        Mixture mixture = config.blocks().mixture();
+        long experts = mixture == null ? 0 : MixtureLayers.byteSize(mixture, hidden, maxBatchTokens);
+        Architecture.Latent latent = config.blocks().latent();
+        long latents = latent == null ? 0 : LatentAttention.byteSize(config, latent, maxBatchTokens);
         long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions() * tables;
         return Math.addExact(
-                Math.addExact(inputs, rotations),
+                Math.addExact(Math.addExact(inputs, rotations), Math.addExact(experts, latents)),
                 Math.addExact(
                         Math.multiplyExact(perToken, (long) maxBatchTokens),
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
@@ -241,6 +311,7 @@ public final class Decoder implements Model {
         this.config = config;
         this.kernels = kernels;
         this.workers = workers;
+        products = new Products(kernels, workers);
         maxBatchTokens = capacity.maxBatchTokens;
         maxLogitRows = capacity.maxLogitRows;
         blocks = config.blocks();
@@ -248,7 +319,7 @@ public final class Decoder implements Model {
                 blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
-        Loader loader = new Loader(file, config, kernels, workers, arena, onLoaded);
+        WeightLoader loader = new WeightLoader(file, config, kernels, workers, arena, onLoaded);
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();
         int kvWidth = config.kvHeads() * config.headDim();
@@ -265,37 +336,60 @@ public final class Decoder implements Model {
             double[] frequencies = Rotations.frequencies(config.ropeDimensions(), blocks.windowBase());
             rotations.put(Architecture.Rotation.WINDOW, Rotations.table(frequencies, 1, positions, arena, workers));
         }
+        Mixture mixture = blocks.mixture();
+        Architecture.Latent latent = blocks.latent();
         boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
+            MixtureLayers.Weights experts = mixture != null && mixture.isIn(i) ? loader.mixture(prefix, mixture) : null;
+            boolean dense = experts == null;
             layers[i] = new Layer(
                     blocks.normBefore() ? loader.norm(prefix + "attn_norm") : null,
-                    loader.queriesKeysValues(prefix),
+                    latent == null ? loader.queriesKeysValues(prefix) : List.of(),
+                    latent == null ? null : loader.latent(prefix, latent),
                     loader.headNorm(prefix + "attn_q_norm.weight", queryWidth),
                     loader.headNorm(prefix + "attn_k_norm.weight", kvWidth),
                     blocks.window(i),
                     rotations.get(blocks.rotation(i)),
-                    List.of(loader.projection(prefix + "attn_output", queryWidth, hidden)),
+                    blocks.sinks() ? loader.vector(prefix + "attn_sinks.weight", config.heads()) : null,
+                    List.of(loader.projection(prefix + "attn_output", config.attendedWidth(), hidden)),
                     blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
-                    sharedNorm ? null : loader.norm(prefix + "ffn_norm"),
-                    loader.gateUp(prefix),
-                    List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)),
+                    sharedNorm ? null : loader.norm(prefix + blocks.feedForwardNorm()),
+                    dense ? loader.gateUp(prefix) : List.of(),
+                    dense ? List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)) : List.of(),
+                    experts,
                     blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null);
         }
         outputNorm = loader.norm("output_norm");
-        scale(outputNorm.weight, blocks.logitFactor()); // instead of each logit
-        if (outputNorm.bias != null) {
-            scale(outputNorm.bias, blocks.logitFactor());
+        scale(outputNorm.weight(), blocks.logitFactor()); // instead of each logit
+        if (outputNorm.bias() != null) {
+            scale(outputNorm.bias(), blocks.logitFactor());
         }
         boolean untied = file.optionalTensor("output.weight", hidden, config.vocabularySize())
                 .isPresent();
         head = List.of(loader.projection(
                 loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
 
-        boolean quantized = loader.sawQuantized;
+        List<MixtureLayers.Weights> expertLayers =
+                Stream.of(layers).map(Layer::experts).filter(Objects::nonNull).toList();
+        mixtureLayers = mixture == null
+                ? null
+                : new MixtureLayers(config, mixture, expertLayers, kernels, workers, maxBatchTokens, arena);
+        List<LatentAttention.Weights> latentLayers =
+                Stream.of(layers).map(Layer::latent).filter(Objects::nonNull).toList();
+        latentAttention = latent == null
+                ? null
+                : new LatentAttention(config, latent, latentLayers, kernels, workers, maxBatchTokens, arena);
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
-        normed = Activations.allocate(arena, maxBatchTokens, hidden, quantized);
+        normed = Activations.allocate(
+                arena,
+                maxBatchTokens,
+                hidden,
+                reads(Layer::qkv)
+                        || reads(Layer::gateUp)
+                        || latentLayers.stream().anyMatch(each -> Products.anyQuantized(each.first()))
+                        || expertLayers.stream().anyMatch(each -> Products.anyQuantized(each.first())));
         queries = FloatMatrix.allocate(arena, maxBatchTokens, queryWidth);
         keys = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
         values = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
@@ -304,44 +398,71 @@ public final class Decoder implements Model {
                 each ? new FloatMatrix(queries.segment(), maxBatchTokens * config.heads(), config.headDim()) : queries;
         keyNormRows =
                 each ? new FloatMatrix(keys.segment(), maxBatchTokens * config.kvHeads(), config.headDim()) : keys;
-        attended = Activations.allocate(arena, maxBatchTokens, queryWidth, quantized);
+        attended = Activations.allocate(arena, maxBatchTokens, config.attendedWidth(), reads(Layer::output));
         projected = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
-        gate = FloatMatrix.allocate(arena, maxBatchTokens, config.feedForward());
-        up = FloatMatrix.allocate(arena, maxBatchTokens, config.feedForward());
+        int feedForward = config.denseWidth();
+        gate = FloatMatrix.allocate(arena, maxBatchTokens, feedForward);
+        up = FloatMatrix.allocate(arena, maxBatchTokens, feedForward);
         if (!blocks.gated()) {
             for (int row = 0; row < maxBatchTokens; row++) {
-                for (int i = 0; i < config.feedForward(); i++) {
+                for (int i = 0; i < feedForward; i++) {
                     up.set(row, i, 1f);
                 }
             }
         }
-        activated = Activations.allocate(arena, maxBatchTokens, config.feedForward(), quantized);
+        activated = Activations.allocate(arena, maxBatchTokens, feedForward, reads(Layer::down));
         logitRows = new int[maxLogitRows];
         selected = FloatMatrix.allocate(arena, maxLogitRows, hidden);
-        selectedNormed = Activations.allocate(arena, maxLogitRows, hidden, quantized);
+        selectedNormed = Activations.allocate(arena, maxLogitRows, hidden, Products.anyQuantized(head));
         logits = new FloatMatrix(
                 ReservedMemory.allocate(arena, (long) maxLogitRows * config.vocabularySize() * Float.BYTES),
                 maxLogitRows,
                 config.vocabularySize());
         long multiplyAdds = 0;
         for (Layer layer : layers) {
-            for (List<Projection> projections : List.of(layer.qkv, layer.output, layer.gateUp, layer.down)) {
-                for (Projection projection : projections) {
-                    multiplyAdds += (long) projection.weights.rows() * projection.weights.columns();
-                }
+            multiplyAdds += Products.multiplyAdds(layer.projections());
+            if (mixture != null && layer.experts != null) {
+                multiplyAdds += layer.experts.multiplyAdds(mixture);
             }
+            multiplyAdds += layer.latent == null ? 0 : layer.latent.multiplyAdds();
         }
         multiplyAddsPerRow = multiplyAdds;
         qkvOutputs = List.of(queries, keys, values);
         projectedOutputs = List.of(projected);
         gateUpOutputs = List.of(gate, up);
         logitsOutputs = List.of(logits);
+        headParts = headParts(config);
+        FloatMatrix attentionOutput = latentAttention == null ? attended.values() : latentAttention.attended();
         attention = new AttentionCall[workers.count()];
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < scratch.length; i++) {
-            attention[i] = new AttentionCall(capacity.kvLayout, attentionScale, queries, attended.values());
-            scratch[i] = kernels.attentionScratch(capacity.kvLayout, config.heads(), blocks.attentionCap(), arena);
+            attention[i] =
+                    new AttentionCall(capacity.kvLayout, attentionScale, inParts(queries), inParts(attentionOutput));
+            scratch[i] = kernels.attentionScratch(
+                    capacity.kvLayout, config.heads() / headParts, blocks.attentionCap(), arena);
         }
+    }
+
+    /**
+     * If all heads share one KV head, they are divided into parts, so that several workers can attend for one row. A part
+     * has at most {@value #PART_HEADS} heads: a kernel shares what it loads among no more.
+     */
+    private static int headParts(ModelConfig config) {
+        int parts = 1;
+        while (config.kvHeads() == 1 && (config.heads() % parts != 0 || config.heads() / parts > PART_HEADS)) {
+            parts++;
+        }
+        return parts;
+    }
+
+    /** The same memory with a row for each part of the heads. */
+    private FloatMatrix inParts(FloatMatrix rows) {
+        return new FloatMatrix(rows.segment(), rows.rows() * headParts, rows.columns() / headParts);
+    }
+
+    /** Whether a matrix of this kind needs quantised inputs in some layer. */
+    private boolean reads(Function<Layer, List<Projection>> projections) {
+        return Stream.of(layers).map(projections).anyMatch(Products::anyQuantized);
     }
 
     @Override
@@ -417,45 +538,41 @@ public final class Decoder implements Model {
         for (int i = 0; i < layers.length; i++) {
             Layer layer = layers[i];
             norm(residual, layer.attentionNorm, normed.values(), from, to);
-            quantize(normed, from, to);
+            products.quantize(normed, from, to);
             workers.barrier(worker);
-            multiply(layer.qkv, normed, rows, qkvOutputs);
-            workers.barrier(worker);
-            addBias(layer.qkv.get(0), queries, from, to);
-            addBias(layer.qkv.get(1), keys, from, to);
-            addBias(layer.qkv.get(2), values, from, to);
-            normHeads(layer.queryNorm, queryNormRows, from, to);
-            normHeads(layer.keyNorm, keyNormRows, from, to);
+            if (layer.latent != null && latentAttention != null) {
+                latentAttention.queriesKeysValues(worker, layer.latent, normed, rows, from, to, queries, keys, values);
+            } else {
+                queriesKeysValues(worker, layer, rows, from, to);
+            }
             if (layer.cosSin != null) {
                 kernels.rope(queries, config.headDim(), current.positions(), layer.cosSin, from, to);
                 kernels.rope(keys, config.headDim(), current.positions(), layer.cosSin, from, to);
             }
             store(current, i, from, to);
             workers.barrier(worker);
-            attend(current, i, layer.window, worker);
+            attend(current, i, layer, worker);
             workers.barrier(worker);
-            quantize(attended, from, to);
+            if (layer.latent != null && latentAttention != null) {
+                latentAttention.values(worker, layer.latent, rows, from, to, attended.values());
+            }
+            products.quantize(attended, from, to);
             workers.barrier(worker);
-            multiply(layer.output, attended, rows, projectedOutputs);
+            products.multiply(layer.output, attended, rows, projectedOutputs);
             workers.barrier(worker);
-            addBranch(layer.output.get(0), layer.afterAttention, from, to);
+            products.addBias(layer.output.get(0), projected, from, to);
+            addBranch(layer.afterAttention, from, to);
             if (!blocks.parallel()) {
                 norm(residual, layer.feedForwardNorm, normed.values(), from, to);
-                quantize(normed, from, to);
+                products.quantize(normed, from, to);
             }
             workers.barrier(worker);
-            multiply(layer.gateUp, normed, rows, gateUpOutputs);
-            workers.barrier(worker);
-            addBias(layer.gateUp.get(0), gate, from, to);
-            if (blocks.gated()) {
-                addBias(layer.gateUp.get(1), up, from, to);
+            if (layer.experts != null && mixtureLayers != null) {
+                mixtureLayers.compute(worker, layer.experts, normed, rows, from, to, projected);
+            } else {
+                feedForward(worker, layer, rows, from, to);
             }
-            kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
-            quantize(activated, from, to);
-            workers.barrier(worker);
-            multiply(layer.down, activated, rows, projectedOutputs);
-            workers.barrier(worker);
-            addBranch(layer.down.get(0), layer.afterFeedForward, from, to);
+            addBranch(layer.afterFeedForward, from, to);
         }
 
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
@@ -473,15 +590,42 @@ public final class Decoder implements Model {
                     (long) config.hidden() * Float.BYTES);
         }
         norm(selected, outputNorm, selectedNormed.values(), selectedFrom, selectedTo);
-        quantize(selectedNormed, selectedFrom, selectedTo);
+        products.quantize(selectedNormed, selectedFrom, selectedTo);
         workers.barrier(worker);
         if (count > 0) {
-            multiply(head, selectedNormed, count, logitsOutputs);
+            products.multiply(head, selectedNormed, count, logitsOutputs);
         }
         if (blocks.logitCap() > 0) {
             workers.barrier(worker);
             kernels.softCap(logits, blocks.logitCap(), selectedFrom, selectedTo);
         }
+    }
+
+    /** Queries, keys and values before their rotation. */
+    private void queriesKeysValues(int worker, Layer layer, int rows, int from, int to) {
+        products.multiply(layer.qkv, normed, rows, qkvOutputs);
+        workers.barrier(worker);
+        products.addBias(layer.qkv.get(0), queries, from, to);
+        products.addBias(layer.qkv.get(1), keys, from, to);
+        products.addBias(layer.qkv.get(2), values, from, to);
+        normHeads(layer.queryNorm, queryNormRows, from, to);
+        normHeads(layer.keyNorm, keyNormRows, from, to);
+    }
+
+    /** A feed-forward layer without experts, from the norm to its result. */
+    private void feedForward(int worker, Layer layer, int rows, int from, int to) {
+        products.multiply(layer.gateUp, normed, rows, gateUpOutputs);
+        workers.barrier(worker);
+        products.addBias(layer.gateUp.get(0), gate, from, to);
+        if (blocks.gated()) {
+            products.addBias(layer.gateUp.get(1), up, from, to);
+        }
+        kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
+        products.quantize(activated, from, to);
+        workers.barrier(worker);
+        products.multiply(layer.down, activated, rows, projectedOutputs);
+        workers.barrier(worker);
+        products.addBias(layer.down.get(0), projected, from, to);
     }
 
     /** Norms rows of x to rows of y; without weights, copies them. */
@@ -490,11 +634,11 @@ public final class Decoder implements Model {
             long at = x.rowOffset(from);
             MemorySegment.copy(x.segment(), at, y.segment(), at, x.rowOffset(to) - at);
         } else if (blocks.norm() == Architecture.Norm.RMS) {
-            kernels.rmsNorm(x, weights.weight, config.normEpsilon(), y, from, to);
+            kernels.rmsNorm(x, weights.weight(), config.normEpsilon(), y, from, to);
         } else {
-            kernels.layerNorm(x, weights.weight, config.normEpsilon(), y, from, to);
-            if (weights.bias != null) {
-                kernels.addBias(weights.bias, y, from, to);
+            kernels.layerNorm(x, weights.weight(), config.normEpsilon(), y, from, to);
+            if (weights.bias() != null) {
+                kernels.addBias(weights.bias(), y, from, to);
             }
         }
     }
@@ -508,8 +652,7 @@ public final class Decoder implements Model {
     }
 
     /** Adds the result of attention or feed-forward to the residual stream. */
-    private void addBranch(Projection last, @Nullable NormWeights after, int from, int to) {
-        addBias(last, projected, from, to);
+    private void addBranch(@Nullable NormWeights after, int from, int to) {
         if (after != null) {
             norm(projected, after, projected, from, to);
         }
@@ -542,32 +685,6 @@ public final class Decoder implements Model {
         }
     }
 
-    private void quantize(Activations x, int from, int to) {
-        if (x.isQuantized()) {
-            kernels.quantize(x, from, to);
-        }
-    }
-
-    /** Computes products of the same rows, in units. */
-    private void multiply(List<Projection> projections, Activations x, int rows, List<FloatMatrix> outputs) {
-        int first = 0;
-        int unit = workers.claim();
-        for (int i = 0; i < projections.size(); i++) {
-            Projection projection = projections.get(i);
-            for (; unit < first + projection.units; unit = workers.claim()) {
-                kernels.multiply(projection.weights, x, rows, outputs.get(i), unit - first, projection.units);
-            }
-            first += projection.units;
-        }
-    }
-
-    private void addBias(Projection projection, FloatMatrix y, int from, int to) {
-        FloatMatrix bias = projection.bias;
-        if (bias != null) {
-            kernels.addBias(bias, y, from, to);
-        }
-    }
-
     private void store(Batch current, int layer, int from, int to) {
         KvLayout layout = cache.layout();
         MemorySegment pages = cache.layer(layer);
@@ -584,8 +701,8 @@ public final class Decoder implements Model {
     }
 
     /** Computes attention, in units of some rows of a sequence and one KV head. */
-    private void attend(Batch current, int layer, int window, int worker) {
-        MemorySegment pages = cache.layer(layer);
+    private void attend(Batch current, int index, Layer layer, int worker) {
+        MemorySegment pages = cache.layer(index);
         int unit = 0;
         int claimed = workers.claim();
         for (int s = 0; s < current.sequences(); s++) {
@@ -593,14 +710,20 @@ public final class Decoder implements Model {
             int rowCount = current.rowCount(s);
             for (int done = 0; done < rowCount; done += kernels.attentionRows()) {
                 int count = Math.min(kernels.attentionRows(), rowCount - done);
-                for (int kvHead = 0; kvHead < config.kvHeads(); kvHead++) {
+                for (int head = 0; head < config.kvHeads() * headParts; head++) {
                     if (unit++ == claimed) {
-                        kernels.attend(
-                                attention[worker]
-                                        .layer(window, blocks.attentionCap(), null)
-                                        .context(pages, current.pageTable(s), kvHead)
-                                        .rows(firstRow + done, count, current.firstPosition(s) + done),
-                                scratch[worker]);
+                        AttentionCall call = attention[worker]
+                                .layer(layer.window, blocks.attentionCap(), layer.sinks)
+                                .context(pages, current.pageTable(s), head / headParts);
+                        int position = current.firstPosition(s) + done;
+                        if (headParts == 1) {
+                            kernels.attend(call.rows(firstRow + done, count, position), scratch[worker]);
+                        } else {
+                            for (int i = 0; i < count; i++) {
+                                int row = (firstRow + done + i) * headParts + head;
+                                kernels.attend(call.rows(row, 1, position + i), scratch[worker]);
+                            }
+                        }
                         claimed = workers.claim();
                     }
                 }
@@ -611,218 +734,5 @@ public final class Decoder implements Model {
     @Override
     public void close() {
         arena.close();
-    }
-
-    /** Reads tensors from the file and packs them. */
-    private static final class Loader {
-        private final Gguf file;
-        private final ModelConfig config;
-        private final Kernels kernels;
-        private final Workers workers;
-        private final Arena arena;
-        private final LongConsumer onLoaded;
-        private boolean sawQuantized;
-
-        Loader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
-            this.file = file;
-            this.config = config;
-            this.kernels = kernels;
-            this.workers = workers;
-            this.arena = arena;
-            this.onLoaded = onLoaded;
-        }
-
-        WeightMatrix matrix(String name, int columns, int rows) {
-            return part(file.tensor(name, columns, rows), columns, 0, rows, null);
-        }
-
-        /**
-         * A matrix of some rows of a tensor.
-         *
-         * @param order which of these rows each row of the matrix is; null if they keep their order
-         */
-        private WeightMatrix part(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
-            ElementType type = tensor.elementType();
-            sawQuantized |= type.isQuantized();
-            long rowBytes = type.byteSize(columns);
-            MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
-            if (order == null) {
-                WeightMatrix packed = kernels.pack(type, rows, columns, source, arena, workers);
-                unload(source);
-                return packed;
-            }
-            try (Arena temporary = Arena.ofShared()) {
-                MemorySegment ordered = temporary.allocate(source.byteSize(), 64);
-                for (int row = 0; row < rows; row++) {
-                    MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
-                }
-                WeightMatrix packed = kernels.pack(type, rows, columns, ordered, arena, workers);
-                unload(source);
-                return packed;
-            }
-        }
-
-        /** Queries, keys and values, from three tensors or from one. */
-        List<Projection> queriesKeysValues(String prefix) {
-            int headDim = config.headDim();
-            int queryWidth = config.heads() * headDim;
-            int kvWidth = config.kvHeads() * headDim;
-            boolean fused = file.hasTensor(prefix + "attn_qkv.weight");
-            int all = queryWidth + 2 * kvWidth;
-            return List.of(
-                    rows(prefix + (fused ? "attn_qkv" : "attn_q"), fused ? all : queryWidth, 0, queryWidth, true),
-                    rows(
-                            prefix + (fused ? "attn_qkv" : "attn_k"),
-                            fused ? all : kvWidth,
-                            fused ? queryWidth : 0,
-                            kvWidth,
-                            true),
-                    rows(
-                            prefix + (fused ? "attn_qkv" : "attn_v"),
-                            fused ? all : kvWidth,
-                            fused ? queryWidth + kvWidth : 0,
-                            kvWidth,
-                            false));
-        }
-
-        /** The matrices into the feed-forward layer, from two tensors or from one; without a gate only one. */
-        List<Projection> gateUp(String prefix) {
-            int width = config.feedForward();
-            if (!config.blocks().gated()) {
-                return List.of(projection(prefix + "ffn_up", config.hidden(), width));
-            }
-            boolean fused = !file.hasTensor(prefix + "ffn_gate.weight");
-            return List.of(
-                    rows(prefix + (fused ? "ffn_up" : "ffn_gate"), fused ? 2 * width : width, 0, width, false),
-                    rows(prefix + "ffn_up", fused ? 2 * width : width, fused ? width : 0, width, false));
-        }
-
-        /**
-         * Some rows of a matrix with their bias.
-         *
-         * @param total rows of the tensor
-         * @param rotated whether the rows are heads that are rotated
-         */
-        private Projection rows(String stem, int total, int first, int count, boolean rotated) {
-            int[] order = rotated ? pairs(count) : null;
-            GgufTensor tensor = file.tensor(stem + ".weight", config.hidden(), total);
-            FloatMatrix bias = optionalVector(stem + ".bias", total);
-            if (bias != null && (total > count || order != null)) {
-                FloatMatrix own = FloatMatrix.allocate(arena, 1, count);
-                for (int i = 0; i < count; i++) {
-                    own.set(0, i, bias.get(0, first + (order == null ? i : order[i])));
-                }
-                bias = own;
-            }
-            return projection(part(tensor, config.hidden(), first, count, order), bias);
-        }
-
-        /**
-         * The order in which rotated pairs are neighbours, for rows of whole heads; null if they already are. Scores are
-         * sums over the numbers of a head, so queries and keys may have another order than the file's.
-         */
-        private int @Nullable [] pairs(int width) {
-            if (!config.blocks().halves()) {
-                return null;
-            }
-            int half = config.ropeDimensions() / 2;
-            int[] order = new int[width];
-            for (int i = 0; i < width; i++) {
-                int inHead = i % config.headDim();
-                int from = inHead >= 2 * half ? inHead : inHead / 2 + inHead % 2 * half;
-                order[i] = i - inHead + from;
-            }
-            return order;
-        }
-
-        /** The weights of a norm of queries or keys, in the order of their numbers; null if there is none. */
-        @Nullable
-        FloatMatrix headNorm(String name, int width) {
-            if (config.blocks().headNorm() == Architecture.HeadNorm.NONE) {
-                return null;
-            }
-            int length = config.blocks().headNorm() == Architecture.HeadNorm.EACH ? config.headDim() : width;
-            FloatMatrix weights = vector(name, length);
-            int[] order = pairs(length);
-            if (order == null) {
-                return weights;
-            }
-            FloatMatrix ordered = FloatMatrix.allocate(arena, 1, length);
-            for (int i = 0; i < length; i++) {
-                ordered.set(0, i, weights.get(0, order[i]));
-            }
-            return ordered;
-        }
-
-        NormWeights norm(String stem) {
-            FloatMatrix bias = config.blocks().norm() == Architecture.Norm.LAYER
-                    ? optionalVector(stem + ".bias", config.hidden())
-                    : null;
-            return new NormWeights(vector(stem + ".weight", config.hidden()), bias);
-        }
-
-        /** The file's own factors of the rotation; null if it has none. Long factors are for a context that was extended. */
-        @Nullable
-        FloatMatrix rotationFactors() {
-            String original = config.architecture() + ".rope.scaling.original_context_length";
-            boolean extended = file.has(original) && file.int64(original) < config.contextLength();
-            String longOrShort = extended ? "rope_factors_long.weight" : "rope_factors_short.weight";
-            String name = file.hasTensor(longOrShort) ? longOrShort : "rope_freqs.weight";
-            return optionalVector(name, config.ropeDimensions() / 2);
-        }
-
-        /** A copy of a matrix as the file stores it. */
-        MemorySegment rows(GgufTensor tensor) {
-            MemorySegment source = file.data(tensor);
-            MemorySegment copy = arena.allocate(source.byteSize(), 64);
-            workers.run(worker -> {
-                int parts = Math.toIntExact(Math.ceilDiv(source.byteSize(), UNIT_BYTES));
-                int from = Workers.shareStart(parts, 1, worker, workers.count());
-                int to = Workers.shareStart(parts, 1, worker + 1, workers.count());
-                long first = from * UNIT_BYTES;
-                long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
-                MemorySegment.copy(source, first, copy, first, bytes);
-            });
-            unload(source);
-            return copy;
-        }
-
-        /**
-         * Frees the mapped pages of a matrix that was loaded. Otherwise the process would appear to use twice the memory
-         * while it loads.
-         */
-        private void unload(MemorySegment source) {
-            onLoaded.accept(source.byteSize());
-            if (source.isMapped()) {
-                source.unload();
-            }
-        }
-
-        Projection projection(String name, int columns, int rows) {
-            return projection(matrix(name + ".weight", columns, rows), optionalVector(name + ".bias", rows));
-        }
-
-        Projection projection(WeightMatrix weights, @Nullable FloatMatrix bias) {
-            // Each worker gets the same number of units; otherwise the others wait for the last unit of a few.
-            long each = Math.max(1, Math.ceilDiv(weights.packedBytes(), UNIT_BYTES * workers.count()));
-            return new Projection(weights, bias, Math.toIntExact(each * workers.count()));
-        }
-
-        FloatMatrix vector(String name, int length) {
-            return decode(file.tensor(name, length), length);
-        }
-
-        @Nullable
-        FloatMatrix optionalVector(String name, int length) {
-            return file.optionalTensor(name, length)
-                    .map(tensor -> decode(tensor, length))
-                    .orElse(null);
-        }
-
-        private FloatMatrix decode(GgufTensor tensor, int length) {
-            FloatMatrix vector = FloatMatrix.allocate(arena, 1, length);
-            tensor.elementType().decode(file.data(tensor), 0, vector.segment(), 0, length);
-            return vector;
-        }
     }
 }

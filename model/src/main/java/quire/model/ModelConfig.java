@@ -5,6 +5,9 @@ import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import quire.model.Architecture.Yarn;
+import quire.model.Mixture.Scoring;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufType;
@@ -23,11 +26,11 @@ import quire.model.format.GgufValueType;
  * @param layers number of blocks
  * @param heads number of query heads
  * @param kvHeads number of key and value heads; divides {@code heads}
- * @param headDim numbers in a head, even
+ * @param headDim numbers in a head, even; with a latent, in what a position stores
  * @param normEpsilon epsilon of RMSNorm
  * @param ropeDimensions how many dimensions of a head are rotated, even
  * @param ropeBase base of the rotation's frequencies
- * @param ropeScale positions are divided by it (linear scaling); 1 for no scaling
+ * @param ropeScale positions are divided by it (linear scaling), or those of some pairs (YaRN); 1 for no scaling
  * @param blocks how the blocks compute
  */
 public record ModelConfig(
@@ -60,14 +63,15 @@ public record ModelConfig(
     private static final int MAX_LAYERS = 1 << 10;
     private static final int MAX_HEADS = 1 << 10;
     private static final int MAX_HEAD_DIM = 1 << 10;
+    private static final int MAX_EXPERTS = 1 << 12;
 
     // Factors and limits that some other architectures use; 1 and 0 change nothing.
-    private static final List<String> FACTORS =
-            List.of("embedding_scale", "residual_scale", "logit_scale", "rope.scaling.attn_factor");
+    private static final List<String> FACTORS = List.of("embedding_scale", "residual_scale", "logit_scale");
     private static final List<String> LIMITS_AND_SCALES = List.of(
             "attention.scale",
             "attention.clamp_kqv",
             "attention.max_alibi_bias",
+            "attention.temperature_scale",
             "attn_logit_softcapping",
             "final_logit_softcapping");
 
@@ -138,6 +142,41 @@ public record ModelConfig(
                 new Architecture.Builder().build());
     }
 
+    /**
+     * The number of weights in the tensors of a file that compute a token: of the experts, only those that are chosen, and
+     * of the embedding none unless it is the output head too.
+     */
+    public long activeWeights(Gguf file) {
+        Mixture mixture = blocks.mixture();
+        long active = 0;
+        for (GgufTensor tensor : file.tensors()) {
+            boolean looksUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
+            if (mixture != null && isOfExperts(tensor)) {
+                active += tensor.elements() / mixture.experts() * mixture.used();
+            } else if (!looksUp) {
+                active += tensor.elements();
+            }
+        }
+        return active;
+    }
+
+    /** Whether a tensor has a part for each expert of a layer. */
+    static boolean isOfExperts(GgufTensor tensor) {
+        return tensor.name().contains("_exps.");
+    }
+
+    /** The number of values that attention gives for a row, of all heads. */
+    int attendedWidth() {
+        Architecture.Latent latent = blocks.latent();
+        return heads * (latent == null ? headDim : latent.valueDim());
+    }
+
+    /** The width of the feed-forward layers that have no experts; 0 if there is none. */
+    int denseWidth() {
+        Mixture mixture = blocks.mixture();
+        return mixture != null && mixture.isIn(0) ? 0 : feedForward;
+    }
+
     private static void checkRange(String what, int value, int max) {
         if (value < 1 || value > max) {
             throw new IllegalArgumentException(what + " is " + value + ", not 1 to " + max);
@@ -176,17 +215,20 @@ public record ModelConfig(
         if (gguf.hasTensor("output.weight")) {
             checkMatrix(gguf, known, "output", hidden, vocabularySize);
         }
-        checkVector(gguf, known, "rope_freqs.weight", ropeDimensions / 2, false);
+        checkVector(gguf, known, "rope_freqs.weight", false, ropeDimensions / 2);
         if (architecture.equals("phi3")) {
-            checkVector(gguf, known, "rope_factors_long.weight", ropeDimensions / 2, false);
-            checkVector(gguf, known, "rope_factors_short.weight", ropeDimensions / 2, false);
+            checkVector(gguf, known, "rope_factors_long.weight", false, ropeDimensions / 2);
+            checkVector(gguf, known, "rope_factors_short.weight", false, ropeDimensions / 2);
         }
+        Architecture.Latent latent = blocks.latent();
         for (int layer = 0; layer < layers; layer++) {
             String block = "blk." + layer + ".";
             if (blocks.normBefore()) {
                 checkNorm(gguf, known, block + "attn_norm", hidden);
             }
-            if (gguf.hasTensor(block + "attn_qkv.weight")) {
+            if (latent != null) {
+                checkLatent(gguf, known, block, latent);
+            } else if (gguf.hasTensor(block + "attn_qkv.weight")) {
                 checkMatrix(gguf, known, block + "attn_qkv", hidden, queryWidth + 2 * kvWidth);
             } else {
                 checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
@@ -195,16 +237,24 @@ public record ModelConfig(
             }
             if (blocks.headNorm() != Architecture.HeadNorm.NONE) {
                 boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
-                checkVector(gguf, known, block + "attn_q_norm.weight", each ? headDim : queryWidth, true);
-                checkVector(gguf, known, block + "attn_k_norm.weight", each ? headDim : kvWidth, true);
+                checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? headDim : queryWidth);
+                checkVector(gguf, known, block + "attn_k_norm.weight", true, each ? headDim : kvWidth);
             }
-            checkMatrix(gguf, known, block + "attn_output", queryWidth, hidden);
+            checkMatrix(gguf, known, block + "attn_output", attendedWidth(), hidden);
             if (blocks.normAfter()) {
                 checkNorm(gguf, known, block + "post_attention_norm", hidden);
                 checkNorm(gguf, known, block + "post_ffw_norm", hidden);
             }
             if (blocks.normBefore() && !blocks.parallel()) {
-                checkNorm(gguf, known, block + "ffn_norm", hidden);
+                checkNorm(gguf, known, block + blocks.feedForwardNorm(), hidden);
+            }
+            if (blocks.sinks()) {
+                checkVector(gguf, known, block + "attn_sinks.weight", true, heads);
+            }
+            Mixture mixture = blocks.mixture();
+            if (mixture != null && mixture.isIn(layer)) {
+                checkMixture(gguf, known, block, mixture);
+                continue;
             }
             if (blocks.gated() && gguf.hasTensor(block + "ffn_gate.weight")) {
                 checkMatrix(gguf, known, block + "ffn_gate", hidden, feedForward);
@@ -224,27 +274,98 @@ public record ModelConfig(
         }
     }
 
+    private void checkLatent(Gguf gguf, Set<String> known, String block, Architecture.Latent latent) {
+        int width = heads * latent.queryDim();
+        if (gguf.hasTensor(block + "attn_q.weight")) {
+            checkMatrix(gguf, known, block + "attn_q", hidden, width);
+        } else {
+            checkMatrix(gguf, known, block + "attn_q_a", hidden, latent.queryRank());
+            checkVector(gguf, known, block + "attn_q_a_norm.weight", true, latent.queryRank());
+            checkMatrix(gguf, known, block + "attn_q_b", latent.queryRank(), width);
+        }
+        checkMatrix(gguf, known, block + "attn_kv_a_mqa", hidden, latent.rank() + latent.rotatedDim());
+        checkVector(gguf, known, block + "attn_kv_a_norm.weight", true, latent.rank());
+        gguf.tensor(block + "attn_k_b.weight", latent.plainDim(), latent.rank(), heads);
+        gguf.tensor(block + "attn_v_b.weight", latent.rank(), latent.valueDim(), heads);
+        known.add(block + "attn_k_b.weight");
+        known.add(block + "attn_v_b.weight");
+    }
+
+    private void checkMixture(Gguf gguf, Set<String> known, String block, Mixture mixture) {
+        int experts = mixture.experts();
+        int width = mixture.width();
+        checkMatrix(gguf, known, block + "ffn_gate_inp", hidden, experts);
+        checkVector(gguf, known, block + "exp_probs_b.bias", false, experts);
+        if (gguf.hasTensor(block + "ffn_gate_up_exps.weight")) {
+            checkExperts(gguf, known, block + "ffn_gate_up_exps", hidden, 2 * width, experts);
+        } else {
+            checkExperts(gguf, known, block + "ffn_gate_exps", hidden, width, experts);
+            checkExperts(gguf, known, block + "ffn_up_exps", hidden, width, experts);
+        }
+        checkExperts(gguf, known, block + "ffn_down_exps", width, hidden, experts);
+        if (mixture.sharedGate()) {
+            gguf.tensor(block + "ffn_gate_inp_shexp.weight", hidden);
+            known.add(block + "ffn_gate_inp_shexp.weight");
+        }
+        if (mixture.sharedWidth() > 0) {
+            checkMatrix(gguf, known, block + "ffn_gate_shexp", hidden, mixture.sharedWidth());
+            checkMatrix(gguf, known, block + "ffn_up_shexp", hidden, mixture.sharedWidth());
+            checkMatrix(gguf, known, block + "ffn_down_shexp", mixture.sharedWidth(), hidden);
+        }
+    }
+
+    private static void checkExperts(Gguf gguf, Set<String> known, String stem, int columns, int rows, int experts) {
+        gguf.tensor(stem + ".weight", columns, rows, experts);
+        known.add(stem + ".weight");
+        checkVector(gguf, known, stem + ".bias", false, rows, experts);
+        checkFactors(gguf, known, stem, experts);
+    }
+
+    /** The name of the tensor with the factors of a tensor {@code STEM.weight}. */
+    static String factorName(String tensor) {
+        return tensor.replaceFirst("\\.weight$", ".scale");
+    }
+
+    /**
+     * The factors of matrices, which NVFP4 files may have, and those of their inputs. The latter are for processors that
+     * compute with inputs of 4 bits; here they change nothing.
+     */
+    private static void checkFactors(Gguf gguf, Set<String> known, String stem, int count) {
+        String name = factorName(stem + ".weight");
+        checkVector(gguf, known, name, false, count);
+        checkVector(gguf, known, stem + ".input_scale", false, count);
+        if (gguf.hasTensor(name)) {
+            for (float factor : gguf.floats(gguf.tensor(name, count))) {
+                if (!Float.isFinite(factor)) {
+                    throw gguf.fault("tensor " + name + ": has the factor " + factor + "; convert the model again");
+                }
+            }
+        }
+    }
+
     /** A matrix {@code stem.weight} and, if the file has one, its bias {@code stem.bias}. */
     private static void checkMatrix(Gguf gguf, Set<String> known, String stem, int columns, int rows) {
         gguf.tensor(stem + ".weight", columns, rows);
         known.add(stem + ".weight");
         // Quire adds no bias to embeddings or logits.
         if (stem.startsWith("blk.")) {
-            checkVector(gguf, known, stem + ".bias", rows, false);
+            checkVector(gguf, known, stem + ".bias", false, rows);
+        }
+        if (!stem.equals("token_embd")) {
+            checkFactors(gguf, known, stem, 1);
         }
     }
 
     /** The weights of a norm and, for a layer norm, its bias if the file has one. */
     private void checkNorm(Gguf gguf, Set<String> known, String stem, int length) {
-        checkVector(gguf, known, stem + ".weight", length, true);
+        checkVector(gguf, known, stem + ".weight", true, length);
         if (blocks.norm() == Architecture.Norm.LAYER) {
-            checkVector(gguf, known, stem + ".bias", length, false);
+            checkVector(gguf, known, stem + ".bias", false, length);
         }
     }
 
-    private static void checkVector(Gguf gguf, Set<String> known, String name, int length, boolean required) {
-        Optional<GgufTensor> vector =
-                required ? Optional.of(gguf.tensor(name, length)) : gguf.optionalTensor(name, length);
+    private static void checkVector(Gguf gguf, Set<String> known, String name, boolean required, long... dims) {
+        Optional<GgufTensor> vector = required ? Optional.of(gguf.tensor(name, dims)) : gguf.optionalTensor(name, dims);
         if (vector.isPresent()) {
             GgufType type = vector.get().type();
             if (type != GgufType.F32 && type != GgufType.F16 && type != GgufType.BF16) {
@@ -260,23 +381,34 @@ public record ModelConfig(
 
         ModelConfig read() {
             refuseWhatIsNotComputed();
-            int contextLength = size("context_length", MAX_CONTEXT);
-            int hidden = size("embedding_length", MAX_WIDTH);
-            int feedForward = size("feed_forward_length", MAX_WIDTH);
-            int layers = size("block_count", MAX_LAYERS);
-            int heads = size("attention.head_count", MAX_HEADS);
-            int kvHeads = gguf.has(key("attention.head_count_kv")) ? size("attention.head_count_kv", MAX_HEADS) : heads;
+            int contextLength = sizeUpTo("context_length", MAX_CONTEXT);
+            int hidden = sizeUpTo("embedding_length", MAX_WIDTH);
+            int feedForward = sizeUpTo("feed_forward_length", MAX_WIDTH);
+            int layers = sizeUpTo("block_count", MAX_LAYERS);
+            int heads = sizeUpTo("attention.head_count", MAX_HEADS);
+            int kvHeads =
+                    gguf.has(key("attention.head_count_kv")) ? sizeUpTo("attention.head_count_kv", MAX_HEADS) : heads;
             if (kvHeads > heads || heads % kvHeads != 0) {
                 throw refuse(
                         "attention.head_count_kv", "is " + kvHeads + ", which does not divide the " + heads + " heads");
             }
-            int headDim = headDim(hidden, heads);
+            boolean hasLatent = gguf.has(key("attention.kv_lora_rank"));
+            if (hasLatent && kvHeads != 1) {
+                throw refuse(
+                        "attention.head_count_kv",
+                        "is " + kvHeads + " where keys and values are made of one latent and 1 is expected");
+            }
+            int headDim = hasLatent ? latent().rank() + latent().rotatedDim() : headDim(hidden, heads);
             int ropeDimensions =
-                    gguf.has(key("rope.dimension_count")) ? size("rope.dimension_count", headDim) : headDim;
+                    gguf.has(key("rope.dimension_count")) ? sizeUpTo("rope.dimension_count", headDim) : headDim;
             if (ropeDimensions % 2 != 0) {
                 throw refuse("rope.dimension_count", "is " + ropeDimensions + ", which is odd");
             }
             Architecture blocks = Architectures.of(architecture, this, hidden, heads, layers);
+            Mixture mixture = blocks.mixture();
+            if (mixture != null && mixture.denseLayers() > layers) {
+                throw refuse("leading_dense_block_count", "is " + mixture.denseLayers() + " of " + layers + " blocks");
+            }
             refuseFactors();
             boolean layerNorm = blocks.norm() == Architecture.Norm.LAYER;
             return new ModelConfig(
@@ -313,7 +445,7 @@ public record ModelConfig(
             if (window < 0) {
                 throw refuse("attention.sliding_window", "is " + window + ", not 0 or more positions");
             }
-            return window < size("context_length", MAX_CONTEXT) ? (int) window : 0;
+            return window < sizeUpTo("context_length", MAX_CONTEXT) ? (int) window : 0;
         }
 
         @Override
@@ -325,7 +457,124 @@ public record ModelConfig(
             if (gguf.type(key(suffix)) == GgufValueType.ARRAY) {
                 throw gguf.fault("key " + key(suffix) + ": lists the layers with a window" + ANOTHER_MODEL);
             }
-            return size(suffix, MAX_LAYERS);
+            return sizeUpTo(suffix, MAX_LAYERS);
+        }
+
+        @Override
+        public int size(String suffix, int absent) {
+            // Converters write 0 for "none".
+            boolean none = !gguf.has(key(suffix))
+                    || (gguf.type(key(suffix)) != GgufValueType.ARRAY && gguf.int64(key(suffix)) == 0);
+            return none ? absent : sizeUpTo(suffix, MAX_WIDTH);
+        }
+
+        @Override
+        public boolean flag(String suffix, boolean absent) {
+            return gguf.bool(key(suffix), absent);
+        }
+
+        @Override
+        public Architecture.Latent latent() {
+            described.add("attention.kv_lora_rank");
+            int queryDim = sizeUpTo("attention.key_length_mla", MAX_HEAD_DIM);
+            int rotatedDim = sizeUpTo("rope.dimension_count", MAX_HEAD_DIM);
+            if (rotatedDim >= queryDim) {
+                throw refuse(
+                        "rope.dimension_count",
+                        "is " + rotatedDim + " of the " + queryDim
+                                + " numbers of a query, which leaves none for the latent");
+            }
+            return new Architecture.Latent(
+                    size("attention.q_lora_rank", 0),
+                    sizeUpTo("attention.kv_lora_rank", MAX_HEAD_DIM - rotatedDim),
+                    queryDim - rotatedDim,
+                    rotatedDim,
+                    sizeUpTo("attention.value_length_mla", MAX_HEAD_DIM));
+        }
+
+        @Override
+        public @Nullable Yarn yarn() {
+            if (!scaling().equals("yarn")) {
+                return null;
+            }
+            if (number("rope.scaling.yarn_ext_factor", 1) != 1) {
+                throw gguf.fault("key " + key("rope.scaling.yarn_ext_factor") + ": is "
+                        + gguf.float32(key("rope.scaling.yarn_ext_factor")) + ANOTHER_MODEL);
+            }
+            return new Yarn(
+                    size("rope.scaling.original_context_length", sizeUpTo("context_length", MAX_CONTEXT)),
+                    number("rope.scaling.yarn_beta_fast", 32),
+                    number("rope.scaling.yarn_beta_slow", 1));
+        }
+
+        @Override
+        public float rotationFactor() {
+            double factor = number("rope.scaling.attn_factor", 1);
+            if (scaling().equals("yarn")) {
+                // A factor of all scores replaces the one of the rotated numbers.
+                String forScores = "rope.scaling.yarn_log_multiplier";
+                boolean inScores = described.contains(forScores) && number(forScores, 0) != 0;
+                double usual = inScores ? 1 : 1 + 0.1 * StrictMath.log(Math.max(1, ropeScale()));
+                factor *= number("rope.scaling.yarn_attn_factor", (float) usual);
+            }
+            return (float) factor;
+        }
+
+        @Override
+        public @Nullable Mixture mixture(Scoring scoring, boolean normalised, int sharedWidth, boolean sharedGate) {
+            described.add("expert_count");
+            int experts = size("expert_count", 0);
+            if (experts < 2) {
+                return null;
+            }
+            int used = sizeUpTo("expert_used_count", experts);
+            int width = size("expert_feed_forward_length", 0);
+            if (width == 0) {
+                // Mixtral's experts have the width of a feed-forward layer; Qwen's share it.
+                width = sizeUpTo("feed_forward_length", MAX_WIDTH);
+                width = architecture.equals("llama") ? width : width / used;
+            }
+            if (experts > MAX_EXPERTS || width < 1) {
+                throw refuse("expert_count", "is " + experts + " experts of width " + width);
+            }
+            int groups = size("expert_group_count", 1);
+            int groupsUsed = size("expert_group_used_count", groups);
+            boolean fit = experts % groups == 0
+                    && groupsUsed <= groups
+                    && (groups == 1 || experts / groups > 1)
+                    && (long) experts / groups * groupsUsed >= used;
+            if (!fit) {
+                throw refuse(
+                        "expert_group_count",
+                        "is " + groups + " (" + groupsUsed + " used), which does not divide " + experts
+                                + " experts so that " + used + " can be chosen");
+            }
+            return new Mixture(
+                    experts,
+                    used,
+                    width,
+                    scoring(scoring),
+                    flag("expert_weights_norm", normalised),
+                    number("expert_weights_scale", 1),
+                    groups,
+                    groupsUsed,
+                    sharedWidth,
+                    sharedGate,
+                    size("leading_dense_block_count", 0));
+        }
+
+        private Scoring scoring(Scoring absent) {
+            return switch (size("expert_gating_func", 0)) {
+                case 0 -> absent;
+                case 1 -> Scoring.SOFTMAX;
+                case 2 -> Scoring.SIGMOID;
+                case 3 -> Scoring.SOFTMAX_OF_CHOSEN;
+                default ->
+                    throw gguf.fault("key " + key("expert_gating_func") + ": is "
+                            + gguf.describe(key("expert_gating_func"), SHOWN_CHARS)
+                            + ", which this version cannot compute (it computes 1, 2 and 3: softmax, sigmoid and softmax"
+                            + " of the chosen experts); use another model");
+            };
         }
 
         private String key(String suffix) {
@@ -336,7 +585,7 @@ public record ModelConfig(
             return gguf.fault("key " + key(suffix) + ": " + what + CONVERT);
         }
 
-        private int size(String suffix, int max) {
+        private int sizeUpTo(String suffix, int max) {
             String key = key(suffix);
             boolean isList = gguf.has(key) && gguf.type(key) == GgufValueType.ARRAY;
             // The number of blocks itself must be a number: the length of a list is compared with it.
@@ -356,7 +605,7 @@ public record ModelConfig(
         /** Some converters write one number for each layer. If all are equal, the model is an ordinary one. */
         private int sameInAllLayers(String suffix, int max) {
             String key = key(suffix);
-            if (gguf.length(key) != size("block_count", MAX_LAYERS)) {
+            if (gguf.length(key) != sizeUpTo("block_count", MAX_LAYERS)) {
                 throw refuse(suffix, "has " + gguf.length(key) + " items, not one for each block");
             }
             int[] perLayer = gguf.int32s(key);
@@ -380,7 +629,7 @@ public record ModelConfig(
         private int headDim(int hidden, int heads) {
             int headDim;
             if (gguf.has(key("attention.key_length"))) {
-                headDim = size("attention.key_length", MAX_HEAD_DIM);
+                headDim = sizeUpTo("attention.key_length", MAX_HEAD_DIM);
             } else if (hidden % heads == 0 && hidden / heads <= MAX_HEAD_DIM) {
                 headDim = hidden / heads;
             } else {
@@ -390,7 +639,7 @@ public record ModelConfig(
                                 + " each");
             }
             if (gguf.has(key("attention.value_length"))) {
-                int valueDim = size("attention.value_length", MAX_HEAD_DIM);
+                int valueDim = sizeUpTo("attention.value_length", MAX_HEAD_DIM);
                 if (valueDim != headDim) {
                     throw gguf.fault("key " + key("attention.value_length") + ": is " + valueDim
                             + " where the keys' length is " + headDim + ANOTHER_MODEL);
@@ -410,7 +659,7 @@ public record ModelConfig(
             OptionalInt size = OptionalInt.empty();
             String from = "";
             if (gguf.has(key("vocab_size"))) {
-                size = OptionalInt.of(size("vocab_size", MAX_VOCABULARY));
+                size = OptionalInt.of(sizeUpTo("vocab_size", MAX_VOCABULARY));
                 from = "key " + key("vocab_size");
             }
             if (gguf.has("tokenizer.ggml.tokens")) {
@@ -443,13 +692,23 @@ public record ModelConfig(
                     + ": is missing, and so are tokenizer.ggml.tokens and token_embd.weight" + CONVERT));
         }
 
-        /** The factor of linear scaling. Llama 3's scaling has no key; it is the tensor {@code rope_freqs.weight}. */
-        private float ropeScale() {
-            String factorKey = gguf.has(key("rope.scaling.factor")) ? "rope.scaling.factor" : "rope.scale_linear";
-            String type = gguf.string(key("rope.scaling.type"), gguf.has(key(factorKey)) ? "linear" : "none");
-            return switch (type) {
+        private String ropeFactorKey() {
+            boolean old = !gguf.has(key("rope.scaling.factor")) && gguf.has(key("rope.scale_linear"));
+            return old ? "rope.scale_linear" : "rope.scaling.factor";
+        }
+
+        /** The type of scaling, as the file names it. */
+        private String scaling() {
+            return gguf.string(key("rope.scaling.type"), gguf.has(key(ropeFactorKey())) ? "linear" : "none");
+        }
+
+        /** The factor of linear scaling or of YaRN. Llama 3's scaling has no key; it is the tensor {@code rope_freqs.weight}. */
+        @Override
+        public float ropeScale() {
+            String factorKey = ropeFactorKey();
+            return switch (scaling()) {
                 case "none" -> 1;
-                case "linear" -> number(factorKey, Float.MIN_NORMAL, 1e6f);
+                case "linear", "yarn" -> number(factorKey, Float.MIN_NORMAL, 1e6f);
                 case "longrope" -> {
                     if (architecture.equals("phi3")) {
                         yield 1; // the factors are tensors
@@ -459,7 +718,7 @@ public record ModelConfig(
                 default ->
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is "
                             + gguf.describe(key("rope.scaling.type"), SHOWN_CHARS)
-                            + ", which this version cannot compute (it computes none, linear and Llama 3's"
+                            + ", which this version cannot compute (it computes none, linear, yarn and Llama 3's"
                             + " rope_freqs.weight); use another model");
             };
         }
@@ -469,10 +728,6 @@ public record ModelConfig(
          * notice.
          */
         private void refuseWhatIsNotComputed() {
-            if (gguf.has(key("expert_count")) && gguf.int64(key("expert_count")) != 0) {
-                throw gguf.fault("key " + key("expert_count") + ": is a mixture of " + gguf.int64(key("expert_count"))
-                        + " experts" + ANOTHER_MODEL);
-            }
             if (!gguf.bool(key("attention.causal"), true)) {
                 throw gguf.fault("key " + key("attention.causal") + ": attends to later positions too" + ANOTHER_MODEL);
             }
@@ -487,6 +742,14 @@ public record ModelConfig(
 
         /** Refuses factors, limits and a window that the architecture's description does not have. */
         private void refuseFactors() {
+            if (!described.contains("attention.kv_lora_rank") && gguf.has(key("attention.kv_lora_rank"))) {
+                throw gguf.fault(
+                        "key " + key("attention.kv_lora_rank") + ": has keys and values of a latent" + ANOTHER_MODEL);
+            }
+            if (!described.contains("expert_count") && size("expert_count", 0) > 1) {
+                throw gguf.fault("key " + key("expert_count") + ": is a mixture of " + size("expert_count", 0)
+                        + " experts" + ANOTHER_MODEL);
+            }
             for (String suffix : FACTORS) {
                 refuseUnlessNeutral(suffix, 1);
             }

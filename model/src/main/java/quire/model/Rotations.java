@@ -9,7 +9,8 @@ import quire.tensor.Workers;
 
 /**
  * The cosines and sines of every position. Pair i turns by {@code position / ropeScale / base^(2i / dimensions)},
- * divided by the file's own factor if the file has {@code rope_freqs} (Llama 3's scaling).
+ * divided by the file's own factor if the file has {@code rope_freqs} (Llama 3's scaling). YaRN divides only slow pairs by
+ * {@code ropeScale}.
  *
  * <p>The angles of late positions need double precision. A long context has millions of angles, and computing their
  * sines took a second at every start. So sines are computed only for the first positions and for every {@value
@@ -68,11 +69,29 @@ final class Rotations {
     /** The angle by which each pair turns from one position to the next, in radians. */
     static double[] frequencies(ModelConfig shape, @Nullable FloatMatrix factors) {
         double[] frequencies = frequencies(shape.ropeDimensions(), shape.ropeBase());
+        Architecture.Yarn yarn = shape.blocks().yarn();
         for (int i = 0; i < frequencies.length; i++) {
             double factor = factors == null ? 1 : factors.get(0, i);
-            frequencies[i] /= factor * shape.ropeScale();
+            double share = yarn == null ? 0 : unscaledShare(yarn, shape, i);
+            frequencies[i] = frequencies[i] / factor * (share + (1 - share) / shape.ropeScale());
         }
         return frequencies;
+    }
+
+    /**
+     * How much of a pair's angle YaRN leaves unscaled: 1 for pairs up to the last one that turns {@code betaFast} times in
+     * the original context, 0 from the first one on that turns {@code betaSlow} times, and a line between them.
+     */
+    private static double unscaledShare(Architecture.Yarn yarn, ModelConfig shape, int pair) {
+        double fast = Math.max(0, Math.floor(pairOf(yarn.betaFast(), yarn, shape)));
+        double slow = Math.min(shape.ropeDimensions() - 1, Math.ceil(pairOf(yarn.betaSlow(), yarn, shape)));
+        return 1 - Math.clamp((pair - fast) / Math.max(0.001, slow - fast), 0.0, 1.0);
+    }
+
+    /** The pair, between two pairs in general, that turns so many times in the original context. */
+    private static double pairOf(double turns, Architecture.Yarn yarn, ModelConfig shape) {
+        double angle = yarn.originalContext() / (turns * 2 * Math.PI);
+        return shape.ropeDimensions() * StrictMath.log(angle) / (2 * StrictMath.log(shape.ropeBase()));
     }
 
     /** The angles of the pairs for a base, without scaling. */

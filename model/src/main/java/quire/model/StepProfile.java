@@ -59,7 +59,9 @@ public final class StepProfile {
         ATTENTION("attention"),
         /** The output projection of attention. */
         OUTPUT("attention out"),
-        /** The two matrices into the feed-forward layer. */
+        /** The products that give each expert its score, and the factor of the shared expert. */
+        ROUTER("router"),
+        /** The two matrices into the feed-forward layer, of all experts that rows chose. */
         GATE_UP("gate, up"),
         /** The activation function. */
         SWIGLU("activation"),
@@ -69,7 +71,10 @@ public final class StepProfile {
         ADD("add"),
         /** Logits and their soft cap. */
         HEAD("head"),
-        /** Waiting at barriers: for workers with more work, or for workers that had no free core. */
+        /**
+         * Waiting at barriers: for workers with more work, or for workers that had no free core. With experts, choosing
+         * them and copying their inputs too.
+         */
         WAITING("waiting");
 
         private final String label;
@@ -86,10 +91,24 @@ public final class StepProfile {
         /** The phase that a weight tensor of a GGUF file belongs to. */
         private static Phase of(String tensor) {
             return switch (tensor.substring(tensor.indexOf('.', tensor.startsWith("blk.") ? 4 : 0) + 1)) {
-                case "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_qkv.weight" -> QKV;
-                case "attn_output.weight" -> OUTPUT;
-                case "ffn_gate.weight", "ffn_up.weight" -> GATE_UP;
-                case "ffn_down.weight" -> DOWN;
+                case "attn_q.weight",
+                        "attn_k.weight",
+                        "attn_v.weight",
+                        "attn_qkv.weight",
+                        "attn_q_a.weight",
+                        "attn_q_b.weight",
+                        "attn_kv_a_mqa.weight",
+                        "attn_k_b.weight" -> QKV;
+                case "attn_output.weight", "attn_v_b.weight" -> OUTPUT;
+                case "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight" -> ROUTER;
+                case "ffn_gate.weight",
+                        "ffn_up.weight",
+                        "ffn_gate_exps.weight",
+                        "ffn_up_exps.weight",
+                        "ffn_gate_up_exps.weight",
+                        "ffn_gate_shexp.weight",
+                        "ffn_up_shexp.weight" -> GATE_UP;
+                case "ffn_down.weight", "ffn_down_exps.weight", "ffn_down_shexp.weight" -> DOWN;
                 default -> HEAD;
             };
         }

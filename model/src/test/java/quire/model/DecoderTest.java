@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -20,8 +21,11 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.FieldSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
+import quire.model.format.GgufWriter;
+import quire.model.format.ModelFormatException;
 import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
@@ -53,7 +57,7 @@ class DecoderTest {
     }
 
     @ParameterizedTest
-    @FieldSource("quire.model.ModelConfig#ARCHITECTURES")
+    @FieldSource("quire.model.format.FamilyModels#NAMES")
     void forward_everyArchitecture_agreesWithTheFormulas(String architecture) {
         Path file = FamilyModels.write(folder, architecture, ElementType.F32, 17);
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
@@ -61,9 +65,24 @@ class DecoderTest {
         assertSameBits(FamilyModels.write(folder, architecture, ElementType.Q4_0, 18), 3);
     }
 
+    @ParameterizedTest
+    @FieldSource("quire.model.format.FamilyModels#NAMES")
+    void load_everyArchitecture_reportsAllBytesOfItsMatrices(String architecture) {
+        AtomicLong reported = new AtomicLong();
+        try (Gguf gguf = Gguf.open(FamilyModels.write(folder, architecture, ElementType.Q8_0, 21));
+                Workers workers = new Workers(1)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            KvLayout layout = new KvLayout(KvType.F32, 16, config.kvHeads(), config.headDim());
+            Decoder.Capacity capacity = new Decoder.Capacity(layout, 1, 16, 1);
+            Decoder.load(gguf, config, KernelSets.best(), workers, capacity, reported::addAndGet)
+                    .close();
+            assertThat(reported.get()).isEqualTo(Decoder.matrixBytes(gguf));
+        }
+    }
+
     @Test
     void forward_everyArchitectureOnEverySet_sameBits() {
-        for (String architecture : ModelConfig.ARCHITECTURES) {
+        for (String architecture : FamilyModels.NAMES) {
             Path file = FamilyModels.write(folder, architecture, ElementType.Q8_0, 19);
             int[] tokens =
                     new Random(6).ints(40, 0, RandomModels.VOCABULARY_SIZE).toArray();
@@ -238,6 +257,71 @@ class DecoderTest {
             for (int i = 0; i < 4; i++) {
                 assertThat(bits(logits, i)).isEqualTo(expected.get(i));
             }
+        }
+    }
+
+    /** Factors that are powers of two and that cancel each other change no bit; a factor of the head scales the logits. */
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "llama-moe"})
+    void forward_factorsOfMatrices_multiplyTheirProducts(String name) {
+        Path plain = FamilyModels.write(folder, name, ElementType.Q8_0, 23);
+        GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 23);
+        boolean experts = name.endsWith("moe");
+        Map<String, Float> factors = Map.of(
+                "attn_q", 2f, "attn_k", 0.5f, "attn_v", 4f, "attn_output", 0.25f, "ffn_up", 8f, "ffn_down", 0.125f);
+        try (Gguf file = Gguf.open(plain)) {
+            for (int layer = 0; layer < ModelConfig.from(file).layers(); layer++) {
+                for (Map.Entry<String, Float> factor : factors.entrySet()) {
+                    boolean each = experts && factor.getKey().startsWith("ffn");
+                    String stem = "blk." + layer + "." + factor.getKey() + (each ? "_exps" : "");
+                    long count = each ? dims(file, stem)[2] : 1;
+                    float[] values = new float[Math.toIntExact(count)];
+                    for (int i = 0; i < values.length; i++) {
+                        // each expert has another factor
+                        values[i] = (float) Math.pow(factor.getValue(), i % 3 + 1);
+                    }
+                    writer.tensor(stem + ".scale", ElementType.F32, values, count);
+                    writer.tensor(stem + ".input_scale", ElementType.F32, new float[values.length], count);
+                }
+            }
+        }
+        writer.tensor("output.scale", ElementType.F32, new float[] {-0.5f}, 1);
+        int[] tokens = new Random(4).ints(30, 0, RandomModels.VOCABULARY_SIZE).toArray();
+        for (String set : KernelSets.names()) {
+            if (KernelSets.obstacle(set) != null) {
+                continue;
+            }
+            try (Gguf without = Gguf.open(plain);
+                    Gguf with = writer.open();
+                    Workers workers = new Workers(2);
+                    Decoder expected = load(without, workers, KvType.F32, 64, KernelSets.named(set));
+                    Decoder actual = load(with, workers, KvType.F32, 64, KernelSets.named(set))) {
+                int[] found = lastLogits(actual, tokens);
+                int[] wanted = IntStream.of(lastLogits(expected, tokens))
+                        .map(bits -> Float.floatToRawIntBits(-0.5f * Float.intBitsToFloat(bits)))
+                        .toArray();
+                assertThat(found).as(set).isEqualTo(wanted);
+            }
+        }
+    }
+
+    private static long[] dims(Gguf file, String stem) {
+        return file.tensors().stream()
+                .filter(tensor -> tensor.name().equals(stem + ".weight"))
+                .findFirst()
+                .orElseThrow()
+                .dims();
+    }
+
+    @Test
+    void load_factorThatIsNoNumber_isRefused() {
+        try (Gguf file = FamilyModels.writer("llama", ElementType.Q8_0, 23)
+                        .tensor("blk.0.attn_q.scale", ElementType.F32, new float[] {Float.NaN}, 1)
+                        .open();
+                Workers workers = new Workers(1)) {
+            assertThatThrownBy(() -> load(file, workers, KvType.F16, 8))
+                    .isInstanceOf(ModelFormatException.class)
+                    .hasMessageContainingAll("blk.0.attn_q.scale", "NaN");
         }
     }
 

@@ -10,13 +10,9 @@ import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizers;
-import quire.tensor.FloatMatrix;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
-import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
 /**
@@ -87,37 +83,12 @@ final class KvPerplexity {
 
     /** The sum of −log p over the tokens that count. */
     private static double loss(Gguf file, KvType type, List<Text> texts) {
-        ModelConfig config = ModelConfig.from(file);
-        int most = config.contextLength();
-        KvLayout layout = new KvLayout(type, 16, config.kvHeads(), config.headDim());
-        int[] pages = IntStream.range(0, (most + 15) / 16).toArray();
-        double loss = 0;
-        try (Workers workers = new Workers(1);
-                Decoder decoder = Decoder.load(
-                        file,
-                        config,
-                        KernelSets.best(),
-                        workers,
-                        new Decoder.Capacity(layout, pages.length, most, most))) {
-            Batch batch = new Batch(most, 1);
-            for (Text text : texts) {
-                int[] tokens = text.tokens();
-                batch.clear();
-                batch.add(tokens, 0, tokens.length - 1, pages, text.scored());
-                FloatMatrix logits = decoder.forward(batch);
-                for (int row = 0; row < text.scored(); row++) {
-                    loss -= logProbability(logits, row, tokens[tokens.length - text.scored() + row]);
-                }
-            }
+        int most = ModelConfig.from(file).contextLength();
+        try (TextScorer scorer = new TextScorer(file, KernelSets.best(), type, 1, most)) {
+            return texts.stream()
+                    .flatMapToDouble(text -> Arrays.stream(scorer.score(text.tokens(), text.scored())))
+                    .map(logprob -> -logprob)
+                    .sum();
         }
-        return loss;
-    }
-
-    private static double logProbability(FloatMatrix logits, int row, int token) {
-        double sum = 0;
-        for (int i = 0; i < logits.columns(); i++) {
-            sum += Math.exp(logits.get(row, i) - logits.get(row, token));
-        }
-        return -Math.log(sum);
     }
 }

@@ -162,16 +162,45 @@ class ModelConfigTest {
                 size("rope.dimension_count", 7),
                 size("rope.dimension_count", 18),
                 size("vocab_size", 320),
-                fault(w -> w.uint32("llama.expert_count", 8), "key llama.expert_count", "8 experts"),
+                fault(w -> w.uint32("llama.expert_count", 8), "key llama.expert_used_count", "missing"),
+                fault(
+                        w -> w.uint32("llama.expert_count", 8).uint32("llama.expert_used_count", 9),
+                        "key llama.expert_used_count",
+                        "9"),
+                fault(
+                        w -> w.uint32("llama.expert_count", 8).uint32("llama.expert_used_count", 2),
+                        "tensor blk.0.ffn_gate_inp.weight",
+                        "missing",
+                        "[32, 8]"),
+                fault(
+                        w -> w.uint32("llama.expert_count", 8)
+                                .uint32("llama.expert_used_count", 5)
+                                .uint32("llama.expert_group_count", 4)
+                                .uint32("llama.expert_group_used_count", 2),
+                        "key llama.expert_group_count",
+                        "4 (2 used)"),
+                fault(
+                        w -> w.uint32("llama.expert_count", 8)
+                                .uint32("llama.expert_used_count", 2)
+                                .uint32("llama.expert_gating_func", 4),
+                        "key llama.expert_gating_func",
+                        "softmax"),
+                fault(
+                        w -> w.string("llama.rope.scaling.type", "yarn")
+                                .float32("llama.rope.scaling.factor", 4)
+                                .float32("llama.rope.scaling.yarn_ext_factor", 0.5f),
+                        "key llama.rope.scaling.yarn_ext_factor",
+                        "0.5"),
                 fault(w -> w.float32("llama.attention.sliding_window", 2), "llama.attention.sliding_window"),
                 fault(w -> w.bool("llama.attention.causal", false), "llama.attention.causal"),
                 fault(w -> w.float32("llama.logit_scale", 0.5f), "llama.logit_scale", "0.5"),
                 fault(w -> w.float32("llama.attention.scale", 0.5f), "llama.attention.scale", "0.5"),
-                fault(w -> w.string("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.type", "yarn", "linear"),
+                fault(w -> w.string("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.factor", "missing"),
+                fault(w -> w.string("llama.rope.scaling.type", "longrope"), "llama.rope.scaling.type", "longrope"),
                 fault(
                         w -> w.string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 0),
                         "llama.rope.scaling.factor"),
-                fault(w -> w.string("llama.rope.scaling.type", "linear"), "llama.rope.scale_linear", "missing"),
+                fault(w -> w.string("llama.rope.scaling.type", "linear"), "llama.rope.scaling.factor", "missing"),
                 fault(
                         w -> w.without("llama.rope.freq_base").float32("llama.rope.freq_base", Float.NaN),
                         "llama.rope.freq_base",

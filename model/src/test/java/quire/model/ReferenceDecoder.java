@@ -3,9 +3,12 @@ package quire.model;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -50,23 +53,24 @@ final class ReferenceDecoder {
         for (int layer = 0; layer < config.layers(); layer++) {
             String prefix = "blk." + layer + ".";
             double[] h = architecture.equals("olmo2") ? x : norm(x, prefix + "attn_norm");
-            double[][] qkv = queriesKeysValues(prefix, h);
-            double[] q = headNorm(qkv[0], prefix + "attn_q_norm.weight");
-            double[] k = headNorm(qkv[1], prefix + "attn_k_norm.weight");
-            keys.get(position)[layer] = rotate(k, position, layer);
-            values.get(position)[layer] = qkv[2];
-            double[] a = project(prefix + "attn_output", attend(rotate(q, position, layer), layer), hidden);
-            if (has(prefix + "post_attention_norm.weight")) {
+            double[] attended = has(prefix + "attn_kv_a_mqa.weight")
+                    ? attendWithLatent(prefix, h, position, layer)
+                    : attendWithHeads(prefix, h, position, layer);
+            double[] a = project(prefix + "attn_output", attended, hidden);
+            boolean gptOss = architecture.equals("gpt-oss");
+            if (has(prefix + "post_attention_norm.weight") && !gptOss) {
                 a = norm(a, prefix + "post_attention_norm");
             }
             double residual = architecture.equals("granite") ? key("residual_scale", 1) : 1;
             x = sum(x, times(a, residual));
-            if (has(prefix + "ffn_norm.weight")) {
-                h = norm(x, prefix + "ffn_norm");
+            if (gptOss || has(prefix + "ffn_norm.weight")) {
+                h = norm(x, prefix + (gptOss ? "post_attention_norm" : "ffn_norm"));
             } else if (architecture.equals("olmo2")) {
                 h = x;
             } // else feed-forward reads what attention reads
-            double[] f = project(prefix + "ffn_down", feedForward(prefix, h), hidden);
+            double[] f = has(prefix + "ffn_gate_inp.weight")
+                    ? mixture(prefix, h)
+                    : project(prefix + "ffn_down", feedForward(prefix, h), hidden);
             if (has(prefix + "post_ffw_norm.weight")) {
                 f = norm(f, prefix + "post_ffw_norm");
             }
@@ -82,6 +86,93 @@ final class ReferenceDecoder {
             logits[i] = cap * Math.tanh(logits[i] / cap);
         }
         return logits;
+    }
+
+    private double[] attendWithHeads(String prefix, double[] h, int position, int layer) {
+        double[][] qkv = queriesKeysValues(prefix, h);
+        double[] q = headNorm(qkv[0], prefix + "attn_q_norm.weight");
+        double[] k = headNorm(qkv[1], prefix + "attn_k_norm.weight");
+        keys.get(position)[layer] = rotate(k, position, layer);
+        values.get(position)[layer] = qkv[2];
+        return attend(rotate(q, position, layer), layer);
+    }
+
+    /** Makes keys and values of all heads from the latent, as the model was trained. */
+    private double[] attendWithLatent(String prefix, double[] h, int position, int layer) {
+        int heads = config.heads();
+        int rank = (int) key("attention.kv_lora_rank", 0);
+        int d = (int) key("attention.key_length_mla", 0);
+        int v = (int) key("attention.value_length_mla", 0);
+        int rotated = config.ropeDimensions();
+        int plain = d - rotated;
+        double[] q;
+        if (has(prefix + "attn_q.weight")) {
+            q = multiply(prefix + "attn_q.weight", h, heads * d);
+        } else {
+            double[] qa = multiply(prefix + "attn_q_a.weight", h, (int) key("attention.q_lora_rank", 0));
+            q = multiply(prefix + "attn_q_b.weight", norm(qa, prefix + "attn_q_a_norm"), heads * d);
+        }
+        double[] kv = multiply(prefix + "attn_kv_a_mqa.weight", h, rank + rotated);
+        double[] latent = norm(Arrays.copyOf(kv, rank), prefix + "attn_kv_a_norm");
+        double[] rotatedKey = turn(Arrays.copyOfRange(kv, rank, rank + rotated), position);
+        GgufTensor keyMatrices = tensor(prefix + "attn_k_b.weight");
+        GgufTensor valueMatrices = tensor(prefix + "attn_v_b.weight");
+        double[] k = new double[heads * d];
+        double[] values = new double[heads * v];
+        double[] turned = q.clone();
+        for (int head = 0; head < heads; head++) {
+            for (int r = 0; r < rank; r++) {
+                double[] w = row(keyMatrices, head * rank + r);
+                for (int i = 0; i < plain; i++) {
+                    k[head * d + i] += w[i] * latent[r];
+                }
+            }
+            System.arraycopy(rotatedKey, 0, k, head * d + plain, rotated);
+            int at = head * d + plain;
+            System.arraycopy(turn(Arrays.copyOfRange(q, at, at + rotated), position), 0, turned, at, rotated);
+            for (int i = 0; i < v; i++) {
+                double[] w = row(valueMatrices, head * v + i);
+                for (int r = 0; r < rank; r++) {
+                    values[head * v + i] += w[r] * latent[r];
+                }
+            }
+        }
+        keys.get(position)[layer] = k;
+        this.values.get(position)[layer] = values;
+        double log = Math.log(config.ropeScale());
+        double factor = 1 + key("rope.scaling.yarn_log_multiplier", 0) * log;
+        double[] out = new double[heads * v];
+        for (int head = 0; head < heads; head++) {
+            double[] p = new double[position + 1];
+            double total = 0;
+            for (int t = 0; t < p.length; t++) {
+                for (int i = 0; i < d; i++) {
+                    p[t] += turned[head * d + i] * keys.get(t)[layer][head * d + i];
+                }
+                p[t] = Math.exp(p[t] * factor * factor / Math.sqrt(d));
+                total += p[t];
+            }
+            for (int t = 0; t < p.length; t++) {
+                for (int i = 0; i < v; i++) {
+                    out[head * v + i] += p[t] / total * this.values.get(t)[layer][head * v + i];
+                }
+            }
+        }
+        return out;
+    }
+
+    /** Turns neighbours, without a factor: it is in the scores. */
+    private double[] turn(double[] x, int position) {
+        double[] out = new double[x.length];
+        for (int i = 0; i < x.length; i += 2) {
+            double share = yarnShare(i / 2, x.length, config.ropeBase());
+            double angle = position
+                    * (share + (1 - share) / config.ropeScale())
+                    * Math.pow(config.ropeBase(), -(double) i / x.length);
+            out[i] = x[i] * Math.cos(angle) - x[i + 1] * Math.sin(angle);
+            out[i + 1] = x[i] * Math.sin(angle) + x[i + 1] * Math.cos(angle);
+        }
+        return out;
     }
 
     private double[][] queriesKeysValues(String prefix, double[] h) {
@@ -118,6 +209,105 @@ final class ReferenceDecoder {
         return gate;
     }
 
+    /** The sum of the chosen experts, each with its weight, and of the shared expert. */
+    private double[] mixture(String prefix, double[] h) {
+        int experts = (int) key("expert_count", 0);
+        int used = (int) key("expert_used_count", 0);
+        boolean gptOss = architecture.equals("gpt-oss");
+        double[] logits = project(prefix + "ffn_gate_inp", h, experts);
+        double total = 0;
+        for (double logit : logits) {
+            total += Math.exp(logit);
+        }
+        boolean sigmoid = key("expert_gating_func", 1) == 2;
+        double[] p = new double[experts];
+        for (int e = 0; e < experts; e++) {
+            p[e] = sigmoid ? 1 / (1 + Math.exp(-logits[e])) : Math.exp(logits[e]) / total;
+        }
+        double[] bias = optionalVector(prefix + "exp_probs_b.bias", experts);
+        double[] rank = bias == null ? p : sum(p, bias);
+        Comparator<Integer> byRank = Comparator.comparingDouble(e -> -rank[e]);
+        int groups = (int) key("expert_group_count", 1);
+        int size = experts / groups;
+        Comparator<Integer> byBestTwo =
+                Comparator.comparingDouble(group -> -Stream.of(IntStream.range(group * size, (group + 1) * size)
+                                .boxed()
+                                .toArray(Integer[]::new))
+                        .sorted(byRank)
+                        .limit(2)
+                        .mapToDouble(e -> rank[e])
+                        .sum());
+        List<Integer> bestGroups = IntStream.range(0, groups)
+                .boxed()
+                .sorted(byBestTwo)
+                .limit((int) key("expert_group_used_count", groups))
+                .toList();
+        List<Integer> chosen = IntStream.range(0, experts)
+                .boxed()
+                .filter(e -> bestGroups.contains(e / size))
+                .sorted(byRank)
+                .limit(used)
+                .toList();
+        double sum = chosen.stream().mapToDouble(e -> p[e]).sum();
+        boolean normalised = architecture.equals("deepseek2")
+                ? file.bool("deepseek2.expert_weights_norm", false)
+                : !architecture.equals("qwen2moe");
+        double divisor = normalised ? sum : 1;
+        double[] out = new double[h.length];
+        for (int e : chosen) {
+            double[] gate = expert(prefix + "ffn_gate_exps", prefix, e, h, 0);
+            double[] up = expert(prefix + "ffn_up_exps", prefix, e, h, 1);
+            for (int i = 0; i < gate.length; i++) {
+                if (gptOss) {
+                    double g = Math.min(gate[i], 7);
+                    gate[i] = g / (1 + Math.exp(-1.702 * g)) * (Math.clamp(up[i], -7, 7) + 1);
+                } else {
+                    gate[i] = gate[i] / (1 + Math.exp(-gate[i])) * up[i];
+                }
+            }
+            double[] down = expert(prefix + "ffn_down_exps", prefix, e, gate, 0);
+            out = sum(out, times(down, p[e] / divisor * key("expert_weights_scale", 1)));
+        }
+        if (has(prefix + "ffn_up_shexp.weight")) {
+            int width = (int) tensor(prefix + "ffn_up_shexp.weight").dims()[1];
+            double[] gate = project(prefix + "ffn_gate_shexp", h, width);
+            double[] up = project(prefix + "ffn_up_shexp", h, width);
+            for (int i = 0; i < width; i++) {
+                gate[i] = gate[i] / (1 + Math.exp(-gate[i])) * up[i];
+            }
+            double factor = has(prefix + "ffn_gate_inp_shexp.weight")
+                    ? 1 / (1 + Math.exp(-multiply(prefix + "ffn_gate_inp_shexp.weight", h, 1)[0]))
+                    : 1;
+            out = sum(out, times(project(prefix + "ffn_down_shexp", gate, h.length), factor));
+        }
+        return out;
+    }
+
+    /** The product of one expert; half says which part of a matrix that holds gate and up. */
+    private double[] expert(String stem, String prefix, int expert, double[] x, int half) {
+        boolean fused = !has(stem + ".weight");
+        GgufTensor tensor = tensor(fused ? prefix + "ffn_gate_up_exps.weight" : stem + ".weight");
+        int all = (int) tensor.dims()[1];
+        int rows = fused ? all / 2 : all;
+        int first = expert * all + (fused ? half * rows : 0);
+        double[] y = new double[rows];
+        double[] input = roundsActivations && tensor.elementType().isQuantized() ? rounded(x) : x;
+        for (int o = 0; o < rows; o++) {
+            double[] w = row(tensor, first + o);
+            for (int i = 0; i < x.length; i++) {
+                y[o] += w[i] * input[i];
+            }
+        }
+        return has(stem + ".bias") ? sum(y, row(tensor(stem + ".bias"), expert)) : y;
+    }
+
+    private GgufTensor tensor(String name) {
+        return file.tensors().stream()
+                .filter(tensor -> tensor.name().equals(name))
+                .findFirst()
+                .orElseThrow();
+    }
+
     private static double gelu(double x) {
         return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
     }
@@ -144,7 +334,7 @@ final class ReferenceDecoder {
     private boolean hasWindow(int layer) {
         int every =
                 switch (architecture) {
-                    case "gemma2" -> 2;
+                    case "gemma2", "gpt-oss" -> 2;
                     case "gemma3" -> (int) key("attention.sliding_window_pattern", 6);
                     case "cohere2" -> 4;
                     default -> Integer.MAX_VALUE;
@@ -194,6 +384,10 @@ final class ReferenceDecoder {
                 max = Math.max(max, p[t]);
             }
             double total = 0;
+            if (architecture.equals("gpt-oss")) {
+                total = Math.exp(
+                        row(file.tensor("blk." + layer + ".attn_sinks.weight", config.heads()), 0)[head] - max);
+            }
             for (int t = 0; t < p.length; t++) {
                 p[t] = Math.exp(p[t] - max);
                 total += p[t];
@@ -220,12 +414,15 @@ final class ReferenceDecoder {
         double[] factors = optionalVector(factorName, pairs);
         boolean neighbours = List.of("llama", "granite", "smollm3", "command-r", "cohere2", "glm4")
                 .contains(architecture);
-        double magnitude = key("rope.scaling.attn_factor", 1);
+        boolean yarn = file.string(architecture + ".rope.scaling.type", "").equals("yarn");
+        double scale = local ? 1 : config.ropeScale();
+        double magnitude = key("rope.scaling.attn_factor", 1) * (yarn ? 1 + 0.1 * Math.log(scale) : 1);
         double[] out = x.clone();
         for (int head = 0; head < x.length; head += config.headDim()) {
             for (int i = 0; i < pairs; i++) {
+                double unscaled = yarn ? yarnShare(i, 2 * pairs, base) : 0;
                 double angle = position
-                        / (local ? 1 : config.ropeScale())
+                        * (unscaled + (1 - unscaled) / scale)
                         * Math.pow(base, -(double) i / pairs)
                         / (factors == null ? 1 : factors[i]);
                 int first = head + (neighbours ? 2 * i : i);
@@ -235,6 +432,16 @@ final class ReferenceDecoder {
             }
         }
         return out;
+    }
+
+    /** How much of the angle of a pair YaRN keeps. */
+    private double yarnShare(int pair, int dimensions, double base) {
+        double context = key("rope.scaling.original_context_length", config.contextLength());
+        double fast = context / (2 * Math.PI * key("rope.scaling.yarn_beta_fast", 32));
+        double slow = context / (2 * Math.PI * key("rope.scaling.yarn_beta_slow", 1));
+        double first = Math.max(0, Math.floor(dimensions / 2.0 * Math.log(fast) / Math.log(base)));
+        double last = Math.min(dimensions - 1, Math.ceil(dimensions / 2.0 * Math.log(slow) / Math.log(base)));
+        return pair <= first ? 1 : pair >= last ? 0 : (last - pair) / (last - first);
     }
 
     /** An RMS norm, or the layer norm of the architectures that have it. */

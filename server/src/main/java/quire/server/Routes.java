@@ -34,7 +34,7 @@ final class Routes {
     }
 
     /** The handlers that need a model. */
-    private record Model(Engine engine, OpenAiApi openAi, TokenizeApi tokens) {}
+    private record Model(Engine engine, AnswerService answers, OpenAiApi openAi, TokenizeApi tokens) {}
 
     /** A {@link Handler.Immediate} that needs a model. */
     private interface Immediate {
@@ -53,7 +53,10 @@ final class Routes {
         AnswerService answers = new AnswerService(engine, preparation, config.heartbeat());
         boolean refuseUnknown = !config.unknownParametersAllowed();
         model = new Model(
-                engine, new OpenAiApi(served, answers, refuseUnknown), new TokenizeApi(served, answers, refuseUnknown));
+                engine,
+                answers,
+                new OpenAiApi(served, answers, refuseUnknown),
+                new TokenizeApi(served, answers, refuseUnknown));
     }
 
     /** The engine; null while the model is being loaded. */
@@ -66,11 +69,11 @@ final class Routes {
         Health health = new Health(this::engine, metrics);
         List<Route> routes = List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
-                post(
+                answer(
                         (model, exchange) -> model.openAi.chatCompletions(exchange),
                         "/v1/chat/completions",
                         "/chat/completions"),
-                post((model, exchange) -> model.openAi.completions(exchange), "/v1/completions", "/completions"),
+                answer((model, exchange) -> model.openAi.completions(exchange), "/v1/completions", "/completions"),
                 get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
                 // vLLM's additions to it
@@ -81,6 +84,12 @@ final class Routes {
                 open((Handler.Immediate) health::ready, "/health", "/health/ready"),
                 open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics"));
         return new Router(routes, OPENAI_ERRORS);
+    }
+
+    /** A route whose requests the engine answers: they are refused before they are read while its queue is full. */
+    private Route answer(Blocking handler, String... paths) {
+        Runnable gate = () -> loaded().answers.checkRoom();
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, gate, blocking(handler));
     }
 
     private Route post(Blocking handler, String... paths) {

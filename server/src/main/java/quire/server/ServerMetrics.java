@@ -93,6 +93,10 @@ public final class ServerMetrics implements EngineListener {
         text.gauge(
                 "quire_num_requests_waiting", "Requests that wait to run, preempted ones included.", stats.waiting());
         text.gauge(
+                "quire_queue_wait_estimate_seconds",
+                "Estimated time until all waiting requests have started.",
+                stats.queueSeconds());
+        text.gauge(
                 "quire_kv_cache_usage_perc",
                 "Share of the KV pages that running requests use, 0 to 1.",
                 stats.totalPages() == 0 ? 0 : (double) stats.usedPages() / stats.totalPages());
@@ -194,6 +198,7 @@ public final class ServerMetrics implements EngineListener {
             case CANCELLED -> "abort";
             case ERROR -> "error";
             case BROKEN_LOGITS -> "broken_logits";
+            case CONSTRAINT -> "constraint";
         };
     }
 

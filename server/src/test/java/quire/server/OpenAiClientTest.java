@@ -5,20 +5,25 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import com.openai.client.OpenAIClient;
+import com.openai.core.JsonValue;
 import com.openai.core.http.StreamResponse;
 import com.openai.errors.BadRequestException;
 import com.openai.errors.NotFoundException;
 import com.openai.errors.RateLimitException;
 import com.openai.errors.UnauthorizedException;
+import com.openai.models.ResponseFormatJsonObject;
+import com.openai.models.ResponseFormatJsonSchema;
 import com.openai.models.chat.completions.ChatCompletion;
 import com.openai.models.chat.completions.ChatCompletionChunk;
 import com.openai.models.chat.completions.ChatCompletionCreateParams;
 import com.openai.models.chat.completions.ChatCompletionStreamOptions;
+import com.openai.models.chat.completions.StructuredChatCompletion;
 import com.openai.models.completions.Completion;
 import com.openai.models.completions.CompletionChoice;
 import com.openai.models.completions.CompletionCreateParams;
 import com.openai.models.completions.CompletionUsage;
 import com.openai.models.models.Model;
+import java.net.http.HttpResponse;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -33,6 +38,7 @@ import quire.engine.Output;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
+import quire.server.api.Json;
 
 /** Acceptance test: OpenAI's own client against this server. */
 @Timeout(60)
@@ -332,6 +338,81 @@ class OpenAiClientTest {
         assertThat(e.param()).contains("tool_choice");
     }
 
+    /** What the client's structured outputs ask for. */
+    public static final class Weather {
+        /** The values of a property. */
+        public enum Sky {
+            CLEAR,
+            CLOUDY
+        }
+
+        public Sky sky = Sky.CLEAR;
+        public boolean wet;
+        public int degrees;
+    }
+
+    @Test
+    void chat_structuredOutput_isAnObjectOfTheClass() {
+        for (int seed = 0; seed < 5; seed++) {
+            StructuredChatCompletion<Weather> chat = client.chat()
+                    .completions()
+                    .create(chat().addUserMessage("How is the weather?")
+                            .seed(seed)
+                            .responseFormat(Weather.class)
+                            .build());
+            assertThat(chat.choices().getFirst().finishReason().asString()).isEqualTo("stop");
+            Weather weather = chat.choices().getFirst().message().content().orElseThrow();
+            assertThat(weather.sky).isNotNull();
+        }
+    }
+
+    @Test
+    void chat_jsonObjectStreamed_isOneObject() {
+        ChatCompletionCreateParams params = chat().addUserMessage("JSON, please")
+                .seed(4)
+                .responseFormat(ResponseFormatJsonObject.builder().build())
+                .logitBias(ChatCompletionCreateParams.LogitBias.builder()
+                        .putAdditionalProperty(String.valueOf(2 + '"'), JsonValue.from(100))
+                        .putAdditionalProperty(String.valueOf(2 + '}'), JsonValue.from(100))
+                        .build())
+                .build();
+        String text;
+        try (StreamResponse<ChatCompletionChunk> stream =
+                client.chat().completions().createStreaming(params)) {
+            text = stream.stream()
+                    .flatMap(chunk -> chunk.choices().stream())
+                    .map(choice -> choice.delta().content().orElse(""))
+                    .collect(Collectors.joining());
+        }
+        assertThat(Json.read(text).isObject()).as(text).isTrue();
+        assertThat(client.chat()
+                        .completions()
+                        .create(params)
+                        .choices()
+                        .getFirst()
+                        .message()
+                        .content())
+                .contains(text);
+    }
+
+    @Test
+    void chat_schemaNotComputed_isABadRequestWithItsPointer() {
+        BadRequestException e = catchThrowableOfType(BadRequestException.class, () -> client.chat()
+                .completions()
+                .create(chat().addUserMessage("x")
+                        .responseFormat(ResponseFormatJsonSchema.builder()
+                                .jsonSchema(ResponseFormatJsonSchema.JsonSchema.builder()
+                                        .name("x")
+                                        .schema(ResponseFormatJsonSchema.JsonSchema.Schema.builder()
+                                                .putAdditionalProperty("not", JsonValue.from(Map.of()))
+                                                .build())
+                                        .build())
+                                .build())
+                        .build()));
+        assertThat(e.param()).contains("response_format.json_schema.schema");
+        assertThat(e.getMessage()).contains("'/not' is not supported");
+    }
+
     @Test
     void context_tooShort_isABadRequestWithBothNumbers() {
         BadRequestException e = catchThrowableOfType(BadRequestException.class, () -> client.completions()
@@ -354,7 +435,7 @@ class OpenAiClientTest {
     }
 
     @Test
-    void queue_full_isARateLimitWithRetryAfter() throws InterruptedException {
+    void queue_full_isARateLimitWithRetryAfter() throws Exception {
         Semaphore steps = new Semaphore(0);
         CountDownLatch running = new CountDownLatch(1);
         TestServer.Builder builder = TestServer.builder()
@@ -377,6 +458,16 @@ class OpenAiClientTest {
             assertThat(e.headers().values("Retry-After")).hasSize(1);
             assertThat(Integer.parseInt(e.headers().values("Retry-After").getFirst()))
                     .isPositive();
+            // Refused before it is read: nobody has looked for the JSON.
+            HttpResponse<String> unread = narrow.post("/v1/chat/completions", "no JSON");
+            assertThat(unread.statusCode()).isEqualTo(429);
+            assertThat(unread.headers().firstValue("Retry-After")).isPresent();
+            assertThat(TestServer.error(unread).get("code").asString()).isEqualTo("rate_limit_exceeded");
+            assertThat(narrow.get("/metrics").body())
+                    .contains("quire_queue_wait_estimate_seconds{model_name=\"fake\"} ");
+            assertThat(narrow.post("/tokenize", "{\"prompt\":\"x\"}").statusCode())
+                    .as("what needs no engine")
+                    .isEqualTo(200);
             steps.release(1000);
             first.close();
             second.close();

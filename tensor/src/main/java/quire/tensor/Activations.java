@@ -29,7 +29,7 @@ public final class Activations {
     public static final float SMALLEST = 0x1p-119f;
 
     /** Memory is allocated for a multiple of this many rows, so that a set may use tiles of 12, 6, 4, 3 or 2 rows. */
-    private static final int ROWS_GRAIN = 12;
+    public static final int TILE_ROWS = 12;
 
     private static final int CACHE_LINE_BYTES = 64;
 
@@ -73,7 +73,29 @@ public final class Activations {
     }
 
     private static long rowsInMemory(int rows) {
-        return (rows + ROWS_GRAIN - 1L) / ROWS_GRAIN * ROWS_GRAIN;
+        return (rows + TILE_ROWS - 1L) / TILE_ROWS * TILE_ROWS;
+    }
+
+    /**
+     * The rows from {@code first} on, in the same memory: row 0 of the result is row {@code first} of this. A row must be
+     * quantised and multiplied through the same view.
+     *
+     * @param first a multiple of {@link #TILE_ROWS}
+     */
+    public Activations from(int first) {
+        if (first < 0 || first % TILE_ROWS != 0 || first >= values.rows()) {
+            throw new IllegalArgumentException(
+                    "row " + first + " of " + values.rows() + " does not begin a tile of " + TILE_ROWS + " rows");
+        }
+        FloatMatrix rest = values.from(first);
+        if (!isQuantized()) {
+            return new Activations(rest, MemorySegment.NULL, MemorySegment.NULL);
+        }
+        long columns = values.columns();
+        return new Activations(
+                rest,
+                quants.asSlice(first * columns * Short.BYTES),
+                scales.asSlice(first * (columns / BLOCK) * Float.BYTES));
     }
 
     /** The f32 values, to read and to write. */

@@ -20,6 +20,11 @@ public record FloatMatrix(MemorySegment segment, int rows, int columns) {
         return new FloatMatrix(arena.allocate((long) rows * columns * Float.BYTES, CACHE_LINE_BYTES), rows, columns);
     }
 
+    /** The rows from {@code first} on, in the same memory. */
+    public FloatMatrix from(int first) {
+        return new FloatMatrix(segment.asSlice(rowOffset(first)), rows - first, columns);
+    }
+
     /** Byte offset of a row's first float in {@link #segment}. */
     public long rowOffset(int row) {
         return (long) row * columns * Float.BYTES;

@@ -85,7 +85,8 @@ public interface Kernels {
     /**
      * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and for one part of the outputs o. If {@code
      * w.type().isQuantized()}, {@link #quantize} must be called for these rows before. A row of x has {@code
-     * w.columns()} numbers and a row of y {@code w.rows()}. y and x must not overlap.
+     * w.columns()} numbers and a row of y {@code w.rows()}. y and x must not overlap. At last each sum is multiplied by the
+     * factor of w, see {@link WeightMatrix#setFactor}.
      *
      * @param part index of the part to compute, in {@code [0, parts)}
      */

@@ -8,6 +8,7 @@ public abstract class WeightMatrix {
     private final ElementType type;
     private final int rows;
     private final int columns;
+    private float factor = 1;
 
     /**
      * For kernel sets.
@@ -35,6 +36,26 @@ public abstract class WeightMatrix {
     /** Number of inputs. */
     public int columns() {
         return columns;
+    }
+
+    /**
+     * Sets the number that every output is multiplied with at last, 1 at first. Some files have one for a matrix. It must
+     * not change while products are computed.
+     */
+    public void setFactor(float factor) {
+        this.factor = factor;
+    }
+
+    /** For kernel sets: multiplies the outputs {@code [from, to)} of the first rows of y with the factor. */
+    public final void multiplyByFactor(FloatMatrix y, int rows, int from, int to) {
+        if (factor == 1) {
+            return;
+        }
+        for (int row = 0; row < rows; row++) {
+            for (int output = from; output < to; output++) {
+                y.set(row, output, y.get(row, output) * factor);
+            }
+        }
     }
 
     /** Size of the packed weights in bytes; one product reads them all. */

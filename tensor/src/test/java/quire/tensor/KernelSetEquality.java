@@ -20,6 +20,7 @@ public final class KernelSetEquality {
     private final Kernels kernels;
     private final Kernels scalar = KernelSets.named("scalar");
     private final SplittableRandom random;
+    private float factor = 1;
     private final Workers workers = new Workers(2);
     private boolean behind;
 
@@ -76,6 +77,7 @@ public final class KernelSetEquality {
 
     private void checkMultiply(ElementType type, int outputs, int columns, int rows, int parts) {
         boolean extreme = random.nextInt(3) == 0;
+        factor = random.nextInt(3) == 0 ? Samples.number(random) : 1;
         try (Arena arena = guarded()) {
             MemorySegment source = Samples.weights(arena, type, outputs, columns, random);
             Activations a = Samples.activations(arena, rows, columns, type.isQuantized(), random);
@@ -151,6 +153,7 @@ public final class KernelSetEquality {
             throw new AssertionError(set.name() + " packs " + outputs + " × " + columns + " of " + type + " into "
                     + w.packedBytes() + " bytes, not into " + set.packedBytes(type, outputs, columns));
         }
+        w.setFactor(factor);
         FloatMatrix y = FloatMatrix.allocate(arena, rows, outputs);
         for (int r = 0; r < rows; r++) {
             for (int o = 0; o < outputs; o++) {

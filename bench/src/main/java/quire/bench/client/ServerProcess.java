@@ -36,6 +36,7 @@ public final class ServerProcess implements AutoCloseable {
     private static final int INODE_COLUMN = 9;
     private static final int STOP_SECONDS = 30;
     private static final double MEBI = 1 << 20;
+    private static final double NANO = 1e-9;
 
     /** Rank, instances, bytes, class. */
     private static final Pattern HISTOGRAM_ROW = Pattern.compile("\\s*\\d+:\\s+\\d+\\s+(\\d+)\\s+(.*)");
@@ -119,6 +120,21 @@ public final class ServerProcess implements AutoCloseable {
     public OptionalLong openSockets() {
         Set<String> sockets = pid < 0 ? null : sockets(pid);
         return sockets == null ? OptionalLong.empty() : OptionalLong.of(sockets.size());
+    }
+
+    /** Processor time that the process has used. */
+    public OptionalDouble processorSeconds() {
+        return pid < 0
+                ? OptionalDouble.empty()
+                : ProcessHandle.of(pid).map(ServerProcess::processorSeconds).orElse(OptionalDouble.empty());
+    }
+
+    /** Processor time that a process has used. */
+    public static OptionalDouble processorSeconds(ProcessHandle process) {
+        return process.info()
+                .totalCpuDuration()
+                .map(used -> OptionalDouble.of(used.toNanos() * NANO))
+                .orElse(OptionalDouble.empty());
     }
 
     /** Memory that the process has in RAM, in MiB. */

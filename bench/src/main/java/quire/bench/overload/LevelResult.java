@@ -4,16 +4,28 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalDouble;
 import quire.bench.client.StreamedAnswer;
 import quire.bench.measure.Quantiles;
 
-/** What became of the requests of one level of load. Thread-safe while it collects. */
+/**
+ * What became of the requests of one level of load. Thread-safe while it collects.
+ *
+ * <pre>
+ *   arrivals    |── warm-up ──|────────── measured ──────────|
+ *   goodput                   | answers that end here        |     so the queue that is left at the end counts for nothing
+ *   the others                | requests that are sent here  |
+ * </pre>
+ */
 final class LevelResult {
     private static final int TOO_MANY_REQUESTS = 429;
     private static final int UNAVAILABLE = 503;
     private static final double MILLIS = 1000;
+    private static final double NANO = 1e-9;
 
     private final double deadlineSeconds;
+    private final long from;
+    private final long to;
     private final List<Double> first = new ArrayList<>();
     private final List<Double> refusals = new ArrayList<>();
     private int offered;
@@ -22,15 +34,36 @@ final class LevelResult {
     private int withoutRetryAfter;
     private int failed;
     private long goodTokens;
+    private int goodAnswers;
+    private double clientProcessors;
+    private OptionalDouble serverProcessors = OptionalDouble.empty();
     private String failure = "";
 
-    /** @param deadlineSeconds how long an answer may take, to its end, to count */
-    LevelResult(double deadlineSeconds) {
+    /**
+     * @param deadlineSeconds how long an answer may take, to its end, to count
+     * @param from begin of the measured time, by {@link System#nanoTime}
+     * @param to its end
+     */
+    LevelResult(double deadlineSeconds, long from, long to) {
         this.deadlineSeconds = deadlineSeconds;
+        this.from = from;
+        this.to = to;
     }
 
-    /** Adds an answer. */
-    synchronized void add(StreamedAnswer answer, int tokens) {
+    /**
+     * Adds an answer.
+     *
+     * @param sent when its request was sent, by {@link System#nanoTime}
+     * @param ended when it ended
+     */
+    synchronized void add(StreamedAnswer answer, int tokens, long sent, long ended) {
+        if (isMeasured(ended) && answer.succeeded() && answer.totalSeconds() <= deadlineSeconds) {
+            goodTokens += tokens;
+            goodAnswers++;
+        }
+        if (!isMeasured(sent)) {
+            return;
+        }
         offered++;
         int status = answer.head().status();
         if (status == TOO_MANY_REQUESTS || status == UNAVAILABLE) {
@@ -41,23 +74,45 @@ final class LevelResult {
         } else {
             answered++;
             first.add(answer.firstSeconds());
-            if (answer.totalSeconds() <= deadlineSeconds) {
-                goodTokens += tokens;
-            } else {
-                late++;
-            }
+            late += answer.totalSeconds() > deadlineSeconds ? 1 : 0;
         }
     }
 
-    /** Adds a request that got no answer. */
-    synchronized void addFailure(String what) {
-        offered++;
-        fail(what);
+    /**
+     * Adds a request that got no answer.
+     *
+     * @param sent when it was sent, by {@link System#nanoTime}
+     */
+    synchronized void addFailure(String what, long sent) {
+        if (isMeasured(sent)) {
+            offered++;
+            fail(what);
+        }
+    }
+
+    private boolean isMeasured(long time) {
+        return time - from >= 0 && time - to < 0;
+    }
+
+    /** Sets the average number of processors that the clients and the server used during the measured time. */
+    synchronized void setProcessors(double clients, OptionalDouble server) {
+        clientProcessors = clients;
+        serverProcessors = server;
     }
 
     private void fail(String what) {
         failed++;
         failure = what;
+    }
+
+    /** Begin of the measured time, by {@link System#nanoTime}. */
+    long from() {
+        return from;
+    }
+
+    /** End of the measured time, by {@link System#nanoTime}. */
+    long end() {
+        return to;
     }
 
     synchronized int offered() {
@@ -77,9 +132,18 @@ final class LevelResult {
         return withoutRetryAfter;
     }
 
-    /** Tokens of all answers that met the deadline. */
-    synchronized long goodTokens() {
-        return goodTokens;
+    /** Tokens a second of all answers that met the deadline. */
+    synchronized double goodput() {
+        return goodTokens / seconds();
+    }
+
+    /** Answers a second that met the deadline. */
+    synchronized double goodAnswers() {
+        return goodAnswers / seconds();
+    }
+
+    private double seconds() {
+        return (to - from) * NANO;
     }
 
     /** The 99th percentile of the time to the first token of admitted requests; 0 if none was. */
@@ -96,23 +160,23 @@ final class LevelResult {
      * A row for the table.
      *
      * @param level its name
-     * @param perSecond requests offered in a second
-     * @param seconds the time that the tokens are divided by
      */
-    synchronized Map<String, Object> row(String level, double perSecond, double seconds) {
+    synchronized Map<String, Object> row(String level) {
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("load", level);
-        row.put("requests_a_second", perSecond);
+        row.put("requests_a_second", offered / seconds());
         row.put("offered", offered);
         row.put("answered", answered);
         row.put("late", late);
         row.put("refused", refusals.size());
         row.put("failed", failed);
-        row.put("goodput_tokens_a_second", goodTokens / seconds);
+        row.put("goodput_tokens_a_second", goodput());
         row.put("first_token_p50_ms", quantile(first, 0.5) * MILLIS);
         row.put("first_token_p99_ms", firstP99() * MILLIS);
         row.put("refusal_p99_ms", refusalP99() * MILLIS);
         row.put("without_retry_after", withoutRetryAfter);
+        row.put("client_processors", clientProcessors);
+        serverProcessors.ifPresent(value -> row.put("server_processors", value));
         return row;
     }
 

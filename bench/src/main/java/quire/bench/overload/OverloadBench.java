@@ -6,7 +6,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.OptionalDouble;
 import java.util.SplittableRandom;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
@@ -14,6 +16,7 @@ import java.util.concurrent.locks.LockSupport;
 import quire.bench.client.HttpSocket;
 import quire.bench.client.Metrics;
 import quire.bench.client.ServerAddress;
+import quire.bench.client.ServerProcess;
 import quire.bench.client.StreamedAnswer;
 import quire.bench.measure.Bounds;
 import quire.bench.overload.LoadRequests.LoadRequest;
@@ -26,22 +29,39 @@ import quire.bench.overload.LoadRequests.LoadRequest;
  *   level 2     requests arrive at twice that rate, whatever becomes of them (open loop, Poisson)
  * </pre>
  *
- * <p>Goodput is what the answers that met the deadline have of tokens, divided by the time from the first arrival to the last
- * one. A level ends when all its requests have ended, so no level loads the next one.
+ * <p>Goodput is the tokens of the answers that met the deadline and ended within the measured time, divided by that time. {@link
+ * LevelResult} shows what else counts. A level ends when all its requests have ended, so no level loads the next one. The
+ * closed loop is repeated until it no longer gets faster, because a server that has just started has not compiled its code.
+ * Clients and server share the machine, so the table has the processors that each of them used.
  */
 final class OverloadBench {
     private static final Duration POLL = Duration.ofMillis(50);
     private static final long NANOS = 1_000_000_000L;
 
+    /**
+     * Each level is warmed up for this share of the measured time. While a queue grows, a server answers more than it can
+     * go on with, because it answers the short requests first.
+     */
+    private static final double WARM_UP = 1;
+
+    /** The closed loop has settled when its goodput is less than this factor above the last one. */
+    private static final double SETTLED = 1.05;
+
+    private static final int MAX_ROUNDS = 6;
+
+    private final ServerProcess process;
     private final ServerAddress server;
     private final LoadRequests requests;
     private final Settings settings;
+
+    /** Open connections without a request. Clients keep them, as client libraries do. */
+    private final ConcurrentLinkedDeque<HttpSocket> idle = new ConcurrentLinkedDeque<>();
 
     /**
      * How to measure.
      *
      * @param clients clients that measure the capacity
-     * @param seconds time of arrivals of each level
+     * @param seconds measured time of each level
      * @param deadlineSeconds how long an answer may take, to its end, to count
      * @param seed of all random numbers
      */
@@ -53,21 +73,18 @@ final class OverloadBench {
     /** The rows of the capacity and of each level, and the bounds. */
     record Result(List<Map<String, Object>> rows, Bounds bounds, String failure) {}
 
-    OverloadBench(ServerAddress server, int context, Settings settings) {
-        this.server = server;
+    OverloadBench(ServerProcess process, int context, Settings settings) {
+        this.process = process;
+        this.server = process.address();
         this.requests = new LoadRequests(server, context);
         this.settings = settings;
     }
 
     Result measure(List<Double> levels, Limits limits) throws IOException, InterruptedException {
-        closedLoop(settings.seconds); // warm-up: code is compiled, and the engine learns what steps cost
-        awaitIdle();
-        LevelResult capacity = closedLoop(settings.seconds);
-        awaitIdle();
-        double perSecond = (double) capacity.offered() / settings.seconds;
+        LevelResult capacity = capacity();
         List<Map<String, Object>> rows = new ArrayList<>();
-        rows.add(capacity.row("closed loop", perSecond, settings.seconds));
-        double peak = (double) capacity.goodTokens() / settings.seconds;
+        rows.add(capacity.row("closed loop"));
+        double peak = capacity.goodput();
         double least = Double.POSITIVE_INFINITY;
         double first = 0;
         double refusal = 0;
@@ -75,12 +92,11 @@ final class OverloadBench {
         int failed = capacity.failed();
         String failure = capacity.failure();
         for (double level : levels) {
-            LevelResult result = openLoop(level * perSecond, settings.seed + Double.hashCode(level));
+            LevelResult result = openLoop(level * capacity.goodAnswers(), settings.seed + Double.hashCode(level));
             awaitIdle();
-            rows.add(result.row(String.format(Locale.ROOT, "× %.3g", level), level * perSecond, settings.seconds));
-            double goodput = (double) result.goodTokens() / settings.seconds;
-            peak = Math.max(peak, goodput);
-            least = level > 1 ? Math.min(least, goodput) : least;
+            rows.add(result.row(String.format(Locale.ROOT, "× %.3g", level)));
+            peak = Math.max(peak, result.goodput());
+            least = level > 1 ? Math.min(least, result.goodput()) : least;
             first = Math.max(first, result.firstP99());
             refusal = Math.max(refusal, result.refusalP99());
             withoutRetryAfter += result.withoutRetryAfter();
@@ -98,16 +114,69 @@ final class OverloadBench {
         return new Result(rows, bounds, failure);
     }
 
-    /** A fixed number of clients, each with one request at a time. Answers that end after the time count for nothing. */
-    private LevelResult closedLoop(int seconds) throws InterruptedException {
-        LevelResult result = new LevelResult(settings.deadlineSeconds);
-        long end = System.nanoTime() + seconds * NANOS;
+    /** The closed loop, repeated until it no longer gets faster. */
+    private LevelResult capacity() throws IOException, InterruptedException {
+        LevelResult last = closedLoop();
+        awaitIdle();
+        for (int round = 1; round < MAX_ROUNDS; round++) {
+            LevelResult next = closedLoop();
+            awaitIdle();
+            boolean settled = next.goodput() < SETTLED * last.goodput();
+            last = next;
+            if (settled) {
+                break;
+            }
+        }
+        if (last.goodAnswers() == 0) {
+            throw new IOException("no answer met the deadline of " + settings.deadlineSeconds + " s within "
+                    + settings.seconds + " s: raise --deadline and --seconds");
+        }
+        return last;
+    }
+
+    /** The result of a level that begins now; its measured time begins after the warm-up. */
+    private LevelResult level() {
+        long from = System.nanoTime() + (long) (settings.seconds * WARM_UP * NANOS);
+        return new LevelResult(settings.deadlineSeconds, from, from + settings.seconds * NANOS);
+    }
+
+    /** Starts to measure the processors of a level. Wait for the thread before the level's row is read. */
+    private Thread measureProcessors(LevelResult level) {
+        return Thread.ofVirtual().start(() -> {
+            sleepUntil(level.from());
+            double clients = clientSeconds();
+            OptionalDouble servers = process.processorSeconds();
+            sleepUntil(level.end());
+            double usedByClients = clientSeconds() - clients;
+            OptionalDouble later = process.processorSeconds();
+            level.setProcessors(
+                    usedByClients / settings.seconds,
+                    servers.isPresent() && later.isPresent()
+                            ? OptionalDouble.of((later.getAsDouble() - servers.getAsDouble()) / settings.seconds)
+                            : OptionalDouble.empty());
+        });
+    }
+
+    private static double clientSeconds() {
+        return ServerProcess.processorSeconds(ProcessHandle.current()).orElse(Double.NaN);
+    }
+
+    private static void sleepUntil(long time) {
+        for (long left = time - System.nanoTime(); left > 0; left = time - System.nanoTime()) {
+            LockSupport.parkNanos(left);
+        }
+    }
+
+    /** A fixed number of clients, each with one request at a time. Returns when all have ended. */
+    private LevelResult closedLoop() throws InterruptedException {
+        LevelResult result = level();
         List<Thread> clients = new ArrayList<>();
+        clients.add(measureProcessors(result));
         for (int i = 0; i < settings.clients; i++) {
             SplittableRandom random = new SplittableRandom(settings.seed * 1009 + i);
             clients.add(Thread.ofVirtual().start(() -> {
-                while (System.nanoTime() < end) {
-                    ask(requests.next(random), result, end);
+                while (System.nanoTime() - result.end() < 0) {
+                    ask(requests.next(random), result);
                 }
             }));
         }
@@ -119,46 +188,62 @@ final class OverloadBench {
 
     /** Requests arrive at random times, independent of answers. Returns when all have ended. */
     private LevelResult openLoop(double perSecond, long seed) throws InterruptedException {
-        LevelResult result = new LevelResult(settings.deadlineSeconds);
         SplittableRandom random = new SplittableRandom(seed);
         long begin = System.nanoTime();
-        long end = begin + settings.seconds * NANOS;
-        double next = begin;
+        LevelResult result = level();
+        Thread processors = measureProcessors(result);
+        double next = 0; // nanoseconds after the begin
         try (ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
             while (true) {
                 next += -Math.log(1 - random.nextDouble()) / perSecond * NANOS;
-                if (next >= end) {
+                long time = begin + (long) next;
+                if (time - result.end() >= 0) {
                     break;
                 }
-                for (long left = (long) next - System.nanoTime(); left > 0; left = (long) next - System.nanoTime()) {
-                    LockSupport.parkNanos(left);
-                }
+                sleepUntil(time);
                 LoadRequest request = requests.next(random);
-                clients.execute(() -> ask(request, result, Long.MAX_VALUE));
+                clients.execute(() -> ask(request, result));
             }
             clients.shutdown();
             while (!clients.awaitTermination(1, TimeUnit.MINUTES)) {
                 // each request ends by its own timeout
             }
         }
+        processors.join();
         return result;
     }
 
-    /** Asks, and adds the answer if it has ended before {@code end}. */
-    private void ask(LoadRequest request, LevelResult result, long end) {
+    /** Asks, and adds the answer. */
+    private void ask(LoadRequest request, LevelResult result) {
         // Far behind the deadline: an answer that is late is late, not missing.
         Duration timeout = Duration.ofMillis((long) (settings.deadlineSeconds * 6000) + 30_000);
-        try (HttpSocket socket = HttpSocket.open(server, timeout)) {
-            StreamedAnswer answer = StreamedAnswer.of(socket, request.text());
-            if (System.nanoTime() < end) {
-                result.add(answer, request.tokens());
+        long sent = System.nanoTime();
+        try {
+            HttpSocket kept = idle.pollFirst();
+            HttpSocket socket = kept == null ? HttpSocket.open(server, timeout) : kept;
+            boolean usable = false;
+            try {
+                StreamedAnswer answer = StreamedAnswer.of(socket, request.text());
+                result.add(answer, request.tokens(), sent, System.nanoTime());
+                usable = answer.complete()
+                        && !"close".equalsIgnoreCase(answer.head().headers().get("connection"));
+            } finally {
+                if (usable) {
+                    idle.addFirst(socket);
+                } else {
+                    socket.close();
+                }
             }
         } catch (IOException e) {
-            result.addFailure(e.toString());
+            result.addFailure(e.toString(), sent);
         }
     }
 
+    /** Closes the connections of a level, and waits until the server has no requests. */
     private void awaitIdle() throws IOException, InterruptedException {
+        for (HttpSocket socket = idle.poll(); socket != null; socket = idle.poll()) {
+            socket.close();
+        }
         while (Metrics.of(server).requests() > 0) {
             Thread.sleep(POLL);
         }

@@ -46,7 +46,7 @@ public final class OverloadCommand implements Callable<Integer> {
             names = "--seconds",
             paramLabel = "N",
             defaultValue = "10",
-            description = "Time of each level (default ${DEFAULT-VALUE}).")
+            description = "Measured time of each level, after the same time to warm up (default ${DEFAULT-VALUE}).")
     private int seconds;
 
     @Option(
@@ -121,7 +121,7 @@ public final class OverloadCommand implements Callable<Integer> {
             int context = ServedModel.of(process.address()).context();
             OverloadBench.Settings settings = new OverloadBench.Settings(clients, seconds, deadline, seed);
             OverloadBench.Limits limits = new OverloadBench.Limits(minGoodput, maxFirstToken, maxRefusal);
-            result = new OverloadBench(process.address(), context, settings).measure(levels, limits);
+            result = new OverloadBench(process, context, settings).measure(levels, limits);
             process.keepLog(result.bounds().broken());
         }
         record.put("levels", result.rows());

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static quire.cli.CommandRun.run;
 
 import java.util.Map;
+import java.util.OptionalDouble;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.bench.client.HttpSocket;
@@ -18,23 +19,54 @@ class OverloadTest {
         return new StreamedAnswer(new HttpSocket.Head(status, headers), "", 1, true, seconds / 2, 0, seconds);
     }
 
+    private static final long SECOND = 1_000_000_000L;
+
+    /** The measured time is from second 10 to second 15. */
+    private static LevelResult level() {
+        return new LevelResult(2, 10 * SECOND, 15 * SECOND);
+    }
+
+    private static void add(LevelResult level, int status, double seconds, int tokens, double sent) {
+        Map<String, String> headers = status == 429 ? Map.of("retry-after", "1") : Map.of();
+        level.add(answer(status, headers, seconds), tokens, (long) (sent * SECOND), (long) ((sent + seconds) * SECOND));
+    }
+
     @Test
     void levelResult_onlyAnswersInTimeAreGoodput() {
-        LevelResult result = new LevelResult(2);
-        result.add(answer(200, Map.of(), 1), 10);
-        result.add(answer(200, Map.of(), 3), 100);
-        result.add(answer(429, Map.of("retry-after", "1"), 0.1), 1000);
-        result.add(answer(503, Map.of(), 0.1), 1000);
-        result.add(answer(500, Map.of(), 0.1), 1000);
-        result.addFailure("reset");
-        assertThat(result.goodTokens()).isEqualTo(10);
+        LevelResult result = level();
+        add(result, 200, 1, 10, 11);
+        add(result, 200, 3, 100, 11);
+        add(result, 429, 0.1, 1000, 11);
+        add(result, 503, 0.1, 1000, 11);
+        add(result, 500, 0.1, 1000, 11);
+        result.addFailure("reset", 11 * SECOND);
+        assertThat(result.goodput()).isEqualTo(2);
+        assertThat(result.goodAnswers()).isEqualTo(0.2);
         assertThat(result.withoutRetryAfter()).isEqualTo(1);
         assertThat(result.failed()).isEqualTo(2);
         assertThat(result.offered()).isEqualTo(6);
-        assertThat(result.row("x", 3, 5))
+        result.setProcessors(0.5, OptionalDouble.of(1.5));
+        assertThat(result.row("x"))
+                .containsEntry("requests_a_second", 1.2)
                 .containsEntry("goodput_tokens_a_second", 2.0)
                 .containsEntry("late", 1)
-                .containsEntry("refused", 2);
+                .containsEntry("refused", 2)
+                .containsEntry("client_processors", 0.5)
+                .containsEntry("server_processors", 1.5);
+    }
+
+    /** A queue that is left at the end of the time is no goodput of that time. */
+    @Test
+    void levelResult_answersThatEndOutsideOfTheTime_areNoGoodput() {
+        LevelResult result = level();
+        add(result, 200, 1, 1, 8.5); // sent and ended before
+        add(result, 200, 1, 10, 9.5); // ends within
+        add(result, 200, 1, 100, 14.5); // ends after
+        add(result, 200, 1, 1000, 15.5);
+        result.addFailure("reset", 9 * SECOND);
+        assertThat(result.goodput()).isEqualTo(2);
+        assertThat(result.offered()).isEqualTo(1);
+        assertThat(result.failed()).isZero();
     }
 
     /** The bounds are wide: this test does not measure. */

@@ -100,8 +100,9 @@ public final class InspectCommand implements Callable<Integer> {
                 MemoryPlan.size(share.bytes))));
         table(List.of("quantisation", "tensors", "weights", "size"), rows);
         System.out.printf(
-                "%s weights · tokenizer %s%n",
+                "%s weights%s · tokenizer %s%n",
                 elements,
+                active(file),
                 printable(file.string("tokenizer.ggml.model", "none")
                         + (file.has("tokenizer.ggml.tokens")
                                 ? " of " + file.length("tokenizer.ggml.tokens") + " tokens" + repeated(file)
@@ -125,6 +126,18 @@ public final class InspectCommand implements Callable<Integer> {
                     + String.join(" · ", config.blocks().describe());
         } catch (ModelFormatException e) {
             return "blocks: " + e.getMessage();
+        }
+    }
+
+    /** How many weights compute a token, if not all do. */
+    private static String active(Gguf file) {
+        try {
+            ModelConfig config = ModelConfig.from(file);
+            return config.blocks().mixture() == null
+                    ? ""
+                    : ", of which " + config.activeWeights(file) + " compute a token";
+        } catch (ModelFormatException e) {
+            return "";
         }
     }
 

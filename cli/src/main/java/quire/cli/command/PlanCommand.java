@@ -140,6 +140,15 @@ public final class PlanCommand implements Callable<Integer> {
     private static Map<String, Object> describe(MemoryPlan plan, int tokens) {
         Map<String, Object> object = new LinkedHashMap<>();
         object.put("lines", plan.lines());
+        object.put(
+                "quantised_weights",
+                plan.packedTypes().stream()
+                        .map(type -> Map.of(
+                                "type", type.type().name(),
+                                "weights", type.weights(),
+                                "bytes_in_file", type.fileBytes(),
+                                "bytes_packed", type.packedBytes()))
+                        .toList());
         object.put("usable_bytes", plan.usableBytes());
         object.put("warnings", plan.warnings());
         object.put("kv_bytes_per_token", plan.kvBytesPerToken());

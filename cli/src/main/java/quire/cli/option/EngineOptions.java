@@ -58,6 +58,15 @@ public final class EngineOptions {
     private long maxQueuedTokens;
 
     @Option(
+            names = "--max-queue-wait",
+            paramLabel = "SECONDS",
+            defaultValue = "5",
+            description =
+                    "How long a request may have to wait in the queue, estimated from the speed of the queue; further ones"
+                            + " are refused until it is shorter. 0 for no limit (default ${DEFAULT-VALUE}).")
+    private int maxQueueWaitSeconds;
+
+    @Option(
             names = "--kv-cache",
             paramLabel = "SIZE",
             converter = ByteSize.class,
@@ -154,6 +163,7 @@ public final class EngineOptions {
         }
         Range.check(command, "--max-queued", maxQueued, 1, Integer.MAX_VALUE);
         Range.check(command, "--max-queued-tokens", maxQueuedTokens, 1, Long.MAX_VALUE);
+        Range.check(command, "--max-queue-wait", maxQueueWaitSeconds, 0, EngineConfig.MAX_QUEUE_WAIT.toSeconds());
         if (pageTokens < KvLayout.TILE || pageTokens % KvLayout.TILE != 0) {
             throw fault("--page-tokens takes a multiple of " + KvLayout.TILE + ", not " + pageTokens);
         }
@@ -171,6 +181,7 @@ public final class EngineOptions {
                 .maxContext(maxContext)
                 .maxQueuedRequests(maxQueued)
                 .maxQueuedTokens(maxQueuedTokens)
+                .maxQueueWait(Duration.ofSeconds(maxQueueWaitSeconds))
                 .kvCacheBytes(kvCacheBytes)
                 .pageTokens(pageTokens)
                 .kvType(kvType)

@@ -34,9 +34,9 @@ public final class FilePath implements ITypeConverter<Path> {
      * @return the file
      * @throws ParameterException if there is no such file, with what to do
      */
-    static Path requireFile(CommandSpec command, String given, Path file) {
+    public static Path requireFile(CommandSpec command, String given, Path file) {
         if (Files.isDirectory(file)) {
-            throw new ParameterException(command.commandLine(), given + " is a folder: name a .gguf file in it");
+            throw new ParameterException(command.commandLine(), given + " is a folder: name a file in it");
         }
         if (!Files.exists(file)) {
             throw new ParameterException(command.commandLine(), given + ": there is no such file; check the path");

@@ -58,6 +58,7 @@ class OptionErrorTest {
             serve --model BROKEN --max-context 1                       | --max-context takes a number from 2, not 1
             serve --model BROKEN --max-queued 0                        | --max-queued takes a number from 1, not 0
             serve --model BROKEN --max-queued-tokens 0                 | --max-queued-tokens takes a number from 1, not 0
+            serve --model BROKEN --max-queue-wait -1                   | --max-queue-wait takes a number from 0 to 3600, not -1
             serve --model BROKEN --prefix-cache maybe                  | --prefix-cache takes on or off, not maybe
             serve --model BROKEN --target-itl -1                       | --target-itl takes a number from 0 to 3600000, not -1
             serve --model BROKEN --page-tokens 17                      | --page-tokens takes a multiple of 16, not 17
@@ -73,10 +74,10 @@ class OptionErrorTest {
             serve --model BROKEN --api-key-file FOLDER                 | --api-key-file FOLDER cannot be read: Is a directory
             serve --model BROKEN --api-key-file EMPTY                  | --api-key-file EMPTY has no key: write one key a line
             serve --model BROKEN --api-key-file SPACED                 | an API key is empty or has a character that a header cannot carry: use letters, digits and signs of ASCII
-            generate --model FOLDER --prompt x                         | --model FOLDER is a folder: name a .gguf file in it
-            generate --model BROKEN --prompt x --draft FOLDER          | --draft FOLDER is a folder: name a .gguf file in it
+            generate --model FOLDER --prompt x                         | --model FOLDER is a folder: name a file in it
+            generate --model BROKEN --prompt x --draft FOLDER          | --draft FOLDER is a folder: name a file in it
             generate --model /no/such.gguf --prompt x                  | --model /no/such.gguf: there is no such file; check the path
-            inspect FOLDER                                             | FOLDER is a folder: name a .gguf file in it
+            inspect FOLDER                                             | FOLDER is a folder: name a file in it
             inspect BROKEN --model BROKEN                              | both BROKEN and --model BROKEN name a file: leave one of them out
             plan --model BROKEN --shape layers=1,kvHeads=1,headDim=16  | --shape and a model exclude each other: leave one of them out
             plan --model BROKEN --memory 0                             | --memory takes a size such as 16GiB, not 0

@@ -6,6 +6,8 @@ import java.util.Arrays;
 import quire.engine.InvalidRequestException;
 import quire.engine.Logprobs;
 import quire.engine.SamplingParams;
+import quire.engine.constrain.ConstraintCursor;
+import quire.engine.constrain.ConstraintException;
 import quire.tensor.FloatMatrix;
 
 /**
@@ -105,10 +107,13 @@ public final class Sampler {
      * @param position index of the new token in its sequence, prompt included
      * @return a token whose logit is not −∞; of equally good ones the one with the lower id
      * @throws BrokenLogitsException if a logit is NaN or +∞, or all are −∞, because the model is broken
+     * @throws ConstraintException if the constraint needs too many states, or the model excludes all tokens that it
+     *     allows
      * @throws InvalidRequestException if the bias names a token beyond the vocabulary
      */
     public int choose(FloatMatrix logits, int row, SamplingParams params, TokenHistory history, int position) {
         load(logits, row);
+        exclude(history);
         history.adjust(this.logits);
         float max = max();
         if (params.temperature() == 0) {
@@ -213,6 +218,23 @@ public final class Sampler {
                     "rows of " + matrix.columns() + " logits for a vocabulary of " + vocabularySize + " tokens");
         }
         MemorySegment.copy(matrix.segment(), ValueLayout.JAVA_FLOAT, matrix.rowOffset(row), logits, 0, vocabularySize);
+    }
+
+    /** Sets the logits of all tokens to −∞ that the request's constraint forbids. */
+    private void exclude(TokenHistory history) {
+        ConstraintCursor constraint = history.constraint();
+        if (constraint == null) {
+            return;
+        }
+        max(); // finds broken logits while all are there
+        constraint.mask().apply(logits);
+        for (float logit : logits) {
+            if (logit > Float.NEGATIVE_INFINITY) {
+                return;
+            }
+        }
+        throw new ConstraintException(
+                "the model excludes every token with which the answer could go on as its" + " constraint requires");
     }
 
     /** The largest logit. {@link Math#max} propagates NaN, so one check of the result finds it. */

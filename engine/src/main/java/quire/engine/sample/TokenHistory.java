@@ -2,12 +2,14 @@ package quire.engine.sample;
 
 import java.util.Arrays;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
+import quire.engine.constrain.ConstraintCursor;
 
 /**
- * Counts a sequence's tokens and applies penalties and bias to its logits. It belongs to the sequence and survives
- * preemption.
+ * Counts a sequence's tokens and applies constraint, penalties and bias to its logits. It belongs to the sequence and
+ * survives preemption.
  *
  * <p>Distinct tokens are numbered in order of appearance. An open-addressing hash table maps a token to its number:
  *
@@ -27,6 +29,7 @@ public final class TokenHistory {
     private final double presencePenalty;
     private final double frequencyPenalty;
     private final boolean penalises;
+    private final @Nullable ConstraintCursor constraint;
 
     private final int[] biasTokens;
     private final float[] biasValues;
@@ -42,8 +45,18 @@ public final class TokenHistory {
     /** Tokens with lower numbers occur in the prompt, and are never removed. */
     private final int promptSize;
 
-    /** Starts with the prompt and an empty output. Keeps no reference to {@code prompt}. */
+    /** A history without a constraint. */
     public TokenHistory(SamplingParams params, int[] prompt) {
+        this(params, prompt, null);
+    }
+
+    /**
+     * Starts with the prompt and an empty output. Keeps no reference to {@code prompt}.
+     *
+     * @param constraint where the output is in the text that its constraint allows; null for none
+     */
+    public TokenHistory(SamplingParams params, int[] prompt, @Nullable ConstraintCursor constraint) {
+        this.constraint = constraint;
         repetitionPenalty = params.repetitionPenalty();
         presencePenalty = params.presencePenalty();
         frequencyPenalty = params.frequencyPenalty();
@@ -75,6 +88,9 @@ public final class TokenHistory {
 
     /** Adds a token of the output. */
     public void append(int token) {
+        if (constraint != null) {
+            constraint.append(token);
+        }
         if (penalises) {
             int number = numberOf(token); // may replace counts
             counts[number]++;
@@ -83,6 +99,9 @@ public final class TokenHistory {
 
     /** Reverts the last {@link #append}. Revert several in reverse order. */
     public void undo(int token) {
+        if (constraint != null) {
+            constraint.undo();
+        }
         if (penalises) {
             int slot = slot(token);
             int number = table[slot] - 1;
@@ -96,6 +115,11 @@ public final class TokenHistory {
                 size--;
             }
         }
+    }
+
+    /** Where the output is in the text that its constraint allows; null without a constraint. */
+    public @Nullable ConstraintCursor constraint() {
+        return constraint;
     }
 
     /**

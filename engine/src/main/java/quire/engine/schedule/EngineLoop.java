@@ -13,6 +13,10 @@ import quire.engine.InvalidRequestException;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.ConstraintCursor;
+import quire.engine.constrain.Constraints;
+import quire.engine.constrain.InvalidConstraintException;
 import quire.engine.sample.SamplerTeam;
 import quire.model.Batch;
 import quire.model.Model;
@@ -43,6 +47,7 @@ public final class EngineLoop implements Runnable {
     private final DraftSource drafts;
     private final Scheduler scheduler;
     private final TokenVerifier verifier;
+    private final Constraints constraints;
     /** Messages from other threads to the engine thread: new sequences, and sequences whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
@@ -164,6 +169,7 @@ public final class EngineLoop implements Runnable {
         PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
         scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
+        constraints = new Constraints(tokenizer);
     }
 
     private static void require(boolean condition, String fault) {
@@ -266,11 +272,21 @@ public final class EngineLoop implements Runnable {
     /** Any thread: checks a request and queues it, as {@link quire.engine.Engine#submit} describes. */
     public TokenStream submit(Request request) {
         int maxNewTokens = check(request);
+        Constraint constraint = request.params().constraint();
+        ConstraintCursor cursor = constraint == null ? null : begin(constraint);
         Sequence sequence =
-                new Sequence(request, tokenizer, maxNewTokens, nanoClock.getAsLong(), closed -> post(closed));
+                new Sequence(request, tokenizer, maxNewTokens, cursor, nanoClock.getAsLong(), closed -> post(closed));
         tracker.accept(sequence, inbox);
         wake();
         return sequence.stream;
+    }
+
+    private ConstraintCursor begin(Constraint constraint) {
+        try {
+            return constraints.begin(constraint);
+        } catch (InvalidConstraintException e) {
+            throw new InvalidRequestException("constraint", String.valueOf(e.getMessage()));
+        }
     }
 
     private void post(Sequence sequence) {

@@ -10,7 +10,12 @@ package quire.engine.schedule;
  * <pre>
  *   time of a step    | decoding |  prompt tokens  |
  *                     0          d                 max(target, 2 d)
+ *
+ *   a light step      | decoding | a quarter |
  * </pre>
+ *
+ * <p>A light step gives a short prompt its first token beside a long one. It leaves prompts a quarter of the time, also
+ * where no sequence decodes.
  *
  * <p>Engine thread only; allocates nothing.
  */
@@ -19,6 +24,9 @@ public final class PromptPace {
      * A step has at least this many prompt tokens. With fewer, most of its time would be spent on reading the weights.
      */
     public static final int LEAST_TOKENS = 8;
+
+    /** A light step leaves prompts this share of the time. */
+    private static final double LIGHT = 0.25;
 
     private final StepCost cost;
     private final long targetNanos;
@@ -41,13 +49,23 @@ public final class PromptPace {
      * @return 1 to {@code most}
      */
     int promptTokens(StepPlan decoding, int most, int computed) {
-        if (targetNanos == 0 || decoding.isEmpty() || most <= LEAST_TOKENS) {
+        return decoding.isEmpty() ? most : promptTokens(decoding, most, computed, 1);
+    }
+
+    /** The same for a light step. */
+    int lightTokens(StepPlan decoding, int most, int computed) {
+        return promptTokens(decoding, most, computed, LIGHT);
+    }
+
+    private int promptTokens(StepPlan decoding, int most, int computed, double share) {
+        if (targetNanos == 0 || most <= LEAST_TOKENS) {
             return most;
         }
         int rows = decoding.rows();
         long contexts = decoding.contexts();
         long positions = decoding.positions();
-        double allowed = Math.max((double) targetNanos, 2 * cost.predict(rows, contexts, positions));
+        double alone = cost.predict(rows, contexts, positions);
+        double allowed = alone + share * Math.max(targetNanos - alone, alone);
         return fit(cost, allowed, rows, contexts, positions, computed, most);
     }
 

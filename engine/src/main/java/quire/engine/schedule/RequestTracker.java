@@ -1,6 +1,8 @@
 package quire.engine.schedule;
 
+import java.math.BigDecimal;
 import java.util.EnumMap;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.TimeUnit;
@@ -26,13 +28,8 @@ import quire.engine.PrefixCacheStats;
  * the model computes.
  */
 public final class RequestTracker {
-    /**
-     * Factor by which each step reduces the weight of earlier steps in the measured speed: about the last 30 steps
-     * count.
-     */
-    private static final double DECAY = 0.97;
-
     private static final int MAX_RETRY_SECONDS = 600;
+    private static final double NANO = 1e-9;
 
     /** Whether requests are accepted. */
     private enum Admission {
@@ -46,6 +43,7 @@ public final class RequestTracker {
     private final Condition empty = lock.newCondition();
     private final int maxQueuedRequests;
     private final long maxQueuedTokens;
+    private final double maxQueueSeconds;
     private final KvPages pages;
     private final DraftSource drafts;
     private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
@@ -65,8 +63,9 @@ public final class RequestTracker {
     private long queriedTokens;
     private long hitTokens;
     private long steps;
-    private double recentTokens;
-    private double recentNanos;
+    private final QueueSpeed queueSpeed = new QueueSpeed();
+    /** The sum of {@link Sequence#queuedTokens} over the waiting requests. */
+    private long queuedTokens;
 
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
@@ -75,6 +74,7 @@ public final class RequestTracker {
         this.drafts = drafts;
         maxQueuedRequests = config.maxQueuedRequests();
         maxQueuedTokens = config.maxQueuedTokens();
+        maxQueueSeconds = config.maxQueueWait().toNanos() * NANO;
         this.pages = pages;
         for (FinishReason reason : FinishReason.values()) {
             finished.put(reason, 0L);
@@ -83,7 +83,7 @@ public final class RequestTracker {
 
     /**
      * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no
-     * other request waits; otherwise it could never be served.
+     * other request waits; otherwise it could never be served. So is a request that would wait longer than allowed.
      *
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
@@ -97,37 +97,81 @@ public final class RequestTracker {
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
                 case BROKEN -> throw new IllegalStateException("the engine is broken: " + failure, failure);
             }
-            if (waiting >= maxQueuedRequests) {
-                throw new OverloadedException(
-                        "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
-            }
-            if (waitingTokens > 0 && waitingTokens + sequence.promptLength > maxQueuedTokens) {
-                throw new OverloadedException(
-                        "the queue is full: " + waitingTokens + " prompt tokens wait already, and "
-                                + sequence.promptLength + " more would exceed its " + maxQueuedTokens,
-                        retryAfterSeconds());
-            }
+            requireRoom(sequence.promptLength);
             inbox.add(sequence);
             started++;
-            waiting++;
-            waitingTokens += sequence.promptLength;
+            sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
+            enter(sequence);
         } finally {
             lock.unlock();
         }
     }
 
-    /** How long the waiting prompts will take at the speed of the last steps. */
+    /**
+     * Refuses if {@link #accept} would refuse every request now, however short.
+     *
+     * @throws OverloadedException if the queue is full
+     */
+    public void checkRoom() {
+        lock.lock();
+        try {
+            if (admission == Admission.OPEN) {
+                requireRoom(1);
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void requireRoom(int promptTokens) {
+        if (waiting >= maxQueuedRequests) {
+            throw new OverloadedException(
+                    "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
+        }
+        if (waitingTokens > 0 && waitingTokens + promptTokens > maxQueuedTokens) {
+            throw new OverloadedException(
+                    "the queue is full: " + waitingTokens + " prompt tokens wait already, and " + promptTokens
+                            + " more would exceed its " + maxQueuedTokens,
+                    retryAfterSeconds());
+        }
+        double seconds = queueSpeed.seconds(queuedTokens);
+        if (waiting > 0 && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
+            throw new OverloadedException(
+                    String.format(
+                            Locale.ROOT,
+                            "the queue is full: the requests in it need about %.1f s until they start, more than the %s s"
+                                    + " that a request may wait",
+                            seconds,
+                            BigDecimal.valueOf(maxQueueSeconds)
+                                    .stripTrailingZeros()
+                                    .toPlainString()),
+                    retryAfterSeconds());
+        }
+    }
+
+    /** Seconds after which the requests that wait now have started. */
     private int retryAfterSeconds() {
-        double seconds = recentTokens > 0 ? waitingTokens * recentNanos / recentTokens / 1e9 : 1;
-        return (int) Math.clamp(Math.ceil(seconds), 1, MAX_RETRY_SECONDS);
+        return (int) Math.clamp(Math.ceil(queueSpeed.seconds(queuedTokens)), 1, MAX_RETRY_SECONDS);
+    }
+
+    private void enter(Sequence sequence) {
+        waiting++;
+        waitingTokens += sequence.promptLength;
+        queuedTokens += sequence.queuedTokens;
+    }
+
+    private void leave(Sequence sequence) {
+        waiting--;
+        waitingTokens -= sequence.promptLength;
+        queuedTokens -= sequence.queuedTokens;
     }
 
     /** Waiting → running. */
     void run(Sequence sequence) {
         lock.lock();
         try {
-            waiting--;
-            waitingTokens -= sequence.promptLength;
+            leave(sequence);
+            queueSpeed.started(sequence.queuedTokens);
             running++;
         } finally {
             lock.unlock();
@@ -139,8 +183,7 @@ public final class RequestTracker {
         lock.lock();
         try {
             running--;
-            waiting++;
-            waitingTokens += sequence.promptLength;
+            enter(sequence);
             preemptions++;
         } finally {
             lock.unlock();
@@ -153,9 +196,9 @@ public final class RequestTracker {
         try {
             if (wasRunning) {
                 running--;
+                queueSpeed.ended(sequence.generated());
             } else {
-                waiting--;
-                waitingTokens -= sequence.promptLength;
+                leave(sequence);
             }
             finished.merge(reason, 1L, Long::sum);
             countPages();
@@ -184,8 +227,14 @@ public final class RequestTracker {
         }
     }
 
-    /** A step was executed. */
-    void step(int tokens, int newPromptTokens, int newGenerationTokens, long nanos) {
+    /**
+     * A step was executed.
+     *
+     * @param waited whether requests waited during the step
+     * @param begin of the step, in nanoseconds of the clock
+     * @param end of the step
+     */
+    void step(int newPromptTokens, int newGenerationTokens, boolean waited, long begin, long end) {
         lock.lock();
         try {
             steps++;
@@ -193,8 +242,7 @@ public final class RequestTracker {
             promptTokens += newPromptTokens;
             generationTokens += newGenerationTokens;
             countPages();
-            recentTokens = recentTokens * DECAY + tokens;
-            recentNanos = recentNanos * DECAY + nanos;
+            queueSpeed.step(waited, begin, end);
         } finally {
             lock.unlock();
         }
@@ -311,6 +359,7 @@ public final class RequestTracker {
                     promptTokens,
                     generationTokens,
                     steps,
+                    queueSpeed.seconds(queuedTokens),
                     drafts.stats(),
                     new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages));
         } finally {

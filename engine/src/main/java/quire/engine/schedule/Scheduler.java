@@ -10,6 +10,7 @@ import quire.engine.EngineListener;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.constrain.ConstraintException;
 import quire.engine.sample.BrokenLogitsException;
 import quire.engine.schedule.Sequence.State;
 
@@ -44,6 +45,8 @@ import quire.engine.schedule.Sequence.State;
  *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget.
  *       The other half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what
  *       remains. So a short prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
+ *   <li><i>A short prompt hardly waits for tokens of the oldest one.</i> The step that computes the rest of all short prompts
+ *       is light ({@link PromptPace}): the oldest one gets fewer tokens, but still half. At most every other step is light.
  *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one
  *       more token, beside one page for each running sequence that may still grow.
  *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the
@@ -89,6 +92,7 @@ final class Scheduler {
     private final @Nullable Output[] outputs; // by row of logits
     private final int[] kept; // by index in the plan: tokens appended
     private final Ending[] endings; // by index in the plan
+    private boolean light; // whether the last step with prompts was light
     private long planStart; // nanoseconds of the clock
     private long planEnd;
     private long arrivals;
@@ -316,10 +320,10 @@ final class Scheduler {
         if (oldest == null) {
             return;
         }
-        int left = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
         startIfWaiting(oldest);
-        int share = Math.min(oldest.remaining(), left - left / 2);
-        left -= share;
+        int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
+        int share = Math.min(oldest.remaining(), budget - budget / 2);
+        int left = budget - share;
         oldest.planned = share;
         while (left > 0) {
             Sequence next = shortestPrompt();
@@ -330,7 +334,7 @@ final class Scheduler {
             next.planned = Math.min(next.remaining(), left);
             left -= next.planned;
         }
-        oldest.planned += Math.min(oldest.remaining() - share, left);
+        oldest.planned = tokensOfOldest(oldest, share + left, budget - share - left, left > 0);
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             if (sequence.planned > 0) {
@@ -338,6 +342,26 @@ final class Scheduler {
                 sequence.planned = 0;
             }
         }
+    }
+
+    /**
+     * The tokens of the oldest prompt. If this step computes the rest of all other prompts, it is light: the oldest prompt
+     * then gets only as many tokens as they do, or what a light step has room for.
+     *
+     * @param most what is left of the budget
+     * @param others tokens of other prompts in this step
+     * @param last whether no other prompt wants more
+     */
+    private int tokensOfOldest(Sequence oldest, int most, int others, boolean last) {
+        int tokens = Math.min(oldest.remaining(), most);
+        if (light || others == 0 || !last) {
+            light = false;
+            return tokens;
+        }
+        int room = pace.lightTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
+        int fewer = Math.max(others, room - others);
+        light = fewer < tokens;
+        return Math.min(fewer, tokens);
     }
 
     /**
@@ -529,7 +553,7 @@ final class Scheduler {
         cacheFullPages(done);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
-        tracker.step(done.rows(), newPromptTokens, newGenerationTokens, nanos);
+        tracker.step(newPromptTokens, newGenerationTokens, !waiting.isEmpty(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
             send(i, done, now);
@@ -574,7 +598,9 @@ final class Scheduler {
             }
         }
         RuntimeException failure = verifier.failure(index);
-        if (failure != null && ending.reason == null) {
+        if (failure instanceof ConstraintException && ending.reason == null) {
+            ending.set(FinishReason.CONSTRAINT, "", null, failure.getMessage());
+        } else if (failure != null && ending.reason == null) {
             fail(sequence, "no token could be chosen", failure, ending);
             if (failure instanceof BrokenLogitsException) {
                 ending.reason = FinishReason.BROKEN_LOGITS;

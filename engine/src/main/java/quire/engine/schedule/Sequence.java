@@ -7,6 +7,7 @@ import quire.engine.FinishReason;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
+import quire.engine.constrain.ConstraintCursor;
 import quire.engine.sample.TokenHistory;
 import quire.model.text.Tokenizer;
 
@@ -73,6 +74,8 @@ public final class Sequence {
     int planned;
     /** Arrival order. */
     long number;
+    /** What it counts for in the {@link QueueSpeed} while it waits. */
+    long queuedTokens;
 
     long lastTokenNanos = NEVER;
     boolean wasStarted;
@@ -85,9 +88,16 @@ public final class Sequence {
 
     /**
      * @param maxNewTokens maximum number of tokens to generate, by the request and by the context
+     * @param constraint of the answer's text; null for none
      * @param inbox receives the sequence, on any thread, when the stream is closed
      */
-    Sequence(Request request, Tokenizer tokenizer, int maxNewTokens, long acceptedNanos, Consumer<Sequence> inbox) {
+    Sequence(
+            Request request,
+            Tokenizer tokenizer,
+            int maxNewTokens,
+            @Nullable ConstraintCursor constraint,
+            long acceptedNanos,
+            Consumer<Sequence> inbox) {
         params = request.params();
         prefix = new CachedPrefix(CacheSalt.of(request.cacheSalt()));
         length = request.prompt().length;
@@ -97,7 +107,7 @@ public final class Sequence {
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, request.prompt());
+        history = new TokenHistory(params, request.prompt(), constraint);
         text = new OutputText(tokenizer, params.stop());
         stream = new OutputQueue(() -> {
             cancelled = true;

@@ -11,7 +11,7 @@ final class AcceptanceRate {
     static final int CONFIDENCE_LEVELS = 4;
 
     /** Maximum number of drafters of an engine. */
-    static final int MAX_DRAFTERS = 3;
+    static final int MAX_DRAFTERS = 4;
 
     /** Number of comparisons that count; older ones fade. */
     private static final float MEMORY = 32;

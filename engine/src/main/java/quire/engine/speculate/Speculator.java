@@ -9,6 +9,7 @@ import quire.engine.Replay;
 import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
+import quire.engine.constrain.ConstraintCursor;
 import quire.engine.schedule.DraftSource;
 import quire.engine.schedule.KvPages;
 import quire.engine.schedule.Sequence;
@@ -87,6 +88,7 @@ public final class Speculator implements DraftSource {
             return NONE;
         }
         List<Drafter> found = new ArrayList<>();
+        found.add(new ForcedDrafter());
         Replay replay = wanted.replay();
         if (replay != null) {
             found.add(new ReplayDrafter(replay));
@@ -166,6 +168,7 @@ public final class Speculator implements DraftSource {
         }
         for (int i = 0; i < drafts.size(); i++) {
             cutUnknownTokens(i);
+            cutForbiddenTokens(i);
             plan.draft(drafts.planIndex(i), drafts.count(i));
         }
     }
@@ -199,6 +202,15 @@ public final class Speculator implements DraftSource {
             if (token < 0 || token >= vocabularySize) {
                 drafts.shorten(index, i);
             }
+        }
+    }
+
+    /** Cuts a draft at the first token that the sequence's constraint forbids: it would be rejected. */
+    private void cutForbiddenTokens(int index) {
+        Sequence sequence = drafts.sequence(index);
+        ConstraintCursor constraint = sequence.history().constraint();
+        if (constraint != null) {
+            drafts.shorten(index, constraint.allowed(sequence.tokens(), sequence.length(), drafts.count(index)));
         }
     }
 

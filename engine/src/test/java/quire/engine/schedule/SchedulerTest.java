@@ -136,6 +136,70 @@ class SchedulerTest {
         assertThat(stepTokens).containsOnly(20);
     }
 
+    /** One token decodes, and prompts get a quarter of the other 39: 4 the short one, 5 the long one. */
+    @Test
+    void plan_stepWithAShortPrompt_isShorter() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        TokenStream decoding = submit(loop, 4, 200);
+        stepsToToken(loop, decoding);
+        submit(loop, 2_000, 1);
+        loop.doWork();
+        TokenStream small = submit(loop, 4, 1);
+        stepTokens.clear();
+        assertThat(stepsToToken(loop, small)).isEqualTo(1);
+        assertThat(stepTokens).containsExactly(1 + 39 / 4);
+        loop.doWork();
+        assertThat(stepTokens.getLast()).as("the next step").isEqualTo(40);
+    }
+
+    /** So many short prompts that they would not fit into a light step: all start at once, and the oldest gets as much. */
+    @Test
+    void plan_stepWithManyShortPrompts_startsAllOfThem() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        stepsToToken(loop, submit(loop, 4, 200));
+        submit(loop, 2_000, 1);
+        loop.doWork();
+        List<TokenStream> small =
+                IntStream.range(0, 4).mapToObj(i -> submit(loop, 4, 1)).toList();
+        stepTokens.clear();
+        loop.doWork();
+        assertThat(small).allSatisfy(stream -> assertThat(stream.poll()).isNotNull());
+        assertThat(stepTokens).containsExactly(1 + 16 + 16);
+    }
+
+    @Test
+    void plan_shortPromptWhileNobodyDecodes_getsAShortStep() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        submit(loop, 2_000, 1);
+        loop.doWork();
+        assertThat(stepTokens).containsExactly(BUDGET);
+        assertThat(stepsToToken(loop, submit(loop, 4, 1))).isEqualTo(1);
+        assertThat(stepTokens).containsExactly(BUDGET, 10);
+    }
+
+    /** A short prompt in every step: every other step is as long as without them, and the oldest prompt gets half of each. */
+    @Test
+    void plan_shortPromptInEachStep_longPromptGetsHalf() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        submit(loop, 1, 2_000);
+        loop.doWork();
+        TokenStream longest = submit(loop, 2_000, 1);
+        loop.doWork();
+        stepTokens.clear();
+        int steps = 0;
+        for (; longest.poll() == null; steps++) {
+            submit(loop, 4, 1);
+            loop.doWork();
+            loop.checkIntegrity();
+        }
+        for (int i = 0; i < steps - 2; i += 2) {
+            assertThat(stepTokens.get(i) + stepTokens.get(i + 1))
+                    .as("steps " + i + " and " + (i + 1))
+                    .isEqualTo(10 + 40);
+        }
+        assertThat(steps).isLessThanOrEqualTo(2 * 2_000 / (10 + 40 - 2) * 2);
+    }
+
     @Test
     void plan_decodingThatTakesTheWholeTarget_leavesPromptsAsMuchTime() {
         EngineLoop loop = loop(Duration.ofNanos(TOKEN_NANOS));

@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.ToIntFunction;
 import quire.model.format.ModelFormatException;
 
 /**
@@ -15,6 +16,9 @@ import quire.model.format.ModelFormatException;
  * {@code ÿ} for themselves, and U+0100, U+0101 … for the other 68 bytes in their order. So a space is {@code Ġ}.
  */
 final class ByteLevel implements TextCodec {
+    /** There is no such token. Smaller numbers are symbols of characters without a token. */
+    static final int NO_SYMBOL = -1;
+
     private static final char[] BYTE_TO_CHARACTER = new char[256];
     private static final int[] CHARACTER_TO_BYTE = new int[256 + 68];
 
@@ -55,7 +59,7 @@ final class ByteLevel implements TextCodec {
             }
         }
         wordToToken = preTokenizer.ignoreMerges() ? words(vocabulary) : Map.of();
-        merges = merges(vocabulary);
+        merges = merges(vocabulary, vocabulary::findText);
     }
 
     private static PreTokenizer preTokenizer(Vocabulary vocabulary) {
@@ -81,7 +85,12 @@ final class ByteLevel implements TextCodec {
         return words;
     }
 
-    private static MergeTable merges(Vocabulary vocabulary) {
+    /**
+     * The merges of a vocabulary.
+     *
+     * @param symbols the symbol of a spelling, or {@link #NO_SYMBOL}
+     */
+    static MergeTable merges(Vocabulary vocabulary, ToIntFunction<String> symbols) {
         List<String> lines = vocabulary.merges();
         MergeTable table = new MergeTable(lines.size());
         for (int rank = 0; rank < lines.size(); rank++) {
@@ -90,13 +99,13 @@ final class ByteLevel implements TextCodec {
             if (space < 0 || space == line.length() - 1 || line.indexOf(' ', space + 1) >= 0) {
                 throw badMerge(vocabulary, rank, "is not two spellings with a space between");
             }
-            int left = vocabulary.findText(line.substring(0, space));
-            int right = vocabulary.findText(line.substring(space + 1));
-            int result = vocabulary.findText(line.substring(0, space) + line.substring(space + 1));
-            if (left < 0 || right < 0 || result < 0) {
-                String missing = left < 0
-                        ? line.substring(0, space)
-                        : right < 0 ? line.substring(space + 1) : line.replace(" ", "");
+            String first = line.substring(0, space);
+            String second = line.substring(space + 1);
+            int left = symbols.applyAsInt(first);
+            int right = symbols.applyAsInt(second);
+            int result = vocabulary.findText(first + second);
+            if (left == NO_SYMBOL || right == NO_SYMBOL || result < 0) {
+                String missing = left == NO_SYMBOL ? first : right == NO_SYMBOL ? second : first + second;
                 throw badMerge(vocabulary, rank, "needs " + Vocabulary.quote(missing) + ", which is no token");
             }
             if (TextCodec.isText(vocabulary, result)) {
@@ -115,13 +124,14 @@ final class ByteLevel implements TextCodec {
     }
 
     @Override
-    public int encode(String text, IntList tokens, int most) {
+    public int encode(String original, IntList tokens, int most) {
+        String text = preTokenizer.composes() ? Composition.compose(original) : original;
         // Each word becomes at least one token.
         IntList borders = preTokenizer.split(text, (int) Math.min(most + 1L - tokens.size(), Integer.MAX_VALUE - 1));
         int[] symbols = new int[64];
         for (int i = 1; i < borders.size(); i++) {
             if (tokens.size() > most) {
-                return borders.get(i - 1);
+                return Math.min(borders.get(i - 1), original.length());
             }
             byte[] word = text.substring(borders.get(i - 1), borders.get(i)).getBytes(StandardCharsets.UTF_8);
             Integer whole =
@@ -146,12 +156,13 @@ final class ByteLevel implements TextCodec {
                 tokens.add(symbols[s]);
             }
         }
-        return borders.get(borders.size() - 1);
+        int end = borders.get(borders.size() - 1);
+        return end == text.length() ? original.length() : Math.min(end, original.length());
     }
 
     @Override
-    public boolean keepsAllText() {
-        return true;
+    public int mostCharactersPerByte() {
+        return preTokenizer.composes() ? Composition.MOST_CHARACTERS : 1;
     }
 
     @Override

@@ -26,6 +26,11 @@ final class IntList {
         return size;
     }
 
+    /** Removes all items but the first {@code count}. */
+    void truncate(int count) {
+        size = count;
+    }
+
     int[] toArray() {
         return Arrays.copyOf(items, size);
     }

@@ -21,22 +21,15 @@ import java.util.Arrays;
  * </pre>
  */
 final class MergeTable {
-    private static final long NONE = -1;
     private static final int END = -1;
     private static final int GONE = -2;
 
-    private long[] keys;
-    private long[] values;
-    private int mask;
-    private int size;
+    /** (left, right) → rank << 32 | result. */
+    private final PairTable pairs;
 
-    /** Creates an empty table for about {@code pairs} pairs. It grows if there are more. */
+    /** Room for about {@code pairs} pairs. It grows if there are more. */
     MergeTable(int pairs) {
-        int slots = Integer.highestOneBit(Math.max(8, pairs)) << 2;
-        keys = new long[slots];
-        values = new long[slots];
-        Arrays.fill(values, NONE);
-        mask = slots - 1;
+        this.pairs = new PairTable(pairs);
     }
 
     /**
@@ -44,38 +37,7 @@ final class MergeTable {
      * counts.
      */
     void put(int left, int right, int rank, int result) {
-        if (2 * size > mask) {
-            grow();
-        }
-        put(key(left, right), ((long) rank << 32) | result);
-    }
-
-    private void put(long key, long value) {
-        int slot = slot(key);
-        while (values[slot] != NONE) {
-            if (keys[slot] == key) {
-                return;
-            }
-            slot = (slot + 1) & mask;
-        }
-        keys[slot] = key;
-        values[slot] = value;
-        size++;
-    }
-
-    private void grow() {
-        long[] oldKeys = keys;
-        long[] oldValues = values;
-        keys = new long[2 * oldKeys.length];
-        values = new long[2 * oldKeys.length];
-        Arrays.fill(values, NONE);
-        mask = keys.length - 1;
-        size = 0;
-        for (int i = 0; i < oldKeys.length; i++) {
-            if (oldValues[i] != NONE) {
-                put(oldKeys[i], oldValues[i]);
-            }
-        }
+        pairs.put(left, right, ((long) rank << 32) | result);
     }
 
     /** Merges the first {@code count} symbols in place and returns how many symbols are left. */
@@ -100,8 +62,8 @@ final class MergeTable {
             if (right < 0) {
                 continue;
             }
-            long merge = get(symbols[left], symbols[right]);
-            if (merge == NONE || merge >>> 32 != candidate >>> 32) {
+            long merge = pairs.get(symbols[left], symbols[right]);
+            if (merge == PairTable.NONE || merge >>> 32 != candidate >>> 32) {
                 continue;
             }
             symbols[left] = (int) merge;
@@ -124,31 +86,10 @@ final class MergeTable {
     }
 
     private void offer(Heap candidates, int[] symbols, int left, int right) {
-        long merge = get(symbols[left], symbols[right]);
-        if (merge != NONE) {
+        long merge = pairs.get(symbols[left], symbols[right]);
+        if (merge != PairTable.NONE) {
             candidates.add((merge >>> 32 << 32) | left);
         }
-    }
-
-    private long get(int left, int right) {
-        long key = key(left, right);
-        int slot = slot(key);
-        while (values[slot] != NONE) {
-            if (keys[slot] == key) {
-                return values[slot];
-            }
-            slot = (slot + 1) & mask;
-        }
-        return NONE;
-    }
-
-    private static long key(int left, int right) {
-        return ((long) left << 32) | (right & 0xFFFFFFFFL);
-    }
-
-    private int slot(long key) {
-        long mixed = key * 0x9E3779B97F4A7C15L;
-        return (int) (mixed ^ (mixed >>> 32)) & mask;
     }
 
     /** A binary heap of longs, smallest first. */

@@ -1,6 +1,5 @@
 package quire.model.text;
 
-import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
@@ -18,13 +17,11 @@ import org.jspecify.annotations.Nullable;
  * can.
  */
 final class SentencePiece implements TextCodec {
-    private static final char SPACE = '▁';
-
     private final Vocabulary vocabulary;
     private final boolean spacePrefix;
     private final int[] basicToSymbol;
     private final Map<Integer, Integer> otherToSymbol = new HashMap<>();
-    private final int[] byteToToken;
+    private final ByteTokens byteTokens;
     private final int unknown;
     private final MergeTable merges;
 
@@ -33,13 +30,13 @@ final class SentencePiece implements TextCodec {
         if (!vocabulary.scored()) {
             throw vocabulary.wrong("scores", "is missing", "a 'llama' vocabulary needs them; convert the model again");
         }
-        spacePrefix = vocabulary.adds("add_space_prefix").orElse(true);
-        byteToToken = byteTokens(vocabulary);
+        spacePrefix = vocabulary.flag("add_space_prefix").orElse(true);
+        byteTokens = new ByteTokens(vocabulary);
         unknown = vocabulary.id("unknown") >= 0 ? vocabulary.id("unknown") : defaultId("unknown");
         basicToSymbol = IntStream.range(0, 0x10000).map(c -> -1 - c).toArray();
         Map<String, Integer> texts = HashMap.newHashMap(vocabulary.size());
         for (int token = 0; token < vocabulary.size(); token++) {
-            if (TextCodec.isText(vocabulary, token) && !isByte(token)) {
+            if (TextCodec.isText(vocabulary, token) && !byteTokens.contains(token)) {
                 String spelling = vocabulary.spelling(token);
                 if (texts.putIfAbsent(spelling, token) != null) {
                     continue; // text becomes the token with the lowest id
@@ -111,101 +108,29 @@ final class SentencePiece implements TextCodec {
         return low;
     }
 
-    private static int[] byteTokens(Vocabulary vocabulary) {
-        int[] tokens = new int[256];
-        Arrays.fill(tokens, -1);
-        for (int token = 0; token < vocabulary.size(); token++) {
-            boolean byType = vocabulary.type(token) == Vocabulary.Type.BYTE;
-            if (byType || !vocabulary.typed()) {
-                int value = byteValue(vocabulary.spelling(token));
-                if (value >= 0 && tokens[value] < 0) {
-                    tokens[value] = token;
-                } else if (value < 0 && byType) {
-                    throw vocabulary.wrong(
-                            "tokens",
-                            "spells byte token " + token + " as " + Vocabulary.quote(vocabulary.spelling(token)),
-                            "byte tokens read <0x00> to <0xFF>");
-                }
-            }
-        }
-        return tokens;
-    }
-
-    /** The value of a byte token {@code <0xXX>}, or -1 for another spelling. */
-    private static int byteValue(String spelling) {
-        if (spelling.length() != 6 || !spelling.startsWith("<0x") || spelling.charAt(5) != '>') {
-            return -1;
-        }
-        int high = Character.digit(spelling.charAt(3), 16);
-        int low = Character.digit(spelling.charAt(4), 16);
-        return high < 0 || low < 0 ? -1 : (high << 4) | low;
-    }
-
-    private boolean isByte(int token) {
-        boolean mayBe = vocabulary.type(token) == Vocabulary.Type.BYTE || !vocabulary.typed();
-        return mayBe && byteValue(vocabulary.spelling(token)) >= 0;
-    }
-
     @Override
     public int encode(String text, IntList tokens, int most) {
         // The whole text is merged at once, so no token is certain before the end.
-        String escaped = (spacePrefix ? " " + text : text).replace(' ', SPACE);
+        String escaped = (spacePrefix ? " " + text : text).replace(' ', ByteTokens.SPACE);
         int[] symbols = new int[escaped.length()];
         int count = 0;
         for (int i = 0, c; i < escaped.length(); i += Character.charCount(c)) {
             c = escaped.codePointAt(i);
             symbols[count++] = symbol(c);
         }
-        count = merges.merge(symbols, count);
-        boolean afterUnknown = false;
-        for (int i = 0; i < count; i++) {
-            boolean isUnknown = symbols[i] < 0 && !fallBack(-1 - symbols[i], tokens);
-            if (isUnknown && unknown < 0) {
-                throw new IllegalArgumentException("this model's vocabulary cannot spell the character "
-                        + Vocabulary.quote(Character.toString(-1 - symbols[i])) + "; leave it out");
-            }
-            if (isUnknown && !afterUnknown) {
-                tokens.add(unknown);
-            } else if (symbols[i] >= 0) {
-                tokens.add(symbols[i]);
-            }
-            afterUnknown = isUnknown;
-        }
+        byteTokens.addSymbols(symbols, merges.merge(symbols, count), unknown, tokens);
         return text.length();
     }
 
     /** Unknown characters in a row become one token, unless their bytes have tokens. */
     @Override
-    public boolean keepsAllText() {
-        return unknown < 0 || Arrays.stream(byteToToken).allMatch(token -> token >= 0);
-    }
-
-    /** Adds the tokens of the bytes of a character; returns false and adds nothing if one of them does not exist. */
-    private boolean fallBack(int character, IntList tokens) {
-        byte[] utf8 = Character.toString(character).getBytes(StandardCharsets.UTF_8);
-        for (byte b : utf8) {
-            if (byteToToken[b & 0xFF] < 0) {
-                return false;
-            }
-        }
-        for (byte b : utf8) {
-            tokens.add(byteToToken[b & 0xFF]);
-        }
-        return true;
+    public int mostCharactersPerByte() {
+        return unknown < 0 || byteTokens.complete() ? 1 : UNLIMITED;
     }
 
     @Override
     public byte[] bytes(int token) {
-        String spelling = vocabulary.spelling(token);
-        if (isByte(token)) {
-            return new byte[] {(byte) byteValue(spelling)};
-        }
-        if (vocabulary.isUtf8(token)) {
-            return spelling.replace(SPACE, ' ').getBytes(StandardCharsets.UTF_8);
-        }
-        // In Latin-1 each byte is one character, and U+2581 is the three characters of its UTF-8.
-        String bytes = new String(vocabulary.spellingBytes(token), StandardCharsets.ISO_8859_1);
-        return bytes.replace("\u00E2\u0096\u0081", " ").getBytes(StandardCharsets.ISO_8859_1);
+        return byteTokens.bytes(token);
     }
 
     @Override

@@ -3,7 +3,10 @@ package quire.model.text;
 /**
  * The parts of a tokenizer that depend on the kind of vocabulary: encoding plain text, and the meaning of a spelling.
  */
-sealed interface TextCodec permits SentencePiece, ByteLevel {
+sealed interface TextCodec permits SentencePiece, ByteLevel, CharacterBpe, Unigram, WordPiece {
+    /** See {@link #mostCharactersPerByte}. */
+    int UNLIMITED = Integer.MAX_VALUE;
+
     /**
      * Encodes text that contains no special tokens. It is the start of the whole text or follows a special token. May stop
      * as soon as {@code tokens} has more than {@code most} tokens.
@@ -16,17 +19,31 @@ sealed interface TextCodec permits SentencePiece, ByteLevel {
     /** The bytes of a normal token. */
     byte[] bytes(int token);
 
-    /** Whether the bytes of the tokens together are the text, so that no character is lost. */
-    boolean keepsAllText();
+    /**
+     * The most UTF-16 units of text that one byte of its tokens can stand for: 1 if the bytes of the tokens together are the
+     * text, more if they are a normal form of it, {@link #UNLIMITED} if characters can be lost.
+     */
+    int mostCharactersPerByte();
 
     /** Whether BOS is added at the start if the file does not say. */
     boolean addsBos();
+
+    /** Which token ends a text: "eos", or another name under {@code tokenizer.ggml.NAME_token_id}. */
+    default String end() {
+        return "eos";
+    }
+
+    /** Whether that token is added at the end if the file does not say. */
+    default boolean addsEnd() {
+        return false;
+    }
 
     /** Whether {@link #encode} adds a space at the start. */
     boolean addsSpacePrefix();
 
     /**
-     * The default id of BOS ("bos"), EOS ("eos") or the unknown token ("unknown") if the file names none; -1 for none.
+     * The default id of BOS ("bos"), the {@link #end} of a text or the unknown token ("unknown") if the file names none; -1
+     * for none.
      */
     int defaultId(String name);
 

@@ -45,8 +45,7 @@ public final class Tokenizers {
     }
 
     /**
-     * The tokenizer for a vocabulary: {@code llama} is SentencePiece BPE with byte fallback, {@code gpt2} is byte-level
-     * BPE with the pre-tokenizer that {@code tokenizer.ggml.pre} names. Logs {@link Vocabulary#warnings}.
+     * The tokenizer for a vocabulary, of the kind that {@link Vocabulary} lists. Logs {@link Vocabulary#warnings}.
      *
      * @throws ModelFormatException if the kind or the pre-tokenizer is unknown, or the vocabulary is inconsistent
      */
@@ -54,12 +53,21 @@ public final class Tokenizers {
         vocabulary.warnings().forEach(warning -> LOG.log(Level.WARNING, warning));
         return switch (vocabulary.model()) {
             case "llama" -> new VocabularyTokenizer(vocabulary, new SentencePiece(vocabulary));
-            case "gpt2" -> new VocabularyTokenizer(vocabulary, new ByteLevel(vocabulary));
+            case "gpt2" ->
+                new VocabularyTokenizer(
+                        vocabulary,
+                        CharacterBpe.PRE_TOKENIZERS.contains(vocabulary.pre().orElse(""))
+                                ? new CharacterBpe(vocabulary)
+                                : new ByteLevel(vocabulary));
+            case "gemma4" -> new VocabularyTokenizer(vocabulary, new CharacterBpe(vocabulary));
+            case "bert" -> new VocabularyTokenizer(vocabulary, new WordPiece(vocabulary));
+            case "t5" -> new VocabularyTokenizer(vocabulary, new Unigram(vocabulary));
             default ->
                 throw vocabulary.wrong(
                         "model",
                         "is " + Vocabulary.quote(vocabulary.model()),
-                        "only 'llama' (SentencePiece BPE) and 'gpt2' (byte-level BPE) are supported");
+                        "supported are 'llama' (SentencePiece BPE), 'gpt2' (byte-level BPE), 'gemma4' (BPE over"
+                                + " characters), 'bert' (WordPiece) and 't5' (unigram)");
         };
     }
 }

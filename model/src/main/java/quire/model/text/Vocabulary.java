@@ -22,23 +22,45 @@ import quire.model.format.ModelFormatException;
  *
  * <table>
  * <caption>keys</caption>
- * <tr><td>{@code model}</td><td>{@code llama}: SentencePiece BPE with byte fallback; {@code gpt2}: byte-level
- * BPE</td></tr>
- * <tr><td>{@code pre}</td><td>the name of the byte-level pre-tokenizer; {@code default} if it is missing</td></tr>
+ * <tr><td>{@code model}</td><td>{@code llama}: SentencePiece BPE with byte fallback; {@code gpt2}: byte-level BPE; {@code
+ * gemma4}: BPE over characters; {@code bert}: WordPiece; {@code t5}: SentencePiece's unigram model</td></tr>
+ * <tr><td>{@code pre}</td><td>the name of the pre-tokenizer of {@code gpt2}; {@code default} if it is missing</td></tr>
  * <tr><td>{@code tokens}</td><td>the spellings of the tokens; the index is the id. If several tokens have the same
  * spelling, text becomes the one with the lowest id</td></tr>
- * <tr><td>{@code scores}</td><td>f32 for each token; {@code llama} merges the highest score first</td></tr>
+ * <tr><td>{@code scores}</td><td>f32 for each token; {@code llama} merges the highest score first, {@code t5} takes
+ * the highest sum</td></tr>
  * <tr><td>{@code token_type}</td><td>int32 for each token, see {@link Type}</td></tr>
- * <tr><td>{@code merges}</td><td>{@code gpt2}: two spellings with a space between, best first</td></tr>
+ * <tr><td>{@code merges}</td><td>{@code gpt2} and {@code gemma4}: two spellings with a space between, best first</td></tr>
  * <tr><td>{@code bos_token_id}, {@code eos_token_id}, {@code eot_token_id}, {@code eom_token_id}, {@code
  * unknown_token_id}</td><td>ids of: begin of text, end of text, end of turn, end of message, unknown. An id that is not
  * in the vocabulary counts as absent</td></tr>
- * <tr><td>{@code add_bos_token}, {@code add_eos_token}, {@code add_space_prefix}</td><td>what encoding adds</td></tr>
+ * <tr><td>{@code cls_token_id}, {@code seperator_token_id} (so spelled)</td><td>{@code bert}: the tokens around a
+ * text</td></tr>
+ * <tr><td>{@code add_bos_token}, {@code add_eos_token}, {@code add_sep_token}, {@code add_space_prefix}</td><td>what encoding
+ * adds</td></tr>
+ * <tr><td>{@code normalizer.lowercase}, {@code normalizer.strip_accents}</td><td>{@code bert}: the normal form of a
+ * text</td></tr>
+ * <tr><td>{@code precompiled_charsmap}, {@code remove_extra_whitespaces}</td><td>{@code t5}: the normal form of a
+ * text</td></tr>
  * </table>
+ *
+ * <p>Some rules of a tokenizer are not in its keys. {@code general.architecture} decides about them, never a name for people.
  */
 public final class Vocabulary {
     /** The prefix of all keys that are read here. */
     public static final String PREFIX = "tokenizer.ggml.";
+
+    private static final List<String> ID_NAMES =
+            List.of("bos", "eos", "eot", "eom", "unknown", "cls", "seperator", "fim_pad", "fim_rep", "fim_sep");
+
+    private static final List<String> FLAGS = List.of(
+            "add_bos_token",
+            "add_eos_token",
+            "add_sep_token",
+            "add_space_prefix",
+            "normalizer.lowercase",
+            "normalizer.strip_accents",
+            "remove_extra_whitespaces");
 
     /** The longest allowed spelling of a token, in UTF-16 units; the longest ones in real files have about 200. */
     static final int MAX_SPELLING = 1024;
@@ -59,13 +81,15 @@ public final class Vocabulary {
     private final String source;
     private final String model;
     private final @Nullable String pre;
+    private final String architecture;
     private final List<String> tokens;
     private final float @Nullable [] scores;
     private final Type[] types;
     private final boolean typed;
     private final List<String> merges;
     private final Map<String, Integer> ids;
-    private final Map<String, Boolean> additions;
+    private final Map<String, Boolean> flags;
+    private final byte[] characterMap;
     private final Map<String, Integer> spellingToId;
     /** For spellings of several tokens: all ids except the lowest one, ascending. */
     private final Map<String, List<Integer>> spellingToLaterIds = new HashMap<>();
@@ -85,6 +109,7 @@ public final class Vocabulary {
                     source + ": " + PREFIX + "pre is missing: text is cut by the pre-tokenizer 'default', which may"
                             + " not be the one that the model was trained with");
         }
+        architecture = reader.metadata.apply("general.architecture") instanceof String name ? name : "";
         tokens = reader.strings("tokens", idToBytes)
                 .orElseThrow(() -> reader.missing("tokens", "the file holds no vocabulary; convert the model again"));
         if (tokens.isEmpty()) {
@@ -106,7 +131,7 @@ public final class Vocabulary {
         }
         merges = reader.strings("merges", new HashMap<>()).orElse(List.of());
         ids = new HashMap<>();
-        for (String name : List.of("bos", "eos", "eot", "eom", "unknown", "fim_pad", "fim_rep", "fim_sep")) {
+        for (String name : ID_NAMES) {
             long id = reader.id(name + "_token_id");
             if (id >= 0 && id < tokens.size()) {
                 ids.put(name, (int) id);
@@ -119,10 +144,11 @@ public final class Vocabulary {
                     + "_token_id: not in the vocabulary, whose ids go from 0 to " + (tokens.size() - 1)
                     + "; treated as absent");
         }
-        additions = new HashMap<>();
-        for (String name : List.of("add_bos_token", "add_eos_token", "add_space_prefix")) {
-            reader.flag(name).ifPresent(value -> additions.put(name, value));
+        flags = new HashMap<>();
+        for (String name : FLAGS) {
+            reader.flag(name).ifPresent(value -> flags.put(name, value));
         }
+        characterMap = reader.bytes("precompiled_charsmap");
         spellingToId = HashMap.newHashMap(tokens.size());
         for (int i = 0; i < tokens.size(); i++) {
             String token = tokens.get(i);
@@ -246,9 +272,19 @@ public final class Vocabulary {
         return unusableIds.contains(name);
     }
 
-    /** The value of {@code tokenizer.ggml.NAME}: whether encoding adds it. */
-    Optional<Boolean> adds(String name) {
-        return Optional.ofNullable(additions.get(name));
+    /** The value of {@code tokenizer.ggml.NAME}, a bool. */
+    Optional<Boolean> flag(String name) {
+        return Optional.ofNullable(flags.get(name));
+    }
+
+    /** {@code general.architecture}; empty if the file does not say. */
+    String architecture() {
+        return architecture;
+    }
+
+    /** {@code tokenizer.ggml.precompiled_charsmap}; empty if there is none. The caller does not change it. */
+    byte[] characterMap() {
+        return characterMap;
     }
 
     /** An error about the value of a key. */
@@ -388,18 +424,31 @@ public final class Vocabulary {
         }
 
         int @Nullable [] ints(String key, int size) {
+            int[] ints = ints(key);
+            if (ints != null) {
+                checkSize(key, ints.length, size);
+            }
+            return ints;
+        }
+
+        private int @Nullable [] ints(String key) {
             Object value = value(key);
-            int[] ints;
             if (value == null) {
                 return null;
-            } else if (value instanceof int[] array) {
-                ints = array.clone();
-            } else {
-                List<Number> numbers = numbers(key, value);
-                ints = numbers.stream().mapToInt(Number::intValue).toArray();
             }
-            checkSize(key, ints.length, size);
-            return ints;
+            return value instanceof int[] array
+                    ? array.clone()
+                    : numbers(key, value).stream().mapToInt(Number::intValue).toArray();
+        }
+
+        /** An array of bytes, signed or not. */
+        byte[] bytes(String key) {
+            int[] ints = Objects.requireNonNullElse(ints(key), new int[0]);
+            byte[] bytes = new byte[ints.length];
+            for (int i = 0; i < bytes.length; i++) {
+                bytes[i] = (byte) ints[i];
+            }
+            return bytes;
         }
 
         private List<Number> numbers(String key, Object value) {

@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
@@ -41,7 +42,13 @@ final class VocabularyTokenizer implements Tokenizer {
      * files name another token.
      */
     private static final List<String> CONTROL_ENDINGS =
-            List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>");
+            List.of("</s>", "<eos>", "[EOS]", "_<EOT>", "<|eot|>", "<|eom|>", "<|flush|>", "<|calls|>", "[e~[");
+
+    /**
+     * In the tokenizers of Phi-3 and 3.5 the white space behind a special token is no part of the text. The file does not
+     * say it. These tokens are the exceptions.
+     */
+    private static final Set<String> KEEPS_SPACES = Set.of("<unk>", "<s>", "<|endoftext|>");
 
     private static final int NO_LIMIT = Integer.MAX_VALUE;
 
@@ -53,6 +60,9 @@ final class VocabularyTokenizer implements Tokenizer {
     private final boolean addEos;
     private final boolean[] control;
     private final boolean[] userDefined;
+    /** Whether white space behind a token in the text is left out. */
+    private final boolean[] stripsBehind;
+
     private final boolean[] endOfGeneration;
     private final byte[][] bytes;
     /** The most characters of a text that one token can stand for; -1 if there is no limit. */
@@ -65,13 +75,19 @@ final class VocabularyTokenizer implements Tokenizer {
         this.vocabulary = vocabulary;
         this.codec = codec;
         bos = id("bos");
-        eos = id("eos") < 0 && vocabulary.isUnusable("eos") ? knownEnding() : id("eos");
-        addBos = added("add_bos_token", "bos_token_id", codec.addsBos(), bos);
-        addEos = added("add_eos_token", "eos_token_id", false, eos);
+        String end = codec.end();
+        eos = id(end) < 0 && vocabulary.isUnusable(end) ? knownEnding() : id(end);
+        // Early files of Gemma 4 say that no BOS is added, which is wrong.
+        addBos = (vocabulary.model().equals("gemma4") && bos >= 0)
+                || added("add_bos_token", "bos_token_id", codec.addsBos(), bos);
+        addEos = added(end.equals("eos") ? "add_eos_token" : "add_sep_token", end + "_token_id", codec.addsEnd(), eos);
         int size = vocabulary.size();
         endOfGeneration = endings();
         control = new boolean[size];
         userDefined = new boolean[size];
+        stripsBehind = new boolean[size];
+        boolean phi3 =
+                vocabulary.architecture().equals("phi3") && vocabulary.model().equals("llama");
         bytes = new byte[size][];
         int unknown = id("unknown");
         int longest = 1;
@@ -81,6 +97,7 @@ final class VocabularyTokenizer implements Tokenizer {
             control[token] = named || type == Vocabulary.Type.CONTROL || type == Vocabulary.Type.UNKNOWN;
             userDefined[token] = !control[token] && type == Vocabulary.Type.USER_DEFINED;
             String spelling = vocabulary.spelling(token);
+            stripsBehind[token] = phi3 && (control[token] || userDefined[token]) && !KEEPS_SPACES.contains(spelling);
             boolean parsed = vocabulary.isUtf8(token);
             longest = Math.max(longest, vocabulary.spellingBytes(token).length);
             if (control[token]) {
@@ -100,7 +117,8 @@ final class VocabularyTokenizer implements Tokenizer {
                 LOG.log(Level.DEBUG, "token {0} {1} is treated as a control token", token, Vocabulary.quote(spelling));
             }
         }
-        longestToken = codec.keepsAllText() ? longest : -1;
+        longestToken =
+                codec.mostCharactersPerByte() == TextCodec.UNLIMITED ? -1 : longest * codec.mostCharactersPerByte();
     }
 
     private int id(String name) {
@@ -108,7 +126,7 @@ final class VocabularyTokenizer implements Tokenizer {
     }
 
     private boolean added(String key, String idKey, boolean otherwise, int id) {
-        Optional<Boolean> said = vocabulary.adds(key);
+        Optional<Boolean> said = vocabulary.flag(key);
         if (said.orElse(false) && id < 0) {
             throw vocabulary.wrong(
                     key, "is true", "but " + Vocabulary.PREFIX + idKey + " names no token of the vocabulary; set it");
@@ -208,6 +226,9 @@ final class VocabularyTokenizer implements Tokenizer {
                 int token = special.at(valid, next);
                 tokens.add(token);
                 next += vocabulary.spelling(token).length();
+                while (stripsBehind[token] && next < valid.length() && isWhiteSpace(valid.codePointAt(next))) {
+                    next += Character.charCount(valid.codePointAt(next));
+                }
             }
             done = next;
         }
@@ -218,6 +239,11 @@ final class VocabularyTokenizer implements Tokenizer {
             throw new TextTooLongException(most, done);
         }
         return tokens.toArray();
+    }
+
+    /** Whether a character has the property White_Space of Unicode. */
+    static boolean isWhiteSpace(int c) {
+        return Character.isSpaceChar(c) || (c >= '\t' && c <= '\r') || c == 0x85;
     }
 
     private static String withoutLoneSurrogates(String text) {

@@ -2,7 +2,11 @@ package quire.model.format;
 
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import quire.model.ModelConfig;
 import quire.tensor.ElementType;
 
 /**
@@ -16,28 +20,50 @@ public final class FamilyModels {
     private static final int HEADS = 4;
     private static final int KV_HEADS = 2;
 
+    private static final int EXPERTS = 8;
+
+    // Attention with a latent.
+    private static final int LATENT = 64;
+    private static final int PLAIN = 32;
+    private static final int ROTATED = 16;
+    private static final int VALUES = 32;
+
+    /** Models of an architecture that has several kinds. */
+    private static final Map<String, String> VARIANT_TO_ARCHITECTURE = Map.of(
+            "llama-moe", "llama", "llama-yarn", "llama", "qwen3moe-groups", "qwen3moe", "deepseek2-lite", "deepseek2");
+
+    /** All models that can be written: one of each architecture, and variants. */
+    public static final List<String> NAMES = Stream.concat(
+                    ModelConfig.ARCHITECTURES.stream(),
+                    VARIANT_TO_ARCHITECTURE.keySet().stream().sorted())
+            .toList();
+
     private FamilyModels() {}
 
     /** Writes a model into a folder. */
-    public static Path write(Path folder, String architecture, ElementType type, long seed) {
-        return writer(architecture, type, seed).write(folder.resolve(architecture + "-" + type + "-" + seed + ".gguf"));
+    public static Path write(Path folder, String name, ElementType type, long seed) {
+        return writer(name, type, seed).write(folder.resolve(name + "-" + type + "-" + seed + ".gguf"));
     }
 
     /** The same as a writer, for tests that change something. */
-    public static GgufWriter writer(String architecture, ElementType type, long seed) {
-        return new Family(architecture, type, seed).writer();
+    public static GgufWriter writer(String name, ElementType type, long seed) {
+        return new Family(name, type, seed).writer();
     }
 
     private static final class Family {
+        private final String variant;
+        /** The architecture. */
         private final String name;
+
         private final ElementType type;
         private final SplittableRandom random;
         private final GgufWriter writer;
 
-        Family(String name, ElementType type, long seed) {
-            this.name = name;
+        Family(String variant, ElementType type, long seed) {
+            this.variant = variant;
+            name = VARIANT_TO_ARCHITECTURE.getOrDefault(variant, variant);
             this.type = type;
-            random = new SplittableRandom(seed * 31 + name.hashCode());
+            random = new SplittableRandom(seed * 31 + variant.hashCode());
             writer = new GgufWriter().string("general.architecture", name);
         }
 
@@ -45,22 +71,29 @@ public final class FamilyModels {
             boolean layerNorm =
                     List.of("command-r", "cohere2", "starcoder2", "stablelm").contains(name);
             boolean normBias = List.of("starcoder2", "stablelm").contains(name);
-            boolean qkvBias = List.of("qwen2", "starcoder2", "stablelm", "glm4").contains(name);
+            boolean qkvBias = List.of("qwen2", "qwen2moe", "starcoder2", "stablelm", "glm4", "gpt-oss")
+                    .contains(name);
             boolean fused = List.of("phi3", "glm4").contains(name);
             boolean after = List.of("gemma2", "gemma3", "olmo2", "glm4").contains(name);
+            boolean gptOss = name.equals("gpt-oss");
+            boolean experts = gptOss
+                    || List.of("llama-moe", "qwen2moe", "qwen3moe", "qwen3moe-groups", "deepseek2", "deepseek2-lite")
+                            .contains(variant);
+            boolean latent = name.equals("deepseek2");
+            boolean lite = variant.equals("deepseek2-lite");
             boolean before = !name.equals("olmo2");
             boolean oneNorm = List.of("command-r", "cohere2").contains(name);
-            int headDim = List.of("qwen3", "gemma").contains(name) ? 32 : 16;
+            int headDim = List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
             int rotated = List.of("stablelm", "glm4", "phi3").contains(name) ? 8 : headDim;
             size("context_length", 512);
             size("embedding_length", HIDDEN);
             size("feed_forward_length", FEED_FORWARD);
             size("block_count", LAYERS);
             size("attention.head_count", HEADS);
-            size("attention.head_count_kv", KV_HEADS);
-            size("attention.key_length", headDim);
-            size("attention.value_length", headDim);
-            size("rope.dimension_count", rotated);
+            size("attention.head_count_kv", latent ? 1 : KV_HEADS);
+            size("attention.key_length", latent ? LATENT + ROTATED : headDim);
+            size("attention.value_length", latent ? LATENT : headDim);
+            size("rope.dimension_count", latent ? ROTATED : rotated);
             number(layerNorm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f);
             number("rope.freq_base", 20000);
             switch (name) {
@@ -81,6 +114,34 @@ public final class FamilyModels {
                 }
                 case "command-r" -> number("logit_scale", 0.5f);
                 case "llama" -> size("attention.sliding_window", 16);
+                case "qwen2moe" -> {
+                    size("expert_feed_forward_length", 32);
+                    size("expert_shared_feed_forward_length", 64);
+                }
+                case "qwen3moe" -> size("expert_feed_forward_length", 64);
+                case "deepseek2" -> {
+                    if (!lite) {
+                        size("attention.q_lora_rank", 96);
+                        size("expert_gating_func", 2);
+                        size("expert_group_count", 4);
+                        size("expert_group_used_count", 2);
+                        writer.bool("deepseek2.expert_weights_norm", true);
+                        number("expert_weights_scale", 2.5f);
+                    }
+                    size("attention.kv_lora_rank", LATENT);
+                    size("attention.key_length_mla", PLAIN + ROTATED);
+                    size("attention.value_length_mla", VALUES);
+                    size("leading_dense_block_count", 1);
+                    size("expert_feed_forward_length", 32);
+                    size("expert_shared_count", 2);
+                    yarn(8);
+                    number("rope.scaling.yarn_log_multiplier", lite ? 0.0707f : 0.1f);
+                }
+                case "gpt-oss" -> {
+                    size("attention.sliding_window", 16);
+                    size("expert_feed_forward_length", 32);
+                    yarn(16);
+                }
                 case "granite" -> {
                     number("embedding_scale", 2);
                     number("residual_scale", 0.4f);
@@ -92,6 +153,25 @@ public final class FamilyModels {
                     number("rope.scaling.attn_factor", 1.2f);
                     vector("rope_factors_long.weight", rotated / 2, 1, 8);
                     vector("rope_factors_short.weight", rotated / 2, 1, 2);
+                }
+                default -> {}
+            }
+            if (experts) {
+                size("expert_count", EXPERTS);
+                size("expert_used_count", 3);
+            }
+            switch (variant) {
+                case "llama-yarn" -> {
+                    yarn(4);
+                    number("rope.scaling.attn_factor", 1.1f);
+                    number("rope.scaling.yarn_beta_fast", 24);
+                    number("rope.scaling.yarn_beta_slow", 2);
+                }
+                case "qwen3moe-groups" -> {
+                    size("expert_group_count", 4);
+                    size("expert_group_used_count", 2);
+                    size("expert_gating_func", 2);
+                    number("expert_weights_scale", 1.5f);
                 }
                 default -> {}
             }
@@ -108,7 +188,9 @@ public final class FamilyModels {
                 if (before) {
                     norm(block + "attn_norm", HIDDEN, normBias);
                 }
-                if (fused) {
+                if (latent) {
+                    latent(block, lite);
+                } else if (fused) {
                     projection(block + "attn_qkv", HIDDEN, queryWidth + 2 * kvWidth, qkvBias);
                 } else {
                     projection(block + "attn_q", HIDDEN, queryWidth, qkvBias);
@@ -116,7 +198,7 @@ public final class FamilyModels {
                     projection(block + "attn_v", HIDDEN, kvWidth, qkvBias);
                 }
                 switch (name) {
-                    case "qwen3", "gemma3" -> {
+                    case "qwen3", "qwen3moe", "gemma3" -> {
                         norm(block + "attn_q_norm", headDim, false);
                         norm(block + "attn_k_norm", headDim, false);
                     }
@@ -126,13 +208,25 @@ public final class FamilyModels {
                     }
                     default -> {}
                 }
-                projection(block + "attn_output", queryWidth, HIDDEN, name.equals("starcoder2"));
+                projection(
+                        block + "attn_output",
+                        latent ? HEADS * VALUES : queryWidth,
+                        HIDDEN,
+                        name.equals("starcoder2") || gptOss);
+                if (gptOss) {
+                    vector(block + "attn_sinks.weight", HEADS, -2, 2);
+                    norm(block + "post_attention_norm", HIDDEN, false);
+                }
                 if (after) {
                     norm(block + "post_attention_norm", HIDDEN, false);
                     norm(block + "post_ffw_norm", HIDDEN, false);
                 }
-                if (before && !oneNorm) {
+                if (before && !oneNorm && !gptOss) {
                     norm(block + "ffn_norm", HIDDEN, normBias);
+                }
+                if (experts && !(latent && layer == 0)) {
+                    experts(block);
+                    continue;
                 }
                 boolean plain = name.equals("starcoder2");
                 if (!fused && !plain) {
@@ -142,6 +236,70 @@ public final class FamilyModels {
                 projection(block + "ffn_down", FEED_FORWARD, HIDDEN, plain);
             }
             return writer;
+        }
+
+        private void yarn(float factor) {
+            writer.string(name + ".rope.scaling.type", "yarn");
+            number("rope.scaling.factor", factor);
+            size("rope.scaling.original_context_length", 64);
+        }
+
+        private void latent(String block, boolean lite) {
+            int width = HEADS * (PLAIN + ROTATED);
+            if (lite) {
+                projection(block + "attn_q", HIDDEN, width, false);
+            } else {
+                projection(block + "attn_q_a", HIDDEN, 96, false);
+                norm(block + "attn_q_a_norm", 96, false);
+                projection(block + "attn_q_b", 96, width, false);
+            }
+            projection(block + "attn_kv_a_mqa", HIDDEN, LATENT + ROTATED, false);
+            norm(block + "attn_kv_a_norm", LATENT, false);
+            tensor(block + "attn_k_b.weight", 1.5, PLAIN, LATENT, HEADS);
+            tensor(block + "attn_v_b.weight", 1.5, LATENT, VALUES, HEADS);
+        }
+
+        private void experts(String block) {
+            boolean gptOss = name.equals("gpt-oss");
+            int width =
+                    switch (name) {
+                        case "qwen3moe" -> 64;
+                        case "qwen2moe", "gpt-oss", "deepseek2" -> 32;
+                        default -> FEED_FORWARD;
+                    };
+            projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, gptOss);
+            if (variant.equals("deepseek2")) {
+                vector(block + "exp_probs_b.bias", EXPERTS, -0.3, 0.3);
+            }
+            if (variant.equals("qwen3moe-groups")) {
+                vector(block + "exp_probs_b.bias", EXPERTS, -0.3, 0.3);
+                tensor(block + "ffn_gate_up_exps.weight", 1.5, HIDDEN, 2 * width, EXPERTS);
+            } else {
+                tensor(block + "ffn_gate_exps.weight", 1.5, HIDDEN, width, EXPERTS);
+                tensor(block + "ffn_up_exps.weight", 1.5, HIDDEN, width, EXPERTS);
+            }
+            tensor(block + "ffn_down_exps.weight", 1.5, width, HIDDEN, EXPERTS);
+            if (gptOss) {
+                biases(block + "ffn_gate_exps.bias", width);
+                biases(block + "ffn_up_exps.bias", width);
+                biases(block + "ffn_down_exps.bias", HIDDEN);
+            }
+            if (name.equals("qwen2moe")) {
+                vector(block + "ffn_gate_inp_shexp.weight", HIDDEN, -0.3, 0.3);
+            }
+            if (name.equals("qwen2moe") || name.equals("deepseek2")) {
+                projection(block + "ffn_gate_shexp", HIDDEN, 64, false);
+                projection(block + "ffn_up_shexp", HIDDEN, 64, false);
+                projection(block + "ffn_down_shexp", 64, HIDDEN, false);
+            }
+        }
+
+        private void biases(String tensor, int length) {
+            float[] values = new float[length * EXPERTS];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = (float) random.nextDouble(-0.3, 0.3);
+            }
+            writer.tensor(tensor, ElementType.F32, values, length, EXPERTS);
         }
 
         private void size(String suffix, long value) {
@@ -167,11 +325,17 @@ public final class FamilyModels {
         }
 
         private void matrix(String tensor, int columns, int rows, double gain) {
-            float[] values = new float[columns * rows];
+            tensor(tensor, gain, columns, rows);
+        }
+
+        /** @param dims inputs first */
+        private void tensor(String tensor, double gain, int... dims) {
+            float[] values = new float[IntStream.of(dims).reduce(1, (a, b) -> a * b)];
             for (int i = 0; i < values.length; i++) {
-                values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(columns));
+                values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(dims[0]));
             }
-            writer.tensor(tensor, type, values, columns, rows);
+            writer.tensor(
+                    tensor, type, values, IntStream.of(dims).asLongStream().toArray());
         }
 
         private void vector(String tensor, int length, double from, double to) {

@@ -3,6 +3,7 @@ package quire.model.text;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -13,6 +14,7 @@ import java.util.Random;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -98,6 +100,38 @@ class HuggingFaceComparisonTest {
                             .as(text)
                             .isEqualTo(theirs.encode("▁" + text.replace(' ', '▁')));
                 }
+            }
+        }
+    }
+
+    /**
+     * Real tokenizers as their makers publish them. The system property {@code quire.tokenizers} names a folder with a
+     * tokenizer.json in a folder for each.
+     */
+    @ParameterizedTest
+    @CsvSource({
+        "qwen3, gpt2, qwen2",
+        "llama3_1, gpt2, llama-bpe",
+        "deepseek_v3, gpt2, deepseek-v3",
+        "gpt4o, gpt2, gpt-4o",
+        "gptoss, gpt2, gpt-4o",
+        "gemma3, gemma4, gemma4",
+    })
+    void encode_publishedTokenizer_agrees(String name, String model, String pre) throws IOException {
+        Path file = Path.of(System.getProperty("quire.tokenizers", "none"), name, "tokenizer.json");
+        assumeTrue(Files.exists(file), () -> file + " is not here");
+        String json = Files.readString(file);
+        Vocabulary vocabulary = HuggingFace.vocabulary(json, model, pre);
+        Tokenizer ours = Tokenizers.of(vocabulary);
+        Random random = new Random(25);
+        try (HuggingFace theirs = HuggingFace.ofJson(json)) {
+            for (int run = 0; run < 4_000; run++) {
+                String text = run % 3 == 0
+                        ? TestVocabularies.randomCharacters(random, 1 + random.nextInt(30))
+                        : randomSpelledText(random, vocabulary, ours, run);
+                assertThat(ours.encode(text, false, true))
+                        .as(Vocabulary.quote(text))
+                        .isEqualTo(theirs.encode(text));
             }
         }
     }

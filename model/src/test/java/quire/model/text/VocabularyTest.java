@@ -65,7 +65,7 @@ class VocabularyTest {
 
     @Test
     void of_unknownModel_isRefused() {
-        refusedBoth(m -> m.put("model", "bert"), "'bert'", "'llama'", "'gpt2'");
+        refusedBoth(m -> m.put("model", "rwkv"), "'rwkv'", "'llama'", "'gpt2'");
         refusedBoth(m -> m.remove("model"), "model is missing");
         refusedBoth(m -> m.put("model", 7), "must be a string");
     }

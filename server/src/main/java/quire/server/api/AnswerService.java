@@ -49,6 +49,19 @@ public final class AnswerService {
         this.heartbeat = heartbeat;
     }
 
+    /**
+     * Refuses a request before it is read if the engine's queue is full. Does not block.
+     *
+     * @throws HttpException 429
+     */
+    public void checkRoom() {
+        try {
+            engine.checkRoom();
+        } catch (OverloadedException e) {
+            throw overloaded(e);
+        }
+    }
+
     /** Reads the request with {@code reader} and sends its answer. */
     public void answer(Exchange exchange, Function<Fields, AnswerRequest> reader)
             throws ClientGoneException, InterruptedException {
@@ -141,13 +154,17 @@ public final class AnswerService {
         } catch (InvalidRequestException e) {
             throw format.refusal(e);
         } catch (OverloadedException e) {
-            String message = e.getMessage();
-            throw HttpException.overloaded(
-                    message == null ? "Too many requests are waiting." : message, Math.max(1, e.retryAfterSeconds()));
+            throw overloaded(e);
         } catch (IllegalStateException e) {
             checkAvailable(exchange);
             throw HttpException.unavailable("The engine is closed and accepts no new requests.");
         }
+    }
+
+    private static HttpException overloaded(OverloadedException e) {
+        String message = e.getMessage();
+        return HttpException.overloaded(
+                message == null ? "Too many requests are waiting." : message, Math.max(1, e.retryAfterSeconds()));
     }
 
     private void whole(Answers answers) throws ClientGoneException, InterruptedException {
@@ -257,6 +274,7 @@ public final class AnswerService {
                 LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), engine.modelName(), finish.error());
                 yield HttpException.brokenModel(engine.modelName());
             }
+            case CONSTRAINT -> HttpException.constraint(String.valueOf(finish.error()));
         };
     }
 }

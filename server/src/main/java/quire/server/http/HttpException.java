@@ -77,6 +77,17 @@ public final class HttpException extends RuntimeException {
                 0);
     }
 
+    /** A 500: an answer could not go on as its constraint requires. */
+    public static HttpException constraint(String reason) {
+        return new HttpException(
+                500,
+                "The answer was ended: " + reason
+                        + ". Use a simpler schema or expression, or ask for a shorter answer.",
+                null,
+                "constraint_error",
+                0);
+    }
+
     /** The HTTP status. */
     public int status() {
         return status;

@@ -349,7 +349,10 @@ public final class HttpListener {
                 exchange.client(),
                 body -> {
                     exchange.setBody(body);
-                    guard(request, exchange, () -> run(route.handler(), exchange));
+                    guard(request, exchange, () -> {
+                        route.gate().run();
+                        run(route.handler(), exchange);
+                    });
                 },
                 e -> refuse(request, exchange, e));
     }
@@ -357,6 +360,7 @@ public final class HttpListener {
     /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
     private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
         logError(exchange, e);
+        exchange.releaseBody();
         exchange.connection().startTimer(); // for the rest of the body and for the answer
         if (!BodyReader.isIncomplete(request)) {
             exchange.end(e);

@@ -9,9 +9,17 @@ import java.util.List;
  * @param paths each a complete path, or a prefix followed by {@code *}
  * @param open whether it is answered without the API key
  * @param errors writes its errors
+ * @param gate runs on the event loop when a request has arrived, and throws an {@link HttpException} to refuse it before a
+ *     thread has work with it; must not block
  * @param handler answers the requests
  */
-public record Route(String method, List<String> paths, boolean open, ErrorFormat errors, Handler handler) {
+public record Route(
+        String method, List<String> paths, boolean open, ErrorFormat errors, Runnable gate, Handler handler) {
+    /** A route without a gate. */
+    public Route(String method, List<String> paths, boolean open, ErrorFormat errors, Handler handler) {
+        this(method, paths, open, errors, () -> {}, handler);
+    }
+
     /** The methods for {@code Allow}. */
     String allowed() {
         return method.equals("GET") ? "GET, HEAD, OPTIONS" : method + ", OPTIONS";

@@ -40,7 +40,8 @@ final class ParameterTable {
 
     private static final String OPERATOR = "information for the operator only";
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
-    private static final String ASK_IN_PROMPT = "ask for the format in the prompt";
+    private static final String SCHEMA = "use response_format or structured_outputs";
+    private static final String ONE_SPACE = "leave it out: at most one space follows a comma or a colon";
     private static final String FILTERS = "use temperature, top_k, top_p or min_p";
     private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
     private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
@@ -87,6 +88,17 @@ final class ParameterTable {
         computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
         computed(ANSWERS, "ignore_eos", "continues after the model's end token", "vLLM, llama.cpp");
+        computed(ANSWERS, "response_format", "JSON, or JSON of a schema (docs/constraints.md)", OPENAI);
+        computed(
+                ANSWERS,
+                "structured_outputs",
+                "what the answer's text must be: json, regex, choice, json_object",
+                VLLM);
+        computed(ANSWERS, "guided_json", "a JSON schema of the answer", "vLLM (older)");
+        computed(ANSWERS, "guided_regex", "a regular expression that the answer matches", "vLLM (older)");
+        computed(ANSWERS, "guided_choice", "the answers to choose from", "vLLM (older)");
+        computed(ANSWERS, "json_schema", "a JSON schema of the answer", "llama.cpp, SGLang");
+        computed(ANSWERS, "regex", "a regular expression that the answer matches", SGLANG);
         computed(ANSWERS, "n", "how many answers, 1 to 128; with seed s, answer i is that of the seed s + i", OPENAI);
         computed(ANSWERS, "best_of", "how many answers to compute; the n likeliest are sent", "OpenAI, vLLM");
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
@@ -182,9 +194,7 @@ final class ParameterTable {
                 "adaptive_decay",
                 "an option of adaptive_target, which is refused if it is not neutral",
                 LLAMA);
-        for (String guided : List.of("guided_decoding_backend", "guided_whitespace_pattern")) {
-            harmless(ANSWERS, guided, "an option of the guided_* parameters, which are refused", VLLM);
-        }
+        harmless(ANSWERS, "guided_decoding_backend", "which program computes constraints; here there is one", VLLM);
     }
 
     private void notComputedByOpenAi() {
@@ -195,13 +205,6 @@ final class ParameterTable {
                 OPENAI,
                 "leave it out",
                 Values.NEUTRAL.or(Values.text("auto", "default")));
-        refused(
-                ANSWERS,
-                "response_format",
-                "the format of the answer",
-                OPENAI,
-                ASK_IN_PROMPT,
-                Values.NEUTRAL.or(new Values("{\"type\": \"text\"}", (value, body) -> isPlainText(value))));
         refused(
                 ANSWERS,
                 "suffix",
@@ -273,22 +276,12 @@ final class ParameterTable {
     }
 
     private void notComputedConstraints() {
-        refused(ANSWERS, "format", "the format of the answer", OLLAMA, ASK_IN_PROMPT);
-        refused(ANSWERS, "guided_json", "a JSON schema", VLLM, ASK_IN_PROMPT, Values.NEUTRAL_EXCEPT_OBJECT);
-        refused(
-                ANSWERS,
-                "json_schema",
-                "a JSON schema",
-                "llama.cpp, SGLang",
-                ASK_IN_PROMPT,
-                Values.NEUTRAL_EXCEPT_OBJECT);
-        for (String name : List.of("guided_regex", "guided_choice", "guided_grammar", "structured_outputs")) {
-            refused(ANSWERS, name, "the format of the answer", VLLM, ASK_IN_PROMPT);
-        }
-        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", ASK_IN_PROMPT);
-        refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, ASK_IN_PROMPT);
-        refused(ANSWERS, "regex", "a pattern of the answer", SGLANG, ASK_IN_PROMPT);
-        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, ASK_IN_PROMPT);
+        refused(ANSWERS, "format", "the format of the answer", OLLAMA, "use response_format");
+        refused(ANSWERS, "guided_grammar", "a grammar of the answer", "vLLM (older)", SCHEMA);
+        refused(ANSWERS, "guided_whitespace_pattern", "white space in JSON", "vLLM (older)", ONE_SPACE);
+        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", SCHEMA);
+        refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
+        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, SCHEMA);
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
         refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
@@ -607,11 +600,6 @@ final class ParameterTable {
                 && body.number("repetition_penalty", 1) == 1
                 && body.number("presence_penalty", 0) == 0
                 && body.number("frequency_penalty", 0) == 0;
-    }
-
-    private static boolean isPlainText(JsonNode value) {
-        JsonNode type = value.get("type");
-        return value.isObject() && type != null && isText(type, "text");
     }
 
     private static boolean isOnlyText(JsonNode value) {

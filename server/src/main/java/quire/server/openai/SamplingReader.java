@@ -78,6 +78,7 @@ final class SamplingReader {
                     .stopTokens(stopTokens(body))
                     .ignoreEndOfText(body.bool("ignore_eos", false))
                     .logprobs(logprobs)
+                    .constraint(ConstraintReader.read(body))
                     .build();
         } catch (InvalidRequestException e) {
             throw refusal(e, names, body::path);

@@ -139,5 +139,6 @@ final class AssembledMatrix extends WeightMatrix {
                 }
             }
         }
+        multiplyByFactor(y, rows, from * PackedForm.PANEL, Math.min(to * PackedForm.PANEL, rows()));
     }
 }

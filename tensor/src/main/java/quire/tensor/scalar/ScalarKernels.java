@@ -135,6 +135,7 @@ public final class ScalarKernels implements Kernels {
                 }
             }
         }
+        w.multiplyByFactor(y, rows, from, to);
     }
 
     private static float plain(RowMajor w, int output, Activations x, int row) {

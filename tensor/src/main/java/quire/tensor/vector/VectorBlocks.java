@@ -221,12 +221,14 @@ final class VectorBlocks extends WeightMatrix {
         Scratch scratch = VectorMatrix.scratch();
         if (rows == 1) {
             multiplyOne(x, y, from, to, scratch);
+            VectorMatrix.scalePanels(this, y, 1, from, to);
             return;
         }
         for (int first = 0; first < rows; first += GROUP_TILES * TILE) {
             int count = Math.min(GROUP_TILES * TILE, rows - first);
             multiplyGroup(x, first, count, y, from, to, scratch);
         }
+        VectorMatrix.scalePanels(this, y, rows, from, to);
     }
 
     /** Many tokens: a chunk of a panel is expanded once for all tiles of the group. */

@@ -272,12 +272,14 @@ final class VectorMatrix extends WeightMatrix {
         Scratch scratch = scratch();
         if (rows == 1) {
             multiplyOne(x, y, from, to, scratch);
+            scalePanels(this, y, 1, from, to);
             return;
         }
         for (int first = 0; first < rows; first += GROUP_TILES * TILE) {
             int count = Math.min(GROUP_TILES * TILE, rows - first);
             multiplyGroup(x, first, count, y, from, to, scratch);
         }
+        scalePanels(this, y, rows, from, to);
     }
 
     /** Many tokens: a chunk of a panel is expanded once for all tiles of the group. */
@@ -310,6 +312,11 @@ final class VectorMatrix extends WeightMatrix {
                 storePanel(scratch.sums, token * PANEL, y, first + token, panel * PANEL);
             }
         }
+    }
+
+    /** Multiplies the outputs of some panels by the factor of the weights. */
+    static void scalePanels(WeightMatrix weights, FloatMatrix y, int rows, int from, int to) {
+        weights.multiplyByFactor(y, rows, from * PANEL, Math.min(to * PANEL, weights.rows()));
     }
 
     static void storePanel(float[] sums, int at, FloatMatrix y, int row, int output) {

@@ -1,0 +1,61 @@
+package quire.engine.constrain;
+
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import quire.model.text.Tokenizer;
+
+/**
+ * The constraints of one engine: requests with equal constraints share the states and masks that were found before.
+ * Keeps those that were used last. Thread-safe.
+ */
+public final class Constraints {
+    /** Most states of all automata that are kept. */
+    private static final int MAX_STATES = 4 * Automaton.STATES;
+
+    private static final int MAX_AUTOMATA = 64;
+
+    private final Tokenizer tokenizer;
+    private @Nullable Vocabulary vocabulary;
+    private final Profiles profiles = new Profiles();
+    private final Map<Constraint, Automaton> automata = new LinkedHashMap<>(16, 0.75f, true);
+
+    /** @param tokenizer whose tokens an answer has */
+    public Constraints(Tokenizer tokenizer) {
+        this.tokenizer = tokenizer;
+    }
+
+    /**
+     * Begins an answer. The first call reads all tokens, in some tenths of a second for a large vocabulary.
+     *
+     * @throws InvalidConstraintException if the vocabulary has no token that ends an answer
+     */
+    public synchronized ConstraintCursor begin(Constraint constraint) {
+        Vocabulary all = vocabulary;
+        if (all == null) {
+            all = new Vocabulary(tokenizer);
+            vocabulary = all;
+        }
+        if (all.endTokens().length == 0) {
+            throw new InvalidConstraintException(
+                    "", "the model has no token that ends an answer, so it cannot end a constrained one");
+        }
+        Automaton automaton = automata.get(constraint);
+        if (automaton == null || automaton.isFull()) {
+            automaton = new Automaton(constraint, all, profiles);
+            automata.put(constraint, automaton);
+            dropOldest();
+        }
+        return new ConstraintCursor(automaton);
+    }
+
+    private void dropOldest() {
+        int states = automata.values().stream().mapToInt(Automaton::size).sum();
+        Iterator<Automaton> oldest = automata.values().iterator();
+        while ((states > MAX_STATES || automata.size() > MAX_AUTOMATA) && automata.size() > 1) {
+            states -= oldest.next().size();
+            oldest.remove();
+        }
+    }
+}

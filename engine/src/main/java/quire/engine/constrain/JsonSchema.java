@@ -1,0 +1,1290 @@
+package quire.engine.constrain;
+
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import quire.engine.constrain.Decimals.Bound;
+
+/**
+ * Turns a JSON schema into {@link Expressions} for the texts of its values. Each value has one form:
+ *
+ * <ul>
+ *   <li>White space: at most one space after {@code ,} and {@code :}, none elsewhere.
+ *   <li>Strings as {@link Characters} writes them.
+ *   <li>Properties in the order of {@code properties}, then required names that are not there, then all others.
+ *   <li>Integers without fraction and exponent; numbers with bounds without exponent, others with at most two digits of it.
+ * </ul>
+ *
+ * <p><b>Idea.</b> A place in the answer is described by a set of schemas that must all hold. {@code allOf}, {@code $ref}
+ * and keywords beside them only add to this set. {@code anyOf} makes several sets of it, one for each branch. Then the
+ * keywords of a set are joined by type. There are finitely many sets, so each becomes one rule, and recursion is a
+ * reference to a rule.
+ *
+ * <p>A keyword that is not computed is refused with its JSON pointer. Nothing is left out silently.
+ */
+final class JsonSchema {
+    private static final int MAX_SCHEMAS = 20_000;
+    private static final int MAX_RULES = 20_000;
+    private static final int MAX_WORK = 2_000_000;
+    private static final int MAX_BRANCHES = 1000;
+    private static final int MAX_OPTIONS = 500_000;
+    private static final int MAX_KEY_PATTERNS = 4;
+    private static final int DISJOINT_WORK = 100;
+    private static final int TRIAL_WORK = 10_000;
+    private static final int MAX_DISJOINT_DEPTH = 8;
+    private static final int MAX_PREFIX = 500;
+    private static final int MAX_DIVISOR = 100_000_000;
+
+    private static final Set<String> COMPUTED = Set.of(
+            "type",
+            "enum",
+            "const",
+            "properties",
+            "required",
+            "additionalProperties",
+            "patternProperties",
+            "propertyNames",
+            "minProperties",
+            "maxProperties",
+            "items",
+            "prefixItems",
+            "additionalItems",
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "minLength",
+            "maxLength",
+            "pattern",
+            "format",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "$ref");
+
+    private static final Set<String> WITHOUT_EFFECT = Set.of(
+            "$schema",
+            "$id",
+            "$comment",
+            "$defs",
+            "definitions",
+            "$anchor",
+            "title",
+            "description",
+            "default",
+            "examples",
+            "example",
+            "deprecated",
+            "readOnly",
+            "writeOnly",
+            "contentEncoding",
+            "contentMediaType",
+            "contentSchema");
+
+    private static final List<String> TYPES =
+            List.of("null", "boolean", "number", "integer", "string", "array", "object");
+
+    /** A schema at a place of the document: a boolean or an object. The place identifies it. */
+    private record Schema(String pointer, @Nullable Object value) implements Comparable<Schema> {
+        Map<?, ?> map() {
+            return value instanceof Map<?, ?> map ? map : Map.of();
+        }
+
+        @Nullable
+        Object get(String keyword) {
+            return map().get(keyword);
+        }
+
+        @Override
+        public int compareTo(Schema other) {
+            return pointer.compareTo(other.pointer);
+        }
+
+        @Override
+        public boolean equals(@Nullable Object other) {
+            return other instanceof Schema schema && pointer.equals(schema.pointer);
+        }
+
+        @Override
+        public int hashCode() {
+            return pointer.hashCode();
+        }
+    }
+
+    /** One way to satisfy a set of schemas: those whose own keywords all count. */
+    private record Branch(List<Schema> atoms) {}
+
+    /**
+     * What still has to be added to a branch.
+     *
+     * @param options one of these schemas
+     * @param from what led to it, without a step into the value
+     */
+    private record Pending(List<Schema> options, @Nullable Pending from) {
+        boolean leadsTo(Schema other) {
+            for (Pending p = from; p != null; p = p.from) {
+                if (p.options.size() == 1 && p.options.getFirst().equals(other)) {
+                    return true;
+                }
+            }
+            return false;
+        }
+    }
+
+    private final Object root;
+    private final boolean oldReferences; // drafts 4 to 7: nothing beside $ref counts
+    private final boolean oldItems; // draft 2019-09 and older: items may be a list
+    private final Expressions expressions;
+    private final Characters characters;
+    private final Decimals decimals;
+    private final int anyText; // the inside of a string
+    private final int comma;
+    private final int colon;
+    private long work;
+    private final Map<String, Schema> schemas = new HashMap<>();
+    private final Map<String, Map<String, @Nullable Object>> objects = new HashMap<>(); // by pointer and keyword
+    private @Nullable Map<String, String> anchors; // name to pointer
+    private final Map<List<String>, Integer> ruleOf = new HashMap<>();
+    private final Deque<Map.Entry<Integer, List<Schema>>> open = new ArrayDeque<>();
+
+    private JsonSchema(Object root, Expressions expressions) {
+        this.root = root;
+        this.expressions = expressions;
+        String dialect = root instanceof Map<?, ?> map && map.get("$schema") instanceof String s ? s : "";
+        oldReferences = dialect.matches("https?://json-schema\\.org/draft-0[4-7]/schema#?");
+        oldItems = oldReferences || dialect.matches("https?://json-schema\\.org/draft/2019-09/schema#?");
+        if (!dialect.isEmpty() && !oldItems && !dialect.matches("https?://json-schema\\.org/draft/2020-12/schema#?")) {
+            throw new InvalidConstraintException(
+                    "/$schema",
+                    "'/$schema' names the draft '" + dialect
+                            + "', which is not supported; 2020-12, 2019-09 and draft-04 to draft-07 are");
+        }
+        characters = new Characters(expressions, true);
+        decimals = new Decimals(expressions);
+        anyText = expressions.rep(characters.any(), 0, Expressions.UNLIMITED);
+        expressions.setUniversal(anyText);
+        int space = expressions.optional(ascii(" "));
+        comma = expressions.seq(ascii(","), space);
+        colon = expressions.seq(ascii(":"), space);
+    }
+
+    /**
+     * The texts of all values of a schema.
+     *
+     * @throws InvalidConstraintException with the JSON pointer of what is malformed or not computed
+     */
+    static int compile(Object root, Expressions expressions) {
+        JsonSchema compiler = new JsonSchema(root, expressions);
+        int start = compiler.value(List.of(compiler.schema("", root)));
+        while (!compiler.open.isEmpty()) {
+            Map.Entry<Integer, List<Schema>> next = compiler.open.removeLast();
+            expressions.define(next.getKey(), compiler.alternatives(next.getValue()));
+        }
+        return start;
+    }
+
+    // Places and branches.
+
+    private Schema schema(String pointer, @Nullable Object value) {
+        Schema known = schemas.get(pointer);
+        if (known != null) {
+            return known;
+        }
+        if (value instanceof Map<?, ?> map) {
+            for (Object key : map.keySet()) {
+                String keyword = String.valueOf(key);
+                if (!COMPUTED.contains(keyword) && !WITHOUT_EFFECT.contains(keyword) && !keyword.startsWith("x-")) {
+                    throw refuse(pointer, keyword, "is not supported");
+                }
+            }
+            if (!pointer.isEmpty() && map.get("$id") != null && map.get("$ref") == null) {
+                throw refuse(pointer, "$id", "is supported at the root of the schema only");
+            }
+        } else if (!(value instanceof Boolean)) {
+            throw new InvalidConstraintException(
+                    pointer, "a schema must be an object or a boolean, but " + place(pointer) + " is " + kind(value));
+        }
+        if (schemas.size() == MAX_SCHEMAS) {
+            throw new InvalidConstraintException("", "the schema has more than " + MAX_SCHEMAS + " parts");
+        }
+        Schema schema = new Schema(pointer, value);
+        schemas.put(pointer, schema);
+        return schema;
+    }
+
+    /** A reference to the rule of a set of schemas. */
+    private int value(List<Schema> all) {
+        List<Schema> set = all.stream().distinct().sorted().toList();
+        List<String> key = set.stream().map(Schema::pointer).toList();
+        Integer rule = ruleOf.get(key);
+        if (rule == null) {
+            if (ruleOf.size() == MAX_RULES) {
+                throw new InvalidConstraintException(
+                        "", "the schema combines its parts in more than " + MAX_RULES + " ways");
+            }
+            rule = expressions.newRule();
+            ruleOf.put(key, rule);
+            open.add(Map.entry(rule, set));
+        }
+        return expressions.reference(rule);
+    }
+
+    private int alternatives(List<Schema> set) {
+        int[] branches = branches(set).stream().mapToInt(this::build).toArray();
+        return expressions.alt(branches);
+    }
+
+    /** All ways to satisfy a set of schemas. */
+    private List<Branch> branches(List<Schema> set) {
+        List<Branch> done = new ArrayList<>();
+        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), Set.of(), done);
+        return done;
+    }
+
+    private void expand(List<Pending> pending, Set<Schema> before, List<Branch> done) {
+        Set<Schema> atoms = new LinkedHashSet<>(before);
+        Deque<Pending> queue = new ArrayDeque<>(pending);
+        while (!queue.isEmpty()) {
+            countWork(1);
+            Pending next = queue.removeFirst();
+            if (next.options.size() > 1) {
+                for (Schema option : next.options) {
+                    List<Pending> rest = new ArrayList<>(queue);
+                    rest.addFirst(new Pending(List.of(option), next.from));
+                    expand(rest, atoms, done);
+                }
+                return;
+            }
+            Schema schema = next.options.getFirst();
+            if (Boolean.FALSE.equals(schema.value)) {
+                return;
+            }
+            if (next.leadsTo(schema)) {
+                throw new InvalidConstraintException(
+                        schema.pointer, place(schema.pointer) + " refers to itself without a step into the value");
+            }
+            if (atoms.contains(schema)) {
+                continue;
+            }
+            Object reference = schema.get("$ref");
+            if (reference != null) {
+                queue.addFirst(new Pending(List.of(resolve(schema, reference)), next));
+                if (oldReferences) {
+                    continue;
+                }
+            }
+            atoms.add(schema);
+            for (Schema part : list(schema, "allOf")) {
+                queue.addLast(new Pending(List.of(part), next));
+            }
+            List<Schema> any = list(schema, "anyOf");
+            if (!any.isEmpty()) {
+                queue.addLast(new Pending(any, next));
+            }
+            List<Schema> one = list(schema, "oneOf");
+            if (!one.isEmpty()) {
+                requireDisjoint(schema, one);
+                queue.addLast(new Pending(one, next));
+            }
+        }
+        if (done.size() == MAX_BRANCHES) {
+            throw new InvalidConstraintException(
+                    "", "anyOf and oneOf give more than " + MAX_BRANCHES + " combinations at one place");
+        }
+        done.add(new Branch(List.copyOf(atoms)));
+    }
+
+    /** Ends the compilation of a schema whose parts have too many combinations. */
+    private void countWork(long units) {
+        work += units;
+        if (work > MAX_WORK) {
+            throw new InvalidConstraintException("", "the schema has too many combinations of its parts");
+        }
+    }
+
+    private List<Schema> list(Schema schema, String keyword) {
+        Object value = schema.get(keyword);
+        if (value == null && !schema.map().containsKey(keyword)) {
+            return List.of();
+        }
+        if (!(value instanceof List<?> list) || list.isEmpty()) {
+            throw malformed(schema, keyword, "a list of schemas, not empty");
+        }
+        List<Schema> parts = new ArrayList<>();
+        for (int i = 0; i < list.size(); i++) {
+            parts.add(schema(schema.pointer + '/' + keyword + '/' + i, list.get(i)));
+        }
+        return parts;
+    }
+
+    // References.
+
+    private Schema resolve(Schema schema, Object reference) {
+        if (!(reference instanceof String text)) {
+            throw malformed(schema, "$ref", "a text");
+        }
+        String fragment = text;
+        if (root instanceof Map<?, ?> map && map.get("$id") instanceof String id && text.startsWith(id + "#")) {
+            fragment = text.substring(id.length());
+        }
+        if (!fragment.startsWith("#")) {
+            throw refuse(schema.pointer, "$ref", "refers to another document, '" + text + "', which is not supported");
+        }
+        String pointer = decode(fragment.substring(1));
+        boolean isPointer = pointer.isEmpty() || pointer.startsWith("/");
+        Object value = isPointer ? at(pointer) : null;
+        Schema found = isPointer ? (value == null ? null : schema(pointer, value)) : anchor(pointer);
+        if (found == null) {
+            throw refuse(schema.pointer, "$ref", "refers to '" + text + "', which does not exist");
+        }
+        return found;
+    }
+
+    private static String decode(String fragment) {
+        byte[] bytes = fragment.getBytes(StandardCharsets.UTF_8);
+        byte[] decoded = new byte[bytes.length];
+        int size = 0;
+        for (int i = 0; i < bytes.length; i++) {
+            int high = bytes[i] == '%' && i + 2 < bytes.length ? Character.digit(bytes[i + 1], 16) : -1;
+            int low = high >= 0 ? Character.digit(bytes[i + 2], 16) : -1;
+            if (low >= 0) {
+                decoded[size++] = (byte) (16 * high + low);
+                i += 2;
+            } else {
+                decoded[size++] = bytes[i];
+            }
+        }
+        return new String(decoded, 0, size, StandardCharsets.UTF_8);
+    }
+
+    /** The schema with an {@code $anchor}; null if there is none. */
+    private @Nullable Schema anchor(String name) {
+        Map<String, String> known = anchors;
+        if (known == null) {
+            known = new HashMap<>();
+            findAnchors("", root, known);
+            anchors = known;
+        }
+        String pointer = known.get(name);
+        return pointer == null ? null : schema(pointer, at(pointer));
+    }
+
+    private static void findAnchors(String pointer, @Nullable Object value, Map<String, String> found) {
+        if (value instanceof Map<?, ?> map) {
+            if (map.get("$anchor") instanceof String name) {
+                found.putIfAbsent(name, pointer);
+            }
+            map.forEach((key, child) -> findAnchors(pointer + '/' + escape(String.valueOf(key)), child, found));
+        } else if (value instanceof List<?> list) {
+            for (int i = 0; i < list.size(); i++) {
+                findAnchors(pointer + '/' + i, list.get(i), found);
+            }
+        }
+    }
+
+    /** The part of the schema at a pointer; null if there is none. */
+    private @Nullable Object at(String pointer) {
+        Object value = root;
+        if (!pointer.isEmpty()) {
+            for (String token : pointer.substring(1).split("/", -1)) {
+                String name = token.replace("~1", "/").replace("~0", "~");
+                Object child = null;
+                if (value instanceof Map<?, ?> map) {
+                    child = map.get(name);
+                } else if (value instanceof List<?> list && name.matches("0|[1-9][0-9]{0,8}")) {
+                    int index = Integer.parseInt(name);
+                    child = index < list.size() ? list.get(index) : null;
+                }
+                if (child == null) {
+                    return null;
+                }
+                value = child;
+            }
+        }
+        return value;
+    }
+
+    // One branch, by type.
+
+    private int build(Branch branch) {
+        List<@Nullable Object> literals = literals(branch);
+        if (literals != null) {
+            return expressions.alt(
+                    literals.stream().mapToInt(value -> literal(value, branch)).toArray());
+        }
+        Set<String> types = types(branch);
+        List<Integer> parts = new ArrayList<>();
+        if (types.contains("null")) {
+            parts.add(ascii("null"));
+        }
+        if (types.contains("boolean")) {
+            parts.add(ascii("true"));
+            parts.add(ascii("false"));
+        }
+        if (types.contains("string")) {
+            parts.add(quoted(stringBody(branch)));
+        }
+        if (types.contains("number") || types.contains("integer")) {
+            parts.add(number(branch, !types.contains("number")));
+        }
+        if (types.contains("array")) {
+            parts.add(array(branch));
+        }
+        if (types.contains("object")) {
+            parts.add(object(branch));
+        }
+        return expressions.alt(parts.stream().mapToInt(Integer::intValue).toArray());
+    }
+
+    private int quoted(int body) {
+        return expressions.seq(ascii("\""), expressions.seq(body, ascii("\"")));
+    }
+
+    /** The types that all schemas allow. "number" includes "integer". */
+    private Set<String> types(Branch branch) {
+        Set<String> types = new HashSet<>(TYPES);
+        for (Schema atom : branch.atoms) {
+            Object type = atom.get("type");
+            if (type == null) {
+                continue;
+            }
+            Set<String> allowed = new HashSet<>();
+            for (Object name : type instanceof List<?> list ? list : List.of(type)) {
+                if (!(name instanceof String text) || !TYPES.contains(text)) {
+                    throw malformed(atom, "type", "one or several of " + TYPES);
+                }
+                allowed.add(text);
+            }
+            if (allowed.contains("number")) {
+                allowed.add("integer");
+            }
+            types.retainAll(allowed);
+        }
+        return types;
+    }
+
+    // Literals.
+
+    /** The values that {@code enum} and {@code const} allow; null if there are no such keywords. */
+    private @Nullable List<@Nullable Object> literals(Branch branch) {
+        List<@Nullable Object> values = null;
+        for (Schema atom : branch.atoms) {
+            for (String keyword : List.of("enum", "const")) {
+                if (!atom.map().containsKey(keyword)) {
+                    continue;
+                }
+                List<@Nullable Object> allowed = new ArrayList<>();
+                if (keyword.equals("const")) {
+                    allowed.add(atom.get("const"));
+                } else if (atom.get("enum") instanceof List<?> list) {
+                    allowed.addAll(list);
+                } else {
+                    throw malformed(atom, "enum", "a list of values");
+                }
+                countWork(values == null ? 0 : (long) values.size() * allowed.size());
+                List<@Nullable Object> both = new ArrayList<>();
+                for (Object value : values == null ? allowed : values) {
+                    if (values == null || allowed.stream().anyMatch(other -> isSame(value, other))) {
+                        both.add(value);
+                    }
+                }
+                values = both;
+            }
+        }
+        if (values != null) {
+            values.removeIf(value -> !admits(branch, value));
+        }
+        return values;
+    }
+
+    private static boolean isSame(@Nullable Object a, @Nullable Object b) {
+        if (a instanceof Number x && b instanceof Number y) {
+            return decimal(x).compareTo(decimal(y)) == 0;
+        }
+        if (a instanceof List<?> x && b instanceof List<?> y) {
+            boolean same = x.size() == y.size();
+            for (int i = 0; i < x.size() && same; i++) {
+                same = isSame(x.get(i), y.get(i));
+            }
+            return same;
+        }
+        if (a instanceof Map<?, ?> x && b instanceof Map<?, ?> y) {
+            return x.size() == y.size()
+                    && x.entrySet().stream()
+                            .allMatch(e -> y.containsKey(e.getKey()) && isSame(e.getValue(), y.get(e.getKey())));
+        }
+        return a == null ? b == null : a.equals(b);
+    }
+
+    /** Whether a value satisfies all keywords of a branch except {@code enum} and {@code const}. */
+    private boolean admits(Branch branch, @Nullable Object value) {
+        Set<String> types = types(branch);
+        return switch (value) {
+            case null -> types.contains("null");
+            case Boolean b -> types.contains("boolean");
+            case String text -> types.contains("string") && admitsText(branch, text);
+            case Number number -> {
+                BigDecimal decimal = decimal(number);
+                boolean whole =
+                        decimal.signum() == 0 || decimal.stripTrailingZeros().scale() <= 0;
+                yield types.contains(whole ? "integer" : "number") && admitsNumber(branch, decimal);
+            }
+            case List<?> list -> types.contains("array") && requireFree(branch, "arrays", ARRAY_KEYWORDS);
+            case Map<?, ?> map -> types.contains("object") && requireFree(branch, "objects", OBJECT_KEYWORDS);
+            default -> throw new InvalidConstraintException("", "a schema holds a " + kind(value));
+        };
+    }
+
+    private static final List<String> ARRAY_KEYWORDS =
+            List.of("items", "prefixItems", "additionalItems", "minItems", "maxItems");
+
+    private static final List<String> OBJECT_KEYWORDS = List.of(
+            "properties",
+            "required",
+            "additionalProperties",
+            "patternProperties",
+            "propertyNames",
+            "minProperties",
+            "maxProperties");
+
+    private boolean requireFree(Branch branch, String what, List<String> keywords) {
+        for (Schema atom : branch.atoms) {
+            for (String keyword : keywords) {
+                if (atom.map().containsKey(keyword)) {
+                    throw refuse(atom.pointer, keyword, "beside an enum or const with " + what + " is not supported");
+                }
+            }
+        }
+        return true;
+    }
+
+    private boolean admitsText(Branch branch, String text) {
+        Text limits = text(branch);
+        int length = text.codePointCount(0, text.length());
+        if (length < limits.least || length > limits.most) {
+            return false;
+        }
+        return limits.patterns.stream().allMatch(pattern -> pattern.matches(text));
+    }
+
+    private boolean admitsNumber(Branch branch, BigDecimal value) {
+        Range range = range(branch);
+        return (range.low == null || value.compareTo(range.low.value()) >= (range.low.strict() ? 1 : 0))
+                && (range.high == null || value.compareTo(range.high.value()) <= (range.high.strict() ? -1 : 0))
+                && range.divisors.stream().allMatch(d -> value.remainder(d).signum() == 0);
+    }
+
+    /** The text of a value, properties in their order. */
+    private int literal(@Nullable Object value, Branch branch) {
+        return switch (value) {
+            case null -> ascii("null");
+            case Boolean b -> ascii(b.toString());
+            case String text -> name(text, branch.atoms.getFirst().pointer);
+            case Number number -> {
+                BigDecimal decimal = decimal(number);
+                if (Decimals.isTooLong(decimal)) {
+                    throw new InvalidConstraintException(
+                            branch.atoms.getFirst().pointer, "a number of an enum or const has too many digits");
+                }
+                yield ascii(
+                        decimal.signum() == 0
+                                ? "0"
+                                : decimal.stripTrailingZeros().toPlainString());
+            }
+            case List<?> list -> {
+                int result = ascii("]");
+                for (int i = list.size() - 1; i >= 0; i--) {
+                    result = expressions.cat(literal(list.get(i), branch), result);
+                    result = i > 0 ? expressions.cat(comma, result) : result;
+                }
+                yield expressions.cat(ascii("["), result);
+            }
+            case Map<?, ?> map -> {
+                int result = ascii("}");
+                List<Map.Entry<?, ?>> entries = new ArrayList<>(map.entrySet());
+                for (int i = entries.size() - 1; i >= 0; i--) {
+                    String key = String.valueOf(entries.get(i).getKey());
+                    int pair = expressions.cat(
+                            expressions.seq(name(key, branch.atoms.getFirst().pointer), colon),
+                            literal(entries.get(i).getValue(), branch));
+                    result = expressions.cat(pair, result);
+                    result = i > 0 ? expressions.cat(comma, result) : result;
+                }
+                yield expressions.cat(ascii("{"), result);
+            }
+            default -> throw new InvalidConstraintException("", "a schema holds a " + kind(value));
+        };
+    }
+
+    /** A string with its quotes. */
+    private int name(String text, String pointer) {
+        if (text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE)) {
+            throw new InvalidConstraintException(
+                    pointer, place(pointer) + " holds half a surrogate pair, which no text can contain");
+        }
+        byte[] inside = characters.bytes(text);
+        return expressions.seq(ascii("\""), expressions.seq(expressions.literal(inside), ascii("\"")));
+    }
+
+    // Strings.
+
+    /** A pattern or format, and a matcher for single texts. */
+    private static final class TextPattern {
+        final String pointer;
+        final String source;
+        final boolean whole;
+        private @Nullable Expressions matcher;
+        private int start;
+
+        TextPattern(String pointer, String source, boolean whole) {
+            this.pointer = pointer;
+            this.source = source;
+            this.whole = whole;
+        }
+
+        int build(Expressions expressions, Characters characters) {
+            try {
+                return whole
+                        ? RegularExpression.whole(source, expressions, characters)
+                        : RegularExpression.search(source, expressions, characters);
+            } catch (InvalidConstraintException e) {
+                throw new InvalidConstraintException(pointer, place(pointer) + ": " + e.getMessage());
+            }
+        }
+
+        boolean matches(String text) {
+            Expressions own = matcher;
+            if (own == null) {
+                own = new Expressions(TRIAL_LIMIT);
+                start = own.freeze(build(own, new Characters(own, false)));
+                matcher = own;
+            }
+            return own.matches(start, text.getBytes(StandardCharsets.UTF_8));
+        }
+    }
+
+    private static final int TRIAL_LIMIT = 100_000;
+
+    private record Text(int least, int most, List<TextPattern> patterns) {}
+
+    private final Map<String, TextPattern> patterns = new HashMap<>();
+
+    private Text text(Branch branch) {
+        int least = 0;
+        int most = Expressions.UNLIMITED;
+        Map<String, TextPattern> all = new LinkedHashMap<>();
+        for (Schema atom : branch.atoms) {
+            least = Math.max(least, count(atom, "minLength", 0));
+            most = Math.min(most, count(atom, "maxLength", Expressions.UNLIMITED));
+            if (atom.map().containsKey("pattern")) {
+                if (!(atom.get("pattern") instanceof String source)) {
+                    throw malformed(atom, "pattern", "a regular expression");
+                }
+                all.put(source, pattern(atom.pointer + "/pattern", source));
+            }
+            if (atom.map().containsKey("format")) {
+                if (!(atom.get("format") instanceof String format)) {
+                    throw malformed(atom, "format", "a text");
+                }
+                String source = Formats.REGULAR_EXPRESSIONS.get(format);
+                if (source != null) {
+                    all.put("format " + format, new TextPattern(atom.pointer + "/format", source, true));
+                }
+                if (format.equals("hostname")) {
+                    most = Math.min(most, Formats.MAX_HOSTNAME);
+                }
+            }
+        }
+        return new Text(least, most, List.copyOf(all.values()));
+    }
+
+    private TextPattern pattern(String pointer, String source) {
+        return patterns.computeIfAbsent(source, s -> new TextPattern(pointer, s, false));
+    }
+
+    /** The inside of a string. */
+    private int stringBody(Branch branch) {
+        Text text = text(branch);
+        List<Integer> parts = new ArrayList<>();
+        parts.add(expressions.rep(characters.any(), text.least, text.most));
+        text.patterns.forEach(pattern -> parts.add(pattern.build(expressions, characters)));
+        return expressions.and(parts.stream().mapToInt(Integer::intValue).toArray());
+    }
+
+    // Numbers.
+
+    private record Range(@Nullable Bound low, @Nullable Bound high, List<BigDecimal> divisors) {}
+
+    private Range range(Branch branch) {
+        Bound low = null;
+        Bound high = null;
+        List<BigDecimal> divisors = new ArrayList<>();
+        for (Schema atom : branch.atoms) {
+            for (boolean strict : new boolean[] {false, true}) {
+                BigDecimal least = bound(atom, strict ? "exclusiveMinimum" : "minimum");
+                if (least != null && (low == null || least.compareTo(low.value()) >= (strict ? 0 : 1))) {
+                    low = new Bound(least, strict);
+                }
+                BigDecimal most = bound(atom, strict ? "exclusiveMaximum" : "maximum");
+                if (most != null && (high == null || most.compareTo(high.value()) <= (strict ? 0 : -1))) {
+                    high = new Bound(most, strict);
+                }
+            }
+            BigDecimal divisor = bound(atom, "multipleOf");
+            if (divisor != null) {
+                if (divisor.signum() <= 0) {
+                    throw malformed(atom, "multipleOf", "a number above 0");
+                }
+                BigDecimal plain = divisor.stripTrailingZeros();
+                if (plain.unscaledValue()
+                                .multiply(BigInteger.TEN.pow(Math.max(0, -plain.scale())))
+                                .compareTo(BigInteger.valueOf(MAX_DIVISOR))
+                        > 0) {
+                    throw refuse(atom.pointer, "multipleOf", "has too many digits");
+                }
+                divisors.add(plain);
+            }
+        }
+        return new Range(low, high, divisors);
+    }
+
+    private @Nullable BigDecimal bound(Schema atom, String keyword) {
+        Object value = atom.get(keyword);
+        if (value == null && !atom.map().containsKey(keyword)) {
+            return null;
+        }
+        if (!(value instanceof Number number)) {
+            throw malformed(atom, keyword, "a number");
+        }
+        BigDecimal decimal = decimal(number);
+        if (Decimals.isTooLong(decimal)) {
+            throw refuse(atom.pointer, keyword, "has too many digits");
+        }
+        return decimal;
+    }
+
+    private static BigDecimal decimal(Number number) {
+        return number instanceof BigDecimal decimal ? decimal : new BigDecimal(number.toString());
+    }
+
+    private int number(Branch branch, boolean integer) {
+        Range range = range(branch);
+        if (range.low == null && range.high == null && range.divisors.isEmpty()) {
+            return integer ? decimals.integer() : decimals.number();
+        }
+        List<Integer> parts = new ArrayList<>();
+        parts.add(decimals.between(range.low, range.high));
+        if (integer) {
+            parts.add(decimals.integer());
+        }
+        for (BigDecimal divisor : range.divisors) {
+            int places = Math.max(0, divisor.scale());
+            parts.add(expressions.multiple(divisor.movePointRight(places).intValueExact(), places));
+        }
+        return expressions.and(parts.stream().mapToInt(Integer::intValue).toArray());
+    }
+
+    // Arrays.
+
+    /** The schemas of one array: those of its first elements, those of all others, and how many there are. */
+    private record Elements(List<List<Schema>> first, List<Schema> rest, int least, int most) {
+        List<Schema> at(int index) {
+            return index < first.size() ? first.get(index) : rest;
+        }
+    }
+
+    private Elements elements(Branch branch) {
+        int least = 0;
+        int most = Expressions.UNLIMITED;
+        List<List<Schema>> prefixes = new ArrayList<>();
+        List<@Nullable Schema> rests = new ArrayList<>();
+        for (Schema atom : branch.atoms) {
+            least = Math.max(least, count(atom, "minItems", 0));
+            most = Math.min(most, count(atom, "maxItems", Expressions.UNLIMITED));
+            boolean asList = oldItems && atom.get("items") instanceof List<?>;
+            String restKeyword = asList ? "additionalItems" : "items";
+            prefixes.add(list(atom, asList ? "items" : "prefixItems"));
+            rests.add(atom.map().containsKey(restKeyword) ? child(atom, restKeyword) : null);
+            if (atom.map().containsKey("additionalItems") && !oldItems) {
+                throw refuse(
+                        atom.pointer, "additionalItems", "is not supported in this draft: use prefixItems and items");
+            }
+        }
+        int length = prefixes.stream().mapToInt(List::size).max().orElse(0);
+        if (length > MAX_PREFIX) {
+            throw new InvalidConstraintException(
+                    branch.atoms.getFirst().pointer, "prefixItems has more than " + MAX_PREFIX + " schemas");
+        }
+        List<List<Schema>> first = new ArrayList<>();
+        for (int i = 0; i <= length; i++) {
+            List<Schema> set = new ArrayList<>();
+            for (int a = 0; a < prefixes.size(); a++) {
+                Schema rest = rests.get(a);
+                if (i < prefixes.get(a).size()) {
+                    set.add(prefixes.get(a).get(i));
+                } else if (rest != null) {
+                    set.add(rest);
+                }
+            }
+            first.add(set);
+        }
+        List<Schema> rest = first.removeLast();
+        for (Schema atom : branch.atoms) {
+            Object unique = atom.get("uniqueItems");
+            if (unique != null && !(unique instanceof Boolean)) {
+                throw malformed(atom, "uniqueItems", "true or false");
+            }
+            if (Boolean.TRUE.equals(unique) && most > 1) {
+                throw refuse(atom.pointer, "uniqueItems", "true is not supported, except with maxItems 1");
+            }
+        }
+        return new Elements(first, rest, least, most);
+    }
+
+    private int array(Branch branch) {
+        Elements elements = elements(branch);
+        int length = elements.first.size();
+        int end = ascii("]");
+        // what may follow after this many elements
+        int from = tail(elements, length, end);
+        for (int i = length - 1; i >= 0; i--) {
+            int stop = i >= elements.least && i <= elements.most ? end : Expressions.NONE;
+            int more = Expressions.NONE;
+            if (i < elements.most) {
+                more = expressions.cat(value(elements.at(i)), from);
+                more = i > 0 ? expressions.cat(comma, more) : more;
+            }
+            from = expressions.alt(stop, more);
+        }
+        return expressions.cat(ascii("["), from);
+    }
+
+    /** The elements behind the first ones, and the end. */
+    private int tail(Elements elements, int index, int end) {
+        int least = Math.max(0, elements.least - index);
+        int most = elements.most == Expressions.UNLIMITED ? Expressions.UNLIMITED : elements.most - index;
+        if (most < least) {
+            return Expressions.NONE;
+        }
+        if (isNever(elements.rest) || most == 0) {
+            return least == 0 ? end : Expressions.NONE;
+        }
+        int element = value(elements.rest);
+        int next = expressions.cat(comma, element);
+        if (index > 0) {
+            return expressions.cat(expressions.rep(next, least, most), end);
+        }
+        int others = expressions.rep(
+                next, Math.max(0, least - 1), most == Expressions.UNLIMITED ? Expressions.UNLIMITED : most - 1);
+        int some = expressions.cat(element, expressions.cat(others, end));
+        return least == 0 ? expressions.alt(end, some) : some;
+    }
+
+    private static boolean isNever(List<Schema> set) {
+        return set.stream().anyMatch(schema -> Boolean.FALSE.equals(schema.value));
+    }
+
+    // Objects.
+
+    /** The names of one object, in order, and what its values must satisfy. */
+    private static final class Names {
+        final Map<String, List<Schema>> declared = new LinkedHashMap<>();
+        final Set<String> required = new LinkedHashSet<>();
+        final Map<String, TextPattern> patterns = new LinkedHashMap<>();
+        final List<Schema> nameSchemas = new ArrayList<>();
+        int least;
+        int most = Expressions.UNLIMITED;
+    }
+
+    private Names names(Branch branch) {
+        Names names = new Names();
+        for (Schema atom : branch.atoms) {
+            for (String name : objectOf(atom, "properties").keySet()) {
+                names.declared.put(name, List.of());
+            }
+            for (String source : objectOf(atom, "patternProperties").keySet()) {
+                String pointer = atom.pointer + "/patternProperties/" + escape(source);
+                names.patterns.put(source, pattern(pointer, source));
+            }
+            if (atom.map().containsKey("propertyNames")) {
+                names.nameSchemas.add(child(atom, "propertyNames"));
+            }
+            if (atom.map().containsKey("required")) {
+                if (!(atom.get("required") instanceof List<?> list)) {
+                    throw malformed(atom, "required", "a list of names");
+                }
+                for (Object name : list) {
+                    if (!(name instanceof String text)) {
+                        throw malformed(atom, "required", "a list of names");
+                    }
+                    names.required.add(text);
+                }
+            }
+            names.least = Math.max(names.least, count(atom, "minProperties", 0));
+            names.most = Math.min(names.most, count(atom, "maxProperties", Expressions.UNLIMITED));
+        }
+        names.required.forEach(name -> names.declared.putIfAbsent(name, List.of()));
+        names.declared.replaceAll((name, none) -> valueOf(branch, names, name));
+        return names;
+    }
+
+    /** The schemas of the value under a name. */
+    private List<Schema> valueOf(Branch branch, Names names, String name) {
+        List<String> matching = names.patterns.entrySet().stream()
+                .filter(entry -> entry.getValue().matches(name))
+                .map(Map.Entry::getKey)
+                .toList();
+        return valueOf(branch, name, matching);
+    }
+
+    /**
+     * @param name null for any name that no schema declares
+     * @param matching the patterns that match the name
+     */
+    private List<Schema> valueOf(Branch branch, @Nullable String name, List<String> matching) {
+        List<Schema> set = new ArrayList<>();
+        for (Schema atom : branch.atoms) {
+            Map<String, @Nullable Object> properties = objectOf(atom, "properties");
+            Map<String, @Nullable Object> byPattern = objectOf(atom, "patternProperties");
+            boolean found = false;
+            if (name != null && properties.containsKey(name)) {
+                set.add(schema(atom.pointer + "/properties/" + escape(name), properties.get(name)));
+                found = true;
+            }
+            for (String source : matching) {
+                if (byPattern.containsKey(source)) {
+                    set.add(schema(atom.pointer + "/patternProperties/" + escape(source), byPattern.get(source)));
+                    found = true;
+                }
+            }
+            if (!found && atom.map().containsKey("additionalProperties")) {
+                set.add(child(atom, "additionalProperties"));
+            }
+        }
+        return set;
+    }
+
+    private int object(Branch branch) {
+        Names names = names(branch);
+        List<Branch> nameBranches = branches(names.nameSchemas);
+        List<String> order = new ArrayList<>();
+        for (Map.Entry<String, List<Schema>> entry : names.declared.entrySet()) {
+            String name = entry.getKey();
+            if (nameBranches.stream().anyMatch(b -> admitsName(b, name)) && !isNever(entry.getValue())) {
+                order.add(name);
+            } else if (names.required.contains(name)) {
+                return Expressions.NONE;
+            }
+        }
+        int others = others(branch, names, nameBranches);
+        if (others != Expressions.NONE && names.least > names.required.size() + 1) {
+            throw refuse(
+                    branch.atoms.stream()
+                            .filter(atom -> count(atom, "minProperties", 0) == names.least)
+                            .findFirst()
+                            .orElseThrow()
+                            .pointer,
+                    "minProperties",
+                    "is supported up to the number of required properties plus 1, or with additionalProperties false");
+        }
+        int size = order.size();
+        int counts = Math.max(1, names.most == Expressions.UNLIMITED ? names.least : Math.min(names.most, size));
+        if ((long) size * size * counts > MAX_OPTIONS) {
+            throw new InvalidConstraintException(
+                    branch.atoms.getFirst().pointer,
+                    place(branch.atoms.getFirst().pointer) + " has too many properties: " + size);
+        }
+        int[] values = order.stream()
+                .mapToInt(name -> value(names.declared.getOrDefault(name, List.of())))
+                .toArray();
+        int[] keys = order.stream()
+                .mapToInt(name -> expressions.seq(name(name, branch.atoms.getFirst().pointer), colon))
+                .toArray();
+        // next[j][c]: what may follow when the names before j are decided and c properties are written
+        int[][] next = new int[size + 1][counts + 1];
+        for (int j = size; j >= 0; j--) {
+            for (int c = Math.min(j, counts); c >= 0; c--) {
+                List<Integer> options = new ArrayList<>();
+                boolean mayEnd = true;
+                for (int i = j; i < size && mayEnd; i++) {
+                    if (c < names.most) {
+                        int key = c == 0 ? keys[i] : expressions.seq(comma, keys[i]);
+                        options.add(
+                                expressions.cat(key, expressions.cat(values[i], next[i + 1][Math.min(c + 1, counts)])));
+                    }
+                    mayEnd = !names.required.contains(order.get(i));
+                }
+                if (mayEnd) {
+                    options.add(rest(others, c, names));
+                }
+                next[j][c] = expressions.alt(
+                        options.stream().mapToInt(Integer::intValue).toArray());
+            }
+        }
+        return expressions.cat(ascii("{"), next[0][0]);
+    }
+
+    private boolean admitsName(Branch branch, String name) {
+        List<@Nullable Object> literals = literals(branch);
+        return literals == null ? admits(branch, name) : literals.contains(name);
+    }
+
+    /** Any property that is not declared; {@link Expressions#NONE} if there may be none. */
+    private int others(Branch branch, Names names, List<Branch> nameBranches) {
+        int count = names.patterns.size();
+        if (count > MAX_KEY_PATTERNS) {
+            throw new InvalidConstraintException(
+                    branch.atoms.getFirst().pointer,
+                    "patternProperties has more than " + MAX_KEY_PATTERNS + " patterns for one object");
+        }
+        List<TextPattern> all = List.copyOf(names.patterns.values());
+        List<Integer> pairs = new ArrayList<>();
+        for (int subset = 0; subset < 1 << count; subset++) {
+            List<String> matching = new ArrayList<>();
+            for (int p = 0; p < count; p++) {
+                if ((subset >> p & 1) != 0) {
+                    matching.add(all.get(p).source);
+                }
+            }
+            List<Schema> set = valueOf(branch, null, matching);
+            if (isNever(set)) {
+                continue;
+            }
+            List<Integer> parts = new ArrayList<>();
+            parts.add(nameBody(nameBranches));
+            if (!names.declared.isEmpty()) {
+                parts.add(expressions.not(expressions.alt(names.declared.keySet().stream()
+                        .mapToInt(name -> expressions.literal(characters.bytes(name)))
+                        .toArray())));
+            }
+            for (int p = 0; p < count; p++) {
+                int pattern = all.get(p).build(expressions, characters);
+                parts.add((subset >> p & 1) != 0 ? pattern : expressions.not(pattern));
+            }
+            int body =
+                    expressions.and(parts.stream().mapToInt(Integer::intValue).toArray());
+            pairs.add(expressions.cat(expressions.seq(quoted(body), colon), value(set)));
+        }
+        return expressions.alt(pairs.stream().mapToInt(Integer::intValue).toArray());
+    }
+
+    private int nameBody(List<Branch> branches) {
+        return expressions.alt(branches.stream()
+                .mapToInt(branch -> {
+                    List<@Nullable Object> literals = literals(branch);
+                    if (literals != null) {
+                        return expressions.alt(literals.stream()
+                                .mapToInt(value -> value instanceof String text
+                                        ? expressions.literal(characters.bytes(text))
+                                        : Expressions.NONE)
+                                .toArray());
+                    }
+                    return types(branch).contains("string") ? stringBody(branch) : Expressions.NONE;
+                })
+                .toArray());
+    }
+
+    /** The properties that are not declared, and the end. */
+    private int rest(int pair, int written, Names names) {
+        int end = ascii("}");
+        int least = Math.max(0, names.least - written);
+        int most = names.most == Expressions.UNLIMITED ? Expressions.UNLIMITED : names.most - written;
+        if (most < least) {
+            return Expressions.NONE;
+        }
+        if (pair == Expressions.NONE || most == 0) {
+            return least == 0 ? end : Expressions.NONE;
+        }
+        int next = expressions.cat(comma, pair);
+        if (written > 0) {
+            return expressions.cat(expressions.rep(next, least, most), end);
+        }
+        int others = expressions.rep(
+                next, Math.max(0, least - 1), most == Expressions.UNLIMITED ? Expressions.UNLIMITED : most - 1);
+        int some = expressions.cat(pair, expressions.cat(others, end));
+        return least == 0 ? expressions.alt(end, some) : some;
+    }
+
+    // oneOf.
+
+    private final Set<String> disjointPlaces = new HashSet<>();
+
+    private void requireDisjoint(Schema schema, List<Schema> parts) {
+        if (!disjointPlaces.add(schema.pointer)) {
+            return; // checked before, or being checked
+        }
+        for (int i = 0; i < parts.size(); i++) {
+            for (int j = 0; j < i; j++) {
+                if (!isDisjoint(List.of(parts.get(i)), List.of(parts.get(j)), 0)) {
+                    throw refuse(
+                            schema.pointer,
+                            "oneOf",
+                            "is supported only if no value can match two of its parts; parts " + j + " and " + i
+                                    + " may overlap. Use anyOf if an overlap is allowed");
+                }
+            }
+        }
+    }
+
+    /** Whether it is certain that no value satisfies both sets. */
+    private boolean isDisjoint(List<Schema> a, List<Schema> b, int depth) {
+        if (depth > MAX_DISJOINT_DEPTH) {
+            return false;
+        }
+        for (Branch x : branches(a)) {
+            for (Branch y : branches(b)) {
+                if (!isDisjoint(x, y, depth)) {
+                    return false;
+                }
+            }
+        }
+        return true;
+    }
+
+    private boolean isDisjoint(Branch a, Branch b, int depth) {
+        countWork(DISJOINT_WORK);
+        List<@Nullable Object> inA = literals(a);
+        List<@Nullable Object> inB = literals(b);
+        if (inA != null || inB != null) {
+            List<@Nullable Object> values = inA != null ? inA : inB;
+            Branch other = inA != null ? b : a;
+            List<@Nullable Object> others = inA != null ? inB : null;
+            countWork((long) (values == null ? 0 : values.size()) * (others == null ? 1 : others.size()));
+            for (Object value : values == null ? List.of() : values) {
+                boolean in =
+                        others == null ? admits(other, value) : others.stream().anyMatch(v -> isSame(v, value));
+                if (in) {
+                    return false;
+                }
+            }
+            return true;
+        }
+        Set<String> common = types(a);
+        common.retainAll(types(b));
+        boolean integer = !common.contains("number");
+        return common.stream().allMatch(type -> switch (type) {
+            case "string" -> isDisjoint(stringBody(a), stringBody(b));
+            case "number", "integer" -> isDisjoint(number(a, integer), number(b, integer));
+            case "array" -> isDisjoint(elements(a), elements(b), depth);
+            case "object" -> isDisjoint(names(a), names(b), depth);
+            default -> false;
+        });
+    }
+
+    private boolean isDisjoint(int a, int b) {
+        countWork(TRIAL_WORK);
+        Expressions trial = new Expressions(expressions, expressions.size() + TRIAL_LIMIT);
+        try {
+            int first = trial.freeze(a);
+            int second = trial.freeze(b);
+            return trial.isEmpty(trial.and(first, second));
+        } catch (ConstraintException e) {
+            return false;
+        }
+    }
+
+    private boolean isDisjoint(Elements a, Elements b, int depth) {
+        if (a.most < b.least || b.most < a.least) {
+            return true;
+        }
+        for (int i = 0; i < Math.min(Math.min(a.least, b.least), 100); i++) {
+            if (isDisjoint(a.at(i), b.at(i), depth + 1)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private boolean isDisjoint(Names a, Names b, int depth) {
+        for (String name : a.required) {
+            List<Schema> inB = b.declared.get(name);
+            if (b.required.contains(name)
+                    && inB != null
+                    && isDisjoint(a.declared.getOrDefault(name, List.of()), inB, depth + 1)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    // Keywords.
+
+    private Schema child(Schema schema, String keyword) {
+        return schema(schema.pointer + '/' + keyword, schema.get(keyword));
+    }
+
+    /** A keyword's object, with its entries in order; empty if it is absent. */
+    private Map<String, @Nullable Object> objectOf(Schema schema, String keyword) {
+        if (!schema.map().containsKey(keyword)) {
+            return Map.of();
+        }
+        if (!(schema.get(keyword) instanceof Map<?, ?> map)) {
+            throw malformed(schema, keyword, "an object");
+        }
+        return objects.computeIfAbsent(schema.pointer + ' ' + keyword, place -> {
+            Map<String, @Nullable Object> entries = new LinkedHashMap<>();
+            map.forEach((name, child) -> entries.put(String.valueOf(name), child));
+            return entries;
+        });
+    }
+
+    private int count(Schema schema, String keyword, int absent) {
+        BigDecimal value = bound(schema, keyword);
+        if (value == null) {
+            return absent;
+        }
+        if (value.signum() < 0
+                || (value.signum() != 0 && value.stripTrailingZeros().scale() > 0)) {
+            throw malformed(schema, keyword, "a whole number, 0 or more");
+        }
+        return value.min(BigDecimal.valueOf(Expressions.UNLIMITED - 1)).intValue();
+    }
+
+    private int ascii(String text) {
+        return expressions.literal(text.getBytes(StandardCharsets.US_ASCII));
+    }
+
+    private static InvalidConstraintException refuse(String pointer, String keyword, String what) {
+        String where = pointer + '/' + escape(keyword);
+        return new InvalidConstraintException(where, place(where) + " " + what);
+    }
+
+    private static InvalidConstraintException malformed(Schema schema, String keyword, String wanted) {
+        return refuse(schema.pointer, keyword, "must be " + wanted);
+    }
+
+    private static String place(String pointer) {
+        return pointer.isEmpty() ? "the schema" : "'" + pointer + "'";
+    }
+
+    private static String escape(String name) {
+        return name.replace("~", "~0").replace("/", "~1");
+    }
+
+    private static String kind(@Nullable Object value) {
+        return switch (value) {
+            case null -> "null";
+            case Boolean b -> "a boolean";
+            case String s -> "a text";
+            case Number n -> "a number";
+            case List<?> l -> "a list";
+            case Map<?, ?> m -> "an object";
+            default -> value.getClass().getName();
+        };
+    }
+}

@@ -1,0 +1,196 @@
+package quire.engine.constrain;
+
+import static java.util.Objects.requireNonNull;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static quire.engine.constrain.Schemas.constraint;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import tools.jackson.core.JacksonException;
+
+/** Texts inside and outside of each keyword's bounds. */
+class JsonSchemaTest {
+    @Test
+    void matches_eachKeyword_insideAndOutsideOfItsBounds() throws IOException {
+        List<String> faults = new ArrayList<>();
+        int texts = 0;
+        for (String row : rows()) {
+            String[] parts = row.split(" # ", -1);
+            Constraint constraint = constraint(parts[0]);
+            for (int side = 1; side <= 2; side++) {
+                String cell = parts[side];
+                for (String text : cell.split(" ~ ", -1)) {
+                    String expanded = expand(text);
+                    if (constraint.matches(expanded) != (side == 1)) {
+                        faults.add(parts[0] + (side == 1 ? " rejects " : " accepts ") + text);
+                    }
+                    texts++;
+                }
+            }
+        }
+        assertThat(faults).isEmpty();
+        assertThat(texts).isGreaterThan(300);
+    }
+
+    /** Each row: a schema, texts that it accepts, and texts that it does not. */
+    private static List<String> rows() throws IOException {
+        try (InputStream in = requireNonNull(JsonSchemaTest.class.getResourceAsStream("schemas.txt"))) {
+            return new String(in.readAllBytes(), StandardCharsets.UTF_8).lines().toList();
+        }
+    }
+
+    /** {@code %3%} is three letters, {@code %1,3%} is {@code 1,1,1}. */
+    private static String expand(String text) {
+        if (text.matches(".*%[0-9]+%.*")) {
+            String count = text.replaceAll(".*%([0-9]+)%.*", "$1");
+            return text.replace("%" + count + "%", "x".repeat(Integer.parseInt(count)));
+        }
+        if (text.matches(".*%1,[0-9]+%.*")) {
+            String count = text.replaceAll(".*%1,([0-9]+)%.*", "$1");
+            String ones = IntStream.range(0, Integer.parseInt(count))
+                    .mapToObj(i -> "1")
+                    .collect(Collectors.joining(","));
+            return text.replace("%1," + count + "%", ones);
+        }
+        return text;
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '!',
+            value = {
+                "{\"not\":{}}!/not",
+                "{\"if\":{},\"then\":{}}!/if",
+                "{\"properties\":{\"a/b\":{\"contains\":{}}},\"type\":\"object\"}!/properties/a~1b/contains",
+                "{\"type\":\"array\",\"uniqueItems\":true}!/uniqueItems",
+                "{\"unevaluatedProperties\":false}!/unevaluatedProperties",
+                "{\"dependentRequired\":{}}!/dependentRequired",
+                "{\"nullable\":true}!/nullable",
+                "{\"anyOf\":[{\"type\":\"integer\"},{\"minContains\":1}]}!/anyOf/1/minContains",
+                "{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}!/oneOf",
+                "{\"oneOf\":[{\"type\":\"object\",\"required\":[\"a\"]},{\"type\":\"object\",\"required\":[\"b\"]}]}!/oneOf",
+                "{\"oneOf\":[{\"type\":\"string\",\"pattern\":\"a\"},{\"type\":\"string\",\"pattern\":\"b\"}]}!/oneOf",
+                "{\"$ref\":\"other.json\"}!/$ref",
+                "{\"$ref\":\"#/$defs/none\"}!/$ref",
+                "{\"type\":\"strin\"}!/type",
+                "{\"type\":\"string\",\"pattern\":\"(?=a)\"}!/pattern",
+                "{\"type\":\"string\",\"minLength\":-1}!/minLength",
+                "{\"type\":\"string\",\"minLength\":\"1\"}!/minLength",
+                "{\"type\":\"number\",\"multipleOf\":0}!/multipleOf",
+                "{\"type\":\"number\",\"minimum\":1e500}!/minimum",
+                "{\"exclusiveMinimum\":true}!/exclusiveMinimum",
+                "{\"type\":\"object\",\"minProperties\":2}!/minProperties",
+                "{\"enum\":[[1]],\"minItems\":1}!/minItems",
+                "{\"$schema\":\"http://json-schema.org/draft-03/schema#\"}!/$schema",
+                "{\"properties\":{\"a\":{\"$id\":\"x\"}}}!/properties/a/$id",
+                "{\"type\":\"array\",\"items\":[{}]}!/items",
+                "{\"anyOf\":[]}!/anyOf",
+                "{\"required\":\"a\"}!/required"
+            })
+    void jsonSchema_notComputed_isRefusedByPointer(String schema, String pointer) {
+        assertThatThrownBy(() -> constraint(schema))
+                .isInstanceOfSatisfying(InvalidConstraintException.class, e -> assertThat(e.where())
+                        .isEqualTo(pointer))
+                .hasMessageContaining("'" + pointer + "'");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '!',
+            value = {
+                "false",
+                "{\"type\":\"integer\",\"minimum\":0.2,\"maximum\":0.7}",
+                "{\"type\":\"string\",\"minLength\":3,\"maxLength\":2}",
+                "{\"type\":\"string\",\"pattern\":\"^ab$\",\"minLength\":3}",
+                "{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}",
+                "{\"allOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}",
+                "{\"type\":\"object\",\"properties\":{\"a\":false},\"required\":[\"a\"]}",
+                "{\"type\":\"integer\",\"enum\":[\"a\"]}"
+            })
+    void jsonSchema_thatNothingSatisfies_isRefused(String schema) {
+        assertThatThrownBy(() -> constraint(schema)).hasMessageContaining("no text satisfies the constraint");
+    }
+
+    /** An unsatisfiable part is left out, so that no answer runs into it. */
+    @Test
+    void matches_unsatisfiableParts_areNeverBegun() {
+        Constraint constraint = constraint("""
+            {"type":"object","properties":{"a":{"type":"string","pattern":"^x$","minLength":2},"b":{"const":1}},
+             "additionalProperties":false}\
+            """);
+        assertThat(constraint.matches("{\"b\":1}")).isTrue();
+        Expressions expressions = constraint.expressions(10_000);
+        int state = constraint.start();
+        for (byte b : new byte[] {'{', '"'}) {
+            state = expressions.next(state, b);
+        }
+        assertThat(expressions.next(state, (byte) 'a')).isEqualTo(Expressions.NONE);
+        assertThat(expressions.next(state, (byte) 'b')).isNotEqualTo(Expressions.NONE);
+    }
+
+    @Test
+    void jsonSchema_selfReferenceWithoutStep_isRefused() {
+        assertThatThrownBy(() -> constraint("{\"$ref\":\"#\"}")).hasMessageContaining("refers to itself");
+        assertThatThrownBy(() -> constraint("{\"anyOf\":[{\"type\":\"null\"},{\"$ref\":\"#\"}]}"))
+                .hasMessageContaining("refers to itself");
+        assertThatThrownBy(() -> constraint(
+                        "{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":{\"allOf\":[{\"$ref\":\"#\"}]}}}"))
+                .hasMessageContaining("refers to itself");
+    }
+
+    /** Every one of these ends quickly: it is compiled or refused. */
+    @Test
+    void jsonSchema_hostile_isBounded() {
+        String deep = "{\"items\":".repeat(3000) + "{}" + "}".repeat(3000);
+        assertThatThrownBy(() -> constraint(deep)).isInstanceOf(JacksonException.class);
+        Object nested = Map.of();
+        for (int i = 0; i < 5000; i++) {
+            nested = Map.of("items", nested);
+        }
+        Object tooDeep = nested;
+        assertThatThrownBy(() -> Constraint.jsonSchema(tooDeep)).hasMessageContaining("nested more than");
+        String names =
+                IntStream.range(0, 3000).mapToObj(i -> "\"p" + i + "\":{}").collect(Collectors.joining(","));
+        assertThatThrownBy(() -> constraint("{\"type\":\"object\",\"properties\":{" + names + "}}"))
+                .hasMessageContaining("too many properties");
+        String values = IntStream.range(0, 40_000)
+                .mapToObj(i -> "\"value " + i * 7919 + "\"")
+                .collect(Collectors.joining(","));
+        assertThatThrownBy(() -> constraint("{\"enum\":[" + values + "]}")).hasMessageContaining("too large");
+        String both = "{\"anyOf\":[{\"minLength\":1},{\"minLength\":2}]}";
+        String all = IntStream.range(0, 12).mapToObj(i -> both).collect(Collectors.joining(","));
+        assertThatThrownBy(() -> constraint("{\"type\":\"string\",\"allOf\":[" + all + "]}"))
+                .hasMessageContaining("more than 1000 combinations");
+        String dead = "{\"anyOf\":[" + "{\"allOf\":[false]},".repeat(9) + "false]}";
+        String forks = IntStream.range(0, 11)
+                .mapToObj(i -> "{\"anyOf\":[" + "{},".repeat(9) + "{}]}")
+                .collect(Collectors.joining(","));
+        assertThatThrownBy(() -> constraint("{\"allOf\":[" + forks + "," + dead + "]}"))
+                .hasMessageContaining("too many combinations");
+        String patterns = IntStream.range(0, 600)
+                .mapToObj(i -> "{\"type\":\"string\",\"pattern\":\"^" + i + "$\"}")
+                .collect(Collectors.joining(","));
+        assertThatThrownBy(() -> constraint("{\"oneOf\":[" + patterns + "]}"))
+                .hasMessageContaining("too many combinations");
+        String many =
+                IntStream.range(0, 100_000).mapToObj(i -> "\"" + i + "\":{}").collect(Collectors.joining(","));
+        assertThatThrownBy(() -> constraint("{\"type\":\"object\",\"properties\":{" + many + "}}"))
+                .isInstanceOf(InvalidConstraintException.class);
+        assertThatThrownBy(() -> Constraint.regex("\\p{L}".repeat(20_000))).hasMessageContaining("characters");
+        assertThatThrownBy(() -> Constraint.regex("x".repeat(2_000_000))).hasMessageContaining("longer than");
+        assertThatThrownBy(() -> Constraint.regex("a?".repeat(5000))).hasMessageContaining("too deeply");
+        Constraint nestedCounts = Constraint.regex("((a{1,1000}){1,1000}){1,1000}");
+        assertThat(nestedCounts.matches("a".repeat(50))).isTrue();
+        assertThatThrownBy(() -> nestedCounts.matches("a".repeat(5000))).isInstanceOf(ConstraintException.class);
+    }
+}

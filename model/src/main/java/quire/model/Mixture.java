@@ -1,0 +1,77 @@
+package quire.model;
+
+/**
+ * Feed-forward layers that are a mixture of experts. A router gives each expert a score for each row, and only the
+ * experts with the highest scores compute the row. Of equal scores, the lower number wins.
+ *
+ * <pre>
+ *   x ──▶ router ─▶ scores ─▶ the best of the best groups ─▶ weights ──┐
+ *     ├─▶ gate, up ─▶ activation ─▶ down     of each chosen expert  ─▶ × ─▶ + ─▶ result
+ *     └─▶ gate, up ─▶ activation ─▶ down     of the shared expert ─▶ × gate ─┘
+ * </pre>
+ *
+ * <p>Biases of the router and of experts, and a bias that counts only when experts are chosen, are no part of it,
+ * because the tensors of a file show them.
+ *
+ * @param experts number of experts of a layer
+ * @param used number of experts that compute a row
+ * @param width width of an expert's feed-forward layer
+ * @param scoring what makes a weight of a router's output
+ * @param normalised whether the weights of a row are divided by their sum
+ * @param scale factor of the weights
+ * @param groups number of groups that divide the experts, each of the same size; 1 for none
+ * @param groupsUsed number of groups that a row's experts may come from: those with the largest sum of their two highest
+ *     scores
+ * @param sharedWidth width of the expert that computes every row; 0 if there is none
+ * @param sharedGate whether that expert's result is multiplied with the sigmoid of a product
+ * @param denseLayers number of first layers that have a feed-forward layer without experts
+ */
+public record Mixture(
+        int experts,
+        int used,
+        int width,
+        Scoring scoring,
+        boolean normalised,
+        float scale,
+        int groups,
+        int groupsUsed,
+        int sharedWidth,
+        boolean sharedGate,
+        int denseLayers) {
+
+    /** What makes a weight of a router's output. */
+    public enum Scoring {
+        /** The softmax over all experts. */
+        SOFTMAX("softmax"),
+        /** The sigmoid. */
+        SIGMOID("sigmoid"),
+        /** The softmax over the chosen experts. */
+        SOFTMAX_OF_CHOSEN("softmax of the chosen");
+
+        private final String label;
+
+        Scoring(String label) {
+            this.label = label;
+        }
+
+        /** The name for display. */
+        public String label() {
+            return label;
+        }
+    }
+
+    /** Whether the feed-forward layer of a block has experts. */
+    boolean isIn(int layer) {
+        return layer >= denseLayers;
+    }
+
+    /** The description in words, for display. */
+    String describe() {
+        return used + " of " + experts + " experts of width " + width + " by " + scoring.label()
+                + (normalised ? ", normalised" : "")
+                + (groups > 1 ? ", from " + groupsUsed + " of " + groups + " groups" : "")
+                + (scale == 1 ? "" : ", × " + scale)
+                + (sharedWidth > 0 ? ", and a shared one of " + sharedWidth + (sharedGate ? " with a gate" : "") : "")
+                + (denseLayers > 0 ? ", not in the first " + denseLayers + " layers" : "");
+    }
+}

@@ -1,0 +1,473 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.Activation;
+import quire.tensor.Activations;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.Workers;
+
+/**
+ * Computes feed-forward layers with experts ({@link Mixture}), on all workers. A row that chose an expert is an
+ * <i>entry</i>. Entries are copied so that those of an expert follow each other; then an expert is a matrix product like
+ * any other, and only the experts that a row of the batch chose are read. Each expert's entries begin with a tile, as
+ * {@link Activations#from} needs:
+ *
+ * <pre>
+ *   row 0 chose 5, 2     row 1 chose 2, 7     tile   0           1           2
+ *                                             rows   row 0, 1    row 0       row 1
+ *                                             expert 2           5           7
+ * </pre>
+ *
+ * <p><b>The order of sums depends on the row alone.</b> A kernel computes an entry independently of the others. The
+ * result of a row is {@code fma(weight, expert's result, sum)} from +0, over its experts by falling score, and then the
+ * shared expert. Scores and weights are computed in double precision with {@link StrictMath}, experts ascending.
+ *
+ * <p>Between two barriers (│):
+ *
+ * <pre>
+ *   units   router, shared gate, up │                         │       │          │ gate, up │            │ down, shared down │
+ *   rows                            │ choose, shared activate │       │          │          │            │                   │ sum
+ *   entries                         │                         │       │ copy,    │          │ activate,  │                   │
+ *   worker 0                        │                         │ group │ quantise │          │ quantise   │                   │
+ * </pre>
+ */
+final class MixtureLayers {
+    /** A sum of weights below this counts as this, so that no weight becomes infinite. */
+    private static final double SMALLEST_SUM = 0x1p-14;
+
+    private final Mixture mixture;
+    private final Activation activation;
+    private final Kernels kernels;
+    private final Workers workers;
+    private final Products products;
+
+    // One row for each token of the batch.
+    private final FloatMatrix scores;
+    private final List<FloatMatrix> firstOutputs;
+    private final @Nullable FloatMatrix sharedFactor;
+    private final @Nullable FloatMatrix sharedGate;
+    private final @Nullable FloatMatrix sharedUp;
+    private final @Nullable Activations sharedActivated;
+    private final @Nullable FloatMatrix sharedResult;
+
+    // Entry i of row r is r × used + i.
+    private final int[] chosen;
+    private final float[] weights;
+    /** Which row of its expert's rows an entry is. */
+    private final int[] places;
+
+    // The experts in use, ascending.
+    private int groupCount;
+    private final int[] groupExperts;
+    private final int[] groupRows;
+    private final int[] groupTiles;
+    /** By expert: the number of its entries, and its first tile. */
+    private final int[] counts;
+
+    private final int[] tiles;
+
+    // Rows of entries from each tile on.
+    private final Activations[] inputs;
+    private final FloatMatrix[] gates;
+    private final FloatMatrix[] ups;
+    private final Activations[] activated;
+    /** The memory of the inputs, which are not needed any more. */
+    private final FloatMatrix[] results;
+
+    private final FloatMatrix zeros;
+    private final Chooser[] choosers;
+
+    /**
+     * The weights of one layer.
+     *
+     * @param first the products of all rows: the router; then those of the shared expert, if there is one: its factor, if
+     *     it has one, gate and up
+     * @param selectionBias added to the scores when experts are chosen, not to their weights; null if there is none
+     * @param gate by expert
+     * @param up by expert
+     * @param down by expert
+     * @param sharedDown of the shared expert; null if there is none
+     */
+    record Weights(
+            List<Projection> first,
+            @Nullable FloatMatrix selectionBias,
+            List<Projection> gate,
+            List<Projection> up,
+            List<Projection> down,
+            @Nullable Projection sharedDown) {
+
+        /** Multiply-adds for one row. */
+        long multiplyAdds(Mixture mixture) {
+            long expert = gate.getFirst().multiplyAdds()
+                    + up.getFirst().multiplyAdds()
+                    + down.getFirst().multiplyAdds();
+            return Products.multiplyAdds(first)
+                    + mixture.used() * expert
+                    + (sharedDown == null ? 0 : sharedDown.multiplyAdds());
+        }
+    }
+
+    /** @param layers the weights of all layers that have experts; they say which rows are quantised */
+    MixtureLayers(
+            ModelConfig config,
+            Mixture mixture,
+            List<Weights> layers,
+            Kernels kernels,
+            Workers workers,
+            int maxRows,
+            Arena arena) {
+        this.mixture = mixture;
+        this.activation = config.blocks().activation();
+        this.kernels = kernels;
+        this.workers = workers;
+        products = new Products(kernels, workers);
+        scores = FloatMatrix.allocate(arena, maxRows, mixture.experts());
+        firstOutputs = new ArrayList<>(List.of(scores));
+        int shared = mixture.sharedWidth();
+        sharedFactor = mixture.sharedGate() ? FloatMatrix.allocate(arena, maxRows, 1) : null;
+        if (sharedFactor != null) {
+            firstOutputs.add(sharedFactor);
+        }
+        sharedGate = shared > 0 ? FloatMatrix.allocate(arena, maxRows, shared) : null;
+        sharedUp = shared > 0 ? FloatMatrix.allocate(arena, maxRows, shared) : null;
+        if (sharedGate != null && sharedUp != null) {
+            firstOutputs.add(sharedGate);
+            firstOutputs.add(sharedUp);
+        }
+        boolean sharedQuantized = layers.stream()
+                .anyMatch(layer -> layer.sharedDown != null
+                        && layer.sharedDown.weights().type().isQuantized());
+        sharedActivated = shared > 0 ? Activations.allocate(arena, maxRows, shared, sharedQuantized) : null;
+        sharedResult = shared > 0 ? FloatMatrix.allocate(arena, maxRows, config.hidden()) : null;
+
+        int entries = maxRows * mixture.used();
+        chosen = new int[entries];
+        weights = new float[entries];
+        places = new int[entries];
+        int mostGroups = Math.min(mixture.experts(), entries);
+        groupExperts = new int[mostGroups];
+        groupRows = new int[mostGroups];
+        groupTiles = new int[mostGroups];
+        counts = new int[mixture.experts()];
+        tiles = new int[mixture.experts()];
+
+        int tileCount = mostTiles(mixture, maxRows);
+        int rows = tileCount * Activations.TILE_ROWS;
+        boolean inputsQuantized =
+                layers.stream().anyMatch(layer -> Products.anyQuantized(layer.gate) || Products.anyQuantized(layer.up));
+        boolean activatedQuantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
+        Activations allInputs = Activations.allocate(arena, rows, config.hidden(), inputsQuantized);
+        Activations allActivated = Activations.allocate(arena, rows, mixture.width(), activatedQuantized);
+        FloatMatrix allGates = FloatMatrix.allocate(arena, rows, mixture.width());
+        FloatMatrix allUps = FloatMatrix.allocate(arena, rows, mixture.width());
+        inputs = new Activations[tileCount];
+        activated = new Activations[tileCount];
+        gates = new FloatMatrix[tileCount];
+        ups = new FloatMatrix[tileCount];
+        results = new FloatMatrix[tileCount];
+        for (int tile = 0; tile < tileCount; tile++) {
+            int row = tile * Activations.TILE_ROWS;
+            inputs[tile] = allInputs.from(row);
+            activated[tile] = allActivated.from(row);
+            gates[tile] = allGates.from(row);
+            ups[tile] = allUps.from(row);
+            results[tile] = inputs[tile].values();
+        }
+        zeros = FloatMatrix.allocate(arena, 1, config.hidden());
+        choosers = new Chooser[workers.count()];
+        for (int i = 0; i < choosers.length; i++) {
+            choosers[i] = new Chooser(mixture);
+        }
+    }
+
+    /** The most tiles that the entries of a batch need. */
+    private static int mostTiles(Mixture mixture, int maxRows) {
+        long entries = (long) maxRows * mixture.used();
+        long groups = Math.min(mixture.experts(), entries);
+        return Math.toIntExact((entries + groups * (Activations.TILE_ROWS - 1)) / Activations.TILE_ROWS);
+    }
+
+    /** An upper bound for the bytes that such layers allocate outside of the Java heap. */
+    static long byteSize(Mixture mixture, int hidden, int maxRows) {
+        int rows = mostTiles(mixture, maxRows) * Activations.TILE_ROWS;
+        int shared = mixture.sharedWidth();
+        return Activations.byteSize(rows, hidden, true)
+                + Activations.byteSize(rows, mixture.width(), true)
+                + (shared > 0 ? Activations.byteSize(maxRows, shared, true) : 0)
+                + Float.BYTES * 2L * rows * mixture.width()
+                + Float.BYTES * (mixture.experts() + 1L + 2L * shared + (shared > 0 ? hidden : 0)) * maxRows;
+    }
+
+    /**
+     * Computes a layer for all rows of the batch. Called by every worker after a barrier.
+     *
+     * @param x the inputs, quantised if a matrix needs that
+     * @param rows number of rows of the batch
+     * @param from first row of this worker
+     * @param to end of the rows of this worker
+     * @param result gets the results; the worker's own rows are written without a barrier after them
+     */
+    void compute(int worker, Weights layer, Activations x, int rows, int from, int to, FloatMatrix result) {
+        products.multiply(layer.first, x, rows, firstOutputs);
+        workers.barrier(worker);
+        choose(layer, choosers[worker], from, to);
+        activateShared(layer, from, to);
+        workers.barrier(worker);
+        int entries = rows * mixture.used();
+        if (worker == 0) {
+            group(entries);
+        }
+        workers.barrier(worker);
+        int first = Workers.shareStart(entries, 1, worker, workers.active());
+        int end = Workers.shareStart(entries, 1, worker + 1, workers.active());
+        copy(x.values(), first, end);
+        workers.barrier(worker);
+        multiplyGateUp(layer);
+        workers.barrier(worker);
+        activate(layer, first, end);
+        workers.barrier(worker);
+        multiplyDown(layer, rows);
+        workers.barrier(worker);
+        add(layer, result, from, to);
+    }
+
+    /** Chooses the experts of some rows. */
+    private void choose(Weights layer, Chooser chooser, int from, int to) {
+        products.addBias(layer.first.getFirst(), scores, from, to);
+        for (int row = from; row < to; row++) {
+            chooser.choose(scores, row, layer.selectionBias, chosen, weights);
+        }
+    }
+
+    private void activateShared(Weights layer, int from, int to) {
+        if (sharedGate != null && sharedUp != null && sharedActivated != null) {
+            int gate = layer.first.size() - 2;
+            products.addBias(layer.first.get(gate), sharedGate, from, to);
+            products.addBias(layer.first.get(gate + 1), sharedUp, from, to);
+            kernels.activate(activation, sharedGate, sharedUp, sharedActivated.values(), from, to);
+            products.quantize(sharedActivated, from, to);
+        }
+    }
+
+    /** Gives the entries of each expert consecutive places, and each expert in use its tiles. */
+    private void group(int entries) {
+        Arrays.fill(counts, 0);
+        for (int entry = 0; entry < entries; entry++) {
+            places[entry] = counts[chosen[entry]]++;
+        }
+        groupCount = 0;
+        int tile = 0;
+        for (int expert = 0; expert < counts.length; expert++) {
+            if (counts[expert] > 0) {
+                tiles[expert] = tile;
+                groupExperts[groupCount] = expert;
+                groupRows[groupCount] = counts[expert];
+                groupTiles[groupCount++] = tile;
+                tile += Math.ceilDiv(counts[expert], Activations.TILE_ROWS);
+            }
+        }
+    }
+
+    /** Copies the inputs of some entries to their places. */
+    private void copy(FloatMatrix x, int first, int end) {
+        long bytes = (long) x.columns() * Float.BYTES;
+        for (int entry = first; entry < end; entry++) {
+            Activations to = inputs[tiles[chosen[entry]]];
+            int place = places[entry];
+            FloatMatrix values = to.values();
+            MemorySegment.copy(
+                    x.segment(), x.rowOffset(entry / mixture.used()), values.segment(), values.rowOffset(place), bytes);
+            products.quantize(to, place, place + 1);
+        }
+    }
+
+    private void multiplyGateUp(Weights layer) {
+        int first = 0;
+        int unit = workers.claim();
+        for (int group = 0; group < groupCount; group++) {
+            int tile = groupTiles[group];
+            int rows = groupRows[group];
+            Projection gate = layer.gate.get(groupExperts[group]);
+            unit = products.multiply(gate, inputs[tile], rows, gates[tile], first, unit);
+            first += gate.units();
+            Projection up = layer.up.get(groupExperts[group]);
+            unit = products.multiply(up, inputs[tile], rows, ups[tile], first, unit);
+            first += up.units();
+        }
+    }
+
+    private void activate(Weights layer, int first, int end) {
+        for (int entry = first; entry < end; entry++) {
+            int expert = chosen[entry];
+            int tile = tiles[expert];
+            int place = places[entry];
+            products.addBias(layer.gate.get(expert), gates[tile], place, place + 1);
+            products.addBias(layer.up.get(expert), ups[tile], place, place + 1);
+            Activations to = activated[tile];
+            kernels.activate(activation, gates[tile], ups[tile], to.values(), place, place + 1);
+            products.quantize(to, place, place + 1);
+        }
+    }
+
+    private void multiplyDown(Weights layer, int rows) {
+        int first = 0;
+        int unit = workers.claim();
+        for (int group = 0; group < groupCount; group++) {
+            int tile = groupTiles[group];
+            Projection down = layer.down.get(groupExperts[group]);
+            unit = products.multiply(down, activated[tile], groupRows[group], results[tile], first, unit);
+            first += down.units();
+        }
+        if (layer.sharedDown != null && sharedActivated != null && sharedResult != null) {
+            products.multiply(layer.sharedDown, sharedActivated, rows, sharedResult, first, unit);
+        }
+    }
+
+    /** Adds the results of each row's experts by falling score, then the shared expert's. */
+    private void add(Weights layer, FloatMatrix result, int from, int to) {
+        for (int row = from; row < to; row++) {
+            MemorySegment.copy(
+                    zeros.segment(),
+                    0,
+                    result.segment(),
+                    result.rowOffset(row),
+                    zeros.segment().byteSize());
+            for (int entry = row * mixture.used(); entry < (row + 1) * mixture.used(); entry++) {
+                FloatMatrix expert = results[tiles[chosen[entry]]];
+                int place = places[entry];
+                products.addBias(layer.down.get(chosen[entry]), expert, place, place + 1);
+                kernels.addRow(expert, place, weights[entry], result, row);
+            }
+            if (layer.sharedDown != null && sharedResult != null) {
+                products.addBias(layer.sharedDown, sharedResult, row, row + 1);
+                float factor = sharedFactor == null ? 1 : (float) sigmoid(sharedFactor.get(row, 0));
+                kernels.addRow(sharedResult, row, factor, result, row);
+            }
+        }
+    }
+
+    private static double sigmoid(double x) {
+        return 1 / (1 + StrictMath.exp(-x));
+    }
+
+    /** Chooses experts for one row at a time. Each worker has its own. */
+    private static final class Chooser {
+        private final Mixture mixture;
+        /** The weight of each expert before it is normalised. */
+        private final double[] values;
+        /** What experts are chosen by. */
+        private final double[] ranks;
+
+        private final boolean[] taken;
+        private final double[] groupRanks;
+        private final boolean[] groupTaken;
+
+        Chooser(Mixture mixture) {
+            this.mixture = mixture;
+            values = new double[mixture.experts()];
+            ranks = new double[mixture.experts()];
+            taken = new boolean[mixture.experts()];
+            groupRanks = new double[mixture.groups()];
+            groupTaken = new boolean[mixture.groups()];
+        }
+
+        /** Writes the entries of a row: experts by falling score, and their weights. */
+        void choose(FloatMatrix scores, int row, @Nullable FloatMatrix bias, int[] chosen, float[] weights) {
+            score(scores, row);
+            for (int expert = 0; expert < ranks.length; expert++) {
+                ranks[expert] = values[expert] + (bias == null ? 0 : bias.get(0, expert));
+                taken[expert] = false;
+            }
+            if (mixture.groups() > 1) {
+                leaveOutGroups();
+            }
+            int first = row * mixture.used();
+            double max = Double.NEGATIVE_INFINITY;
+            for (int i = 0; i < mixture.used(); i++) {
+                int best = best(ranks, taken);
+                taken[best] = true;
+                chosen[first + i] = best;
+                max = Math.max(max, values[best]);
+            }
+            boolean ofChosen = mixture.scoring() == Mixture.Scoring.SOFTMAX_OF_CHOSEN;
+            double sum = 0;
+            for (int i = first; i < first + mixture.used(); i++) {
+                int expert = chosen[i];
+                values[expert] = ofChosen ? StrictMath.exp(values[expert] - max) : values[expert];
+                sum += values[expert];
+            }
+            double divisor = ofChosen ? sum : mixture.normalised() ? Math.max(sum, SMALLEST_SUM) : 1;
+            for (int i = first; i < first + mixture.used(); i++) {
+                weights[i] = (float) (values[chosen[i]] / divisor * mixture.scale());
+            }
+        }
+
+        private void score(FloatMatrix scores, int row) {
+            double max = Double.NEGATIVE_INFINITY;
+            for (int expert = 0; expert < values.length; expert++) {
+                values[expert] = scores.get(row, expert);
+                max = Math.max(max, values[expert]);
+            }
+            switch (mixture.scoring()) {
+                case SOFTMAX_OF_CHOSEN -> {}
+                case SIGMOID -> {
+                    for (int expert = 0; expert < values.length; expert++) {
+                        values[expert] = sigmoid(values[expert]);
+                    }
+                }
+                case SOFTMAX -> {
+                    double sum = 0;
+                    for (int expert = 0; expert < values.length; expert++) {
+                        values[expert] = StrictMath.exp(values[expert] - max);
+                        sum += values[expert];
+                    }
+                    for (int expert = 0; expert < values.length; expert++) {
+                        values[expert] /= sum;
+                    }
+                }
+            }
+        }
+
+        /** Marks the experts of all groups but the best as taken. */
+        private void leaveOutGroups() {
+            int size = ranks.length / mixture.groups();
+            for (int group = 0; group < mixture.groups(); group++) {
+                double highest = Double.NEGATIVE_INFINITY;
+                double second = Double.NEGATIVE_INFINITY;
+                for (int expert = group * size; expert < (group + 1) * size; expert++) {
+                    if (ranks[expert] > highest) {
+                        second = highest;
+                        highest = ranks[expert];
+                    } else if (ranks[expert] > second) {
+                        second = ranks[expert];
+                    }
+                }
+                groupRanks[group] = highest + second;
+                groupTaken[group] = false;
+            }
+            Arrays.fill(taken, true);
+            for (int i = 0; i < mixture.groupsUsed(); i++) {
+                int best = best(groupRanks, groupTaken);
+                groupTaken[best] = true;
+                Arrays.fill(taken, best * size, (best + 1) * size, false);
+            }
+        }
+
+        /** The index of the largest number that is not taken; of equal ones, and where all are NaN, the lowest. */
+        private static int best(double[] numbers, boolean[] taken) {
+            int best = -1;
+            for (int i = 0; i < numbers.length; i++) {
+                if (!taken[i] && (best < 0 || numbers[i] > numbers[best])) {
+                    best = i;
+                }
+            }
+            return best;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+package quire.model;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.Activations;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.Workers;
+
+/**
+ * Matrix products that all workers compute together. A product is cut into units, each some of its outputs, and each
+ * worker claims the next unit when it has finished one. All products between two barriers count their units together:
+ *
+ * <pre>
+ *   claimed    0 1 2 3 | 4 5 6 7 | 8 9 …
+ *   product    first   | second  | third
+ * </pre>
+ */
+final class Products {
+    private final Kernels kernels;
+    private final Workers workers;
+
+    Products(Kernels kernels, Workers workers) {
+        this.kernels = kernels;
+        this.workers = workers;
+    }
+
+    /** Computes products of the same rows, the only ones between two barriers. */
+    void multiply(List<Projection> projections, Activations x, int rows, List<FloatMatrix> outputs) {
+        int first = 0;
+        int unit = workers.claim();
+        for (int i = 0; i < projections.size(); i++) {
+            unit = multiply(projections.get(i), x, rows, outputs.get(i), first, unit);
+            first += projections.get(i).units();
+        }
+    }
+
+    /**
+     * Computes the units of one product that this worker claims.
+     *
+     * @param first number of the product's first unit
+     * @param unit the unit that the worker claimed last and has not computed
+     * @return the same for the next product
+     */
+    int multiply(Projection projection, Activations x, int rows, FloatMatrix y, int first, int unit) {
+        int next = unit;
+        for (; next < first + projection.units(); next = workers.claim()) {
+            kernels.multiply(projection.weights(), x, rows, y, next - first, projection.units());
+        }
+        return next;
+    }
+
+    /** Adds the bias, if there is one, to some rows. */
+    void addBias(Projection projection, FloatMatrix y, int from, int to) {
+        FloatMatrix bias = projection.bias();
+        if (bias != null) {
+            kernels.addBias(bias, y, from, to);
+        }
+    }
+
+    /** Quantises some rows, if a matrix needs that. */
+    void quantize(Activations x, int from, int to) {
+        if (x.isQuantized()) {
+            kernels.quantize(x, from, to);
+        }
+    }
+
+    /** Multiply-adds of products with one row. */
+    static long multiplyAdds(@Nullable List<Projection> projections) {
+        return projections == null
+                ? 0
+                : projections.stream().mapToLong(Projection::multiplyAdds).sum();
+    }
+
+    /** Whether one of these matrices needs quantised inputs. */
+    static boolean anyQuantized(List<Projection> projections) {
+        return projections.stream()
+                .anyMatch(projection -> projection.weights().type().isQuantized());
+    }
+}

@@ -1,0 +1,335 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
+import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
+import quire.tensor.ElementType;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.WeightMatrix;
+import quire.tensor.Workers;
+
+/** Reads the tensors of a model from its file and packs them. */
+final class WeightLoader {
+    /** Bytes of weights in one unit of a product. Reading them takes some tens of microseconds, which is short compared
+     * with a whole phase. */
+    private static final long UNIT_BYTES = 128 << 10;
+
+    private final Gguf file;
+    private final ModelConfig config;
+    private final Kernels kernels;
+    private final Workers workers;
+    private final Arena arena;
+    private final LongConsumer onLoaded;
+
+    /** The weights of a norm. The bias is null if it has none. */
+    record NormWeights(FloatMatrix weight, @Nullable FloatMatrix bias) {}
+
+    /** @param onLoaded see {@link Decoder#load} */
+    WeightLoader(Gguf file, ModelConfig config, Kernels kernels, Workers workers, Arena arena, LongConsumer onLoaded) {
+        this.file = file;
+        this.config = config;
+        this.kernels = kernels;
+        this.workers = workers;
+        this.arena = arena;
+        this.onLoaded = onLoaded;
+    }
+
+    WeightMatrix matrix(String name, int columns, int rows) {
+        return part(file.tensor(name, columns, rows), columns, 0, rows, null);
+    }
+
+    /**
+     * A matrix of some rows of a tensor.
+     *
+     * @param order which of these rows each row of the matrix is; null if they keep their order
+     */
+    private WeightMatrix part(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
+        ElementType type = tensor.elementType();
+        long rowBytes = type.byteSize(columns);
+        MemorySegment source = file.data(tensor).asSlice(first * rowBytes, rows * rowBytes);
+        WeightMatrix packed;
+        if (order == null) {
+            packed = kernels.pack(type, rows, columns, source, arena, workers);
+        } else {
+            try (Arena temporary = Arena.ofShared()) {
+                MemorySegment ordered = temporary.allocate(source.byteSize(), 64);
+                for (int row = 0; row < rows; row++) {
+                    MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
+                }
+                packed = kernels.pack(type, rows, columns, ordered, arena, workers);
+            }
+        }
+        loaded(tensor, source);
+        setFactor(packed, tensor, first);
+        return packed;
+    }
+
+    /** NVFP4 files have a factor of a matrix, or of each expert's matrix, in a tensor of their own. */
+    private void setFactor(WeightMatrix packed, GgufTensor tensor, int firstRow) {
+        String name = ModelConfig.factorName(tensor.name());
+        if (file.hasTensor(name)) {
+            float[] factors = file.floats(file.tensor(name, tensor.rows() / tensor.dims()[1]));
+            packed.setFactor(factors[Math.toIntExact(firstRow / tensor.dims()[1])]);
+        }
+    }
+
+    /** Queries, keys and values, from three tensors or from one. */
+    List<Projection> queriesKeysValues(String prefix) {
+        int headDim = config.headDim();
+        int queryWidth = config.heads() * headDim;
+        int kvWidth = config.kvHeads() * headDim;
+        boolean fused = file.hasTensor(prefix + "attn_qkv.weight");
+        int all = queryWidth + 2 * kvWidth;
+        return List.of(
+                rows(prefix + (fused ? "attn_qkv" : "attn_q"), fused ? all : queryWidth, 0, queryWidth, true),
+                rows(
+                        prefix + (fused ? "attn_qkv" : "attn_k"),
+                        fused ? all : kvWidth,
+                        fused ? queryWidth : 0,
+                        kvWidth,
+                        true),
+                rows(
+                        prefix + (fused ? "attn_qkv" : "attn_v"),
+                        fused ? all : kvWidth,
+                        fused ? queryWidth + kvWidth : 0,
+                        kvWidth,
+                        false));
+    }
+
+    /** The matrices into the feed-forward layer, from two tensors or from one; without a gate only one. */
+    List<Projection> gateUp(String prefix) {
+        int width = config.feedForward();
+        if (!config.blocks().gated()) {
+            return List.of(projection(prefix + "ffn_up", config.hidden(), width));
+        }
+        boolean fused = !file.hasTensor(prefix + "ffn_gate.weight");
+        return List.of(
+                rows(prefix + (fused ? "ffn_up" : "ffn_gate"), fused ? 2 * width : width, 0, width, false),
+                rows(prefix + "ffn_up", fused ? 2 * width : width, fused ? width : 0, width, false));
+    }
+
+    /**
+     * Some rows of a matrix with their bias.
+     *
+     * @param total rows of the tensor
+     * @param rotated whether the rows are heads that are rotated
+     */
+    private Projection rows(String stem, int total, int first, int count, boolean rotated) {
+        int[] order = rotated ? pairs(count) : null;
+        GgufTensor tensor = file.tensor(stem + ".weight", config.hidden(), total);
+        FloatMatrix bias = optionalVector(stem + ".bias", total);
+        if (bias != null && (total > count || order != null)) {
+            FloatMatrix own = FloatMatrix.allocate(arena, 1, count);
+            for (int i = 0; i < count; i++) {
+                own.set(0, i, bias.get(0, first + (order == null ? i : order[i])));
+            }
+            bias = own;
+        }
+        return projection(part(tensor, config.hidden(), first, count, order), bias);
+    }
+
+    /**
+     * The order in which rotated pairs are neighbours, for rows of whole heads; null if they already are. Scores are
+     * sums over the numbers of a head, so queries and keys may have another order than the file's.
+     */
+    private int @Nullable [] pairs(int width) {
+        if (!config.blocks().halves()) {
+            return null;
+        }
+        int half = config.ropeDimensions() / 2;
+        int[] order = new int[width];
+        for (int i = 0; i < width; i++) {
+            int inHead = i % config.headDim();
+            int from = inHead >= 2 * half ? inHead : inHead / 2 + inHead % 2 * half;
+            order[i] = i - inHead + from;
+        }
+        return order;
+    }
+
+    /** The weights of a norm of queries or keys, in the order of their numbers; null if there is none. */
+    @Nullable
+    FloatMatrix headNorm(String name, int width) {
+        if (config.blocks().headNorm() == Architecture.HeadNorm.NONE) {
+            return null;
+        }
+        int length = config.blocks().headNorm() == Architecture.HeadNorm.EACH ? config.headDim() : width;
+        FloatMatrix weights = vector(name, length);
+        int[] order = pairs(length);
+        if (order == null) {
+            return weights;
+        }
+        FloatMatrix ordered = FloatMatrix.allocate(arena, 1, length);
+        for (int i = 0; i < length; i++) {
+            ordered.set(0, i, weights.get(0, order[i]));
+        }
+        return ordered;
+    }
+
+    NormWeights norm(String stem) {
+        FloatMatrix bias = config.blocks().norm() == Architecture.Norm.LAYER
+                ? optionalVector(stem + ".bias", config.hidden())
+                : null;
+        return new NormWeights(vector(stem + ".weight", config.hidden()), bias);
+    }
+
+    /** The file's own factors of the rotation; null if it has none. Long factors are for a context that was extended. */
+    @Nullable
+    FloatMatrix rotationFactors() {
+        String original = config.architecture() + ".rope.scaling.original_context_length";
+        boolean extended = file.has(original) && file.int64(original) < config.contextLength();
+        String longOrShort = extended ? "rope_factors_long.weight" : "rope_factors_short.weight";
+        String name = file.hasTensor(longOrShort) ? longOrShort : "rope_freqs.weight";
+        return optionalVector(name, config.ropeDimensions() / 2);
+    }
+
+    /** A copy of a matrix as the file stores it. */
+    MemorySegment rows(GgufTensor tensor) {
+        MemorySegment source = file.data(tensor);
+        MemorySegment copy = arena.allocate(source.byteSize(), 64);
+        workers.run(worker -> {
+            int parts = Math.toIntExact(Math.ceilDiv(source.byteSize(), UNIT_BYTES));
+            int from = Workers.shareStart(parts, 1, worker, workers.count());
+            int to = Workers.shareStart(parts, 1, worker + 1, workers.count());
+            long first = from * UNIT_BYTES;
+            long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
+            MemorySegment.copy(source, first, copy, first, bytes);
+        });
+        loaded(tensor, source);
+        return copy;
+    }
+
+    /**
+     * Reports a part of a matrix that was loaded, and frees its mapped pages. Otherwise the process would appear to use
+     * twice the memory while it loads.
+     */
+    private void loaded(GgufTensor tensor, MemorySegment source) {
+        if (tensor.rows() > 1) {
+            onLoaded.accept(source.byteSize());
+        }
+        if (source.isMapped()) {
+            source.unload();
+        }
+    }
+
+    Projection projection(String name, int columns, int rows) {
+        return projection(matrix(name + ".weight", columns, rows), optionalVector(name + ".bias", rows));
+    }
+
+    Projection projection(WeightMatrix weights, @Nullable FloatMatrix bias) {
+        // Each worker gets the same number of units; otherwise the others wait for the last unit of a few.
+        long each = Math.max(1, Math.ceilDiv(weights.packedBytes(), UNIT_BYTES * workers.count()));
+        return new Projection(weights, bias, Math.toIntExact(each * workers.count()));
+    }
+
+    /** The weights of a layer whose keys and values are made of a latent. */
+    LatentAttention.Weights latent(String prefix, Architecture.Latent latent) {
+        int hidden = config.hidden();
+        int heads = config.heads();
+        boolean direct = file.hasTensor(prefix + "attn_q.weight");
+        int width = heads * latent.queryDim();
+        Projection query = direct
+                ? projection(prefix + "attn_q", hidden, width)
+                : projection(prefix + "attn_q_a", hidden, latent.queryRank());
+        GgufTensor down = file.tensor(prefix + "attn_kv_a_mqa.weight", hidden, latent.rank() + latent.rotatedDim());
+        return new LatentAttention.Weights(
+                List.of(
+                        query,
+                        projection(part(down, hidden, 0, latent.rank(), null), null),
+                        projection(part(down, hidden, latent.rank(), latent.rotatedDim(), null), null)),
+                direct ? null : vector(prefix + "attn_q_a_norm.weight", latent.queryRank()),
+                direct ? List.of() : List.of(projection(prefix + "attn_q_b", latent.queryRank(), width)),
+                vector(prefix + "attn_kv_a_norm.weight", latent.rank()),
+                heads(prefix + "attn_k_b.weight", latent.plainDim(), latent.rank()),
+                heads(prefix + "attn_v_b.weight", latent.rank(), latent.valueDim()));
+    }
+
+    /** A matrix for each head. */
+    private List<Projection> heads(String name, int columns, int rows) {
+        GgufTensor tensor = file.tensor(name, columns, rows, config.heads());
+        List<Projection> heads = new ArrayList<>();
+        for (int head = 0; head < config.heads(); head++) {
+            heads.add(oneOf(config.heads(), part(tensor, columns, head * rows, rows, null), null));
+        }
+        return heads;
+    }
+
+    /** One of several matrices that are multiplied together: they have a unit for each worker together, at least. */
+    private Projection oneOf(int count, WeightMatrix weights, @Nullable FloatMatrix bias) {
+        long units = Math.max(Math.ceilDiv(weights.packedBytes(), UNIT_BYTES), Math.ceilDiv(workers.count(), count));
+        return new Projection(weights, bias, Math.toIntExact(units));
+    }
+
+    /** The weights of a layer with experts. */
+    MixtureLayers.Weights mixture(String prefix, Mixture mixture) {
+        int hidden = config.hidden();
+        int width = mixture.width();
+        List<Projection> first =
+                new ArrayList<>(List.of(projection(prefix + "ffn_gate_inp", hidden, mixture.experts())));
+        if (mixture.sharedGate()) {
+            first.add(projection(matrix(prefix + "ffn_gate_inp_shexp.weight", hidden, 1), null));
+        }
+        int shared = mixture.sharedWidth();
+        if (shared > 0) {
+            first.add(projection(prefix + "ffn_gate_shexp", hidden, shared));
+            first.add(projection(prefix + "ffn_up_shexp", hidden, shared));
+        }
+        boolean fused = file.hasTensor(prefix + "ffn_gate_up_exps.weight");
+        String gate = prefix + (fused ? "ffn_gate_up_exps" : "ffn_gate_exps");
+        String up = prefix + (fused ? "ffn_gate_up_exps" : "ffn_up_exps");
+        int total = fused ? 2 * width : width;
+        return new MixtureLayers.Weights(
+                List.copyOf(first),
+                optionalVector(prefix + "exp_probs_b.bias", mixture.experts()),
+                experts(gate, mixture, hidden, total, 0, width),
+                experts(up, mixture, hidden, total, fused ? width : 0, width),
+                experts(prefix + "ffn_down_exps", mixture, width, hidden, 0, hidden),
+                shared > 0 ? projection(prefix + "ffn_down_shexp", shared, hidden) : null);
+    }
+
+    /**
+     * Some rows of each expert of a tensor, with their biases.
+     *
+     * @param total rows of an expert in the tensor
+     */
+    private List<Projection> experts(String stem, Mixture mixture, int columns, int total, int first, int count) {
+        GgufTensor tensor = file.tensor(stem + ".weight", columns, total, mixture.experts());
+        Optional<GgufTensor> biases = file.optionalTensor(stem + ".bias", total, mixture.experts());
+        List<Projection> experts = new ArrayList<>();
+        for (int expert = 0; expert < mixture.experts(); expert++) {
+            WeightMatrix weights = part(tensor, columns, expert * total + first, count, null);
+            FloatMatrix bias = null;
+            if (biases.isPresent()) {
+                bias = FloatMatrix.allocate(arena, 1, count);
+                ElementType type = biases.get().elementType();
+                long from = type.byteSize((long) expert * total + first);
+                type.decode(file.data(biases.get()), from, bias.segment(), 0, count);
+            }
+            experts.add(oneOf(mixture.used(), weights, bias));
+        }
+        return experts;
+    }
+
+    FloatMatrix vector(String name, int length) {
+        return decode(file.tensor(name, length), length);
+    }
+
+    @Nullable
+    FloatMatrix optionalVector(String name, int length) {
+        return file.optionalTensor(name, length)
+                .map(tensor -> decode(tensor, length))
+                .orElse(null);
+    }
+
+    private FloatMatrix decode(GgufTensor tensor, int length) {
+        FloatMatrix vector = FloatMatrix.allocate(arena, 1, length);
+        tensor.elementType().decode(file.data(tensor), 0, vector.segment(), 0, length);
+        return vector;
+    }
+}
