@@ -161,7 +161,8 @@ public record SamplingParams(
                 .stop(stop)
                 .stopTokens(stopTokens)
                 .ignoreEndOfText(ignoreEndOfText)
-                .logprobs(logprobs);
+                .logprobs(logprobs)
+                .constraint(constraint);
     }
 
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */
