@@ -15,6 +15,7 @@ import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -49,17 +50,18 @@ class ServeProcessTest {
         return ServeProcess.start(GatedServe.class, Map.of(), all);
     }
 
-    /** A shell lets programs in the background, and their children, ignore Ctrl-C. */
+    /** A shell lets programs in the background, and their children, ignore Ctrl-C. Under nohup they ignore SIGHUP. */
     private static void assumeHeard(String signal) throws IOException {
         Path status = Path.of("/proc/self/status");
-        if (signal.equals("INT") && Files.exists(status)) {
+        int bit = List.of("HUP", "INT").indexOf(signal);
+        if (bit >= 0 && Files.exists(status)) {
             String ignored = Files.readAllLines(status).stream()
                     .filter(line -> line.startsWith("SigIgn:"))
                     .findFirst()
                     .orElse("SigIgn: 0");
             assumeTrue(
-                    !new BigInteger(ignored.replaceFirst("SigIgn:\\s*", ""), 16).testBit(1),
-                    "this process was started with SIGINT ignored");
+                    !new BigInteger(ignored.replaceFirst("SigIgn:\\s*", ""), 16).testBit(bit),
+                    "this process was started with SIG" + signal + " ignored");
         }
     }
 
