@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -55,10 +56,12 @@ public final class ServerOption {
     /**
      * The server, which is ready. Close it.
      *
+     * @param defaults an option of {@code quire serve} and its value, which a server that this command starts gets if the
+     *     user does not give the option; or nothing
      * @throws IOException if the server does not start
      * @throws IllegalArgumentException if the options do not fit together
      */
-    public ServerProcess open() throws IOException {
+    public ServerProcess open(String... defaults) throws IOException {
         if (url != null) {
             if (!arguments.isEmpty()) {
                 throw new IllegalArgumentException(
@@ -67,6 +70,10 @@ public final class ServerOption {
             return ServerProcess.at(ServerAddress.of(url));
         }
         Path log = Files.createTempFile("quire-serve-", ".log");
-        return ServerProcess.start(arguments, log);
+        List<String> all = new ArrayList<>(arguments);
+        if (defaults.length > 0 && arguments.stream().noneMatch(argument -> argument.startsWith(defaults[0]))) {
+            all.addAll(List.of(defaults));
+        }
+        return ServerProcess.start(all, log);
     }
 }

@@ -21,11 +21,15 @@ import quire.cli.option.Range;
         mixinStandardHelpOptions = true,
         description = {
             "Offer a server more requests than it can answer, short and long ones.",
-            "Fails if it then answers less than at its best, or late, or refuses slowly or without Retry-After."
+            "Fails if it then answers less than at its best, or late, or refuses slowly or without Retry-After.",
+            "The server that it starts has --max-queue-wait " + OverloadCommand.QUEUE_SECONDS
+                    + ", unless another one is given behind --."
         })
 public final class OverloadCommand implements Callable<Integer> {
     /** An hour. */
     private static final int MAX_SECONDS = 3600;
+    /** Of the server that this command starts: below the bounds for the first token and the end of an answer. */
+    static final String QUEUE_SECONDS = "4";
 
     @Spec
     @SuppressWarnings("NullAway.Init") // picocli sets it
@@ -117,7 +121,7 @@ public final class OverloadCommand implements Callable<Integer> {
         record.put("deadline_seconds", deadline);
         record.putMachine();
         OverloadBench.Result result;
-        try (ServerProcess process = server.open()) {
+        try (ServerProcess process = server.open("--max-queue-wait", QUEUE_SECONDS)) {
             int context = ServedModel.of(process.address()).context();
             OverloadBench.Settings settings = new OverloadBench.Settings(clients, seconds, deadline, seed);
             OverloadBench.Limits limits = new OverloadBench.Limits(minGoodput, maxFirstToken, maxRefusal);

@@ -60,7 +60,7 @@ public final class EngineOptions {
     @Option(
             names = "--max-queue-wait",
             paramLabel = "SECONDS",
-            defaultValue = "5",
+            defaultValue = "30",
             description =
                     "How long a request may have to wait in the queue, estimated from the speed of the queue; further ones"
                             + " are refused until it is shorter. 0 for no limit (default ${DEFAULT-VALUE}).")
