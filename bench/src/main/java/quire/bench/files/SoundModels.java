@@ -2,6 +2,7 @@ package quire.bench.files;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
@@ -15,7 +16,7 @@ import quire.tensor.ElementType;
 
 /**
  * Valid model files, to be damaged: a small one for each element type, with a vocabulary of each kind in turn, and the
- * built-in models. The weights of the small ones are random bytes.
+ * built-in models. The weights of the small ones are random bytes that mean finite numbers.
  */
 final class SoundModels {
     private static final int BYTES = 256;
@@ -122,8 +123,26 @@ final class SoundModels {
     private static void matrix(
             GgufParts parts, SplittableRandom random, String name, GgufType type, int columns, int rows) {
         byte[] data = new byte[columns / type.blockElements() * type.blockBytes() * rows];
-        random.nextBytes(data);
+        byte[] block = new byte[type.blockBytes()];
+        for (int at = 0; at < data.length; at += block.length) {
+            do {
+                random.nextBytes(block);
+            } while (!isFinite(type, block));
+            System.arraycopy(block, 0, data, at, block.length);
+        }
         parts.tensor(name, type, data, columns, rows);
+    }
+
+    private static boolean isFinite(GgufType type, byte[] block) {
+        float[] numbers = new float[type.blockElements()];
+        type.elementType()
+                .orElseThrow()
+                .decode(MemorySegment.ofArray(block), 0, MemorySegment.ofArray(numbers), 0, numbers.length);
+        float sum = 0;
+        for (float number : numbers) {
+            sum += number * 0; // NaN if the number is infinite or NaN
+        }
+        return sum == 0;
     }
 
     private static void norm(GgufParts parts, String name, int length) {

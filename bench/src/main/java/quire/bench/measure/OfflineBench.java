@@ -22,6 +22,12 @@ import quire.model.text.Tokenizer;
 public final class OfflineBench {
     private static final long NANOS = 1_000_000_000L;
 
+    /**
+     * How often a group of sequences may fail to decode together. With a tiny model, the first answer can end while this
+     * thread, which lost its processor, has not submitted the last request.
+     */
+    private static final int TRIES = 5;
+
     private final TimedEngine engine;
     private final Random random = new Random(7);
 
@@ -45,6 +51,9 @@ public final class OfflineBench {
      */
     public double decodeTokensPerSecond(int sequences, int contextTokens, int generate) throws InterruptedException {
         TimedEngine.Group group = run(sequences, contextTokens, generate);
+        for (int i = 1; i < TRIES && group.nanos() <= 0; i++) {
+            group = run(sequences, contextTokens, generate);
+        }
         if (group.nanos() <= 0) {
             throw new IllegalStateException(
                     "the first answer ended before the last prompt was read, so nothing can be measured:"
