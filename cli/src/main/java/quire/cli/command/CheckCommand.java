@@ -19,6 +19,7 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 import quire.cli.option.FilePath;
 import quire.cli.option.KernelsOption;
+import quire.cli.option.KvTypeOption;
 import quire.cli.option.ModelArgument;
 import quire.cli.option.ThreadsOption;
 import quire.cli.output.Json;
@@ -26,7 +27,6 @@ import quire.cli.output.TextTable;
 import quire.model.TextScorer;
 import quire.model.format.Gguf;
 import quire.tensor.FloatMatrix;
-import quire.tensor.KvLayout.KvType;
 import quire.tensor.machine.KernelSets;
 import tools.jackson.core.JacksonException;
 
@@ -65,12 +65,8 @@ public final class CheckCommand implements Callable<Integer> {
             description = "How far a log probability may be away, in nats (default ${DEFAULT-VALUE}).")
     private double tolerance;
 
-    @Option(
-            names = "--kv-type",
-            paramLabel = "TYPE",
-            defaultValue = "f16",
-            description = "How keys and values are stored: f16, f32 or q8_0 (default ${DEFAULT-VALUE}).")
-    private KvType kvType;
+    @Mixin
+    private KvTypeOption kvType;
 
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
@@ -106,7 +102,7 @@ public final class CheckCommand implements Callable<Integer> {
         int length = recorded.prompt.size() + recorded.steps.size();
         List<Outcome> outcomes = new ArrayList<>();
         try (Gguf file = Gguf.open(model.path());
-                TextScorer scorer = new TextScorer(file, KernelSets.best(), kvType, threads.count(), length)) {
+                TextScorer scorer = new TextScorer(file, KernelSets.best(), kvType.type(), threads.count(), length)) {
             checkIds(recorded, scorer.vocabularySize());
             int[] tokens = Arrays.copyOf(
                     recorded.prompt.stream().mapToInt(Integer::intValue).toArray(), length);

@@ -19,6 +19,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 import quire.cli.option.KernelsOption;
+import quire.cli.option.KvTypeOption;
 import quire.cli.option.ModelAndText;
 import quire.cli.option.Range;
 import quire.cli.option.ThreadsOption;
@@ -28,7 +29,6 @@ import quire.model.TextScorer;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
-import quire.tensor.KvLayout.KvType;
 import quire.tensor.machine.KernelSets;
 
 /** Measures how well a model predicts a text. */
@@ -58,12 +58,8 @@ public final class PerplexityCommand implements Callable<Integer> {
             description = "Tokens of a chunk (default: 512, or the model's context if that is shorter).")
     private @Nullable Integer context;
 
-    @Option(
-            names = "--kv-type",
-            paramLabel = "TYPE",
-            defaultValue = "f16",
-            description = "How keys and values are stored: f16, f32 or q8_0 (default ${DEFAULT-VALUE}).")
-    private KvType kvType;
+    @Mixin
+    private KvTypeOption kvType;
 
     @Option(names = "--json", description = "Print one JSON object.")
     private boolean json;
@@ -91,7 +87,7 @@ public final class PerplexityCommand implements Callable<Integer> {
             boolean beginsWithBos =
                     tokenizer.bos().isPresent() && tokens[0] == tokenizer.bos().getAsInt();
             OptionalInt bos = beginsWithBos ? tokenizer.bos() : OptionalInt.empty();
-            try (TextScorer scorer = new TextScorer(file, KernelSets.best(), kvType, threads.count(), chunk)) {
+            try (TextScorer scorer = new TextScorer(file, KernelSets.best(), kvType.type(), threads.count(), chunk)) {
                 print(measure(scorer, tokens, chunk, bos));
             }
         }
@@ -148,7 +144,7 @@ public final class PerplexityCommand implements Callable<Integer> {
             object.put("chunks", result.chunks);
             object.put("context", result.context);
             object.put("scored_tokens", result.scored);
-            object.put("kv_type", kvType.name().toLowerCase(Locale.ROOT));
+            object.put("kv_type", kvType.type().name().toLowerCase(Locale.ROOT));
             System.out.println(Json.write(object));
         } else {
             System.out.printf(

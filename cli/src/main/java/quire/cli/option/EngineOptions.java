@@ -13,7 +13,6 @@ import quire.engine.EngineConfig;
 import quire.engine.Speculation;
 import quire.model.BuiltInModel;
 import quire.tensor.KvLayout;
-import quire.tensor.KvLayout.KvType;
 
 /** The options that configure an engine. */
 public final class EngineOptions {
@@ -74,13 +73,8 @@ public final class EngineOptions {
             description = "Memory for the KV cache, such as 4GiB (default: the rest of the memory plan).")
     private long kvCacheBytes;
 
-    @Option(
-            names = "--kv-type",
-            paramLabel = "TYPE",
-            defaultValue = "f16",
-            description =
-                    "How keys and values are stored: f16, f32, or q8_0 for half the memory of f16 (default ${DEFAULT-VALUE}).")
-    private KvType kvType;
+    @Mixin
+    private KvTypeOption kvType;
 
     @Option(
             names = "--page-tokens",
@@ -184,7 +178,7 @@ public final class EngineOptions {
                 .maxQueueWait(Duration.ofSeconds(maxQueueWaitSeconds))
                 .kvCacheBytes(kvCacheBytes)
                 .pageTokens(pageTokens)
-                .kvType(kvType)
+                .kvType(kvType.type())
                 .threads(threads.count())
                 .targetTokenGap(Duration.ofMillis(targetItlMillis))
                 .speculation(new Speculation(draftTokens, true, draft, null))
