@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -50,7 +51,7 @@ final class TestServer implements AutoCloseable {
                 .withSpeculation(builder.speculation);
         FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
         engine = builder.model == null
-                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
+                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
         server = QuireServer.bind(builder.config, metrics, builder.timers);
         server.serve(engine);
@@ -101,6 +102,7 @@ final class TestServer implements AutoCloseable {
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
         private int maxQueued = 1024;
+        private LongSupplier nanoClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
         private @Nullable ManualTimers timers;
 
@@ -143,6 +145,12 @@ final class TestServer implements AutoCloseable {
 
         Builder maxQueued(int value) {
             maxQueued = value;
+            return this;
+        }
+
+        /** The clock of an engine with the fake model. */
+        Builder nanoClock(LongSupplier value) {
+            nanoClock = value;
             return this;
         }
 
