@@ -376,10 +376,11 @@ public final class Engine implements AutoCloseable {
      * Checks whether the queue has room, so that a caller need not prepare a request that {@link #submit} would refuse.
      * Does nothing if the engine takes no requests for another reason. Any thread.
      *
+     * @param tenant the request's {@link Scheduling#tenant}
      * @throws OverloadedException if the queue is full
      */
-    public void checkRoom() {
-        loop.tracker().checkRoom();
+    public void checkRoom(String tenant) {
+        loop.tracker().checkRoom(tenant);
     }
 
     /**

@@ -13,6 +13,7 @@ import java.util.Map;
  * @param started requests accepted
  * @param finished requests ended, for every reason
  * @param preemptions how often a sequence lost its pages
+ * @param recomputedTokens tokens computed again because their sequence had lost its pages
  * @param promptTokens prompt tokens computed; tokens found in the prefix cache and tokens computed again after
  *     preemption do not count
  * @param generationTokens tokens generated
@@ -29,6 +30,7 @@ public record EngineStats(
         long started,
         Map<FinishReason, Long> finished,
         long preemptions,
+        long recomputedTokens,
         long promptTokens,
         long generationTokens,
         long steps,

@@ -20,6 +20,11 @@ public record Request(
         this(prompt, params, cacheSalt, Scheduling.DEFAULT);
     }
 
+    /** The same content, scheduled in another way. */
+    public Request withScheduling(Scheduling value) {
+        return new Request(prompt, params, cacheSalt, value);
+    }
+
     /** A request that shares cached pages with all requests without a salt. */
     public Request(int[] prompt, SamplingParams params) {
         this(prompt, params, null);

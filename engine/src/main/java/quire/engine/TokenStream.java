@@ -78,6 +78,11 @@ public interface TokenStream extends AutoCloseable {
      */
     int cachedTokens();
 
+    /** What happened to the request so far. It depends on the engine's load too. */
+    default Timeline timeline() {
+        return Timeline.NONE;
+    }
+
     /** Draft tokens that became part of the answer; 0 before its end, and without {@link Speculation}. */
     default int acceptedTokens() {
         return Math.toIntExact(speculation().acceptedTokens());

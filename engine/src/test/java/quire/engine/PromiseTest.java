@@ -346,6 +346,40 @@ class PromiseTest {
         }
     }
 
+    /** Priorities, tenants and timeouts at random: who takes whose rows and pages changes, and no answer does. */
+    @Test
+    void output_anyScheduling_isBitIdentical() throws Exception {
+        List<Request> requests = requests(TINY);
+        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        EngineConfig roomy = config(12, SCARCE_CHUNK, 0, 2, KvType.F16);
+        EngineConfig scarce = config(12, SCARCE_CHUNK, SCARCE_PAGES * pageBytes(TINY, roomy), 2, KvType.F16);
+        for (int round = 0; round < 4; round++) {
+            Random random = new Random(round);
+            List<Request> scheduled = new ArrayList<>();
+            for (Request request : requests) {
+                int tenant = random.nextInt(4);
+                scheduled.add(request.withScheduling(Scheduling.DEFAULT
+                        .withTenant("tenant " + tenant, 1 + 2 * tenant)
+                        .withPriority(random.nextInt(3) - 1)
+                        .withTimeout(Duration.ofMillis(random.nextInt(3) == 0 ? 1 + random.nextInt(40) : 0))));
+            }
+            List<Answer> answers =
+                    answer(TINY, scheduled, round % 2 == 0 ? roomy : scarce, REQUESTS, DraftPolicy::of).answers;
+            for (int i = 0; i < REQUESTS; i++) {
+                Answer answer = answers.get(i);
+                Answer expected = alone.get(i);
+                if (answer.finish.reason() == FinishReason.TIMEOUT) {
+                    int tokens = answer.tokens.size();
+                    int bits = answer.logprobBits.size();
+                    assertThat(answer.tokens).as("request %d", i).isEqualTo(expected.tokens.subList(0, tokens));
+                    assertThat(answer.logprobBits).as("request %d", i).isEqualTo(expected.logprobBits.subList(0, bits));
+                } else {
+                    assertThat(answer).as("request %d", i).isEqualTo(expected);
+                }
+            }
+        }
+    }
+
     @Test
     void output_builtInModelFromThePrefixCache_isBitIdentical() throws Exception {
         assertPromiseFromPrefixCache(TINY, TINY_DRAFT);

@@ -4,6 +4,7 @@ import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.api.Preparation;
@@ -90,6 +91,16 @@ public final class QuireServer implements AutoCloseable {
      */
     public void serve(Engine engine) {
         routes.serve(engine);
+    }
+
+    /**
+     * Replaces the API keys. Requests under way go on. A key that stays keeps what it has used of its limits.
+     *
+     * @param keys as in {@link ServerConfig#apiKeys}
+     * @throws IllegalArgumentException saying which key is wrong and why; the keys stay as they were
+     */
+    public void setApiKeys(List<String> keys) {
+        listener.setApiKeys(keys);
     }
 
     /** The port that the server listens on: the configured one, or the free one that was found for 0. */

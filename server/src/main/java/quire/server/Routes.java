@@ -76,6 +76,7 @@ final class Routes {
                 answer((model, exchange) -> model.openAi.completions(exchange), "/v1/completions", "/completions"),
                 get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
+                get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*"),
                 // vLLM's additions to it
                 post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
                 post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
@@ -88,7 +89,7 @@ final class Routes {
 
     /** A route whose requests the engine answers: they are refused before they are read while its queue is full. */
     private Route answer(Blocking handler, String... paths) {
-        Runnable gate = () -> loaded().answers.checkRoom();
+        Route.Gate gate = exchange -> loaded().answers.checkRoom(exchange);
         return new Route("POST", List.of(paths), false, OPENAI_ERRORS, gate, blocking(handler));
     }
 

@@ -2,9 +2,9 @@ package quire.server;
 
 import java.time.Duration;
 import java.util.List;
-import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import quire.model.SamplingDefaults;
+import quire.server.http.ApiKeys;
 import quire.server.http.HttpSettings;
 import quire.server.http.WebAccess;
 
@@ -13,7 +13,8 @@ import quire.server.http.WebAccess;
  *
  * @param host address to bind
  * @param port port to bind; 0 for any free one
- * @param apiKeys bearer tokens of which clients must send one; empty if they need none
+ * @param apiKeys bearer tokens of which clients must send one, each with options behind it: {@code KEY name=NAME weight=N
+ *     priority=N requests-per-minute=N tokens-per-minute=N}; empty if they need none
  * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code
  *     *} allows all. On a loopback address, and wherever there are any, the server refuses requests for other names
  * @param corsOrigins origins of the web pages that may use the server, such as {@code https://chat.example.com}; {@code
@@ -63,8 +64,6 @@ public record ServerConfig(
     /** More threads than any machine has processors are a mistake. */
     private static final int MAX_PREPARATION_THREADS = 1024;
 
-    private static final Pattern API_KEY = Pattern.compile("[\\x21-\\x7e]+");
-
     /**
      * Checks the ranges.
      *
@@ -79,10 +78,7 @@ public record ServerConfig(
             throw new IllegalArgumentException("port " + port + ": must be 0 to 65535");
         }
         apiKeys = List.copyOf(apiKeys);
-        if (apiKeys.stream().anyMatch(key -> !API_KEY.matcher(key).matches())) {
-            throw new IllegalArgumentException("an API key is empty or has a character that a header cannot carry:"
-                    + " use letters, digits and signs of ASCII");
-        }
+        new ApiKeys(apiKeys); // checks them
         allowedHosts = allowedHosts.stream().map(WebAccess::checkedHost).toList();
         corsOrigins = corsOrigins.stream().map(WebAccess::checkedOrigin).toList();
         if (maxBodyBytes < 1 || maxConnections < 1 || minBodyRate < 1) {
@@ -175,7 +171,7 @@ public record ServerConfig(
             return apiKeys(value == null ? List.of() : List.of(value));
         }
 
-        /** Bearer tokens of which clients must send one; none by default. */
+        /** Bearer tokens of which clients must send one, with their options; none by default. */
         public Builder apiKeys(List<String> value) {
             apiKeys = value;
             return this;

@@ -133,6 +133,10 @@ public final class ServerMetrics implements EngineListener {
                 "Answers in a row that ended because the model's numbers were not finite.",
                 brokenInARow);
         text.counter("quire_num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
+        text.counter(
+                "quire_recomputed_tokens_total",
+                "Tokens computed again because a request had lost its KV pages.",
+                stats.recomputedTokens());
         text.counter("quire_prompt_tokens_total", "Prompt tokens computed, without cached ones.", stats.promptTokens());
         text.counter("quire_generation_tokens_total", "Tokens generated.", stats.generationTokens());
         text.counter("quire_iterations_total", "Steps of the engine.", stats.steps());

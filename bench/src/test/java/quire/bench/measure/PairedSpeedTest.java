@@ -54,6 +54,6 @@ class PairedSpeedTest {
     }
 
     private static EngineStats stats(long generated, SpeculationStats speculation) {
-        return new EngineStats(0, 0, 0, 0, 0, Map.of(), 0, 0, generated, 0, 0, speculation, PrefixCacheStats.NONE);
+        return new EngineStats(0, 0, 0, 0, 0, Map.of(), 0, 0, 0, generated, 0, 0, speculation, PrefixCacheStats.NONE);
     }
 }

@@ -14,6 +14,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
+import quire.cli.option.ApiKeyFile;
 import quire.cli.option.ApiKeyOptions;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.HttpOptions;
@@ -161,14 +162,21 @@ public final class ServeCommand implements Callable<Integer> {
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         AtomicInteger exitCode = new AtomicInteger();
+        Thread follower = new Thread(); // not started if the keys are in no file
         try (StopSignals signals = new StopSignals(stop, drainSeconds);
                 QuireServer server = bind(config, metrics)) {
+            ApiKeyFile keyFile = apiKeys.follow();
+            if (keyFile != null) {
+                follower = keyFile.start(server::setApiKeys);
+            }
             System.getLogger(ServeCommand.class.getName()) // not earlier: the level is set above
                     .log(Level.INFO, "listening on " + address(server) + "; the model is being loaded");
             try (Engine engine = loader.load(file, engineConfig, metrics)) {
                 signals.serving(server);
                 answer(server, engine, stop, exitCode);
             }
+        } finally {
+            follower.interrupt();
         }
         return exitCode.get();
     }

@@ -3,7 +3,6 @@ package quire.cli.option;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.AccessDeniedException;
-import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
@@ -18,7 +17,7 @@ public final class ApiKeyOptions {
     /** The environment variable with a key. */
     public static final String VARIABLE = "QUIRE_API_KEY";
 
-    private static final String COMMENT = "#";
+    static final String COMMENT = "#";
 
     @Spec(Spec.Target.MIXEE)
     @SuppressWarnings("NullAway.Init") // picocli sets it
@@ -36,8 +35,12 @@ public final class ApiKeyOptions {
             names = "--api-key-file",
             paramLabel = "FILE",
             converter = FilePath.class,
-            description = "File of keys, one a line, of which clients must send one; lines that begin with " + COMMENT
-                    + " are comments (default: the environment variable " + VARIABLE + ", or no key).")
+            description =
+                    "File of keys, one a line, of which clients must send one. Options may follow a key: name=NAME,"
+                            + " weight=N (its share in relation to others, 1), priority=N (the lowest number allowed), requests-per-minute=N, tokens-per-minute=N. Lines"
+                            + " that begin with " + COMMENT
+                            + " are comments. The server reads the file again when it changes"
+                            + " (default: the environment variable " + VARIABLE + ", or no key).")
     private @Nullable Path file;
 
     /**
@@ -71,13 +74,15 @@ public final class ApiKeyOptions {
         return keys().isEmpty() ? null : "$" + VARIABLE;
     }
 
+    /** Follows the changes of the file; null if the keys do not come from a file. */
+    public @Nullable ApiKeyFile follow() {
+        return file == null ? null : new ApiKeyFile(file);
+    }
+
     private List<String> read(Path file) {
         List<String> keys;
         try {
-            keys = Files.readAllLines(file).stream()
-                    .map(String::strip)
-                    .filter(line -> !line.isEmpty() && !line.startsWith(COMMENT))
-                    .toList();
+            keys = ApiKeyFile.read(file);
         } catch (CharacterCodingException e) {
             throw fault("--api-key-file " + file + " is no text in UTF-8");
         } catch (NoSuchFileException e) {

@@ -67,6 +67,7 @@ public final class EngineLoop implements Runnable {
         private StepCost cost = StepCost.NONE;
         private long prefixSeed = ThreadLocalRandom.current().nextLong();
         private long prefixMask = -1;
+        private PageReserve reserve = new PageReserve();
 
         private Builder(Model model, Tokenizer tokenizer, EngineConfig config) {
             this.model = model;
@@ -114,6 +115,12 @@ public final class EngineLoop implements Runnable {
         Builder prefixHash(long seed, long mask) {
             prefixSeed = seed;
             prefixMask = mask;
+            return this;
+        }
+
+        /** How many pages stay free for running sequences; for tests that compare. */
+        Builder reserve(PageReserve value) {
+            reserve = value;
             return this;
         }
 
@@ -167,7 +174,7 @@ public final class EngineLoop implements Runnable {
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
         tracker = new RequestTracker(config, pages, drafts);
         PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
-        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
+        scheduler = new Scheduler(limits, pace, parts.reserve, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
         constraints = new Constraints(tokenizer);
     }

@@ -6,6 +6,7 @@ import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.Timeline;
 import quire.engine.TokenStream;
 
 /**
@@ -18,14 +19,19 @@ import quire.engine.TokenStream;
 final class OutputQueue implements TokenStream {
     private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
     private final Runnable cancel;
+    private final Timeline timeline;
     private SpeculationCounts speculation = SpeculationCounts.NONE; // published by finish
     private int cachedTokens; // published by finish
     private volatile @Nullable Finish finish;
     private volatile @Nullable Thread reader;
 
-    /** @param cancel asks the engine to cancel the request; does nothing when it has ended */
-    OutputQueue(Runnable cancel) {
+    /**
+     * @param cancel asks the engine to cancel the request; does nothing when it has ended
+     * @param timeline what happens to the request
+     */
+    OutputQueue(Runnable cancel, Timeline timeline) {
         this.cancel = cancel;
+        this.timeline = timeline;
     }
 
     /** Engine thread: adds a token. Call {@link #wake} or {@link #end} afterwards. */
@@ -118,6 +124,11 @@ final class OutputQueue implements TokenStream {
     @Override
     public int cachedTokens() {
         return finish == null ? 0 : cachedTokens;
+    }
+
+    @Override
+    public Timeline timeline() {
+        return timeline;
     }
 
     @Override

@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.math.BigDecimal;
 import java.util.EnumMap;
+import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Queue;
@@ -29,6 +30,10 @@ import quire.engine.PrefixCacheStats;
  */
 public final class RequestTracker {
     private static final int MAX_RETRY_SECONDS = 600;
+
+    /** The queue is longer by 1/8 for the first request of each tenant. */
+    private static final int SPARE = 8;
+
     private static final double NANO = 1e-9;
 
     /** Whether requests are accepted. */
@@ -51,6 +56,7 @@ public final class RequestTracker {
     private Admission admission = Admission.OPEN;
     private int running;
     private int waiting;
+    private final Map<String, Integer> tenantToWaiting = new HashMap<>();
     private long waitingTokens;
     // Of the pages, when the last step or request ended.
     private int usedPages;
@@ -58,6 +64,7 @@ public final class RequestTracker {
     private long evictedPages;
     private long started;
     private long preemptions;
+    private long recomputedTokens;
     private long promptTokens;
     private long generationTokens;
     private long queriedTokens;
@@ -83,7 +90,9 @@ public final class RequestTracker {
 
     /**
      * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no
-     * other request waits; otherwise it could never be served. So is a request that would wait longer than allowed.
+     * other request waits; otherwise it could never be served. So is a request that would wait longer than allowed. A
+     * tenant with nothing in the queue is accepted up to an eighth above the limits of requests and tokens, and however
+     * long the others wait.
      *
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
@@ -97,45 +106,47 @@ public final class RequestTracker {
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
                 case BROKEN -> throw new IllegalStateException("the engine is broken: " + failure, failure);
             }
-            requireRoom(sequence.promptLength);
-            inbox.add(sequence);
+            requireRoom(sequence.tenantName, sequence.promptLength);
             started++;
             sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
             enter(sequence);
+            inbox.add(sequence);
         } finally {
             lock.unlock();
         }
     }
 
     /**
-     * Refuses if {@link #accept} would refuse every request now, however short.
+     * Refuses if {@link #accept} would refuse every request of a tenant now, however short.
      *
      * @throws OverloadedException if the queue is full
      */
-    public void checkRoom() {
+    public void checkRoom(String tenant) {
         lock.lock();
         try {
             if (admission == Admission.OPEN) {
-                requireRoom(1);
+                requireRoom(tenant, 1);
             }
         } finally {
             lock.unlock();
         }
     }
 
-    private void requireRoom(int promptTokens) {
-        if (waiting >= maxQueuedRequests) {
+    private void requireRoom(String tenant, int promptTokens) {
+        // Who has nothing in the queue is served soon, however long others wait.
+        boolean isNew = !tenantToWaiting.containsKey(tenant);
+        if (waiting >= limit(maxQueuedRequests, isNew)) {
             throw new OverloadedException(
                     "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
         }
-        if (waitingTokens > 0 && waitingTokens + promptTokens > maxQueuedTokens) {
+        if (waitingTokens > 0 && waitingTokens + promptTokens > limit(maxQueuedTokens, isNew)) {
             throw new OverloadedException(
                     "the queue is full: " + waitingTokens + " prompt tokens wait already, and " + promptTokens
                             + " more would exceed its " + maxQueuedTokens,
                     retryAfterSeconds());
         }
         double seconds = queueSpeed.seconds(queuedTokens);
-        if (waiting > 0 && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
+        if (waiting > 0 && !isNew && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
             throw new OverloadedException(
                     String.format(
                             Locale.ROOT,
@@ -149,6 +160,11 @@ public final class RequestTracker {
         }
     }
 
+    /** A limit of the queue; a little more for the first request of a tenant in it. */
+    private static long limit(long limit, boolean isNew) {
+        return isNew ? limit + Math.max(1, limit / SPARE) : limit;
+    }
+
     /** Seconds after which the requests that wait now have started. */
     private int retryAfterSeconds() {
         return (int) Math.clamp(Math.ceil(queueSpeed.seconds(queuedTokens)), 1, MAX_RETRY_SECONDS);
@@ -156,12 +172,16 @@ public final class RequestTracker {
 
     private void enter(Sequence sequence) {
         waiting++;
+        tenantToWaiting.merge(sequence.tenantName, 1, Integer::sum);
         waitingTokens += sequence.promptLength;
         queuedTokens += sequence.queuedTokens;
     }
 
     private void leave(Sequence sequence) {
         waiting--;
+        if (tenantToWaiting.merge(sequence.tenantName, -1, Integer::sum) == 0) {
+            tenantToWaiting.remove(sequence.tenantName);
+        }
         waitingTokens -= sequence.promptLength;
         queuedTokens -= sequence.queuedTokens;
     }
@@ -230,17 +250,19 @@ public final class RequestTracker {
     /**
      * A step was executed.
      *
+     * @param againTokens tokens that had been computed before a preemption
      * @param waited whether requests waited during the step
      * @param begin of the step, in nanoseconds of the clock
      * @param end of the step
      */
-    void step(int newPromptTokens, int newGenerationTokens, boolean waited, long begin, long end) {
+    void step(int newPromptTokens, int newGenerationTokens, int againTokens, boolean waited, long begin, long end) {
         lock.lock();
         try {
             steps++;
             drafts.countStep();
             promptTokens += newPromptTokens;
             generationTokens += newGenerationTokens;
+            recomputedTokens += againTokens;
             countPages();
             queueSpeed.step(waited, begin, end);
         } finally {
@@ -339,6 +361,10 @@ public final class RequestTracker {
             throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
                     + " running, " + waitingNow + " waiting and " + pages.used() + " pages in use");
         }
+        if (tenantToWaiting.values().stream().mapToInt(Integer::intValue).sum() != stats.waiting()) {
+            throw new IllegalStateException(
+                    "the tenants wait with " + tenantToWaiting + ", but in all " + stats.waiting());
+        }
         if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
             throw new IllegalStateException("started is not finished + running + waiting: " + stats);
         }
@@ -356,6 +382,7 @@ public final class RequestTracker {
                     started,
                     finished,
                     preemptions,
+                    recomputedTokens,
                     promptTokens,
                     generationTokens,
                     steps,

@@ -10,6 +10,7 @@ import quire.engine.EngineListener;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.Timeline;
 import quire.engine.constrain.ConstraintException;
 import quire.engine.sample.BrokenLogitsException;
 import quire.engine.schedule.Sequence.State;
@@ -37,7 +38,8 @@ import quire.engine.schedule.Sequence.State;
  *   too few pages   the last running sequence frees its pages and waits again, at its place in the order
  * </pre>
  *
- * <p><b>Order.</b> A lower priority number comes first, then the earlier arrival. A sequence that arrives with a lower
+ * <p><b>Order.</b> A lower priority number comes first. {@link Tenants} orders those of equal numbers, so that tenants get
+ * tokens by their weights; the sequences of one tenant follow each other by arrival. A sequence that arrives with a lower
  * number is before running ones with higher numbers, so it takes their rows and pages if it needs them.
  *
  * <p><b>Invariants.</b>
@@ -52,14 +54,16 @@ import quire.engine.schedule.Sequence.State;
  *   <li><i>A short prompt hardly waits for tokens of the first one.</i> The step that computes the rest of all short prompts
  *       is light ({@link PromptPace}): the first one gets fewer tokens, but still half. At most every other step is light,
  *       and none for prompts with a higher number.
- *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one
- *       more token, beside one page for each running sequence that may still grow.
+ *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and the
+ *       answer that is expected, beside those that running sequences are expected to need ({@link PageReserve}).
  *   <li><i>Later sequences do not keep pages from the head of the queue.</i> Once all earlier prompts are computed, the head
  *       takes the next free row, and takes pages back from later sequences. From one with a higher number it takes the
  *       row too. A later sequence may pass a waiting head only if the head's pages would stay free, or if it needs at
  *       most 1/{@value #SMALL} of them. So little work is done twice.
  *   <li><i>The first sequence always makes progress.</i> Preemption takes the last, and alone every sequence fits: {@code
  *       submit} checks that. So there is no livelock.
+ *   <li><i>No tenant keeps all rows.</i> If a tenant runs nothing and no row is free, its first waiting sequence takes the
+ *       row of the last one whose tenant runs several. That one is computed again from pages that are mostly still cached.
  *   <li><i>Time that has run out ends work before the next step</i>, whether the sequence waits or runs.
  *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last
  *       one only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the
@@ -92,6 +96,8 @@ final class Scheduler {
 
     private final List<Sequence> waiting = new ArrayList<>(); // in order
     private final List<Sequence> running; // in order
+    private final Tenants tenants;
+    private final PageReserve reserve;
     private int timed; // sequences with a timeout
     private final int[] freeRows; // of the page tables; a stack
     private int freeRowCount;
@@ -123,6 +129,7 @@ final class Scheduler {
     Scheduler(
             StepLimits limits,
             PromptPace pace,
+            PageReserve reserve,
             KvPages pages,
             DraftSource drafts,
             RequestTracker tracker,
@@ -132,11 +139,13 @@ final class Scheduler {
         this.drafts = drafts;
         this.limits = limits;
         this.pace = pace;
+        this.reserve = reserve;
         int maxSequences = limits.sequences();
         this.tracker = tracker;
         this.listener = listener;
         this.nanoClock = nanoClock;
         running = new ArrayList<>(maxSequences);
+        tenants = new Tenants(running, waiting);
         freeRows = new int[maxSequences];
         for (int i = 0; i < maxSequences; i++) {
             freeRows[i] = maxSequences - 1 - i;
@@ -164,6 +173,7 @@ final class Scheduler {
         if (sequence.state == State.SUBMITTED) {
             sequence.state = State.WAITING;
             sequence.number = arrivals++;
+            tenants.arrived(sequence);
             insert(sequence, waiting);
             timed += sequence.timeoutNanos > 0 ? 1 : 0;
         }
@@ -187,8 +197,10 @@ final class Scheduler {
             endLate(running);
             endLate(waiting);
         }
+        estimateLengths();
         findCachedPages();
         reclaimForHead();
+        freeRowForTenant();
         planDecoding();
         planPrompts();
         if (plan.isEmpty() && !waiting.isEmpty()) {
@@ -208,7 +220,15 @@ final class Scheduler {
             Sequence sequence = sequences.get(i);
             if (sequence.isLate(planStart)) {
                 end(sequence, FinishReason.TIMEOUT, sequence.text.held(), null, null);
+                i = sequences.size(); // others may have moved
             }
+        }
+    }
+
+    private void estimateLengths() {
+        reserve.step();
+        for (int i = 0; i < running.size(); i++) {
+            reserve.estimate(running.get(i));
         }
     }
 
@@ -303,19 +323,45 @@ final class Scheduler {
         start(head);
     }
 
+    /**
+     * If no row is free and a tenant runs nothing, its first waiting sequence takes the row of the last one whose tenant
+     * runs several.
+     */
+    private void freeRowForTenant() {
+        if (freeRowCount > 0 || waiting.isEmpty() || !tenants.areSeveral()) {
+            return;
+        }
+        for (int i = 0; i < waiting.size(); i++) {
+            Sequence sequence = waiting.get(i);
+            if (sequence.tenant().running() == 0) {
+                for (int j = running.size() - 1; j >= 0; j--) {
+                    Sequence last = running.get(j);
+                    if (last.tenant().running() > 1 && last.priority >= sequence.priority && fits(sequence)) {
+                        preempt(last);
+                        start(sequence);
+                        return;
+                    }
+                }
+                return;
+            }
+        }
+    }
+
     /** Whether the head of the queue is the first prompt, and would fit if no later sequence held pages. */
     private boolean fitsWithoutLater(Sequence head) {
-        int growing = 0;
         int before = 0;
         for (; before < running.size() && running.get(before).isBefore(head); before++) {
-            Sequence sequence = running.get(before);
-            if (sequence.remaining() > 1) {
+            if (running.get(before).remaining() > 1) {
                 return false;
             }
-            growing += mayGrow(sequence) ? 1 : 0;
         }
-        int missing = pages.missingWithout(running, before, head.prefix, head.length() + 1);
-        return missing + growing <= pages.available();
+        int missing = pages.missingWithout(running, before, head.prefix, expectedLength(head));
+        return missing + reserve(before) <= pages.available();
+    }
+
+    /** Pages that stay free for the first {@code count} running sequences. */
+    int reserve(int count) {
+        return reserve.pages(running, count, pages);
     }
 
     /** Plans one token for each decoding sequence. */
@@ -336,6 +382,7 @@ final class Scheduler {
         while (!pages.reserve(sequence.row, sequence.length())) {
             Sequence last = running.getLast();
             preempt(last);
+            reserve.preempted();
             if (last == sequence) {
                 return false;
             }
@@ -411,13 +458,13 @@ final class Scheduler {
             first = running.get(i).remaining() > 1 ? running.get(i) : null;
         }
         if (freeRowCount > 0 && !waiting.isEmpty()) {
-            int growing = growing();
+            int reserved = reserve(running.size());
             for (int i = 0; i < waiting.size(); i++) {
                 Sequence sequence = waiting.get(i);
                 if (first != null && first.isBefore(sequence)) {
                     break;
                 }
-                if (mayStart(sequence, growing)) {
+                if (mayStart(sequence, reserved)) {
                     return sequence;
                 }
             }
@@ -443,10 +490,10 @@ final class Scheduler {
         if (freeRowCount == 0) {
             return shortest;
         }
-        int growing = growing();
+        int reserved = reserve(running.size());
         for (int i = 0; i < waiting.size(); i++) {
             Sequence sequence = waiting.get(i);
-            if (isShorter(sequence, shortest) && mayStart(sequence, growing) && !isComputedBeside(sequence)) {
+            if (isShorter(sequence, shortest) && mayStart(sequence, reserved) && !isComputedBeside(sequence)) {
                 shortest = sequence;
             }
         }
@@ -490,22 +537,28 @@ final class Scheduler {
     }
 
     /** Whether a waiting sequence may start: pages for it are free, and it hardly delays the head of the queue. */
-    private boolean mayStart(Sequence sequence, int growing) {
+    private boolean mayStart(Sequence sequence, int reserved) {
         Sequence head = waiting.getFirst();
         int needed = missing(sequence);
-        if (needed + growing > pages.available()) {
+        if (needed + reserved > pages.available()) {
             return false;
         }
         int forHead = missing(head);
         return sequence == head
                 || needed <= forHead / SMALL
-                || needed + forHead + growing < pages.available(); // <, because the sequence may grow by a page
+                || needed + forHead + reserved < pages.available(); // <, because the sequence may grow by a page
     }
 
-    /** Number of available pages that a waiting sequence takes when it starts. */
+    /** Number of available pages that a waiting sequence needs, with those for the answer that is expected. */
     private int missing(Sequence sequence) {
         sequence.match(pages);
-        return pages.missing(sequence.prefix, sequence.length() + 1);
+        return pages.missing(sequence.prefix, expectedLength(sequence));
+    }
+
+    /** Tokens that a waiting sequence is expected to have in the end; one more than now at least. */
+    int expectedLength(Sequence sequence) {
+        reserve.estimate(sequence);
+        return sequence.length() + Math.max(1, sequence.expectedRest);
     }
 
     private void startIfWaiting(Sequence sequence) {
@@ -514,9 +567,11 @@ final class Scheduler {
         }
     }
 
-    /** Preempts the last running sequence, which this step has not planned yet. */
+    /** Preempts a running sequence that this step has not planned yet. */
     private void preempt(Sequence sequence) {
-        running.removeLast();
+        running.remove(sequence);
+        sequence.timeline.add(Timeline.Kind.PREEMPTED, planStart, sequence.computed, pages.held(sequence.row));
+        tenants.preempted(sequence);
         freeRow(sequence);
         sequence.match(pages);
         sequence.state = State.WAITING;
@@ -525,18 +580,20 @@ final class Scheduler {
         listener.onPreempt();
     }
 
-    /** Whether pages for a whole waiting sequence are free, beside one for each running sequence that may grow. */
+    /**
+     * Whether pages for a whole waiting sequence are free, beside those expected for the running ones before it and one
+     * for each of the others that may grow: these lose their pages first.
+     */
     private boolean fits(Sequence sequence) {
-        return missing(sequence) + growing() <= pages.available();
-    }
-
-    /** Number of running sequences that may need another page. */
-    private int growing() {
+        int before = 0;
+        while (before < running.size() && running.get(before).isBefore(sequence)) {
+            before++;
+        }
         int growing = 0;
-        for (int i = 0; i < running.size(); i++) {
+        for (int i = before; i < running.size(); i++) {
             growing += mayGrow(running.get(i)) ? 1 : 0;
         }
-        return growing;
+        return missing(sequence) + reserve(before) + growing <= pages.available();
     }
 
     private boolean mayGrow(Sequence sequence) {
@@ -551,15 +608,22 @@ final class Scheduler {
         if (!pages.begin(sequence.row, sequence.prefix, sequence.length() + 1)) {
             throw new IllegalStateException("there are too few pages to start " + sequence);
         }
+        reserve.estimate(sequence);
         drafts.started(sequence);
         tracker.run(sequence);
-        if (!sequence.wasStarted) {
+        tenants.started(sequence);
+        boolean isNew = !sequence.wasStarted;
+        if (isNew) {
             sequence.wasStarted = true;
             tracker.lookUp(sequence.promptLength, 0);
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         useCached(sequence, sequence.computed);
         copyPageOfAnother(sequence);
+        if (isNew) {
+            tenants.foundCached(sequence);
+        }
+        sequence.timeline.add(Timeline.Kind.STARTED, planStart, sequence.computed, pages.held(sequence.row));
     }
 
     /** Inserts a sequence at its place in the order. */
@@ -580,24 +644,39 @@ final class Scheduler {
         long now = nanoClock.getAsLong();
         int newPromptTokens = 0;
         int newGenerationTokens = 0;
+        int againTokens = 0;
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
             int generated = sequence.generated();
+            againTokens += Math.clamp(sequence.computedOnce - sequence.computed, 0, done.tokenCount(i));
             appendTokens(i, done, verifier);
+            recordStep(sequence, done.tokenCount(i), generated, now);
             newGenerationTokens += sequence.generated() - generated;
             newPromptTokens += sequence.advance(sequence.computed);
+            tenants.advanced(sequence);
         }
         drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
         pace.learn(done, now - planEnd);
         cacheFullPages(done);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
-        tracker.step(newPromptTokens, newGenerationTokens, !waiting.isEmpty(), planStart, now);
+        tracker.step(newPromptTokens, newGenerationTokens, againTokens, !waiting.isEmpty(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
         for (int i = 0; i < done.size(); i++) {
             send(i, done, now);
         }
         return done.rows();
+    }
+
+    /** Adds what a step has done to the sequence's timeline. A token of an answer under way is no event. */
+    private void recordStep(Sequence sequence, int tokens, int generatedBefore, long now) {
+        int held = pages.held(sequence.row);
+        if (tokens > 1 || generatedBefore == 0) {
+            sequence.timeline.add(Timeline.Kind.CHUNK, now, tokens, held);
+        }
+        if (generatedBefore == 0 && sequence.generated() > 0) {
+            sequence.timeline.add(Timeline.Kind.FIRST_TOKEN, now, sequence.generated(), held);
+        }
     }
 
     /** Adds the pages that this step filled to the cache. Positions of rejected draft tokens are not computed ones. */
@@ -710,15 +789,19 @@ final class Scheduler {
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
         boolean wasRunning = sequence.state == State.RUNNING;
         sequence.state = State.ENDED;
+        int held = wasRunning ? pages.held(sequence.row) : 0;
+        sequence.timeline.add(Timeline.Kind.ENDED, nanoClock.getAsLong(), sequence.generated(), held);
         timed -= sequence.timeoutNanos > 0 ? 1 : 0;
         SpeculationCounts counts = SpeculationCounts.NONE;
         try {
             if (wasRunning) {
+                reserve.ended(sequence.generated());
                 running.remove(sequence);
                 freeRow(sequence);
             } else {
                 waiting.remove(sequence);
             }
+            tenants.ended(sequence, wasRunning);
             counts = drafts.ended(sequence);
             tracker.finish(sequence, wasRunning, reason);
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
@@ -815,6 +898,7 @@ final class Scheduler {
             throw new IllegalStateException(
                     rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
         }
+        tenants.checkIntegrity();
         tracker.checkIntegrity(running.size(), waiting.size());
     }
 

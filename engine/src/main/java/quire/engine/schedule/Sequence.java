@@ -1,5 +1,7 @@
 package quire.engine.schedule;
 
+import static java.util.Objects.requireNonNull;
+
 import java.util.Arrays;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -49,10 +51,13 @@ public final class Sequence {
 
     final SamplingParams params;
     final OutputQueue stream;
+    final RequestTimeline timeline;
     final OutputText text;
     final TokenHistory history;
     final int promptLength;
     final int maxNewTokens;
+    final String tenantName;
+    final int weight;
     final int priority;
     final long acceptedNanos;
     /** Nanoseconds after {@link #acceptedNanos} at which the answer ends; 0 for never. */
@@ -74,12 +79,20 @@ public final class Sequence {
     int computedOnce;
     /** Prompt tokens whose K and V were found in the cache and never computed for this sequence. */
     int cachedTokens;
+    /** Tokens that it is expected to have still; see {@link PageReserve}. */
+    int expectedRest;
     /** Number of prompt tokens in the step that is being planned. */
     int planned;
     /** Arrival order. */
     long number;
     /** What it counts for in the {@link QueueSpeed} while it waits. */
     long queuedTokens;
+    /** Who pays for it; set when it arrives in the queue. */
+    Tenants.@Nullable Tenant tenant;
+    /** Its place in the order of its priority; see {@link Tenants}. */
+    double place;
+    /** Tokens that its tenant was charged for it. */
+    long charged;
 
     long lastTokenNanos = NEVER;
     boolean wasStarted;
@@ -110,15 +123,20 @@ public final class Sequence {
         this.maxNewTokens = maxNewTokens;
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
+        tenantName = request.scheduling().tenant();
+        weight = request.scheduling().weight();
         priority = request.scheduling().priority();
         timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
         history = new TokenHistory(params, request.prompt(), constraint);
         text = new OutputText(tokenizer, params.stop());
-        stream = new OutputQueue(() -> {
-            cancelled = true;
-            inbox.accept(this);
-        });
+        timeline = new RequestTimeline(acceptedNanos, promptLength);
+        stream = new OutputQueue(
+                () -> {
+                    cancelled = true;
+                    inbox.accept(this);
+                },
+                timeline);
     }
 
     /** Whether the stream was closed. Any thread. */
@@ -126,9 +144,17 @@ public final class Sequence {
         return cancelled;
     }
 
-    /** Whether this sequence comes first: by priority, then by arrival. */
+    /** Whether this sequence comes first: by priority, then by the share of its tenant, then by arrival. */
     boolean isBefore(Sequence other) {
-        return priority == other.priority ? number < other.number : priority < other.priority;
+        if (priority != other.priority) {
+            return priority < other.priority;
+        }
+        return place == other.place ? number < other.number : place < other.place;
+    }
+
+    /** Who pays for it, once it has arrived in the queue. */
+    Tenants.Tenant tenant() {
+        return requireNonNull(tenant);
     }
 
     /** Whether the time of the answer is over. */

@@ -2,6 +2,7 @@ package quire.engine.speculate;
 
 import org.jspecify.annotations.Nullable;
 import quire.engine.Speculation;
+import quire.engine.schedule.LengthEstimator;
 import quire.engine.schedule.Sequence;
 
 /**

@@ -8,13 +8,14 @@ import org.junit.jupiter.api.Timeout;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.Timeline;
 import quire.engine.TokenStream;
 
 @Timeout(60)
 class OutputQueueTest {
     private static final TokenStream.Finish END = new TokenStream.Finish(FinishReason.STOP, "", null, 1, 0, null);
 
-    private final OutputQueue queue = new OutputQueue(() -> {});
+    private final OutputQueue queue = new OutputQueue(() -> {}, Timeline.NONE);
 
     @Test
     void await_nothingThere_returnsFalseAfterTheTimeout() throws InterruptedException {

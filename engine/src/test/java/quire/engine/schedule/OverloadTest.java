@@ -140,13 +140,13 @@ class OverloadTest {
         while (loop.tracker().stats().queueSeconds() > 1) {
             loop.doWork();
         }
-        loop.tracker().checkRoom();
+        loop.tracker().checkRoom("");
         loop.submit(request());
     }
 
     private static boolean isOpen(EngineLoop loop) {
         try {
-            loop.tracker().checkRoom();
+            loop.tracker().checkRoom("");
             return true;
         } catch (OverloadedException e) {
             return false;

@@ -42,7 +42,8 @@ class PrefixCacheTest {
                 .build();
         FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, CONTEXT, PAGE, pages, BUDGET, BUDGET);
         model.onForward(batch -> rows += batch.rows());
-        EngineLoop.Builder loop = EngineLoop.builder(model, new FakeTokenizer(), built);
+        EngineLoop.Builder loop = EngineLoop.builder(model, new FakeTokenizer(), built)
+                .reserve(new PageReserve(0, 0)); // so that pages run out
         if (draft.length > 0) {
             CostModel cost = CostModel.unknown(BUDGET);
             Speculator.Setup setup =

@@ -1,12 +1,14 @@
 package quire.server.api;
 
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import quire.engine.Request;
 
 /**
  * A checked request for an answer.
  *
  * @param requests one for each answer that is computed; all have the same prompt
+ * @param user whom the client asks for; null if it does not say
  * @param choices how many of the answers are sent: the likeliest ones, by the mean log probability of their tokens, if
  *     there are fewer than requests
  * @param promptOnly whether only the prompt is wanted: the one token that the engine chooses is left out of each answer
@@ -14,7 +16,12 @@ import quire.engine.Request;
  * @param format writes the answers in the form of the API; used for this answer only
  */
 public record AnswerRequest(
-        List<Request> requests, int choices, boolean promptOnly, boolean stream, AnswerFormat format) {
+        List<Request> requests,
+        @Nullable String user,
+        int choices,
+        boolean promptOnly,
+        boolean stream,
+        AnswerFormat format) {
     /** Copies the list. */
     public AnswerRequest {
         requests = List.copyOf(requests);

@@ -16,6 +16,7 @@ import quire.engine.Output;
 import quire.engine.OverloadedException;
 import quire.engine.Request;
 import quire.engine.TokenStream;
+import quire.server.http.ApiKey;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
@@ -37,6 +38,7 @@ public final class AnswerService {
     private final Engine engine;
     private final Preparation preparation;
     private final Duration heartbeat;
+    private final Timelines timelines = new Timelines();
 
     /**
      * @param engine computes the answers
@@ -50,16 +52,30 @@ public final class AnswerService {
     }
 
     /**
-     * Refuses a request before it is read if the engine's queue is full. Does not block.
+     * Counts a request, and refuses it before it is read if its API key has used up its limits or the engine's queue is
+     * full for its client. Does not block.
      *
      * @throws HttpException 429
      */
-    public void checkRoom() {
+    public void checkRoom(Exchange exchange) {
+        ApiKey key = exchange.key();
+        if (key != null) {
+            key.countRequest(System.nanoTime());
+        }
         try {
-            engine.checkRoom();
+            engine.checkRoom(tenant(exchange, null));
         } catch (OverloadedException e) {
             throw overloaded(e);
         }
+    }
+
+    /**
+     * What happened to one of the last requests: {@code GET /v1/requests/ID}. Does not block.
+     *
+     * @throws HttpException 404 if there is no such request
+     */
+    public Response timeline(Exchange exchange) {
+        return timelines.response(exchange);
     }
 
     /** Reads the request with {@code reader} and sends its answer. */
@@ -73,8 +89,15 @@ public final class AnswerService {
         List<TokenStream> streams = new ArrayList<>();
         try {
             exchange.onDeparture(() -> close(streams));
+            String tenant = tenant(exchange, request.user());
+            ApiKey key = exchange.key();
+            int weight = key == null ? 1 : key.weight();
+            if (key != null) {
+                key.checkPriority(request.requests().getFirst().scheduling().priority());
+            }
             for (Request each : request.requests()) {
-                TokenStream computed = submit(exchange, request.format(), each);
+                Request owned = each.withScheduling(each.scheduling().withTenant(tenant, weight));
+                TokenStream computed = submit(exchange, request.format(), owned);
                 TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
                 synchronized (streams) {
                     streams.add(stream);
@@ -83,6 +106,7 @@ public final class AnswerService {
             if (exchange.gone()) {
                 return;
             }
+            timelines.add(exchange, streams);
             Answers answers = new Answers(exchange, request, streams);
             answers.count(0);
             if (request.stream()) {
@@ -93,6 +117,19 @@ public final class AnswerService {
         } finally {
             close(streams);
         }
+    }
+
+    /**
+     * Who pays for a request: the owner of the API key, else the user that it names, else the client's address.
+     *
+     * @param user whom the request is for, as the client says; null if it does not say
+     */
+    private static String tenant(Exchange exchange, @Nullable String user) {
+        ApiKey key = exchange.key();
+        if (key != null) {
+            return "key " + key.name();
+        }
+        return user == null ? "address " + exchange.client() : "user " + user;
     }
 
     private static void close(List<TokenStream> streams) {

@@ -5,6 +5,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
+import quire.engine.Timeline;
 import quire.engine.TokenStream;
 
 /** The answer to a request for no tokens: the engine computes the prompt, and what it chooses then is left out. */
@@ -52,6 +53,11 @@ final class PromptOnly implements TokenStream {
     @Override
     public int cachedTokens() {
         return computed.cachedTokens();
+    }
+
+    @Override
+    public Timeline timeline() {
+        return computed.timeline();
     }
 
     @Override

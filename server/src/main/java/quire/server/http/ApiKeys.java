@@ -1,50 +1,76 @@
 package quire.server.http;
 
 import io.vertx.core.http.HttpServerRequest;
-import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
-/** The keys of which clients must send one. */
-final class ApiKeys {
-    private final List<byte[]> digests;
+/** The keys of which clients must send one. Thread-safe. */
+public final class ApiKeys {
+    private volatile List<ApiKey> keys = List.of();
 
-    /** @param keys empty if none is asked for */
-    ApiKeys(List<String> keys) {
-        digests = keys.stream().map(ApiKeys::digest).toList();
+    /**
+     * Keys as {@link #set} takes them.
+     *
+     * @throws IllegalArgumentException as {@link #set} does
+     */
+    public ApiKeys(List<String> lines) {
+        set(lines);
     }
 
-    /** @throws HttpException if the request has none of the keys */
-    void check(HttpServerRequest request) {
-        if (digests.isEmpty()) {
-            return;
+    /**
+     * Replaces the keys. A key that was there before keeps what it has used of its limits.
+     *
+     * @param lines each a key and its options, as {@link ApiKey} shows; empty if no key is asked for
+     * @throws IllegalArgumentException saying which key is wrong and why; the keys stay as they were
+     */
+    void set(List<String> lines) {
+        long now = System.nanoTime();
+        List<ApiKey> all = new ArrayList<>();
+        for (int i = 0; i < lines.size(); i++) {
+            try {
+                ApiKey key = ApiKey.parse(lines.get(i), now);
+                keys.forEach(key::continueFrom);
+                all.add(key);
+            } catch (IllegalArgumentException e) {
+                String which = lines.size() == 1 ? "" : "key " + (i + 1) + ": ";
+                throw new IllegalArgumentException(which + e.getMessage(), e);
+            }
+        }
+        keys = List.copyOf(all);
+    }
+
+    /**
+     * The key of a request; null if none is asked for.
+     *
+     * @throws HttpException if the request has none of the keys
+     */
+    @Nullable
+    ApiKey check(HttpServerRequest request) {
+        if (keys.isEmpty()) {
+            return null;
         }
         String header = request.getHeader("Authorization");
         boolean bearer = header != null && header.regionMatches(true, 0, "Bearer ", 0, 7);
-        if (header == null || !bearer || !isKnown(header.substring(7).strip())) {
+        ApiKey key = header == null || !bearer ? null : find(header.substring(7).strip());
+        if (key == null) {
             throw HttpException.refused(
                     401,
                     "invalid_api_key",
                     (bearer ? "Incorrect API key." : "No API key.") + " Send it as 'Authorization: Bearer <key>'.");
         }
+        return key;
     }
 
-    /** Whether this is one of the keys, in a time that says nothing about them: all are compared, by their digests. */
-    private boolean isKnown(String key) {
-        byte[] sent = digest(key);
-        boolean known = false;
-        for (byte[] digest : digests) {
-            known |= MessageDigest.isEqual(digest, sent);
+    /** Finds a key in a time that says nothing about the keys: all are compared, by their digests. */
+    private @Nullable ApiKey find(String sent) {
+        byte[] digest = ApiKey.digest(sent);
+        ApiKey found = null;
+        for (ApiKey key : keys) {
+            if (key.hasDigest(digest)) {
+                found = key;
+            }
         }
-        return known;
-    }
-
-    private static byte[] digest(String key) {
-        try {
-            return MessageDigest.getInstance("SHA-256").digest(key.getBytes(StandardCharsets.UTF_8));
-        } catch (NoSuchAlgorithmException e) {
-            throw new AssertionError("every Java has SHA-256", e);
-        }
+        return found;
     }
 }

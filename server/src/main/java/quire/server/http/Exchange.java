@@ -44,6 +44,7 @@ public final class Exchange {
     private final Context loop;
     private final ClientConnection connection;
 
+    private @Nullable ApiKey key;
     private BodyReader.@Nullable Body body;
     private CompletableFuture<Void> written = CompletableFuture.completedFuture(null);
     private boolean begun;
@@ -129,6 +130,15 @@ public final class Exchange {
         }
     }
 
+    /** The API key that the client has sent; null if none is asked for. */
+    public @Nullable ApiKey key() {
+        return key;
+    }
+
+    void setKey(@Nullable ApiKey value) {
+        key = value;
+    }
+
     ClientConnection connection() {
         return connection;
     }
@@ -161,12 +171,16 @@ public final class Exchange {
     }
 
     /**
-     * Counts the tokens for the request log; may be called any number of times.
+     * Counts the tokens for the request log and for the limits of the API key; may be called any number of times.
      *
      * @param prompt tokens of the prompt
      * @param completion tokens of the answer until now
      */
     public void countTokens(int prompt, int completion) {
+        if (key != null) {
+            int before = Math.max(promptTokens, 0) + Math.max(completionTokens, 0);
+            key.countTokens(prompt + completion - before, System.nanoTime());
+        }
         promptTokens = prompt;
         completionTokens = completion;
         if (completion > 0 && firstTokenNanos < 0) {

@@ -110,6 +110,15 @@ public final class HttpListener {
     }
 
     /**
+     * Replaces the keys of which clients must send one. Any thread.
+     *
+     * @throws IllegalArgumentException saying which key is wrong and why; the keys stay as they were
+     */
+    public void setApiKeys(List<String> keys) {
+        apiKeys.set(keys);
+    }
+
+    /**
      * Starts to listen.
      *
      * @param onResponse called on the event loop with the status of each response when it begins
@@ -327,7 +336,7 @@ public final class HttpListener {
             }
         }
         if (match == null || !match.route().open()) {
-            apiKeys.check(request);
+            exchange.setKey(apiKeys.check(request));
         }
         if (match == null) {
             throw HttpException.refused(
@@ -362,7 +371,7 @@ public final class HttpListener {
                 body -> {
                     exchange.setBody(body);
                     guard(request, exchange, () -> {
-                        route.gate().run();
+                        route.gate().check(exchange);
                         run(route.handler(), exchange);
                     });
                 },

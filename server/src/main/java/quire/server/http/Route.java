@@ -13,11 +13,21 @@ import java.util.List;
  *     thread has work with it; must not block
  * @param handler answers the requests
  */
-public record Route(
-        String method, List<String> paths, boolean open, ErrorFormat errors, Runnable gate, Handler handler) {
+public record Route(String method, List<String> paths, boolean open, ErrorFormat errors, Gate gate, Handler handler) {
+    /** Refuses requests before they are read. */
+    @FunctionalInterface
+    public interface Gate {
+        /**
+         * Checks a request.
+         *
+         * @throws HttpException to refuse it
+         */
+        void check(Exchange exchange);
+    }
+
     /** A route without a gate. */
     public Route(String method, List<String> paths, boolean open, ErrorFormat errors, Handler handler) {
-        this(method, paths, open, errors, () -> {}, handler);
+        this(method, paths, open, errors, exchange -> {}, handler);
     }
 
     /** The methods for {@code Allow}. */

@@ -148,8 +148,10 @@ final class ParameterTable {
     }
 
     private void harmless() {
-        for (String text : List.of("user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")) {
-            // RequestReader checks that they are texts.
+        // RequestReader checks that these are texts.
+        harmless(ANSWERS, "user", "whose share of the engine the request uses (docs/scheduling.md)", OPENAI);
+        harmless(ANSWERS, "safety_identifier", "the same as user, which comes first", OPENAI);
+        for (String text : List.of("prompt_cache_key", "prompt_cache_retention")) {
             harmless(ANSWERS, text, OPERATOR, OPENAI);
         }
         harmless(ONLY_COMPLETIONS, "messages", "the conversation for the other route, in a body for both", OPENAI);

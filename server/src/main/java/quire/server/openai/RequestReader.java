@@ -137,7 +137,7 @@ final class RequestReader {
             requests.add(new Request(request.prompt(), params, request.cacheSalt(), request.scheduling()));
         }
         OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
-        return new AnswerRequest(requests, choices, promptOnly, stream, format);
+        return new AnswerRequest(requests, user(body), choices, promptOnly, stream, format);
     }
 
     /** How many answers are computed, of which the {@code choices} best are sent. */
@@ -159,10 +159,21 @@ final class RequestReader {
         return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
     }
 
+    /** Whom the request is for: the first of the two parameters that is there. */
+    private static @Nullable String user(Fields body) {
+        for (String name : List.of("user", "safety_identifier")) {
+            JsonNode user = body.get(name);
+            if (user != null && !Fields.isNeutral(user)) {
+                return Fields.string(user, name);
+            }
+        }
+        return null;
+    }
+
     private static Scheduling scheduling(Fields body) {
         long priority = integerOrNone(body, "priority", Integer.MIN_VALUE, Integer.MAX_VALUE);
         long timeout = integerOrNone(body, "timeout_ms", 0, Scheduling.MAX_TIMEOUT.toMillis());
-        return new Scheduling((int) priority, Duration.ofMillis(timeout));
+        return Scheduling.DEFAULT.withPriority((int) priority).withTimeout(Duration.ofMillis(timeout));
     }
 
     /** A number without a fraction; 0 if it is absent or neutral. */

@@ -1,4 +1,4 @@
-package quire.engine.speculate;
+package quire.engine.schedule;
 
 import java.util.Arrays;
 
@@ -14,7 +14,7 @@ import java.util.Arrays;
  * The assumption decides while few answers have ended. Lengths are counted in four classes for each doubling, and old
  * answers fade. Engine thread only; no method allocates.
  */
-final class LengthEstimator {
+public final class LengthEstimator {
     private static final int PER_DOUBLING = 4;
 
     /** How many answers the assumption counts for. */
@@ -28,10 +28,11 @@ final class LengthEstimator {
     private double total;
     private int end; // of the classes that have counts
 
-    LengthEstimator() {}
+    /** An estimator that has seen no answer. */
+    public LengthEstimator() {}
 
     /** Adds an answer that has ended, for any reason. An answer of 0 tokens is ignored. */
-    void add(int length) {
+    public void add(int length) {
         if (length == 0) {
             return;
         }
@@ -48,7 +49,7 @@ final class LengthEstimator {
     }
 
     /** Number of tokens expected after {@code generated} ones, from 1 to {@code most}. */
-    double expectedRest(int generated, int most) {
+    public double expectedRest(int generated, int most) {
         double weight = PRIOR_WEIGHT;
         double sum = PRIOR_WEIGHT * generated;
         for (int i = generated == 0 ? 0 : index(generated); i < end; i++) {

@@ -1,4 +1,4 @@
-package quire.engine.speculate;
+package quire.engine.schedule;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;

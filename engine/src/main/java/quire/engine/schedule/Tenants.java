@@ -1,0 +1,197 @@
+package quire.engine.schedule;
+
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Shares tokens between tenants by their weights, through the order of sequences: start-time fair queueing (Goyal, Vin
+ * and Cheng, SIGCOMM 1996).
+ *
+ * <p>Each sequence gets a place on a line of virtual time when it arrives. A tenant's sequences follow each other there,
+ * each as far behind the one before as that has tokens, divided by the weight. The virtual time is the place of the
+ * sequence that started last. Who comes later begins there, so a tenant gains nothing from time in which it asked for
+ * nothing.
+ *
+ * <pre>
+ *   virtual time  ──────────now────────────────────────────────────────▶
+ *   tenant a      [a1 ······][a2 ······][a3 ······][a4 ······] …           600 long prompts at once
+ *   tenant b                 [b1·][b2·]                                    b1 and b2 start before a3
+ *   of weight 2              [c1 ···][c2 ···]                              as long as those of a: half the place
+ * </pre>
+ *
+ * <p>A request is charged when it arrives for its prompt and for the expected length of its answer, and at last for the
+ * tokens that were computed: prompt tokens outside the prefix cache and tokens of the answer. The difference moves the
+ * later sequences of its tenant. What was charged too little moves only those that have not started, so that running
+ * ones do not take each other's pages in turn. So the sequences of one tenant and one priority always run in the order
+ * of arrival, and those of a tenant alone too.
+ *
+ * <p>Engine thread only. Arrivals, starts and ends are O(running + waiting); a step allocates nothing.
+ */
+final class Tenants {
+    /** A running answer that is longer than expected is charged for each further piece of this many tokens. */
+    private static final int PIECE = 64;
+
+    private final List<Sequence> running;
+    private final List<Sequence> waiting;
+    private final Map<String, Tenant> nameToTenant = new HashMap<>();
+    private double now;
+    private int active;
+
+    /** What is known of a tenant. */
+    static final class Tenant {
+        /** Where its next sequence begins, if that is not in the past. */
+        private double end;
+
+        /** Its sequences that have not ended. */
+        private int active;
+
+        /** How many of them run. */
+        private int running;
+
+        private Tenant() {}
+
+        /** How many of its sequences run. */
+        int running() {
+            return running;
+        }
+    }
+
+    /**
+     * @param running the running sequences, kept in order
+     * @param waiting the waiting ones, kept in order
+     */
+    Tenants(List<Sequence> running, List<Sequence> waiting) {
+        this.running = running;
+        this.waiting = waiting;
+    }
+
+    /** Gives a new sequence its place. */
+    void arrived(Sequence sequence) {
+        Tenant tenant = nameToTenant.get(sequence.tenantName);
+        if (tenant == null) {
+            nameToTenant.values().removeIf(other -> other.active == 0 && other.end <= now);
+            tenant = new Tenant();
+            nameToTenant.put(sequence.tenantName, tenant);
+        }
+        sequence.tenant = tenant;
+        sequence.charged = sequence.queuedTokens;
+        sequence.place = Math.max(now, tenant.end);
+        tenant.end = sequence.place + (double) sequence.charged / sequence.weight;
+        tenant.active++;
+        active++;
+    }
+
+    /** A sequence has left the queue to run, for the first time or again. */
+    void started(Sequence sequence) {
+        sequence.tenant().running++;
+        if (!sequence.wasStarted) {
+            // One that passes others, by its priority or its size, does not move the time past them.
+            double first = sequence.place;
+            for (int i = 0; i < waiting.size(); i++) {
+                first = Math.min(first, waiting.get(i).place);
+            }
+            now = Math.max(now, first);
+        }
+    }
+
+    /** Tokens of a new sequence's prompt were found in the cache: they cost nothing. */
+    void foundCached(Sequence sequence) {
+        charge(sequence, sequence.charged - sequence.cachedTokens);
+    }
+
+    /** Whether sequences of more than one tenant run or wait. */
+    boolean areSeveral() {
+        return nameToTenant.size() > 1;
+    }
+
+    /** A sequence was preempted. */
+    void preempted(Sequence sequence) {
+        sequence.tenant().running--;
+    }
+
+    /** A sequence has more tokens; charges for those that were not expected. */
+    void advanced(Sequence sequence) {
+        long tokens = tokens(sequence);
+        if (tokens >= sequence.charged + PIECE) {
+            charge(sequence, tokens);
+        }
+    }
+
+    /** A sequence has ended, and is in no list any more. */
+    void ended(Sequence sequence, boolean wasRunning) {
+        Tenant tenant = sequence.tenant();
+        tenant.running -= wasRunning ? 1 : 0;
+        tenant.active--;
+        charge(sequence, tokens(sequence));
+        if (--active == 0) {
+            nameToTenant.clear();
+            now = 0;
+        }
+    }
+
+    /** Tokens that were computed for a sequence. */
+    private static long tokens(Sequence sequence) {
+        return (long) Math.min(sequence.computedOnce, sequence.promptLength)
+                - sequence.cachedTokens
+                + sequence.generated();
+    }
+
+    /** Charges so many tokens in all for a sequence, and moves the later ones of its tenant. */
+    private void charge(Sequence sequence, long tokens) {
+        Tenant tenant = sequence.tenant();
+        double move = (double) (tokens - sequence.charged) / sequence.weight;
+        sequence.charged = tokens;
+        if (move == 0) {
+            return;
+        }
+        tenant.end += move;
+        if (tenant.active > 0) {
+            move(waiting, sequence, move);
+            move(running, sequence, move);
+        }
+    }
+
+    private static void move(List<Sequence> sorted, Sequence earlier, double move) {
+        boolean moved = false;
+        for (int i = 0; i < sorted.size(); i++) {
+            Sequence sequence = sorted.get(i);
+            if (sequence.tenant == earlier.tenant
+                    && sequence.number > earlier.number
+                    && (move < 0 || !sequence.wasStarted)) {
+                sequence.place += move;
+                moved = true;
+            }
+        }
+        for (int i = 1; moved && i < sorted.size(); i++) { // insertion: the list is nearly sorted
+            Sequence sequence = sorted.get(i);
+            int place = i;
+            for (; place > 0 && sequence.isBefore(sorted.get(place - 1)); place--) {
+                sorted.set(place, sorted.get(place - 1));
+            }
+            sorted.set(place, sequence);
+        }
+    }
+
+    /**
+     * Checks the counts.
+     *
+     * @throws IllegalStateException naming the first inconsistency
+     */
+    void checkIntegrity() {
+        int all = 0;
+        for (Map.Entry<String, Tenant> entry : nameToTenant.entrySet()) {
+            Tenant tenant = entry.getValue();
+            long runs = running.stream().filter(s -> s.tenant == tenant).count();
+            long waits = waiting.stream().filter(s -> s.tenant == tenant).count();
+            if (runs != tenant.running || runs + waits != tenant.active) {
+                throw new IllegalStateException("tenant '" + entry.getKey() + "' has " + runs + " running and " + waits
+                        + " waiting sequences, but counts " + tenant.running + " running of " + tenant.active);
+            }
+            all += tenant.active;
+        }
+        if (all != active || all != running.size() + waiting.size()) {
+            throw new IllegalStateException("the tenants have " + all + " sequences, and " + active + " are counted");
+        }
+    }
+}

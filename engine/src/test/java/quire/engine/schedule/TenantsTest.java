@@ -1,0 +1,200 @@
+package quire.engine.schedule;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import quire.engine.EngineConfig;
+import quire.engine.FakeModel;
+import quire.engine.FakeTokenizer;
+import quire.engine.OverloadedException;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
+import quire.engine.Speculation;
+import quire.engine.TokenStream;
+
+/** How tenants share the engine, by a clock that only steps move: 20 ms for a step and 0.1 ms for a token. */
+class TenantsTest {
+    private static final long MILLI = 1_000_000;
+    private static final int ROWS = 16;
+    private static final int BUDGET = 64;
+
+    private final SplittableRandom random = new SplittableRandom(7);
+    private final EngineLoop loop = loop(600);
+    private long nanos;
+
+    private EngineLoop loop(int maxQueued) {
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(ROWS)
+                .maxBatchedTokens(BUDGET)
+                .maxQueuedRequests(maxQueued)
+                .maxQueuedTokens(1 << 20)
+                .threads(1)
+                .speculation(Speculation.off())
+                .build();
+        FakeModel model = FakeModel.fitting(config, 512).onForward(batch -> {
+            nanos += 20 * MILLI + batch.rows() * MILLI / 10;
+        });
+        return EngineLoop.builder(model, new FakeTokenizer(), config)
+                .nanoClock(() -> nanos)
+                .build();
+    }
+
+    /** A request with a random prompt, which shares no pages with others. */
+    private Request request(String tenant, int weight, int promptTokens, int maxTokens) {
+        int[] prompt =
+                random.ints(promptTokens, 0, FakeTokenizer.VOCABULARY_SIZE).toArray();
+        SamplingParams params = SamplingParams.builder()
+                .maxTokens(maxTokens)
+                .temperature(0)
+                .ignoreEndOfText(true)
+                .build();
+        return new Request(prompt, params, null, Scheduling.DEFAULT.withTenant(tenant, weight));
+    }
+
+    private List<TokenStream> submit(int count, String tenant, int weight, int promptTokens, int maxTokens) {
+        List<TokenStream> streams = new ArrayList<>();
+        for (int i = 0; i < count; i++) {
+            streams.add(loop.submit(request(tenant, weight, promptTokens, maxTokens)));
+        }
+        return streams;
+    }
+
+    private void step() {
+        assertThat(loop.doWork()).isPositive();
+        loop.checkIntegrity();
+    }
+
+    private static int ended(List<TokenStream> streams) {
+        return (int) streams.stream()
+                .filter(stream -> ((OutputQueue) stream).hasEnded())
+                .count();
+    }
+
+    /** The 99th percentile of the milliseconds to the first token of 100 short requests, one after another. */
+    private double firstTokenOfShortRequests(String tenant) {
+        List<Long> times = new ArrayList<>();
+        for (int i = 0; i < 100; i++) {
+            long sent = nanos - random.nextInt(20) * MILLI; // during the last step
+            TokenStream stream = loop.submit(request(tenant, 1, 20, 8));
+            while (stream.poll() == null) {
+                step();
+            }
+            times.add(nanos - sent);
+            while (!((OutputQueue) stream).hasEnded()) {
+                step();
+            }
+        }
+        Collections.sort(times);
+        return times.get(98) / (double) MILLI;
+    }
+
+    /** 600 prompts of 200 tokens are queued, and their answers take all rows. */
+    @Test
+    void firstToken_besideSixHundredLongPromptsOfAnother_comesWithinThreeTimesTheTimeAlone() {
+        double alone = firstTokenOfShortRequests("short");
+        submit(600, "long", 1, 200, 100);
+        step();
+
+        assertThat(firstTokenOfShortRequests("short")).isLessThan(3 * alone);
+        assertThat(loop.tracker().stats().waiting()).as("still queued").isGreaterThan(300);
+    }
+
+    /** The same requests of one tenant: the short ones wait until a row is free. */
+    @Test
+    void firstToken_besideSixHundredLongPromptsOfTheSameTenant_comesLater() {
+        double alone = firstTokenOfShortRequests("one");
+        submit(600, "one", 1, 200, 100);
+        step();
+
+        assertThat(firstTokenOfShortRequests("one")).isGreaterThan(3 * alone);
+    }
+
+    /** While both have requests, tokens are in the ratio of the weights. */
+    @Test
+    void order_weightsOneAndThree_tokensInThisRatio() {
+        List<TokenStream> light = submit(200, "light", 1, 40, 10);
+        List<TokenStream> heavy = submit(200, "heavy", 3, 40, 10);
+        while (ended(heavy) < 150) {
+            step();
+        }
+        assertThat(ended(light)).isBetween(45, 55);
+    }
+
+    /** Requests of equal length, but the answers of one tenant are ten times as long as expected. */
+    @Test
+    void order_answersLongerThanExpected_tokensAreStillShared() {
+        List<TokenStream> longer = submit(100, "longer", 1, 20, 200);
+        List<TokenStream> shorter = submit(600 - 100, "shorter", 1, 20, 20);
+        while (ended(longer) < 40) {
+            step();
+        }
+        assertThat(40.0 * ended(shorter)).isBetween(0.75 * 40 * 220, 1.25 * 40 * 220);
+    }
+
+    /** A tenant that has had the engine for itself owes nothing later, and one that comes later has no credit. */
+    @Test
+    void order_afterATimeAlone_bothShareFromNowOn() {
+        List<TokenStream> before = submit(200, "first", 1, 40, 10);
+        while (ended(before) < 190) {
+            step();
+        }
+        List<TokenStream> first = submit(100, "first", 1, 40, 10);
+        List<TokenStream> second = submit(100, "second", 1, 40, 10);
+        while (ended(first) + ended(second) < 100) {
+            step();
+        }
+        assertThat(ended(second)).isBetween(45, 60);
+    }
+
+    /** Requests that were cancelled before they started do not count against their tenant. */
+    @Test
+    void order_afterCancellations_theOtherRequestsComeFirst() {
+        submit(ROWS, "other", 1, 40, 100);
+        step();
+        List<TokenStream> cancelled = submit(200, "a", 1, 200, 100);
+        TokenStream last = loop.submit(request("a", 1, 40, 10));
+        List<TokenStream> others = submit(50, "b", 1, 40, 10);
+        cancelled.forEach(TokenStream::close);
+        while (!((OutputQueue) last).hasEnded()) {
+            step();
+        }
+        assertThat(ended(others)).isLessThan(10);
+    }
+
+    /** The queue is full for the tenant that fills it, and has room for one request of another. */
+    @Test
+    void submit_queueFullOfOneTenant_acceptsAnother() {
+        EngineLoop small = loop(8);
+        for (int i = 0; i < 8; i++) {
+            small.submit(request("a", 1, 5, 5));
+        }
+        assertThatExceptionOfType(OverloadedException.class)
+                .isThrownBy(() -> small.submit(request("a", 1, 5, 5)))
+                .withMessageContaining("8 requests wait already");
+        assertThatExceptionOfType(OverloadedException.class)
+                .isThrownBy(() -> small.tracker().checkRoom("a"));
+        small.tracker().checkRoom("b");
+        small.submit(request("b", 1, 5, 5));
+        assertThatExceptionOfType(OverloadedException.class)
+                .as("there is a limit for new tenants too")
+                .isThrownBy(() -> small.submit(request("c", 1, 5, 5)));
+    }
+
+    /** A tenant that runs nothing takes one row, and not the last one of a tenant. */
+    @Test
+    void plan_allRowsTaken_givesOneRowToATenantThatRunsNothing() {
+        submit(ROWS, "many", 1, 4, 200);
+        step();
+        List<TokenStream> few = submit(2, "few", 1, 4, 50);
+        step();
+        assertThat(few.get(0).poll()).isNotNull();
+        assertThat(few.get(1).poll()).isNull();
+        assertThat(loop.tracker().stats().preemptions()).isEqualTo(1);
+    }
+}

@@ -1,0 +1,91 @@
+package quire.server.api;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import quire.engine.Timeline;
+import quire.engine.TokenStream;
+import quire.server.http.ApiKey;
+import quire.server.http.Exchange;
+import quire.server.http.HttpException;
+import quire.server.http.Response;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * The timelines of the last requests, by the id that the header {@code X-Request-Id} has. A client sees the requests
+ * of its own API key. Thread-safe.
+ */
+final class Timelines {
+    /** Answers whose timelines are kept; one takes about 2 KB. */
+    private static final int MAX_ANSWERS = 1024;
+
+    private final LinkedHashMap<String, List<Timeline>> idToAnswers = new LinkedHashMap<>();
+    private int answers;
+
+    Timelines() {}
+
+    /** Keeps the timelines of a request, in the place of older ones. */
+    synchronized void add(Exchange exchange, List<TokenStream> streams) {
+        List<Timeline> added = streams.stream().map(TokenStream::timeline).toList();
+        List<Timeline> same = idToAnswers.remove(key(exchange, exchange.id()));
+        answers += added.size() - (same == null ? 0 : same.size());
+        idToAnswers.put(key(exchange, exchange.id()), added);
+        while (answers > MAX_ANSWERS && idToAnswers.size() > 1) {
+            answers -= idToAnswers.pollFirstEntry().getValue().size();
+        }
+    }
+
+    private static String key(Exchange exchange, String id) {
+        ApiKey key = exchange.key();
+        return (key == null ? "" : key.name()) + "\n" + id;
+    }
+
+    /**
+     * {@code GET /v1/requests/ID}.
+     *
+     * @throws HttpException 404 if there is no such request
+     */
+    Response response(Exchange exchange) {
+        String id = exchange.pathRest();
+        List<Timeline> found = find(key(exchange, id));
+        if (found == null) {
+            throw HttpException.notFound(
+                    "id",
+                    "request_not_found",
+                    "There is no request with this id among the last " + MAX_ANSWERS
+                            + " answers: send the X-Request-Id of an answer.");
+        }
+        ObjectNode root = JsonNodeFactory.instance.objectNode().put("id", id).put("object", "request.timeline");
+        ArrayNode all = root.putArray("answers");
+        for (int i = 0; i < found.size(); i++) {
+            ObjectNode answer = all.addObject().put("index", i);
+            ArrayNode events = answer.putArray("events");
+            found.get(i).events().forEach(event -> write(event, events.addObject()));
+            answer.put("events_left_out", found.get(i).leftOut());
+        }
+        return Response.json(200, Json.bytes(root));
+    }
+
+    private synchronized @Nullable List<Timeline> find(String key) {
+        return idToAnswers.get(key);
+    }
+
+    private static final Map<Timeline.Kind, String> TOKENS = Map.of(
+            Timeline.Kind.QUEUED, "prompt_tokens",
+            Timeline.Kind.STARTED, "cached_tokens",
+            Timeline.Kind.CHUNK, "tokens",
+            Timeline.Kind.FIRST_TOKEN, "tokens",
+            Timeline.Kind.PREEMPTED, "lost_tokens",
+            Timeline.Kind.ENDED, "completion_tokens");
+
+    private static void write(Timeline.Event event, ObjectNode out) {
+        out.put("event", event.kind().name().toLowerCase(Locale.ROOT))
+                .put("ms", event.nanos() / 1_000 / 1e3)
+                .put(TOKENS.getOrDefault(event.kind(), "tokens"), event.tokens())
+                .put("pages", event.pages());
+    }
+}
