@@ -130,6 +130,7 @@ final class ParameterTable {
     private void synonyms() {
         synonym(ANSWERS, "n_predict", "max_tokens", LLAMA);
         synonym(ANSWERS, "num_predict", "max_tokens", OLLAMA);
+        synonym(ANSWERS, "n_cmpl", "n", LLAMA);
         synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
         synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
@@ -163,9 +164,17 @@ final class ParameterTable {
         harmless(ANSWERS, "n_keep", "what a shift of the context keeps; it is never shifted", LLAMA);
         harmless(ANSWERS, "num_keep", "what a shift of the context keeps; it is never shifted", OLLAMA);
         harmless(ANSWERS, "n_discard", "what a shift of the context drops; it is never shifted", LLAMA);
-        for (String draft : List.of("speculative.n_max", "speculative.n_min", "speculative.p_min")) {
+        for (String draft : List.of(
+                "speculative.n_max",
+                "speculative.n_min",
+                "speculative.p_min",
+                "speculative.type",
+                "speculative.ngram_size_n",
+                "speculative.ngram_size_m",
+                "speculative.ngram_min_hits")) {
             harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
         }
+        harmless(ANSWERS, "draft_num_predict", "how drafts are made; answers are the same", OLLAMA);
         for (String dry : List.of("dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers")) {
             harmless(
                     ANSWERS,
@@ -198,6 +207,11 @@ final class ParameterTable {
                 "an option of adaptive_target, which is refused if it is not neutral",
                 LLAMA);
         harmless(ANSWERS, "guided_decoding_backend", "which program computes constraints; here there is one", VLLM);
+        harmless(ANSWERS, "stream_interval", "tokens in a chunk of a stream; here each chunk has what is there", VLLM);
+        harmless(ANSWERS, "sse_ping_interval", START + " (--heartbeat-seconds)", LLAMA);
+        for (String machine : List.of("num_batch", "num_gpu", "main_gpu", "use_mmap")) {
+            harmless(ANSWERS, machine, "how the machine is used; answers are the same", OLLAMA);
+        }
     }
 
     private void notComputedByOpenAi() {
@@ -497,6 +511,9 @@ final class ParameterTable {
         refused(ANSWERS, "include_stop_str_in_output", "the stop string in the answer", VLLM, "add it in the client");
         refused(ANSWERS, "no_stop_trim", "the stop string in the answer", SGLANG, "add it in the client");
         refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
+        refused(ANSWERS, "logprob_token_ids", "tokens whose log probabilities to report", VLLM, "use logprobs");
+        refused(ANSWERS, "return_prompt_text", "the text that the template gives", VLLM, "use /tokenize");
+        refused(ANSWERS, "repetition_detection", "ends answers that repeat themselves", VLLM, PENALTIES);
         refused(
                 ANSWERS,
                 "spaces_between_special_tokens",
