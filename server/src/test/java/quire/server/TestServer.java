@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.LongSupplier;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -56,7 +57,7 @@ final class TestServer implements AutoCloseable {
             model.following(new Script(builder.tokenizer, builder.marker, builder.answers));
         }
         engine = builder.model == null
-                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
+                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
         server = QuireServer.bind(builder.config, metrics, builder.timers);
         server.serve(engine);
@@ -110,6 +111,7 @@ final class TestServer implements AutoCloseable {
         private String marker = "";
         private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
+        private LongSupplier nanoClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
         private @Nullable ManualTimers timers;
 
@@ -170,6 +172,12 @@ final class TestServer implements AutoCloseable {
 
         Builder maxQueued(int value) {
             maxQueued = value;
+            return this;
+        }
+
+        /** The clock of an engine with the fake model. */
+        Builder nanoClock(LongSupplier value) {
+            nanoClock = value;
             return this;
         }
 

@@ -37,6 +37,7 @@ final class ParameterTable {
     private static final String WEBUI = "text-generation-webui";
     private static final String SGLANG = "SGLang";
     private static final String OPENROUTER = "OpenRouter";
+    private static final String QUIRE = "Quire";
 
     private static final String MAX_TOKENS =
             "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
@@ -106,6 +107,9 @@ final class ParameterTable {
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
         computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
+        computed(ANSWERS, "priority", "requests with a lower number come first (docs/scheduling.md)", VLLM);
+        computed(
+                ANSWERS, "timeout_ms", "milliseconds after which the answer ends, waiting included; 0 for none", QUIRE);
         computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
         computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
@@ -474,14 +478,7 @@ final class ParameterTable {
         refused(ANSWERS, "watermark", "a mark in the answer", TGI, "leave it out");
         refused(ANSWERS, "lora", "adapters of the model", LLAMA, "load a model that has them merged");
         refused(ANSWERS, "lora_path", "an adapter of the model", SGLANG, "load a model that has it merged");
-        refused(ANSWERS, "priority", "the priority of the request", VLLM, "leave it out: requests are served in order");
-        refused(
-                ANSWERS,
-                "t_max_predict_ms",
-                "maximum time for the answer",
-                LLAMA,
-                "end the request in the client",
-                Values.upTo(0));
+        refused(ANSWERS, "t_max_predict_ms", "maximum time for the answer", LLAMA, "use timeout_ms", Values.upTo(0));
         refused(ANSWERS, "n_indent", "minimum indentation of a line", LLAMA, "use stop");
     }
 
