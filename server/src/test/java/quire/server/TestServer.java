@@ -237,10 +237,10 @@ final class TestServer implements AutoCloseable {
     }
 
     /** Waits until no request runs or waits; the time limit of the test ends it otherwise. */
-    EngineStats awaitIdle() throws InterruptedException {
+    EngineStats awaitIdle() {
         EngineStats stats = engine.stats();
         while (stats.running() + stats.waiting() > 0) {
-            Thread.sleep(1);
+            Thread.onSpinWait();
             stats = engine.stats();
         }
         return stats;
