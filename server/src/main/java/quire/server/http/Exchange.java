@@ -13,7 +13,9 @@ import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -55,6 +57,7 @@ public final class Exchange {
     private volatile @Nullable Runnable departure;
 
     // Used on the event loop only.
+    private @Nullable Consumer<HttpException> bodyRefusal;
     private boolean writing;
     private long lastWrite;
     private long heartbeat = NO_TIMER;
@@ -252,6 +255,21 @@ public final class Exchange {
         return end(Response.error(e, errors));
     }
 
+    /** Sets what refuses the request while its body comes in. */
+    void setBodyRefusal(Consumer<HttpException> value) {
+        bodyRefusal = value;
+    }
+
+    /** Refuses the request because the rest of its body cannot be read. Returns false if its body is not waited for. */
+    boolean refuseBrokenBody() {
+        Consumer<HttpException> refusal = bodyRefusal;
+        if (refusal == null || !BodyReader.isIncomplete(request)) {
+            return false;
+        }
+        refusal.accept(HttpException.invalid(null, null, "The body is not valid HTTP: its chunks are malformed."));
+        return true;
+    }
+
     /**
      * Finds out whether a client that sends no more still reads: writes what clients ignore, so that the connection closes
      * if nobody is there.
@@ -351,7 +369,7 @@ public final class Exchange {
                 .putHeader("Date", listener.date())
                 .putHeader("X-Request-Id", id)
                 .putHeader("X-Content-Type-Options", "nosniff");
-        if (draining()) {
+        if (draining() || isLastRequest()) {
             response.putHeader("Connection", "close");
         }
         this.status = status;
@@ -360,6 +378,13 @@ public final class Exchange {
             response.putHeader("Keep-Alive", "timeout=" + idleSeconds);
         }
         listener.countResponse(status);
+    }
+
+    /** Whether the client says so. Vert.x knows only {@code close} alone, and not a list. */
+    private boolean isLastRequest() {
+        return request.headers().getAll("Connection").stream()
+                .flatMap(list -> Stream.of(list.split(",", -1)))
+                .anyMatch(option -> option.strip().equalsIgnoreCase("close"));
     }
 
     private Future<Void> ended(Future<Void> end) {

@@ -251,7 +251,7 @@ public final class HttpListener {
             client.stopTimer();
         });
         Sockets.onInputEnd(connection, client::onInputEnd);
-        Sockets.checkVersions(connection);
+        Sockets.checkRequests(connection, client::onBrokenBody);
         client.startTimer();
     }
 
@@ -265,10 +265,8 @@ public final class HttpListener {
                                 414, null, "The request line is longer than " + MAX_LINE_BYTES + " bytes.");
                     case TooLongHttpHeaderException tooLong ->
                         HttpException.refused(431, null, "The headers are longer than " + MAX_HEAD_BYTES + " bytes.");
-                    case Sockets.VersionException version
-                    when version.other() ->
-                        HttpException.refused(
-                                505, null, "This version of HTTP is not supported: use HTTP/1.1 or HTTP/1.0.");
+                    case Sockets.UnsupportedException unsupported ->
+                        HttpException.refused(unsupported.status(), null, unsupported.getMessage());
                     case null, default -> HttpException.invalid(null, null, "The request is not valid HTTP.");
                 };
         request.response().putHeader("Connection", "close");
@@ -366,7 +364,7 @@ public final class HttpListener {
             throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
         }
         exchange.connection().stopTimer(); // the body has its own limits
-        bodies.read(
+        exchange.setBodyRefusal(bodies.read(
                 request,
                 exchange.client(),
                 body -> {
@@ -376,7 +374,7 @@ public final class HttpListener {
                         run(route.handler(), exchange);
                     });
                 },
-                e -> refuse(request, exchange, e));
+                e -> refuse(request, exchange, e)));
     }
 
     /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
