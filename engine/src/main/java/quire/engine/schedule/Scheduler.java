@@ -197,7 +197,8 @@ final class Scheduler {
     private void findCachedPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            while (pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
+            while (!sequence.needsScores()
+                    && pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
             }
@@ -218,7 +219,7 @@ final class Scheduler {
     private void copyPageOfAnother(Sequence sequence) {
         int begin = sequence.computed;
         int page = begin / pages.pageTokens();
-        if (!pages.isCaching() || begin % pages.pageTokens() != 0) {
+        if (!pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsScores()) {
             return;
         }
         int before = pages.lastIndexed(sequence.row);
@@ -322,7 +323,10 @@ final class Scheduler {
         }
         startIfWaiting(oldest);
         int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
-        int share = Math.min(oldest.remaining(), budget - budget / 2);
+        // Every sequence has one row of logits; those that score their prompts share the others.
+        int spareRows = limits.logitRows() - limits.sequences();
+        int share = Math.min(mostTokens(oldest, spareRows), budget - budget / 2);
+        spareRows -= spareRowsOf(oldest, share);
         int left = budget - share;
         oldest.planned = share;
         while (left > 0) {
@@ -331,10 +335,12 @@ final class Scheduler {
                 break;
             }
             startIfWaiting(next);
-            next.planned = Math.min(next.remaining(), left);
+            next.planned = Math.min(mostTokens(next, spareRows), left);
+            spareRows -= spareRowsOf(next, next.planned);
             left -= next.planned;
         }
-        oldest.planned = tokensOfOldest(oldest, share + left, budget - share - left, left > 0);
+        int rest = oldest.needsScores() ? 0 : left;
+        oldest.planned = tokensOfOldest(oldest, share + rest, budget - share - left, left > 0);
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             if (sequence.planned > 0) {
@@ -342,6 +348,15 @@ final class Scheduler {
                 sequence.planned = 0;
             }
         }
+    }
+
+    /** Most tokens of a prompt in a step: if it is scored, each takes a row of logits. */
+    private static int mostTokens(Sequence sequence, int spareRows) {
+        return sequence.needsScores() ? Math.min(sequence.remaining(), 1 + spareRows) : sequence.remaining();
+    }
+
+    private static int spareRowsOf(Sequence sequence, int tokens) {
+        return sequence.needsScores() ? Math.max(0, tokens - 1) : 0;
     }
 
     /**
@@ -421,7 +436,9 @@ final class Scheduler {
         int page = sequence.computed / pages.pageTokens();
         int begin = page * pages.pageTokens();
         int end = begin + pages.pageTokens();
-        if (!pages.isCaching() || end >= sequence.length()) { // it computes at least its last token
+        if (!pages.isCaching()
+                || sequence.needsScores()
+                || end >= sequence.length()) { // it computes at least its last token
             return false;
         }
         int before = lastCached(sequence);
@@ -649,6 +666,7 @@ final class Scheduler {
                 throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
+                sequence.stream.setPromptLogprobs(sequence.promptLogprobs());
                 listener.onFirstToken(now - sequence.acceptedNanos);
             } else {
                 listener.onToken(now - sequence.lastTokenNanos);
