@@ -52,7 +52,7 @@ class HostileHttpTest {
             }
         }
         while (server.server.openConnections() > 4) {
-            Thread.sleep(1); // the limit is 8: wait until the server has seen that the clients disconnected
+            Thread.onSpinWait(); // the limit is 8: wait until the server has seen that the clients disconnected
         }
         assertThat(server.post("/v1/completions", GOOD).statusCode()).isEqualTo(200);
         assertThat(server.awaitIdle().usedPages()).isZero();

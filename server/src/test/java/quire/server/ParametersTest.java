@@ -71,7 +71,10 @@ class ParametersTest {
                 "user|5|user",
                 "stop_token_ids|[258]|stop_token_ids[0]",
                 "ignore_eos|1|ignore_eos",
-                "priority|1|priority",
+                "priority|1.5|priority",
+                "priority|2147483648|priority",
+                "timeout_ms|-1|timeout_ms",
+                "timeout_ms|86400001|timeout_ms",
                 "min_tokens|17|min_tokens",
                 "min_tokens|-1|min_tokens",
                 "guided_regex\":\"a\",\"min_tokens|1|min_tokens",
@@ -211,7 +214,7 @@ class ParametersTest {
             strings = {
                 "\"n\":1,\"best_of\":1,\"suffix\":null,\"echo\":false,\"user\":\"me\",\"logit_bias\":{},\"stop\":null",
                 "\"max_tokens\":3.0,\"top_k\":-1,\"response_format\":{\"type\":\"text\"},\"store\":false",
-                "\"store\":true,\"metadata\":{\"a\":\"b\"},\"priority\":0,\"keep_alive\":\"5m\",\"cache_prompt\":true",
+                "\"store\":true,\"metadata\":{\"a\":\"b\"},\"priority\":-3,\"timeout_ms\":60000,\"keep_alive\":\"5m\",\"cache_prompt\":true",
                 // what the web page of llama.cpp's server sends
                 "\"dynatemp_range\":0,\"dynatemp_exponent\":1,\"xtc_probability\":0,\"xtc_threshold\":0.1,\"typ_p\":1",
                 "\"repeat_last_n\":64,\"repeat_penalty\":1,\"dry_multiplier\":0,\"dry_base\":1.75,\"timings_per_token\":false",

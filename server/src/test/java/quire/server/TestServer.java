@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.LongSupplier;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -56,7 +57,7 @@ final class TestServer implements AutoCloseable {
             model.following(new Script(builder.tokenizer, builder.marker, builder.answers));
         }
         engine = builder.model == null
-                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
+                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
         server = QuireServer.bind(builder.config, metrics, builder.timers);
         server.serve(engine);
@@ -110,6 +111,7 @@ final class TestServer implements AutoCloseable {
         private String marker = "";
         private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
+        private LongSupplier nanoClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
         private @Nullable ManualTimers timers;
 
@@ -173,6 +175,12 @@ final class TestServer implements AutoCloseable {
             return this;
         }
 
+        /** The clock of an engine with the fake model. */
+        Builder nanoClock(LongSupplier value) {
+            nanoClock = value;
+            return this;
+        }
+
         Builder speculation(Speculation value) {
             speculation = value;
             return this;
@@ -229,10 +237,10 @@ final class TestServer implements AutoCloseable {
     }
 
     /** Waits until no request runs or waits; the time limit of the test ends it otherwise. */
-    EngineStats awaitIdle() throws InterruptedException {
+    EngineStats awaitIdle() {
         EngineStats stats = engine.stats();
         while (stats.running() + stats.waiting() > 0) {
-            Thread.sleep(1);
+            Thread.onSpinWait();
             stats = engine.stats();
         }
         return stats;

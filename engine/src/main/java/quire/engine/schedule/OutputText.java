@@ -88,6 +88,11 @@ final class OutputText {
         return stop;
     }
 
+    /** The text held back so far, for an answer that ends before the model has ended it. */
+    String held() {
+        return held.toString();
+    }
+
     /**
      * Ends the answer; returns the text held back, with U+FFFD for an incomplete character. That may complete a stop
      * string, so call {@link #stop} afterwards. Empty after a stop string.

@@ -57,7 +57,11 @@ public final class Sequence {
     final TokenHistory history;
     final int promptLength;
     final int maxNewTokens;
+    final int priority;
     final long acceptedNanos;
+    /** Nanoseconds after {@link #acceptedNanos} at which the answer ends; 0 for never. */
+    final long timeoutNanos;
+
     private final Tokenizer tokenizer;
 
     State state = State.SUBMITTED;
@@ -120,6 +124,8 @@ public final class Sequence {
         prediction = request.prediction();
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
+        priority = request.scheduling().priority();
+        timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
         promptLogprobs = new Logprobs[params.promptLogprobs() < 0 ? 0 : promptLength - 1];
         IntStream ends = params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText);
@@ -137,6 +143,16 @@ public final class Sequence {
     /** Whether the stream was closed. Any thread. */
     boolean isCancelled() {
         return cancelled;
+    }
+
+    /** Whether this sequence comes first: by priority, then by arrival. */
+    boolean isBefore(Sequence other) {
+        return priority == other.priority ? number < other.number : priority < other.priority;
+    }
+
+    /** Whether the time of the answer is over. */
+    boolean isLate(long now) {
+        return timeoutNanos > 0 && now - acceptedNanos >= timeoutNanos;
     }
 
     /**
@@ -293,7 +309,8 @@ public final class Sequence {
 
     @Override
     public String toString() {
-        return "sequence " + number + " " + state + ": prompt " + promptLength + ", generated " + generated() + "/"
-                + maxNewTokens + ", computed " + computed + ", row " + row;
+        return "sequence " + number + " " + state + (priority == 0 ? "" : " of priority " + priority) + ": prompt "
+                + promptLength + ", generated " + generated() + "/" + maxNewTokens + ", computed " + computed + ", row "
+                + row;
     }
 }

@@ -2,7 +2,6 @@ package quire.server.api;
 
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -32,21 +31,16 @@ public final class AnswerService {
     /** Events are written when they have this size, even if more tokens are available. */
     private static final int WRITE_BYTES = 64 << 10;
 
-    private static final Duration FOREVER = Duration.ofDays(1);
-
     private final Engine engine;
     private final Preparation preparation;
-    private final Duration heartbeat;
 
     /**
      * @param engine computes the answers
      * @param preparation reads requests
-     * @param heartbeat time without a token after which a stream gets a sign of life; zero for none
      */
-    public AnswerService(Engine engine, Preparation preparation, Duration heartbeat) {
+    public AnswerService(Engine engine, Preparation preparation) {
         this.engine = engine;
         this.preparation = preparation;
-        this.heartbeat = heartbeat;
     }
 
     /**
@@ -225,17 +219,17 @@ public final class AnswerService {
             formats.add(format.choice(i));
             formats.get(i).begin(events);
         }
-        exchange.begin(events.take());
+        byte[] first = events.take();
+        format.waiting(events);
+        exchange.begin(first, events.take());
         MergedTokens tokens = new MergedTokens(answers.streams);
         int count = 0;
         int open = formats.size();
         while (open > 0) {
-            MergedTokens.Token next = tokens.poll(heartbeat.isZero() ? FOREVER : heartbeat);
-            if (next == null) {
-                format.waiting(events);
-            }
             // Tokens that are already available are written together.
-            for (; next != null; next = events.size() < WRITE_BYTES ? tokens.poll() : null) {
+            for (MergedTokens.Token next = tokens.next();
+                    next != null;
+                    next = events.size() < WRITE_BYTES ? tokens.poll() : null) {
                 AnswerFormat choice = formats.get(next.index());
                 Output output = next.output();
                 if (output != null) {
@@ -268,7 +262,7 @@ public final class AnswerService {
     /** The error that an answer ended with; null if it ended well. */
     private @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
         return switch (finish.reason()) {
-            case STOP, LENGTH -> null;
+            case STOP, LENGTH, TIMEOUT -> null;
             case CANCELLED -> HttpException.unavailable("The server is shutting down and cut this answer short.");
             case ERROR -> {
                 LOG.log(Level.ERROR, "request {0} failed: {1}", exchange.id(), finish.error());

@@ -9,9 +9,9 @@ import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.http.HttpVersion;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -23,8 +23,8 @@ import org.jspecify.annotations.Nullable;
  * <pre>
  *   virtual thread                                   event loop
  *   events(a) ── does not wait ────────────────────▶ write a ─▶ socket
- *   events(b) ── waits until a has left ───────────▶ write b ─▶ socket
- *                (over the write timeout: closes the connection)
+ *   events(b) ── waits until a has left ───────────▶ write b ─▶ socket    (over the write timeout: closes it)
+ *                                                    nothing written for a while: a sign of life ─▶ socket
  *   onDeparture(cancel)                              connection closed ─▶ cancel.run()
  * </pre>
  *
@@ -35,6 +35,8 @@ public final class Exchange {
     /** A comment between events. */
     private static final String SIGN_OF_LIFE = ":\n\n";
 
+    private static final long NO_TIMER = -1;
+
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final String id;
@@ -43,6 +45,7 @@ public final class Exchange {
     private final HttpListener listener;
     private final Context loop;
     private final ClientConnection connection;
+    private final Timers timers;
 
     private BodyReader.@Nullable Body body;
     private CompletableFuture<Void> written = CompletableFuture.completedFuture(null);
@@ -50,6 +53,11 @@ public final class Exchange {
     private volatile boolean gone;
     private volatile boolean stopped;
     private volatile @Nullable Runnable departure;
+
+    // Used on the event loop only.
+    private boolean writing;
+    private long lastWrite;
+    private long heartbeat = NO_TIMER;
 
     // For the request log.
     private final long receivedNanos = System.nanoTime();
@@ -76,8 +84,9 @@ public final class Exchange {
         this.listener = listener;
         this.loop = listener.loop();
         this.connection = connection;
-        response.closeHandler(v -> leave());
-        response.exceptionHandler(e -> leave());
+        this.timers = listener.timers();
+        response.closeHandler(v -> leaveOnLoop());
+        response.exceptionHandler(e -> leaveOnLoop());
     }
 
     private static String requestId(@Nullable String asked) {
@@ -186,10 +195,17 @@ public final class Exchange {
         send(Response.error(e, errors));
     }
 
-    /** Begins a stream of server-sent events. {@code events} may be empty. */
-    public void begin(byte[] events) throws ClientGoneException {
+    /**
+     * Begins a stream of server-sent events.
+     *
+     * @param events the first ones; may be empty
+     * @param signOfLife events that the event loop sends whenever nothing was sent for a while ({@link
+     *     HttpSettings#heartbeat})
+     */
+    public void begin(byte[] events, byte[] signOfLife) throws ClientGoneException {
         begun = true;
         write(() -> {
+            startHeartbeat(signOfLife);
             head(200, "text/event-stream; charset=utf-8");
             response.putHeader("Cache-Control", "no-cache").putHeader("X-Accel-Buffering", "no");
             // writeHead() would announce chunks to HTTP/1.0 too, whose streams end with the connection.
@@ -262,6 +278,32 @@ public final class Exchange {
         return true;
     }
 
+    private void startHeartbeat(byte[] signOfLife) {
+        Duration pause = listener.settings().heartbeat();
+        if (!pause.isZero()) {
+            heartbeat = timers.set(pause, () -> beat(pause, signOfLife));
+        }
+    }
+
+    private void beat(Duration pause, byte[] signOfLife) {
+        Duration left = pause.minusNanos(timers.nanoTime() - lastWrite);
+        if (!left.isPositive()) {
+            if (!writing) { // otherwise the client does not read, and the write timeout runs
+                var _ = response.write(Buffer.buffer(signOfLife));
+            }
+            lastWrite = timers.nanoTime();
+            left = pause;
+        }
+        heartbeat = timers.set(left, () -> beat(pause, signOfLife));
+    }
+
+    private void stopHeartbeat() {
+        if (heartbeat != NO_TIMER) {
+            timers.cancel(heartbeat);
+            heartbeat = NO_TIMER;
+        }
+    }
+
     // ── any thread ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     /** Ends the answer because the server stops; the client gets an error. */
@@ -321,12 +363,18 @@ public final class Exchange {
     }
 
     private Future<Void> ended(Future<Void> end) {
+        stopHeartbeat();
         return end.onSuccess(v -> {
             logOnLoop();
             connection.onResponseEnd(
                     // While a body still comes in, closing would reset the connection, and the response would be lost.
                     request.isEnded() && response.headers().contains("Connection", "close", true));
         });
+    }
+
+    private void leaveOnLoop() {
+        stopHeartbeat();
+        leave();
     }
 
     private void leave() {
@@ -348,30 +396,50 @@ public final class Exchange {
         }
     }
 
-    private void write(Supplier<Future<Void>> writing) throws ClientGoneException {
+    private void write(Supplier<Future<Void>> write) throws ClientGoneException {
         awaitWritten();
         CompletableFuture<Void> done = new CompletableFuture<>();
         written = done;
         loop.runOnContext(v -> {
+            lastWrite = timers.nanoTime();
             try {
-                writing.get().onComplete(result -> {
-                    if (result.succeeded()) {
-                        done.complete(null);
-                    } else {
-                        done.completeExceptionally(result.cause());
-                    }
-                });
+                Future<Void> result = write.get();
+                if (result.isComplete()) {
+                    complete(done, result);
+                } else {
+                    awaitReader(done, result);
+                }
             } catch (RuntimeException e) {
                 done.completeExceptionally(e); // the connection was closed in the meantime
             }
         });
     }
 
+    /** Closes the connection if the client reads too slowly: its answer must not stay in memory. On the event loop. */
+    private void awaitReader(CompletableFuture<Void> done, Future<Void> result) {
+        writing = true;
+        long timer = timers.set(listener.settings().writeTimeout(), () -> {
+            close();
+            done.completeExceptionally(new TimeoutException());
+        });
+        result.onComplete(v -> {
+            writing = false;
+            timers.cancel(timer);
+            complete(done, result);
+        });
+    }
+
+    private static void complete(CompletableFuture<Void> done, Future<Void> result) {
+        if (result.succeeded()) {
+            done.complete(null);
+        } else {
+            done.completeExceptionally(result.cause());
+        }
+    }
+
     private void awaitWritten() throws ClientGoneException {
         try {
-            written.get(listener.settings().writeTimeout().toMillis(), TimeUnit.MILLISECONDS);
-        } catch (TimeoutException e) {
-            close(); // the client does not read, so its answer must not stay in memory
+            written.get();
         } catch (ExecutionException e) {
             leave();
         } catch (InterruptedException e) {

@@ -70,6 +70,9 @@ public final class HttpListener {
     /** Requests that a virtual thread answers; guarded by its own monitor. */
     private final Set<Exchange> active = new HashSet<>();
 
+    /** Runs when {@link #active} becomes empty, under its monitor. */
+    private Runnable onIdle = () -> {};
+
     private volatile boolean draining;
     private boolean closed;
 
@@ -198,27 +201,34 @@ public final class HttpListener {
         return date.now();
     }
 
+    Timers timers() {
+        return timers;
+    }
+
     void countResponse(int status) {
         onResponse.accept(status);
     }
 
     private boolean awaitIdle(Duration timeout) {
-        long deadline = System.nanoTime() + timeout.toNanos();
+        CompletableFuture<Boolean> over = new CompletableFuture<>();
+        CompletableFuture<Long> timer = new CompletableFuture<>();
         synchronized (active) {
-            while (!active.isEmpty()) {
-                long left = deadline - System.nanoTime();
-                if (left <= 0) {
-                    return false;
-                }
-                try {
-                    TimeUnit.NANOSECONDS.timedWait(active, left);
-                } catch (InterruptedException e) {
-                    Thread.currentThread().interrupt();
-                    return false;
-                }
+            if (active.isEmpty()) {
+                return true;
             }
+            onIdle = () -> over.complete(true);
         }
-        return true;
+        loop.runOnContext(v -> timer.complete(timers.set(timeout, () -> over.complete(false))));
+        try {
+            return over.get();
+        } catch (ExecutionException e) {
+            throw new IllegalStateException("nothing fails here", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return false;
+        } finally {
+            var _ = timer.thenAccept(number -> loop.runOnContext(v -> timers.cancel(number)));
+        }
     }
 
     private static void await(Future<?> future) {
@@ -420,7 +430,9 @@ public final class HttpListener {
                 exchange.log();
                 synchronized (active) {
                     active.remove(exchange);
-                    active.notifyAll();
+                    if (active.isEmpty()) {
+                        onIdle.run();
+                    }
                 }
             }
         });

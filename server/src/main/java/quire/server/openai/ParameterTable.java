@@ -37,6 +37,7 @@ final class ParameterTable {
     private static final String WEBUI = "text-generation-webui";
     private static final String SGLANG = "SGLang";
     private static final String OPENROUTER = "OpenRouter";
+    private static final String QUIRE = "Quire";
 
     private static final String MAX_TOKENS =
             "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
@@ -150,6 +151,9 @@ final class ParameterTable {
                 VLLM);
         computed(ONLY_CHAT, "prediction", "text that the answer probably repeats, which makes it faster", OPENAI);
         computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
+        computed(ANSWERS, "priority", "requests with a lower number come first (docs/scheduling.md)", VLLM);
+        computed(
+                ANSWERS, "timeout_ms", "milliseconds after which the answer ends, waiting included; 0 for none", QUIRE);
         computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
         computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
@@ -174,6 +178,7 @@ final class ParameterTable {
     private void synonyms() {
         synonym(ANSWERS, "n_predict", "max_tokens", LLAMA);
         synonym(ANSWERS, "num_predict", "max_tokens", OLLAMA);
+        synonym(ANSWERS, "n_cmpl", "n", LLAMA);
         synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
         synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
@@ -211,9 +216,17 @@ final class ParameterTable {
         harmless(ANSWERS, "n_keep", "what a shift of the context keeps; it is never shifted", LLAMA);
         harmless(ANSWERS, "num_keep", "what a shift of the context keeps; it is never shifted", OLLAMA);
         harmless(ANSWERS, "n_discard", "what a shift of the context drops; it is never shifted", LLAMA);
-        for (String draft : List.of("speculative.n_max", "speculative.n_min", "speculative.p_min")) {
+        for (String draft : List.of(
+                "speculative.n_max",
+                "speculative.n_min",
+                "speculative.p_min",
+                "speculative.type",
+                "speculative.ngram_size_n",
+                "speculative.ngram_size_m",
+                "speculative.ngram_min_hits")) {
             harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
         }
+        harmless(ANSWERS, "draft_num_predict", "how drafts are made; answers are the same", OLLAMA);
         for (String mirostat : List.of("mirostat_tau", "mirostat_eta")) {
             harmless(
                     ANSWERS,
@@ -237,6 +250,11 @@ final class ParameterTable {
                 "an option of adaptive_target, which is refused if it is not neutral",
                 LLAMA);
         harmless(ANSWERS, "guided_decoding_backend", "which program computes constraints; here there is one", VLLM);
+        harmless(ANSWERS, "stream_interval", "tokens in a chunk of a stream; here each chunk has what is there", VLLM);
+        harmless(ANSWERS, "sse_ping_interval", START + " (--heartbeat-seconds)", LLAMA);
+        for (String machine : List.of("num_batch", "num_gpu", "main_gpu", "use_mmap")) {
+            harmless(ANSWERS, machine, "how the machine is used; answers are the same", OLLAMA);
+        }
     }
 
     private void notComputedByOpenAi() {
@@ -452,14 +470,7 @@ final class ParameterTable {
         refused(ANSWERS, "watermark", "a mark in the answer", TGI, "leave it out");
         refused(ANSWERS, "lora", "adapters of the model", LLAMA, "load a model that has them merged");
         refused(ANSWERS, "lora_path", "an adapter of the model", SGLANG, "load a model that has it merged");
-        refused(ANSWERS, "priority", "the priority of the request", VLLM, "leave it out: requests are served in order");
-        refused(
-                ANSWERS,
-                "t_max_predict_ms",
-                "maximum time for the answer",
-                LLAMA,
-                "end the request in the client",
-                Values.upTo(0));
+        refused(ANSWERS, "t_max_predict_ms", "maximum time for the answer", LLAMA, "use timeout_ms", Values.upTo(0));
         refused(ANSWERS, "n_indent", "minimum indentation of a line", LLAMA, "use stop");
     }
 
@@ -480,6 +491,9 @@ final class ParameterTable {
         refused(ANSWERS, "usage", "token counts", OPENROUTER, "use stream_options.include_usage");
         refused(ANSWERS, "return_full_text", "the prompt before the answer", TGI, "use echo");
         refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
+        refused(ANSWERS, "logprob_token_ids", "tokens whose log probabilities to report", VLLM, "use logprobs");
+        refused(ANSWERS, "return_prompt_text", "the text that the template gives", VLLM, "use /tokenize");
+        refused(ANSWERS, "repetition_detection", "ends answers that repeat themselves", VLLM, PENALTIES);
         refused(
                 ANSWERS,
                 "spaces_between_special_tokens",

@@ -1,5 +1,6 @@
 package quire.server.openai;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -7,6 +8,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -81,7 +83,7 @@ final class RequestReader {
                         .build();
             }
             SamplingParams params = read.toBuilder().maxTokens(maxTokens).build();
-            requests.add(new Request(tokens, params, cacheSalt(body)));
+            requests.add(new Request(tokens, params, cacheSalt(body), scheduling(body)));
             boolean isWhole = text != null && body.get("truncate_prompt_tokens") == null;
             prompts.add(new OpenAiFormat.Prompt(tokens, !echo ? null : isWhole ? text : tokenizer.decodeText(tokens)));
         }
@@ -127,7 +129,7 @@ final class RequestReader {
                 name,
                 fingerprint);
         int[] prediction = PredictionReader.read(body, tokenizer, engine.maxContext());
-        Request submitted = new Request(tokens, params, cacheSalt(body), prediction);
+        Request submitted = new Request(tokens, params, cacheSalt(body), scheduling(body), prediction);
         return answer(body, List.of(submitted), maxTokens == 0, options);
     }
 
@@ -162,7 +164,8 @@ final class RequestReader {
                         .seed(prompt.params().seed() + i)
                         .logprobs(computed > choices ? Math.max(options.logprobs(), 0) : options.logprobs())
                         .build();
-                requests.add(new Request(prompt.prompt(), params, prompt.cacheSalt(), prompt.prediction()));
+                requests.add(new Request(
+                        prompt.prompt(), params, prompt.cacheSalt(), prompt.scheduling(), prompt.prediction()));
             }
         }
         OpenAiFormat format = new OpenAiFormat(options, usage, tokenizer);
@@ -211,6 +214,18 @@ final class RequestReader {
     private static @Nullable String cacheSalt(Fields body) {
         JsonNode salt = body.get("cache_salt");
         return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
+    }
+
+    private static Scheduling scheduling(Fields body) {
+        long priority = integerOrNone(body, "priority", Integer.MIN_VALUE, Integer.MAX_VALUE);
+        long timeout = integerOrNone(body, "timeout_ms", 0, Scheduling.MAX_TIMEOUT.toMillis());
+        return new Scheduling((int) priority, Duration.ofMillis(timeout));
+    }
+
+    /** A number without a fraction; 0 if it is absent or neutral. */
+    private static long integerOrNone(Fields body, String name, long min, long max) {
+        JsonNode value = body.get(name);
+        return value == null || Fields.isNeutral(value) ? 0 : Fields.integer(value, name, min, max);
     }
 
     /** Checks the types of parameters that do not change the answer. */
