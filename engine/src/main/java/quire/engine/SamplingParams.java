@@ -55,6 +55,8 @@ import quire.engine.constrain.Constraint;
  * @param logprobs −1 for none; otherwise how many of the likeliest tokens to report beside the chosen one; at most
  *     {@value #MAX_LOGPROBS}. They are the log softmax of the model's own logits, before constraint, penalties and
  *     temperature
+ * @param promptLogprobs −1 for none; otherwise how many of the likeliest tokens to report for each token of the prompt but
+ *     the first; at most {@value #MAX_LOGPROBS}. Such a prompt is computed without the prefix cache, in smaller steps
  * @param constraint what the answer's text must be; null for anything. The answer ends where the constraint says, so
  *     {@code ignoreEndOfText} must be false and {@code minTokens} 0
  */
@@ -82,6 +84,7 @@ public record SamplingParams(
         boolean includeStop,
         boolean ignoreEndOfText,
         int logprobs,
+        int promptLogprobs,
         @Nullable Constraint constraint) {
 
     /** Maximum number of tokens that {@code logprobs} may ask for. */
@@ -138,6 +141,11 @@ public record SamplingParams(
         check(frequencyPenalty >= -2 && frequencyPenalty <= 2, "frequencyPenalty", frequencyPenalty, "from -2 to 2");
         check(logprobs >= -1 && logprobs <= MAX_LOGPROBS, "logprobs", logprobs, "from -1 (none) to " + MAX_LOGPROBS);
 
+        check(
+                promptLogprobs >= -1 && promptLogprobs <= MAX_LOGPROBS,
+                "promptLogprobs",
+                promptLogprobs,
+                "from -1 (none) to " + MAX_LOGPROBS);
         check(
                 constraint == null || !ignoreEndOfText,
                 "ignoreEndOfText",
@@ -230,6 +238,7 @@ public record SamplingParams(
                 .includeStop(includeStop)
                 .ignoreEndOfText(ignoreEndOfText)
                 .logprobs(logprobs)
+                .promptLogprobs(promptLogprobs)
                 .constraint(constraint);
     }
 
@@ -263,6 +272,7 @@ public record SamplingParams(
         private boolean includeStop;
         private boolean ignoreEndOfText;
         private int logprobs = -1;
+        private int promptLogprobs = -1;
         private @Nullable Constraint constraint;
 
         private Builder() {}
@@ -400,6 +410,12 @@ public record SamplingParams(
             return this;
         }
 
+        /** How many of the likeliest tokens to report for each token of the prompt; −1 for none. */
+        public Builder promptLogprobs(int value) {
+            promptLogprobs = value;
+            return this;
+        }
+
         /** What the answer's text must be; null for anything. */
         public Builder constraint(@Nullable Constraint value) {
             constraint = value;
@@ -436,6 +452,7 @@ public record SamplingParams(
                     includeStop,
                     ignoreEndOfText,
                     logprobs,
+                    promptLogprobs,
                     constraint);
         }
     }

@@ -270,6 +270,7 @@ class PromiseTest {
                         "additionalProperties",
                         false)),
                 Constraint.regex("(The |a |[b-d]+,? ){2,}end\\."),
+                Constraint.grammar("root ::= \"(\" (root | [a-z]+) \")\" root? | \"[\" root \"]\""),
                 Constraint.choice(List.of("yes, of course", "yes", "no")));
         List<Request> requests = new ArrayList<>();
         for (Request request : requests(TINY)) {
@@ -529,6 +530,7 @@ class PromiseTest {
         Map<String, Long> drafterToAccepted = new TreeMap<>();
         long rejected = 0;
         int turn = firstTurn;
+        requests = withPredictions(requests, requireNonNull(alone.get(KvType.F16)));
         for (Drafting drafting : Drafting.values()) {
             Set<Conditions> met = new HashSet<>();
             for (Length length : Length.values()) {
@@ -562,6 +564,21 @@ class PromiseTest {
         assertThat(answer(file, requests, itself, 1, DraftPolicy::of).answers)
                 .as("alone, with itself as the draft model")
                 .isEqualTo(expected);
+    }
+
+    /** Adds a prediction to every other request: its own answer with some other tokens, or another one's answer. */
+    private static List<Request> withPredictions(List<Request> requests, List<Answer> answers) {
+        Random random = new Random(5);
+        List<Request> predicted = new ArrayList<>();
+        for (int i = 0; i < requests.size(); i++) {
+            Request request = requests.get(i);
+            int[] text = answers.get(random.nextInt(4) == 0 ? random.nextInt(answers.size()) : i).tokens.stream()
+                    .mapToInt(token -> random.nextInt(8) == 0 ? token + 1 : token)
+                    .toArray();
+            predicted.add(
+                    i % 2 == 0 ? request : new Request(request.prompt(), request.params(), request.cacheSalt(), request.scheduling(), text));
+        }
+        return predicted;
     }
 
     /** Runs the requests together and compares their answers; returns the counts of draft tokens. */
@@ -649,6 +666,9 @@ class PromiseTest {
         if (random.nextBoolean()) {
             params.badWords(List.of(List.of(words[2]), List.of(words[0], words[3])));
         }
+        if (random.nextBoolean()) {
+            params.promptLogprobs(random.nextInt(3));
+        }
         if (random.nextInt(4) == 0) {
             params.allowedTokens(IntStream.range(3, 260).boxed().toList());
         }
@@ -714,13 +734,19 @@ class PromiseTest {
             text.append(output.text());
             Logprobs logprobs = output.logprobs();
             if (logprobs != null) {
-                bits.add(Float.floatToRawIntBits(logprobs.chosen()));
-                for (int i = 0; i < logprobs.topTokens().length; i++) {
-                    bits.add(logprobs.topTokens()[i]);
-                    bits.add(Float.floatToRawIntBits(logprobs.topLogprobs()[i]));
-                }
+                addBits(logprobs, bits);
             }
         }
+        stream.promptLogprobs().forEach(logprobs -> addBits(logprobs, bits));
         return new Answer(tokens, bits, text.toString(), stream.finish());
+    }
+
+    private static void addBits(Logprobs logprobs, List<Integer> bits) {
+        bits.add(Float.floatToRawIntBits(logprobs.chosen()));
+        bits.add(logprobs.rank());
+        for (int i = 0; i < logprobs.topTokens().length; i++) {
+            bits.add(logprobs.topTokens()[i]);
+            bits.add(Float.floatToRawIntBits(logprobs.topLogprobs()[i]));
+        }
     }
 }

@@ -70,6 +70,9 @@ public final class Requests {
                     .includeStop(true);
         }
         if (random.nextInt(6) == 0) {
+            params.promptLogprobs(random.nextInt(3));
+        }
+        if (random.nextInt(6) == 0) {
             params.minTokens(1);
         }
         if (random.nextInt(6) == 0) {

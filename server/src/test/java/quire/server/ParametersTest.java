@@ -91,14 +91,17 @@ class ParametersTest {
                 "guided_choice|\"a\"|guided_choice",
                 "guided_choice|[\"a\",\"\"]|guided_choice",
                 "guided_choice|[1]|guided_choice[0]",
-                "guided_grammar|\"root ::= \\\"a\\\"\"|guided_grammar",
+                "guided_grammar|\"root ::= b\"|guided_grammar",
+                "grammar|\"root\"|grammar",
+                "grammar|{\"type\":\"regex\"}|grammar",
+                "ebnf|5|ebnf",
                 "guided_whitespace_pattern|\"\\\\s*\"|guided_whitespace_pattern",
                 "json_schema|[1]|json_schema",
                 "regex|\"[\"|regex",
                 "structured_outputs|\"json\"|structured_outputs",
                 "structured_outputs|{\"jsn\":{}}|structured_outputs.jsn",
                 "structured_outputs|{\"regex\":\"a\",\"choice\":[\"b\"]}|structured_outputs.choice",
-                "structured_outputs|{\"grammar\":\"x\"}|structured_outputs.grammar",
+                "structured_outputs|{\"structural_tag\":\"x\"}|structured_outputs.structural_tag",
                 "structured_outputs|{\"json\":{\"type\":\"strin\"}}|structured_outputs.json",
                 "response_format|\"json\"|response_format",
                 "response_format|{\"type\":\"xml\"}|response_format.type",
@@ -134,8 +137,14 @@ class ParametersTest {
                 "prompt|5|prompt",
                 "prompt|null|prompt",
                 "prompt|[]|prompt",
-                "prompt|[\"a\",\"b\"]|prompt",
-                "prompt|[[1],[2]]|prompt",
+                "prompt|[\"a\",5]|prompt[1]",
+                "prompt|[[1],[2,258]]|prompt[1][1]",
+                "prompt|[1,\"a\"]|prompt[1]",
+                "prompt_logprobs|21|prompt_logprobs",
+                "prompt_logprobs|-1|prompt_logprobs",
+                "stream\":true,\"prompt_logprobs|1|prompt_logprobs",
+                "stream\":true,\"logprobs\":1,\"echo|true|echo",
+                "truncate_prompt_tokens|512|truncate_prompt_tokens",
                 "prompt|[1,258]|prompt[1]",
                 "prompt|{}|prompt",
                 "model|[]|model",
@@ -258,6 +267,26 @@ class ParametersTest {
     void completions_filtersAndDry_changeTheAnswer(String fields) throws Exception {
         String same = ",\"seed\":3,\"temperature\":2,\"ignore_eos\":true,\"max_tokens\":120";
         assertThat(text(fields + same)).isEqualTo(text(fields + same)).isNotEqualTo(text("\"top_k\":0" + same));
+    }
+
+    @Test
+    void completions_truncatedPrompt_isItsEnd() throws Exception {
+        String same = ",\"seed\":3,\"max_tokens\":20,\"echo\":true";
+        String rest = text("\"truncate_prompt_tokens\":2" + same);
+        assertThat(rest).startsWith("i").isEqualTo(textOf("{\"prompt\":\"i\"" + same + "}"));
+        String full = text("\"seed\":3,\"max_tokens\":20,\"echo\":true");
+        assertThat(text("\"truncate_prompt_tokens\":-1" + same)).isEqualTo(full);
+        String longText = "x".repeat(600) + "y";
+        HttpResponse<String> response = server.post(
+                "/v1/completions", "{\"prompt\":\"" + longText + "\",\"max_tokens\":12,\"truncate_prompt_tokens\":-1}");
+        assertThat(TestServer.json(response).get("usage").get("prompt_tokens").intValue())
+                .as(response.body())
+                .isEqualTo(TestServer.CONTEXT - 12);
+    }
+
+    private static String textOf(String body) throws Exception {
+        HttpResponse<String> response = server.post("/v1/completions", body);
+        return TestServer.json(response).get("choices").get(0).get("text").stringValue();
     }
 
     @Test

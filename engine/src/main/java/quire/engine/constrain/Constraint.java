@@ -7,8 +7,8 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the text of an answer must be: JSON, JSON of a schema, a text that matches a regular expression, or one of
- * several choices. The answer ends exactly where the text is complete. If the answer is cut off by its maximum number of
+ * What the text of an answer must be: JSON, JSON of a schema, a text that matches a regular expression or a grammar, or one
+ * of several choices. The answer ends exactly where the text is complete. If the answer is cut off by its maximum number of
  * tokens or by a stop string, the text so far is a beginning of an allowed text.
  *
  * <p>The factory methods compile on the calling thread, in some tenths of a millisecond for usual schemas. They refuse
@@ -76,6 +76,18 @@ public final class Constraint {
         return new Constraint(
                 "regex " + expression,
                 expressions -> RegularExpression.whole(expression, expressions, new Characters(expressions, false)));
+    }
+
+    /**
+     * A text that the rule {@code root} of a grammar derives.
+     *
+     * @param grammar in llama.cpp's notation (GBNF), without names of tokens and without rules that refer to themselves before
+     *     their first character
+     * @throws InvalidConstraintException naming the line and what is malformed or not computed
+     */
+    public static Constraint grammar(String grammar) {
+        checkLength(grammar.length());
+        return new Constraint("grammar " + grammar, expressions -> Grammar.compile(grammar, expressions));
     }
 
     /**

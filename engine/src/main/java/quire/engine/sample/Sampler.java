@@ -197,7 +197,11 @@ public final class Sampler {
         for (int index = 0; index < size; index++) {
             topLogprobs[index] = (float) ((double) this.logits[topTokens[index]] - max - logSum);
         }
-        return new Logprobs((float) ((double) this.logits[chosen] - max - logSum), topTokens, topLogprobs);
+        int rank = 1;
+        for (float logit : this.logits) {
+            rank += logit > this.logits[chosen] ? 1 : 0;
+        }
+        return new Logprobs((float) ((double) this.logits[chosen] - max - logSum), rank, topTokens, topLogprobs);
     }
 
     /**

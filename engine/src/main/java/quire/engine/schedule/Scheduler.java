@@ -220,7 +220,8 @@ final class Scheduler {
     private void findCachedPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            while (pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
+            while (!sequence.needsScores()
+                    && pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
             }
@@ -241,7 +242,7 @@ final class Scheduler {
     private void copyPageOfAnother(Sequence sequence) {
         int begin = sequence.computed;
         int page = begin / pages.pageTokens();
-        if (!pages.isCaching() || begin % pages.pageTokens() != 0) {
+        if (!pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsScores()) {
             return;
         }
         int before = pages.lastIndexed(sequence.row);
@@ -351,7 +352,10 @@ final class Scheduler {
         }
         startIfWaiting(first);
         int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), first.computed);
-        int share = Math.min(first.remaining(), budget - budget / 2);
+        // Every sequence has one row of logits; those that score their prompts share the others.
+        int spareRows = limits.logitRows() - limits.sequences();
+        int share = Math.min(mostTokens(first, spareRows), budget - budget / 2);
+        spareRows -= spareRowsOf(first, share);
         int left = budget - share;
         boolean alike = true; // whether all prompts of this step have the priority of the first one
         first.planned = share;
@@ -362,16 +366,18 @@ final class Scheduler {
             }
             if (next.priority > first.priority && alike) {
                 alike = false;
-                int rest = Math.min(left, first.remaining() - share);
+                int rest = first.needsScores() ? 0 : Math.min(left, first.remaining() - share);
                 share += rest;
                 left -= rest;
                 continue;
             }
             startIfWaiting(next);
-            next.planned = Math.min(next.remaining(), left);
+            next.planned = Math.min(mostTokens(next, spareRows), left);
+            spareRows -= spareRowsOf(next, next.planned);
             left -= next.planned;
         }
-        first.planned = tokensOfFirst(first, share + left, budget - share - left, alike && left > 0);
+        int rest = first.needsScores() ? 0 : left;
+        first.planned = tokensOfFirst(first, share + rest, budget - share - left, alike && left > 0);
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             if (sequence.planned > 0) {
@@ -379,6 +385,15 @@ final class Scheduler {
                 sequence.planned = 0;
             }
         }
+    }
+
+    /** Most tokens of a prompt in a step: if it is scored, each takes a row of logits. */
+    private static int mostTokens(Sequence sequence, int spareRows) {
+        return sequence.needsScores() ? Math.min(sequence.remaining(), 1 + spareRows) : sequence.remaining();
+    }
+
+    private static int spareRowsOf(Sequence sequence, int tokens) {
+        return sequence.needsScores() ? Math.max(0, tokens - 1) : 0;
     }
 
     /**
@@ -458,7 +473,9 @@ final class Scheduler {
         int page = sequence.computed / pages.pageTokens();
         int begin = page * pages.pageTokens();
         int end = begin + pages.pageTokens();
-        if (!pages.isCaching() || end >= sequence.length()) { // it computes at least its last token
+        if (!pages.isCaching()
+                || sequence.needsScores()
+                || end >= sequence.length()) { // it computes at least its last token
             return false;
         }
         int before = lastCached(sequence);
@@ -688,6 +705,7 @@ final class Scheduler {
                 throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
+                sequence.stream.setPromptLogprobs(sequence.promptLogprobs());
                 listener.onFirstToken(now - sequence.acceptedNanos);
             } else {
                 listener.onToken(now - sequence.lastTokenNanos);

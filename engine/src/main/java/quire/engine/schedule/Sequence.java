@@ -1,10 +1,13 @@
 package quire.engine.schedule;
 
 import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
+import quire.engine.Logprobs;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
@@ -85,7 +88,14 @@ public final class Sequence {
     long lastTokenNanos = NEVER;
     boolean wasStarted;
 
+    private final int[] prediction;
     private final int[] stopTokens;
+    /** Log probabilities of the prompt's tokens, from the second one on; empty if they are not wanted. */
+    private final @Nullable Logprobs[] promptLogprobs;
+
+    /** How many of {@link #promptLogprobs} are there. */
+    private int scored;
+
     private int[] tokens;
     private int length;
     private volatile boolean cancelled;
@@ -111,11 +121,13 @@ public final class Sequence {
         promptLength = length;
         tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
         this.maxNewTokens = maxNewTokens;
+        prediction = request.prediction();
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         priority = request.scheduling().priority();
         timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
+        promptLogprobs = new Logprobs[params.promptLogprobs() < 0 ? 0 : promptLength - 1];
         IntStream ends = params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText);
         int[] endTokens = params.minTokens() == 0
                 ? stopTokens
@@ -174,6 +186,11 @@ public final class Sequence {
         return maxNewTokens;
     }
 
+    /** A text that the answer probably repeats in parts; empty for none. Not a copy. */
+    public int[] prediction() {
+        return prediction;
+    }
+
     /** The row of {@link KvPages} that the sequence holds while it runs. */
     public int row() {
         return row;
@@ -216,7 +233,40 @@ public final class Sequence {
 
     /** Finds the cached pages that the sequence would begin with if it started now. */
     void match(KvPages pages) {
-        computed = pages.match(prefix, tokens, length);
+        if (needsScores()) {
+            prefix.clear();
+            computed = 0;
+        } else {
+            computed = pages.match(prefix, tokens, length);
+        }
+    }
+
+    /** Whether log probabilities of the prompt are missing. Until then each of its positions must be computed. */
+    boolean needsScores() {
+        return scored < promptLength - 1 && promptLogprobs.length > 0;
+    }
+
+    /** The first position whose log probabilities are missing. */
+    int firstUnscored() {
+        return Math.max(computed, scored);
+    }
+
+    /** How many of the next {@code count} positions need rows of logits for the log probabilities of the prompt. */
+    int rowsToScore(int count) {
+        return needsScores() ? Math.max(0, Math.min(computed + count, promptLength - 1) - firstUnscored()) : 0;
+    }
+
+    /** Adds the log probabilities of the token behind {@link #firstUnscored}. */
+    void addScore(Logprobs logprobs) {
+        promptLogprobs[firstUnscored()] = logprobs;
+        scored = firstUnscored() + 1;
+    }
+
+    /** The log probabilities of the prompt's tokens, once they are all there. */
+    List<Logprobs> promptLogprobs() {
+        return promptLogprobs.length == 0
+                ? List.of()
+                : Arrays.stream(promptLogprobs).map(Objects::requireNonNull).toList();
     }
 
     /**

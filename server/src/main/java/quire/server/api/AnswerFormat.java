@@ -17,7 +17,8 @@ import tools.jackson.databind.JsonNode;
  * </pre>
  *
  * <p>Several answers to one request have a format each ({@link #choice}). Their events mix, and {@link #done} follows
- * the last {@code end}; whole ones become one document by {@link #join}.
+ * the last {@code end}; whole ones become one document by {@link #join}. Of several prompts, the answers to the first one
+ * come first.
  *
  * <p>What {@link #waiting} writes may be sent anywhere between the beginning and the end of a stream, any number of times.
  */

@@ -99,7 +99,7 @@ public final class AnswerService {
     private record Answers(Exchange exchange, AnswerRequest request, List<TokenStream> streams) {
         /** Counts the tokens generated so far, for the log. */
         void count(int tokens) {
-            exchange.countTokens(request.requests().getFirst().prompt().length, tokens);
+            exchange.countTokens(request.promptTokens(), tokens);
         }
 
         /** Counts all tokens; call it when all answers have ended. */
@@ -165,7 +165,7 @@ public final class AnswerService {
     private void whole(Answers answers) throws ClientGoneException, InterruptedException {
         AnswerRequest request = answers.request;
         AnswerFormat format = request.format();
-        boolean ranked = request.choices() < answers.streams.size();
+        boolean ranked = request.choices() < request.perPrompt();
         List<Text> texts = new ArrayList<>();
         int tokens = 0;
         for (TokenStream stream : answers.streams) {
@@ -193,13 +193,16 @@ public final class AnswerService {
             texts.add(new Text(text.toString(), outputs, stream, logprobs / Math.max(1, count)));
         }
         answers.countAll();
-        if (ranked) {
-            texts.sort(Comparator.comparingDouble(Text::meanLogprob).reversed()); // of equal ones the first stays first
-        }
         List<JsonNode> wholes = new ArrayList<>();
-        for (int i = 0; i < request.choices(); i++) {
-            Text text = texts.get(i);
-            wholes.add(format.choice(i).whole(text.text, text.outputs, text.stream));
+        for (int prompt = 0; prompt < request.prompts(); prompt++) {
+            List<Text> best = texts.subList(prompt * request.perPrompt(), (prompt + 1) * request.perPrompt());
+            if (ranked) {
+                best.sort(Comparator.comparingDouble(Text::meanLogprob)
+                        .reversed()); // of equal ones the first stays first
+            }
+            for (Text text : best.subList(0, request.choices())) {
+                wholes.add(format.choice(wholes.size()).whole(text.text, text.outputs, text.stream));
+            }
         }
         answers.exchange.send(Response.json(200, Json.bytes(format.join(wholes, answers.streams))));
     }

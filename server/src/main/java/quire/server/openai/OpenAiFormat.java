@@ -41,11 +41,33 @@ final class OpenAiFormat implements AnswerFormat {
      * Values from the request that the answer contains.
      *
      * @param chat whether the request came to {@code /v1/chat/completions}
-     * @param echo text before the answer; usually empty
+     * @param prompts the prompts, in the order in which they were sent
+     * @param choices answers to each prompt
+     * @param logprobs how many likely tokens to report for each token of the answer; −1 for no log probabilities
+     * @param promptLogprobs the same for the tokens of the prompt
      * @param model the model's name as the client asked for it
      * @param fingerprint of the model and the server
      */
-    record Options(boolean chat, String echo, String model, String fingerprint) {}
+    record Options(
+            boolean chat,
+            List<Prompt> prompts,
+            int choices,
+            int logprobs,
+            int promptLogprobs,
+            String model,
+            String fingerprint) {
+        int promptTokens() {
+            return prompts.stream().mapToInt(prompt -> prompt.tokens.length).sum();
+        }
+    }
+
+    /**
+     * A prompt.
+     *
+     * @param echo its text, which comes before the answer; null for none
+     */
+    @SuppressWarnings("ArrayRecordComponent") // not compared
+    record Prompt(int[] tokens, @Nullable String echo) {}
 
     /**
      * Where a stream has the token counts.
@@ -56,9 +78,7 @@ final class OpenAiFormat implements AnswerFormat {
     record StreamUsage(boolean atEnd, boolean inChunks) {}
 
     private final Options options;
-    private final boolean logprobs;
     private final StreamUsage streamUsage;
-    private final int promptTokens;
     private int completionTokens;
     private final String id;
     private final int index;
@@ -66,15 +86,9 @@ final class OpenAiFormat implements AnswerFormat {
     private final Tokenizer tokenizer;
     private final TextOffsets offsets = new TextOffsets();
 
-    /**
-     * @param logprobs whether the answer has log probabilities
-     * @param promptTokens tokens of the prompt
-     */
-    OpenAiFormat(Options options, boolean logprobs, StreamUsage streamUsage, int promptTokens, Tokenizer tokenizer) {
+    OpenAiFormat(Options options, StreamUsage streamUsage, Tokenizer tokenizer) {
         this.options = options;
-        this.logprobs = logprobs;
         this.streamUsage = streamUsage;
-        this.promptTokens = promptTokens;
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.index = 0;
         this.created = System.currentTimeMillis() / 1000;
@@ -83,9 +97,7 @@ final class OpenAiFormat implements AnswerFormat {
 
     private OpenAiFormat(OpenAiFormat first, int index) {
         this.options = first.options;
-        this.logprobs = first.logprobs;
         this.streamUsage = first.streamUsage;
-        this.promptTokens = first.promptTokens;
         this.id = first.id;
         this.index = index;
         this.created = first.created;
@@ -99,7 +111,13 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public boolean needsOutputs() {
-        return logprobs;
+        return options.logprobs() >= 0;
+    }
+
+    /** The text of the prompt if it comes before the answer; otherwise empty. */
+    private String echo() {
+        String echo = options.prompts().get(index / options.choices()).echo();
+        return echo == null ? "" : echo;
     }
 
     @Override
@@ -112,10 +130,20 @@ final class OpenAiFormat implements AnswerFormat {
                     .put("content", text)
                     .putNull("refusal");
         } else {
-            choice.put("text", options.echo() + text);
+            choice.put("text", echo() + text);
         }
-        putLogprobs(choice, outputs);
+        Prompt prompt = options.prompts().get(index / options.choices());
+        if (prompt.echo() != null && options.logprobs() >= 0) {
+            ObjectNode logprobs = choice.putObject("logprobs");
+            putEchoLogprobs(logprobs, prompt, ended.promptLogprobs());
+            putCompletionLogprobs(logprobs, outputs);
+        } else {
+            putLogprobs(choice, outputs);
+        }
         choice.put("finish_reason", name(ended.finish().reason()));
+        if (options.promptLogprobs() >= 0) {
+            putPromptLogprobs(options.chat() ? root : choice, prompt, ended.promptLogprobs());
+        }
         return root;
     }
 
@@ -137,8 +165,8 @@ final class OpenAiFormat implements AnswerFormat {
             ObjectNode root = chunk("", List.of(), null);
             ((ObjectNode) root.get("choices").get(0).get("delta")).put("role", "assistant");
             events.add(root);
-        } else if (!options.echo().isEmpty()) {
-            events.add(chunk(options.echo(), List.of(), null));
+        } else if (!echo().isEmpty()) {
+            events.add(chunk(echo(), List.of(), null));
         }
     }
 
@@ -196,7 +224,7 @@ final class OpenAiFormat implements AnswerFormat {
         putLogprobs(choice, outputs);
         choice.put("finish_reason", reason == null ? null : name(reason));
         if (streamUsage.inChunks()) {
-            putCounts(root, promptTokens, completionTokens);
+            putCounts(root, options.promptTokens(), completionTokens);
         } else if (streamUsage.atEnd()) {
             root.putNull("usage");
         }
@@ -213,18 +241,22 @@ final class OpenAiFormat implements AnswerFormat {
                 .put("system_fingerprint", options.fingerprint());
     }
 
-    /** Counts the prompt once, and the tokens of all answers. */
-    private static void putUsage(ObjectNode root, List<TokenStream> ended) {
-        int promptTokens = ended.getFirst().finish().promptTokens();
+    /** Counts each prompt once, and the tokens of all answers. */
+    private void putUsage(ObjectNode root, List<TokenStream> ended) {
         int completionTokens = ended.stream()
                 .mapToInt(stream -> stream.finish().completionTokens())
                 .sum();
-        ObjectNode usage = putCounts(root, promptTokens, completionTokens);
+        ObjectNode usage = putCounts(root, options.promptTokens(), completionTokens);
         // Answers to one prompt share its pages; cached before the request were those that none of them computed.
-        usage.putObject("prompt_tokens_details")
-                .put(
-                        "cached_tokens",
-                        ended.stream().mapToInt(TokenStream::cachedTokens).min().orElseThrow());
+        int perPrompt = ended.size() / options.prompts().size();
+        int cached = 0;
+        for (int from = 0; from < ended.size(); from += perPrompt) {
+            cached += ended.subList(from, from + perPrompt).stream()
+                    .mapToInt(TokenStream::cachedTokens)
+                    .min()
+                    .orElseThrow();
+        }
+        usage.putObject("prompt_tokens_details").put("cached_tokens", cached);
         usage.putObject("completion_tokens_details")
                 .put(
                         "accepted_prediction_tokens",
@@ -283,7 +315,7 @@ final class OpenAiFormat implements AnswerFormat {
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {
-        if (!logprobs || outputs.isEmpty()) {
+        if (options.logprobs() < 0 || outputs.isEmpty()) {
             choice.putNull("logprobs");
         } else if (options.chat()) {
             putChatLogprobs(choice.putObject("logprobs"), outputs);
@@ -293,28 +325,84 @@ final class OpenAiFormat implements AnswerFormat {
     }
 
     private void putCompletionLogprobs(ObjectNode logprobs, List<Output> outputs) {
-        ArrayNode tokens = logprobs.putArray("tokens");
-        ArrayNode tokenLogprobs = logprobs.putArray("token_logprobs");
-        ArrayNode topLogprobs = logprobs.putArray("top_logprobs");
-        ArrayNode textOffsets = logprobs.putArray("text_offset");
         for (Output output : outputs) {
             Logprobs numbers = output.logprobs();
-            if (numbers == null) {
-                continue;
+            if (numbers != null) {
+                putCompletionLogprobs(logprobs, output.token(), numbers, tokenizer.bytes(output.token()));
             }
-            String shown = shown(output.token(), "bytes:");
-            tokens.add(shown);
+        }
+    }
+
+    /** Adds the tokens of a prompt that comes before its answer. The first one has no log probability. */
+    private void putEchoLogprobs(ObjectNode logprobs, Prompt prompt, List<Logprobs> numbers) {
+        String echo = prompt.echo() == null ? "" : prompt.echo();
+        int at = 0; // in the echo
+        for (int i = 0; i < prompt.tokens().length; i++) {
+            int token = prompt.tokens()[i];
+            byte[] bytes = tokenizer.bytes(token);
+            // A control token is in the echo only if the client wrote it, and a space that encoding adds is not.
+            if (tokenizer.isControl(token) && echo.startsWith(tokenizer.spelling(token), at)) {
+                bytes = tokenizer.spelling(token).getBytes(StandardCharsets.UTF_8);
+            } else if (at == 0 && bytes.length > 0 && bytes[0] == ' ' && !echo.startsWith(" ")) {
+                bytes = Arrays.copyOfRange(bytes, 1, bytes.length);
+            }
+            putCompletionLogprobs(logprobs, token, i == 0 ? null : numbers.get(i - 1), bytes);
+            at = Math.min(echo.length(), offsets.endIn(echo));
+        }
+    }
+
+    /**
+     * Adds a token to the parallel arrays.
+     *
+     * @param numbers null for the first token of a prompt
+     * @param bytes of the token in the answer's text
+     */
+    private void putCompletionLogprobs(ObjectNode logprobs, int token, @Nullable Logprobs numbers, byte[] bytes) {
+        String shown = shown(token, "bytes:");
+        logprobs.withArray("tokens").add(shown);
+        ArrayNode tokenLogprobs = logprobs.withArray("token_logprobs");
+        ArrayNode topLogprobs = logprobs.withArray("top_logprobs");
+        if (numbers == null) {
+            tokenLogprobs.addNull();
+            topLogprobs.addNull();
+        } else {
             tokenLogprobs.add(finite(numbers.chosen()));
             ObjectNode top = topLogprobs.addObject();
-            for (int i = 0; i < numbers.topTokens().length; i++) {
+            for (int i = 0; i < Math.min(numbers.topTokens().length, options.logprobs()); i++) {
                 // Two tokens may have the same text; the entry is for the likelier one, which comes first.
                 top.putIfAbsent(
                         shown(numbers.topTokens()[i], "bytes:"),
                         JsonNodeFactory.instance.numberNode(finite(numbers.topLogprobs()[i])));
             }
             top.putIfAbsent(shown, JsonNodeFactory.instance.numberNode(finite(numbers.chosen())));
-            textOffsets.add(offsets.next(tokenizer.bytes(output.token())));
         }
+        logprobs.withArray("text_offset").add(offsets.next(bytes));
+    }
+
+    /** Writes the log probabilities of the prompt's tokens in vLLM's form: by token id, null for the first one. */
+    private void putPromptLogprobs(ObjectNode node, Prompt prompt, List<Logprobs> numbers) {
+        ArrayNode array = node.putArray("prompt_logprobs");
+        for (int i = 0; i < prompt.tokens().length; i++) {
+            if (i == 0) {
+                array.addNull();
+                continue;
+            }
+            Logprobs at = numbers.get(i - 1);
+            ObjectNode tokens = array.addObject();
+            for (int top = 0; top < Math.min(at.topTokens().length, options.promptLogprobs()); top++) {
+                putRanked(tokens, at.topTokens()[top], at.topLogprobs()[top], top + 1);
+            }
+            if (!tokens.has(Integer.toString(prompt.tokens()[i]))) {
+                putRanked(tokens, prompt.tokens()[i], at.chosen(), at.rank());
+            }
+        }
+    }
+
+    private void putRanked(ObjectNode tokens, int token, float logprob, int rank) {
+        tokens.putObject(Integer.toString(token))
+                .put("logprob", finite(logprob))
+                .put("rank", rank)
+                .put("decoded_token", shown(token, ""));
     }
 
     private void putChatLogprobs(ObjectNode logprobs, List<Output> outputs) {

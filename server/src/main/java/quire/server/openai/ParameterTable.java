@@ -74,7 +74,11 @@ final class ParameterTable {
 
     private void computed() {
         computed(EnumSet.of(COMPLETIONS, CHAT, TOKENIZE, DETOKENIZE), "model", "the name of the model", OPENAI);
-        computed(EnumSet.of(COMPLETIONS, TOKENIZE), "prompt", "text, or token ids for an answer", OPENAI);
+        computed(
+                EnumSet.of(COMPLETIONS, TOKENIZE),
+                "prompt",
+                "text, or token ids, or for answers a list of these",
+                OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "messages", "the conversation", OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "tools", "functions that the model may call", OPENAI);
         computed(EnumSet.of(DETOKENIZE), "tokens", "the token ids", VLLM);
@@ -125,17 +129,27 @@ final class ParameterTable {
         computed(
                 ANSWERS,
                 "structured_outputs",
-                "what the answer's text must be: json, regex, choice, json_object",
+                "what the answer's text must be: json, regex, choice, grammar, json_object",
                 VLLM);
         computed(ANSWERS, "guided_json", "a JSON schema of the answer", "vLLM (older)");
         computed(ANSWERS, "guided_regex", "a regular expression that the answer matches", "vLLM (older)");
         computed(ANSWERS, "guided_choice", "the answers to choose from", "vLLM (older)");
         computed(ANSWERS, "json_schema", "a JSON schema of the answer", "llama.cpp, SGLang");
         computed(ANSWERS, "regex", "a regular expression that the answer matches", SGLANG);
+        computed(ANSWERS, "grammar", "a grammar of the answer, in llama.cpp's notation", LLAMA);
+        computed(ANSWERS, "guided_grammar", "the same", "vLLM (older)");
+        computed(ANSWERS, "ebnf", "the same", SGLANG);
         computed(ANSWERS, "n", "how many answers, 1 to 128; with seed s, answer i is that of the seed s + i", OPENAI);
         computed(ANSWERS, "best_of", "how many answers to compute; the n likeliest are sent", "OpenAI, vLLM");
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
+        computed(ANSWERS, "prompt_logprobs", "how many likely tokens to report for each token of the prompt", VLLM);
+        computed(
+                ANSWERS,
+                "truncate_prompt_tokens",
+                "keeps so many tokens at the end of the prompt; -1 as many as fit",
+                VLLM);
+        computed(ONLY_CHAT, "prediction", "text that the answer probably repeats, which makes it faster", OPENAI);
         computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
         computed(ANSWERS, "priority", "requests with a lower number come first (docs/scheduling.md)", VLLM);
         computed(
@@ -265,13 +279,6 @@ final class ParameterTable {
                 OPENAI,
                 "use [\"text\"]",
                 Values.NEUTRAL.or(new Values("[\"text\"]", (value, body) -> isOnlyText(value))));
-        refused(
-                ONLY_CHAT,
-                "prediction",
-                "text that the answer probably repeats",
-                OPENAI,
-                "leave it out: drafts come from the prompt",
-                Values.NEUTRAL_EXCEPT_OBJECT);
         refused(ONLY_CHAT, "functions", "functions that the model may call", OPENAI, "use tools");
         refused(
                 ONLY_CHAT,
@@ -322,11 +329,8 @@ final class ParameterTable {
 
     private void notComputedConstraints() {
         refused(ANSWERS, "format", "the format of the answer", OLLAMA, "use response_format");
-        refused(ANSWERS, "guided_grammar", "a grammar of the answer", "vLLM (older)", SCHEMA);
         refused(ANSWERS, "guided_whitespace_pattern", "white space in JSON", "vLLM (older)", ONE_SPACE);
-        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", SCHEMA);
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
-        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, SCHEMA);
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
         refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
@@ -476,14 +480,7 @@ final class ParameterTable {
         refused(ANSWERS, "top_n_tokens", "how many likely tokens to report", TGI, "use logprobs");
         refused(ANSWERS, "post_sampling_probs", "probabilities after the filters", LLAMA, "use logprobs");
         refused(ANSWERS, "details", "each token of the answer", TGI, "use logprobs");
-        refused(ANSWERS, "decoder_input_details", "each token of the prompt", TGI, "use /tokenize");
-        refused(
-                ANSWERS,
-                "prompt_logprobs",
-                "log probabilities of the prompt",
-                VLLM,
-                "leave it out",
-                Values.NEUTRAL_EXCEPT_0);
+        refused(ANSWERS, "decoder_input_details", "each token of the prompt", TGI, "use prompt_logprobs");
         refused(ANSWERS, "return_tokens_as_token_ids", "ids as the tokens of logprobs", VLLM, "use /tokenize");
         refused(ANSWERS, "return_token_ids", "the ids of the tokens", VLLM, "use /tokenize");
         refused(ANSWERS, "return_tokens", "the ids of the tokens", LLAMA, "use /tokenize");
@@ -507,15 +504,8 @@ final class ParameterTable {
     }
 
     private void notComputedInputs() {
-        refused(
-                ANSWERS,
-                "truncate_prompt_tokens",
-                "shortens the prompt",
-                VLLM,
-                "send a shorter prompt",
-                Values.NEUTRAL_EXCEPT_0);
-        refused(ANSWERS, "truncate", "shortens the prompt", "TGI, Ollama", "send a shorter prompt");
-        refused(ANSWERS, "truncation_length", "shortens the prompt", WEBUI, "send a shorter prompt");
+        refused(ANSWERS, "truncate", "shortens the prompt", "TGI, Ollama", "use truncate_prompt_tokens");
+        refused(ANSWERS, "truncation_length", "shortens the prompt", WEBUI, "use truncate_prompt_tokens");
         refused(
                 ANSWERS,
                 "truncation",
