@@ -109,7 +109,9 @@ public final class Engine implements AutoCloseable {
             }
             shape.checkTensors(file);
             if (draftFile != null) {
-                ModelConfig.from(draftFile).checkTensors(draftFile);
+                ModelConfig draftShape = ModelConfig.from(draftFile);
+                draftShape.checkTensors(draftFile);
+                refuseRecurrent(draftShape, config.speculation());
             }
             int threads = threads(config);
             MemoryPlan plan =
@@ -127,7 +129,12 @@ public final class Engine implements AutoCloseable {
                     kernels,
                     workers,
                     new Decoder.Capacity(
-                            plan.kvLayout(), plan.pageCount(), config.maxBatchedTokens(), config.maxLogitRows()),
+                            plan.kvLayout(),
+                            plan.pageCount(),
+                            config.maxBatchedTokens(),
+                            config.maxLogitRows(),
+                            config.maxSequences(),
+                            config.prefixCache()),
                     progress::add);
             owned.push(decoder);
             Decoder draft = null;
@@ -234,6 +241,15 @@ public final class Engine implements AutoCloseable {
     private static @Nullable Gguf openDraft(EngineConfig config) {
         Path draft = config.speculation().draft();
         return draft == null || !config.speculation().isOn() ? null : Gguf.open(draft);
+    }
+
+    /** A draft model computes what it likes ahead of the sequences, and recurrent layers would keep it. */
+    private static void refuseRecurrent(ModelConfig draft, Speculation speculation) {
+        if (draft.stateBytes() > 0) {
+            throw new IllegalArgumentException(
+                    "the draft model " + speculation.draft() + " is a " + draft.architecture()
+                            + " model with recurrent layers, which cannot draft; choose another draft model, or none");
+        }
     }
 
     /** Checks that every token id means the same in both models, since draft tokens are passed on as ids. */

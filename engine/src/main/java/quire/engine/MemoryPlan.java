@@ -17,7 +17,8 @@ import quire.tensor.KvLayout.KvType;
  * <pre>
  *   80 % of the memory, or what is available now less a reserve     usable: the smaller of both
  *   − what the JVM may use: heap, compiled code, stacks …
- *   − weights − activations, also of a draft model                  for KV pages
+ *   − weights − activations, also of a draft model
+ *   − maxSequences × the state of recurrent layers                  for KV pages
  *   ÷ page bytes, at most maxSequences × pages of maxContext        number of pages
  *
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
@@ -77,12 +78,19 @@ public final class MemoryPlan {
     /**
      * The properties of a model that the size of its KV cache depends on.
      *
-     * @param layers decoder blocks
+     * @param layers decoder blocks with keys and values
      * @param kvHeads key and value heads
      * @param headDim numbers in a head
      * @param contextLength positions trained for
+     * @param stateBytes bytes that recurrent layers keep of each running sequence; 0 if there are none
+     * @param pageStateBytes bytes that they keep beside each page if pages are cached
      */
-    public record Shape(int layers, int kvHeads, int headDim, int contextLength) {
+    public record Shape(int layers, int kvHeads, int headDim, int contextLength, long stateBytes, long pageStateBytes) {
+        /** A model without recurrent layers. */
+        public Shape(int layers, int kvHeads, int headDim, int contextLength) {
+            this(layers, kvHeads, headDim, contextLength, 0, 0);
+        }
+
         /**
          * Checks the ranges.
          *
@@ -103,7 +111,13 @@ public final class MemoryPlan {
 
         /** The shape of a model. */
         public static Shape of(ModelConfig model) {
-            return new Shape(model.layers(), model.kvHeads(), model.headDim(), model.contextLength());
+            return new Shape(
+                    model.attentionLayers(),
+                    model.kvHeads(),
+                    model.headDim(),
+                    model.contextLength(),
+                    model.stateBytes(),
+                    model.pageStateBytes());
         }
     }
 
@@ -259,7 +273,17 @@ public final class MemoryPlan {
 
     /** What JVM, weights and activations leave for KV pages; negative if they do not fit. */
     private long roomForPages() {
-        return usableBytes() - java.totalBytes() - model.bytes() - (draft == null ? 0 : draft.bytes());
+        return usableBytes() - java.totalBytes() - model.bytes() - stateBytes() - (draft == null ? 0 : draft.bytes());
+    }
+
+    /** Bytes that recurrent layers keep of all running sequences. */
+    private long stateBytes() {
+        return config.maxSequences() * model.shape.stateBytes;
+    }
+
+    /** Bytes that they keep beside a page. */
+    private long pageStateBytes() {
+        return config.prefixCache() ? model.shape.pageStateBytes : 0;
     }
 
     private long modelBytes(ToLongFunction<Model> part) {
@@ -367,9 +391,9 @@ public final class MemoryPlan {
         return shape.layers * kvLayout(shape).tokenBytes();
     }
 
-    /** Bytes of one page, over all layers of all models. */
+    /** Bytes of one page, over all layers of all models, with the state that lies beside it. */
     public long pageBytes() {
-        return kvBytesPerToken() * config.pageTokens();
+        return kvBytesPerToken() * config.pageTokens() + pageStateBytes();
     }
 
     private long draftPageBytes() {
@@ -435,6 +459,12 @@ public final class MemoryPlan {
                     "a pass of " + config.maxBatchedTokens() + " tokens, " + config.maxSequences()
                             + " rows of logits"));
         }
+        if (stateBytes() > 0) {
+            lines.add(new Line(
+                    "recurrent state",
+                    stateBytes(),
+                    "maxSequences (" + config.maxSequences() + ") × " + model.shape.stateBytes + " bytes"));
+        }
         lines.add(new Line(
                 "KV pages",
                 pageCount * (pageBytes() - draftPageBytes()),
@@ -464,7 +494,11 @@ public final class MemoryPlan {
                 kvBytesPerToken(),
                 "2 × " + model.shape.layers + " layers × " + model.shape.kvHeads + " KV heads × " + headSum()
                         + (draft == null ? "" : ", and " + draftKvBytesPerToken() + " of the draft model")));
-        lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
+        lines.add(new Line(
+                "page",
+                pageBytes(),
+                config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"
+                        + (pageStateBytes() > 0 ? " and the recurrent state behind them, " + pageStateBytes() : "")));
         lines.add(sequenceLine(maxContext));
         return List.copyOf(lines);
     }

@@ -27,10 +27,13 @@ class MemoryPlanTest {
 
     private static MemoryPlan plan(
             EngineConfig config, long weights, long activations, MemoryPlan.@Nullable Model draft, long room) {
-        long available = room + JAVA.totalBytes() + GIB; // a reserve of 1 GiB
-        MachineMemory machine = new MachineMemory(2 * available + 100 * GIB, "in a test", available, "left by others");
         return MemoryPlan.of(
-                new MemoryPlan.Model(LLAMA_2_7B, 32_000, weights, activations), draft, config, machine, JAVA);
+                new MemoryPlan.Model(LLAMA_2_7B, 32_000, weights, activations), draft, config, machine(room), JAVA);
+    }
+
+    private static MachineMemory machine(long room) {
+        long available = room + JAVA.totalBytes() + GIB; // a reserve of 1 GiB
+        return new MachineMemory(2 * available + 100 * GIB, "in a test", available, "left by others");
     }
 
     private static MemoryPlan plan(EngineConfig config, MachineMemory machine, JavaMemory java) {
@@ -276,6 +279,25 @@ class MemoryPlanTest {
                 .isThrownBy(() -> MemoryPlan.of(model, null, config(1, 0, 0), MachineMemory.of(100 * GIB), small))
                 .withMessageContaining("of the Java heap from the start, which has 64 MiB")
                 .withMessageContaining("QUIRE_JAVA_OPTIONS=-Xmx");
+    }
+
+    /** The state of running sequences, and with the prefix cache a state beside each page. */
+    @Test
+    void of_recurrentLayers_areInTheSum() {
+        MemoryPlan.Shape shape = new MemoryPlan.Shape(32, 32, 128, 4096, GIB / 64, 1 << 20);
+        MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, 4 * GIB, GIB);
+        for (boolean caching : new boolean[] {true, false}) {
+            EngineConfig config =
+                    config(64, 0, 0).toBuilder().prefixCache(caching).build();
+            MemoryPlan plan = MemoryPlan.of(model, null, config, machine(12 * GIB), JAVA);
+
+            long page = 16 * plan.kvBytesPerToken() + (caching ? 1 << 20 : 0);
+            assertThat(plan.pageBytes()).isEqualTo(page);
+            assertThat((long) plan.pageCount()).isEqualTo(6 * GIB / page);
+            assertThat(plan.lines()).anySatisfy(line -> assertThat(line)
+                    .isEqualTo(
+                            new MemoryPlan.Line("recurrent state", GIB, "maxSequences (64) × " + GIB / 64 + " bytes")));
+        }
     }
 
     @Test

@@ -18,6 +18,7 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -140,7 +141,7 @@ class PromiseTest {
 
     /**
      * One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm, experts
-     * with a shared one, with groups, and with biases and sinks, and attention with a latent.
+     * with a shared one, with groups, and with biases and sinks, attention with a latent, and recurrent layers.
      */
     @ParameterizedTest
     @ValueSource(
@@ -156,7 +157,8 @@ class PromiseTest {
                 "qwen2moe",
                 "qwen3moe-groups",
                 "gpt-oss",
-                "deepseek2"
+                "deepseek2",
+                "lfm2"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
@@ -200,14 +202,25 @@ class PromiseTest {
 
     @Test
     void output_replayedDrafts_isBitIdentical() throws Exception {
+        assertPromiseWithReplay(TINY);
+    }
+
+    /** States are taken back where draft tokens are rejected. */
+    @ParameterizedTest
+    @ValueSource(strings = "lfm2")
+    void output_recurrentModelWithReplayedDrafts_isBitIdentical(String architecture) throws Exception {
+        assertPromiseWithReplay(FamilyModels.write(folder, architecture, ElementType.Q4_0, 5));
+    }
+
+    private static void assertPromiseWithReplay(Path file) throws Exception {
         int promptTokens = 6;
         List<Request> requests = new ArrayList<>();
-        for (Request request : requests(TINY)) {
+        for (Request request : requests(file)) {
             if (request.prompt().length > promptTokens && request.params().maxTokens() > 1) {
                 requests.add(new Request(Arrays.copyOf(request.prompt(), promptTokens), request.params()));
             }
         }
-        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        List<Answer> alone = alone(file, requests, KvType.F16);
         List<int[]> texts = new ArrayList<>();
         for (int i = 0; i < requests.size(); i++) {
             texts.add(IntStream.concat(
@@ -221,7 +234,7 @@ class PromiseTest {
             for (int drafts : new int[] {1, 8, Speculation.AUTO}) {
                 Speculation replayed = new Speculation(drafts, false, null, replay);
                 EngineConfig config = config(20, 100, 0, 2, KvType.F16).withSpeculation(replayed);
-                Outcome outcome = answer(TINY, requests, config, 20, DraftPolicy::of);
+                Outcome outcome = answer(file, requests, config, 20, DraftPolicy::of);
                 assertThat(outcome.answers)
                         .as("acceptance %s, %d draft tokens", acceptance, drafts)
                         .isEqualTo(alone);
@@ -357,12 +370,17 @@ class PromiseTest {
         assertPromiseFromPrefixCache(quantized(2), quantized(1));
     }
 
+    @Test
+    void output_recurrentModelFromThePrefixCache_isBitIdentical() throws Exception {
+        assertPromiseFromPrefixCache(FamilyModels.write(folder, "lfm2", ElementType.Q4_0, 5), null);
+    }
+
     /**
      * Chats of three turns. Each engine answers all turns: first cold, the later turns half warm; then warm; then at
      * random, beside requests that are cancelled. With few pages, sequences are preempted and cached pages give their
      * memory to others.
      */
-    private static void assertPromiseFromPrefixCache(Path file, Path draft) throws Exception {
+    private static void assertPromiseFromPrefixCache(Path file, @Nullable Path draft) throws Exception {
         for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
             Chats chats = Chats.of(file, kvType);
             for (Speculation speculation :

@@ -37,6 +37,14 @@ public interface Model extends AutoCloseable {
     /** Copies the K and V of all positions of a page to another page, in all layers. */
     void copyPage(int from, int to);
 
+    /**
+     * Whether sequences have a state beside their keys and values, so that {@link Batch#setState} counts, and the beginning
+     * of a page cannot be used without the rest of it.
+     */
+    default boolean isRecurrent() {
+        return false;
+    }
+
     @Override
     void close();
 }

@@ -334,6 +334,38 @@ class ModelConfigTest {
                 .hasLineCount(1);
     }
 
+    static Stream<Fault> recurrentFaults() {
+        return Stream.of(
+                fault(w -> lfm2(w, "shortconv.l_cache", 1), "shortconv.l_cache", "not 2 to 16"),
+                fault(w -> lfm2(w, "shortconv.l_cache", 17), "shortconv.l_cache", "not 1 to 16"),
+                fault(w -> lfm2(w, "shortconv.l_cache", 4), "tensor blk.0.shortconv.conv.weight", "3", "4"),
+                fault(w -> lfm2(w, "attention.head_count_kv", 2), "attention.head_count_kv", "where attention is"),
+                fault(w -> kvHeads(w, 0, 0, 0, 0), "attention.head_count_kv", "is 0"),
+                fault(w -> kvHeads(w, 0, 0, 2, 4), "attention.head_count_kv", "differs between layers (2 and 4)"),
+                fault(w -> kvHeads(w, 0, 0, 2), "attention.head_count_kv", "has 3 items"),
+                fault(w -> kvHeads(w, 0, 2, 0, 0), "tensor blk.1.attn_q.weight", "missing"));
+    }
+
+    private static void lfm2(GgufWriter writer, String key, long value) {
+        writer.without("lfm2." + key).uint32("lfm2." + key, value);
+    }
+
+    private static void kvHeads(GgufWriter writer, int... heads) {
+        writer.without("lfm2.attention.head_count_kv").int32s("lfm2.attention.head_count_kv", heads);
+    }
+
+    @ParameterizedTest
+    @MethodSource("recurrentFaults")
+    void from_unsupportedRecurrence_isRefusedInOneLineWithThePlace(Fault fault) {
+        GgufWriter writer = FamilyModels.writer("lfm2", ElementType.F32, 1);
+        fault.change().accept(writer);
+        assertThatThrownBy(() -> config(writer))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageContainingAll(fault.said().toArray(String[]::new))
+                .message()
+                .hasLineCount(1);
+    }
+
     @Test
     void constructor_sizesThatDoNotFit_areRefused() {
         assertThatThrownBy(() -> shape(4, 3, 16, 16)).hasMessageContaining("kvHeads");

@@ -53,10 +53,15 @@ final class ReferenceDecoder {
         for (int layer = 0; layer < config.layers(); layer++) {
             String prefix = "blk." + layer + ".";
             double[] h = architecture.equals("olmo2") ? x : norm(x, prefix + "attn_norm");
-            double[] attended = has(prefix + "attn_kv_a_mqa.weight")
-                    ? attendWithLatent(prefix, h, position, layer)
-                    : attendWithHeads(prefix, h, position, layer);
-            double[] a = project(prefix + "attn_output", attended, hidden);
+            double[] a;
+            if (has(prefix + "shortconv.conv.weight")) {
+                a = shortConvolution(prefix, h, position, layer);
+            } else {
+                double[] attended = has(prefix + "attn_kv_a_mqa.weight")
+                        ? attendWithLatent(prefix, h, position, layer)
+                        : attendWithHeads(prefix, h, position, layer);
+                a = project(prefix + "attn_output", attended, hidden);
+            }
             boolean gptOss = architecture.equals("gpt-oss");
             if (has(prefix + "post_attention_norm.weight") && !gptOss) {
                 a = norm(a, prefix + "post_attention_norm");
@@ -78,7 +83,9 @@ final class ReferenceDecoder {
         }
         boolean untied = has("output.weight");
         double[] logits = multiply(
-                untied ? "output.weight" : "token_embd.weight", norm(x, "output_norm"), config.vocabularySize());
+                untied ? "output.weight" : "token_embd.weight",
+                norm(x, architecture.equals("lfm2") ? "token_embd_norm" : "output_norm"),
+                config.vocabularySize());
         double scale = key("logit_scale", 1);
         logits = times(logits, architecture.equals("granite") ? 1 / scale : scale);
         double cap = key("final_logit_softcapping", 0);
@@ -86,6 +93,26 @@ final class ReferenceDecoder {
             logits[i] = cap * Math.tanh(logits[i] / cap);
         }
         return logits;
+    }
+
+    /** The inputs of the convolution are kept where other layers keep keys. */
+    private double[] shortConvolution(String prefix, double[] h, int position, int layer) {
+        double[] bcx = project(prefix + "shortconv.in_proj", h, 3 * h.length);
+        double[] input = new double[h.length];
+        for (int i = 0; i < input.length; i++) {
+            input[i] = bcx[i] * bcx[2 * h.length + i];
+        }
+        keys.get(position)[layer] = input;
+        int taps = (int) key("shortconv.l_cache", 0);
+        double[] out = new double[h.length];
+        for (int i = 0; i < out.length; i++) {
+            double[] weights = row(tensor(prefix + "shortconv.conv.weight"), i);
+            for (int back = 0; back < taps && back <= position; back++) {
+                out[i] += weights[taps - 1 - back] * keys.get(position - back)[layer][i];
+            }
+            out[i] *= bcx[h.length + i];
+        }
+        return project(prefix + "shortconv.out_proj", out, h.length);
     }
 
     private double[] attendWithHeads(String prefix, double[] h, int position, int layer) {

@@ -191,7 +191,18 @@ public final class KernelSetEquality {
             FloatMatrix[] expected = rowResults(scalar, arena, x, z, weight, headDim, rotated, from);
             FloatMatrix[] actual = rowResults(kernels, arena, x, z, weight, headDim, rotated, from);
             String[] names = {
-                "rmsNorm", "add", "addBias", "SiLU", "rope", "GELU", "clamped SiLU", "layerNorm", "addRow", "softCap"
+                "rmsNorm",
+                "add",
+                "addBias",
+                "SiLU",
+                "rope",
+                "GELU",
+                "clamped SiLU",
+                "layerNorm",
+                "addRow",
+                "softCap",
+                "multiplyRow",
+                "addProduct"
             };
             for (int i = 0; i < names.length; i++) {
                 String what = names[i] + " of " + columns + ", " + rotated + " rotated of " + headDim;
@@ -209,7 +220,7 @@ public final class KernelSetEquality {
             int headDim,
             int rotated,
             int from) {
-        FloatMatrix[] results = new FloatMatrix[10];
+        FloatMatrix[] results = new FloatMatrix[12];
         for (int i = 0; i < results.length; i++) {
             results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
             results[i].segment().copyFrom(x.segment());
@@ -223,6 +234,8 @@ public final class KernelSetEquality {
         set.layerNorm(z, weight, 1e-5f, results[7], from, x.rows());
         set.addRow(z, from, 0.37f, results[8], x.rows() - 1);
         set.softCap(results[9], 1.7f, from, x.rows());
+        set.multiplyRow(x, from, z, 0, results[10], x.rows() - 1);
+        set.addProduct(x, from, z, 0, results[11], x.rows() - 1);
         FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, rotated);
         for (int position = 0; position < 9; position++) {
             for (int i = 0; i < rotated; i++) {

@@ -120,6 +120,7 @@ public final class ProfileBench implements AutoCloseable {
             batch.clear();
             for (int i = 0; i < sequences; i++) {
                 batch.add(tokens[i], position, position + 1, pages[i], 1);
+                batch.setState(i, i, 0, Batch.Start.ANY);
             }
             profile.forward(decoder, batch);
         }

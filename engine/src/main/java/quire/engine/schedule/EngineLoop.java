@@ -170,7 +170,7 @@ public final class EngineLoop implements Runnable {
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
         tracker = new RequestTracker(config, pages, drafts);
         PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
-        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
+        scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock, model.isRecurrent());
         verifier = new TokenVerifier(limits, samplers);
         constraints = new Constraints(tokenizer);
         int tokens = Math.min(tokenizer.vocabularySize(), model.vocabularySize());

@@ -89,6 +89,7 @@ final class Scheduler {
     private final RequestTracker tracker;
     private final EngineListener listener;
     private final LongSupplier nanoClock;
+    private final boolean wholePages; // whether pages are shared only when they are full
 
     private final List<Sequence> waiting = new ArrayList<>(); // in order
     private final List<Sequence> running; // in order
@@ -120,6 +121,7 @@ final class Scheduler {
         }
     }
 
+    /** @param wholePages whether pages are shared only when they are full, because a state belongs to their end */
     Scheduler(
             StepLimits limits,
             PromptPace pace,
@@ -127,7 +129,9 @@ final class Scheduler {
             DraftSource drafts,
             RequestTracker tracker,
             EngineListener listener,
-            LongSupplier nanoClock) {
+            LongSupplier nanoClock,
+            boolean wholePages) {
+        this.wholePages = wholePages;
         this.pages = pages;
         this.drafts = drafts;
         this.limits = limits;
@@ -242,7 +246,10 @@ final class Scheduler {
     private void copyPageOfAnother(Sequence sequence) {
         int begin = sequence.computed;
         int page = begin / pages.pageTokens();
-        if (!pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsScores()) {
+        if (wholePages
+                || !pages.isCaching()
+                || begin % pages.pageTokens() != 0
+                || sequence.needsScores()) {
             return;
         }
         int before = pages.lastIndexed(sequence.row);

@@ -111,6 +111,11 @@ public final class StepPlan {
                     sequence.computed + counts[i] + drafts[i],
                     pages.table(sequence.row),
                     scores[i] + (wants[i] ? 1 + drafts[i] : 0));
+            batch.setState(
+                    i,
+                    sequence.row,
+                    drafts[i],
+                    pages.takesState(sequence.row) ? Batch.Start.AT_PAGE : Batch.Start.CONTINUES);
         }
     }
 

@@ -22,6 +22,10 @@ public final class FamilyModels {
 
     private static final int EXPERTS = 8;
 
+    // Recurrent layers.
+    private static final int ATTENTION_LAYER = 2;
+    private static final int TAPS = 3;
+
     // Attention with a latent.
     private static final int LATENT = 64;
     private static final int PLAIN = 32;
@@ -137,6 +141,11 @@ public final class FamilyModels {
                     yarn(8);
                     number("rope.scaling.yarn_log_multiplier", lite ? 0.0707f : 0.1f);
                 }
+                case "lfm2" -> {
+                    writer.without("lfm2.attention.head_count_kv")
+                            .int32s("lfm2.attention.head_count_kv", 0, 0, KV_HEADS, 0);
+                    size("shortconv.l_cache", TAPS);
+                }
                 case "gpt-oss" -> {
                     size("attention.sliding_window", 16);
                     size("expert_feed_forward_length", 32);
@@ -177,8 +186,8 @@ public final class FamilyModels {
             }
             RandomModels.vocabulary(writer);
             matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, name.startsWith("gemma") ? 0.25 : 2);
-            norm("output_norm", HIDDEN, normBias);
-            if (!name.startsWith("gemma") && !name.equals("qwen2")) {
+            norm(name.equals("lfm2") ? "token_embd_norm" : "output_norm", HIDDEN, normBias);
+            if (!name.startsWith("gemma") && !name.equals("qwen2") && !name.equals("lfm2")) {
                 matrix("output.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
             }
             for (int layer = 0; layer < LAYERS; layer++) {
@@ -188,7 +197,10 @@ public final class FamilyModels {
                 if (before) {
                     norm(block + "attn_norm", HIDDEN, normBias);
                 }
-                if (latent) {
+                boolean recurrent = name.equals("lfm2") && layer != ATTENTION_LAYER;
+                if (recurrent) {
+                    shortConvolution(block);
+                } else if (latent) {
                     latent(block, lite);
                 } else if (fused) {
                     projection(block + "attn_qkv", HIDDEN, queryWidth + 2 * kvWidth, qkvBias);
@@ -197,22 +209,24 @@ public final class FamilyModels {
                     projection(block + "attn_k", HIDDEN, kvWidth, qkvBias);
                     projection(block + "attn_v", HIDDEN, kvWidth, qkvBias);
                 }
-                switch (name) {
-                    case "qwen3", "qwen3moe", "gemma3" -> {
-                        norm(block + "attn_q_norm", headDim, false);
-                        norm(block + "attn_k_norm", headDim, false);
+                if (!recurrent) {
+                    switch (name) {
+                        case "qwen3", "qwen3moe", "gemma3", "lfm2" -> {
+                            norm(block + "attn_q_norm", headDim, false);
+                            norm(block + "attn_k_norm", headDim, false);
+                        }
+                        case "olmo2" -> {
+                            norm(block + "attn_q_norm", queryWidth, false);
+                            norm(block + "attn_k_norm", kvWidth, false);
+                        }
+                        default -> {}
                     }
-                    case "olmo2" -> {
-                        norm(block + "attn_q_norm", queryWidth, false);
-                        norm(block + "attn_k_norm", kvWidth, false);
-                    }
-                    default -> {}
+                    projection(
+                            block + "attn_output",
+                            latent ? HEADS * VALUES : queryWidth,
+                            HIDDEN,
+                            name.equals("starcoder2") || gptOss);
                 }
-                projection(
-                        block + "attn_output",
-                        latent ? HEADS * VALUES : queryWidth,
-                        HIDDEN,
-                        name.equals("starcoder2") || gptOss);
                 if (gptOss) {
                     vector(block + "attn_sinks.weight", HEADS, -2, 2);
                     norm(block + "post_attention_norm", HIDDEN, false);
@@ -242,6 +256,21 @@ public final class FamilyModels {
             writer.string(name + ".rope.scaling.type", "yarn");
             number("rope.scaling.factor", factor);
             size("rope.scaling.original_context_length", 64);
+        }
+
+        private void shortConvolution(String block) {
+            projection(block + "shortconv.in_proj", HIDDEN, 3 * HIDDEN, false);
+            floats(block + "shortconv.conv.weight", TAPS, HIDDEN);
+            projection(block + "shortconv.out_proj", HIDDEN, HIDDEN, false);
+        }
+
+        /** A matrix that stays f32 in every file. */
+        private void floats(String tensor, int columns, int rows) {
+            float[] values = new float[columns * rows];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = (float) (random.nextGaussian() * 1.5 / Math.sqrt(columns));
+            }
+            writer.tensor(tensor, ElementType.F32, values, columns, rows);
         }
 
         private void latent(String block, boolean lite) {

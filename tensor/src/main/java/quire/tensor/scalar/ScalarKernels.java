@@ -294,6 +294,22 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        for (int i = 0; i < y.columns(); i++) {
+            y.set(to, i, a.get(rowA, i) * b.get(rowB, i));
+        }
+    }
+
+    @Override
+    public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        for (int i = 0; i < y.columns(); i++) {
+            y.set(to, i, Math.fma(a.get(rowA, i), b.get(rowB, i), y.get(to, i)));
+        }
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         Shapes.checkSoftCap(x, cap, from, to);
         for (int row = from; row < to; row++) {

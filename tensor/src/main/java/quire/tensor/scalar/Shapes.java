@@ -89,6 +89,12 @@ public final class Shapes {
         checkRows(y, to, to + 1);
     }
 
+    /** Checks {@link Kernels#multiplyRow} and {@link Kernels#addProduct}. */
+    public static void checkThreeRows(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        checkAddRow(a, rowA, y, to);
+        checkAddRow(b, rowB, y, to);
+    }
+
     /** Checks {@link Kernels#softCap}. */
     public static void checkSoftCap(FloatMatrix x, float cap, int from, int to) {
         checkRows(x, from, to);

@@ -290,6 +290,39 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
+    public void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        int columns = y.columns();
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector.fromMemorySegment(F, a.segment(), a.rowOffset(rowA) + offset, ORDER)
+                    .mul(FloatVector.fromMemorySegment(F, b.segment(), b.rowOffset(rowB) + offset, ORDER))
+                    .intoMemorySegment(y.segment(), y.rowOffset(to) + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            y.set(to, i, a.get(rowA, i) * b.get(rowB, i));
+        }
+    }
+
+    @Override
+    public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        int columns = y.columns();
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector sum = FloatVector.fromMemorySegment(F, y.segment(), y.rowOffset(to) + offset, ORDER);
+            FloatVector.fromMemorySegment(F, a.segment(), a.rowOffset(rowA) + offset, ORDER)
+                    .fma(FloatVector.fromMemorySegment(F, b.segment(), b.rowOffset(rowB) + offset, ORDER), sum)
+                    .intoMemorySegment(y.segment(), y.rowOffset(to) + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            y.set(to, i, Math.fma(a.get(rowA, i), b.get(rowB, i), y.get(to, i)));
+        }
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         Shapes.checkSoftCap(x, cap, from, to);
         int whole = x.columns() - x.columns() % LANES;

@@ -1,0 +1,183 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import quire.tensor.FloatMatrix;
+import quire.tensor.memory.ReservedMemory;
+
+/**
+ * What recurrent layers keep of each sequence between two steps. The state before a position depends on the tokens
+ * before it and on nothing else, so it may be computed again, or copied from where the same tokens were computed.
+ *
+ * <pre>
+ *   slot    a sequence's last inputs, by position modulo the length of the ring
+ *           [ … p−3 p−2 p−1 | d0 d1 d2 ]     d0 … are draft tokens; if they are rejected, others overwrite them
+ *   page    the last inputs before the end of a page: the state that a sequence begins with behind that page
+ * </pre>
+ *
+ * <p>The ring is long enough that the inputs before the first draft token stay when all draft tokens are written. So
+ * nothing needs to be restored when they are rejected. A checkpoint lies beside the keys and values of its page and
+ * has the same number, so the page's owner, its place in the prefix index and its eviction hold for both.
+ *
+ * <p>This class checks that a sequence continues where its slot ends. A mistake of a caller is an error and never a wrong
+ * result.
+ */
+final class RecurrentState {
+    private final int taps;
+    private final int ring;
+    private final int pageTokens;
+    /** By layer: a row for each position of the ring of each slot. */
+    private final FloatMatrix[] inputs;
+    /** By layer: a row for each input before the end of each page; empty if pages have no states. */
+    private final FloatMatrix[] checkpoints;
+    /** By slot: the position behind the last row that counts. */
+    private final int[] certain;
+    /** By slot: the position behind the last row, draft tokens included. */
+    private final int[] ends;
+
+    /**
+     * @param slots most sequences at once
+     * @param pageCount pages that have a state; 0 if none has one
+     * @param pageTokens positions of a page
+     */
+    RecurrentState(Recurrence recurrence, int slots, int pageCount, int pageTokens, Arena arena) {
+        taps = recurrence.taps();
+        ring = ring(recurrence);
+        this.pageTokens = pageTokens;
+        inputs = new FloatMatrix[recurrence.count()];
+        checkpoints = new FloatMatrix[pageCount == 0 ? 0 : inputs.length];
+        Arrays.setAll(inputs, i -> reserve(arena, Math.multiplyExact(slots, ring), recurrence.width()));
+        Arrays.setAll(checkpoints, i -> reserve(arena, Math.multiplyExact(pageCount, taps - 1), recurrence.width()));
+        certain = new int[slots];
+        ends = new int[slots];
+    }
+
+    private static int ring(Recurrence recurrence) {
+        return recurrence.taps() - 1 + Batch.MAX_DRAFT_ROWS;
+    }
+
+    private static FloatMatrix reserve(Arena arena, int rows, int columns) {
+        long bytes = Math.multiplyExact((long) rows, (long) columns * Float.BYTES);
+        return new FloatMatrix(ReservedMemory.allocate(arena, bytes), rows, columns);
+    }
+
+    /** Bytes of the state of one sequence, in all layers. */
+    static long slotBytes(Recurrence recurrence) {
+        return (long) Float.BYTES * recurrence.count() * ring(recurrence) * recurrence.width();
+    }
+
+    /** Bytes of the state beside one page, in all layers. */
+    static long checkpointBytes(Recurrence recurrence) {
+        return (long) Float.BYTES * recurrence.count() * (recurrence.taps() - 1) * recurrence.width();
+    }
+
+    /** The last inputs of all sequences in a layer. */
+    FloatMatrix inputs(int layer) {
+        return inputs[layer];
+    }
+
+    /** The row of {@link #inputs} that has the input at a position. */
+    int row(int slot, int position) {
+        return slot * ring + position % ring;
+    }
+
+    /**
+     * Prepares a step: finds the state before the first row of each sequence.
+     *
+     * @throws IllegalArgumentException if a sequence has no such slot, or too many draft tokens
+     * @throws IllegalStateException if the state before a sequence's first row is not known
+     */
+    void begin(Batch batch) {
+        for (int s = 0; s < batch.sequences(); s++) {
+            int slot = batch.stateSlot(s);
+            int position = batch.firstPosition(s);
+            int drafts = batch.draftRows(s);
+            if (slot >= certain.length || drafts > Batch.MAX_DRAFT_ROWS || drafts >= batch.rowCount(s)) {
+                throw new IllegalArgumentException("slot " + slot + " of " + certain.length + " with " + drafts
+                        + " draft tokens in " + batch.rowCount(s) + " rows: at most " + Batch.MAX_DRAFT_ROWS
+                        + " are possible, behind a row that counts");
+            }
+            for (int other = 0; other < s; other++) {
+                if (batch.stateSlot(other) == slot) {
+                    throw new IllegalArgumentException("sequences " + other + " and " + s + " share slot " + slot);
+                }
+            }
+            Batch.Start start = batch.start(s);
+            if (position == 0 || start == Batch.Start.ANY) {
+                continue;
+            }
+            if (start == Batch.Start.AT_PAGE) {
+                load(slot, position, batch.pageTable(s));
+            } else if (position < certain[slot] || position > ends[slot]) {
+                throw new IllegalStateException("the sequence in slot " + slot + " continues at position " + position
+                        + ", but its state is known at " + certain[slot] + " to " + ends[slot]);
+            }
+        }
+    }
+
+    private void load(int slot, int position, int[] pageTable) {
+        if (position % pageTokens != 0 || checkpoints.length == 0) {
+            throw new IllegalStateException("there is no state at position " + position + " of pages of " + pageTokens
+                    + " tokens" + (checkpoints.length == 0 ? ", which have none" : ""));
+        }
+        int page = pageTable[position / pageTokens - 1];
+        for (int layer = 0; layer < inputs.length; layer++) {
+            for (int back = 1; back < taps; back++) {
+                copy(checkpoints[layer], checkpoint(page, back), inputs[layer], row(slot, position - back));
+            }
+        }
+    }
+
+    private int checkpoint(int page, int back) {
+        return page * (taps - 1) + back - 1;
+    }
+
+    /**
+     * Keeps the inputs of a sequence in a layer, and the states at the ends of pages, once all workers have read the old
+     * ones.
+     *
+     * @param rows the inputs of the batch
+     */
+    void keep(int layer, Batch batch, int s, FloatMatrix rows) {
+        int slot = batch.stateSlot(s);
+        int first = batch.firstPosition(s);
+        int end = first + batch.rowCount(s);
+        int offset = batch.firstRow(s) - first;
+        if (checkpoints.length > 0) {
+            for (int pageEnd = first - first % pageTokens + pageTokens; pageEnd <= end; pageEnd += pageTokens) {
+                int page = batch.pageTable(s)[pageEnd / pageTokens - 1];
+                for (int back = 1; back < taps; back++) {
+                    int position = pageEnd - back;
+                    boolean isNew = position >= first;
+                    copy(
+                            isNew ? rows : inputs[layer],
+                            isNew ? offset + position : row(slot, position),
+                            checkpoints[layer],
+                            checkpoint(page, back));
+                }
+            }
+        }
+        for (int position = Math.max(first, end - ring); position < end; position++) {
+            copy(rows, offset + position, inputs[layer], row(slot, position));
+        }
+    }
+
+    /** Records what is known after a step. */
+    void end(Batch batch) {
+        for (int s = 0; s < batch.sequences(); s++) {
+            int slot = batch.stateSlot(s);
+            ends[slot] = batch.firstPosition(s) + batch.rowCount(s);
+            certain[slot] = ends[slot] - batch.draftRows(s);
+        }
+    }
+
+    private static void copy(FloatMatrix from, int fromRow, FloatMatrix to, int toRow) {
+        MemorySegment.copy(
+                from.segment(),
+                from.rowOffset(fromRow),
+                to.segment(),
+                to.rowOffset(toRow),
+                to.columns() * (long) Float.BYTES);
+    }
+}
