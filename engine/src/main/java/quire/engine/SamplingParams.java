@@ -40,6 +40,8 @@ import quire.engine.constrain.Constraint;
  *     temperature
  * @param constraint what the answer's text must be; null for anything. The answer ends where the constraint says, so
  *     {@code ignoreEndOfText} must be false
+ * @param showControlTokens whether the answer's text contains its control tokens, each as {@link
+ *     quire.engine.constrain.Part#control} writes it; those that end the answer never are
  */
 public record SamplingParams(
         int maxTokens,
@@ -56,7 +58,8 @@ public record SamplingParams(
         List<Integer> stopTokens,
         boolean ignoreEndOfText,
         int logprobs,
-        @Nullable Constraint constraint) {
+        @Nullable Constraint constraint,
+        boolean showControlTokens) {
 
     /** Maximum number of tokens that {@code logprobs} may ask for. */
     public static final int MAX_LOGPROBS = 20;
@@ -162,7 +165,8 @@ public record SamplingParams(
                 .stopTokens(stopTokens)
                 .ignoreEndOfText(ignoreEndOfText)
                 .logprobs(logprobs)
-                .constraint(constraint);
+                .constraint(constraint)
+                .showControlTokens(showControlTokens);
     }
 
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */
@@ -187,6 +191,7 @@ public record SamplingParams(
         private boolean ignoreEndOfText;
         private int logprobs = -1;
         private @Nullable Constraint constraint;
+        private boolean showControlTokens;
 
         private Builder() {}
 
@@ -280,6 +285,12 @@ public record SamplingParams(
             return this;
         }
 
+        /** Whether the answer's text contains its control tokens. */
+        public Builder showControlTokens(boolean value) {
+            showControlTokens = value;
+            return this;
+        }
+
         /**
          * The parameters.
          *
@@ -301,7 +312,8 @@ public record SamplingParams(
                     stopTokens,
                     ignoreEndOfText,
                     logprobs,
-                    constraint);
+                    constraint,
+                    showControlTokens);
         }
     }
 }

@@ -6,8 +6,11 @@ import java.util.stream.IntStream;
 import quire.model.text.Tokenizer;
 
 /**
- * The bytes of all tokens as a tree, in depth-first order. Control tokens and tokens without bytes are not in it: they
- * are never text. Immutable.
+ * The bytes of all tokens as a tree, in depth-first order. Immutable.
+ *
+ * <p>A control token has the byte 0xFF, its spelling, and 0xFF again. UTF-8 has no such byte, so text never is a control
+ * token: {@code [A]} as text has three bytes and the control token {@code [A]} five. Tokens of text with that byte, those
+ * without bytes and those that end an answer are not in the tree.
  *
  * <pre>
  *   node     0    1    2    3    4          tokens "a" "ab" "ac" "b"
@@ -18,6 +21,8 @@ import quire.model.text.Tokenizer;
  */
 final class Vocabulary {
     private static final int NO_TOKEN = -1;
+
+    private static final byte[] NO_BYTES = {};
 
     private final int size;
     private final int[] endTokens;
@@ -39,9 +44,10 @@ final class Vocabulary {
         byte[][] texts = new byte[size][];
         offsets = new int[size + 1];
         for (int token = 0; token < size; token++) {
-            boolean isText = !tokenizer.isControl(token) && !tokenizer.isEndOfGeneration(token);
-            byte[] text = isText ? tokenizer.bytes(token) : new byte[0];
-            texts[token] = text.length > Short.MAX_VALUE ? new byte[0] : text;
+            byte[] text = tokenizer.isEndOfGeneration(token)
+                    ? NO_BYTES
+                    : tokenizer.isControl(token) ? control(tokenizer.spelling(token)) : text(tokenizer.bytes(token));
+            texts[token] = text.length > Short.MAX_VALUE ? NO_BYTES : text;
             offsets[token + 1] = offsets[token] + texts[token].length;
         }
         bytes = new byte[offsets[size]];
@@ -57,6 +63,19 @@ final class Vocabulary {
         Comparator<Integer> order = (a, b) -> Arrays.compareUnsigned(texts[a], texts[b]);
         Arrays.sort(sorted, order.thenComparing(Comparator.naturalOrder()));
         build(sorted, texts);
+    }
+
+    private static byte[] control(String spelling) {
+        return spelling.isEmpty() ? NO_BYTES : Part.bytes(Part.control(spelling));
+    }
+
+    private static byte[] text(byte[] bytes) {
+        for (byte b : bytes) {
+            if (b == Part.CONTROL_BYTE) {
+                return NO_BYTES;
+            }
+        }
+        return bytes;
     }
 
     private void build(Integer[] sorted, byte[][] texts) {

@@ -114,7 +114,7 @@ public final class Sequence {
         timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
         history = new TokenHistory(params, request.prompt(), constraint);
-        text = new OutputText(tokenizer, params.stop());
+        text = new OutputText(tokenizer, params.stop(), params.showControlTokens());
         stream = new OutputQueue(() -> {
             cancelled = true;
             inbox.accept(this);

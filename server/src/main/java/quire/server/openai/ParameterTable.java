@@ -122,13 +122,14 @@ final class ParameterTable {
                 VLLM);
         computed(ONLY_TOKENIZE, "add_generation_prompt", "ends with the beginning of the model's turn", VLLM);
         computed(ONLY_TOKENIZE, "return_token_strs", "returns the spelling of each token", VLLM);
-        refused(
+        computed(
                 EnumSet.of(CHAT, TOKENIZE),
                 "tool_choice",
-                "which function to call",
-                OPENAI,
-                "use \"auto\" or \"none\"",
-                Values.NEUTRAL.or(Values.text("auto", "none")));
+                "whether and which tools are called (docs/tools.md)",
+                OPENAI);
+        computed(ONLY_CHAT, "parallel_tool_calls", "whether an answer may have several calls", OPENAI);
+        computed(ONLY_CHAT, "functions", "functions that the model may call, as an older form of tools", OPENAI);
+        computed(ONLY_CHAT, "function_call", "whether and which of functions is called", OPENAI);
     }
 
     private void synonyms() {
@@ -247,21 +248,6 @@ final class ParameterTable {
                 OPENAI,
                 "leave it out: drafts come from the prompt",
                 Values.NEUTRAL_EXCEPT_OBJECT);
-        refused(ONLY_CHAT, "functions", "functions that the model may call", OPENAI, "use tools");
-        refused(
-                ONLY_CHAT,
-                "function_call",
-                "which function to call",
-                OPENAI,
-                "use tools",
-                Values.NEUTRAL.or(Values.text("none")));
-        refused(
-                ONLY_CHAT,
-                "parallel_tool_calls",
-                "whether several functions may be called at once",
-                OPENAI,
-                "ask in the prompt for at most one function call",
-                Values.TRUE);
         refused(
                 ONLY_CHAT,
                 "max_tool_calls",
@@ -287,7 +273,6 @@ final class ParameterTable {
         refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
         refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
         refused(IN_MESSAGE, "audio", "an earlier answer as audio", OPENAI, "send its text in content");
-        refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
         refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
         refused(ANSWERS, "input", "the conversation", "OpenAI Responses", "use messages, or prompt for completions");
         refused(ANSWERS, "instructions", "the system message", "OpenAI Responses", "send a message with role system");

@@ -35,6 +35,7 @@ final class RequestReader {
     private final Tokenizer tokenizer;
     private final SamplingReader sampling;
     private final Parameters parameters;
+    private final ToolReader tools;
     private final String fingerprint;
 
     RequestReader(ServedModel model, Parameters parameters) {
@@ -43,6 +44,7 @@ final class RequestReader {
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
+        this.tools = new ToolReader(model);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -73,9 +75,10 @@ final class RequestReader {
         Integer limit = limit(body, "max_tokens");
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
+        SamplingParams params =
+                sampling.read(body, Math.max(maxTokens, 1), logprobs, names, ConstraintReader.read(body), false);
         String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint, ToolRequest.NONE);
         Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
         return answer(body, checked, maxTokens == 0, options);
     }
@@ -86,7 +89,10 @@ final class RequestReader {
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
-        int[] tokens = ChatPrompt.tokens(engine, body, true, text -> encode(text, false, "messages"));
+        ToolReader.Read read = tools.read(body, ConstraintReader.read(body));
+        ToolRequest toolRequest = read.request();
+        int[] tokens = ChatPrompt.tokens(
+                engine, body, toolRequest.forTemplate(), true, text -> encode(text, false, "messages"));
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
@@ -102,8 +108,9 @@ final class RequestReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : room;
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint);
+        SamplingParams params = sampling.read(
+                body, Math.max(maxTokens, 1), logprobs, names, read.constraint(), toolRequest.needsControlTokens());
+        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint, toolRequest);
         Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
         return answer(body, checked, maxTokens == 0, options);
     }
@@ -136,7 +143,7 @@ final class RequestReader {
                     .build();
             requests.add(new Request(request.prompt(), params, request.cacheSalt(), request.scheduling()));
         }
-        OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
+        OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request, tokenizer);
         return new AnswerRequest(requests, choices, promptOnly, stream, format);
     }
 
