@@ -43,7 +43,6 @@ class AgentsTest {
                         body.put(limit, 200);
                     }
                 }
-                body.remove("reasoning_effort");
                 HttpResponse<String> response =
                         server.post(path.startsWith("/v1") ? path : "/v1" + path, body.toString());
                 assertThat(response.statusCode())

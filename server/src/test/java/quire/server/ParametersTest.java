@@ -165,7 +165,7 @@ class ParametersTest {
                 "audio|{}|audio",
                 "modalities|[\"text\",\"audio\"]|modalities",
                 "prediction|{}|prediction",
-                "reasoning_effort|\"high\"|reasoning_effort",
+                "reasoning_effort|\"a lot\"|reasoning_effort",
                 "verbosity|\"low\"|verbosity",
                 "web_search_options|{}|web_search_options",
                 "parallel_tool_calls|5|parallel_tool_calls",

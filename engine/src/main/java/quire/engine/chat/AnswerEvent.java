@@ -2,6 +2,9 @@ package quire.engine.chat;
 
 /** A piece of an answer, in the order in which the model writes it. */
 public sealed interface AnswerEvent {
+    /** More of the reasoning, which comes before everything else; not empty. */
+    record Reasoning(String text) implements AnswerEvent {}
+
     /** More of the text; not empty. */
     record Content(String text) implements AnswerEvent {}
 

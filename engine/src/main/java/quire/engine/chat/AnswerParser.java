@@ -3,6 +3,9 @@ package quire.engine.chat;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 import quire.engine.chat.TaggedArguments.Kind;
 import quire.engine.chat.ToolCallFormat.Piece;
 import quire.engine.chat.ToolCallFormat.Tags;
@@ -12,7 +15,7 @@ import quire.engine.constrain.Part;
  * Reads one answer as it comes. The events depend on the text only, and not on where it is cut; pieces of content and
  * arguments come as soon as they are certain.
  *
- * <p>White space between content and calls is not content. Text that begins like a call and is none is content. If the
+ * <p>White space between reasoning, content and calls is not part of them. Text that begins like a call and is none is content. If the
  * answer is cut off within a call, its arguments so far have been given; a call whose name is not complete is left out.
  *
  * <p>Not thread-safe.
@@ -28,6 +31,7 @@ public final class AnswerParser {
 
     private enum State {
         START,
+        REASONING,
         CONTENT,
         FIRST,
         NAME,
@@ -39,8 +43,10 @@ public final class AnswerParser {
         END
     }
 
-    private final ToolCallFormat format;
+    private final @Nullable ToolCallFormat format;
     private final Map<String, Tool> tools;
+    private @Nullable ReasoningFormat reasoning; // null if none can begin
+    private boolean reasoningBegun;
     private final StringBuilder pending = new StringBuilder();
     private final StringBuilder begun = new StringBuilder(); // of a call, while its name is not known
     private List<AnswerEvent> events = new ArrayList<>();
@@ -60,9 +66,27 @@ public final class AnswerParser {
     private String key = "";
     private Kind kind = Kind.JSON;
 
-    AnswerParser(ToolCallFormat format, Map<String, Tool> tools) {
+    /**
+     * Reads one answer.
+     *
+     * @param format of calls; null if there are none
+     * @param tools that the model knows
+     * @param reasoning its marks; null if it is not read apart from the content
+     * @param beginning where the answer begins
+     */
+    public AnswerParser(
+            @Nullable ToolCallFormat format,
+            List<Tool> tools,
+            @Nullable ReasoningFormat reasoning,
+            ReasoningFormat.Beginning beginning) {
         this.format = format;
-        this.tools = tools;
+        this.tools = tools.stream().collect(Collectors.toMap(Tool::name, tool -> tool, (first, second) -> first));
+        this.reasoning = beginning == ReasoningFormat.Beginning.ANSWER ? null : reasoning;
+        if (reasoning != null && beginning == ReasoningFormat.Beginning.REASONING) {
+            state = State.REASONING;
+        }
+        // Behind a mark that the prompt ends with, white space is as little content as behind one of the answer.
+        dropSpace = reasoning != null && beginning != ReasoningFormat.Beginning.EITHER;
     }
 
     /** Adds text, which contains control tokens as {@link Part#control} writes them; returns what is certain now. */
@@ -77,9 +101,13 @@ public final class AnswerParser {
         return run();
     }
 
-    /** How many calls have begun. */
-    public int calls() {
-        return calls;
+    /** Whether a call has begun. */
+    public boolean hasCalls() {
+        return calls > 0;
+    }
+
+    private ToolCallFormat calls() {
+        return Objects.requireNonNull(format);
     }
 
     private List<AnswerEvent> run() {
@@ -95,8 +123,9 @@ public final class AnswerParser {
     private boolean step() {
         return switch (state) {
             case START -> start();
+            case REASONING -> reasoning();
             case CONTENT -> content();
-            case FIRST -> piece(format.first(), State.NAME);
+            case FIRST -> piece(calls().first(), State.NAME);
             case NAME -> name();
             case MIDDLE -> middle();
             case JSON -> json();
@@ -113,16 +142,56 @@ public final class AnswerParser {
             return false;
         }
         String rest = pending.substring(from);
-        if (!format.anywhere() && rest.startsWith(format.marker())) {
+        if (reasoning != null && rest.startsWith(reasoning.start())) {
+            pending.delete(0, from + reasoning.start().length());
+            state = State.REASONING;
+            return true;
+        }
+        String marker = format == null || format.anywhere() ? "" : format.marker();
+        if (!marker.isEmpty() && rest.startsWith(marker)) {
             pending.delete(0, from);
             state = State.FIRST;
             return true;
         }
-        if (!format.anywhere() && format.marker().startsWith(rest) && !finished) {
+        boolean mayBegin = (!marker.isEmpty() && marker.startsWith(rest))
+                || (reasoning != null && reasoning.start().startsWith(rest));
+        if (mayBegin && !finished) {
             return false;
         }
         state = State.CONTENT;
         return true;
+    }
+
+    private boolean reasoning() {
+        String end = Objects.requireNonNull(reasoning).end();
+        if (!reasoningBegun) {
+            pending.delete(0, spaceFrom(0));
+            reasoningBegun = !pending.isEmpty();
+        }
+        int at = pending.indexOf(end);
+        if (at >= 0) {
+            emitReasoning(endWithoutSpace(at));
+            pending.delete(0, pending.indexOf(end) + end.length());
+            reasoning = null;
+            dropSpace = true;
+            state = State.START;
+            return true;
+        }
+        int certain = Math.min(openControl(pending.length()), pending.length() - beginning(end));
+        int length = finished ? pending.length() : endWithoutSpace(certain);
+        if (length == 0) {
+            return false;
+        }
+        emitReasoning(length);
+        return !finished;
+    }
+
+    private void emitReasoning(int length) {
+        String shown = withoutControl(pending.substring(0, length));
+        pending.delete(0, length);
+        if (!shown.isEmpty()) {
+            events.add(new AnswerEvent.Reasoning(shown));
+        }
     }
 
     private boolean content() {
@@ -131,7 +200,7 @@ public final class AnswerParser {
             pending.delete(0, space);
             dropSpace = pending.isEmpty();
         }
-        String marker = format.anywhere() ? format.marker() : "";
+        String marker = format != null && format.anywhere() ? format.marker() : "";
         int call = marker.isEmpty() ? -1 : pending.indexOf(marker);
         if (call >= 0) {
             emitContent(pending.substring(0, endWithoutSpace(call)));
@@ -169,7 +238,7 @@ public final class AnswerParser {
         String text = begun.toString();
         begun.setLength(0);
         pending.insert(0, text);
-        int length = Math.max(1, Math.min(format.marker().length(), pending.length()));
+        int length = Math.max(1, Math.min(calls().marker().length(), pending.length()));
         emitContent(pending.substring(0, length));
         pending.delete(0, length);
         state = State.CONTENT;
@@ -227,15 +296,15 @@ public final class AnswerParser {
 
     /** The texts that may follow a name. */
     private List<String> namesEnds() {
-        if (!format.middle().isEmpty()) {
-            return List.of(literal(format.middle()));
+        if (!calls().middle().isEmpty()) {
+            return List.of(literal(calls().middle()));
         }
-        List<String> ends = new ArrayList<>(List.of(literal(format.last())));
-        if (format.next() != null) {
-            ends.add(literal(format.next()));
+        List<String> ends = new ArrayList<>(List.of(literal(calls().last())));
+        if (calls().next() != null) {
+            ends.add(literal(calls().next()));
         }
-        if (format.tags() != null) {
-            ends.add(format.tags().before());
+        if (calls().tags() != null) {
+            ends.add(calls().tags().before());
         }
         return ends;
     }
@@ -250,11 +319,11 @@ public final class AnswerParser {
     }
 
     private boolean middle() {
-        int length = match(format.middle());
+        int length = match(calls().middle());
         if (length == UNDECIDED) {
             return false;
         }
-        boolean isTags = format.tags() != null;
+        boolean isTags = calls().tags() != null;
         if (length == NO_MATCH || (!isTags && pending.length() > length && pending.charAt(length) != '{')) {
             return noCall();
         }
@@ -306,7 +375,7 @@ public final class AnswerParser {
     }
 
     private Tags tags() {
-        Tags tags = format.tags();
+        Tags tags = calls().tags();
         if (tags == null) {
             throw new IllegalStateException("a format without tags");
         }
@@ -378,10 +447,10 @@ public final class AnswerParser {
     }
 
     private boolean end() {
-        if (format.tags() != null && isFirstArgument && !isSpace(firstCharacter(format.last()))) {
+        if (calls().tags() != null && isFirstArgument && !isSpace(firstCharacter(calls().last()))) {
             pending.delete(0, spaceFrom(0)); // some templates write an empty line in place of arguments
         }
-        List<Piece> next = format.next();
+        List<Piece> next = calls().next();
         int another = next == null ? NO_MATCH : match(next);
         if (another >= 0) {
             begun.append(pending, 0, another);
@@ -389,7 +458,7 @@ public final class AnswerParser {
             state = State.NAME;
             return true;
         }
-        int last = match(format.last());
+        int last = match(calls().last());
         if ((another == UNDECIDED || last == UNDECIDED) && !finished) {
             return false;
         }

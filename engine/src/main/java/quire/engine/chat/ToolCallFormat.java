@@ -1,9 +1,7 @@
 package quire.engine.chat;
 
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.InvalidConstraintException;
@@ -264,8 +262,6 @@ public final class ToolCallFormat {
      * @param tools that the model knows
      */
     public AnswerParser parser(List<Tool> tools) {
-        Map<String, Tool> byName = new LinkedHashMap<>();
-        tools.forEach(tool -> byName.put(tool.name(), tool));
-        return new AnswerParser(this, byName);
+        return new AnswerParser(this, tools, null, ReasoningFormat.Beginning.EITHER);
     }
 }

@@ -185,6 +185,7 @@ final class ToolCallProbe {
         StringBuilder read = new StringBuilder();
         for (AnswerEvent event : events) {
             switch (event) {
+                case AnswerEvent.Reasoning thought -> read.append(thought.text());
                 case AnswerEvent.Content content -> read.append(content.text());
                 case AnswerEvent.Call call -> read.append('|').append(call.name());
                 case AnswerEvent.Arguments arguments ->

@@ -29,6 +29,7 @@ public final class Constraint {
 
     private final String source;
     private final Compiler compiler;
+    private final @Nullable TextLimit limit;
     private final Expressions expressions;
     private final int start;
 
@@ -39,6 +40,7 @@ public final class Constraint {
     private Constraint(String source, Compiler compiler) {
         this.source = source;
         this.compiler = compiler;
+        this.limit = null;
         expressions = new Expressions(LIMIT);
         try {
             start = expressions.freeze(compiler.compile(expressions));
@@ -49,6 +51,28 @@ public final class Constraint {
         if (start == Expressions.NONE) {
             throw new InvalidConstraintException("", UNSATISFIABLE);
         }
+    }
+
+    private Constraint(Constraint unlimited, TextLimit limit) {
+        source = unlimited.source + " limit " + limit;
+        compiler = unlimited.compiler;
+        this.limit = limit;
+        expressions = unlimited.expressions;
+        start = unlimited.start;
+    }
+
+    /**
+     * The same constraint with a limit for the first part of the answer. The text of that part must be free: any text up to
+     * {@link TextLimit#end}, as {@link Part.Until} makes it.
+     */
+    public Constraint withLimit(TextLimit value) {
+        return new Constraint(this, value);
+    }
+
+    /** The limit for the first part of the answer; null for none. */
+    @Nullable
+    TextLimit limit() {
+        return limit;
     }
 
     /** Any JSON object. */

@@ -1,6 +1,7 @@
 package quire.engine.constrain;
 
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Comparator;
 import java.util.stream.IntStream;
 import quire.model.text.Tokenizer;
@@ -169,6 +170,26 @@ final class Vocabulary {
     /** A token whose bytes end at a node; −1 if there is none. */
     int token(int node) {
         return tokens[node];
+    }
+
+    /** The tokens whose bytes are a beginning of a text, in ascending order. */
+    int[] beginnings(byte[] text, int start) {
+        long[] bits = new long[(size + Long.SIZE - 1) / Long.SIZE];
+        int from = 0;
+        int to = nodes;
+        for (int i = start; i < text.length; i++) {
+            int node = from;
+            while (node < to && nodeBytes[node] != text[i]) {
+                node = ends[node];
+            }
+            if (node >= to) {
+                break;
+            }
+            addTokens(node, bits);
+            from = node + 1;
+            to = ends[node];
+        }
+        return BitSet.valueOf(bits).stream().toArray();
     }
 
     /** Where a token's bytes begin in {@link #bytes}; they end where the next token's begin. */

@@ -5,18 +5,25 @@ import java.util.List;
 import java.util.function.Supplier;
 
 /** What an answer was read as. Fails if events come in a wrong order. */
-record ReadAnswer(String content, List<String> names, List<String> arguments) {
+record ReadAnswer(String reasoning, String content, List<String> names, List<String> arguments) {
     /** Reads an answer that comes in these pieces. */
     static ReadAnswer of(Supplier<AnswerParser> parsers, List<String> pieces) {
         AnswerParser parser = parsers.get();
         List<AnswerEvent> events = new ArrayList<>();
         pieces.forEach(piece -> events.addAll(parser.append(piece)));
         events.addAll(parser.finish());
+        StringBuilder reasoning = new StringBuilder();
         StringBuilder content = new StringBuilder();
         List<String> names = new ArrayList<>();
         List<StringBuilder> arguments = new ArrayList<>();
         for (AnswerEvent event : events) {
             switch (event) {
+                case AnswerEvent.Reasoning(String text) -> {
+                    if (text.isEmpty() || !content.isEmpty() || !names.isEmpty()) {
+                        throw new AssertionError("reasoning '" + text + "' after content or calls");
+                    }
+                    reasoning.append(text);
+                }
                 case AnswerEvent.Content(String text) -> {
                     if (text.isEmpty()) {
                         throw new AssertionError("an empty content");
@@ -39,6 +46,7 @@ record ReadAnswer(String content, List<String> names, List<String> arguments) {
             }
         }
         return new ReadAnswer(
+                reasoning.toString(),
                 content.toString(),
                 names,
                 arguments.stream().map(StringBuilder::toString).toList());

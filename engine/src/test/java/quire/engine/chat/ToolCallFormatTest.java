@@ -191,7 +191,7 @@ class ToolCallFormatTest {
         String call = answer(family, "get_weather", arguments("city", "Bern"));
         for (String plain : List.of("Hello.", "", " \n", "1 < 2 [ok] {\"name\": 5} <tool", "a\nb ")) {
             ReadAnswer read = ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), plain);
-            assertThat(read).isEqualTo(new ReadAnswer(plain, List.of(), List.of()));
+            assertThat(read).isEqualTo(new ReadAnswer("", plain, List.of(), List.of()));
             assertThat(auto.matches(plain)).isTrue();
             assertThat(format.constraint(TOOLS, Choice.REQUIRED, true, null).matches(plain))
                     .isFalse();
@@ -202,7 +202,7 @@ class ToolCallFormatTest {
             assertThat(read.content()).isEqualTo("Let me see.");
             assertThat(read.names()).containsExactly("get_weather");
         } else {
-            assertThat(read).isEqualTo(new ReadAnswer(mixed, List.of(), List.of()));
+            assertThat(read).isEqualTo(new ReadAnswer("", mixed, List.of(), List.of()));
         }
         assertThat(auto.matches(mixed)).isTrue();
         ReadAnswer behind = ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), call + "\nDone.");
@@ -278,7 +278,7 @@ class ToolCallFormatTest {
         String call = answer(Family.MISTRAL_SMALL, "do-nothing", Map.of());
         String spelled = call.replace(String.valueOf(Part.CONTROL_MARK), "");
         assertThat(ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), spelled))
-                .isEqualTo(new ReadAnswer(spelled, List.of(), List.of()));
+                .isEqualTo(new ReadAnswer("", spelled, List.of(), List.of()));
         assertThat(format.constraint(TOOLS, Choice.REQUIRED, true, null).matches(spelled))
                 .isFalse();
         assertThat(format.constraint(TOOLS, Choice.NONE, true, null).matches(spelled))

@@ -102,6 +102,38 @@ class PartTest {
         assertThat(draft).startsWith(0, 1);
     }
 
+    /** After the limit only the end may come, also one that has begun; before it, and behind the part, all may. */
+    @Test
+    void mask_limitOfAPart_allowsOnlyItsEnd() {
+        Tokenizer tokenizer = new Words("[CALL]", "a", "<", "/t>", "/", "t>", "<t>");
+        Constraints constraints = new Constraints(tokenizer);
+        Constraint free = Constraint.of(new Part.FreeText(List.of(), List.of()));
+        ConstraintCursor cursor = constraints.begin(free.withLimit(new TextLimit("", "</t>", 2)));
+        List<String> all = List.of("0", "1", "2", "3", "4", "5", "6", "end");
+        assertThat(allowed(cursor, tokenizer)).isEqualTo(all);
+        cursor.append(1);
+        cursor.append(1);
+        assertThat(allowed(cursor, tokenizer)).containsExactly("2");
+        assertThat(cursor.allowed(new int[] {2, 3, 1, 1}, 0, 4)).isEqualTo(4);
+        assertThat(cursor.allowed(new int[] {2, 1}, 0, 2)).isEqualTo(1);
+        cursor.undo();
+        cursor.append(2); // the end has begun
+        assertThat(allowed(cursor, tokenizer)).containsExactly("3", "4");
+        cursor.append(4);
+        assertThat(allowed(cursor, tokenizer)).containsExactly("5");
+        cursor.append(5);
+        assertThat(allowed(cursor, tokenizer)).isEqualTo(all);
+
+        ConstraintCursor other = constraints.begin(free.withLimit(new TextLimit("<t>", "</t>", 1)));
+        other.append(1); // the answer has no such part
+        other.append(6);
+        assertThat(allowed(other, tokenizer)).isEqualTo(all);
+        other = constraints.begin(free.withLimit(new TextLimit("<t>", "</t>", 1)));
+        other.append(6);
+        assertThat(allowed(other, tokenizer)).containsExactly("2");
+        assertThat(free.withLimit(new TextLimit("", "x", 1))).isNotEqualTo(free);
+    }
+
     private static List<String> allowed(ConstraintCursor cursor, Tokenizer tokenizer) {
         Mask mask = cursor.mask();
         return IntStream.range(0, tokenizer.vocabularySize())

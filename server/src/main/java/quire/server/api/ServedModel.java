@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
+import quire.engine.chat.ReasoningFormat;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.chat.UnknownFormatException;
 import quire.model.SamplingDefaults;
@@ -27,6 +28,7 @@ public final class ServedModel {
     private final SamplingDefaults samplingDefaults;
     private final @Nullable ToolCallFormat toolCallFormat;
     private final String toolCallError;
+    private final @Nullable ReasoningFormat reasoningFormat;
 
     /**
      * Finds out how the model writes calls of tools, which renders some conversations.
@@ -60,6 +62,7 @@ public final class ServedModel {
                 error = String.valueOf(e.getMessage());
             }
         }
+        reasoningFormat = template == null ? null : ReasoningFormat.of(template, engine.tokenizer());
         toolCallFormat = format;
         toolCallError = error;
     }
@@ -67,6 +70,11 @@ public final class ServedModel {
     /** How the model writes calls of tools; null if it cannot call any. */
     public @Nullable ToolCallFormat toolCallFormat() {
         return toolCallFormat;
+    }
+
+    /** How the model marks its reasoning; null if it does not reason before it answers. */
+    public @Nullable ReasoningFormat reasoningFormat() {
+        return reasoningFormat;
     }
 
     /** Why there is no {@link #toolCallFormat}; empty if there is one. */

@@ -25,7 +25,8 @@ import tools.jackson.databind.JsonNode;
  * come as JSON text, become values.
  */
 final class ChatPrompt {
-    private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool", "function");
+    private static final Set<String> ROLES =
+            Set.of("system", "developer", "user", "assistant", "tool", "function");
 
     /** The id of a call that OpenAI's older messages have none for; nine characters, as some templates demand. */
     private static final String LEGACY_CALL_ID = "function0";
@@ -33,16 +34,26 @@ final class ChatPrompt {
     private ChatPrompt() {}
 
     /**
-     * The prompt's tokens.
+     * A rendered prompt.
+     *
+     * @param text as the chat template wrote it
+     */
+    @SuppressWarnings("ArrayRecordComponent") // not compared
+    record Prompt(String text, int[] tokens) {}
+
+    /**
+     * Renders a request's messages.
      *
      * @param tools that the prompt describes
+     * @param variables for the chat template
      * @param addGenerationPrompt whether to end with the text that begins the assistant's turn
      * @param encode converts the rendered text to tokens
      */
-    static int[] tokens(
+    static Prompt render(
             Engine engine,
             Fields body,
             List<Map<String, @Nullable Object>> tools,
+            Map<String, @Nullable Object> variables,
             boolean addGenerationPrompt,
             Function<String, int[]> encode) {
         ChatTemplate template = engine.chatTemplate();
@@ -55,7 +66,9 @@ final class ChatPrompt {
         }
         String text;
         try {
-            text = template.render(messages, tools, addGenerationPrompt);
+            text = variables.isEmpty()
+                    ? template.render(messages, tools, addGenerationPrompt)
+                    : template.render(messages, tools, addGenerationPrompt, variables);
             // A template without support for tools leaves them out. That is an error, so that tools are never ignored
             // silently.
             if (!tools.isEmpty() && template.capabilities().tools() == TemplateCapabilities.Answer.IGNORED) {
@@ -73,7 +86,7 @@ final class ChatPrompt {
                     "invalid_value",
                     "The model's chat template renders these messages as an empty prompt.");
         }
-        return tokens;
+        return new Prompt(text, tokens);
     }
 
     private static List<Map<String, @Nullable Object>> messages(Fields body, @Nullable ChatTemplate template) {
@@ -131,6 +144,10 @@ final class ChatPrompt {
             plain.remove("tool_calls");
         } else {
             plain.put("tool_calls", calls);
+        }
+        Object reasoning = plain.get("reasoning");
+        if (reasoning instanceof String) {
+            plain.putIfAbsent("reasoning_content", reasoning); // the name in newer servers; templates read the other
         }
         JsonNode content = message.get("content");
         if (content == null && !(role.equals("assistant") && calls != null)) {

@@ -48,9 +48,9 @@ final class OpenAiFormat implements AnswerFormat {
      * @param echo text before the answer; usually empty
      * @param model the model's name as the client asked for it
      * @param fingerprint of the model and the server
-     * @param tools that the model may call
+     * @param shape the parts of the answer
      */
-    record Options(boolean chat, String echo, String model, String fingerprint, ToolRequest tools) {}
+    record Options(boolean chat, String echo, String model, String fingerprint, AnswerShape shape) {}
 
     /**
      * Where a stream has the token counts.
@@ -83,7 +83,7 @@ final class OpenAiFormat implements AnswerFormat {
         this.streamUsage = streamUsage;
         this.promptTokens = request.prompt().length;
         this.callKey = request.params().seed() * 31 + Arrays.hashCode(request.prompt());
-        this.parser = options.tools().parser();
+        this.parser = options.shape().parser();
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.index = 0;
         this.created = System.currentTimeMillis() / 1000;
@@ -96,7 +96,7 @@ final class OpenAiFormat implements AnswerFormat {
         this.streamUsage = first.streamUsage;
         this.promptTokens = first.promptTokens;
         this.callKey = first.callKey + index;
-        this.parser = options.tools().parser();
+        this.parser = options.shape().parser();
         this.id = first.id;
         this.index = index;
         this.created = first.created;
@@ -133,6 +133,7 @@ final class OpenAiFormat implements AnswerFormat {
             message.put("content", text).putNull("refusal");
             return;
         }
+        StringBuilder reasoning = new StringBuilder();
         StringBuilder content = new StringBuilder();
         List<AnswerEvent.Call> calls = new ArrayList<>();
         List<StringBuilder> arguments = new ArrayList<>();
@@ -140,18 +141,21 @@ final class OpenAiFormat implements AnswerFormat {
         events.addAll(parser.finish());
         for (AnswerEvent event : events) {
             switch (event) {
+                case AnswerEvent.Reasoning(String piece) -> reasoning.append(piece);
                 case AnswerEvent.Content(String piece) -> content.append(piece);
                 case AnswerEvent.Call call -> {
                     calls.add(call);
                     arguments.add(new StringBuilder());
                 }
-                case AnswerEvent.Arguments(int call, String json) ->
-                    arguments.get(call).append(json);
+                case AnswerEvent.Arguments(int call, String json) -> arguments.get(call).append(json);
             }
         }
         message.put("content", content.isEmpty() && !calls.isEmpty() ? null : content.toString())
                 .putNull("refusal");
-        if (options.tools().legacy() && !calls.isEmpty()) {
+        if (!reasoning.isEmpty() && showsReasoning()) {
+            message.put("reasoning_content", reasoning.toString());
+        }
+        if (options.shape().tools().legacy() && !calls.isEmpty()) {
             message.putObject("function_call")
                     .put("name", calls.getFirst().name())
                     .put("arguments", arguments.getFirst().toString());
@@ -160,7 +164,7 @@ final class OpenAiFormat implements AnswerFormat {
         ArrayNode array = calls.isEmpty() ? null : message.putArray("tool_calls");
         for (int i = 0; array != null && i < calls.size(); i++) {
             array.addObject()
-                    .put("id", options.tools().callId(callKey, i))
+                    .put("id", options.shape().tools().callId(callKey, i))
                     .put("type", "function")
                     .putObject("function")
                     .put("name", calls.get(i).name())
@@ -246,6 +250,9 @@ final class OpenAiFormat implements AnswerFormat {
     private void addEvents(List<AnswerEvent> answer, List<Output> outputs, ServerSentEvents events) {
         List<Output> rest = outputs;
         for (AnswerEvent event : answer) {
+            if (event instanceof AnswerEvent.Reasoning && !showsReasoning()) {
+                continue;
+            }
             if (event instanceof AnswerEvent.Content(String text)) {
                 events.add(chunk(text, rest, null));
             } else {
@@ -262,27 +269,28 @@ final class OpenAiFormat implements AnswerFormat {
         }
     }
 
+    private boolean showsReasoning() {
+        return options.shape().place() == ReasoningReader.Place.APART;
+    }
+
     /** The beginning of a call, or more of its arguments. Clients join the texts of all deltas of a call. */
     private void putDelta(ObjectNode delta, AnswerEvent event) {
-        boolean legacy = options.tools().legacy();
+        boolean legacy = options.shape().tools().legacy();
         switch (event) {
             case AnswerEvent.Call(int call, String name) -> {
-                ObjectNode head = legacy
-                        ? delta
-                        : delta.putArray("tool_calls").addObject().put("index", call);
+                ObjectNode head = legacy ? delta : delta.putArray("tool_calls").addObject().put("index", call);
                 if (!legacy) {
-                    head.put("id", options.tools().callId(callKey, call)).put("type", "function");
+                    head.put("id", options.shape().tools().callId(callKey, call)).put("type", "function");
                 }
                 head.putObject(legacy ? "function_call" : "function")
                         .put("name", name)
                         .put("arguments", "");
             }
             case AnswerEvent.Arguments(int call, String json) -> {
-                ObjectNode head = legacy
-                        ? delta
-                        : delta.putArray("tool_calls").addObject().put("index", call);
+                ObjectNode head = legacy ? delta : delta.putArray("tool_calls").addObject().put("index", call);
                 head.putObject(legacy ? "function_call" : "function").put("arguments", json);
             }
+            case AnswerEvent.Reasoning(String text) -> delta.put("reasoning_content", text);
             case AnswerEvent.Content(String text) -> delta.put("content", text);
         }
     }
@@ -475,7 +483,7 @@ final class OpenAiFormat implements AnswerFormat {
 
     private String name(FinishReason reason) {
         return switch (reason) {
-            case STOP -> parser != null && parser.calls() > 0 ? options.tools().finishReason() : "stop";
+            case STOP -> parser != null && parser.hasCalls() ? options.shape().tools().finishReason() : "stop";
             case LENGTH -> "length";
             case TIMEOUT -> "timeout";
             case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT ->

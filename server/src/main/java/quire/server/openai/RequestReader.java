@@ -8,6 +8,11 @@ import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
+import quire.engine.chat.ReasoningFormat;
+import quire.engine.chat.ReasoningFormat.Beginning;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.Part;
+import quire.engine.constrain.TextLimit;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -25,6 +30,10 @@ final class RequestReader {
 
     private static final int NO_LIMIT = -1;
 
+    private static final int MAX_CONSTRAINTS = 32;
+
+    private record Reasoned(Constraint answer, Beginning beginning) {}
+
     /** The most answers to one request. */
     private static final int MAX_CHOICES = 128;
 
@@ -36,6 +45,7 @@ final class RequestReader {
     private final SamplingReader sampling;
     private final Parameters parameters;
     private final ToolReader tools;
+    private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
 
     RequestReader(ServedModel model, Parameters parameters) {
@@ -75,10 +85,10 @@ final class RequestReader {
         Integer limit = limit(body, "max_tokens");
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
-        SamplingParams params =
-                sampling.read(body, Math.max(maxTokens, 1), logprobs, names, ConstraintReader.read(body), false);
+        SamplingParams params = sampling.read(
+                body, Math.max(maxTokens, 1), logprobs, names, ConstraintReader.read(body), false);
         String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint, ToolRequest.NONE);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint, AnswerShape.TEXT);
         Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
         return answer(body, checked, maxTokens == 0, options);
     }
@@ -91,8 +101,15 @@ final class RequestReader {
         int logprobs = chatLogprobs(body);
         ToolReader.Read read = tools.read(body, ConstraintReader.read(body));
         ToolRequest toolRequest = read.request();
-        int[] tokens = ChatPrompt.tokens(
-                engine, body, toolRequest.forTemplate(), true, text -> encode(text, false, "messages"));
+        ChatPrompt.Prompt prompt = ChatPrompt.render(
+                engine,
+                body,
+                toolRequest.forTemplate(),
+                ReasoningReader.variables(body),
+                true,
+                text -> encode(text, false, "messages"));
+        int[] tokens = prompt.tokens();
+        AnswerShape shape = AnswerShape.of(model, toolRequest, prompt.text(), ReasoningReader.place(body));
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
@@ -109,10 +126,32 @@ final class RequestReader {
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : room;
         SamplingParams params = sampling.read(
-                body, Math.max(maxTokens, 1), logprobs, names, read.constraint(), toolRequest.needsControlTokens());
-        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint, toolRequest);
+                body, Math.max(maxTokens, 1), logprobs, names, constraint(body, read.constraint(), shape), shape.hasControlTokens());
+        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint, shape);
         Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
         return answer(body, checked, maxTokens == 0, options);
+    }
+
+    /** A constraint says what the answer must be, and not the reasoning before it, which may have a limit. */
+    private @Nullable Constraint constraint(Fields body, @Nullable Constraint answer, AnswerShape shape) {
+        ReasoningFormat reasoning = shape.reasoning();
+        Integer budget = ReasoningReader.budget(body);
+        if (budget != null && reasoning == null) {
+            throw HttpException.unsupported(
+                    body.path("thinking_token_budget"),
+                    "'" + body.path("thinking_token_budget")
+                            + "' is not supported by this model: its chat template does not mark any reasoning.");
+        }
+        if (reasoning == null || (answer == null && budget == null) || shape.beginning() == Beginning.ANSWER) {
+            return answer;
+        }
+        Constraint wanted = answer != null ? answer : Constraint.of(new Part.FreeText(List.of(), List.of()));
+        Constraint whole = reasoned.get(
+                new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
+        return budget == null
+                ? whole
+                : whole.withLimit(new TextLimit(
+                        shape.beginning() == Beginning.REASONING ? "" : reasoning.start(), reasoning.end(), budget));
     }
 
     private AnswerRequest answer(Fields body, Request request, boolean promptOnly, OpenAiFormat.Options options) {

@@ -77,12 +77,14 @@ public final class TokenizeApi {
         if (prompt == null && body.get("messages") != null) {
             boolean addGenerationPrompt = body.bool("add_generation_prompt", true);
             boolean addSpecial = body.bool("add_special_tokens", false);
-            return ChatPrompt.tokens(
+            return ChatPrompt.render(
                     model.engine(),
                     body,
                     withoutTools(body) ? List.of() : ChatPrompt.tools(body),
+                    ReasoningReader.variables(body),
                     addGenerationPrompt,
-                    rendered -> tokenizer.encode(rendered, addSpecial, true));
+                    rendered -> tokenizer.encode(rendered, addSpecial, true))
+                    .tokens();
         }
         String text = Fields.string(body.require("prompt"), "prompt");
         return tokenizer.encode(text, body.bool("add_special_tokens", true), true);

@@ -36,23 +36,11 @@ final class ToolReader {
     private record Sent(Map<String, @Nullable Object> forTemplate, Tool tool, boolean strict, String path) {}
 
     private record Key(
-            List<Tool> tools,
-            List<Boolean> strict,
-            Choice choice,
-            boolean parallel,
-            @Nullable Constraint text) {}
+            List<Tool> tools, List<Boolean> strict, Choice choice, boolean parallel, @Nullable Constraint text) {}
 
     private final ServedModel model;
 
-    /** In the order of use. */
-    private final Map<Key, Constraint> constraints = new LinkedHashMap<>(16, 0.75f, true) {
-        private static final long serialVersionUID = 1L;
-
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<Key, Constraint> eldest) {
-            return size() > MAX_CONSTRAINTS;
-        }
-    };
+    private final Recent<Key, Constraint> constraints = new Recent<>(MAX_CONSTRAINTS);
 
     ToolReader(ServedModel model) {
         this.model = model;
@@ -85,14 +73,15 @@ final class ToolReader {
         ToolCallFormat format = model.toolCallFormat();
         if (chosen.choice == Choice.NONE) {
             // The model must not call tools, so the prompt has none.
-            ToolRequest none = new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, legacy, format);
+            ToolRequest none =
+                    new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, legacy, format);
             return new Read(none, none.constraint(text));
         }
         if (format == null) {
             throw HttpException.unsupported(
                     sent.getFirst().path.startsWith("functions") ? "functions" : "tools",
-                    "'" + (legacy ? "functions" : "tools") + "' is not supported by this model: "
-                            + model.toolCallError() + ".");
+                    "'" + (legacy ? "functions" : "tools") + "' is not supported by this model: " + model.toolCallError()
+                            + ".");
         }
         List<Map<String, @Nullable Object>> forTemplate =
                 sent.stream().map(Sent::forTemplate).toList();
@@ -102,13 +91,7 @@ final class ToolReader {
         boolean forced = chosen.choice == Choice.REQUIRED;
         List<Tool> tools = callable.stream().map(Sent::tool).toList();
         Key key = new Key(tools, callable.stream().map(Sent::strict).toList(), chosen.choice, parallel, text);
-        Constraint constraint;
-        synchronized (constraints) {
-            constraint = constraints.get(key);
-        }
-        if (constraint == null) {
-            constraint = constraint(format, callable, key, forced);
-        }
+        Constraint constraint = constraints.get(key, () -> constraint(format, callable, key, forced));
         return new Read(
                 new ToolRequest(forTemplate, tools, chosen.choice, parallel, chosen.named, legacy, format), constraint);
     }
@@ -119,7 +102,7 @@ final class ToolReader {
      */
     private Constraint constraint(ToolCallFormat format, List<Sent> sent, Key key, boolean forced) {
         try {
-            return keep(key, format.constraint(key.tools, key.choice, key.parallel, key.text));
+            return format.constraint(key.tools, key.choice, key.parallel, key.text);
         } catch (InvalidConstraintException all) {
             List<Tool> possible = new ArrayList<>();
             for (Sent each : sent) {
@@ -137,19 +120,12 @@ final class ToolReader {
                 }
             }
             try {
-                return keep(key, format.constraint(possible, key.choice, key.parallel, key.text));
+                return format.constraint(possible, key.choice, key.parallel, key.text);
             } catch (InvalidConstraintException e) {
                 throw HttpException.invalid(
                         "tools", "invalid_value", "'tools' cannot be enforced together: " + e.getMessage() + ".");
             }
         }
-    }
-
-    private Constraint keep(Key key, Constraint constraint) {
-        synchronized (constraints) {
-            constraints.put(key, constraint);
-        }
-        return constraint;
     }
 
     private static boolean isSent(Fields body, String name) {
@@ -256,10 +232,7 @@ final class ToolReader {
                     ? choice
                     : Fields.of(choice.require("allowed_tools"), choice.path("allowed_tools"));
             Set<String> names = new HashSet<>();
-            allowed.forEach(
-                    "tools",
-                    "an array",
-                    (element, at) -> names.add(known(functionName(Fields.of(element, at)), at, sent)));
+            allowed.forEach("tools", "an array", (element, at) -> names.add(known(functionName(Fields.of(element, at)), at, sent)));
             String mode = allowed.string("mode");
             if (names.isEmpty() || (mode != null && !mode.equals("auto") && !mode.equals("required"))) {
                 throw invalidChoice(path);
@@ -285,9 +258,7 @@ final class ToolReader {
         String path = body.path("function_call");
         if (value.isObject()) {
             return new Chosen(
-                    Choice.REQUIRED,
-                    Set.of(known(Fields.string(Fields.of(value, path).require("name"), path + ".name"), path, sent)),
-                    true);
+                    Choice.REQUIRED, Set.of(known(Fields.string(Fields.of(value, path).require("name"), path + ".name"), path, sent)), true);
         }
         return switch (Fields.string(value, path)) {
             case "auto" -> AUTO;
@@ -312,9 +283,7 @@ final class ToolReader {
     private static void requireTools(List<Sent> sent, String path) {
         if (sent.isEmpty()) {
             throw HttpException.invalid(
-                    path,
-                    "invalid_value",
-                    "'" + path + "' demands a call, but the request has no tools: send 'tools'.");
+                    path, "invalid_value", "'" + path + "' demands a call, but the request has no tools: send 'tools'.");
         }
     }
 

@@ -4,7 +4,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
-import quire.engine.chat.AnswerParser;
 import quire.engine.chat.Tool;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.chat.ToolCallFormat.Choice;
@@ -36,15 +35,10 @@ record ToolRequest(
     /** No tools. */
     static final ToolRequest NONE = new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, false, null);
 
-    /** Reads one answer; null if it is text. */
+    /** The format of the answer's calls; null if it cannot have any. */
     @Nullable
-    AnswerParser parser() {
-        return format == null || choice == Choice.NONE ? null : format.parser(tools);
-    }
-
-    /** Whether the answer is only read correctly with its control tokens. */
-    boolean needsControlTokens() {
-        return format != null && choice != Choice.NONE && format.hasControlTokens();
+    ToolCallFormat callFormat() {
+        return choice == Choice.NONE ? null : format;
     }
 
     /**
