@@ -59,6 +59,8 @@ import quire.engine.constrain.Constraint;
  *     the first; at most {@value #MAX_LOGPROBS}. Such a prompt is computed without the prefix cache, in smaller steps
  * @param constraint what the answer's text must be; null for anything. The answer ends where the constraint says, so
  *     {@code ignoreEndOfText} must be false and {@code minTokens} 0
+ * @param showControlTokens whether the answer's text contains its control tokens, each as {@link
+ *     quire.engine.constrain.Part#control} writes it; those that end the answer never are
  */
 public record SamplingParams(
         int maxTokens,
@@ -85,7 +87,8 @@ public record SamplingParams(
         boolean ignoreEndOfText,
         int logprobs,
         int promptLogprobs,
-        @Nullable Constraint constraint) {
+        @Nullable Constraint constraint,
+        boolean showControlTokens) {
 
     /** Maximum number of tokens that {@code logprobs} may ask for. */
     public static final int MAX_LOGPROBS = 20;
@@ -239,7 +242,8 @@ public record SamplingParams(
                 .ignoreEndOfText(ignoreEndOfText)
                 .logprobs(logprobs)
                 .promptLogprobs(promptLogprobs)
-                .constraint(constraint);
+                .constraint(constraint)
+                .showControlTokens(showControlTokens);
     }
 
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */
@@ -274,6 +278,7 @@ public record SamplingParams(
         private int logprobs = -1;
         private int promptLogprobs = -1;
         private @Nullable Constraint constraint;
+        private boolean showControlTokens;
 
         private Builder() {}
 
@@ -422,6 +427,12 @@ public record SamplingParams(
             return this;
         }
 
+        /** Whether the answer's text contains its control tokens. */
+        public Builder showControlTokens(boolean value) {
+            showControlTokens = value;
+            return this;
+        }
+
         /**
          * The parameters.
          *
@@ -453,7 +464,8 @@ public record SamplingParams(
                     ignoreEndOfText,
                     logprobs,
                     promptLogprobs,
-                    constraint);
+                    constraint,
+                    showControlTokens);
         }
     }
 }

@@ -9,6 +9,11 @@ import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
+import quire.engine.chat.ReasoningFormat;
+import quire.engine.chat.ReasoningFormat.Beginning;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.Part;
+import quire.engine.constrain.TextLimit;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -26,6 +31,10 @@ final class RequestReader {
 
     private static final int NO_LIMIT = -1;
 
+    private static final int MAX_CONSTRAINTS = 32;
+
+    private record Reasoned(Constraint answer, Beginning beginning) {}
+
     /** The most answers to one request. */
     private static final int MAX_CHOICES = 128;
 
@@ -36,6 +45,8 @@ final class RequestReader {
     private final Tokenizer tokenizer;
     private final SamplingReader sampling;
     private final Parameters parameters;
+    private final ToolReader tools;
+    private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
 
     RequestReader(ServedModel model, Parameters parameters) {
@@ -44,6 +55,7 @@ final class RequestReader {
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
+        this.tools = new ToolReader(model);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -78,7 +90,7 @@ final class RequestReader {
             int room = room(tokens.length, limit, names);
             int maxTokens = Math.max(limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room), 1);
             if (read == null) {
-                read = sampling.read(body, maxTokens, logprobs, names).toBuilder()
+                read = sampling.read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false).toBuilder()
                         .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
                         .build();
             }
@@ -89,7 +101,7 @@ final class RequestReader {
         }
         int choices = choices(body);
         OpenAiFormat.Options options =
-                new OpenAiFormat.Options(false, prompts, choices, logprobs, promptLogprobs, name, fingerprint);
+                new OpenAiFormat.Options(false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
         return answer(body, requests, promptOnly, options);
     }
@@ -100,7 +112,17 @@ final class RequestReader {
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
-        int[] tokens = ChatPrompt.tokens(engine, body, true, text -> encode(text, false, "messages", body));
+        ToolReader.Read read = tools.read(body, ConstraintReader.read(body));
+        ToolRequest toolRequest = read.request();
+        ChatPrompt.Prompt prompt = ChatPrompt.render(
+                engine,
+                body,
+                toolRequest.forTemplate(),
+                ReasoningReader.variables(body),
+                true,
+                text -> encode(text, false, "messages", body));
+        int[] tokens = prompt.tokens();
+        AnswerShape shape = AnswerShape.of(model, toolRequest, prompt.text(), ReasoningReader.place(body));
         int promptLogprobs = promptLogprobs(body);
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
@@ -117,7 +139,14 @@ final class RequestReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : room;
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names).toBuilder()
+        SamplingParams params = sampling.read(
+                        body,
+                        Math.max(maxTokens, 1),
+                        logprobs,
+                        names,
+                        constraint(body, read.constraint(), shape),
+                        shape.hasControlTokens())
+                .toBuilder()
                 .promptLogprobs(promptLogprobs)
                 .build();
         OpenAiFormat.Options options = new OpenAiFormat.Options(
@@ -127,10 +156,33 @@ final class RequestReader {
                 logprobs,
                 promptLogprobs,
                 name,
-                fingerprint);
+                fingerprint,
+                shape);
         int[] prediction = PredictionReader.read(body, tokenizer, engine.maxContext());
         Request submitted = new Request(tokens, params, cacheSalt(body), scheduling(body), prediction);
         return answer(body, List.of(submitted), maxTokens == 0, options);
+    }
+
+    /** A constraint says what the answer must be, and not the reasoning before it, which may have a limit. */
+    private @Nullable Constraint constraint(Fields body, @Nullable Constraint answer, AnswerShape shape) {
+        ReasoningFormat reasoning = shape.reasoning();
+        Integer budget = ReasoningReader.budget(body);
+        if (budget != null && reasoning == null) {
+            throw HttpException.unsupported(
+                    body.path("thinking_token_budget"),
+                    "'" + body.path("thinking_token_budget")
+                            + "' is not supported by this model: its chat template does not mark any reasoning.");
+        }
+        if (reasoning == null || (answer == null && budget == null) || shape.beginning() == Beginning.ANSWER) {
+            return answer;
+        }
+        Constraint wanted = answer != null ? answer : Constraint.of(new Part.FreeText(List.of(), List.of()));
+        Constraint whole = reasoned.get(
+                new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
+        return budget == null
+                ? whole
+                : whole.withLimit(new TextLimit(
+                        shape.beginning() == Beginning.REASONING ? "" : reasoning.start(), reasoning.end(), budget));
     }
 
     /** @param prompts a request for each prompt */
@@ -168,7 +220,7 @@ final class RequestReader {
                         prompt.prompt(), params, prompt.cacheSalt(), prompt.scheduling(), prompt.prediction()));
             }
         }
-        OpenAiFormat format = new OpenAiFormat(options, usage, tokenizer);
+        OpenAiFormat format = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
         return new AnswerRequest(requests, prompts.size(), choices, promptOnly, stream, format);
     }
 
