@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Test;
  * Which package of this module may use which.
  *
  * <pre>
- *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain
+ *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain, disk
  *
  *   values: every other type of quire.engine
  * </pre>
@@ -33,6 +33,7 @@ class PackagesTest {
                 .containsExactlyInAnyOrder(
                         "quire.engine",
                         "quire.engine.constrain",
+                        "quire.engine.disk",
                         "quire.engine.sample",
                         "quire.engine.schedule",
                         "quire.engine.speculate");
@@ -52,6 +53,8 @@ class PackagesTest {
                 .definedBy("quire.engine.sample")
                 .layer("constrain")
                 .definedBy("quire.engine.constrain")
+                .layer("disk")
+                .definedBy("quire.engine.disk")
                 .layer("values")
                 .definedBy(resideInAPackage("quire.engine").and(not(belongToAnyOf(Engine.class))))
                 .whereLayer("Engine")
@@ -64,6 +67,8 @@ class PackagesTest {
                 .mayOnlyBeAccessedByLayers("speculate", "schedule")
                 .whereLayer("values")
                 .mayOnlyBeAccessedByLayers("Engine", "speculate", "schedule", "sample")
+                .whereLayer("disk")
+                .mayOnlyBeAccessedByLayers("Engine", "schedule", "values")
                 .check(CLASSES);
     }
 }

@@ -502,6 +502,21 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public long pageBytes() {
+        return cache.pageBytes();
+    }
+
+    @Override
+    public void exportPage(int page, MemorySegment to) {
+        cache.exportPage(page, to);
+    }
+
+    @Override
+    public void importPage(int page, MemorySegment from) {
+        cache.importPage(page, from);
+    }
+
+    @Override
     public FloatMatrix forward(Batch next) {
         if (next.rows() > maxBatchTokens || next.logitCount() > maxLogitRows) {
             throw new IllegalArgumentException("a batch of " + next.rows() + " tokens and " + next.logitCount()
