@@ -718,14 +718,15 @@ final class Scheduler {
         try {
             sequence.append(token);
             boolean end = sequence.isEnd(token);
-            String certain = end ? "" : sequence.text.append(token);
+            boolean shown = !end || sequence.params.includeStop();
+            String certain = shown ? sequence.text.append(token, sequence.mayStop()) : "";
             FinishReason reason = null;
             if (end || sequence.text.stop() != null) {
                 reason = FinishReason.STOP;
             } else if (sequence.generated() == sequence.maxNewTokens) {
                 reason = FinishReason.LENGTH;
             }
-            String rest = reason == null ? "" : end ? sequence.text.finish(token) : sequence.text.finish();
+            String rest = reason == null ? "" : shown ? sequence.text.finish() : sequence.text.finish(token);
             String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;

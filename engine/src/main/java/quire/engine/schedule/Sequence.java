@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.util.Arrays;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 import quire.engine.Request;
@@ -96,6 +97,7 @@ public final class Sequence {
     /**
      * @param maxNewTokens maximum number of tokens to generate, by the request and by the context
      * @param constraint of the answer's text; null for none
+     * @param endOfText the tokens with which the model ends a text
      * @param inbox receives the sequence, on any thread, when the stream is closed
      */
     Sequence(
@@ -103,6 +105,7 @@ public final class Sequence {
             Tokenizer tokenizer,
             int maxNewTokens,
             @Nullable ConstraintCursor constraint,
+            int[] endOfText,
             long acceptedNanos,
             Consumer<Sequence> inbox) {
         params = request.params();
@@ -116,8 +119,12 @@ public final class Sequence {
         priority = request.scheduling().priority();
         timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, request.prompt(), constraint);
-        text = new OutputText(tokenizer, params.stop());
+        IntStream ends = params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText);
+        int[] endTokens = params.minTokens() == 0
+                ? stopTokens
+                : IntStream.concat(Arrays.stream(stopTokens), ends).toArray();
+        history = new TokenHistory(params, request.prompt(), constraint, endTokens);
+        text = new OutputText(tokenizer, params.stop(), params.includeStop());
         stream = new OutputQueue(() -> {
             cancelled = true;
             inbox.accept(this);
@@ -246,6 +253,11 @@ public final class Sequence {
             }
         }
         return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
+    }
+
+    /** Whether the answer is long enough to end at a stop string. */
+    boolean mayStop() {
+        return generated() >= params.minTokens();
     }
 
     /** Describes the end of the answer. */

@@ -45,8 +45,9 @@ final class ParameterTable {
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
     private static final String SCHEMA = "use response_format or structured_outputs";
     private static final String ONE_SPACE = "leave it out: at most one space follows a comma or a colon";
-    private static final String FILTERS = "use temperature, top_k, top_p or min_p";
-    private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
+    private static final String FILTERS = "use temperature, top_k, top_p, min_p, typical_p or top_n_sigma";
+    private static final String PENALTIES =
+            "use repetition_penalty, presence_penalty, frequency_penalty or dry_multiplier";
     private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
     private static final String START = "the operator sets it when the server starts";
 
@@ -80,13 +81,42 @@ final class ParameterTable {
         computed(ANSWERS, "max_tokens", MAX_TOKENS, OPENAI);
         computed(ONLY_CHAT, "max_completion_tokens", MAX_TOKENS, OPENAI);
         computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
-        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
+        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability, at least one", OPENAI);
         computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
         computed(ANSWERS, "min_p", "keeps tokens with this share of the highest probability", "vLLM, llama.cpp");
         computed(ANSWERS, "repetition_penalty", "divides the logits of tokens that occurred", "vLLM, TGI");
         computed(ANSWERS, "presence_penalty", "lowers the logits of tokens in the answer", OPENAI);
         computed(ANSWERS, "frequency_penalty", "lowers the logits of tokens by their count in the answer", OPENAI);
         computed(ANSWERS, "logit_bias", "is added to the logits of single tokens", OPENAI);
+        computed(ANSWERS, "top_n_sigma", "keeps logits up to n standard deviations below the highest", LLAMA);
+        computed(ANSWERS, "typical_p", "keeps tokens of typical probability", "llama.cpp, TGI, Ollama");
+        computed(
+                ANSWERS,
+                "xtc_probability",
+                "how probable it is, for each token, that the likeliest ones are excluded",
+                "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "xtc_threshold", "which probability makes a token one of the likeliest", LLAMA);
+        computed(
+                ANSWERS,
+                "dry_multiplier",
+                "lowers the logits of tokens that continue a repetition",
+                "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "dry_base", "how fast dry_multiplier grows with the repetition", "llama.cpp, " + WEBUI);
+        computed(
+                ANSWERS,
+                "dry_allowed_length",
+                "shortest repetition for dry_multiplier, in tokens",
+                "llama.cpp, " + WEBUI);
+        computed(
+                ANSWERS,
+                "dry_penalty_last_n",
+                "how many tokens dry_multiplier looks at; -1 for all, 0 switches it off",
+                LLAMA);
+        computed(ANSWERS, "dry_sequence_breakers", "texts that end a repetition", "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "allowed_token_ids", "the only tokens that may be chosen", VLLM);
+        computed(ANSWERS, "bad_words", "words whose tokens do not occur in the answer", VLLM);
+        computed(ANSWERS, "min_tokens", "minimum number of tokens of the answer", VLLM);
+        computed(ANSWERS, "include_stop_str_in_output", "whether the answer has the stop string", VLLM);
         computed(ANSWERS, "seed", "makes the answer repeatable; -1 and 4294967295 mean none", OPENAI);
         computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
@@ -144,6 +174,10 @@ final class ParameterTable {
         synonym(ANSWERS, "stop_sequences", "stop", "Anthropic, TGI");
         synonym(ANSWERS, "stop_sequence", "stop", "KoboldAI");
         synonym(ANSWERS, "random_seed", "seed", "Mistral");
+        synonym(ANSWERS, "min_new_tokens", "min_tokens", SGLANG);
+        synonym(ANSWERS, "typ_p", "typical_p", LLAMA);
+        synonym(ANSWERS, "nsigma", "top_n_sigma", WEBUI);
+        synonym(ANSWERS, "no_stop_trim", "include_stop_str_in_output", SGLANG);
         synonym(ONLY_COMPLETIONS, "add_bos_token", "add_special_tokens", WEBUI);
         synonym(ONLY_TOKENIZE, "add_special", "add_special_tokens", LLAMA);
     }
@@ -179,15 +213,6 @@ final class ParameterTable {
             harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
         }
         harmless(ANSWERS, "draft_num_predict", "how drafts are made; answers are the same", OLLAMA);
-        for (String dry : List.of("dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers")) {
-            harmless(
-                    ANSWERS,
-                    dry,
-                    "an option of dry_multiplier, which is refused if it is not neutral",
-                    "llama.cpp, " + WEBUI);
-        }
-        harmless(
-                ANSWERS, "xtc_threshold", "an option of xtc_probability, which is refused if it is not neutral", LLAMA);
         for (String mirostat : List.of("mirostat_tau", "mirostat_eta")) {
             harmless(
                     ANSWERS,
@@ -358,24 +383,7 @@ final class ParameterTable {
                 Values.number(1));
         refused(ANSWERS, "length_penalty", "an option of beam search", VLLM, "leave it out", Values.number(1));
         refused(ANSWERS, "early_stopping", "an option of beam search", VLLM, "leave it out");
-        refused(
-                ANSWERS,
-                "min_tokens",
-                "minimum number of tokens of the answer",
-                VLLM,
-                "use ignore_eos with max_tokens");
-        refused(
-                ANSWERS,
-                "min_new_tokens",
-                "minimum number of tokens of the answer",
-                SGLANG,
-                "use ignore_eos with max_tokens");
-        refused(
-                ANSWERS,
-                "min_length",
-                "minimum number of tokens of the text",
-                "KoboldAI",
-                "use ignore_eos with max_tokens");
+        refused(ANSWERS, "min_length", "minimum number of tokens of the text", "KoboldAI", "use min_tokens");
         refused(
                 ANSWERS,
                 "max_length",
@@ -389,29 +397,16 @@ final class ParameterTable {
                 "TGI, Transformers",
                 "use temperature 0",
                 Values.TRUE);
-        refused(ANSWERS, "allowed_token_ids", "tokens that may be chosen", VLLM, "use logit_bias");
-        refused(ANSWERS, "bad_words", "texts that may not occur", VLLM, "use logit_bias for their tokens");
-        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use logit_bias");
-        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use logit_bias");
-        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use logit_bias");
+        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use bad_words");
+        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use bad_words");
+        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use bad_words");
         refused(ANSWERS, "ban_eos_token", "forbids the end token", WEBUI, "use ignore_eos");
         refused(ANSWERS, "logits_processors", "code that changes logits", VLLM, "use logit_bias");
         refused(ANSWERS, "custom_logit_processor", "code that changes logits", SGLANG, "use logit_bias");
         refused(ANSWERS, "no_repeat_ngram_size", "forbids repeated token sequences", "Transformers", PENALTIES);
-        for (String typical : List.of("typical_p", "typ_p")) {
-            refused(
-                    ANSWERS,
-                    typical,
-                    "keeps tokens of typical probability",
-                    "llama.cpp, TGI, Ollama",
-                    FILTERS,
-                    Values.number(1));
-        }
         refused(ANSWERS, "tfs_z", "tail-free sampling", "llama.cpp, Ollama", FILTERS, Values.number(1));
         refused(ANSWERS, "tfs", "tail-free sampling", "KoboldAI, " + WEBUI, FILTERS, Values.number(1));
         refused(ANSWERS, "top_a", "keeps tokens by the square of the highest probability", OPENROUTER, FILTERS);
-        refused(ANSWERS, "top_n_sigma", "keeps logits near the highest", LLAMA, FILTERS, Values.upTo(0));
-        refused(ANSWERS, "nsigma", "keeps logits near the highest", WEBUI, FILTERS, Values.upTo(0));
         refused(ANSWERS, "epsilon_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "eta_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "min_keep", "minimum number of tokens that filters keep", LLAMA, FILTERS, Values.upTo(1));
@@ -428,16 +423,9 @@ final class ParameterTable {
         refused(ANSWERS, "dynamic_temperature", "changes the temperature by the tokens", WEBUI, FILTERS);
         refused(ANSWERS, "smoothing_factor", "changes the logits by a curve", WEBUI, FILTERS);
         refused(ANSWERS, "temperature_last", "applies the temperature after the filters", WEBUI, FILTERS);
-        refused(ANSWERS, "xtc_probability", "excludes the likeliest tokens", "llama.cpp, " + WEBUI, FILTERS);
         refused(ANSWERS, "samplers", "the order of the filters", LLAMA, FILTERS);
         refused(ANSWERS, "sampler_order", "the order of the filters", "KoboldAI", FILTERS);
         refused(ANSWERS, "sampler_priority", "the order of the filters", WEBUI, FILTERS);
-        refused(
-                ANSWERS,
-                "dry_multiplier",
-                "lowers the logits of tokens that repeat a sequence",
-                "llama.cpp, " + WEBUI,
-                PENALTIES);
         refused(
                 ANSWERS,
                 "repeat_last_n",
@@ -505,8 +493,6 @@ final class ParameterTable {
         refused(ANSWERS, "response_fields", "which fields the answer has", LLAMA, "choose in the client");
         refused(ANSWERS, "usage", "token counts", OPENROUTER, "use stream_options.include_usage");
         refused(ANSWERS, "return_full_text", "the prompt before the answer", TGI, "use echo");
-        refused(ANSWERS, "include_stop_str_in_output", "the stop string in the answer", VLLM, "add it in the client");
-        refused(ANSWERS, "no_stop_trim", "the stop string in the answer", SGLANG, "add it in the client");
         refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
         refused(ANSWERS, "logprob_token_ids", "tokens whose log probabilities to report", VLLM, "use logprobs");
         refused(ANSWERS, "return_prompt_text", "the text that the template gives", VLLM, "use /tokenize");
