@@ -1,15 +1,24 @@
 package quire.engine;
 
 import java.lang.System.Logger.Level;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.ZoneId;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.HexFormat;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.disk.PageFile;
 import quire.engine.schedule.EngineLoop;
 import quire.engine.speculate.CostModel;
 import quire.engine.speculate.DraftPolicy;
@@ -89,7 +98,8 @@ public final class Engine implements AutoCloseable {
      * warning, and {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
-     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
+     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has, or if {@code
+     *     kvDisk} cannot be used
      */
     public static Engine open(Path path, EngineConfig config, EngineListener listener) {
         return open(path, config, listener, DraftPolicy::of);
@@ -189,12 +199,22 @@ public final class Engine implements AutoCloseable {
                                 + (draft == null ? "" : ", by " + speculation.draft()));
             }
             Speculator.Setup setup = new Speculator.Setup(config, cost, drafter, policies);
-            EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
+            EngineLoop.Builder parts = EngineLoop.builder(decoder, tokenizer, config)
                     .workers(workers)
                     .drafts(context -> Speculator.of(setup, context))
                     .cost(cost.copyOfStart())
-                    .listener(listener)
-                    .build();
+                    .listener(listener);
+            Path kvDisk = config.kvDisk();
+            if (kvDisk != null) {
+                PageFile.Contents contents =
+                        new PageFile.Contents(identity(file, plan, kernels), decoder.pageTokens(), decoder.pageBytes());
+                PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
+                owned.push(pages);
+                ExecutorService io = ioThread(decoder.pageBytes());
+                owned.push(io); // closed first: it ends what it has begun
+                parts.disk(pages, io);
+            }
+            EngineLoop loop = parts.build();
             Engine engine =
                     new Engine(decoder, release, tokenizer, template, templateError, recommended.values(), name, loop);
             engine.start(config);
@@ -203,6 +223,32 @@ public final class Engine implements AutoCloseable {
             closeAll(owned);
             throw e;
         }
+    }
+
+    /**
+     * What the pages of an engine depend on, to the last bit. The kernel sets agree to the last bit on one machine; the name
+     * is there because the promise is for one machine and one set.
+     */
+    private static String identity(Gguf file, MemoryPlan plan, Kernels kernels) {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            digest.update(file.fingerprint());
+            digest.update((plan.kvLayout() + " " + kernels.name()).getBytes(StandardCharsets.UTF_8));
+            return HexFormat.of().formatHex(digest.digest());
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
+    }
+
+    /** One thread that reads and writes pages, in order. Its queue never has more than all transfers. */
+    private static ExecutorService ioThread(long pageBytes) {
+        return new ThreadPoolExecutor(
+                1,
+                1,
+                0,
+                TimeUnit.SECONDS,
+                new ArrayBlockingQueue<>(PageFile.transfers(pageBytes)),
+                Thread.ofPlatform().daemon().name("kv-disk").factory());
     }
 
     /** Tells a listener how much of the weights is loaded. */
@@ -337,7 +383,7 @@ public final class Engine implements AutoCloseable {
     /**
      * Starts an engine on a model that is loaded already. The engine owns the model from now on. It ignores the parts
      * of the configuration that matter when a model is loaded: {@code kvCacheBytes}, {@code pageTokens}, {@code
-     * kvType}, {@code threads} and the draft model's file.
+     * kvType}, {@code kvDisk}, {@code threads} and the draft model's file.
      *
      * @param name of the model, for logs and for the API's {@code model} field
      * @param nanoClock a monotonic clock, {@code System::nanoTime}

@@ -6,6 +6,7 @@ import java.util.Locale;
 import java.util.function.LongUnaryOperator;
 import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
+import quire.engine.disk.PageFile;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.tensor.KvLayout;
@@ -50,6 +51,10 @@ public final class MemoryPlan {
     private static final int SAMPLER_BYTES = 20;
     /** KvPages and CostModel, without the prefix index. */
     private static final int PAGE_BYTES = 6 * Integer.BYTES + 1;
+    /** DiskTier: where the copy of a page is, and its place in the queue. */
+    private static final int TIER_PAGE_BYTES = 2 * Integer.BYTES + 4 * Long.BYTES;
+    /** DiskIndex and PageFile, without the prefix index: a slot of the KV file. */
+    private static final int SLOT_BYTES = 4 * Integer.BYTES + Long.BYTES;
     /** PrefixIndex, beside the tokens of the page: 4 ints, 2 longs, a reference and at most one salt. */
     private static final int INDEX_PAGE_BYTES = 4 * Integer.BYTES + 2 * Long.BYTES + 40;
     /** Sequence: token ids; the array may be twice as long as what is in it. */
@@ -273,7 +278,12 @@ public final class MemoryPlan {
 
     /** What JVM, weights and activations leave for KV pages; negative if they do not fit. */
     private long roomForPages() {
-        return usableBytes() - java.totalBytes() - model.bytes() - stateBytes() - (draft == null ? 0 : draft.bytes());
+        return usableBytes()
+                - java.totalBytes()
+                - model.bytes()
+                - stateBytes()
+                - (draft == null ? 0 : draft.bytes())
+                - diskBytes();
     }
 
     /** Bytes that recurrent layers keep of all running sequences. */
@@ -284,6 +294,22 @@ public final class MemoryPlan {
     /** Bytes that they keep beside a page. */
     private long pageStateBytes() {
         return config.prefixCache() ? model.shape.pageStateBytes : 0;
+    }
+
+    /** Memory for pages on their way to the KV file or from it. */
+    private long diskBytes() {
+        return config.kvDisk() == null ? 0 : PageFile.transfers(targetPageBytes()) * targetPageBytes();
+    }
+
+    private long targetPageBytes() {
+        return pageBytes() - draftPageBytes();
+    }
+
+    /** Number of pages that the KV file has room for. */
+    private int slots() {
+        return config.kvDisk() == null
+                ? 0
+                : PageFile.slots(config.kvDiskBytes(), config.pageTokens(), targetPageBytes());
     }
 
     private long modelBytes(ToLongFunction<Model> part) {
@@ -300,7 +326,13 @@ public final class MemoryPlan {
     }
 
     private int heapBytesOfPage() {
-        return PAGE_BYTES + (config.prefixCache() ? INDEX_PAGE_BYTES + config.pageTokens() * Integer.BYTES : 0);
+        return PAGE_BYTES
+                + (config.prefixCache() ? indexBytesOfPage() : 0)
+                + (config.kvDisk() == null ? 0 : TIER_PAGE_BYTES);
+    }
+
+    private int indexBytesOfPage() {
+        return INDEX_PAGE_BYTES + config.pageTokens() * Integer.BYTES;
     }
 
     private int workers() {
@@ -311,7 +343,8 @@ public final class MemoryPlan {
     private long tableBytesAtStart(long pages) {
         int teams = draft == null ? 1 : 2;
         return (long) model.vocabulary * (VOCABULARY_BYTES + (long) SAMPLER_BYTES * workers() * teams)
-                + heapBytesOfPage() * pages;
+                + heapBytesOfPage() * pages
+                + slots() * (long) (SLOT_BYTES + indexBytesOfPage());
     }
 
     /**
@@ -467,13 +500,16 @@ public final class MemoryPlan {
         }
         lines.add(new Line(
                 "KV pages",
-                pageCount * (pageBytes() - draftPageBytes()),
-                pageCount + " pages × " + (pageBytes() - draftPageBytes()) + " bytes, " + poolReason()));
+                pageCount * targetPageBytes(),
+                pageCount + " pages × " + targetPageBytes() + " bytes, " + poolReason()));
         if (draft != null) {
             lines.add(new Line(
                     "draft KV pages",
                     pageCount * draftPageBytes(),
                     pageCount + " pages × " + draftPageBytes() + " bytes, one for each page above"));
+        }
+        if (config.kvDisk() != null) {
+            lines.add(new Line("KV transfers", diskBytes(), "pages on their way to the KV file or from it, at most"));
         }
         addLargerTypes("", model, lines);
         if (draft != null) {
@@ -500,6 +536,13 @@ public final class MemoryPlan {
                 config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"
                         + (pageStateBytes() > 0 ? " and the recurrent state behind them, " + pageStateBytes() : "")));
         lines.add(sequenceLine(maxContext));
+        if (config.kvDisk() != null) {
+            lines.add(new Line(
+                    "KV file, on disk",
+                    config.kvDiskBytes(),
+                    slots() + " pages × " + targetPageBytes() + " bytes, " + (long) slots() * config.pageTokens()
+                            + " tokens, in " + config.kvDisk()));
+        }
         return List.copyOf(lines);
     }
 

@@ -1,6 +1,7 @@
 package quire.engine;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.function.Consumer;
 import java.util.function.IntPredicate;
@@ -161,6 +162,21 @@ public final class FakeModel implements Model {
     @Override
     public void copyPage(int from, int to) {
         System.arraycopy(pages, from * pageTokens, pages, to * pageTokens, pageTokens);
+    }
+
+    @Override
+    public long pageBytes() {
+        return (long) pageTokens * Long.BYTES;
+    }
+
+    @Override
+    public void exportPage(int page, MemorySegment to) {
+        MemorySegment.copy(MemorySegment.ofArray(pages), page * pageBytes(), to, 0, pageBytes());
+    }
+
+    @Override
+    public void importPage(int page, MemorySegment from) {
+        MemorySegment.copy(from, 0, MemorySegment.ofArray(pages), page * pageBytes(), pageBytes());
     }
 
     private int slot(int[] pageTable, int position) {

@@ -3,6 +3,7 @@ package quire.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
+import java.nio.file.Path;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -162,6 +163,35 @@ class MemoryPlanTest {
 
             assertThat(sum).isGreaterThan(6 * GIB).isLessThanOrEqualTo(23 * GIB);
         }
+    }
+
+    @Test
+    void lines_withAKvFile_countItsBuffersAndTables() {
+        EngineConfig without = config(64, 4096, 0);
+        EngineConfig with = without.toBuilder()
+                .kvDisk(Path.of("pages.kv"))
+                .kvDiskBytes(20 * GIB)
+                .build();
+        MemoryPlan plan = plan(with, 4 * GIB, GIB, 23 * GIB);
+
+        // A page has 8 MiB, so four transfers; a slot takes 8 MiB and a record.
+        assertThat(plan.lines())
+                .contains(
+                        new MemoryPlan.Line(
+                                "KV transfers", 32 << 20, "pages on their way to the KV file or from it, at most"),
+                        new MemoryPlan.Line(
+                                "KV file, on disk", 20 * GIB, "2559 pages × 8388608 bytes, 40944 tokens, in pages.kv"));
+        assertThat(plan.pageCount())
+                .isEqualTo(plan(without, 4 * GIB, GIB, 23 * GIB).pageCount() - 4);
+        assertThat(heapAtStart(plan) - heapAtStart(plan(without, 4 * GIB, GIB, 23 * GIB)))
+                .isBetween(2559L * 100, 2559L * 200 + plan.pageCount() * 40L);
+    }
+
+    private static long heapAtStart(MemoryPlan plan) {
+        return plan.lines().stream()
+                .filter(line -> line.name().equals("in the heap, at start"))
+                .mapToLong(MemoryPlan.Line::bytes)
+                .sum();
     }
 
     @Test

@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Test;
  * Which package of this module may use which.
  *
  * <pre>
- *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain
+ *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain, disk
  *                                                           chat ──▶ constrain
  *
  *   values: every other type of quire.engine
@@ -35,6 +35,7 @@ class PackagesTest {
                         "quire.engine",
                         "quire.engine.chat",
                         "quire.engine.constrain",
+                        "quire.engine.disk",
                         "quire.engine.sample",
                         "quire.engine.schedule",
                         "quire.engine.speculate");
@@ -56,6 +57,8 @@ class PackagesTest {
                 .definedBy("quire.engine.constrain")
                 .layer("chat")
                 .definedBy("quire.engine.chat")
+                .layer("disk")
+                .definedBy("quire.engine.disk")
                 .layer("values")
                 .definedBy(resideInAPackage("quire.engine").and(not(belongToAnyOf(Engine.class))))
                 .whereLayer("Engine")
@@ -72,6 +75,8 @@ class PackagesTest {
                 .mayOnlyAccessLayers("constrain")
                 .whereLayer("values")
                 .mayOnlyBeAccessedByLayers("Engine", "speculate", "schedule", "sample")
+                .whereLayer("disk")
+                .mayOnlyBeAccessedByLayers("Engine", "schedule", "values")
                 .check(CLASSES);
     }
 }

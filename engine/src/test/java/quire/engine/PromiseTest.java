@@ -433,6 +433,67 @@ class PromiseTest {
         }
     }
 
+    @Test
+    void output_builtInModelFromTheKvFile_isBitIdentical() throws Exception {
+        assertPromiseFromKvFile(TINY, TINY_DRAFT);
+    }
+
+    @Test
+    void output_quantizedModelFromTheKvFile_isBitIdentical() throws Exception {
+        assertPromiseFromKvFile(quantized(2), quantized(1));
+    }
+
+    /**
+     * The same chats with a KV file. One engine answers them cold, the next one from what the first has left in the file,
+     * and a third one after bits of the file have changed. With few pages, preempted sequences get their pages from it.
+     */
+    private void assertPromiseFromKvFile(Path file, Path draft) throws Exception {
+        for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
+            Chats chats = Chats.of(file, kvType);
+            for (Speculation speculation : List.of(Speculation.off(), new Speculation(4, true, draft, null))) {
+                for (boolean scarce : new boolean[] {false, true}) {
+                    String conditions = kvType + ", " + speculation + (scarce ? ", few pages" : "");
+                    Path pages = folder.resolve(Integer.toHexString(conditions.hashCode()) + ".kv");
+                    EngineConfig roomy = Chats.config(12, kvType)
+                            .speculation(speculation)
+                            .kvDisk(pages)
+                            .kvDiskBytes(16 << 20)
+                            .build();
+                    EngineConfig config = scarce
+                            ? roomy.toBuilder()
+                                    .kvCacheBytes(Chats.SCARCE_PAGES * pageBytes(file, roomy))
+                                    .build()
+                            : roomy;
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        chats.play(engine, conditions + ", with a KV file");
+                        DiskTierStats stats = engine.stats().diskTier();
+                        assertThat(stats.pages()).isPositive();
+                        assertThat(stats.readBytes() > 0)
+                                .as("reads: " + conditions)
+                                .isEqualTo(scarce);
+                    }
+                    int[] all = IntStream.range(0, chats.requests.size()).toArray();
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        assertThat(engine.stats().diskTier().pages()).isPositive();
+                        chats.check(engine, all, conditions + ", from the KV file");
+                        assertThat(engine.stats().diskTier().hitTokens()).isPositive();
+                        chats.play(engine, conditions + ", from the KV file and memory");
+                        assertThat(engine.stats().diskTier().damagedPages()).isZero();
+                        assertThat(engine.stats().usedPages()).isZero();
+                    }
+                    byte[] bytes = Files.readAllBytes(pages);
+                    for (int at = 8_192; at < bytes.length; at += 3_000) {
+                        bytes[at] ^= 4;
+                    }
+                    Files.write(pages, bytes);
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        chats.check(engine, all, conditions + ", from a damaged KV file");
+                    }
+                }
+            }
+        }
+    }
+
     /** Chats with two instructions at their beginnings, and what they are answered cold and alone. */
     private record Chats(List<Request> requests, List<Answer> alone) {
         static final int CONTEXT = 256;

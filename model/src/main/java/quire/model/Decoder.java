@@ -559,6 +559,27 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public long pageBytes() {
+        return cache.pageBytes() + (recurrentState == null ? 0 : recurrentState.pageBytes());
+    }
+
+    @Override
+    public void exportPage(int page, MemorySegment to) {
+        cache.exportPage(page, to);
+        if (recurrentState != null) {
+            recurrentState.exportPage(page, to.asSlice(cache.pageBytes()));
+        }
+    }
+
+    @Override
+    public void importPage(int page, MemorySegment from) {
+        cache.importPage(page, from);
+        if (recurrentState != null) {
+            recurrentState.importPage(page, from.asSlice(cache.pageBytes()));
+        }
+    }
+
+    @Override
     public FloatMatrix forward(Batch next) {
         if (next.rows() > maxBatchTokens || next.logitCount() > maxLogitRows) {
             throw new IllegalArgumentException("a batch of " + next.rows() + " tokens and " + next.logitCount()

@@ -1,5 +1,6 @@
 package quire.model;
 
+import java.lang.foreign.MemorySegment;
 import quire.tensor.FloatMatrix;
 
 /**
@@ -44,6 +45,16 @@ public interface Model extends AutoCloseable {
     default boolean isRecurrent() {
         return false;
     }
+
+    /** Bytes of the K and V of all positions of a page, over all layers, and of the state beside it. */
+    long pageBytes();
+
+    /** Copies what {@link #pageBytes} counts to memory of {@link #pageBytes} bytes, which another engine of the
+     * same model, type of K and V, and kernels can {@linkplain #importPage import}. */
+    void exportPage(int page, MemorySegment to);
+
+    /** Fills a page from what {@link #exportPage} has written. */
+    void importPage(int page, MemorySegment from);
 
     @Override
     void close();

@@ -72,6 +72,33 @@ final class RecurrentState {
         return (long) Float.BYTES * recurrence.count() * (recurrence.taps() - 1) * recurrence.width();
     }
 
+    /** Bytes of the state beside a page, in all layers; 0 if pages have none. */
+    long pageBytes() {
+        return checkpoints.length * checkpointBytes();
+    }
+
+    private long checkpointBytes() {
+        return checkpoints.length == 0 ? 0 : (long) Float.BYTES * (taps - 1) * checkpoints[0].columns();
+    }
+
+    /** Copies the state beside a page, one layer after another. */
+    void exportPage(int page, MemorySegment to) {
+        long bytes = checkpointBytes();
+        for (int layer = 0; layer < checkpoints.length; layer++) {
+            FloatMatrix from = checkpoints[layer];
+            MemorySegment.copy(from.segment(), from.rowOffset(checkpoint(page, 1)), to, layer * bytes, bytes);
+        }
+    }
+
+    /** Fills the state beside a page with what {@link #exportPage} has written. */
+    void importPage(int page, MemorySegment from) {
+        long bytes = checkpointBytes();
+        for (int layer = 0; layer < checkpoints.length; layer++) {
+            FloatMatrix to = checkpoints[layer];
+            MemorySegment.copy(from, layer * bytes, to.segment(), to.rowOffset(checkpoint(page, 1)), bytes);
+        }
+    }
+
     /** The last inputs of all sequences in a layer. */
     FloatMatrix inputs(int layer) {
         return inputs[layer];

@@ -401,6 +401,12 @@ public final class KvPages {
         return same != PrefixIndex.NONE;
     }
 
+    /** As {@link #add}, for a page that was read and not computed: the row continues with the state beside it. */
+    boolean addRead(int row, int[] text, CacheSalt salt) {
+        rowToTakesState[row] = true;
+        return add(row, text, salt);
+    }
+
     /**
      * Gives a row the page of the index that follows its own, in place of a page that it has not computed completely.
      *

@@ -68,6 +68,8 @@ import quire.engine.schedule.Sequence.State;
  *       Every step a prompt takes the page that comes next if the cache has it by now. While another prompt computes that
  *       page in this step, it waits for one step. It never waits for a sequence that computes nothing, so preemption and
  *       cancellation need no care.
+ *   <li><i>A sequence whose pages are in the KV file</i> ({@link DiskTier}) begins without tokens: it computes nothing
+ *       until it has them. A prompt that needs the same pages waits for it.
  *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each
  *       running sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a
  *       rejected draft token.
@@ -98,6 +100,8 @@ final class Scheduler {
     private int freeRowCount;
     private final StepPlan plan;
     private final DraftSource drafts;
+    private final @Nullable DiskTier disk;
+    private final DiskTier.Receiver loaded = this::takeLoadedPage;
     private final @Nullable Output[] outputs; // by row of logits
     private final int[] kept; // by index in the plan: tokens appended
     private final Ending[] endings; // by index in the plan
@@ -127,6 +131,7 @@ final class Scheduler {
             PromptPace pace,
             KvPages pages,
             DraftSource drafts,
+            @Nullable DiskTier disk,
             RequestTracker tracker,
             EngineListener listener,
             LongSupplier nanoClock,
@@ -134,6 +139,7 @@ final class Scheduler {
         this.wholePages = wholePages;
         this.pages = pages;
         this.drafts = drafts;
+        this.disk = disk;
         this.limits = limits;
         this.pace = pace;
         int maxSequences = limits.sequences();
@@ -187,6 +193,9 @@ final class Scheduler {
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
+        if (disk != null) {
+            disk.receive(running, loaded);
+        }
         if (timed > 0) {
             endLate(running);
             endLate(waiting);
@@ -195,15 +204,26 @@ final class Scheduler {
         reclaimForHead();
         planDecoding();
         planPrompts();
-        if (plan.isEmpty() && !waiting.isEmpty()) {
+        drafts.draft(plan, limits.tokens() - plan.rows());
+        plan.complete(pages);
+        if (disk != null) {
+            disk.transfer(running);
+        }
+        if (plan.isEmpty()) {
+            noStep();
+        }
+        planEnd = nanoClock.getAsLong();
+        return plan;
+    }
+
+    /** There is nothing to compute: all sequences have ended, or they wait for pages of the KV file. */
+    private void noStep() {
+        if (!waiting.isEmpty() && (disk == null || !disk.isBusy())) {
             throw new IllegalStateException(
                     waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
                             + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
         }
-        drafts.draft(plan, limits.tokens() - plan.rows());
-        plan.complete(pages);
-        planEnd = nanoClock.getAsLong();
-        return plan;
+        tracker.noStep();
     }
 
     /** Ends the answers whose time is over, with the text that was held back for a stop string. */
@@ -229,7 +249,9 @@ final class Scheduler {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
             }
-            copyPageOfAnother(sequence);
+            if (!sequence.isLoading()) {
+                copyPageOfAnother(sequence);
+            }
         }
         if (freeRowCount > 0) {
             for (int i = 0; i < Math.min(waiting.size(), limits.sequences()); i++) {
@@ -277,13 +299,30 @@ final class Scheduler {
         }
     }
 
-    /** The row's pages hold {@code tokens} tokens now, because cached pages were taken or copied. */
-    private void useCached(Sequence sequence, int tokens) {
+    /** A running sequence's next page has its content, which was read from the KV file. */
+    private void takeLoadedPage(Sequence sequence) {
+        int page = pages.indexed(sequence.row);
+        if (pages.addRead(sequence.row, sequence.tokens(), sequence.prefix.salt)) {
+            drafts.replaced(sequence, page);
+        }
+        int hit = useCached(sequence, (page + 1) * pages.pageTokens());
+        if (disk != null) {
+            disk.countHits(hit);
+        }
+    }
+
+    /**
+     * The row's pages hold {@code tokens} tokens now, because cached pages were taken, copied or read.
+     *
+     * @return how many prompt tokens are new among these
+     */
+    private int useCached(Sequence sequence, int tokens) {
         int hit = sequence.advance(tokens);
         sequence.cachedTokens += hit;
         if (hit > 0) {
             tracker.lookUp(0, hit);
         }
+        return hit;
     }
 
     /**
@@ -330,7 +369,7 @@ final class Scheduler {
     private void planDecoding() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.remaining() == 1 && reserveOrPreempt(sequence)) {
+            if (sequence.remaining() == 1 && !sequence.isLoading() && reserveOrPreempt(sequence)) {
                 plan.add(sequence, 1);
             }
         }
@@ -354,10 +393,12 @@ final class Scheduler {
     /** Plans chunks of prompts, and starts waiting sequences that get one. */
     private void planPrompts() {
         Sequence first = firstPrompt();
+        while (first != null && startIfWaiting(first)) {
+            first = firstPrompt();
+        }
         if (first == null) {
             return;
         }
-        startIfWaiting(first);
         int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), first.computed);
         // Every sequence has one row of logits; those that score their prompts share the others.
         int spareRows = limits.logitRows() - limits.sequences();
@@ -378,7 +419,9 @@ final class Scheduler {
                 left -= rest;
                 continue;
             }
-            startIfWaiting(next);
+            if (startIfWaiting(next)) {
+                continue;
+            }
             next.planned = Math.min(mostTokens(next, spareRows), left);
             spareRows -= spareRowsOf(next, next.planned);
             left -= next.planned;
@@ -430,7 +473,7 @@ final class Scheduler {
     private @Nullable Sequence firstPrompt() {
         Sequence first = null;
         for (int i = 0; i < running.size() && first == null; i++) {
-            first = running.get(i).remaining() > 1 ? running.get(i) : null;
+            first = isPrompt(running.get(i)) && !isMadeBeside(running.get(i), false) ? running.get(i) : null;
         }
         if (freeRowCount > 0 && !waiting.isEmpty()) {
             int growing = growing();
@@ -439,7 +482,7 @@ final class Scheduler {
                 if (first != null && first.isBefore(sequence)) {
                     break;
                 }
-                if (mayStart(sequence, growing)) {
+                if (mayStart(sequence, growing) && !isMadeBeside(sequence, false)) {
                     return sequence;
                 }
             }
@@ -455,10 +498,10 @@ final class Scheduler {
         Sequence shortest = null;
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.remaining() > 1
+            if (isPrompt(sequence)
                     && sequence.planned == 0
                     && isShorter(sequence, shortest)
-                    && !isComputedBeside(sequence)) {
+                    && !isMadeBeside(sequence, true)) {
                 shortest = sequence;
             }
         }
@@ -468,15 +511,22 @@ final class Scheduler {
         int growing = growing();
         for (int i = 0; i < waiting.size(); i++) {
             Sequence sequence = waiting.get(i);
-            if (isShorter(sequence, shortest) && mayStart(sequence, growing) && !isComputedBeside(sequence)) {
+            if (isShorter(sequence, shortest) && mayStart(sequence, growing) && !isMadeBeside(sequence, true)) {
                 shortest = sequence;
             }
         }
         return shortest;
     }
 
-    /** Whether a prompt that has tokens in this step computes a page that this sequence can use. */
-    private boolean isComputedBeside(Sequence sequence) {
+    private static boolean isPrompt(Sequence running) {
+        return running.remaining() > 1 && !running.isLoading();
+    }
+
+    /**
+     * Whether another sequence gets a page that this one can use, from the KV file or, if {@code computed}, by tokens in
+     * this step.
+     */
+    private boolean isMadeBeside(Sequence sequence, boolean computed) {
         int page = sequence.computed / pages.pageTokens();
         int begin = page * pages.pageTokens();
         int end = begin + pages.pageTokens();
@@ -488,7 +538,7 @@ final class Scheduler {
         int before = lastCached(sequence);
         for (int i = 0; i < running.size(); i++) {
             Sequence other = running.get(i);
-            if (other.planned > 0
+            if ((other.isLoading() || (computed && other.planned > 0))
                     && other.computed / pages.pageTokens() == page
                     && other.length() >= end
                     && lastCached(other) == before
@@ -532,10 +582,12 @@ final class Scheduler {
         return pages.missing(sequence.prefix, sequence.length() + 1);
     }
 
-    private void startIfWaiting(Sequence sequence) {
+    /** Starts a waiting sequence. Returns whether it waits for pages of the KV file now, and so gets no tokens. */
+    private boolean startIfWaiting(Sequence sequence) {
         if (sequence.state == State.WAITING) {
             start(sequence);
         }
+        return sequence.isLoading();
     }
 
     /** Preempts the last running sequence, which this step has not planned yet. */
@@ -583,7 +635,12 @@ final class Scheduler {
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         useCached(sequence, sequence.computed);
-        copyPageOfAnother(sequence);
+        if (disk != null && !sequence.needsScores()) {
+            disk.begin(sequence);
+        }
+        if (!sequence.isLoading()) {
+            copyPageOfAnother(sequence);
+        }
     }
 
     /** Inserts a sequence at its place in the order. */
@@ -613,6 +670,9 @@ final class Scheduler {
         }
         drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
         pace.learn(done, now - planEnd);
+        if (disk != null) {
+            disk.learn(done.rows(), now - planEnd);
+        }
         cacheFullPages(done);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
@@ -630,10 +690,14 @@ final class Scheduler {
             Sequence sequence = done.sequence(i);
             int row = sequence.row;
             int full = pages.isCaching() ? sequence.computed / pages.pageTokens() : 0;
+            int before = pages.indexed(row);
             for (int page = pages.indexed(row); page < full; page++) {
                 if (pages.add(row, sequence.tokens(), sequence.prefix.salt)) {
                     drafts.replaced(sequence, page);
                 }
+            }
+            if (disk != null) {
+                disk.offer(row, before);
             }
         }
     }
@@ -755,6 +819,10 @@ final class Scheduler {
     }
 
     private void freeRow(Sequence sequence) {
+        if (disk != null) {
+            disk.offer(sequence.row, 0);
+        }
+        sequence.load = null;
         pages.release(sequence.row);
         freeRows[freeRowCount++] = sequence.row;
         sequence.row = Sequence.NO_ROW;
@@ -806,6 +874,9 @@ final class Scheduler {
      */
     void checkIntegrity() {
         pages.checkIntegrity();
+        if (disk != null) {
+            disk.checkIntegrity(running);
+        }
         int rows = 0;
         int withTimeout = 0;
         for (int i = 0; i < running.size(); i++) {

@@ -78,6 +78,9 @@ public final class Sequence {
     int computedOnce;
     /** Prompt tokens whose K and V were found in the cache and never computed for this sequence. */
     int cachedTokens;
+    /** The pages that it gets from the KV file before it computes anything; null if there are none. */
+    @Nullable
+    DiskLoad load;
     /** Number of prompt tokens in the step that is being planned. */
     int planned;
     /** Arrival order. */
@@ -229,6 +232,11 @@ public final class Sequence {
     /** Maximum number of positions that will be computed: the last token of an answer is not. */
     int maxComputed() {
         return promptLength + maxNewTokens - 1;
+    }
+
+    /** Whether it waits for pages of the KV file. */
+    boolean isLoading() {
+        return load != null;
     }
 
     /** Finds the cached pages that the sequence would begin with if it started now. */

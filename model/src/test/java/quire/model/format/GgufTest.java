@@ -485,6 +485,30 @@ class GgufTest {
     }
 
     @Test
+    void fingerprint_anyByteChanged_isAnother() {
+        byte[] data = new byte[3 << 20];
+        byte[] file = new GgufWriter()
+                .string("general.name", "one")
+                .tensor("t", 0, data)
+                .toBytes();
+        byte[] print = fingerprint(file);
+
+        assertThat(fingerprint(file.clone())).isEqualTo(print);
+        for (int at :
+                new int[] {file.length - 1, file.length - (1 << 20), file.length / 2, file.length - data.length}) {
+            byte[] changed = file.clone();
+            changed[at] ^= 1;
+            assertThat(fingerprint(changed)).as("byte %d", at).isNotEqualTo(print);
+        }
+    }
+
+    private static byte[] fingerprint(byte[] file) {
+        try (Gguf gguf = Gguf.open("test", MemorySegment.ofArray(file))) {
+            return gguf.fingerprint();
+        }
+    }
+
+    @Test
     void open_fileOnDisk_isReadAndReleased() throws IOException {
         Path path = new GgufWriter()
                 .string("k", "v")
