@@ -443,11 +443,16 @@ class PromiseTest {
         assertPromiseFromKvFile(quantized(2), quantized(1));
     }
 
+    @Test
+    void output_recurrentModelFromTheKvFile_isBitIdentical() throws Exception {
+        assertPromiseFromKvFile(FamilyModels.write(folder, "lfm2", ElementType.Q4_0, 5), null);
+    }
+
     /**
      * The same chats with a KV file. One engine answers them cold, the next one from what the first has left in the file,
      * and a third one after bits of the file have changed. With few pages, preempted sequences get their pages from it.
      */
-    private void assertPromiseFromKvFile(Path file, Path draft) throws Exception {
+    private void assertPromiseFromKvFile(Path file, @Nullable Path draft) throws Exception {
         for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
             Chats chats = Chats.of(file, kvType);
             for (Speculation speculation : List.of(Speculation.off(), new Speculation(4, true, draft, null))) {
@@ -677,7 +682,14 @@ class PromiseTest {
                     .mapToInt(token -> random.nextInt(8) == 0 ? token + 1 : token)
                     .toArray();
             predicted.add(
-                    i % 2 == 0 ? request : new Request(request.prompt(), request.params(), request.cacheSalt(), request.scheduling(), text));
+                    i % 2 == 0
+                            ? request
+                            : new Request(
+                                    request.prompt(),
+                                    request.params(),
+                                    request.cacheSalt(),
+                                    request.scheduling(),
+                                    text));
         }
         return predicted;
     }

@@ -61,14 +61,15 @@ class ReasoningTest {
         JsonNode calls = message.get("tool_calls");
         String whole = (reasoning == null ? "" : reasoning.stringValue()) + "|"
                 + (message.get("content").isNull() ? "" : message.get("content").stringValue()) + "|"
-                + (calls == null
-                        ? ""
-                        : calls.get(0).get("function").get("name").stringValue());
+                + (calls == null ? "" : calls.get(0).get("function").get("name").stringValue());
         StringBuilder thought = new StringBuilder();
         StringBuilder content = new StringBuilder();
         String name = "";
-        for (String line :
-                ask(answer, fields + ",\"stream\":true").body().lines().filter(l -> l.startsWith("data: {")).toList()) {
+        for (String line : ask(answer, fields + ",\"stream\":true")
+                .body()
+                .lines()
+                .filter(l -> l.startsWith("data: {"))
+                .toList()) {
             JsonNode delta = Json.read(line.substring(6)).get("choices").get(0).get("delta");
             if (delta.get("reasoning_content") != null) {
                 assertThat(delta.get("content")).isNull();
@@ -79,7 +80,11 @@ class ReasoningTest {
             }
             if (delta.get("tool_calls") != null
                     && delta.get("tool_calls").get(0).get("function").get("name") != null) {
-                name = delta.get("tool_calls").get(0).get("function").get("name").stringValue();
+                name = delta.get("tool_calls")
+                        .get(0)
+                        .get("function")
+                        .get("name")
+                        .stringValue();
             }
         }
         assertThat(thought + "|" + content + "|" + name).isEqualTo(whole);
@@ -122,7 +127,8 @@ class ReasoningTest {
                 + "{\"enum\":[1,2]}}}";
         assertThat(read("<think>\nHm {\n</think>\n\n2", format)).isEqualTo("Hm {|2|");
         assertThat(read("2", format)).isEqualTo("|2|");
-        assertThat(read("Hm [</think>2", format + ",\"reasoning_effort\":\"high\"")).isEqualTo("Hm [|2|");
+        assertThat(read("Hm [</think>2", format + ",\"reasoning_effort\":\"high\""))
+                .isEqualTo("Hm [|2|");
         assertThat(read("Two", format + ",\"reasoning_effort\":\"none\"")).matches("\\|[12]\\|");
     }
 
@@ -133,7 +139,9 @@ class ReasoningTest {
         assertThat(read("<think>\nHm.\n</think>\n\nSo: " + call, "," + TOOL)).isEqualTo("Hm.|So:|stop");
         assertThat(read("<think>\nHm.\n</think>\n\nSo: ", "," + TOOL + ",\"tool_choice\":\"required\""))
                 .isEqualTo("Hm.||stop");
-        assertThat(read("No <call></think>No", "," + TOOL + ",\"tool_choice\":\"required\",\"reasoning_effort\":\"low\""))
+        assertThat(read(
+                        "No <call></think>No",
+                        "," + TOOL + ",\"tool_choice\":\"required\",\"reasoning_effort\":\"low\""))
                 .isEqualTo("No <call>||stop");
     }
 
@@ -147,8 +155,10 @@ class ReasoningTest {
         String budget = ",\"thinking_token_budget\":";
         assertThat(read(answer, budget + 200)).isEqualTo("1234567890|Two.|");
         assertThat(read(answer, budget + 20)).isEqualTo("1234567890|Two.|"); // the end has begun
-        assertThat(read("Just text without any reasoning.", budget + 3)).isEqualTo("|Just text without any reasoning.|");
-        assertThat(read("123456</think>Two.", budget + 3 + ",\"reasoning_effort\":\"low\"")).startsWith("123|");
+        assertThat(read("Just text without any reasoning.", budget + 3))
+                .isEqualTo("|Just text without any reasoning.|");
+        assertThat(read("123456</think>Two.", budget + 3 + ",\"reasoning_effort\":\"low\""))
+                .startsWith("123|");
         assertThat(read("Two, and no reasoning", budget + 3 + ",\"reasoning_effort\":\"none\""))
                 .isEqualTo("|Two, and no reasoning|");
         assertThat(read("<think>123456</think>7", budget + 9 + ",\"response_format\":{\"type\":\"json_object\"}"))
@@ -167,8 +177,8 @@ class ReasoningTest {
         for (String field : new String[] {"reasoning_content", "reasoning"}) {
             HttpResponse<String> response = server.post(
                     "/tokenize",
-                    "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\",\"" + field
-                            + "\":\"c\"}],\"add_generation_prompt\":false}");
+                    "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\",\""
+                            + field + "\":\"c\"}],\"add_generation_prompt\":false}");
             assertThat(TestServer.json(response).get("count").intValue())
                     .isEqualTo("<user>a<assistant><think>\nc\n</think>\n\nb".length());
         }

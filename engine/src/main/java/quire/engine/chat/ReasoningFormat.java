@@ -53,7 +53,8 @@ public record ReasoningFormat(String start, String end) {
         String with = answer(template, TEXT, THOUGHT);
         if (plain != null && with != null && with.contains(THOUGHT) && with.indexOf(TEXT) > with.indexOf(THOUGHT)) {
             String before = with.substring(0, with.indexOf(THOUGHT)).strip();
-            String end = with.substring(with.indexOf(THOUGHT) + THOUGHT.length(), with.lastIndexOf(TEXT)).strip();
+            String end = with.substring(with.indexOf(THOUGHT) + THOUGHT.length(), with.lastIndexOf(TEXT))
+                    .strip();
             for (ReasoningFormat known : KNOWN) {
                 if (before.endsWith(known.start) && end.startsWith(known.end)) {
                     return known.marked(control);

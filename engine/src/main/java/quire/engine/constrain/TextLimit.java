@@ -1,7 +1,5 @@
 package quire.engine.constrain;
 
-import org.jspecify.annotations.Nullable;
-
 /**
  * A limit for the first part of an answer, such as its reasoning: after some tokens the text that ends the part is the
  * only one that may come. Until then it excludes nothing.

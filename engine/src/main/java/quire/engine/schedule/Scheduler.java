@@ -268,10 +268,7 @@ final class Scheduler {
     private void copyPageOfAnother(Sequence sequence) {
         int begin = sequence.computed;
         int page = begin / pages.pageTokens();
-        if (wholePages
-                || !pages.isCaching()
-                || begin % pages.pageTokens() != 0
-                || sequence.needsScores()) {
+        if (wholePages || !pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsScores()) {
             return;
         }
         int before = pages.lastIndexed(sequence.row);

@@ -26,16 +26,19 @@ class ReasoningFormatTest {
     }
 
     @ParameterizedTest
-    @CsvSource(delimiter = '^', quoteCharacter = '\0', value = {
-        "{{ m.content }} ^ - ^ none",
-        "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }} ^ - ^ <think>REASONING</think>",
-        "{% if m.reasoning_content %}<my:thought> {{ m.reasoning_content }} </my:thought> {% endif %}{{ m.content }} ^ - ^ <my:thought>REASONING</my:thought>",
-        "{{ m.reasoning_content or '' }}{{ m.content }} ^ - ^ none",
-        "{{ m.content.split('</think>')[-1] }} ^ - ^ <think>REASONING</think>",
-        "{{ m.content }} ^ <think> ^ <think>REASONING</think>",
-        "{{ m.content }} ^ <seed:think></seed:think> ^ <seed:think>REASONING</seed:think>",
-        "{{ m.content.split('[/THINK]')[-1] }} ^ - ^ [THINK]REASONING[/THINK]",
-    })
+    @CsvSource(
+            delimiter = '^',
+            quoteCharacter = '\0',
+            value = {
+                "{{ m.content }} ^ - ^ none",
+                "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }} ^ - ^ <think>REASONING</think>",
+                "{% if m.reasoning_content %}<my:thought> {{ m.reasoning_content }} </my:thought> {% endif %}{{ m.content }} ^ - ^ <my:thought>REASONING</my:thought>",
+                "{{ m.reasoning_content or '' }}{{ m.content }} ^ - ^ none",
+                "{{ m.content.split('</think>')[-1] }} ^ - ^ <think>REASONING</think>",
+                "{{ m.content }} ^ <think> ^ <think>REASONING</think>",
+                "{{ m.content }} ^ <seed:think></seed:think> ^ <seed:think>REASONING</seed:think>",
+                "{{ m.content.split('[/THINK]')[-1] }} ^ - ^ [THINK]REASONING[/THINK]",
+            })
     void of_templates_findsTheirMarks(String message, String prompt, String expected) {
         ReasoningFormat format = of(message, prompt.equals("-") ? "" : prompt);
         assertThat(format == null ? "none" : format.describe()).isEqualTo(expected);
@@ -62,7 +65,8 @@ class ReasoningFormatTest {
     @Test
     void parser_reasoning_isApart() {
         ReadAnswer both = new ReadAnswer("a < b\n\nc", "d", List.of(), List.of());
-        assertThat(read("\n<think>\na < b\n\nc\n</think>\n\nd", Beginning.EITHER)).isEqualTo(both);
+        assertThat(read("\n<think>\na < b\n\nc\n</think>\n\nd", Beginning.EITHER))
+                .isEqualTo(both);
         assertThat(read("a < b\n\nc</think>d", Beginning.REASONING)).isEqualTo(both);
         ReadAnswer plain = new ReadAnswer("", "a <think>b</think>\n", List.of(), List.of());
         assertThat(read("a <think>b</think>\n", Beginning.EITHER)).isEqualTo(plain);

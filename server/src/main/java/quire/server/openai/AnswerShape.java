@@ -16,10 +16,7 @@ import quire.server.api.ServedModel;
  * @param place where the reasoning goes
  */
 record AnswerShape(
-        ToolRequest tools,
-        @Nullable ReasoningFormat reasoning,
-        Beginning beginning,
-        ReasoningReader.Place place) {
+        ToolRequest tools, @Nullable ReasoningFormat reasoning, Beginning beginning, ReasoningReader.Place place) {
     /** Text only. */
     static final AnswerShape TEXT =
             new AnswerShape(ToolRequest.NONE, null, Beginning.ANSWER, ReasoningReader.Place.IN_TEXT);

@@ -25,8 +25,7 @@ import tools.jackson.databind.JsonNode;
  * come as JSON text, become values.
  */
 final class ChatPrompt {
-    private static final Set<String> ROLES =
-            Set.of("system", "developer", "user", "assistant", "tool", "function");
+    private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool", "function");
 
     /** The id of a call that OpenAI's older messages have none for; nine characters, as some templates demand. */
     private static final String LEGACY_CALL_ID = "function0";

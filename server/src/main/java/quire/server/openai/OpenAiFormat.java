@@ -177,7 +177,8 @@ final class OpenAiFormat implements AnswerFormat {
                     calls.add(call);
                     arguments.add(new StringBuilder());
                 }
-                case AnswerEvent.Arguments(int call, String json) -> arguments.get(call).append(json);
+                case AnswerEvent.Arguments(int call, String json) ->
+                    arguments.get(call).append(json);
             }
         }
         message.put("content", content.isEmpty() && !calls.isEmpty() ? null : content.toString())
@@ -308,16 +309,21 @@ final class OpenAiFormat implements AnswerFormat {
         boolean legacy = options.shape().tools().legacy();
         switch (event) {
             case AnswerEvent.Call(int call, String name) -> {
-                ObjectNode head = legacy ? delta : delta.putArray("tool_calls").addObject().put("index", call);
+                ObjectNode head = legacy
+                        ? delta
+                        : delta.putArray("tool_calls").addObject().put("index", call);
                 if (!legacy) {
-                    head.put("id", options.shape().tools().callId(callKey, call)).put("type", "function");
+                    head.put("id", options.shape().tools().callId(callKey, call))
+                            .put("type", "function");
                 }
                 head.putObject(legacy ? "function_call" : "function")
                         .put("name", name)
                         .put("arguments", "");
             }
             case AnswerEvent.Arguments(int call, String json) -> {
-                ObjectNode head = legacy ? delta : delta.putArray("tool_calls").addObject().put("index", call);
+                ObjectNode head = legacy
+                        ? delta
+                        : delta.putArray("tool_calls").addObject().put("index", call);
                 head.putObject(legacy ? "function_call" : "function").put("arguments", json);
             }
             case AnswerEvent.Reasoning(String text) -> delta.put("reasoning_content", text);
@@ -573,7 +579,8 @@ final class OpenAiFormat implements AnswerFormat {
 
     private String name(FinishReason reason) {
         return switch (reason) {
-            case STOP -> parser != null && parser.hasCalls() ? options.shape().tools().finishReason() : "stop";
+            case STOP ->
+                parser != null && parser.hasCalls() ? options.shape().tools().finishReason() : "stop";
             case LENGTH -> "length";
             case TIMEOUT -> "timeout";
             case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT ->

@@ -348,7 +348,13 @@ final class ParameterTable {
                 "Qwen, DashScope",
                 THINKING,
                 Values.NONE);
-        refused(ONLY_COMPLETIONS, "thinking_token_budget", "maximum number of tokens of reasoning", VLLM, THINKING, Values.NONE);
+        refused(
+                ONLY_COMPLETIONS,
+                "thinking_token_budget",
+                "maximum number of tokens of reasoning",
+                VLLM,
+                THINKING,
+                Values.NONE);
         refused(
                 ONLY_COMPLETIONS,
                 "reasoning_budget",

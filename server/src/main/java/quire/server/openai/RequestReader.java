@@ -100,8 +100,8 @@ final class RequestReader {
             prompts.add(new OpenAiFormat.Prompt(tokens, !echo ? null : isWhole ? text : tokenizer.decodeText(tokens)));
         }
         int choices = choices(body);
-        OpenAiFormat.Options options =
-                new OpenAiFormat.Options(false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(
+                false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
         return answer(body, requests, promptOnly, options);
     }
@@ -139,7 +139,8 @@ final class RequestReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : room;
-        SamplingParams params = sampling.read(
+        SamplingParams params = sampling
+                .read(
                         body,
                         Math.max(maxTokens, 1),
                         logprobs,

@@ -78,12 +78,12 @@ public final class TokenizeApi {
             boolean addGenerationPrompt = body.bool("add_generation_prompt", true);
             boolean addSpecial = body.bool("add_special_tokens", false);
             return ChatPrompt.render(
-                    model.engine(),
-                    body,
-                    withoutTools(body) ? List.of() : ChatPrompt.tools(body),
-                    ReasoningReader.variables(body),
-                    addGenerationPrompt,
-                    rendered -> tokenizer.encode(rendered, addSpecial, true))
+                            model.engine(),
+                            body,
+                            withoutTools(body) ? List.of() : ChatPrompt.tools(body),
+                            ReasoningReader.variables(body),
+                            addGenerationPrompt,
+                            rendered -> tokenizer.encode(rendered, addSpecial, true))
                     .tokens();
         }
         String text = Fields.string(body.require("prompt"), "prompt");

@@ -36,7 +36,11 @@ final class ToolReader {
     private record Sent(Map<String, @Nullable Object> forTemplate, Tool tool, boolean strict, String path) {}
 
     private record Key(
-            List<Tool> tools, List<Boolean> strict, Choice choice, boolean parallel, @Nullable Constraint text) {}
+            List<Tool> tools,
+            List<Boolean> strict,
+            Choice choice,
+            boolean parallel,
+            @Nullable Constraint text) {}
 
     private final ServedModel model;
 
@@ -73,15 +77,14 @@ final class ToolReader {
         ToolCallFormat format = model.toolCallFormat();
         if (chosen.choice == Choice.NONE) {
             // The model must not call tools, so the prompt has none.
-            ToolRequest none =
-                    new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, legacy, format);
+            ToolRequest none = new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, legacy, format);
             return new Read(none, none.constraint(text));
         }
         if (format == null) {
             throw HttpException.unsupported(
                     sent.getFirst().path.startsWith("functions") ? "functions" : "tools",
-                    "'" + (legacy ? "functions" : "tools") + "' is not supported by this model: " + model.toolCallError()
-                            + ".");
+                    "'" + (legacy ? "functions" : "tools") + "' is not supported by this model: "
+                            + model.toolCallError() + ".");
         }
         List<Map<String, @Nullable Object>> forTemplate =
                 sent.stream().map(Sent::forTemplate).toList();
@@ -232,7 +235,10 @@ final class ToolReader {
                     ? choice
                     : Fields.of(choice.require("allowed_tools"), choice.path("allowed_tools"));
             Set<String> names = new HashSet<>();
-            allowed.forEach("tools", "an array", (element, at) -> names.add(known(functionName(Fields.of(element, at)), at, sent)));
+            allowed.forEach(
+                    "tools",
+                    "an array",
+                    (element, at) -> names.add(known(functionName(Fields.of(element, at)), at, sent)));
             String mode = allowed.string("mode");
             if (names.isEmpty() || (mode != null && !mode.equals("auto") && !mode.equals("required"))) {
                 throw invalidChoice(path);
@@ -258,7 +264,9 @@ final class ToolReader {
         String path = body.path("function_call");
         if (value.isObject()) {
             return new Chosen(
-                    Choice.REQUIRED, Set.of(known(Fields.string(Fields.of(value, path).require("name"), path + ".name"), path, sent)), true);
+                    Choice.REQUIRED,
+                    Set.of(known(Fields.string(Fields.of(value, path).require("name"), path + ".name"), path, sent)),
+                    true);
         }
         return switch (Fields.string(value, path)) {
             case "auto" -> AUTO;
@@ -283,7 +291,9 @@ final class ToolReader {
     private static void requireTools(List<Sent> sent, String path) {
         if (sent.isEmpty()) {
             throw HttpException.invalid(
-                    path, "invalid_value", "'" + path + "' demands a call, but the request has no tools: send 'tools'.");
+                    path,
+                    "invalid_value",
+                    "'" + path + "' demands a call, but the request has no tools: send 'tools'.");
         }
     }
 
