@@ -8,6 +8,8 @@ public enum FinishReason {
     LENGTH,
     /** The caller closed the stream. */
     CANCELLED,
+    /** The request's {@link Scheduling#timeout} passed, while it waited or while it ran. */
+    TIMEOUT,
     /** This request failed; {@link TokenStream.Finish#error} says why. */
     ERROR,
     /**

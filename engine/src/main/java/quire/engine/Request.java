@@ -10,10 +10,16 @@ import org.jspecify.annotations.Nullable;
  * @param cacheSalt only requests with an equal salt use each other's cached pages, so that no tenant can find out from
  *     the speed of an answer what another one has asked; null shares with all requests without a salt. It never changes
  *     an answer
+ * @param scheduling decides when the request runs
  */
 @SuppressWarnings("ArrayRecordComponent") // requests are not compared
 public record Request(
-        int[] prompt, SamplingParams params, @Nullable String cacheSalt) {
+        int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling) {
+    /** A request with {@link Scheduling#DEFAULT}. */
+    public Request(int[] prompt, SamplingParams params, @Nullable String cacheSalt) {
+        this(prompt, params, cacheSalt, Scheduling.DEFAULT);
+    }
+
     /** A request that shares cached pages with all requests without a salt. */
     public Request(int[] prompt, SamplingParams params) {
         this(prompt, params, null);

@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -115,6 +116,14 @@ class EngineAllocationTest {
                 Kind.of("penalties", params -> params.repetitionPenalty(1.2)
                         .frequencyPenalty(0.1)
                         .presencePenalty(0.1)),
+                Kind.of(
+                        "top-n-sigma, typical-p and XTC",
+                        params -> params.topNSigma(3).typicalP(0.8).xtc(0.5, 0.02)),
+                Kind.of("dry", params -> params.dry(new Dry(0.1, 1.1, 2, 400, Set.of(1), List.of(List.of(70, 71))))),
+                Kind.of("excluded tokens", params -> params.allowedTokens(
+                                IntStream.range(0, 200).boxed().toList())
+                        .badWords(List.of(List.of(70), List.of(68, 69)))
+                        .minTokens(MAX_TOKENS)),
                 new Kind("logprobs", params -> params.logprobs(5), TOKEN_BYTES + LOGPROBS_BYTES, Speculation.off()),
                 new Kind(
                         "stop strings and tokens",

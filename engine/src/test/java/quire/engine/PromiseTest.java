@@ -588,6 +588,7 @@ class PromiseTest {
     /** Requests with prompts of 1 to 60 tokens and various sampling parameters. */
     private static List<Request> requests(Path file) {
         Random random = new Random(3);
+        Random mixed = new Random(4);
         List<Request> requests = new ArrayList<>();
         try (Gguf gguf = Gguf.open(file)) {
             Tokenizer tokenizer = Tokenizers.of(gguf);
@@ -622,10 +623,38 @@ class PromiseTest {
                                 .logitBias(Map.of(words[0], 1.5f))
                                 .stop(List.of("the", "a b"));
                 }
+                if (i % 3 == 1) {
+                    mix(params, mixed, words);
+                }
                 requests.add(new Request(prompt, params.build()));
             }
         }
         return requests;
+    }
+
+    /** Adds some of the rarer parameters. */
+    private static void mix(SamplingParams.Builder params, Random random, int[] words) {
+        if (random.nextBoolean()) {
+            params.topNSigma(0.5 + random.nextDouble() * 2);
+        }
+        if (random.nextBoolean()) {
+            params.typicalP(0.3 + 0.6 * random.nextDouble());
+        }
+        if (random.nextBoolean()) {
+            params.xtc(random.nextDouble(), 0.05 + 0.3 * random.nextDouble());
+        }
+        if (random.nextBoolean()) {
+            params.dry(new Dry(0.8, 1.75, 1 + random.nextInt(2), 4 + random.nextInt(60), Set.of(words[1]), List.of()));
+        }
+        if (random.nextBoolean()) {
+            params.badWords(List.of(List.of(words[2]), List.of(words[0], words[3])));
+        }
+        if (random.nextInt(4) == 0) {
+            params.allowedTokens(IntStream.range(3, 260).boxed().toList());
+        }
+        if (random.nextBoolean()) {
+            params.maxTokens(30).minTokens(random.nextInt(30)).includeStop(true);
+        }
     }
 
     /** @param kvCacheBytes 0 for enough */

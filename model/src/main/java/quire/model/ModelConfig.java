@@ -699,6 +699,12 @@ public record ModelConfig(
                     + ": is missing, and so are tokenizer.ggml.tokens and token_embd.weight" + CONVERT));
         }
 
+        /** A factor of the scaling; converters write 0 for "none". */
+        private float factor(String key) {
+            float value = number(key, 0, 1e6f);
+            return value == 0 ? 1 : value;
+        }
+
         private String ropeFactorKey() {
             boolean old = !gguf.has(key("rope.scaling.factor")) && gguf.has(key("rope.scale_linear"));
             return old ? "rope.scale_linear" : "rope.scaling.factor";
@@ -715,10 +721,11 @@ public record ModelConfig(
             String factorKey = ropeFactorKey();
             return switch (scaling()) {
                 case "none" -> 1;
-                case "linear", "yarn" -> number(factorKey, Float.MIN_NORMAL, 1e6f);
+                case "linear", "yarn" -> factor(factorKey);
                 case "longrope" -> {
                     if (architecture.equals("phi3")) {
-                        yield 1; // the factors are tensors
+                        boolean tensors = gguf.hasTensor("rope_factors_long.weight");
+                        yield tensors || !gguf.has(key(factorKey)) ? 1 : factor(factorKey); // else it is linear
                     }
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is longrope" + ANOTHER_MODEL);
                 }

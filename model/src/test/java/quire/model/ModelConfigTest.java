@@ -96,6 +96,15 @@ class ModelConfigTest {
                 .isEqualTo(4);
         assertThat(config(model().float32("llama.rope.scale_linear", 2)).ropeScale())
                 .isEqualTo(2);
+        assertThat(config(model().float32("llama.rope.scale_linear", 2).float32("llama.rope.scaling.factor", 3))
+                        .ropeScale())
+                .isEqualTo(3);
+        assertThat(config(model().string("llama.rope.scaling.type", "none").float32("llama.rope.scaling.factor", 3))
+                        .ropeScale())
+                .isEqualTo(1);
+        assertThat(config(model().string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 0))
+                        .ropeScale())
+                .isEqualTo(1);
         assertThat(config(model().without("llama.attention.head_count_kv").int32s("llama.attention.head_count_kv", 2))
                         .kvHeads())
                 .isEqualTo(2);
@@ -106,6 +115,22 @@ class ModelConfigTest {
         assertThat(config(model().tensor("blk.0.attn_rot_embd", ElementType.F32, new float[8], 8))
                         .layers())
                 .isEqualTo(1);
+    }
+
+    @Test
+    void from_longropeWithoutFactors_isLinear() {
+        assertThat(config(longrope()).ropeScale()).isEqualTo(1);
+        GgufWriter without =
+                longrope().withoutTensor("rope_factors_long.weight").withoutTensor("rope_factors_short.weight");
+        assertThat(config(without).ropeScale()).isEqualTo(4);
+        assertThat(config(without.without("phi3.rope.scaling.factor")).ropeScale())
+                .isEqualTo(1);
+    }
+
+    private static GgufWriter longrope() {
+        return FamilyModels.writer("phi3", ElementType.F32, 1)
+                .string("phi3.rope.scaling.type", "longrope")
+                .float32("phi3.rope.scaling.factor", 4);
     }
 
     /** A change of a valid model, and the words that the message must contain. */
@@ -199,7 +224,7 @@ class ModelConfigTest {
                 fault(w -> w.string("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.factor", "missing"),
                 fault(w -> w.string("llama.rope.scaling.type", "longrope"), "llama.rope.scaling.type", "longrope"),
                 fault(
-                        w -> w.string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 0),
+                        w -> w.string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", -1),
                         "llama.rope.scaling.factor"),
                 fault(w -> w.string("llama.rope.scaling.type", "linear"), "llama.rope.scaling.factor", "missing"),
                 fault(

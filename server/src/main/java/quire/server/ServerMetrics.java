@@ -75,7 +75,7 @@ public final class ServerMetrics implements EngineListener {
         switch (reason) {
             case BROKEN_LOGITS -> brokenInARow++;
             case STOP, LENGTH -> brokenInARow = 0;
-            case CANCELLED, ERROR, CONSTRAINT -> {}
+            case CANCELLED, TIMEOUT, ERROR, CONSTRAINT -> {}
         }
         this.promptTokens.add(promptTokens);
         generationTokens.add(completionTokens);
@@ -211,6 +211,7 @@ public final class ServerMetrics implements EngineListener {
             case STOP -> "stop";
             case LENGTH -> "length";
             case CANCELLED -> "abort";
+            case TIMEOUT -> "timeout";
             case ERROR -> "error";
             case BROKEN_LOGITS -> "broken_logits";
             case CONSTRAINT -> "constraint";

@@ -41,7 +41,7 @@ class ParametersTest {
                 "temperature|\"hot\"|temperature",
                 "temperature|-1|temperature",
                 "temperature|1e999|temperature",
-                "top_p|0|top_p",
+                "top_p|-1|top_p",
                 "top_p|1.1|top_p",
                 "top_k|1.5|top_k",
                 "min_p|2|min_p",
@@ -71,8 +71,17 @@ class ParametersTest {
                 "user|5|user",
                 "stop_token_ids|[258]|stop_token_ids[0]",
                 "ignore_eos|1|ignore_eos",
-                "priority|1|priority",
-                "min_tokens|1|min_tokens",
+                "priority|1.5|priority",
+                "priority|2147483648|priority",
+                "timeout_ms|-1|timeout_ms",
+                "timeout_ms|86400001|timeout_ms",
+                "min_tokens|17|min_tokens",
+                "min_tokens|-1|min_tokens",
+                "guided_regex\":\"a\",\"min_tokens|1|min_tokens",
+                "allowed_token_ids|[258]|allowed_token_ids[0]",
+                "bad_words|[5]|bad_words[0]",
+                "bad_words|\"a\"|bad_words",
+                "include_stop_str_in_output|1|include_stop_str_in_output",
                 "use_beam_search|true|use_beam_search",
                 "guided_json|5|guided_json",
                 "guided_json|\"{\"|guided_json",
@@ -102,9 +111,16 @@ class ParametersTest {
                 "reasoning|{\"effort\":\"low\"}|reasoning",
                 "format|\"json\"|format",
                 "options|{\"num_ctx\":5}|options",
-                "dry_multiplier|0.8|dry_multiplier",
-                "xtc_probability|0.5|xtc_probability",
-                "typical_p|0.9|typical_p",
+                "dry_multiplier|-1|dry_multiplier",
+                "dry_multiplier\":1,\"dry_base|11|dry_base",
+                "dry_multiplier\":1,\"dry_allowed_length|1001|dry_allowed_length",
+                "dry_penalty_last_n|-2|dry_penalty_last_n",
+                "dry_sequence_breakers|\"a\"|dry_sequence_breakers",
+                "top_n_sigma|1001|top_n_sigma",
+                "xtc_probability|1.5|xtc_probability",
+                "xtc_threshold|1.5|xtc_threshold",
+                "typical_p|0|typical_p",
+                "typ_p|1.1|typ_p",
                 "mirostat|2|mirostat",
                 "n_predict|-2|n_predict",
                 "n_predict|510|n_predict",
@@ -189,7 +205,7 @@ class ParametersTest {
             strings = {
                 "\"n\":1,\"best_of\":1,\"suffix\":null,\"echo\":false,\"user\":\"me\",\"logit_bias\":{},\"stop\":null",
                 "\"max_tokens\":3.0,\"top_k\":-1,\"response_format\":{\"type\":\"text\"},\"store\":false",
-                "\"store\":true,\"metadata\":{\"a\":\"b\"},\"priority\":0,\"keep_alive\":\"5m\",\"cache_prompt\":true",
+                "\"store\":true,\"metadata\":{\"a\":\"b\"},\"priority\":-3,\"timeout_ms\":60000,\"keep_alive\":\"5m\",\"cache_prompt\":true",
                 // what the web page of llama.cpp's server sends
                 "\"dynatemp_range\":0,\"dynatemp_exponent\":1,\"xtc_probability\":0,\"xtc_threshold\":0.1,\"typ_p\":1",
                 "\"repeat_last_n\":64,\"repeat_penalty\":1,\"dry_multiplier\":0,\"dry_base\":1.75,\"timings_per_token\":false",
@@ -224,6 +240,64 @@ class ParametersTest {
     }
 
     @Test
+    void completions_topPOfZero_isTheLikeliestToken() throws Exception {
+        String same = ",\"seed\":3,\"ignore_eos\":true,\"max_tokens\":40";
+        assertThat(text("\"top_p\":0,\"temperature\":1.5" + same)).isEqualTo(text("\"temperature\":0" + same));
+    }
+
+    /** Each changes the answer of a request whose tokens are nearly equally likely, and is repeatable. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\"top_n_sigma\":0.5",
+                "\"typical_p\":0.2",
+                "\"xtc_probability\":1,\"xtc_threshold\":0.01",
+                "\"dry_multiplier\":5,\"dry_allowed_length\":1,\"dry_sequence_breakers\":[\"\\n\"]",
+                "\"allowed_token_ids\":[99,100,101,102]",
+            })
+    void completions_filtersAndDry_changeTheAnswer(String fields) throws Exception {
+        String same = ",\"seed\":3,\"temperature\":2,\"ignore_eos\":true,\"max_tokens\":120";
+        assertThat(text(fields + same)).isEqualTo(text(fields + same)).isNotEqualTo(text("\"top_k\":0" + same));
+    }
+
+    @Test
+    void completions_badWords_doNotOccur() throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":60,\"temperature\":0";
+        String free = text(same);
+        String letter = free.substring(1, 2);
+        String pair = free.substring(4, 6);
+        assertThat(text(same + ",\"bad_words\":[\"" + letter + "\",\"" + pair + "\"]"))
+                .isNotEqualTo(free)
+                .doesNotContain(letter)
+                .doesNotContain(pair);
+    }
+
+    @Test
+    void completions_dryBreakers_changeTheAnswer() throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":200,\"temperature\":0,\"dry_multiplier\":9,"
+                + "\"dry_allowed_length\":1,\"dry_sequence_breakers\":";
+        assertThat(text(same + "[]")).isNotEqualTo(text(same + "[\"a\",\"e\",\"i\",\"o\",\"u\",\"th\"]"));
+    }
+
+    @Test
+    void completions_stopIncluded_endsWithTheStopString() throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":60,\"temperature\":0";
+        String free = text(same);
+        String stop = free.substring(5, 7);
+        String cut = free.substring(0, free.indexOf(stop));
+        assertThat(text(same + ",\"stop\":\"" + stop + "\"")).isEqualTo(cut);
+        assertThat(text(same + ",\"stop\":\"" + stop + "\",\"include_stop_str_in_output\":true"))
+                .isEqualTo(cut + stop);
+        assertThat(text(same + ",\"stop\":\"" + stop + "\",\"min_tokens\":60")).isEqualTo(free);
+        int token = 2 + stop.charAt(0);
+        assertThat(text(same + ",\"stop_token_ids\":[" + token + "],\"include_stop_str_in_output\":true"))
+                .isEqualTo(free.substring(0, free.indexOf(stop.charAt(0)) + 1));
+        assertThat(text(same + ",\"stop_token_ids\":[" + token + "],\"min_tokens\":60"))
+                .hasSizeGreaterThan(50)
+                .doesNotContain(stop.substring(0, 1));
+    }
+
+    @Test
     void completions_synonymsThatDiffer_areRefused() throws Exception {
         for (String fields : List.of(
                 "\"max_tokens\":2,\"n_predict\":3",
@@ -244,7 +318,7 @@ class ParametersTest {
                 "\"verbosity\":\"low\"|It belongs to /v1/chat/completions.",
                 "\"unheard_of\":1|Leave it out.",
                 "\"options\":{\"seed\":1}|Instead, send its fields at the top level of the body.",
-                "\"top_p\":0|'top_p' is 0; it must be over 0 and at most 1",
+                "\"top_p\":-1|'top_p' is -1; it must be from 0 to 1",
                 "\"repeat_penalty\":0|'repeat_penalty' is 0; it must be",
             })
     void completions_refusal_saysWhatToUseInstead(String field, String words) throws Exception {

@@ -12,12 +12,15 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.LongSupplier;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
+import quire.engine.Script;
 import quire.engine.Speculation;
 import quire.model.Batch;
 import quire.model.text.ChatTemplate;
@@ -48,9 +51,13 @@ final class TestServer implements AutoCloseable {
                 .speculation(Speculation.off())
                 .build()
                 .withSpeculation(builder.speculation);
-        FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
+        FakeModel model = FakeModel.fitting(config, builder.context, builder.tokenizer.vocabularySize())
+                .onForward(builder.onForward);
+        if (builder.answers != null) {
+            model.following(new Script(builder.tokenizer, builder.marker, builder.answers));
+        }
         engine = builder.model == null
-                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, System::nanoTime)
+                ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
         server = QuireServer.bind(builder.config, metrics, builder.timers);
         server.serve(engine);
@@ -100,7 +107,11 @@ final class TestServer implements AutoCloseable {
         private @Nullable ChatTemplate template = new PlainTemplate();
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
+        private int context = CONTEXT;
+        private String marker = "";
+        private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
+        private LongSupplier nanoClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
         private @Nullable ManualTimers timers;
 
@@ -136,6 +147,24 @@ final class TestServer implements AutoCloseable {
             return this;
         }
 
+        /** Positions of the fake model's context. */
+        Builder context(int value) {
+            context = value;
+            return this;
+        }
+
+        /** Makes the fake model answer by a script; prompts end with {@code <assistant>}, as by {@link PlainTemplate}. */
+        Builder script(UnaryOperator<String> value) {
+            return script("<assistant>", value);
+        }
+
+        /** Makes the fake model answer by a script; see {@link Script}. */
+        Builder script(String endOfPrompt, UnaryOperator<String> value) {
+            marker = endOfPrompt;
+            answers = value;
+            return this;
+        }
+
         Builder maxSequences(int value) {
             maxSequences = value;
             return this;
@@ -143,6 +172,12 @@ final class TestServer implements AutoCloseable {
 
         Builder maxQueued(int value) {
             maxQueued = value;
+            return this;
+        }
+
+        /** The clock of an engine with the fake model. */
+        Builder nanoClock(LongSupplier value) {
+            nanoClock = value;
             return this;
         }
 

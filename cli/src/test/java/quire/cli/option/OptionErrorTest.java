@@ -72,7 +72,7 @@ class OptionErrorTest {
             generate --model BROKEN --prompt x --max-tokens 0          | --max-tokens is 0; it must be at least 1
             generate --model BROKEN --prompt x --seed 1.5              | Invalid value for option '--seed': '1.5' is not a seed: write a whole number from -9223372036854775808 to 18446744073709551615
             generate --model BROKEN --prompt x --seed 99999999999999999999 | Invalid value for option '--seed': '99999999999999999999' is not a seed: write a whole number from -9223372036854775808 to 18446744073709551615
-            chat --model BROKEN --top-p 2                              | --top-p is 2.0; it must be over 0 and at most 1
+            chat --model BROKEN --top-p 2                              | --top-p is 2.0; it must be from 0 to 1
             serve --model BROKEN --allowed-host http://a               | the allowed host 'http://a' is not a name: write it without scheme, port and path, such as llm.example.com
             serve --model BROKEN --allowed-host a:80                   | the allowed host 'a:80' is not a name: write it without scheme, port and path, such as llm.example.com
             serve --model BROKEN --cors-origin localhost:3000          | the CORS origin 'localhost:3000' is not an origin: write scheme, name and port, such as http://localhost:3000, without a path; or *

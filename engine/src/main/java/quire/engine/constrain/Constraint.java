@@ -143,8 +143,11 @@ public final class Constraint {
         checkLength(out.length());
     }
 
-    /** Whether a whole text satisfies the constraint. */
-    boolean matches(String text) {
+    /**
+     * Whether a whole text satisfies the constraint, as an answer that ends by itself does. A text can be valid JSON of a
+     * schema and still not match, because a constraint allows one form of each value: see {@code docs/constraints.md}.
+     */
+    public boolean matches(String text) {
         Expressions own = new Expressions(expressions, LIMIT);
         return own.matches(start, text.getBytes(StandardCharsets.UTF_8));
     }

@@ -1,10 +1,12 @@
 package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
+import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
@@ -48,6 +50,7 @@ public final class EngineLoop implements Runnable {
     private final Scheduler scheduler;
     private final TokenVerifier verifier;
     private final Constraints constraints;
+    private final int[] endOfText;
     /** Messages from other threads to the engine thread: new sequences, and sequences whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
@@ -170,6 +173,9 @@ public final class EngineLoop implements Runnable {
         scheduler = new Scheduler(limits, pace, pages, drafts, tracker, parts.listener, nanoClock);
         verifier = new TokenVerifier(limits, samplers);
         constraints = new Constraints(tokenizer);
+        int tokens = Math.min(tokenizer.vocabularySize(), model.vocabularySize());
+        endOfText =
+                IntStream.range(0, tokens).filter(tokenizer::isEndOfGeneration).toArray();
     }
 
     private static void require(boolean condition, String fault) {
@@ -274,8 +280,8 @@ public final class EngineLoop implements Runnable {
         int maxNewTokens = check(request);
         Constraint constraint = request.params().constraint();
         ConstraintCursor cursor = constraint == null ? null : begin(constraint);
-        Sequence sequence =
-                new Sequence(request, tokenizer, maxNewTokens, cursor, nanoClock.getAsLong(), closed -> post(closed));
+        Sequence sequence = new Sequence(
+                request, tokenizer, maxNewTokens, cursor, endOfText, nanoClock.getAsLong(), closed -> post(closed));
         tracker.accept(sequence, inbox);
         wake();
         return sequence.stream;
@@ -315,6 +321,12 @@ public final class EngineLoop implements Runnable {
         }
         for (int token : params.logitBias().keySet()) {
             checkToken("logitBias", token);
+        }
+        for (int token : params.allowedTokens()) {
+            checkToken("allowedTokens", token);
+        }
+        for (List<Integer> word : params.badWords()) {
+            word.forEach(token -> checkToken("badWords", token));
         }
         return Math.min(params.maxTokens(), maxContext - prompt.length);
     }

@@ -43,18 +43,40 @@ final class OutputText {
 
     private long spelled; // characters of the spelled text
     private int shown; // characters of the shown text
+    private final boolean includeStop;
+    private boolean mayStop = true;
     private @Nullable String stop;
 
     /** Starts an empty answer. */
     OutputText(Tokenizer tokenizer, List<String> stops) {
+        this(tokenizer, stops, false);
+    }
+
+    /**
+     * Starts an empty answer.
+     *
+     * @param includeStop whether a stop string is part of the answer that it ends
+     */
+    OutputText(Tokenizer tokenizer, List<String> stops, boolean includeStop) {
         this.tokenizer = tokenizer;
+        this.includeStop = includeStop;
         detokenizer = new Detokenizer(tokenizer);
         matchers = stops.stream().map(StopMatcher::new).toArray(StopMatcher[]::new);
         shownBefore = new int[stops.stream().mapToInt(String::length).max().orElse(0)];
     }
 
-    /** Adds a token; returns the text that is now certain to be part of the answer. Empty after a stop string. */
+    /** Adds a token as {@link #append(int, boolean)} does, and a stop string may end the answer. */
     String append(int token) {
+        return append(token, true);
+    }
+
+    /**
+     * Adds a token; returns the text that is now certain to be part of the answer. Empty after a stop string.
+     *
+     * @param stops whether a stop string that this token completes ends the answer
+     */
+    String append(int token, boolean stops) {
+        mayStop = stops;
         return matchers.length > 0 && tokenizer.isControl(token)
                 ? search(tokenizer.spelling(token), false)
                 : search(detokenizer.append(token), true);
@@ -64,6 +86,11 @@ final class OutputText {
     @Nullable
     String stop() {
         return stop;
+    }
+
+    /** The text held back so far, for an answer that ends before the model has ended it. */
+    String held() {
+        return held.toString();
     }
 
     /**
@@ -109,13 +136,16 @@ final class OutputText {
             }
             StopMatcher longest = null;
             for (StopMatcher matcher : matchers) {
-                if (matcher.accept(c, isShown) && (longest == null || matcher.text.length() > longest.text.length())) {
+                boolean complete = matcher.accept(c, isShown);
+                if (complete && !mayStop) {
+                    matcher.passOver();
+                } else if (complete && (longest == null || matcher.text.length() > longest.text.length())) {
                     longest = matcher;
                 }
             }
             if (longest != null) {
                 stop = longest.text;
-                int cut = longest.inShown == stop.length() ? stop.length() : shownIn(stop.length());
+                int cut = includeStop ? 0 : longest.inShown == stop.length() ? stop.length() : shownIn(stop.length());
                 String before = held.substring(0, held.length() - cut);
                 held.setLength(0);
                 return before;
@@ -162,6 +192,12 @@ final class OutputText {
                 inShown = extend(inShown, c);
             }
             return inSpelled == text.length() || inShown == text.length();
+        }
+
+        /** Searches on behind a stop string that does not count. */
+        void passOver() {
+            inSpelled = inSpelled == text.length() ? border[inSpelled] : inSpelled;
+            inShown = inShown == text.length() ? border[inShown] : inShown;
         }
 
         private int extend(int length, char c) {

@@ -27,34 +27,40 @@ import quire.engine.schedule.Sequence.State;
  * prompt chunks and decoding tokens belong in one step.)
  *
  * <pre>
- *   budget of a step     [ 1 1 1 1 | oldest prompt: at least half | other prompts, fewest tokens left first ]
- *                          decoding  └──────────── prompt budget, bounded by {@link PromptPace} ─────────────┘
+ *   budget of a step     [ 1 1 1 1 | first prompt: at least half | other prompts, fewest tokens left first ]
+ *                          decoding  └──────────── prompt budget, bounded by {@link PromptPace} ────────────┘
  *
- *   arrival order   ──────────────────────────────────────────────▶ younger
- *   running         s1  s2      s4          s7                       sorted by arrival
- *   waiting                 s3      s5  s6      s8  s9               sorted by arrival; s4 and s7 have passed s3
+ *   order           ──────────────────────────────────────────────▶ later      {@link Sequence#isBefore}
+ *   running         s1  s2      s4          s7                       sorted
+ *   waiting                 s3      s5  s6      s8  s9               sorted; s4 and s7 have passed s3
  *
- *   too few pages   the youngest running sequence frees its pages and waits again, at its place by arrival
+ *   too few pages   the last running sequence frees its pages and waits again, at its place in the order
  * </pre>
+ *
+ * <p><b>Order.</b> A lower priority number comes first, then the earlier arrival. A sequence that arrives with a lower
+ * number is before running ones with higher numbers, so it takes their rows and pages if it needs them.
  *
  * <p><b>Invariants.</b>
  *
  * <ul>
  *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the
  *       budget.
- *   <li><i>Prompts share the rest.</i> The oldest prompt, running or waiting, gets at least half of the prompt budget.
- *       The other half goes to the prompt with the fewest tokens left, then to the next one; the oldest gets what
- *       remains. So a short prompt starts at once beside a long one, and every prompt becomes the oldest at some time.
- *   <li><i>A short prompt hardly waits for tokens of the oldest one.</i> The step that computes the rest of all short prompts
- *       is light ({@link PromptPace}): the oldest one gets fewer tokens, but still half. At most every other step is light.
+ *   <li><i>Prompts share the rest.</i> The first prompt, running or waiting, gets at least half of the prompt budget. The
+ *       other half goes to the prompt of its priority with the fewest tokens left, then to the next one; the first gets
+ *       what remains. So a short prompt starts at once beside a long one, and among those of one priority every prompt
+ *       becomes the first at some time. Prompts with a higher number get only what all others leave.
+ *   <li><i>A short prompt hardly waits for tokens of the first one.</i> The step that computes the rest of all short prompts
+ *       is light ({@link PromptPace}): the first one gets fewer tokens, but still half. At most every other step is light,
+ *       and none for prompts with a higher number.
  *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and one
  *       more token, beside one page for each running sequence that may still grow.
- *   <li><i>Younger sequences do not keep pages from the head of the queue.</i> Once all older prompts are computed, the
- *       head takes the next free row, and takes pages back from younger sequences. A younger sequence may pass a
- *       waiting head only if the head's pages would stay free, or if it needs at most 1/{@value #SMALL} of them. So
- *       little work is done twice.
- *   <li><i>The oldest sequence always makes progress.</i> Preemption takes the youngest, and alone every sequence fits:
- *       {@code submit} checks that. So there is no livelock.
+ *   <li><i>Later sequences do not keep pages from the head of the queue.</i> Once all earlier prompts are computed, the head
+ *       takes the next free row, and takes pages back from later sequences. From one with a higher number it takes the
+ *       row too. A later sequence may pass a waiting head only if the head's pages would stay free, or if it needs at
+ *       most 1/{@value #SMALL} of them. So little work is done twice.
+ *   <li><i>The first sequence always makes progress.</i> Preemption takes the last, and alone every sequence fits: {@code
+ *       submit} checks that. So there is no livelock.
+ *   <li><i>Time that has run out ends work before the next step</i>, whether the sequence waits or runs.
  *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last
  *       one only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the
  *       next token is the same as without preemption.
@@ -67,7 +73,8 @@ import quire.engine.schedule.Sequence.State;
  *       rejected draft token.
  * </ul>
  *
- * <p><b>Cost.</b> A step without admission is O(running), each admission O(running + waiting). A step allocates the
+ * <p><b>Cost.</b> A step without admission is O(running), each admission O(running + waiting). While a sequence has a
+ * timeout, each step is O(running + waiting). A step allocates the
  * {@link Output} of each new token and its node in the stream's queue; everything else is reused. Engine thread only.
  */
 final class Scheduler {
@@ -83,8 +90,9 @@ final class Scheduler {
     private final EngineListener listener;
     private final LongSupplier nanoClock;
 
-    private final List<Sequence> waiting = new ArrayList<>(); // oldest first
-    private final List<Sequence> running; // oldest first
+    private final List<Sequence> waiting = new ArrayList<>(); // in order
+    private final List<Sequence> running; // in order
+    private int timed; // sequences with a timeout
     private final int[] freeRows; // of the page tables; a stack
     private int freeRowCount;
     private final StepPlan plan;
@@ -156,16 +164,17 @@ final class Scheduler {
         if (sequence.state == State.SUBMITTED) {
             sequence.state = State.WAITING;
             sequence.number = arrivals++;
-            waiting.add(sequence);
+            insert(sequence, waiting);
+            timed += sequence.timeoutNanos > 0 ? 1 : 0;
         }
     }
 
-    /** Running sequences, oldest first. Not a copy. */
+    /** Running sequences, in order. Not a copy. */
     List<Sequence> running() {
         return running;
     }
 
-    /** Waiting sequences, oldest first. Not a copy. */
+    /** Waiting sequences, in order. Not a copy. */
     List<Sequence> waiting() {
         return waiting;
     }
@@ -174,6 +183,10 @@ final class Scheduler {
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
+        if (timed > 0) {
+            endLate(running);
+            endLate(waiting);
+        }
         findCachedPages();
         reclaimForHead();
         planDecoding();
@@ -187,6 +200,16 @@ final class Scheduler {
         plan.complete(pages);
         planEnd = nanoClock.getAsLong();
         return plan;
+    }
+
+    /** Ends the answers whose time is over, with the text that was held back for a stop string. */
+    private void endLate(List<Sequence> sequences) {
+        for (int i = sequences.size() - 1; i >= 0; i--) {
+            Sequence sequence = sequences.get(i);
+            if (sequence.isLate(planStart)) {
+                end(sequence, FinishReason.TIMEOUT, sequence.text.held(), null, null);
+            }
+        }
     }
 
     /**
@@ -256,36 +279,42 @@ final class Scheduler {
     }
 
     /**
-     * Starts the head of the queue if it is the oldest prompt and younger sequences have passed it. Preempts as many of
-     * them as it needs pages. Runs before the step is planned. So it preempts no planned sequence, and no planned
-     * sequence takes these pages.
+     * Starts the head of the queue if it is the first prompt and later sequences run. Preempts as many of them as it
+     * needs pages, and one more for a row if that has a higher number. Runs before the step is planned. So it preempts no
+     * planned sequence, and no planned sequence takes these pages.
      */
     private void reclaimForHead() {
-        if (waiting.isEmpty() || running.isEmpty() || freeRowCount == 0) {
+        if (waiting.isEmpty() || running.isEmpty()) {
             return;
         }
         Sequence head = waiting.getFirst();
-        if (running.getLast().number < head.number || !fitsWithoutYounger(head)) {
+        Sequence last = running.getLast();
+        boolean hasRow = freeRowCount > 0 || head.priority < last.priority;
+        if (!hasRow || last.isBefore(head)) {
             return;
         }
-        while (!fits(head)) {
+        head.match(pages);
+        if (!fitsWithoutLater(head)) {
+            return;
+        }
+        while (freeRowCount == 0 || !fits(head)) {
             preempt(running.getLast());
         }
         start(head);
     }
 
-    /** Whether the head of the queue is the oldest prompt, and would fit if no younger sequence held pages. */
-    private boolean fitsWithoutYounger(Sequence head) {
+    /** Whether the head of the queue is the first prompt, and would fit if no later sequence held pages. */
+    private boolean fitsWithoutLater(Sequence head) {
         int growing = 0;
-        int older = 0;
-        for (; older < running.size() && running.get(older).number < head.number; older++) {
-            Sequence sequence = running.get(older);
+        int before = 0;
+        for (; before < running.size() && running.get(before).isBefore(head); before++) {
+            Sequence sequence = running.get(before);
             if (sequence.remaining() > 1) {
                 return false;
             }
             growing += mayGrow(sequence) ? 1 : 0;
         }
-        int missing = pages.missingWithout(running, older, head.prefix, head.length() + 1);
+        int missing = pages.missingWithout(running, before, head.prefix, head.length() + 1);
         return missing + growing <= pages.available();
     }
 
@@ -300,14 +329,14 @@ final class Scheduler {
     }
 
     /**
-     * Reserves a page for the next token if it needs one. Preempts the youngest sequences until there is one; false if
-     * the sequence itself was preempted.
+     * Reserves a page for the next token if it needs one. Preempts the last sequences until there is one; false if the
+     * sequence itself was preempted.
      */
     private boolean reserveOrPreempt(Sequence sequence) {
         while (!pages.reserve(sequence.row, sequence.length())) {
-            Sequence youngest = running.getLast();
-            preempt(youngest);
-            if (youngest == sequence) {
+            Sequence last = running.getLast();
+            preempt(last);
+            if (last == sequence) {
                 return false;
             }
         }
@@ -316,25 +345,33 @@ final class Scheduler {
 
     /** Plans chunks of prompts, and starts waiting sequences that get one. */
     private void planPrompts() {
-        Sequence oldest = oldestPrompt();
-        if (oldest == null) {
+        Sequence first = firstPrompt();
+        if (first == null) {
             return;
         }
-        startIfWaiting(oldest);
-        int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
-        int share = Math.min(oldest.remaining(), budget - budget / 2);
+        startIfWaiting(first);
+        int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), first.computed);
+        int share = Math.min(first.remaining(), budget - budget / 2);
         int left = budget - share;
-        oldest.planned = share;
+        boolean alike = true; // whether all prompts of this step have the priority of the first one
+        first.planned = share;
         while (left > 0) {
             Sequence next = shortestPrompt();
             if (next == null) {
                 break;
             }
+            if (next.priority > first.priority && alike) {
+                alike = false;
+                int rest = Math.min(left, first.remaining() - share);
+                share += rest;
+                left -= rest;
+                continue;
+            }
             startIfWaiting(next);
             next.planned = Math.min(next.remaining(), left);
             left -= next.planned;
         }
-        oldest.planned = tokensOfOldest(oldest, share + left, budget - share - left, left > 0);
+        first.planned = tokensOfFirst(first, share + left, budget - share - left, alike && left > 0);
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             if (sequence.planned > 0) {
@@ -345,39 +382,39 @@ final class Scheduler {
     }
 
     /**
-     * The tokens of the oldest prompt. If this step computes the rest of all other prompts, it is light: the oldest prompt
+     * The tokens of the first prompt. If this step computes the rest of all other prompts, it is light: the first prompt
      * then gets only as many tokens as they do, or what a light step has room for.
      *
      * @param most what is left of the budget
      * @param others tokens of other prompts in this step
-     * @param last whether no other prompt wants more
+     * @param last whether no other prompt wants more, and all have the priority of the first one
      */
-    private int tokensOfOldest(Sequence oldest, int most, int others, boolean last) {
-        int tokens = Math.min(oldest.remaining(), most);
+    private int tokensOfFirst(Sequence first, int most, int others, boolean last) {
+        int tokens = Math.min(first.remaining(), most);
         if (light || others == 0 || !last) {
             light = false;
             return tokens;
         }
-        int room = pace.lightTokens(plan, limits.tokens() - plan.rows(), oldest.computed);
+        int room = pace.lightTokens(plan, limits.tokens() - plan.rows(), first.computed);
         int fewer = Math.max(others, room - others);
         light = fewer < tokens;
         return Math.min(fewer, tokens);
     }
 
     /**
-     * The oldest prompt that can be computed in this step: a running one, or a waiting one that may start; null for
+     * The first prompt that can be computed in this step: a running one, or a waiting one that may start; null for
      * none.
      */
-    private @Nullable Sequence oldestPrompt() {
-        Sequence oldest = null;
-        for (int i = 0; i < running.size() && oldest == null; i++) {
-            oldest = running.get(i).remaining() > 1 ? running.get(i) : null;
+    private @Nullable Sequence firstPrompt() {
+        Sequence first = null;
+        for (int i = 0; i < running.size() && first == null; i++) {
+            first = running.get(i).remaining() > 1 ? running.get(i) : null;
         }
         if (freeRowCount > 0 && !waiting.isEmpty()) {
             int growing = growing();
             for (int i = 0; i < waiting.size(); i++) {
                 Sequence sequence = waiting.get(i);
-                if (oldest != null && oldest.number < sequence.number) {
+                if (first != null && first.isBefore(sequence)) {
                     break;
                 }
                 if (mayStart(sequence, growing)) {
@@ -385,12 +422,12 @@ final class Scheduler {
                 }
             }
         }
-        return oldest;
+        return first;
     }
 
     /**
-     * The prompt with the fewest tokens left among those without tokens in this step; of equal ones the oldest; null
-     * for none.
+     * The prompt with the fewest tokens left among those of the lowest priority number without tokens in this step; of
+     * equal ones the first; null for none.
      */
     private @Nullable Sequence shortestPrompt() {
         Sequence shortest = null;
@@ -446,8 +483,10 @@ final class Scheduler {
 
     private static boolean isShorter(Sequence sequence, @Nullable Sequence other) {
         return other == null
-                || sequence.remaining() < other.remaining()
-                || (sequence.remaining() == other.remaining() && sequence.number < other.number);
+                || sequence.priority < other.priority
+                || (sequence.priority == other.priority
+                        && (sequence.remaining() < other.remaining()
+                                || (sequence.remaining() == other.remaining() && sequence.isBefore(other))));
     }
 
     /** Whether a waiting sequence may start: pages for it are free, and it hardly delays the head of the queue. */
@@ -475,7 +514,7 @@ final class Scheduler {
         }
     }
 
-    /** Preempts the youngest running sequence, which this step has not planned yet. */
+    /** Preempts the last running sequence, which this step has not planned yet. */
     private void preempt(Sequence sequence) {
         running.removeLast();
         freeRow(sequence);
@@ -523,10 +562,10 @@ final class Scheduler {
         copyPageOfAnother(sequence);
     }
 
-    /** Inserts a sequence at its place by arrival. */
+    /** Inserts a sequence at its place in the order. */
     private static void insert(Sequence sequence, List<Sequence> sorted) {
         int place = sorted.size();
-        while (place > 0 && sorted.get(place - 1).number > sequence.number) {
+        while (place > 0 && sequence.isBefore(sorted.get(place - 1))) {
             place--;
         }
         sorted.add(place, sequence);
@@ -615,14 +654,15 @@ final class Scheduler {
         try {
             sequence.append(token);
             boolean end = sequence.isEnd(token);
-            String certain = end ? "" : sequence.text.append(token);
+            boolean shown = !end || sequence.params.includeStop();
+            String certain = shown ? sequence.text.append(token, sequence.mayStop()) : "";
             FinishReason reason = null;
             if (end || sequence.text.stop() != null) {
                 reason = FinishReason.STOP;
             } else if (sequence.generated() == sequence.maxNewTokens) {
                 reason = FinishReason.LENGTH;
             }
-            String rest = reason == null ? "" : end ? sequence.text.finish(token) : sequence.text.finish();
+            String rest = reason == null ? "" : shown ? sequence.text.finish() : sequence.text.finish(token);
             String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;
@@ -671,6 +711,7 @@ final class Scheduler {
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
         boolean wasRunning = sequence.state == State.RUNNING;
         sequence.state = State.ENDED;
+        timed -= sequence.timeoutNanos > 0 ? 1 : 0;
         SpeculationCounts counts = SpeculationCounts.NONE;
         try {
             if (wasRunning) {
@@ -741,11 +782,11 @@ final class Scheduler {
     void checkIntegrity() {
         pages.checkIntegrity();
         int rows = 0;
-        long youngest = -1;
+        int withTimeout = 0;
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             require(sequence.state == State.RUNNING && sequence.row != Sequence.NO_ROW, "runs without a row", sequence);
-            require(sequence.number > youngest, "runs out of order", sequence);
+            require(i == 0 || running.get(i - 1).isBefore(sequence), "runs out of order", sequence);
             require(pages.held(sequence.row) >= pages.pagesFor(sequence.computed), "lacks pages", sequence);
             require(
                     pages.indexed(sequence.row) <= sequence.computed / pages.pageTokens(),
@@ -754,14 +795,17 @@ final class Scheduler {
             for (int j = 0; j < i; j++) {
                 require(running.get(j).row != sequence.row, "shares its row", sequence);
             }
-            youngest = sequence.number;
+            withTimeout += sequence.timeoutNanos > 0 ? 1 : 0;
             rows++;
         }
-        youngest = -1;
-        for (Sequence sequence : waiting) {
+        for (int i = 0; i < waiting.size(); i++) {
+            Sequence sequence = waiting.get(i);
             require(sequence.state == State.WAITING && sequence.row == Sequence.NO_ROW, "waits with a row", sequence);
-            require(sequence.number > youngest, "waits out of order", sequence);
-            youngest = sequence.number;
+            require(i == 0 || waiting.get(i - 1).isBefore(sequence), "waits out of order", sequence);
+            withTimeout += sequence.timeoutNanos > 0 ? 1 : 0;
+        }
+        if (withTimeout != timed) {
+            throw new IllegalStateException(withTimeout + " sequences have a timeout, but " + timed + " are counted");
         }
         for (int i = 0; i < freeRowCount; i++) {
             if (pages.held(freeRows[i]) != 0) {

@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.util.Arrays;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 import quire.engine.Request;
@@ -53,7 +54,11 @@ public final class Sequence {
     final TokenHistory history;
     final int promptLength;
     final int maxNewTokens;
+    final int priority;
     final long acceptedNanos;
+    /** Nanoseconds after {@link #acceptedNanos} at which the answer ends; 0 for never. */
+    final long timeoutNanos;
+
     private final Tokenizer tokenizer;
 
     State state = State.SUBMITTED;
@@ -89,6 +94,7 @@ public final class Sequence {
     /**
      * @param maxNewTokens maximum number of tokens to generate, by the request and by the context
      * @param constraint of the answer's text; null for none
+     * @param endOfText the tokens with which the model ends a text
      * @param inbox receives the sequence, on any thread, when the stream is closed
      */
     Sequence(
@@ -96,6 +102,7 @@ public final class Sequence {
             Tokenizer tokenizer,
             int maxNewTokens,
             @Nullable ConstraintCursor constraint,
+            int[] endOfText,
             long acceptedNanos,
             Consumer<Sequence> inbox) {
         params = request.params();
@@ -106,9 +113,15 @@ public final class Sequence {
         this.maxNewTokens = maxNewTokens;
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
+        priority = request.scheduling().priority();
+        timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, request.prompt(), constraint);
-        text = new OutputText(tokenizer, params.stop());
+        IntStream ends = params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText);
+        int[] endTokens = params.minTokens() == 0
+                ? stopTokens
+                : IntStream.concat(Arrays.stream(stopTokens), ends).toArray();
+        history = new TokenHistory(params, request.prompt(), constraint, endTokens);
+        text = new OutputText(tokenizer, params.stop(), params.includeStop());
         stream = new OutputQueue(() -> {
             cancelled = true;
             inbox.accept(this);
@@ -118,6 +131,16 @@ public final class Sequence {
     /** Whether the stream was closed. Any thread. */
     boolean isCancelled() {
         return cancelled;
+    }
+
+    /** Whether this sequence comes first: by priority, then by arrival. */
+    boolean isBefore(Sequence other) {
+        return priority == other.priority ? number < other.number : priority < other.priority;
+    }
+
+    /** Whether the time of the answer is over. */
+    boolean isLate(long now) {
+        return timeoutNanos > 0 && now - acceptedNanos >= timeoutNanos;
     }
 
     /**
@@ -224,6 +247,11 @@ public final class Sequence {
         return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
     }
 
+    /** Whether the answer is long enough to end at a stop string. */
+    boolean mayStop() {
+        return generated() >= params.minTokens();
+    }
+
     /** Describes the end of the answer. */
     TokenStream.Finish finish(FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
         return new TokenStream.Finish(reason, rest, stop, promptLength, generated(), error);
@@ -231,7 +259,8 @@ public final class Sequence {
 
     @Override
     public String toString() {
-        return "sequence " + number + " " + state + ": prompt " + promptLength + ", generated " + generated() + "/"
-                + maxNewTokens + ", computed " + computed + ", row " + row;
+        return "sequence " + number + " " + state + (priority == 0 ? "" : " of priority " + priority) + ": prompt "
+                + promptLength + ", generated " + generated() + "/" + maxNewTokens + ", computed " + computed + ", row "
+                + row;
     }
 }

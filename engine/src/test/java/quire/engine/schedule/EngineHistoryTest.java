@@ -3,6 +3,7 @@ package quire.engine.schedule;
 import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
@@ -24,6 +25,7 @@ import quire.engine.OverloadedException;
 import quire.engine.PrefixCacheStats;
 import quire.engine.Request;
 import quire.engine.Requests;
+import quire.engine.Scheduling;
 import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
@@ -70,7 +72,8 @@ class EngineHistoryTest {
         assertThat(overtaken).isGreaterThan(HISTORIES / 3);
         assertThat(hitTokens).isGreaterThan(10L * HISTORIES);
         assertThat(evictedPages).isGreaterThan(HISTORIES);
-        assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
+        assertThat(ends)
+                .containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED, FinishReason.TIMEOUT);
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(HISTORIES / 2));
     }
 
@@ -109,7 +112,8 @@ class EngineHistoryTest {
         assertThat(drafterToAccepted.get("model")).isGreaterThan(SPECULATIVE_HISTORIES / 10);
         assertThat(drafterToAccepted.get("RIGHT")).isGreaterThan(SPECULATIVE_HISTORIES / 10);
         assertThat(drafterToAccepted.get("lookup")).isPositive();
-        assertThat(ends).containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED);
+        assertThat(ends)
+                .containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED, FinishReason.TIMEOUT);
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(SPECULATIVE_HISTORIES / 2));
     }
 
@@ -172,8 +176,8 @@ class EngineHistoryTest {
             maxContext = loop.maxContext();
             assertThat(maxContext).isEqualTo(Math.min(context, pageCount * pageTokens));
             model.onForward(batch -> {
-                nanos += batch.rows();
                 checkPlan(batch);
+                nanos += batch.rows();
             });
         }
 
@@ -183,10 +187,10 @@ class EngineHistoryTest {
             KvPages pages = loop.pages();
             List<Sequence> waiting = loop.scheduler().waiting();
             Sequence head = waiting.isEmpty() ? null : waiting.getFirst();
-            Sequence oldest = null;
-            int oldestRows = 0;
+            Sequence first = null;
+            int firstRows = 0;
             int promptRows = 0;
-            int older = 0;
+            int before = 0;
             int growing = 0;
             for (Sequence sequence : loop.scheduler().running()) {
                 int rows = rows(batch, pages.table(sequence.row));
@@ -194,22 +198,25 @@ class EngineHistoryTest {
                     assertThat(rows).as("%s decodes", sequence).isPositive();
                 } else {
                     promptRows += rows;
-                    oldestRows = oldest == null ? rows : oldestRows;
-                    oldest = oldest == null ? sequence : oldest;
+                    firstRows = first == null ? rows : firstRows;
+                    first = first == null ? sequence : first;
+                    assertThat(rows == 0 || sequence.priority == first.priority || firstRows >= first.remaining())
+                            .as("%s gets tokens before %s", sequence, first)
+                            .isTrue();
                 }
-                if (head != null && sequence.number > head.number) {
+                if (head != null && head.isBefore(sequence)) {
                     overtaken++;
                 } else {
-                    older++;
+                    before++;
                     growing += pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed()) ? 1 : 0;
                 }
             }
-            if (oldest != null) {
-                assertThat(oldestRows)
+            if (first != null) {
+                assertThat(firstRows)
                         .as(
-                                "tokens, of %d for prompts, for the oldest prompt %s\n%s",
-                                promptRows, oldest, loop.scheduler().describe())
-                        .isGreaterThanOrEqualTo(Math.min(oldest.remaining(), promptRows - promptRows / 2));
+                                "tokens, of %d for prompts, for the first prompt %s\n%s",
+                                promptRows, first, loop.scheduler().describe())
+                        .isGreaterThanOrEqualTo(Math.min(first.remaining(), promptRows - promptRows / 2));
             }
             // A head that was the head of the last plan too was the head when this plan began. Without a preemption, no
             // row became free during the plan.
@@ -217,13 +224,15 @@ class EngineHistoryTest {
                     && head == lastHead
                     && preempted == lastPreempted
                     && loop.scheduler().running().size() < config.maxSequences()
-                    && (oldest == null || oldest.number > head.number)) {
+                    && (first == null || head.isBefore(first))) {
                 head.match(pages);
-                int missing = pages.missingWithout(loop.scheduler().running(), older, head.prefix, head.length() + 1);
+                int missing = pages.missingWithout(loop.scheduler().running(), before, head.prefix, head.length() + 1);
                 assertThat(missing + growing)
                         .as("pages for the head %s\n%s", head, loop.scheduler().describe())
                         .isGreaterThan(pages.available());
             }
+            assertThat(loop.scheduler().running()).noneMatch(sequence -> sequence.isLate(nanos));
+            assertThat(waiting).noneMatch(sequence -> sequence.isLate(nanos));
             lastHead = head;
             lastPreempted = preempted;
         }
@@ -258,7 +267,7 @@ class EngineHistoryTest {
             Request fresh = Requests.random(random, maxContext);
             String salt = random.nextInt(4) == 0 ? "tenant " + random.nextInt(2) : null;
             if (calls.isEmpty() || random.nextInt(3) == 0) {
-                return new Request(fresh.prompt(), fresh.params(), salt);
+                return new Request(fresh.prompt(), fresh.params(), salt, scheduling());
             }
             Call earlier = calls.get(random.nextInt(calls.size()));
             IntStream text = IntStream.concat(
@@ -269,7 +278,14 @@ class EngineHistoryTest {
                             Arrays.stream(fresh.prompt()))
                     .limit(random.nextBoolean() ? maxContext - 1 : 1 + random.nextInt(maxContext - 1))
                     .toArray();
-            return new Request(tokens, fresh.params(), random.nextInt(4) == 0 ? salt : earlier.request.cacheSalt());
+            return new Request(
+                    tokens, fresh.params(), random.nextInt(4) == 0 ? salt : earlier.request.cacheSalt(), scheduling());
+        }
+
+        private Scheduling scheduling() {
+            return Scheduling.DEFAULT
+                    .withPriority(random.nextInt(3) == 0 ? random.nextInt(-2, 3) : 0)
+                    .withTimeout(Duration.ofNanos(random.nextInt(3) == 0 ? random.nextInt(250) : 0));
         }
 
         void play() {
@@ -418,7 +434,7 @@ class EngineHistoryTest {
         public void onFinish(FinishReason reason, long elapsed, int promptTokens, int completionTokens) {
             tokensFinished += completionTokens;
             finished.merge(reason, 1L, Long::sum);
-            if (reason != FinishReason.CANCELLED) {
+            if (reason != FinishReason.CANCELLED && reason != FinishReason.TIMEOUT) {
                 assertThat(started).isPositive();
             }
         }
@@ -479,7 +495,10 @@ class EngineHistoryTest {
         }
 
         boolean wasAnswered() {
-            return answer().finish().reason() != FinishReason.CANCELLED;
+            return switch (answer().finish().reason()) {
+                case CANCELLED, TIMEOUT -> false;
+                default -> true;
+            };
         }
 
         void checkAnswer(int maxContext) {
@@ -491,7 +510,8 @@ class EngineHistoryTest {
             if (wasAnswered()) {
                 assertThat(answer).isEqualTo(alone);
             } else {
-                assertThat(closed).isTrue();
+                assertThat(closed || answer.finish().reason() == FinishReason.TIMEOUT)
+                        .isTrue();
                 assertThat(answer.isPrefixOf(alone))
                         .as("%s is a prefix of %s", answer, alone)
                         .isTrue();

@@ -194,6 +194,32 @@ class OutputTextTest {
     }
 
     @Test
+    void append_stopIncluded_endsWithIt() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("END"), true);
+        assertThat(answer.append(tokenizer.add("one EN".getBytes(StandardCharsets.UTF_8))))
+                .isEqualTo("one ");
+        assertThat(answer.append(tokenizer.add("D two".getBytes(StandardCharsets.UTF_8))))
+                .isEqualTo("END");
+        assertThat(answer.stop()).isEqualTo("END");
+        assertThat(answer.finish()).isEmpty();
+    }
+
+    @Test
+    void append_tokenThatMayNotStop_passesOverStopStrings() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("aba", "cd"));
+        assertThat(answer.append(tokenizer.add("xabacd".getBytes(StandardCharsets.UTF_8)), false))
+                .isEqualTo("xabacd");
+        assertThat(answer.append(tokenizer.add("aba".getBytes(StandardCharsets.UTF_8)), false))
+                .isEqualTo("ab");
+        assertThat(answer.stop()).isNull();
+        assertThat(answer.append(tokenizer.add("ba!".getBytes(StandardCharsets.UTF_8))))
+                .isEmpty();
+        assertThat(answer.stop()).as("its first character came before").isEqualTo("aba");
+    }
+
+    @Test
     void append_afterAStop_isEmpty() {
         Pieces tokenizer = new Pieces();
         OutputText answer = new OutputText(tokenizer, List.of("END"));

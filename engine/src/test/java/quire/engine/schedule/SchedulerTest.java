@@ -14,8 +14,10 @@ import quire.engine.Answer;
 import quire.engine.EngineConfig;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
+import quire.engine.FinishReason;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
 import quire.engine.TokenStream;
 
 /** Which sequences are computed in which step. A token takes a microsecond in this test. */
@@ -310,6 +312,114 @@ class SchedulerTest {
             // reads all available tokens
         }
         return !((OutputQueue) stream).hasEnded();
+    }
+
+    private static TokenStream submit(EngineLoop loop, int promptTokens, int maxTokens, Scheduling scheduling) {
+        Request request = request(promptTokens, maxTokens);
+        return loop.submit(new Request(request.prompt(), request.params(), request.cacheSalt(), scheduling));
+    }
+
+    /** The order of three prompts that fill a step each is that of their priorities, not of their arrivals. */
+    @Test
+    void plan_lowerPriorityNumber_isComputedFirst() {
+        EngineLoop loop = loop(Duration.ZERO);
+        TokenStream last = submit(loop, BUDGET, 1, Scheduling.DEFAULT.withPriority(7));
+        TokenStream middle = submit(loop, BUDGET, 1);
+        TokenStream first = submit(loop, BUDGET, 1, Scheduling.DEFAULT.withPriority(-1));
+
+        assertThat(stepsToToken(loop, first)).isEqualTo(1);
+        assertThat(stepsToToken(loop, middle)).isEqualTo(1);
+        assertThat(stepsToToken(loop, last)).isEqualTo(1);
+    }
+
+    /** A short prompt with a higher number gets what the long one leaves: nothing, until its last step. */
+    @Test
+    void plan_shortPromptWithAHigherNumber_waitsForTheLongOne() {
+        EngineLoop loop = loop(Duration.ZERO);
+        submit(loop, 2 * BUDGET + 10, 1);
+        TokenStream small = submit(loop, 4, 1, Scheduling.DEFAULT.withPriority(1));
+
+        assertThat(stepsToToken(loop, small)).isEqualTo(3);
+        assertThat(stepTokens).containsExactly(BUDGET, BUDGET, 10 + 4);
+    }
+
+    /** All rows are taken by answers with a higher number: the last one gives its row, and its answer stays the same. */
+    @Test
+    void plan_lowerNumberWhileAllRowsAreTaken_takesARow() {
+        EngineLoop loop = loop(Duration.ZERO);
+        List<Request> requests =
+                IntStream.range(0, 16).mapToObj(i -> request(4, 40)).toList();
+        List<TokenStream> streams = requests.stream().map(loop::submit).toList();
+        loop.doWork();
+        TokenStream equal = submit(loop, 4, 1);
+        TokenStream urgent = submit(loop, 4, 1, Scheduling.DEFAULT.withPriority(-1));
+
+        assertThat(stepsToToken(loop, urgent)).isEqualTo(1);
+        assertThat(equal.poll()).isNull();
+        assertThat(loop.tracker().stats().preemptions()).isEqualTo(1);
+        while (loop.doWork() > 0) {
+            loop.checkIntegrity();
+        }
+        for (int i = 0; i < streams.size(); i++) {
+            Answer.Reader reader = new Answer.Reader();
+            reader.poll(streams.get(i));
+            assertThat(reader.end(streams.get(i).finish())).isEqualTo(Answer.alone(requests.get(i), 100));
+        }
+    }
+
+    /** 100 tokens of time are over after two steps: the answer ends, and its pages are free in the step after that. */
+    @Test
+    void plan_timeoutOfARunningAnswer_endsItAndFreesItsPages() {
+        EngineLoop loop = loop(Duration.ZERO);
+        Scheduling short100 = Scheduling.DEFAULT.withTimeout(Duration.ofNanos(100 * TOKEN_NANOS));
+        TokenStream late = submit(loop, 1_000, 5, short100);
+        loop.doWork();
+        loop.doWork();
+        assertThat(loop.pages().used()).isPositive();
+        loop.doWork();
+        assertThat(stepTokens).containsExactly(BUDGET, BUDGET);
+        assertThat(late.poll()).isNull();
+        assertThat(late.finish()).isEqualTo(new TokenStream.Finish(FinishReason.TIMEOUT, "", null, 1_000, 0, null));
+        assertThat(loop.pages().used()).isZero();
+        loop.checkIntegrity();
+    }
+
+    @Test
+    void plan_timeoutOfAWaitingRequest_endsItWithoutComputingIt() {
+        EngineLoop loop = loop(Duration.ZERO);
+        IntStream.range(0, 16).forEach(i -> submit(loop, 4, 100));
+        loop.doWork();
+        Scheduling short40 = Scheduling.DEFAULT.withTimeout(Duration.ofNanos(40 * TOKEN_NANOS));
+        TokenStream late = submit(loop, 4, 5, short40);
+        for (int i = 0; i < 3; i++) {
+            assertThat(((OutputQueue) late).hasEnded()).isFalse();
+            loop.doWork();
+        }
+        loop.doWork();
+        assertThat(late.finish().reason()).isEqualTo(FinishReason.TIMEOUT);
+        assertThat(loop.tracker().stats().finished()).containsEntry(FinishReason.TIMEOUT, 1L);
+    }
+
+    /** "b" may begin the stop string, so it is held back; when the time is over, it is sent. */
+    @Test
+    void plan_timeoutWithTextHeldBack_sendsTheText() {
+        model.close();
+        model = model(10);
+        EngineLoop loop = loop(Duration.ZERO);
+        Request request = request(4, 50);
+        Answer alone = Answer.alone(request, 160);
+        String stop = alone.text() + "!";
+        SamplingParams params = request.params().toBuilder().stop(List.of(stop)).build();
+        TokenStream late = loop.submit(new Request(
+                request.prompt(), params, null, Scheduling.DEFAULT.withTimeout(Duration.ofNanos(20 * TOKEN_NANOS))));
+        Answer.Reader reader = new Answer.Reader();
+        while (loop.doWork() > 0) {
+            reader.poll(late);
+        }
+        Answer answer = reader.end(late.finish());
+        assertThat(answer.finish().reason()).isEqualTo(FinishReason.TIMEOUT);
+        assertThat(answer.finish().text()).isNotEmpty().isEqualTo(answer.text());
+        assertThat(answer.isPrefixOf(alone)).isTrue();
     }
 
     @Test

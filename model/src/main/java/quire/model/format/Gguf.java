@@ -347,11 +347,12 @@ public final class Gguf implements AutoCloseable {
         String name = nextName("tensor " + (index + 1) + " of the directory");
         String place = "tensor " + shortened(name, SHOWN_CHARS);
         int dimCount = nextInt(place);
-        if (dimCount < 1 || dimCount > MAX_DIMS) {
-            throw fault(place + ": has " + Integer.toUnsignedString(dimCount) + " dimensions, not 1 to " + MAX_DIMS
+        if (dimCount < 0 || dimCount > MAX_DIMS) {
+            throw fault(place + ": has " + Integer.toUnsignedString(dimCount) + " dimensions, not 0 to " + MAX_DIMS
                     + "; " + DAMAGED);
         }
-        long[] dims = new long[dimCount];
+        long[] dims = new long[Math.max(1, dimCount)];
+        dims[0] = 1; // a scalar has no dimension in the file, and one of 1 here
         for (int i = 0; i < dimCount; i++) {
             dims[i] = nextLong(place);
         }

@@ -259,7 +259,7 @@ public final class AnswerService {
     /** The error that an answer ended with; null if it ended well. */
     private @Nullable HttpException failure(Exchange exchange, TokenStream.Finish finish) {
         return switch (finish.reason()) {
-            case STOP, LENGTH -> null;
+            case STOP, LENGTH, TIMEOUT -> null;
             case CANCELLED -> HttpException.unavailable("The server is shutting down and cut this answer short.");
             case ERROR -> {
                 LOG.log(Level.ERROR, "request {0} failed: {1}", exchange.id(), finish.error());

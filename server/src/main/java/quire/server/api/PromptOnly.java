@@ -40,7 +40,7 @@ final class PromptOnly implements TokenStream {
         Finish finish = computed.finish();
         return switch (finish.reason()) {
             case STOP, LENGTH -> new Finish(FinishReason.LENGTH, "", null, finish.promptTokens(), 0, null);
-            case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT -> finish;
+            case CANCELLED, TIMEOUT, ERROR, BROKEN_LOGITS, CONSTRAINT -> finish;
         };
     }
 

@@ -372,6 +372,7 @@ final class OpenAiFormat implements AnswerFormat {
         return switch (reason) {
             case STOP -> "stop";
             case LENGTH -> "length";
+            case TIMEOUT -> "timeout";
             case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT ->
                 throw new IllegalArgumentException(reason + " ends a request with an error, not with an answer");
         };

@@ -37,6 +37,7 @@ final class ParameterTable {
     private static final String WEBUI = "text-generation-webui";
     private static final String SGLANG = "SGLang";
     private static final String OPENROUTER = "OpenRouter";
+    private static final String QUIRE = "Quire";
 
     private static final String MAX_TOKENS =
             "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
@@ -44,8 +45,9 @@ final class ParameterTable {
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
     private static final String SCHEMA = "use response_format or structured_outputs";
     private static final String ONE_SPACE = "leave it out: at most one space follows a comma or a colon";
-    private static final String FILTERS = "use temperature, top_k, top_p or min_p";
-    private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
+    private static final String FILTERS = "use temperature, top_k, top_p, min_p, typical_p or top_n_sigma";
+    private static final String PENALTIES =
+            "use repetition_penalty, presence_penalty, frequency_penalty or dry_multiplier";
     private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
     private static final String START = "the operator sets it when the server starts";
 
@@ -79,13 +81,42 @@ final class ParameterTable {
         computed(ANSWERS, "max_tokens", MAX_TOKENS, OPENAI);
         computed(ONLY_CHAT, "max_completion_tokens", MAX_TOKENS, OPENAI);
         computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
-        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
+        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability, at least one", OPENAI);
         computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
         computed(ANSWERS, "min_p", "keeps tokens with this share of the highest probability", "vLLM, llama.cpp");
         computed(ANSWERS, "repetition_penalty", "divides the logits of tokens that occurred", "vLLM, TGI");
         computed(ANSWERS, "presence_penalty", "lowers the logits of tokens in the answer", OPENAI);
         computed(ANSWERS, "frequency_penalty", "lowers the logits of tokens by their count in the answer", OPENAI);
         computed(ANSWERS, "logit_bias", "is added to the logits of single tokens", OPENAI);
+        computed(ANSWERS, "top_n_sigma", "keeps logits up to n standard deviations below the highest", LLAMA);
+        computed(ANSWERS, "typical_p", "keeps tokens of typical probability", "llama.cpp, TGI, Ollama");
+        computed(
+                ANSWERS,
+                "xtc_probability",
+                "how probable it is, for each token, that the likeliest ones are excluded",
+                "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "xtc_threshold", "which probability makes a token one of the likeliest", LLAMA);
+        computed(
+                ANSWERS,
+                "dry_multiplier",
+                "lowers the logits of tokens that continue a repetition",
+                "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "dry_base", "how fast dry_multiplier grows with the repetition", "llama.cpp, " + WEBUI);
+        computed(
+                ANSWERS,
+                "dry_allowed_length",
+                "shortest repetition for dry_multiplier, in tokens",
+                "llama.cpp, " + WEBUI);
+        computed(
+                ANSWERS,
+                "dry_penalty_last_n",
+                "how many tokens dry_multiplier looks at; -1 for all, 0 switches it off",
+                LLAMA);
+        computed(ANSWERS, "dry_sequence_breakers", "texts that end a repetition", "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "allowed_token_ids", "the only tokens that may be chosen", VLLM);
+        computed(ANSWERS, "bad_words", "words whose tokens do not occur in the answer", VLLM);
+        computed(ANSWERS, "min_tokens", "minimum number of tokens of the answer", VLLM);
+        computed(ANSWERS, "include_stop_str_in_output", "whether the answer has the stop string", VLLM);
         computed(ANSWERS, "seed", "makes the answer repeatable; -1 and 4294967295 mean none", OPENAI);
         computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
@@ -106,6 +137,9 @@ final class ParameterTable {
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
         computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
+        computed(ANSWERS, "priority", "requests with a lower number come first (docs/scheduling.md)", VLLM);
+        computed(
+                ANSWERS, "timeout_ms", "milliseconds after which the answer ends, waiting included; 0 for none", QUIRE);
         computed(ANSWERS, "stream", "sends the answer as it is computed", OPENAI);
         computed(ANSWERS, "stream_options", "what else a stream sends", OPENAI);
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
@@ -130,6 +164,7 @@ final class ParameterTable {
     private void synonyms() {
         synonym(ANSWERS, "n_predict", "max_tokens", LLAMA);
         synonym(ANSWERS, "num_predict", "max_tokens", OLLAMA);
+        synonym(ANSWERS, "n_cmpl", "n", LLAMA);
         synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
         synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
@@ -139,6 +174,10 @@ final class ParameterTable {
         synonym(ANSWERS, "stop_sequences", "stop", "Anthropic, TGI");
         synonym(ANSWERS, "stop_sequence", "stop", "KoboldAI");
         synonym(ANSWERS, "random_seed", "seed", "Mistral");
+        synonym(ANSWERS, "min_new_tokens", "min_tokens", SGLANG);
+        synonym(ANSWERS, "typ_p", "typical_p", LLAMA);
+        synonym(ANSWERS, "nsigma", "top_n_sigma", WEBUI);
+        synonym(ANSWERS, "no_stop_trim", "include_stop_str_in_output", SGLANG);
         synonym(ONLY_COMPLETIONS, "add_bos_token", "add_special_tokens", WEBUI);
         synonym(ONLY_TOKENIZE, "add_special", "add_special_tokens", LLAMA);
     }
@@ -163,18 +202,17 @@ final class ParameterTable {
         harmless(ANSWERS, "n_keep", "what a shift of the context keeps; it is never shifted", LLAMA);
         harmless(ANSWERS, "num_keep", "what a shift of the context keeps; it is never shifted", OLLAMA);
         harmless(ANSWERS, "n_discard", "what a shift of the context drops; it is never shifted", LLAMA);
-        for (String draft : List.of("speculative.n_max", "speculative.n_min", "speculative.p_min")) {
+        for (String draft : List.of(
+                "speculative.n_max",
+                "speculative.n_min",
+                "speculative.p_min",
+                "speculative.type",
+                "speculative.ngram_size_n",
+                "speculative.ngram_size_m",
+                "speculative.ngram_min_hits")) {
             harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
         }
-        for (String dry : List.of("dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers")) {
-            harmless(
-                    ANSWERS,
-                    dry,
-                    "an option of dry_multiplier, which is refused if it is not neutral",
-                    "llama.cpp, " + WEBUI);
-        }
-        harmless(
-                ANSWERS, "xtc_threshold", "an option of xtc_probability, which is refused if it is not neutral", LLAMA);
+        harmless(ANSWERS, "draft_num_predict", "how drafts are made; answers are the same", OLLAMA);
         for (String mirostat : List.of("mirostat_tau", "mirostat_eta")) {
             harmless(
                     ANSWERS,
@@ -198,6 +236,11 @@ final class ParameterTable {
                 "an option of adaptive_target, which is refused if it is not neutral",
                 LLAMA);
         harmless(ANSWERS, "guided_decoding_backend", "which program computes constraints; here there is one", VLLM);
+        harmless(ANSWERS, "stream_interval", "tokens in a chunk of a stream; here each chunk has what is there", VLLM);
+        harmless(ANSWERS, "sse_ping_interval", START + " (--heartbeat-seconds)", LLAMA);
+        for (String machine : List.of("num_batch", "num_gpu", "main_gpu", "use_mmap")) {
+            harmless(ANSWERS, machine, "how the machine is used; answers are the same", OLLAMA);
+        }
     }
 
     private void notComputedByOpenAi() {
@@ -340,24 +383,7 @@ final class ParameterTable {
                 Values.number(1));
         refused(ANSWERS, "length_penalty", "an option of beam search", VLLM, "leave it out", Values.number(1));
         refused(ANSWERS, "early_stopping", "an option of beam search", VLLM, "leave it out");
-        refused(
-                ANSWERS,
-                "min_tokens",
-                "minimum number of tokens of the answer",
-                VLLM,
-                "use ignore_eos with max_tokens");
-        refused(
-                ANSWERS,
-                "min_new_tokens",
-                "minimum number of tokens of the answer",
-                SGLANG,
-                "use ignore_eos with max_tokens");
-        refused(
-                ANSWERS,
-                "min_length",
-                "minimum number of tokens of the text",
-                "KoboldAI",
-                "use ignore_eos with max_tokens");
+        refused(ANSWERS, "min_length", "minimum number of tokens of the text", "KoboldAI", "use min_tokens");
         refused(
                 ANSWERS,
                 "max_length",
@@ -371,29 +397,16 @@ final class ParameterTable {
                 "TGI, Transformers",
                 "use temperature 0",
                 Values.TRUE);
-        refused(ANSWERS, "allowed_token_ids", "tokens that may be chosen", VLLM, "use logit_bias");
-        refused(ANSWERS, "bad_words", "texts that may not occur", VLLM, "use logit_bias for their tokens");
-        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use logit_bias");
-        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use logit_bias");
-        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use logit_bias");
+        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use bad_words");
+        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use bad_words");
+        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use bad_words");
         refused(ANSWERS, "ban_eos_token", "forbids the end token", WEBUI, "use ignore_eos");
         refused(ANSWERS, "logits_processors", "code that changes logits", VLLM, "use logit_bias");
         refused(ANSWERS, "custom_logit_processor", "code that changes logits", SGLANG, "use logit_bias");
         refused(ANSWERS, "no_repeat_ngram_size", "forbids repeated token sequences", "Transformers", PENALTIES);
-        for (String typical : List.of("typical_p", "typ_p")) {
-            refused(
-                    ANSWERS,
-                    typical,
-                    "keeps tokens of typical probability",
-                    "llama.cpp, TGI, Ollama",
-                    FILTERS,
-                    Values.number(1));
-        }
         refused(ANSWERS, "tfs_z", "tail-free sampling", "llama.cpp, Ollama", FILTERS, Values.number(1));
         refused(ANSWERS, "tfs", "tail-free sampling", "KoboldAI, " + WEBUI, FILTERS, Values.number(1));
         refused(ANSWERS, "top_a", "keeps tokens by the square of the highest probability", OPENROUTER, FILTERS);
-        refused(ANSWERS, "top_n_sigma", "keeps logits near the highest", LLAMA, FILTERS, Values.upTo(0));
-        refused(ANSWERS, "nsigma", "keeps logits near the highest", WEBUI, FILTERS, Values.upTo(0));
         refused(ANSWERS, "epsilon_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "eta_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "min_keep", "minimum number of tokens that filters keep", LLAMA, FILTERS, Values.upTo(1));
@@ -410,16 +423,9 @@ final class ParameterTable {
         refused(ANSWERS, "dynamic_temperature", "changes the temperature by the tokens", WEBUI, FILTERS);
         refused(ANSWERS, "smoothing_factor", "changes the logits by a curve", WEBUI, FILTERS);
         refused(ANSWERS, "temperature_last", "applies the temperature after the filters", WEBUI, FILTERS);
-        refused(ANSWERS, "xtc_probability", "excludes the likeliest tokens", "llama.cpp, " + WEBUI, FILTERS);
         refused(ANSWERS, "samplers", "the order of the filters", LLAMA, FILTERS);
         refused(ANSWERS, "sampler_order", "the order of the filters", "KoboldAI", FILTERS);
         refused(ANSWERS, "sampler_priority", "the order of the filters", WEBUI, FILTERS);
-        refused(
-                ANSWERS,
-                "dry_multiplier",
-                "lowers the logits of tokens that repeat a sequence",
-                "llama.cpp, " + WEBUI,
-                PENALTIES);
         refused(
                 ANSWERS,
                 "repeat_last_n",
@@ -460,14 +466,7 @@ final class ParameterTable {
         refused(ANSWERS, "watermark", "a mark in the answer", TGI, "leave it out");
         refused(ANSWERS, "lora", "adapters of the model", LLAMA, "load a model that has them merged");
         refused(ANSWERS, "lora_path", "an adapter of the model", SGLANG, "load a model that has it merged");
-        refused(ANSWERS, "priority", "the priority of the request", VLLM, "leave it out: requests are served in order");
-        refused(
-                ANSWERS,
-                "t_max_predict_ms",
-                "maximum time for the answer",
-                LLAMA,
-                "end the request in the client",
-                Values.upTo(0));
+        refused(ANSWERS, "t_max_predict_ms", "maximum time for the answer", LLAMA, "use timeout_ms", Values.upTo(0));
         refused(ANSWERS, "n_indent", "minimum indentation of a line", LLAMA, "use stop");
     }
 
@@ -494,9 +493,10 @@ final class ParameterTable {
         refused(ANSWERS, "response_fields", "which fields the answer has", LLAMA, "choose in the client");
         refused(ANSWERS, "usage", "token counts", OPENROUTER, "use stream_options.include_usage");
         refused(ANSWERS, "return_full_text", "the prompt before the answer", TGI, "use echo");
-        refused(ANSWERS, "include_stop_str_in_output", "the stop string in the answer", VLLM, "add it in the client");
-        refused(ANSWERS, "no_stop_trim", "the stop string in the answer", SGLANG, "add it in the client");
         refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
+        refused(ANSWERS, "logprob_token_ids", "tokens whose log probabilities to report", VLLM, "use logprobs");
+        refused(ANSWERS, "return_prompt_text", "the text that the template gives", VLLM, "use /tokenize");
+        refused(ANSWERS, "repetition_detection", "ends answers that repeat themselves", VLLM, PENALTIES);
         refused(
                 ANSWERS,
                 "spaces_between_special_tokens",

@@ -1,11 +1,13 @@
 package quire.server.openai;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -74,7 +76,8 @@ final class RequestReader {
         SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
         String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
         OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint);
-        return answer(body, new Request(tokens, params, cacheSalt(body)), maxTokens == 0, options);
+        Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
+        return answer(body, checked, maxTokens == 0, options);
     }
 
     /** A body of {@code /v1/chat/completions}. */
@@ -101,7 +104,8 @@ final class RequestReader {
         int maxTokens = limit != null ? limit : room;
         SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
         OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint);
-        return answer(body, new Request(tokens, params, cacheSalt(body)), maxTokens == 0, options);
+        Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
+        return answer(body, checked, maxTokens == 0, options);
     }
 
     private AnswerRequest answer(Fields body, Request request, boolean promptOnly, OpenAiFormat.Options options) {
@@ -130,7 +134,7 @@ final class RequestReader {
                                     ? 0
                                     : request.params().logprobs())
                     .build();
-            requests.add(new Request(request.prompt(), params, request.cacheSalt()));
+            requests.add(new Request(request.prompt(), params, request.cacheSalt(), request.scheduling()));
         }
         OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
         return new AnswerRequest(requests, choices, promptOnly, stream, format);
@@ -153,6 +157,18 @@ final class RequestReader {
     private static @Nullable String cacheSalt(Fields body) {
         JsonNode salt = body.get("cache_salt");
         return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
+    }
+
+    private static Scheduling scheduling(Fields body) {
+        long priority = integerOrNone(body, "priority", Integer.MIN_VALUE, Integer.MAX_VALUE);
+        long timeout = integerOrNone(body, "timeout_ms", 0, Scheduling.MAX_TIMEOUT.toMillis());
+        return new Scheduling((int) priority, Duration.ofMillis(timeout));
+    }
+
+    /** A number without a fraction; 0 if it is absent or neutral. */
+    private static long integerOrNone(Fields body, String name, long min, long max) {
+        JsonNode value = body.get(name);
+        return value == null || Fields.isNeutral(value) ? 0 : Fields.integer(value, name, min, max);
     }
 
     /** Checks the types of parameters that do not change the answer. */
