@@ -144,6 +144,24 @@ class QuireTest {
     }
 
     @Test
+    void generate_promptFileOrStandardInput_isThePrompt(@TempDir Path folder) throws IOException {
+        Path file = Files.writeString(folder.resolve("prompt.txt"), "na\u00efve");
+        String[] plain = {"generate", "--model", model, "--max-tokens", "9", "--temperature", "0"};
+        CommandRun text = run(with(plain, "--prompt", "na\u00efve"));
+        assertThat(text.code()).as(text.err()).isZero();
+        assertThat(run(with(plain, "--prompt-file", file.toString())).out()).isEqualTo(text.out());
+        assertThat(runWith("na\u00efve", with(plain, "--prompt-file", "-")).out())
+                .isEqualTo(text.out());
+
+        Files.write(file, new byte[] {'n', 'a', (byte) 0xEF});
+        assertThat(run(with(plain, "--prompt-file", file.toString())).err())
+                .isEqualTo("quire: " + file + " is not UTF-8; convert it" + System.lineSeparator());
+        CommandRun both = run(with(plain, "--prompt", "x", "--prompt-file", file.toString()));
+        assertThat(both.code()).isEqualTo(2);
+        assertThat(both.err()).contains("--prompt", "--prompt-file", "exclusive");
+    }
+
+    @Test
     void generate_json_isOneObjectWithTheSameText() {
         String text = run("generate", "--model", model, "--prompt", "the", "--max-tokens", "9", "--temperature", "0")
                 .out();

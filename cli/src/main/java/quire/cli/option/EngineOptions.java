@@ -3,6 +3,9 @@ package quire.cli.option;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -16,6 +19,18 @@ import quire.tensor.KvLayout;
 
 /** The options that configure an engine. */
 public final class EngineOptions {
+    /** What the engine's messages call a setting, and what the command line calls it. */
+    private static final Map<String, String> SETTING_TO_OPTION = Map.of(
+            "maxSequences", "--max-sequences",
+            "maxBatchedTokens", "--max-batched-tokens",
+            "maxContext", "--max-context",
+            "maxQueuedRequests", "--max-queued",
+            "maxQueuedTokens", "--max-queued-tokens",
+            "kvCacheBytes", "--kv-cache");
+
+    private static final Pattern SETTING =
+            Pattern.compile("\\b(" + String.join("|", SETTING_TO_OPTION.keySet()) + ")\\b");
+
     @Spec(Spec.Target.MIXEE)
     @SuppressWarnings("NullAway.Init") // picocli sets it
     private CommandSpec command;
@@ -214,6 +229,12 @@ public final class EngineOptions {
         return kvDiskBytes == null
                 ? config.build()
                 : config.kvDiskBytes(kvDiskBytes).build();
+    }
+
+    /** A message of the engine in which settings have the names of their options. */
+    public static String withOptionNames(String message) {
+        return SETTING.matcher(message)
+                .replaceAll(setting -> Objects.requireNonNull(SETTING_TO_OPTION.get(setting.group())));
     }
 
     private boolean prefixCache() {

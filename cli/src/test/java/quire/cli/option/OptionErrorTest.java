@@ -42,6 +42,12 @@ class OptionErrorTest {
             chat --model BROKEN --threads -1                           | --threads takes a number from 1 to 1024, not -1
             serve --model BROKEN --port 65536                          | --port takes a number from 0 to 65535, not 65536
             serve --model BROKEN --port -1                             | --port takes a number from 0 to 65535, not -1
+            serve --model BROKEN --port abc                            | Invalid value for option '--port': 'abc' is not a whole number
+            serve --model BROKEN --max-context 9999999999              | Invalid value for option '--max-context': '9999999999' is out of range: write -2147483648 to 2147483647
+            serve --model BROKEN --max-queued-tokens 1e6               | Invalid value for option '--max-queued-tokens': '1e6' is not a whole number
+            serve --model BROKEN --temperature warm                    | Invalid value for option '--temperature': 'warm' is not a number
+            generate --model BROKEN --prompt-file FOLDER               | --prompt-file FOLDER is a folder: name a file in it
+            generate --model BROKEN --prompt-file /no/such             | --prompt-file /no/such: there is no such file; check the path
             serve --model BROKEN --drain-seconds -1                    | --drain-seconds takes a number from 0 to 3600, not -1
             serve --model BROKEN --max-connections 0                   | --max-connections takes a number from 1 to 1000000, not 0
             serve --model BROKEN --max-body-bytes 0                    | --max-body-bytes takes a number from 1 to 268435456, not 0
@@ -101,6 +107,25 @@ class OptionErrorTest {
                 .replace("EMPTY", folder.resolve("empty.keys").toString())
                 .replace("SPACED", folder.resolve("spaced.keys").toString())
                 .replace("FOLDER", folder.toString());
+    }
+
+    @Test
+    void setting_ofTheEngine_isNamedAsItsOption() {
+        CommandRun result = run("generate", "--model", model, "--prompt", "x", "--kv-cache", "1KiB");
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.err()).contains("--kv-cache").doesNotContain("kvCacheBytes");
+        assertThat(run("plan", "--model", model, "--memory", "4GiB", "--kv-cache", "1MiB")
+                        .out())
+                .contains("--kv-cache")
+                .doesNotContain("kvCacheBytes");
+    }
+
+    @Test
+    void threads_moreThanProcessors_areAWarning() {
+        int processors = Runtime.getRuntime().availableProcessors();
+        assertThat(run("plan", "--model", model, "--threads", "1024").err())
+                .contains("warning: --threads 1024 is more than the " + processors + " processors");
+        assertThat(run("plan", "--model", model, "--threads", "1").err()).isEmpty();
     }
 
     @Test
