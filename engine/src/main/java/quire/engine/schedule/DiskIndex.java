@@ -84,7 +84,8 @@ final class DiskIndex {
     }
 
     /**
-     * Adds a page that a file has already. Pages come in ascending order of generation.
+     * Adds a page that a file has already. Pages come in ascending order of generation, before any other call; {@link
+     * #restored} follows.
      *
      * @param parentGeneration what the page before it must be
      * @return false if the page before it is not there, or if the same page is there already
@@ -99,14 +100,18 @@ final class DiskIndex {
         if (!follows || index.find(parent, text, 0, salt) != NONE) {
             return false;
         }
-        int at = freeCount - 1;
-        while (free[at] != slot) {
-            at--;
-        }
-        System.arraycopy(free, at + 1, free, at, freeCount - at - 1);
-        freeCount--;
         insert(slot, generation, parent, text, 0, salt);
         return true;
+    }
+
+    /** Ends a series of {@link #restore}: the other slots are free. */
+    void restored() {
+        freeCount = 0;
+        for (int slot = generations.length - 1; slot >= 0; slot--) {
+            if (generations[slot] == 0) {
+                free[freeCount++] = slot;
+            }
+        }
     }
 
     private void insert(int slot, long generation, int parent, int[] text, int from, CacheSalt salt) {

@@ -20,7 +20,7 @@ import quire.model.Model;
  * disk.
  *
  * <p><b>Idea.</b> One thread reads and writes, in the order in which it is told. It never touches the pool: the engine
- * thread copies a page to the memory of a {@link PageTransfer}, or from it. Such a copy takes less than a thousandth of the
+ * thread copies a page to the memory of a {@link PageTransfer}, or from it. Such a copy takes less than a hundredth of the
  * time in which the page's tokens are computed, and in return no page has an owner other than a row or the cache.
  *
  * <pre>
@@ -134,6 +134,7 @@ final class DiskTier {
                 record.parentGeneration,
                 record.tokens,
                 new CacheSalt(record.saltHigh, record.saltLow)));
+        disk.restored();
         pagesInFile.set(disk.size());
     }
 

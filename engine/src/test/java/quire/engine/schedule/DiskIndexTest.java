@@ -98,6 +98,7 @@ class DiskIndexTest {
                 .as("of no slot")
                 .isFalse();
         assertThat(index.restore(7, 9, 3, 5, new int[] {2}, SALT)).as("twice").isFalse();
+        index.restored();
         index.checkIntegrity();
         assertThat(index.size()).isEqualTo(2);
         assertThat(index.generation(add(index, 4, 9))).isEqualTo(10);
