@@ -576,7 +576,14 @@ class PromiseTest {
                     .mapToInt(token -> random.nextInt(8) == 0 ? token + 1 : token)
                     .toArray();
             predicted.add(
-                    i % 2 == 0 ? request : new Request(request.prompt(), request.params(), request.cacheSalt(), request.scheduling(), text));
+                    i % 2 == 0
+                            ? request
+                            : new Request(
+                                    request.prompt(),
+                                    request.params(),
+                                    request.cacheSalt(),
+                                    request.scheduling(),
+                                    text));
         }
         return predicted;
     }
