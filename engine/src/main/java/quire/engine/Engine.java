@@ -218,6 +218,7 @@ public final class Engine implements AutoCloseable {
             Engine engine =
                     new Engine(decoder, release, tokenizer, template, templateError, recommended.values(), name, loop);
             engine.start(config);
+            Thread.ofPlatform().daemon().name("vocabulary").start(loop::prepareConstraints);
             return engine;
         } catch (Throwable e) {
             closeAll(owned);

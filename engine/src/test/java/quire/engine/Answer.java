@@ -71,11 +71,15 @@ public record Answer(List<Integer> tokens, String text, List<String> logprobs, T
         return reader.end(stream.finish());
     }
 
-    /** Whether this answer is a prefix of {@code whole}; for cancelled answers. */
+    /**
+     * Whether this answer is a prefix of {@code whole}; for answers that were cancelled or timed out. Text that was held back
+     * at the end does not count: it may be the beginning of a stop string, which {@code whole} does not show.
+     */
     public boolean isPrefixOf(Answer whole) {
+        String certain = text.substring(0, text.length() - finish.text().length());
         return tokens.size() <= whole.tokens.size()
                 && tokens.equals(whole.tokens.subList(0, tokens.size()))
                 && logprobs.equals(whole.logprobs.subList(0, tokens.size()))
-                && whole.text.startsWith(text);
+                && whole.text.startsWith(certain);
     }
 }

@@ -97,7 +97,7 @@ public final class Constraint {
     /**
      * A text that matches a regular expression as a whole.
      *
-     * @param expression in the syntax of ECMAScript with the flag {@code u}, without look-around, back-references and
+     * @param expression in the syntax of ECMAScript with the flag {@code u}, without look-behind, back-references and
      *     word boundaries
      * @throws InvalidConstraintException naming what is malformed or not computed
      */

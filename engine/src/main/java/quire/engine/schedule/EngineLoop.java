@@ -219,6 +219,11 @@ public final class EngineLoop implements Runnable {
         return drafts;
     }
 
+    /** Any thread: reads the vocabulary for constraints, so that the first constrained request need not wait for it. */
+    public void prepareConstraints() {
+        constraints.prepare();
+    }
+
     /** Allows or forbids to use the prefix cache, if the configuration has one. Any thread. */
     public void setPrefixCaching(boolean wanted) {
         pages.setCaching(wanted);
