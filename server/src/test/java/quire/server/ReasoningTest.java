@@ -52,6 +52,11 @@ class ReasoningTest {
                         + JsonNodeFactory.instance.stringNode(answer) + "}]" + fields + "}");
     }
 
+    /** What the prompt itself has behind the beginning of the answer; the script counts its tokens. */
+    private static final String BEGUN = "<think>\n";
+
+    private static final String EMPTY = "<think>\n\n</think>\n\n";
+
     /** Reasoning, content and names of calls, the same whole and as a stream. */
     private static String read(String answer, String fields) throws Exception {
         HttpResponse<String> response = ask(answer, fields);
@@ -101,12 +106,13 @@ class ReasoningTest {
 
     @Test
     void answer_whosePromptEndsWithinReasoning_beginsWithIt() throws Exception {
-        assertThat(read("Hm.</think>Two.", ",\"reasoning_effort\":\"low\"")).isEqualTo("Hm.|Two.|");
-        assertThat(read("Two.", ",\"reasoning_effort\":\"none\"")).isEqualTo("|Two.|");
-        assertThat(read("Two.", ",\"chat_template_kwargs\":{\"enable_thinking\":false}"))
+        assertThat(read(BEGUN + "Hm.</think>Two.", ",\"reasoning_effort\":\"low\""))
+                .isEqualTo("Hm.|Two.|");
+        assertThat(read(EMPTY + "Two.", ",\"reasoning_effort\":\"none\"")).isEqualTo("|Two.|");
+        assertThat(read(EMPTY + "Two.", ",\"chat_template_kwargs\":{\"enable_thinking\":false}"))
                 .isEqualTo("|Two.|");
-        assertThat(read("Two.", ",\"enable_thinking\":false")).isEqualTo("|Two.|");
-        assertThat(read("Hm.</think>Two.", ",\"chat_template_kwargs\":{\"reasoning_effort\":\"x\"}"))
+        assertThat(read(EMPTY + "Two.", ",\"enable_thinking\":false")).isEqualTo("|Two.|");
+        assertThat(read(BEGUN + "Hm.</think>Two.", ",\"chat_template_kwargs\":{\"reasoning_effort\":\"x\"}"))
                 .isEqualTo("Hm.|Two.|");
     }
 
@@ -127,9 +133,10 @@ class ReasoningTest {
                 + "{\"enum\":[1,2]}}}";
         assertThat(read("<think>\nHm {\n</think>\n\n2", format)).isEqualTo("Hm {|2|");
         assertThat(read("2", format)).isEqualTo("|2|");
-        assertThat(read("Hm [</think>2", format + ",\"reasoning_effort\":\"high\""))
+        assertThat(read(BEGUN + "Hm [</think>2", format + ",\"reasoning_effort\":\"high\""))
                 .isEqualTo("Hm [|2|");
-        assertThat(read("Two", format + ",\"reasoning_effort\":\"none\"")).matches("\\|[12]\\|");
+        assertThat(read(EMPTY + "Two", format + ",\"reasoning_effort\":\"none\""))
+                .matches("\\|[12]\\|");
     }
 
     @Test
@@ -140,7 +147,7 @@ class ReasoningTest {
         assertThat(read("<think>\nHm.\n</think>\n\nSo: ", "," + TOOL + ",\"tool_choice\":\"required\""))
                 .isEqualTo("Hm.||stop");
         assertThat(read(
-                        "No <call></think>No",
+                        BEGUN + "No <call></think>No",
                         "," + TOOL + ",\"tool_choice\":\"required\",\"reasoning_effort\":\"low\""))
                 .isEqualTo("No <call>||stop");
     }
@@ -157,9 +164,9 @@ class ReasoningTest {
         assertThat(read(answer, budget + 20)).isEqualTo("1234567890|Two.|"); // the end has begun
         assertThat(read("Just text without any reasoning.", budget + 3))
                 .isEqualTo("|Just text without any reasoning.|");
-        assertThat(read("123456</think>Two.", budget + 3 + ",\"reasoning_effort\":\"low\""))
+        assertThat(read(BEGUN + "123456</think>Two.", budget + 3 + ",\"reasoning_effort\":\"low\""))
                 .startsWith("123|");
-        assertThat(read("Two, and no reasoning", budget + 3 + ",\"reasoning_effort\":\"none\""))
+        assertThat(read(EMPTY + "Two, and no reasoning", budget + 3 + ",\"reasoning_effort\":\"none\""))
                 .isEqualTo("|Two, and no reasoning|");
         assertThat(read("<think>123456</think>7", budget + 9 + ",\"response_format\":{\"type\":\"json_object\"}"))
                 .matches("12\\|\\{.*");

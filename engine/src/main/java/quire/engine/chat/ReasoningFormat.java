@@ -70,13 +70,16 @@ public record ReasoningFormat(String start, String end) {
         for (ReasoningFormat known : KNOWN) {
             String text = answer(template, known.start + THOUGHT + known.end + TEXT, null);
             boolean isRemoved = text != null && text.contains(TEXT) && !text.contains(THOUGHT);
-            boolean isNamed = prompt.contains(known.start) && prompt.contains(known.end)
-                    || plain != null && plain.contains(known.start) && plain.contains(known.end);
+            boolean isNamed = known.isNamed(prompt) || (plain != null && known.isNamed(plain));
             if (isRemoved || isNamed || known.beginning(prompt) != Beginning.EITHER) {
                 return known.marked(control);
             }
         }
         return null;
+    }
+
+    private boolean isNamed(String text) {
+        return text.contains(start) && text.contains(end);
     }
 
     private ReasoningFormat marked(ControlTokens control) {

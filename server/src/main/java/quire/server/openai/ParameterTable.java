@@ -191,9 +191,6 @@ final class ParameterTable {
                 "thinking_token_budget",
                 "tokens after which the reasoning ends; -1 for no limit (docs/reasoning.md)",
                 VLLM);
-        for (String name : List.of("reasoning_effort", "enable_thinking")) {
-            refused(ONLY_COMPLETIONS, name, "whether and how long to reason", OPENAI, THINKING, Values.NEUTRAL);
-        }
         computed(ONLY_CHAT, "functions", "functions that the model may call, as an older form of tools", OPENAI);
         computed(ONLY_CHAT, "function_call", "whether and which of functions is called", OPENAI);
     }
@@ -310,6 +307,7 @@ final class ParameterTable {
                 "maximum number of function calls",
                 OPENAI,
                 "count the calls in the client");
+        refused(ONLY_COMPLETIONS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
         refused(ANSWERS, "reasoning", "whether and how long to reason", "OpenAI Responses, OpenRouter", THINKING);
         refused(
                 ONLY_CHAT,
@@ -340,6 +338,7 @@ final class ParameterTable {
         refused(ANSWERS, "guided_whitespace_pattern", "white space in JSON", "vLLM (older)", ONE_SPACE);
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
+        refused(ONLY_COMPLETIONS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
         refused(
                 ONLY_COMPLETIONS,
@@ -362,6 +361,26 @@ final class ParameterTable {
                 LLAMA,
                 THINKING,
                 Values.number(-1));
+        refused(
+                ONLY_COMPLETIONS,
+                "reasoning_format",
+                "where the answer's reasoning goes",
+                "llama.cpp, Groq",
+                "read it in the answer's text",
+                Values.text("none", "auto"));
+        refused(
+                ONLY_COMPLETIONS,
+                "include_reasoning",
+                "whether the answer shows its reasoning",
+                "vLLM, OpenRouter",
+                "leave it out in the client",
+                Values.TRUE);
+        refused(
+                ONLY_COMPLETIONS,
+                "separate_reasoning",
+                "a separate field for the reasoning",
+                SGLANG,
+                "read it in the answer's text");
     }
 
     private void notComputedSampling() {
