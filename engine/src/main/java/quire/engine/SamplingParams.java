@@ -57,6 +57,8 @@ import quire.engine.constrain.Constraint;
  *     temperature
  * @param constraint what the answer's text must be; null for anything. The answer ends where the constraint says, so
  *     {@code ignoreEndOfText} must be false and {@code minTokens} 0
+ * @param showControlTokens whether the answer's text contains its control tokens, each as {@link
+ *     quire.engine.constrain.Part#control} writes it; those that end the answer never are
  */
 public record SamplingParams(
         int maxTokens,
@@ -82,7 +84,8 @@ public record SamplingParams(
         boolean includeStop,
         boolean ignoreEndOfText,
         int logprobs,
-        @Nullable Constraint constraint) {
+        @Nullable Constraint constraint,
+        boolean showControlTokens) {
 
     /** Maximum number of tokens that {@code logprobs} may ask for. */
     public static final int MAX_LOGPROBS = 20;
@@ -230,7 +233,8 @@ public record SamplingParams(
                 .includeStop(includeStop)
                 .ignoreEndOfText(ignoreEndOfText)
                 .logprobs(logprobs)
-                .constraint(constraint);
+                .constraint(constraint)
+                .showControlTokens(showControlTokens);
     }
 
     /** A builder with the defaults: greedy off (temperature 1), all filters off, 16 tokens, seed 0. */
@@ -264,6 +268,7 @@ public record SamplingParams(
         private boolean ignoreEndOfText;
         private int logprobs = -1;
         private @Nullable Constraint constraint;
+        private boolean showControlTokens;
 
         private Builder() {}
 
@@ -406,6 +411,12 @@ public record SamplingParams(
             return this;
         }
 
+        /** Whether the answer's text contains its control tokens. */
+        public Builder showControlTokens(boolean value) {
+            showControlTokens = value;
+            return this;
+        }
+
         /**
          * The parameters.
          *
@@ -436,7 +447,8 @@ public record SamplingParams(
                     includeStop,
                     ignoreEndOfText,
                     logprobs,
-                    constraint);
+                    constraint,
+                    showControlTokens);
         }
     }
 }

@@ -17,6 +17,7 @@ import org.junit.jupiter.api.Test;
  *
  * <pre>
  *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain
+ *                                                           chat ──▶ constrain
  *
  *   values: every other type of quire.engine
  * </pre>
@@ -32,6 +33,7 @@ class PackagesTest {
         assertThat(CLASSES.stream().map(JavaClass::getPackageName).distinct())
                 .containsExactlyInAnyOrder(
                         "quire.engine",
+                        "quire.engine.chat",
                         "quire.engine.constrain",
                         "quire.engine.sample",
                         "quire.engine.schedule",
@@ -52,6 +54,8 @@ class PackagesTest {
                 .definedBy("quire.engine.sample")
                 .layer("constrain")
                 .definedBy("quire.engine.constrain")
+                .layer("chat")
+                .definedBy("quire.engine.chat")
                 .layer("values")
                 .definedBy(resideInAPackage("quire.engine").and(not(belongToAnyOf(Engine.class))))
                 .whereLayer("Engine")
@@ -62,6 +66,10 @@ class PackagesTest {
                 .mayOnlyBeAccessedByLayers("Engine", "speculate")
                 .whereLayer("sample")
                 .mayOnlyBeAccessedByLayers("speculate", "schedule")
+                .whereLayer("chat")
+                .mayNotBeAccessedByAnyLayer()
+                .whereLayer("chat")
+                .mayOnlyAccessLayers("constrain")
                 .whereLayer("values")
                 .mayOnlyBeAccessedByLayers("Engine", "speculate", "schedule", "sample")
                 .check(CLASSES);

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Clock;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -22,6 +23,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import quire.engine.chat.Tool;
+import quire.engine.chat.ToolCallFormat;
+import quire.engine.chat.UnknownFormatException;
 import quire.engine.constrain.Constraint;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
@@ -30,6 +34,8 @@ import quire.model.ModelConfig;
 import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
+import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplates;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
@@ -255,6 +261,20 @@ class PromiseTest {
         }
     }
 
+    /** Text with "a" in it is a call. */
+    private static Constraint calls(ToolCallFormat.Choice choice) throws UnknownFormatException {
+        String source = "{% for m in messages %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}"
+                + "{{ '\\n' if not loop.first }}<a>{{ c.function.name }}:{{ c.function.arguments | tojson }}</a>{% endfor %}"
+                + "{% endfor %}";
+        ChatTemplate template = ChatTemplates.adapted(ChatTemplates.parse(source, null, null, Clock.systemUTC()));
+        try (Gguf file = Gguf.open(TINY)) {
+            Map<String, ?> text = Map.of("text", Map.of("type", "string", "maxLength", 20));
+            return ToolCallFormat.of(template, Tokenizers.of(file))
+                    .constraint(
+                            List.of(new Tool("say", Map.of("type", "object", "properties", text))), choice, true, null);
+        }
+    }
+
     /** With constraints, and with the draft tokens that they force. */
     @Test
     void output_constrained_isBitIdentical() throws Exception {
@@ -270,7 +290,9 @@ class PromiseTest {
                         "additionalProperties",
                         false)),
                 Constraint.regex("(The |a |[b-d]+,? ){2,}end\\."),
-                Constraint.choice(List.of("yes, of course", "yes", "no")));
+                Constraint.choice(List.of("yes, of course", "yes", "no")),
+                calls(ToolCallFormat.Choice.REQUIRED),
+                calls(ToolCallFormat.Choice.AUTO));
         List<Request> requests = new ArrayList<>();
         for (Request request : requests(TINY)) {
             SamplingParams params = request.params();

@@ -329,7 +329,7 @@ class OpenAiClientTest {
     }
 
     @Test
-    void toolChoice_required_isRefused() {
+    void toolChoice_requiredWithoutTools_isRefused() {
         BadRequestException e = catchThrowableOfType(BadRequestException.class, () -> client.chat()
                 .completions()
                 .create(chat().addUserMessage("x")

@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import quire.engine.constrain.Part;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
 
@@ -31,6 +32,7 @@ import quire.model.text.Tokenizer;
  */
 final class OutputText {
     private final Tokenizer tokenizer;
+    private final boolean showControl;
     private final Detokenizer detokenizer;
     private final StopMatcher[] matchers;
     /** Shown characters that are not released yet. */
@@ -47,7 +49,7 @@ final class OutputText {
     private boolean mayStop = true;
     private @Nullable String stop;
 
-    /** Starts an empty answer. */
+    /** Starts an empty answer that does not show control tokens. */
     OutputText(Tokenizer tokenizer, List<String> stops) {
         this(tokenizer, stops, false);
     }
@@ -58,8 +60,20 @@ final class OutputText {
      * @param includeStop whether a stop string is part of the answer that it ends
      */
     OutputText(Tokenizer tokenizer, List<String> stops, boolean includeStop) {
+        this(tokenizer, stops, includeStop, false);
+    }
+
+    /**
+     * Starts an empty answer.
+     *
+     * @param includeStop whether a stop string is part of the answer that it ends
+     * @param showControl whether control tokens are part of the answer, written as {@link Part#control} writes them. No
+     *     stop string contains the marks, so none goes beyond a control token in the shown text
+     */
+    OutputText(Tokenizer tokenizer, List<String> stops, boolean includeStop, boolean showControl) {
         this.tokenizer = tokenizer;
         this.includeStop = includeStop;
+        this.showControl = showControl;
         detokenizer = new Detokenizer(tokenizer);
         matchers = stops.stream().map(StopMatcher::new).toArray(StopMatcher[]::new);
         shownBefore = new int[stops.stream().mapToInt(String::length).max().orElse(0)];
@@ -77,9 +91,29 @@ final class OutputText {
      */
     String append(int token, boolean stops) {
         mayStop = stops;
-        return matchers.length > 0 && tokenizer.isControl(token)
-                ? search(tokenizer.spelling(token), false)
-                : search(detokenizer.append(token), true);
+        if (!tokenizer.isControl(token)) {
+            return search(detokenizer.append(token), true);
+        }
+        String spelling = tokenizer.spelling(token);
+        if (!showControl) {
+            return matchers.length > 0 ? search(spelling, false) : "";
+        }
+        String before = search(detokenizer.finish(), true);
+        if (matchers.length == 0) {
+            return before + Part.control(spelling);
+        }
+        before += search(spelling, false);
+        return stop == null ? before + show(Part.control(spelling)) : before;
+    }
+
+    /** Adds a control token to the shown text. Its spelling is in the spelled text already. */
+    private String show(String control) {
+        for (StopMatcher matcher : matchers) {
+            matcher.inShown = 0;
+        }
+        held.append(control);
+        shown += control.length();
+        return release();
     }
 
     /** The stop string that ended the answer; null if there is none so far. */
@@ -151,6 +185,11 @@ final class OutputText {
                 return before;
             }
         }
+        return release();
+    }
+
+    /** Removes the text that need not be held back any more, and returns it. */
+    private String release() {
         int open = 0;
         for (StopMatcher matcher : matchers) {
             open = Math.max(open, Math.max(matcher.inShown, shownIn(matcher.inSpelled)));

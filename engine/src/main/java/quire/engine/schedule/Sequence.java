@@ -121,7 +121,7 @@ public final class Sequence {
                 ? stopTokens
                 : IntStream.concat(Arrays.stream(stopTokens), ends).toArray();
         history = new TokenHistory(params, request.prompt(), constraint, endTokens);
-        text = new OutputText(tokenizer, params.stop(), params.includeStop());
+        text = new OutputText(tokenizer, params.stop(), params.includeStop(), params.showControlTokens());
         stream = new OutputQueue(() -> {
             cancelled = true;
             inbox.accept(this);

@@ -357,6 +357,30 @@ class OutputTextTest {
     }
 
     @Test
+    void append_controlTokensShown_areMarkedAndEndStopStrings() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of(), false, true);
+        assertThat(answer.append(tokenizer.add(new byte[] {(byte) 0xC3}))).isEmpty();
+        assertThat(answer.append(tokenizer.addControl("[A]")))
+                .isEqualTo("\uFFFD" + quire.engine.constrain.Part.control("[A]"));
+        assertThat(answer.append(tokenizer.add("[A]"))).isEqualTo("[A]");
+
+        OutputText stopped = new OutputText(tokenizer, List.of("ab", "x[A]y"), false, true);
+        assertThat(stopped.append(tokenizer.add("a"))).isEmpty();
+        assertThat(stopped.append(tokenizer.addControl("[B]")))
+                .isEqualTo("a" + quire.engine.constrain.Part.control("[B]"));
+        assertThat(stopped.append(tokenizer.add("bx"))).isEqualTo("b");
+        assertThat(stopped.append(tokenizer.addControl("[A]"))).isEmpty();
+        assertThat(stopped.append(tokenizer.add("z")))
+                .isEqualTo("x" + quire.engine.constrain.Part.control("[A]") + "z");
+        assertThat(stopped.append(tokenizer.add("1x"))).isEqualTo("1");
+        assertThat(stopped.append(tokenizer.addControl("[A]"))).isEmpty();
+        assertThat(stopped.append(tokenizer.add("y"))).isEmpty();
+        assertThat(stopped.stop()).isEqualTo("x[A]y");
+        assertThat(stopped.finish()).isEmpty();
+    }
+
+    @Test
     void append_controlTokenThatIsNoStop_isNotShown() {
         Pieces tokenizer = new Pieces();
         OutputText answer = new OutputText(tokenizer, List.of("\n<|user|>"));

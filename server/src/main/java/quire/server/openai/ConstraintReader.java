@@ -193,7 +193,7 @@ final class ConstraintReader {
     }
 
     /** As {@link Fields#plain}, with exact numbers. */
-    private static @Nullable Object plain(JsonNode value) {
+    static @Nullable Object plain(JsonNode value) {
         return switch (value.getNodeType()) {
             case ARRAY -> {
                 List<@Nullable Object> list = new ArrayList<>(value.size());

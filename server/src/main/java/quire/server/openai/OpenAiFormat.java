@@ -3,6 +3,7 @@ package quire.server.openai;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
@@ -11,8 +12,11 @@ import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
 import quire.engine.Logprobs;
 import quire.engine.Output;
+import quire.engine.Request;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
+import quire.engine.chat.AnswerEvent;
+import quire.engine.chat.AnswerParser;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerFormat;
 import quire.server.api.ServerSentEvents;
@@ -44,8 +48,9 @@ final class OpenAiFormat implements AnswerFormat {
      * @param echo text before the answer; usually empty
      * @param model the model's name as the client asked for it
      * @param fingerprint of the model and the server
+     * @param shape the parts of the answer
      */
-    record Options(boolean chat, String echo, String model, String fingerprint) {}
+    record Options(boolean chat, String echo, String model, String fingerprint, AnswerShape shape) {}
 
     /**
      * Where a stream has the token counts.
@@ -65,16 +70,20 @@ final class OpenAiFormat implements AnswerFormat {
     private final long created;
     private final Tokenizer tokenizer;
     private final TextOffsets offsets = new TextOffsets();
+    private final long callKey;
+    private final @Nullable AnswerParser parser; // null if the answer is text
 
     /**
      * @param logprobs whether the answer has log probabilities
-     * @param promptTokens tokens of the prompt
+     * @param request whose answer it is
      */
-    OpenAiFormat(Options options, boolean logprobs, StreamUsage streamUsage, int promptTokens, Tokenizer tokenizer) {
+    OpenAiFormat(Options options, boolean logprobs, StreamUsage streamUsage, Request request, Tokenizer tokenizer) {
         this.options = options;
         this.logprobs = logprobs;
         this.streamUsage = streamUsage;
-        this.promptTokens = promptTokens;
+        this.promptTokens = request.prompt().length;
+        this.callKey = request.params().seed() * 31 + Arrays.hashCode(request.prompt());
+        this.parser = options.shape().parser();
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.index = 0;
         this.created = System.currentTimeMillis() / 1000;
@@ -86,6 +95,8 @@ final class OpenAiFormat implements AnswerFormat {
         this.logprobs = first.logprobs;
         this.streamUsage = first.streamUsage;
         this.promptTokens = first.promptTokens;
+        this.callKey = first.callKey + index;
+        this.parser = options.shape().parser();
         this.id = first.id;
         this.index = index;
         this.created = first.created;
@@ -107,16 +118,59 @@ final class OpenAiFormat implements AnswerFormat {
         ObjectNode root = head(options.chat() ? "chat.completion" : "text_completion");
         ObjectNode choice = root.putArray("choices").addObject().put("index", index);
         if (options.chat()) {
-            choice.putObject("message")
-                    .put("role", "assistant")
-                    .put("content", text)
-                    .putNull("refusal");
+            putMessage(choice.putObject("message").put("role", "assistant"), text);
         } else {
             choice.put("text", options.echo() + text);
         }
         putLogprobs(choice, outputs);
         choice.put("finish_reason", name(ended.finish().reason()));
         return root;
+    }
+
+    /** The answer's text, or its text and calls. */
+    private void putMessage(ObjectNode message, String text) {
+        if (parser == null) {
+            message.put("content", text).putNull("refusal");
+            return;
+        }
+        StringBuilder reasoning = new StringBuilder();
+        StringBuilder content = new StringBuilder();
+        List<AnswerEvent.Call> calls = new ArrayList<>();
+        List<StringBuilder> arguments = new ArrayList<>();
+        List<AnswerEvent> events = new ArrayList<>(parser.append(text));
+        events.addAll(parser.finish());
+        for (AnswerEvent event : events) {
+            switch (event) {
+                case AnswerEvent.Reasoning(String piece) -> reasoning.append(piece);
+                case AnswerEvent.Content(String piece) -> content.append(piece);
+                case AnswerEvent.Call call -> {
+                    calls.add(call);
+                    arguments.add(new StringBuilder());
+                }
+                case AnswerEvent.Arguments(int call, String json) ->
+                    arguments.get(call).append(json);
+            }
+        }
+        message.put("content", content.isEmpty() && !calls.isEmpty() ? null : content.toString())
+                .putNull("refusal");
+        if (!reasoning.isEmpty() && showsReasoning()) {
+            message.put("reasoning_content", reasoning.toString());
+        }
+        if (options.shape().tools().legacy() && !calls.isEmpty()) {
+            message.putObject("function_call")
+                    .put("name", calls.getFirst().name())
+                    .put("arguments", arguments.getFirst().toString());
+            return;
+        }
+        ArrayNode array = calls.isEmpty() ? null : message.putArray("tool_calls");
+        for (int i = 0; array != null && i < calls.size(); i++) {
+            array.addObject()
+                    .put("id", options.shape().tools().callId(callKey, i))
+                    .put("type", "function")
+                    .putObject("function")
+                    .put("name", calls.get(i).name())
+                    .put("arguments", arguments.get(i).toString());
+        }
     }
 
     @Override
@@ -145,6 +199,10 @@ final class OpenAiFormat implements AnswerFormat {
     @Override
     public void token(Output output, ServerSentEvents events) {
         completionTokens++;
+        if (parser != null) {
+            addEvents(parser.append(output.text()), output.logprobs() == null ? List.of() : List.of(output), events);
+            return;
+        }
         if (!output.text().isEmpty() || output.logprobs() != null) {
             events.add(chunk(output.text(), List.of(output), null));
         }
@@ -152,12 +210,19 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public void text(String text, ServerSentEvents events) {
+        if (parser != null) {
+            addEvents(parser.append(text), List.of(), events);
+            return;
+        }
         events.add(chunk(text, List.of(), null));
     }
 
     @Override
     public void end(TokenStream ended, ServerSentEvents events) {
         completionTokens = ended.finish().completionTokens();
+        if (parser != null) {
+            addEvents(parser.finish(), List.of(), events);
+        }
         events.add(chunk("", List.of(), ended.finish().reason()));
     }
 
@@ -180,6 +245,60 @@ final class OpenAiFormat implements AnswerFormat {
     @Override
     public HttpException refusal(InvalidRequestException e) {
         return SamplingReader.refusal(e, options.chat() ? SamplingReader.Names.CHAT : SamplingReader.Names.COMPLETIONS);
+    }
+
+    /** A chunk for each event; the first one has the log probabilities. */
+    private void addEvents(List<AnswerEvent> answer, List<Output> outputs, ServerSentEvents events) {
+        List<Output> rest = outputs;
+        for (AnswerEvent event : answer) {
+            if (event instanceof AnswerEvent.Reasoning && !showsReasoning()) {
+                continue;
+            }
+            if (event instanceof AnswerEvent.Content(String text)) {
+                events.add(chunk(text, rest, null));
+            } else {
+                ObjectNode root = chunk("", rest, null);
+                ObjectNode delta = (ObjectNode) root.get("choices").get(0).get("delta");
+                delta.remove("content");
+                putDelta(delta, event);
+                events.add(root);
+            }
+            rest = List.of();
+        }
+        if (!rest.isEmpty()) {
+            events.add(chunk("", rest, null));
+        }
+    }
+
+    private boolean showsReasoning() {
+        return options.shape().place() == ReasoningReader.Place.APART;
+    }
+
+    /** The beginning of a call, or more of its arguments. Clients join the texts of all deltas of a call. */
+    private void putDelta(ObjectNode delta, AnswerEvent event) {
+        boolean legacy = options.shape().tools().legacy();
+        switch (event) {
+            case AnswerEvent.Call(int call, String name) -> {
+                ObjectNode head = legacy
+                        ? delta
+                        : delta.putArray("tool_calls").addObject().put("index", call);
+                if (!legacy) {
+                    head.put("id", options.shape().tools().callId(callKey, call))
+                            .put("type", "function");
+                }
+                head.putObject(legacy ? "function_call" : "function")
+                        .put("name", name)
+                        .put("arguments", "");
+            }
+            case AnswerEvent.Arguments(int call, String json) -> {
+                ObjectNode head = legacy
+                        ? delta
+                        : delta.putArray("tool_calls").addObject().put("index", call);
+                head.putObject(legacy ? "function_call" : "function").put("arguments", json);
+            }
+            case AnswerEvent.Reasoning(String text) -> delta.put("reasoning_content", text);
+            case AnswerEvent.Content(String text) -> delta.put("content", text);
+        }
     }
 
     private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
@@ -368,9 +487,10 @@ final class OpenAiFormat implements AnswerFormat {
         return Math.max(logprob, LEAST_LOGPROB);
     }
 
-    private static String name(FinishReason reason) {
+    private String name(FinishReason reason) {
         return switch (reason) {
-            case STOP -> "stop";
+            case STOP ->
+                parser != null && parser.hasCalls() ? options.shape().tools().finishReason() : "stop";
             case LENGTH -> "length";
             case TIMEOUT -> "timeout";
             case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT ->

@@ -152,13 +152,33 @@ final class ParameterTable {
                 VLLM);
         computed(ONLY_TOKENIZE, "add_generation_prompt", "ends with the beginning of the model's turn", VLLM);
         computed(ONLY_TOKENIZE, "return_token_strs", "returns the spelling of each token", VLLM);
-        refused(
+        computed(
                 EnumSet.of(CHAT, TOKENIZE),
                 "tool_choice",
-                "which function to call",
-                OPENAI,
-                "use \"auto\" or \"none\"",
-                Values.NEUTRAL.or(Values.text("auto", "none")));
+                "whether and which tools are called (docs/tools.md)",
+                OPENAI);
+        computed(ONLY_CHAT, "parallel_tool_calls", "whether an answer may have several calls", OPENAI);
+        computed(ONLY_CHAT, "reasoning_effort", "how long to reason, for the chat template; none: not at all", OPENAI);
+        computed(ONLY_CHAT, "enable_thinking", "whether to reason, for the chat template", "Qwen, DashScope");
+        computed(
+                EnumSet.of(CHAT, TOKENIZE),
+                "chat_template_kwargs",
+                "further variables of the chat template",
+                "vLLM, llama.cpp");
+        computed(
+                ONLY_CHAT,
+                "reasoning_format",
+                "where the reasoning goes: apart (auto, parsed), into the text (none, raw), nowhere (hidden)",
+                "llama.cpp, Groq");
+        computed(ONLY_CHAT, "include_reasoning", "false leaves the reasoning out", "vLLM, OpenRouter");
+        computed(ONLY_CHAT, "separate_reasoning", "false leaves the reasoning in the text", SGLANG);
+        computed(
+                ONLY_CHAT,
+                "thinking_token_budget",
+                "tokens after which the reasoning ends; -1 for no limit (docs/reasoning.md)",
+                VLLM);
+        computed(ONLY_CHAT, "functions", "functions that the model may call, as an older form of tools", OPENAI);
+        computed(ONLY_CHAT, "function_call", "whether and which of functions is called", OPENAI);
     }
 
     private void synonyms() {
@@ -168,6 +188,8 @@ final class ParameterTable {
         synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
         synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
+        synonym(ONLY_CHAT, "thinking_budget", "thinking_token_budget", "Qwen, DashScope");
+        synonym(ONLY_CHAT, "reasoning_budget", "thinking_token_budget", LLAMA);
         synonym(ONLY_COMPLETIONS, "max_completion_tokens", "max_tokens", OPENAI);
         synonym(ANSWERS, "repeat_penalty", "repetition_penalty", "llama.cpp, Ollama");
         synonym(ANSWERS, "rep_pen", "repetition_penalty", "KoboldAI");
@@ -272,28 +294,13 @@ final class ParameterTable {
                 OPENAI,
                 "leave it out: drafts come from the prompt",
                 Values.NEUTRAL_EXCEPT_OBJECT);
-        refused(ONLY_CHAT, "functions", "functions that the model may call", OPENAI, "use tools");
-        refused(
-                ONLY_CHAT,
-                "function_call",
-                "which function to call",
-                OPENAI,
-                "use tools",
-                Values.NEUTRAL.or(Values.text("none")));
-        refused(
-                ONLY_CHAT,
-                "parallel_tool_calls",
-                "whether several functions may be called at once",
-                OPENAI,
-                "ask in the prompt for at most one function call",
-                Values.TRUE);
         refused(
                 ONLY_CHAT,
                 "max_tool_calls",
                 "maximum number of function calls",
                 OPENAI,
                 "count the calls in the client");
-        refused(ANSWERS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
+        refused(ONLY_COMPLETIONS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
         refused(ANSWERS, "reasoning", "whether and how long to reason", "OpenAI Responses, OpenRouter", THINKING);
         refused(
                 ONLY_CHAT,
@@ -312,7 +319,6 @@ final class ParameterTable {
         refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
         refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
         refused(IN_MESSAGE, "audio", "an earlier answer as audio", OPENAI, "send its text in content");
-        refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
         refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
         refused(ANSWERS, "input", "the conversation", "OpenAI Responses", "use messages, or prompt for completions");
         refused(ANSWERS, "instructions", "the system message", "OpenAI Responses", "send a message with role system");
@@ -328,39 +334,45 @@ final class ParameterTable {
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
         refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, SCHEMA);
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
-        refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
+        refused(ONLY_COMPLETIONS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "thinking_budget",
                 "maximum number of tokens of reasoning",
                 "Qwen, DashScope",
                 THINKING,
                 Values.NONE);
-        refused(ANSWERS, "thinking_token_budget", "maximum number of tokens of reasoning", VLLM, THINKING, Values.NONE);
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
+                "thinking_token_budget",
+                "maximum number of tokens of reasoning",
+                VLLM,
+                THINKING,
+                Values.NONE);
+        refused(
+                ONLY_COMPLETIONS,
                 "reasoning_budget",
                 "maximum number of tokens of reasoning",
                 LLAMA,
                 THINKING,
                 Values.number(-1));
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "reasoning_format",
                 "where the answer's reasoning goes",
                 "llama.cpp, Groq",
                 "read it in the answer's text",
                 Values.text("none", "auto"));
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "include_reasoning",
                 "whether the answer shows its reasoning",
                 "vLLM, OpenRouter",
                 "leave it out in the client",
                 Values.TRUE);
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "separate_reasoning",
                 "a separate field for the reasoning",
                 SGLANG,
@@ -560,7 +572,6 @@ final class ParameterTable {
         Set<Place> templates = EnumSet.of(CHAT, TOKENIZE);
         refused(templates, "continue_final_message", "continues the last message", VLLM, "use /v1/completions");
         refused(templates, "chat_template", "another template", VLLM, "use /v1/completions with your own format");
-        refused(templates, "chat_template_kwargs", "values for the template", "vLLM, llama.cpp", THINKING);
     }
 
     private void tokenize() {

@@ -8,6 +8,11 @@ import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
+import quire.engine.chat.ReasoningFormat;
+import quire.engine.chat.ReasoningFormat.Beginning;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.Part;
+import quire.engine.constrain.TextLimit;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -25,6 +30,10 @@ final class RequestReader {
 
     private static final int NO_LIMIT = -1;
 
+    private static final int MAX_CONSTRAINTS = 32;
+
+    private record Reasoned(Constraint answer, Beginning beginning) {}
+
     /** The most answers to one request. */
     private static final int MAX_CHOICES = 128;
 
@@ -35,6 +44,8 @@ final class RequestReader {
     private final Tokenizer tokenizer;
     private final SamplingReader sampling;
     private final Parameters parameters;
+    private final ToolReader tools;
+    private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
 
     RequestReader(ServedModel model, Parameters parameters) {
@@ -43,6 +54,7 @@ final class RequestReader {
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
+        this.tools = new ToolReader(model);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -73,9 +85,10 @@ final class RequestReader {
         Integer limit = limit(body, "max_tokens");
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
+        SamplingParams params =
+                sampling.read(body, Math.max(maxTokens, 1), logprobs, names, ConstraintReader.read(body), false);
         String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint, AnswerShape.TEXT);
         Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
         return answer(body, checked, maxTokens == 0, options);
     }
@@ -86,7 +99,17 @@ final class RequestReader {
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
-        int[] tokens = ChatPrompt.tokens(engine, body, true, text -> encode(text, false, "messages"));
+        ToolReader.Read read = tools.read(body, ConstraintReader.read(body));
+        ToolRequest toolRequest = read.request();
+        ChatPrompt.Prompt prompt = ChatPrompt.render(
+                engine,
+                body,
+                toolRequest.forTemplate(),
+                ReasoningReader.variables(body),
+                true,
+                text -> encode(text, false, "messages"));
+        int[] tokens = prompt.tokens();
+        AnswerShape shape = AnswerShape.of(model, toolRequest, prompt.text(), ReasoningReader.place(body));
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
@@ -102,10 +125,38 @@ final class RequestReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : room;
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint);
+        SamplingParams params = sampling.read(
+                body,
+                Math.max(maxTokens, 1),
+                logprobs,
+                names,
+                constraint(body, read.constraint(), shape),
+                shape.hasControlTokens());
+        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint, shape);
         Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
         return answer(body, checked, maxTokens == 0, options);
+    }
+
+    /** A constraint says what the answer must be, and not the reasoning before it, which may have a limit. */
+    private @Nullable Constraint constraint(Fields body, @Nullable Constraint answer, AnswerShape shape) {
+        ReasoningFormat reasoning = shape.reasoning();
+        Integer budget = ReasoningReader.budget(body);
+        if (budget != null && reasoning == null) {
+            throw HttpException.unsupported(
+                    body.path("thinking_token_budget"),
+                    "'" + body.path("thinking_token_budget")
+                            + "' is not supported by this model: its chat template does not mark any reasoning.");
+        }
+        if (reasoning == null || (answer == null && budget == null) || shape.beginning() == Beginning.ANSWER) {
+            return answer;
+        }
+        Constraint wanted = answer != null ? answer : Constraint.of(new Part.FreeText(List.of(), List.of()));
+        Constraint whole = reasoned.get(
+                new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
+        return budget == null
+                ? whole
+                : whole.withLimit(new TextLimit(
+                        shape.beginning() == Beginning.REASONING ? "" : reasoning.start(), reasoning.end(), budget));
     }
 
     private AnswerRequest answer(Fields body, Request request, boolean promptOnly, OpenAiFormat.Options options) {
@@ -136,7 +187,7 @@ final class RequestReader {
                     .build();
             requests.add(new Request(request.prompt(), params, request.cacheSalt(), request.scheduling()));
         }
-        OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
+        OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request, tokenizer);
         return new AnswerRequest(requests, choices, promptOnly, stream, format);
     }
 

@@ -12,6 +12,7 @@ import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
+import quire.engine.constrain.Constraint;
 import quire.model.SamplingDefaults;
 import quire.model.text.Tokenizer;
 import quire.server.api.Fields;
@@ -63,8 +64,16 @@ final class SamplingReader {
      * @param maxTokens maximum number of tokens of the answer
      * @param logprobs −1 for none, otherwise how many of the likeliest tokens to report
      * @param names for errors
+     * @param constraint of the answer; null for none
+     * @param showControlTokens whether the answer's text contains its control tokens
      */
-    SamplingParams read(Fields body, int maxTokens, int logprobs, Names names) {
+    SamplingParams read(
+            Fields body,
+            int maxTokens,
+            int logprobs,
+            Names names,
+            @Nullable Constraint constraint,
+            boolean showControlTokens) {
         Long seed = seed(body);
         checkPenaltyWindow(body);
         try {
@@ -94,7 +103,8 @@ final class SamplingReader {
                             asked(body, "include_stop_str_in_output") && body.bool("include_stop_str_in_output", false))
                     .ignoreEndOfText(body.bool("ignore_eos", false))
                     .logprobs(logprobs)
-                    .constraint(ConstraintReader.read(body))
+                    .constraint(constraint)
+                    .showControlTokens(showControlTokens)
                     .build();
         } catch (InvalidRequestException e) {
             throw refusal(e, names, body::path);
