@@ -106,12 +106,19 @@ public final class Engine implements AutoCloseable {
     }
 
     @SuppressWarnings("MustBeClosedChecker") // the engine owns workers and decoders and closes them
-    static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
+    static Engine open(Path path, EngineConfig wanted, EngineListener listener, DraftPolicy.Maker policies) {
         Deque<AutoCloseable> owned = new ArrayDeque<>(); // closed in reverse order
         Runnable release = () -> closeAll(owned);
         try (Gguf file = Gguf.open(path);
-                Gguf draftFile = openDraft(config)) {
+                Gguf draftFile = openDraft(wanted)) {
             ModelConfig shape = ModelConfig.from(file);
+            EngineConfig config = withPrefixCache(wanted, shape);
+            if (wanted.prefixCache() && !config.prefixCache()) {
+                LOG.log(
+                        Level.INFO,
+                        "prefix cache off: the recurrent state of " + shape.architecture()
+                                + " is too large to be kept for every page");
+            }
             Tokenizer tokenizer = Tokenizers.of(file);
             Kernels kernels = KernelSets.best();
             if (draftFile != null) {
@@ -340,14 +347,22 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /** The configuration without a prefix cache, if the model keeps no state behind pages. */
+    private static EngineConfig withPrefixCache(EngineConfig config, ModelConfig shape) {
+        return shape.cachesPages()
+                ? config
+                : config.toBuilder().prefixCache(false).build();
+    }
+
     private static MemoryPlan plan(
             Gguf file,
             ModelConfig shape,
             @Nullable Gguf draft,
-            EngineConfig config,
+            EngineConfig wanted,
             Kernels kernels,
             MachineMemory machine,
             JavaMemory java) {
+        EngineConfig config = withPrefixCache(wanted, shape);
         return MemoryPlan.of(
                 sizes(file, shape, config, config.maxLogitRows(), kernels),
                 draft == null ? null : sizes(draft, ModelConfig.from(draft), config, config.maxSequences(), kernels),

@@ -164,7 +164,8 @@ class PromiseTest {
                 "qwen3moe-groups",
                 "gpt-oss",
                 "deepseek2",
-                "lfm2"
+                "lfm2",
+                "granitehybrid"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
@@ -213,7 +214,7 @@ class PromiseTest {
 
     /** States are taken back where draft tokens are rejected. */
     @ParameterizedTest
-    @ValueSource(strings = "lfm2")
+    @ValueSource(strings = {"lfm2", "granitehybrid-dense"})
     void output_recurrentModelWithReplayedDrafts_isBitIdentical(String architecture) throws Exception {
         assertPromiseWithReplay(FamilyModels.write(folder, architecture, ElementType.Q4_0, 5));
     }

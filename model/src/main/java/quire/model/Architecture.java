@@ -157,9 +157,12 @@ public record Architecture(
         }
         parts.add(parallel ? "attention beside feed-forward" : "attention, then feed-forward");
         parts.add((gated ? "gated " : "plain ") + activation.label());
-        parts.add("rotation of " + (halves ? "halves" : "neighbours")
-                + (onlyWindowsRotate ? " in layers with a window" : "")
-                + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
+        parts.add(
+                unrotatedEvery == 1
+                        ? "no rotation"
+                        : "rotation of " + (halves ? "halves" : "neighbours")
+                                + (onlyWindowsRotate ? " in layers with a window" : "")
+                                + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
         if (window > 0) {
             parts.add("window of " + window + " positions"
                     + (fullEvery > 0 ? ", none in every " + fullEvery + "th layer" : ""));

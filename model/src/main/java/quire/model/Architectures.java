@@ -32,10 +32,11 @@ final class Architectures {
             "qwen3moe",
             "gpt-oss",
             "deepseek2",
-            "lfm2");
+            "lfm2",
+            "granitehybrid");
 
     /** Those whose list of KV heads has a 0 for each block without attention. */
-    private static final List<String> RECURRENT = List.of("lfm2");
+    private static final List<String> RECURRENT = List.of("lfm2", "granitehybrid");
 
     private Architectures() {}
 
@@ -64,6 +65,9 @@ final class Architectures {
 
         /** The short convolutions of the blocks without attention. */
         Recurrence shortConvolutions();
+
+        /** The Mamba-2 layers in place of attention. */
+        Recurrence stateSpaces();
 
         /** The sizes of attention with a latent. */
         Architecture.Latent latent();
@@ -112,6 +116,7 @@ final class Architectures {
                     case "gpt-oss" -> gptOss(keys);
                     case "deepseek2" -> deepseek2(keys);
                     case "lfm2" -> lfm2(keys);
+                    case "granitehybrid" -> graniteHybrid(keys);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
         return builder.yarn(keys.yarn()).rotationFactor(keys.rotationFactor()).build();
@@ -245,5 +250,14 @@ final class Architectures {
                 .window(keys.window(), 0)
                 .outputNorm("token_embd_norm")
                 .recurrence(keys.shortConvolutions());
+    }
+
+    /** Granite 4. The file says whether its attention rotates. */
+    private static Architecture.Builder graniteHybrid(Keys keys) {
+        int sharedWidth = keys.size("expert_shared_feed_forward_length", 0);
+        return granite(keys)
+                .unrotatedEvery(keys.flag("rope.scaling.finetuned", true) ? 0 : 1)
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth, false))
+                .recurrence(keys.stateSpaces());
     }
 }

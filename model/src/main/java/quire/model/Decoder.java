@@ -60,6 +60,9 @@ public final class Decoder implements Model {
 
     private static final int PART_HEADS = 12;
 
+    /** So many workers count in the bytes that are planned before it is known how many there are. */
+    private static final int MAX_COUNTED_WORKERS = 64;
+
     private final ModelConfig config;
     private final Architecture blocks;
     private final Kernels kernels;
@@ -316,7 +319,8 @@ public final class Decoder implements Model {
         Architecture.Latent latent = config.blocks().latent();
         long latents = latent == null ? 0 : LatentAttention.byteSize(config, latent, maxBatchTokens);
         Recurrence recurrence = config.blocks().recurrence();
-        long recurrent = recurrence == null ? 0 : RecurrentLayers.byteSize(recurrence, maxBatchTokens);
+        long recurrent =
+                recurrence == null ? 0 : RecurrentLayers.byteSize(recurrence, maxBatchTokens, MAX_COUNTED_WORKERS);
         long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions() * tables;
         return Math.addExact(
                 Math.addExact(
@@ -426,11 +430,18 @@ public final class Decoder implements Model {
             recurrentState = new RecurrentState(
                     recurrence,
                     capacity.stateSlots,
-                    capacity.pageStates ? capacity.pageCount : 0,
+                    capacity.pageStates && !recurrence.hasStates() ? capacity.pageCount : 0,
                     capacity.kvLayout.pageTokens(),
                     arena);
             recurrentLayers = new RecurrentLayers(
-                    recurrence, recurrentState, statefulLayers, kernels, workers, maxBatchTokens, arena);
+                    recurrence,
+                    recurrentState,
+                    statefulLayers,
+                    config.normEpsilon(),
+                    kernels,
+                    workers,
+                    maxBatchTokens,
+                    arena);
         }
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
         normed = Activations.allocate(

@@ -68,6 +68,11 @@ public record ModelConfig(
     private static final int MAX_HEAD_DIM = 1 << 10;
     private static final int MAX_EXPERTS = 1 << 12;
     private static final int MAX_TAPS = 16;
+    private static final int MAX_STATE = 1 << 12;
+
+    /** Ends of the names of tensors that have rows and are no matrix of a product. */
+    private static final List<String> NO_MATRICES =
+            List.of(".bias", ".conv.weight", ".ssm_conv1d.weight", ".ssm_a", ".ssm_d", ".ssm_norm.weight");
 
     // Factors and limits that some other architectures use; 1 and 0 change nothing.
     private static final List<String> FACTORS = List.of("embedding_scale", "residual_scale", "logit_scale");
@@ -193,11 +198,16 @@ public record ModelConfig(
         return recurrence == null ? 0 : RecurrentState.checkpointBytes(recurrence);
     }
 
+    /** Whether the state behind a page is kept with it, so that another sequence can begin there. */
+    public boolean cachesPages() {
+        Recurrence recurrence = blocks.recurrence();
+        return recurrence == null || !recurrence.hasStates();
+    }
+
     /** Whether a tensor is a matrix of a product, or the embedding; others are kept as vectors of f32. */
     static boolean isMatrix(GgufTensor tensor) {
-        return tensor.rows() > 1
-                && !tensor.name().endsWith(".bias")
-                && !tensor.name().endsWith("conv.weight");
+        String name = tensor.name();
+        return tensor.rows() > 1 && NO_MATRICES.stream().noneMatch(name::endsWith);
     }
 
     /** The width of the feed-forward layers that have no experts; 0 if there is none. */
@@ -314,6 +324,20 @@ public record ModelConfig(
 
     private void checkRecurrent(Gguf gguf, Set<String> known, String block, Recurrence recurrence) {
         int width = recurrence.width();
+        if (recurrence.hasStates()) {
+            int channels = recurrence.channels();
+            int ofHeads = recurrence.heads();
+            checkMatrix(gguf, known, block + "ssm_in", hidden, width + channels + ofHeads);
+            checkVector(gguf, known, block + "ssm_conv1d.weight", true, recurrence.taps(), channels);
+            checkVector(gguf, known, block + "ssm_conv1d.bias", false, channels);
+            checkVector(gguf, known, block + "ssm_dt.bias", true, ofHeads);
+            checkVector(gguf, known, block + "ssm_a", true, 1, ofHeads);
+            checkVector(gguf, known, block + "ssm_d", true, 1, ofHeads);
+            int groups = recurrence.groups();
+            checkVector(gguf, known, block + "ssm_norm.weight", true, width / groups, groups);
+            checkMatrix(gguf, known, block + "ssm_out", width, hidden);
+            return;
+        }
         checkMatrix(gguf, known, block + "shortconv.in_proj", hidden, 3 * width);
         checkVector(gguf, known, block + "shortconv.conv.weight", true, recurrence.taps(), width);
         checkMatrix(gguf, known, block + "shortconv.out_proj", width, hidden);
@@ -576,9 +600,10 @@ public record ModelConfig(
             int used = sizeUpTo("expert_used_count", experts);
             int width = size("expert_feed_forward_length", 0);
             if (width == 0) {
-                // Mixtral's experts have the width of a feed-forward layer; Qwen's share it.
+                // Mixtral's and Granite's experts have the width of a feed-forward layer; Qwen's share it.
                 width = sizeUpTo("feed_forward_length", MAX_WIDTH);
-                width = architecture.equals("llama") ? width : width / used;
+                boolean own = architecture.equals("llama") || architecture.equals("granitehybrid");
+                width = own ? width : width / used;
             }
             if (experts > MAX_EXPERTS || width < 1) {
                 throw refuse("expert_count", "is " + experts + " experts of width " + width);
@@ -685,7 +710,39 @@ public record ModelConfig(
             if (taps < 2) {
                 throw refuse("shortconv.l_cache", "is " + taps + ", not 2 to " + MAX_TAPS);
             }
-            return new Recurrence(taps, sizeUpTo("embedding_length", MAX_WIDTH), layersWithoutAttention());
+            return new Recurrence(
+                    Recurrence.Kind.CONVOLUTION,
+                    taps,
+                    sizeUpTo("embedding_length", MAX_WIDTH),
+                    0,
+                    0,
+                    0,
+                    layersWithoutAttention());
+        }
+
+        @Override
+        public Recurrence stateSpaces() {
+            int taps = sizeUpTo("ssm.conv_kernel", MAX_TAPS);
+            int width = sizeUpTo("ssm.inner_size", MAX_WIDTH);
+            int heads = sizeUpTo("ssm.time_step_rank", MAX_HEADS);
+            int groups = sizeUpTo("ssm.group_count", heads);
+            if (taps < 2) {
+                throw refuse("ssm.conv_kernel", "is " + taps + ", not 2 to " + MAX_TAPS);
+            }
+            if (width % heads != 0 || heads % groups != 0) {
+                throw refuse(
+                        "ssm.time_step_rank",
+                        "is " + heads + ", which does not divide a width of " + width + " into heads for " + groups
+                                + " groups");
+            }
+            return new Recurrence(
+                    Recurrence.Kind.STATE_SPACE,
+                    taps,
+                    width,
+                    heads,
+                    groups,
+                    sizeUpTo("ssm.state_size", MAX_STATE),
+                    layersWithoutAttention());
         }
 
         /** The blocks whose number of KV heads is 0. */

@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import quire.tensor.Activations;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
@@ -10,13 +11,15 @@ import quire.tensor.Workers;
 /**
  * Computes the layers that {@link Recurrence} describes. A number of a row is a sum over the last positions in ascending
  * order, wherever they are: in this batch, or kept from a step before. So chunks cannot change a bit. Between two barriers
- * (│) a layer does:
+ * (│) a layer with short convolutions does:
  *
  * <pre>
  *   rows        │ inputs b × x │ convolution, × c, quantise │              │
  *   outputs  b c x │            │                           │ output       │
  *   sequences      │            │                           │ keep inputs  │
  * </pre>
+ *
+ * <p>Mamba-2 has a barrier more: {@link StateSpace} advances the states of heads between the convolution and the rest.
  */
 final class RecurrentLayers {
     private final int taps;
@@ -24,11 +27,18 @@ final class RecurrentLayers {
     private final Workers workers;
     private final Products products;
     private final RecurrentState state;
+    private final @Nullable StateSpace stateSpace;
 
     // One row for each token of the batch.
-    private final FloatMatrix b;
-    private final FloatMatrix c;
+    /** What the convolution's inputs or the results are multiplied with: b, or the gate of Mamba-2. */
+    private final FloatMatrix gate;
+    /** c, or the steps of Mamba-2. */
+    private final FloatMatrix third;
+
     private final FloatMatrix inputs;
+    /** What the convolution computes; the same memory as the results of short convolutions. */
+    private final FloatMatrix convolved;
+
     private final Activations mixed;
     private final List<FloatMatrix> firstOutputs;
 
@@ -36,11 +46,17 @@ final class RecurrentLayers {
      * The weights of one layer.
      *
      * @param index its number among the recurrent layers
-     * @param first b, c and x of the inputs
+     * @param first of the inputs: b, c and x; or gate, steps and the convolution's inputs
      * @param taps a row for each position of the convolution, the earliest first
+     * @param space what else Mamba-2 has; null for short convolutions
      * @param output from the convolution's result to the layer's
      */
-    record Weights(int index, List<Projection> first, FloatMatrix taps, List<Projection> output) {
+    record Weights(
+            int index,
+            List<Projection> first,
+            FloatMatrix taps,
+            StateSpace.@Nullable Weights space,
+            List<Projection> output) {
         long multiplyAdds() {
             return Products.multiplyAdds(first) + Products.multiplyAdds(output) + (long) taps.rows() * taps.columns();
         }
@@ -51,6 +67,7 @@ final class RecurrentLayers {
             Recurrence recurrence,
             RecurrentState state,
             List<Weights> layers,
+            float epsilon,
             Kernels kernels,
             Workers workers,
             int maxRows,
@@ -60,18 +77,24 @@ final class RecurrentLayers {
         this.kernels = kernels;
         this.workers = workers;
         products = new Products(kernels, workers);
-        b = FloatMatrix.allocate(arena, maxRows, recurrence.width());
-        c = FloatMatrix.allocate(arena, maxRows, recurrence.width());
-        inputs = FloatMatrix.allocate(arena, maxRows, recurrence.width());
+        boolean hasStates = recurrence.hasStates();
+        gate = FloatMatrix.allocate(arena, maxRows, recurrence.width());
+        third = FloatMatrix.allocate(arena, maxRows, hasStates ? recurrence.heads() : recurrence.width());
+        inputs = FloatMatrix.allocate(arena, maxRows, recurrence.channels());
         boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.output));
         mixed = Activations.allocate(arena, maxRows, recurrence.width(), quantized);
-        firstOutputs = List.of(b, c, inputs);
+        convolved = hasStates ? FloatMatrix.allocate(arena, maxRows, recurrence.channels()) : mixed.values();
+        stateSpace = hasStates
+                ? new StateSpace(recurrence, state, epsilon, kernels, workers, maxRows, mixed.values(), arena)
+                : null;
+        firstOutputs = List.of(gate, third, inputs);
     }
 
     /** An upper bound for the bytes that such layers allocate outside of the Java heap, without the state. */
-    static long byteSize(Recurrence recurrence, int maxRows) {
+    static long byteSize(Recurrence recurrence, int maxRows, int workers) {
         return Activations.byteSize(maxRows, recurrence.width(), true)
-                + 3L * Float.BYTES * maxRows * recurrence.width();
+                + (long) Float.BYTES * maxRows * (2L * recurrence.width() + 2L * recurrence.channels())
+                + (recurrence.hasStates() ? StateSpace.byteSize(recurrence, maxRows, workers) : 0);
     }
 
     /**
@@ -88,24 +111,44 @@ final class RecurrentLayers {
         for (int i = 0; i < firstOutputs.size(); i++) {
             products.addBias(layer.first.get(i), firstOutputs.get(i), from, to);
         }
-        for (int row = from; row < to; row++) {
-            kernels.multiplyRow(b, row, inputs, row, inputs, row);
-        }
-        workers.barrier(worker);
-        for (int s = 0; s < batch.sequences(); s++) {
-            int end = Math.min(to, batch.firstRow(s) + batch.rowCount(s));
-            for (int row = Math.max(from, batch.firstRow(s)); row < end; row++) {
-                convolve(layer, batch, s, row, mixed.values());
-                kernels.multiplyRow(mixed.values(), row, c, row, mixed.values(), row);
+        if (stateSpace != null && layer.space != null) {
+            workers.barrier(worker);
+            convolve(layer, batch, from, to);
+            stateSpace.prepare(layer.space, convolved, third, from, to);
+            workers.barrier(worker);
+            stateSpace.advance(worker, layer.index, layer.space, batch, convolved);
+            workers.barrier(worker);
+            stateSpace.finish(layer.space, gate, from, to);
+        } else {
+            for (int row = from; row < to; row++) {
+                kernels.multiplyRow(gate, row, inputs, row, inputs, row);
+            }
+            workers.barrier(worker);
+            convolve(layer, batch, from, to);
+            for (int row = from; row < to; row++) {
+                kernels.multiplyRow(convolved, row, third, row, convolved, row);
             }
         }
         products.quantize(mixed, from, to);
         workers.barrier(worker);
         for (int s = worker; s < batch.sequences(); s += workers.active()) {
             state.keep(layer.index, batch, s, inputs);
+            if (stateSpace != null) {
+                state.keepDrafts(layer.index, batch, s, convolved, stateSpace.factors());
+            }
         }
         products.multiply(layer.output, mixed, batch.rows(), results);
         workers.barrier(worker);
+    }
+
+    /** The convolutions of some rows. */
+    private void convolve(Weights layer, Batch batch, int from, int to) {
+        for (int s = 0; s < batch.sequences(); s++) {
+            int end = Math.min(to, batch.firstRow(s) + batch.rowCount(s));
+            for (int row = Math.max(from, batch.firstRow(s)); row < end; row++) {
+                convolve(layer, batch, s, row, convolved);
+            }
+        }
     }
 
     /** The convolution of one row: {@code y = Σ taps[t] × inputs[position − taps + 1 + t]} for t ascending. */

@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import quire.tensor.FloatMatrix;
 import quire.tensor.memory.ReservedMemory;
@@ -14,11 +15,14 @@ import quire.tensor.memory.ReservedMemory;
  *   slot    a sequence's last inputs, by position modulo the length of the ring
  *           [ … p−3 p−2 p−1 | d0 d1 d2 ]     d0 … are draft tokens; if they are rejected, others overwrite them
  *   page    the last inputs before the end of a page: the state that a sequence begins with behind that page
+ *   state   of each head, behind the last position that is no draft token
+ *   pending what draft tokens would add to the states, by position
  * </pre>
  *
  * <p>The ring is long enough that the inputs before the first draft token stay when all draft tokens are written. So
  * nothing needs to be restored when they are rejected. A checkpoint lies beside the keys and values of its page and
- * has the same number, so the page's owner, its place in the prefix index and its eviction hold for both.
+ * has the same number, so the page's owner, its place in the prefix index and its eviction hold for both. The states of heads
+ * are so large that they have no checkpoints.
  *
  * <p>This class checks that a sequence continues where its slot ends. A mistake of a caller is an error and never a wrong
  * result.
@@ -27,10 +31,18 @@ final class RecurrentState {
     private final int taps;
     private final int ring;
     private final int pageTokens;
+    private final int heads;
+    private final int stateSize;
     /** By layer: a row for each position of the ring of each slot. */
     private final FloatMatrix[] inputs;
     /** By layer: a row for each input before the end of each page; empty if pages have no states. */
     private final FloatMatrix[] checkpoints;
+    /** By layer: the states of all heads of each slot, a row for each number of a key; empty if there are none. */
+    private final FloatMatrix[] states;
+    /** By layer: what the draft tokens of each slot add to the states, with their factors. */
+    private final FloatMatrix[] pending;
+
+    private final FloatMatrix[] pendingFactors;
     /** By slot: the position behind the last row that counts. */
     private final int[] certain;
     /** By slot: the position behind the last row, draft tokens included. */
@@ -47,8 +59,17 @@ final class RecurrentState {
         this.pageTokens = pageTokens;
         inputs = new FloatMatrix[recurrence.count()];
         checkpoints = new FloatMatrix[pageCount == 0 ? 0 : inputs.length];
-        Arrays.setAll(inputs, i -> reserve(arena, Math.multiplyExact(slots, ring), recurrence.width()));
-        Arrays.setAll(checkpoints, i -> reserve(arena, Math.multiplyExact(pageCount, taps - 1), recurrence.width()));
+        Arrays.setAll(inputs, i -> reserve(arena, Math.multiplyExact(slots, ring), recurrence.channels()));
+        Arrays.setAll(checkpoints, i -> reserve(arena, Math.multiplyExact(pageCount, taps - 1), recurrence.channels()));
+        heads = recurrence.heads();
+        stateSize = recurrence.stateSize();
+        states = new FloatMatrix[recurrence.hasStates() ? inputs.length : 0];
+        pending = new FloatMatrix[states.length];
+        pendingFactors = new FloatMatrix[states.length];
+        int stateRows = Math.multiplyExact(slots, heads * stateSize);
+        Arrays.setAll(states, i -> reserve(arena, stateRows, recurrence.headDim()));
+        Arrays.setAll(pending, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.channels()));
+        Arrays.setAll(pendingFactors, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, 2 * heads));
         certain = new int[slots];
         ends = new int[slots];
     }
@@ -64,12 +85,56 @@ final class RecurrentState {
 
     /** Bytes of the state of one sequence, in all layers. */
     static long slotBytes(Recurrence recurrence) {
-        return (long) Float.BYTES * recurrence.count() * ring(recurrence) * recurrence.width();
+        long ofStates = (long) recurrence.stateSize() * recurrence.width()
+                + Batch.MAX_DRAFT_ROWS * (recurrence.channels() + 2L * recurrence.heads());
+        long inputs = (long) ring(recurrence) * recurrence.channels();
+        return (long) Float.BYTES * recurrence.count() * (inputs + (recurrence.hasStates() ? ofStates : 0));
     }
 
-    /** Bytes of the state beside one page, in all layers. */
+    /** Bytes of the state beside one page, in all layers; 0 if pages have none. */
     static long checkpointBytes(Recurrence recurrence) {
-        return (long) Float.BYTES * recurrence.count() * (recurrence.taps() - 1) * recurrence.width();
+        return recurrence.hasStates()
+                ? 0
+                : (long) Float.BYTES * recurrence.count() * (recurrence.taps() - 1) * recurrence.width();
+    }
+
+    /** The states of all heads of all sequences in a layer. */
+    FloatMatrix states(int layer) {
+        return states[layer];
+    }
+
+    /** The first row of a head's state. */
+    int stateRow(int slot, int head) {
+        return (slot * heads + head) * stateSize;
+    }
+
+    /** What draft tokens add to the states of a layer. */
+    FloatMatrix pending(int layer) {
+        return pending[layer];
+    }
+
+    /** Their factors. */
+    FloatMatrix pendingFactors(int layer) {
+        return pendingFactors[layer];
+    }
+
+    /** The row of {@link #pending} for a position. */
+    int pendingRow(int slot, int position) {
+        return slot * Batch.MAX_DRAFT_ROWS + position % Batch.MAX_DRAFT_ROWS;
+    }
+
+    /** The first position before a sequence's first row that its states do not contain; its first position for none. */
+    int replayFrom(Batch batch, int s) {
+        int first = batch.firstPosition(s);
+        return first == 0 || batch.start(s) == Batch.Start.ANY ? first : certain[batch.stateSlot(s)];
+    }
+
+    /** Makes the state of a head that of an empty text. */
+    static void clear(FloatMatrix states, int first, int rows) {
+        long bytes = states.columns() * (long) Float.BYTES;
+        for (long at = states.rowOffset(first), end = at + rows * bytes; at < end; at += Float.BYTES) {
+            states.segment().set(ValueLayout.JAVA_FLOAT, at, 0f);
+        }
     }
 
     /** Bytes of the state beside a page, in all layers; 0 if pages have none. */
@@ -190,6 +255,16 @@ final class RecurrentState {
         }
     }
 
+    /** Keeps what the draft tokens of a sequence add to the states of a layer. */
+    void keepDrafts(int layer, Batch batch, int s, FloatMatrix rows, FloatMatrix factors) {
+        int end = batch.firstRow(s) + batch.rowCount(s);
+        for (int row = end - batch.draftRows(s); row < end; row++) {
+            int at = pendingRow(batch.stateSlot(s), batch.positions()[row]);
+            copy(rows, row, pending[layer], at);
+            copy(factors, row, pendingFactors[layer], at);
+        }
+    }
+
     /** Records what is known after a step. */
     void end(Batch batch) {
         for (int s = 0; s < batch.sequences(); s++) {
@@ -200,11 +275,16 @@ final class RecurrentState {
     }
 
     private static void copy(FloatMatrix from, int fromRow, FloatMatrix to, int toRow) {
+        copy(from, fromRow, to, toRow, 1);
+    }
+
+    /** Copies some rows of a matrix to another one with rows of the same length. */
+    static void copy(FloatMatrix from, int fromRow, FloatMatrix to, int toRow, int rows) {
         MemorySegment.copy(
                 from.segment(),
                 from.rowOffset(fromRow),
                 to.segment(),
                 to.rowOffset(toRow),
-                to.columns() * (long) Float.BYTES);
+                rows * (to.columns() * (long) Float.BYTES));
     }
 }

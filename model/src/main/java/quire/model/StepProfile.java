@@ -20,6 +20,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 
@@ -101,8 +102,9 @@ public final class StepProfile {
                         "attn_q_b.weight",
                         "attn_kv_a_mqa.weight",
                         "attn_k_b.weight",
-                        "shortconv.in_proj.weight" -> QKV;
-                case "attn_output.weight", "attn_v_b.weight", "shortconv.out_proj.weight" -> OUTPUT;
+                        "shortconv.in_proj.weight",
+                        "ssm_in.weight" -> QKV;
+                case "attn_output.weight", "attn_v_b.weight", "shortconv.out_proj.weight", "ssm_out.weight" -> OUTPUT;
                 case "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight" -> ROUTER;
                 case "ffn_gate.weight",
                         "ffn_up.weight",
@@ -385,6 +387,15 @@ public final class StepProfile {
             long begin = begin(own);
             kernels.addProduct(a, rowA, b, rowB, y, to);
             end(own, begin, Phase.RECURRENCE);
+        }
+
+        @Override
+        public void advance(StateCall call) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.advance(call);
+            double numbers = (double) call.keys() * call.state().columns();
+            own.add(Phase.RECURRENCE, System.nanoTime() - begin, 2 * Float.BYTES * numbers, 0, 2 * numbers);
         }
 
         @Override

@@ -81,7 +81,8 @@ class DecoderAllocationTest {
     @ParameterizedTest
     @FieldSource("SETS")
     void forward_otherLayersOnceWarm_allocatesNothing(String set) {
-        for (String name : set.equals("scalar") ? List.of("lfm2") : List.of("qwen2moe", "deepseek2")) {
+        for (String name :
+                set.equals("scalar") ? List.of("lfm2", "granitehybrid-dense") : List.of("qwen2moe", "deepseek2")) {
             Path path = FamilyModels.write(folder, name, ElementType.Q4_0, 22);
             assertThat(fewestBytes(set, path, KvType.F16, PREFILL_ROWS, 1))
                     .as(name)

@@ -40,7 +40,7 @@ class DecoderTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
     private static final int PAGES = 24;
-    private static final List<String> RECURRENT = List.of("lfm2");
+    private static final List<String> RECURRENT = List.of("lfm2", "granitehybrid", "granitehybrid-dense");
 
     @TempDir
     private Path folder;

@@ -85,7 +85,7 @@ class LlamaCppTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = "lfm2")
+    @ValueSource(strings = {"lfm2", "granitehybrid", "granitehybrid-dense"})
     void forward_recurrentModel_givesTheRecordedTokensAndLogprobs(String name) throws IOException {
         Path model = FamilyModels.write(folder, name, ElementType.F32, RECORDED_SEED);
         String recorded;

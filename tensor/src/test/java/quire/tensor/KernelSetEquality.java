@@ -46,6 +46,7 @@ public final class KernelSetEquality {
                 }
             }
             equality.checkRows();
+            equality.checkAdvance();
             equality.checkAttention();
         }
         System.out.println("equal");
@@ -208,6 +209,44 @@ public final class KernelSetEquality {
                 String what = names[i] + " of " + columns + ", " + rotated + " rotated of " + headDim;
                 requireEqual(what, expected[i], actual[i]);
             }
+        }
+    }
+
+    /** Checks some positions of one head of a state space, with extremes; nothing beside the state and the result changes. */
+    public void checkAdvance() {
+        int keys = random.nextInt(1, 40);
+        int values = random.nextInt(1, 70);
+        int heads = random.nextInt(1, 4);
+        int head = random.nextInt(heads);
+        int rows = random.nextInt(1, 5);
+        try (Arena arena = guarded()) {
+            FloatMatrix inputs = Samples.matrix(arena, rows, heads * values + 2 * keys, random);
+            if (random.nextInt(4) == 0) {
+                addExtremes(inputs);
+            }
+            FloatMatrix before = Samples.matrix(arena, heads * keys, values, random);
+            float step = Samples.number(random);
+            float decay = random.nextFloat();
+            float skip = Samples.number(random);
+            FloatMatrix[][] results = new FloatMatrix[2][2];
+            for (int set = 0; set < 2; set++) {
+                FloatMatrix state = FloatMatrix.allocate(arena, heads * keys, values);
+                state.segment().copyFrom(before.segment());
+                FloatMatrix out = FloatMatrix.allocate(arena, rows, heads * values);
+                StateCall call = new StateCall(keys)
+                        .state(state, head * keys)
+                        .columns(head * values, heads * values, heads * values + keys)
+                        .factors(step, decay, skip);
+                for (int row = 0; row < rows; row++) {
+                    call.inputs(inputs, row).out(out, row, head * values);
+                    (set == 0 ? scalar : kernels).advance(call);
+                }
+                results[set][0] = state;
+                results[set][1] = out;
+            }
+            String what = "advance of " + keys + " × " + values + ", head " + head + " of " + heads;
+            requireEqual(what + ", state", results[0][0], results[1][0]);
+            requireEqual(what + ", result", results[0][1], results[1][1]);
         }
     }
 

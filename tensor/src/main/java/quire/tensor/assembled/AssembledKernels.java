@@ -12,6 +12,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.assembled.avx2.Avx2Writer;
@@ -140,6 +141,11 @@ public final class AssembledKernels implements Kernels {
     @Override
     public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
         twin.addProduct(a, rowA, b, rowB, y, to);
+    }
+
+    @Override
+    public void advance(StateCall call) {
+        twin.advance(call);
     }
 
     @Override
