@@ -349,9 +349,15 @@ public final class Engine implements AutoCloseable {
 
     /** The configuration without a prefix cache, if the model keeps no state behind pages. */
     private static EngineConfig withPrefixCache(EngineConfig config, ModelConfig shape) {
-        return shape.cachesPages()
-                ? config
-                : config.toBuilder().prefixCache(false).build();
+        if (shape.cachesPages()) {
+            return config;
+        }
+        if (config.kvDisk() != null) {
+            throw new IllegalArgumentException(
+                    "kvDisk cannot be used with a model of the architecture " + shape.architecture()
+                            + ", whose recurrent state is too large to be kept for every page: leave it out");
+        }
+        return config.toBuilder().prefixCache(false).build();
     }
 
     private static MemoryPlan plan(

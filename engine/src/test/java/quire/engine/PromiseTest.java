@@ -2,6 +2,7 @@ package quire.engine;
 
 import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
@@ -447,6 +448,18 @@ class PromiseTest {
     @Test
     void output_recurrentModelFromTheKvFile_isBitIdentical() throws Exception {
         assertPromiseFromKvFile(FamilyModels.write(folder, "lfm2", ElementType.Q4_0, 5), null);
+    }
+
+    @Test
+    void open_stateTooLargeForPages_refusesTheKvFile() throws Exception {
+        Path file = FamilyModels.write(folder, "granitehybrid-dense", ElementType.Q4_0, 5);
+        EngineConfig config = Chats.config(12, KvType.F16)
+                .kvDisk(folder.resolve("refused.kv"))
+                .kvDiskBytes(16 << 20)
+                .build();
+        assertThatThrownBy(() -> Engine.open(file, config, EngineListener.NONE))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContainingAll("kvDisk", "granitehybrid", "leave it out");
     }
 
     /**
