@@ -66,7 +66,7 @@ class KvFileKillTest {
                 .threads(1)
                 .speculation(Speculation.off())
                 .kvDisk(file)
-                .kvDiskBytes(4 << 20)
+                .kvDiskBytes(1 << 20)
                 .build();
         return Engine.open(BuiltInModel.QUIRE_TINY.path(), config, EngineListener.NONE);
     }
