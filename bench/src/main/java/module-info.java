@@ -25,6 +25,8 @@ module quire.bench {
             info.picocli;
     opens quire.bench.prefix to
             info.picocli;
+    opens quire.bench.reproduce to
+            info.picocli;
     opens quire.bench.speculation to
             info.picocli;
 }

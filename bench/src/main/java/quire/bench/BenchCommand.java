@@ -18,6 +18,7 @@ import quire.bench.measure.TimedEngine;
 import quire.bench.overload.OverloadCommand;
 import quire.bench.prefix.PrefixCommand;
 import quire.bench.report.RunRecord;
+import quire.bench.reproduce.ReproduceCommand;
 import quire.bench.speculation.SpeculationCommand;
 import quire.cli.CommandPlugin;
 import quire.cli.option.KernelsOption;
@@ -39,7 +40,8 @@ import quire.tensor.machine.MachineCeilings;
             AttackCommand.class,
             FileAttackCommand.class,
             OverloadCommand.class,
-            PrefixCommand.class
+            PrefixCommand.class,
+            ReproduceCommand.class
         },
         mixinStandardHelpOptions = true,
         description = "Measure the speed of a model on this machine, and the ceilings of the machine.")
