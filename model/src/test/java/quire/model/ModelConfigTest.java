@@ -366,6 +366,33 @@ class ModelConfigTest {
                 .hasLineCount(1);
     }
 
+    static Stream<Fault> stateFaults() {
+        return Stream.of(
+                fault(w -> granite(w, "conv_kernel", 1), "ssm.conv_kernel", "not 2 to 16"),
+                fault(w -> granite(w, "time_step_rank", 7), "ssm.time_step_rank", "7", "128"),
+                fault(w -> granite(w, "group_count", 3), "ssm.time_step_rank", "8", "3 groups"),
+                fault(w -> granite(w, "group_count", 9), "ssm.group_count", "not 1 to 8"),
+                fault(w -> granite(w, "state_size", 5000), "ssm.state_size", "not 1 to 4096"),
+                fault(w -> granite(w, "state_size", 16), "tensor blk.0.ssm_in.weight"),
+                fault(w -> w.withoutTensor("blk.1.ssm_a"), "tensor blk.1.ssm_a", "missing"));
+    }
+
+    private static void granite(GgufWriter writer, String key, long value) {
+        writer.without("granitehybrid.ssm." + key).uint32("granitehybrid.ssm." + key, value);
+    }
+
+    @ParameterizedTest
+    @MethodSource("stateFaults")
+    void from_unsupportedStateSpace_isRefusedInOneLineWithThePlace(Fault fault) {
+        GgufWriter writer = FamilyModels.writer("granitehybrid", ElementType.F32, 1);
+        fault.change().accept(writer);
+        assertThatThrownBy(() -> config(writer))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageContainingAll(fault.said().toArray(String[]::new))
+                .message()
+                .hasLineCount(1);
+    }
+
     @Test
     void constructor_sizesThatDoNotFit_areRefused() {
         assertThatThrownBy(() -> shape(4, 3, 16, 16)).hasMessageContaining("kvHeads");
