@@ -51,18 +51,22 @@ public final class ServedModel {
         ChatTemplate template = engine.chatTemplate();
         ToolCallFormat format = null;
         String error = "";
-        if (template == null) {
-            error = "it has no chat template";
-        } else if (template.capabilities().tools() != TemplateCapabilities.Answer.SUPPORTED) {
-            error = "its chat template does not use them";
-        } else {
-            try {
+        ReasoningFormat reasoning = null;
+        try {
+            reasoning = template == null ? null : ReasoningFormat.of(template, engine.tokenizer());
+            if (template == null) {
+                error = "it has no chat template";
+            } else if (template.capabilities().tools() != TemplateCapabilities.Answer.SUPPORTED) {
+                error = "its chat template does not use them";
+            } else {
                 format = ToolCallFormat.of(template, engine.tokenizer());
-            } catch (UnknownFormatException e) {
-                error = String.valueOf(e.getMessage());
             }
+        } catch (UnknownFormatException e) {
+            error = String.valueOf(e.getMessage());
+        } catch (RuntimeException e) { // the program's own template: its requests fail, not the start
+            error = "its chat template fails: " + e;
         }
-        reasoningFormat = template == null ? null : ReasoningFormat.of(template, engine.tokenizer());
+        reasoningFormat = reasoning;
         toolCallFormat = format;
         toolCallError = error;
     }
