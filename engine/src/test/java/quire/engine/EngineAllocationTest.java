@@ -69,7 +69,7 @@ class EngineAllocationTest {
     private static final int TOKEN_BYTES = 6 * 24;
 
     /** Log probabilities of a token: {@link Logprobs} and its two arrays of five. */
-    private static final int LOGPROBS_BYTES = 24 + 2 * 40;
+    private static final int LOGPROBS_BYTES = 32 + 2 * 40;
 
     /** Text that was held back for a stop string and becomes certain: a string and its bytes. */
     private static final int STOP_BYTES = 2 * 24;
@@ -119,7 +119,7 @@ class EngineAllocationTest {
                 Kind.of(
                         "top-n-sigma, typical-p and XTC",
                         params -> params.topNSigma(3).typicalP(0.8).xtc(0.5, 0.02)),
-                Kind.of("dry", params -> params.dry(new Dry(0.1, 1.1, 2, 400, Set.of(1), List.of(List.of(70, 71))))),
+                Kind.of("dry", params -> params.dry(new Dry(0.1, 1.001, 2, 400, Set.of(1), List.of(List.of(70, 71))))),
                 Kind.of("excluded tokens", params -> params.allowedTokens(
                                 IntStream.range(0, 200).boxed().toList())
                         .badWords(List.of(List.of(70), List.of(68, 69)))

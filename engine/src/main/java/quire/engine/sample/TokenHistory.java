@@ -1,8 +1,10 @@
 package quire.engine.sample;
 
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Dry;
 import quire.engine.InvalidRequestException;
@@ -78,6 +80,11 @@ public final class TokenHistory {
     private final int promptLength;
     private int length;
 
+    /** The tokens in ascending order, each once. */
+    private static int[] ascending(Collection<Integer> tokens) {
+        return new TreeSet<>(tokens).stream().mapToInt(Integer::intValue).toArray();
+    }
+
     /** A history without a constraint and without end tokens. */
     public TokenHistory(SamplingParams params, int[] prompt) {
         this(params, prompt, null, NO_TOKENS);
@@ -93,19 +100,10 @@ public final class TokenHistory {
         this.constraint = constraint;
         this.endTokens = endTokens;
         minTokens = params.minTokens();
-        allowedTokens = params.allowedTokens().stream()
-                .mapToInt(Integer::intValue)
-                .sorted()
-                .distinct()
-                .toArray();
+        allowedTokens = ascending(params.allowedTokens());
         badWords = arrays(params.badWords());
         dry = params.dry();
-        breakTokens = dry == null
-                ? NO_TOKENS
-                : dry.breakTokens().stream()
-                        .mapToInt(Integer::intValue)
-                        .sorted()
-                        .toArray();
+        breakTokens = dry == null ? NO_TOKENS : ascending(dry.breakTokens());
         breakSequences = dry == null ? new int[0][] : arrays(dry.breakSequences());
         keepsText = dry != null || badWords.length > 0;
         promptLength = prompt.length;
