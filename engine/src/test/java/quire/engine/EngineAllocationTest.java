@@ -69,7 +69,7 @@ class EngineAllocationTest {
     private static final int TOKEN_BYTES = 6 * 24;
 
     /** Log probabilities of a token: {@link Logprobs} and its two arrays of five. */
-    private static final int LOGPROBS_BYTES = 24 + 2 * 40;
+    private static final int LOGPROBS_BYTES = 32 + 2 * 40;
 
     /** Text that was held back for a stop string and becomes certain: a string and its bytes. */
     private static final int STOP_BYTES = 2 * 24;
