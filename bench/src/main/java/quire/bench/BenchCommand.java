@@ -10,6 +10,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.attack.AttackCommand;
+import quire.bench.constraints.ConstraintsCommand;
 import quire.bench.files.FileAttackCommand;
 import quire.bench.measure.OfflineBench;
 import quire.bench.measure.ProfileBench;
@@ -39,7 +40,8 @@ import quire.tensor.machine.MachineCeilings;
             AttackCommand.class,
             FileAttackCommand.class,
             OverloadCommand.class,
-            PrefixCommand.class
+            PrefixCommand.class,
+            ConstraintsCommand.class
         },
         mixinStandardHelpOptions = true,
         description = "Measure the speed of a model on this machine, and the ceilings of the machine.")
