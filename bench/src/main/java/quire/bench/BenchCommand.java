@@ -10,6 +10,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.attack.AttackCommand;
+import quire.bench.constraints.ConstraintsCommand;
 import quire.bench.files.FileAttackCommand;
 import quire.bench.measure.OfflineBench;
 import quire.bench.measure.ProfileBench;
@@ -41,6 +42,7 @@ import quire.tensor.machine.MachineCeilings;
             FileAttackCommand.class,
             OverloadCommand.class,
             PrefixCommand.class,
+            ConstraintsCommand.class,
             ReproduceCommand.class
         },
         mixinStandardHelpOptions = true,
