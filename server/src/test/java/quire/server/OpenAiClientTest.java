@@ -404,13 +404,13 @@ class OpenAiClientTest {
                                 .jsonSchema(ResponseFormatJsonSchema.JsonSchema.builder()
                                         .name("x")
                                         .schema(ResponseFormatJsonSchema.JsonSchema.Schema.builder()
-                                                .putAdditionalProperty("not", JsonValue.from(Map.of()))
+                                                .putAdditionalProperty("contains", JsonValue.from(Map.of()))
                                                 .build())
                                         .build())
                                 .build())
                         .build()));
         assertThat(e.param()).contains("response_format.json_schema.schema");
-        assertThat(e.getMessage()).contains("'/not' is not supported");
+        assertThat(e.getMessage()).contains("'/contains' is not supported");
     }
 
     @Test
