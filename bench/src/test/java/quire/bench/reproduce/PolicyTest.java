@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import quire.engine.FinishReason;
+import quire.engine.Logprobs;
 import quire.engine.Output;
 import quire.engine.Request;
 import quire.engine.SpeculationCounts;
@@ -150,6 +151,11 @@ class PolicyTest {
         @Override
         public Finish finish() {
             return new Finish(FinishReason.LENGTH, "", null, 1, 1, null);
+        }
+
+        @Override
+        public List<Logprobs> promptLogprobs() {
+            return List.of();
         }
 
         @Override
