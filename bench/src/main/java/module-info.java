@@ -19,11 +19,15 @@ module quire.bench {
             info.picocli;
     opens quire.bench.client to
             info.picocli;
+    opens quire.bench.constraints to
+            info.picocli;
     opens quire.bench.files to
             info.picocli;
     opens quire.bench.overload to
             info.picocli;
     opens quire.bench.prefix to
+            info.picocli;
+    opens quire.bench.reproduce to
             info.picocli;
     opens quire.bench.speculation to
             info.picocli;

@@ -6,5 +6,6 @@ module quire.engine {
     requires transitive quire.model;
 
     exports quire.engine;
+    exports quire.engine.chat;
     exports quire.engine.constrain;
 }

@@ -4,6 +4,7 @@ module quire.server {
     requires transitive quire.engine;
     requires io.netty.codec;
     requires io.netty.codec.http;
+    requires io.netty.common;
     requires io.netty.transport;
     requires io.vertx.core;
     requires tools.jackson.databind;

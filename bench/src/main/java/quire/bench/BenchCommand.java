@@ -10,6 +10,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.attack.AttackCommand;
+import quire.bench.constraints.ConstraintsCommand;
 import quire.bench.files.FileAttackCommand;
 import quire.bench.measure.OfflineBench;
 import quire.bench.measure.ProfileBench;
@@ -18,6 +19,7 @@ import quire.bench.measure.TimedEngine;
 import quire.bench.overload.OverloadCommand;
 import quire.bench.prefix.PrefixCommand;
 import quire.bench.report.RunRecord;
+import quire.bench.reproduce.ReproduceCommand;
 import quire.bench.speculation.SpeculationCommand;
 import quire.cli.CommandPlugin;
 import quire.cli.option.KernelsOption;
@@ -39,7 +41,9 @@ import quire.tensor.machine.MachineCeilings;
             AttackCommand.class,
             FileAttackCommand.class,
             OverloadCommand.class,
-            PrefixCommand.class
+            PrefixCommand.class,
+            ConstraintsCommand.class,
+            ReproduceCommand.class
         },
         mixinStandardHelpOptions = true,
         description = "Measure the speed of a model on this machine, and the ceilings of the machine.")

@@ -98,6 +98,31 @@ class BenchCommandTest {
     }
 
     @Test
+    void benchConstraints_anyModel_measuresMasksAndSpeed() {
+        CommandRun result = run(
+                "bench",
+                "constraints",
+                "--model",
+                model,
+                "--sequences",
+                "2",
+                "--generate",
+                "8",
+                "--rounds",
+                "1",
+                "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode record = JsonMapper.shared().readTree(result.out());
+        assertThat(record.get("vocabulary_read_millis").asDouble()).isPositive();
+        assertThat(record.get("masks").size()).isEqualTo(4);
+        for (JsonNode row : record.get("masks")) {
+            assertThat(row.get("cold_p50_micros").asDouble()).isPositive();
+            assertThat(row.get("masks").asInt()).isPositive();
+        }
+        assertThat(record.get("speed").get(0).get("ratio").asDouble()).isPositive();
+    }
+
+    @Test
     void benchPrefix_allHits_isRefused() {
         CommandRun result = run("bench", "prefix", "--model", model, "--hits", "1");
         assertThat(result.code()).isNotZero();

@@ -21,6 +21,8 @@ import quire.cli.command.PerplexityCommand;
 import quire.cli.command.PlanCommand;
 import quire.cli.command.ServeCommand;
 import quire.cli.command.TokenizeCommand;
+import quire.cli.option.EngineOptions;
+import quire.cli.option.Numbers;
 
 /** The command {@code quire}: its own subcommands and those of other modules ({@link CommandPlugin}). */
 @Command(
@@ -91,6 +93,7 @@ public final class Quire implements Callable<Integer> {
         ServiceLoader.load(CommandPlugin.class).forEach(commandLine::addSubcommand);
         commandLine.addSubcommand(new HelpCommand());
         commandLine.setCaseInsensitiveEnumValuesAllowed(true);
+        Numbers.register(commandLine);
         commandLine.setParameterExceptionHandler((e, rejected) -> {
             if (quire.debug) {
                 e.printStackTrace(e.getCommandLine().getErr());
@@ -121,7 +124,7 @@ public final class Quire implements Callable<Integer> {
 
     private static String oneLine(Throwable e) {
         String message = e.getMessage();
-        return (message == null || message.isBlank() ? e.toString() : message)
+        return EngineOptions.withOptionNames(message == null || message.isBlank() ? e.toString() : message)
                 .strip()
                 .replaceAll("\\s*\\R\\s*", " ");
     }

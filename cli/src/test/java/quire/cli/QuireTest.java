@@ -10,13 +10,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
@@ -102,6 +105,60 @@ class QuireTest {
         assertThat(first.out()).isNotBlank();
         assertThat(first.err()).contains("tokens/s");
         assertThat(run(args).out()).isEqualTo(first.out());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"-1", "4294967295"})
+    void generate_seedThatMeansNone_givesDifferentTexts(String seed) {
+        Set<String> texts = new HashSet<>();
+        for (int i = 0; i < 5; i++) {
+            CommandRun result = run(
+                    "generate",
+                    "--model",
+                    model,
+                    "--prompt",
+                    "the",
+                    "--max-tokens",
+                    "20",
+                    "--temperature",
+                    "1",
+                    "--seed",
+                    seed);
+            assertThat(result.code()).as(result.err()).isZero();
+            texts.add(result.out());
+        }
+        assertThat(texts).hasSizeGreaterThan(1);
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "--seed -2, --seed 18446744073709551614",
+        "--seed 7 --top-k -1, --seed 7 --top-k 0",
+        "--seed 7 --top-k -7, --seed 7",
+    })
+    void generate_valuesThatMeanTheSame_giveTheSameText(String options, String others) {
+        String[] plain = {"generate", "--model", model, "--prompt", "the", "--max-tokens", "20", "--temperature", "1"};
+        CommandRun result = run(with(plain, options.split(" ")));
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out()).isEqualTo(run(with(plain, others.split(" "))).out());
+    }
+
+    @Test
+    void generate_promptFileOrStandardInput_isThePrompt(@TempDir Path folder) throws IOException {
+        Path file = Files.writeString(folder.resolve("prompt.txt"), "na\u00efve");
+        String[] plain = {"generate", "--model", model, "--max-tokens", "9", "--temperature", "0"};
+        CommandRun text = run(with(plain, "--prompt", "na\u00efve"));
+        assertThat(text.code()).as(text.err()).isZero();
+        assertThat(run(with(plain, "--prompt-file", file.toString())).out()).isEqualTo(text.out());
+        assertThat(runWith("na\u00efve", with(plain, "--prompt-file", "-")).out())
+                .isEqualTo(text.out());
+
+        Files.write(file, new byte[] {'n', 'a', (byte) 0xEF});
+        assertThat(run(with(plain, "--prompt-file", file.toString())).err())
+                .isEqualTo("quire: " + file + " is not UTF-8; convert it" + System.lineSeparator());
+        CommandRun both = run(with(plain, "--prompt", "x", "--prompt-file", file.toString()));
+        assertThat(both.code()).isEqualTo(2);
+        assertThat(both.err()).contains("--prompt", "--prompt-file", "exclusive");
     }
 
     @Test

@@ -1,15 +1,24 @@
 package quire.engine;
 
 import java.lang.System.Logger.Level;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Clock;
 import java.time.Duration;
 import java.time.ZoneId;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.HexFormat;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
+import quire.engine.disk.PageFile;
 import quire.engine.schedule.EngineLoop;
 import quire.engine.speculate.CostModel;
 import quire.engine.speculate.DraftPolicy;
@@ -89,19 +98,27 @@ public final class Engine implements AutoCloseable {
      * warning, and {@link #chatTemplateError} says why.
      *
      * @throws quire.model.format.ModelFormatException if the file cannot be used
-     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has
+     * @throws IllegalArgumentException if the configuration asks for more than the machine or the model has, or if {@code
+     *     kvDisk} cannot be used
      */
     public static Engine open(Path path, EngineConfig config, EngineListener listener) {
         return open(path, config, listener, DraftPolicy::of);
     }
 
     @SuppressWarnings("MustBeClosedChecker") // the engine owns workers and decoders and closes them
-    static Engine open(Path path, EngineConfig config, EngineListener listener, DraftPolicy.Maker policies) {
+    static Engine open(Path path, EngineConfig wanted, EngineListener listener, DraftPolicy.Maker policies) {
         Deque<AutoCloseable> owned = new ArrayDeque<>(); // closed in reverse order
         Runnable release = () -> closeAll(owned);
         try (Gguf file = Gguf.open(path);
-                Gguf draftFile = openDraft(config)) {
+                Gguf draftFile = openDraft(wanted)) {
             ModelConfig shape = ModelConfig.from(file);
+            EngineConfig config = withPrefixCache(wanted, shape);
+            if (wanted.prefixCache() && !config.prefixCache()) {
+                LOG.log(
+                        Level.INFO,
+                        "prefix cache off: the recurrent state of " + shape.architecture()
+                                + " is too large to be kept for every page");
+            }
             Tokenizer tokenizer = Tokenizers.of(file);
             Kernels kernels = KernelSets.best();
             if (draftFile != null) {
@@ -109,7 +126,9 @@ public final class Engine implements AutoCloseable {
             }
             shape.checkTensors(file);
             if (draftFile != null) {
-                ModelConfig.from(draftFile).checkTensors(draftFile);
+                ModelConfig draftShape = ModelConfig.from(draftFile);
+                draftShape.checkTensors(draftFile);
+                refuseRecurrent(draftShape, config.speculation());
             }
             int threads = threads(config);
             MemoryPlan plan =
@@ -127,7 +146,12 @@ public final class Engine implements AutoCloseable {
                     kernels,
                     workers,
                     new Decoder.Capacity(
-                            plan.kvLayout(), plan.pageCount(), config.maxBatchedTokens(), config.maxLogitRows()),
+                            plan.kvLayout(),
+                            plan.pageCount(),
+                            config.maxBatchedTokens(),
+                            config.maxLogitRows(),
+                            config.maxSequences(),
+                            config.prefixCache()),
                     progress::add);
             owned.push(decoder);
             Decoder draft = null;
@@ -182,20 +206,57 @@ public final class Engine implements AutoCloseable {
                                 + (draft == null ? "" : ", by " + speculation.draft()));
             }
             Speculator.Setup setup = new Speculator.Setup(config, cost, drafter, policies);
-            EngineLoop loop = EngineLoop.builder(decoder, tokenizer, config)
+            EngineLoop.Builder parts = EngineLoop.builder(decoder, tokenizer, config)
                     .workers(workers)
                     .drafts(context -> Speculator.of(setup, context))
                     .cost(cost.copyOfStart())
-                    .listener(listener)
-                    .build();
+                    .listener(listener);
+            Path kvDisk = config.kvDisk();
+            if (kvDisk != null) {
+                PageFile.Contents contents =
+                        new PageFile.Contents(identity(file, plan, kernels), decoder.pageTokens(), decoder.pageBytes());
+                PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
+                owned.push(pages);
+                ExecutorService io = ioThread(decoder.pageBytes());
+                owned.push(io); // closed first: it ends what it has begun
+                parts.disk(pages, io);
+            }
+            EngineLoop loop = parts.build();
             Engine engine =
                     new Engine(decoder, release, tokenizer, template, templateError, recommended.values(), name, loop);
             engine.start(config);
+            Thread.ofPlatform().daemon().name("vocabulary").start(loop::prepareConstraints);
             return engine;
         } catch (Throwable e) {
             closeAll(owned);
             throw e;
         }
+    }
+
+    /**
+     * What the pages of an engine depend on, to the last bit. The kernel sets agree to the last bit on one machine; the name
+     * is there because the promise is for one machine and one set.
+     */
+    private static String identity(Gguf file, MemoryPlan plan, Kernels kernels) {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            digest.update(file.fingerprint());
+            digest.update((plan.kvLayout() + " " + kernels.name()).getBytes(StandardCharsets.UTF_8));
+            return HexFormat.of().formatHex(digest.digest());
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
+    }
+
+    /** One thread that reads and writes pages, in order. Its queue never has more than all transfers. */
+    private static ExecutorService ioThread(long pageBytes) {
+        return new ThreadPoolExecutor(
+                1,
+                1,
+                0,
+                TimeUnit.SECONDS,
+                new ArrayBlockingQueue<>(PageFile.transfers(pageBytes)),
+                Thread.ofPlatform().daemon().name("kv-disk").factory());
     }
 
     /** Tells a listener how much of the weights is loaded. */
@@ -234,6 +295,15 @@ public final class Engine implements AutoCloseable {
     private static @Nullable Gguf openDraft(EngineConfig config) {
         Path draft = config.speculation().draft();
         return draft == null || !config.speculation().isOn() ? null : Gguf.open(draft);
+    }
+
+    /** A draft model computes what it likes ahead of the sequences, and recurrent layers would keep it. */
+    private static void refuseRecurrent(ModelConfig draft, Speculation speculation) {
+        if (draft.stateBytes() > 0) {
+            throw new IllegalArgumentException(
+                    "the draft model " + speculation.draft() + " is a " + draft.architecture()
+                            + " model with recurrent layers, which cannot draft; choose another draft model, or none");
+        }
     }
 
     /** Checks that every token id means the same in both models, since draft tokens are passed on as ids. */
@@ -277,14 +347,28 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /** The configuration without a prefix cache, if the model keeps no state behind pages. */
+    private static EngineConfig withPrefixCache(EngineConfig config, ModelConfig shape) {
+        if (shape.cachesPages()) {
+            return config;
+        }
+        if (config.kvDisk() != null) {
+            throw new IllegalArgumentException(
+                    "kvDisk cannot be used with a model of the architecture " + shape.architecture()
+                            + ", whose recurrent state is too large to be kept for every page: leave it out");
+        }
+        return config.toBuilder().prefixCache(false).build();
+    }
+
     private static MemoryPlan plan(
             Gguf file,
             ModelConfig shape,
             @Nullable Gguf draft,
-            EngineConfig config,
+            EngineConfig wanted,
             Kernels kernels,
             MachineMemory machine,
             JavaMemory java) {
+        EngineConfig config = withPrefixCache(wanted, shape);
         return MemoryPlan.of(
                 sizes(file, shape, config, config.maxLogitRows(), kernels),
                 draft == null ? null : sizes(draft, ModelConfig.from(draft), config, config.maxSequences(), kernels),
@@ -321,7 +405,7 @@ public final class Engine implements AutoCloseable {
     /**
      * Starts an engine on a model that is loaded already. The engine owns the model from now on. It ignores the parts
      * of the configuration that matter when a model is loaded: {@code kvCacheBytes}, {@code pageTokens}, {@code
-     * kvType}, {@code threads} and the draft model's file.
+     * kvType}, {@code kvDisk}, {@code threads} and the draft model's file.
      *
      * @param name of the model, for logs and for the API's {@code model} field
      * @param nanoClock a monotonic clock, {@code System::nanoTime}

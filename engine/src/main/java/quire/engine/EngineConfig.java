@@ -1,6 +1,8 @@
 package quire.engine;
 
+import java.nio.file.Path;
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
@@ -30,6 +32,8 @@ import quire.tensor.KvLayout.KvType;
  * @param speculation whether and how to use draft tokens
  * @param prefixCache whether requests that begin with the same tokens share KV pages, and pages stay cached after a
  *     request has ended until their memory is needed
+ * @param kvDisk a file for cached pages, which outlives the engine; null for none. Needs the prefix cache
+ * @param kvDiskBytes size of that file at most; at least 1
  */
 public record EngineConfig(
         int maxSequences,
@@ -44,7 +48,9 @@ public record EngineConfig(
         int threads,
         Duration targetTokenGap,
         Speculation speculation,
-        boolean prefixCache) {
+        boolean prefixCache,
+        @Nullable Path kvDisk,
+        long kvDiskBytes) {
     /** The largest {@code targetTokenGap}. */
     public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
 
@@ -76,6 +82,8 @@ public record EngineConfig(
         require(
                 !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET_TOKEN_GAP) <= 0,
                 "targetTokenGap must be 0 to " + MAX_TARGET_TOKEN_GAP.toSeconds() + " s, not " + targetTokenGap);
+        require(kvDisk == null || prefixCache, "kvDisk has no effect without the prefix cache: leave one of them out");
+        require(kvDiskBytes >= 1, "kvDiskBytes must be at least 1, not " + kvDiskBytes);
     }
 
     /** A copy with other speculation settings. */
@@ -99,6 +107,8 @@ public record EngineConfig(
         builder.targetTokenGap = targetTokenGap;
         builder.speculation = speculation;
         builder.prefixCache = prefixCache;
+        builder.kvDisk = kvDisk;
+        builder.kvDiskBytes = kvDiskBytes;
         return builder;
     }
 
@@ -148,6 +158,8 @@ public record EngineConfig(
         private Duration targetTokenGap = Duration.ofMillis(200);
         private Speculation speculation = Speculation.auto(null);
         private boolean prefixCache = true;
+        private @Nullable Path kvDisk;
+        private long kvDiskBytes = 4L << 30;
 
         private Builder() {}
 
@@ -240,6 +252,21 @@ public record EngineConfig(
         }
 
         /**
+         * A file for cached pages, which outlives the engine: prompts that begin with the same tokens are not computed
+         * again after a restart. One engine at a time uses it. Default: null, for none.
+         */
+        public Builder kvDisk(@Nullable Path value) {
+            kvDisk = value;
+            return this;
+        }
+
+        /** Size of the file for cached pages at most; at least 1. Default: 4 GiB. */
+        public Builder kvDiskBytes(long value) {
+            kvDiskBytes = value;
+            return this;
+        }
+
+        /**
          * The configuration.
          *
          * @throws IllegalArgumentException naming the limit that is out of range, and what is allowed
@@ -258,7 +285,9 @@ public record EngineConfig(
                     threads,
                     targetTokenGap,
                     speculation,
-                    prefixCache);
+                    prefixCache,
+                    kvDisk,
+                    kvDiskBytes);
         }
     }
 }

@@ -21,6 +21,7 @@ import java.util.Map;
  * @param queueSeconds estimated seconds until all waiting requests have started; 0 if it is not known yet
  * @param speculation draft tokens and the estimated speed-up
  * @param prefixCache what the prefix cache has saved
+ * @param diskTier what the KV file does
  */
 public record EngineStats(
         int running,
@@ -36,7 +37,8 @@ public record EngineStats(
         long steps,
         double queueSeconds,
         SpeculationStats speculation,
-        PrefixCacheStats prefixCache) {
+        PrefixCacheStats prefixCache,
+        DiskTierStats diskTier) {
     /** Copies {@code finished}. */
     public EngineStats {
         finished = Map.copyOf(finished);

@@ -1,11 +1,12 @@
 package quire.engine;
 
 /**
- * Log probabilities at one position of an answer: the log softmax of the model's own logits.
+ * Log probabilities at one position of an answer or a prompt: the log softmax of the model's own logits.
  *
- * @param chosen log probability of the chosen token
+ * @param chosen log probability of the token there
+ * @param rank its place by likelihood, from 1: one more than the tokens that are likelier
  * @param topTokens ids of the likeliest tokens, likeliest first; of equal ones the lower id first
  * @param topLogprobs the log probabilities of {@code topTokens}
  */
 @SuppressWarnings("ArrayRecordComponent") // carried to the client, compared element by element in tests
-public record Logprobs(float chosen, int[] topTokens, float[] topLogprobs) {}
+public record Logprobs(float chosen, int rank, int[] topTokens, float[] topLogprobs) {}

@@ -6,6 +6,7 @@ import java.util.Locale;
 import java.util.function.LongUnaryOperator;
 import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
+import quire.engine.disk.PageFile;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.tensor.KvLayout;
@@ -17,7 +18,8 @@ import quire.tensor.KvLayout.KvType;
  * <pre>
  *   80 % of the memory, or what is available now less a reserve     usable: the smaller of both
  *   − what the JVM may use: heap, compiled code, stacks …
- *   − weights − activations, also of a draft model                  for KV pages
+ *   − weights − activations, also of a draft model
+ *   − maxSequences × the state of recurrent layers                  for KV pages
  *   ÷ page bytes, at most maxSequences × pages of maxContext        number of pages
  *
  *   KV bytes per token = 2 × layers × KV heads × head dim × bytes of a number
@@ -49,6 +51,10 @@ public final class MemoryPlan {
     private static final int SAMPLER_BYTES = 20;
     /** KvPages and CostModel, without the prefix index. */
     private static final int PAGE_BYTES = 6 * Integer.BYTES + 1;
+    /** DiskTier: where the copy of a page is, and its place in the queue. */
+    private static final int TIER_PAGE_BYTES = 2 * Integer.BYTES + 4 * Long.BYTES;
+    /** DiskIndex and PageFile, without the prefix index: a slot of the KV file. */
+    private static final int SLOT_BYTES = 4 * Integer.BYTES + Long.BYTES;
     /** PrefixIndex, beside the tokens of the page: 4 ints, 2 longs, a reference and at most one salt. */
     private static final int INDEX_PAGE_BYTES = 4 * Integer.BYTES + 2 * Long.BYTES + 40;
     /** Sequence: token ids; the array may be twice as long as what is in it. */
@@ -77,12 +83,19 @@ public final class MemoryPlan {
     /**
      * The properties of a model that the size of its KV cache depends on.
      *
-     * @param layers decoder blocks
+     * @param layers decoder blocks with keys and values
      * @param kvHeads key and value heads
      * @param headDim numbers in a head
      * @param contextLength positions trained for
+     * @param stateBytes bytes that recurrent layers keep of each running sequence; 0 if there are none
+     * @param pageStateBytes bytes that they keep beside each page if pages are cached
      */
-    public record Shape(int layers, int kvHeads, int headDim, int contextLength) {
+    public record Shape(int layers, int kvHeads, int headDim, int contextLength, long stateBytes, long pageStateBytes) {
+        /** A model without recurrent layers. */
+        public Shape(int layers, int kvHeads, int headDim, int contextLength) {
+            this(layers, kvHeads, headDim, contextLength, 0, 0);
+        }
+
         /**
          * Checks the ranges.
          *
@@ -103,7 +116,13 @@ public final class MemoryPlan {
 
         /** The shape of a model. */
         public static Shape of(ModelConfig model) {
-            return new Shape(model.layers(), model.kvHeads(), model.headDim(), model.contextLength());
+            return new Shape(
+                    model.attentionLayers(),
+                    model.kvHeads(),
+                    model.headDim(),
+                    model.contextLength(),
+                    model.stateBytes(),
+                    model.pageStateBytes());
         }
     }
 
@@ -259,7 +278,38 @@ public final class MemoryPlan {
 
     /** What JVM, weights and activations leave for KV pages; negative if they do not fit. */
     private long roomForPages() {
-        return usableBytes() - java.totalBytes() - model.bytes() - (draft == null ? 0 : draft.bytes());
+        return usableBytes()
+                - java.totalBytes()
+                - model.bytes()
+                - stateBytes()
+                - (draft == null ? 0 : draft.bytes())
+                - diskBytes();
+    }
+
+    /** Bytes that recurrent layers keep of all running sequences. */
+    private long stateBytes() {
+        return config.maxSequences() * model.shape.stateBytes;
+    }
+
+    /** Bytes that they keep beside a page. */
+    private long pageStateBytes() {
+        return config.prefixCache() ? model.shape.pageStateBytes : 0;
+    }
+
+    /** Memory for pages on their way to the KV file or from it. */
+    private long diskBytes() {
+        return config.kvDisk() == null ? 0 : PageFile.transfers(targetPageBytes()) * targetPageBytes();
+    }
+
+    private long targetPageBytes() {
+        return pageBytes() - draftPageBytes();
+    }
+
+    /** Number of pages that the KV file has room for. */
+    private int slots() {
+        return config.kvDisk() == null
+                ? 0
+                : PageFile.slots(config.kvDiskBytes(), config.pageTokens(), targetPageBytes());
     }
 
     private long modelBytes(ToLongFunction<Model> part) {
@@ -276,7 +326,13 @@ public final class MemoryPlan {
     }
 
     private int heapBytesOfPage() {
-        return PAGE_BYTES + (config.prefixCache() ? INDEX_PAGE_BYTES + config.pageTokens() * Integer.BYTES : 0);
+        return PAGE_BYTES
+                + (config.prefixCache() ? indexBytesOfPage() : 0)
+                + (config.kvDisk() == null ? 0 : TIER_PAGE_BYTES);
+    }
+
+    private int indexBytesOfPage() {
+        return INDEX_PAGE_BYTES + config.pageTokens() * Integer.BYTES;
     }
 
     private int workers() {
@@ -287,7 +343,8 @@ public final class MemoryPlan {
     private long tableBytesAtStart(long pages) {
         int teams = draft == null ? 1 : 2;
         return (long) model.vocabulary * (VOCABULARY_BYTES + (long) SAMPLER_BYTES * workers() * teams)
-                + heapBytesOfPage() * pages;
+                + heapBytesOfPage() * pages
+                + slots() * (long) (SLOT_BYTES + indexBytesOfPage());
     }
 
     /**
@@ -367,9 +424,9 @@ public final class MemoryPlan {
         return shape.layers * kvLayout(shape).tokenBytes();
     }
 
-    /** Bytes of one page, over all layers of all models. */
+    /** Bytes of one page, over all layers of all models, with the state that lies beside it. */
     public long pageBytes() {
-        return kvBytesPerToken() * config.pageTokens();
+        return kvBytesPerToken() * config.pageTokens() + pageStateBytes();
     }
 
     private long draftPageBytes() {
@@ -435,15 +492,24 @@ public final class MemoryPlan {
                     "a pass of " + config.maxBatchedTokens() + " tokens, " + config.maxSequences()
                             + " rows of logits"));
         }
+        if (stateBytes() > 0) {
+            lines.add(new Line(
+                    "recurrent state",
+                    stateBytes(),
+                    "maxSequences (" + config.maxSequences() + ") × " + model.shape.stateBytes + " bytes"));
+        }
         lines.add(new Line(
                 "KV pages",
-                pageCount * (pageBytes() - draftPageBytes()),
-                pageCount + " pages × " + (pageBytes() - draftPageBytes()) + " bytes, " + poolReason()));
+                pageCount * targetPageBytes(),
+                pageCount + " pages × " + targetPageBytes() + " bytes, " + poolReason()));
         if (draft != null) {
             lines.add(new Line(
                     "draft KV pages",
                     pageCount * draftPageBytes(),
                     pageCount + " pages × " + draftPageBytes() + " bytes, one for each page above"));
+        }
+        if (config.kvDisk() != null) {
+            lines.add(new Line("KV transfers", diskBytes(), "pages on their way to the KV file or from it, at most"));
         }
         addLargerTypes("", model, lines);
         if (draft != null) {
@@ -464,8 +530,19 @@ public final class MemoryPlan {
                 kvBytesPerToken(),
                 "2 × " + model.shape.layers + " layers × " + model.shape.kvHeads + " KV heads × " + headSum()
                         + (draft == null ? "" : ", and " + draftKvBytesPerToken() + " of the draft model")));
-        lines.add(new Line("page", pageBytes(), config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"));
+        lines.add(new Line(
+                "page",
+                pageBytes(),
+                config.pageTokens() + " tokens × " + kvBytesPerToken() + " bytes"
+                        + (pageStateBytes() > 0 ? " and the recurrent state behind them, " + pageStateBytes() : "")));
         lines.add(sequenceLine(maxContext));
+        if (config.kvDisk() != null) {
+            lines.add(new Line(
+                    "KV file, on disk",
+                    config.kvDiskBytes(),
+                    slots() + " pages × " + targetPageBytes() + " bytes, " + (long) slots() * config.pageTokens()
+                            + " tokens, in " + config.kvDisk()));
+        }
         return List.copyOf(lines);
     }
 

@@ -11,10 +11,19 @@ import org.jspecify.annotations.Nullable;
  *     the speed of an answer what another one has asked; null shares with all requests without a salt. It never changes
  *     an answer
  * @param scheduling decides when the request runs
+ * @param prediction a text in tokens that the answer probably repeats in parts, such as a file that it edits; its tokens are
+ *     drafts, so it changes the speed and not the answer; empty for none
  */
 @SuppressWarnings("ArrayRecordComponent") // requests are not compared
 public record Request(
-        int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling) {
+        int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling, int[] prediction) {
+    private static final int[] NO_PREDICTION = {};
+
+    /** A request without a prediction. */
+    public Request(int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling) {
+        this(prompt, params, cacheSalt, scheduling, NO_PREDICTION);
+    }
+
     /** A request with {@link Scheduling#DEFAULT}. */
     public Request(int[] prompt, SamplingParams params, @Nullable String cacheSalt) {
         this(prompt, params, cacheSalt, Scheduling.DEFAULT);

@@ -1,6 +1,7 @@
 package quire.engine;
 
 import java.time.Duration;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -64,6 +65,12 @@ public interface TokenStream extends AutoCloseable {
      * @throws IllegalStateException before {@link #next} has returned null
      */
     Finish finish();
+
+    /**
+     * The log probabilities of the prompt's tokens, from the second one on; empty before the first token of the answer, and if
+     * the request did not ask for them.
+     */
+    List<Logprobs> promptLogprobs();
 
     /**
      * How many draft tokens this answer had and how many were accepted; empty before its end and without

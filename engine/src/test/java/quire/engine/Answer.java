@@ -63,17 +63,23 @@ public record Answer(List<Integer> tokens, String text, List<String> logprobs, T
         model.close();
         Reader reader = new Reader();
         reader.poll(stream);
-        if (steps != stream.finish().completionTokens()) {
+        // With one row of logits in a step, a prompt with log probabilities takes a step for each token.
+        int more = request.params().promptLogprobs() < 0 ? 0 : request.prompt().length - 1;
+        if (steps != more + stream.finish().completionTokens()) {
             throw new AssertionError(steps + " steps for " + stream.finish());
         }
         return reader.end(stream.finish());
     }
 
-    /** Whether this answer is a prefix of {@code whole}; for cancelled answers. */
+    /**
+     * Whether this answer is a prefix of {@code whole}; for answers that were cancelled or timed out. Text that was held back
+     * at the end does not count: it may be the beginning of a stop string, which {@code whole} does not show.
+     */
     public boolean isPrefixOf(Answer whole) {
+        String certain = text.substring(0, text.length() - finish.text().length());
         return tokens.size() <= whole.tokens.size()
                 && tokens.equals(whole.tokens.subList(0, tokens.size()))
                 && logprobs.equals(whole.logprobs.subList(0, tokens.size()))
-                && whole.text.startsWith(text);
+                && whole.text.startsWith(certain);
     }
 }

@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -68,7 +69,7 @@ class EngineAllocationTest {
     private static final int TOKEN_BYTES = 6 * 24;
 
     /** Log probabilities of a token: {@link Logprobs} and its two arrays of five. */
-    private static final int LOGPROBS_BYTES = 24 + 2 * 40;
+    private static final int LOGPROBS_BYTES = 32 + 2 * 40;
 
     /** Text that was held back for a stop string and becomes certain: a string and its bytes. */
     private static final int STOP_BYTES = 2 * 24;
@@ -115,6 +116,19 @@ class EngineAllocationTest {
                 Kind.of("penalties", params -> params.repetitionPenalty(1.2)
                         .frequencyPenalty(0.1)
                         .presencePenalty(0.1)),
+                Kind.of(
+                        "top-n-sigma, typical-p and XTC",
+                        params -> params.topNSigma(3).typicalP(0.8).xtc(0.5, 0.02)),
+                // On one kernel set a single step of the 80 allocates 96 bytes more; the reason is not known.
+                new Kind(
+                        "dry",
+                        params -> params.dry(new Dry(0.1, 1.001, 2, 400, Set.of(1), List.of(List.of(70, 71)))),
+                        TOKEN_BYTES + 1,
+                        Speculation.off()),
+                Kind.of("excluded tokens", params -> params.allowedTokens(
+                                IntStream.range(0, 200).boxed().toList())
+                        .badWords(List.of(List.of(70), List.of(68, 69)))
+                        .minTokens(MAX_TOKENS)),
                 new Kind("logprobs", params -> params.logprobs(5), TOKEN_BYTES + LOGPROBS_BYTES, Speculation.off()),
                 new Kind(
                         "stop strings and tokens",

@@ -220,12 +220,15 @@ class EngineTest {
         Request healthy = new Request(
                 failing.prompt(),
                 SamplingParams.builder().maxTokens(40).temperature(0).build());
-        // The tokenizer fails for the end token, which the first request generates and ignores as an end.
+        // The tokenizer fails for the end token, which the first request generates, ignores as an end and searches for
+        // a
+        // stop string.
         Request biased = new Request(
                 failing.prompt(),
                 SamplingParams.builder()
                         .maxTokens(40)
                         .temperature(0)
+                        .stop(List.of("stop"))
                         .ignoreEndOfText(true)
                         .logitBias(Map.of(FakeTokenizer.EOS, 100f))
                         .build());

@@ -19,15 +19,20 @@ final class FailingTokenizer implements Tokenizer {
 
     @Override
     public byte[] bytes(int token) {
-        if (token == FakeTokenizer.EOS) {
-            throw new IllegalArgumentException("no text for this token");
-        }
+        check(token);
         return healthy.bytes(token);
     }
 
     @Override
     public String spelling(int token) {
+        check(token);
         return healthy.spelling(token);
+    }
+
+    private static void check(int token) {
+        if (token == FakeTokenizer.EOS) {
+            throw new IllegalArgumentException("no text for this token");
+        }
     }
 
     @Override

@@ -1,9 +1,11 @@
 package quire.engine;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.function.Consumer;
 import java.util.function.IntPredicate;
+import org.jspecify.annotations.Nullable;
 import quire.model.Batch;
 import quire.model.Model;
 import quire.tensor.FloatMatrix;
@@ -39,6 +41,7 @@ public final class FakeModel implements Model {
     private Consumer<Batch> onForward = batch -> {};
     private int otherEvery = Integer.MAX_VALUE;
     private IntPredicate contrary = position -> false;
+    private @Nullable Script script;
     private volatile boolean closed;
 
     /**
@@ -66,9 +69,14 @@ public final class FakeModel implements Model {
 
     /** A model for {@link FakeTokenizer} that fits a configuration, with pages for all its sequences. */
     public static FakeModel fitting(EngineConfig config, int contextLength) {
+        return fitting(config, contextLength, FakeTokenizer.VOCABULARY_SIZE);
+    }
+
+    /** A model for any tokenizer that fits a configuration, with pages for all its sequences. */
+    public static FakeModel fitting(EngineConfig config, int contextLength, int vocabularySize) {
         int pagesPerSequence = (contextLength + config.pageTokens() - 1) / config.pageTokens();
         return new FakeModel(
-                FakeTokenizer.VOCABULARY_SIZE,
+                vocabularySize,
                 contextLength,
                 config.pageTokens(),
                 pagesPerSequence * config.maxSequences(),
@@ -91,6 +99,15 @@ public final class FakeModel implements Model {
     /** Makes the model choose another token at the given positions, for greedy requests. */
     public FakeModel contraryAt(IntPredicate positions) {
         contrary = positions;
+        return this;
+    }
+
+    /**
+     * Makes the model answer by a script: its token is the likeliest by far, and a random one comes second. So the script
+     * is followed at every usual temperature, and a constraint or a bias can still choose another token.
+     */
+    public FakeModel following(Script value) {
+        script = value;
         return this;
     }
 
@@ -123,6 +140,7 @@ public final class FakeModel implements Model {
         for (int s = 0; s < batch.sequences(); s++) {
             int end = batch.firstPosition(s) + batch.rowCount(s);
             long hash = 0;
+            int[] history = new int[end];
             for (int position = 0; position < end; position++) {
                 long cell = pages[slot(batch.pageTable(s), position)];
                 require(
@@ -130,8 +148,11 @@ public final class FakeModel implements Model {
                         "position " + position + " of sequence " + s + " reads a slot "
                                 + (cell == POISON ? "that is free" : "of position " + (cell >>> 32)));
                 hash = mix(hash ^ cell);
-                if (position >= end - batch.logitRows(s)) {
-                    fillLogits(logitRow++, hash, contrary.test(position + 1) ? 1 : 0);
+                history[position] = (int) cell;
+                if (position >= end - batch.logitRows(s) && script != null) {
+                    fillLogits(logitRow++, hash, script.next(history, position + 1));
+                } else if (position >= end - batch.logitRows(s)) {
+                    fillRandomLogits(logitRow++, hash, contrary.test(position + 1) ? 1 : 0);
                 }
             }
         }
@@ -141,6 +162,21 @@ public final class FakeModel implements Model {
     @Override
     public void copyPage(int from, int to) {
         System.arraycopy(pages, from * pageTokens, pages, to * pageTokens, pageTokens);
+    }
+
+    @Override
+    public long pageBytes() {
+        return (long) pageTokens * Long.BYTES;
+    }
+
+    @Override
+    public void exportPage(int page, MemorySegment to) {
+        MemorySegment.copy(MemorySegment.ofArray(pages), page * pageBytes(), to, 0, pageBytes());
+    }
+
+    @Override
+    public void importPage(int page, MemorySegment from) {
+        MemorySegment.copy(from, 0, MemorySegment.ofArray(pages), page * pageBytes(), pageBytes());
     }
 
     private int slot(int[] pageTable, int position) {
@@ -160,7 +196,7 @@ public final class FakeModel implements Model {
      *
      * @param shift added to token ids, so that another token is likeliest
      */
-    private void fillLogits(int row, long history, int shift) {
+    private void fillRandomLogits(int row, long history, int shift) {
         long hash = Long.remainderUnsigned(mix(history ^ 7), otherEvery) == 0 ? mix(history) : history;
         int mood = (int) (mix(~hash) & 63);
         for (int token = 0; token < vocabularySize; token++) {
@@ -169,6 +205,15 @@ public final class FakeModel implements Model {
                     ? token == FakeTokenizer.EOS
                     : mood <= 4 ? FakeTokenizer.isHighByte(token) : FakeTokenizer.isLetter(token);
             logits.set(row, (token + shift) % vocabularySize, favoured ? logit + 8 : logit);
+        }
+    }
+
+    /** Fills a row with logits uniform in [0, 4): a random token gets 8 more, and the scripted one 30 instead. */
+    private void fillLogits(int row, long history, int scripted) {
+        int second = (int) Long.remainderUnsigned(mix(~history), vocabularySize);
+        for (int token = 0; token < vocabularySize; token++) {
+            float logit = (mix(history + token) >>> 40) * (4f / (1 << 24));
+            logits.set(row, token, token == scripted ? 30 : token == second ? logit + 8 : logit);
         }
     }
 

@@ -3,6 +3,7 @@ package quire.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
+import java.nio.file.Path;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -27,10 +28,13 @@ class MemoryPlanTest {
 
     private static MemoryPlan plan(
             EngineConfig config, long weights, long activations, MemoryPlan.@Nullable Model draft, long room) {
-        long available = room + JAVA.totalBytes() + GIB; // a reserve of 1 GiB
-        MachineMemory machine = new MachineMemory(2 * available + 100 * GIB, "in a test", available, "left by others");
         return MemoryPlan.of(
-                new MemoryPlan.Model(LLAMA_2_7B, 32_000, weights, activations), draft, config, machine, JAVA);
+                new MemoryPlan.Model(LLAMA_2_7B, 32_000, weights, activations), draft, config, machine(room), JAVA);
+    }
+
+    private static MachineMemory machine(long room) {
+        long available = room + JAVA.totalBytes() + GIB; // a reserve of 1 GiB
+        return new MachineMemory(2 * available + 100 * GIB, "in a test", available, "left by others");
     }
 
     private static MemoryPlan plan(EngineConfig config, MachineMemory machine, JavaMemory java) {
@@ -162,6 +166,35 @@ class MemoryPlanTest {
     }
 
     @Test
+    void lines_withAKvFile_countItsBuffersAndTables() {
+        EngineConfig without = config(64, 4096, 0);
+        EngineConfig with = without.toBuilder()
+                .kvDisk(Path.of("pages.kv"))
+                .kvDiskBytes(20 * GIB)
+                .build();
+        MemoryPlan plan = plan(with, 4 * GIB, GIB, 23 * GIB);
+
+        // A page has 8 MiB, so four transfers; a slot takes 8 MiB and a record.
+        assertThat(plan.lines())
+                .contains(
+                        new MemoryPlan.Line(
+                                "KV transfers", 32 << 20, "pages on their way to the KV file or from it, at most"),
+                        new MemoryPlan.Line(
+                                "KV file, on disk", 20 * GIB, "2559 pages × 8388608 bytes, 40944 tokens, in pages.kv"));
+        assertThat(plan.pageCount())
+                .isEqualTo(plan(without, 4 * GIB, GIB, 23 * GIB).pageCount() - 4);
+        assertThat(heapAtStart(plan) - heapAtStart(plan(without, 4 * GIB, GIB, 23 * GIB)))
+                .isBetween(2559L * 100, 2559L * 200 + plan.pageCount() * 40L);
+    }
+
+    private static long heapAtStart(MemoryPlan plan) {
+        return plan.lines().stream()
+                .filter(line -> line.name().equals("in the heap, at start"))
+                .mapToLong(MemoryPlan.Line::bytes)
+                .sum();
+    }
+
+    @Test
     void size_anyNumber_hasBinaryUnits() {
         assertThat(MemoryPlan.size(0)).isEqualTo("0 B");
         assertThat(MemoryPlan.size(100)).isEqualTo("100 B");
@@ -276,6 +309,25 @@ class MemoryPlanTest {
                 .isThrownBy(() -> MemoryPlan.of(model, null, config(1, 0, 0), MachineMemory.of(100 * GIB), small))
                 .withMessageContaining("of the Java heap from the start, which has 64 MiB")
                 .withMessageContaining("QUIRE_JAVA_OPTIONS=-Xmx");
+    }
+
+    /** The state of running sequences, and with the prefix cache a state beside each page. */
+    @Test
+    void of_recurrentLayers_areInTheSum() {
+        MemoryPlan.Shape shape = new MemoryPlan.Shape(32, 32, 128, 4096, GIB / 64, 1 << 20);
+        MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, 4 * GIB, GIB);
+        for (boolean caching : new boolean[] {true, false}) {
+            EngineConfig config =
+                    config(64, 0, 0).toBuilder().prefixCache(caching).build();
+            MemoryPlan plan = MemoryPlan.of(model, null, config, machine(12 * GIB), JAVA);
+
+            long page = 16 * plan.kvBytesPerToken() + (caching ? 1 << 20 : 0);
+            assertThat(plan.pageBytes()).isEqualTo(page);
+            assertThat((long) plan.pageCount()).isEqualTo(6 * GIB / page);
+            assertThat(plan.lines()).anySatisfy(line -> assertThat(line)
+                    .isEqualTo(
+                            new MemoryPlan.Line("recurrent state", GIB, "maxSequences (64) × " + GIB / 64 + " bytes")));
+        }
     }
 
     @Test

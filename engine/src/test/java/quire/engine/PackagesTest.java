@@ -16,7 +16,8 @@ import org.junit.jupiter.api.Test;
  * Which package of this module may use which.
  *
  * <pre>
- *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain
+ *   Engine ──▶ speculate ──▶ schedule ──▶ sample ──▶ values ──▶ constrain, disk
+ *                                                           chat ──▶ constrain
  *
  *   values: every other type of quire.engine
  * </pre>
@@ -32,7 +33,9 @@ class PackagesTest {
         assertThat(CLASSES.stream().map(JavaClass::getPackageName).distinct())
                 .containsExactlyInAnyOrder(
                         "quire.engine",
+                        "quire.engine.chat",
                         "quire.engine.constrain",
+                        "quire.engine.disk",
                         "quire.engine.sample",
                         "quire.engine.schedule",
                         "quire.engine.speculate");
@@ -52,6 +55,10 @@ class PackagesTest {
                 .definedBy("quire.engine.sample")
                 .layer("constrain")
                 .definedBy("quire.engine.constrain")
+                .layer("chat")
+                .definedBy("quire.engine.chat")
+                .layer("disk")
+                .definedBy("quire.engine.disk")
                 .layer("values")
                 .definedBy(resideInAPackage("quire.engine").and(not(belongToAnyOf(Engine.class))))
                 .whereLayer("Engine")
@@ -62,8 +69,14 @@ class PackagesTest {
                 .mayOnlyBeAccessedByLayers("Engine", "speculate")
                 .whereLayer("sample")
                 .mayOnlyBeAccessedByLayers("speculate", "schedule")
+                .whereLayer("chat")
+                .mayNotBeAccessedByAnyLayer()
+                .whereLayer("chat")
+                .mayOnlyAccessLayers("constrain")
                 .whereLayer("values")
                 .mayOnlyBeAccessedByLayers("Engine", "speculate", "schedule", "sample")
+                .whereLayer("disk")
+                .mayOnlyBeAccessedByLayers("Engine", "schedule", "values")
                 .check(CLASSES);
     }
 }

@@ -2,10 +2,12 @@ package quire.engine;
 
 import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Clock;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -18,10 +20,14 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import quire.engine.chat.Tool;
+import quire.engine.chat.ToolCallFormat;
+import quire.engine.chat.UnknownFormatException;
 import quire.engine.constrain.Constraint;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
@@ -30,6 +36,8 @@ import quire.model.ModelConfig;
 import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
+import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplates;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
@@ -140,7 +148,7 @@ class PromiseTest {
 
     /**
      * One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm, experts
-     * with a shared one, with groups, and with biases and sinks, and attention with a latent.
+     * with a shared one, with groups, and with biases and sinks, attention with a latent, and recurrent layers.
      */
     @ParameterizedTest
     @ValueSource(
@@ -156,7 +164,9 @@ class PromiseTest {
                 "qwen2moe",
                 "qwen3moe-groups",
                 "gpt-oss",
-                "deepseek2"
+                "deepseek2",
+                "lfm2",
+                "granitehybrid"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
@@ -200,14 +210,25 @@ class PromiseTest {
 
     @Test
     void output_replayedDrafts_isBitIdentical() throws Exception {
+        assertPromiseWithReplay(TINY);
+    }
+
+    /** States are taken back where draft tokens are rejected. */
+    @ParameterizedTest
+    @ValueSource(strings = {"lfm2", "granitehybrid-dense"})
+    void output_recurrentModelWithReplayedDrafts_isBitIdentical(String architecture) throws Exception {
+        assertPromiseWithReplay(FamilyModels.write(folder, architecture, ElementType.Q4_0, 5));
+    }
+
+    private static void assertPromiseWithReplay(Path file) throws Exception {
         int promptTokens = 6;
         List<Request> requests = new ArrayList<>();
-        for (Request request : requests(TINY)) {
+        for (Request request : requests(file)) {
             if (request.prompt().length > promptTokens && request.params().maxTokens() > 1) {
                 requests.add(new Request(Arrays.copyOf(request.prompt(), promptTokens), request.params()));
             }
         }
-        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        List<Answer> alone = alone(file, requests, KvType.F16);
         List<int[]> texts = new ArrayList<>();
         for (int i = 0; i < requests.size(); i++) {
             texts.add(IntStream.concat(
@@ -221,7 +242,7 @@ class PromiseTest {
             for (int drafts : new int[] {1, 8, Speculation.AUTO}) {
                 Speculation replayed = new Speculation(drafts, false, null, replay);
                 EngineConfig config = config(20, 100, 0, 2, KvType.F16).withSpeculation(replayed);
-                Outcome outcome = answer(TINY, requests, config, 20, DraftPolicy::of);
+                Outcome outcome = answer(file, requests, config, 20, DraftPolicy::of);
                 assertThat(outcome.answers)
                         .as("acceptance %s, %d draft tokens", acceptance, drafts)
                         .isEqualTo(alone);
@@ -255,6 +276,20 @@ class PromiseTest {
         }
     }
 
+    /** Text with "a" in it is a call. */
+    private static Constraint calls(ToolCallFormat.Choice choice) throws UnknownFormatException {
+        String source = "{% for m in messages %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}"
+                + "{{ '\\n' if not loop.first }}<a>{{ c.function.name }}:{{ c.function.arguments | tojson }}</a>{% endfor %}"
+                + "{% endfor %}";
+        ChatTemplate template = ChatTemplates.adapted(ChatTemplates.parse(source, null, null, Clock.systemUTC()));
+        try (Gguf file = Gguf.open(TINY)) {
+            Map<String, ?> text = Map.of("text", Map.of("type", "string", "maxLength", 20));
+            return ToolCallFormat.of(template, Tokenizers.of(file))
+                    .constraint(
+                            List.of(new Tool("say", Map.of("type", "object", "properties", text))), choice, true, null);
+        }
+    }
+
     /** With constraints, and with the draft tokens that they force. */
     @Test
     void output_constrained_isBitIdentical() throws Exception {
@@ -270,7 +305,10 @@ class PromiseTest {
                         "additionalProperties",
                         false)),
                 Constraint.regex("(The |a |[b-d]+,? ){2,}end\\."),
-                Constraint.choice(List.of("yes, of course", "yes", "no")));
+                Constraint.grammar("root ::= \"(\" (root | [a-z]+) \")\" root? | \"[\" root \"]\""),
+                Constraint.choice(List.of("yes, of course", "yes", "no")),
+                calls(ToolCallFormat.Choice.REQUIRED),
+                calls(ToolCallFormat.Choice.AUTO));
         List<Request> requests = new ArrayList<>();
         for (Request request : requests(TINY)) {
             SamplingParams params = request.params();
@@ -390,12 +428,17 @@ class PromiseTest {
         assertPromiseFromPrefixCache(quantized(2), quantized(1));
     }
 
+    @Test
+    void output_recurrentModelFromThePrefixCache_isBitIdentical() throws Exception {
+        assertPromiseFromPrefixCache(FamilyModels.write(folder, "lfm2", ElementType.Q4_0, 5), null);
+    }
+
     /**
      * Chats of three turns. Each engine answers all turns: first cold, the later turns half warm; then warm; then at
      * random, beside requests that are cancelled. With few pages, sequences are preempted and cached pages give their
      * memory to others.
      */
-    private static void assertPromiseFromPrefixCache(Path file, Path draft) throws Exception {
+    private static void assertPromiseFromPrefixCache(Path file, @Nullable Path draft) throws Exception {
         for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
             Chats chats = Chats.of(file, kvType);
             for (Speculation speculation :
@@ -420,6 +463,84 @@ class PromiseTest {
                             assertThat(stats.preemptions()).isPositive();
                             assertThat(stats.prefixCache().evictedPages()).isGreaterThan(Chats.SCARCE_PAGES);
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test
+    void output_builtInModelFromTheKvFile_isBitIdentical() throws Exception {
+        assertPromiseFromKvFile(TINY, TINY_DRAFT);
+    }
+
+    @Test
+    void output_quantizedModelFromTheKvFile_isBitIdentical() throws Exception {
+        assertPromiseFromKvFile(quantized(2), quantized(1));
+    }
+
+    @Test
+    void output_recurrentModelFromTheKvFile_isBitIdentical() throws Exception {
+        assertPromiseFromKvFile(FamilyModels.write(folder, "lfm2", ElementType.Q4_0, 5), null);
+    }
+
+    @Test
+    void open_stateTooLargeForPages_refusesTheKvFile() throws Exception {
+        Path file = FamilyModels.write(folder, "granitehybrid-dense", ElementType.Q4_0, 5);
+        EngineConfig config = Chats.config(12, KvType.F16)
+                .kvDisk(folder.resolve("refused.kv"))
+                .kvDiskBytes(16 << 20)
+                .build();
+        assertThatThrownBy(() -> Engine.open(file, config, EngineListener.NONE))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContainingAll("kvDisk", "granitehybrid", "leave it out");
+    }
+
+    /**
+     * The same chats with a KV file. One engine answers them cold, the next one from what the first has left in the file,
+     * and a third one after bits of the file have changed. With few pages, preempted sequences get their pages from it.
+     */
+    private void assertPromiseFromKvFile(Path file, @Nullable Path draft) throws Exception {
+        for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
+            Chats chats = Chats.of(file, kvType);
+            for (Speculation speculation : List.of(Speculation.off(), new Speculation(4, true, draft, null))) {
+                for (boolean scarce : new boolean[] {false, true}) {
+                    String conditions = kvType + ", " + speculation + (scarce ? ", few pages" : "");
+                    Path pages = folder.resolve(Integer.toHexString(conditions.hashCode()) + ".kv");
+                    EngineConfig roomy = Chats.config(12, kvType)
+                            .speculation(speculation)
+                            .kvDisk(pages)
+                            .kvDiskBytes(16 << 20)
+                            .build();
+                    EngineConfig config = scarce
+                            ? roomy.toBuilder()
+                                    .kvCacheBytes(Chats.SCARCE_PAGES * pageBytes(file, roomy))
+                                    .build()
+                            : roomy;
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        chats.play(engine, conditions + ", with a KV file");
+                        DiskTierStats stats = engine.stats().diskTier();
+                        assertThat(stats.pages()).isPositive();
+                        assertThat(stats.readBytes() > 0)
+                                .as("reads: " + conditions)
+                                .isEqualTo(scarce);
+                    }
+                    int[] all = IntStream.range(0, chats.requests.size()).toArray();
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        assertThat(engine.stats().diskTier().pages()).isPositive();
+                        chats.check(engine, all, conditions + ", from the KV file");
+                        assertThat(engine.stats().diskTier().hitTokens()).isPositive();
+                        chats.play(engine, conditions + ", from the KV file and memory");
+                        assertThat(engine.stats().diskTier().damagedPages()).isZero();
+                        assertThat(engine.stats().usedPages()).isZero();
+                    }
+                    byte[] bytes = Files.readAllBytes(pages);
+                    for (int at = 8_192; at < bytes.length; at += 3_000) {
+                        bytes[at] ^= 4;
+                    }
+                    Files.write(pages, bytes);
+                    try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                        chats.check(engine, all, conditions + ", from a damaged KV file");
                     }
                 }
             }
@@ -563,6 +684,7 @@ class PromiseTest {
         Map<String, Long> drafterToAccepted = new TreeMap<>();
         long rejected = 0;
         int turn = firstTurn;
+        requests = withPredictions(requests, requireNonNull(alone.get(KvType.F16)));
         for (Drafting drafting : Drafting.values()) {
             Set<Conditions> met = new HashSet<>();
             for (Length length : Length.values()) {
@@ -598,6 +720,28 @@ class PromiseTest {
                 .isEqualTo(expected);
     }
 
+    /** Adds a prediction to every other request: its own answer with some other tokens, or another one's answer. */
+    private static List<Request> withPredictions(List<Request> requests, List<Answer> answers) {
+        Random random = new Random(5);
+        List<Request> predicted = new ArrayList<>();
+        for (int i = 0; i < requests.size(); i++) {
+            Request request = requests.get(i);
+            int[] text = answers.get(random.nextInt(4) == 0 ? random.nextInt(answers.size()) : i).tokens.stream()
+                    .mapToInt(token -> random.nextInt(8) == 0 ? token + 1 : token)
+                    .toArray();
+            predicted.add(
+                    i % 2 == 0
+                            ? request
+                            : new Request(
+                                    request.prompt(),
+                                    request.params(),
+                                    request.cacheSalt(),
+                                    request.scheduling(),
+                                    text));
+        }
+        return predicted;
+    }
+
     /** Runs the requests together and compares their answers; returns the counts of draft tokens. */
     private static SpeculationCounts assertAnswers(
             Path file,
@@ -622,6 +766,7 @@ class PromiseTest {
     /** Requests with prompts of 1 to 60 tokens and various sampling parameters. */
     private static List<Request> requests(Path file) {
         Random random = new Random(3);
+        Random mixed = new Random(4);
         List<Request> requests = new ArrayList<>();
         try (Gguf gguf = Gguf.open(file)) {
             Tokenizer tokenizer = Tokenizers.of(gguf);
@@ -656,10 +801,41 @@ class PromiseTest {
                                 .logitBias(Map.of(words[0], 1.5f))
                                 .stop(List.of("the", "a b"));
                 }
+                if (i % 3 == 1) {
+                    mix(params, mixed, words);
+                }
                 requests.add(new Request(prompt, params.build()));
             }
         }
         return requests;
+    }
+
+    /** Adds some of the rarer parameters. */
+    private static void mix(SamplingParams.Builder params, Random random, int[] words) {
+        if (random.nextBoolean()) {
+            params.topNSigma(0.5 + random.nextDouble() * 2);
+        }
+        if (random.nextBoolean()) {
+            params.typicalP(0.3 + 0.6 * random.nextDouble());
+        }
+        if (random.nextBoolean()) {
+            params.xtc(random.nextDouble(), 0.05 + 0.3 * random.nextDouble());
+        }
+        if (random.nextBoolean()) {
+            params.dry(new Dry(0.8, 1.75, 1 + random.nextInt(2), 4 + random.nextInt(60), Set.of(words[1]), List.of()));
+        }
+        if (random.nextBoolean()) {
+            params.badWords(List.of(List.of(words[2]), List.of(words[0], words[3])));
+        }
+        if (random.nextBoolean()) {
+            params.promptLogprobs(random.nextInt(3));
+        }
+        if (random.nextInt(4) == 0) {
+            params.allowedTokens(IntStream.range(3, 260).boxed().toList());
+        }
+        if (random.nextBoolean()) {
+            params.maxTokens(30).minTokens(random.nextInt(30)).includeStop(true);
+        }
     }
 
     /** @param kvCacheBytes 0 for enough */
@@ -719,13 +895,19 @@ class PromiseTest {
             text.append(output.text());
             Logprobs logprobs = output.logprobs();
             if (logprobs != null) {
-                bits.add(Float.floatToRawIntBits(logprobs.chosen()));
-                for (int i = 0; i < logprobs.topTokens().length; i++) {
-                    bits.add(logprobs.topTokens()[i]);
-                    bits.add(Float.floatToRawIntBits(logprobs.topLogprobs()[i]));
-                }
+                addBits(logprobs, bits);
             }
         }
+        stream.promptLogprobs().forEach(logprobs -> addBits(logprobs, bits));
         return new Answer(tokens, bits, text.toString(), stream.finish());
+    }
+
+    private static void addBits(Logprobs logprobs, List<Integer> bits) {
+        bits.add(Float.floatToRawIntBits(logprobs.chosen()));
+        bits.add(logprobs.rank());
+        for (int i = 0; i < logprobs.topTokens().length; i++) {
+            bits.add(logprobs.topTokens()[i]);
+            bits.add(Float.floatToRawIntBits(logprobs.topLogprobs()[i]));
+        }
     }
 }

@@ -2,6 +2,7 @@ package quire.engine;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SplittableRandom;
 
 /** Configurations and seeded requests for {@link FakeModel}. */
@@ -54,6 +55,25 @@ public final class Requests {
         }
         if (random.nextInt(4) == 0) {
             params.logitBias(Map.of(random.nextInt(FakeTokenizer.VOCABULARY_SIZE), 5f));
+        }
+        if (random.nextInt(6) == 0) {
+            params.topNSigma(2 * random.nextDouble()).typicalP(0.1 + 0.9 * random.nextDouble());
+        }
+        if (random.nextInt(6) == 0) {
+            params.xtc(0.5, 0.1 * random.nextDouble());
+        }
+        if (random.nextInt(6) == 0) {
+            params.dry(new Dry(1, 1.5, 1, 20, Set.of('e' + 2), List.of()));
+        }
+        if (random.nextInt(6) == 0) {
+            params.badWords(List.of(List.of('a' + 2), List.of('b' + 2, 'c' + 2)))
+                    .includeStop(true);
+        }
+        if (random.nextInt(6) == 0) {
+            params.promptLogprobs(random.nextInt(3));
+        }
+        if (random.nextInt(6) == 0) {
+            params.minTokens(1);
         }
         if (random.nextInt(6) == 0) {
             // The last one is spelled by the control tokens BOS and EOS.

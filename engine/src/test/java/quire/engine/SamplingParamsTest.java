@@ -10,11 +10,13 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.engine.constrain.Constraint;
 
 class SamplingParamsTest {
     private static Arguments refused(
@@ -30,8 +32,10 @@ class SamplingParamsTest {
             cases.add(refused("temperature", "" + value, "from 0 to 100", b -> b.temperature(value)));
         }
         cases.add(refused("topK", "-1", "0 (keeps all) or more", b -> b.topK(-1)));
-        for (double value : new double[] {Double.NaN, 0, -1, 1.01}) {
-            cases.add(refused("topP", "" + value, "over 0 and at most 1", b -> b.topP(value)));
+        for (double value : new double[] {Double.NaN, -0.1, -1, 1.01}) {
+            cases.add(refused("topP", "" + value, "from 0 to 1", b -> b.topP(value)));
+            cases.add(refused("xtcProbability", "" + value, "from 0 to 1", b -> b.xtc(value, 0)));
+            cases.add(refused("xtcThreshold", "" + value, "from 0 to 1", b -> b.xtc(0, value)));
         }
         for (double value : new double[] {Double.NaN, -0.01, 1.01}) {
             cases.add(refused("minP", "" + value, "from 0 to 1", b -> b.minP(value)));
@@ -61,9 +65,35 @@ class SamplingParamsTest {
         cases.add(refused("stopTokens", "token -1", "0 or more", b -> b.stopTokens(List.of(2, -1))));
         cases.add(
                 refused("stopTokens", "1025 entries", "at most 1024", b -> b.stopTokens(Collections.nCopies(1025, 1))));
+        for (double value : new double[] {Double.NaN, -1, 1000.5}) {
+            cases.add(refused("topNSigma", "" + value, "from 0", b -> b.topNSigma(value)));
+        }
+        for (double value : new double[] {Double.NaN, 0, 1.01}) {
+            cases.add(refused("typicalP", "" + value, "over 0 and at most 1", b -> b.typicalP(value)));
+        }
+        cases.add(refused("minTokens", "-1", "from 0 to maxTokens, which is 3", b -> b.maxTokens(3)
+                .minTokens(-1)));
+        cases.add(refused("minTokens", "4", "from 0 to maxTokens, which is 3", b -> b.maxTokens(3)
+                .minTokens(4)));
+        cases.add(refused("minTokens", "1", "0 together with a constraint", b -> b.minTokens(1)
+                .constraint(Constraint.json())));
+        cases.add(refused("badWords", "a word of 0 tokens", "1 to 64 tokens", b -> b.badWords(List.of(List.of()))));
+        cases.add(refused(
+                "allowedTokens",
+                "65537 entries",
+                "at most 65536",
+                b -> b.allowedTokens(Collections.nCopies(65537, 1))));
+        cases.add(refused("dryMultiplier", "0.0", "over 0", b -> b.dry(dry(0, 2, 1, 9))));
+        cases.add(refused("dryBase", "0.5", "from 1 to 10", b -> b.dry(dry(1, 0.5, 1, 9))));
+        cases.add(refused("dryAllowedLength", "0", "from 1", b -> b.dry(dry(1, 2, 0, 9))));
+        cases.add(refused("dryPenaltyLastN", "0", "at least 1", b -> b.dry(dry(1, 2, 1, 0))));
         cases.add(refused("logprobs", "-2", "from -1", b -> b.logprobs(-2)));
         cases.add(refused("logprobs", "21", "to 20", b -> b.logprobs(21)));
         return cases;
+    }
+
+    private static Dry dry(double multiplier, double base, int allowedLength, int window) {
+        return new Dry(multiplier, base, allowedLength, window, Set.of(), List.of());
     }
 
     @ParameterizedTest
@@ -85,7 +115,7 @@ class SamplingParamsTest {
                     .maxTokens(edge < 0 ? 1 : Integer.MAX_VALUE)
                     .temperature(edge < 0 ? 0 : 100)
                     .topK(edge < 0 ? 0 : Integer.MAX_VALUE)
-                    .topP(edge < 0 ? Double.MIN_VALUE : 1)
+                    .topP(edge < 0 ? 0 : 1)
                     .minP(edge < 0 ? 0 : 1)
                     .repetitionPenalty(edge < 0 ? Double.MIN_VALUE : 100)
                     .presencePenalty(edge)

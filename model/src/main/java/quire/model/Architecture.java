@@ -43,8 +43,10 @@ import quire.tensor.Activation;
  * @param yarn which pairs YaRN scales; null if all are scaled alike
  * @param sinks whether the file gives each head a score that takes part in its softmax and has no value
  * @param feedForwardNorm name of the norm before the feed-forward layer in the file, without its block
+ * @param outputNorm name of the norm before the head in the file
  * @param mixture the experts of the feed-forward layers; null if there are none
  * @param latent the latent that keys and values of all heads are made of; null if there is none
+ * @param recurrence the layers that have no attention; null if all have it
  */
 public record Architecture(
         Norm norm,
@@ -70,8 +72,10 @@ public record Architecture(
         @Nullable Yarn yarn,
         boolean sinks,
         String feedForwardNorm,
+        String outputNorm,
         @Nullable Mixture mixture,
-        @Nullable Latent latent) {
+        @Nullable Latent latent,
+        @Nullable Recurrence recurrence) {
 
     /**
      * Attention with a latent (MLA). A position has one latent for the keys and values of all heads, and one key that is
@@ -153,9 +157,12 @@ public record Architecture(
         }
         parts.add(parallel ? "attention beside feed-forward" : "attention, then feed-forward");
         parts.add((gated ? "gated " : "plain ") + activation.label());
-        parts.add("rotation of " + (halves ? "halves" : "neighbours")
-                + (onlyWindowsRotate ? " in layers with a window" : "")
-                + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
+        parts.add(
+                unrotatedEvery == 1
+                        ? "no rotation"
+                        : "rotation of " + (halves ? "halves" : "neighbours")
+                                + (onlyWindowsRotate ? " in layers with a window" : "")
+                                + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
         if (window > 0) {
             parts.add("window of " + window + " positions"
                     + (fullEvery > 0 ? ", none in every " + fullEvery + "th layer" : ""));
@@ -168,6 +175,9 @@ public record Architecture(
         }
         if (latent != null) {
             parts.add("latent attention: a latent of " + latent.rank + " and a rotated key of " + latent.rotatedDim);
+        }
+        if (recurrence != null) {
+            parts.add(recurrence.describe());
         }
         if (mixture != null) {
             parts.add(mixture.describe());
@@ -212,8 +222,10 @@ public record Architecture(
         private @Nullable Yarn yarn;
         private boolean sinks;
         private String feedForwardNorm = "ffn_norm";
+        private String outputNorm = "output_norm";
         private @Nullable Mixture mixture;
         private @Nullable Latent latent;
+        private @Nullable Recurrence recurrence;
 
         Builder layerNorm() {
             norm = Norm.LAYER;
@@ -319,6 +331,11 @@ public record Architecture(
             return this;
         }
 
+        Builder outputNorm(String name) {
+            outputNorm = name;
+            return this;
+        }
+
         Builder mixture(@Nullable Mixture value) {
             mixture = value;
             return this;
@@ -326,6 +343,11 @@ public record Architecture(
 
         Builder latent(Latent value) {
             latent = value;
+            return this;
+        }
+
+        Builder recurrence(Recurrence value) {
+            recurrence = value;
             return this;
         }
 
@@ -354,8 +376,10 @@ public record Architecture(
                     yarn,
                     sinks,
                     feedForwardNorm,
+                    outputNorm,
                     mixture,
-                    latent);
+                    latent,
+                    recurrence);
         }
     }
 }

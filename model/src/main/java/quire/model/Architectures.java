@@ -31,7 +31,12 @@ final class Architectures {
             "qwen2moe",
             "qwen3moe",
             "gpt-oss",
-            "deepseek2");
+            "deepseek2",
+            "lfm2",
+            "granitehybrid");
+
+    /** Those whose list of KV heads has a 0 for each block without attention. */
+    private static final List<String> RECURRENT = List.of("lfm2", "granitehybrid");
 
     private Architectures() {}
 
@@ -58,6 +63,12 @@ final class Architectures {
         /** The factor of all cosines and sines. */
         float rotationFactor();
 
+        /** The short convolutions of the blocks without attention. */
+        Recurrence shortConvolutions();
+
+        /** The Mamba-2 layers in place of attention. */
+        Recurrence stateSpaces();
+
         /** The sizes of attention with a latent. */
         Architecture.Latent latent();
 
@@ -74,6 +85,11 @@ final class Architectures {
          */
         @Nullable
         Mixture mixture(Mixture.Scoring scoring, boolean normalised, long sharedWidth, boolean sharedGate);
+    }
+
+    /** Whether an architecture has blocks without attention. */
+    static boolean isRecurrent(String name) {
+        return RECURRENT.contains(name);
     }
 
     /** @param layers number of blocks */
@@ -99,6 +115,8 @@ final class Architectures {
                     case "qwen3moe" -> qwen3moe(keys);
                     case "gpt-oss" -> gptOss(keys);
                     case "deepseek2" -> deepseek2(keys);
+                    case "lfm2" -> lfm2(keys);
+                    case "granitehybrid" -> graniteHybrid(keys);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
         return builder.yarn(keys.yarn()).rotationFactor(keys.rotationFactor()).build();
@@ -223,5 +241,23 @@ final class Architectures {
                 .latent(latent)
                 .attentionScale((float) (scoreFactor * scoreFactor / StrictMath.sqrt(latent.queryDim())))
                 .mixture(keys.mixture(Scoring.SOFTMAX, false, sharedWidth, false));
+    }
+
+    private static Architecture.Builder lfm2(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .headNorm(HeadNorm.EACH)
+                .window(keys.window(), 0)
+                .outputNorm("token_embd_norm")
+                .recurrence(keys.shortConvolutions());
+    }
+
+    /** Granite 4. The file says whether its attention rotates. */
+    private static Architecture.Builder graniteHybrid(Keys keys) {
+        int sharedWidth = keys.size("expert_shared_feed_forward_length", 0);
+        return granite(keys)
+                .unrotatedEvery(keys.flag("rope.scaling.finetuned", true) ? 0 : 1)
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth, false))
+                .recurrence(keys.stateSpaces());
     }
 }

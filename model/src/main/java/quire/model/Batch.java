@@ -12,14 +12,33 @@ import java.util.Arrays;
  *   position   0 1 2 3 4 |91 |16 17 18        firstPosition(s) + i
  *   logits             * | * |     *          the last logitRows(s) rows of s
  * </pre>
+ *
+ * <p>Recurrent layers keep a state of each sequence in a slot. {@link #setState} says in which, and how the state before
+ * the sequence's first row is found. Other models ignore it.
  */
 public final class Batch {
+    /** The most rows of a sequence that may be draft tokens, see {@link #setState}. */
+    public static final int MAX_DRAFT_ROWS = 16;
+
+    /** How the state before a sequence's first row is found. At position 0 it is always the state of an empty text. */
+    public enum Start {
+        /** The slot has it: the sequence's rows of the step before came before this one, or were rejected draft tokens. */
+        CONTINUES,
+        /** It lies beside the page before the first row, which is the first of its page. */
+        AT_PAGE,
+        /** Whatever the slot has. For measurements of time, whose results nobody reads. */
+        ANY
+    }
+
     private final int[] tokens;
     private final int[] positions;
     private final int[] firstRows;
     private final int[] rowCounts;
     private final int[] logitRows;
     private final int[][] pageTables;
+    private final int[] stateSlots;
+    private final int[] draftRows;
+    private final Start[] starts;
     private int rows;
     private int sequences;
     private int logits;
@@ -35,6 +54,9 @@ public final class Batch {
         rowCounts = new int[maxSequences];
         logitRows = new int[maxSequences];
         pageTables = new int[maxSequences][];
+        stateSlots = new int[maxSequences];
+        draftRows = new int[maxSequences];
+        starts = new Start[maxSequences];
     }
 
     /** Empties the batch. */
@@ -46,7 +68,9 @@ public final class Batch {
     }
 
     /**
-     * Adds the tokens {@code source[from, to)} of one sequence; {@code source[i]} is the token at position {@code i}.
+     * Adds the tokens {@code source[from, to)} of one sequence; {@code source[i]} is the token at position {@code i}. Its
+     * state is in the slot with its number in the batch, none of its rows is a draft token, and it continues, unless {@link
+     * #setState} says something else.
      *
      * @param pageTable the page of each {@code pageTokens} positions; covers at least {@code [0, to)}. The reference is
      *     kept
@@ -70,9 +94,23 @@ public final class Batch {
         rowCounts[sequences] = count;
         logitRows[sequences] = logitRowCount;
         pageTables[sequences] = pageTable;
+        setState(sequences, sequences, 0, Start.CONTINUES);
         rows += count;
         logits += logitRowCount;
         return sequences++;
+    }
+
+    /**
+     * Sets where the state of a sequence is, for models with recurrent layers.
+     *
+     * @param slot the sequence's own from its first step to its last
+     * @param drafts how many of its last rows are draft tokens, whose effect on the state may be taken back: the next step
+     *     may begin with any of them, or behind them
+     */
+    public void setState(int sequence, int slot, int drafts, Start start) {
+        stateSlots[sequence] = slot;
+        draftRows[sequence] = drafts;
+        starts[sequence] = start;
     }
 
     /** The number of tokens in the batch. */
@@ -123,5 +161,20 @@ public final class Batch {
     /** The page table of a sequence. */
     public int[] pageTable(int sequence) {
         return pageTables[sequence];
+    }
+
+    /** The slot with the state of a sequence. */
+    int stateSlot(int sequence) {
+        return stateSlots[sequence];
+    }
+
+    /** How many of a sequence's last rows are draft tokens. */
+    int draftRows(int sequence) {
+        return draftRows[sequence];
+    }
+
+    /** How the state before a sequence's first row is found. */
+    Start start(int sequence) {
+        return starts[sequence];
     }
 }

@@ -45,8 +45,8 @@ import quire.tensor.memory.Slabs;
  *   units                                               │ attention  │
  * </pre>
  *
- * <p>Layers with experts and attention with a latent have more barriers: see {@link MixtureLayers} and {@link
- * LatentAttention}.
+ * <p>Layers with experts, attention with a latent and recurrent layers have more barriers: see {@link MixtureLayers},
+ * {@link LatentAttention} and {@link RecurrentLayers}.
  *
  * <p>Memory: the packed weights, a copy of the rows of the embedding, one pool of pages, and activations for
  * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
@@ -59,6 +59,9 @@ public final class Decoder implements Model {
     private static final long SINGLE_WORKER_MACS = 1 << 20;
 
     private static final int PART_HEADS = 12;
+
+    /** So many workers count in the bytes that are planned before it is known how many there are. */
+    private static final int MAX_COUNTED_WORKERS = 64;
 
     private final ModelConfig config;
     private final Architecture blocks;
@@ -100,6 +103,8 @@ public final class Decoder implements Model {
     private final Activations activated;
     private final @Nullable MixtureLayers mixtureLayers;
     private final @Nullable LatentAttention latentAttention;
+    private final @Nullable RecurrentState recurrentState;
+    private final @Nullable RecurrentLayers recurrentLayers;
 
     // One row for each row of logits.
     private final int[] logitRows;
@@ -119,11 +124,17 @@ public final class Decoder implements Model {
 
     private @Nullable Batch batch;
 
-    /** The weights of one block; null, or empty lists, where the architecture has none. */
+    /**
+     * The weights of one block; null, or empty lists, where the architecture has none.
+     *
+     * @param cacheIndex number of the layer among those with keys and values
+     */
     private record Layer(
             @Nullable NormWeights attentionNorm,
             List<Projection> qkv,
             LatentAttention.@Nullable Weights latent,
+            RecurrentLayers.@Nullable Weights recurrent,
+            int cacheIndex,
             @Nullable FloatMatrix queryNorm,
             @Nullable FloatMatrix keyNorm,
             int window,
@@ -150,8 +161,21 @@ public final class Decoder implements Model {
      * @param pageCount pages of the KV pool
      * @param maxBatchTokens rows of a batch
      * @param maxLogitRows rows of logits of a batch
+     * @param stateSlots sequences whose state recurrent layers keep
+     * @param pageStates whether recurrent layers keep a state beside each page, see {@link Batch.Start#AT_PAGE}
      */
-    public record Capacity(KvLayout kvLayout, int pageCount, int maxBatchTokens, int maxLogitRows) {}
+    public record Capacity(
+            KvLayout kvLayout,
+            int pageCount,
+            int maxBatchTokens,
+            int maxLogitRows,
+            int stateSlots,
+            boolean pageStates) {
+        /** A state for as many sequences as there are rows of logits, and none beside pages. */
+        public Capacity(KvLayout kvLayout, int pageCount, int maxBatchTokens, int maxLogitRows) {
+            this(kvLayout, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false);
+        }
+    }
 
     /**
      * Loads and packs the weights. The decoder copies what it needs, so the file may be closed afterwards.
@@ -201,7 +225,7 @@ public final class Decoder implements Model {
     }
 
     private static long packedBytes(GgufTensor tensor, Kernels kernels) {
-        if (tensor.rows() == 1 || tensor.name().endsWith(".bias")) {
+        if (!ModelConfig.isMatrix(tensor)) {
             return tensor.elements() * Float.BYTES;
         }
         // The matrices of experts or heads are packed one by one.
@@ -234,7 +258,7 @@ public final class Decoder implements Model {
     public static long matrixBytes(Gguf file) {
         long bytes = 0;
         for (GgufTensor tensor : file.tensors()) {
-            if (tensor.rows() > 1 && !tensor.name().endsWith(".bias")) {
+            if (ModelConfig.isMatrix(tensor)) {
                 boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
                 bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
             }
@@ -264,7 +288,7 @@ public final class Decoder implements Model {
             boolean onlyLookedUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
             boolean quantized =
                     tensor.type().elementType().map(ElementType::isQuantized).orElse(false);
-            if (quantized && tensor.rows() > 1 && !onlyLookedUp) {
+            if (quantized && ModelConfig.isMatrix(tensor) && !onlyLookedUp) {
                 ElementType type = tensor.elementType();
                 types.merge(
                         type,
@@ -275,7 +299,10 @@ public final class Decoder implements Model {
         return List.copyOf(types.values());
     }
 
-    /** An upper bound for the bytes of everything else that {@link #load} allocates, except the KV pool. */
+    /**
+     * An upper bound for the bytes of everything else that {@link #load} allocates, except the KV pool and the states of
+     * recurrent layers.
+     */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();
         int queryWidth = config.heads() * config.headDim();
@@ -291,9 +318,13 @@ public final class Decoder implements Model {
         long experts = mixture == null ? 0 : MixtureLayers.byteSize(mixture, hidden, maxBatchTokens);
         Architecture.Latent latent = config.blocks().latent();
         long latents = latent == null ? 0 : LatentAttention.byteSize(config, latent, maxBatchTokens);
+        Recurrence recurrence = config.blocks().recurrence();
+        long recurrent =
+                recurrence == null ? 0 : RecurrentLayers.byteSize(recurrence, maxBatchTokens, MAX_COUNTED_WORKERS);
         long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions() * tables;
         return Math.addExact(
-                Math.addExact(Math.addExact(inputs, rotations), Math.addExact(experts, latents)),
+                Math.addExact(
+                        Math.addExact(inputs, rotations), Math.addExact(Math.addExact(experts, latents), recurrent)),
                 Math.addExact(
                         Math.multiplyExact(perToken, (long) maxBatchTokens),
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
@@ -326,7 +357,7 @@ public final class Decoder implements Model {
         GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
         embeddingType = embeddings.elementType();
         embedding = loader.rows(embeddings);
-        cache = new KvCache(capacity.kvLayout, config.layers(), capacity.pageCount, arena);
+        cache = new KvCache(capacity.kvLayout, config.attentionLayers(), capacity.pageCount, arena);
         long poolTokens = (long) capacity.pageCount * capacity.kvLayout.pageTokens();
         int positions = (int) Math.min(config.contextLength(), poolTokens);
         rotations.put(
@@ -338,30 +369,38 @@ public final class Decoder implements Model {
         }
         Mixture mixture = blocks.mixture();
         Architecture.Latent latent = blocks.latent();
+        Recurrence recurrence = blocks.recurrence();
+        int withAttention = 0;
         boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
             MixtureLayers.Weights experts = mixture != null && mixture.isIn(i) ? loader.mixture(prefix, mixture) : null;
             boolean dense = experts == null;
+            boolean attends = recurrence == null || !recurrence.isIn(i);
             layers[i] = new Layer(
                     blocks.normBefore() ? loader.norm(prefix + "attn_norm") : null,
-                    latent == null ? loader.queriesKeysValues(prefix) : List.of(),
-                    latent == null ? null : loader.latent(prefix, latent),
-                    loader.headNorm(prefix + "attn_q_norm.weight", queryWidth),
-                    loader.headNorm(prefix + "attn_k_norm.weight", kvWidth),
+                    attends && latent == null ? loader.queriesKeysValues(prefix) : List.of(),
+                    attends && latent != null ? loader.latent(prefix, latent) : null,
+                    attends || recurrence == null ? null : loader.recurrent(prefix, i - withAttention, recurrence),
+                    withAttention,
+                    attends ? loader.headNorm(prefix + "attn_q_norm.weight", queryWidth) : null,
+                    attends ? loader.headNorm(prefix + "attn_k_norm.weight", kvWidth) : null,
                     blocks.window(i),
                     rotations.get(blocks.rotation(i)),
-                    blocks.sinks() ? loader.vector(prefix + "attn_sinks.weight", config.heads()) : null,
-                    List.of(loader.projection(prefix + "attn_output", config.attendedWidth(), hidden)),
+                    attends && blocks.sinks() ? loader.vector(prefix + "attn_sinks.weight", config.heads()) : null,
+                    attends
+                            ? List.of(loader.projection(prefix + "attn_output", config.attendedWidth(), hidden))
+                            : List.of(),
                     blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
                     sharedNorm ? null : loader.norm(prefix + blocks.feedForwardNorm()),
                     dense ? loader.gateUp(prefix) : List.of(),
                     dense ? List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)) : List.of(),
                     experts,
                     blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null);
+            withAttention += attends ? 1 : 0;
         }
-        outputNorm = loader.norm("output_norm");
+        outputNorm = loader.norm(blocks.outputNorm());
         scale(outputNorm.weight(), blocks.logitFactor()); // instead of each logit
         if (outputNorm.bias() != null) {
             scale(outputNorm.bias(), blocks.logitFactor());
@@ -382,6 +421,28 @@ public final class Decoder implements Model {
         latentAttention = latent == null
                 ? null
                 : new LatentAttention(config, latent, latentLayers, kernels, workers, maxBatchTokens, arena);
+        List<RecurrentLayers.Weights> statefulLayers =
+                Stream.of(layers).map(Layer::recurrent).filter(Objects::nonNull).toList();
+        if (recurrence == null) {
+            recurrentState = null;
+            recurrentLayers = null;
+        } else {
+            recurrentState = new RecurrentState(
+                    recurrence,
+                    capacity.stateSlots,
+                    capacity.pageStates && !recurrence.hasStates() ? capacity.pageCount : 0,
+                    capacity.kvLayout.pageTokens(),
+                    arena);
+            recurrentLayers = new RecurrentLayers(
+                    recurrence,
+                    recurrentState,
+                    statefulLayers,
+                    config.normEpsilon(),
+                    kernels,
+                    workers,
+                    maxBatchTokens,
+                    arena);
+        }
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
         normed = Activations.allocate(
                 arena,
@@ -389,6 +450,7 @@ public final class Decoder implements Model {
                 hidden,
                 reads(Layer::qkv)
                         || reads(Layer::gateUp)
+                        || statefulLayers.stream().anyMatch(each -> Products.anyQuantized(each.first()))
                         || latentLayers.stream().anyMatch(each -> Products.anyQuantized(each.first()))
                         || expertLayers.stream().anyMatch(each -> Products.anyQuantized(each.first())));
         queries = FloatMatrix.allocate(arena, maxBatchTokens, queryWidth);
@@ -426,6 +488,7 @@ public final class Decoder implements Model {
                 multiplyAdds += layer.experts.multiplyAdds(mixture);
             }
             multiplyAdds += layer.latent == null ? 0 : layer.latent.multiplyAdds();
+            multiplyAdds += layer.recurrent == null ? 0 : layer.recurrent.multiplyAdds();
         }
         multiplyAddsPerRow = multiplyAdds;
         qkvOutputs = List.of(queries, keys, values);
@@ -502,6 +565,32 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public boolean isRecurrent() {
+        return recurrentState != null;
+    }
+
+    @Override
+    public long pageBytes() {
+        return cache.pageBytes() + (recurrentState == null ? 0 : recurrentState.pageBytes());
+    }
+
+    @Override
+    public void exportPage(int page, MemorySegment to) {
+        cache.exportPage(page, to);
+        if (recurrentState != null) {
+            recurrentState.exportPage(page, to.asSlice(cache.pageBytes()));
+        }
+    }
+
+    @Override
+    public void importPage(int page, MemorySegment from) {
+        cache.importPage(page, from);
+        if (recurrentState != null) {
+            recurrentState.importPage(page, from.asSlice(cache.pageBytes()));
+        }
+    }
+
+    @Override
     public FloatMatrix forward(Batch next) {
         if (next.rows() > maxBatchTokens || next.logitCount() > maxLogitRows) {
             throw new IllegalArgumentException("a batch of " + next.rows() + " tokens and " + next.logitCount()
@@ -514,9 +603,15 @@ public final class Decoder implements Model {
                 logitRows[selectedCount++] = row;
             }
         }
+        if (recurrentState != null) {
+            recurrentState.begin(next);
+        }
         batch = next;
         workers.run(step, workersFor(next.rows()));
         batch = null;
+        if (recurrentState != null) {
+            recurrentState.end(next);
+        }
         return logits;
     }
 
@@ -541,27 +636,12 @@ public final class Decoder implements Model {
             norm(residual, layer.attentionNorm, normed.values(), from, to);
             products.quantize(normed, from, to);
             workers.barrier(worker);
-            if (layer.latent != null && latentAttention != null) {
-                latentAttention.queriesKeysValues(worker, layer.latent, normed, rows, from, to, queries, keys, values);
+            if (layer.recurrent != null && recurrentLayers != null) {
+                recurrentLayers.compute(worker, layer.recurrent, normed, current, from, to, projectedOutputs);
+                products.addBias(layer.recurrent.output().getFirst(), projected, from, to);
             } else {
-                queriesKeysValues(worker, layer, rows, from, to);
+                attention(worker, layer, current, from, to);
             }
-            if (layer.cosSin != null) {
-                kernels.rope(queries, config.headDim(), current.positions(), layer.cosSin, from, to);
-                kernels.rope(keys, config.headDim(), current.positions(), layer.cosSin, from, to);
-            }
-            store(current, i, from, to);
-            workers.barrier(worker);
-            attend(current, i, layer, worker);
-            workers.barrier(worker);
-            if (layer.latent != null && latentAttention != null) {
-                latentAttention.values(worker, layer.latent, rows, from, to, attended.values());
-            }
-            products.quantize(attended, from, to);
-            workers.barrier(worker);
-            products.multiply(layer.output, attended, rows, projectedOutputs);
-            workers.barrier(worker);
-            products.addBias(layer.output.get(0), projected, from, to);
             addBranch(layer.afterAttention, from, to);
             if (!blocks.parallel()) {
                 norm(residual, layer.feedForwardNorm, normed.values(), from, to);
@@ -600,6 +680,32 @@ public final class Decoder implements Model {
             workers.barrier(worker);
             kernels.softCap(logits, blocks.logitCap(), selectedFrom, selectedTo);
         }
+    }
+
+    /** An attention layer, from the norm to its result. */
+    private void attention(int worker, Layer layer, Batch current, int from, int to) {
+        int rows = current.rows();
+        if (layer.latent != null && latentAttention != null) {
+            latentAttention.queriesKeysValues(worker, layer.latent, normed, rows, from, to, queries, keys, values);
+        } else {
+            queriesKeysValues(worker, layer, rows, from, to);
+        }
+        if (layer.cosSin != null) {
+            kernels.rope(queries, config.headDim(), current.positions(), layer.cosSin, from, to);
+            kernels.rope(keys, config.headDim(), current.positions(), layer.cosSin, from, to);
+        }
+        store(current, layer.cacheIndex, from, to);
+        workers.barrier(worker);
+        attend(current, layer, worker);
+        workers.barrier(worker);
+        if (layer.latent != null && latentAttention != null) {
+            latentAttention.values(worker, layer.latent, rows, from, to, attended.values());
+        }
+        products.quantize(attended, from, to);
+        workers.barrier(worker);
+        products.multiply(layer.output, attended, rows, projectedOutputs);
+        workers.barrier(worker);
+        products.addBias(layer.output.get(0), projected, from, to);
     }
 
     /** Queries, keys and values before their rotation. */
@@ -702,8 +808,8 @@ public final class Decoder implements Model {
     }
 
     /** Computes attention, in units of some rows of a sequence and one KV head. */
-    private void attend(Batch current, int index, Layer layer, int worker) {
-        MemorySegment pages = cache.layer(index);
+    private void attend(Batch current, Layer layer, int worker) {
+        MemorySegment pages = cache.layer(layer.cacheIndex);
         int unit = 0;
         int claimed = workers.claim();
         for (int s = 0; s < current.sequences(); s++) {

@@ -47,6 +47,27 @@ final class KvCache {
         }
     }
 
+    /** Bytes of a page over all layers. */
+    long pageBytes() {
+        return layout.pageBytes() * layers.length;
+    }
+
+    /** Copies a page of all layers, one after another. */
+    void exportPage(int page, MemorySegment to) {
+        long bytes = layout.pageBytes();
+        for (int i = 0; i < layers.length; i++) {
+            MemorySegment.copy(layers[i], page * bytes, to, i * bytes, bytes);
+        }
+    }
+
+    /** Fills a page of all layers with what {@link #exportPage} has written. */
+    void importPage(int page, MemorySegment from) {
+        long bytes = layout.pageBytes();
+        for (int i = 0; i < layers.length; i++) {
+            MemorySegment.copy(from, i * bytes, layers[i], page * bytes, bytes);
+        }
+    }
+
     /** The pages of one layer, one after another. */
     MemorySegment layer(int layer) {
         return layers[layer];

@@ -1,5 +1,6 @@
 package quire.model;
 
+import java.lang.foreign.MemorySegment;
 import quire.tensor.FloatMatrix;
 
 /**
@@ -36,6 +37,24 @@ public interface Model extends AutoCloseable {
 
     /** Copies the K and V of all positions of a page to another page, in all layers. */
     void copyPage(int from, int to);
+
+    /**
+     * Whether sequences have a state beside their keys and values, so that {@link Batch#setState} counts, and the beginning
+     * of a page cannot be used without the rest of it.
+     */
+    default boolean isRecurrent() {
+        return false;
+    }
+
+    /** Bytes of the K and V of all positions of a page, over all layers, and of the state beside it. */
+    long pageBytes();
+
+    /** Copies what {@link #pageBytes} counts to memory of {@link #pageBytes} bytes, which another engine of the
+     * same model, type of K and V, and kernels can {@linkplain #importPage import}. */
+    void exportPage(int page, MemorySegment to);
+
+    /** Fills a page from what {@link #exportPage} has written. */
+    void importPage(int page, MemorySegment from);
 
     @Override
     void close();

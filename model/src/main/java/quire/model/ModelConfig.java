@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.model.Architecture.Yarn;
 import quire.model.Mixture.Scoring;
@@ -50,6 +51,8 @@ public record ModelConfig(
         float ropeScale,
         Architecture blocks) {
 
+    private static final String KV_HEADS = "attention.head_count_kv";
+
     /** Characters of a value of the file that a message shows. */
     private static final int SHOWN_CHARS = 60;
 
@@ -64,6 +67,12 @@ public record ModelConfig(
     private static final int MAX_HEADS = 1 << 10;
     private static final int MAX_HEAD_DIM = 1 << 10;
     private static final int MAX_EXPERTS = 1 << 12;
+    private static final int MAX_TAPS = 16;
+    private static final int MAX_STATE = 1 << 12;
+
+    /** Ends of the names of tensors that have rows and are no matrix of a product. */
+    private static final List<String> NO_MATRICES =
+            List.of(".bias", ".conv.weight", ".ssm_conv1d.weight", ".ssm_a", ".ssm_d", ".ssm_norm.weight");
 
     // Factors and limits that some other architectures use; 1 and 0 change nothing.
     private static final List<String> FACTORS = List.of("embedding_scale", "residual_scale", "logit_scale");
@@ -171,6 +180,36 @@ public record ModelConfig(
         return heads * (latent == null ? headDim : latent.valueDim());
     }
 
+    /** The number of blocks with attention, which have keys and values. */
+    public int attentionLayers() {
+        Recurrence recurrence = blocks.recurrence();
+        return recurrence == null ? layers : layers - recurrence.count();
+    }
+
+    /** Bytes that recurrent layers keep of each running sequence; 0 if there are none. */
+    public long stateBytes() {
+        Recurrence recurrence = blocks.recurrence();
+        return recurrence == null ? 0 : RecurrentState.slotBytes(recurrence);
+    }
+
+    /** Bytes of the state that lies beside a page when pages are cached; 0 if there are no recurrent layers. */
+    public long pageStateBytes() {
+        Recurrence recurrence = blocks.recurrence();
+        return recurrence == null ? 0 : RecurrentState.checkpointBytes(recurrence);
+    }
+
+    /** Whether the state behind a page is kept with it, so that another sequence can begin there. */
+    public boolean cachesPages() {
+        Recurrence recurrence = blocks.recurrence();
+        return recurrence == null || !recurrence.hasStates();
+    }
+
+    /** Whether a tensor is a matrix of a product, or the embedding; others are kept as vectors of f32. */
+    static boolean isMatrix(GgufTensor tensor) {
+        String name = tensor.name();
+        return tensor.rows() > 1 && NO_MATRICES.stream().noneMatch(name::endsWith);
+    }
+
     /** The width of the feed-forward layers that have no experts; 0 if there is none. */
     int denseWidth() {
         Mixture mixture = blocks.mixture();
@@ -208,10 +247,8 @@ public record ModelConfig(
      */
     public void checkTensors(Gguf gguf) {
         Set<String> known = new HashSet<>();
-        int queryWidth = heads * headDim;
-        int kvWidth = kvHeads * headDim;
         checkMatrix(gguf, known, "token_embd", hidden, vocabularySize);
-        checkNorm(gguf, known, "output_norm", hidden);
+        checkNorm(gguf, known, blocks.outputNorm(), hidden);
         if (gguf.hasTensor("output.weight")) {
             checkMatrix(gguf, known, "output", hidden, vocabularySize);
         }
@@ -220,36 +257,23 @@ public record ModelConfig(
             checkVector(gguf, known, "rope_factors_long.weight", false, ropeDimensions / 2);
             checkVector(gguf, known, "rope_factors_short.weight", false, ropeDimensions / 2);
         }
-        Architecture.Latent latent = blocks.latent();
         for (int layer = 0; layer < layers; layer++) {
             String block = "blk." + layer + ".";
             if (blocks.normBefore()) {
                 checkNorm(gguf, known, block + "attn_norm", hidden);
             }
-            if (latent != null) {
-                checkLatent(gguf, known, block, latent);
-            } else if (gguf.hasTensor(block + "attn_qkv.weight")) {
-                checkMatrix(gguf, known, block + "attn_qkv", hidden, queryWidth + 2 * kvWidth);
+            Recurrence recurrence = blocks.recurrence();
+            if (recurrence != null && recurrence.isIn(layer)) {
+                checkRecurrent(gguf, known, block, recurrence);
             } else {
-                checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
-                checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
-                checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+                checkAttention(gguf, known, block);
             }
-            if (blocks.headNorm() != Architecture.HeadNorm.NONE) {
-                boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
-                checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? headDim : queryWidth);
-                checkVector(gguf, known, block + "attn_k_norm.weight", true, each ? headDim : kvWidth);
-            }
-            checkMatrix(gguf, known, block + "attn_output", attendedWidth(), hidden);
             if (blocks.normAfter()) {
                 checkNorm(gguf, known, block + "post_attention_norm", hidden);
                 checkNorm(gguf, known, block + "post_ffw_norm", hidden);
             }
             if (blocks.normBefore() && !blocks.parallel()) {
                 checkNorm(gguf, known, block + blocks.feedForwardNorm(), hidden);
-            }
-            if (blocks.sinks()) {
-                checkVector(gguf, known, block + "attn_sinks.weight", true, heads);
             }
             Mixture mixture = blocks.mixture();
             if (mixture != null && mixture.isIn(layer)) {
@@ -272,6 +296,51 @@ public record ModelConfig(
                         + " blocks" + ANOTHER_MODEL);
             }
         }
+    }
+
+    private void checkAttention(Gguf gguf, Set<String> known, String block) {
+        int queryWidth = heads * headDim;
+        int kvWidth = kvHeads * headDim;
+        Architecture.Latent latent = blocks.latent();
+        if (latent != null) {
+            checkLatent(gguf, known, block, latent);
+        } else if (gguf.hasTensor(block + "attn_qkv.weight")) {
+            checkMatrix(gguf, known, block + "attn_qkv", hidden, queryWidth + 2 * kvWidth);
+        } else {
+            checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
+            checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
+            checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+        }
+        if (blocks.headNorm() != Architecture.HeadNorm.NONE) {
+            boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
+            checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? headDim : queryWidth);
+            checkVector(gguf, known, block + "attn_k_norm.weight", true, each ? headDim : kvWidth);
+        }
+        checkMatrix(gguf, known, block + "attn_output", attendedWidth(), hidden);
+        if (blocks.sinks()) {
+            checkVector(gguf, known, block + "attn_sinks.weight", true, heads);
+        }
+    }
+
+    private void checkRecurrent(Gguf gguf, Set<String> known, String block, Recurrence recurrence) {
+        int width = recurrence.width();
+        if (recurrence.hasStates()) {
+            int channels = recurrence.channels();
+            int ofHeads = recurrence.heads();
+            checkMatrix(gguf, known, block + "ssm_in", hidden, width + channels + ofHeads);
+            checkVector(gguf, known, block + "ssm_conv1d.weight", true, recurrence.taps(), channels);
+            checkVector(gguf, known, block + "ssm_conv1d.bias", false, channels);
+            checkVector(gguf, known, block + "ssm_dt.bias", true, ofHeads);
+            checkVector(gguf, known, block + "ssm_a", true, 1, ofHeads);
+            checkVector(gguf, known, block + "ssm_d", true, 1, ofHeads);
+            int groups = recurrence.groups();
+            checkVector(gguf, known, block + "ssm_norm.weight", true, width / groups, groups);
+            checkMatrix(gguf, known, block + "ssm_out", width, hidden);
+            return;
+        }
+        checkMatrix(gguf, known, block + "shortconv.in_proj", hidden, 3 * width);
+        checkVector(gguf, known, block + "shortconv.conv.weight", true, recurrence.taps(), width);
+        checkMatrix(gguf, known, block + "shortconv.out_proj", width, hidden);
     }
 
     private void checkLatent(Gguf gguf, Set<String> known, String block, Architecture.Latent latent) {
@@ -386,17 +455,14 @@ public record ModelConfig(
             int feedForward = sizeUpTo("feed_forward_length", MAX_WIDTH);
             int layers = sizeUpTo("block_count", MAX_LAYERS);
             int heads = sizeUpTo("attention.head_count", MAX_HEADS);
-            int kvHeads =
-                    gguf.has(key("attention.head_count_kv")) ? sizeUpTo("attention.head_count_kv", MAX_HEADS) : heads;
+            int kvHeads = gguf.has(key(KV_HEADS)) ? sizeUpTo(KV_HEADS, MAX_HEADS) : heads;
             if (kvHeads > heads || heads % kvHeads != 0) {
-                throw refuse(
-                        "attention.head_count_kv", "is " + kvHeads + ", which does not divide the " + heads + " heads");
+                throw refuse(KV_HEADS, "is " + kvHeads + ", which does not divide the " + heads + " heads");
             }
             boolean hasLatent = gguf.has(key("attention.kv_lora_rank"));
             if (hasLatent && kvHeads != 1) {
                 throw refuse(
-                        "attention.head_count_kv",
-                        "is " + kvHeads + " where keys and values are made of one latent and 1 is expected");
+                        KV_HEADS, "is " + kvHeads + " where keys and values are made of one latent and 1 is expected");
             }
             int headDim = hasLatent ? latent().rank() + latent().rotatedDim() : headDim(hidden, heads);
             int ropeDimensions =
@@ -534,9 +600,10 @@ public record ModelConfig(
             int used = sizeUpTo("expert_used_count", experts);
             int width = size("expert_feed_forward_length", 0);
             if (width == 0) {
-                // Mixtral's experts have the width of a feed-forward layer; Qwen's share it.
+                // Mixtral's and Granite's experts have the width of a feed-forward layer; Qwen's share it.
                 width = sizeUpTo("feed_forward_length", MAX_WIDTH);
-                width = architecture.equals("llama") ? width : width / used;
+                boolean own = architecture.equals("llama") || architecture.equals("granitehybrid");
+                width = own ? width : width / used;
             }
             if (experts > MAX_EXPERTS || width < 1) {
                 throw refuse("expert_count", "is " + experts + " experts of width " + width);
@@ -609,20 +676,83 @@ public record ModelConfig(
             return (int) value;
         }
 
-        /** Some converters write one number for each layer. If all are equal, the model is an ordinary one. */
+        /**
+         * Some converters write one number for each layer. If all are equal, the model is an ordinary one. In the number of
+         * KV heads, a 0 may stand for a layer without attention.
+         */
         private int sameInAllLayers(String suffix, int max) {
+            boolean zeros = suffix.equals(KV_HEADS) && Architectures.isRecurrent(architecture);
+            int same = 0;
+            for (int value : perLayer(suffix)) {
+                if (value == 0 && zeros) {
+                    continue;
+                }
+                if (same != 0 && value != same) {
+                    throw gguf.fault("key " + key(suffix) + ": differs between layers (" + same + " and " + value + ")"
+                            + ANOTHER_MODEL);
+                }
+                same = inRange(suffix, value, max);
+            }
+            return inRange(suffix, same, max);
+        }
+
+        private int[] perLayer(String suffix) {
             String key = key(suffix);
             if (gguf.length(key) != sizeUpTo("block_count", MAX_LAYERS)) {
                 throw refuse(suffix, "has " + gguf.length(key) + " items, not one for each block");
             }
-            int[] perLayer = gguf.int32s(key);
-            for (int value : perLayer) {
-                if (value != perLayer[0]) {
-                    throw gguf.fault("key " + key + ": differs between layers (" + perLayer[0] + " and " + value + ")"
-                            + ANOTHER_MODEL);
-                }
+            return gguf.int32s(key);
+        }
+
+        @Override
+        public Recurrence shortConvolutions() {
+            int taps = sizeUpTo("shortconv.l_cache", MAX_TAPS);
+            if (taps < 2) {
+                throw refuse("shortconv.l_cache", "is " + taps + ", not 2 to " + MAX_TAPS);
             }
-            return inRange(suffix, perLayer[0], max);
+            return new Recurrence(
+                    Recurrence.Kind.CONVOLUTION,
+                    taps,
+                    sizeUpTo("embedding_length", MAX_WIDTH),
+                    0,
+                    0,
+                    0,
+                    layersWithoutAttention());
+        }
+
+        @Override
+        public Recurrence stateSpaces() {
+            int taps = sizeUpTo("ssm.conv_kernel", MAX_TAPS);
+            int width = sizeUpTo("ssm.inner_size", MAX_WIDTH);
+            int heads = sizeUpTo("ssm.time_step_rank", MAX_HEADS);
+            int groups = sizeUpTo("ssm.group_count", heads);
+            if (taps < 2) {
+                throw refuse("ssm.conv_kernel", "is " + taps + ", not 2 to " + MAX_TAPS);
+            }
+            if (width % heads != 0 || heads % groups != 0) {
+                throw refuse(
+                        "ssm.time_step_rank",
+                        "is " + heads + ", which does not divide a width of " + width + " into heads for " + groups
+                                + " groups");
+            }
+            return new Recurrence(
+                    Recurrence.Kind.STATE_SPACE,
+                    taps,
+                    width,
+                    heads,
+                    groups,
+                    sizeUpTo("ssm.state_size", MAX_STATE),
+                    layersWithoutAttention());
+        }
+
+        /** The blocks whose number of KV heads is 0. */
+        private List<Boolean> layersWithoutAttention() {
+            if (!gguf.has(key(KV_HEADS)) || gguf.type(key(KV_HEADS)) != GgufValueType.ARRAY) {
+                throw refuse(KV_HEADS, "has no number for each block, which says where attention is");
+            }
+            return IntStream.of(perLayer(KV_HEADS))
+                    .mapToObj(count -> count == 0)
+                    .toList();
         }
 
         private float number(String suffix, float min, float max) {
@@ -699,6 +829,12 @@ public record ModelConfig(
                     + ": is missing, and so are tokenizer.ggml.tokens and token_embd.weight" + CONVERT));
         }
 
+        /** A factor of the scaling; converters write 0 for "none". */
+        private float factor(String key) {
+            float value = number(key, 0, 1e6f);
+            return value == 0 ? 1 : value;
+        }
+
         private String ropeFactorKey() {
             boolean old = !gguf.has(key("rope.scaling.factor")) && gguf.has(key("rope.scale_linear"));
             return old ? "rope.scale_linear" : "rope.scaling.factor";
@@ -715,10 +851,11 @@ public record ModelConfig(
             String factorKey = ropeFactorKey();
             return switch (scaling()) {
                 case "none" -> 1;
-                case "linear", "yarn" -> number(factorKey, Float.MIN_NORMAL, 1e6f);
+                case "linear", "yarn" -> factor(factorKey);
                 case "longrope" -> {
                     if (architecture.equals("phi3")) {
-                        yield 1; // the factors are tensors
+                        boolean tensors = gguf.hasTensor("rope_factors_long.weight");
+                        yield tensors || !gguf.has(key(factorKey)) ? 1 : factor(factorKey); // else it is linear
                     }
                     throw gguf.fault("key " + key("rope.scaling.type") + ": is longrope" + ANOTHER_MODEL);
                 }

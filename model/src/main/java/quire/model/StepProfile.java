@@ -20,6 +20,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 
@@ -49,7 +50,7 @@ public final class StepProfile {
         NORM("norms"),
         /** Quantising activations to int8. */
         QUANTIZE("quantise"),
-        /** The products that make queries, keys and values. */
+        /** The products that make queries, keys and values, or the inputs of a recurrent layer. */
         QKV("q, k, v"),
         /** Rotary embedding. */
         ROPE("rope"),
@@ -57,7 +58,9 @@ public final class StepProfile {
         STORE("store k, v"),
         /** Attention. */
         ATTENTION("attention"),
-        /** The output projection of attention. */
+        /** Convolutions and states of recurrent layers. */
+        RECURRENCE("recurrence"),
+        /** The output projection of attention or of a recurrent layer. */
         OUTPUT("attention out"),
         /** The products that give each expert its score, and the factor of the shared expert. */
         ROUTER("router"),
@@ -98,8 +101,10 @@ public final class StepProfile {
                         "attn_q_a.weight",
                         "attn_q_b.weight",
                         "attn_kv_a_mqa.weight",
-                        "attn_k_b.weight" -> QKV;
-                case "attn_output.weight", "attn_v_b.weight" -> OUTPUT;
+                        "attn_k_b.weight",
+                        "shortconv.in_proj.weight",
+                        "ssm_in.weight" -> QKV;
+                case "attn_output.weight", "attn_v_b.weight", "shortconv.out_proj.weight", "ssm_out.weight" -> OUTPUT;
                 case "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight" -> ROUTER;
                 case "ffn_gate.weight",
                         "ffn_up.weight",
@@ -366,6 +371,31 @@ public final class StepProfile {
             long begin = begin(own);
             kernels.addRow(x, from, factor, y, to);
             end(own, begin, Phase.ADD);
+        }
+
+        @Override
+        public void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.multiplyRow(a, rowA, b, rowB, y, to);
+            end(own, begin, Phase.RECURRENCE);
+        }
+
+        @Override
+        public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.addProduct(a, rowA, b, rowB, y, to);
+            end(own, begin, Phase.RECURRENCE);
+        }
+
+        @Override
+        public void advance(StateCall call) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.advance(call);
+            double numbers = (double) call.keys() * call.state().columns();
+            own.add(Phase.RECURRENCE, System.nanoTime() - begin, 2 * Float.BYTES * numbers, 0, 2 * numbers);
         }
 
         @Override

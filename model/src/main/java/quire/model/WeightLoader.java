@@ -251,7 +251,7 @@ final class WeightLoader {
      * twice the memory while it loads.
      */
     private void loaded(GgufTensor tensor, MemorySegment source) {
-        if (tensor.rows() > 1) {
+        if (ModelConfig.isMatrix(tensor)) {
             onLoaded.accept(source.byteSize());
         }
         if (source.isMapped()) {
@@ -267,6 +267,78 @@ final class WeightLoader {
         // Each worker gets the same number of units; otherwise the others wait for the last unit of a few.
         long each = Math.max(1, Math.ceilDiv(weights.packedBytes(), UNIT_BYTES * workers.count()));
         return new Projection(weights, bias, Math.toIntExact(each * workers.count()));
+    }
+
+    /**
+     * The weights of a recurrent layer.
+     *
+     * @param index its number among such layers
+     */
+    RecurrentLayers.Weights recurrent(String prefix, int index, Recurrence recurrence) {
+        int width = recurrence.width();
+        if (recurrence.hasStates()) {
+            return stateSpace(prefix, index, recurrence);
+        }
+        String first = prefix + "shortconv.in_proj";
+        return new RecurrentLayers.Weights(
+                index,
+                List.of(
+                        rows(first, 3 * width, 0, width, false),
+                        rows(first, 3 * width, width, width, false),
+                        rows(first, 3 * width, 2 * width, width, false)),
+                taps(prefix + "shortconv.conv.weight", recurrence.taps(), width),
+                null,
+                List.of(projection(prefix + "shortconv.out_proj", width, config.hidden())));
+    }
+
+    private RecurrentLayers.Weights stateSpace(String prefix, int index, Recurrence recurrence) {
+        int width = recurrence.width();
+        int channels = recurrence.channels();
+        int heads = recurrence.heads();
+        int groups = recurrence.groups();
+        String first = prefix + "ssm_in";
+        int all = width + channels + heads;
+        FloatMatrix bias = optionalVector(prefix + "ssm_conv1d.bias", channels);
+        FloatMatrix norms = decode(file.tensor(prefix + "ssm_norm.weight", width / groups, groups), width);
+        List<FloatMatrix> byGroup = new ArrayList<>();
+        for (int group = 0; group < groups; group++) {
+            FloatMatrix own = FloatMatrix.allocate(arena, 1, width / groups);
+            MemorySegment.copy(
+                    norms.segment(),
+                    group * own.segment().byteSize(),
+                    own.segment(),
+                    0,
+                    own.segment().byteSize());
+            byGroup.add(own);
+        }
+        return new RecurrentLayers.Weights(
+                index,
+                List.of(
+                        rows(first, all, 0, width, false),
+                        rows(first, all, width + channels, heads, false),
+                        rows(first, all, width, channels, false)),
+                taps(prefix + "ssm_conv1d.weight", recurrence.taps(), channels),
+                new StateSpace.Weights(
+                        bias == null ? FloatMatrix.allocate(arena, 1, channels) : bias,
+                        vector(prefix + "ssm_dt.bias", heads),
+                        decode(file.tensor(prefix + "ssm_a", 1, heads), heads),
+                        decode(file.tensor(prefix + "ssm_d", 1, heads), heads),
+                        List.copyOf(byGroup)),
+                List.of(projection(prefix + "ssm_out", width, config.hidden())));
+    }
+
+    /** The weights of a convolution. The file has all positions of a number together; here a row is one position. */
+    private FloatMatrix taps(String name, int taps, int width) {
+        GgufTensor tensor = file.tensor(name, taps, width);
+        FloatMatrix all = FloatMatrix.allocate(arena, width, taps);
+        tensor.elementType().decode(data(tensor), 0, all.segment(), 0, width * taps);
+        FloatMatrix rows = FloatMatrix.allocate(arena, taps, width);
+        for (int tap = 0; tap < taps; tap++) {
+            for (int i = 0; i < width; i++) {
+                rows.set(tap, i, all.get(i, tap));
+            }
+        }
+        return rows;
     }
 
     /** The weights of a layer whose keys and values are made of a latent. */

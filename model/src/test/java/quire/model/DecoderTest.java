@@ -40,6 +40,7 @@ class DecoderTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
     private static final int PAGES = 24;
+    private static final List<String> RECURRENT = List.of("lfm2", "granitehybrid", "granitehybrid-dense");
 
     @TempDir
     private Path folder;
@@ -245,7 +246,8 @@ class DecoderTest {
                     if (count > 0) {
                         boolean last = count == rest;
                         rowOf[i] = last ? batch.logitCount() : -1;
-                        batch.add(prompts.get(i), computed[i], computed[i] + count, tables[i], last ? 1 : 0);
+                        int at = batch.add(prompts.get(i), computed[i], computed[i] + count, tables[i], last ? 1 : 0);
+                        batch.setState(at, i, 0, Batch.Start.CONTINUES);
                         computed[i] += count;
                     }
                 }
@@ -260,6 +262,110 @@ class DecoderTest {
                     }
                 }
             }
+        }
+    }
+
+    /** Draft tokens that are rejected leave no trace, wherever they are and however many count. */
+    @Test
+    void forward_draftTokensTakenBack_sameBits() {
+        for (String architecture : RECURRENT) {
+            Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 19);
+            Random random = new Random(19);
+            try (Gguf gguf = Gguf.open(file);
+                    Workers workers = new Workers(2);
+                    Decoder decoder = load(gguf, workers, KvType.F16, 128)) {
+                int[] tokens = random.ints(100, 0, RandomModels.VOCABULARY_SIZE).toArray();
+                int[] expected = lastLogits(decoder, tokens);
+                int[] pages = {9, 2, 11, 0, 1, 6, 3, 8};
+                Batch batch = new Batch(64, 1);
+                int[] text = new int[128];
+                int computed = 0;
+                int[] last = {};
+                while (computed < tokens.length) {
+                    int count = 1 + random.nextInt(Math.min(20, tokens.length - computed));
+                    int drafts = random.nextInt(Batch.MAX_DRAFT_ROWS + 1);
+                    int right = random.nextInt(Math.min(drafts, tokens.length - computed - count) + 1);
+                    System.arraycopy(tokens, computed, text, computed, count + right);
+                    for (int i = computed + count + right; i < computed + count + drafts; i++) {
+                        text[i] = random.nextInt(RandomModels.VOCABULARY_SIZE);
+                    }
+                    batch.clear();
+                    batch.add(text, computed, computed + count + drafts, pages, 1 + drafts);
+                    batch.setState(0, 2, drafts, Batch.Start.CONTINUES);
+                    FloatMatrix logits = decoder.forward(batch);
+                    last = bits(logits, right);
+                    computed += count + right;
+                }
+                assertThat(last).as(architecture).isEqualTo(expected);
+            }
+        }
+    }
+
+    /** A sequence that begins with the pages of another one takes the state behind them. */
+    @Test
+    void forward_beginsBehindAPage_sameBits() {
+        Path file = FamilyModels.write(folder, "lfm2", ElementType.Q4_0, 20);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(2)) {
+            ModelConfig config = ModelConfig.from(gguf);
+            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
+            Decoder.Capacity capacity = new Decoder.Capacity(layout, PAGES, 64, 4, 3, true);
+            try (Decoder decoder = Decoder.load(gguf, config, KernelSets.best(), workers, capacity)) {
+                int[] tokens =
+                        new Random(20).ints(50, 0, RandomModels.VOCABULARY_SIZE).toArray();
+                int[] expected = lastLogits(decoder, tokens);
+                Batch batch = new Batch(64, 1);
+                for (int pages = 1; pages <= 3; pages++) {
+                    batch.clear();
+                    batch.add(tokens, 16 * pages, 50, IntStream.range(0, 8).toArray(), 1);
+                    batch.setState(0, 2, 0, Batch.Start.AT_PAGE);
+                    assertThat(bits(decoder.forward(batch), 0))
+                            .as("%d pages", pages)
+                            .isEqualTo(expected);
+                }
+            }
+        }
+    }
+
+    @Test
+    void forward_stateThatIsNotThere_throws() {
+        Path file = FamilyModels.write(folder, "lfm2", ElementType.F32, 20);
+        try (Gguf gguf = Gguf.open(file);
+                Workers workers = new Workers(1);
+                Decoder decoder = load(gguf, workers, KvType.F16, 64)) {
+            int[] tokens = new int[40];
+            int[] pages = {0, 1, 2};
+            Batch batch = new Batch(64, 2);
+            batch.add(tokens, 0, 16, pages, 1);
+            batch.setState(0, 0, 3, Batch.Start.CONTINUES);
+            decoder.forward(batch);
+            for (int position : new int[] {12, 17}) {
+                batch.clear();
+                batch.add(tokens, position, 20, pages, 1);
+                assertThatThrownBy(() -> decoder.forward(batch))
+                        .isInstanceOf(IllegalStateException.class)
+                        .hasMessageContaining("position " + position)
+                        .hasMessageContaining("known at 13 to 16");
+            }
+            batch.setState(0, 0, 0, Batch.Start.AT_PAGE);
+            assertThatThrownBy(() -> decoder.forward(batch))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("no state at position 17");
+            batch.setState(0, 9, 0, Batch.Start.CONTINUES);
+            assertThatThrownBy(() -> decoder.forward(batch))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("slot 9 of 4");
+            batch.setState(0, 1, 3, Batch.Start.CONTINUES);
+            assertThatThrownBy(() -> decoder.forward(batch))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("3 draft tokens in 3 rows");
+            batch.clear();
+            batch.add(tokens, 0, 1, pages, 1);
+            batch.add(tokens, 0, 1, pages, 1);
+            batch.setState(1, 0, 0, Batch.Start.CONTINUES);
+            assertThatThrownBy(() -> decoder.forward(batch))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("share slot 0");
         }
     }
 
@@ -372,7 +478,8 @@ class DecoderTest {
     private static Decoder load(Gguf file, Workers workers, KvType type, int maxBatchTokens, Kernels kernels) {
         ModelConfig config = ModelConfig.from(file);
         KvLayout layout = new KvLayout(type, 16, config.kvHeads(), config.headDim());
-        return Decoder.load(file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, maxBatchTokens, 4));
+        return Decoder.load(
+                file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, maxBatchTokens, 32, 4, false));
     }
 
     private static int[] lastLogits(Decoder decoder, int[] tokens) {

@@ -96,6 +96,15 @@ class ModelConfigTest {
                 .isEqualTo(4);
         assertThat(config(model().float32("llama.rope.scale_linear", 2)).ropeScale())
                 .isEqualTo(2);
+        assertThat(config(model().float32("llama.rope.scale_linear", 2).float32("llama.rope.scaling.factor", 3))
+                        .ropeScale())
+                .isEqualTo(3);
+        assertThat(config(model().string("llama.rope.scaling.type", "none").float32("llama.rope.scaling.factor", 3))
+                        .ropeScale())
+                .isEqualTo(1);
+        assertThat(config(model().string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 0))
+                        .ropeScale())
+                .isEqualTo(1);
         assertThat(config(model().without("llama.attention.head_count_kv").int32s("llama.attention.head_count_kv", 2))
                         .kvHeads())
                 .isEqualTo(2);
@@ -106,6 +115,22 @@ class ModelConfigTest {
         assertThat(config(model().tensor("blk.0.attn_rot_embd", ElementType.F32, new float[8], 8))
                         .layers())
                 .isEqualTo(1);
+    }
+
+    @Test
+    void from_longropeWithoutFactors_isLinear() {
+        assertThat(config(longrope()).ropeScale()).isEqualTo(1);
+        GgufWriter without =
+                longrope().withoutTensor("rope_factors_long.weight").withoutTensor("rope_factors_short.weight");
+        assertThat(config(without).ropeScale()).isEqualTo(4);
+        assertThat(config(without.without("phi3.rope.scaling.factor")).ropeScale())
+                .isEqualTo(1);
+    }
+
+    private static GgufWriter longrope() {
+        return FamilyModels.writer("phi3", ElementType.F32, 1)
+                .string("phi3.rope.scaling.type", "longrope")
+                .float32("phi3.rope.scaling.factor", 4);
     }
 
     /** A change of a valid model, and the words that the message must contain. */
@@ -199,7 +224,7 @@ class ModelConfigTest {
                 fault(w -> w.string("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.factor", "missing"),
                 fault(w -> w.string("llama.rope.scaling.type", "longrope"), "llama.rope.scaling.type", "longrope"),
                 fault(
-                        w -> w.string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 0),
+                        w -> w.string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", -1),
                         "llama.rope.scaling.factor"),
                 fault(w -> w.string("llama.rope.scaling.type", "linear"), "llama.rope.scaling.factor", "missing"),
                 fault(
@@ -301,6 +326,65 @@ class ModelConfigTest {
     @MethodSource("latentFaults")
     void from_unsupportedLatent_isRefusedInOneLineWithThePlace(Fault fault) {
         GgufWriter writer = FamilyModels.writer("deepseek2", ElementType.F32, 1);
+        fault.change().accept(writer);
+        assertThatThrownBy(() -> config(writer))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageContainingAll(fault.said().toArray(String[]::new))
+                .message()
+                .hasLineCount(1);
+    }
+
+    static Stream<Fault> recurrentFaults() {
+        return Stream.of(
+                fault(w -> lfm2(w, "shortconv.l_cache", 1), "shortconv.l_cache", "not 2 to 16"),
+                fault(w -> lfm2(w, "shortconv.l_cache", 17), "shortconv.l_cache", "not 1 to 16"),
+                fault(w -> lfm2(w, "shortconv.l_cache", 4), "tensor blk.0.shortconv.conv.weight", "3", "4"),
+                fault(w -> lfm2(w, "attention.head_count_kv", 2), "attention.head_count_kv", "where attention is"),
+                fault(w -> kvHeads(w, 0, 0, 0, 0), "attention.head_count_kv", "is 0"),
+                fault(w -> kvHeads(w, 0, 0, 2, 4), "attention.head_count_kv", "differs between layers (2 and 4)"),
+                fault(w -> kvHeads(w, 0, 0, 2), "attention.head_count_kv", "has 3 items"),
+                fault(w -> kvHeads(w, 0, 2, 0, 0), "tensor blk.1.attn_q.weight", "missing"));
+    }
+
+    private static void lfm2(GgufWriter writer, String key, long value) {
+        writer.without("lfm2." + key).uint32("lfm2." + key, value);
+    }
+
+    private static void kvHeads(GgufWriter writer, int... heads) {
+        writer.without("lfm2.attention.head_count_kv").int32s("lfm2.attention.head_count_kv", heads);
+    }
+
+    @ParameterizedTest
+    @MethodSource("recurrentFaults")
+    void from_unsupportedRecurrence_isRefusedInOneLineWithThePlace(Fault fault) {
+        GgufWriter writer = FamilyModels.writer("lfm2", ElementType.F32, 1);
+        fault.change().accept(writer);
+        assertThatThrownBy(() -> config(writer))
+                .isInstanceOf(ModelFormatException.class)
+                .hasMessageContainingAll(fault.said().toArray(String[]::new))
+                .message()
+                .hasLineCount(1);
+    }
+
+    static Stream<Fault> stateFaults() {
+        return Stream.of(
+                fault(w -> granite(w, "conv_kernel", 1), "ssm.conv_kernel", "not 2 to 16"),
+                fault(w -> granite(w, "time_step_rank", 7), "ssm.time_step_rank", "7", "128"),
+                fault(w -> granite(w, "group_count", 3), "ssm.time_step_rank", "8", "3 groups"),
+                fault(w -> granite(w, "group_count", 9), "ssm.group_count", "not 1 to 8"),
+                fault(w -> granite(w, "state_size", 5000), "ssm.state_size", "not 1 to 4096"),
+                fault(w -> granite(w, "state_size", 16), "tensor blk.0.ssm_in.weight"),
+                fault(w -> w.withoutTensor("blk.1.ssm_a"), "tensor blk.1.ssm_a", "missing"));
+    }
+
+    private static void granite(GgufWriter writer, String key, long value) {
+        writer.without("granitehybrid.ssm." + key).uint32("granitehybrid.ssm." + key, value);
+    }
+
+    @ParameterizedTest
+    @MethodSource("stateFaults")
+    void from_unsupportedStateSpace_isRefusedInOneLineWithThePlace(Fault fault) {
+        GgufWriter writer = FamilyModels.writer("granitehybrid", ElementType.F32, 1);
         fault.change().accept(writer);
         assertThatThrownBy(() -> config(writer))
                 .isInstanceOf(ModelFormatException.class)

@@ -47,21 +47,28 @@ final class ReferenceDecoder {
         double[] x = row(file.tensor("token_embd.weight", hidden, config.vocabularySize()), token);
         if (architecture.startsWith("gemma")) {
             x = times(x, Math.sqrt(hidden));
-        } else if (architecture.equals("granite")) {
+        } else if (architecture.startsWith("granite")) {
             x = times(x, key("embedding_scale", 1));
         }
         for (int layer = 0; layer < config.layers(); layer++) {
             String prefix = "blk." + layer + ".";
             double[] h = architecture.equals("olmo2") ? x : norm(x, prefix + "attn_norm");
-            double[] attended = has(prefix + "attn_kv_a_mqa.weight")
-                    ? attendWithLatent(prefix, h, position, layer)
-                    : attendWithHeads(prefix, h, position, layer);
-            double[] a = project(prefix + "attn_output", attended, hidden);
+            double[] a;
+            if (has(prefix + "shortconv.conv.weight")) {
+                a = shortConvolution(prefix, h, position, layer);
+            } else if (has(prefix + "ssm_in.weight")) {
+                a = stateSpace(prefix, h, position, layer);
+            } else {
+                double[] attended = has(prefix + "attn_kv_a_mqa.weight")
+                        ? attendWithLatent(prefix, h, position, layer)
+                        : attendWithHeads(prefix, h, position, layer);
+                a = project(prefix + "attn_output", attended, hidden);
+            }
             boolean gptOss = architecture.equals("gpt-oss");
             if (has(prefix + "post_attention_norm.weight") && !gptOss) {
                 a = norm(a, prefix + "post_attention_norm");
             }
-            double residual = architecture.equals("granite") ? key("residual_scale", 1) : 1;
+            double residual = architecture.startsWith("granite") ? key("residual_scale", 1) : 1;
             x = sum(x, times(a, residual));
             if (gptOss || has(prefix + "ffn_norm.weight")) {
                 h = norm(x, prefix + (gptOss ? "post_attention_norm" : "ffn_norm"));
@@ -78,14 +85,88 @@ final class ReferenceDecoder {
         }
         boolean untied = has("output.weight");
         double[] logits = multiply(
-                untied ? "output.weight" : "token_embd.weight", norm(x, "output_norm"), config.vocabularySize());
+                untied ? "output.weight" : "token_embd.weight",
+                norm(x, architecture.equals("lfm2") ? "token_embd_norm" : "output_norm"),
+                config.vocabularySize());
         double scale = key("logit_scale", 1);
-        logits = times(logits, architecture.equals("granite") ? 1 / scale : scale);
+        logits = times(logits, architecture.startsWith("granite") ? 1 / scale : scale);
         double cap = key("final_logit_softcapping", 0);
         for (int i = 0; i < logits.length && cap > 0; i++) {
             logits[i] = cap * Math.tanh(logits[i] / cap);
         }
         return logits;
+    }
+
+    /** The inputs of the convolution are kept where other layers keep keys. */
+    private double[] shortConvolution(String prefix, double[] h, int position, int layer) {
+        double[] bcx = project(prefix + "shortconv.in_proj", h, 3 * h.length);
+        double[] input = new double[h.length];
+        for (int i = 0; i < input.length; i++) {
+            input[i] = bcx[i] * bcx[2 * h.length + i];
+        }
+        keys.get(position)[layer] = input;
+        int taps = (int) key("shortconv.l_cache", 0);
+        double[] out = new double[h.length];
+        for (int i = 0; i < out.length; i++) {
+            double[] weights = row(tensor(prefix + "shortconv.conv.weight"), i);
+            for (int back = 0; back < taps && back <= position; back++) {
+                out[i] += weights[taps - 1 - back] * keys.get(position - back)[layer][i];
+            }
+            out[i] *= bcx[h.length + i];
+        }
+        return project(prefix + "shortconv.out_proj", out, h.length);
+    }
+
+    /** The convolution's inputs are kept where other layers keep keys, and the states where they keep values. */
+    private double[] stateSpace(String prefix, double[] h, int position, int layer) {
+        int width = (int) key("ssm.inner_size", 0);
+        int heads = (int) key("ssm.time_step_rank", 0);
+        int groups = (int) key("ssm.group_count", 0);
+        int n = (int) key("ssm.state_size", 0);
+        int taps = (int) key("ssm.conv_kernel", 0);
+        int channels = width + 2 * groups * n;
+        int d = width / heads;
+        double[] all = project(prefix + "ssm_in", h, width + channels + heads);
+        keys.get(position)[layer] = Arrays.copyOfRange(all, width, width + channels);
+        double[] xbc = new double[channels];
+        for (int i = 0; i < channels; i++) {
+            double[] weights = row(tensor(prefix + "ssm_conv1d.weight"), i);
+            double sum = row(tensor(prefix + "ssm_conv1d.bias"), 0)[i];
+            for (int back = 0; back < taps && back <= position; back++) {
+                sum += weights[taps - 1 - back] * keys.get(position - back)[layer][i];
+            }
+            xbc[i] = sum / (1 + Math.exp(-sum));
+        }
+        double[] state = position == 0 ? new double[width * n] : values.get(position - 1)[layer].clone();
+        double[] y = new double[width];
+        for (int i = 0; i < width; i++) {
+            int head = i / d;
+            int group = head / (heads / groups);
+            double step =
+                    Math.log1p(Math.exp(all[width + channels + head] + row(tensor(prefix + "ssm_dt.bias"), 0)[head]));
+            double decay = Math.exp(step * row(tensor(prefix + "ssm_a"), head)[0]);
+            y[i] = row(tensor(prefix + "ssm_d"), head)[0] * xbc[i];
+            for (int j = 0; j < n; j++) {
+                double b = xbc[width + group * n + j];
+                double c = xbc[width + (groups + group) * n + j];
+                state[i * n + j] = decay * state[i * n + j] + step * b * xbc[i];
+                y[i] += c * state[i * n + j];
+            }
+            y[i] *= all[i] / (1 + Math.exp(-all[i]));
+        }
+        values.get(position)[layer] = state;
+        int size = width / groups;
+        for (int group = 0; group < groups; group++) {
+            double squares = 0;
+            for (int i = group * size; i < (group + 1) * size; i++) {
+                squares += y[i] * y[i];
+            }
+            for (int i = 0; i < size; i++) {
+                y[group * size + i] *= row(tensor(prefix + "ssm_norm.weight"), group)[i]
+                        / Math.sqrt(squares / size + config.normEpsilon());
+            }
+        }
+        return project(prefix + "ssm_out", y, h.length);
     }
 
     private double[] attendWithHeads(String prefix, double[] h, int position, int layer) {
@@ -402,7 +483,8 @@ final class ReferenceDecoder {
     }
 
     private double[] rotate(double[] x, int position, int layer) {
-        boolean unrotated = (architecture.equals("smollm3") && layer % 4 == 3)
+        boolean unrotated = !file.bool(architecture + ".rope.scaling.finetuned", true)
+                || (architecture.equals("smollm3") && layer % 4 == 3)
                 || (architecture.equals("cohere2") && !hasWindow(layer));
         if (unrotated) {
             return x;
@@ -412,7 +494,7 @@ final class ReferenceDecoder {
         int pairs = config.ropeDimensions() / 2;
         String factorName = has("rope_factors_long.weight") ? "rope_factors_long.weight" : "rope_freqs.weight";
         double[] factors = optionalVector(factorName, pairs);
-        boolean neighbours = List.of("llama", "granite", "smollm3", "command-r", "cohere2", "glm4")
+        boolean neighbours = List.of("llama", "granite", "granitehybrid", "smollm3", "command-r", "cohere2", "glm4")
                 .contains(architecture);
         boolean yarn = file.string(architecture + ".rope.scaling.type", "").equals("yarn");
         double scale = local ? 1 : config.ropeScale();

@@ -50,7 +50,7 @@ final class Routes {
     void serve(Engine engine) {
         ServedModel served =
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
-        AnswerService answers = new AnswerService(engine, preparation, config.heartbeat());
+        AnswerService answers = new AnswerService(engine, preparation);
         boolean refuseUnknown = !config.unknownParametersAllowed();
         model = new Model(
                 engine,

@@ -126,7 +126,8 @@ public record ServerConfig(
                 bodyGrace,
                 minBodyRate,
                 readTimeout,
-                writeTimeout);
+                writeTimeout,
+                heartbeat);
     }
 
     /** Collects a configuration; each method is named after the component it sets. */

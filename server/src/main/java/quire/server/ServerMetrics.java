@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import quire.engine.DiskTierStats;
 import quire.engine.Engine;
 import quire.engine.EngineListener;
 import quire.engine.EngineStats;
@@ -128,6 +129,24 @@ public final class ServerMetrics implements EngineListener {
                 "quire_prefix_cache_evicted_pages_total",
                 "Cached KV pages that gave their memory to other tokens.",
                 prefixCache.evictedPages());
+        DiskTierStats disk = stats.diskTier();
+        text.gauge("quire_kv_disk_slots", "KV pages that the file on disk has room for.", disk.slots());
+        text.gauge("quire_kv_disk_pages", "KV pages in the file on disk that can be found.", disk.pages());
+        text.counter(
+                "quire_kv_disk_hits_total",
+                "Prompt tokens whose keys and values were read from the file on disk and not computed.",
+                disk.hitTokens());
+        text.counter("quire_kv_disk_read_bytes_total", "Bytes of KV pages read from the file.", disk.readBytes());
+        text.counter(
+                "quire_kv_disk_written_bytes_total", "Bytes of KV pages written to the file.", disk.writtenBytes());
+        text.counter(
+                "quire_kv_disk_skipped_pages_total",
+                "KV pages that were not written to the file, because it was too slow, too small or has failed.",
+                disk.skippedPages());
+        text.counter(
+                "quire_kv_disk_damaged_pages_total",
+                "KV pages that could not be used when they were read from the file.",
+                disk.damagedPages());
         text.gauge(
                 "quire_broken_answers_in_a_row",
                 "Answers in a row that ended because the model's numbers were not finite.",

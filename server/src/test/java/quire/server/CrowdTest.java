@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -11,7 +12,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.locks.LockSupport;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.EngineStats;
@@ -27,30 +28,43 @@ class CrowdTest {
     private static final int TOKENS = 60;
     private static final int LONG_TOKENS = 480;
 
-    /** A position that only answers to disconnecting clients reach. */
-    private static final int LATE_POSITION = 100;
+    /**
+     * A position that only answers to disconnecting clients reach. All requests run together, so when one has reached it,
+     * the others have ended, and each disconnecting client was sent what it waits for.
+     */
+    private static final int LATE_POSITION = 300;
 
-    private volatile boolean slow;
+    private volatile @Nullable TestServer crowded;
 
-    /** Slows steps with answers to disconnected clients, so that the server sees the disconnect before their end. */
-    private void pace(Batch batch) {
-        for (int i = 0; slow && i < batch.rows(); i++) {
-            if (batch.positions()[i] >= LATE_POSITION) {
-                LockSupport.parkNanos(20_000_000);
-                return;
-            }
+    /**
+     * Begins only when all requests are there. Waits before a late position until the server has seen that all clients have
+     * left.
+     */
+    private void hold(Batch batch) {
+        TestServer server = crowded;
+        if (server == null) {
+            return;
+        }
+        while (server.engine.stats().started() < 2L * CLIENTS) {
+            Thread.onSpinWait();
+        }
+        boolean late =
+                Arrays.stream(batch.positions(), 0, batch.rows()).anyMatch(position -> position >= LATE_POSITION);
+        while (late && server.server.openConnections() > 1) {
+            Thread.onSpinWait(); // one is left: the kept-alive connection of the first loop
         }
     }
 
     @Test
     void clients_aThirdDisconnecting_changeNoOtherTextAndLeaveNoPages() throws Exception {
-        try (TestServer server = TestServer.builder().onForward(this::pace).start()) {
+        try (TestServer server =
+                TestServer.builder().maxSequences(CLIENTS).onForward(this::hold).start()) {
             List<String> alone = new ArrayList<>();
             for (int i = 0; i < CLIENTS; i++) {
                 JsonNode answer = TestServer.json(server.post("/v1/completions", body(i, TOKENS, false)));
                 alone.add(answer.get("choices").get(0).get("text").stringValue());
             }
-            slow = true;
+            crowded = server;
             List<Future<String>> texts = new ArrayList<>();
             try (ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
                 for (int i = 0; i < CLIENTS; i++) {
@@ -70,7 +84,7 @@ class CrowdTest {
             assertThat(stats.usedPages()).isZero();
             assertThat(stats.started()).isEqualTo(2L * CLIENTS);
             while (server.server.activeRequests() > 0 || server.server.openConnections() > 1) {
-                Thread.sleep(1); // one is left: the kept-alive connection of the first loop
+                Thread.onSpinWait();
             }
             Map<String, Double> samples = samples(server.get("/metrics").body());
             String model = "{model_name=\"fake\"";

@@ -28,8 +28,8 @@ class ErrorWordsTest {
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
-            "top_p":0                      | top_p                | Invalid value: 'top_p' is 0; it must be over 0 and at most 1.
-            "top_p":1.5                    | top_p                | Invalid value: 'top_p' is 1.5; it must be over 0 and at most 1.
+            "top_p":-1                     | top_p                | Invalid value: 'top_p' is -1; it must be from 0 to 1.
+            "top_p":1.5                    | top_p                | Invalid value: 'top_p' is 1.5; it must be from 0 to 1.
             "temperature":-1               | temperature          | Invalid value: 'temperature' is -1; it must be from 0 to 100.
             "min_p":2                      | min_p                | Invalid value: 'min_p' is 2; it must be from 0 to 1.
             "repetition_penalty":0         | repetition_penalty   | Invalid value: 'repetition_penalty' is 0; it must be over 0 and at most 100 (1 is none).

@@ -52,7 +52,7 @@ class HostileHttpTest {
             }
         }
         while (server.server.openConnections() > 4) {
-            Thread.sleep(1); // the limit is 8: wait until the server has seen that the clients disconnected
+            Thread.onSpinWait(); // the limit is 8: wait until the server has seen that the clients disconnected
         }
         assertThat(server.post("/v1/completions", GOOD).statusCode()).isEqualTo(200);
         assertThat(server.awaitIdle().usedPages()).isZero();
@@ -405,6 +405,90 @@ class HostileHttpTest {
             time.advance(Duration.ofSeconds(1));
             assertThat(silent.rest()).isEmpty();
             assertThat(inHead.rest()).isEmpty();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "gzip, chunked",
+                "chunked, gzip",
+                "xchunked",
+                "identity",
+                "chunked\r\nTransfer-Encoding: chunked",
+                "gzip\r\nTransfer-Encoding: chunked",
+            })
+    void transferEncoding_other_isRefusedAndNothingBehindItIsARequest(String coding) throws IOException {
+        for (String method : new String[] {"POST /v1/completions", "GET /v1/models"}) {
+            try (RawClient client = new RawClient(server)) {
+                client.send(method + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+                        + coding + "\r\n\r\n" + RawClient.get("/v1/models"));
+                RawClient.Response response = client.response();
+                assertThat(response.status()).isEqualTo(coding.startsWith("chunked,") ? 400 : 501);
+                assertThat(response.headers()).containsEntry("connection", "close");
+                assertThat(response.body()).contains("\"error\"");
+                assertThat(client.rest()).isEmpty();
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"ZZ\r\nabc", "-1\r\nabc", "FFFFFFFFFFFFFFFF\r\nabc", "\r\n", "2\r\n{}}}\r\n"})
+    void body_inBrokenChunks_isToldSo(String chunks) throws IOException {
+        String head = String.join(
+                "\r\n",
+                "POST /v1/completions HTTP/1.1",
+                "Host: x",
+                "Content-Type: application/json",
+                "Transfer-Encoding: chunked",
+                "",
+                "");
+        for (String begin : new String[] {"", "2\r\n{ \r\n"}) {
+            try (RawClient client = new RawClient(server)) {
+                client.send(head + begin + chunks + "\r\n0\r\n\r\n" + RawClient.get("/v1/models"));
+                RawClient.Response response = client.response();
+                assertThat(response.status()).isEqualTo(400);
+                assertThat(response.headers()).containsEntry("connection", "close");
+                assertThat(response.body()).contains("chunks are malformed");
+                assertThat(client.rest()).isEmpty();
+            }
+        }
+    }
+
+    @Test
+    void body_inBrokenChunksThatNobodyReads_closesTheConnectionAfterTheAnswer() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.get("/v1/models", "Transfer-Encoding: chunked") + "ZZ\r\n");
+            assertThat(client.response().status()).isEqualTo(200);
+            assertThat(client.rest()).isEmpty();
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"close", "CLOSE", "foo, close", "close ,foo", "keep-alive\r\nConnection: close"})
+    void connection_clientSaysClose_isClosedAfterTheAnswer(String value) throws IOException {
+        for (String request : new String[] {
+            RawClient.get("/v1/models", "Connection: " + value),
+            RawClient.post("/v1/completions", GOOD, "Connection: " + value),
+            RawClient.post("/v1/completions", GOOD.replace("{", "{\"stream\":true,"), "Connection: " + value)
+        }) {
+            try (RawClient client = new RawClient(server)) {
+                RawClient.Response response = client.send(request).response();
+                assertThat(response.status()).isEqualTo(200);
+                assertThat(response.headers())
+                        .containsEntry("connection", "close")
+                        .doesNotContainKey("keep-alive");
+                assertThat(client.rest()).isEmpty();
+            }
+        }
+    }
+
+    @Test
+    void version2_thatTheClientBeginsWith_getsOneAnswer() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + RawClient.get("/v1/models"));
+            assertThat(client.response().status()).isEqualTo(505);
+            assertThat(client.rest()).isEmpty();
         }
     }
 

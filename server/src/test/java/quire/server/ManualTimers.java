@@ -11,7 +11,7 @@ import quire.server.http.Timers;
 
 /** Timers whose time passes only in {@link #advance}. */
 final class ManualTimers implements Timers, Timers.Factory {
-    private record Timer(long number, long nanos, Runnable action) {}
+    private record Timer(long number, long nanos, Duration delay, Runnable action) {}
 
     private Executor loop = Runnable::run;
 
@@ -33,7 +33,7 @@ final class ManualTimers implements Timers, Timers.Factory {
 
     @Override
     public long set(Duration delay, Runnable action) {
-        timers.add(new Timer(++last, now + Math.max(1, delay.toMillis()) * 1_000_000, action));
+        timers.add(new Timer(++last, now + Math.max(1, delay.toMillis()) * 1_000_000, delay, action));
         return last;
     }
 
@@ -56,6 +56,16 @@ final class ManualTimers implements Timers, Timers.Factory {
             done.complete(null);
         });
         done.join();
+    }
+
+    /** Waits until there is a timer that was set with this delay. */
+    void awaitTimer(Duration delay) {
+        boolean there = false;
+        while (!there) {
+            CompletableFuture<Boolean> found = new CompletableFuture<>();
+            loop.execute(() -> found.complete(timers.stream().anyMatch(timer -> timer.delay.equals(delay))));
+            there = found.join();
+        }
     }
 
     /** The timer that is due first; null if none is due by {@code end}. */

@@ -37,6 +37,7 @@ import org.junit.jupiter.api.Timeout;
 import quire.engine.Output;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
 import quire.engine.TokenStream;
 import quire.server.api.Json;
 
@@ -329,7 +330,7 @@ class OpenAiClientTest {
     }
 
     @Test
-    void toolChoice_required_isRefused() {
+    void toolChoice_requiredWithoutTools_isRefused() {
         BadRequestException e = catchThrowableOfType(BadRequestException.class, () -> client.chat()
                 .completions()
                 .create(chat().addUserMessage("x")
@@ -404,13 +405,13 @@ class OpenAiClientTest {
                                 .jsonSchema(ResponseFormatJsonSchema.JsonSchema.builder()
                                         .name("x")
                                         .schema(ResponseFormatJsonSchema.JsonSchema.Schema.builder()
-                                                .putAdditionalProperty("not", JsonValue.from(Map.of()))
+                                                .putAdditionalProperty("contains", JsonValue.from(Map.of()))
                                                 .build())
                                         .build())
                                 .build())
                         .build()));
         assertThat(e.param()).contains("response_format.json_schema.schema");
-        assertThat(e.getMessage()).contains("'/not' is not supported");
+        assertThat(e.getMessage()).contains("'/contains' is not supported");
     }
 
     @Test
@@ -447,8 +448,11 @@ class OpenAiClientTest {
                 });
         try (TestServer narrow = builder.start();
                 Permits _ = () -> steps.release(1000)) {
-            Request request =
-                    new Request(new int[] {3}, SamplingParams.builder().build());
+            Request request = new Request(
+                    new int[] {3},
+                    SamplingParams.builder().build(),
+                    null,
+                    Scheduling.DEFAULT.withTenant("address 127.0.0.1", 1)); // as the HTTP client below
             TokenStream first = narrow.engine.submit(request);
             running.await();
             TokenStream second = narrow.engine.submit(request);

@@ -41,7 +41,7 @@ class ParametersTest {
                 "temperature|\"hot\"|temperature",
                 "temperature|-1|temperature",
                 "temperature|1e999|temperature",
-                "top_p|0|top_p",
+                "top_p|-1|top_p",
                 "top_p|1.1|top_p",
                 "top_k|1.5|top_k",
                 "min_p|2|min_p",
@@ -75,7 +75,13 @@ class ParametersTest {
                 "priority|2147483648|priority",
                 "timeout_ms|-1|timeout_ms",
                 "timeout_ms|86400001|timeout_ms",
-                "min_tokens|1|min_tokens",
+                "min_tokens|17|min_tokens",
+                "min_tokens|-1|min_tokens",
+                "guided_regex\":\"a\",\"min_tokens|1|min_tokens",
+                "allowed_token_ids|[258]|allowed_token_ids[0]",
+                "bad_words|[5]|bad_words[0]",
+                "bad_words|\"a\"|bad_words",
+                "include_stop_str_in_output|1|include_stop_str_in_output",
                 "use_beam_search|true|use_beam_search",
                 "guided_json|5|guided_json",
                 "guided_json|\"{\"|guided_json",
@@ -85,29 +91,39 @@ class ParametersTest {
                 "guided_choice|\"a\"|guided_choice",
                 "guided_choice|[\"a\",\"\"]|guided_choice",
                 "guided_choice|[1]|guided_choice[0]",
-                "guided_grammar|\"root ::= \\\"a\\\"\"|guided_grammar",
+                "guided_grammar|\"root ::= b\"|guided_grammar",
+                "grammar|\"root\"|grammar",
+                "grammar|{\"type\":\"regex\"}|grammar",
+                "ebnf|5|ebnf",
                 "guided_whitespace_pattern|\"\\\\s*\"|guided_whitespace_pattern",
                 "json_schema|[1]|json_schema",
                 "regex|\"[\"|regex",
                 "structured_outputs|\"json\"|structured_outputs",
                 "structured_outputs|{\"jsn\":{}}|structured_outputs.jsn",
                 "structured_outputs|{\"regex\":\"a\",\"choice\":[\"b\"]}|structured_outputs.choice",
-                "structured_outputs|{\"grammar\":\"x\"}|structured_outputs.grammar",
+                "structured_outputs|{\"structural_tag\":\"x\"}|structured_outputs.structural_tag",
                 "structured_outputs|{\"json\":{\"type\":\"strin\"}}|structured_outputs.json",
                 "response_format|\"json\"|response_format",
                 "response_format|{\"type\":\"xml\"}|response_format.type",
                 "response_format|{\"type\":\"json_object\",\"json_schema\":{}}|response_format.json_schema",
                 "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
                 "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}|response_format.json_schema.schema",
-                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"if\":{}}}}|response_format.json_schema.schema",
+                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"contains\":{}}}}|response_format.json_schema.schema",
                 "think|false|think",
                 "enable_thinking|true|enable_thinking",
                 "reasoning|{\"effort\":\"low\"}|reasoning",
                 "format|\"json\"|format",
                 "options|{\"num_ctx\":5}|options",
-                "dry_multiplier|0.8|dry_multiplier",
-                "xtc_probability|0.5|xtc_probability",
-                "typical_p|0.9|typical_p",
+                "dry_multiplier|-1|dry_multiplier",
+                "dry_multiplier\":1,\"dry_base|11|dry_base",
+                "dry_multiplier\":1,\"dry_allowed_length|1001|dry_allowed_length",
+                "dry_penalty_last_n|-2|dry_penalty_last_n",
+                "dry_sequence_breakers|\"a\"|dry_sequence_breakers",
+                "top_n_sigma|1001|top_n_sigma",
+                "xtc_probability|1.5|xtc_probability",
+                "xtc_threshold|1.5|xtc_threshold",
+                "typical_p|0|typical_p",
+                "typ_p|1.1|typ_p",
                 "mirostat|2|mirostat",
                 "n_predict|-2|n_predict",
                 "n_predict|510|n_predict",
@@ -121,8 +137,14 @@ class ParametersTest {
                 "prompt|5|prompt",
                 "prompt|null|prompt",
                 "prompt|[]|prompt",
-                "prompt|[\"a\",\"b\"]|prompt",
-                "prompt|[[1],[2]]|prompt",
+                "prompt|[\"a\",5]|prompt[1]",
+                "prompt|[[1],[2,258]]|prompt[1][1]",
+                "prompt|[1,\"a\"]|prompt[1]",
+                "prompt_logprobs|21|prompt_logprobs",
+                "prompt_logprobs|-1|prompt_logprobs",
+                "stream\":true,\"prompt_logprobs|1|prompt_logprobs",
+                "stream\":true,\"logprobs\":1,\"echo|true|echo",
+                "truncate_prompt_tokens|512|truncate_prompt_tokens",
                 "prompt|[1,258]|prompt[1]",
                 "prompt|{}|prompt",
                 "model|[]|model",
@@ -159,16 +181,16 @@ class ParametersTest {
                 "tools|[{\"type\":\"web\"}]|tools[0].type",
                 "tools|[{\"type\":\"function\"}]|tools[0].function",
                 "tool_choice|\"required\"|tool_choice",
-                "tool_choice|{\"type\":\"function\"}|tool_choice",
-                "functions|[{}]|functions",
-                "function_call|\"auto\"|function_call",
+                "tool_choice|{\"type\":\"function\"}|tool_choice.function",
+                "functions|[{}]|functions[0].name",
+                "function_call|\"always\"|function_call",
                 "audio|{}|audio",
                 "modalities|[\"text\",\"audio\"]|modalities",
                 "prediction|{}|prediction",
-                "reasoning_effort|\"high\"|reasoning_effort",
+                "reasoning_effort|\"a lot\"|reasoning_effort",
                 "verbosity|\"low\"|verbosity",
                 "web_search_options|{}|web_search_options",
-                "parallel_tool_calls|false|parallel_tool_calls",
+                "parallel_tool_calls|5|parallel_tool_calls",
                 "stream_options|{\"include_usge\":true}|stream_options.include_usge",
                 "suffix|\"x\"|suffix",
                 "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
@@ -227,6 +249,84 @@ class ParametersTest {
     }
 
     @Test
+    void completions_topPOfZero_isTheLikeliestToken() throws Exception {
+        String same = ",\"seed\":3,\"ignore_eos\":true,\"max_tokens\":40";
+        assertThat(text("\"top_p\":0,\"temperature\":1.5" + same)).isEqualTo(text("\"temperature\":0" + same));
+    }
+
+    /** Each changes the answer of a request whose tokens are nearly equally likely, and is repeatable. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\"top_n_sigma\":0.5",
+                "\"typical_p\":0.2",
+                "\"xtc_probability\":1,\"xtc_threshold\":0.01",
+                "\"dry_multiplier\":5,\"dry_allowed_length\":1,\"dry_sequence_breakers\":[\"\\n\"]",
+                "\"allowed_token_ids\":[99,100,101,102]",
+            })
+    void completions_filtersAndDry_changeTheAnswer(String fields) throws Exception {
+        String same = ",\"seed\":3,\"temperature\":2,\"ignore_eos\":true,\"max_tokens\":120";
+        assertThat(text(fields + same)).isEqualTo(text(fields + same)).isNotEqualTo(text("\"top_k\":0" + same));
+    }
+
+    @Test
+    void completions_truncatedPrompt_isItsEnd() throws Exception {
+        String same = ",\"seed\":3,\"max_tokens\":20,\"echo\":true";
+        String rest = text("\"truncate_prompt_tokens\":2" + same);
+        assertThat(rest).startsWith("i").isEqualTo(textOf("{\"prompt\":\"i\"" + same + "}"));
+        String full = text("\"seed\":3,\"max_tokens\":20,\"echo\":true");
+        assertThat(text("\"truncate_prompt_tokens\":-1" + same)).isEqualTo(full);
+        String longText = "x".repeat(600) + "y";
+        HttpResponse<String> response = server.post(
+                "/v1/completions", "{\"prompt\":\"" + longText + "\",\"max_tokens\":12,\"truncate_prompt_tokens\":-1}");
+        assertThat(TestServer.json(response).get("usage").get("prompt_tokens").intValue())
+                .as(response.body())
+                .isEqualTo(TestServer.CONTEXT - 12);
+    }
+
+    private static String textOf(String body) throws Exception {
+        HttpResponse<String> response = server.post("/v1/completions", body);
+        return TestServer.json(response).get("choices").get(0).get("text").stringValue();
+    }
+
+    @Test
+    void completions_badWords_doNotOccur() throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":60,\"temperature\":0";
+        String free = text(same);
+        String letter = free.substring(1, 2);
+        String pair = free.substring(4, 6);
+        assertThat(text(same + ",\"bad_words\":[\"" + letter + "\",\"" + pair + "\"]"))
+                .isNotEqualTo(free)
+                .doesNotContain(letter)
+                .doesNotContain(pair);
+    }
+
+    @Test
+    void completions_dryBreakers_changeTheAnswer() throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":200,\"temperature\":0,\"dry_multiplier\":9,"
+                + "\"dry_allowed_length\":1,\"dry_sequence_breakers\":";
+        assertThat(text(same + "[]")).isNotEqualTo(text(same + "[\"a\",\"e\",\"i\",\"o\",\"u\",\"th\"]"));
+    }
+
+    @Test
+    void completions_stopIncluded_endsWithTheStopString() throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":60,\"temperature\":0";
+        String free = text(same);
+        String stop = free.substring(5, 7);
+        String cut = free.substring(0, free.indexOf(stop));
+        assertThat(text(same + ",\"stop\":\"" + stop + "\"")).isEqualTo(cut);
+        assertThat(text(same + ",\"stop\":\"" + stop + "\",\"include_stop_str_in_output\":true"))
+                .isEqualTo(cut + stop);
+        assertThat(text(same + ",\"stop\":\"" + stop + "\",\"min_tokens\":60")).isEqualTo(free);
+        int token = 2 + stop.charAt(0);
+        assertThat(text(same + ",\"stop_token_ids\":[" + token + "],\"include_stop_str_in_output\":true"))
+                .isEqualTo(free.substring(0, free.indexOf(stop.charAt(0)) + 1));
+        assertThat(text(same + ",\"stop_token_ids\":[" + token + "],\"min_tokens\":60"))
+                .hasSizeGreaterThan(50)
+                .doesNotContain(stop.substring(0, 1));
+    }
+
+    @Test
     void completions_synonymsThatDiffer_areRefused() throws Exception {
         for (String fields : List.of(
                 "\"max_tokens\":2,\"n_predict\":3",
@@ -247,7 +347,7 @@ class ParametersTest {
                 "\"verbosity\":\"low\"|It belongs to /v1/chat/completions.",
                 "\"unheard_of\":1|Leave it out.",
                 "\"options\":{\"seed\":1}|Instead, send its fields at the top level of the body.",
-                "\"top_p\":0|'top_p' is 0; it must be over 0 and at most 1",
+                "\"top_p\":-1|'top_p' is -1; it must be from 0 to 1",
                 "\"repeat_penalty\":0|'repeat_penalty' is 0; it must be",
             })
     void completions_refusal_saysWhatToUseInstead(String field, String words) throws Exception {

@@ -43,7 +43,9 @@ class PrefixCacheTest {
                     .contains("quire_prefix_cache_queries_total{model_name=\"fake\"} " + stats.queriedTokens())
                     .contains("quire_prefix_cache_hits_total{model_name=\"fake\"} " + cached(second))
                     .contains("quire_prefix_cache_evicted_pages_total{model_name=\"fake\"} 0")
-                    .contains("quire_prefix_cache_usage_perc{model_name=\"fake\"} 0.");
+                    .contains("quire_prefix_cache_usage_perc{model_name=\"fake\"} 0.")
+                    .contains("quire_kv_disk_slots{model_name=\"fake\"} 0")
+                    .contains("quire_kv_disk_hits_total{model_name=\"fake\"} 0");
         }
     }
 

@@ -104,6 +104,15 @@ final class RawClient implements Closeable {
         return line;
     }
 
+    /** Reads until a line, and returns what came before it. */
+    String rest(String last) throws IOException {
+        StringBuilder all = new StringBuilder();
+        for (String line = line(); !line.equals(last); line = line()) {
+            all.append(line).append('\n');
+        }
+        return all.toString();
+    }
+
     Response response() throws IOException {
         return response(false);
     }

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import quire.engine.LogLines;
 
 /** What a server logs about requests. */
 @Timeout(60)

@@ -21,10 +21,12 @@ class ShutdownTest {
 
     private final Semaphore steps = new Semaphore(0);
     private final CountDownLatch running = new CountDownLatch(1);
+    private final ManualTimers time = new ManualTimers();
 
     private TestServer start(Duration drainTimeout) {
         return TestServer.builder()
                 .config(TestServer.config().drainTimeout(drainTimeout).build())
+                .timers(time)
                 .onForward(batch -> {
                     running.countDown();
                     steps.acquireUninterruptibly();
@@ -59,17 +61,18 @@ class ShutdownTest {
 
     @Test
     void close_afterTheDrainTimeout_tellsTheClientAndEndsTheConnectionWithoutDone() throws Exception {
-        try (TestServer server = start(Duration.ZERO);
+        Duration drain = Duration.ofSeconds(30);
+        try (TestServer server = start(drain);
                 Permits _ = () -> steps.release(1000)) {
             RawClient client = new RawClient(server);
             client.send(RawClient.post("/v1/completions", STREAM));
             running.await();
             Thread closing = Thread.ofVirtual().start(server.server::close);
-            steps.release(5);
-            while (closing.isAlive()) {
-                steps.release(1);
-                Thread.sleep(50);
-            }
+            time.awaitTimer(drain);
+            time.advance(drain);
+            time.awaitTimer(Duration.ofSeconds(5)); // the answer was told to stop, and has this time for it
+            steps.release(1);
+            closing.join();
             String rest = client.rest();
             assertThat(rest).contains("\"error\"").contains("shutting down").doesNotContain("[DONE]");
             assertThat(server.engine.stats().usedPages()).isZero();

@@ -13,12 +13,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
+import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FakeModel;
 import quire.engine.FakeTokenizer;
+import quire.engine.Script;
 import quire.engine.Speculation;
 import quire.model.Batch;
 import quire.model.text.ChatTemplate;
@@ -49,7 +51,11 @@ final class TestServer implements AutoCloseable {
                 .speculation(Speculation.off())
                 .build()
                 .withSpeculation(builder.speculation);
-        FakeModel model = FakeModel.fitting(config, CONTEXT).onForward(builder.onForward);
+        FakeModel model = FakeModel.fitting(config, builder.context, builder.tokenizer.vocabularySize())
+                .onForward(builder.onForward);
+        if (builder.answers != null) {
+            model.following(new Script(builder.tokenizer, builder.marker, builder.answers));
+        }
         engine = builder.model == null
                 ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
@@ -101,6 +107,9 @@ final class TestServer implements AutoCloseable {
         private @Nullable ChatTemplate template = new PlainTemplate();
         private Consumer<Batch> onForward = batch -> {};
         private int maxSequences = 16;
+        private int context = CONTEXT;
+        private String marker = "";
+        private @Nullable UnaryOperator<String> answers;
         private int maxQueued = 1024;
         private LongSupplier nanoClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
@@ -135,6 +144,24 @@ final class TestServer implements AutoCloseable {
 
         Builder onForward(Consumer<Batch> value) {
             onForward = value;
+            return this;
+        }
+
+        /** Positions of the fake model's context. */
+        Builder context(int value) {
+            context = value;
+            return this;
+        }
+
+        /** Makes the fake model answer by a script; prompts end with {@code <assistant>}, as by {@link PlainTemplate}. */
+        Builder script(UnaryOperator<String> value) {
+            return script("<assistant>", value);
+        }
+
+        /** Makes the fake model answer by a script; see {@link Script}. */
+        Builder script(String endOfPrompt, UnaryOperator<String> value) {
+            marker = endOfPrompt;
+            answers = value;
             return this;
         }
 
@@ -210,10 +237,10 @@ final class TestServer implements AutoCloseable {
     }
 
     /** Waits until no request runs or waits; the time limit of the test ends it otherwise. */
-    EngineStats awaitIdle() throws InterruptedException {
+    EngineStats awaitIdle() {
         EngineStats stats = engine.stats();
         while (stats.running() + stats.waiting() > 0) {
-            Thread.sleep(1);
+            Thread.onSpinWait();
             stats = engine.stats();
         }
         return stats;

@@ -108,6 +108,19 @@ public interface Kernels {
     /** {@code y[to] = fma(factor, x[from], y[to])} for one row of each matrix. */
     void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to);
 
+    /** {@code y[to] = a[rowA] × b[rowB]}, number by number, for one row of each matrix. */
+    void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to);
+
+    /** {@code y[to] = fma(a[rowA], b[rowB], y[to])}, number by number, for one row of each matrix. */
+    void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to);
+
+    /**
+     * One position of one head of a state space (Mamba-2), with x the value, k the key, q the query and h the state, which has
+     * a row for each number of a key: {@code h[n] = fma(k[n], step × x, decay × h[n])} and {@code y = fma(q[n], h[n], y)} for n
+     * ascending from y = +0, number by number of the value; at last {@code y = fma(skip, x, y)}.
+     */
+    void advance(StateCall call);
+
     /** {@code x[r] = cap − 2 × cap / (exp(x[r] × (2 / cap)) + 1)}, which is cap × tanh(x / cap), for rows {@code [from, to)}. */
     void softCap(FloatMatrix x, float cap, int from, int to);
 

@@ -46,6 +46,7 @@ public final class KernelSetEquality {
                 }
             }
             equality.checkRows();
+            equality.checkAdvance();
             equality.checkAttention();
         }
         System.out.println("equal");
@@ -191,12 +192,61 @@ public final class KernelSetEquality {
             FloatMatrix[] expected = rowResults(scalar, arena, x, z, weight, headDim, rotated, from);
             FloatMatrix[] actual = rowResults(kernels, arena, x, z, weight, headDim, rotated, from);
             String[] names = {
-                "rmsNorm", "add", "addBias", "SiLU", "rope", "GELU", "clamped SiLU", "layerNorm", "addRow", "softCap"
+                "rmsNorm",
+                "add",
+                "addBias",
+                "SiLU",
+                "rope",
+                "GELU",
+                "clamped SiLU",
+                "layerNorm",
+                "addRow",
+                "softCap",
+                "multiplyRow",
+                "addProduct"
             };
             for (int i = 0; i < names.length; i++) {
                 String what = names[i] + " of " + columns + ", " + rotated + " rotated of " + headDim;
                 requireEqual(what, expected[i], actual[i]);
             }
+        }
+    }
+
+    /** Checks some positions of one head of a state space, with extremes; nothing beside the state and the result changes. */
+    public void checkAdvance() {
+        int keys = random.nextInt(1, 40);
+        int values = random.nextInt(1, 70);
+        int heads = random.nextInt(1, 4);
+        int head = random.nextInt(heads);
+        int rows = random.nextInt(1, 5);
+        try (Arena arena = guarded()) {
+            FloatMatrix inputs = Samples.matrix(arena, rows, heads * values + 2 * keys, random);
+            if (random.nextInt(4) == 0) {
+                addExtremes(inputs);
+            }
+            FloatMatrix before = Samples.matrix(arena, heads * keys, values, random);
+            float step = Samples.number(random);
+            float decay = random.nextFloat();
+            float skip = Samples.number(random);
+            FloatMatrix[][] results = new FloatMatrix[2][2];
+            for (int set = 0; set < 2; set++) {
+                FloatMatrix state = FloatMatrix.allocate(arena, heads * keys, values);
+                state.segment().copyFrom(before.segment());
+                FloatMatrix out = FloatMatrix.allocate(arena, rows, heads * values);
+                StateCall call = new StateCall(keys)
+                        .state(state, head * keys)
+                        .columns(head * values, heads * values, heads * values + keys)
+                        .factors(step, decay, skip);
+                for (int row = 0; row < rows; row++) {
+                    call.inputs(inputs, row).out(out, row, head * values);
+                    (set == 0 ? scalar : kernels).advance(call);
+                }
+                results[set][0] = state;
+                results[set][1] = out;
+            }
+            String what = "advance of " + keys + " × " + values + ", head " + head + " of " + heads;
+            requireEqual(what + ", state", results[0][0], results[1][0]);
+            requireEqual(what + ", result", results[0][1], results[1][1]);
         }
     }
 
@@ -209,7 +259,7 @@ public final class KernelSetEquality {
             int headDim,
             int rotated,
             int from) {
-        FloatMatrix[] results = new FloatMatrix[10];
+        FloatMatrix[] results = new FloatMatrix[12];
         for (int i = 0; i < results.length; i++) {
             results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
             results[i].segment().copyFrom(x.segment());
@@ -223,6 +273,8 @@ public final class KernelSetEquality {
         set.layerNorm(z, weight, 1e-5f, results[7], from, x.rows());
         set.addRow(z, from, 0.37f, results[8], x.rows() - 1);
         set.softCap(results[9], 1.7f, from, x.rows());
+        set.multiplyRow(x, from, z, 0, results[10], x.rows() - 1);
+        set.addProduct(x, from, z, 0, results[11], x.rows() - 1);
         FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, rotated);
         for (int position = 0; position < 9; position++) {
             for (int i = 0; i < rotated; i++) {

@@ -97,18 +97,19 @@ public final class ProfileBench implements AutoCloseable {
 
     /**
      * Profiles steps that add one token to each of {@code sequences} sequences, which begin with {@code context}
-     * tokens.
+     * tokens. All tokens are random, so sequences choose different experts.
      */
     public Profiled decode(int sequences, int context, int steps) {
         int length = context + steps + WARM_STEPS;
-        int[] tokens = random.ints(length, 0, vocabularySize).toArray();
         Batch batch = new Batch(batchTokens, sequences);
+        int[][] tokens = new int[sequences][];
         int[][] pages = new int[sequences][];
         for (int i = 0; i < sequences; i++) {
+            tokens[i] = random.ints(length, 0, vocabularySize).toArray();
             pages[i] = pages(i * pagesOf(length), length);
             for (int done = 0; done < context; done += batchTokens) {
                 batch.clear();
-                batch.add(tokens, done, Math.min(context, done + batchTokens), pages[i], 0);
+                batch.add(tokens[i], done, Math.min(context, done + batchTokens), pages[i], 0);
                 decoder.forward(batch);
             }
         }
@@ -117,8 +118,9 @@ public final class ProfileBench implements AutoCloseable {
                 profile.reset();
             }
             batch.clear();
-            for (int[] table : pages) {
-                batch.add(tokens, position, position + 1, table, 1);
+            for (int i = 0; i < sequences; i++) {
+                batch.add(tokens[i], position, position + 1, pages[i], 1);
+                batch.setState(i, i, 0, Batch.Start.ANY);
             }
             profile.forward(decoder, batch);
         }

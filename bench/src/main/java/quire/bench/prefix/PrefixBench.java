@@ -23,7 +23,7 @@ import quire.model.text.Tokenizer;
  * The shared tokens are in the cache before the first round. Prompts are random, so nothing else hits. With 0 % hits the
  * cache only costs, and the difference is small: there the rounds are compared in pairs, and the median counts.
  */
-final class PrefixBench {
+public final class PrefixBench {
     private static final double NANO = 1e-9;
 
     private final TimedEngine engine;
@@ -33,12 +33,14 @@ final class PrefixBench {
     private final SplittableRandom random = new SplittableRandom(11);
 
     /**
+     * Measures this engine, which must have no other requests.
+     *
      * @param engine has the prefix cache, and room for {@code together} requests at once
      * @param promptTokens tokens of each prompt
      * @param answerTokens tokens of each answer
      * @param together requests of a group
      */
-    PrefixBench(TimedEngine engine, int promptTokens, int answerTokens, int together) {
+    public PrefixBench(TimedEngine engine, int promptTokens, int answerTokens, int together) {
         this.engine = engine;
         this.promptTokens = promptTokens;
         this.answerTokens = answerTokens;
@@ -54,7 +56,7 @@ final class PrefixBench {
      * @param hits wanted share of the prompt, 0 to below 1
      * @return columns with units in their names
      */
-    Map<String, Object> measure(double hits, int rounds) throws InterruptedException {
+    public Map<String, Object> measure(double hits, int rounds) throws InterruptedException {
         int[] shared = tokens((int) Math.round(hits * promptTokens));
         round(shared, true); // fills the cache
         PrefixCacheStats before = engine.engine().stats().prefixCache();

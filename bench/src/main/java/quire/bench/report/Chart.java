@@ -34,7 +34,7 @@ public final class Chart {
     private static final double HEADROOM = 1.08;
 
     private static final List<String> COLOURS =
-            List.of("#1b6ca8", "#c8553d", "#2a9d5c", "#8f5fbf", "#b8860b", "#444444", "#d1498b", "#3aa6a6");
+            List.of("#1b6ca8", "#c8553d", "#2a9d5c", "#8f5fbf", "#b8860b", "#7f7f7f", "#d1498b", "#3aa6a6");
 
     private final String xName;
     private final String yName;
@@ -109,11 +109,11 @@ public final class Chart {
             double x = xMax * i / GRID_LINES;
             double y = yMax * i / GRID_LINES;
             svg.format(
-                    "<path d=\"M%d %.1fH%d\" stroke=\"#e4e4e4\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.2f</text>",
-                    LEFT, pixelY(y, yMax), WIDTH - RIGHT, LEFT - 6, pixelY(y, yMax) + 4, y);
+                    "<path d=\"M%d %.1fH%d\" class=\"line\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
+                    LEFT, pixelY(y, yMax), WIDTH - RIGHT, LEFT - 6, pixelY(y, yMax) + 4, label(y));
             svg.format(
-                    "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.2f</text>",
-                    pixelX(x, xMax), HEIGHT - BOTTOM + 16, x);
+                    "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>",
+                    pixelX(x, xMax), HEIGHT - BOTTOM + 16, label(x));
         }
     }
 
@@ -132,8 +132,13 @@ public final class Chart {
                     pixelX(point.x, xMax), pixelY(point.y, yMax), colour);
         }
         svg.format(
-                "<text x=\"%d\" y=\"%d\" fill=\"%s\">%s</text>",
+                "<text x=\"%d\" y=\"%d\" style=\"fill:%s\">%s</text>",
                 WIDTH - RIGHT + 12, TOP + 16 + 18 * index, colour, HtmlPage.escape(name));
+    }
+
+    /** A number at an axis; from 100 on its decimals would only take room. */
+    private static String label(double number) {
+        return String.format(Locale.ROOT, number < 100 ? "%.2f" : "%.0f", number);
     }
 
     private static double pixelX(double x, double xMax) {

@@ -6,9 +6,13 @@ import org.jspecify.annotations.Nullable;
 public final class HtmlPage {
     private static final String STYLE = """
             <style>
-            body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}
-            table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}
-            th{border-bottom:2px solid #999}td:first-child,th:first-child{text-align:left}svg text{font:12px system-ui,sans-serif}
+            :root{color-scheme:light dark;--line:#ddd;--rule:#999}
+            body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222;background:#fff}
+            table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid var(--line)}
+            th{border-bottom:2px solid var(--rule)}td:first-child,th:first-child{text-align:left}
+            svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:currentColor}svg .line{stroke:var(--line)}
+            .wide{overflow-x:auto}code{overflow-wrap:anywhere}
+            @media(prefers-color-scheme:dark){:root{--line:#3a3a3a;--rule:#777}body{color:#ddd;background:#161616}}
             </style>
             """;
 
@@ -21,7 +25,8 @@ public final class HtmlPage {
      * @param heading plain text, at the top of the page
      */
     public HtmlPage(String title, String heading) {
-        html.append("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>")
+        html.append("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">"
+                        + "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>")
                 .append(escape(title))
                 .append("</title>")
                 .append(STYLE)
@@ -48,9 +53,9 @@ public final class HtmlPage {
         return this;
     }
 
-    /** Appends a table. */
+    /** Appends a table; on a narrow screen it scrolls by itself. */
     public HtmlPage add(Table table) {
-        html.append(table.html());
+        html.append("<div class=\"wide\">").append(table.html()).append("</div>");
         return this;
     }
 

@@ -83,6 +83,7 @@ final class PassCosts {
                     for (int i = 0; i < ROWS.length; i++) {
                         batch.clear();
                         batch.add(tokens, context, context + ROWS[i], table, ROWS[i]);
+                        batch.setState(0, 0, 0, Batch.Start.ANY);
                         decoder.forward(batch);
                         long from = System.nanoTime();
                         for (int k = 0; k < PASSES_IN_A_ROW; k++) {

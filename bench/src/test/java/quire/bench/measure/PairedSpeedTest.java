@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
+import quire.engine.DiskTierStats;
 import quire.engine.EngineStats;
 import quire.engine.PrefixCacheStats;
 import quire.engine.SpeculationCounts;
@@ -54,6 +55,21 @@ class PairedSpeedTest {
     }
 
     private static EngineStats stats(long generated, SpeculationStats speculation) {
-        return new EngineStats(0, 0, 0, 0, 0, Map.of(), 0, 0, 0, generated, 0, 0, speculation, PrefixCacheStats.NONE);
+        return new EngineStats(
+                0,
+                0,
+                0,
+                0,
+                0,
+                Map.of(),
+                0,
+                0,
+                0,
+                generated,
+                0,
+                0,
+                speculation,
+                PrefixCacheStats.NONE,
+                DiskTierStats.NONE);
     }
 }

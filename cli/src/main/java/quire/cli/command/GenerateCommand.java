@@ -1,5 +1,6 @@
 package quire.cli.command;
 
+import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
@@ -12,6 +13,7 @@ import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.ModelOption;
+import quire.cli.option.PromptOption;
 import quire.cli.option.SamplingOptions;
 import quire.cli.output.Json;
 import quire.engine.Engine;
@@ -38,8 +40,8 @@ public final class GenerateCommand implements Callable<Integer> {
     @Mixin
     private ModelOption model;
 
-    @Option(names = "--prompt", paramLabel = "TEXT", required = true, description = "The text to continue.")
-    private String prompt;
+    @Mixin
+    private PromptOption prompt;
 
     @Option(
             names = "--max-tokens",
@@ -60,13 +62,14 @@ public final class GenerateCommand implements Callable<Integer> {
     private EngineOptions options;
 
     @Override
-    public Integer call() throws InterruptedException {
+    public Integer call() throws InterruptedException, IOException {
         sampling.check(maxTokens);
+        String promptText = prompt.read();
         PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         long begin = System.nanoTime();
         try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE)) {
             long loaded = System.nanoTime();
-            int[] tokens = engine.tokenizer().encodePrompt(prompt, true, false);
+            int[] tokens = engine.tokenizer().encodePrompt(promptText, true, false);
             int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;
             SamplingParams params =
                     sampling.params(limit, engine.recommendedSampling()).build();

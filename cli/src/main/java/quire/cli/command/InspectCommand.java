@@ -24,14 +24,19 @@ import quire.cli.option.ModelArgument;
 import quire.cli.output.Json;
 import quire.cli.output.TextTable;
 import quire.engine.MemoryPlan;
+import quire.engine.chat.ToolCallFormat;
+import quire.engine.chat.UnknownFormatException;
 import quire.model.ModelConfig;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufValueType;
 import quire.model.format.ModelFormatException;
+import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplateException;
 import quire.model.text.ChatTemplates;
+import quire.model.text.TemplateCapabilities;
+import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.NumberCheck;
 import quire.tensor.Workers;
@@ -246,12 +251,30 @@ public final class InspectCommand implements Callable<Integer> {
     private static Map<String, Map<String, String>> templates(Gguf file) {
         Map<String, Map<String, String>> templates = new LinkedHashMap<>();
         try {
-            ChatTemplates.capabilities(file, Tokenizers.of(file), Clock.systemUTC())
-                    .forEach((name, capabilities) -> templates.put(name, capabilities.describe()));
+            Tokenizer tokenizer = Tokenizers.of(file);
+            ChatTemplates.capabilities(file, tokenizer, Clock.systemUTC()).forEach((name, capabilities) -> {
+                Map<String, String> facts = new LinkedHashMap<>(capabilities.describe());
+                if (capabilities.tools() == TemplateCapabilities.Answer.SUPPORTED) {
+                    facts.put("form of calls", formOfCalls(file, tokenizer));
+                }
+                templates.put(name, facts);
+            });
         } catch (ModelFormatException | ChatTemplateException e) {
             templates.put("unusable", Map.of("reason", String.valueOf(e.getMessage())));
         }
         return templates;
+    }
+
+    /** How the model writes calls of tools, or why that is unknown. */
+    private static String formOfCalls(Gguf file, Tokenizer tokenizer) {
+        ChatTemplate template = ChatTemplates.of(file, tokenizer, Clock.systemUTC());
+        try {
+            return template == null
+                    ? "none"
+                    : ToolCallFormat.of(template, tokenizer).describe();
+        } catch (UnknownFormatException e) {
+            return "unknown: " + e.getMessage();
+        }
     }
 
     private static void table(List<String> head, List<List<String>> rows) {

@@ -1,10 +1,6 @@
 package quire.cli.command;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -23,6 +19,7 @@ import quire.cli.option.KvTypeOption;
 import quire.cli.option.ModelAndText;
 import quire.cli.option.Range;
 import quire.cli.option.ThreadsOption;
+import quire.cli.option.Utf8Text;
 import quire.cli.output.Json;
 import quire.model.ModelConfig;
 import quire.model.TextScorer;
@@ -79,7 +76,7 @@ public final class PerplexityCommand implements Callable<Integer> {
             int chunk = context == null ? Math.min(DEFAULT_CONTEXT, most) : context;
             Range.check(command, "--context", chunk, MIN_CONTEXT, most);
             Tokenizer tokenizer = Tokenizers.of(file);
-            int[] tokens = tokenizer.encode(read(text), true, false);
+            int[] tokens = tokenizer.encode(Utf8Text.of(text), true, false);
             if (tokens.length < 2 * chunk) {
                 throw new IllegalArgumentException(text + " has " + tokens.length + " tokens, fewer than two chunks of "
                         + chunk + "; take a longer text or a smaller --context");
@@ -92,17 +89,6 @@ public final class PerplexityCommand implements Callable<Integer> {
             }
         }
         return 0;
-    }
-
-    private static String read(Path text) throws IOException {
-        try {
-            return StandardCharsets.UTF_8
-                    .newDecoder()
-                    .decode(ByteBuffer.wrap(Files.readAllBytes(text)))
-                    .toString();
-        } catch (CharacterCodingException e) {
-            throw new IllegalArgumentException(text + " is not UTF-8; convert it", e);
-        }
     }
 
     /**

@@ -90,8 +90,11 @@ public final class PlanCommand implements Callable<Integer> {
         EngineConfig config = sequences == null ? options.config(model) : options.config(model, sequences);
         MemoryPlan plan = shape == null ? ofModel(config) : ofShape(shape, config);
         int tokens = context == null ? plan.maxContext() : context;
-        System.out.print(json ? Json.write(describe(plan, tokens)) + System.lineSeparator() : plan.describe(tokens));
-        plan.warnings().forEach(warning -> System.err.println("warning: " + warning));
+        System.out.print(
+                json
+                        ? Json.write(describe(plan, tokens)) + System.lineSeparator()
+                        : EngineOptions.withOptionNames(plan.describe(tokens)));
+        plan.warnings().forEach(warning -> System.err.println("warning: " + EngineOptions.withOptionNames(warning)));
         return 0;
     }
 

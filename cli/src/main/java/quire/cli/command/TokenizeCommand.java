@@ -1,8 +1,6 @@
 package quire.cli.command;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -10,6 +8,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.cli.option.ModelOption;
+import quire.cli.option.Utf8Text;
 import quire.model.format.Gguf;
 import quire.model.text.Tokenizers;
 
@@ -31,10 +30,7 @@ public final class TokenizeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        String text = StandardCharsets.UTF_8
-                .newDecoder()
-                .decode(ByteBuffer.wrap(System.in.readAllBytes()))
-                .toString();
+        String text = Utf8Text.ofStandardInput();
         try (Gguf file = Gguf.open(model.path())) {
             int[] tokens = Tokenizers.of(file).encode(text, !noSpecial, false);
             System.out.println(Arrays.stream(tokens).mapToObj(Integer::toString).collect(Collectors.joining(" ")));

@@ -3,6 +3,9 @@ package quire.cli.option;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -16,6 +19,18 @@ import quire.tensor.KvLayout;
 
 /** The options that configure an engine. */
 public final class EngineOptions {
+    /** What the engine's messages call a setting, and what the command line calls it. */
+    private static final Map<String, String> SETTING_TO_OPTION = Map.of(
+            "maxSequences", "--max-sequences",
+            "maxBatchedTokens", "--max-batched-tokens",
+            "maxContext", "--max-context",
+            "maxQueuedRequests", "--max-queued",
+            "maxQueuedTokens", "--max-queued-tokens",
+            "kvCacheBytes", "--kv-cache");
+
+    private static final Pattern SETTING =
+            Pattern.compile("\\b(" + String.join("|", SETTING_TO_OPTION.keySet()) + ")\\b");
+
     @Spec(Spec.Target.MIXEE)
     @SuppressWarnings("NullAway.Init") // picocli sets it
     private CommandSpec command;
@@ -101,6 +116,23 @@ public final class EngineOptions {
                             + " needed: on or off. It changes the speed and nothing else (default ${DEFAULT-VALUE}).")
     private String prefixCache;
 
+    @Option(
+            names = "--kv-disk",
+            paramLabel = "FILE",
+            converter = FilePath.class,
+            description =
+                    "A file below the KV cache in memory: pages are kept there when their memory is needed and after the"
+                            + " process has ended, and are read where that is faster than computing. It is created if it is"
+                            + " not there, for this user only. It changes the speed and nothing else (default: none).")
+    private @Nullable Path kvDisk;
+
+    @Option(
+            names = "--kv-disk-size",
+            paramLabel = "SIZE",
+            converter = ByteSize.class,
+            description = "Size of the --kv-disk file at most, such as 20GiB (default 4GiB).")
+    private @Nullable Long kvDiskBytes;
+
     @Mixin
     private ThreadsOption threads;
 
@@ -169,7 +201,17 @@ public final class EngineOptions {
         if (draft != null) {
             FilePath.requireFile(command, "--draft " + draft, draft);
         }
-        return EngineConfig.builder()
+        boolean caching = prefixCache();
+        if (kvDisk != null && !caching) {
+            throw fault("--kv-disk " + kvDisk + " has no effect with --prefix-cache off: leave one of them out");
+        }
+        if (kvDiskBytes != null && kvDisk == null) {
+            throw fault("--kv-disk-size has no effect without --kv-disk FILE: name the file, or leave it out");
+        }
+        if (kvDiskBytes != null && kvDiskBytes < 1) {
+            throw fault("--kv-disk-size takes a size such as 4GiB, not " + kvDiskBytes);
+        }
+        EngineConfig.Builder config = EngineConfig.builder()
                 .maxSequences(sequences)
                 .maxBatchedTokens(maxBatchedTokens)
                 .maxContext(maxContext)
@@ -182,8 +224,17 @@ public final class EngineOptions {
                 .threads(threads.count())
                 .targetTokenGap(Duration.ofMillis(targetItlMillis))
                 .speculation(new Speculation(draftTokens, true, draft, null))
-                .prefixCache(prefixCache())
-                .build();
+                .prefixCache(caching)
+                .kvDisk(kvDisk);
+        return kvDiskBytes == null
+                ? config.build()
+                : config.kvDiskBytes(kvDiskBytes).build();
+    }
+
+    /** A message of the engine in which settings have the names of their options. */
+    public static String withOptionNames(String message) {
+        return SETTING.matcher(message)
+                .replaceAll(setting -> Objects.requireNonNull(SETTING_TO_OPTION.get(setting.group())));
     }
 
     private boolean prefixCache() {

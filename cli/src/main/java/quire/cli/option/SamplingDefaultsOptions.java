@@ -75,7 +75,9 @@ public class SamplingDefaultsOptions {
     public final SamplingDefaults defaults() {
         SamplingDefaults given = new SamplingDefaults(
                 optional(temperature),
-                topK == null ? OptionalInt.empty() : OptionalInt.of(topK),
+                topK == null
+                        ? OptionalInt.empty()
+                        : OptionalInt.of(Math.max(0, topK)), // negative means all, as elsewhere
                 optional(topP),
                 optional(minP),
                 optional(repetitionPenalty));

@@ -1,12 +1,15 @@
 package quire.cli.option;
 
+import java.math.BigInteger;
 import java.util.List;
 import java.util.OptionalDouble;
 import java.util.OptionalInt;
 import java.util.concurrent.ThreadLocalRandom;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.TypeConversionException;
 import quire.engine.SamplingParams;
 import quire.model.SamplingDefaults;
 
@@ -24,7 +27,8 @@ public final class SamplingOptions extends SamplingDefaultsOptions {
     @Option(
             names = "--seed",
             paramLabel = "S",
-            description = "The same seed gives the same answer (default: a new seed each time).")
+            converter = Seed.class,
+            description = "The same seed gives the same answer; −1 means none (default: a new seed each time).")
     private @Nullable Long seed;
 
     @Option(
@@ -53,6 +57,28 @@ public final class SamplingOptions extends SamplingDefaultsOptions {
                 .maxTokens(maxTokens)
                 .seed(seed == null ? ThreadLocalRandom.current().nextLong() : seed)
                 .stop(stop == null ? List.of() : stop);
+    }
+
+    /** Reads a seed of 64 bits, signed or unsigned. As in requests to a server, −1 and 4294967295 mean no seed. */
+    static final class Seed implements ITypeConverter<@Nullable Long> {
+        private static final BigInteger MIN = BigInteger.valueOf(Long.MIN_VALUE);
+        private static final BigInteger MAX =
+                BigInteger.ONE.shiftLeft(Long.SIZE).subtract(BigInteger.ONE);
+        private static final List<BigInteger> NONE = List.of(BigInteger.ONE.negate(), BigInteger.valueOf(0xFFFF_FFFFL));
+
+        @Override
+        public @Nullable Long convert(String text) {
+            try {
+                BigInteger value = new BigInteger(text.strip());
+                if (value.compareTo(MIN) >= 0 && value.compareTo(MAX) <= 0) {
+                    return NONE.contains(value) ? null : value.longValue();
+                }
+            } catch (NumberFormatException e) {
+                // the exception below says what is allowed
+            }
+            throw new TypeConversionException(
+                    "'" + text + "' is not a seed: write a whole number from " + MIN + " to " + MAX);
+        }
     }
 
     @Override

@@ -22,6 +22,13 @@ public final class ThreadsOption {
     @SuppressWarnings("UnusedMethod") // picocli calls it
     private void choose(int number) {
         Range.check(command, "--threads", number, 1, MAX);
+        int processors = Runtime.getRuntime().availableProcessors();
+        if (number > processors) {
+            command.commandLine()
+                    .getErr()
+                    .println("warning: --threads " + number + " is more than the " + processors
+                            + " processors that Java may use here: threads will wait for each other");
+        }
         count = number;
     }
 

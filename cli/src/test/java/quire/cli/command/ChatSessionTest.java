@@ -21,6 +21,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import quire.cli.output.Json;
 import quire.engine.FinishReason;
+import quire.engine.Logprobs;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
@@ -212,6 +213,11 @@ class ChatSessionTest {
         @Override
         public Finish finish() {
             return new Finish(closed ? FinishReason.CANCELLED : FinishReason.STOP, "", null, 1, token, null);
+        }
+
+        @Override
+        public List<Logprobs> promptLogprobs() {
+            return List.of();
         }
 
         @Override

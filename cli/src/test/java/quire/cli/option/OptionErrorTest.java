@@ -42,6 +42,12 @@ class OptionErrorTest {
             chat --model BROKEN --threads -1                           | --threads takes a number from 1 to 1024, not -1
             serve --model BROKEN --port 65536                          | --port takes a number from 0 to 65535, not 65536
             serve --model BROKEN --port -1                             | --port takes a number from 0 to 65535, not -1
+            serve --model BROKEN --port abc                            | Invalid value for option '--port': 'abc' is not a whole number
+            serve --model BROKEN --max-context 9999999999              | Invalid value for option '--max-context': '9999999999' is out of range: write -2147483648 to 2147483647
+            serve --model BROKEN --max-queued-tokens 1e6               | Invalid value for option '--max-queued-tokens': '1e6' is not a whole number
+            serve --model BROKEN --temperature warm                    | Invalid value for option '--temperature': 'warm' is not a number
+            generate --model BROKEN --prompt-file FOLDER               | --prompt-file FOLDER is a folder: name a file in it
+            generate --model BROKEN --prompt-file /no/such             | --prompt-file /no/such: there is no such file; check the path
             serve --model BROKEN --drain-seconds -1                    | --drain-seconds takes a number from 0 to 3600, not -1
             serve --model BROKEN --max-connections 0                   | --max-connections takes a number from 1 to 1000000, not 0
             serve --model BROKEN --max-body-bytes 0                    | --max-body-bytes takes a number from 1 to 268435456, not 0
@@ -60,11 +66,16 @@ class OptionErrorTest {
             serve --model BROKEN --max-queued-tokens 0                 | --max-queued-tokens takes a number from 1, not 0
             serve --model BROKEN --max-queue-wait -1                   | --max-queue-wait takes a number from 0 to 3600, not -1
             serve --model BROKEN --prefix-cache maybe                  | --prefix-cache takes on or off, not maybe
+            serve --model BROKEN --kv-disk F --prefix-cache off        | --kv-disk F has no effect with --prefix-cache off: leave one of them out
+            serve --model BROKEN --kv-disk-size 1GiB                   | --kv-disk-size has no effect without --kv-disk FILE: name the file, or leave it out
+            serve --model BROKEN --kv-disk F --kv-disk-size 0          | --kv-disk-size takes a size such as 4GiB, not 0
             serve --model BROKEN --target-itl -1                       | --target-itl takes a number from 0 to 3600000, not -1
             serve --model BROKEN --page-tokens 17                      | --page-tokens takes a multiple of 16, not 17
             generate --model BROKEN --prompt x --speculation 17        | --speculation takes auto, off or a number of draft tokens from 1 to 16, not 17
             generate --model BROKEN --prompt x --max-tokens 0          | --max-tokens is 0; it must be at least 1
-            chat --model BROKEN --top-p 2                              | --top-p is 2.0; it must be over 0 and at most 1
+            chat --model BROKEN --top-p 2                              | --top-p is 2.0; it must be from 0 to 1
+            generate --model BROKEN --prompt x --seed 1.5              | Invalid value for option '--seed': '1.5' is not a seed: write a whole number from -9223372036854775808 to 18446744073709551615
+            generate --model BROKEN --prompt x --seed 99999999999999999999 | Invalid value for option '--seed': '99999999999999999999' is not a seed: write a whole number from -9223372036854775808 to 18446744073709551615
             serve --model BROKEN --allowed-host http://a               | the allowed host 'http://a' is not a name: write it without scheme, port and path, such as llm.example.com
             serve --model BROKEN --allowed-host a:80                   | the allowed host 'a:80' is not a name: write it without scheme, port and path, such as llm.example.com
             serve --model BROKEN --cors-origin localhost:3000          | the CORS origin 'localhost:3000' is not an origin: write scheme, name and port, such as http://localhost:3000, without a path; or *
@@ -96,6 +107,25 @@ class OptionErrorTest {
                 .replace("EMPTY", folder.resolve("empty.keys").toString())
                 .replace("SPACED", folder.resolve("spaced.keys").toString())
                 .replace("FOLDER", folder.toString());
+    }
+
+    @Test
+    void setting_ofTheEngine_isNamedAsItsOption() {
+        CommandRun result = run("generate", "--model", model, "--prompt", "x", "--kv-cache", "1KiB");
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.err()).contains("--kv-cache").doesNotContain("kvCacheBytes");
+        assertThat(run("plan", "--model", model, "--memory", "4GiB", "--kv-cache", "1MiB")
+                        .out())
+                .contains("--kv-cache")
+                .doesNotContain("kvCacheBytes");
+    }
+
+    @Test
+    void threads_moreThanProcessors_areAWarning() {
+        int processors = Runtime.getRuntime().availableProcessors();
+        assertThat(run("plan", "--model", model, "--threads", "1024").err())
+                .contains("warning: --threads 1024 is more than the " + processors + " processors");
+        assertThat(run("plan", "--model", model, "--threads", "1").err()).isEmpty();
     }
 
     @Test

@@ -84,6 +84,17 @@ final class Automaton {
         return start;
     }
 
+    /** The limit for the first part of the answer; null for none. */
+    @Nullable
+    TextLimit limit() {
+        return constraint.limit();
+    }
+
+    /** The vocabulary. */
+    Vocabulary vocabulary() {
+        return vocabulary;
+    }
+
     /** Whether a token ends an answer. */
     boolean isEnd(int token) {
         return Arrays.binarySearch(vocabulary.endTokens(), token) >= 0;

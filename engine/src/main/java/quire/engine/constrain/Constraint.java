@@ -7,8 +7,9 @@ import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the text of an answer must be: JSON, JSON of a schema, a text that matches a regular expression, or one of
- * several choices. The answer ends exactly where the text is complete. If the answer is cut off by its maximum number of
+ * What the text of an answer must be: JSON, JSON of a schema, a text that matches a regular expression or a grammar, one of
+ * several choices, or {@linkplain Part parts} of these and of free text. The answer ends exactly where the text is
+ * complete. If the answer is cut off by its maximum number of
  * tokens or by a stop string, the text so far is a beginning of an allowed text.
  *
  * <p>The factory methods compile on the calling thread, in some tenths of a millisecond for usual schemas. They refuse
@@ -24,7 +25,12 @@ public final class Constraint {
 
     private static final int MAX_NESTING = 200;
 
+    /** The message for a constraint that no text satisfies. */
+    public static final String UNSATISFIABLE = "no text satisfies the constraint";
+
     private final String source;
+    private final Compiler compiler;
+    private final @Nullable TextLimit limit;
     private final Expressions expressions;
     private final int start;
 
@@ -34,6 +40,8 @@ public final class Constraint {
 
     private Constraint(String source, Compiler compiler) {
         this.source = source;
+        this.compiler = compiler;
+        this.limit = null;
         expressions = new Expressions(LIMIT);
         try {
             start = expressions.freeze(compiler.compile(expressions));
@@ -42,8 +50,30 @@ public final class Constraint {
             throw new InvalidConstraintException("", "the constraint is too large: " + e.getMessage());
         }
         if (start == Expressions.NONE) {
-            throw new InvalidConstraintException("", "no text satisfies the constraint");
+            throw new InvalidConstraintException("", UNSATISFIABLE);
         }
+    }
+
+    private Constraint(Constraint unlimited, TextLimit limit) {
+        source = unlimited.source + " limit " + limit;
+        compiler = unlimited.compiler;
+        this.limit = limit;
+        expressions = unlimited.expressions;
+        start = unlimited.start;
+    }
+
+    /**
+     * The same constraint with a limit for the first part of the answer. The text of that part must be free: any text up to
+     * {@link TextLimit#end}, as {@link Part.Until} makes it.
+     */
+    public Constraint withLimit(TextLimit value) {
+        return new Constraint(this, value);
+    }
+
+    /** The limit for the first part of the answer; null for none. */
+    @Nullable
+    TextLimit limit() {
+        return limit;
     }
 
     /** Any JSON object. */
@@ -67,7 +97,7 @@ public final class Constraint {
     /**
      * A text that matches a regular expression as a whole.
      *
-     * @param expression in the syntax of ECMAScript with the flag {@code u}, without look-around, back-references and
+     * @param expression in the syntax of ECMAScript with the flag {@code u}, without look-behind, back-references and
      *     word boundaries
      * @throws InvalidConstraintException naming what is malformed or not computed
      */
@@ -76,6 +106,18 @@ public final class Constraint {
         return new Constraint(
                 "regex " + expression,
                 expressions -> RegularExpression.whole(expression, expressions, new Characters(expressions, false)));
+    }
+
+    /**
+     * A text that the rule {@code root} of a grammar derives.
+     *
+     * @param grammar in llama.cpp's notation (GBNF), without names of tokens and without rules that refer to themselves before
+     *     their first character
+     * @throws InvalidConstraintException naming the line and what is malformed or not computed
+     */
+    public static Constraint grammar(String grammar) {
+        checkLength(grammar.length());
+        return new Constraint("grammar " + grammar, expressions -> Grammar.compile(grammar, expressions));
     }
 
     /**
@@ -100,6 +142,48 @@ public final class Constraint {
                 expressions -> expressions.alt(all.stream()
                         .mapToInt(text -> expressions.literal(text.getBytes(StandardCharsets.UTF_8)))
                         .toArray()));
+    }
+
+    /**
+     * A text made of parts, such as free text and then JSON of a schema.
+     *
+     * @throws InvalidConstraintException as the factories of the parts; an empty text cannot be repeated
+     */
+    public static Constraint of(Part part) {
+        StringBuilder source = new StringBuilder("parts ");
+        write(part, source, 0);
+        return new Constraint(source.toString(), expressions -> Part.compile(part, expressions));
+    }
+
+    private static void write(Part part, StringBuilder out, int nesting) {
+        if (nesting > MAX_NESTING) {
+            throw new InvalidConstraintException("", "the parts are nested more than " + MAX_NESTING + " deep");
+        }
+        out.append(part.getClass().getSimpleName());
+        switch (part) {
+            case Part.Text text -> write(text.text(), out, 0);
+            case Part.Json json -> write(json.schema(), out, 0);
+            case Part.Regex regex -> write(regex.expression(), out, 0);
+            case Part.Whole whole -> write(whole.constraint().source, out, 0);
+            case Part.Sequence sequence -> writeAll(sequence.parts(), out, nesting);
+            case Part.OneOf choice -> writeAll(choice.parts(), out, nesting);
+            case Part.Repeated repeated -> write(repeated.part(), out, nesting + 1);
+            case Part.FreeText free -> {
+                write(free.without(), out, 0);
+                write(free.notAtStart(), out, 0);
+            }
+            case Part.Until until -> {
+                write(until.end(), out, 0);
+                write(until.without(), out, 0);
+            }
+        }
+        checkLength(out.length());
+    }
+
+    private static void writeAll(List<Part> parts, StringBuilder out, int nesting) {
+        out.append('(');
+        parts.forEach(each -> write(each, out, nesting + 1));
+        out.append(')');
     }
 
     private static void checkLength(int length) {
@@ -143,10 +227,18 @@ public final class Constraint {
         checkLength(out.length());
     }
 
-    /** Whether a whole text satisfies the constraint. */
-    boolean matches(String text) {
+    /** The expression for the same texts, beside others. */
+    int compile(Expressions others) {
+        return compiler.compile(others);
+    }
+
+    /**
+     * Whether a whole text satisfies the constraint, as an answer that ends by itself does. A text can be valid JSON of a
+     * schema and still not match, because a constraint allows one form of each value: see {@code docs/constraints.md}.
+     */
+    public boolean matches(String text) {
         Expressions own = new Expressions(expressions, LIMIT);
-        return own.matches(start, text.getBytes(StandardCharsets.UTF_8));
+        return own.matches(start, Part.bytes(text));
     }
 
     /** A copy of the expressions, for one automaton. */

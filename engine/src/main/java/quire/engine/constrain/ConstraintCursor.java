@@ -1,6 +1,7 @@
 package quire.engine.constrain;
 
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Where an answer is in the text that its constraint allows. Belongs to one sequence; one thread at a time.
@@ -14,10 +15,18 @@ public final class ConstraintCursor {
     private int[] tokens = new int[32];
     private int[] states = new int[33];
     private int length;
+    private final @Nullable LimitedPart part; // null without a limit
+    private int[] places = {}; // of the part, as states
 
     ConstraintCursor(Automaton automaton) {
         this.automaton = automaton;
         states[0] = automaton.start();
+        TextLimit limit = automaton.limit();
+        part = limit == null ? null : new LimitedPart(limit, automaton.vocabulary());
+        if (part != null) {
+            places = new int[states.length];
+            places[0] = part.start();
+        }
     }
 
     /**
@@ -26,6 +35,9 @@ public final class ConstraintCursor {
      * @throws ConstraintException if the answer needs too many states
      */
     public Mask mask() {
+        if (part != null && part.mustEnd(places[length], length)) {
+            return part.mask(places[length]);
+        }
         try {
             return automaton.mask(states[length]);
         } catch (ConstraintException e) {
@@ -50,9 +62,13 @@ public final class ConstraintCursor {
         if (length == tokens.length) {
             tokens = Arrays.copyOf(tokens, 2 * length);
             states = Arrays.copyOf(states, 2 * length + 1);
+            places = part == null ? places : Arrays.copyOf(places, 2 * length + 1);
         }
         tokens[length++] = token;
         states[length] = next;
+        if (part != null) {
+            places[length] = part.advance(places[length - 1], token);
+        }
     }
 
     /** Reverts the last {@link #append}. */
@@ -63,8 +79,15 @@ public final class ConstraintCursor {
     /** How many of these tokens are allowed one after the other, beginning with the first. */
     public int allowed(int[] draft, int from, int count) {
         int state = states[length];
+        int place = part == null ? 0 : places[length];
         try {
             for (int i = 0; i < count; i++) {
+                if (part != null) {
+                    if (part.mustEnd(place, length + i) && !part.mask(place).allows(draft[from + i])) {
+                        return i;
+                    }
+                    place = part.advance(place, draft[from + i]);
+                }
                 int next = automaton.advance(state, draft[from + i]);
                 if (next == Expressions.NONE) {
                     return automaton.mayEnd(state) && automaton.isEnd(draft[from + i]) ? i + 1 : i;

@@ -26,17 +26,27 @@ public final class Constraints {
         this.tokenizer = tokenizer;
     }
 
-    /**
-     * Begins an answer. The first call reads all tokens, in some tenths of a second for a large vocabulary.
-     *
-     * @throws InvalidConstraintException if the vocabulary has no token that ends an answer
-     */
-    public synchronized ConstraintCursor begin(Constraint constraint) {
+    /** Reads all tokens, in some tenths of a second for a large vocabulary, so that {@link #begin} need not do it. */
+    public synchronized void prepare() {
+        vocabulary();
+    }
+
+    private Vocabulary vocabulary() {
         Vocabulary all = vocabulary;
         if (all == null) {
             all = new Vocabulary(tokenizer);
             vocabulary = all;
         }
+        return all;
+    }
+
+    /**
+     * Begins an answer. Reads all tokens if {@link #prepare} has not done it, or waits until it has.
+     *
+     * @throws InvalidConstraintException if the vocabulary has no token that ends an answer
+     */
+    public synchronized ConstraintCursor begin(Constraint constraint) {
+        Vocabulary all = vocabulary();
         if (all.endTokens().length == 0) {
             throw new InvalidConstraintException(
                     "", "the model has no token that ends an answer, so it cannot end a constrained one");

@@ -6,7 +6,7 @@ public final class InvalidConstraintException extends IllegalArgumentException {
 
     private final String where;
 
-    InvalidConstraintException(String where, String message) {
+    public InvalidConstraintException(String where, String message) {
         super(message);
         this.where = where;
     }

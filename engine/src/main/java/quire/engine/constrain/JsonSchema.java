@@ -5,6 +5,7 @@ import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -75,6 +76,13 @@ final class JsonSchema {
             "anyOf",
             "oneOf",
             "allOf",
+            "dependentRequired",
+            "dependentSchemas",
+            "dependencies",
+            "not",
+            "if",
+            "then",
+            "else",
             "$ref");
 
     private static final Set<String> WITHOUT_EFFECT = Set.of(
@@ -95,6 +103,12 @@ final class JsonSchema {
             "contentEncoding",
             "contentMediaType",
             "contentSchema");
+
+    /** Values that are not allowed; a keyword that no document has. */
+    private static final String EXCLUDED = "~excluded";
+
+    /** A regular expression that is not found; a keyword that no document has. */
+    private static final String NO_PATTERN = "~pattern";
 
     private static final List<String> TYPES =
             List.of("null", "boolean", "number", "integer", "string", "array", "object");
@@ -270,6 +284,9 @@ final class JsonSchema {
                 }
                 return;
             }
+            if (next.options.isEmpty()) {
+                return;
+            }
             Schema schema = next.options.getFirst();
             if (Boolean.FALSE.equals(schema.value)) {
                 return;
@@ -301,12 +318,195 @@ final class JsonSchema {
                 requireDisjoint(schema, one);
                 queue.addLast(new Pending(one, next));
             }
+            for (List<Schema> ways : dependencies(schema)) {
+                queue.addLast(new Pending(ways, next));
+            }
+            List<Schema> conditions = conditions(schema);
+            if (!conditions.isEmpty()) {
+                queue.addLast(new Pending(conditions, next));
+            }
+            if (schema.map().containsKey("not")) {
+                queue.addLast(new Pending(negations(child(schema, "not")), next));
+            }
         }
         if (done.size() == MAX_BRANCHES) {
             throw new InvalidConstraintException(
                     "", "anyOf and oneOf give more than " + MAX_BRANCHES + " combinations at one place");
         }
         done.add(new Branch(List.copyOf(atoms)));
+    }
+
+    /**
+     * The two ways to satisfy each dependency: the name is absent, or it is there with all that depends on it.
+     */
+    private List<List<Schema>> dependencies(Schema schema) {
+        List<List<Schema>> all = new ArrayList<>();
+        for (String keyword : List.of("dependentRequired", "dependentSchemas", "dependencies")) {
+            if (keyword.equals("dependencies") && !oldReferences && schema.map().containsKey(keyword)) {
+                throw refuse(
+                        schema.pointer,
+                        keyword,
+                        "is not supported in this draft: use dependentRequired or dependentSchemas");
+            }
+            objectOf(schema, keyword).forEach((name, value) -> {
+                String place = schema.pointer + '/' + keyword + '/' + escape(name);
+                Schema absent = made(place + "~absent", Map.of("properties", Map.of(name, false)));
+                boolean isList = value instanceof List<?> && !keyword.equals("dependentSchemas");
+                if (!isList && keyword.equals("dependentRequired")) {
+                    throw malformed(schema, keyword, "an object of lists of names");
+                }
+                List<Object> required = new ArrayList<>(List.of(name));
+                if (isList) {
+                    ((List<?>) value).forEach(other -> required.add(other == null ? List.of() : other));
+                }
+                Schema present = made(place + "~present", Map.of("required", required));
+                all.add(List.of(absent, isList ? present : both(place + "~both", present, schema(place, value))));
+            });
+        }
+        return all;
+    }
+
+    /** The two ways to satisfy {@code if}, {@code then} and {@code else}; empty if they ask for nothing. */
+    private List<Schema> conditions(Schema schema) {
+        if (!schema.map().containsKey("if")
+                || !(schema.map().containsKey("then") || schema.map().containsKey("else"))) {
+            return List.of();
+        }
+        Schema condition = child(schema, "if");
+        Schema then = schema.map().containsKey("then") ? child(schema, "then") : made("~true", true);
+        Schema otherwise = schema.map().containsKey("else") ? child(schema, "else") : made("~true", true);
+        return List.of(
+                both(schema.pointer + "/if~then", condition, then),
+                both(schema.pointer + "/if~else", not(condition), otherwise));
+    }
+
+    // Schemas that stand nowhere in the document. Their pointers have a '~' that no pointer of the document has.
+
+    private Schema made(String pointer, Object value) {
+        return schemas.computeIfAbsent(pointer, p -> new Schema(p, value));
+    }
+
+    private Schema both(String pointer, Schema a, Schema b) {
+        schemas.put(pointer + "/allOf/0", a);
+        schemas.put(pointer + "/allOf/1", b);
+        return made(pointer, Map.of("allOf", List.of(true, true)));
+    }
+
+    private Schema not(Schema schema) {
+        String pointer = schema.pointer + "~not";
+        schemas.put(pointer + "/not", schema);
+        return made(pointer, Map.of("not", true));
+    }
+
+    /**
+     * Schemas of which a value satisfies at least one exactly if it does not satisfy a schema: a way for each keyword, because
+     * the keywords of a schema must all hold.
+     */
+    private List<Schema> negations(Schema schema) {
+        if (schema.value instanceof Boolean always) {
+            return always ? List.of() : List.of(made("~true", true));
+        }
+        List<Schema> ways = new ArrayList<>();
+        for (Object key : schema.map().keySet()) {
+            String keyword = String.valueOf(key);
+            String place = schema.pointer + "~not/" + escape(keyword);
+            switch (keyword) {
+                case "type" -> {
+                    Set<String> types = new LinkedHashSet<>(TYPES);
+                    Set<String> named = types(new Branch(List.of(schema)));
+                    if (named.contains("integer") && !named.contains("number")) {
+                        throw refuse(schema.pointer, keyword, "integer is not supported inside of not and if");
+                    }
+                    types.removeAll(named);
+                    if (!types.isEmpty()) {
+                        ways.add(made(place, Map.of("type", List.copyOf(types))));
+                    }
+                }
+                case "enum", "const" -> ways.add(made(place, Map.of(EXCLUDED, excludable(schema, keyword))));
+                case "pattern" -> ways.add(made(place, Map.of("type", "string", NO_PATTERN, require(schema, keyword))));
+                case "minimum" -> ways.add(made(place, bounded("number", "exclusiveMaximum", schema, keyword)));
+                case "maximum" -> ways.add(made(place, bounded("number", "exclusiveMinimum", schema, keyword)));
+                case "exclusiveMinimum" -> ways.add(made(place, bounded("number", "maximum", schema, keyword)));
+                case "exclusiveMaximum" -> ways.add(made(place, bounded("number", "minimum", schema, keyword)));
+                case "minLength" -> addFewer(ways, place, "string", "maxLength", count(schema, keyword, 0));
+                case "minItems" -> addFewer(ways, place, "array", "maxItems", count(schema, keyword, 0));
+                case "minProperties" -> addFewer(ways, place, "object", "maxProperties", count(schema, keyword, 0));
+                case "maxLength" -> ways.add(made(place, more("string", "minLength", count(schema, keyword, 0))));
+                case "maxItems" -> ways.add(made(place, more("array", "minItems", count(schema, keyword, 0))));
+                case "maxProperties" ->
+                    ways.add(made(place, more("object", "minProperties", count(schema, keyword, 0))));
+                case "required" -> {
+                    for (Object name : names(new Branch(List.of(schema))).required) {
+                        ways.add(made(
+                                place + '/' + escape(String.valueOf(name)),
+                                Map.of("type", "object", "properties", Map.of(name, false))));
+                    }
+                }
+                case "properties" ->
+                    objectOf(schema, keyword).forEach((name, value) -> {
+                        Schema child = schema(schema.pointer + "/properties/" + escape(name), value);
+                        String way = place + '/' + escape(name);
+                        schemas.put(way + "/properties/" + escape(name), not(child));
+                        ways.add(made(
+                                way,
+                                Map.of("type", "object", "required", List.of(name), "properties", Map.of(name, true))));
+                    });
+                case "not" -> ways.add(child(schema, "not"));
+                case "allOf" -> list(schema, keyword).forEach(part -> ways.add(not(part)));
+                case "anyOf" -> {
+                    List<Schema> parts = list(schema, keyword);
+                    for (int i = 0; i < parts.size(); i++) {
+                        schemas.put(place + "/allOf/" + i, not(parts.get(i)));
+                    }
+                    ways.add(made(place, Map.of("allOf", Collections.nCopies(parts.size(), true))));
+                }
+                default -> {
+                    if (!WITHOUT_EFFECT.contains(keyword) && !keyword.startsWith("x-")) {
+                        throw refuse(schema.pointer, keyword, "is not supported inside of not and if");
+                    }
+                }
+            }
+        }
+        return ways;
+    }
+
+    /** The values of enum or const: those whose every spelling can be excluded. */
+    private List<@Nullable Object> excludable(Schema schema, String keyword) {
+        List<@Nullable Object> values = new ArrayList<>();
+        if (keyword.equals("const")) {
+            values.add(schema.get(keyword));
+        } else if (schema.get(keyword) instanceof List<?> list) {
+            values.addAll(list);
+        } else {
+            throw malformed(schema, keyword, "a list of values");
+        }
+        if (values.stream().anyMatch(v -> !(v == null || v instanceof Boolean || v instanceof String))) {
+            throw refuse(
+                    schema.pointer, keyword, "inside of not and if is supported for texts, booleans and null only");
+        }
+        return values;
+    }
+
+    private static Object require(Schema schema, String keyword) {
+        Object value = schema.get(keyword);
+        if (value == null) {
+            throw malformed(schema, keyword, "another value than null");
+        }
+        return value;
+    }
+
+    private static Map<String, Object> bounded(String type, String bound, Schema schema, String keyword) {
+        return Map.of("type", type, bound, require(schema, keyword));
+    }
+
+    private static Map<String, Object> more(String type, String bound, int count) {
+        return Map.of("type", type, bound, count + 1L);
+    }
+
+    private void addFewer(List<Schema> ways, String place, String type, String bound, int count) {
+        if (count > 0) {
+            ways.add(made(place, Map.of("type", type, bound, count - 1)));
+        }
     }
 
     /** Ends the compilation of a schema whose parts have too many combinations. */
@@ -428,13 +628,15 @@ final class JsonSchema {
                     literals.stream().mapToInt(value -> literal(value, branch)).toArray());
         }
         Set<String> types = types(branch);
+        List<@Nullable Object> excluded = excluded(branch);
         List<Integer> parts = new ArrayList<>();
-        if (types.contains("null")) {
+        if (types.contains("null") && excluded.stream().noneMatch(value -> value == null)) {
             parts.add(ascii("null"));
         }
-        if (types.contains("boolean")) {
-            parts.add(ascii("true"));
-            parts.add(ascii("false"));
+        for (boolean value : new boolean[] {true, false}) {
+            if (types.contains("boolean") && !excluded.contains(value)) {
+                parts.add(ascii(String.valueOf(value)));
+            }
         }
         if (types.contains("string")) {
             parts.add(quoted(stringBody(branch)));
@@ -449,6 +651,17 @@ final class JsonSchema {
             parts.add(object(branch));
         }
         return expressions.alt(parts.stream().mapToInt(Integer::intValue).toArray());
+    }
+
+    /** The values that a negated enum or const excludes. */
+    private static List<@Nullable Object> excluded(Branch branch) {
+        List<@Nullable Object> values = new ArrayList<>();
+        for (Schema atom : branch.atoms) {
+            if (atom.get(EXCLUDED) instanceof List<?> list) {
+                values.addAll(list);
+            }
+        }
+        return values;
     }
 
     private int quoted(int body) {
@@ -534,6 +747,9 @@ final class JsonSchema {
     /** Whether a value satisfies all keywords of a branch except {@code enum} and {@code const}. */
     private boolean admits(Branch branch, @Nullable Object value) {
         Set<String> types = types(branch);
+        if (excluded(branch).stream().anyMatch(other -> isSame(other, value))) {
+            return false;
+        }
         return switch (value) {
             case null -> types.contains("null");
             case Boolean b -> types.contains("boolean");
@@ -579,7 +795,8 @@ final class JsonSchema {
         if (length < limits.least || length > limits.most) {
             return false;
         }
-        return limits.patterns.stream().allMatch(pattern -> pattern.matches(text));
+        return limits.patterns.stream().allMatch(pattern -> pattern.matches(text))
+                && limits.without.stream().noneMatch(pattern -> pattern.matches(text));
     }
 
     private boolean admitsNumber(Branch branch, BigDecimal value) {
@@ -680,7 +897,8 @@ final class JsonSchema {
 
     private static final int TRIAL_LIMIT = 100_000;
 
-    private record Text(int least, int most, List<TextPattern> patterns) {}
+    /** @param without patterns that must not match */
+    private record Text(int least, int most, List<TextPattern> patterns, List<TextPattern> without) {}
 
     private final Map<String, TextPattern> patterns = new HashMap<>();
 
@@ -688,7 +906,11 @@ final class JsonSchema {
         int least = 0;
         int most = Expressions.UNLIMITED;
         Map<String, TextPattern> all = new LinkedHashMap<>();
+        List<TextPattern> without = new ArrayList<>();
         for (Schema atom : branch.atoms) {
+            if (atom.get(NO_PATTERN) instanceof String source) {
+                without.add(pattern(atom.pointer, source));
+            }
             least = Math.max(least, count(atom, "minLength", 0));
             most = Math.min(most, count(atom, "maxLength", Expressions.UNLIMITED));
             if (atom.map().containsKey("pattern")) {
@@ -710,7 +932,7 @@ final class JsonSchema {
                 }
             }
         }
-        return new Text(least, most, List.copyOf(all.values()));
+        return new Text(least, most, List.copyOf(all.values()), without);
     }
 
     private TextPattern pattern(String pointer, String source) {
@@ -723,6 +945,14 @@ final class JsonSchema {
         List<Integer> parts = new ArrayList<>();
         parts.add(expressions.rep(characters.any(), text.least, text.most));
         text.patterns.forEach(pattern -> parts.add(pattern.build(expressions, characters)));
+        text.without.forEach(pattern -> parts.add(expressions.not(pattern.build(expressions, characters))));
+        int[] excluded = excluded(branch).stream()
+                .filter(String.class::isInstance)
+                .mapToInt(value -> expressions.literal(characters.bytes((String) value)))
+                .toArray();
+        if (excluded.length > 0) {
+            parts.add(expressions.not(expressions.alt(excluded)));
+        }
         return expressions.and(parts.stream().mapToInt(Integer::intValue).toArray());
     }
 

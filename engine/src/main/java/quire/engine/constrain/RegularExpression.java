@@ -6,7 +6,14 @@ import java.util.List;
 /**
  * Reads regular expressions as JSON Schema and ECMAScript write them (with the flags {@code u} and no others), and
  * makes {@link Expressions} of them. Characters are code points. What cannot be computed as a regular language is
- * refused by name: look-around, back-references, word boundaries, and anchors in the middle.
+ * refused by name: look-behind, back-references, word boundaries, and anchors in the middle.
+ *
+ * <p>What stands behind a look-ahead must match to the end of the text and also begin as the look-ahead says. That is an
+ * intersection. So an expression with look-aheads is built from its end, and each part knows what follows it:
+ *
+ * <pre>
+ *   P(?!.*W)(\d+D)?        "P", then: all that (\d+D)? matches, and nothing that .*W begins
+ * </pre>
  */
 final class RegularExpression {
     private static final int MAX_LENGTH = 1 << 16;
@@ -34,6 +41,8 @@ final class RegularExpression {
 
     private record Repeat(Node part, int least, int most) implements Node {}
 
+    private record LookAhead(Node part, boolean negated) implements Node {}
+
     private enum Anchor implements Node {
         START,
         END
@@ -54,7 +63,8 @@ final class RegularExpression {
     static int whole(String source, Expressions expressions, Characters characters) {
         RegularExpression reader = new RegularExpression(source);
         int[] alternatives = reader.spread(reader.read()).stream()
-                .mapToInt(parts -> reader.build(reader.body(parts), expressions, characters))
+                .mapToInt(parts ->
+                        reader.build(reader.body(parts), Expressions.EMPTY, new Output(expressions, characters)))
                 .toArray();
         return expressions.alt(alternatives);
     }
@@ -62,13 +72,12 @@ final class RegularExpression {
     /** An expression for the texts that contain a match. */
     static int search(String source, Expressions expressions, Characters characters) {
         RegularExpression reader = new RegularExpression(source);
-        int all = expressions.rep(characters.any(), 0, Expressions.UNLIMITED);
+        Output output = new Output(expressions, characters);
         int[] alternatives = reader.spread(reader.read()).stream()
                 .mapToInt(parts -> {
-                    int body = reader.build(reader.body(parts), expressions, characters);
-                    int before = parts.contains(Anchor.START) ? Expressions.EMPTY : all;
-                    int after = parts.contains(Anchor.END) ? Expressions.EMPTY : all;
-                    return expressions.seq(before, expressions.seq(body, after));
+                    int before = parts.contains(Anchor.START) ? Expressions.EMPTY : output.all();
+                    int after = parts.contains(Anchor.END) ? Expressions.EMPTY : output.all();
+                    return expressions.seq(before, reader.build(reader.body(parts), after, output));
                 })
                 .toArray();
         return expressions.alt(alternatives);
@@ -128,6 +137,18 @@ final class RegularExpression {
             case Sequence sequence -> sequence.parts.stream().anyMatch(RegularExpression::hasAnchor);
             case Choice choice -> choice.parts.stream().anyMatch(RegularExpression::hasAnchor);
             case Repeat repeat -> hasAnchor(repeat.part);
+            case LookAhead ahead -> false; // its own
+        };
+    }
+
+    private static boolean hasLookAhead(Node node) {
+        return switch (node) {
+            case Chars chars -> false;
+            case Anchor anchor -> false;
+            case Sequence sequence -> sequence.parts.stream().anyMatch(RegularExpression::hasLookAhead);
+            case Choice choice -> choice.parts.stream().anyMatch(RegularExpression::hasLookAhead);
+            case Repeat repeat -> hasLookAhead(repeat.part);
+            case LookAhead ahead -> true;
         };
     }
 
@@ -148,6 +169,56 @@ final class RegularExpression {
         return body;
     }
 
+    /** Where expressions go. */
+    private record Output(Expressions expressions, Characters characters) {
+        /** Any text. */
+        int all() {
+            return expressions.rep(characters.any(), 0, Expressions.UNLIMITED);
+        }
+    }
+
+    /** A node and what follows it, up to the end of the text. */
+    private int build(Node node, int after, Output output) {
+        Expressions expressions = output.expressions;
+        if (!hasLookAhead(node)) {
+            return expressions.seq(build(node, expressions, output.characters), after);
+        }
+        return switch (node) {
+            case Sequence sequence -> {
+                int result = after;
+                for (int i = sequence.parts.size() - 1; i >= 0; i--) {
+                    result = build(sequence.parts.get(i), result, output);
+                }
+                yield result;
+            }
+            case Choice choice ->
+                expressions.alt(choice.parts.stream()
+                        .mapToInt(part -> build(part, after, output))
+                        .toArray());
+            case Repeat repeat -> {
+                if (repeat.most > 1) {
+                    throw refuse("a look-ahead inside of a repetition");
+                }
+                int once = repeat.most == 0 ? Expressions.NONE : build(repeat.part, after, output);
+                yield repeat.least == 0 ? expressions.alt(once, after) : once;
+            }
+            case LookAhead ahead -> {
+                int begins = expressions.alt(spread(ahead.part).stream()
+                        .mapToInt(parts -> {
+                            if (parts.contains(Anchor.START)) {
+                                throw refuse("an anchor (^) inside of a look-ahead");
+                            }
+                            int rest = parts.contains(Anchor.END) ? Expressions.EMPTY : output.all();
+                            return build(body(parts), rest, output);
+                        })
+                        .toArray());
+                yield expressions.and(after, ahead.negated ? expressions.not(begins) : begins);
+            }
+            case Chars chars -> throw new IllegalStateException("characters do not look ahead");
+            case Anchor anchor -> throw new IllegalStateException("an anchor is left");
+        };
+    }
+
     private int build(Node node, Expressions expressions, Characters characters) {
         return switch (node) {
             case Chars chars -> characters.one(chars.ranges);
@@ -165,6 +236,7 @@ final class RegularExpression {
             case Repeat repeat ->
                 expressions.rep(build(repeat.part, expressions, characters), repeat.least, repeat.most);
             case Anchor anchor -> throw new IllegalStateException("an anchor is left");
+            case LookAhead ahead -> throw new IllegalStateException("a look-ahead is left");
         };
     }
 
@@ -230,6 +302,9 @@ final class RegularExpression {
         if (node instanceof Anchor) {
             throw refuse("a repeated anchor");
         }
+        if (node instanceof LookAhead) {
+            throw refuse("a repeated look-ahead");
+        }
         accept('?'); // a lazy repetition matches the same texts
         if (at < source.length() && ("*+?".indexOf(source.charAt(at)) >= 0 || isCount())) {
             throw malformed("nothing to repeat at '" + source.substring(start, at + 1) + "'");
@@ -294,11 +369,12 @@ final class RegularExpression {
             if (source.startsWith("P<", at)) {
                 at++; // as Python writes names
             }
-            if (source.startsWith("=", at)
-                    || source.startsWith("!", at)
-                    || source.startsWith("<=", at)
-                    || source.startsWith("<!", at)) {
-                throw refuse("look-around");
+            if (source.startsWith("<=", at) || source.startsWith("<!", at)) {
+                throw refuse("look-behind");
+            }
+            if (source.startsWith("=", at) || source.startsWith("!", at)) {
+                boolean negated = source.charAt(at++) == '!';
+                return new LookAhead(closed(choice()), negated);
             }
             if (accept('<')) {
                 int end = source.indexOf('>', at);
@@ -310,7 +386,10 @@ final class RegularExpression {
                 throw refuse("the group '(?" + (at < source.length() ? source.substring(at, at + 1) : "") + "'");
             }
         }
-        Node node = choice();
+        return closed(choice());
+    }
+
+    private Node closed(Node node) {
         if (!accept(')')) {
             throw malformed("a '(' without ')'");
         }

@@ -1,13 +1,17 @@
 package quire.engine.constrain;
 
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Comparator;
 import java.util.stream.IntStream;
 import quire.model.text.Tokenizer;
 
 /**
- * The bytes of all tokens as a tree, in depth-first order. Control tokens and tokens without bytes are not in it: they
- * are never text. Immutable.
+ * The bytes of all tokens as a tree, in depth-first order. Immutable.
+ *
+ * <p>A control token has the byte 0xFF, its spelling, and 0xFF again. UTF-8 has no such byte, so text never is a control
+ * token: {@code [A]} as text has three bytes and the control token {@code [A]} five. Tokens of text with that byte, those
+ * without bytes and those that end an answer are not in the tree.
  *
  * <pre>
  *   node     0    1    2    3    4          tokens "a" "ab" "ac" "b"
@@ -18,6 +22,8 @@ import quire.model.text.Tokenizer;
  */
 final class Vocabulary {
     private static final int NO_TOKEN = -1;
+
+    private static final byte[] NO_BYTES = {};
 
     private final int size;
     private final int[] endTokens;
@@ -39,9 +45,10 @@ final class Vocabulary {
         byte[][] texts = new byte[size][];
         offsets = new int[size + 1];
         for (int token = 0; token < size; token++) {
-            boolean isText = !tokenizer.isControl(token) && !tokenizer.isEndOfGeneration(token);
-            byte[] text = isText ? tokenizer.bytes(token) : new byte[0];
-            texts[token] = text.length > Short.MAX_VALUE ? new byte[0] : text;
+            byte[] text = tokenizer.isEndOfGeneration(token)
+                    ? NO_BYTES
+                    : tokenizer.isControl(token) ? control(tokenizer.spelling(token)) : text(tokenizer.bytes(token));
+            texts[token] = text.length > Short.MAX_VALUE ? NO_BYTES : text;
             offsets[token + 1] = offsets[token] + texts[token].length;
         }
         bytes = new byte[offsets[size]];
@@ -57,6 +64,19 @@ final class Vocabulary {
         Comparator<Integer> order = (a, b) -> Arrays.compareUnsigned(texts[a], texts[b]);
         Arrays.sort(sorted, order.thenComparing(Comparator.naturalOrder()));
         build(sorted, texts);
+    }
+
+    private static byte[] control(String spelling) {
+        return spelling.isEmpty() ? NO_BYTES : Part.bytes(Part.control(spelling));
+    }
+
+    private static byte[] text(byte[] bytes) {
+        for (byte b : bytes) {
+            if (b == Part.CONTROL_BYTE) {
+                return NO_BYTES;
+            }
+        }
+        return bytes;
     }
 
     private void build(Integer[] sorted, byte[][] texts) {
@@ -150,6 +170,26 @@ final class Vocabulary {
     /** A token whose bytes end at a node; −1 if there is none. */
     int token(int node) {
         return tokens[node];
+    }
+
+    /** The tokens whose bytes are a beginning of a text, in ascending order. */
+    int[] beginnings(byte[] text, int start) {
+        long[] bits = new long[(size + Long.SIZE - 1) / Long.SIZE];
+        int from = 0;
+        int to = nodes;
+        for (int i = start; i < text.length; i++) {
+            int node = from;
+            while (node < to && nodeBytes[node] != text[i]) {
+                node = ends[node];
+            }
+            if (node >= to) {
+                break;
+            }
+            addTokens(node, bits);
+            from = node + 1;
+            to = ends[node];
+        }
+        return BitSet.valueOf(bits).stream().toArray();
     }
 
     /** Where a token's bytes begin in {@link #bytes}; they end where the next token's begin. */

@@ -41,7 +41,11 @@ import quire.tensor.FloatMatrix;
  * likeliest token's, so that sums do not depend on their order. A token that rounds to 0 units (28 nats below the
  * likeliest) does not count for top-p.
  *
- * <p>Not thread-safe. It has 20 bytes of scratch memory for each token of the vocabulary: 2.5 MB for 128,000 tokens.
+ * <p>Typical-p keeps no such prefix: it uses the same selection with another order. It, top-n-sigma and XTC set the logits
+ * of the tokens that they exclude to −∞.
+ *
+ * <p>Not thread-safe. It has 20 bytes of scratch memory for each token of the vocabulary: 2.5 MB for 128,000 tokens, and 4
+ * more from the first use of typical-p on.
  */
 public final class Sampler {
     private static final double LN2 = 0.6931471805599453;
@@ -62,6 +66,9 @@ public final class Sampler {
 
     private static final long TOKEN_STEP = 0xD1B54A32D192ED03L;
 
+    /** Makes the draw of XTC independent of the noise of the tokens. */
+    private static final long XTC_KEY = 0x6A09E667F3BCC909L;
+
     private final int vocabularySize;
     private final float[] logits;
     /** {@code reach[z]}: the smallest logit that can win if the token's hash has z leading zero bits. */
@@ -77,6 +84,9 @@ public final class Sampler {
 
     /** e to the power of (logit − max) / temperature. */
     private final double[] exps;
+
+    /** The order of typical-p: the likelier to be kept, the higher. Empty before its first use. */
+    private float[] ranks = {};
 
     /** The last token kept, as a {@link #key}. */
     private long cutoff;
@@ -107,8 +117,8 @@ public final class Sampler {
      * @param position index of the new token in its sequence, prompt included
      * @return a token whose logit is not −∞; of equally good ones the one with the lower id
      * @throws BrokenLogitsException if a logit is NaN or +∞, or all are −∞, because the model is broken
-     * @throws ConstraintException if the constraint needs too many states, or the model excludes all tokens that it
-     *     allows
+     * @throws ConstraintException if the constraint needs too many states, or if no token is left that the model, the
+     *     constraint and the request's other exclusions allow
      * @throws InvalidRequestException if the bias names a token beyond the vocabulary
      */
     public int choose(FloatMatrix logits, int row, SamplingParams params, TokenHistory history, int position) {
@@ -122,13 +132,28 @@ public final class Sampler {
         cutoff = Long.MAX_VALUE;
         // For the smallest temperatures 1 / temperature is ∞, and 0 × ∞ would be NaN for the likeliest token.
         double inverse = Math.min(1 / params.temperature(), Double.MAX_VALUE);
+        if (params.topNSigma() > 0) {
+            keepTopNSigma(params.topNSigma(), max);
+        }
         if (params.topK() > 0 && params.topK() < vocabularySize) {
             keepTopK(params.topK(), max);
+        }
+        if (params.typicalP() < 1) {
+            excludeBeyondCutoff();
+            keepTypical(params.typicalP(), max, inverse);
+            max = max();
         }
         if (params.topP() < 1) {
             keepTopP(params.topP(), max, inverse);
         }
-        return draw(max, inverse, StrictMath.log(params.minP()), noiseKey(params.seed(), position));
+        double leastScaled = StrictMath.log(params.minP());
+        long key = noiseKey(params.seed(), position);
+        if (excludesTopChoices(params, position)) {
+            excludeTopChoices(params.xtcThreshold(), max, inverse, leastScaled);
+            leastScaled = Double.NEGATIVE_INFINITY;
+            max = max();
+        }
+        return draw(max, inverse, leastScaled, key);
     }
 
     /**
@@ -172,7 +197,11 @@ public final class Sampler {
         for (int index = 0; index < size; index++) {
             topLogprobs[index] = (float) ((double) this.logits[topTokens[index]] - max - logSum);
         }
-        return new Logprobs((float) ((double) this.logits[chosen] - max - logSum), topTokens, topLogprobs);
+        int rank = 1;
+        for (float logit : this.logits) {
+            rank += logit > this.logits[chosen] ? 1 : 0;
+        }
+        return new Logprobs((float) ((double) this.logits[chosen] - max - logSum), rank, topTokens, topLogprobs);
     }
 
     /**
@@ -208,8 +237,11 @@ public final class Sampler {
 
     /** Uses the upper 52 bits plus one half, so that v is exact and neither 0 nor 1. */
     private static double gumbel(long bits) {
-        double v = ((bits >>> 12) + 0.5) * 0x1p-52;
-        return -StrictMath.log(-StrictMath.log1p(-v));
+        return -StrictMath.log(-StrictMath.log1p(-uniform(bits)));
+    }
+
+    private static double uniform(long bits) {
+        return ((bits >>> 12) + 0.5) * 0x1p-52;
     }
 
     private void load(FloatMatrix matrix, int row) {
@@ -220,21 +252,24 @@ public final class Sampler {
         MemorySegment.copy(matrix.segment(), ValueLayout.JAVA_FLOAT, matrix.rowOffset(row), logits, 0, vocabularySize);
     }
 
-    /** Sets the logits of all tokens to −∞ that the request's constraint forbids. */
+    /** Sets the logits of all tokens to −∞ that the request forbids. */
     private void exclude(TokenHistory history) {
         ConstraintCursor constraint = history.constraint();
-        if (constraint == null) {
+        if (constraint == null && !history.excludes()) {
             return;
         }
         max(); // finds broken logits while all are there
-        constraint.mask().apply(logits);
+        if (constraint != null) {
+            constraint.mask().apply(logits);
+        }
+        history.exclude(logits);
         for (float logit : logits) {
             if (logit > Float.NEGATIVE_INFINITY) {
                 return;
             }
         }
-        throw new ConstraintException(
-                "the model excludes every token with which the answer could go on as its" + " constraint requires");
+        throw new ConstraintException("no token is left with which the answer could go on: the model, the constraint,"
+                + " allowed tokens, bad words and the minimum number of tokens exclude all");
     }
 
     /** The largest logit. {@link Math#max} propagates NaN, so one check of the result finds it. */
@@ -265,13 +300,126 @@ public final class Sampler {
         return token;
     }
 
+    /** Excludes tokens that are more than n standard deviations below the likeliest. */
+    private void keepTopNSigma(double n, float max) {
+        double sum = 0;
+        int count = 0;
+        for (float logit : logits) {
+            if (logit > Float.NEGATIVE_INFINITY) {
+                sum += logit;
+                count++;
+            }
+        }
+        double mean = sum / count;
+        double squares = 0;
+        for (float logit : logits) {
+            if (logit > Float.NEGATIVE_INFINITY) {
+                squares += (logit - mean) * (logit - mean);
+            }
+        }
+        double least = max - n * Math.sqrt(squares / count);
+        for (int token = 0; token < vocabularySize; token++) {
+            if (logits[token] < least) {
+                logits[token] = Float.NEGATIVE_INFINITY;
+            }
+        }
+    }
+
+    private void excludeBeyondCutoff() {
+        if (cutoff == Long.MAX_VALUE) {
+            return;
+        }
+        for (int token = 0; token < vocabularySize; token++) {
+            if (key(logits[token], token) > cutoff) {
+                logits[token] = Float.NEGATIVE_INFINITY;
+            }
+        }
+        cutoff = Long.MAX_VALUE;
+    }
+
+    /** Excludes all tokens but those whose information is nearest to the entropy, up to a total probability above p. */
+    private void keepTypical(double p, float max, double inverse) {
+        if (ranks.length == 0) {
+            ranks = new float[vocabularySize];
+        }
+        expAll(max, inverse);
+        double sum = 0;
+        double weighted = 0;
+        long total = 0;
+        for (int token = 0; token < vocabularySize; token++) {
+            double scaled = ((double) logits[token] - max) * inverse;
+            if (scaled > EXP_MIN) { // what is left out would add nothing
+                sum += exps[token];
+                weighted += exps[token] * scaled;
+                total += units(exps[token]);
+            }
+        }
+        double mean = weighted / sum; // of ln p, plus ln of the sum
+        float best = Float.NEGATIVE_INFINITY;
+        for (int token = 0; token < vocabularySize; token++) {
+            double scaled = ((double) logits[token] - max) * inverse;
+            ranks[token] = (float) -Math.abs(scaled - mean);
+            best = Math.max(best, ranks[token]);
+        }
+        Arrays.fill(histogram, 0);
+        for (int token = 0; token < vocabularySize; token++) {
+            if (logits[token] > Float.NEGATIVE_INFINITY) {
+                histogram[bucket(best, ranks[token])] += units(exps[token]);
+            }
+        }
+        long last = lastOfPrefix(Math.min((long) (p * total) + 1, total), ranks, best, max, inverse);
+        for (int token = 0; token < vocabularySize; token++) {
+            if (key(ranks[token], token) > last) {
+                logits[token] = Float.NEGATIVE_INFINITY;
+            }
+        }
+    }
+
+    /** Whether XTC acts at a position. */
+    static boolean excludesTopChoices(SamplingParams params, int position) {
+        return params.xtcProbability() > 0
+                && uniform(mix(noiseKey(params.seed(), position) ^ XTC_KEY)) < params.xtcProbability();
+    }
+
+    /**
+     * Excludes the tokens with at least a probability, but not the least likely of them. Also those that min-p excludes.
+     *
+     * @param leastScaled smallest (logit − max) / temperature that min-p keeps
+     */
+    private void excludeTopChoices(double threshold, float max, double inverse, double leastScaled) {
+        double sum = 0;
+        for (int token = 0; token < vocabularySize; token++) {
+            double scaled = ((double) logits[token] - max) * inverse;
+            if (logits[token] > Float.NEGATIVE_INFINITY
+                    && key(logits[token], token) <= cutoff
+                    && scaled >= leastScaled) {
+                exps[token] = exp(scaled);
+                sum += exps[token];
+            } else {
+                logits[token] = Float.NEGATIVE_INFINITY;
+            }
+        }
+        double least = threshold * sum;
+        long last = Long.MIN_VALUE; // the key of the least likely one
+        for (int token = 0; token < vocabularySize; token++) {
+            if (logits[token] > Float.NEGATIVE_INFINITY && exps[token] >= least) {
+                last = Math.max(last, key(logits[token], token));
+            }
+        }
+        for (int token = 0; token < vocabularySize; token++) {
+            if (key(logits[token], token) < last) {
+                logits[token] = Float.NEGATIVE_INFINITY;
+            }
+        }
+    }
+
     /** Lowers the cutoff to the k-th token. */
     private void keepTopK(int k, float max) {
         Arrays.fill(histogram, 0);
         for (float logit : logits) {
             histogram[bucket(max, logit)]++;
         }
-        keepPrefix(k, max, 0);
+        cutoff = lastOfPrefix(k, logits, max, max, 0);
     }
 
     /** Lowers the cutoff to the token at which the probability reaches p, as a share of all tokens kept so far. */
@@ -290,11 +438,12 @@ public final class Sampler {
                 total += units;
             }
         }
-        keepPrefix(Math.min((long) Math.ceil(p * total), total), max, inverse);
+        cutoff = lastOfPrefix(Math.clamp((long) Math.ceil(p * total), 1, total), logits, max, max, inverse);
     }
 
     /**
-     * Lowers the cutoff to the token at which the sum of weights, over the tokens in order, reaches {@code target}.
+     * Finds the token, among those up to the cutoff, at which the sum of weights, over the tokens in order, reaches {@code
+     * target}.
      *
      * <p>No token is sorted. A weighted radix select finds the cutoff: it sums the weights by one byte of the keys,
      * finds the byte with which the sum reaches the target, keeps the keys with this byte, and continues with the next
@@ -308,9 +457,12 @@ public final class Sampler {
      * </pre>
      *
      * @param target at least 1, at most the sum of the histogram
+     * @param order the tokens' order: higher numbers come first, and of equal ones the lower id
+     * @param first the highest number in {@code order}
+     * @param max the highest logit
      * @param inverse of the temperature, to count units of probability; 0 to count tokens
      */
-    private void keepPrefix(long target, float max, double inverse) {
+    private long lastOfPrefix(long target, float[] order, float first, float max, double inverse) {
         int bucket = 0;
         long sum = 0;
         while (sum + histogram[bucket] < target) {
@@ -319,8 +471,8 @@ public final class Sampler {
         int size = 0;
         long differing = 0;
         for (int token = 0; token < vocabularySize; token++) {
-            if (bucket(max, logits[token]) == bucket && key(logits[token], token) <= cutoff) {
-                keys[size] = key(logits[token], token);
+            if (bucket(first, order[token]) == bucket && key(logits[token], token) <= cutoff) {
+                keys[size] = key(order[token], token);
                 differing |= keys[size++] ^ keys[0];
             }
         }
@@ -342,7 +494,7 @@ public final class Sampler {
                 }
             }
         }
-        cutoff = keys[0];
+        return keys[0];
     }
 
     /** A byte of a key, with the sign bit flipped, so that unsigned order equals the order of the keys. */

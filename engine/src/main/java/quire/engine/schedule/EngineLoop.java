@@ -1,10 +1,13 @@
 package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
+import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
@@ -17,6 +20,7 @@ import quire.engine.constrain.Constraint;
 import quire.engine.constrain.ConstraintCursor;
 import quire.engine.constrain.Constraints;
 import quire.engine.constrain.InvalidConstraintException;
+import quire.engine.disk.PageFile;
 import quire.engine.sample.SamplerTeam;
 import quire.model.Batch;
 import quire.model.Model;
@@ -45,9 +49,11 @@ public final class EngineLoop implements Runnable {
     private final KvPages pages;
     private final RequestTracker tracker;
     private final DraftSource drafts;
+    private final @Nullable DiskTier disk;
     private final Scheduler scheduler;
     private final TokenVerifier verifier;
     private final Constraints constraints;
+    private final int[] endOfText;
     /** Messages from other threads to the engine thread: new sequences, and sequences whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
@@ -65,6 +71,8 @@ public final class EngineLoop implements Runnable {
         private EngineListener listener = EngineListener.NONE;
         private LongSupplier nanoClock = System::nanoTime;
         private StepCost cost = StepCost.NONE;
+        private @Nullable PageFile file;
+        private Executor io = Runnable::run;
         private long prefixSeed = ThreadLocalRandom.current().nextLong();
         private long prefixMask = -1;
         private PageReserve reserve = new PageReserve();
@@ -102,6 +110,18 @@ public final class EngineLoop implements Runnable {
         /** Receives events. Default: {@link EngineListener#NONE}. */
         public Builder listener(EngineListener value) {
             listener = value;
+            return this;
+        }
+
+        /**
+         * Keeps pages in a file, if the configuration has the prefix cache. The caller closes the file after {@code
+         * ioThread} has ended.
+         *
+         * @param ioThread reads and writes: one thread, which keeps the order
+         */
+        public Builder disk(PageFile value, Executor ioThread) {
+            file = value;
+            io = ioThread;
             return this;
         }
 
@@ -168,15 +188,40 @@ public final class EngineLoop implements Runnable {
                 ? new PrefixIndex(model.pageCount(), model.pageTokens(), parts.prefixSeed, parts.prefixMask)
                 : null;
         pages = new KvPages(model.pageCount(), model.pageTokens(), limits.sequences(), maxContext, index);
+        disk = parts.file == null || index == null
+                ? null
+                : new DiskTier(
+                        parts.file,
+                        parts.io,
+                        model,
+                        pages,
+                        index,
+                        parts.prefixSeed,
+                        parts.prefixMask,
+                        nanoClock,
+                        this::wake);
         Workers workers = parts.workers == null ? new Workers(1) : parts.workers;
         SamplerTeam samplers = new SamplerTeam(workers, model.vocabularySize());
         drafts = parts.drafts.create(
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
-        tracker = new RequestTracker(config, pages, drafts);
+        tracker = new RequestTracker(config, pages, drafts, disk);
         PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
-        scheduler = new Scheduler(limits, pace, parts.reserve, pages, drafts, tracker, parts.listener, nanoClock);
+        scheduler = new Scheduler(
+                limits,
+                pace,
+                parts.reserve,
+                pages,
+                drafts,
+                disk,
+                tracker,
+                parts.listener,
+                nanoClock,
+                model.isRecurrent());
         verifier = new TokenVerifier(limits, samplers);
         constraints = new Constraints(tokenizer);
+        int tokens = Math.min(tokenizer.vocabularySize(), model.vocabularySize());
+        endOfText =
+                IntStream.range(0, tokens).filter(tokenizer::isEndOfGeneration).toArray();
     }
 
     private static void require(boolean condition, String fault) {
@@ -188,6 +233,11 @@ public final class EngineLoop implements Runnable {
     /** Where draft tokens come from. */
     public DraftSource drafts() {
         return drafts;
+    }
+
+    /** Any thread: reads the vocabulary for constraints, so that the first constrained request need not wait for it. */
+    public void prepareConstraints() {
+        constraints.prepare();
     }
 
     /** Allows or forbids to use the prefix cache, if the configuration has one. Any thread. */
@@ -257,7 +307,7 @@ public final class EngineLoop implements Runnable {
 
     /** Parks the thread. Code that changes one of these conditions calls {@link #wake} afterwards. */
     private void waitForWork() {
-        if (inbox.isEmpty() && !cancelAll && !tracker.isClosed()) {
+        if (inbox.isEmpty() && !cancelAll && !tracker.isClosed() && (disk == null || !disk.hasNews())) {
             LockSupport.park(this);
         }
         Thread.interrupted(); // an interrupt has no meaning here; a set flag would make park return at once
@@ -281,8 +331,8 @@ public final class EngineLoop implements Runnable {
         int maxNewTokens = check(request);
         Constraint constraint = request.params().constraint();
         ConstraintCursor cursor = constraint == null ? null : begin(constraint);
-        Sequence sequence =
-                new Sequence(request, tokenizer, maxNewTokens, cursor, nanoClock.getAsLong(), closed -> post(closed));
+        Sequence sequence = new Sequence(
+                request, tokenizer, maxNewTokens, cursor, endOfText, nanoClock.getAsLong(), closed -> post(closed));
         tracker.accept(sequence, inbox);
         wake();
         return sequence.stream;
@@ -322,6 +372,12 @@ public final class EngineLoop implements Runnable {
         }
         for (int token : params.logitBias().keySet()) {
             checkToken("logitBias", token);
+        }
+        for (int token : params.allowedTokens()) {
+            checkToken("allowedTokens", token);
+        }
+        for (List<Integer> word : params.badWords()) {
+            word.forEach(token -> checkToken("badWords", token));
         }
         return Math.min(params.maxTokens(), maxContext - prompt.length);
     }

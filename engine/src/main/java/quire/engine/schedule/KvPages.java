@@ -50,6 +50,9 @@ import org.jspecify.annotations.Nullable;
  *       its parent.
  * </ul>
  *
+ * <p>The state of a model with recurrent layers is beside the last position of each full page. A sequence that takes pages
+ * of others begins with it, and the model must be told so: {@link #takesState}.
+ *
  * <p><b>Cost.</b> 5 ints and a byte for each page, beside the index, and at most {@code 2 × pages held} ints for the
  * table of a row. Every operation is O(pages reserved, found or released); {@link
  * #checkIntegrity} is O(rows + pages) and runs when the engine is idle.
@@ -65,6 +68,7 @@ public final class KvPages {
     private final int[][] rowToTable;
     private final int[] rowToHeld;
     private final int[] rowToIndexed;
+    private final boolean[] rowToTakesState;
     private final int[] pageToUses;
     private final boolean[] drafted; // whether the draft model has computed the whole page
     private final @Nullable PrefixIndex index; // null: no page is cached
@@ -98,6 +102,7 @@ public final class KvPages {
         rowToTable = new int[rows][Math.min(pagesPerRow, FIRST_TABLE)];
         rowToHeld = new int[rows];
         rowToIndexed = new int[rows];
+        rowToTakesState = new boolean[rows];
         drafted = new boolean[pageCount];
         this.index = index;
         older = new int[pageCount + 1];
@@ -361,6 +366,7 @@ public final class KvPages {
         }
         rowToHeld[row] = prefix.pages;
         rowToIndexed[row] = prefix.pages;
+        rowToTakesState[row] = prefix.pages > 0;
         return reserve(row, tokens);
     }
 
@@ -395,6 +401,12 @@ public final class KvPages {
         return same != PrefixIndex.NONE;
     }
 
+    /** As {@link #add}, for a page that was read and not computed: the row continues with the state beside it. */
+    boolean addRead(int row, int[] text, CacheSalt salt) {
+        rowToTakesState[row] = true;
+        return add(row, text, salt);
+    }
+
     /**
      * Gives a row the page of the index that follows its own, in place of a page that it has not computed completely.
      *
@@ -412,7 +424,18 @@ public final class KvPages {
         }
         replace(row, page);
         rowToIndexed[row]++;
+        rowToTakesState[row] = true;
         return true;
+    }
+
+    /**
+     * Whether a row has taken pages of others since the last call, so that the state of recurrent layers before its next
+     * position is beside the last of them.
+     */
+    boolean takesState(int row) {
+        boolean takes = rowToTakesState[row];
+        rowToTakesState[row] = false;
+        return takes;
     }
 
     private void replace(int row, int page) {

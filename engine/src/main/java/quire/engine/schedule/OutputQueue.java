@@ -1,9 +1,11 @@
 package quire.engine.schedule;
 
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
+import quire.engine.Logprobs;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
 import quire.engine.Timeline;
@@ -20,6 +22,7 @@ final class OutputQueue implements TokenStream {
     private final ConcurrentLinkedQueue<Output> outputs = new ConcurrentLinkedQueue<>();
     private final Runnable cancel;
     private final Timeline timeline;
+    private List<Logprobs> promptLogprobs = List.of(); // published by the first output
     private SpeculationCounts speculation = SpeculationCounts.NONE; // published by finish
     private int cachedTokens; // published by finish
     private volatile @Nullable Finish finish;
@@ -37,6 +40,11 @@ final class OutputQueue implements TokenStream {
     /** Engine thread: adds a token. Call {@link #wake} or {@link #end} afterwards. */
     void put(Output output) {
         outputs.add(output);
+    }
+
+    /** Engine thread: sets the log probabilities of the prompt, before the first token. */
+    void setPromptLogprobs(List<Logprobs> logprobs) {
+        promptLogprobs = logprobs;
     }
 
     /** Engine thread: wakes the reader. Call it once a step, since waking a thread may take as long as a small step. */
@@ -114,6 +122,11 @@ final class OutputQueue implements TokenStream {
             throw new IllegalStateException("the answer has not ended: read until next() returns null");
         }
         return end;
+    }
+
+    @Override
+    public List<Logprobs> promptLogprobs() {
+        return promptLogprobs;
     }
 
     @Override

@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import quire.engine.constrain.Part;
 import quire.model.text.Detokenizer;
 import quire.model.text.Tokenizer;
 
@@ -31,6 +32,7 @@ import quire.model.text.Tokenizer;
  */
 final class OutputText {
     private final Tokenizer tokenizer;
+    private final boolean showControl;
     private final Detokenizer detokenizer;
     private final StopMatcher[] matchers;
     /** Shown characters that are not released yet. */
@@ -43,21 +45,66 @@ final class OutputText {
 
     private long spelled; // characters of the spelled text
     private int shown; // characters of the shown text
+    private final boolean includeStop;
+    private boolean mayStop = true;
     private @Nullable String stop;
 
-    /** Starts an empty answer. */
+    /** Starts an empty answer that does not show control tokens. */
     OutputText(Tokenizer tokenizer, List<String> stops) {
+        this(tokenizer, stops, false, false);
+    }
+
+    /**
+     * Starts an empty answer.
+     *
+     * @param includeStop whether a stop string is part of the answer that it ends
+     * @param showControl whether control tokens are part of the answer, written as {@link Part#control} writes them. No
+     *     stop string contains the marks, so none goes beyond a control token in the shown text
+     */
+    OutputText(Tokenizer tokenizer, List<String> stops, boolean includeStop, boolean showControl) {
         this.tokenizer = tokenizer;
+        this.includeStop = includeStop;
+        this.showControl = showControl;
         detokenizer = new Detokenizer(tokenizer);
         matchers = stops.stream().map(StopMatcher::new).toArray(StopMatcher[]::new);
         shownBefore = new int[stops.stream().mapToInt(String::length).max().orElse(0)];
     }
 
-    /** Adds a token; returns the text that is now certain to be part of the answer. Empty after a stop string. */
+    /** Adds a token as {@link #append(int, boolean)} does, and a stop string may end the answer. */
     String append(int token) {
-        return matchers.length > 0 && tokenizer.isControl(token)
-                ? search(tokenizer.spelling(token), false)
-                : search(detokenizer.append(token), true);
+        return append(token, true);
+    }
+
+    /**
+     * Adds a token; returns the text that is now certain to be part of the answer. Empty after a stop string.
+     *
+     * @param stops whether a stop string that this token completes ends the answer
+     */
+    String append(int token, boolean stops) {
+        mayStop = stops;
+        if (!tokenizer.isControl(token)) {
+            return search(detokenizer.append(token), true);
+        }
+        String spelling = tokenizer.spelling(token);
+        if (!showControl) {
+            return matchers.length > 0 ? search(spelling, false) : "";
+        }
+        String before = search(detokenizer.finish(), true);
+        if (matchers.length == 0) {
+            return before + Part.control(spelling);
+        }
+        before += search(spelling, false);
+        return stop == null ? before + show(Part.control(spelling)) : before;
+    }
+
+    /** Adds a control token to the shown text. Its spelling is in the spelled text already. */
+    private String show(String control) {
+        for (StopMatcher matcher : matchers) {
+            matcher.inShown = 0;
+        }
+        held.append(control);
+        shown += control.length();
+        return release();
     }
 
     /** The stop string that ended the answer; null if there is none so far. */
@@ -114,18 +161,26 @@ final class OutputText {
             }
             StopMatcher longest = null;
             for (StopMatcher matcher : matchers) {
-                if (matcher.accept(c, isShown) && (longest == null || matcher.text.length() > longest.text.length())) {
+                boolean complete = matcher.accept(c, isShown);
+                if (complete && !mayStop) {
+                    matcher.passOver();
+                } else if (complete && (longest == null || matcher.text.length() > longest.text.length())) {
                     longest = matcher;
                 }
             }
             if (longest != null) {
                 stop = longest.text;
-                int cut = longest.inShown == stop.length() ? stop.length() : shownIn(stop.length());
+                int cut = includeStop ? 0 : longest.inShown == stop.length() ? stop.length() : shownIn(stop.length());
                 String before = held.substring(0, held.length() - cut);
                 held.setLength(0);
                 return before;
             }
         }
+        return release();
+    }
+
+    /** Removes the text that need not be held back any more, and returns it. */
+    private String release() {
         int open = 0;
         for (StopMatcher matcher : matchers) {
             open = Math.max(open, Math.max(matcher.inShown, shownIn(matcher.inSpelled)));
@@ -167,6 +222,12 @@ final class OutputText {
                 inShown = extend(inShown, c);
             }
             return inSpelled == text.length() || inShown == text.length();
+        }
+
+        /** Searches on behind a stop string that does not count. */
+        void passOver() {
+            inSpelled = inSpelled == text.length() ? border[inSpelled] : inSpelled;
+            inShown = inShown == text.length() ? border[inShown] : inShown;
         }
 
         private int extend(int length, char c) {

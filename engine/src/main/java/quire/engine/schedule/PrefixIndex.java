@@ -82,6 +82,17 @@ final class PrefixIndex {
         return parents[page];
     }
 
+    /** The tokens of all pages: those of page p begin at p × tokens of a page. Not a copy. */
+    int[] tokens() {
+        return tokens;
+    }
+
+    /** The salt of a first page in the index; {@link CacheSalt#NONE} for other pages. */
+    CacheSalt salt(int page) {
+        CacheSalt salt = salts[page];
+        return salt == null ? CacheSalt.NONE : salt;
+    }
+
     /**
      * The page with the tokens {@code [from, from + pageTokens)} of a text, after a parent page.
      *
@@ -158,7 +169,6 @@ final class PrefixIndex {
             }
             found++;
             int parent = parents[page];
-            CacheSalt salt = salts[page];
             if (parent != NONE && entries[parent] == 0) {
                 throw new IllegalStateException("the prefix index has page " + page + " without its parent " + parent);
             }
@@ -166,7 +176,7 @@ final class PrefixIndex {
                 throw new IllegalStateException(
                         "the prefix index has page " + page + " from before its parent " + parent);
             }
-            if (find(parent, tokens, page * pageTokens, salt == null ? CacheSalt.NONE : salt) != page) {
+            if (find(parent, tokens, page * pageTokens, salt(page)) != page) {
                 throw new IllegalStateException("the prefix index does not find page " + page);
             }
         }

@@ -10,6 +10,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
+import quire.engine.DiskTierStats;
 import quire.engine.EngineConfig;
 import quire.engine.EngineStats;
 import quire.engine.FinishReason;
@@ -51,6 +52,7 @@ public final class RequestTracker {
     private final double maxQueueSeconds;
     private final KvPages pages;
     private final DraftSource drafts;
+    private final @Nullable DiskTier disk;
     private final Map<FinishReason, Long> finished = new EnumMap<>(FinishReason.class);
 
     private Admission admission = Admission.OPEN;
@@ -77,7 +79,8 @@ public final class RequestTracker {
     private volatile boolean closed;
     private volatile @Nullable Throwable failure;
 
-    RequestTracker(EngineConfig config, KvPages pages, DraftSource drafts) {
+    RequestTracker(EngineConfig config, KvPages pages, DraftSource drafts, @Nullable DiskTier disk) {
+        this.disk = disk;
         this.drafts = drafts;
         maxQueuedRequests = config.maxQueuedRequests();
         maxQueuedTokens = config.maxQueuedTokens();
@@ -225,6 +228,16 @@ public final class RequestTracker {
             if (running + waiting == 0) {
                 empty.signalAll();
             }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** A plan had nothing to compute. A sequence that waits for pages of the KV file may have begun or got some. */
+    void noStep() {
+        lock.lock();
+        try {
+            countPages();
         } finally {
             lock.unlock();
         }
@@ -388,7 +401,8 @@ public final class RequestTracker {
                     steps,
                     queueSpeed.seconds(queuedTokens),
                     drafts.stats(),
-                    new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages));
+                    new PrefixCacheStats(queriedTokens, hitTokens, evictedPages, cachedPages),
+                    disk == null ? DiskTierStats.NONE : disk.stats());
         } finally {
             lock.unlock();
         }

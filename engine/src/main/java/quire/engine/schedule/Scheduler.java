@@ -72,6 +72,8 @@ import quire.engine.schedule.Sequence.State;
  *       Every step a prompt takes the page that comes next if the cache has it by now. While another prompt computes that
  *       page in this step, it waits for one step. It never waits for a sequence that computes nothing, so preemption and
  *       cancellation need no care.
+ *   <li><i>A sequence whose pages are in the KV file</i> ({@link DiskTier}) begins without tokens: it computes nothing
+ *       until it has them. A prompt that needs the same pages waits for it.
  *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each
  *       running sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a
  *       rejected draft token.
@@ -93,6 +95,7 @@ final class Scheduler {
     private final RequestTracker tracker;
     private final EngineListener listener;
     private final LongSupplier nanoClock;
+    private final boolean wholePages; // whether pages are shared only when they are full
 
     private final List<Sequence> waiting = new ArrayList<>(); // in order
     private final List<Sequence> running; // in order
@@ -103,6 +106,8 @@ final class Scheduler {
     private int freeRowCount;
     private final StepPlan plan;
     private final DraftSource drafts;
+    private final @Nullable DiskTier disk;
+    private final DiskTier.Receiver loaded = this::takeLoadedPage;
     private final @Nullable Output[] outputs; // by row of logits
     private final int[] kept; // by index in the plan: tokens appended
     private final Ending[] endings; // by index in the plan
@@ -126,17 +131,22 @@ final class Scheduler {
         }
     }
 
+    /** @param wholePages whether pages are shared only when they are full, because a state belongs to their end */
     Scheduler(
             StepLimits limits,
             PromptPace pace,
             PageReserve reserve,
             KvPages pages,
             DraftSource drafts,
+            @Nullable DiskTier disk,
             RequestTracker tracker,
             EngineListener listener,
-            LongSupplier nanoClock) {
+            LongSupplier nanoClock,
+            boolean wholePages) {
+        this.wholePages = wholePages;
         this.pages = pages;
         this.drafts = drafts;
+        this.disk = disk;
         this.limits = limits;
         this.pace = pace;
         this.reserve = reserve;
@@ -193,6 +203,9 @@ final class Scheduler {
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
+        if (disk != null) {
+            disk.receive(running, loaded);
+        }
         if (timed > 0) {
             endLate(running);
             endLate(waiting);
@@ -203,15 +216,26 @@ final class Scheduler {
         freeRowForTenant();
         planDecoding();
         planPrompts();
-        if (plan.isEmpty() && !waiting.isEmpty()) {
+        drafts.draft(plan, limits.tokens() - plan.rows());
+        plan.complete(pages);
+        if (disk != null) {
+            disk.transfer(running);
+        }
+        if (plan.isEmpty()) {
+            noStep();
+        }
+        planEnd = nanoClock.getAsLong();
+        return plan;
+    }
+
+    /** There is nothing to compute: all sequences have ended, or they wait for pages of the KV file. */
+    private void noStep() {
+        if (!waiting.isEmpty() && (disk == null || !disk.isBusy())) {
             throw new IllegalStateException(
                     waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
                             + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
         }
-        drafts.draft(plan, limits.tokens() - plan.rows());
-        plan.complete(pages);
-        planEnd = nanoClock.getAsLong();
-        return plan;
+        tracker.noStep();
     }
 
     /** Ends the answers whose time is over, with the text that was held back for a stop string. */
@@ -240,11 +264,14 @@ final class Scheduler {
     private void findCachedPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            while (pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
+            while (!sequence.needsScores()
+                    && pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
             }
-            copyPageOfAnother(sequence);
+            if (!sequence.isLoading()) {
+                copyPageOfAnother(sequence);
+            }
         }
         if (freeRowCount > 0) {
             for (int i = 0; i < Math.min(waiting.size(), limits.sequences()); i++) {
@@ -261,7 +288,7 @@ final class Scheduler {
     private void copyPageOfAnother(Sequence sequence) {
         int begin = sequence.computed;
         int page = begin / pages.pageTokens();
-        if (!pages.isCaching() || begin % pages.pageTokens() != 0) {
+        if (wholePages || !pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsScores()) {
             return;
         }
         int before = pages.lastIndexed(sequence.row);
@@ -289,13 +316,30 @@ final class Scheduler {
         }
     }
 
-    /** The row's pages hold {@code tokens} tokens now, because cached pages were taken or copied. */
-    private void useCached(Sequence sequence, int tokens) {
+    /** A running sequence's next page has its content, which was read from the KV file. */
+    private void takeLoadedPage(Sequence sequence) {
+        int page = pages.indexed(sequence.row);
+        if (pages.addRead(sequence.row, sequence.tokens(), sequence.prefix.salt)) {
+            drafts.replaced(sequence, page);
+        }
+        int hit = useCached(sequence, (page + 1) * pages.pageTokens());
+        if (disk != null) {
+            disk.countHits(hit);
+        }
+    }
+
+    /**
+     * The row's pages hold {@code tokens} tokens now, because cached pages were taken, copied or read.
+     *
+     * @return how many prompt tokens are new among these
+     */
+    private int useCached(Sequence sequence, int tokens) {
         int hit = sequence.advance(tokens);
         sequence.cachedTokens += hit;
         if (hit > 0) {
             tracker.lookUp(0, hit);
         }
+        return hit;
     }
 
     /**
@@ -368,7 +412,7 @@ final class Scheduler {
     private void planDecoding() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.remaining() == 1 && reserveOrPreempt(sequence)) {
+            if (sequence.remaining() == 1 && !sequence.isLoading() && reserveOrPreempt(sequence)) {
                 plan.add(sequence, 1);
             }
         }
@@ -393,12 +437,17 @@ final class Scheduler {
     /** Plans chunks of prompts, and starts waiting sequences that get one. */
     private void planPrompts() {
         Sequence first = firstPrompt();
+        while (first != null && startIfWaiting(first)) {
+            first = firstPrompt();
+        }
         if (first == null) {
             return;
         }
-        startIfWaiting(first);
         int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), first.computed);
-        int share = Math.min(first.remaining(), budget - budget / 2);
+        // Every sequence has one row of logits; those that score their prompts share the others.
+        int spareRows = limits.logitRows() - limits.sequences();
+        int share = Math.min(mostTokens(first, spareRows), budget - budget / 2);
+        spareRows -= spareRowsOf(first, share);
         int left = budget - share;
         boolean alike = true; // whether all prompts of this step have the priority of the first one
         first.planned = share;
@@ -409,16 +458,20 @@ final class Scheduler {
             }
             if (next.priority > first.priority && alike) {
                 alike = false;
-                int rest = Math.min(left, first.remaining() - share);
+                int rest = first.needsScores() ? 0 : Math.min(left, first.remaining() - share);
                 share += rest;
                 left -= rest;
                 continue;
             }
-            startIfWaiting(next);
-            next.planned = Math.min(next.remaining(), left);
+            if (startIfWaiting(next)) {
+                continue;
+            }
+            next.planned = Math.min(mostTokens(next, spareRows), left);
+            spareRows -= spareRowsOf(next, next.planned);
             left -= next.planned;
         }
-        first.planned = tokensOfFirst(first, share + left, budget - share - left, alike && left > 0);
+        int rest = first.needsScores() ? 0 : left;
+        first.planned = tokensOfFirst(first, share + rest, budget - share - left, alike && left > 0);
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             if (sequence.planned > 0) {
@@ -426,6 +479,15 @@ final class Scheduler {
                 sequence.planned = 0;
             }
         }
+    }
+
+    /** Most tokens of a prompt in a step: if it is scored, each takes a row of logits. */
+    private static int mostTokens(Sequence sequence, int spareRows) {
+        return sequence.needsScores() ? Math.min(sequence.remaining(), 1 + spareRows) : sequence.remaining();
+    }
+
+    private static int spareRowsOf(Sequence sequence, int tokens) {
+        return sequence.needsScores() ? Math.max(0, tokens - 1) : 0;
     }
 
     /**
@@ -455,7 +517,7 @@ final class Scheduler {
     private @Nullable Sequence firstPrompt() {
         Sequence first = null;
         for (int i = 0; i < running.size() && first == null; i++) {
-            first = running.get(i).remaining() > 1 ? running.get(i) : null;
+            first = isPrompt(running.get(i)) && !isMadeBeside(running.get(i), false) ? running.get(i) : null;
         }
         if (freeRowCount > 0 && !waiting.isEmpty()) {
             int reserved = reserve(running.size());
@@ -464,7 +526,7 @@ final class Scheduler {
                 if (first != null && first.isBefore(sequence)) {
                     break;
                 }
-                if (mayStart(sequence, reserved)) {
+                if (mayStart(sequence, reserved) && !isMadeBeside(sequence, false)) {
                     return sequence;
                 }
             }
@@ -480,10 +542,10 @@ final class Scheduler {
         Sequence shortest = null;
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.remaining() > 1
+            if (isPrompt(sequence)
                     && sequence.planned == 0
                     && isShorter(sequence, shortest)
-                    && !isComputedBeside(sequence)) {
+                    && !isMadeBeside(sequence, true)) {
                 shortest = sequence;
             }
         }
@@ -493,25 +555,34 @@ final class Scheduler {
         int reserved = reserve(running.size());
         for (int i = 0; i < waiting.size(); i++) {
             Sequence sequence = waiting.get(i);
-            if (isShorter(sequence, shortest) && mayStart(sequence, reserved) && !isComputedBeside(sequence)) {
+            if (isShorter(sequence, shortest) && mayStart(sequence, reserved) && !isMadeBeside(sequence, true)) {
                 shortest = sequence;
             }
         }
         return shortest;
     }
 
-    /** Whether a prompt that has tokens in this step computes a page that this sequence can use. */
-    private boolean isComputedBeside(Sequence sequence) {
+    private static boolean isPrompt(Sequence running) {
+        return running.remaining() > 1 && !running.isLoading();
+    }
+
+    /**
+     * Whether another sequence gets a page that this one can use, from the KV file or, if {@code computed}, by tokens in
+     * this step.
+     */
+    private boolean isMadeBeside(Sequence sequence, boolean computed) {
         int page = sequence.computed / pages.pageTokens();
         int begin = page * pages.pageTokens();
         int end = begin + pages.pageTokens();
-        if (!pages.isCaching() || end >= sequence.length()) { // it computes at least its last token
+        if (!pages.isCaching()
+                || sequence.needsScores()
+                || end >= sequence.length()) { // it computes at least its last token
             return false;
         }
         int before = lastCached(sequence);
         for (int i = 0; i < running.size(); i++) {
             Sequence other = running.get(i);
-            if (other.planned > 0
+            if ((other.isLoading() || (computed && other.planned > 0))
                     && other.computed / pages.pageTokens() == page
                     && other.length() >= end
                     && lastCached(other) == before
@@ -561,10 +632,12 @@ final class Scheduler {
         return sequence.length() + Math.max(1, sequence.expectedRest);
     }
 
-    private void startIfWaiting(Sequence sequence) {
+    /** Starts a waiting sequence. Returns whether it waits for pages of the KV file now, and so gets no tokens. */
+    private boolean startIfWaiting(Sequence sequence) {
         if (sequence.state == State.WAITING) {
             start(sequence);
         }
+        return sequence.isLoading();
     }
 
     /** Preempts a running sequence that this step has not planned yet. */
@@ -619,7 +692,12 @@ final class Scheduler {
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         useCached(sequence, sequence.computed);
-        copyPageOfAnother(sequence);
+        if (disk != null && !sequence.needsScores()) {
+            disk.begin(sequence);
+        }
+        if (!sequence.isLoading()) {
+            copyPageOfAnother(sequence);
+        }
         if (isNew) {
             tenants.foundCached(sequence);
         }
@@ -657,6 +735,9 @@ final class Scheduler {
         }
         drafts.learn(verifier, kept, planEnd - planStart, now - planEnd);
         pace.learn(done, now - planEnd);
+        if (disk != null) {
+            disk.learn(done.rows(), now - planEnd);
+        }
         cacheFullPages(done);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
@@ -685,10 +766,14 @@ final class Scheduler {
             Sequence sequence = done.sequence(i);
             int row = sequence.row;
             int full = pages.isCaching() ? sequence.computed / pages.pageTokens() : 0;
+            int before = pages.indexed(row);
             for (int page = pages.indexed(row); page < full; page++) {
                 if (pages.add(row, sequence.tokens(), sequence.prefix.salt)) {
                     drafts.replaced(sequence, page);
                 }
+            }
+            if (disk != null) {
+                disk.offer(row, before);
             }
         }
     }
@@ -733,14 +818,15 @@ final class Scheduler {
         try {
             sequence.append(token);
             boolean end = sequence.isEnd(token);
-            String certain = end ? "" : sequence.text.append(token);
+            boolean shown = !end || sequence.params.includeStop();
+            String certain = shown ? sequence.text.append(token, sequence.mayStop()) : "";
             FinishReason reason = null;
             if (end || sequence.text.stop() != null) {
                 reason = FinishReason.STOP;
             } else if (sequence.generated() == sequence.maxNewTokens) {
                 reason = FinishReason.LENGTH;
             }
-            String rest = reason == null ? "" : end ? sequence.text.finish(token) : sequence.text.finish();
+            String rest = reason == null ? "" : shown ? sequence.text.finish() : sequence.text.finish(token);
             String stop = sequence.text.stop(); // the rest may have completed one
             ending.set(stop == null ? reason : FinishReason.STOP, rest, stop, null);
             return certain;
@@ -766,6 +852,7 @@ final class Scheduler {
                 throw new IllegalStateException("output " + i + " of this step is missing for " + sequence);
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
+                sequence.stream.setPromptLogprobs(sequence.promptLogprobs());
                 listener.onFirstToken(now - sequence.acceptedNanos);
             } else {
                 listener.onToken(now - sequence.lastTokenNanos);
@@ -812,6 +899,10 @@ final class Scheduler {
     }
 
     private void freeRow(Sequence sequence) {
+        if (disk != null) {
+            disk.offer(sequence.row, 0);
+        }
+        sequence.load = null;
         pages.release(sequence.row);
         freeRows[freeRowCount++] = sequence.row;
         sequence.row = Sequence.NO_ROW;
@@ -863,6 +954,9 @@ final class Scheduler {
      */
     void checkIntegrity() {
         pages.checkIntegrity();
+        if (disk != null) {
+            disk.checkIntegrity(running);
+        }
         int rows = 0;
         int withTimeout = 0;
         for (int i = 0; i < running.size(); i++) {

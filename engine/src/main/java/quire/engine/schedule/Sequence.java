@@ -3,9 +3,13 @@ package quire.engine.schedule;
 import static java.util.Objects.requireNonNull;
 
 import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
+import quire.engine.Logprobs;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.TokenStream;
@@ -81,6 +85,9 @@ public final class Sequence {
     int cachedTokens;
     /** Tokens that it is expected to have still; see {@link PageReserve}. */
     int expectedRest;
+    /** The pages that it gets from the KV file before it computes anything; null if there are none. */
+    @Nullable
+    DiskLoad load;
     /** Number of prompt tokens in the step that is being planned. */
     int planned;
     /** Arrival order. */
@@ -97,7 +104,14 @@ public final class Sequence {
     long lastTokenNanos = NEVER;
     boolean wasStarted;
 
+    private final int[] prediction;
     private final int[] stopTokens;
+    /** Log probabilities of the prompt's tokens, from the second one on; empty if they are not wanted. */
+    private final @Nullable Logprobs[] promptLogprobs;
+
+    /** How many of {@link #promptLogprobs} are there. */
+    private int scored;
+
     private int[] tokens;
     private int length;
     private volatile boolean cancelled;
@@ -106,6 +120,7 @@ public final class Sequence {
     /**
      * @param maxNewTokens maximum number of tokens to generate, by the request and by the context
      * @param constraint of the answer's text; null for none
+     * @param endOfText the tokens with which the model ends a text
      * @param inbox receives the sequence, on any thread, when the stream is closed
      */
     Sequence(
@@ -113,6 +128,7 @@ public final class Sequence {
             Tokenizer tokenizer,
             int maxNewTokens,
             @Nullable ConstraintCursor constraint,
+            int[] endOfText,
             long acceptedNanos,
             Consumer<Sequence> inbox) {
         params = request.params();
@@ -121,6 +137,7 @@ public final class Sequence {
         promptLength = length;
         tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
         this.maxNewTokens = maxNewTokens;
+        prediction = request.prediction();
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
         tenantName = request.scheduling().tenant();
@@ -128,8 +145,13 @@ public final class Sequence {
         priority = request.scheduling().priority();
         timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        history = new TokenHistory(params, request.prompt(), constraint);
-        text = new OutputText(tokenizer, params.stop());
+        promptLogprobs = new Logprobs[params.promptLogprobs() < 0 ? 0 : promptLength - 1];
+        IntStream ends = params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText);
+        int[] endTokens = params.minTokens() == 0
+                ? stopTokens
+                : IntStream.concat(Arrays.stream(stopTokens), ends).toArray();
+        history = new TokenHistory(params, request.prompt(), constraint, endTokens);
+        text = new OutputText(tokenizer, params.stop(), params.includeStop(), params.showControlTokens());
         timeline = new RequestTimeline(acceptedNanos, promptLength);
         stream = new OutputQueue(
                 () -> {
@@ -193,6 +215,11 @@ public final class Sequence {
         return maxNewTokens;
     }
 
+    /** A text that the answer probably repeats in parts; empty for none. Not a copy. */
+    public int[] prediction() {
+        return prediction;
+    }
+
     /** The row of {@link KvPages} that the sequence holds while it runs. */
     public int row() {
         return row;
@@ -233,9 +260,47 @@ public final class Sequence {
         return promptLength + maxNewTokens - 1;
     }
 
+    /** Whether it waits for pages of the KV file. */
+    boolean isLoading() {
+        return load != null;
+    }
+
     /** Finds the cached pages that the sequence would begin with if it started now. */
     void match(KvPages pages) {
-        computed = pages.match(prefix, tokens, length);
+        if (needsScores()) {
+            prefix.clear();
+            computed = 0;
+        } else {
+            computed = pages.match(prefix, tokens, length);
+        }
+    }
+
+    /** Whether log probabilities of the prompt are missing. Until then each of its positions must be computed. */
+    boolean needsScores() {
+        return scored < promptLength - 1 && promptLogprobs.length > 0;
+    }
+
+    /** The first position whose log probabilities are missing. */
+    int firstUnscored() {
+        return Math.max(computed, scored);
+    }
+
+    /** How many of the next {@code count} positions need rows of logits for the log probabilities of the prompt. */
+    int rowsToScore(int count) {
+        return needsScores() ? Math.max(0, Math.min(computed + count, promptLength - 1) - firstUnscored()) : 0;
+    }
+
+    /** Adds the log probabilities of the token behind {@link #firstUnscored}. */
+    void addScore(Logprobs logprobs) {
+        promptLogprobs[firstUnscored()] = logprobs;
+        scored = firstUnscored() + 1;
+    }
+
+    /** The log probabilities of the prompt's tokens, once they are all there. */
+    List<Logprobs> promptLogprobs() {
+        return promptLogprobs.length == 0
+                ? List.of()
+                : Arrays.stream(promptLogprobs).map(Objects::requireNonNull).toList();
     }
 
     /**
@@ -264,6 +329,11 @@ public final class Sequence {
             }
         }
         return !params.ignoreEndOfText() && tokenizer.isEndOfGeneration(token);
+    }
+
+    /** Whether the answer is long enough to end at a stop string. */
+    boolean mayStop() {
+        return generated() >= params.minTokens();
     }
 
     /** Describes the end of the answer. */

@@ -15,7 +15,8 @@ import quire.model.Model;
  *
  *   rows      [0, computed) [computed, computed + count) [length, length + drafts)
  *              done          this step                    this step: draft tokens, if computed + count = length
- *   logits                                           *  *  *  *    for the last target token and every draft token
+ *   logits                    s    s    s            *  *  *  *    for the last target token and every draft token;
+ *                                                                  s: for log probabilities of the prompt, if wanted
  * </pre>
  */
 public final class StepPlan {
@@ -24,6 +25,7 @@ public final class StepPlan {
     private final int[] counts;
     private final int[] drafts;
     private final boolean[] wants;
+    private final int[] scores;
     private final int[] firstLogitRows;
     private final int[] copies; // pairs of pages: from, to
     private int copied; // length of copies that is used
@@ -38,6 +40,7 @@ public final class StepPlan {
         counts = new int[maxSequences];
         drafts = new int[maxSequences];
         wants = new boolean[maxSequences];
+        scores = new int[maxSequences];
         firstLogitRows = new int[maxSequences];
         copies = new int[4 * maxSequences];
     }
@@ -53,14 +56,15 @@ public final class StepPlan {
 
     /**
      * Adds the next {@code count} tokens of a sequence. Logits are computed only if these are its last tokens: a chunk
-     * in the middle of a prompt needs none.
+     * in the middle of a prompt needs none, unless the request wants log probabilities of the prompt.
      */
     void add(Sequence sequence, int count) {
         sequences[size] = sequence;
         counts[size] = count;
         drafts[size] = 0;
         wants[size] = sequence.computed + count == sequence.length();
-        logitRows += wants[size] ? 1 : 0;
+        scores[size] = sequence.rowsToScore(count);
+        logitRows += scores[size] + (wants[size] ? 1 : 0);
         rows += count;
         size++;
     }
@@ -100,13 +104,18 @@ public final class StepPlan {
     void complete(KvPages pages) {
         for (int i = 0; i < size; i++) {
             Sequence sequence = sequences[i];
-            firstLogitRows[i] = batch.logitCount();
+            firstLogitRows[i] = batch.logitCount() + scores[i];
             batch.add(
                     sequence.tokens(),
                     sequence.computed,
                     sequence.computed + counts[i] + drafts[i],
                     pages.table(sequence.row),
-                    wants[i] ? 1 + drafts[i] : 0);
+                    scores[i] + (wants[i] ? 1 + drafts[i] : 0));
+            batch.setState(
+                    i,
+                    sequence.row,
+                    drafts[i],
+                    pages.takesState(sequence.row) ? Batch.Start.AT_PAGE : Batch.Start.CONTINUES);
         }
     }
 
@@ -167,12 +176,17 @@ public final class StepPlan {
         return wants[index];
     }
 
-    /** Rows of logits of a sequence: none, or one more than its draft tokens. */
+    /** Rows of logits from which tokens are chosen: none, or one more than the draft tokens. */
     int logitRows(int index) {
-        return batch.logitRows(index);
+        return batch.logitRows(index) - scores[index];
     }
 
-    /** The first of a sequence's rows of logits. */
+    /** Rows of logits before these, for log probabilities of the prompt. */
+    int scores(int index) {
+        return scores[index];
+    }
+
+    /** The first row of logits from which a sequence's tokens are chosen. */
     int firstLogitRow(int index) {
         return firstLogitRows[index];
     }

@@ -66,13 +66,18 @@ public final class TokenVerifier {
         accepted[index] = 0;
         failures[index] = null;
         int rows = done.logitRows(index);
-        if (rows == 0) {
+        int scores = done.scores(index);
+        if (rows + scores == 0) {
             return;
         }
         Sequence sequence = done.sequence(index);
         int first = done.firstLogitRow(index);
         int top = sequence.params.logprobs();
         try {
+            for (int row = first - scores; row < first; row++) {
+                int next = sequence.tokens()[sequence.firstUnscored() + 1];
+                sequence.addScore(sampler.logprobs(model, row, next, sequence.params.promptLogprobs()));
+            }
             for (int i = 0; i < rows; i++) {
                 int position = sequence.length() + i;
                 int token = sampler.choose(model, first + i, sequence.params, sequence.history, position);

@@ -420,6 +420,7 @@ public final class CostModel implements StepCost {
         private double time(int from, int to) {
             batch.clear();
             batch.add(tokens, from, to, pageTable, Math.min(to - from, model.maxLogitRows()));
+            batch.setState(0, 0, 0, Batch.Start.ANY);
             long begin = nanoClock.getAsLong();
             model.forward(batch);
             return (double) (nanoClock.getAsLong() - begin);

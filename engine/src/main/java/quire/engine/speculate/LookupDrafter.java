@@ -19,11 +19,11 @@ final class LookupDrafter implements Drafter {
         PromptLookup lookup = state.lookup;
         if (lookup == null) {
             int maxTokens = sequence.promptLength() + sequence.maxNewTokens();
-            lookup = new PromptLookup(maxTokens); // once for each sequence
+            lookup = new PromptLookup(sequence.prediction(), maxTokens); // once for each sequence
             state.lookup = lookup;
         }
         lookup.update(sequence.tokens(), sequence.length());
-        return lookup.matchLength() == 0 ? 0 : most;
+        return lookup.matchLength() == 0 ? 0 : Math.min(most, lookup.available());
     }
 
     @Override

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
@@ -54,6 +55,58 @@ class RegularExpressionTest {
             }
         }
         assertThat(matches).isGreaterThan(3000);
+    }
+
+    @Test
+    void matches_randomLookAheads_asJavaDoes() {
+        SplittableRandom random = new SplittableRandom(2);
+        int matches = 0;
+        for (int i = 0; i < 2000; i++) {
+            String source = "";
+            for (int part = random.nextInt(3); part >= 0; part--) {
+                String ahead = "(?" + (random.nextBoolean() ? "=" : "!") + expression(random, 2)
+                        + (random.nextInt(4) == 0 ? "$)" : ")");
+                String next = expression(random, 2);
+                source += switch (random.nextInt(4)) {
+                    case 0 -> next;
+                    case 1 -> "(" + ahead + next + ")?";
+                    case 2 -> "(?:" + ahead + next + "|" + expression(random, 1) + ")";
+                    default -> ahead + next;
+                };
+            }
+            Pattern java = Pattern.compile(source);
+            Expressions whole = new Expressions(100_000);
+            int all = whole.freeze(RegularExpression.whole(source, whole, new Characters(whole, false)));
+            Expressions search = new Expressions(100_000);
+            int start = search.freeze(RegularExpression.search(source, search, new Characters(search, false)));
+            for (int j = 0; j < 20; j++) {
+                String text = text(random).replace("\n", "c"); // "$" in Java also stands before a line break
+                boolean expected = java.matcher(text).matches();
+                byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+                assertThat(whole.matches(all, bytes))
+                        .as("%s on '%s'", source, text)
+                        .isEqualTo(expected);
+                assertThat(search.matches(start, bytes))
+                        .as("%s in '%s'", source, text)
+                        .isEqualTo(java.matcher(text).find());
+                matches += expected ? 1 : 0;
+            }
+        }
+        assertThat(matches).isGreaterThan(2000);
+    }
+
+    /** The duration of Zod. */
+    @Test
+    void search_durationOfZod_isItsLanguage() {
+        String zod =
+                "^P(?:(\\d+W)|(?!.*W)(?=\\d|T\\d)(\\d+Y)?(\\d+M)?(\\d+D)?(T(?=\\d)(\\d+H)?(\\d+M)?(\\d+([.,]\\d+)?S)?)?)$";
+        Constraint constraint = Constraint.jsonSchema(Map.of("type", "string", "pattern", zod));
+        for (String right : new String[] {"P3W", "P1Y2M3D", "PT5S", "P1DT2H3M4.5S", "P2M"}) {
+            assertThat(constraint.matches('"' + right + '"')).as(right).isTrue();
+        }
+        for (String wrong : new String[] {"P", "PT", "P1DT", "P1W2D", "1D", "P1D "}) {
+            assertThat(constraint.matches('"' + wrong + '"')).as(wrong).isFalse();
+        }
     }
 
     private static String expression(SplittableRandom random, int depth) {
@@ -125,10 +178,12 @@ class RegularExpressionTest {
     @CsvSource(
             delimiter = '#',
             value = {
-                "(?=a)b#look-around",
-                "(?!a)b#look-around",
-                "(?<=a)b#look-around",
-                "(?<!a)b#look-around",
+                "(?<=a)b#look-behind",
+                "(?<!a)b#look-behind",
+                "((?=a)b)*#a look-ahead inside of a repetition",
+                "(?=^a)b#an anchor (^) inside of a look-ahead",
+                "(?=a)*b#a repeated look-ahead",
+                "(?=ab#a '(' without ')'",
                 "(?i)a#the group '(?i'",
                 "(a)\\1#a back-reference",
                 "\\ba#a word boundary",

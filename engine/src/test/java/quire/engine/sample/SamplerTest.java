@@ -1,5 +1,6 @@
 package quire.engine.sample;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
@@ -9,9 +10,13 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -32,7 +37,7 @@ class SamplerTest {
         if (t == 0) {
             return kept.getFirst();
         }
-        kept = plainKept(row, params);
+        kept = plainKept(row, params, position);
         int chosen = -1;
         double best = Double.NEGATIVE_INFINITY;
         double max = row[kept.getFirst()];
@@ -46,11 +51,29 @@ class SamplerTest {
         return chosen;
     }
 
-    private static List<Integer> plainKept(float[] row, SamplingParams params) {
+    private static List<Integer> plainKept(float[] row, SamplingParams params, int position) {
         List<Integer> kept = byLikelihood(row);
         double t = params.temperature();
+        if (params.topNSigma() > 0) {
+            double[] finite = kept.stream()
+                    .filter(token -> row[token] > Float.NEGATIVE_INFINITY)
+                    .mapToDouble(token -> row[token])
+                    .toArray();
+            double mean = Arrays.stream(finite).average().orElseThrow();
+            double variance = Arrays.stream(finite)
+                    .map(x -> (x - mean) * (x - mean))
+                    .average()
+                    .orElseThrow();
+            double least = row[kept.getFirst()] - params.topNSigma() * Math.sqrt(variance);
+            kept = kept.stream()
+                    .filter(token -> row[token] >= least * (1 + Math.signum(-least) * 1e-12))
+                    .toList();
+        }
         if (params.topK() > 0) {
             kept = kept.subList(0, Math.min(params.topK(), kept.size()));
+        }
+        if (params.typicalP() < 1) {
+            kept = plainTypical(row, kept, params);
         }
         double max = row[kept.getFirst()];
         if (params.topP() < 1) {
@@ -60,14 +83,55 @@ class SamplerTest {
             }
             double sum = 0;
             int count = 0;
-            while (sum < params.topP() * total) {
+            while (sum < params.topP() * total || count == 0) {
                 sum += StrictMath.exp((row[kept.get(count++)] - max) / t);
             }
             kept = kept.subList(0, count);
         }
-        return kept.stream()
+        kept = kept.stream()
                 .filter(token -> StrictMath.exp((row[token] - max) / t) >= params.minP() * (1 - 1e-12))
                 .toList();
+        if (Sampler.excludesTopChoices(params, position)) {
+            double total = kept.stream()
+                    .mapToDouble(token -> StrictMath.exp((row[token] - max) / t))
+                    .sum();
+            long top = kept.stream()
+                    .filter(token -> StrictMath.exp((row[token] - max) / t) >= params.xtcThreshold() * total - 1e-12)
+                    .count();
+            kept = kept.subList((int) Math.max(top - 1, 0), kept.size());
+        }
+        return kept;
+    }
+
+    /** The tokens whose −ln p is nearest to the entropy, in the order of {@code kept}. */
+    private static List<Integer> plainTypical(float[] row, List<Integer> kept, SamplingParams params) {
+        double max = row[kept.getFirst()];
+        double inverse = Math.min(1 / params.temperature(), Double.MAX_VALUE);
+        Map<Integer, Double> weight = new HashMap<>();
+        double total = 0;
+        double mean = 0;
+        for (int token : kept) {
+            double scaled = (row[token] - max) * inverse;
+            weight.put(token, StrictMath.exp(scaled));
+            total += StrictMath.exp(scaled);
+            mean += scaled < -60 ? 0 : StrictMath.exp(scaled) * scaled;
+        }
+        double centre = mean / total;
+        List<Integer> byDistance = kept.stream()
+                .sorted(Comparator.<Integer>comparingDouble(
+                                token -> (float) Math.abs((row[token] - max) * inverse - centre))
+                        .thenComparing(Comparator.naturalOrder()))
+                .toList();
+        Set<Integer> typical = new HashSet<>();
+        double sum = 0;
+        for (int token : byDistance) {
+            if (sum > params.typicalP() * total) {
+                break;
+            }
+            typical.add(token);
+            sum += requireNonNull(weight.get(token));
+        }
+        return kept.stream().filter(typical::contains).toList();
     }
 
     private static List<Integer> byLikelihood(float[] row) {
@@ -132,6 +196,15 @@ class SamplerTest {
         }
         if (random.nextInt(3) == 0) {
             builder.minP(Math.pow(random.nextDouble(), 3));
+        }
+        if (random.nextInt(4) == 0) {
+            builder.topNSigma(random.nextDouble() * 3);
+        }
+        if (random.nextInt(4) == 0) {
+            builder.typicalP(0.01 + 0.98 * random.nextDouble());
+        }
+        if (random.nextInt(4) == 0) {
+            builder.xtc(random.nextDouble(), random.nextDouble() * 0.6);
         }
         return builder.build();
     }
@@ -241,6 +314,64 @@ class SamplerTest {
             assertThat(choose(row, SamplingParams.builder().topK(2).build(), position))
                     .isBetween(1, 2);
         }
+    }
+
+    @Test
+    void choose_topPOfZero_takesTheLikeliest() {
+        assertThat(tokens(
+                        new float[] {1, 3, 2}, SamplingParams.builder().topP(0).build()))
+                .containsExactly(1);
+    }
+
+    /** The examples of the class comments and of llama.cpp's own tests of its filters. */
+    @Test
+    void choose_filtersAtTheirEdges_keepTheRightTokens() {
+        float[] falling = logs(0.4, 0.3, 0.2, 0.1);
+        assertThat(tokens(logs(0.5, 0.5), SamplingParams.builder().xtc(1, 0.5).build()))
+                .as("XTC at exactly the threshold")
+                .containsExactly(1);
+        assertThat(tokens(logs(0.5, 0.5), SamplingParams.builder().xtc(1, 0.51).build()))
+                .containsExactly(0, 1);
+        assertThat(tokens(falling, SamplingParams.builder().xtc(1, 0.099).build()))
+                .containsExactly(3);
+        assertThat(tokens(falling, SamplingParams.builder().xtc(1, 0.19).build()))
+                .containsExactly(2, 3);
+        assertThat(tokens(falling, SamplingParams.builder().xtc(1, 0.35).build()))
+                .as("XTC with one token above the threshold")
+                .containsExactly(0, 1, 2, 3);
+        assertThat(tokens(
+                        logs(0.97, 0.01, 0.01, 0.01),
+                        SamplingParams.builder().typicalP(0.5).build()))
+                .containsExactly(0);
+        assertThat(tokens(
+                        logs(0.4, 0.2, 0.2, 0.2),
+                        SamplingParams.builder().typicalP(0.5).build()))
+                .as("typical-p excludes the likeliest token")
+                .containsExactly(1, 2, 3);
+        assertThat(tokens(falling, SamplingParams.builder().topNSigma(1e-9).build()))
+                .containsExactly(0);
+        assertThat(tokens(
+                        new float[] {4, 3, Float.NEGATIVE_INFINITY, 2},
+                        SamplingParams.builder().topNSigma(1.3).build()))
+                .as("deviation 0.816 over the finite logits")
+                .containsExactly(0, 1);
+    }
+
+    private static float[] logs(double... probabilities) {
+        float[] row = new float[probabilities.length];
+        for (int token = 0; token < row.length; token++) {
+            row[token] = (float) StrictMath.log(probabilities[token]);
+        }
+        return row;
+    }
+
+    /** All tokens that are chosen at any of many positions. */
+    private static Set<Integer> tokens(float[] row, SamplingParams params) {
+        Set<Integer> seen = new TreeSet<>();
+        for (int position = 0; position < 500; position++) {
+            seen.add(choose(row, params, position));
+        }
+        return seen;
     }
 
     @Test
@@ -431,7 +562,7 @@ class SamplerTest {
         }
         float[] adjusted = row.clone();
         history.adjust(adjusted);
-        List<Integer> kept = plainKept(adjusted, params);
+        List<Integer> kept = plainKept(adjusted, params, 0);
         double[] expected = new double[row.length];
         for (int token : kept) {
             expected[token] = StrictMath.exp(adjusted[token] / params.temperature());

@@ -3,13 +3,17 @@ package quire.engine.sample;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import quire.engine.Dry;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
 
@@ -197,5 +201,99 @@ class TokenHistoryTest {
                 assertThat(logits).containsExactly(expected);
             }
         }
+    }
+
+    /** The definition of {@link Dry} in plain loops. */
+    private static float[] plainDry(float[] logits, Dry dry, int[] text) {
+        float[] adjusted = logits.clone();
+        int from = Math.max(0, text.length - Math.min(dry.window(), text.length));
+        for (int token = 0; token < logits.length; token++) {
+            int longest = 0;
+            for (int at = from + 1; at < text.length; at++) {
+                int length = 0;
+                while (at - 1 - length >= from
+                        && text[at - 1 - length] == text[text.length - 1 - length]
+                        && !isBreak(dry, text, text.length - 1 - length)) {
+                    length++;
+                }
+                longest = text[at] == token ? Math.max(longest, length) : longest;
+            }
+            if (longest >= dry.allowedLength()) {
+                double penalty = dry.multiplier() * StrictMath.pow(dry.base(), longest - dry.allowedLength());
+                adjusted[token] = (float) Math.max(logits[token] - penalty, -Float.MAX_VALUE);
+            }
+        }
+        return adjusted;
+    }
+
+    private static boolean isBreak(Dry dry, int[] text, int at) {
+        return dry.breakTokens().contains(text[at])
+                || dry.breakSequences().stream().anyMatch(sequence -> {
+                    int begin = at + 1 - sequence.size();
+                    return begin >= 0
+                            && IntStream.range(0, sequence.size()).allMatch(i -> text[begin + i] == sequence.get(i));
+                });
+    }
+
+    @Test
+    void adjust_dryOnRandomTexts_equalsThePlainFormulas() {
+        SplittableRandom random = new SplittableRandom(5);
+        for (int round = 0; round < 500; round++) {
+            int vocabulary = 2 + random.nextInt(6);
+            Dry dry = new Dry(
+                    0.5 + random.nextDouble(),
+                    1 + random.nextDouble(),
+                    1 + random.nextInt(3),
+                    random.nextBoolean() ? Integer.MAX_VALUE : 1 + random.nextInt(40),
+                    random.nextBoolean() ? Set.of() : Set.of(vocabulary - 1),
+                    random.nextBoolean() ? List.of() : List.of(List.of(0, 1)));
+            SamplingParams params = SamplingParams.builder().dry(dry).build();
+            int[] text = random.ints(1 + random.nextInt(120), 0, vocabulary).toArray();
+            int prompt = random.nextInt(text.length + 1);
+            TokenHistory history = new TokenHistory(params, Arrays.copyOf(text, prompt));
+            for (int i = prompt; i < text.length; i++) {
+                for (int draft = 0; draft < 3; draft++) {
+                    history.append(draft % vocabulary);
+                }
+                for (int draft = 2; draft >= 0; draft--) {
+                    history.undo(draft % vocabulary);
+                }
+                history.append(text[i]);
+            }
+            float[] logits = new float[vocabulary];
+            float[] expected = plainDry(logits, dry, text);
+
+            history.adjust(logits);
+
+            assertThat(logits).as("%s after %s", dry, Arrays.toString(text)).containsExactly(expected);
+        }
+    }
+
+    @Test
+    void exclude_allowedTokensBadWordsAndEnds_leavesTheOthers() {
+        SamplingParams params = SamplingParams.builder()
+                .allowedTokens(List.of(5, 1, 2, 3, 1))
+                .badWords(List.of(List.of(3), List.of(1, 2)))
+                .minTokens(2)
+                .build();
+        TokenHistory history = new TokenHistory(params, new int[] {1}, null, new int[] {5});
+        assertThat(left(history)).as("the prompt does not count for bad words").containsExactly(1, 2);
+        history.append(1);
+        assertThat(left(history)).containsExactly(1);
+        history.append(1);
+        assertThat(left(history)).as("with enough tokens").containsExactly(1, 5);
+        history.undo(1);
+        history.append(2);
+        assertThat(left(history)).containsExactly(1, 2, 5);
+    }
+
+    private static List<Integer> left(TokenHistory history) {
+        float[] logits = new float[7];
+        assertThat(history.excludes()).isTrue();
+        history.exclude(logits);
+        return IntStream.range(0, logits.length)
+                .filter(token -> logits[token] == 0)
+                .boxed()
+                .toList();
     }
 }

@@ -194,6 +194,32 @@ class OutputTextTest {
     }
 
     @Test
+    void append_stopIncluded_endsWithIt() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("END"), true, false);
+        assertThat(answer.append(tokenizer.add("one EN".getBytes(StandardCharsets.UTF_8))))
+                .isEqualTo("one ");
+        assertThat(answer.append(tokenizer.add("D two".getBytes(StandardCharsets.UTF_8))))
+                .isEqualTo("END");
+        assertThat(answer.stop()).isEqualTo("END");
+        assertThat(answer.finish()).isEmpty();
+    }
+
+    @Test
+    void append_tokenThatMayNotStop_passesOverStopStrings() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of("aba", "cd"));
+        assertThat(answer.append(tokenizer.add("xabacd".getBytes(StandardCharsets.UTF_8)), false))
+                .isEqualTo("xabacd");
+        assertThat(answer.append(tokenizer.add("aba".getBytes(StandardCharsets.UTF_8)), false))
+                .isEqualTo("ab");
+        assertThat(answer.stop()).isNull();
+        assertThat(answer.append(tokenizer.add("ba!".getBytes(StandardCharsets.UTF_8))))
+                .isEmpty();
+        assertThat(answer.stop()).as("its first character came before").isEqualTo("aba");
+    }
+
+    @Test
     void append_afterAStop_isEmpty() {
         Pieces tokenizer = new Pieces();
         OutputText answer = new OutputText(tokenizer, List.of("END"));
@@ -328,6 +354,30 @@ class OutputTextTest {
         assertThat(answer.append(tokenizer.addControl("<|user|>"))).isEmpty();
         assertThat(answer.stop()).isEqualTo("\n<|user|>");
         assertThat(answer.finish()).isEmpty();
+    }
+
+    @Test
+    void append_controlTokensShown_areMarkedAndEndStopStrings() {
+        Pieces tokenizer = new Pieces();
+        OutputText answer = new OutputText(tokenizer, List.of(), false, true);
+        assertThat(answer.append(tokenizer.add(new byte[] {(byte) 0xC3}))).isEmpty();
+        assertThat(answer.append(tokenizer.addControl("[A]")))
+                .isEqualTo("\uFFFD" + quire.engine.constrain.Part.control("[A]"));
+        assertThat(answer.append(tokenizer.add("[A]"))).isEqualTo("[A]");
+
+        OutputText stopped = new OutputText(tokenizer, List.of("ab", "x[A]y"), false, true);
+        assertThat(stopped.append(tokenizer.add("a"))).isEmpty();
+        assertThat(stopped.append(tokenizer.addControl("[B]")))
+                .isEqualTo("a" + quire.engine.constrain.Part.control("[B]"));
+        assertThat(stopped.append(tokenizer.add("bx"))).isEqualTo("b");
+        assertThat(stopped.append(tokenizer.addControl("[A]"))).isEmpty();
+        assertThat(stopped.append(tokenizer.add("z")))
+                .isEqualTo("x" + quire.engine.constrain.Part.control("[A]") + "z");
+        assertThat(stopped.append(tokenizer.add("1x"))).isEqualTo("1");
+        assertThat(stopped.append(tokenizer.addControl("[A]"))).isEmpty();
+        assertThat(stopped.append(tokenizer.add("y"))).isEmpty();
+        assertThat(stopped.stop()).isEqualTo("x[A]y");
+        assertThat(stopped.finish()).isEmpty();
     }
 
     @Test

@@ -11,7 +11,7 @@ public final class Sequences {
     /** A sequence of {@link FakeTokenizer} tokens that has begun to run. */
     public static Sequence started(int[] prompt, int maxNewTokens) {
         Request request = new Request(prompt, SamplingParams.builder().build());
-        return new Sequence(request, new FakeTokenizer(), maxNewTokens, null, 0, closed -> {});
+        return new Sequence(request, new FakeTokenizer(), maxNewTokens, null, new int[0], 0, closed -> {});
     }
 
     /** Adds a token to a sequence's answer. */

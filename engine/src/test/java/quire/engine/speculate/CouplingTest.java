@@ -3,6 +3,7 @@ package quire.engine.speculate;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -49,6 +50,21 @@ class CouplingTest {
 
         @Override
         public void copyPage(int from, int to) {
+            throw new UnsupportedOperationException("this model has no pages");
+        }
+
+        @Override
+        public long pageBytes() {
+            return 1;
+        }
+
+        @Override
+        public void exportPage(int page, MemorySegment to) {
+            throw new UnsupportedOperationException("this model has no pages");
+        }
+
+        @Override
+        public void importPage(int page, MemorySegment from) {
             throw new UnsupportedOperationException("this model has no pages");
         }
 

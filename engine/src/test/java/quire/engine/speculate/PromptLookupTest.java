@@ -8,8 +8,13 @@ import org.junit.jupiter.api.Test;
 
 class PromptLookupTest {
     private static int[] draft(int count, int... tokens) {
+        return draft(new int[0], count, tokens);
+    }
+
+    private static int[] draft(int[] prediction, int count, int... tokens) {
         int[] room = Arrays.copyOf(tokens, tokens.length + count);
-        PromptLookup lookup = new PromptLookup(room.length);
+        PromptLookup lookup = new PromptLookup(prediction, room.length);
+        lookup.update(room, Math.min(2, tokens.length)); // the prompt
         lookup.update(room, tokens.length);
         if (lookup.matchLength() == 0) {
             return new int[0];
@@ -36,6 +41,34 @@ class PromptLookupTest {
     }
 
     @Test
+    void draft_prediction_beginsAtItsBeginning() {
+        int[] prediction = {31, 32, 33, 34};
+        assertThat(draft(prediction, 4, 1, 2)).containsExactly(31, 32, 33, 34);
+        assertThat(draft(prediction, 2, 1, 2, 31, 32)).containsExactly(33, 34);
+        assertThat(draft(prediction, 1, 1, 2, 31, 32, 33, 34)).isEmpty();
+    }
+
+    @Test
+    void draft_answerThatLeavesThePrediction_findsTheWayBack() {
+        int[] prediction = {31, 32, 33, 34, 35, 36, 37};
+        assertThat(draft(prediction, 1, 1, 2, 31, 50)).isEmpty();
+        assertThat(draft(prediction, 2, 1, 2, 31, 50, 51, 34, 35)).containsExactly(36, 37);
+        assertThat(draft(prediction, 1, 1, 2, 31, 50, 36, 37)).isEmpty();
+    }
+
+    @Test
+    void available_inAPrediction_endsWithIt() {
+        PromptLookup lookup = new PromptLookup(new int[] {31, 32, 33}, 20);
+        lookup.update(new int[] {1, 2, 31}, 2);
+        assertThat(lookup.available()).isEqualTo(3);
+        lookup.update(new int[] {1, 2, 31}, 3);
+        assertThat(lookup.available()).isEqualTo(2);
+        lookup.update(new int[] {1, 2, 31, 1, 2}, 5);
+        assertThat(lookup.matchLength()).isEqualTo(2);
+        assertThat(lookup.available()).isEqualTo(Integer.MAX_VALUE);
+    }
+
+    @Test
     void draft_noRepetition_isEmpty() {
         assertThat(draft(3, 1)).isEmpty();
         assertThat(draft(3, 1, 1)).isEmpty();
@@ -49,7 +82,7 @@ class PromptLookupTest {
             SplittableRandom random = new SplittableRandom(seed);
             int[] tokens = random.ints(400, 0, 2 + random.nextInt(40)).toArray();
             int[] room = Arrays.copyOf(tokens, tokens.length + 16);
-            PromptLookup lookup = new PromptLookup(room.length);
+            PromptLookup lookup = new PromptLookup(new int[0], room.length);
             int length = 0;
             while (length < tokens.length) {
                 length = Math.min(tokens.length, length + 1 + random.nextInt(4));

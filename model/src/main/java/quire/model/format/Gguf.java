@@ -5,6 +5,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.math.BigInteger;
+import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
@@ -14,6 +15,8 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
@@ -25,6 +28,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Stream;
+import java.util.zip.CRC32C;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -76,6 +80,7 @@ public final class Gguf implements AutoCloseable {
     private static final int MIN_TENSOR_BYTES = Long.BYTES + Integer.BYTES + Long.BYTES + Integer.BYTES + Long.BYTES;
 
     private static final int SHOWN_CHARS = 80;
+    private static final long FINGERPRINT_BLOCK = 1 << 20;
 
     private final String file;
     private final MemorySegment memory;
@@ -347,11 +352,12 @@ public final class Gguf implements AutoCloseable {
         String name = nextName("tensor " + (index + 1) + " of the directory");
         String place = "tensor " + shortened(name, SHOWN_CHARS);
         int dimCount = nextInt(place);
-        if (dimCount < 1 || dimCount > MAX_DIMS) {
-            throw fault(place + ": has " + Integer.toUnsignedString(dimCount) + " dimensions, not 1 to " + MAX_DIMS
+        if (dimCount < 0 || dimCount > MAX_DIMS) {
+            throw fault(place + ": has " + Integer.toUnsignedString(dimCount) + " dimensions, not 0 to " + MAX_DIMS
                     + "; " + DAMAGED);
         }
-        long[] dims = new long[dimCount];
+        long[] dims = new long[Math.max(1, dimCount)];
+        dims[0] = 1; // a scalar has no dimension in the file, and one of 1 here
         for (int i = 0; i < dimCount; i++) {
             dims[i] = nextLong(place);
         }
@@ -475,6 +481,29 @@ public final class Gguf implements AutoCloseable {
         return parts.isEmpty()
                 ? memory.byteSize()
                 : parts.stream().mapToLong(Gguf::byteSize).sum();
+    }
+
+    /**
+     * A number for everything in the files, metadata and weights: the SHA-256 of the CRC-32C of each MiB. So two models
+     * have the same one only if they are the same, unless someone has made them so. Reads all of it, some GB/s from memory.
+     */
+    public byte[] fingerprint() {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            ByteBuffer sum = ByteBuffer.allocate(Integer.BYTES);
+            for (Gguf part : parts.isEmpty() ? List.of(this) : parts) {
+                for (long at = 0; at < part.memory.byteSize(); at += FINGERPRINT_BLOCK) {
+                    CRC32C crc = new CRC32C();
+                    long bytes = Math.min(FINGERPRINT_BLOCK, part.memory.byteSize() - at);
+                    crc.update(part.memory.asSlice(at, bytes).asByteBuffer());
+                    digest.update(sum.clear().putInt((int) crc.getValue()).flip());
+                }
+                digest.update(Long.toString(part.memory.byteSize()).getBytes(StandardCharsets.US_ASCII));
+            }
+            return digest.digest();
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java platform has SHA-256", e);
+        }
     }
 
     /** The files that were opened: one, or all parts in order. Empty if the file was in memory already. */

@@ -22,6 +22,12 @@ public final class FamilyModels {
 
     private static final int EXPERTS = 8;
 
+    // Recurrent layers.
+    private static final int ATTENTION_LAYER = 2;
+    private static final int TAPS = 3;
+    private static final int STATE = 24;
+    private static final int STATE_HEADS = 8;
+
     // Attention with a latent.
     private static final int LATENT = 64;
     private static final int PLAIN = 32;
@@ -30,7 +36,16 @@ public final class FamilyModels {
 
     /** Models of an architecture that has several kinds. */
     private static final Map<String, String> VARIANT_TO_ARCHITECTURE = Map.of(
-            "llama-moe", "llama", "llama-yarn", "llama", "qwen3moe-groups", "qwen3moe", "deepseek2-lite", "deepseek2");
+            "llama-moe",
+            "llama",
+            "llama-yarn",
+            "llama",
+            "granitehybrid-dense",
+            "granitehybrid",
+            "qwen3moe-groups",
+            "qwen3moe",
+            "deepseek2-lite",
+            "deepseek2");
 
     /** All models that can be written: one of each architecture, and variants. */
     public static final List<String> NAMES = Stream.concat(
@@ -77,9 +92,18 @@ public final class FamilyModels {
             boolean after = List.of("gemma2", "gemma3", "olmo2", "glm4").contains(name);
             boolean gptOss = name.equals("gpt-oss");
             boolean experts = gptOss
-                    || List.of("llama-moe", "qwen2moe", "qwen3moe", "qwen3moe-groups", "deepseek2", "deepseek2-lite")
+                    || List.of(
+                                    "llama-moe",
+                                    "qwen2moe",
+                                    "qwen3moe",
+                                    "qwen3moe-groups",
+                                    "deepseek2",
+                                    "deepseek2-lite",
+                                    "granitehybrid")
                             .contains(variant);
             boolean latent = name.equals("deepseek2");
+            boolean dense = variant.equals("granitehybrid-dense");
+            boolean hybrid = List.of("lfm2", "granitehybrid").contains(name);
             boolean lite = variant.equals("deepseek2-lite");
             boolean before = !name.equals("olmo2");
             boolean oneNorm = List.of("command-r", "cohere2").contains(name);
@@ -137,6 +161,28 @@ public final class FamilyModels {
                     yarn(8);
                     number("rope.scaling.yarn_log_multiplier", lite ? 0.0707f : 0.1f);
                 }
+                case "granitehybrid" -> {
+                    writer.without("granitehybrid.attention.head_count_kv")
+                            .int32s("granitehybrid.attention.head_count_kv", 0, 0, KV_HEADS, 0);
+                    number("embedding_scale", 2);
+                    number("residual_scale", 0.4f);
+                    number("attention.scale", 0.1f);
+                    number("logit_scale", 4);
+                    size("ssm.conv_kernel", TAPS + 1);
+                    size("ssm.inner_size", 2 * HIDDEN);
+                    size("ssm.state_size", STATE);
+                    size("ssm.time_step_rank", STATE_HEADS);
+                    size("ssm.group_count", stateGroups());
+                    if (!dense) {
+                        writer.bool("granitehybrid.rope.scaling.finetuned", false);
+                        size("expert_shared_feed_forward_length", 64);
+                    }
+                }
+                case "lfm2" -> {
+                    writer.without("lfm2.attention.head_count_kv")
+                            .int32s("lfm2.attention.head_count_kv", 0, 0, KV_HEADS, 0);
+                    size("shortconv.l_cache", TAPS);
+                }
                 case "gpt-oss" -> {
                     size("attention.sliding_window", 16);
                     size("expert_feed_forward_length", 32);
@@ -177,8 +223,8 @@ public final class FamilyModels {
             }
             RandomModels.vocabulary(writer);
             matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, name.startsWith("gemma") ? 0.25 : 2);
-            norm("output_norm", HIDDEN, normBias);
-            if (!name.startsWith("gemma") && !name.equals("qwen2")) {
+            norm(name.equals("lfm2") ? "token_embd_norm" : "output_norm", HIDDEN, normBias);
+            if (!name.startsWith("gemma") && !name.equals("qwen2") && !name.equals("lfm2")) {
                 matrix("output.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
             }
             for (int layer = 0; layer < LAYERS; layer++) {
@@ -188,7 +234,14 @@ public final class FamilyModels {
                 if (before) {
                     norm(block + "attn_norm", HIDDEN, normBias);
                 }
-                if (latent) {
+                boolean recurrent = hybrid && layer != ATTENTION_LAYER;
+                if (recurrent) {
+                    if (name.equals("lfm2")) {
+                        shortConvolution(block);
+                    } else {
+                        stateSpace(block);
+                    }
+                } else if (latent) {
                     latent(block, lite);
                 } else if (fused) {
                     projection(block + "attn_qkv", HIDDEN, queryWidth + 2 * kvWidth, qkvBias);
@@ -197,22 +250,24 @@ public final class FamilyModels {
                     projection(block + "attn_k", HIDDEN, kvWidth, qkvBias);
                     projection(block + "attn_v", HIDDEN, kvWidth, qkvBias);
                 }
-                switch (name) {
-                    case "qwen3", "qwen3moe", "gemma3" -> {
-                        norm(block + "attn_q_norm", headDim, false);
-                        norm(block + "attn_k_norm", headDim, false);
+                if (!recurrent) {
+                    switch (name) {
+                        case "qwen3", "qwen3moe", "gemma3", "lfm2" -> {
+                            norm(block + "attn_q_norm", headDim, false);
+                            norm(block + "attn_k_norm", headDim, false);
+                        }
+                        case "olmo2" -> {
+                            norm(block + "attn_q_norm", queryWidth, false);
+                            norm(block + "attn_k_norm", kvWidth, false);
+                        }
+                        default -> {}
                     }
-                    case "olmo2" -> {
-                        norm(block + "attn_q_norm", queryWidth, false);
-                        norm(block + "attn_k_norm", kvWidth, false);
-                    }
-                    default -> {}
+                    projection(
+                            block + "attn_output",
+                            latent ? HEADS * VALUES : queryWidth,
+                            HIDDEN,
+                            name.equals("starcoder2") || gptOss);
                 }
-                projection(
-                        block + "attn_output",
-                        latent ? HEADS * VALUES : queryWidth,
-                        HIDDEN,
-                        name.equals("starcoder2") || gptOss);
                 if (gptOss) {
                     vector(block + "attn_sinks.weight", HEADS, -2, 2);
                     norm(block + "post_attention_norm", HIDDEN, false);
@@ -242,6 +297,51 @@ public final class FamilyModels {
             writer.string(name + ".rope.scaling.type", "yarn");
             number("rope.scaling.factor", factor);
             size("rope.scaling.original_context_length", 64);
+        }
+
+        private void shortConvolution(String block) {
+            projection(block + "shortconv.in_proj", HIDDEN, 3 * HIDDEN, false);
+            floats(block + "shortconv.conv.weight", TAPS, HIDDEN);
+            projection(block + "shortconv.out_proj", HIDDEN, HIDDEN, false);
+        }
+
+        private int stateGroups() {
+            return variant.equals("granitehybrid-dense") ? 2 : 1;
+        }
+
+        private void stateSpace(String block) {
+            int width = 2 * HIDDEN;
+            int groups = stateGroups();
+            int channels = width + 2 * groups * STATE;
+            projection(block + "ssm_in", HIDDEN, width + channels + STATE_HEADS, false);
+            floats(block + "ssm_conv1d.weight", TAPS + 1, channels);
+            vector(block + "ssm_conv1d.bias", channels, -0.2, 0.2);
+            vector(block + "ssm_dt.bias", STATE_HEADS, -1, 1);
+            column(block + "ssm_a", -3, -0.1);
+            column(block + "ssm_d", -1, 1);
+            float[] norms = new float[width];
+            for (int i = 0; i < width; i++) {
+                norms[i] = (float) random.nextDouble(0.6, 1.4);
+            }
+            writer.tensor(block + "ssm_norm.weight", ElementType.F32, norms, width / groups, groups);
+            projection(block + "ssm_out", width, HIDDEN, false);
+        }
+
+        private void column(String tensor, double from, double to) {
+            float[] values = new float[STATE_HEADS];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = (float) random.nextDouble(from, to);
+            }
+            writer.tensor(tensor, ElementType.F32, values, 1, STATE_HEADS);
+        }
+
+        /** A matrix that stays f32 in every file. */
+        private void floats(String tensor, int columns, int rows) {
+            float[] values = new float[columns * rows];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = (float) (random.nextGaussian() * 1.5 / Math.sqrt(columns));
+            }
+            writer.tensor(tensor, ElementType.F32, values, columns, rows);
         }
 
         private void latent(String block, boolean lite) {
@@ -287,7 +387,7 @@ public final class FamilyModels {
             if (name.equals("qwen2moe")) {
                 vector(block + "ffn_gate_inp_shexp.weight", HIDDEN, -0.3, 0.3);
             }
-            if (name.equals("qwen2moe") || name.equals("deepseek2")) {
+            if (List.of("qwen2moe", "deepseek2", "granitehybrid").contains(name)) {
                 projection(block + "ffn_gate_shexp", HIDDEN, 64, false);
                 projection(block + "ffn_up_shexp", HIDDEN, 64, false);
                 projection(block + "ffn_down_shexp", 64, HIDDEN, false);

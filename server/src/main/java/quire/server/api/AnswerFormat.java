@@ -17,9 +17,10 @@ import tools.jackson.databind.JsonNode;
  * </pre>
  *
  * <p>Several answers to one request have a format each ({@link #choice}). Their events mix, and {@link #done} follows
- * the last {@code end}; whole ones become one document by {@link #join}.
+ * the last {@code end}; whole ones become one document by {@link #join}. Of several prompts, the answers to the first one
+ * come first.
  *
- * <p>{@link #waiting} may come anywhere between the beginning and the end of a stream.
+ * <p>What {@link #waiting} writes may be sent anywhere between the beginning and the end of a stream, any number of times.
  */
 public interface AnswerFormat {
     /** The format of an answer, from 0: one with the same identity. An API without several answers returns this one. */
@@ -55,8 +56,8 @@ public interface AnswerFormat {
     void begin(ServerSentEvents events);
 
     /**
-     * Writes a sign of life, for a stream that had no token for a while: a comment, which clients ignore. An API whose
-     * clients count only events overrides it.
+     * Writes the sign of life of a stream that had no token for a while: a comment, which clients ignore. An API whose
+     * clients count only events overrides it. Called once, before the first token.
      */
     default void waiting(ServerSentEvents events) {
         events.comment("waiting");

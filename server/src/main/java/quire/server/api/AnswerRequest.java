@@ -7,9 +7,10 @@ import quire.engine.Request;
 /**
  * A checked request for an answer.
  *
- * @param requests one for each answer that is computed; all have the same prompt
+ * @param requests one for each answer that is computed: as many for each prompt, those of the first prompt first
  * @param user whom the client asks for; null if it does not say
- * @param choices how many of the answers are sent: the likeliest ones, by the mean log probability of their tokens, if
+ * @param prompts how many prompts there are
+ * @param choices how many of the answers to each prompt are sent: the likeliest ones, by the mean log probability of their tokens, if
  *     there are fewer than requests
  * @param promptOnly whether only the prompt is wanted: the one token that the engine chooses is left out of each answer
  * @param stream whether tokens are sent as they come
@@ -18,6 +19,7 @@ import quire.engine.Request;
 public record AnswerRequest(
         List<Request> requests,
         @Nullable String user,
+        int prompts,
         int choices,
         boolean promptOnly,
         boolean stream,
@@ -25,5 +27,19 @@ public record AnswerRequest(
     /** Copies the list. */
     public AnswerRequest {
         requests = List.copyOf(requests);
+    }
+
+    /** How many answers are computed for each prompt. */
+    int perPrompt() {
+        return requests.size() / prompts;
+    }
+
+    /** Tokens of all prompts. */
+    int promptTokens() {
+        int tokens = 0;
+        for (int i = 0; i < requests.size(); i += perPrompt()) {
+            tokens += requests.get(i).prompt().length;
+        }
+        return tokens;
     }
 }

@@ -2,7 +2,6 @@ package quire.server.api;
 
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -33,22 +32,17 @@ public final class AnswerService {
     /** Events are written when they have this size, even if more tokens are available. */
     private static final int WRITE_BYTES = 64 << 10;
 
-    private static final Duration FOREVER = Duration.ofDays(1);
-
     private final Engine engine;
     private final Preparation preparation;
-    private final Duration heartbeat;
     private final Timelines timelines = new Timelines();
 
     /**
      * @param engine computes the answers
      * @param preparation reads requests
-     * @param heartbeat time without a token after which a stream gets a sign of life; zero for none
      */
-    public AnswerService(Engine engine, Preparation preparation, Duration heartbeat) {
+    public AnswerService(Engine engine, Preparation preparation) {
         this.engine = engine;
         this.preparation = preparation;
-        this.heartbeat = heartbeat;
     }
 
     /**
@@ -142,7 +136,7 @@ public final class AnswerService {
     private record Answers(Exchange exchange, AnswerRequest request, List<TokenStream> streams) {
         /** Counts the tokens generated so far, for the log. */
         void count(int tokens) {
-            exchange.countTokens(request.requests().getFirst().prompt().length, tokens);
+            exchange.countTokens(request.promptTokens(), tokens);
         }
 
         /** Counts all tokens; call it when all answers have ended. */
@@ -208,7 +202,7 @@ public final class AnswerService {
     private void whole(Answers answers) throws ClientGoneException, InterruptedException {
         AnswerRequest request = answers.request;
         AnswerFormat format = request.format();
-        boolean ranked = request.choices() < answers.streams.size();
+        boolean ranked = request.choices() < request.perPrompt();
         List<Text> texts = new ArrayList<>();
         int tokens = 0;
         for (TokenStream stream : answers.streams) {
@@ -236,13 +230,16 @@ public final class AnswerService {
             texts.add(new Text(text.toString(), outputs, stream, logprobs / Math.max(1, count)));
         }
         answers.countAll();
-        if (ranked) {
-            texts.sort(Comparator.comparingDouble(Text::meanLogprob).reversed()); // of equal ones the first stays first
-        }
         List<JsonNode> wholes = new ArrayList<>();
-        for (int i = 0; i < request.choices(); i++) {
-            Text text = texts.get(i);
-            wholes.add(format.choice(i).whole(text.text, text.outputs, text.stream));
+        for (int prompt = 0; prompt < request.prompts(); prompt++) {
+            List<Text> best = texts.subList(prompt * request.perPrompt(), (prompt + 1) * request.perPrompt());
+            if (ranked) {
+                best.sort(Comparator.comparingDouble(Text::meanLogprob)
+                        .reversed()); // of equal ones the first stays first
+            }
+            for (Text text : best.subList(0, request.choices())) {
+                wholes.add(format.choice(wholes.size()).whole(text.text, text.outputs, text.stream));
+            }
         }
         answers.exchange.send(Response.json(200, Json.bytes(format.join(wholes, answers.streams))));
     }
@@ -259,17 +256,17 @@ public final class AnswerService {
             formats.add(format.choice(i));
             formats.get(i).begin(events);
         }
-        exchange.begin(events.take());
+        byte[] first = events.take();
+        format.waiting(events);
+        exchange.begin(first, events.take());
         MergedTokens tokens = new MergedTokens(answers.streams);
         int count = 0;
         int open = formats.size();
         while (open > 0) {
-            MergedTokens.Token next = tokens.poll(heartbeat.isZero() ? FOREVER : heartbeat);
-            if (next == null) {
-                format.waiting(events);
-            }
             // Tokens that are already available are written together.
-            for (; next != null; next = events.size() < WRITE_BYTES ? tokens.poll() : null) {
+            for (MergedTokens.Token next = tokens.next();
+                    next != null;
+                    next = events.size() < WRITE_BYTES ? tokens.poll() : null) {
                 AnswerFormat choice = formats.get(next.index());
                 Output output = next.output();
                 if (output != null) {

@@ -1,9 +1,7 @@
 package quire.server.api;
 
-import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.LinkedBlockingQueue;
-import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Output;
 import quire.engine.TokenStream;
@@ -48,13 +46,9 @@ final class MergedTokens {
         }
     }
 
-    /** The next token or end; null if there is none within a time. */
-    @Nullable
-    Token poll(Duration timeout) throws InterruptedException {
-        if (only == null) {
-            return tokens.poll(timeout.toNanos(), TimeUnit.NANOSECONDS);
-        }
-        return only.await(timeout) ? new Token(0, only.next()) : null;
+    /** Waits for the next token or end. */
+    Token next() throws InterruptedException {
+        return only == null ? tokens.take() : new Token(0, only.next());
     }
 
     /** The next token or end; null if there is none yet. */

@@ -1,8 +1,10 @@
 package quire.server.api;
 
 import java.time.Duration;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
+import quire.engine.Logprobs;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
 import quire.engine.Timeline;
@@ -43,6 +45,11 @@ final class PromptOnly implements TokenStream {
             case STOP, LENGTH -> new Finish(FinishReason.LENGTH, "", null, finish.promptTokens(), 0, null);
             case CANCELLED, TIMEOUT, ERROR, BROKEN_LOGITS, CONSTRAINT -> finish;
         };
+    }
+
+    @Override
+    public List<Logprobs> promptLogprobs() {
+        return computed.promptLogprobs();
     }
 
     @Override

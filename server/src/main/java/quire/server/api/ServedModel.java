@@ -3,8 +3,14 @@ package quire.server.api;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
+import quire.engine.chat.ReasoningFormat;
+import quire.engine.chat.ToolCallFormat;
+import quire.engine.chat.UnknownFormatException;
 import quire.model.SamplingDefaults;
+import quire.model.text.ChatTemplate;
+import quire.model.text.TemplateCapabilities;
 import quire.model.text.Tokenizer;
 import quire.server.http.HttpException;
 
@@ -20,8 +26,13 @@ public final class ServedModel {
     private final boolean anyName;
     private final boolean nameRequired;
     private final SamplingDefaults samplingDefaults;
+    private final @Nullable ToolCallFormat toolCallFormat;
+    private final String toolCallError;
+    private final @Nullable ReasoningFormat reasoningFormat;
 
     /**
+     * Finds out how the model writes calls of tools, which renders some conversations.
+     *
      * @param aliases further names beside the engine's own; {@link #ANY} among them accepts every name
      * @param nameRequired whether a request without a model's name is refused
      * @param operatorsDefaults how tokens are chosen where a request does not say it; comes before what the model's file
@@ -37,6 +48,42 @@ public final class ServedModel {
         this.nameRequired = nameRequired;
         this.samplingDefaults =
                 operatorsDefaults.orElse(engine.recommendedSampling()).orElse(SamplingDefaults.NEUTRAL);
+        ChatTemplate template = engine.chatTemplate();
+        ToolCallFormat format = null;
+        String error = "";
+        ReasoningFormat reasoning = null;
+        try {
+            reasoning = template == null ? null : ReasoningFormat.of(template, engine.tokenizer());
+            if (template == null) {
+                error = "it has no chat template";
+            } else if (template.capabilities().tools() != TemplateCapabilities.Answer.SUPPORTED) {
+                error = "its chat template does not use them";
+            } else {
+                format = ToolCallFormat.of(template, engine.tokenizer());
+            }
+        } catch (UnknownFormatException e) {
+            error = String.valueOf(e.getMessage());
+        } catch (RuntimeException e) { // the program's own template: its requests fail, not the start
+            error = "its chat template fails: " + e;
+        }
+        reasoningFormat = reasoning;
+        toolCallFormat = format;
+        toolCallError = error;
+    }
+
+    /** How the model writes calls of tools; null if it cannot call any. */
+    public @Nullable ToolCallFormat toolCallFormat() {
+        return toolCallFormat;
+    }
+
+    /** How the model marks its reasoning; null if it does not reason before it answers. */
+    public @Nullable ReasoningFormat reasoningFormat() {
+        return reasoningFormat;
+    }
+
+    /** Why there is no {@link #toolCallFormat}; empty if there is one. */
+    public String toolCallError() {
+        return toolCallError;
     }
 
     /** The engine, which computes the answers. */

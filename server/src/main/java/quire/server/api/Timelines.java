@@ -4,6 +4,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Timeline;
 import quire.engine.TokenStream;
@@ -84,7 +85,7 @@ final class Timelines {
 
     private static void write(Timeline.Event event, ObjectNode out) {
         out.put("event", event.kind().name().toLowerCase(Locale.ROOT))
-                .put("ms", event.nanos() / 1_000 / 1e3)
+                .put("ms", TimeUnit.NANOSECONDS.toMicros(event.nanos()) / 1e3)
                 .put(TOKENS.getOrDefault(event.kind(), "tokens"), event.tokens())
                 .put("pages", event.pages());
     }

@@ -70,20 +70,26 @@ final class BodyReader {
      * @param client the network address that counts as one client
      * @param onBody called with the whole body
      * @param onRefusal called instead if the body turns out to be too large or too slow
+     * @return refuses the body while it comes in; does nothing if it is refused already
      * @throws HttpException if the head says already that the body cannot be taken
      */
-    void read(HttpServerRequest request, String client, Consumer<Body> onBody, Consumer<HttpException> onRefusal) {
+    Consumer<HttpException> read(
+            HttpServerRequest request, String client, Consumer<Body> onBody, Consumer<HttpException> onRefusal) {
         Body body = new Body(client, checkHead(request));
         if (request.headers().contains("Expect", "100-continue", true)) {
             request.response().writeContinue();
         }
         boolean[] refused = new boolean[1];
+        PaceTimer timer = new PaceTimer();
         Consumer<HttpException> refuse = e -> {
-            refused[0] = true;
-            body.release();
-            onRefusal.accept(e);
+            if (!refused[0]) {
+                refused[0] = true;
+                timer.stop();
+                body.release();
+                onRefusal.accept(e);
+            }
         };
-        PaceTimer timer = new PaceTimer(() -> refuse.accept(tooSlow()));
+        timer.start(() -> refuse.accept(tooSlow()));
         request.handler(chunk -> {
             if (refused[0]) {
                 return;
@@ -92,7 +98,6 @@ final class BodyReader {
             try {
                 body.append(chunk);
             } catch (HttpException e) {
-                timer.stop();
                 refuse.accept(e);
             }
         });
@@ -106,6 +111,7 @@ final class BodyReader {
                 onBody.accept(body);
             }
         });
+        return refuse;
     }
 
     /** Reads a body to its end and discards it. A body that is much too long closes the connection. */
@@ -174,13 +180,7 @@ final class BodyReader {
     /** Runs an action when a body falls behind its pace. */
     private final class PaceTimer {
         private final Pace pace = new Pace(timers.nanoTime(), grace, bytesPerSecond);
-        private final Runnable action;
         private long timer;
-
-        PaceTimer(Runnable action) {
-            this.action = action;
-            start();
-        }
 
         void add(int bytes) {
             pace.add(timers.nanoTime(), bytes);
@@ -191,11 +191,11 @@ final class BodyReader {
         }
 
         /** Looks again when the time that is left now is over: a timer for each chunk would cost more than the chunk. */
-        private void start() {
+        void start(Runnable action) {
             Duration left = Duration.ofNanos(pace.nanosLeft(timers.nanoTime()));
             timer = timers.set(left.plusMillis(1), () -> {
                 if (pace.nanosLeft(timers.nanoTime()) > 0) {
-                    start();
+                    start(action);
                 } else {
                     action.run();
                 }

@@ -131,6 +131,15 @@ final class ClientConnection {
         probe(0);
     }
 
+    /** The chunks of a body are malformed, so nothing more can be read. */
+    void onBrokenBody() {
+        inputEnded = true;
+        Exchange exchange = current;
+        if (exchange == null || !exchange.refuseBrokenBody()) {
+            closeWithoutRequests();
+        }
+    }
+
     private void closeWithoutRequests() {
         if (unanswered == 0) {
             connection.close();

@@ -9,11 +9,13 @@ import io.vertx.core.http.HttpServerResponse;
 import io.vertx.core.http.HttpVersion;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -23,8 +25,8 @@ import org.jspecify.annotations.Nullable;
  * <pre>
  *   virtual thread                                   event loop
  *   events(a) ── does not wait ────────────────────▶ write a ─▶ socket
- *   events(b) ── waits until a has left ───────────▶ write b ─▶ socket
- *                (over the write timeout: closes the connection)
+ *   events(b) ── waits until a has left ───────────▶ write b ─▶ socket    (over the write timeout: closes it)
+ *                                                    nothing written for a while: a sign of life ─▶ socket
  *   onDeparture(cancel)                              connection closed ─▶ cancel.run()
  * </pre>
  *
@@ -35,6 +37,8 @@ public final class Exchange {
     /** A comment between events. */
     private static final String SIGN_OF_LIFE = ":\n\n";
 
+    private static final long NO_TIMER = -1;
+
     private final HttpServerRequest request;
     private final HttpServerResponse response;
     private final String id;
@@ -43,6 +47,7 @@ public final class Exchange {
     private final HttpListener listener;
     private final Context loop;
     private final ClientConnection connection;
+    private final Timers timers;
 
     private @Nullable ApiKey key;
     private BodyReader.@Nullable Body body;
@@ -51,6 +56,12 @@ public final class Exchange {
     private volatile boolean gone;
     private volatile boolean stopped;
     private volatile @Nullable Runnable departure;
+
+    // Used on the event loop only.
+    private @Nullable Consumer<HttpException> bodyRefusal;
+    private boolean writing;
+    private long lastWrite;
+    private long heartbeat = NO_TIMER;
 
     // For the request log.
     private final long receivedNanos = System.nanoTime();
@@ -77,8 +88,9 @@ public final class Exchange {
         this.listener = listener;
         this.loop = listener.loop();
         this.connection = connection;
-        response.closeHandler(v -> leave());
-        response.exceptionHandler(e -> leave());
+        this.timers = listener.timers();
+        response.closeHandler(v -> leaveOnLoop());
+        response.exceptionHandler(e -> leaveOnLoop());
     }
 
     private static String requestId(@Nullable String asked) {
@@ -200,10 +212,17 @@ public final class Exchange {
         send(Response.error(e, errors));
     }
 
-    /** Begins a stream of server-sent events. {@code events} may be empty. */
-    public void begin(byte[] events) throws ClientGoneException {
+    /**
+     * Begins a stream of server-sent events.
+     *
+     * @param events the first ones; may be empty
+     * @param signOfLife events that the event loop sends whenever nothing was sent for a while ({@link
+     *     HttpSettings#heartbeat})
+     */
+    public void begin(byte[] events, byte[] signOfLife) throws ClientGoneException {
         begun = true;
         write(() -> {
+            startHeartbeat(signOfLife);
             head(200, "text/event-stream; charset=utf-8");
             response.putHeader("Cache-Control", "no-cache").putHeader("X-Accel-Buffering", "no");
             // writeHead() would announce chunks to HTTP/1.0 too, whose streams end with the connection.
@@ -250,6 +269,21 @@ public final class Exchange {
         return end(Response.error(e, errors));
     }
 
+    /** Sets what refuses the request while its body comes in. */
+    void setBodyRefusal(Consumer<HttpException> value) {
+        bodyRefusal = value;
+    }
+
+    /** Refuses the request because the rest of its body cannot be read. Returns false if its body is not waited for. */
+    boolean refuseBrokenBody() {
+        Consumer<HttpException> refusal = bodyRefusal;
+        if (refusal == null || !BodyReader.isIncomplete(request)) {
+            return false;
+        }
+        refusal.accept(HttpException.invalid(null, null, "The body is not valid HTTP: its chunks are malformed."));
+        return true;
+    }
+
     /**
      * Finds out whether a client that sends no more still reads: writes what clients ignore, so that the connection closes
      * if nobody is there.
@@ -274,6 +308,32 @@ public final class Exchange {
             response.write(Buffer.buffer(SIGN_OF_LIFE));
         }
         return true;
+    }
+
+    private void startHeartbeat(byte[] signOfLife) {
+        Duration pause = listener.settings().heartbeat();
+        if (!pause.isZero()) {
+            heartbeat = timers.set(pause, () -> beat(pause, signOfLife));
+        }
+    }
+
+    private void beat(Duration pause, byte[] signOfLife) {
+        Duration left = pause.minusNanos(timers.nanoTime() - lastWrite);
+        if (!left.isPositive()) {
+            if (!writing) { // otherwise the client does not read, and the write timeout runs
+                var _ = response.write(Buffer.buffer(signOfLife));
+            }
+            lastWrite = timers.nanoTime();
+            left = pause;
+        }
+        heartbeat = timers.set(left, () -> beat(pause, signOfLife));
+    }
+
+    private void stopHeartbeat() {
+        if (heartbeat != NO_TIMER) {
+            timers.cancel(heartbeat);
+            heartbeat = NO_TIMER;
+        }
     }
 
     // ── any thread ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,7 +383,7 @@ public final class Exchange {
                 .putHeader("Date", listener.date())
                 .putHeader("X-Request-Id", id)
                 .putHeader("X-Content-Type-Options", "nosniff");
-        if (draining()) {
+        if (draining() || isLastRequest()) {
             response.putHeader("Connection", "close");
         }
         this.status = status;
@@ -334,13 +394,26 @@ public final class Exchange {
         listener.countResponse(status);
     }
 
+    /** Whether the client says so. Vert.x knows only {@code close} alone, and not a list. */
+    private boolean isLastRequest() {
+        return request.headers().getAll("Connection").stream()
+                .flatMap(list -> Stream.of(list.split(",", -1)))
+                .anyMatch(option -> option.strip().equalsIgnoreCase("close"));
+    }
+
     private Future<Void> ended(Future<Void> end) {
+        stopHeartbeat();
         return end.onSuccess(v -> {
             logOnLoop();
             connection.onResponseEnd(
                     // While a body still comes in, closing would reset the connection, and the response would be lost.
                     request.isEnded() && response.headers().contains("Connection", "close", true));
         });
+    }
+
+    private void leaveOnLoop() {
+        stopHeartbeat();
+        leave();
     }
 
     private void leave() {
@@ -362,30 +435,50 @@ public final class Exchange {
         }
     }
 
-    private void write(Supplier<Future<Void>> writing) throws ClientGoneException {
+    private void write(Supplier<Future<Void>> write) throws ClientGoneException {
         awaitWritten();
         CompletableFuture<Void> done = new CompletableFuture<>();
         written = done;
         loop.runOnContext(v -> {
+            lastWrite = timers.nanoTime();
             try {
-                writing.get().onComplete(result -> {
-                    if (result.succeeded()) {
-                        done.complete(null);
-                    } else {
-                        done.completeExceptionally(result.cause());
-                    }
-                });
+                Future<Void> result = write.get();
+                if (result.isComplete()) {
+                    complete(done, result);
+                } else {
+                    awaitReader(done, result);
+                }
             } catch (RuntimeException e) {
                 done.completeExceptionally(e); // the connection was closed in the meantime
             }
         });
     }
 
+    /** Closes the connection if the client reads too slowly: its answer must not stay in memory. On the event loop. */
+    private void awaitReader(CompletableFuture<Void> done, Future<Void> result) {
+        writing = true;
+        long timer = timers.set(listener.settings().writeTimeout(), () -> {
+            close();
+            done.completeExceptionally(new TimeoutException());
+        });
+        result.onComplete(v -> {
+            writing = false;
+            timers.cancel(timer);
+            complete(done, result);
+        });
+    }
+
+    private static void complete(CompletableFuture<Void> done, Future<Void> result) {
+        if (result.succeeded()) {
+            done.complete(null);
+        } else {
+            done.completeExceptionally(result.cause());
+        }
+    }
+
     private void awaitWritten() throws ClientGoneException {
         try {
-            written.get(listener.settings().writeTimeout().toMillis(), TimeUnit.MILLISECONDS);
-        } catch (TimeoutException e) {
-            close(); // the client does not read, so its answer must not stay in memory
+            written.get();
         } catch (ExecutionException e) {
             leave();
         } catch (InterruptedException e) {

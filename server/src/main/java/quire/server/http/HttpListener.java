@@ -70,6 +70,9 @@ public final class HttpListener {
     /** Requests that a virtual thread answers; guarded by its own monitor. */
     private final Set<Exchange> active = new HashSet<>();
 
+    /** Runs when {@link #active} becomes empty, under its monitor. */
+    private Runnable onIdle = () -> {};
+
     private volatile boolean draining;
     private boolean closed;
 
@@ -207,27 +210,34 @@ public final class HttpListener {
         return date.now();
     }
 
+    Timers timers() {
+        return timers;
+    }
+
     void countResponse(int status) {
         onResponse.accept(status);
     }
 
     private boolean awaitIdle(Duration timeout) {
-        long deadline = System.nanoTime() + timeout.toNanos();
+        CompletableFuture<Boolean> over = new CompletableFuture<>();
+        CompletableFuture<Long> timer = new CompletableFuture<>();
         synchronized (active) {
-            while (!active.isEmpty()) {
-                long left = deadline - System.nanoTime();
-                if (left <= 0) {
-                    return false;
-                }
-                try {
-                    TimeUnit.NANOSECONDS.timedWait(active, left);
-                } catch (InterruptedException e) {
-                    Thread.currentThread().interrupt();
-                    return false;
-                }
+            if (active.isEmpty()) {
+                return true;
             }
+            onIdle = () -> over.complete(true);
         }
-        return true;
+        loop.runOnContext(v -> timer.complete(timers.set(timeout, () -> over.complete(false))));
+        try {
+            return over.get();
+        } catch (ExecutionException e) {
+            throw new IllegalStateException("nothing fails here", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            return false;
+        } finally {
+            var _ = timer.thenAccept(number -> loop.runOnContext(v -> timers.cancel(number)));
+        }
     }
 
     private static void await(Future<?> future) {
@@ -250,7 +260,7 @@ public final class HttpListener {
             client.stopTimer();
         });
         Sockets.onInputEnd(connection, client::onInputEnd);
-        Sockets.checkVersions(connection);
+        Sockets.checkRequests(connection, client::onBrokenBody);
         client.startTimer();
     }
 
@@ -264,10 +274,8 @@ public final class HttpListener {
                                 414, null, "The request line is longer than " + MAX_LINE_BYTES + " bytes.");
                     case TooLongHttpHeaderException tooLong ->
                         HttpException.refused(431, null, "The headers are longer than " + MAX_HEAD_BYTES + " bytes.");
-                    case Sockets.VersionException version
-                    when version.other() ->
-                        HttpException.refused(
-                                505, null, "This version of HTTP is not supported: use HTTP/1.1 or HTTP/1.0.");
+                    case Sockets.UnsupportedException unsupported ->
+                        HttpException.refused(unsupported.status(), null, unsupported.getMessage());
                     case null, default -> HttpException.invalid(null, null, "The request is not valid HTTP.");
                 };
         request.response().putHeader("Connection", "close");
@@ -365,7 +373,7 @@ public final class HttpListener {
             throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
         }
         exchange.connection().stopTimer(); // the body has its own limits
-        bodies.read(
+        exchange.setBodyRefusal(bodies.read(
                 request,
                 exchange.client(),
                 body -> {
@@ -375,7 +383,7 @@ public final class HttpListener {
                         run(route.handler(), exchange);
                     });
                 },
-                e -> refuse(request, exchange, e));
+                e -> refuse(request, exchange, e)));
     }
 
     /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
@@ -429,7 +437,9 @@ public final class HttpListener {
                 exchange.log();
                 synchronized (active) {
                     active.remove(exchange);
-                    active.notifyAll();
+                    if (active.isEmpty()) {
+                        onIdle.run();
+                    }
                 }
             }
         });

@@ -18,6 +18,7 @@ import java.util.List;
  * @param minBodyRate bytes a second that a body must arrive with, apart from pauses
  * @param readTimeout time for a request's head; also how long an idle connection stays open
  * @param writeTimeout time for one write of at most about 64 KiB
+ * @param heartbeat time without a write after which a stream gets a sign of life; zero for none
  */
 public record HttpSettings(
         String host,
@@ -31,4 +32,5 @@ public record HttpSettings(
         Duration bodyGrace,
         long minBodyRate,
         Duration readTimeout,
-        Duration writeTimeout) {}
+        Duration writeTimeout,
+        Duration heartbeat) {}

@@ -5,10 +5,14 @@ import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelOption;
 import io.netty.channel.socket.ChannelInputShutdownEvent;
 import io.netty.handler.codec.DecoderResult;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpObject;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpVersion;
+import io.netty.util.ReferenceCountUtil;
 import io.vertx.core.http.HttpConnection;
 import io.vertx.core.net.impl.ConnectionBase;
+import java.util.List;
 
 /** The only use of Vert.x' internals. */
 final class Sockets {
@@ -44,17 +48,40 @@ final class Sockets {
     }
 
     /**
-     * Makes a request with another version of HTTP than 1.0 and 1.1 a malformed one, with a {@link VersionException}.
-     * Vert.x would answer it by itself, with the version of the request in the answer. A malformed request is answered in
-     * HTTP/1.1. Called on the event loop, before the first request.
+     * Finds requests that Vert.x does not handle well, and lets nothing pass that follows one on its connection:
+     *
+     * <ul>
+     *   <li>Another version of HTTP than 1.0 and 1.1: Vert.x would answer it by itself, with that version in the answer.
+     *   <li>Another {@code Transfer-Encoding} than {@code chunked}: Vert.x would take the body for the next request.
+     *   <li>A body whose chunks are malformed: Vert.x would close the connection without an answer.
+     * </ul>
+     *
+     * <p>The first two become malformed requests, with an {@link UnsupportedException} where more can be said. A malformed
+     * request is answered in HTTP/1.1. Called on the event loop, before the first request.
+     *
+     * @param onBrokenBody called once on the event loop when the chunks of a body are malformed
      */
-    static void checkVersions(HttpConnection connection) {
+    static void checkRequests(HttpConnection connection, Runnable onBrokenBody) {
         ChannelHandlerContext context = context(connection);
-        context.pipeline().addBefore(context.name(), "version", new ChannelInboundHandlerAdapter() {
+        context.pipeline().addBefore(context.name(), "check", new ChannelInboundHandlerAdapter() {
+            private boolean broken;
+
             @Override
             public void channelRead(ChannelHandlerContext handler, Object message) {
+                if (broken) {
+                    ReferenceCountUtil.release(message);
+                    return;
+                }
                 if (message instanceof HttpRequest request) {
                     checkVersion(request);
+                    checkTransferEncoding(request);
+                    broken = request.decoderResult().isFailure();
+                } else if (message instanceof HttpObject part
+                        && part.decoderResult().isFailure()) {
+                    broken = true;
+                    ReferenceCountUtil.release(message);
+                    onBrokenBody.run();
+                    return;
                 }
                 handler.fireChannelRead(message);
             }
@@ -69,27 +96,47 @@ final class Sockets {
         boolean http = version.protocolName().equals("HTTP");
         if (!known && !(http && version.majorVersion() == 1 && version.minorVersion() > 1)) {
             boolean other = http && version.majorVersion() != 1;
-            request.setDecoderResult(DecoderResult.failure(new VersionException(other)));
+            request.setDecoderResult(DecoderResult.failure(
+                    other
+                            ? new UnsupportedException(
+                                    505, "This version of HTTP is not supported: use HTTP/1.1 or HTTP/1.0.")
+                            : new IllegalArgumentException("no version of HTTP")));
         }
         if (!known || request.decoderResult().isFailure()) {
             request.setProtocolVersion(HttpVersion.HTTP_1_1); // also for 1.2 and later, which are compatible
         }
     }
 
-    /** A request whose version cannot be answered. */
-    static final class VersionException extends Exception {
+    /** The end of a body in another coding is unknown, so nothing behind the head can be read. */
+    private static void checkTransferEncoding(HttpRequest request) {
+        List<String> codings = request.headers().getAll(HttpHeaderNames.TRANSFER_ENCODING);
+        boolean chunked = codings.size() == 1 && codings.getFirst().strip().equalsIgnoreCase("chunked");
+        if (!codings.isEmpty() && !chunked && request.decoderResult().isSuccess()) {
+            request.setDecoderResult(DecoderResult.failure(new UnsupportedException(
+                    501, "This Transfer-Encoding is not supported: use chunked alone, or Content-Length.")));
+        }
+    }
+
+    /** A request that is answered with this status. */
+    static final class UnsupportedException extends Exception {
         private static final long serialVersionUID = 1;
 
-        private final boolean other;
+        private final int status;
+        private final String message;
 
-        private VersionException(boolean other) {
-            super("unknown version of HTTP", null, false, false);
-            this.other = other;
+        private UnsupportedException(int status, String message) {
+            super(message, null, false, false);
+            this.status = status;
+            this.message = message;
         }
 
-        /** Whether it is another major version of HTTP; otherwise it is not the name of one. */
-        boolean other() {
-            return other;
+        int status() {
+            return status;
+        }
+
+        @Override
+        public String getMessage() {
+            return message;
         }
     }
 

@@ -20,25 +20,43 @@ import tools.jackson.databind.JsonNode;
 /**
  * Renders OpenAI's {@code messages} and {@code tools} with the model's chat template.
  *
- * <p>Three things are changed for the templates: line breaks join the parts of a content where the template takes no
+ * <p>OpenAI's older {@code function_call} and role {@code function} become calls and results of tools. Three more things are changed for the templates: line breaks join the parts of a content where the template takes no
  * parts; the role {@code developer}, OpenAI's newer name, becomes {@code system}; the arguments of earlier tool calls, which
  * come as JSON text, become values.
  */
 final class ChatPrompt {
-    private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool");
+    private static final Set<String> ROLES = Set.of("system", "developer", "user", "assistant", "tool", "function");
+
+    /** The id of a call that OpenAI's older messages have none for; nine characters, as some templates demand. */
+    private static final String LEGACY_CALL_ID = "function0";
 
     private ChatPrompt() {}
 
     /**
-     * The prompt's tokens.
+     * A rendered prompt.
      *
+     * @param text as the chat template wrote it
+     */
+    @SuppressWarnings("ArrayRecordComponent") // not compared
+    record Prompt(String text, int[] tokens) {}
+
+    /**
+     * Renders a request's messages.
+     *
+     * @param tools that the prompt describes
+     * @param variables for the chat template
      * @param addGenerationPrompt whether to end with the text that begins the assistant's turn
      * @param encode converts the rendered text to tokens
      */
-    static int[] tokens(Engine engine, Fields body, boolean addGenerationPrompt, Function<String, int[]> encode) {
+    static Prompt render(
+            Engine engine,
+            Fields body,
+            List<Map<String, @Nullable Object>> tools,
+            Map<String, @Nullable Object> variables,
+            boolean addGenerationPrompt,
+            Function<String, int[]> encode) {
         ChatTemplate template = engine.chatTemplate();
         List<Map<String, @Nullable Object>> messages = messages(body, template);
-        List<Map<String, @Nullable Object>> tools = tools(body);
         if (template == null) {
             throw HttpException.invalid(
                     "messages",
@@ -47,7 +65,9 @@ final class ChatPrompt {
         }
         String text;
         try {
-            text = template.render(messages, tools, addGenerationPrompt);
+            text = variables.isEmpty()
+                    ? template.render(messages, tools, addGenerationPrompt)
+                    : template.render(messages, tools, addGenerationPrompt, variables);
             // A template without support for tools leaves them out. That is an error, so that tools are never ignored
             // silently.
             if (!tools.isEmpty() && template.capabilities().tools() == TemplateCapabilities.Answer.IGNORED) {
@@ -65,7 +85,7 @@ final class ChatPrompt {
                     "invalid_value",
                     "The model's chat template renders these messages as an empty prompt.");
         }
-        return tokens;
+        return new Prompt(text, tokens);
     }
 
     private static List<Map<String, @Nullable Object>> messages(Fields body, @Nullable ChatTemplate template) {
@@ -98,12 +118,35 @@ final class ChatPrompt {
         message.string("tool_call_id");
         Map<String, @Nullable Object> plain = message.plain(); // the template may use further fields
         Parameters.removeRefused(Parameter.Place.MESSAGE, plain);
-        plain.put("role", role.equals("developer") ? "system" : role);
+        plain.put(
+                "role",
+                switch (role) {
+                    case "developer" -> "system";
+                    case "function" -> "tool";
+                    default -> role;
+                });
         List<Map<String, @Nullable Object>> calls = toolCalls(message);
+        JsonNode functionCall = message.get("function_call");
+        plain.remove("function_call");
+        if (functionCall != null) {
+            Map<String, @Nullable Object> call = new LinkedHashMap<>();
+            call.put("id", LEGACY_CALL_ID);
+            call.put("type", "function");
+            call.put("function", function(Fields.of(functionCall, message.path("function_call"))));
+            calls = calls == null ? new ArrayList<>() : new ArrayList<>(calls);
+            calls.add(call);
+        }
+        if (role.equals("function")) {
+            plain.put("tool_call_id", LEGACY_CALL_ID);
+        }
         if (calls == null) {
             plain.remove("tool_calls");
         } else {
             plain.put("tool_calls", calls);
+        }
+        Object reasoning = plain.get("reasoning");
+        if (reasoning instanceof String) {
+            plain.putIfAbsent("reasoning_content", reasoning); // the name in newer servers; templates read the other
         }
         JsonNode content = message.get("content");
         if (content == null && !(role.equals("assistant") && calls != null)) {
@@ -155,17 +198,20 @@ final class ChatPrompt {
 
     private static Map<String, @Nullable Object> toolCall(Fields call) {
         checkFunctionType(call);
-        Fields function = Fields.of(call.require("function"), call.path("function"));
+        Map<String, @Nullable Object> plainCall = call.plain();
+        plainCall.put("function", function(Fields.of(call.require("function"), call.path("function"))));
+        return plainCall;
+    }
+
+    private static Map<String, @Nullable Object> function(Fields function) {
         function.require("name");
         function.string("name");
-        Map<String, @Nullable Object> plainFunction = new LinkedHashMap<>(function.plain());
+        Map<String, @Nullable Object> plain = new LinkedHashMap<>(function.plain());
         JsonNode arguments = function.get("arguments");
         if (arguments != null && arguments.isString()) {
-            plainFunction.put("arguments", arguments(arguments, function.path("arguments")));
+            plain.put("arguments", arguments(arguments, function.path("arguments")));
         }
-        Map<String, @Nullable Object> plainCall = call.plain();
-        plainCall.put("function", plainFunction);
-        return plainCall;
+        return plain;
     }
 
     private static @Nullable Object arguments(JsonNode text, String path) {
@@ -189,7 +235,8 @@ final class ChatPrompt {
         }
     }
 
-    private static List<Map<String, @Nullable Object>> tools(Fields body) {
+    /** The descriptions of a request's tools. */
+    static List<Map<String, @Nullable Object>> tools(Fields body) {
         List<Map<String, @Nullable Object>> tools = new ArrayList<>();
         body.forEach("tools", "an array", (element, path) -> {
             Fields tool = Fields.of(element, path);
@@ -200,14 +247,11 @@ final class ChatPrompt {
             function.string("name");
             tools.add(tool.plain());
         });
-        JsonNode choice = body.get("tool_choice");
-        if (choice != null && choice.isString() && choice.stringValue().equals("none")) {
-            return List.of(); // the model must not call tools, so the prompt contains none
-        }
         return tools;
     }
 
-    private static void checkFunctionType(Fields tool) {
+    /** Refuses what is no function. */
+    static void checkFunctionType(Fields tool) {
         String type = tool.string("type");
         if (type != null && !type.equals("function")) {
             throw HttpException.unsupported(

@@ -16,7 +16,7 @@ import tools.jackson.databind.JsonNode;
 
 /**
  * Reads what an answer's text must be: {@code response_format} of OpenAI, {@code structured_outputs} and the older
- * {@code guided_*} of vLLM, {@code json_schema} and {@code regex} of other servers. They mean the same kinds of
+ * {@code guided_*} of vLLM, {@code json_schema}, {@code regex}, {@code grammar} and {@code ebnf} of other servers. They mean the same kinds of
  * constraints; a request may have one.
  */
 final class ConstraintReader {
@@ -28,7 +28,10 @@ final class ConstraintReader {
             "guided_regex",
             "guided_choice",
             "json_schema",
-            "regex");
+            "regex",
+            "grammar",
+            "guided_grammar",
+            "ebnf");
 
     private ConstraintReader() {}
 
@@ -52,6 +55,7 @@ final class ConstraintReader {
                         case "structured_outputs" -> structuredOutputs(object(value, name));
                         case "guided_json", "json_schema" -> schema(value, name);
                         case "guided_choice" -> choice(value, name);
+                        case "grammar", "guided_grammar", "ebnf" -> grammar(value, name);
                         default -> regex(value, name);
                     };
             if (read != null && constraint != null) {
@@ -115,21 +119,17 @@ final class ConstraintReader {
                 "disable_additional_properties",
                 "whitespace_pattern");
         for (String name : List.of(
-                "grammar",
-                "structural_tag",
-                "disable_any_whitespace",
-                "disable_additional_properties",
-                "whitespace_pattern")) {
+                "structural_tag", "disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")) {
             JsonNode value = options.get(name);
             if (value != null && !Fields.isNeutral(value)) {
                 throw HttpException.unsupported(
                         options.path(name),
-                        "'" + options.path(name) + "' is not supported. Instead, use json, regex or choice.");
+                        "'" + options.path(name) + "' is not supported. Instead, use json, regex, choice or grammar.");
             }
         }
         options.bool("disable_fallback", false); // there is one way to compute a constraint
         Constraint constraint = null;
-        for (String name : List.of("json", "regex", "choice", "json_object")) {
+        for (String name : List.of("json", "regex", "choice", "grammar", "json_object")) {
             JsonNode value = options.get(name);
             String path = options.path(name);
             if (value == null || (Fields.isNeutral(value) && !(name.equals("json") && value.isObject()))) {
@@ -143,6 +143,7 @@ final class ConstraintReader {
                 case "json" -> schema(value, path);
                 case "regex" -> regex(value, path);
                 case "choice" -> choice(value, path);
+                case "grammar" -> grammar(value, path);
                 default -> options.bool(name, false) ? Constraint.json() : null;
             };
         }
@@ -172,6 +173,11 @@ final class ConstraintReader {
         return compile(path, () -> Constraint.regex(source));
     }
 
+    private static Constraint grammar(JsonNode value, String path) {
+        String source = Fields.string(value, path);
+        return compile(path, () -> Constraint.grammar(source));
+    }
+
     private static Constraint choice(JsonNode value, String path) {
         if (!value.isArray()) {
             throw Fields.wrongType(path, "an array of strings", value);
@@ -193,7 +199,7 @@ final class ConstraintReader {
     }
 
     /** As {@link Fields#plain}, with exact numbers. */
-    private static @Nullable Object plain(JsonNode value) {
+    static @Nullable Object plain(JsonNode value) {
         return switch (value.getNodeType()) {
             case ARRAY -> {
                 List<@Nullable Object> list = new ArrayList<>(value.size());

@@ -3,6 +3,7 @@ package quire.server.openai;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
@@ -11,8 +12,11 @@ import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
 import quire.engine.Logprobs;
 import quire.engine.Output;
+import quire.engine.Request;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
+import quire.engine.chat.AnswerEvent;
+import quire.engine.chat.AnswerParser;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerFormat;
 import quire.server.api.ServerSentEvents;
@@ -41,11 +45,35 @@ final class OpenAiFormat implements AnswerFormat {
      * Values from the request that the answer contains.
      *
      * @param chat whether the request came to {@code /v1/chat/completions}
-     * @param echo text before the answer; usually empty
+     * @param prompts the prompts, in the order in which they were sent
+     * @param choices answers to each prompt
+     * @param logprobs how many likely tokens to report for each token of the answer; −1 for no log probabilities
+     * @param promptLogprobs the same for the tokens of the prompt
      * @param model the model's name as the client asked for it
      * @param fingerprint of the model and the server
+     * @param shape the parts of the answer
      */
-    record Options(boolean chat, String echo, String model, String fingerprint) {}
+    record Options(
+            boolean chat,
+            List<Prompt> prompts,
+            int choices,
+            int logprobs,
+            int promptLogprobs,
+            String model,
+            String fingerprint,
+            AnswerShape shape) {
+        int promptTokens() {
+            return prompts.stream().mapToInt(prompt -> prompt.tokens.length).sum();
+        }
+    }
+
+    /**
+     * A prompt.
+     *
+     * @param echo its text, which comes before the answer; null for none
+     */
+    @SuppressWarnings("ArrayRecordComponent") // not compared
+    record Prompt(int[] tokens, @Nullable String echo) {}
 
     /**
      * Where a stream has the token counts.
@@ -56,25 +84,22 @@ final class OpenAiFormat implements AnswerFormat {
     record StreamUsage(boolean atEnd, boolean inChunks) {}
 
     private final Options options;
-    private final boolean logprobs;
     private final StreamUsage streamUsage;
-    private final int promptTokens;
     private int completionTokens;
     private final String id;
     private final int index;
     private final long created;
     private final Tokenizer tokenizer;
     private final TextOffsets offsets = new TextOffsets();
+    private final long callKey;
+    private final @Nullable AnswerParser parser; // null if the answer is text
 
-    /**
-     * @param logprobs whether the answer has log probabilities
-     * @param promptTokens tokens of the prompt
-     */
-    OpenAiFormat(Options options, boolean logprobs, StreamUsage streamUsage, int promptTokens, Tokenizer tokenizer) {
+    /** @param request the first of the requests: the ids of calls follow from its seed and its prompt */
+    OpenAiFormat(Options options, StreamUsage streamUsage, Request request, Tokenizer tokenizer) {
         this.options = options;
-        this.logprobs = logprobs;
         this.streamUsage = streamUsage;
-        this.promptTokens = promptTokens;
+        this.callKey = request.params().seed() * 31 + Arrays.hashCode(request.prompt());
+        this.parser = options.shape().parser();
         this.id = (options.chat() ? "chatcmpl-" : "cmpl-") + RandomId.next();
         this.index = 0;
         this.created = System.currentTimeMillis() / 1000;
@@ -83,9 +108,9 @@ final class OpenAiFormat implements AnswerFormat {
 
     private OpenAiFormat(OpenAiFormat first, int index) {
         this.options = first.options;
-        this.logprobs = first.logprobs;
         this.streamUsage = first.streamUsage;
-        this.promptTokens = first.promptTokens;
+        this.callKey = first.callKey + index;
+        this.parser = options.shape().parser();
         this.id = first.id;
         this.index = index;
         this.created = first.created;
@@ -99,7 +124,13 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public boolean needsOutputs() {
-        return logprobs;
+        return options.logprobs() >= 0;
+    }
+
+    /** The text of the prompt if it comes before the answer; otherwise empty. */
+    private String echo() {
+        String echo = options.prompts().get(index / options.choices()).echo();
+        return echo == null ? "" : echo;
     }
 
     @Override
@@ -107,16 +138,69 @@ final class OpenAiFormat implements AnswerFormat {
         ObjectNode root = head(options.chat() ? "chat.completion" : "text_completion");
         ObjectNode choice = root.putArray("choices").addObject().put("index", index);
         if (options.chat()) {
-            choice.putObject("message")
-                    .put("role", "assistant")
-                    .put("content", text)
-                    .putNull("refusal");
+            putMessage(choice.putObject("message").put("role", "assistant"), text);
         } else {
-            choice.put("text", options.echo() + text);
+            choice.put("text", echo() + text);
         }
-        putLogprobs(choice, outputs);
+        Prompt prompt = options.prompts().get(index / options.choices());
+        if (prompt.echo() != null && options.logprobs() >= 0) {
+            ObjectNode logprobs = choice.putObject("logprobs");
+            putEchoLogprobs(logprobs, prompt, ended.promptLogprobs());
+            putCompletionLogprobs(logprobs, outputs);
+        } else {
+            putLogprobs(choice, outputs);
+        }
         choice.put("finish_reason", name(ended.finish().reason()));
+        if (options.promptLogprobs() >= 0) {
+            putPromptLogprobs(options.chat() ? root : choice, prompt, ended.promptLogprobs());
+        }
         return root;
+    }
+
+    /** The answer's text, or its text and calls. */
+    private void putMessage(ObjectNode message, String text) {
+        if (parser == null) {
+            message.put("content", text).putNull("refusal");
+            return;
+        }
+        StringBuilder reasoning = new StringBuilder();
+        StringBuilder content = new StringBuilder();
+        List<AnswerEvent.Call> calls = new ArrayList<>();
+        List<StringBuilder> arguments = new ArrayList<>();
+        List<AnswerEvent> events = new ArrayList<>(parser.append(text));
+        events.addAll(parser.finish());
+        for (AnswerEvent event : events) {
+            switch (event) {
+                case AnswerEvent.Reasoning(String piece) -> reasoning.append(piece);
+                case AnswerEvent.Content(String piece) -> content.append(piece);
+                case AnswerEvent.Call call -> {
+                    calls.add(call);
+                    arguments.add(new StringBuilder());
+                }
+                case AnswerEvent.Arguments(int call, String json) ->
+                    arguments.get(call).append(json);
+            }
+        }
+        message.put("content", content.isEmpty() && !calls.isEmpty() ? null : content.toString())
+                .putNull("refusal");
+        if (!reasoning.isEmpty() && showsReasoning()) {
+            message.put("reasoning_content", reasoning.toString());
+        }
+        if (options.shape().tools().legacy() && !calls.isEmpty()) {
+            message.putObject("function_call")
+                    .put("name", calls.getFirst().name())
+                    .put("arguments", arguments.getFirst().toString());
+            return;
+        }
+        ArrayNode array = calls.isEmpty() ? null : message.putArray("tool_calls");
+        for (int i = 0; array != null && i < calls.size(); i++) {
+            array.addObject()
+                    .put("id", options.shape().tools().callId(callKey, i))
+                    .put("type", "function")
+                    .putObject("function")
+                    .put("name", calls.get(i).name())
+                    .put("arguments", arguments.get(i).toString());
+        }
     }
 
     @Override
@@ -137,14 +221,18 @@ final class OpenAiFormat implements AnswerFormat {
             ObjectNode root = chunk("", List.of(), null);
             ((ObjectNode) root.get("choices").get(0).get("delta")).put("role", "assistant");
             events.add(root);
-        } else if (!options.echo().isEmpty()) {
-            events.add(chunk(options.echo(), List.of(), null));
+        } else if (!echo().isEmpty()) {
+            events.add(chunk(echo(), List.of(), null));
         }
     }
 
     @Override
     public void token(Output output, ServerSentEvents events) {
         completionTokens++;
+        if (parser != null) {
+            addEvents(parser.append(output.text()), output.logprobs() == null ? List.of() : List.of(output), events);
+            return;
+        }
         if (!output.text().isEmpty() || output.logprobs() != null) {
             events.add(chunk(output.text(), List.of(output), null));
         }
@@ -152,12 +240,19 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public void text(String text, ServerSentEvents events) {
+        if (parser != null) {
+            addEvents(parser.append(text), List.of(), events);
+            return;
+        }
         events.add(chunk(text, List.of(), null));
     }
 
     @Override
     public void end(TokenStream ended, ServerSentEvents events) {
         completionTokens = ended.finish().completionTokens();
+        if (parser != null) {
+            addEvents(parser.finish(), List.of(), events);
+        }
         events.add(chunk("", List.of(), ended.finish().reason()));
     }
 
@@ -182,6 +277,60 @@ final class OpenAiFormat implements AnswerFormat {
         return SamplingReader.refusal(e, options.chat() ? SamplingReader.Names.CHAT : SamplingReader.Names.COMPLETIONS);
     }
 
+    /** A chunk for each event; the first one has the log probabilities. */
+    private void addEvents(List<AnswerEvent> answer, List<Output> outputs, ServerSentEvents events) {
+        List<Output> rest = outputs;
+        for (AnswerEvent event : answer) {
+            if (event instanceof AnswerEvent.Reasoning && !showsReasoning()) {
+                continue;
+            }
+            if (event instanceof AnswerEvent.Content(String text)) {
+                events.add(chunk(text, rest, null));
+            } else {
+                ObjectNode root = chunk("", rest, null);
+                ObjectNode delta = (ObjectNode) root.get("choices").get(0).get("delta");
+                delta.remove("content");
+                putDelta(delta, event);
+                events.add(root);
+            }
+            rest = List.of();
+        }
+        if (!rest.isEmpty()) {
+            events.add(chunk("", rest, null));
+        }
+    }
+
+    private boolean showsReasoning() {
+        return options.shape().place() == ReasoningReader.Place.APART;
+    }
+
+    /** The beginning of a call, or more of its arguments. Clients join the texts of all deltas of a call. */
+    private void putDelta(ObjectNode delta, AnswerEvent event) {
+        boolean legacy = options.shape().tools().legacy();
+        switch (event) {
+            case AnswerEvent.Call(int call, String name) -> {
+                ObjectNode head = legacy
+                        ? delta
+                        : delta.putArray("tool_calls").addObject().put("index", call);
+                if (!legacy) {
+                    head.put("id", options.shape().tools().callId(callKey, call))
+                            .put("type", "function");
+                }
+                head.putObject(legacy ? "function_call" : "function")
+                        .put("name", name)
+                        .put("arguments", "");
+            }
+            case AnswerEvent.Arguments(int call, String json) -> {
+                ObjectNode head = legacy
+                        ? delta
+                        : delta.putArray("tool_calls").addObject().put("index", call);
+                head.putObject(legacy ? "function_call" : "function").put("arguments", json);
+            }
+            case AnswerEvent.Reasoning(String text) -> delta.put("reasoning_content", text);
+            case AnswerEvent.Content(String text) -> delta.put("content", text);
+        }
+    }
+
     private ObjectNode chunk(String text, List<Output> outputs, @Nullable FinishReason reason) {
         ObjectNode root = head(options.chat() ? "chat.completion.chunk" : "text_completion");
         ObjectNode choice = root.putArray("choices").addObject().put("index", index);
@@ -196,7 +345,7 @@ final class OpenAiFormat implements AnswerFormat {
         putLogprobs(choice, outputs);
         choice.put("finish_reason", reason == null ? null : name(reason));
         if (streamUsage.inChunks()) {
-            putCounts(root, promptTokens, completionTokens);
+            putCounts(root, options.promptTokens(), completionTokens);
         } else if (streamUsage.atEnd()) {
             root.putNull("usage");
         }
@@ -213,18 +362,22 @@ final class OpenAiFormat implements AnswerFormat {
                 .put("system_fingerprint", options.fingerprint());
     }
 
-    /** Counts the prompt once, and the tokens of all answers. */
-    private static void putUsage(ObjectNode root, List<TokenStream> ended) {
-        int promptTokens = ended.getFirst().finish().promptTokens();
+    /** Counts each prompt once, and the tokens of all answers. */
+    private void putUsage(ObjectNode root, List<TokenStream> ended) {
         int completionTokens = ended.stream()
                 .mapToInt(stream -> stream.finish().completionTokens())
                 .sum();
-        ObjectNode usage = putCounts(root, promptTokens, completionTokens);
+        ObjectNode usage = putCounts(root, options.promptTokens(), completionTokens);
         // Answers to one prompt share its pages; cached before the request were those that none of them computed.
-        usage.putObject("prompt_tokens_details")
-                .put(
-                        "cached_tokens",
-                        ended.stream().mapToInt(TokenStream::cachedTokens).min().orElseThrow());
+        int perPrompt = ended.size() / options.prompts().size();
+        int cached = 0;
+        for (int from = 0; from < ended.size(); from += perPrompt) {
+            cached += ended.subList(from, from + perPrompt).stream()
+                    .mapToInt(TokenStream::cachedTokens)
+                    .min()
+                    .orElseThrow();
+        }
+        usage.putObject("prompt_tokens_details").put("cached_tokens", cached);
         usage.putObject("completion_tokens_details")
                 .put(
                         "accepted_prediction_tokens",
@@ -283,7 +436,7 @@ final class OpenAiFormat implements AnswerFormat {
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {
-        if (!logprobs || outputs.isEmpty()) {
+        if (options.logprobs() < 0 || outputs.isEmpty()) {
             choice.putNull("logprobs");
         } else if (options.chat()) {
             putChatLogprobs(choice.putObject("logprobs"), outputs);
@@ -293,28 +446,84 @@ final class OpenAiFormat implements AnswerFormat {
     }
 
     private void putCompletionLogprobs(ObjectNode logprobs, List<Output> outputs) {
-        ArrayNode tokens = logprobs.putArray("tokens");
-        ArrayNode tokenLogprobs = logprobs.putArray("token_logprobs");
-        ArrayNode topLogprobs = logprobs.putArray("top_logprobs");
-        ArrayNode textOffsets = logprobs.putArray("text_offset");
         for (Output output : outputs) {
             Logprobs numbers = output.logprobs();
-            if (numbers == null) {
-                continue;
+            if (numbers != null) {
+                putCompletionLogprobs(logprobs, output.token(), numbers, tokenizer.bytes(output.token()));
             }
-            String shown = shown(output.token(), "bytes:");
-            tokens.add(shown);
+        }
+    }
+
+    /** Adds the tokens of a prompt that comes before its answer. The first one has no log probability. */
+    private void putEchoLogprobs(ObjectNode logprobs, Prompt prompt, List<Logprobs> numbers) {
+        String echo = prompt.echo() == null ? "" : prompt.echo();
+        int at = 0; // in the echo
+        for (int i = 0; i < prompt.tokens().length; i++) {
+            int token = prompt.tokens()[i];
+            byte[] bytes = tokenizer.bytes(token);
+            // A control token is in the echo only if the client wrote it, and a space that encoding adds is not.
+            if (tokenizer.isControl(token) && echo.startsWith(tokenizer.spelling(token), at)) {
+                bytes = tokenizer.spelling(token).getBytes(StandardCharsets.UTF_8);
+            } else if (at == 0 && bytes.length > 0 && bytes[0] == ' ' && !echo.startsWith(" ")) {
+                bytes = Arrays.copyOfRange(bytes, 1, bytes.length);
+            }
+            putCompletionLogprobs(logprobs, token, i == 0 ? null : numbers.get(i - 1), bytes);
+            at = Math.min(echo.length(), offsets.endIn(echo));
+        }
+    }
+
+    /**
+     * Adds a token to the parallel arrays.
+     *
+     * @param numbers null for the first token of a prompt
+     * @param bytes of the token in the answer's text
+     */
+    private void putCompletionLogprobs(ObjectNode logprobs, int token, @Nullable Logprobs numbers, byte[] bytes) {
+        String shown = shown(token, "bytes:");
+        logprobs.withArray("tokens").add(shown);
+        ArrayNode tokenLogprobs = logprobs.withArray("token_logprobs");
+        ArrayNode topLogprobs = logprobs.withArray("top_logprobs");
+        if (numbers == null) {
+            tokenLogprobs.addNull();
+            topLogprobs.addNull();
+        } else {
             tokenLogprobs.add(finite(numbers.chosen()));
             ObjectNode top = topLogprobs.addObject();
-            for (int i = 0; i < numbers.topTokens().length; i++) {
+            for (int i = 0; i < Math.min(numbers.topTokens().length, options.logprobs()); i++) {
                 // Two tokens may have the same text; the entry is for the likelier one, which comes first.
                 top.putIfAbsent(
                         shown(numbers.topTokens()[i], "bytes:"),
                         JsonNodeFactory.instance.numberNode(finite(numbers.topLogprobs()[i])));
             }
             top.putIfAbsent(shown, JsonNodeFactory.instance.numberNode(finite(numbers.chosen())));
-            textOffsets.add(offsets.next(tokenizer.bytes(output.token())));
         }
+        logprobs.withArray("text_offset").add(offsets.next(bytes));
+    }
+
+    /** Writes the log probabilities of the prompt's tokens in vLLM's form: by token id, null for the first one. */
+    private void putPromptLogprobs(ObjectNode node, Prompt prompt, List<Logprobs> numbers) {
+        ArrayNode array = node.putArray("prompt_logprobs");
+        for (int i = 0; i < prompt.tokens().length; i++) {
+            if (i == 0) {
+                array.addNull();
+                continue;
+            }
+            Logprobs at = numbers.get(i - 1);
+            ObjectNode tokens = array.addObject();
+            for (int top = 0; top < Math.min(at.topTokens().length, options.promptLogprobs()); top++) {
+                putRanked(tokens, at.topTokens()[top], at.topLogprobs()[top], top + 1);
+            }
+            if (!tokens.has(Integer.toString(prompt.tokens()[i]))) {
+                putRanked(tokens, prompt.tokens()[i], at.chosen(), at.rank());
+            }
+        }
+    }
+
+    private void putRanked(ObjectNode tokens, int token, float logprob, int rank) {
+        tokens.putObject(Integer.toString(token))
+                .put("logprob", finite(logprob))
+                .put("rank", rank)
+                .put("decoded_token", shown(token, ""));
     }
 
     private void putChatLogprobs(ObjectNode logprobs, List<Output> outputs) {
@@ -368,9 +577,10 @@ final class OpenAiFormat implements AnswerFormat {
         return Math.max(logprob, LEAST_LOGPROB);
     }
 
-    private static String name(FinishReason reason) {
+    private String name(FinishReason reason) {
         return switch (reason) {
-            case STOP -> "stop";
+            case STOP ->
+                parser != null && parser.hasCalls() ? options.shape().tools().finishReason() : "stop";
             case LENGTH -> "length";
             case TIMEOUT -> "timeout";
             case CANCELLED, ERROR, BROKEN_LOGITS, CONSTRAINT ->

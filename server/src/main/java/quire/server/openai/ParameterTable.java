@@ -45,8 +45,9 @@ final class ParameterTable {
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
     private static final String SCHEMA = "use response_format or structured_outputs";
     private static final String ONE_SPACE = "leave it out: at most one space follows a comma or a colon";
-    private static final String FILTERS = "use temperature, top_k, top_p or min_p";
-    private static final String PENALTIES = "use repetition_penalty, presence_penalty or frequency_penalty";
+    private static final String FILTERS = "use temperature, top_k, top_p, min_p, typical_p or top_n_sigma";
+    private static final String PENALTIES =
+            "use repetition_penalty, presence_penalty, frequency_penalty or dry_multiplier";
     private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
     private static final String START = "the operator sets it when the server starts";
 
@@ -73,20 +74,53 @@ final class ParameterTable {
 
     private void computed() {
         computed(EnumSet.of(COMPLETIONS, CHAT, TOKENIZE, DETOKENIZE), "model", "the name of the model", OPENAI);
-        computed(EnumSet.of(COMPLETIONS, TOKENIZE), "prompt", "text, or token ids for an answer", OPENAI);
+        computed(
+                EnumSet.of(COMPLETIONS, TOKENIZE),
+                "prompt",
+                "text, or token ids, or for answers a list of these",
+                OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "messages", "the conversation", OPENAI);
         computed(EnumSet.of(CHAT, TOKENIZE), "tools", "functions that the model may call", OPENAI);
         computed(EnumSet.of(DETOKENIZE), "tokens", "the token ids", VLLM);
         computed(ANSWERS, "max_tokens", MAX_TOKENS, OPENAI);
         computed(ONLY_CHAT, "max_completion_tokens", MAX_TOKENS, OPENAI);
         computed(ANSWERS, "temperature", "divides the logits; 0 always takes the likeliest token", OPENAI);
-        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability", OPENAI);
+        computed(ANSWERS, "top_p", "keeps the likeliest tokens up to this total probability, at least one", OPENAI);
         computed(ANSWERS, "top_k", "keeps the k likeliest tokens; 0 or less keeps all", "vLLM, llama.cpp");
         computed(ANSWERS, "min_p", "keeps tokens with this share of the highest probability", "vLLM, llama.cpp");
         computed(ANSWERS, "repetition_penalty", "divides the logits of tokens that occurred", "vLLM, TGI");
         computed(ANSWERS, "presence_penalty", "lowers the logits of tokens in the answer", OPENAI);
         computed(ANSWERS, "frequency_penalty", "lowers the logits of tokens by their count in the answer", OPENAI);
         computed(ANSWERS, "logit_bias", "is added to the logits of single tokens", OPENAI);
+        computed(ANSWERS, "top_n_sigma", "keeps logits up to n standard deviations below the highest", LLAMA);
+        computed(ANSWERS, "typical_p", "keeps tokens of typical probability", "llama.cpp, TGI, Ollama");
+        computed(
+                ANSWERS,
+                "xtc_probability",
+                "how probable it is, for each token, that the likeliest ones are excluded",
+                "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "xtc_threshold", "which probability makes a token one of the likeliest", LLAMA);
+        computed(
+                ANSWERS,
+                "dry_multiplier",
+                "lowers the logits of tokens that continue a repetition",
+                "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "dry_base", "how fast dry_multiplier grows with the repetition", "llama.cpp, " + WEBUI);
+        computed(
+                ANSWERS,
+                "dry_allowed_length",
+                "shortest repetition for dry_multiplier, in tokens",
+                "llama.cpp, " + WEBUI);
+        computed(
+                ANSWERS,
+                "dry_penalty_last_n",
+                "how many tokens dry_multiplier looks at; -1 for all, 0 switches it off",
+                LLAMA);
+        computed(ANSWERS, "dry_sequence_breakers", "texts that end a repetition", "llama.cpp, " + WEBUI);
+        computed(ANSWERS, "allowed_token_ids", "the only tokens that may be chosen", VLLM);
+        computed(ANSWERS, "bad_words", "words whose tokens do not occur in the answer", VLLM);
+        computed(ANSWERS, "min_tokens", "minimum number of tokens of the answer", VLLM);
+        computed(ANSWERS, "include_stop_str_in_output", "whether the answer has the stop string", VLLM);
         computed(ANSWERS, "seed", "makes the answer repeatable; -1 and 4294967295 mean none", OPENAI);
         computed(ANSWERS, "stop", "texts that end the answer, also spellings of control tokens", OPENAI);
         computed(ANSWERS, "stop_token_ids", "tokens that end the answer", VLLM);
@@ -95,17 +129,27 @@ final class ParameterTable {
         computed(
                 ANSWERS,
                 "structured_outputs",
-                "what the answer's text must be: json, regex, choice, json_object",
+                "what the answer's text must be: json, regex, choice, grammar, json_object",
                 VLLM);
         computed(ANSWERS, "guided_json", "a JSON schema of the answer", "vLLM (older)");
         computed(ANSWERS, "guided_regex", "a regular expression that the answer matches", "vLLM (older)");
         computed(ANSWERS, "guided_choice", "the answers to choose from", "vLLM (older)");
         computed(ANSWERS, "json_schema", "a JSON schema of the answer", "llama.cpp, SGLang");
         computed(ANSWERS, "regex", "a regular expression that the answer matches", SGLANG);
+        computed(ANSWERS, "grammar", "a grammar of the answer, in llama.cpp's notation", LLAMA);
+        computed(ANSWERS, "guided_grammar", "the same", "vLLM (older)");
+        computed(ANSWERS, "ebnf", "the same", SGLANG);
         computed(ANSWERS, "n", "how many answers, 1 to 128; with seed s, answer i is that of the seed s + i", OPENAI);
         computed(ANSWERS, "best_of", "how many answers to compute; the n likeliest are sent", "OpenAI, vLLM");
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
+        computed(ANSWERS, "prompt_logprobs", "how many likely tokens to report for each token of the prompt", VLLM);
+        computed(
+                ANSWERS,
+                "truncate_prompt_tokens",
+                "keeps so many tokens at the end of the prompt; -1 as many as fit",
+                VLLM);
+        computed(ONLY_CHAT, "prediction", "text that the answer probably repeats, which makes it faster", OPENAI);
         computed(ANSWERS, "cache_salt", "only requests with the same salt share cached pages", VLLM);
         computed(ANSWERS, "priority", "requests with a lower number come first (docs/scheduling.md)", VLLM);
         computed(
@@ -122,27 +166,54 @@ final class ParameterTable {
                 VLLM);
         computed(ONLY_TOKENIZE, "add_generation_prompt", "ends with the beginning of the model's turn", VLLM);
         computed(ONLY_TOKENIZE, "return_token_strs", "returns the spelling of each token", VLLM);
-        refused(
+        computed(
                 EnumSet.of(CHAT, TOKENIZE),
                 "tool_choice",
-                "which function to call",
-                OPENAI,
-                "use \"auto\" or \"none\"",
-                Values.NEUTRAL.or(Values.text("auto", "none")));
+                "whether and which tools are called (docs/tools.md)",
+                OPENAI);
+        computed(ONLY_CHAT, "parallel_tool_calls", "whether an answer may have several calls", OPENAI);
+        computed(ONLY_CHAT, "reasoning_effort", "how long to reason, for the chat template; none: not at all", OPENAI);
+        computed(ONLY_CHAT, "enable_thinking", "whether to reason, for the chat template", "Qwen, DashScope");
+        computed(
+                EnumSet.of(CHAT, TOKENIZE),
+                "chat_template_kwargs",
+                "further variables of the chat template",
+                "vLLM, llama.cpp");
+        computed(
+                ONLY_CHAT,
+                "reasoning_format",
+                "where the reasoning goes: apart (auto, parsed), into the text (none, raw), nowhere (hidden)",
+                "llama.cpp, Groq");
+        computed(ONLY_CHAT, "include_reasoning", "false leaves the reasoning out", "vLLM, OpenRouter");
+        computed(ONLY_CHAT, "separate_reasoning", "false leaves the reasoning in the text", SGLANG);
+        computed(
+                ONLY_CHAT,
+                "thinking_token_budget",
+                "tokens after which the reasoning ends; -1 for no limit (docs/reasoning.md)",
+                VLLM);
+        computed(ONLY_CHAT, "functions", "functions that the model may call, as an older form of tools", OPENAI);
+        computed(ONLY_CHAT, "function_call", "whether and which of functions is called", OPENAI);
     }
 
     private void synonyms() {
         synonym(ANSWERS, "n_predict", "max_tokens", LLAMA);
         synonym(ANSWERS, "num_predict", "max_tokens", OLLAMA);
+        synonym(ANSWERS, "n_cmpl", "n", LLAMA);
         synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
         synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
+        synonym(ONLY_CHAT, "thinking_budget", "thinking_token_budget", "Qwen, DashScope");
+        synonym(ONLY_CHAT, "reasoning_budget", "thinking_token_budget", LLAMA);
         synonym(ONLY_COMPLETIONS, "max_completion_tokens", "max_tokens", OPENAI);
         synonym(ANSWERS, "repeat_penalty", "repetition_penalty", "llama.cpp, Ollama");
         synonym(ANSWERS, "rep_pen", "repetition_penalty", "KoboldAI");
         synonym(ANSWERS, "stop_sequences", "stop", "Anthropic, TGI");
         synonym(ANSWERS, "stop_sequence", "stop", "KoboldAI");
         synonym(ANSWERS, "random_seed", "seed", "Mistral");
+        synonym(ANSWERS, "min_new_tokens", "min_tokens", SGLANG);
+        synonym(ANSWERS, "typ_p", "typical_p", LLAMA);
+        synonym(ANSWERS, "nsigma", "top_n_sigma", WEBUI);
+        synonym(ANSWERS, "no_stop_trim", "include_stop_str_in_output", SGLANG);
         synonym(ONLY_COMPLETIONS, "add_bos_token", "add_special_tokens", WEBUI);
         synonym(ONLY_TOKENIZE, "add_special", "add_special_tokens", LLAMA);
     }
@@ -169,18 +240,17 @@ final class ParameterTable {
         harmless(ANSWERS, "n_keep", "what a shift of the context keeps; it is never shifted", LLAMA);
         harmless(ANSWERS, "num_keep", "what a shift of the context keeps; it is never shifted", OLLAMA);
         harmless(ANSWERS, "n_discard", "what a shift of the context drops; it is never shifted", LLAMA);
-        for (String draft : List.of("speculative.n_max", "speculative.n_min", "speculative.p_min")) {
+        for (String draft : List.of(
+                "speculative.n_max",
+                "speculative.n_min",
+                "speculative.p_min",
+                "speculative.type",
+                "speculative.ngram_size_n",
+                "speculative.ngram_size_m",
+                "speculative.ngram_min_hits")) {
             harmless(ANSWERS, draft, "how drafts are made; answers are the same", LLAMA);
         }
-        for (String dry : List.of("dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers")) {
-            harmless(
-                    ANSWERS,
-                    dry,
-                    "an option of dry_multiplier, which is refused if it is not neutral",
-                    "llama.cpp, " + WEBUI);
-        }
-        harmless(
-                ANSWERS, "xtc_threshold", "an option of xtc_probability, which is refused if it is not neutral", LLAMA);
+        harmless(ANSWERS, "draft_num_predict", "how drafts are made; answers are the same", OLLAMA);
         for (String mirostat : List.of("mirostat_tau", "mirostat_eta")) {
             harmless(
                     ANSWERS,
@@ -204,6 +274,11 @@ final class ParameterTable {
                 "an option of adaptive_target, which is refused if it is not neutral",
                 LLAMA);
         harmless(ANSWERS, "guided_decoding_backend", "which program computes constraints; here there is one", VLLM);
+        harmless(ANSWERS, "stream_interval", "tokens in a chunk of a stream; here each chunk has what is there", VLLM);
+        harmless(ANSWERS, "sse_ping_interval", START + " (--heartbeat-seconds)", LLAMA);
+        for (String machine : List.of("num_batch", "num_gpu", "main_gpu", "use_mmap")) {
+            harmless(ANSWERS, machine, "how the machine is used; answers are the same", OLLAMA);
+        }
     }
 
     private void notComputedByOpenAi() {
@@ -230,33 +305,11 @@ final class ParameterTable {
                 Values.NEUTRAL.or(new Values("[\"text\"]", (value, body) -> isOnlyText(value))));
         refused(
                 ONLY_CHAT,
-                "prediction",
-                "text that the answer probably repeats",
-                OPENAI,
-                "leave it out: drafts come from the prompt",
-                Values.NEUTRAL_EXCEPT_OBJECT);
-        refused(ONLY_CHAT, "functions", "functions that the model may call", OPENAI, "use tools");
-        refused(
-                ONLY_CHAT,
-                "function_call",
-                "which function to call",
-                OPENAI,
-                "use tools",
-                Values.NEUTRAL.or(Values.text("none")));
-        refused(
-                ONLY_CHAT,
-                "parallel_tool_calls",
-                "whether several functions may be called at once",
-                OPENAI,
-                "ask in the prompt for at most one function call",
-                Values.TRUE);
-        refused(
-                ONLY_CHAT,
                 "max_tool_calls",
                 "maximum number of function calls",
                 OPENAI,
                 "count the calls in the client");
-        refused(ANSWERS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
+        refused(ONLY_COMPLETIONS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
         refused(ANSWERS, "reasoning", "whether and how long to reason", "OpenAI Responses, OpenRouter", THINKING);
         refused(
                 ONLY_CHAT,
@@ -275,7 +328,6 @@ final class ParameterTable {
         refused(ONLY_CHAT, "moderation", "a check of prompt and answer", OPENAI, "check in the client");
         refused(IN_STREAM_OPTIONS, "include_obfuscation", "random text beside each token", OPENAI, "leave it out");
         refused(IN_MESSAGE, "audio", "an earlier answer as audio", OPENAI, "send its text in content");
-        refused(IN_MESSAGE, "function_call", "an earlier call of a function", OPENAI, "use tool_calls");
         refused(IN_MESSAGE, "refusal", "an earlier refusal", OPENAI, "send its text in content");
         refused(ANSWERS, "input", "the conversation", "OpenAI Responses", "use messages, or prompt for completions");
         refused(ANSWERS, "instructions", "the system message", "OpenAI Responses", "send a message with role system");
@@ -285,45 +337,48 @@ final class ParameterTable {
 
     private void notComputedConstraints() {
         refused(ANSWERS, "format", "the format of the answer", OLLAMA, "use response_format");
-        refused(ANSWERS, "guided_grammar", "a grammar of the answer", "vLLM (older)", SCHEMA);
         refused(ANSWERS, "guided_whitespace_pattern", "white space in JSON", "vLLM (older)", ONE_SPACE);
-        refused(ANSWERS, "grammar", "a grammar of the answer", "llama.cpp, TGI", SCHEMA);
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
-        refused(ANSWERS, "ebnf", "a grammar of the answer", SGLANG, SCHEMA);
         refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
-        refused(ANSWERS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
+        refused(ONLY_COMPLETIONS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "thinking_budget",
                 "maximum number of tokens of reasoning",
                 "Qwen, DashScope",
                 THINKING,
                 Values.NONE);
-        refused(ANSWERS, "thinking_token_budget", "maximum number of tokens of reasoning", VLLM, THINKING, Values.NONE);
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
+                "thinking_token_budget",
+                "maximum number of tokens of reasoning",
+                VLLM,
+                THINKING,
+                Values.NONE);
+        refused(
+                ONLY_COMPLETIONS,
                 "reasoning_budget",
                 "maximum number of tokens of reasoning",
                 LLAMA,
                 THINKING,
                 Values.number(-1));
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "reasoning_format",
                 "where the answer's reasoning goes",
                 "llama.cpp, Groq",
                 "read it in the answer's text",
                 Values.text("none", "auto"));
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "include_reasoning",
                 "whether the answer shows its reasoning",
                 "vLLM, OpenRouter",
                 "leave it out in the client",
                 Values.TRUE);
         refused(
-                ANSWERS,
+                ONLY_COMPLETIONS,
                 "separate_reasoning",
                 "a separate field for the reasoning",
                 SGLANG,
@@ -346,24 +401,7 @@ final class ParameterTable {
                 Values.number(1));
         refused(ANSWERS, "length_penalty", "an option of beam search", VLLM, "leave it out", Values.number(1));
         refused(ANSWERS, "early_stopping", "an option of beam search", VLLM, "leave it out");
-        refused(
-                ANSWERS,
-                "min_tokens",
-                "minimum number of tokens of the answer",
-                VLLM,
-                "use ignore_eos with max_tokens");
-        refused(
-                ANSWERS,
-                "min_new_tokens",
-                "minimum number of tokens of the answer",
-                SGLANG,
-                "use ignore_eos with max_tokens");
-        refused(
-                ANSWERS,
-                "min_length",
-                "minimum number of tokens of the text",
-                "KoboldAI",
-                "use ignore_eos with max_tokens");
+        refused(ANSWERS, "min_length", "minimum number of tokens of the text", "KoboldAI", "use min_tokens");
         refused(
                 ANSWERS,
                 "max_length",
@@ -377,29 +415,16 @@ final class ParameterTable {
                 "TGI, Transformers",
                 "use temperature 0",
                 Values.TRUE);
-        refused(ANSWERS, "allowed_token_ids", "tokens that may be chosen", VLLM, "use logit_bias");
-        refused(ANSWERS, "bad_words", "texts that may not occur", VLLM, "use logit_bias for their tokens");
-        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use logit_bias");
-        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use logit_bias");
-        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use logit_bias");
+        refused(ANSWERS, "custom_token_bans", "tokens that may not occur", WEBUI, "use bad_words");
+        refused(ANSWERS, "banned_tokens", "tokens that may not occur", "KoboldAI", "use bad_words");
+        refused(ANSWERS, "banned_strings", "texts that may not occur", "KoboldAI, " + WEBUI, "use bad_words");
         refused(ANSWERS, "ban_eos_token", "forbids the end token", WEBUI, "use ignore_eos");
         refused(ANSWERS, "logits_processors", "code that changes logits", VLLM, "use logit_bias");
         refused(ANSWERS, "custom_logit_processor", "code that changes logits", SGLANG, "use logit_bias");
         refused(ANSWERS, "no_repeat_ngram_size", "forbids repeated token sequences", "Transformers", PENALTIES);
-        for (String typical : List.of("typical_p", "typ_p")) {
-            refused(
-                    ANSWERS,
-                    typical,
-                    "keeps tokens of typical probability",
-                    "llama.cpp, TGI, Ollama",
-                    FILTERS,
-                    Values.number(1));
-        }
         refused(ANSWERS, "tfs_z", "tail-free sampling", "llama.cpp, Ollama", FILTERS, Values.number(1));
         refused(ANSWERS, "tfs", "tail-free sampling", "KoboldAI, " + WEBUI, FILTERS, Values.number(1));
         refused(ANSWERS, "top_a", "keeps tokens by the square of the highest probability", OPENROUTER, FILTERS);
-        refused(ANSWERS, "top_n_sigma", "keeps logits near the highest", LLAMA, FILTERS, Values.upTo(0));
-        refused(ANSWERS, "nsigma", "keeps logits near the highest", WEBUI, FILTERS, Values.upTo(0));
         refused(ANSWERS, "epsilon_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "eta_cutoff", "keeps tokens above a probability", WEBUI, FILTERS);
         refused(ANSWERS, "min_keep", "minimum number of tokens that filters keep", LLAMA, FILTERS, Values.upTo(1));
@@ -416,16 +441,9 @@ final class ParameterTable {
         refused(ANSWERS, "dynamic_temperature", "changes the temperature by the tokens", WEBUI, FILTERS);
         refused(ANSWERS, "smoothing_factor", "changes the logits by a curve", WEBUI, FILTERS);
         refused(ANSWERS, "temperature_last", "applies the temperature after the filters", WEBUI, FILTERS);
-        refused(ANSWERS, "xtc_probability", "excludes the likeliest tokens", "llama.cpp, " + WEBUI, FILTERS);
         refused(ANSWERS, "samplers", "the order of the filters", LLAMA, FILTERS);
         refused(ANSWERS, "sampler_order", "the order of the filters", "KoboldAI", FILTERS);
         refused(ANSWERS, "sampler_priority", "the order of the filters", WEBUI, FILTERS);
-        refused(
-                ANSWERS,
-                "dry_multiplier",
-                "lowers the logits of tokens that repeat a sequence",
-                "llama.cpp, " + WEBUI,
-                PENALTIES);
         refused(
                 ANSWERS,
                 "repeat_last_n",
@@ -476,14 +494,7 @@ final class ParameterTable {
         refused(ANSWERS, "top_n_tokens", "how many likely tokens to report", TGI, "use logprobs");
         refused(ANSWERS, "post_sampling_probs", "probabilities after the filters", LLAMA, "use logprobs");
         refused(ANSWERS, "details", "each token of the answer", TGI, "use logprobs");
-        refused(ANSWERS, "decoder_input_details", "each token of the prompt", TGI, "use /tokenize");
-        refused(
-                ANSWERS,
-                "prompt_logprobs",
-                "log probabilities of the prompt",
-                VLLM,
-                "leave it out",
-                Values.NEUTRAL_EXCEPT_0);
+        refused(ANSWERS, "decoder_input_details", "each token of the prompt", TGI, "use prompt_logprobs");
         refused(ANSWERS, "return_tokens_as_token_ids", "ids as the tokens of logprobs", VLLM, "use /tokenize");
         refused(ANSWERS, "return_token_ids", "the ids of the tokens", VLLM, "use /tokenize");
         refused(ANSWERS, "return_tokens", "the ids of the tokens", LLAMA, "use /tokenize");
@@ -493,9 +504,10 @@ final class ParameterTable {
         refused(ANSWERS, "response_fields", "which fields the answer has", LLAMA, "choose in the client");
         refused(ANSWERS, "usage", "token counts", OPENROUTER, "use stream_options.include_usage");
         refused(ANSWERS, "return_full_text", "the prompt before the answer", TGI, "use echo");
-        refused(ANSWERS, "include_stop_str_in_output", "the stop string in the answer", VLLM, "add it in the client");
-        refused(ANSWERS, "no_stop_trim", "the stop string in the answer", SGLANG, "add it in the client");
         refused(ANSWERS, "skip_special_tokens", "whether control tokens are left out", VLLM, "use true", Values.TRUE);
+        refused(ANSWERS, "logprob_token_ids", "tokens whose log probabilities to report", VLLM, "use logprobs");
+        refused(ANSWERS, "return_prompt_text", "the text that the template gives", VLLM, "use /tokenize");
+        refused(ANSWERS, "repetition_detection", "ends answers that repeat themselves", VLLM, PENALTIES);
         refused(
                 ANSWERS,
                 "spaces_between_special_tokens",
@@ -506,15 +518,8 @@ final class ParameterTable {
     }
 
     private void notComputedInputs() {
-        refused(
-                ANSWERS,
-                "truncate_prompt_tokens",
-                "shortens the prompt",
-                VLLM,
-                "send a shorter prompt",
-                Values.NEUTRAL_EXCEPT_0);
-        refused(ANSWERS, "truncate", "shortens the prompt", "TGI, Ollama", "send a shorter prompt");
-        refused(ANSWERS, "truncation_length", "shortens the prompt", WEBUI, "send a shorter prompt");
+        refused(ANSWERS, "truncate", "shortens the prompt", "TGI, Ollama", "use truncate_prompt_tokens");
+        refused(ANSWERS, "truncation_length", "shortens the prompt", WEBUI, "use truncate_prompt_tokens");
         refused(
                 ANSWERS,
                 "truncation",
@@ -559,7 +564,6 @@ final class ParameterTable {
         Set<Place> templates = EnumSet.of(CHAT, TOKENIZE);
         refused(templates, "continue_final_message", "continues the last message", VLLM, "use /v1/completions");
         refused(templates, "chat_template", "another template", VLLM, "use /v1/completions with your own format");
-        refused(templates, "chat_template_kwargs", "values for the template", "vLLM, llama.cpp", THINKING);
     }
 
     private void tokenize() {

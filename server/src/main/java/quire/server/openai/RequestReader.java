@@ -2,12 +2,18 @@ package quire.server.openai;
 
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
+import quire.engine.chat.ReasoningFormat;
+import quire.engine.chat.ReasoningFormat.Beginning;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.Part;
+import quire.engine.constrain.TextLimit;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -25,6 +31,10 @@ final class RequestReader {
 
     private static final int NO_LIMIT = -1;
 
+    private static final int MAX_CONSTRAINTS = 32;
+
+    private record Reasoned(Constraint answer, Beginning beginning) {}
+
     /** The most answers to one request. */
     private static final int MAX_CHOICES = 128;
 
@@ -35,6 +45,8 @@ final class RequestReader {
     private final Tokenizer tokenizer;
     private final SamplingReader sampling;
     private final Parameters parameters;
+    private final ToolReader tools;
+    private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
 
     RequestReader(ServedModel model, Parameters parameters) {
@@ -43,6 +55,7 @@ final class RequestReader {
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
+        this.tools = new ToolReader(model);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -51,33 +64,46 @@ final class RequestReader {
         String name = model.resolve(request);
         Fields body = parameters.check(Parameter.Place.COMPLETIONS, request);
         checkCommon(body);
-        JsonNode prompt = body.require("prompt");
+        JsonNode sent = body.require("prompt");
+        boolean isList = sent.isArray() && !sent.isEmpty() && !sent.get(0).isNumber();
+        List<JsonNode> all = isList ? List.copyOf(sent.values()) : List.of(sent);
+        checkPrompts(all.size(), body);
         int logprobs = completionLogprobs(body);
         boolean echo = body.bool("echo", false);
-        if (echo && logprobs >= 0) {
-            throw HttpException.unsupported(
-                    "echo",
-                    "'echo' together with 'logprobs' is not supported: log probabilities of the prompt are not"
-                            + " computed. Send one of them.");
-        }
-        boolean addSpecial = body.bool("add_special_tokens", true);
-        if (prompt.isArray() && prompt.size() == 1 && !prompt.get(0).isNumber()) {
-            prompt = prompt.get(0); // a list of one prompt
-        }
-        String text = prompt.isString() ? Fields.string(prompt, "prompt") : null;
-        int[] tokens = text != null ? encode(text, addSpecial, "prompt") : tokens(prompt, "prompt", tokenizer);
-        if (tokens.length == 0) {
-            throw HttpException.invalid("prompt", "invalid_value", "'prompt' is empty: it needs at least one token.");
-        }
+        int promptLogprobs = promptLogprobs(body);
         SamplingReader.Names names = SamplingReader.Names.COMPLETIONS.withLimit(body.path("max_tokens"));
         Integer limit = limit(body, "max_tokens");
-        int room = room(tokens.length, limit, names);
-        int maxTokens = limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room);
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
-        String echoed = !echo ? "" : text != null ? text : tokenizer.decodeText(tokens);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(false, echoed, name, fingerprint);
-        Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
-        return answer(body, checked, maxTokens == 0, options);
+        SamplingParams read = null;
+        List<OpenAiFormat.Prompt> prompts = new ArrayList<>();
+        List<Request> requests = new ArrayList<>();
+        for (JsonNode element : all) {
+            String path = isList && all.size() > 1 ? "prompt[" + prompts.size() + "]" : "prompt";
+            String text = element.isString() ? Fields.string(element, path) : null;
+            boolean addSpecial = body.bool("add_special_tokens", true);
+            int[] tokens = text != null
+                    ? encode(text, addSpecial, path, body)
+                    : truncated(tokens(element, path, tokenizer), false, body);
+            if (tokens.length == 0) {
+                throw HttpException.invalid(
+                        "prompt", "invalid_value", "'" + path + "' is empty: it needs at least one token.");
+            }
+            int room = room(tokens.length, limit, names);
+            int maxTokens = Math.max(limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room), 1);
+            if (read == null) {
+                read = sampling.read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false).toBuilder()
+                        .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
+                        .build();
+            }
+            SamplingParams params = read.toBuilder().maxTokens(maxTokens).build();
+            requests.add(new Request(tokens, params, cacheSalt(body), scheduling(body)));
+            boolean isWhole = text != null && body.get("truncate_prompt_tokens") == null;
+            prompts.add(new OpenAiFormat.Prompt(tokens, !echo ? null : isWhole ? text : tokenizer.decodeText(tokens)));
+        }
+        int choices = choices(body);
+        OpenAiFormat.Options options = new OpenAiFormat.Options(
+                false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
+        boolean promptOnly = limit != null && limit == 0;
+        return answer(body, requests, promptOnly, options);
     }
 
     /** A body of {@code /v1/chat/completions}. */
@@ -86,7 +112,18 @@ final class RequestReader {
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
         int logprobs = chatLogprobs(body);
-        int[] tokens = ChatPrompt.tokens(engine, body, true, text -> encode(text, false, "messages"));
+        ToolReader.Read read = tools.read(body, ConstraintReader.read(body));
+        ToolRequest toolRequest = read.request();
+        ChatPrompt.Prompt prompt = ChatPrompt.render(
+                engine,
+                body,
+                toolRequest.forTemplate(),
+                ReasoningReader.variables(body),
+                true,
+                text -> encode(text, false, "messages", body));
+        int[] tokens = prompt.tokens();
+        AnswerShape shape = AnswerShape.of(model, toolRequest, prompt.text(), ReasoningReader.place(body));
+        int promptLogprobs = promptLogprobs(body);
         Integer newer = limit(body, "max_completion_tokens");
         Integer older = limit(body, "max_tokens");
         if (newer != null && older != null && !newer.equals(older)) {
@@ -102,20 +139,69 @@ final class RequestReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? limit : room;
-        SamplingParams params = sampling.read(body, Math.max(maxTokens, 1), logprobs, names);
-        OpenAiFormat.Options options = new OpenAiFormat.Options(true, "", name, fingerprint);
-        Request checked = new Request(tokens, params, cacheSalt(body), scheduling(body));
-        return answer(body, checked, maxTokens == 0, options);
+        SamplingParams params = sampling
+                .read(
+                        body,
+                        Math.max(maxTokens, 1),
+                        logprobs,
+                        names,
+                        constraint(body, read.constraint(), shape),
+                        shape.hasControlTokens())
+                .toBuilder()
+                .promptLogprobs(promptLogprobs)
+                .build();
+        OpenAiFormat.Options options = new OpenAiFormat.Options(
+                true,
+                List.of(new OpenAiFormat.Prompt(tokens, null)),
+                choices(body),
+                logprobs,
+                promptLogprobs,
+                name,
+                fingerprint,
+                shape);
+        int[] prediction = PredictionReader.read(body, tokenizer, engine.maxContext());
+        Request submitted = new Request(tokens, params, cacheSalt(body), scheduling(body), prediction);
+        return answer(body, List.of(submitted), maxTokens == 0, options);
     }
 
-    private AnswerRequest answer(Fields body, Request request, boolean promptOnly, OpenAiFormat.Options options) {
+    /** A constraint says what the answer must be, and not the reasoning before it, which may have a limit. */
+    private @Nullable Constraint constraint(Fields body, @Nullable Constraint answer, AnswerShape shape) {
+        ReasoningFormat reasoning = shape.reasoning();
+        Integer budget = ReasoningReader.budget(body);
+        if (budget != null && reasoning == null) {
+            throw HttpException.unsupported(
+                    body.path("thinking_token_budget"),
+                    "'" + body.path("thinking_token_budget")
+                            + "' is not supported by this model: its chat template does not mark any reasoning.");
+        }
+        if (reasoning == null || (answer == null && budget == null) || shape.beginning() == Beginning.ANSWER) {
+            return answer;
+        }
+        Constraint wanted = answer != null ? answer : Constraint.of(new Part.FreeText(List.of(), List.of()));
+        Constraint whole = reasoned.get(
+                new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
+        return budget == null
+                ? whole
+                : whole.withLimit(new TextLimit(
+                        shape.beginning() == Beginning.REASONING ? "" : reasoning.start(), reasoning.end(), budget));
+    }
+
+    /** @param prompts a request for each prompt */
+    private AnswerRequest answer(Fields body, List<Request> prompts, boolean promptOnly, OpenAiFormat.Options options) {
         boolean stream = body.bool("stream", false);
         OpenAiFormat.StreamUsage usage = streamUsage(body);
         if ((usage.atEnd() || usage.inChunks()) && !stream) {
             throw HttpException.invalid(
                     "stream_options", "invalid_value", "'stream_options' is only allowed when 'stream' is true.");
         }
-        int choices = body.integer("n", 1, MAX_CHOICES, 1);
+        if (stream && prompts.getFirst().params().promptLogprobs() >= 0) {
+            String parameter = options.promptLogprobs() >= 0 ? "prompt_logprobs" : "echo";
+            throw HttpException.unsupported(
+                    parameter,
+                    "'" + parameter + "' is not supported when 'stream' is true and log probabilities of the prompt are"
+                            + " wanted. Instead, leave 'stream' out.");
+        }
+        int choices = options.choices();
         int computed = bestOf(body, choices);
         if (stream && computed > choices) {
             throw HttpException.invalid(
@@ -124,20 +210,44 @@ final class RequestReader {
                     "'best_of' (" + computed + ") must be 'n' (" + choices
                             + ") when 'stream' is true: which answers are" + " the best is known at their ends.");
         }
-        boolean logprobs = request.params().logprobs() >= 0;
         List<Request> requests = new ArrayList<>();
-        for (int i = 0; i < computed; i++) {
-            SamplingParams params = request.params().toBuilder()
-                    .seed(request.params().seed() + i)
-                    .logprobs(
-                            computed > choices && !logprobs
-                                    ? 0
-                                    : request.params().logprobs())
-                    .build();
-            requests.add(new Request(request.prompt(), params, request.cacheSalt(), request.scheduling()));
+        for (Request prompt : prompts) {
+            for (int i = 0; i < computed; i++) {
+                SamplingParams params = prompt.params().toBuilder()
+                        .seed(prompt.params().seed() + i)
+                        .logprobs(computed > choices ? Math.max(options.logprobs(), 0) : options.logprobs())
+                        .build();
+                requests.add(new Request(
+                        prompt.prompt(), params, prompt.cacheSalt(), prompt.scheduling(), prompt.prediction()));
+            }
         }
-        OpenAiFormat format = new OpenAiFormat(options, logprobs, usage, request.prompt().length, tokenizer);
-        return new AnswerRequest(requests, user(body), choices, promptOnly, stream, format);
+        OpenAiFormat format = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
+        return new AnswerRequest(requests, user(body), prompts.size(), choices, promptOnly, stream, format);
+    }
+
+    private static int choices(Fields body) {
+        return body.integer("n", 1, MAX_CHOICES, 1);
+    }
+
+    /** Bounds the answers to one request. */
+    private static void checkPrompts(int prompts, Fields body) {
+        int each = bestOf(body, choices(body));
+        if ((long) prompts * each > MAX_CHOICES) {
+            throw HttpException.invalid(
+                    "prompt",
+                    "invalid_value",
+                    "'prompt' has " + prompts + " prompts with " + each + " answers each; at most " + MAX_CHOICES
+                            + " answers to one request are allowed.");
+        }
+    }
+
+    /** How many likely tokens to report for each token of the prompt, as vLLM understands it; −1 for none. */
+    private static int promptLogprobs(Fields body) {
+        JsonNode value = body.get("prompt_logprobs");
+        if (value == null || (!value.isNumber() && Fields.isNeutral(value))) {
+            return -1;
+        }
+        return (int) Fields.integer(value, "prompt_logprobs", 0, SamplingParams.MAX_LOGPROBS);
     }
 
     /** How many answers are computed, of which the {@code choices} best are sent. */
@@ -224,11 +334,6 @@ final class RequestReader {
         int[] tokens = new int[array.size()];
         int i = 0;
         for (JsonNode element : array.values()) {
-            if (element.isString() || element.isArray()) {
-                throw HttpException.unsupported(
-                        path,
-                        "'" + path + "' contains several prompts, which is not supported: send one request for each.");
-            }
             tokens[i] = Fields.token(element, path + "[" + i + "]", tokenizer.vocabularySize());
             i++;
         }
@@ -244,13 +349,43 @@ final class RequestReader {
         return (int) Fields.integer(value, body.path(name), 0, Integer.MAX_VALUE);
     }
 
-    /** The tokens of a prompt. Encoding stops when they fill the context. */
-    private int[] encode(String text, boolean addSpecial, String parameter) {
+    /** The tokens of a prompt. Encoding stops when they fill the context, unless the prompt may be shortened. */
+    private int[] encode(String text, boolean addSpecial, String parameter, Fields body) {
+        if (mostPromptTokens(body) != null) {
+            return truncated(tokenizer.encodePrompt(text, addSpecial, true), addSpecial, body);
+        }
         try {
             return tokenizer.encodePrompt(text, addSpecial, true, engine.maxContext() - 1);
         } catch (TextTooLongException e) {
             throw inputTooLong(parameter, "more than " + (engine.maxContext() - 1));
         }
+    }
+
+    /** What {@code truncate_prompt_tokens} leaves of a prompt: its end, and BOS if encoding has added it. */
+    private int[] truncated(int[] tokens, boolean addedSpecial, Fields body) {
+        Integer most = mostPromptTokens(body);
+        if (most == null || tokens.length <= most) {
+            return tokens;
+        }
+        int[] end = Arrays.copyOfRange(tokens, tokens.length - most, tokens.length);
+        if (addedSpecial && most > 1 && tokens[0] == tokenizer.bos().orElse(-1)) {
+            end[0] = tokens[0];
+        }
+        return end;
+    }
+
+    /** Most tokens of a prompt, longer ones are shortened; null for no such limit. */
+    private @Nullable Integer mostPromptTokens(Fields body) {
+        JsonNode value = body.get("truncate_prompt_tokens");
+        if (value == null || (!value.isNumber() && Fields.isNeutral(value))) {
+            return null;
+        }
+        if (value.isNumber() && value.doubleValue() == NO_LIMIT) {
+            Integer newer = limit(body, "max_completion_tokens");
+            Integer limit = newer != null ? newer : limit(body, "max_tokens");
+            return Math.max(1, engine.maxContext() - Math.max(1, limit == null ? 1 : limit));
+        }
+        return (int) Fields.integer(value, body.path("truncate_prompt_tokens"), 1, engine.maxContext() - 1L);
     }
 
     /**

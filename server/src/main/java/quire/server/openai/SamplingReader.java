@@ -2,6 +2,7 @@ package quire.server.openai;
 
 import java.math.BigInteger;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
@@ -11,6 +12,7 @@ import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import quire.engine.InvalidRequestException;
 import quire.engine.SamplingParams;
+import quire.engine.constrain.Constraint;
 import quire.model.SamplingDefaults;
 import quire.model.text.Tokenizer;
 import quire.server.api.Fields;
@@ -33,6 +35,9 @@ final class SamplingReader {
         }
     }
 
+    /** The default of llama.cpp. */
+    private static final double DEFAULT_XTC_THRESHOLD = 0.1;
+
     private static final int MAX_STOPS = SamplingParams.MAX_STOP;
 
     private static final BigInteger MIN_SEED = BigInteger.valueOf(Long.MIN_VALUE);
@@ -44,11 +49,13 @@ final class SamplingReader {
 
     private final Tokenizer tokenizer;
     private final SamplingDefaults defaults;
+    private final DryReader dry;
 
     /** @param defaults the values of absent parameters; every value is there */
     SamplingReader(Tokenizer tokenizer, SamplingDefaults defaults) {
         this.tokenizer = tokenizer;
         this.defaults = defaults;
+        dry = new DryReader(tokenizer);
     }
 
     /**
@@ -57,8 +64,16 @@ final class SamplingReader {
      * @param maxTokens maximum number of tokens of the answer
      * @param logprobs −1 for none, otherwise how many of the likeliest tokens to report
      * @param names for errors
+     * @param constraint of the answer; null for none
+     * @param showControlTokens whether the answer's text contains its control tokens
      */
-    SamplingParams read(Fields body, int maxTokens, int logprobs, Names names) {
+    SamplingParams read(
+            Fields body,
+            int maxTokens,
+            int logprobs,
+            Names names,
+            @Nullable Constraint constraint,
+            boolean showControlTokens) {
         Long seed = seed(body);
         checkPenaltyWindow(body);
         try {
@@ -69,17 +84,27 @@ final class SamplingReader {
                     .topK(topK(body))
                     .topP(body.number("top_p", defaults.topP().orElseThrow()))
                     .minP(body.number("min_p", defaults.minP().orElseThrow()))
+                    .topNSigma(Math.max(body.number("top_n_sigma", 0), 0))
+                    .typicalP(body.number("typical_p", 1))
+                    .xtc(body.number("xtc_probability", 0), body.number("xtc_threshold", DEFAULT_XTC_THRESHOLD))
                     .repetitionPenalty(body.number(
                             "repetition_penalty", defaults.repetitionPenalty().orElseThrow()))
                     .presencePenalty(body.number("presence_penalty", 0))
                     .frequencyPenalty(body.number("frequency_penalty", 0))
+                    .dry(dry.read(body))
                     .logitBias(logitBias(body))
+                    .allowedTokens(tokens(body, "allowed_token_ids"))
+                    .badWords(badWords(body))
+                    .minTokens(minTokens(body))
                     .seed(seed != null ? seed : ThreadLocalRandom.current().nextLong())
                     .stop(stops(body))
-                    .stopTokens(stopTokens(body))
+                    .stopTokens(tokens(body, "stop_token_ids"))
+                    .includeStop(
+                            asked(body, "include_stop_str_in_output") && body.bool("include_stop_str_in_output", false))
                     .ignoreEndOfText(body.bool("ignore_eos", false))
                     .logprobs(logprobs)
-                    .constraint(ConstraintReader.read(body))
+                    .constraint(constraint)
+                    .showControlTokens(showControlTokens)
                     .build();
         } catch (InvalidRequestException e) {
             throw refusal(e, names, body::path);
@@ -103,6 +128,7 @@ final class SamplingReader {
                     case "maxTokens" -> names.limit();
                     case "logprobs" -> names.logprobs();
                     case "stopTokens" -> "stop_token_ids";
+                    case "allowedTokens" -> "allowed_token_ids";
                     case "ignoreEndOfText" -> "ignore_eos";
                     default -> e.parameter().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT); // topP → top_p
                 };
@@ -196,12 +222,44 @@ final class SamplingReader {
         return stops;
     }
 
-    private List<Integer> stopTokens(Fields body) {
+    private List<Integer> tokens(Fields body, String name) {
         List<Integer> tokens = new ArrayList<>();
         body.forEach(
-                "stop_token_ids",
+                name,
                 "an array of token ids",
                 (element, path) -> tokens.add(Fields.token(element, path, tokenizer.vocabularySize())));
         return tokens;
+    }
+
+    /** Whether a parameter is there with a value that is not neutral. */
+    private static boolean asked(Fields body, String name) {
+        JsonNode value = body.get(name);
+        return value != null && !Fields.isNeutral(value);
+    }
+
+    private static int minTokens(Fields body) {
+        return asked(body, "min_tokens") ? body.integer("min_tokens", 0, Integer.MAX_VALUE, 0) : 0;
+    }
+
+    /** The tokens of each word, at the beginning of a text and behind a space, as vLLM takes them. */
+    private List<List<Integer>> badWords(Fields body) {
+        List<List<Integer>> words = new ArrayList<>();
+        body.forEach("bad_words", "an array of strings", (element, path) -> {
+            String word = Fields.string(element, path).stripLeading();
+            if (word.isEmpty()) {
+                return; // forbids nothing
+            }
+            List<Integer> first = encode(word);
+            words.add(first);
+            List<Integer> behindSpace = encode(" " + word);
+            if (behindSpace.size() == first.size() && !behindSpace.getFirst().equals(first.getFirst())) {
+                words.add(behindSpace);
+            }
+        });
+        return words;
+    }
+
+    private List<Integer> encode(String text) {
+        return Arrays.stream(tokenizer.encode(text, false, false)).boxed().toList();
     }
 }

@@ -52,6 +52,12 @@ final class TextOffsets {
         return offset;
     }
 
+    /** Where the text of the tokens so far ends in a text that begins with it, in UTF-16 units. */
+    int endIn(String text) {
+        int most = text.codePointCount(0, text.length());
+        return text.offsetByCodePoints(0, Math.min(characters, most));
+    }
+
     /**
      * Whether the open bytes and one more are a character, can still become one, or become one U+FFFD together (the
      * encoding of half a surrogate pair, which is complete and wrong).

@@ -1,5 +1,6 @@
 package quire.server.openai;
 
+import java.util.List;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerService;
 import quire.server.api.Fields;
@@ -76,14 +77,23 @@ public final class TokenizeApi {
         if (prompt == null && body.get("messages") != null) {
             boolean addGenerationPrompt = body.bool("add_generation_prompt", true);
             boolean addSpecial = body.bool("add_special_tokens", false);
-            return ChatPrompt.tokens(
-                    model.engine(),
-                    body,
-                    addGenerationPrompt,
-                    rendered -> tokenizer.encode(rendered, addSpecial, true));
+            return ChatPrompt.render(
+                            model.engine(),
+                            body,
+                            withoutTools(body) ? List.of() : ChatPrompt.tools(body),
+                            ReasoningReader.variables(body),
+                            addGenerationPrompt,
+                            rendered -> tokenizer.encode(rendered, addSpecial, true))
+                    .tokens();
         }
         String text = Fields.string(body.require("prompt"), "prompt");
         return tokenizer.encode(text, body.bool("add_special_tokens", true), true);
+    }
+
+    /** Whether the model must not call tools, so that the prompt has none. */
+    private static boolean withoutTools(Fields body) {
+        JsonNode choice = body.get("tool_choice");
+        return choice != null && choice.isString() && choice.stringValue().equals("none");
     }
 
     private ObjectNode detokenize(Fields request) {

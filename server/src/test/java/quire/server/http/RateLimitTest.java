@@ -47,6 +47,7 @@ class RateLimitTest {
                 .withMessage("The API key of alice may use 100 tokens a minute and has used them: try again in 31 s.")
                 .satisfies(e -> assertThat(e.headers()).containsEntry("Retry-After", "31"));
         key.countRequest(31 * SECOND);
+        key.countRequest(31 * SECOND);
         assertThatExceptionOfType(HttpException.class)
                 .isThrownBy(() -> key.countRequest(31 * SECOND))
                 .withMessageContaining("2 requests a minute");

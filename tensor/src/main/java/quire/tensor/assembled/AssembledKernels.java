@@ -12,6 +12,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.assembled.avx2.Avx2Writer;
@@ -28,8 +29,9 @@ import quire.tensor.x86.MachineCode;
 
 /**
  * The kernels as machine code, assembled at start for AVX-512 with VNNI, or for AVX2 with FMA, F16C and, if available,
- * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler. LayerNorm and the soft cap of
- * logits are not assembled: {@link VectorKernels} computes them with the same bits, or {@link ScalarKernels} where the Vector API is not loaded.
+ * VNNI. They equal {@link ScalarKernels} to the last bit and need no warm-up by a compiler. LayerNorm, the soft cap of
+ * logits and what recurrent layers need are not assembled: {@link VectorKernels} computes them with the same bits, or
+ * {@link ScalarKernels} where the Vector API is not loaded.
  */
 public final class AssembledKernels implements Kernels {
     /** Fewer lanes of the Vector API are not faster than plain loops. */
@@ -129,6 +131,21 @@ public final class AssembledKernels implements Kernels {
     public void addRow(FloatMatrix x, int from, float factor, FloatMatrix y, int to) {
         Shapes.checkAddRow(x, from, y, to);
         rows.addRow(x, from, factor, y, to);
+    }
+
+    @Override
+    public void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        twin.multiplyRow(a, rowA, b, rowB, y, to);
+    }
+
+    @Override
+    public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        twin.addProduct(a, rowA, b, rowB, y, to);
+    }
+
+    @Override
+    public void advance(StateCall call) {
+        twin.advance(call);
     }
 
     @Override

@@ -13,6 +13,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.block.FileNumbers;
@@ -290,6 +291,47 @@ public final class ScalarKernels implements Kernels {
         Shapes.checkAddRow(x, from, y, to);
         for (int i = 0; i < y.columns(); i++) {
             y.set(to, i, Math.fma(factor, x.get(from, i), y.get(to, i)));
+        }
+    }
+
+    @Override
+    public void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        for (int i = 0; i < y.columns(); i++) {
+            y.set(to, i, a.get(rowA, i) * b.get(rowB, i));
+        }
+    }
+
+    @Override
+    public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        for (int i = 0; i < y.columns(); i++) {
+            y.set(to, i, Math.fma(a.get(rowA, i), b.get(rowB, i), y.get(to, i)));
+        }
+    }
+
+    @Override
+    public void advance(StateCall call) {
+        Shapes.checkAdvance(call);
+        advance(call, 0);
+    }
+
+    /** Computes {@link #advance} for the numbers of the value from {@code from} on; the arguments are checked. */
+    public static void advance(StateCall call, int from) {
+        FloatMatrix state = call.state();
+        FloatMatrix in = call.inputs();
+        int row = call.row();
+        for (int p = from; p < state.columns(); p++) {
+            float value = in.get(row, call.valueColumn() + p);
+            float added = call.step() * value;
+            float sum = 0f;
+            for (int n = 0; n < call.keys(); n++) {
+                float decayed = call.decay() * state.get(call.stateRow() + n, p);
+                float next = Math.fma(in.get(row, call.keyColumn() + n), added, decayed);
+                state.set(call.stateRow() + n, p, next);
+                sum = Math.fma(in.get(row, call.queryColumn() + n), next, sum);
+            }
+            call.out().set(call.outRow(), call.outColumn() + p, Math.fma(call.skip(), value, sum));
         }
     }
 

@@ -7,6 +7,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 
 /** The checks of arguments that every kernel set makes in each call. */
@@ -87,6 +88,31 @@ public final class Shapes {
         }
         checkRows(x, from, from + 1);
         checkRows(y, to, to + 1);
+    }
+
+    /** Checks {@link Kernels#multiplyRow} and {@link Kernels#addProduct}. */
+    public static void checkThreeRows(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        checkAddRow(a, rowA, y, to);
+        checkAddRow(b, rowB, y, to);
+    }
+
+    /** Checks {@link Kernels#advance}. */
+    public static void checkAdvance(StateCall call) {
+        int values = call.state().columns();
+        checkRows(call.state(), call.stateRow(), call.stateRow() + call.keys());
+        checkRows(call.inputs(), call.row(), call.row() + 1);
+        checkRows(call.out(), call.outRow(), call.outRow() + 1);
+        checkColumns(call.inputs(), call.valueColumn(), values);
+        checkColumns(call.inputs(), call.keyColumn(), call.keys());
+        checkColumns(call.inputs(), call.queryColumn(), call.keys());
+        checkColumns(call.out(), call.outColumn(), values);
+    }
+
+    private static void checkColumns(FloatMatrix x, int first, int count) {
+        if (first < 0 || first + (long) count > x.columns()) {
+            throw new IllegalArgumentException(
+                    count + " numbers from " + first + " on are not in rows of " + x.columns() + " numbers");
+        }
     }
 
     /** Checks {@link Kernels#softCap}. */

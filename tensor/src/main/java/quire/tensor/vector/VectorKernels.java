@@ -18,6 +18,7 @@ import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.StateCall;
 import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.scalar.FloatMath;
@@ -287,6 +288,78 @@ public final class VectorKernels implements Kernels {
         for (int i = whole; i < columns; i++) {
             y.set(to, i, Math.fma(factor, x.get(from, i), y.get(to, i)));
         }
+    }
+
+    @Override
+    public void multiplyRow(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        int columns = y.columns();
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector.fromMemorySegment(F, a.segment(), a.rowOffset(rowA) + offset, ORDER)
+                    .mul(FloatVector.fromMemorySegment(F, b.segment(), b.rowOffset(rowB) + offset, ORDER))
+                    .intoMemorySegment(y.segment(), y.rowOffset(to) + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            y.set(to, i, a.get(rowA, i) * b.get(rowB, i));
+        }
+    }
+
+    @Override
+    public void addProduct(FloatMatrix a, int rowA, FloatMatrix b, int rowB, FloatMatrix y, int to) {
+        Shapes.checkThreeRows(a, rowA, b, rowB, y, to);
+        int columns = y.columns();
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = i * (long) Float.BYTES;
+            FloatVector sum = FloatVector.fromMemorySegment(F, y.segment(), y.rowOffset(to) + offset, ORDER);
+            FloatVector.fromMemorySegment(F, a.segment(), a.rowOffset(rowA) + offset, ORDER)
+                    .fma(FloatVector.fromMemorySegment(F, b.segment(), b.rowOffset(rowB) + offset, ORDER), sum)
+                    .intoMemorySegment(y.segment(), y.rowOffset(to) + offset, ORDER);
+        }
+        for (int i = whole; i < columns; i++) {
+            y.set(to, i, Math.fma(a.get(rowA, i), b.get(rowB, i), y.get(to, i)));
+        }
+    }
+
+    @Override
+    public void advance(StateCall call) {
+        Shapes.checkAdvance(call);
+        int values = call.state().columns();
+        int whole = values - values % LANES;
+        for (int p = 0; p < whole; p += LANES) {
+            advanceLanes(call, p);
+        }
+        ScalarKernels.advance(call, whole);
+    }
+
+    private static void advanceLanes(StateCall call, int first) {
+        MemorySegment state = call.state().segment();
+        MemorySegment in = call.inputs().segment();
+        long rowBytes = call.state().columns() * (long) Float.BYTES;
+        long at = call.state().rowOffset(call.stateRow()) + first * (long) Float.BYTES;
+        long input = call.inputs().rowOffset(call.row());
+        long key = input + call.keyColumn() * (long) Float.BYTES;
+        long query = input + call.queryColumn() * (long) Float.BYTES;
+        FloatVector value =
+                FloatVector.fromMemorySegment(F, in, input + (call.valueColumn() + first) * (long) Float.BYTES, ORDER);
+        FloatVector added = value.mul(call.step());
+        FloatVector decay = FloatVector.broadcast(F, call.decay());
+        FloatVector sum = FloatVector.zero(F);
+        for (int n = 0; n < call.keys(); n++) {
+            long offset = n * (long) Float.BYTES;
+            FloatVector next = FloatVector.broadcast(F, in.get(FLOAT, key + offset))
+                    .fma(
+                            added,
+                            FloatVector.fromMemorySegment(F, state, at, ORDER).mul(decay));
+            next.intoMemorySegment(state, at, ORDER);
+            sum = next.fma(FloatVector.broadcast(F, in.get(FLOAT, query + offset)), sum);
+            at += rowBytes;
+        }
+        long target = call.out().rowOffset(call.outRow()) + (call.outColumn() + first) * (long) Float.BYTES;
+        value.fma(FloatVector.broadcast(F, call.skip()), sum)
+                .intoMemorySegment(call.out().segment(), target, ORDER);
     }
 
     @Override

@@ -55,6 +55,7 @@ class AssembledKernelsTest {
         KernelSetEquality equality = new KernelSetEquality(kernels, 3);
         for (int i = 0; i < 100; i++) {
             equality.checkRows();
+            equality.checkAdvance();
         }
     }
 

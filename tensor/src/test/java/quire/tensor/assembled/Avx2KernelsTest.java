@@ -66,6 +66,7 @@ class Avx2KernelsTest {
         KernelSetEquality equality = equality(cases().getFirst());
         for (int i = 0; i < 100; i++) {
             equality.checkRows();
+            equality.checkAdvance();
         }
     }
 
@@ -76,6 +77,7 @@ class Avx2KernelsTest {
         KernelSetEquality equality = new KernelSetEquality(KernelSets.named("avx2"), 6);
         for (int i = 0; i < 10; i++) {
             equality.checkRows();
+            equality.checkAdvance();
             equality.checkAttention();
         }
     }

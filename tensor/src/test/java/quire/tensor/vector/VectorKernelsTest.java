@@ -45,6 +45,7 @@ class VectorKernelsTest {
         KernelSetEquality equality = new KernelSetEquality(kernels, 1);
         for (int i = 0; i < 500; i++) {
             equality.checkRows();
+            equality.checkAdvance();
         }
     }
 

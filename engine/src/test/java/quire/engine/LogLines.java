@@ -1,4 +1,4 @@
-package quire.server;
+package quire.engine;
 
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -10,12 +10,13 @@ import java.util.logging.SimpleFormatter;
 import org.jspecify.annotations.Nullable;
 
 /** Collects what is logged under a name, at all levels, until it is closed. */
-final class LogLines extends Handler implements AutoCloseable {
+public final class LogLines extends Handler implements AutoCloseable {
     private final Logger logger;
     private final @Nullable Level before; // null: inherited
     private final List<LogRecord> records = new CopyOnWriteArrayList<>();
 
-    LogLines(String name) {
+    /** Begins to collect. */
+    public LogLines(String name) {
         logger = Logger.getLogger(name);
         before = logger.getLevel();
         logger.setLevel(Level.ALL);
@@ -23,7 +24,7 @@ final class LogLines extends Handler implements AutoCloseable {
     }
 
     /** Each event: level, message, and {@code with EXCEPTION} if it has a stack trace. */
-    List<String> lines() {
+    public List<String> lines() {
         SimpleFormatter formatter = new SimpleFormatter();
         return records.stream()
                 .map(event -> event.getLevel() + " " + formatter.formatMessage(event)

@@ -1,0 +1,187 @@
+package quire.bench.constraints;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
+import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
+import quire.bench.measure.TimedEngine;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.ConstraintCursor;
+import quire.engine.constrain.Constraints;
+import quire.engine.constrain.Mask;
+import quire.model.text.Tokenizer;
+
+/**
+ * Measures what constraints cost: the time of a mask, and the speed of constrained answers beside free ones.
+ *
+ * <p>Masks are measured on this thread, without the model. A walk chooses the token with the highest of random numbers among
+ * the allowed ones, so it meets the same kinds of states as an answer. The first walk computes each mask; the later ones find
+ * most of them again.
+ *
+ * <p>Speeds are compared on one engine in turns, because two engines have different memory addresses.
+ */
+final class ConstraintsBench {
+    private static final double MICRO = 1e-3;
+
+    private static final int WALKS = 4;
+    private static final int TOKENS = 200;
+
+    private final Tokenizer tokenizer;
+    private final Constraints constraints;
+    private final SplittableRandom random = new SplittableRandom(17);
+    private final float[] numbers;
+
+    ConstraintsBench(Tokenizer tokenizer) {
+        this.tokenizer = tokenizer;
+        constraints = new Constraints(tokenizer);
+        numbers = new float[tokenizer.vocabularySize()];
+    }
+
+    /** Constraints of each kind, by name. */
+    static Map<String, Constraint> kinds() {
+        Map<String, Object> text = Map.of("type", "string");
+        Map<String, Constraint> kinds = new LinkedHashMap<>();
+        kinds.put("json", Constraint.json());
+        kinds.put(
+                "schema",
+                Constraint.jsonSchema(Map.of(
+                        "type",
+                        "object",
+                        "properties",
+                        Map.of(
+                                "name",
+                                text,
+                                "age",
+                                Map.of("type", "integer", "minimum", 0, "maximum", 150),
+                                "tags",
+                                Map.of("type", "array", "items", text)),
+                        "required",
+                        List.of("name", "age", "tags"),
+                        "additionalProperties",
+                        false)));
+        kinds.put("regex", Constraint.regex("([A-Z][a-z]+ ){3,}\\d{4}-\\d{2}-\\d{2}"));
+        kinds.put(
+                "grammar",
+                Constraint.grammar("root ::= term ([-+*/] term)*\nterm ::= [0-9]+ | \"(\" root \")\" | [a-z_]+"));
+        return kinds;
+    }
+
+    /**
+     * Reads the vocabulary, as the first constrained request does.
+     *
+     * @return milliseconds
+     */
+    double readVocabulary() {
+        long begin = System.nanoTime();
+        constraints.begin(Constraint.choice(List.of("a")));
+        return (System.nanoTime() - begin) * 1e-6;
+    }
+
+    /**
+     * Measures the masks of a constraint.
+     *
+     * @return columns with units in their names
+     */
+    Map<String, Object> masks(String name, Constraint constraint) {
+        List<Double> cold = new ArrayList<>();
+        List<Double> warm = new ArrayList<>();
+        for (int walk = 0; walk < WALKS; walk++) {
+            walk(constraint, walk == 0 ? cold : warm);
+        }
+        Map<String, Object> row = new LinkedHashMap<>();
+        row.put("constraint", name);
+        row.put("first_mask_micros", cold.getFirst());
+        row.put("cold_p50_micros", quantile(cold, 0.5));
+        row.put("cold_p99_micros", quantile(cold, 0.99));
+        row.put("warm_p50_micros", quantile(warm, 0.5));
+        row.put("warm_p99_micros", quantile(warm, 0.99));
+        row.put("masks", cold.size() + warm.size());
+        return row;
+    }
+
+    private void walk(Constraint constraint, List<Double> micros) {
+        ConstraintCursor cursor = constraints.begin(constraint);
+        for (int i = 0; i < TOKENS; i++) {
+            long begin = System.nanoTime();
+            Mask mask = cursor.mask();
+            micros.add((System.nanoTime() - begin) * MICRO);
+            if (mask.isEmpty()) {
+                return;
+            }
+            for (int token = 0; token < numbers.length; token++) {
+                numbers[token] = tokenizer.isEndOfGeneration(token) ? -1 : (float) random.nextDouble();
+            }
+            mask.apply(numbers);
+            int best = 0;
+            for (int token = 1; token < numbers.length; token++) {
+                best = numbers[token] > numbers[best] ? token : best;
+            }
+            if (tokenizer.isEndOfGeneration(best)) {
+                return;
+            }
+            cursor.append(best);
+        }
+    }
+
+    static double quantile(List<Double> values, double share) {
+        double[] sorted =
+                values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
+        return sorted[(int) Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+    }
+
+    /**
+     * Compares answers with any JSON to free ones.
+     *
+     * @param sequences answers that run together
+     * @param tokens most tokens of an answer
+     * @return columns with units in their names
+     */
+    static Map<String, Object> speed(TimedEngine engine, int sequences, int tokens, int rounds)
+            throws InterruptedException {
+        List<Double> free = new ArrayList<>();
+        List<Double> constrained = new ArrayList<>();
+        Constraint text = Constraint.jsonSchema(Map.of("type", "string", "minLength", 20 * tokens));
+        measure(engine, null, sequences, tokens);
+        measure(engine, text, sequences, tokens);
+        for (int round = 0; round < rounds; round++) {
+            boolean first = round % 2 == 0;
+            (first ? free : constrained).add(measure(engine, first ? null : text, sequences, tokens));
+            (first ? constrained : free).add(measure(engine, first ? text : null, sequences, tokens));
+        }
+        double[] ratios = IntStream.range(0, rounds)
+                .mapToDouble(i -> constrained.get(i) / free.get(i))
+                .sorted()
+                .toArray();
+        Map<String, Object> row = new LinkedHashMap<>();
+        row.put("sequences", sequences);
+        row.put("free_tokens_per_second", quantile(free, 0.5));
+        row.put("constrained_tokens_per_second", quantile(constrained, 0.5));
+        row.put("ratio", (ratios[(rounds - 1) / 2] + ratios[rounds / 2]) / 2);
+        return row;
+    }
+
+    private static double measure(TimedEngine engine, @Nullable Constraint constraint, int sequences, int tokens)
+            throws InterruptedException {
+        List<Request> requests = new ArrayList<>();
+        for (int i = 0; i < sequences; i++) {
+            int[] prompt = new int[16];
+            Arrays.setAll(prompt, k -> 100 + k);
+            prompt[0] += i;
+            SamplingParams params = SamplingParams.builder()
+                    .maxTokens(tokens)
+                    .seed(i)
+                    .constraint(constraint)
+                    .ignoreEndOfText(constraint == null)
+                    .build();
+            requests.add(new Request(prompt, params));
+        }
+        TimedEngine.Group group = engine.answer(requests);
+        return group.tokens() / (group.nanos() * 1e-9);
+    }
+}

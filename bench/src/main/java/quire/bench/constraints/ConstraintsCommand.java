@@ -1,0 +1,109 @@
+package quire.bench.constraints;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import quire.bench.measure.TimedEngine;
+import quire.bench.report.RunRecord;
+import quire.bench.report.Table;
+import quire.cli.option.ModelOption;
+import quire.cli.option.ThreadsOption;
+import quire.engine.EngineConfig;
+import quire.engine.Speculation;
+import quire.engine.constrain.Constraint;
+import quire.tensor.machine.KernelSets;
+
+/** The command {@code quire bench constraints}. What it measures: {@link ConstraintsBench}. */
+@Command(
+        name = "constraints",
+        mixinStandardHelpOptions = true,
+        description = "Measure the time of a mask, and the speed of constrained answers beside free ones.")
+public final class ConstraintsCommand implements Callable<Integer> {
+    private static final int PROMPT_TOKENS = 16;
+
+    @Mixin
+    private ModelOption model;
+
+    @Option(
+            names = "--sequences",
+            paramLabel = "N",
+            defaultValue = "16",
+            description = "Answers that run together (default ${DEFAULT-VALUE}).")
+    private int sequences;
+
+    @Option(
+            names = "--generate",
+            paramLabel = "N",
+            defaultValue = "64",
+            description = "Tokens of each answer (default ${DEFAULT-VALUE}).")
+    private int generate;
+
+    @Option(
+            names = "--rounds",
+            paramLabel = "N",
+            defaultValue = "4",
+            description = "Rounds with constraints and as many without (default ${DEFAULT-VALUE}).")
+    private int rounds;
+
+    @Mixin
+    private ThreadsOption threads;
+
+    @Option(names = "--json", description = "Print one JSON object.")
+    private boolean json;
+
+    @Override
+    public Integer call() throws InterruptedException {
+        for (int number : new int[] {sequences, generate - 1, rounds}) {
+            if (number < 1) {
+                throw new IllegalArgumentException("--sequences and --rounds take numbers from 1, --generate from 2");
+            }
+        }
+        Path path = model.path();
+        RunRecord record = new RunRecord();
+        record.put("model", String.valueOf(path.getFileName()));
+        record.put("kernels", KernelSets.best().name());
+        record.put("threads", threads.count());
+        record.putMachine();
+        List<Map<String, Object>> masks = new ArrayList<>();
+        Map<String, Object> speed;
+        try (TimedEngine engine = TimedEngine.open(path, config())) {
+            ConstraintsBench bench = new ConstraintsBench(engine.engine().tokenizer());
+            record.put("vocabulary_tokens", engine.engine().tokenizer().vocabularySize());
+            record.put("vocabulary_read_millis", bench.readVocabulary());
+            for (Map.Entry<String, Constraint> kind : ConstraintsBench.kinds().entrySet()) {
+                masks.add(bench.masks(kind.getKey(), kind.getValue()));
+            }
+            speed = ConstraintsBench.speed(engine, sequences, generate, rounds);
+        }
+        record.put("masks", masks);
+        record.put("speed", List.of(speed));
+        if (json) {
+            System.out.println(record.json());
+        } else {
+            record.values().forEach((name, value) -> {
+                if (!(value instanceof List<?>)) {
+                    System.out.printf("%-22s %s%n", name, value);
+                }
+            });
+            System.out.print(new Table(masks).text());
+            System.out.print(new Table(List.of(speed)).text());
+        }
+        return 0;
+    }
+
+    private EngineConfig config() {
+        EngineConfig defaults = EngineConfig.defaults();
+        return EngineConfig.builder()
+                .maxSequences(sequences)
+                .maxBatchedTokens(Math.max(sequences, defaults.maxBatchedTokens()))
+                .maxContext(PROMPT_TOKENS + generate)
+                .threads(threads.count())
+                .speculation(Speculation.off())
+                .build();
+    }
+}

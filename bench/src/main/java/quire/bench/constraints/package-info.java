@@ -1,0 +1,5 @@
+/** Measures what constraints cost. */
+@NullMarked
+package quire.bench.constraints;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,602 @@
+package quire.engine.chat;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import quire.engine.chat.TaggedArguments.Kind;
+import quire.engine.chat.ToolCallFormat.Piece;
+import quire.engine.chat.ToolCallFormat.Tags;
+import quire.engine.constrain.Part;
+
+/**
+ * Reads one answer as it comes. The events depend on the text only, and not on where it is cut; pieces of content and
+ * arguments come as soon as they are certain.
+ *
+ * <p>White space between reasoning, content and calls is not part of them. Text that begins like a call and is none is content. If the
+ * answer is cut off within a call, its arguments so far have been given; a call whose name is not complete is left out.
+ *
+ * <p>Not thread-safe.
+ */
+public final class AnswerParser {
+    /** Longest name of a tool that is waited for. */
+    private static final int MAX_NAME = 512;
+
+    private static final String NOT_IN_NAMES = " \t\r\n\"'<>" + Part.CONTROL_MARK;
+
+    private static final int NO_MATCH = -1;
+    private static final int UNDECIDED = -2;
+
+    private enum State {
+        START,
+        REASONING,
+        CONTENT,
+        FIRST,
+        NAME,
+        MIDDLE,
+        JSON,
+        ARGUMENT,
+        ASSIGN,
+        VALUE,
+        END
+    }
+
+    private final @Nullable ToolCallFormat format;
+    private final Map<String, Tool> tools;
+    private @Nullable ReasoningFormat reasoning; // null if none can begin
+    private boolean reasoningBegun;
+    private final StringBuilder pending = new StringBuilder();
+    private final StringBuilder begun = new StringBuilder(); // of a call, while its name is not known
+    private List<AnswerEvent> events = new ArrayList<>();
+    private State state = State.START;
+    private boolean finished;
+    private boolean dropSpace; // behind a call
+    private int calls;
+    private String name = "";
+
+    // Within JSON.
+    private int depth;
+    private boolean inString;
+    private boolean escaped;
+
+    // Within tags.
+    private boolean isFirstArgument;
+    private String key = "";
+    private Kind kind = Kind.JSON;
+
+    /**
+     * Reads one answer.
+     *
+     * @param format of calls; null if there are none
+     * @param tools that the model knows
+     * @param reasoning its marks; null if it is not read apart from the content
+     * @param beginning where the answer begins
+     */
+    public AnswerParser(
+            @Nullable ToolCallFormat format,
+            List<Tool> tools,
+            @Nullable ReasoningFormat reasoning,
+            ReasoningFormat.Beginning beginning) {
+        this.format = format;
+        this.tools = tools.stream().collect(Collectors.toMap(Tool::name, tool -> tool, (first, second) -> first));
+        this.reasoning = beginning == ReasoningFormat.Beginning.ANSWER ? null : reasoning;
+        if (reasoning != null && beginning == ReasoningFormat.Beginning.REASONING) {
+            state = State.REASONING;
+        }
+        // Behind a mark that the prompt ends with, white space is as little content as behind one of the answer.
+        dropSpace = reasoning != null && beginning != ReasoningFormat.Beginning.EITHER;
+    }
+
+    /** Adds text, which contains control tokens as {@link Part#control} writes them; returns what is certain now. */
+    public List<AnswerEvent> append(String text) {
+        pending.append(text);
+        return run();
+    }
+
+    /** Ends the answer; returns the rest. */
+    public List<AnswerEvent> finish() {
+        finished = true;
+        return run();
+    }
+
+    /** Whether a call has begun. */
+    public boolean hasCalls() {
+        return calls > 0;
+    }
+
+    private ToolCallFormat calls() {
+        return Objects.requireNonNull(format);
+    }
+
+    private List<AnswerEvent> run() {
+        while (step()) {
+            // until more text is needed
+        }
+        List<AnswerEvent> result = events;
+        events = new ArrayList<>();
+        return result;
+    }
+
+    /** Reads on; returns whether anything changed. */
+    private boolean step() {
+        return switch (state) {
+            case START -> start();
+            case REASONING -> reasoning();
+            case CONTENT -> content();
+            case FIRST -> piece(calls().first(), State.NAME);
+            case NAME -> name();
+            case MIDDLE -> middle();
+            case JSON -> json();
+            case ARGUMENT -> argument();
+            case ASSIGN -> assign();
+            case VALUE -> value();
+            case END -> end();
+        };
+    }
+
+    private boolean start() {
+        int from = spaceFrom(0);
+        if (from == pending.length() && !finished) {
+            return false;
+        }
+        String rest = pending.substring(from);
+        if (reasoning != null && rest.startsWith(reasoning.start())) {
+            pending.delete(0, from + reasoning.start().length());
+            state = State.REASONING;
+            return true;
+        }
+        String marker = format == null || format.anywhere() ? "" : format.marker();
+        if (!marker.isEmpty() && rest.startsWith(marker)) {
+            pending.delete(0, from);
+            state = State.FIRST;
+            return true;
+        }
+        boolean mayBegin = (!marker.isEmpty() && marker.startsWith(rest))
+                || (reasoning != null && reasoning.start().startsWith(rest));
+        if (mayBegin && !finished) {
+            return false;
+        }
+        state = State.CONTENT;
+        return true;
+    }
+
+    private boolean reasoning() {
+        String end = Objects.requireNonNull(reasoning).end();
+        if (!reasoningBegun) {
+            pending.delete(0, spaceFrom(0));
+            reasoningBegun = !pending.isEmpty();
+        }
+        int at = pending.indexOf(end);
+        if (at >= 0) {
+            emitReasoning(endWithoutSpace(at));
+            pending.delete(0, pending.indexOf(end) + end.length());
+            reasoning = null;
+            dropSpace = true;
+            state = State.START;
+            return true;
+        }
+        int certain = Math.min(openControl(pending.length()), pending.length() - beginning(end));
+        int length = finished ? pending.length() : endWithoutSpace(certain);
+        if (length == 0) {
+            return false;
+        }
+        emitReasoning(length);
+        return !finished;
+    }
+
+    private void emitReasoning(int length) {
+        String shown = withoutControl(pending.substring(0, length));
+        pending.delete(0, length);
+        if (!shown.isEmpty()) {
+            events.add(new AnswerEvent.Reasoning(shown));
+        }
+    }
+
+    private boolean content() {
+        if (dropSpace) {
+            int space = spaceFrom(0);
+            pending.delete(0, space);
+            dropSpace = pending.isEmpty();
+        }
+        String marker = format != null && format.anywhere() ? format.marker() : "";
+        int call = marker.isEmpty() ? -1 : pending.indexOf(marker);
+        if (call >= 0) {
+            emitContent(pending.substring(0, endWithoutSpace(call)));
+            pending.delete(0, call);
+            state = State.FIRST;
+            return true;
+        }
+        int certain = pending.length() - beginning(marker);
+        int open = openControl(certain);
+        certain = Math.min(open, certain);
+        if (finished) {
+            int length = calls > 0 ? endWithoutSpace(pending.length()) : pending.length();
+            emitContent(pending.substring(0, length));
+            pending.setLength(0);
+            return false;
+        }
+        int length = endWithoutSpace(certain);
+        if (length == 0) {
+            return false;
+        }
+        emitContent(pending.substring(0, length));
+        pending.delete(0, length);
+        return true;
+    }
+
+    private void emitContent(String text) {
+        String shown = withoutControl(text);
+        if (!shown.isEmpty()) {
+            events.add(new AnswerEvent.Content(shown));
+        }
+    }
+
+    /** Text that cannot be a call is content from its first character on. */
+    private boolean noCall() {
+        String text = begun.toString();
+        begun.setLength(0);
+        pending.insert(0, text);
+        int length = Math.max(1, Math.min(calls().marker().length(), pending.length()));
+        emitContent(pending.substring(0, length));
+        pending.delete(0, length);
+        state = State.CONTENT;
+        return true;
+    }
+
+    private boolean piece(List<Piece> pieces, State then) {
+        int length = match(pieces);
+        if (length == UNDECIDED) {
+            return false;
+        }
+        if (length == NO_MATCH) {
+            return noCall();
+        }
+        begun.append(pending, 0, length);
+        pending.delete(0, length);
+        state = then;
+        return true;
+    }
+
+    private boolean name() {
+        int end = -1;
+        for (String text : namesEnds()) {
+            int at = pending.indexOf(text);
+            end = at >= 0 && (end < 0 || at < end) ? at : end;
+        }
+        if (end == 0 || isNoName(end < 0 ? pending.length() : end)) {
+            return noCall();
+        }
+        if (end < 0) {
+            return false;
+        }
+        name = pending.substring(0, end);
+        begun.append(name);
+        pending.delete(0, end);
+        state = State.MIDDLE;
+        return true;
+    }
+
+    /** Whether the text up to a place contains what no name does, and what cannot be the beginning of the text behind it. */
+    private boolean isNoName(int to) {
+        for (int i = 0; i < to; i++) {
+            if (NOT_IN_NAMES.indexOf(pending.charAt(i)) >= 0) {
+                for (int from = 0; from <= i; from++) {
+                    String rest = pending.substring(from);
+                    if (namesEnds().stream().anyMatch(text -> text.startsWith(rest))) {
+                        return false;
+                    }
+                }
+                return true;
+            }
+        }
+        return to > MAX_NAME;
+    }
+
+    /** The texts that may follow a name. */
+    private List<String> namesEnds() {
+        if (!calls().middle().isEmpty()) {
+            return List.of(literal(calls().middle()));
+        }
+        List<String> ends = new ArrayList<>(List.of(literal(calls().last())));
+        if (calls().next() != null) {
+            ends.add(literal(calls().next()));
+        }
+        if (calls().tags() != null) {
+            ends.add(calls().tags().before());
+        }
+        return ends;
+    }
+
+    private static char firstCharacter(List<Piece> pieces) {
+        String text = literal(pieces);
+        return text.isEmpty() ? 0 : text.charAt(0);
+    }
+
+    private static String literal(List<Piece> pieces) {
+        return !pieces.isEmpty() && pieces.getFirst() instanceof Piece.Literal literal ? literal.text() : "";
+    }
+
+    private boolean middle() {
+        int length = match(calls().middle());
+        if (length == UNDECIDED) {
+            return false;
+        }
+        boolean isTags = calls().tags() != null;
+        if (length == NO_MATCH || (!isTags && pending.length() > length && pending.charAt(length) != '{')) {
+            return noCall();
+        }
+        if (!isTags && pending.length() == length) {
+            return false;
+        }
+        pending.delete(0, length);
+        begun.setLength(0);
+        events.add(new AnswerEvent.Call(calls++, name));
+        depth = 0;
+        inString = false;
+        escaped = false;
+        isFirstArgument = true;
+        state = isTags ? State.ARGUMENT : State.JSON;
+        return true;
+    }
+
+    private boolean json() {
+        int at = 0;
+        boolean done = false;
+        while (at < pending.length() && !done) {
+            char c = pending.charAt(at++);
+            if (inString) {
+                inString = escaped || c != '"';
+                escaped = !escaped && c == '\\';
+            } else if (c == '"') {
+                inString = true;
+            } else if (c == '{' || c == '[') {
+                depth++;
+            } else if (c == '}' || c == ']') {
+                depth--;
+                done = depth == 0;
+            }
+        }
+        if (at > 0) {
+            emitArguments(pending.substring(0, at));
+            pending.delete(0, at);
+        }
+        if (done) {
+            state = State.END;
+        }
+        return done;
+    }
+
+    private void emitArguments(String json) {
+        if (!json.isEmpty()) {
+            events.add(new AnswerEvent.Arguments(calls - 1, json));
+        }
+    }
+
+    private Tags tags() {
+        Tags tags = calls().tags();
+        if (tags == null) {
+            throw new IllegalStateException("a format without tags");
+        }
+        return tags;
+    }
+
+    private boolean argument() {
+        String before = tags().before();
+        if (pending.indexOf(before) == 0) {
+            pending.delete(0, before.length());
+            state = State.ASSIGN;
+            return true;
+        }
+        if (before.startsWith(pending.toString())) {
+            return false;
+        }
+        emitArguments(isFirstArgument ? "{}" : "}");
+        state = State.END;
+        return true;
+    }
+
+    private boolean assign() {
+        Tags tags = tags();
+        int text = pending.indexOf(tags.text());
+        int json = pending.indexOf(tags.json());
+        boolean isText = text >= 0 && (json < 0 || text <= json);
+        int at = isText ? text : json;
+        if (at < 0) {
+            return false;
+        }
+        key = pending.substring(0, at);
+        Tool tool = tools.get(name);
+        Map<String, ?> schema = tool == null ? null : TaggedArguments.property(tool, key);
+        kind = tags.text().equals(tags.json()) ? TaggedArguments.kind(schema) : isText ? Kind.TEXT : Kind.JSON;
+        pending.delete(0, at + (isText ? tags.text() : tags.json()).length());
+        StringBuilder begin = new StringBuilder(isFirstArgument ? "{" : ", ");
+        quote(key, begin.append('"'));
+        begin.append("\": ").append(kind == Kind.TEXT ? "\"" : "");
+        emitArguments(begin.toString());
+        isFirstArgument = false;
+        state = State.VALUE;
+        return true;
+    }
+
+    private boolean value() {
+        String after = tags().after();
+        int end = pending.indexOf(after);
+        if (end < 0 && kind == Kind.EITHER) {
+            return false; // the whole value decides
+        }
+        int length = end >= 0 ? end : pending.length() - beginning(after);
+        String text = pending.substring(0, length);
+        pending.delete(0, length + (end >= 0 ? after.length() : 0));
+        if (kind == Kind.EITHER) {
+            Tool tool = tools.get(name);
+            boolean isJson = TaggedArguments.isJson(text, tool == null ? null : TaggedArguments.property(tool, key));
+            emitArguments(isJson ? text : quoted(text));
+        } else if (kind == Kind.JSON) {
+            emitArguments(text);
+        } else {
+            StringBuilder quoted = new StringBuilder();
+            quote(text, quoted);
+            emitArguments(quoted.append(end >= 0 ? "\"" : "").toString());
+        }
+        if (end >= 0) {
+            state = State.ARGUMENT;
+        }
+        return end >= 0;
+    }
+
+    private boolean end() {
+        if (calls().tags() != null && isFirstArgument && !isSpace(firstCharacter(calls().last()))) {
+            pending.delete(0, spaceFrom(0)); // some templates write an empty line in place of arguments
+        }
+        List<Piece> next = calls().next();
+        int another = next == null ? NO_MATCH : match(next);
+        if (another >= 0) {
+            begun.append(pending, 0, another);
+            pending.delete(0, another);
+            state = State.NAME;
+            return true;
+        }
+        int last = match(calls().last());
+        if ((another == UNDECIDED || last == UNDECIDED) && !finished) {
+            return false;
+        }
+        if (last >= 0) {
+            pending.delete(0, last);
+        } else if (finished) {
+            pending.setLength(0); // the beginning of the text behind a call
+        }
+        dropSpace = true;
+        state = State.CONTENT;
+        return true;
+    }
+
+    // Matching.
+
+    /** The length of the pieces at the beginning of the text that is not read yet, or one of the two constants. */
+    private int match(List<Piece> pieces) {
+        int at = 0;
+        for (Piece piece : pieces) {
+            switch (piece) {
+                case Piece.Literal(String text) -> {
+                    int length = Math.min(text.length(), pending.length() - at);
+                    if (!text.startsWith(pending.substring(at, at + length))) {
+                        return NO_MATCH;
+                    }
+                    if (length < text.length()) {
+                        return UNDECIDED;
+                    }
+                    at += length;
+                }
+                case Piece.Id id -> {
+                    int from = at;
+                    while (at < pending.length() && isId(pending.charAt(at))) {
+                        at++;
+                    }
+                    if (at == pending.length()) {
+                        return UNDECIDED;
+                    }
+                    if (at == from) {
+                        return NO_MATCH;
+                    }
+                }
+            }
+        }
+        return at;
+    }
+
+    private static boolean isId(char c) {
+        return (c >= 'a' && c <= 'z')
+                || (c >= 'A' && c <= 'Z')
+                || (c >= '0' && c <= '9')
+                || c == '_'
+                || c == '.'
+                || c == '-';
+    }
+
+    private int spaceFrom(int at) {
+        int end = at;
+        while (end < pending.length() && isSpace(pending.charAt(end))) {
+            end++;
+        }
+        return end;
+    }
+
+    private int endWithoutSpace(int end) {
+        int at = end;
+        while (at > 0 && isSpace(pending.charAt(at - 1))) {
+            at--;
+        }
+        return at;
+    }
+
+    private static boolean isSpace(char c) {
+        return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+    }
+
+    /** Length of the longest end of the text that is the beginning of another. */
+    private int beginning(String text) {
+        for (int length = Math.min(text.length() - 1, pending.length()); length > 0; length--) {
+            if (pending.substring(pending.length() - length).equals(text.substring(0, length))) {
+                return length;
+            }
+        }
+        return 0;
+    }
+
+    /** Where a control token begins that is not complete; {@code end} if there is none. */
+    private int openControl(int end) {
+        int at = -1;
+        for (int i = 0; i < pending.length(); i++) {
+            if (pending.charAt(i) == Part.CONTROL_MARK) {
+                at = at < 0 ? i : -1;
+            }
+        }
+        return at < 0 ? end : Math.min(at, end);
+    }
+
+    /** Without control tokens, and without the half of one at the end. */
+    static String withoutControl(String text) {
+        int from = text.indexOf(Part.CONTROL_MARK);
+        if (from < 0) {
+            return text;
+        }
+        StringBuilder shown = new StringBuilder(text.substring(0, from));
+        while (from >= 0) {
+            int end = text.indexOf(Part.CONTROL_MARK, from + 1);
+            if (end < 0) {
+                break;
+            }
+            from = text.indexOf(Part.CONTROL_MARK, end + 1);
+            shown.append(text, end + 1, from < 0 ? text.length() : from);
+        }
+        return shown.toString();
+    }
+
+    private static String quoted(String text) {
+        StringBuilder quoted = new StringBuilder("\"");
+        quote(text, quoted);
+        return quoted.append('"').toString();
+    }
+
+    private static void quote(String text, StringBuilder out) {
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            switch (c) {
+                case '"' -> out.append("\\\"");
+                case '\\' -> out.append("\\\\");
+                case '\n' -> out.append("\\n");
+                case '\r' -> out.append("\\r");
+                case '\t' -> out.append("\\t");
+                default -> {
+                    if (c < ' ') {
+                        out.append(String.format("\\u%04x", (int) c));
+                    } else {
+                        out.append(c);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+package quire.engine.chat;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import quire.engine.chat.ToolCallFormat.Tags;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.InvalidConstraintException;
+import quire.engine.constrain.Part;
+
+/**
+ * The arguments of one tool in a format with tags. The declared properties come in their order; others are not written.
+ * A string is the bare text up to the tag behind it; of the keywords for strings only {@code enum} and {@code const} are
+ * enforced. A value that may be a string or something else is JSON if it is JSON of the schema, else a string.
+ */
+final class TaggedArguments {
+    /** What a value may be. */
+    enum Kind {
+        TEXT,
+        JSON,
+        EITHER
+    }
+
+    private static final List<String> DEFINITIONS = List.of("$defs", "definitions");
+
+    private static final Set<String> ROOT_KEYWORDS = Set.of(
+            "type",
+            "properties",
+            "required",
+            "additionalProperties",
+            "$schema",
+            "$defs",
+            "definitions",
+            "title",
+            "description",
+            "$id",
+            "$comment",
+            "examples",
+            "default");
+
+    private TaggedArguments() {}
+
+    /** The schema of a property with the definitions that it may refer to; null if it is not declared. */
+    static @Nullable Map<String, ?> property(Tool tool, String name) {
+        if (!(tool.parameters().get("properties") instanceof Map<?, ?> properties)
+                || !(properties.get(name) instanceof Map<?, ?> schema)) {
+            return null;
+        }
+        Map<String, Object> whole = new LinkedHashMap<>();
+        schema.forEach((key, value) -> whole.put(String.valueOf(key), value));
+        for (String definitions : DEFINITIONS) {
+            Object value = tool.parameters().get(definitions);
+            if (value != null) {
+                whole.putIfAbsent(definitions, value);
+            }
+        }
+        return whole;
+    }
+
+    /** What the values of a schema may be; {@link Kind#EITHER} for a schema that is refused, or null. */
+    static Kind kind(@Nullable Map<String, ?> schema) {
+        if (schema == null) {
+            return Kind.EITHER;
+        }
+        if ("string".equals(schema.get("type"))) {
+            return Kind.TEXT;
+        }
+        boolean text = isPossible(schema, "string");
+        boolean other = isPossible(schema, List.of("null", "boolean", "number", "array", "object"));
+        return text && other ? Kind.EITHER : text ? Kind.TEXT : Kind.JSON;
+    }
+
+    private static boolean isPossible(Map<String, ?> schema, Object type) {
+        Map<String, Object> both = new LinkedHashMap<>(Map.of("type", type, "allOf", List.of(schema)));
+        for (String definitions : DEFINITIONS) {
+            Object value = schema.get(definitions);
+            if (value != null) {
+                both.put(definitions, value);
+            }
+        }
+        try {
+            Constraint.jsonSchema(both);
+            return true;
+        } catch (InvalidConstraintException e) {
+            return !String.valueOf(e.getMessage()).contains(Constraint.UNSATISFIABLE);
+        }
+    }
+
+    /** Whether a value that may be a string is JSON of its schema instead. */
+    static boolean isJson(String text, @Nullable Map<String, ?> schema) {
+        if (text.startsWith("\"")) {
+            return false;
+        }
+        try {
+            return Constraint.jsonSchema(schema == null ? Map.of() : schema).matches(text);
+        } catch (InvalidConstraintException e) {
+            return false;
+        }
+    }
+
+    /**
+     * The arguments of a tool.
+     *
+     * @throws InvalidConstraintException if the schema has keywords at its root that cannot be enforced in this form
+     */
+    static Part part(Tags tags, Tool tool) {
+        Constraint.jsonSchema(tool.parameters()); // names what is not computed by its place
+        for (String keyword : tool.parameters().keySet()) {
+            if (!ROOT_KEYWORDS.contains(keyword) && !keyword.startsWith("x-")) {
+                throw new InvalidConstraintException(
+                        "/" + keyword, "'/" + keyword + "' is not supported there in this model's form of tool calls");
+            }
+        }
+        Set<?> required = tool.parameters().get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
+        List<Part> arguments = new ArrayList<>();
+        if (tool.parameters().get("properties") instanceof Map<?, ?> properties) {
+            for (Object name : properties.keySet()) {
+                Part argument = Part.sequence(
+                        new Part.Text(tags.before() + name), value(tags, property(tool, String.valueOf(name))));
+                arguments.add(required.contains(name) ? argument : Part.oneOf(argument, new Part.Text("")));
+            }
+        }
+        return new Part.Sequence(arguments);
+    }
+
+    /** A value, and the tags before and after it. */
+    private static Part value(Tags tags, @Nullable Map<String, ?> schema) {
+        Part after = new Part.Text(tags.after());
+        if (schema != null && schema.get("enum") instanceof List<?> values) {
+            Part[] choices = values.stream()
+                    .map(value -> value instanceof String text
+                            ? new Part.Text(tags.text() + text)
+                            : Part.sequence(
+                                    new Part.Text(tags.json()),
+                                    new Part.Json(Collections.singletonMap("const", value))))
+                    .toArray(Part[]::new);
+            return Part.sequence(Part.oneOf(choices), after);
+        }
+        if (schema != null && schema.get("const") instanceof String only) {
+            return Part.sequence(new Part.Text(tags.text() + only), after);
+        }
+        Kind kind = kind(schema);
+        Part json = Part.sequence(new Part.Text(tags.json()), new Part.Json(schema == null ? Map.of() : schema), after);
+        if (kind == Kind.JSON) {
+            return json;
+        }
+        String mark = String.valueOf(Part.CONTROL_MARK);
+        // Not free text and then the tag: the end of one and the beginning of the other could be a tag as well.
+        Part text = Part.sequence(
+                new Part.Text(tags.text()),
+                new Part.Until(tags.after(), tags.after().contains(mark) ? List.of() : List.of(mark)));
+        return kind == Kind.TEXT || tags.text().equals(tags.json()) ? text : Part.oneOf(text, json);
+    }
+}

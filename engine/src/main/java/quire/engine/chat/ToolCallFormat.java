@@ -1,0 +1,267 @@
+package quire.engine.chat;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import quire.engine.constrain.Constraint;
+import quire.engine.constrain.InvalidConstraintException;
+import quire.engine.constrain.Part;
+import quire.model.text.ChatTemplate;
+import quire.model.text.Tokenizer;
+
+/**
+ * How a model writes calls of tools. It is found out from the model's chat template, which writes the calls of earlier
+ * answers in the same form. This one object says what an answer may be, and reads it, so the two cannot disagree.
+ *
+ * <p>Between the names and values there is always the same text:
+ *
+ * <pre>
+ *   first NAME middle ARGUMENTS (next NAME middle ARGUMENTS)* last
+ *
+ *   JSON    &lt;tool_call>{"name": "NAME", "arguments": ARGUMENTS}&lt;/tool_call>
+ *   tags    &lt;function=NAME>&lt;parameter=KEY>VALUE&lt;/parameter>&lt;/function>        a tag for each value
+ * </pre>
+ *
+ * <p>Text is free until the <i>marker</i>, the beginning of {@code first}. Everything from there on must be a call. A form
+ * without a marker of its own, such as bare JSON, is a call only at the beginning of an answer.
+ *
+ * <p>Immutable.
+ */
+public final class ToolCallFormat {
+    /** What stands at one place of a call: always the same text, or an id. */
+    sealed interface Piece {
+        /** Text that is always the same. */
+        record Literal(String text) implements Piece {}
+
+        /** An id or a number that the model chooses, and which is not read. */
+        record Id(String pattern) implements Piece {}
+    }
+
+    /**
+     * The tags of an argument: {@code before KEY (text | json) VALUE after}. The value of a string is the bare text, any
+     * other is JSON.
+     *
+     * @param before the text before a key
+     * @param text between a key and a value that is a string
+     * @param json between a key and any other value
+     * @param after the text after a value
+     */
+    record Tags(String before, String text, String json, String after) {}
+
+    private static final Part SPACE = new Part.Regex("[ \\n]{0,4}");
+
+    private final List<Piece> first;
+    private final List<Piece> middle;
+    private final @Nullable List<Piece> next;
+    private final List<Piece> last;
+    private final @Nullable Tags tags;
+    private final String marker;
+    private final boolean anywhere;
+
+    /**
+     * @param next from the arguments of a call to the name of the next; null if there can be only one
+     * @param tags of the arguments; null if they are JSON
+     */
+    ToolCallFormat(
+            List<Piece> first, List<Piece> middle, @Nullable List<Piece> next, List<Piece> last, @Nullable Tags tags) {
+        this.first = first;
+        this.middle = middle;
+        this.next = next;
+        this.last = last;
+        this.tags = tags;
+        String text = first.getFirst() instanceof Piece.Literal literal ? literal.text : "";
+        int length = markerLength(text);
+        this.anywhere = length > 0;
+        this.marker = anywhere ? text.substring(0, length) : text;
+    }
+
+    /**
+     * Finds out the format by rendering about ten conversations, and checks that it reads back what the template writes.
+     *
+     * @throws UnknownFormatException if that is not possible
+     */
+    public static ToolCallFormat of(ChatTemplate template, Tokenizer tokenizer) throws UnknownFormatException {
+        return of(template, ControlTokens.of(tokenizer));
+    }
+
+    static ToolCallFormat of(ChatTemplate template, ControlTokens control) throws UnknownFormatException {
+        return new ToolCallProbe(template, control).find();
+    }
+
+    /** How many characters of the text before the first name show that a call begins; 0 if there are no such ones. */
+    private static int markerLength(String text) {
+        if (text.startsWith(String.valueOf(Part.CONTROL_MARK))) {
+            return text.indexOf(Part.CONTROL_MARK, 1) + 1;
+        }
+        if (text.startsWith("<")) {
+            int end = text.indexOf('>');
+            return end < 0 ? text.length() : end + 1;
+        }
+        if (text.startsWith("[")) {
+            int end = text.indexOf(']');
+            return end > 1 && text.substring(1, end).chars().allMatch(c -> Character.isUpperCase(c) || c == '_')
+                    ? end + 1
+                    : 0;
+        }
+        return 0;
+    }
+
+    List<Piece> first() {
+        return first;
+    }
+
+    List<Piece> middle() {
+        return middle;
+    }
+
+    @Nullable
+    List<Piece> next() {
+        return next;
+    }
+
+    List<Piece> last() {
+        return last;
+    }
+
+    @Nullable
+    Tags tags() {
+        return tags;
+    }
+
+    /** The text that begins a call. */
+    String marker() {
+        return marker;
+    }
+
+    /** Whether a call may begin anywhere in an answer, and not only at its beginning. */
+    boolean anywhere() {
+        return anywhere;
+    }
+
+    /** Whether one answer can have several calls. */
+    public boolean isParallel() {
+        return next != null;
+    }
+
+    /** Whether answers are read correctly only with their control tokens. */
+    public boolean hasControlTokens() {
+        return example().indexOf(Part.CONTROL_MARK) >= 0;
+    }
+
+    /** Whether the ids of calls must have exactly nine letters and digits. */
+    public boolean hasNineCharacterIds() {
+        return ToolCallProbe.MISTRAL_ID.equals(idPattern(first))
+                || ToolCallProbe.MISTRAL_ID.equals(idPattern(middle))
+                || ToolCallProbe.MISTRAL_ID.equals(idPattern(last));
+    }
+
+    private static String idPattern(List<Piece> pieces) {
+        return pieces.stream()
+                .map(piece -> piece instanceof Piece.Id id ? id.pattern : "")
+                .filter(pattern -> !pattern.isEmpty())
+                .findFirst()
+                .orElse("");
+    }
+
+    /** The form of a call for display, with names in capitals for what varies. */
+    public String describe() {
+        return example().replace(String.valueOf(Part.CONTROL_MARK), "");
+    }
+
+    private String example() {
+        StringBuilder text = new StringBuilder();
+        append(text, first);
+        text.append("NAME");
+        append(text, middle);
+        text.append(tags == null ? "ARGUMENTS" : tags.before + "KEY" + tags.text + "VALUE" + tags.after);
+        append(text, last);
+        return text.toString();
+    }
+
+    private static void append(StringBuilder text, List<Piece> pieces) {
+        for (Piece piece : pieces) {
+            text.append(piece instanceof Piece.Literal literal ? literal.text : "ID");
+        }
+    }
+
+    // What an answer may be.
+
+    /** Which calls an answer has. */
+    public enum Choice {
+        /** Text, or calls, or text and then calls. */
+        AUTO,
+        /** At least one call, and no text. */
+        REQUIRED,
+        /** Only text. */
+        NONE
+    }
+
+    /**
+     * What an answer may be. The arguments of each call satisfy the schema of the tool.
+     *
+     * @param tools that may be called; at least one unless {@code choice} is {@link Choice#NONE}
+     * @param parallel whether there may be several calls, if the model knows how
+     * @param text what an answer without calls must be; null for any text
+     * @throws InvalidConstraintException if a schema is refused, see {@link #checked}
+     */
+    public Constraint constraint(List<Tool> tools, Choice choice, boolean parallel, @Nullable Constraint text) {
+        List<String> without = anywhere ? List.of(marker) : List.of();
+        List<String> notAtStart = anywhere ? List.of() : List.of(marker);
+        Part plain = text != null ? new Part.Whole(text) : new Part.FreeText(without, notAtStart);
+        if (choice == Choice.NONE) {
+            return Constraint.of(plain);
+        }
+        Part fromStart = Part.sequence(SPACE, calls(first, tools, parallel));
+        if (choice == Choice.REQUIRED) {
+            return Constraint.of(fromStart);
+        }
+        if (!anywhere || text != null) {
+            return Constraint.of(Part.oneOf(plain, fromStart));
+        }
+        List<Piece> rest = new ArrayList<>(first);
+        String literal = ((Piece.Literal) first.getFirst()).text;
+        rest.set(0, new Piece.Literal(literal.substring(marker.length())));
+        return Constraint.of(
+                Part.oneOf(plain, Part.sequence(new Part.Until(marker, List.of()), calls(rest, tools, parallel))));
+    }
+
+    /**
+     * Checks that the schema of a tool can be enforced.
+     *
+     * @throws InvalidConstraintException with the JSON pointer of what is malformed or not computed
+     */
+    public void checked(Tool tool) {
+        Constraint.of(call(tool));
+    }
+
+    private Part calls(List<Piece> beginning, List<Tool> tools, boolean parallel) {
+        Part call = Part.oneOf(tools.stream().map(this::call).toArray(Part[]::new));
+        Part more = parallel && next != null ? new Part.Repeated(Part.sequence(part(next), call)) : new Part.Text("");
+        return Part.sequence(part(beginning), call, more, part(last));
+    }
+
+    private Part call(Tool tool) {
+        Part arguments = tags == null ? new Part.Json(tool.parameters()) : TaggedArguments.part(tags, tool);
+        return Part.sequence(new Part.Text(tool.name()), part(middle), arguments);
+    }
+
+    private static Part part(List<Piece> pieces) {
+        return new Part.Sequence(pieces.stream()
+                .map(piece -> switch (piece) {
+                    case Piece.Literal literal -> new Part.Text(literal.text);
+                    case Piece.Id id -> (Part) new Part.Regex(id.pattern);
+                })
+                .toList());
+    }
+
+    // Reading an answer.
+
+    /**
+     * Reads an answer with these tools, which may have the form that {@link #constraint} allows, but need not.
+     *
+     * @param tools that the model knows
+     */
+    public AnswerParser parser(List<Tool> tools) {
+        return new AnswerParser(this, tools, null, ReasoningFormat.Beginning.EITHER);
+    }
+}

@@ -1,0 +1,145 @@
+package quire.engine.chat;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import quire.engine.chat.ToolCallFormat.Choice;
+import quire.engine.constrain.Constraint;
+import quire.model.text.ChatTemplate;
+import quire.model.text.ChatTemplateException;
+import quire.model.text.ChatTemplates;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * The chat templates of the llama.cpp project. The system property {@code quire.vocabularies} names the folder {@code
+ * models} in its sources, which has them in {@code templates}.
+ */
+class SharedTemplatesTest {
+    private static final JsonMapper JSON = JsonMapper.shared();
+    private static final ControlTokens CONTROL = new ControlTokens(
+            List.of("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<｜tool▁calls▁begin｜>", "<|START_ACTION|>"),
+            List.of("<|eom_id|>", "<|eot_id|>", "<|im_end|>", "</s>", "<|call|>", "<｜hy_eos:opensource｜>"));
+    private static final List<Tool> TOOLS = List.of(
+            new Tool("search", Map.of("type", "object", "properties", properties())),
+            new Tool("wait_1", Map.of("type", "object", "properties", Map.of())));
+
+    private static Map<String, Object> properties() {
+        Map<String, Object> properties = new LinkedHashMap<>();
+        properties.put("text", Map.of("type", "string"));
+        properties.put("number", Map.of("type", "integer"));
+        properties.put("list", Map.of("type", "array"));
+        return properties;
+    }
+
+    @Test
+    void format_ofEveryTemplateThatWritesCalls_readsThemBack() throws IOException {
+        String folder = System.getProperty("quire.vocabularies");
+        assumeTrue(folder != null, "no -Dquire.vocabularies");
+        Path templates = Path.of(String.valueOf(folder)).resolve("templates");
+        assumeTrue(Files.isDirectory(templates), "no folder " + templates);
+        List<String> known = new ArrayList<>();
+        try (Stream<Path> files = Files.list(templates)) {
+            for (Path file : files.filter(each -> each.toString().endsWith(".jinja"))
+                    .sorted()
+                    .toList()) {
+                ChatTemplate template;
+                ToolCallFormat format;
+                try {
+                    template = ChatTemplates.adapted(
+                            ChatTemplates.parse(Files.readString(file), "<s>", "</s>", Clock.systemUTC()));
+                    format = ToolCallFormat.of(template, CONTROL);
+                } catch (ChatTemplateException | UnknownFormatException e) {
+                    continue;
+                }
+                known.add(file.getFileName().toString());
+                check(file, template, format);
+            }
+        }
+        assertThat(known).hasSizeGreaterThanOrEqualTo(49);
+    }
+
+    private static void check(Path file, ChatTemplate template, ToolCallFormat format) {
+        Map<String, Object> all = new LinkedHashMap<>();
+        all.put("text", "a \"b\" \\ {c}] é 😀\n[d] <e>");
+        all.put("number", -5);
+        List<List<Map<String, Object>>> cases = new ArrayList<>(List.of(
+                List.of(call(0, "search", all)),
+                List.of(call(0, "wait_1", Map.of())),
+                List.of(call(0, "search", Map.of("list", List.of(1, List.of(), Map.of("k", "v")))))));
+        if (format.isParallel()) {
+            cases.add(List.of(call(0, "search", all), call(1, "search", Map.of("text", ""))));
+            cases.add(List.of(call(0, "wait_1", Map.of()), call(1, "search", all)));
+        }
+        Constraint required = format.constraint(TOOLS, Choice.REQUIRED, true, null);
+        Constraint auto = format.constraint(TOOLS, Choice.AUTO, true, null);
+        for (List<Map<String, Object>> calls : cases) {
+            String text;
+            try {
+                text = CONTROL.marked(new ToolCallProbe(template, CONTROL).answer(calls))
+                        .strip();
+            } catch (UnknownFormatException e) {
+                throw new AssertionError(file.toString(), e);
+            }
+            String description = file.getFileName() + ": " + text;
+            ReadAnswer read = ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), text);
+            assertThat(read.content()).as(description).isEmpty();
+            assertThat(read.names())
+                    .as(description)
+                    .isEqualTo(calls.stream().map(call -> part(call, "name")).toList());
+            for (int i = 0; i < calls.size(); i++) {
+                try {
+                    assertThat(JSON.readTree(read.arguments().get(i)))
+                            .as(description)
+                            .isEqualTo(JSON.valueToTree(part(calls.get(i), "arguments")));
+                } catch (JacksonException e) {
+                    // Some templates with tags write lists as Python does, which the model is not allowed to.
+                    assertThat(format.tags()).as(description).isNotNull();
+                    assertThat(text).as(description).contains("'k'");
+                }
+            }
+            ReadAnswer around = ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), "Well,\n" + text + "\nbye");
+            if (format.anywhere()) {
+                assertThat(around.content()).as(description).isEqualTo("Well,bye");
+                assertThat(around.arguments()).isEqualTo(read.arguments());
+            }
+            // The constraint allows one of the forms of JSON, and writes all characters as they are.
+            boolean isPlain = !text.contains("\\u")
+                    && !text.contains("'k'")
+                    && !text.contains("    \"")
+                    && !text.contains("\n\n</｜");
+            if (isPlain) {
+                assertThat(required.matches(text)).as(description).isTrue();
+                assertThat(auto.matches(text)).as(description).isTrue();
+            }
+            for (int length = 0; length < text.length(); length++) {
+                ReadAnswer broken = ReadAnswer.of(() -> format.parser(TOOLS), List.of(text.substring(0, length)));
+                for (int i = 0; i < broken.names().size(); i++) {
+                    assertThat(read.arguments().get(i))
+                            .as(description)
+                            .startsWith(broken.arguments().get(i));
+                }
+            }
+        }
+    }
+
+    private static Map<String, Object> call(int index, String name, Map<String, ?> arguments) {
+        return ToolCallProbe.call(index, name, arguments);
+    }
+
+    private static Object part(Map<String, Object> call, String key) {
+        Map<?, ?> function = (Map<?, ?>) Objects.requireNonNull(call.get("function"));
+        return Objects.requireNonNull(function.get(key));
+    }
+}

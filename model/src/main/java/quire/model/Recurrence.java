@@ -1,0 +1,78 @@
+package quire.model;
+
+import java.util.List;
+
+/**
+ * Layers that have a recurrence in place of attention. What such a layer remembers of a text does not grow with it. All have
+ * a short convolution, which keeps the inputs of a sequence's last positions; Mamba-2 has a state behind it.
+ *
+ * <pre>
+ *   short convolution
+ *   x ──┬─▶ b ─▶ × ─▶ convolution over the last {@code taps} positions ─▶ × ─▶ output
+ *       ├─▶ x ───┘                                                      │
+ *       └─▶ c ──────────────────────────────────────────────────────────┘
+ *
+ *   Mamba-2
+ *   x ──┬─▶ value, key, query ─▶ convolution ─▶ SiLU ─▶ state ─▶ × ─▶ norm by group ─▶ output
+ *       ├─▶ step ───────────────────────────────────────┘       │
+ *       └─▶ gate ─▶ SiLU ───────────────────────────────────────┘
+ * </pre>
+ *
+ * @param kind what the layers compute
+ * @param taps number of positions that the convolution adds, the row's own included
+ * @param width numbers of a row between the layer's inputs and outputs
+ * @param heads heads that divide the width, each with a state; 0 for short convolutions
+ * @param groups number of keys and queries that heads share; 0 for short convolutions
+ * @param stateSize numbers of a key; 0 for short convolutions
+ * @param layers for each block, whether it is such a layer
+ */
+public record Recurrence(Kind kind, int taps, int width, int heads, int groups, int stateSize, List<Boolean> layers) {
+    /** What the layers compute. */
+    public enum Kind {
+        /** Short convolutions alone. */
+        CONVOLUTION,
+        /** Mamba-2. */
+        STATE_SPACE
+    }
+
+    /** Copies the list. */
+    public Recurrence {
+        layers = List.copyOf(layers);
+    }
+
+    /** Whether a block is such a layer; the others have attention. */
+    boolean isIn(int layer) {
+        return layers.get(layer);
+    }
+
+    /** Number of such layers. */
+    int count() {
+        return (int) layers.stream().filter(Boolean::booleanValue).count();
+    }
+
+    /** Numbers of a row that the convolution computes, each for itself. */
+    int channels() {
+        return width + 2 * groups * stateSize;
+    }
+
+    /** Numbers of a head's value. */
+    int headDim() {
+        return width / heads;
+    }
+
+    /** Whether heads have a state, which is too large for a copy beside each page. */
+    boolean hasStates() {
+        return kind == Kind.STATE_SPACE;
+    }
+
+    /** In words, for display. */
+    String describe() {
+        String where = " in " + count() + " of " + layers.size() + " layers";
+        return switch (kind) {
+            case CONVOLUTION -> "short convolutions of " + taps + " positions" + where;
+            case STATE_SPACE ->
+                "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where
+                        + ", so no prefix cache";
+        };
+    }
+}

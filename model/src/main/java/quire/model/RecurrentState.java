@@ -1,0 +1,290 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import quire.tensor.FloatMatrix;
+import quire.tensor.memory.ReservedMemory;
+
+/**
+ * What recurrent layers keep of each sequence between two steps. The state before a position depends on the tokens
+ * before it and on nothing else, so it may be computed again, or copied from where the same tokens were computed.
+ *
+ * <pre>
+ *   slot    a sequence's last inputs, by position modulo the length of the ring
+ *           [ … p−3 p−2 p−1 | d0 d1 d2 ]     d0 … are draft tokens; if they are rejected, others overwrite them
+ *   page    the last inputs before the end of a page: the state that a sequence begins with behind that page
+ *   state   of each head, behind the last position that is no draft token
+ *   pending what draft tokens would add to the states, by position
+ * </pre>
+ *
+ * <p>The ring is long enough that the inputs before the first draft token stay when all draft tokens are written. So
+ * nothing needs to be restored when they are rejected. A checkpoint lies beside the keys and values of its page and
+ * has the same number, so the page's owner, its place in the prefix index and its eviction hold for both. The states of heads
+ * are so large that they have no checkpoints.
+ *
+ * <p>This class checks that a sequence continues where its slot ends. A mistake of a caller is an error and never a wrong
+ * result.
+ */
+final class RecurrentState {
+    private final int taps;
+    private final int ring;
+    private final int pageTokens;
+    private final int heads;
+    private final int stateSize;
+    /** By layer: a row for each position of the ring of each slot. */
+    private final FloatMatrix[] inputs;
+    /** By layer: a row for each input before the end of each page; empty if pages have no states. */
+    private final FloatMatrix[] checkpoints;
+    /** By layer: the states of all heads of each slot, a row for each number of a key; empty if there are none. */
+    private final FloatMatrix[] states;
+    /** By layer: what the draft tokens of each slot add to the states, with their factors. */
+    private final FloatMatrix[] pending;
+
+    private final FloatMatrix[] pendingFactors;
+    /** By slot: the position behind the last row that counts. */
+    private final int[] certain;
+    /** By slot: the position behind the last row, draft tokens included. */
+    private final int[] ends;
+
+    /**
+     * @param slots most sequences at once
+     * @param pageCount pages that have a state; 0 if none has one
+     * @param pageTokens positions of a page
+     */
+    RecurrentState(Recurrence recurrence, int slots, int pageCount, int pageTokens, Arena arena) {
+        taps = recurrence.taps();
+        ring = ring(recurrence);
+        this.pageTokens = pageTokens;
+        inputs = new FloatMatrix[recurrence.count()];
+        checkpoints = new FloatMatrix[pageCount == 0 ? 0 : inputs.length];
+        Arrays.setAll(inputs, i -> reserve(arena, Math.multiplyExact(slots, ring), recurrence.channels()));
+        Arrays.setAll(checkpoints, i -> reserve(arena, Math.multiplyExact(pageCount, taps - 1), recurrence.channels()));
+        heads = recurrence.heads();
+        stateSize = recurrence.stateSize();
+        states = new FloatMatrix[recurrence.hasStates() ? inputs.length : 0];
+        pending = new FloatMatrix[states.length];
+        pendingFactors = new FloatMatrix[states.length];
+        int stateRows = Math.multiplyExact(slots, heads * stateSize);
+        Arrays.setAll(states, i -> reserve(arena, stateRows, recurrence.headDim()));
+        Arrays.setAll(pending, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.channels()));
+        Arrays.setAll(pendingFactors, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, 2 * heads));
+        certain = new int[slots];
+        ends = new int[slots];
+    }
+
+    private static int ring(Recurrence recurrence) {
+        return recurrence.taps() - 1 + Batch.MAX_DRAFT_ROWS;
+    }
+
+    private static FloatMatrix reserve(Arena arena, int rows, int columns) {
+        long bytes = Math.multiplyExact((long) rows, (long) columns * Float.BYTES);
+        return new FloatMatrix(ReservedMemory.allocate(arena, bytes), rows, columns);
+    }
+
+    /** Bytes of the state of one sequence, in all layers. */
+    static long slotBytes(Recurrence recurrence) {
+        long ofStates = (long) recurrence.stateSize() * recurrence.width()
+                + Batch.MAX_DRAFT_ROWS * (recurrence.channels() + 2L * recurrence.heads());
+        long inputs = (long) ring(recurrence) * recurrence.channels();
+        return (long) Float.BYTES * recurrence.count() * (inputs + (recurrence.hasStates() ? ofStates : 0));
+    }
+
+    /** Bytes of the state beside one page, in all layers; 0 if pages have none. */
+    static long checkpointBytes(Recurrence recurrence) {
+        return recurrence.hasStates()
+                ? 0
+                : (long) Float.BYTES * recurrence.count() * (recurrence.taps() - 1) * recurrence.width();
+    }
+
+    /** The states of all heads of all sequences in a layer. */
+    FloatMatrix states(int layer) {
+        return states[layer];
+    }
+
+    /** The first row of a head's state. */
+    int stateRow(int slot, int head) {
+        return (slot * heads + head) * stateSize;
+    }
+
+    /** What draft tokens add to the states of a layer. */
+    FloatMatrix pending(int layer) {
+        return pending[layer];
+    }
+
+    /** Their factors. */
+    FloatMatrix pendingFactors(int layer) {
+        return pendingFactors[layer];
+    }
+
+    /** The row of {@link #pending} for a position. */
+    int pendingRow(int slot, int position) {
+        return slot * Batch.MAX_DRAFT_ROWS + position % Batch.MAX_DRAFT_ROWS;
+    }
+
+    /** The first position before a sequence's first row that its states do not contain; its first position for none. */
+    int replayFrom(Batch batch, int s) {
+        int first = batch.firstPosition(s);
+        return first == 0 || batch.start(s) == Batch.Start.ANY ? first : certain[batch.stateSlot(s)];
+    }
+
+    /** Makes the state of a head that of an empty text. */
+    static void clear(FloatMatrix states, int first, int rows) {
+        long bytes = states.columns() * (long) Float.BYTES;
+        for (long at = states.rowOffset(first), end = at + rows * bytes; at < end; at += Float.BYTES) {
+            states.segment().set(ValueLayout.JAVA_FLOAT, at, 0f);
+        }
+    }
+
+    /** Bytes of the state beside a page, in all layers; 0 if pages have none. */
+    long pageBytes() {
+        return checkpoints.length * checkpointBytes();
+    }
+
+    private long checkpointBytes() {
+        return checkpoints.length == 0 ? 0 : (long) Float.BYTES * (taps - 1) * checkpoints[0].columns();
+    }
+
+    /** Copies the state beside a page, one layer after another. */
+    void exportPage(int page, MemorySegment to) {
+        long bytes = checkpointBytes();
+        for (int layer = 0; layer < checkpoints.length; layer++) {
+            FloatMatrix from = checkpoints[layer];
+            MemorySegment.copy(from.segment(), from.rowOffset(checkpoint(page, 1)), to, layer * bytes, bytes);
+        }
+    }
+
+    /** Fills the state beside a page with what {@link #exportPage} has written. */
+    void importPage(int page, MemorySegment from) {
+        long bytes = checkpointBytes();
+        for (int layer = 0; layer < checkpoints.length; layer++) {
+            FloatMatrix to = checkpoints[layer];
+            MemorySegment.copy(from, layer * bytes, to.segment(), to.rowOffset(checkpoint(page, 1)), bytes);
+        }
+    }
+
+    /** The last inputs of all sequences in a layer. */
+    FloatMatrix inputs(int layer) {
+        return inputs[layer];
+    }
+
+    /** The row of {@link #inputs} that has the input at a position. */
+    int row(int slot, int position) {
+        return slot * ring + position % ring;
+    }
+
+    /**
+     * Prepares a step: finds the state before the first row of each sequence.
+     *
+     * @throws IllegalArgumentException if a sequence has no such slot, or too many draft tokens
+     * @throws IllegalStateException if the state before a sequence's first row is not known
+     */
+    void begin(Batch batch) {
+        for (int s = 0; s < batch.sequences(); s++) {
+            int slot = batch.stateSlot(s);
+            int position = batch.firstPosition(s);
+            int drafts = batch.draftRows(s);
+            if (slot >= certain.length || drafts > Batch.MAX_DRAFT_ROWS || drafts >= batch.rowCount(s)) {
+                throw new IllegalArgumentException("slot " + slot + " of " + certain.length + " with " + drafts
+                        + " draft tokens in " + batch.rowCount(s) + " rows: at most " + Batch.MAX_DRAFT_ROWS
+                        + " are possible, behind a row that counts");
+            }
+            for (int other = 0; other < s; other++) {
+                if (batch.stateSlot(other) == slot) {
+                    throw new IllegalArgumentException("sequences " + other + " and " + s + " share slot " + slot);
+                }
+            }
+            Batch.Start start = batch.start(s);
+            if (position == 0 || start == Batch.Start.ANY) {
+                continue;
+            }
+            if (start == Batch.Start.AT_PAGE) {
+                load(slot, position, batch.pageTable(s));
+            } else if (position < certain[slot] || position > ends[slot]) {
+                throw new IllegalStateException("the sequence in slot " + slot + " continues at position " + position
+                        + ", but its state is known at " + certain[slot] + " to " + ends[slot]);
+            }
+        }
+    }
+
+    private void load(int slot, int position, int[] pageTable) {
+        if (position % pageTokens != 0 || checkpoints.length == 0) {
+            throw new IllegalStateException("there is no state at position " + position + " of pages of " + pageTokens
+                    + " tokens" + (checkpoints.length == 0 ? ", which have none" : ""));
+        }
+        int page = pageTable[position / pageTokens - 1];
+        for (int layer = 0; layer < inputs.length; layer++) {
+            for (int back = 1; back < taps; back++) {
+                copy(checkpoints[layer], checkpoint(page, back), inputs[layer], row(slot, position - back));
+            }
+        }
+    }
+
+    private int checkpoint(int page, int back) {
+        return page * (taps - 1) + back - 1;
+    }
+
+    /**
+     * Keeps the inputs of a sequence in a layer, and the states at the ends of pages, once all workers have read the old
+     * ones.
+     *
+     * @param rows the inputs of the batch
+     */
+    void keep(int layer, Batch batch, int s, FloatMatrix rows) {
+        int slot = batch.stateSlot(s);
+        int first = batch.firstPosition(s);
+        int end = first + batch.rowCount(s);
+        int offset = batch.firstRow(s) - first;
+        if (checkpoints.length > 0) {
+            for (int pageEnd = first - first % pageTokens + pageTokens; pageEnd <= end; pageEnd += pageTokens) {
+                int page = batch.pageTable(s)[pageEnd / pageTokens - 1];
+                for (int back = 1; back < taps; back++) {
+                    int position = pageEnd - back;
+                    boolean isNew = position >= first;
+                    copy(
+                            isNew ? rows : inputs[layer],
+                            isNew ? offset + position : row(slot, position),
+                            checkpoints[layer],
+                            checkpoint(page, back));
+                }
+            }
+        }
+        for (int position = Math.max(first, end - ring); position < end; position++) {
+            copy(rows, offset + position, inputs[layer], row(slot, position));
+        }
+    }
+
+    /** Keeps what the draft tokens of a sequence add to the states of a layer. */
+    void keepDrafts(int layer, Batch batch, int s, FloatMatrix rows, FloatMatrix factors) {
+        int end = batch.firstRow(s) + batch.rowCount(s);
+        for (int row = end - batch.draftRows(s); row < end; row++) {
+            int at = pendingRow(batch.stateSlot(s), batch.positions()[row]);
+            copy(rows, row, pending[layer], at);
+            copy(factors, row, pendingFactors[layer], at);
+        }
+    }
+
+    /** Records what is known after a step. */
+    void end(Batch batch) {
+        for (int s = 0; s < batch.sequences(); s++) {
+            int slot = batch.stateSlot(s);
+            ends[slot] = batch.firstPosition(s) + batch.rowCount(s);
+            certain[slot] = ends[slot] - batch.draftRows(s);
+        }
+    }
+
+    private static void copy(FloatMatrix from, int fromRow, FloatMatrix to, int toRow) {
+        copy(from, fromRow, to, toRow, 1);
+    }
+
+    /** Copies some rows of a matrix to another one with rows of the same length. */
+    static void copy(FloatMatrix from, int fromRow, FloatMatrix to, int toRow, int rows) {
+        MemorySegment.copy(
+                from.segment(),
+                from.rowOffset(fromRow),
+                to.segment(),
+                to.rowOffset(toRow),
+                rows * (to.columns() * (long) Float.BYTES));
+    }
+}
