@@ -84,7 +84,7 @@ class OptionErrorTest {
             serve --model BROKEN --api-key-file /no/such               | --api-key-file /no/such: there is no such file; check the path
             serve --model BROKEN --api-key-file FOLDER                 | --api-key-file FOLDER cannot be read: Is a directory
             serve --model BROKEN --api-key-file EMPTY                  | --api-key-file EMPTY has no key: write one key a line
-            serve --model BROKEN --api-key-file SPACED                 | an API key is empty or has a character that a header cannot carry: use letters, digits and signs of ASCII
+            serve --model BROKEN --api-key-file SPACED                 | an API key has an unknown option: after the key, write name=NAME, weight=N, priority=N, requests-per-minute=N or tokens-per-minute=N
             generate --model FOLDER --prompt x                         | --model FOLDER is a folder: name a file in it
             generate --model BROKEN --prompt x --draft FOLDER          | --draft FOLDER is a folder: name a file in it
             generate --model /no/such.gguf --prompt x                  | --model /no/such.gguf: there is no such file; check the path

@@ -86,10 +86,9 @@ class DiskTierTest {
             rows += batch.rows();
             nanos += batch.rows() * 1000L;
         });
-        EngineLoop.Builder loop =
-                EngineLoop.builder(model, new FakeTokenizer(), config)
-                        .reserve(new PageReserve(0, 0)) // so that pages run out
-                        .nanoClock(() -> nanos += nanosPerLook);
+        EngineLoop.Builder loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+                .reserve(new PageReserve(0, 0)) // so that pages run out
+                .nanoClock(() -> nanos += nanosPerLook);
         if (file != null) {
             files.add(file);
             loop.disk(file, io);
