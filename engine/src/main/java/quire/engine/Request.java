@@ -31,7 +31,7 @@ public record Request(
 
     /** The same content, scheduled in another way. */
     public Request withScheduling(Scheduling value) {
-        return new Request(prompt, params, cacheSalt, value);
+        return new Request(prompt, params, cacheSalt, value, prediction);
     }
 
     /** A request that shares cached pages with all requests without a salt. */
