@@ -326,11 +326,13 @@ class EngineHistoryTest {
                     && preempted == lastPreempted
                     && ranBefore.containsAll(loop.scheduler().running())
                     && loop.scheduler().running().size() < config.maxSequences()
-                    && (first == null || head.isBefore(first))) {
+                    && (first == null || head.isBefore(first))
+                    && !loop.scheduler().isHeldUpByTenant(head)) {
                 head.match(pages);
                 int missing = pages.missingWithout(
                         loop.scheduler().running(),
                         before,
+                        loop.scheduler().running().size(),
                         head.prefix,
                         loop.scheduler().expectedLength(head));
                 assertThat(missing + loop.scheduler().reserve(before))

@@ -24,6 +24,7 @@ import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 import quire.engine.schedule.EngineLoop;
+import quire.engine.schedule.Reserves;
 import quire.model.BuiltInModel;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
@@ -202,7 +203,7 @@ class SpeculationTest {
                 FakeDrafters.of(FakeDrafters.Kind.WRONG, sequence -> new int[0], new SplittableRandom(1))
             };
             EngineConfig config = Requests.config(2, 40, 16);
-            EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+            EngineLoop loop = Reserves.onePageEach(EngineLoop.builder(model, new FakeTokenizer(), config))
                     .drafts(context -> new Speculator(
                             drafters,
                             drafts -> {
