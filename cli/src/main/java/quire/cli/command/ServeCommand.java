@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -17,6 +18,7 @@ import picocli.CommandLine.Spec;
 import quire.cli.option.ApiKeyFile;
 import quire.cli.option.ApiKeyOptions;
 import quire.cli.option.EngineOptions;
+import quire.cli.option.FilePath;
 import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
@@ -131,6 +133,15 @@ public final class ServeCommand implements Callable<Integer> {
                     + " (default: it ends).")
     private boolean exitOnFailure;
 
+    @Option(
+            names = "--trace",
+            paramLabel = "FILE",
+            converter = FilePath.class,
+            description =
+                    "Record what the scheduler gets and decides in a new file, for bench replay. It has the prompts and"
+                            + " answers, in tokens. Not together with --kv-disk.")
+    private @Nullable Path trace;
+
     @Mixin
     private SamplingDefaultsOptions sampling;
 
@@ -156,7 +167,7 @@ public final class ServeCommand implements Callable<Integer> {
         sampling.check();
         ServerConfig config = serverConfig();
         Path file = model.path();
-        EngineConfig engineConfig = options.config(model);
+        EngineConfig engineConfig = withTrace(options.config(model));
         // A server logs what it does; the other commands print only their results. See Logging.
         System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         ServerMetrics metrics = new ServerMetrics();
@@ -179,6 +190,15 @@ public final class ServeCommand implements Callable<Integer> {
             follower.interrupt();
         }
         return exitCode.get();
+    }
+
+    private EngineConfig withTrace(EngineConfig config) {
+        if (trace != null && config.kvDisk() != null) {
+            throw new ParameterException(
+                    command.commandLine(),
+                    "--trace cannot be used with --kv-disk, whose speed decides too: leave one of them out");
+        }
+        return config.toBuilder().trace(trace).build();
     }
 
     /** Answers until {@code stop}, then lets answers end: the engine must be open until then. */

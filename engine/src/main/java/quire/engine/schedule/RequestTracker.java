@@ -283,6 +283,16 @@ public final class RequestTracker {
         }
     }
 
+    /** How many times a request was preempted. */
+    long preemptions() {
+        lock.lock();
+        try {
+            return preemptions;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Refuses requests from now on. */
     public void drain() {
         lock.lock();
