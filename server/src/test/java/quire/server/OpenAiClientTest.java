@@ -404,13 +404,13 @@ class OpenAiClientTest {
                                 .jsonSchema(ResponseFormatJsonSchema.JsonSchema.builder()
                                         .name("x")
                                         .schema(ResponseFormatJsonSchema.JsonSchema.Schema.builder()
-                                                .putAdditionalProperty("contains", JsonValue.from(Map.of()))
+                                                .putAdditionalProperty("unevaluatedItems", JsonValue.from(Map.of()))
                                                 .build())
                                         .build())
                                 .build())
                         .build()));
         assertThat(e.param()).contains("response_format.json_schema.schema");
-        assertThat(e.getMessage()).contains("'/contains' is not supported");
+        assertThat(e.getMessage()).contains("'/unevaluatedItems' is not supported");
     }
 
     @Test

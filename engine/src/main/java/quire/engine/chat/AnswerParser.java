@@ -43,6 +43,7 @@ public final class AnswerParser {
         END
     }
 
+    private final Channels.@Nullable Reader channels; // reads all of the answer; null without channels
     private final @Nullable ToolCallFormat format;
     private final Map<String, Tool> tools;
     private @Nullable ReasoningFormat reasoning; // null if none can begin
@@ -61,8 +62,9 @@ public final class AnswerParser {
     private boolean inString;
     private boolean escaped;
 
+    private boolean isFirstArgument; // nothing of the arguments is read yet
+
     // Within tags.
-    private boolean isFirstArgument;
     private String key = "";
     private Kind kind = Kind.JSON;
 
@@ -79,6 +81,10 @@ public final class AnswerParser {
             List<Tool> tools,
             @Nullable ReasoningFormat reasoning,
             ReasoningFormat.Beginning beginning) {
+        Channels read = reasoning != null && reasoning.channels()
+                ? new Channels(reasoning.hasControlTokens())
+                : format != null ? format.channels() : null;
+        this.channels = read == null ? null : read.reader(reasoning != null);
         this.format = format;
         this.tools = tools.stream().collect(Collectors.toMap(Tool::name, tool -> tool, (first, second) -> first));
         this.reasoning = beginning == ReasoningFormat.Beginning.ANSWER ? null : reasoning;
@@ -91,19 +97,25 @@ public final class AnswerParser {
 
     /** Adds text, which contains control tokens as {@link Part#control} writes them; returns what is certain now. */
     public List<AnswerEvent> append(String text) {
+        if (channels != null) {
+            return channels.append(text);
+        }
         pending.append(text);
         return run();
     }
 
     /** Ends the answer; returns the rest. */
     public List<AnswerEvent> finish() {
+        if (channels != null) {
+            return channels.finish();
+        }
         finished = true;
         return run();
     }
 
     /** Whether a call has begun. */
     public boolean hasCalls() {
-        return calls > 0;
+        return channels != null ? channels.calls() > 0 : calls > 0;
     }
 
     private ToolCallFormat calls() {
@@ -177,7 +189,7 @@ public final class AnswerParser {
             state = State.START;
             return true;
         }
-        int certain = Math.min(openControl(pending.length()), pending.length() - beginning(end));
+        int certain = Math.min(openControl(pending, pending.length()), pending.length() - beginning(pending, end));
         int length = finished ? pending.length() : endWithoutSpace(certain);
         if (length == 0) {
             return false;
@@ -208,8 +220,8 @@ public final class AnswerParser {
             state = State.FIRST;
             return true;
         }
-        int certain = pending.length() - beginning(marker);
-        int open = openControl(certain);
+        int certain = pending.length() - beginning(pending, marker);
+        int open = openControl(pending, certain);
         certain = Math.min(open, certain);
         if (finished) {
             int length = calls > 0 ? endWithoutSpace(pending.length()) : pending.length();
@@ -342,6 +354,10 @@ public final class AnswerParser {
     }
 
     private boolean json() {
+        if (isFirstArgument && pending.length() == 1 && !finished) {
+            return false; // the brace waits, so that empty arguments come as one piece
+        }
+        isFirstArgument = false;
         int at = 0;
         boolean done = false;
         while (at < pending.length() && !done) {
@@ -426,7 +442,7 @@ public final class AnswerParser {
         if (end < 0 && kind == Kind.EITHER) {
             return false; // the whole value decides
         }
-        int length = end >= 0 ? end : pending.length() - beginning(after);
+        int length = end >= 0 ? end : pending.length() - beginning(pending, after);
         String text = pending.substring(0, length);
         pending.delete(0, length + (end >= 0 ? after.length() : 0));
         if (kind == Kind.EITHER) {
@@ -535,8 +551,8 @@ public final class AnswerParser {
         return c == ' ' || c == '\n' || c == '\t' || c == '\r';
     }
 
-    /** Length of the longest end of the text that is the beginning of another. */
-    private int beginning(String text) {
+    /** Length of the longest end of a text that is the beginning of another, and not all of it. */
+    static int beginning(StringBuilder pending, String text) {
         for (int length = Math.min(text.length() - 1, pending.length()); length > 0; length--) {
             if (pending.substring(pending.length() - length).equals(text.substring(0, length))) {
                 return length;
@@ -545,8 +561,8 @@ public final class AnswerParser {
         return 0;
     }
 
-    /** Where a control token begins that is not complete; {@code end} if there is none. */
-    private int openControl(int end) {
+    /** Where a control token begins in a text that is not complete; {@code end} if there is none. */
+    static int openControl(StringBuilder pending, int end) {
         int at = -1;
         for (int i = 0; i < pending.length(); i++) {
             if (pending.charAt(i) == Part.CONTROL_MARK) {

@@ -22,6 +22,8 @@ import quire.model.text.Tokenizer;
  *   tags    &lt;function=NAME>&lt;parameter=KEY>VALUE&lt;/parameter>&lt;/function>        a tag for each value
  * </pre>
  *
+ * <p>Where a template writes the parts of an answer as messages on {@link Channels}, calls have their form.
+ *
  * <p>Text is free until the <i>marker</i>, the beginning of {@code first}. Everything from there on must be a call. A form
  * without a marker of its own, such as bare JSON, is a call only at the beginning of an answer.
  *
@@ -57,6 +59,7 @@ public final class ToolCallFormat {
     private final @Nullable Tags tags;
     private final String marker;
     private final boolean anywhere;
+    private final @Nullable Channels channels;
 
     /**
      * @param next from the arguments of a call to the name of the next; null if there can be only one
@@ -73,6 +76,19 @@ public final class ToolCallFormat {
         int length = markerLength(text);
         this.anywhere = length > 0;
         this.marker = anywhere ? text.substring(0, length) : text;
+        this.channels = null;
+    }
+
+    /** Calls on a channel. */
+    ToolCallFormat(Channels channels) {
+        this.first = List.of();
+        this.middle = List.of();
+        this.next = null;
+        this.last = List.of();
+        this.tags = null;
+        this.marker = "";
+        this.anywhere = false;
+        this.channels = channels;
     }
 
     /**
@@ -138,6 +154,17 @@ public final class ToolCallFormat {
         return anywhere;
     }
 
+    /** The channels on which the parts of an answer come; null if they come one after the other. */
+    @Nullable
+    Channels channels() {
+        return channels;
+    }
+
+    /** Whether {@link #constraint} is for a whole answer, with the reasoning before it. */
+    public boolean hasReasoning() {
+        return channels != null;
+    }
+
     /** Whether one answer can have several calls. */
     public boolean isParallel() {
         return next != null;
@@ -145,7 +172,7 @@ public final class ToolCallFormat {
 
     /** Whether answers are read correctly only with their control tokens. */
     public boolean hasControlTokens() {
-        return example().indexOf(Part.CONTROL_MARK) >= 0;
+        return channels != null ? channels.control() : example().indexOf(Part.CONTROL_MARK) >= 0;
     }
 
     /** Whether the ids of calls must have exactly nine letters and digits. */
@@ -165,7 +192,7 @@ public final class ToolCallFormat {
 
     /** The form of a call for display, with names in capitals for what varies. */
     public String describe() {
-        return example().replace(String.valueOf(Part.CONTROL_MARK), "");
+        return channels != null ? channels.describe() : example().replace(String.valueOf(Part.CONTROL_MARK), "");
     }
 
     private String example() {
@@ -205,6 +232,9 @@ public final class ToolCallFormat {
      * @throws InvalidConstraintException if a schema is refused, see {@link #checked}
      */
     public Constraint constraint(List<Tool> tools, Choice choice, boolean parallel, @Nullable Constraint text) {
+        if (channels != null) {
+            return channels.constraint(tools, choice, text);
+        }
         List<String> without = anywhere ? List.of(marker) : List.of();
         List<String> notAtStart = anywhere ? List.of() : List.of(marker);
         Part plain = text != null ? new Part.Whole(text) : new Part.FreeText(without, notAtStart);

@@ -47,11 +47,14 @@ final class ToolCallProbe {
     }
 
     ToolCallFormat find() throws UnknownFormatException {
+        Channels channels = Channels.of(template, control);
+        if (channels != null) {
+            ToolCallFormat format = new ToolCallFormat(channels);
+            verify(format);
+            return format;
+        }
         Map<String, Object> both = arguments(true, true);
         String one = answer(calls(List.of(both)));
-        if (one.contains("<|channel|>")) {
-            throw unknown("it has channels");
-        }
         Place name = place(one, NAMES.getFirst(), 0);
         if (one.indexOf(NAMES.getFirst(), name.to) >= 0) {
             throw unknown("it writes the name of the tool more than once");

@@ -13,6 +13,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import quire.engine.constrain.Decimals.Bound;
@@ -46,6 +47,9 @@ final class JsonSchema {
     private static final int MAX_DISJOINT_DEPTH = 8;
     private static final int MAX_PREFIX = 500;
     private static final int MAX_DIVISOR = 100_000_000;
+    private static final int MAX_CONTAINS = 3;
+    private static final int MAX_COUNTED = 20_000;
+    private static final int MAX_UNIQUE = 64;
 
     private static final Set<String> COMPUTED = Set.of(
             "type",
@@ -64,6 +68,9 @@ final class JsonSchema {
             "minItems",
             "maxItems",
             "uniqueItems",
+            "contains",
+            "minContains",
+            "maxContains",
             "minLength",
             "maxLength",
             "pattern",
@@ -451,6 +458,19 @@ final class JsonSchema {
                                 way,
                                 Map.of("type", "object", "required", List.of(name), "properties", Map.of(name, true))));
                     });
+                case "contains" -> {
+                    if (schema.map().containsKey("minContains") || schema.map().containsKey("maxContains")) {
+                        throw refuse(
+                                schema.pointer,
+                                keyword,
+                                "beside minContains and maxContains is not supported inside of not and if");
+                    }
+                    schemas.put(place + "/items", not(child(schema, keyword)));
+                    ways.add(made(place, Map.of("type", "array", "items", true)));
+                }
+                case "minContains", "maxContains" -> {
+                    // without contains they have no effect
+                }
                 case "not" -> ways.add(child(schema, "not"));
                 case "allOf" -> list(schema, keyword).forEach(part -> ways.add(not(part)));
                 case "anyOf" -> {
@@ -767,7 +787,7 @@ final class JsonSchema {
     }
 
     private static final List<String> ARRAY_KEYWORDS =
-            List.of("items", "prefixItems", "additionalItems", "minItems", "maxItems");
+            List.of("items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains", "uniqueItems");
 
     private static final List<String> OBJECT_KEYWORDS = List.of(
             "properties",
@@ -1031,8 +1051,30 @@ final class JsonSchema {
 
     // Arrays.
 
-    /** The schemas of one array: those of its first elements, those of all others, and how many there are. */
-    private record Elements(List<List<Schema>> first, List<Schema> rest, int least, int most) {
+    /**
+     * How many elements of an array must satisfy a schema.
+     *
+     * @param without what the others satisfy; null if it does not matter, because there may be any number
+     */
+    private record Contained(Schema with, @Nullable Schema without, int least, int most) {
+        /** The highest number that is counted. */
+        int cap() {
+            return without == null ? least : most;
+        }
+    }
+
+    /**
+     * The schemas of one array: those of its first elements, those of all others, and how many there are.
+     *
+     * @param unique the schema that wants them to differ; null for none
+     */
+    private record Elements(
+            List<List<Schema>> first,
+            List<Schema> rest,
+            int least,
+            int most,
+            List<Contained> contained,
+            @Nullable Schema unique) {
         List<Schema> at(int index) {
             return index < first.size() ? first.get(index) : rest;
         }
@@ -1074,20 +1116,48 @@ final class JsonSchema {
             first.add(set);
         }
         List<Schema> rest = first.removeLast();
+        List<Contained> contained = new ArrayList<>();
+        Schema unique = null;
         for (Schema atom : branch.atoms) {
-            Object unique = atom.get("uniqueItems");
-            if (unique != null && !(unique instanceof Boolean)) {
+            Object isUnique = atom.get("uniqueItems");
+            if (isUnique != null && !(isUnique instanceof Boolean)) {
                 throw malformed(atom, "uniqueItems", "true or false");
             }
-            if (Boolean.TRUE.equals(unique) && most > 1) {
-                throw refuse(atom.pointer, "uniqueItems", "true is not supported, except with maxItems 1");
+            unique = Boolean.TRUE.equals(isUnique) && most > 1 ? atom : unique;
+            contained(atom).ifPresent(contained::add);
+        }
+        if (contained.size() > MAX_CONTAINS) {
+            throw refuse(
+                    branch.atoms.getFirst().pointer,
+                    "contains",
+                    "is supported at most " + MAX_CONTAINS + " times for one array");
+        }
+        return new Elements(first, rest, least, most, contained, unique);
+    }
+
+    private Optional<Contained> contained(Schema atom) {
+        for (String keyword : List.of("minContains", "maxContains")) {
+            if (oldReferences && atom.map().containsKey(keyword)) {
+                throw refuse(atom.pointer, keyword, "is not supported in this draft");
             }
         }
-        return new Elements(first, rest, least, most);
+        int least = count(atom, "minContains", 1);
+        int most = count(atom, "maxContains", Expressions.UNLIMITED);
+        if (!atom.map().containsKey("contains") || (least == 0 && most == Expressions.UNLIMITED)) {
+            return Optional.empty();
+        }
+        Schema with = child(atom, "contains");
+        return Optional.of(new Contained(with, most == Expressions.UNLIMITED ? null : not(with), least, most));
     }
 
     private int array(Branch branch) {
         Elements elements = elements(branch);
+        if (elements.unique != null) {
+            return unique(branch, elements, elements.unique);
+        }
+        if (!elements.contained.isEmpty()) {
+            return counted(branch, elements);
+        }
         int length = elements.first.size();
         int end = ascii("]");
         // what may follow after this many elements
@@ -1102,6 +1172,183 @@ final class JsonSchema {
             from = expressions.alt(stop, more);
         }
         return expressions.cat(ascii("["), from);
+    }
+
+    /**
+     * An array that must contain some elements. Every element counts for some of the schemas, and for each of these numbers the
+     * rest of the array is an expression of its own.
+     *
+     * <pre>
+     *   contains C       0 of C ──element──▶ 0 of C ──element and C──▶ 1 of C ──element──▶ 1 of C ──▶ "]"
+     * </pre>
+     */
+    private int counted(Branch branch, Elements elements) {
+        List<Contained> contained = elements.contained;
+        boolean endless = elements.most == Expressions.UNLIMITED;
+        // From this index on the elements are alike; before it each has its own expressions.
+        int last = endless ? Math.max(1, Math.max(elements.first.size(), elements.least)) : elements.most;
+        long states = 1;
+        for (Contained each : contained) {
+            states *= each.cap() + 1L;
+            if (states * (last + 1L) > MAX_COUNTED) {
+                throw refuse(
+                        branch.atoms.getFirst().pointer,
+                        "contains",
+                        "with these numbers of elements is not supported: they need too many states");
+            }
+        }
+        int end = ascii("]");
+        int[] next = new int[(int) states]; // what may follow, by the counted numbers
+        for (int index = last; index >= 0; index--) {
+            int[] from = new int[next.length];
+            boolean loops = endless && index == last;
+            for (int state = next.length - 1; state >= 0; state--) {
+                List<Integer> options = new ArrayList<>();
+                List<Integer> same = new ArrayList<>();
+                if (index >= elements.least && isEnough(contained, state)) {
+                    options.add(end);
+                }
+                for (int subset = 0; subset < 1 << contained.size() && (loops || index < last); subset++) {
+                    int after = after(contained, state, subset);
+                    List<Schema> set = new ArrayList<>(elements.at(index));
+                    for (int i = 0; i < contained.size(); i++) {
+                        Schema without = contained.get(i).without;
+                        if ((subset >> i & 1) != 0) {
+                            set.add(contained.get(i).with);
+                        } else if (without != null) {
+                            set.add(without);
+                        }
+                    }
+                    if (after < 0 || isNever(set)) {
+                        continue;
+                    }
+                    int element = index == 0 ? value(set) : expressions.cat(comma, value(set));
+                    if (loops && after == state) {
+                        same.add(element);
+                    } else {
+                        options.add(expressions.cat(element, loops ? from[after] : next[after]));
+                    }
+                }
+                int rest = expressions.alt(
+                        options.stream().mapToInt(Integer::intValue).toArray());
+                int loop = expressions.alt(
+                        same.stream().mapToInt(Integer::intValue).toArray());
+                from[state] = loop == Expressions.NONE
+                        ? rest
+                        : expressions.cat(expressions.rep(loop, 0, Expressions.UNLIMITED), rest);
+            }
+            next = from;
+        }
+        return expressions.cat(ascii("["), next[0]);
+    }
+
+    /** The state after an element that counts for the schemas of a subset; −1 if it must not, or need not. */
+    private static int after(List<Contained> contained, int state, int subset) {
+        int after = 0;
+        int rest = state;
+        int unit = 1;
+        for (int i = 0; i < contained.size(); i++) {
+            Contained each = contained.get(i);
+            int number = rest % (each.cap() + 1);
+            rest /= each.cap() + 1;
+            if ((subset >> i & 1) != 0) {
+                if (number == each.cap()) {
+                    return -1;
+                }
+                number++;
+            }
+            after += number * unit;
+            unit *= each.cap() + 1;
+        }
+        return after;
+    }
+
+    private static boolean isEnough(List<Contained> contained, int state) {
+        int rest = state;
+        for (Contained each : contained) {
+            if (rest % (each.cap() + 1) < each.least) {
+                return false;
+            }
+            rest /= each.cap() + 1;
+        }
+        return true;
+    }
+
+    /** An array whose elements differ: of finitely many texts, booleans, numbers and null. */
+    private int unique(Branch branch, Elements elements, Schema atom) {
+        List<@Nullable Object> all = new ArrayList<>();
+        List<List<@Nullable Object>> first = new ArrayList<>();
+        for (int i = 0; i <= elements.first.size(); i++) {
+            List<@Nullable Object> here = finite(elements.at(i));
+            if (here == null || !elements.contained.isEmpty()) {
+                throw refuse(
+                        atom.pointer,
+                        "uniqueItems",
+                        "true is supported for elements with an enum of texts, numbers, booleans and null only, and not"
+                                + " beside contains");
+            }
+            here.stream()
+                    .filter(value -> all.stream().noneMatch(other -> isSame(value, other)))
+                    .forEach(all::add);
+            first.add(here);
+        }
+        if (all.size() > MAX_UNIQUE) {
+            throw refuse(atom.pointer, "uniqueItems", "true is supported for at most " + MAX_UNIQUE + " values");
+        }
+        int end = ascii("]");
+        int most = Math.min(elements.most, all.size());
+        int from = most >= elements.least ? end : Expressions.NONE;
+        for (int i = most - 1; i >= 0; i--) {
+            int element = literals(first.get(Math.min(i, first.size() - 1)), branch);
+            int more = expressions.seq(element, from);
+            from = expressions.alt(
+                    i >= elements.least ? end : Expressions.NONE, i > 0 ? expressions.seq(comma, more) : more);
+        }
+        // Not twice the same: [ … value, … value followed by a comma or the end.
+        int before = expressions.rep(expressions.seq(literals(all, branch), comma), 0, Expressions.UNLIMITED);
+        int behind = expressions.alt(expressions.seq(ascii(","), Expressions.ANYTHING), end);
+        int[] twice = all.stream()
+                .mapToInt(value -> {
+                    int text = literal(value, branch);
+                    int second = expressions.seq(before, expressions.seq(text, behind));
+                    return expressions.seq(before, expressions.seq(text, expressions.seq(comma, second)));
+                })
+                .toArray();
+        return expressions.and(
+                expressions.seq(ascii("["), from),
+                expressions.not(expressions.seq(ascii("["), expressions.alt(twice))));
+    }
+
+    private int literals(List<@Nullable Object> values, Branch branch) {
+        return expressions.alt(
+                values.stream().mapToInt(value -> literal(value, branch)).toArray());
+    }
+
+    /** All values of a set of schemas; null if they are not finitely many, or lists or objects. */
+    private @Nullable List<@Nullable Object> finite(List<Schema> set) {
+        List<@Nullable Object> values = new ArrayList<>();
+        for (Branch each : branches(set)) {
+            List<@Nullable Object> literals = literals(each);
+            if (literals == null) {
+                Set<String> types = types(each);
+                if (!Set.of("null", "boolean").containsAll(types)) {
+                    return null;
+                }
+                List<@Nullable Object> excluded = excluded(each);
+                literals = new ArrayList<>();
+                for (Object value : new @Nullable Object[] {null, true, false}) {
+                    if (types.contains(value == null ? "null" : "boolean")
+                            && excluded.stream().noneMatch(other -> isSame(value, other))) {
+                        literals.add(value);
+                    }
+                }
+            }
+            if (literals.stream().anyMatch(value -> value instanceof List<?> || value instanceof Map<?, ?>)) {
+                return null;
+            }
+            values.addAll(literals);
+        }
+        return values;
     }
 
     /** The elements behind the first ones, and the end. */

@@ -338,6 +338,38 @@ class ToolCallFormatTest {
         }
     }
 
+    /** A template that says in which form to call tools, and leaves calls out of earlier answers. */
+    @Test
+    void of_aTemplateThatTellsTheFormOnly_isThatForm() throws Exception {
+        String source =
+                "{% if tools %}When a tool is required, respond only with <|tool_call|> followed by a JSON list of"
+                        + " tools used.{{ tools | tojson }}{% endif %}"
+                        + "{% for m in messages %}{{ '<' ~ m.role ~ '>' + m.content + '<end>' }}{% endfor %}";
+        ChatTemplate template = ChatTemplates.adapted(ChatTemplates.parse(source, null, null, Clock.systemUTC()));
+        ControlTokens control = new ControlTokens(List.of("<|tool_call|>"), List.of("<end>"));
+        ToolCallFormat format = ToolCallFormat.of(template, control);
+        assertThat(format.describe()).isEqualTo("<|tool_call|>[{\"name\": \"NAME\", \"arguments\": ARGUMENTS}]");
+        String two = control.marked("<|tool_call|>[{\"name\": \"do-nothing\", \"arguments\": {}}, {\"name\":"
+                + " \"get_weather\", \"arguments\": {\"city\": \"Bern\"}}]");
+        assertThat(format.constraint(TOOLS, Choice.AUTO, true, null).matches(two))
+                .isTrue();
+        assertThat(ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), two).arguments())
+                .containsExactly("{}", "{\"city\": \"Bern\"}");
+        String earlier = template.render(
+                List.of(
+                        Map.of("role", "user", "content", "hi"),
+                        Map.of(
+                                "role",
+                                "assistant",
+                                "content",
+                                "Let me see.",
+                                "tool_calls",
+                                List.of(ToolCallProbe.call(0, "do-nothing", Map.of())))),
+                List.of(),
+                false);
+        assertThat(earlier).endsWith("Let me see.<|tool_call|>[{\"name\": \"do-nothing\", \"arguments\": {}}]<end>");
+    }
+
     @Test
     void of_templatesWithoutAFormOfCalls_saysWhy() {
         for (String[] row : new String[][] {

@@ -40,7 +40,8 @@ final class ParameterTable {
     private static final String QUIRE = "Quire";
 
     private static final String MAX_TOKENS =
-            "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
+            "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt; beyond the context as"
+                    + " many as it has room for (an error with --strict-limits)";
     private static final String OPERATOR = "information for the operator only";
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
     private static final String SCHEMA = "use response_format or structured_outputs";

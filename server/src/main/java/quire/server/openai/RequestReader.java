@@ -11,6 +11,7 @@ import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
 import quire.engine.chat.ReasoningFormat;
 import quire.engine.chat.ReasoningFormat.Beginning;
+import quire.engine.chat.ToolCallFormat;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.Part;
 import quire.engine.constrain.TextLimit;
@@ -48,9 +49,12 @@ final class RequestReader {
     private final ToolReader tools;
     private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
+    private final boolean strictLimits;
 
-    RequestReader(ServedModel model, Parameters parameters) {
+    /** @param strictLimits whether a request for more tokens than the context has room for is refused */
+    RequestReader(ServedModel model, Parameters parameters, boolean strictLimits) {
         this.model = model;
+        this.strictLimits = strictLimits;
         this.engine = model.engine();
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
@@ -88,7 +92,7 @@ final class RequestReader {
                         "prompt", "invalid_value", "'" + path + "' is empty: it needs at least one token.");
             }
             int room = room(tokens.length, limit, names);
-            int maxTokens = Math.max(limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room), 1);
+            int maxTokens = Math.max(Math.min(limit != null ? limit : DEFAULT_COMPLETION_TOKENS, room), 1);
             if (read == null) {
                 read = sampling.read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false).toBuilder()
                         .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
@@ -138,7 +142,7 @@ final class RequestReader {
                 ? SamplingReader.Names.CHAT
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
-        int maxTokens = limit != null ? limit : room;
+        int maxTokens = limit != null ? Math.min(limit, room) : room;
         SamplingParams params = sampling
                 .read(
                         body,
@@ -178,8 +182,11 @@ final class RequestReader {
             return answer;
         }
         Constraint wanted = answer != null ? answer : Constraint.of(new Part.FreeText(List.of(), List.of()));
-        Constraint whole = reasoned.get(
-                new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
+        ToolCallFormat calls = shape.tools().format();
+        Constraint whole = calls != null && calls.hasReasoning()
+                ? wanted
+                : reasoned.get(
+                        new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
         return budget == null
                 ? whole
                 : whole.withLimit(new TextLimit(
@@ -378,8 +385,8 @@ final class RequestReader {
     }
 
     /**
-     * Tokens that the context has left for the answer, at least {@code limit}. Agents and client libraries look for
-     * phrases in these errors ({@code ContextOverflowTest} lists them).
+     * Tokens that the context has left for the answer; with strict limits at least {@code limit}. Agents and client
+     * libraries look for phrases in these errors ({@code ContextOverflowTest} lists them).
      */
     private int room(int promptTokens, @Nullable Integer limit, SamplingReader.Names names) {
         int context = engine.maxContext();
@@ -387,7 +394,7 @@ final class RequestReader {
         if (room <= 0) {
             throw inputTooLong(names.prompt(), Integer.toString(promptTokens));
         }
-        if (limit != null && limit > room) {
+        if (strictLimits && limit != null && limit > room) {
             throw contextLength(
                     names.limit(),
                     "This model's maximum context length is " + context + " tokens, but you asked for "
