@@ -37,6 +37,7 @@ public final class AnswerParser {
         NAME,
         MIDDLE,
         JSON,
+        PAIRS,
         ARGUMENT,
         ASSIGN,
         VALUE,
@@ -141,6 +142,7 @@ public final class AnswerParser {
             case NAME -> name();
             case MIDDLE -> middle();
             case JSON -> json();
+            case PAIRS -> pairs();
             case ARGUMENT -> argument();
             case ASSIGN -> assign();
             case VALUE -> value();
@@ -336,10 +338,11 @@ public final class AnswerParser {
             return false;
         }
         boolean isTags = calls().tags() != null;
-        if (length == NO_MATCH || (!isTags && pending.length() > length && pending.charAt(length) != '{')) {
+        boolean isJson = !isTags && calls().notation() == null;
+        if (length == NO_MATCH || (isJson && pending.length() > length && pending.charAt(length) != '{')) {
             return noCall();
         }
-        if (!isTags && pending.length() == length) {
+        if (isJson && pending.length() == length) {
             return false;
         }
         pending.delete(0, length);
@@ -349,7 +352,7 @@ public final class AnswerParser {
         inString = false;
         escaped = false;
         isFirstArgument = true;
-        state = isTags ? State.ARGUMENT : State.JSON;
+        state = isTags ? State.ARGUMENT : isJson ? State.JSON : State.PAIRS;
         return true;
     }
 
@@ -382,6 +385,34 @@ public final class AnswerParser {
             state = State.END;
         }
         return done;
+    }
+
+    /** Reads a pair of a notation as soon as it is complete, or the end of the pairs. */
+    private boolean pairs() {
+        Notation notation = Objects.requireNonNull(calls().notation());
+        String text = pending.toString();
+        int at = spaceFrom(0);
+        if (text.startsWith(notation.close(), at)) {
+            emitArguments(isFirstArgument ? "{}" : "}");
+            pending.delete(0, at + notation.close().length());
+            state = State.END;
+            return true;
+        }
+        at = text.startsWith(",", at) ? spaceFrom(at + 1) : at;
+        int assign = text.indexOf(notation.assign(), at);
+        if (assign < 0) {
+            return false;
+        }
+        StringBuilder pair = new StringBuilder(isFirstArgument ? "{" : ", ");
+        pair.append(quoted(text.substring(at, assign).strip())).append(": ");
+        int end = notation.read(text, assign + notation.assign().length(), pair);
+        if (end == Notation.INCOMPLETE) {
+            return false;
+        }
+        emitArguments(pair.toString());
+        pending.delete(0, end);
+        isFirstArgument = false;
+        return true;
     }
 
     private void emitArguments(String json) {
@@ -590,7 +621,8 @@ public final class AnswerParser {
         return shown.toString();
     }
 
-    private static String quoted(String text) {
+    /** A text as JSON. */
+    static String quoted(String text) {
         StringBuilder quoted = new StringBuilder("\"");
         quote(text, quoted);
         return quoted.append('"').toString();

@@ -24,6 +24,7 @@ public record ReasoningFormat(String start, String end, boolean channels) {
             new ReasoningFormat("<think>", "</think>"),
             new ReasoningFormat("[THINK]", "[/THINK]"),
             new ReasoningFormat("<seed:think>", "</seed:think>"),
+            new ReasoningFormat("<|channel>thought", "<channel|>"),
             new ReasoningFormat("<|START_THINKING|>", "<|END_THINKING|>"));
 
     /** A format without channels. */

@@ -19,6 +19,7 @@ import quire.model.text.Tokenizer;
  *   first NAME middle ARGUMENTS (next NAME middle ARGUMENTS)* last
  *
  *   JSON    &lt;tool_call>{"name": "NAME", "arguments": ARGUMENTS}&lt;/tool_call>
+ *   own     &lt;|tool_call>call:NAME{KEY:VALUE}&lt;tool_call|>                           in a {@link Notation}
  *   tags    &lt;function=NAME>&lt;parameter=KEY>VALUE&lt;/parameter>&lt;/function>        a tag for each value
  * </pre>
  *
@@ -59,19 +60,27 @@ public final class ToolCallFormat {
     private final @Nullable Tags tags;
     private final String marker;
     private final boolean anywhere;
+    private final @Nullable Notation notation;
     private final @Nullable Channels channels;
 
     /**
      * @param next from the arguments of a call to the name of the next; null if there can be only one
-     * @param tags of the arguments; null if they are JSON
+     * @param tags of the arguments; null if they have none
+     * @param notation of the arguments; null if they are JSON or have tags
      */
     ToolCallFormat(
-            List<Piece> first, List<Piece> middle, @Nullable List<Piece> next, List<Piece> last, @Nullable Tags tags) {
+            List<Piece> first,
+            List<Piece> middle,
+            @Nullable List<Piece> next,
+            List<Piece> last,
+            @Nullable Tags tags,
+            @Nullable Notation notation) {
         this.first = first;
         this.middle = middle;
         this.next = next;
         this.last = last;
         this.tags = tags;
+        this.notation = notation;
         String text = first.getFirst() instanceof Piece.Literal literal ? literal.text : "";
         int length = markerLength(text);
         this.anywhere = length > 0;
@@ -86,6 +95,7 @@ public final class ToolCallFormat {
         this.next = null;
         this.last = List.of();
         this.tags = null;
+        this.notation = null;
         this.marker = "";
         this.anywhere = false;
         this.channels = channels;
@@ -144,6 +154,11 @@ public final class ToolCallFormat {
         return tags;
     }
 
+    @Nullable
+    Notation notation() {
+        return notation;
+    }
+
     /** The text that begins a call. */
     String marker() {
         return marker;
@@ -200,7 +215,10 @@ public final class ToolCallFormat {
         append(text, first);
         text.append("NAME");
         append(text, middle);
-        text.append(tags == null ? "ARGUMENTS" : tags.before + "KEY" + tags.text + "VALUE" + tags.after);
+        text.append(
+                tags != null
+                        ? tags.before + "KEY" + tags.text + "VALUE" + tags.after
+                        : notation != null ? notation.describe() : "ARGUMENTS");
         append(text, last);
         return text.toString();
     }
@@ -271,7 +289,9 @@ public final class ToolCallFormat {
     }
 
     private Part call(Tool tool) {
-        Part arguments = tags == null ? new Part.Json(tool.parameters()) : TaggedArguments.part(tags, tool);
+        Part arguments = tags != null
+                ? TaggedArguments.part(tags, tool)
+                : notation != null ? notation.part(tool) : new Part.Json(tool.parameters());
         return Part.sequence(new Part.Text(tool.name()), part(middle), arguments);
     }
 

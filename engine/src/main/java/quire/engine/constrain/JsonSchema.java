@@ -107,6 +107,11 @@ final class JsonSchema {
             "deprecated",
             "readOnly",
             "writeOnly",
+            "discriminator", // of OpenAPI: which part of oneOf, which the part's own keywords say as well
+            "externalDocs",
+            "markdownDescription", // of editors
+            "enumDescriptions",
+            "deprecationMessage",
             "contentEncoding",
             "contentMediaType",
             "contentSchema");

@@ -67,7 +67,7 @@ class SharedTemplatesTest {
                 check(file, template, format);
             }
         }
-        assertThat(known).hasSizeGreaterThanOrEqualTo(49);
+        assertThat(known).hasSizeGreaterThanOrEqualTo(54);
     }
 
     private static void check(Path file, ChatTemplate template, ToolCallFormat format) {
@@ -116,6 +116,7 @@ class SharedTemplatesTest {
             }
             // The constraint allows one of the forms of JSON, and writes all characters as they are.
             boolean isPlain = !text.contains("\\u")
+                    && !text.contains("<|\"|>") // properties in another order
                     && !text.contains("'k'")
                     && !text.contains("    \"")
                     && !text.contains("\n\n</｜");

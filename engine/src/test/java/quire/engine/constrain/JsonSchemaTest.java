@@ -24,7 +24,7 @@ class JsonSchemaTest {
     void matches_eachKeyword_insideAndOutsideOfItsBounds() throws IOException {
         List<String> faults = new ArrayList<>();
         int texts = 0;
-        for (String row : rows()) {
+        for (String row : rows("schemas.txt")) {
             String[] parts = row.split(" # ", -1);
             Constraint constraint = constraint(parts[0]);
             for (int side = 1; side <= 2; side++) {
@@ -43,8 +43,8 @@ class JsonSchemaTest {
     }
 
     /** Each row: a schema, texts that it accepts, and texts that it does not. */
-    private static List<String> rows() throws IOException {
-        try (InputStream in = requireNonNull(JsonSchemaTest.class.getResourceAsStream("schemas.txt"))) {
+    private static List<String> rows(String file) throws IOException {
+        try (InputStream in = requireNonNull(JsonSchemaTest.class.getResourceAsStream(file))) {
             return new String(in.readAllBytes(), StandardCharsets.UTF_8).lines().toList();
         }
     }
@@ -63,6 +63,22 @@ class JsonSchemaTest {
             return text.replace("%1," + count + "%", ones);
         }
         return text;
+    }
+
+    /** Schemas as well-known generators write them: pydantic, Zod, Jackson and others, with a value of each. */
+    @Test
+    void matches_schemasOfGenerators_theirValues() throws IOException {
+        List<String> faults = new ArrayList<>();
+        int schemas = 0;
+        for (String row : rows("usual-schemas.txt")) {
+            String[] parts = row.split("\t", -1);
+            if (!constraint(parts[1]).matches(parts[2])) {
+                faults.add(parts[0]);
+            }
+            schemas++;
+        }
+        assertThat(faults).isEmpty();
+        assertThat(schemas).isGreaterThan(20);
     }
 
     @ParameterizedTest

@@ -11,7 +11,9 @@ import quire.model.text.jinja.PlainJson;
  */
 enum WrittenCalls {
     /** Granite 3: {@code <|tool_call|>[{"name": "NAME", "arguments": {…}}]}. */
-    JSON_LIST("respond only with <|tool_call|> followed by a JSON list of tools", "<|tool_call|>[", "]");
+    JSON_LIST("respond only with <|tool_call|> followed by a JSON list of tools", "<|tool_call|>[", "]"),
+    /** LFM2: {@code <|tool_call_start|>[NAME(KEY="VALUE", KEY=1)]<|tool_call_end|>}. */
+    CALL_LIST("List of tools: ", "<|tool_call_start|>[", "]<|tool_call_end|>");
 
     private static final List<Map<String, ?>> TOOLS = List.of(Map.of(
             "type",
@@ -61,7 +63,29 @@ enum WrittenCalls {
     }
 
     private void append(StringBuilder text, String name, @Nullable Object arguments) {
-        text.append("{\"name\": \"").append(name).append("\", \"arguments\": ");
-        text.append(PlainJson.write(arguments == null ? Map.of() : arguments)).append('}');
+        if (this == JSON_LIST) {
+            text.append("{\"name\": \"").append(name).append("\", \"arguments\": ");
+            text.append(PlainJson.write(arguments == null ? Map.of() : arguments))
+                    .append('}');
+            return;
+        }
+        text.append(name);
+        String separator = "(";
+        if (arguments instanceof Map<?, ?> pairs) {
+            for (Map.Entry<?, ?> pair : pairs.entrySet()) {
+                text.append(separator).append(pair.getKey()).append('=').append(literal(pair.getValue()));
+                separator = ", ";
+            }
+        }
+        text.append(separator.equals("(") ? "()" : ")");
+    }
+
+    /** A value as Python writes it; in lists and objects as JSON. */
+    private static String literal(@Nullable Object value) {
+        return switch (value) {
+            case null -> "None";
+            case Boolean b -> b ? "True" : "False";
+            default -> PlainJson.write(value);
+        };
     }
 }

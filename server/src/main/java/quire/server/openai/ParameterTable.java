@@ -161,6 +161,11 @@ final class ParameterTable {
         computed(IN_STREAM_OPTIONS, "continuous_usage_stats", "the token counts so far in each chunk", VLLM);
         computed(ONLY_COMPLETIONS, "echo", "puts the prompt before the answer", OPENAI);
         computed(
+                ONLY_COMPLETIONS,
+                "suffix",
+                "the text behind a gap that the model fills, if its vocabulary has tokens for that",
+                OPENAI);
+        computed(
                 EnumSet.of(COMPLETIONS, TOKENIZE),
                 "add_special_tokens",
                 "adds the tokens that the model file requires, usually BOS",
@@ -288,12 +293,7 @@ final class ParameterTable {
                 OPENAI,
                 "leave it out",
                 Values.NEUTRAL.or(Values.text("auto", "default")));
-        refused(
-                ANSWERS,
-                "suffix",
-                "the text after a gap that the model fills",
-                OPENAI,
-                "describe the gap in the prompt");
+        refused(ONLY_CHAT, "suffix", "the text behind a gap that the model fills", OPENAI, "use /v1/completions");
         refused(ONLY_CHAT, "audio", "an answer as audio", OPENAI, "read the text", Values.NEUTRAL_EXCEPT_OBJECT);
         refused(
                 ONLY_CHAT,

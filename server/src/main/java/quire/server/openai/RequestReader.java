@@ -15,6 +15,7 @@ import quire.engine.chat.ToolCallFormat;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.Part;
 import quire.engine.constrain.TextLimit;
+import quire.model.text.FillInTheMiddle;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -50,6 +51,7 @@ final class RequestReader {
     private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
     private final boolean strictLimits;
+    private final @Nullable FillInTheMiddle gaps; // null if the model cannot fill them
 
     /** @param strictLimits whether a request for more tokens than the context has room for is refused */
     RequestReader(ServedModel model, Parameters parameters, boolean strictLimits) {
@@ -60,6 +62,7 @@ final class RequestReader {
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
         this.tools = new ToolReader(model);
+        this.gaps = FillInTheMiddle.of(tokenizer);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -77,6 +80,7 @@ final class RequestReader {
         int promptLogprobs = promptLogprobs(body);
         SamplingReader.Names names = SamplingReader.Names.COMPLETIONS.withLimit(body.path("max_tokens"));
         Integer limit = limit(body, "max_tokens");
+        FillInTheMiddle gap = gap(body, echo);
         SamplingParams read = null;
         List<OpenAiFormat.Prompt> prompts = new ArrayList<>();
         List<Request> requests = new ArrayList<>();
@@ -87,6 +91,10 @@ final class RequestReader {
             int[] tokens = text != null
                     ? encode(text, addSpecial, path, body)
                     : truncated(tokens(element, path, tokenizer), false, body);
+            if (gap != null) {
+                int[] after = encode(Fields.string(body.require("suffix"), "suffix"), false, "suffix", body);
+                tokens = gap.prompt(tokens, after, tokenizer.bos());
+            }
             if (tokens.length == 0) {
                 throw HttpException.invalid(
                         "prompt", "invalid_value", "'" + path + "' is empty: it needs at least one token.");
@@ -108,6 +116,26 @@ final class RequestReader {
                 false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
         return answer(body, requests, promptOnly, options);
+    }
+
+    /** How to fill the gap before the {@code suffix} of a request; null if it has none. */
+    private @Nullable FillInTheMiddle gap(Fields body, boolean echo) {
+        JsonNode suffix = body.get("suffix");
+        if (suffix == null || Fields.isNeutral(suffix)) {
+            return null;
+        }
+        Fields.string(suffix, "suffix");
+        if (gaps == null) {
+            throw HttpException.unsupported(
+                    "suffix",
+                    "'suffix' is not supported by this model: its vocabulary has no tokens for filling a gap in a text."
+                            + " Instead, describe the gap in the prompt.");
+        }
+        if (echo) {
+            throw HttpException.unsupported(
+                    "echo", "'echo' is not supported together with 'suffix'. Instead, leave 'echo' out.");
+        }
+        return gaps;
     }
 
     /** A body of {@code /v1/chat/completions}. */
