@@ -50,6 +50,7 @@ final class JsonSchema {
     private static final int MAX_CONTAINS = 3;
     private static final int MAX_COUNTED = 20_000;
     private static final int MAX_UNIQUE = 64;
+    private static final int MAX_SUBSETS = 5;
 
     private static final Set<String> COMPUTED = Set.of(
             "type",
@@ -86,6 +87,8 @@ final class JsonSchema {
             "dependentRequired",
             "dependentSchemas",
             "dependencies",
+            "unevaluatedProperties",
+            "unevaluatedItems",
             "not",
             "if",
             "then",
@@ -152,8 +155,30 @@ final class JsonSchema {
         }
     }
 
-    /** One way to satisfy a set of schemas: those whose own keywords all count. */
-    private record Branch(List<Schema> atoms) {}
+    /**
+     * One way to satisfy a set of schemas: those whose own keywords all count.
+     *
+     * @param parts of each schema those that are for the same value, such as the ones of {@code allOf}; empty unless keywords
+     *     depend on what others have evaluated
+     */
+    private record Branch(List<Schema> atoms, Map<Schema, Set<Schema>> parts) {
+        Branch(List<Schema> atoms) {
+            this(atoms, Map.of());
+        }
+
+        /** A schema and all its parts that hold; what is excluded evaluates nothing. */
+        Set<Schema> within(Schema schema) {
+            Set<Schema> found = new LinkedHashSet<>();
+            Deque<Schema> queue = new ArrayDeque<>(List.of(schema));
+            while (!queue.isEmpty()) {
+                Schema next = queue.removeFirst();
+                if (!next.pointer.contains("~not") && found.add(next)) {
+                    queue.addAll(parts.getOrDefault(next, Set.of()));
+                }
+            }
+            return found;
+        }
+    }
 
     /**
      * What still has to be added to a branch.
@@ -175,6 +200,7 @@ final class JsonSchema {
     private final Object root;
     private final boolean oldReferences; // drafts 4 to 7: nothing beside $ref counts
     private final boolean oldItems; // draft 2019-09 and older: items may be a list
+    private final boolean evaluates; // whether keywords depend on what others have evaluated
     private final Expressions expressions;
     private final Characters characters;
     private final Decimals decimals;
@@ -200,6 +226,7 @@ final class JsonSchema {
                     "'/$schema' names the draft '" + dialect
                             + "', which is not supported; 2020-12, 2019-09 and draft-04 to draft-07 are");
         }
+        evaluates = names(root, Set.of("unevaluatedProperties", "unevaluatedItems"));
         characters = new Characters(expressions, true);
         decimals = new Decimals(expressions);
         anyText = expressions.rep(characters.any(), 0, Expressions.UNLIMITED);
@@ -222,6 +249,18 @@ final class JsonSchema {
             expressions.define(next.getKey(), compiler.alternatives(next.getValue()));
         }
         return start;
+    }
+
+    private static boolean names(@Nullable Object value, Set<String> keywords) {
+        return switch (value) {
+            case null -> false;
+            case Map<?, ?> map ->
+                map.entrySet().stream()
+                        .anyMatch(entry ->
+                                keywords.contains(String.valueOf(entry.getKey())) || names(entry.getValue(), keywords));
+            case List<?> list -> list.stream().anyMatch(each -> names(each, keywords));
+            default -> false;
+        };
     }
 
     // Places and branches.
@@ -278,12 +317,15 @@ final class JsonSchema {
     /** All ways to satisfy a set of schemas. */
     private List<Branch> branches(List<Schema> set) {
         List<Branch> done = new ArrayList<>();
-        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), Set.of(), done);
+        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), Set.of(), Map.of(), done);
         return done;
     }
 
-    private void expand(List<Pending> pending, Set<Schema> before, List<Branch> done) {
+    private void expand(
+            List<Pending> pending, Set<Schema> before, Map<Schema, Set<Schema>> partsBefore, List<Branch> done) {
         Set<Schema> atoms = new LinkedHashSet<>(before);
+        Map<Schema, Set<Schema>> parts = new HashMap<>();
+        partsBefore.forEach((schema, those) -> parts.put(schema, new LinkedHashSet<>(those)));
         Deque<Pending> queue = new ArrayDeque<>(pending);
         while (!queue.isEmpty()) {
             countWork(1);
@@ -292,7 +334,7 @@ final class JsonSchema {
                 for (Schema option : next.options) {
                     List<Pending> rest = new ArrayList<>(queue);
                     rest.addFirst(new Pending(List.of(option), next.from));
-                    expand(rest, atoms, done);
+                    expand(rest, atoms, parts, done);
                 }
                 return;
             }
@@ -306,6 +348,10 @@ final class JsonSchema {
             if (next.leadsTo(schema)) {
                 throw new InvalidConstraintException(
                         schema.pointer, place(schema.pointer) + " refers to itself without a step into the value");
+            }
+            if (evaluates && next.from != null) {
+                parts.computeIfAbsent(next.from.options.getFirst(), s -> new LinkedHashSet<>())
+                        .add(schema);
             }
             if (atoms.contains(schema)) {
                 continue;
@@ -323,7 +369,7 @@ final class JsonSchema {
             }
             List<Schema> any = list(schema, "anyOf");
             if (!any.isEmpty()) {
-                queue.addLast(new Pending(any, next));
+                queue.addLast(new Pending(evaluates ? subsets(schema, any) : any, next));
             }
             List<Schema> one = list(schema, "oneOf");
             if (!one.isEmpty()) {
@@ -345,7 +391,7 @@ final class JsonSchema {
             throw new InvalidConstraintException(
                     "", "anyOf and oneOf give more than " + MAX_BRANCHES + " combinations at one place");
         }
-        done.add(new Branch(List.copyOf(atoms)));
+        done.add(new Branch(List.copyOf(atoms), parts));
     }
 
     /**
@@ -378,10 +424,38 @@ final class JsonSchema {
         return all;
     }
 
+    /**
+     * A way for each choice of parts that hold together: each of them evaluates properties and elements. The others may hold
+     * as well; then another choice allows more.
+     */
+    private List<Schema> subsets(Schema schema, List<Schema> any) {
+        if (any.size() > MAX_SUBSETS) {
+            throw refuse(
+                    schema.pointer,
+                    "anyOf",
+                    "with more than " + MAX_SUBSETS
+                            + " parts is not supported in a schema with unevaluatedProperties or unevaluatedItems");
+        }
+        List<Schema> ways = new ArrayList<>();
+        for (int subset = 1; subset < 1 << any.size(); subset++) {
+            String place = schema.pointer + "/anyOf~" + subset;
+            int count = 0;
+            for (int i = 0; i < any.size(); i++) {
+                if ((subset >> i & 1) != 0) {
+                    schemas.put(place + "/allOf/" + count++, any.get(i));
+                }
+            }
+            ways.add(made(place, Map.of("allOf", Collections.nCopies(count, true))));
+        }
+        return ways;
+    }
+
     /** The two ways to satisfy {@code if}, {@code then} and {@code else}; empty if they ask for nothing. */
     private List<Schema> conditions(Schema schema) {
         if (!schema.map().containsKey("if")
-                || !(schema.map().containsKey("then") || schema.map().containsKey("else"))) {
+                || !(evaluates
+                        || schema.map().containsKey("then")
+                        || schema.map().containsKey("else"))) {
             return List.of();
         }
         Schema condition = child(schema, "if");
@@ -434,7 +508,7 @@ final class JsonSchema {
                         ways.add(made(place, Map.of("type", List.copyOf(types))));
                     }
                 }
-                case "enum", "const" -> ways.add(made(place, Map.of(EXCLUDED, excludable(schema, keyword))));
+                case "enum", "const" -> ways.addAll(others(place, excludable(schema, keyword)));
                 case "pattern" -> ways.add(made(place, Map.of("type", "string", NO_PATTERN, require(schema, keyword))));
                 case "minimum" -> ways.add(made(place, bounded("number", "exclusiveMaximum", schema, keyword)));
                 case "maximum" -> ways.add(made(place, bounded("number", "exclusiveMinimum", schema, keyword)));
@@ -476,7 +550,10 @@ final class JsonSchema {
                 case "minContains", "maxContains" -> {
                     // without contains they have no effect
                 }
-                case "not" -> ways.add(child(schema, "not"));
+                case "not" -> {
+                    schemas.put(place + "/allOf/0", child(schema, "not"));
+                    ways.add(made(place, Map.of("allOf", List.of(true))));
+                }
                 case "allOf" -> list(schema, keyword).forEach(part -> ways.add(not(part)));
                 case "anyOf" -> {
                     List<Schema> parts = list(schema, keyword);
@@ -495,6 +572,36 @@ final class JsonSchema {
         return ways;
     }
 
+    /** The ways to be none of some values: numbers have many spellings, so those beside and between them are taken. */
+    private List<Schema> others(String place, List<@Nullable Object> values) {
+        List<BigDecimal> numbers = values.stream()
+                .filter(Number.class::isInstance)
+                .map(value -> decimal((Number) value))
+                .sorted()
+                .toList();
+        if (numbers.isEmpty()) {
+            return List.of(made(place, Map.of(EXCLUDED, values)));
+        }
+        List<Schema> ways = new ArrayList<>();
+        List<String> types = TYPES.stream()
+                .filter(type -> !type.equals("number") && !type.equals("integer"))
+                .toList();
+        List<@Nullable Object> rest =
+                values.stream().filter(value -> !(value instanceof Number)).toList();
+        ways.add(made(place, Map.of("type", types, EXCLUDED, rest)));
+        for (int i = 0; i <= numbers.size(); i++) {
+            Map<String, Object> between = new LinkedHashMap<>(Map.of("type", "number"));
+            if (i > 0) {
+                between.put("exclusiveMinimum", numbers.get(i - 1));
+            }
+            if (i < numbers.size()) {
+                between.put("exclusiveMaximum", numbers.get(i));
+            }
+            ways.add(made(place + '/' + i, between));
+        }
+        return ways;
+    }
+
     /** The values of enum or const: those whose every spelling can be excluded. */
     private List<@Nullable Object> excludable(Schema schema, String keyword) {
         List<@Nullable Object> values = new ArrayList<>();
@@ -505,9 +612,8 @@ final class JsonSchema {
         } else {
             throw malformed(schema, keyword, "a list of values");
         }
-        if (values.stream().anyMatch(v -> !(v == null || v instanceof Boolean || v instanceof String))) {
-            throw refuse(
-                    schema.pointer, keyword, "inside of not and if is supported for texts, booleans and null only");
+        if (values.stream().anyMatch(v -> v instanceof List<?> || v instanceof Map<?, ?>)) {
+            throw refuse(schema.pointer, keyword, "inside of not and if is not supported for lists and objects");
         }
         return values;
     }
@@ -791,8 +897,15 @@ final class JsonSchema {
         };
     }
 
-    private static final List<String> ARRAY_KEYWORDS =
-            List.of("items", "prefixItems", "additionalItems", "minItems", "maxItems", "contains", "uniqueItems");
+    private static final List<String> ARRAY_KEYWORDS = List.of(
+            "items",
+            "prefixItems",
+            "additionalItems",
+            "minItems",
+            "maxItems",
+            "contains",
+            "uniqueItems",
+            "unevaluatedItems");
 
     private static final List<String> OBJECT_KEYWORDS = List.of(
             "properties",
@@ -801,7 +914,8 @@ final class JsonSchema {
             "patternProperties",
             "propertyNames",
             "minProperties",
-            "maxProperties");
+            "maxProperties",
+            "unevaluatedProperties");
 
     private boolean requireFree(Branch branch, String what, List<String> keywords) {
         for (Schema atom : branch.atoms) {
@@ -1102,6 +1216,13 @@ final class JsonSchema {
                         atom.pointer, "additionalItems", "is not supported in this draft: use prefixItems and items");
             }
         }
+        for (Schema atom : branch.atoms) {
+            int evaluated = evaluatedItems(branch, atom);
+            if (evaluated < Expressions.UNLIMITED) {
+                prefixes.add(Collections.nCopies(evaluated, made("~true", true)));
+                rests.add(child(atom, "unevaluatedItems"));
+            }
+        }
         int length = prefixes.stream().mapToInt(List::size).max().orElse(0);
         if (length > MAX_PREFIX) {
             throw new InvalidConstraintException(
@@ -1138,6 +1259,28 @@ final class JsonSchema {
                     "is supported at most " + MAX_CONTAINS + " times for one array");
         }
         return new Elements(first, rest, least, most, contained, unique);
+    }
+
+    /** How many elements are evaluated before {@code unevaluatedItems} of a schema counts; without it all of them. */
+    private int evaluatedItems(Branch branch, Schema atom) {
+        if (!atom.map().containsKey("unevaluatedItems")) {
+            return Expressions.UNLIMITED;
+        }
+        if (oldItems) {
+            throw refuse(atom.pointer, "unevaluatedItems", "is not supported in this draft");
+        }
+        int evaluated = 0;
+        for (Schema part : branch.within(atom)) {
+            if (part.map().containsKey("contains")) {
+                throw refuse(part.pointer, "contains", "beside unevaluatedItems is not supported");
+            }
+            boolean all = part.map().containsKey("items")
+                    || (!part.equals(atom) && part.map().containsKey("unevaluatedItems"));
+            evaluated = Math.max(
+                    evaluated,
+                    all ? Expressions.UNLIMITED : list(part, "prefixItems").size());
+        }
+        return evaluated;
     }
 
     private Optional<Contained> contained(Schema atom) {
@@ -1457,8 +1600,23 @@ final class JsonSchema {
             if (!found && atom.map().containsKey("additionalProperties")) {
                 set.add(child(atom, "additionalProperties"));
             }
+            if (atom.map().containsKey("unevaluatedProperties") && !isEvaluated(branch, atom, name, matching)) {
+                set.add(child(atom, "unevaluatedProperties"));
+            }
         }
         return set;
+    }
+
+    /** Whether a schema or its parts evaluate a property before {@code unevaluatedProperties} of the schema counts. */
+    private boolean isEvaluated(Branch branch, Schema atom, @Nullable String name, List<String> matching) {
+        if (oldReferences) {
+            throw refuse(atom.pointer, "unevaluatedProperties", "is not supported in this draft");
+        }
+        return branch.within(atom).stream()
+                .anyMatch(part -> part.map().containsKey("additionalProperties")
+                        || (!part.equals(atom) && part.map().containsKey("unevaluatedProperties"))
+                        || (name != null && objectOf(part, "properties").containsKey(name))
+                        || matching.stream().anyMatch(objectOf(part, "patternProperties")::containsKey));
     }
 
     private int object(Branch branch) {
