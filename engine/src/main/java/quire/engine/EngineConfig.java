@@ -60,6 +60,9 @@ public record EngineConfig(
     /** The largest {@code maxQueueWait}. */
     public static final Duration MAX_QUEUE_WAIT = Duration.ofHours(1);
 
+    /** Rows of logits for the tokens of prompts whose log probabilities are wanted. */
+    private static final int SCORED_ROWS = 16;
+
     /**
      * Checks the ranges.
      *
@@ -120,13 +123,13 @@ public record EngineConfig(
     }
 
     /**
-     * Maximum number of rows of logits in a step: one for each sequence, and with speculation more rows for draft
-     * tokens. In automatic mode these are one for each sequence, but at least 16 in total. With a fixed number of draft
-     * tokens, they are that number for each sequence.
+     * Maximum number of rows of logits in a step: one for each sequence, and more for prompts whose log probabilities are
+     * wanted and for draft tokens. These are 16. With speculation in automatic mode they are also at least one for each
+     * sequence, and with a fixed number of draft tokens that number for each sequence.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {
-            return maxSequences;
+            return Math.min(maxBatchedTokens, maxSequences + SCORED_ROWS);
         }
         long drafts = speculation.draftTokens() == Speculation.AUTO
                 ? Math.max(Speculation.MAX_DRAFT_TOKENS, maxSequences)

@@ -25,6 +25,8 @@ import quire.server.http.WebAccess;
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
+ * @param strictLimits whether a request for more tokens than the context has room for is refused; otherwise its answer
+ *     gets the room that there is
  * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
  *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
  * @param maxBodyBytes largest request body; at least 1. The large bodies of all clients together may take eight times as
@@ -50,6 +52,7 @@ public record ServerConfig(
         List<String> aliases,
         boolean modelRequired,
         boolean unknownParametersAllowed,
+        boolean strictLimits,
         SamplingDefaults samplingDefaults,
         int maxBodyBytes,
         int maxConnections,
@@ -141,6 +144,7 @@ public record ServerConfig(
         private List<String> aliases = List.of();
         private boolean modelRequired;
         private boolean unknownParametersAllowed;
+        private boolean strictLimits;
         private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
@@ -211,6 +215,12 @@ public record ServerConfig(
         /** Whether a request may have unknown parameters; false by default. */
         public Builder unknownParametersAllowed(boolean value) {
             unknownParametersAllowed = value;
+            return this;
+        }
+
+        /** Whether a request for more tokens than the context has room for is refused; false by default. */
+        public Builder strictLimits(boolean value) {
+            strictLimits = value;
             return this;
         }
 
@@ -299,6 +309,7 @@ public record ServerConfig(
                     aliases,
                     modelRequired,
                     unknownParametersAllowed,
+                    strictLimits,
                     samplingDefaults,
                     maxBodyBytes,
                     maxConnections,

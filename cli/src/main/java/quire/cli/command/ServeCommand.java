@@ -117,6 +117,13 @@ public final class ServeCommand implements Callable<Integer> {
     private UnknownParameters unknownParameters;
 
     @Option(
+            names = "--strict-limits",
+            description =
+                    "Refuse requests for more tokens than the context has room for. Without, their answers get the"
+                            + " room that there is.")
+    private boolean strictLimits;
+
+    @Option(
             names = "--drain-seconds",
             paramLabel = "N",
             defaultValue = "30",
@@ -269,6 +276,7 @@ public final class ServeCommand implements Callable<Integer> {
                     .aliases(aliases)
                     .modelRequired(requireModel)
                     .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
+                    .strictLimits(strictLimits)
                     .samplingDefaults(sampling.defaults())
                     .drainTimeout(Duration.ofSeconds(drainSeconds));
             return http.apply(builder).build();

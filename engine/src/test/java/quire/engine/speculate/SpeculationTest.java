@@ -272,7 +272,8 @@ class SpeculationTest {
                 .withMessageContaining("1 to 16 draft tokens, not 17");
         assertThat(Speculation.off().isOn()).isFalse();
         assertThat(new Speculation(4, false, null, null).isOn()).isFalse();
-        assertThat(Requests.config(8, 512, 16).maxLogitRows()).isEqualTo(8);
+        assertThat(Requests.config(8, 512, 16).maxLogitRows()).isEqualTo(24);
+        assertThat(Requests.config(8, 20, 16).maxLogitRows()).isEqualTo(20);
         assertThat(Requests.config(8, 512, 16)
                         .withSpeculation(Speculation.auto(null))
                         .maxLogitRows())
