@@ -362,9 +362,12 @@ class EngineTest {
             assertThatIllegalArgumentException()
                     .isThrownBy(() -> engine(model, new FakeTokenizer(), Requests.config(4, 17, 16)))
                     .withMessageContaining("maxBatchedTokens is 17");
+        }
+        // It returns a row of logits for one sequence, and 16 for prompts whose log probabilities are wanted.
+        try (FakeModel model = FakeModel.fitting(Requests.config(1, 32, 16), CONTEXT)) {
             assertThatIllegalArgumentException()
-                    .isThrownBy(() -> engine(model, new FakeTokenizer(), Requests.config(5, 16, 16)))
-                    .withMessageContaining("maxSequences is 5");
+                    .isThrownBy(() -> engine(model, new FakeTokenizer(), Requests.config(18, 32, 16)))
+                    .withMessageContaining("maxSequences is 18");
         }
     }
 

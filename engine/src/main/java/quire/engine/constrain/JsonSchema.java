@@ -373,8 +373,7 @@ final class JsonSchema {
             }
             List<Schema> one = list(schema, "oneOf");
             if (!one.isEmpty()) {
-                requireDisjoint(schema, one);
-                queue.addLast(new Pending(one, next));
+                queue.addLast(new Pending(exclusive(schema, one), next));
             }
             for (List<Schema> ways : dependencies(schema)) {
                 queue.addLast(new Pending(ways, next));
@@ -1762,22 +1761,54 @@ final class JsonSchema {
 
     // oneOf.
 
-    private final Set<String> disjointPlaces = new HashSet<>();
+    private final Map<String, List<Schema>> exclusiveParts = new HashMap<>();
 
-    private void requireDisjoint(Schema schema, List<Schema> parts) {
-        if (!disjointPlaces.add(schema.pointer)) {
-            return; // checked before, or being checked
+    /** The parts of {@code oneOf} if no value can match two of them; otherwise each part without what the others match. */
+    private List<Schema> exclusive(Schema schema, List<Schema> parts) {
+        List<Schema> known = exclusiveParts.putIfAbsent(schema.pointer, parts);
+        if (known != null) {
+            return known; // checked before, or being checked
         }
+        List<List<Schema>> overlapping = new ArrayList<>();
+        parts.forEach(part -> overlapping.add(new ArrayList<>()));
         for (int i = 0; i < parts.size(); i++) {
             for (int j = 0; j < i; j++) {
                 if (!isDisjoint(List.of(parts.get(i)), List.of(parts.get(j)), 0)) {
-                    throw refuse(
-                            schema.pointer,
-                            "oneOf",
-                            "is supported only if no value can match two of its parts; parts " + j + " and " + i
-                                    + " may overlap. Use anyOf if an overlap is allowed");
+                    overlapping.get(i).add(parts.get(j));
+                    overlapping.get(j).add(parts.get(i));
+                    requireNegation(schema, parts.get(i), i, j);
+                    requireNegation(schema, parts.get(j), i, j);
                 }
             }
+        }
+        List<Schema> ways = new ArrayList<>();
+        for (int i = 0; i < parts.size(); i++) {
+            List<Schema> others = overlapping.get(i);
+            String place = schema.pointer + "/oneOf~" + i;
+            if (others.isEmpty()) {
+                ways.add(parts.get(i));
+                continue;
+            }
+            schemas.put(place + "/allOf/0", parts.get(i));
+            for (int k = 0; k < others.size(); k++) {
+                schemas.put(place + "/allOf/" + (k + 1), not(others.get(k)));
+            }
+            ways.add(made(place, Map.of("allOf", Collections.nCopies(others.size() + 1, true))));
+        }
+        exclusiveParts.put(schema.pointer, ways);
+        return ways;
+    }
+
+    /** Checks that what does not match a part can be computed. */
+    private void requireNegation(Schema schema, Schema part, int i, int j) {
+        try {
+            branches(List.of(not(part)));
+        } catch (InvalidConstraintException e) {
+            throw refuse(
+                    schema.pointer,
+                    "oneOf",
+                    "is not supported here: a value may match both parts " + j + " and " + i + ", and " + e.getMessage()
+                            + ". Use anyOf if an overlap is allowed");
         }
     }
 
@@ -1821,7 +1852,7 @@ final class JsonSchema {
             case "string" -> isDisjoint(stringBody(a), stringBody(b));
             case "number", "integer" -> isDisjoint(number(a, integer), number(b, integer));
             case "array" -> isDisjoint(elements(a), elements(b), depth);
-            case "object" -> isDisjoint(names(a), names(b), depth);
+            case "object" -> isDisjointObject(a, b, depth);
             default -> false;
         });
     }
@@ -1850,16 +1881,17 @@ final class JsonSchema {
         return false;
     }
 
-    private boolean isDisjoint(Names a, Names b, int depth) {
-        for (String name : a.required) {
-            List<Schema> inB = b.declared.get(name);
-            if (b.required.contains(name)
-                    && inB != null
-                    && isDisjoint(a.declared.getOrDefault(name, List.of()), inB, depth + 1)) {
-                return true;
-            }
-        }
-        return false;
+    /** Whether a property that one of them requires cannot satisfy both. */
+    private boolean isDisjointObject(Branch a, Branch b, int depth) {
+        Names inA = names(a);
+        Names inB = names(b);
+        Set<String> required = new LinkedHashSet<>(inA.required);
+        required.addAll(inB.required);
+        return required.stream().anyMatch(name -> {
+            List<Schema> first = valueOf(a, inA, name);
+            List<Schema> second = valueOf(b, inB, name);
+            return isNever(first) || isNever(second) || isDisjoint(first, second, depth + 1);
+        });
     }
 
     // Keywords.

@@ -245,7 +245,7 @@ public final class TokenHistory {
                 logit -= frequencyPenalty * counts[number] + presencePenalty;
             }
             if (dry != null && repetitions[number] >= dry.allowedLength()) {
-                logit -= dry.multiplier() * StrictMath.pow(dry.base(), repetitions[number] - dry.allowedLength());
+                logit -= dry.multiplier() * power(dry.base(), repetitions[number] - dry.allowedLength());
             }
             replace(logits, token, logit);
         }
@@ -258,6 +258,22 @@ public final class TokenHistory {
             }
             replace(logits, token, (double) logits[token] + biasValues[index]);
         }
+    }
+
+    /**
+     * A power by multiplications in a fixed order, so it is the same on every machine; infinity beyond the range of numbers.
+     * {@link StrictMath#pow} allocates arrays until C2 has compiled it.
+     */
+    private static double power(double base, int exponent) {
+        double power = 1;
+        double square = base;
+        for (int rest = exponent; rest > 0; rest >>= 1) {
+            if ((rest & 1) != 0) {
+                power *= square;
+            }
+            square *= square;
+        }
+        return power;
     }
 
     /** Finds the longest repetition that each token would continue. */
