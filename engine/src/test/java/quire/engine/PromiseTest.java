@@ -167,7 +167,10 @@ class PromiseTest {
                 "gpt-oss",
                 "deepseek2",
                 "lfm2",
-                "granitehybrid"
+                "granitehybrid",
+                "qwen35",
+                "mistral3",
+                "nemotron_h_moe"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
@@ -216,7 +219,7 @@ class PromiseTest {
 
     /** States are taken back where draft tokens are rejected. */
     @ParameterizedTest
-    @ValueSource(strings = {"lfm2", "granitehybrid-dense"})
+    @ValueSource(strings = {"lfm2", "granitehybrid-dense", "qwen35moe", "nemotron_h"})
     void output_recurrentModelWithReplayedDrafts_isBitIdentical(String architecture) throws Exception {
         assertPromiseWithReplay(FamilyModels.write(folder, architecture, ElementType.Q4_0, 5));
     }

@@ -42,11 +42,15 @@ import quire.tensor.Activation;
  * @param rotationFactor factor of the cosines and sines of the rotation
  * @param yarn which pairs YaRN scales; null if all are scaled alike
  * @param sinks whether the file gives each head a score that takes part in its softmax and has no value
+ * @param temperature how queries grow with their position; null if they do not
+ * @param gatedAttention whether what attention computes is multiplied with the sigmoid of a product of the inputs, whose
+ *     matrix is stored with that of the queries, head by head
  * @param feedForwardNorm name of the norm before the feed-forward layer in the file, without its block
  * @param outputNorm name of the norm before the head in the file
  * @param mixture the experts of the feed-forward layers; null if there are none
  * @param latent the latent that keys and values of all heads are made of; null if there is none
  * @param recurrence the layers that have no attention; null if all have it
+ * @param parts the only part of each block; empty if blocks have attention or a recurrence, and a feed-forward layer
  */
 public record Architecture(
         Norm norm,
@@ -71,11 +75,29 @@ public record Architecture(
         float rotationFactor,
         @Nullable Yarn yarn,
         boolean sinks,
+        @Nullable Temperature temperature,
+        boolean gatedAttention,
         String feedForwardNorm,
         String outputNorm,
         @Nullable Mixture mixture,
         @Nullable Latent latent,
-        @Nullable Recurrence recurrence) {
+        @Nullable Recurrence recurrence,
+        List<Part> parts) {
+
+    /** Copies the list. */
+    public Architecture {
+        parts = List.copyOf(parts);
+    }
+
+    /** The only part of a block. */
+    public enum Part {
+        /** See {@link Recurrence}. */
+        RECURRENCE,
+        /** Attention. */
+        ATTENTION,
+        /** A feed-forward layer, with or without experts. */
+        FEED_FORWARD
+    }
 
     /**
      * Attention with a latent (MLA). A position has one latent for the keys and values of all heads, and one key that is
@@ -105,6 +127,20 @@ public record Architecture(
      */
     public record Yarn(int originalContext, float betaFast, float betaSlow) {}
 
+    /**
+     * Queries at position p are multiplied with {@code 1 + scale × ln(1 + ⌊p / positions⌋)}, so that attention stays sharp
+     * in long texts.
+     *
+     * @param scale factor of the logarithm
+     * @param positions number of positions with the same factor
+     */
+    public record Temperature(float scale, int positions) {
+        /** The factor of a query. */
+        float factor(int position) {
+            return (float) (1 + scale * StrictMath.log(1 + Math.floorDiv(position, positions)));
+        }
+    }
+
     /** A kind of norm. */
     public enum Norm {
         /** Divides by the root of the mean square. */
@@ -113,14 +149,21 @@ public record Architecture(
         LAYER
     }
 
-    /** RMS norms of queries and keys before their rotation. */
+    /** RMS norms of queries and keys. */
     public enum HeadNorm {
         /** There are none. */
         NONE,
-        /** Each head is normalised for itself. */
+        /** Each head is normalised for itself, before its rotation. */
         EACH,
-        /** All heads of a row are normalised together. */
-        ALL
+        /** Each head is normalised for itself, after its rotation. */
+        EACH_ROTATED,
+        /** All heads of a row are normalised together, before their rotation. */
+        ALL;
+
+        /** Whether heads are normalised one by one. */
+        boolean isEach() {
+            return this == EACH || this == EACH_ROTATED;
+        }
     }
 
     /** How a layer rotates queries and keys. */
@@ -131,6 +174,26 @@ public record Architecture(
         GENERAL,
         /** With {@link Architecture#windowBase}. */
         WINDOW
+    }
+
+    /** Whether a block has attention or a recurrence. */
+    boolean mixes(int layer) {
+        return parts.isEmpty() || parts.get(layer) != Part.FEED_FORWARD;
+    }
+
+    /** Whether a block has attention. */
+    boolean attends(int layer) {
+        return mixes(layer) && (recurrence == null || !recurrence.isIn(layer));
+    }
+
+    /** Whether a block has a feed-forward layer. */
+    boolean feedsForward(int layer) {
+        return parts.isEmpty() || parts.get(layer) == Part.FEED_FORWARD;
+    }
+
+    /** Whether a block has a feed-forward layer with experts. */
+    boolean hasExperts(int layer) {
+        return mixture != null && mixture.isIn(layer) && feedsForward(layer);
     }
 
     /** The window of a layer in positions; 0 if it sees all. */
@@ -153,9 +216,13 @@ public record Architecture(
         String kind = norm == Norm.RMS ? "RMS norm" : "layer norm";
         parts.add(kind + (normBefore ? normAfter ? " before and after" : " before" : " after") + " each part");
         if (headNorm != HeadNorm.NONE) {
-            parts.add("queries and keys normalised " + (headNorm == HeadNorm.EACH ? "by head" : "whole"));
+            parts.add("queries and keys normalised " + (headNorm.isEach() ? "by head" : "whole")
+                    + (headNorm == HeadNorm.EACH_ROTATED ? " after their rotation" : ""));
         }
-        parts.add(parallel ? "attention beside feed-forward" : "attention, then feed-forward");
+        parts.add(
+                parallel
+                        ? "attention beside feed-forward"
+                        : this.parts.isEmpty() ? "attention, then feed-forward" : "one part in each block");
         parts.add((gated ? "gated " : "plain ") + activation.label());
         parts.add(
                 unrotatedEvery == 1
@@ -172,6 +239,12 @@ public record Architecture(
         }
         if (sinks) {
             parts.add("attention sinks");
+        }
+        if (temperature != null) {
+            parts.add("sharper attention from " + temperature.positions + " positions on");
+        }
+        if (gatedAttention) {
+            parts.add("attention with a gate");
         }
         if (latent != null) {
             parts.add("latent attention: a latent of " + latent.rank + " and a rotated key of " + latent.rotatedDim);
@@ -221,11 +294,14 @@ public record Architecture(
         private float rotationFactor = 1;
         private @Nullable Yarn yarn;
         private boolean sinks;
+        private @Nullable Temperature temperature;
+        private boolean gatedAttention;
         private String feedForwardNorm = "ffn_norm";
         private String outputNorm = "output_norm";
         private @Nullable Mixture mixture;
         private @Nullable Latent latent;
         private @Nullable Recurrence recurrence;
+        private List<Part> parts = List.of();
 
         Builder layerNorm() {
             norm = Norm.LAYER;
@@ -326,6 +402,16 @@ public record Architecture(
             return this;
         }
 
+        Builder temperature(@Nullable Temperature value) {
+            temperature = value;
+            return this;
+        }
+
+        Builder gatedAttention() {
+            gatedAttention = true;
+            return this;
+        }
+
         Builder feedForwardNorm(String name) {
             feedForwardNorm = name;
             return this;
@@ -348,6 +434,11 @@ public record Architecture(
 
         Builder recurrence(Recurrence value) {
             recurrence = value;
+            return this;
+        }
+
+        Builder parts(List<Part> value) {
+            parts = value;
             return this;
         }
 
@@ -375,11 +466,14 @@ public record Architecture(
                     rotationFactor,
                     yarn,
                     sinks,
+                    temperature,
+                    gatedAttention,
                     feedForwardNorm,
                     outputNorm,
                     mixture,
                     latent,
-                    recurrence);
+                    recurrence,
+                    parts);
         }
     }
 }

@@ -33,10 +33,40 @@ final class Architectures {
             "gpt-oss",
             "deepseek2",
             "lfm2",
-            "granitehybrid");
+            "granitehybrid",
+            "qwen3next",
+            "qwen35",
+            "qwen35moe",
+            "mistral3",
+            "qwen2vl",
+            "qwen3vl",
+            "qwen3vlmoe",
+            "seed_oss",
+            "arcee",
+            "ernie4_5",
+            "ernie4_5-moe",
+            "exaone",
+            "exaone4",
+            "internlm2",
+            "olmoe",
+            "granitemoe",
+            "glm4moe",
+            "dots1",
+            "bailingmoe",
+            "bailingmoe2",
+            "lfm2moe",
+            "minicpm",
+            "nemotron",
+            "deepseek",
+            "minimax-m2",
+            "nemotron_h",
+            "nemotron_h_moe",
+            "hunyuan-dense",
+            "hunyuan-moe");
 
-    /** Those whose list of KV heads has a 0 for each block without attention. */
-    private static final List<String> RECURRENT = List.of("lfm2", "granitehybrid");
+    /** Those whose lists of sizes have a 0 for each block that lacks the part, such as attention. */
+    private static final List<String> WITH_ZEROS =
+            List.of("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe");
 
     private Architectures() {}
 
@@ -69,8 +99,27 @@ final class Architectures {
         /** The Mamba-2 layers in place of attention. */
         Recurrence stateSpaces();
 
+        /** The only part of each block: a feed-forward layer or attention where the file gives their size. */
+        List<Architecture.Part> parts();
+
+        /**
+         * The gated delta net in place of attention.
+         *
+         * @param alternating see {@link Recurrence}
+         */
+        Recurrence deltaNet(boolean alternating);
+
+        /** Notes that the model has parts for images, and that its positions in a text rotate as in other models. */
+        void textOnly();
+
         /** The sizes of attention with a latent. */
         Architecture.Latent latent();
+
+        /** Whether the file has a tensor. */
+        boolean hasTensor(String name);
+
+        /** How queries grow with their position; null if they do not. */
+        Architecture.@Nullable Temperature temperature();
 
         /** What positions are divided by; 1 for no scaling. */
         float ropeScale();
@@ -87,9 +136,14 @@ final class Architectures {
         Mixture mixture(Mixture.Scoring scoring, boolean normalised, long sharedWidth, boolean sharedGate);
     }
 
-    /** Whether an architecture has blocks without attention. */
-    static boolean isRecurrent(String name) {
-        return RECURRENT.contains(name);
+    /** Whether lists of sizes may have a 0 for each block that lacks the part. */
+    static boolean hasZeros(String name) {
+        return WITH_ZEROS.contains(name);
+    }
+
+    /** Whether each block of an architecture has one part only. */
+    static boolean hasParts(String name) {
+        return name.startsWith("nemotron_h");
     }
 
     /** @param layers number of blocks */
@@ -117,6 +171,34 @@ final class Architectures {
                     case "deepseek2" -> deepseek2(keys);
                     case "lfm2" -> lfm2(keys);
                     case "granitehybrid" -> graniteHybrid(keys);
+                    case "qwen3next" -> qwenDelta(keys, false);
+                    case "qwen35", "qwen35moe" -> qwenDelta(keys, true);
+                    case "mistral3" -> mistral3(keys);
+                    case "qwen2vl" -> text(qwen2(), keys);
+                    case "qwen3vl" -> text(qwen3(), keys);
+                    case "qwen3vlmoe" -> text(qwen3moe(keys), keys);
+                    case "seed_oss" -> qwen2().feedForwardNorm("post_attention_norm");
+                    case "arcee" ->
+                        new Architecture.Builder()
+                                .activation(Activation.SQUARED_RELU)
+                                .plain();
+                    case "ernie4_5", "ernie4_5-moe" -> ernie(keys);
+                    case "exaone" -> new Architecture.Builder().halves();
+                    case "exaone4" -> exaone4(keys, layers);
+                    case "internlm2" -> new Architecture.Builder();
+                    case "olmoe" -> olmoe(keys);
+                    case "granitemoe" -> graniteMoe(keys);
+                    case "glm4moe" -> glm4moe(keys);
+                    case "dots1" -> qwen3().mixture(keys.mixture(Scoring.SIGMOID, false, ofExperts(keys), false));
+                    case "bailingmoe" -> deepseek(keys);
+                    case "bailingmoe2" -> qwen3().mixture(keys.mixture(Scoring.SIGMOID, false, ofExperts(keys), false));
+                    case "lfm2moe" -> lfm2(keys).mixture(keys.mixture(Scoring.SIGMOID, true, 0, false));
+                    case "minicpm" -> minicpm(keys, hidden, layers);
+                    case "nemotron" -> nemotron();
+                    case "deepseek" -> deepseek(keys);
+                    case "minimax-m2" -> minimaxM2(keys);
+                    case "nemotron_h", "nemotron_h_moe" -> nemotronH(keys);
+                    case "hunyuan-dense", "hunyuan-moe" -> hunyuan(keys);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
         return builder.yarn(keys.yarn()).rotationFactor(keys.rotationFactor()).build();
@@ -212,8 +294,8 @@ final class Architectures {
     }
 
     private static Architecture.Builder qwen2moe(Keys keys) {
-        int sharedWidth = keys.size("expert_shared_feed_forward_length", keys.size("feed_forward_length", 0));
-        return qwen2().mixture(keys.mixture(Scoring.SOFTMAX, false, sharedWidth, true));
+        return qwen2().mixture(keys.mixture(
+                Scoring.SOFTMAX, false, sharedWidth(keys, keys.size("feed_forward_length", 0)), true));
     }
 
     private static Architecture.Builder qwen3moe(Keys keys) {
@@ -236,11 +318,10 @@ final class Architectures {
         double logScale = StrictMath.log(Math.max(1, keys.ropeScale()));
         double forScores = keys.number("rope.scaling.yarn_log_multiplier", 0);
         double scoreFactor = keys.rotationFactor() * (1 + forScores * logScale);
-        long sharedWidth = (long) keys.size("expert_shared_count", 0) * keys.size("expert_feed_forward_length", 0);
         return new Architecture.Builder()
                 .latent(latent)
                 .attentionScale((float) (scoreFactor * scoreFactor / StrictMath.sqrt(latent.queryDim())))
-                .mixture(keys.mixture(Scoring.SOFTMAX, false, sharedWidth, false));
+                .mixture(keys.mixture(Scoring.SOFTMAX, false, ofExperts(keys), false));
     }
 
     private static Architecture.Builder lfm2(Keys keys) {
@@ -254,10 +335,122 @@ final class Architectures {
 
     /** Granite 4. The file says whether its attention rotates. */
     private static Architecture.Builder graniteHybrid(Keys keys) {
-        int sharedWidth = keys.size("expert_shared_feed_forward_length", 0);
         return granite(keys)
                 .unrotatedEvery(keys.flag("rope.scaling.finetuned", true) ? 0 : 1)
-                .mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth, false))
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth(keys, 0), false))
                 .recurrence(keys.stateSpaces());
+    }
+
+    /** Qwen3-Next and Qwen3.5, with or without experts. Converters of the latter order its heads so that they alternate. */
+    private static Architecture.Builder qwenDelta(Keys keys, boolean alternating) {
+        keys.textOnly();
+        return qwen3().gatedAttention()
+                .feedForwardNorm("post_attention_norm")
+                .mixture(keys.mixture(
+                        Scoring.SOFTMAX, true, sharedWidth(keys, keys.size("feed_forward_length", 0)), true))
+                .recurrence(keys.deltaNet(alternating));
+    }
+
+    /** A model that can see too, for text. */
+    private static Architecture.Builder text(Architecture.Builder builder, Keys keys) {
+        keys.textOnly();
+        return builder;
+    }
+
+    /** Ministral 3 and Devstral 2. */
+    private static Architecture.Builder mistral3(Keys keys) {
+        return new Architecture.Builder()
+                .temperature(keys.temperature())
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth(keys, 0), false));
+    }
+
+    private static Architecture.Builder ernie(Keys keys) {
+        keys.textOnly();
+        return new Architecture.Builder().mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth(keys, 0), false));
+    }
+
+    /** Only the model of 32 B has windows; without them, all layers rotate. */
+    private static Architecture.Builder exaone4(Keys keys, int layers) {
+        Architecture.Builder builder =
+                new Architecture.Builder().halves().normOnlyAfter().headNorm(HeadNorm.EACH);
+        int window = keys.window();
+        return layers == 64 ? builder.window(window, keys.fullEvery(4)).onlyWindowsRotate() : builder;
+    }
+
+    private static Architecture.Builder olmoe(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .headNorm(HeadNorm.ALL)
+                .mixture(keys.mixture(Scoring.SOFTMAX, false, 0, false));
+    }
+
+    private static Architecture.Builder graniteMoe(Keys keys) {
+        return granite(keys).mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth(keys, 0), false));
+    }
+
+    /** GLM-4.5 to 4.7. Only the larger ones norm the heads. */
+    private static Architecture.Builder glm4moe(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .headNorm(keys.hasTensor("blk.0.attn_q_norm.weight") ? HeadNorm.EACH : HeadNorm.NONE)
+                .feedForwardNorm("post_attention_norm")
+                .mixture(keys.mixture(Scoring.SIGMOID, false, ofExperts(keys), false));
+    }
+
+    /** The first DeepSeek with experts, and Ling. */
+    private static Architecture.Builder deepseek(Keys keys) {
+        return new Architecture.Builder().mixture(keys.mixture(Scoring.SOFTMAX, false, ofExperts(keys), false));
+    }
+
+    /** Older files have no factors. */
+    private static Architecture.Builder minicpm(Keys keys, int hidden, int layers) {
+        return new Architecture.Builder()
+                .factors(
+                        keys.number("embedding_scale", 12),
+                        keys.number("residual_scale", (float) (1.4 / StrictMath.sqrt(layers))),
+                        1 / keys.number("logit_scale", 256f / hidden));
+    }
+
+    private static Architecture.Builder nemotron() {
+        return new Architecture.Builder()
+                .halves()
+                .layerNorm()
+                .activation(Activation.SQUARED_RELU)
+                .plain();
+    }
+
+    /** Nemotron Nano 2 and 3. Each block is Mamba-2, attention without rotation, or a feed-forward layer. */
+    private static Architecture.Builder nemotronH(Keys keys) {
+        return new Architecture.Builder()
+                .unrotatedEvery(1)
+                .activation(Activation.SQUARED_RELU)
+                .plain()
+                .feedForwardNorm("attn_norm")
+                .parts(keys.parts())
+                .recurrence(keys.stateSpaces())
+                .mixture(keys.mixture(Scoring.SIGMOID, false, sharedWidth(keys, 0), false));
+    }
+
+    private static Architecture.Builder hunyuan(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .headNorm(HeadNorm.EACH_ROTATED)
+                .mixture(keys.mixture(Scoring.SOFTMAX, true, sharedWidth(keys, 0), false));
+    }
+
+    private static Architecture.Builder minimaxM2(Keys keys) {
+        return new Architecture.Builder()
+                .halves()
+                .headNorm(HeadNorm.ALL)
+                .mixture(keys.mixture(Scoring.SIGMOID, true, 0, false));
+    }
+
+    /** The width of shared experts that are as wide as the others. */
+    private static long ofExperts(Keys keys) {
+        return (long) keys.size("expert_shared_count", 0) * keys.size("expert_feed_forward_length", 0);
+    }
+
+    private static int sharedWidth(Keys keys, int absent) {
+        return keys.size("expert_shared_feed_forward_length", absent);
     }
 }

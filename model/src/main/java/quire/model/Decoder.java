@@ -10,9 +10,11 @@ import java.util.function.Function;
 import java.util.function.LongConsumer;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
+import quire.model.Architecture.HeadNorm;
 import quire.model.WeightLoader.NormWeights;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
+import quire.tensor.Activation;
 import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
@@ -90,6 +92,8 @@ public final class Decoder implements Model {
     private final FloatMatrix queries;
     private final FloatMatrix keys;
     private final FloatMatrix values;
+    /** What the sigmoid is computed of that multiplies attention's results; null if there is none. */
+    private final @Nullable FloatMatrix attentionGate;
     /** The same memory as queries and keys, with a row for each head or for each token: what head norms work on. */
     private final FloatMatrix queryNormRows;
 
@@ -211,7 +215,7 @@ public final class Decoder implements Model {
      */
     public static long weightBytes(Gguf file, Kernels kernels) {
         long bytes = 0;
-        for (GgufTensor tensor : file.tensors()) {
+        for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
             boolean embedding = tensor.name().equals("token_embd.weight");
             if (embedding || tensor.type().elementType().isEmpty()) {
                 bytes += tensor.byteSize();
@@ -245,7 +249,7 @@ public final class Decoder implements Model {
         long bytes = weightBytes(file, kernels)
                 - file.tensor("token_embd.weight", config.hidden(), config.vocabularySize())
                         .byteSize();
-        for (GgufTensor tensor : file.tensors()) {
+        for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
             if (mixture != null && ModelConfig.isOfExperts(tensor)) {
                 long all = packedBytes(tensor, kernels);
                 bytes -= all - all / mixture.experts() * mixture.used();
@@ -257,7 +261,7 @@ public final class Decoder implements Model {
     /** Bytes of a file's matrices: the sum of what {@link #load} passes to {@code onLoaded}. */
     public static long matrixBytes(Gguf file) {
         long bytes = 0;
-        for (GgufTensor tensor : file.tensors()) {
+        for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
             if (ModelConfig.isMatrix(tensor)) {
                 boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
                 bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
@@ -284,7 +288,7 @@ public final class Decoder implements Model {
     /** The sizes of a file's quantised matrices by type, without an embedding that is no head. */
     public static List<PackedType> packedTypes(Gguf file, Kernels kernels) {
         Map<ElementType, PackedType> types = new EnumMap<>(ElementType.class);
-        for (GgufTensor tensor : file.tensors()) {
+        for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
             boolean onlyLookedUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
             boolean quantized =
                     tensor.type().elementType().map(ElementType::isQuantized).orElse(false);
@@ -305,7 +309,8 @@ public final class Decoder implements Model {
      */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();
-        int queryWidth = config.heads() * config.headDim();
+        long queryWidth =
+                (long) config.heads() * config.headDim() * (config.blocks().gatedAttention() ? 2 : 1);
         long kvWidth = (long) config.kvHeads() * config.headDim();
         long inputs = Activations.byteSize(maxBatchTokens, hidden, true)
                 + Activations.byteSize(maxBatchTokens, config.attendedWidth(), true)
@@ -371,18 +376,23 @@ public final class Decoder implements Model {
         Architecture.Latent latent = blocks.latent();
         Recurrence recurrence = blocks.recurrence();
         int withAttention = 0;
+        int withState = 0;
         boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
-            MixtureLayers.Weights experts = mixture != null && mixture.isIn(i) ? loader.mixture(prefix, mixture) : null;
-            boolean dense = experts == null;
-            boolean attends = recurrence == null || !recurrence.isIn(i);
+            MixtureLayers.Weights experts =
+                    mixture != null && blocks.hasExperts(i) ? loader.mixture(prefix, mixture) : null;
+            boolean dense = blocks.feedsForward(i) && experts == null;
+            boolean attends = blocks.attends(i);
+            RecurrentLayers.Weights recurrent = recurrence == null || attends || !blocks.mixes(i)
+                    ? null
+                    : loader.recurrent(prefix, withState++, recurrence);
             layers[i] = new Layer(
-                    blocks.normBefore() ? loader.norm(prefix + "attn_norm") : null,
+                    blocks.normBefore() && blocks.mixes(i) ? loader.norm(prefix + "attn_norm") : null,
                     attends && latent == null ? loader.queriesKeysValues(prefix) : List.of(),
                     attends && latent != null ? loader.latent(prefix, latent) : null,
-                    attends || recurrence == null ? null : loader.recurrent(prefix, i - withAttention, recurrence),
+                    recurrent,
                     withAttention,
                     attends ? loader.headNorm(prefix + "attn_q_norm.weight", queryWidth) : null,
                     attends ? loader.headNorm(prefix + "attn_k_norm.weight", kvWidth) : null,
@@ -393,7 +403,7 @@ public final class Decoder implements Model {
                             ? List.of(loader.projection(prefix + "attn_output", config.attendedWidth(), hidden))
                             : List.of(),
                     blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
-                    sharedNorm ? null : loader.norm(prefix + blocks.feedForwardNorm()),
+                    sharedNorm || !blocks.feedsForward(i) ? null : loader.norm(prefix + blocks.feedForwardNorm()),
                     dense ? loader.gateUp(prefix) : List.of(),
                     dense ? List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)) : List.of(),
                     experts,
@@ -456,7 +466,8 @@ public final class Decoder implements Model {
         queries = FloatMatrix.allocate(arena, maxBatchTokens, queryWidth);
         keys = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
         values = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
-        boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
+        attentionGate = blocks.gatedAttention() ? FloatMatrix.allocate(arena, maxBatchTokens, queryWidth) : null;
+        boolean each = blocks.headNorm().isEach();
         queryNormRows =
                 each ? new FloatMatrix(queries.segment(), maxBatchTokens * config.heads(), config.headDim()) : queries;
         keyNormRows =
@@ -491,7 +502,8 @@ public final class Decoder implements Model {
             multiplyAdds += layer.recurrent == null ? 0 : layer.recurrent.multiplyAdds();
         }
         multiplyAddsPerRow = multiplyAdds;
-        qkvOutputs = List.of(queries, keys, values);
+        qkvOutputs =
+                attentionGate == null ? List.of(queries, keys, values) : List.of(queries, keys, values, attentionGate);
         projectedOutputs = List.of(projected);
         gateUpOutputs = List.of(gate, up);
         logitsOutputs = List.of(logits);
@@ -633,27 +645,31 @@ public final class Decoder implements Model {
         embed(current.tokens(), from, to);
         for (int i = 0; i < layers.length; i++) {
             Layer layer = layers[i];
-            norm(residual, layer.attentionNorm, normed.values(), from, to);
-            products.quantize(normed, from, to);
-            workers.barrier(worker);
-            if (layer.recurrent != null && recurrentLayers != null) {
-                recurrentLayers.compute(worker, layer.recurrent, normed, current, from, to, projectedOutputs);
-                products.addBias(layer.recurrent.output().getFirst(), projected, from, to);
-            } else {
-                attention(worker, layer, current, from, to);
-            }
-            addBranch(layer.afterAttention, from, to);
-            if (!blocks.parallel()) {
-                norm(residual, layer.feedForwardNorm, normed.values(), from, to);
+            if (blocks.mixes(i)) {
+                norm(residual, layer.attentionNorm, normed.values(), from, to);
                 products.quantize(normed, from, to);
+                workers.barrier(worker);
+                if (layer.recurrent != null && recurrentLayers != null) {
+                    recurrentLayers.compute(worker, layer.recurrent, normed, current, from, to, projectedOutputs);
+                    products.addBias(layer.recurrent.output().getFirst(), projected, from, to);
+                } else {
+                    attention(worker, layer, current, from, to);
+                }
+                addBranch(layer.afterAttention, from, to);
             }
-            workers.barrier(worker);
-            if (layer.experts != null && mixtureLayers != null) {
-                mixtureLayers.compute(worker, layer.experts, normed, rows, from, to, projected);
-            } else {
-                feedForward(worker, layer, rows, from, to);
+            if (blocks.feedsForward(i)) {
+                if (!blocks.parallel()) {
+                    norm(residual, layer.feedForwardNorm, normed.values(), from, to);
+                    products.quantize(normed, from, to);
+                }
+                workers.barrier(worker);
+                if (layer.experts != null && mixtureLayers != null) {
+                    mixtureLayers.compute(worker, layer.experts, normed, rows, from, to, projected);
+                } else {
+                    feedForward(worker, layer, rows, from, to);
+                }
+                addBranch(layer.afterFeedForward, from, to);
             }
-            addBranch(layer.afterFeedForward, from, to);
         }
 
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
@@ -694,6 +710,12 @@ public final class Decoder implements Model {
             kernels.rope(queries, config.headDim(), current.positions(), layer.cosSin, from, to);
             kernels.rope(keys, config.headDim(), current.positions(), layer.cosSin, from, to);
         }
+        if (blocks.headNorm() == HeadNorm.EACH_ROTATED) {
+            normHeads(layer, from, to);
+        }
+        if (blocks.temperature() != null) {
+            scaleQueries(blocks.temperature(), current.positions(), from, to);
+        }
         store(current, layer.cacheIndex, from, to);
         workers.barrier(worker);
         attend(current, layer, worker);
@@ -701,11 +723,23 @@ public final class Decoder implements Model {
         if (layer.latent != null && latentAttention != null) {
             latentAttention.values(worker, layer.latent, rows, from, to, attended.values());
         }
+        if (attentionGate != null) {
+            kernels.activate(Activation.SIGMOID, attentionGate, attended.values(), attended.values(), from, to);
+        }
         products.quantize(attended, from, to);
         workers.barrier(worker);
         products.multiply(layer.output, attended, rows, projectedOutputs);
         workers.barrier(worker);
         products.addBias(layer.output.get(0), projected, from, to);
+    }
+
+    private void scaleQueries(Architecture.Temperature temperature, int[] positions, int from, int to) {
+        for (int row = from; row < to; row++) {
+            float factor = temperature.factor(positions[row]);
+            for (int i = 0; factor != 1 && i < queries.columns(); i++) {
+                queries.set(row, i, queries.get(row, i) * factor);
+            }
+        }
     }
 
     /** Queries, keys and values before their rotation. */
@@ -715,8 +749,12 @@ public final class Decoder implements Model {
         products.addBias(layer.qkv.get(0), queries, from, to);
         products.addBias(layer.qkv.get(1), keys, from, to);
         products.addBias(layer.qkv.get(2), values, from, to);
-        normHeads(layer.queryNorm, queryNormRows, from, to);
-        normHeads(layer.keyNorm, keyNormRows, from, to);
+        if (attentionGate != null) {
+            products.addBias(layer.qkv.get(3), attentionGate, from, to);
+        }
+        if (blocks.headNorm() != HeadNorm.EACH_ROTATED) {
+            normHeads(layer, from, to);
+        }
     }
 
     /** A feed-forward layer without experts, from the norm to its result. */
@@ -750,7 +788,12 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Norms the heads of some tokens, if the layer has such norms. */
+    /** Norms the queries and keys of some tokens, if the layer has such norms. */
+    private void normHeads(Layer layer, int from, int to) {
+        normHeads(layer.queryNorm, queryNormRows, from, to);
+        normHeads(layer.keyNorm, keyNormRows, from, to);
+    }
+
     private void normHeads(@Nullable FloatMatrix weight, FloatMatrix heads, int from, int to) {
         if (weight != null) {
             int each = heads.rows() / maxBatchTokens;

@@ -43,6 +43,7 @@ final class MixtureLayers {
 
     private final Mixture mixture;
     private final Activation activation;
+    private final boolean gated;
     private final Kernels kernels;
     private final Workers workers;
     private final Products products;
@@ -87,10 +88,10 @@ final class MixtureLayers {
      * The weights of one layer.
      *
      * @param first the products of all rows: the router; then those of the shared expert, if there is one: its factor, if
-     *     it has one, gate and up
+     *     it has one, gate and up; only up where feed-forward layers have no gate
      * @param selectionBias added to the scores when experts are chosen, not to their weights; null if there is none
-     * @param gate by expert
-     * @param up by expert
+     * @param gate by expert; up where feed-forward layers have no gate
+     * @param up by expert; empty where feed-forward layers have no gate
      * @param down by expert
      * @param sharedDown of the shared expert; null if there is none
      */
@@ -105,7 +106,7 @@ final class MixtureLayers {
         /** Multiply-adds for one row. */
         long multiplyAdds(Mixture mixture) {
             long expert = gate.getFirst().multiplyAdds()
-                    + up.getFirst().multiplyAdds()
+                    + (up.isEmpty() ? 0 : up.getFirst().multiplyAdds())
                     + down.getFirst().multiplyAdds();
             return Products.multiplyAdds(first)
                     + mixture.used() * expert
@@ -124,6 +125,7 @@ final class MixtureLayers {
             Arena arena) {
         this.mixture = mixture;
         this.activation = config.blocks().activation();
+        gated = config.blocks().gated();
         this.kernels = kernels;
         this.workers = workers;
         products = new Products(kernels, workers);
@@ -138,7 +140,11 @@ final class MixtureLayers {
         sharedUp = shared > 0 ? FloatMatrix.allocate(arena, maxRows, shared) : null;
         if (sharedGate != null && sharedUp != null) {
             firstOutputs.add(sharedGate);
-            firstOutputs.add(sharedUp);
+            if (gated) {
+                firstOutputs.add(sharedUp);
+            } else {
+                fillWithOnes(sharedUp);
+            }
         }
         boolean sharedQuantized = layers.stream()
                 .anyMatch(layer -> layer.sharedDown != null
@@ -166,6 +172,9 @@ final class MixtureLayers {
         Activations allActivated = Activations.allocate(arena, rows, mixture.width(), activatedQuantized);
         FloatMatrix allGates = FloatMatrix.allocate(arena, rows, mixture.width());
         FloatMatrix allUps = FloatMatrix.allocate(arena, rows, mixture.width());
+        if (!gated) {
+            fillWithOnes(allUps);
+        }
         inputs = new Activations[tileCount];
         activated = new Activations[tileCount];
         gates = new FloatMatrix[tileCount];
@@ -183,6 +192,14 @@ final class MixtureLayers {
         choosers = new Chooser[workers.count()];
         for (int i = 0; i < choosers.length; i++) {
             choosers[i] = new Chooser(mixture);
+        }
+    }
+
+    private static void fillWithOnes(FloatMatrix matrix) {
+        for (int row = 0; row < matrix.rows(); row++) {
+            for (int i = 0; i < matrix.columns(); i++) {
+                matrix.set(row, i, 1f);
+            }
         }
     }
 
@@ -247,9 +264,11 @@ final class MixtureLayers {
 
     private void activateShared(Weights layer, int from, int to) {
         if (sharedGate != null && sharedUp != null && sharedActivated != null) {
-            int gate = layer.first.size() - 2;
+            int gate = layer.first.size() - (gated ? 2 : 1);
             products.addBias(layer.first.get(gate), sharedGate, from, to);
-            products.addBias(layer.first.get(gate + 1), sharedUp, from, to);
+            if (gated) {
+                products.addBias(layer.first.get(gate + 1), sharedUp, from, to);
+            }
             kernels.activate(activation, sharedGate, sharedUp, sharedActivated.values(), from, to);
             products.quantize(sharedActivated, from, to);
         }
@@ -296,9 +315,11 @@ final class MixtureLayers {
             Projection gate = layer.gate.get(groupExperts[group]);
             unit = products.multiply(gate, inputs[tile], rows, gates[tile], first, unit);
             first += gate.units();
-            Projection up = layer.up.get(groupExperts[group]);
-            unit = products.multiply(up, inputs[tile], rows, ups[tile], first, unit);
-            first += up.units();
+            if (gated) {
+                Projection up = layer.up.get(groupExperts[group]);
+                unit = products.multiply(up, inputs[tile], rows, ups[tile], first, unit);
+                first += up.units();
+            }
         }
     }
 
@@ -308,7 +329,9 @@ final class MixtureLayers {
             int tile = tiles[expert];
             int place = places[entry];
             products.addBias(layer.gate.get(expert), gates[tile], place, place + 1);
-            products.addBias(layer.up.get(expert), ups[tile], place, place + 1);
+            if (gated) {
+                products.addBias(layer.up.get(expert), ups[tile], place, place + 1);
+            }
             Activations to = activated[tile];
             kernels.activate(activation, gates[tile], ups[tile], to.values(), place, place + 1);
             products.quantize(to, place, place + 1);

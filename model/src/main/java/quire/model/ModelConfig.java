@@ -1,12 +1,16 @@
 package quire.model;
 
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
+import quire.model.Architecture.Part;
 import quire.model.Architecture.Yarn;
 import quire.model.Mixture.Scoring;
 import quire.model.format.Gguf;
@@ -52,6 +56,15 @@ public record ModelConfig(
         Architecture blocks) {
 
     private static final String KV_HEADS = "attention.head_count_kv";
+    /** How many of the blocks predict further tokens. */
+    private static final String FURTHER_BLOCKS = "nextn_predict_layers";
+
+    /** Those whose experts have the width of a feed-forward layer, unless the file says another. */
+    private static final Set<String> EXPERTS_AS_WIDE =
+            Set.of("llama", "mistral3", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe");
+
+    private static final String SECTIONS = "rope.dimension_sections";
+    private static final Pattern BLOCK = Pattern.compile("blk\\.(\\d{1,9})\\.");
 
     /** Characters of a value of the file that a message shows. */
     private static final int SHOWN_CHARS = 60;
@@ -81,6 +94,7 @@ public record ModelConfig(
             "attention.clamp_kqv",
             "attention.max_alibi_bias",
             "attention.temperature_scale",
+            "rope.scaling.alpha",
             "attn_logit_softcapping",
             "final_logit_softcapping");
 
@@ -158,7 +172,7 @@ public record ModelConfig(
     public long activeWeights(Gguf file) {
         Mixture mixture = blocks.mixture();
         long active = 0;
-        for (GgufTensor tensor : file.tensors()) {
+        for (GgufTensor tensor : usedTensors(file)) {
             boolean looksUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
             if (mixture != null && isOfExperts(tensor)) {
                 active += tensor.elements() / mixture.experts() * mixture.used();
@@ -167,6 +181,27 @@ public record ModelConfig(
             }
         }
         return active;
+    }
+
+    /**
+     * The tensors of a file that compute the next token. The blocks behind the last, which would predict the tokens after it,
+     * are left out.
+     */
+    static List<GgufTensor> usedTensors(Gguf file) {
+        String architecture = file.string("general.architecture", "");
+        String further = architecture + "." + FURTHER_BLOCKS;
+        List<GgufTensor> all = List.copyOf(file.tensors());
+        if (!file.has(further)) {
+            return all;
+        }
+        long last = file.int64(architecture + ".block_count") - file.int64(further);
+        return all.stream().filter(tensor -> blockOf(tensor.name()) < last).toList();
+    }
+
+    /** The number of the block that a tensor belongs to; −1 for none. */
+    private static int blockOf(String tensor) {
+        Matcher matcher = BLOCK.matcher(tensor);
+        return matcher.lookingAt() ? Integer.parseInt(matcher.group(1)) : -1;
     }
 
     /** Whether a tensor has a part for each expert of a layer. */
@@ -182,8 +217,7 @@ public record ModelConfig(
 
     /** The number of blocks with attention, which have keys and values. */
     public int attentionLayers() {
-        Recurrence recurrence = blocks.recurrence();
-        return recurrence == null ? layers : layers - recurrence.count();
+        return (int) IntStream.range(0, layers).filter(blocks::attends).count();
     }
 
     /** Bytes that recurrent layers keep of each running sequence; 0 if there are none. */
@@ -259,24 +293,27 @@ public record ModelConfig(
         }
         for (int layer = 0; layer < layers; layer++) {
             String block = "blk." + layer + ".";
-            if (blocks.normBefore()) {
+            if (blocks.normBefore() && blocks.mixes(layer)) {
                 checkNorm(gguf, known, block + "attn_norm", hidden);
             }
             Recurrence recurrence = blocks.recurrence();
-            if (recurrence != null && recurrence.isIn(layer)) {
-                checkRecurrent(gguf, known, block, recurrence);
-            } else {
+            if (blocks.attends(layer)) {
                 checkAttention(gguf, known, block);
+            } else if (recurrence != null && blocks.mixes(layer)) {
+                checkRecurrent(gguf, known, block, recurrence);
             }
             if (blocks.normAfter()) {
                 checkNorm(gguf, known, block + "post_attention_norm", hidden);
                 checkNorm(gguf, known, block + "post_ffw_norm", hidden);
             }
+            if (!blocks.feedsForward(layer)) {
+                continue;
+            }
             if (blocks.normBefore() && !blocks.parallel()) {
                 checkNorm(gguf, known, block + blocks.feedForwardNorm(), hidden);
             }
             Mixture mixture = blocks.mixture();
-            if (mixture != null && mixture.isIn(layer)) {
+            if (mixture != null && blocks.hasExperts(layer)) {
                 checkMixture(gguf, known, block, mixture);
                 continue;
             }
@@ -289,7 +326,7 @@ public record ModelConfig(
             }
             checkMatrix(gguf, known, block + "ffn_down", feedForward, hidden);
         }
-        for (GgufTensor tensor : gguf.tensors()) {
+        for (GgufTensor tensor : usedTensors(gguf)) {
             // Old converters wrote the frequencies of the rotation into each block; they follow from the metadata.
             if (!known.contains(tensor.name()) && !tensor.name().endsWith(".attn_rot_embd")) {
                 throw gguf.fault("tensor " + tensor.name() + ": is no part of a " + architecture + " model of " + layers
@@ -304,15 +341,15 @@ public record ModelConfig(
         Architecture.Latent latent = blocks.latent();
         if (latent != null) {
             checkLatent(gguf, known, block, latent);
-        } else if (gguf.hasTensor(block + "attn_qkv.weight")) {
+        } else if (gguf.hasTensor(block + "attn_qkv.weight") && !blocks.gatedAttention()) {
             checkMatrix(gguf, known, block + "attn_qkv", hidden, queryWidth + 2 * kvWidth);
         } else {
-            checkMatrix(gguf, known, block + "attn_q", hidden, queryWidth);
+            checkMatrix(gguf, known, block + "attn_q", hidden, blocks.gatedAttention() ? 2 * queryWidth : queryWidth);
             checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
             checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
         }
         if (blocks.headNorm() != Architecture.HeadNorm.NONE) {
-            boolean each = blocks.headNorm() == Architecture.HeadNorm.EACH;
+            boolean each = blocks.headNorm().isEach();
             checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? headDim : queryWidth);
             checkVector(gguf, known, block + "attn_k_norm.weight", true, each ? headDim : kvWidth);
         }
@@ -324,6 +361,10 @@ public record ModelConfig(
 
     private void checkRecurrent(Gguf gguf, Set<String> known, String block, Recurrence recurrence) {
         int width = recurrence.width();
+        if (recurrence.kind() == Recurrence.Kind.DELTA_NET) {
+            checkDeltaNet(gguf, known, block, recurrence);
+            return;
+        }
         if (recurrence.hasStates()) {
             int channels = recurrence.channels();
             int ofHeads = recurrence.heads();
@@ -341,6 +382,29 @@ public record ModelConfig(
         checkMatrix(gguf, known, block + "shortconv.in_proj", hidden, 3 * width);
         checkVector(gguf, known, block + "shortconv.conv.weight", true, recurrence.taps(), width);
         checkMatrix(gguf, known, block + "shortconv.out_proj", width, hidden);
+    }
+
+    private void checkDeltaNet(Gguf gguf, Set<String> known, String block, Recurrence recurrence) {
+        int width = recurrence.width();
+        int channels = recurrence.channels();
+        int ofHeads = recurrence.heads();
+        if (gguf.hasTensor(block + "ssm_in.weight")) {
+            checkMatrix(gguf, known, block + "ssm_in", hidden, channels + width);
+        } else {
+            checkMatrix(gguf, known, block + "attn_qkv", hidden, channels);
+            checkMatrix(gguf, known, block + "attn_gate", hidden, width);
+        }
+        if (gguf.hasTensor(block + "ssm_ba.weight")) {
+            checkMatrix(gguf, known, block + "ssm_ba", hidden, 2 * ofHeads);
+        } else {
+            checkMatrix(gguf, known, block + "ssm_alpha", hidden, ofHeads);
+            checkMatrix(gguf, known, block + "ssm_beta", hidden, ofHeads);
+        }
+        checkVector(gguf, known, block + "ssm_conv1d.weight", true, recurrence.taps(), channels);
+        checkVector(gguf, known, block + "ssm_dt.bias", true, ofHeads);
+        checkVector(gguf, known, block + "ssm_a", true, ofHeads);
+        checkVector(gguf, known, block + "ssm_norm.weight", true, recurrence.headDim());
+        checkMatrix(gguf, known, block + "ssm_out", width, hidden);
     }
 
     private void checkLatent(Gguf gguf, Set<String> known, String block, Architecture.Latent latent) {
@@ -365,10 +429,12 @@ public record ModelConfig(
         int width = mixture.width();
         checkMatrix(gguf, known, block + "ffn_gate_inp", hidden, experts);
         checkVector(gguf, known, block + "exp_probs_b.bias", false, experts);
-        if (gguf.hasTensor(block + "ffn_gate_up_exps.weight")) {
+        if (blocks.gated() && gguf.hasTensor(block + "ffn_gate_up_exps.weight")) {
             checkExperts(gguf, known, block + "ffn_gate_up_exps", hidden, 2 * width, experts);
         } else {
-            checkExperts(gguf, known, block + "ffn_gate_exps", hidden, width, experts);
+            if (blocks.gated()) {
+                checkExperts(gguf, known, block + "ffn_gate_exps", hidden, width, experts);
+            }
             checkExperts(gguf, known, block + "ffn_up_exps", hidden, width, experts);
         }
         checkExperts(gguf, known, block + "ffn_down_exps", width, hidden, experts);
@@ -377,7 +443,9 @@ public record ModelConfig(
             known.add(block + "ffn_gate_inp_shexp.weight");
         }
         if (mixture.sharedWidth() > 0) {
-            checkMatrix(gguf, known, block + "ffn_gate_shexp", hidden, mixture.sharedWidth());
+            if (blocks.gated()) {
+                checkMatrix(gguf, known, block + "ffn_gate_shexp", hidden, mixture.sharedWidth());
+            }
             checkMatrix(gguf, known, block + "ffn_up_shexp", hidden, mixture.sharedWidth());
             checkMatrix(gguf, known, block + "ffn_down_shexp", mixture.sharedWidth(), hidden);
         }
@@ -452,8 +520,11 @@ public record ModelConfig(
             refuseWhatIsNotComputed();
             int contextLength = sizeUpTo("context_length", MAX_CONTEXT);
             int hidden = sizeUpTo("embedding_length", MAX_WIDTH);
-            int feedForward = sizeUpTo("feed_forward_length", MAX_WIDTH);
-            int layers = sizeUpTo("block_count", MAX_LAYERS);
+            // Files whose layers all have experts may have no other width.
+            int feedForward = gguf.has(key("feed_forward_length")) || !gguf.has(key("expert_count"))
+                    ? sizeUpTo("feed_forward_length", MAX_WIDTH)
+                    : sizeUpTo("expert_feed_forward_length", MAX_WIDTH);
+            int layers = layers();
             int heads = sizeUpTo("attention.head_count", MAX_HEADS);
             int kvHeads = gguf.has(key(KV_HEADS)) ? sizeUpTo(KV_HEADS, MAX_HEADS) : heads;
             if (kvHeads > heads || heads % kvHeads != 0) {
@@ -488,11 +559,19 @@ public record ModelConfig(
                     heads,
                     kvHeads,
                     headDim,
-                    number(layerNorm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 0, 1),
+                    number(epsilonKey(layerNorm), 0, 1),
                     ropeDimensions,
                     gguf.has(key("rope.freq_base")) ? number("rope.freq_base", 1, 1e12f) : 10000f,
                     ropeScale(),
                     blocks);
+        }
+
+        /** Files of Nemotron-H may have the epsilon of RMS norms under the other name. */
+        private String epsilonKey(boolean layerNorm) {
+            String ofLayerNorm = "attention.layer_norm_epsilon";
+            String ofRms = "attention.layer_norm_rms_epsilon";
+            boolean other = architecture.startsWith("nemotron_h") && !gguf.has(key(ofRms));
+            return layerNorm || other ? ofLayerNorm : ofRms;
         }
 
         @Override
@@ -563,6 +642,21 @@ public record ModelConfig(
         }
 
         @Override
+        public boolean hasTensor(String name) {
+            return gguf.hasTensor(name);
+        }
+
+        @Override
+        public Architecture.@Nullable Temperature temperature() {
+            float scale = number("attention.temperature_scale", 0);
+            return scale == 0
+                    ? null
+                    : new Architecture.Temperature(
+                            scale,
+                            size("rope.scaling.original_context_length", sizeUpTo("context_length", MAX_CONTEXT)));
+        }
+
+        @Override
         public @Nullable Yarn yarn() {
             if (!scaling().equals("yarn")) {
                 return null;
@@ -583,8 +677,9 @@ public record ModelConfig(
             if (scaling().equals("yarn")) {
                 // A factor of all scores replaces the one of the rotated numbers.
                 String forScores = "rope.scaling.yarn_log_multiplier";
-                boolean inScores = described.contains(forScores) && number(forScores, 0) != 0;
-                double usual = inScores ? 1 : 1 + 0.1 * StrictMath.log(Math.max(1, ropeScale()));
+                boolean inScores = described.contains("attention.kv_lora_rank") && number(forScores, 0) != 0;
+                double log = 0.1 * StrictMath.log(Math.max(1, ropeScale()));
+                double usual = inScores ? 1 : (1 + log) / (1 + number(forScores, 0) * log);
                 factor *= number("rope.scaling.yarn_attn_factor", (float) usual);
             }
             return (float) factor;
@@ -600,9 +695,9 @@ public record ModelConfig(
             int used = sizeUpTo("expert_used_count", experts);
             int width = size("expert_feed_forward_length", 0);
             if (width == 0) {
-                // Mixtral's and Granite's experts have the width of a feed-forward layer; Qwen's share it.
+                // Qwen's experts share the width of a feed-forward layer.
                 width = sizeUpTo("feed_forward_length", MAX_WIDTH);
-                boolean own = architecture.equals("llama") || architecture.equals("granitehybrid");
+                boolean own = EXPERTS_AS_WIDE.contains(architecture);
                 width = own ? width : width / used;
             }
             if (experts > MAX_EXPERTS || width < 1) {
@@ -677,11 +772,11 @@ public record ModelConfig(
         }
 
         /**
-         * Some converters write one number for each layer. If all are equal, the model is an ordinary one. In the number of
-         * KV heads, a 0 may stand for a layer without attention.
+         * Some converters write one number for each layer. If all are equal, the model is an ordinary one. A 0 may stand for
+         * a layer without attention, or without a feed-forward layer.
          */
         private int sameInAllLayers(String suffix, int max) {
-            boolean zeros = suffix.equals(KV_HEADS) && Architectures.isRecurrent(architecture);
+            boolean zeros = Architectures.hasZeros(architecture);
             int same = 0;
             for (int value : perLayer(suffix)) {
                 if (value == 0 && zeros) {
@@ -696,12 +791,22 @@ public record ModelConfig(
             return inRange(suffix, same, max);
         }
 
+        /** The number of blocks, without those that predict further tokens. */
+        private int layers() {
+            int all = sizeUpTo("block_count", MAX_LAYERS);
+            int further = size(FURTHER_BLOCKS, 0);
+            if (further >= all) {
+                throw refuse(FURTHER_BLOCKS, "is " + further + " of " + all + " blocks");
+            }
+            return all - further;
+        }
+
         private int[] perLayer(String suffix) {
             String key = key(suffix);
             if (gguf.length(key) != sizeUpTo("block_count", MAX_LAYERS)) {
                 throw refuse(suffix, "has " + gguf.length(key) + " items, not one for each block");
             }
-            return gguf.int32s(key);
+            return Arrays.copyOf(gguf.int32s(key), layers());
         }
 
         @Override
@@ -716,12 +821,59 @@ public record ModelConfig(
                     sizeUpTo("embedding_length", MAX_WIDTH),
                     0,
                     0,
+                    false,
                     0,
                     layersWithoutAttention());
         }
 
         @Override
         public Recurrence stateSpaces() {
+            List<Boolean> layers = Architectures.hasParts(architecture)
+                    ? parts().stream().map(Part.RECURRENCE::equals).toList()
+                    : layersWithoutAttention();
+            return states(Recurrence.Kind.STATE_SPACE, false, layers);
+        }
+
+        @Override
+        public List<Part> parts() {
+            int[] kvHeads = listed(KV_HEADS, "attention");
+            int[] widths = listed("feed_forward_length", "a feed-forward layer");
+            return IntStream.range(0, layers())
+                    .mapToObj(i ->
+                            widths[i] != 0 ? Part.FEED_FORWARD : kvHeads[i] != 0 ? Part.ATTENTION : Part.RECURRENCE)
+                    .toList();
+        }
+
+        @Override
+        public Recurrence deltaNet(boolean alternating) {
+            Recurrence states = states(Recurrence.Kind.DELTA_NET, alternating, layersBetweenAttention());
+            if (states.headDim() != states.stateSize()) {
+                throw refuse(
+                        "ssm.state_size",
+                        "is " + states.stateSize() + ", but the width of values, " + states.width() + ", is "
+                                + states.heads() + " heads of " + states.headDim());
+            }
+            return states;
+        }
+
+        /** All blocks but every fourth, or as often as the file says. */
+        private List<Boolean> layersBetweenAttention() {
+            if (gguf.has(key("attention.recurrent_layers"))) {
+                throw gguf.fault("key " + key("attention.recurrent_layers") + ": lists the layers without attention"
+                        + ANOTHER_MODEL);
+            }
+            int every = size("full_attention_interval", 4);
+            return IntStream.rangeClosed(1, layers())
+                    .mapToObj(block -> block % every != 0)
+                    .toList();
+        }
+
+        @Override
+        public void textOnly() {
+            described.add(SECTIONS);
+        }
+
+        private Recurrence states(Recurrence.Kind kind, boolean alternating, List<Boolean> layers) {
             int taps = sizeUpTo("ssm.conv_kernel", MAX_TAPS);
             int width = sizeUpTo("ssm.inner_size", MAX_WIDTH);
             int heads = sizeUpTo("ssm.time_step_rank", MAX_HEADS);
@@ -736,23 +888,21 @@ public record ModelConfig(
                                 + " groups");
             }
             return new Recurrence(
-                    Recurrence.Kind.STATE_SPACE,
-                    taps,
-                    width,
-                    heads,
-                    groups,
-                    sizeUpTo("ssm.state_size", MAX_STATE),
-                    layersWithoutAttention());
+                    kind, taps, width, heads, groups, alternating, sizeUpTo("ssm.state_size", MAX_STATE), layers);
         }
 
         /** The blocks whose number of KV heads is 0. */
         private List<Boolean> layersWithoutAttention() {
-            if (!gguf.has(key(KV_HEADS)) || gguf.type(key(KV_HEADS)) != GgufValueType.ARRAY) {
-                throw refuse(KV_HEADS, "has no number for each block, which says where attention is");
-            }
-            return IntStream.of(perLayer(KV_HEADS))
+            return IntStream.of(listed(KV_HEADS, "attention"))
                     .mapToObj(count -> count == 0)
                     .toList();
+        }
+
+        private int[] listed(String suffix, String part) {
+            if (!gguf.has(key(suffix)) || gguf.type(key(suffix)) != GgufValueType.ARRAY) {
+                throw refuse(suffix, "has no number for each block, which says where " + part + " is");
+            }
+            return perLayer(suffix);
         }
 
         private float number(String suffix, float min, float max) {
@@ -878,17 +1028,21 @@ public record ModelConfig(
             if (gguf.bool(key("use_parallel_residual"), false)) {
                 throw gguf.fault("key " + key("use_parallel_residual") + ": has parallel residuals" + ANOTHER_MODEL);
             }
-            if (gguf.has(key("rope.dimension_sections"))) {
-                throw gguf.fault("key " + key("rope.dimension_sections") + ": rotates by several positions (for images)"
-                        + ANOTHER_MODEL);
-            }
         }
 
         /** Refuses factors, limits and a window that the architecture's description does not have. */
         private void refuseFactors() {
+            if (!described.contains(SECTIONS) && gguf.has(key(SECTIONS))) {
+                throw gguf.fault(
+                        "key " + key(SECTIONS) + ": rotates by several positions (for images)" + ANOTHER_MODEL);
+            }
             if (!described.contains("attention.kv_lora_rank") && gguf.has(key("attention.kv_lora_rank"))) {
                 throw gguf.fault(
                         "key " + key("attention.kv_lora_rank") + ": has keys and values of a latent" + ANOTHER_MODEL);
+            }
+            if (size("interleave_moe_layer_step", 1) != 1) {
+                throw gguf.fault("key " + key("interleave_moe_layer_step") + ": is "
+                        + size("interleave_moe_layer_step", 1) + ANOTHER_MODEL);
             }
             if (!described.contains("expert_count") && size("expert_count", 0) > 1) {
                 throw gguf.fault("key " + key("expert_count") + ": is a mixture of " + size("expert_count", 0)

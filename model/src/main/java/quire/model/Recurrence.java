@@ -4,7 +4,8 @@ import java.util.List;
 
 /**
  * Layers that have a recurrence in place of attention. What such a layer remembers of a text does not grow with it. All have
- * a short convolution, which keeps the inputs of a sequence's last positions; Mamba-2 has a state behind it.
+ * a short convolution, which keeps the inputs of a sequence's last positions; Mamba-2 and the gated delta net have a state
+ * behind it.
  *
  * <pre>
  *   short convolution
@@ -16,6 +17,11 @@ import java.util.List;
  *   x ──┬─▶ value, key, query ─▶ convolution ─▶ SiLU ─▶ state ─▶ × ─▶ norm by group ─▶ output
  *       ├─▶ step ───────────────────────────────────────┘       │
  *       └─▶ gate ─▶ SiLU ───────────────────────────────────────┘
+ *
+ *   gated delta net
+ *   x ──┬─▶ query, key, value ─▶ convolution ─▶ SiLU ─▶ norm of query and key ─▶ state ─▶ norm by head ─▶ × ─▶ output
+ *       ├─▶ step, decay ───────────────────────────────────────────────────────────┘                       │
+ *       └─▶ gate ─▶ SiLU ──────────────────────────────────────────────────────────────────────────────────┘
  * </pre>
  *
  * @param kind what the layers compute
@@ -23,16 +29,28 @@ import java.util.List;
  * @param width numbers of a row between the layer's inputs and outputs
  * @param heads heads that divide the width, each with a state; 0 for short convolutions
  * @param groups number of keys and queries that heads share; 0 for short convolutions
+ * @param alternating whether heads 0, {@code groups}, 2 × {@code groups} … share a key and a query; else the heads that
+ *     follow each other
  * @param stateSize numbers of a key; 0 for short convolutions
  * @param layers for each block, whether it is such a layer
  */
-public record Recurrence(Kind kind, int taps, int width, int heads, int groups, int stateSize, List<Boolean> layers) {
+public record Recurrence(
+        Kind kind,
+        int taps,
+        int width,
+        int heads,
+        int groups,
+        boolean alternating,
+        int stateSize,
+        List<Boolean> layers) {
     /** What the layers compute. */
     public enum Kind {
         /** Short convolutions alone. */
         CONVOLUTION,
         /** Mamba-2. */
-        STATE_SPACE
+        STATE_SPACE,
+        /** The gated delta net of Qwen3-Next and Qwen3.5. */
+        DELTA_NET
     }
 
     /** Copies the list. */
@@ -55,6 +73,30 @@ public record Recurrence(Kind kind, int taps, int width, int heads, int groups, 
         return width + 2 * groups * stateSize;
     }
 
+    /** Where the value of a head begins in a row of {@link #channels}. */
+    int valueColumn(int head) {
+        return head * headDim() + (kind == Kind.DELTA_NET ? 2 * groups * stateSize : 0);
+    }
+
+    /** Where the key of a head begins. */
+    int keyColumn(int head) {
+        return group(head) * stateSize + (kind == Kind.DELTA_NET ? groups * stateSize : width);
+    }
+
+    /** Where the query of a head begins. */
+    int queryColumn(int head) {
+        return group(head) * stateSize + (kind == Kind.DELTA_NET ? 0 : width + groups * stateSize);
+    }
+
+    private int group(int head) {
+        return alternating ? head % groups : head / (heads / groups);
+    }
+
+    /** Number of the parts of a row that are normalised behind the state, each for itself. */
+    int normGroups() {
+        return kind == Kind.DELTA_NET ? heads : groups;
+    }
+
     /** Numbers of a head's value. */
     int headDim() {
         return width / heads;
@@ -62,7 +104,7 @@ public record Recurrence(Kind kind, int taps, int width, int heads, int groups, 
 
     /** Whether heads have a state, which is too large for a copy beside each page. */
     boolean hasStates() {
-        return kind == Kind.STATE_SPACE;
+        return kind != Kind.CONVOLUTION;
     }
 
     /** In words, for display. */
@@ -72,6 +114,9 @@ public record Recurrence(Kind kind, int taps, int width, int heads, int groups, 
             case CONVOLUTION -> "short convolutions of " + taps + " positions" + where;
             case STATE_SPACE ->
                 "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where
+                        + ", so no prefix cache";
+            case DELTA_NET ->
+                "gated delta net with " + heads + " states of " + stateSize + " × " + headDim() + where
                         + ", so no prefix cache";
         };
     }

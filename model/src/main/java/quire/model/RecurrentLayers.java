@@ -19,7 +19,7 @@ import quire.tensor.Workers;
  *   sequences      │            │                           │ keep inputs  │
  * </pre>
  *
- * <p>Mamba-2 has a barrier more: {@link StateSpace} advances the states of heads between the convolution and the rest.
+ * <p>Layers with states have a barrier more: {@link StateSpace} advances the states of heads between the convolution and the rest.
  */
 final class RecurrentLayers {
     private final int taps;
@@ -30,25 +30,28 @@ final class RecurrentLayers {
     private final @Nullable StateSpace stateSpace;
 
     // One row for each token of the batch.
-    /** What the convolution's inputs or the results are multiplied with: b, or the gate of Mamba-2. */
+    /** What the convolution's inputs or the results are multiplied with: b, or the gate of layers with states. */
     private final FloatMatrix gate;
-    /** c, or the steps of Mamba-2. */
+    /** c, or the steps of layers with states. */
     private final FloatMatrix third;
+    /** How much of a value a delta net takes; null in others. */
+    private final @Nullable FloatMatrix corrections;
 
     private final FloatMatrix inputs;
     /** What the convolution computes; the same memory as the results of short convolutions. */
     private final FloatMatrix convolved;
 
     private final Activations mixed;
+    /** In the order of {@link Weights#first}. */
     private final List<FloatMatrix> firstOutputs;
 
     /**
      * The weights of one layer.
      *
      * @param index its number among the recurrent layers
-     * @param first of the inputs: b, c and x; or gate, steps and the convolution's inputs
+     * @param first of the inputs: b, c and x; or gate, steps, the convolution's inputs and, in a delta net, corrections
      * @param taps a row for each position of the convolution, the earliest first
-     * @param space what else Mamba-2 has; null for short convolutions
+     * @param space what else layers with states have; null for short convolutions
      * @param output from the convolution's result to the layer's
      */
     record Weights(
@@ -85,15 +88,21 @@ final class RecurrentLayers {
         mixed = Activations.allocate(arena, maxRows, recurrence.width(), quantized);
         convolved = hasStates ? FloatMatrix.allocate(arena, maxRows, recurrence.channels()) : mixed.values();
         stateSpace = hasStates
-                ? new StateSpace(recurrence, state, epsilon, kernels, workers, maxRows, mixed.values(), arena)
+                ? new StateSpace(
+                        recurrence, state, epsilon, kernels, workers, maxRows, convolved, mixed.values(), arena)
                 : null;
-        firstOutputs = List.of(gate, third, inputs);
+        corrections = recurrence.kind() == Recurrence.Kind.DELTA_NET
+                ? FloatMatrix.allocate(arena, maxRows, recurrence.heads())
+                : null;
+        firstOutputs = corrections == null ? List.of(gate, third, inputs) : List.of(gate, third, inputs, corrections);
     }
 
     /** An upper bound for the bytes that such layers allocate outside of the Java heap, without the state. */
     static long byteSize(Recurrence recurrence, int maxRows, int workers) {
         return Activations.byteSize(maxRows, recurrence.width(), true)
-                + (long) Float.BYTES * maxRows * (2L * recurrence.width() + 2L * recurrence.channels())
+                + (long) Float.BYTES
+                        * maxRows
+                        * (2L * recurrence.width() + 2L * recurrence.channels() + recurrence.heads())
                 + (recurrence.hasStates() ? StateSpace.byteSize(recurrence, maxRows, workers) : 0);
     }
 
@@ -114,7 +123,7 @@ final class RecurrentLayers {
         if (stateSpace != null && layer.space != null) {
             workers.barrier(worker);
             convolve(layer, batch, from, to);
-            stateSpace.prepare(layer.space, convolved, third, from, to);
+            stateSpace.prepare(layer.space, convolved, third, corrections, from, to);
             workers.barrier(worker);
             stateSpace.advance(worker, layer.index, layer.space, batch, convolved);
             workers.barrier(worker);

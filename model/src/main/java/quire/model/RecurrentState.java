@@ -31,6 +31,7 @@ final class RecurrentState {
     private final int taps;
     private final int ring;
     private final int pageTokens;
+    private final long layerCheckpointBytes;
     private final int heads;
     private final int stateSize;
     /** By layer: a row for each position of the ring of each slot. */
@@ -56,6 +57,7 @@ final class RecurrentState {
     RecurrentState(Recurrence recurrence, int slots, int pageCount, int pageTokens, Arena arena) {
         taps = recurrence.taps();
         ring = ring(recurrence);
+        layerCheckpointBytes = layerCheckpointBytes(recurrence);
         this.pageTokens = pageTokens;
         inputs = new FloatMatrix[recurrence.count()];
         checkpoints = new FloatMatrix[pageCount == 0 ? 0 : inputs.length];
@@ -91,11 +93,13 @@ final class RecurrentState {
         return (long) Float.BYTES * recurrence.count() * (inputs + (recurrence.hasStates() ? ofStates : 0));
     }
 
-    /** Bytes of the state beside one page, in all layers; 0 if pages have none. */
+    /** Bytes of the state beside one page, in all layers; 0 if they are too large for that. */
     static long checkpointBytes(Recurrence recurrence) {
-        return recurrence.hasStates()
-                ? 0
-                : (long) Float.BYTES * recurrence.count() * (recurrence.taps() - 1) * recurrence.width();
+        return recurrence.hasStates() ? 0 : recurrence.count() * layerCheckpointBytes(recurrence);
+    }
+
+    private static long layerCheckpointBytes(Recurrence recurrence) {
+        return (long) Float.BYTES * (recurrence.taps() - 1) * recurrence.channels();
     }
 
     /** The states of all heads of all sequences in a layer. */
@@ -139,16 +143,12 @@ final class RecurrentState {
 
     /** Bytes of the state beside a page, in all layers; 0 if pages have none. */
     long pageBytes() {
-        return checkpoints.length * checkpointBytes();
-    }
-
-    private long checkpointBytes() {
-        return checkpoints.length == 0 ? 0 : (long) Float.BYTES * (taps - 1) * checkpoints[0].columns();
+        return checkpoints.length * layerCheckpointBytes;
     }
 
     /** Copies the state beside a page, one layer after another. */
     void exportPage(int page, MemorySegment to) {
-        long bytes = checkpointBytes();
+        long bytes = layerCheckpointBytes;
         for (int layer = 0; layer < checkpoints.length; layer++) {
             FloatMatrix from = checkpoints[layer];
             MemorySegment.copy(from.segment(), from.rowOffset(checkpoint(page, 1)), to, layer * bytes, bytes);
@@ -157,7 +157,7 @@ final class RecurrentState {
 
     /** Fills the state beside a page with what {@link #exportPage} has written. */
     void importPage(int page, MemorySegment from) {
-        long bytes = checkpointBytes();
+        long bytes = layerCheckpointBytes;
         for (int layer = 0; layer < checkpoints.length; layer++) {
             FloatMatrix to = checkpoints[layer];
             MemorySegment.copy(from, layer * bytes, to.segment(), to.rowOffset(checkpoint(page, 1)), bytes);

@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import quire.tensor.Activation;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
@@ -9,7 +10,7 @@ import quire.tensor.StateCall;
 import quire.tensor.Workers;
 
 /**
- * The part of a Mamba-2 layer between its convolution and its output. Each head has a state, a matrix, which the positions of
+ * The part of a layer with states ({@link Recurrence#hasStates}) between its convolution and its output. Each head has a state, a matrix, which the positions of
  * a sequence change one after the other, so chunks cannot change a bit. The workers share the heads of all sequences.
  *
  * <p>Draft tokens change a copy of the state, which is forgotten. What they would have done is kept ({@link RecurrentState}):
@@ -26,6 +27,12 @@ final class StateSpace {
     /** By row: a step for each head, then a decay for each head. */
     private final FloatMatrix factors;
 
+    /** The keys and queries of a delta net, with a row for each group; null for Mamba-2. */
+    private final @Nullable FloatMatrix keyRows;
+    /** What a delta net's keys and queries are multiplied with when their length is made 1. */
+    private final FloatMatrix ofKeys;
+
+    private final FloatMatrix ofQueries;
     private final FloatMatrix results;
     private final FloatMatrix resultGroups;
 
@@ -40,8 +47,8 @@ final class StateSpace {
      * @param bias of the convolution; zeros if the file has none
      * @param stepBias by head
      * @param rates by head: the logarithm of the decay in a step of 1
-     * @param skips by head: factor of the inputs that are added to the result
-     * @param norms by group
+     * @param skips by head: factor of the inputs that are added to the result; zeros in a delta net
+     * @param norms of the parts of a row ({@link Recurrence#normGroups}), or one for all
      */
     record Weights(
             FloatMatrix bias, FloatMatrix stepBias, FloatMatrix rates, FloatMatrix skips, List<FloatMatrix> norms) {}
@@ -53,6 +60,7 @@ final class StateSpace {
             Kernels kernels,
             Workers workers,
             int maxRows,
+            FloatMatrix convolved,
             FloatMatrix results,
             Arena arena) {
         this.recurrence = recurrence;
@@ -61,14 +69,20 @@ final class StateSpace {
         this.kernels = kernels;
         this.workers = workers;
         this.results = results;
-        int groups = recurrence.groups();
-        resultGroups = new FloatMatrix(results.segment(), maxRows * groups, recurrence.width() / groups);
+        int parts = recurrence.normGroups();
+        resultGroups = new FloatMatrix(results.segment(), maxRows * parts, recurrence.width() / parts);
         ones = FloatMatrix.allocate(arena, maxRows, recurrence.channels());
         for (int row = 0; row < maxRows; row++) {
             for (int i = 0; i < recurrence.channels(); i++) {
                 ones.set(row, i, 1f);
             }
         }
+        int keys = recurrence.stateSize();
+        keyRows = recurrence.kind() == Recurrence.Kind.DELTA_NET
+                ? new FloatMatrix(convolved.segment(), maxRows * (recurrence.channels() / keys), keys)
+                : null;
+        ofKeys = constant(arena, keys, 1 / StrictMath.sqrt(keys));
+        ofQueries = constant(arena, keys, 1.0 / keys); // with the scale of the scores
         factors = FloatMatrix.allocate(arena, maxRows, 2 * recurrence.heads());
         calls = new StateCall[workers.count()];
         drafted = new FloatMatrix[calls.length];
@@ -78,6 +92,14 @@ final class StateSpace {
             drafted[i] = FloatMatrix.allocate(arena, recurrence.stateSize(), recurrence.headDim());
             ignored[i] = FloatMatrix.allocate(arena, 1, recurrence.headDim());
         }
+    }
+
+    private static FloatMatrix constant(Arena arena, int columns, double value) {
+        FloatMatrix row = FloatMatrix.allocate(arena, 1, columns);
+        for (int i = 0; i < columns; i++) {
+            row.set(0, i, (float) value);
+        }
+        return row;
     }
 
     /** An upper bound for the bytes that this allocates outside of the Java heap. */
@@ -97,18 +119,44 @@ final class StateSpace {
      *
      * @param convolved values, keys and queries, behind the convolution
      * @param steps by head, before their bias
+     * @param corrections by head: how much of a value a delta net takes, before its sigmoid; null for Mamba-2
      */
-    void prepare(Weights layer, FloatMatrix convolved, FloatMatrix steps, int from, int to) {
+    void prepare(
+            Weights layer,
+            FloatMatrix convolved,
+            FloatMatrix steps,
+            @Nullable FloatMatrix corrections,
+            int from,
+            int to) {
         kernels.addBias(layer.bias, convolved, from, to);
         kernels.activate(Activation.SILU, convolved, ones, convolved, from, to);
+        if (keyRows != null) {
+            normKeys(keyRows, from, to);
+        }
         int heads = recurrence.heads();
         for (int row = from; row < to; row++) {
             for (int head = 0; head < heads; head++) {
                 float step = softplus(steps.get(row, head) + layer.stepBias.get(0, head));
-                factors.set(row, head, step);
+                factors.set(row, head, corrections == null ? step : sigmoid(corrections.get(row, head)));
                 factors.set(row, heads + head, (float) StrictMath.exp(step * layer.rates.get(0, head)));
             }
         }
+    }
+
+    /** Makes the length of keys and queries 1, and scales the queries. They are the first numbers of a row. */
+    private void normKeys(FloatMatrix keyRows, int from, int to) {
+        int keys = recurrence.stateSize();
+        int groups = recurrence.groups();
+        int perRow = recurrence.channels() / keys;
+        for (int row = from; row < to; row++) {
+            int first = row * perRow;
+            kernels.rmsNorm(keyRows, ofQueries, epsilon / keys, keyRows, first, first + groups);
+            kernels.rmsNorm(keyRows, ofKeys, epsilon / keys, keyRows, first + groups, first + 2 * groups);
+        }
+    }
+
+    private static float sigmoid(float x) {
+        return (float) (1 / (1 + StrictMath.exp(-x)));
     }
 
     /** {@code ln(1 + exp(x))}. */
@@ -141,9 +189,7 @@ final class StateSpace {
             int worker) {
         int keys = recurrence.stateSize();
         int dim = recurrence.headDim();
-        int group = head / (recurrence.heads() / recurrence.groups());
-        int key = recurrence.width() + group * keys;
-        call.columns(head * dim, key, key + recurrence.groups() * keys);
+        call.columns(recurrence.valueColumn(head), recurrence.keyColumn(head), recurrence.queryColumn(head));
         float skip = weights.skips.get(0, head);
         FloatMatrix states = state.states(layer);
         int stateRow = state.stateRow(batch.stateSlot(s), head);
@@ -155,7 +201,7 @@ final class StateSpace {
         for (int position = state.replayFrom(batch, s); position < first; position++) {
             int row = state.pendingRow(batch.stateSlot(s), position);
             setFactors(call, state.pendingFactors(layer), row, head, skip);
-            kernels.advance(call.inputs(state.pending(layer), row));
+            advance(call.inputs(state.pending(layer), row));
         }
         int row = batch.firstRow(s);
         int certain = row + batch.rowCount(s) - batch.draftRows(s);
@@ -166,7 +212,15 @@ final class StateSpace {
                 call.state(drafted[worker], 0);
             }
             setFactors(call, factors, row, head, skip);
-            kernels.advance(call.inputs(convolved, row).out(results, row, head * dim));
+            advance(call.inputs(convolved, row).out(results, row, head * dim));
+        }
+    }
+
+    private void advance(StateCall call) {
+        if (recurrence.kind() == Recurrence.Kind.DELTA_NET) {
+            kernels.advanceDelta(call);
+        } else {
+            kernels.advance(call);
         }
     }
 
@@ -174,12 +228,23 @@ final class StateSpace {
         call.factors(from.get(row, head), from.get(row, recurrence.heads() + head), skip);
     }
 
-    /** Multiplies the results of some rows with their gate, and norms them by group. */
+    /** Multiplies the results of some rows with their gate, and norms their parts: a delta net the other way round. */
     void finish(Weights layer, FloatMatrix gate, int from, int to) {
+        boolean normsFirst = recurrence.kind() == Recurrence.Kind.DELTA_NET;
+        if (normsFirst) {
+            norm(layer, from, to);
+        }
         kernels.activate(Activation.SILU, gate, results, results, from, to);
-        int groups = recurrence.groups();
-        for (int row = from * groups; row < to * groups; row++) {
-            kernels.rmsNorm(resultGroups, layer.norms.get(row % groups), epsilon, resultGroups, row, row + 1);
+        if (!normsFirst) {
+            norm(layer, from, to);
+        }
+    }
+
+    private void norm(Weights layer, int from, int to) {
+        int parts = recurrence.normGroups();
+        for (int row = from * parts; row < to * parts; row++) {
+            FloatMatrix weights = layer.norms.get(row % layer.norms.size());
+            kernels.rmsNorm(resultGroups, weights, epsilon, resultGroups, row, row + 1);
         }
     }
 }

@@ -399,6 +399,15 @@ public final class StepProfile {
         }
 
         @Override
+        public void advanceDelta(StateCall call) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.advanceDelta(call);
+            double numbers = (double) call.keys() * call.state().columns();
+            own.add(Phase.RECURRENCE, System.nanoTime() - begin, 4 * Float.BYTES * numbers, 0, 3 * numbers);
+        }
+
+        @Override
         public void softCap(FloatMatrix x, float cap, int from, int to) {
             Meter own = meter.get();
             long begin = begin(own);

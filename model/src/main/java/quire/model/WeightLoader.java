@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.LongConsumer;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
@@ -87,25 +88,26 @@ final class WeightLoader {
     /**
      * A matrix of some rows of a tensor.
      *
-     * @param order which of these rows each row of the matrix is; null if they keep their order
+     * @param order which of the tensor's rows each row of the matrix is; null for those from {@code first} on
      */
     private WeightMatrix part(GgufTensor tensor, int columns, int first, int rows, int @Nullable [] order) {
         ElementType type = tensor.elementType();
         long rowBytes = type.byteSize(columns);
-        MemorySegment source = data(tensor).asSlice(first * rowBytes, rows * rowBytes);
+        MemorySegment source = data(tensor);
         WeightMatrix packed;
         if (order == null) {
+            source = source.asSlice(first * rowBytes, rows * rowBytes);
             packed = kernels.pack(type, rows, columns, source, arena, workers);
         } else {
             try (Arena temporary = Arena.ofShared()) {
-                MemorySegment ordered = temporary.allocate(source.byteSize(), 64);
+                MemorySegment ordered = temporary.allocate(rows * rowBytes, 64);
                 for (int row = 0; row < rows; row++) {
                     MemorySegment.copy(source, order[row] * rowBytes, ordered, row * rowBytes, rowBytes);
                 }
                 packed = kernels.pack(type, rows, columns, ordered, arena, workers);
             }
         }
-        loaded(tensor, source);
+        loaded(tensor, source, rows * rowBytes);
         setFactor(packed, tensor, first);
         return packed;
     }
@@ -128,6 +130,21 @@ final class WeightLoader {
         int kvWidth = config.kvHeads() * headDim;
         boolean fused = file.hasTensor(prefix + "attn_qkv.weight");
         int all = queryWidth + 2 * kvWidth;
+        if (config.blocks().gatedAttention()) {
+            int[] pairs = pairs(queryWidth);
+            int[] ofQueries = new int[queryWidth];
+            int[] ofGates = new int[queryWidth];
+            for (int i = 0; i < queryWidth; i++) {
+                int head = i / headDim;
+                ofQueries[i] = head * headDim + (pairs == null ? i : pairs[i]);
+                ofGates[i] = (head + 1) * headDim + i;
+            }
+            return List.of(
+                    chosenRows(prefix + "attn_q", 2 * queryWidth, ofQueries),
+                    rows(prefix + "attn_k", kvWidth, 0, kvWidth, true),
+                    rows(prefix + "attn_v", kvWidth, 0, kvWidth, false),
+                    chosenRows(prefix + "attn_q", 2 * queryWidth, ofGates));
+        }
         return List.of(
                 rows(prefix + (fused ? "attn_qkv" : "attn_q"), fused ? all : queryWidth, 0, queryWidth, true),
                 rows(
@@ -164,16 +181,37 @@ final class WeightLoader {
      */
     private Projection rows(String stem, int total, int first, int count, boolean rotated) {
         int[] order = rotated ? pairs(count) : null;
+        if (order != null) {
+            return chosenRows(
+                    stem, total, IntStream.of(order).map(row -> first + row).toArray());
+        }
         GgufTensor tensor = file.tensor(stem + ".weight", config.hidden(), total);
         FloatMatrix bias = optionalVector(stem + ".bias", total);
-        if (bias != null && (total > count || order != null)) {
-            FloatMatrix own = FloatMatrix.allocate(arena, 1, count);
-            for (int i = 0; i < count; i++) {
-                own.set(0, i, bias.get(0, first + (order == null ? i : order[i])));
-            }
-            bias = own;
+        if (bias != null && total > count) {
+            bias = chosen(bias, IntStream.range(first, first + count).toArray());
         }
-        return projection(part(tensor, config.hidden(), first, count, order), bias);
+        return projection(part(tensor, config.hidden(), first, count, null), bias);
+    }
+
+    /**
+     * Chosen rows of a matrix with their bias.
+     *
+     * @param total rows of the tensor
+     * @param order which of them each row is
+     */
+    private Projection chosenRows(String stem, int total, int[] order) {
+        GgufTensor tensor = file.tensor(stem + ".weight", config.hidden(), total);
+        FloatMatrix bias = optionalVector(stem + ".bias", total);
+        return projection(
+                part(tensor, config.hidden(), 0, order.length, order), bias == null ? null : chosen(bias, order));
+    }
+
+    private FloatMatrix chosen(FloatMatrix numbers, int[] order) {
+        FloatMatrix chosen = FloatMatrix.allocate(arena, 1, order.length);
+        for (int i = 0; i < order.length; i++) {
+            chosen.set(0, i, numbers.get(0, order[i]));
+        }
+        return chosen;
     }
 
     /**
@@ -200,17 +238,10 @@ final class WeightLoader {
         if (config.blocks().headNorm() == Architecture.HeadNorm.NONE) {
             return null;
         }
-        int length = config.blocks().headNorm() == Architecture.HeadNorm.EACH ? config.headDim() : width;
+        int length = config.blocks().headNorm().isEach() ? config.headDim() : width;
         FloatMatrix weights = vector(name, length);
         int[] order = pairs(length);
-        if (order == null) {
-            return weights;
-        }
-        FloatMatrix ordered = FloatMatrix.allocate(arena, 1, length);
-        for (int i = 0; i < length; i++) {
-            ordered.set(0, i, weights.get(0, order[i]));
-        }
-        return ordered;
+        return order == null ? weights : chosen(weights, order);
     }
 
     NormWeights norm(String stem) {
@@ -242,7 +273,7 @@ final class WeightLoader {
             long bytes = Math.min(to * UNIT_BYTES, source.byteSize()) - first;
             MemorySegment.copy(source, first, copy, first, bytes);
         });
-        loaded(tensor, source);
+        loaded(tensor, source, source.byteSize());
         return copy;
     }
 
@@ -250,9 +281,9 @@ final class WeightLoader {
      * Reports a part of a matrix that was loaded, and frees its mapped pages. Otherwise the process would appear to use
      * twice the memory while it loads.
      */
-    private void loaded(GgufTensor tensor, MemorySegment source) {
+    private void loaded(GgufTensor tensor, MemorySegment source, long bytes) {
         if (ModelConfig.isMatrix(tensor)) {
-            onLoaded.accept(source.byteSize());
+            onLoaded.accept(bytes);
         }
         if (source.isMapped()) {
             source.unload();
@@ -276,6 +307,9 @@ final class WeightLoader {
      */
     RecurrentLayers.Weights recurrent(String prefix, int index, Recurrence recurrence) {
         int width = recurrence.width();
+        if (recurrence.kind() == Recurrence.Kind.DELTA_NET) {
+            return deltaNet(prefix, index, recurrence);
+        }
         if (recurrence.hasStates()) {
             return stateSpace(prefix, index, recurrence);
         }
@@ -325,6 +359,68 @@ final class WeightLoader {
                         decode(file.tensor(prefix + "ssm_d", 1, heads), heads),
                         List.copyOf(byGroup)),
                 List.of(projection(prefix + "ssm_out", width, config.hidden())));
+    }
+
+    /**
+     * Older files of Qwen3-Next have queries, keys, values and gates in one matrix, group by group; all have steps and
+     * corrections so, or in two matrices.
+     */
+    private RecurrentLayers.Weights deltaNet(String prefix, int index, Recurrence recurrence) {
+        int width = recurrence.width();
+        int channels = recurrence.channels();
+        int heads = recurrence.heads();
+        int groups = recurrence.groups();
+        Projection gate;
+        Projection inputs;
+        if (file.hasTensor(prefix + "ssm_in.weight")) {
+            int keys = recurrence.stateSize();
+            int values = width / groups;
+            int all = channels + width;
+            int[] ofInputs = IntStream.concat(
+                            IntStream.concat(ofGroups(groups, all, 0, keys), ofGroups(groups, all, keys, keys)),
+                            ofGroups(groups, all, 2 * keys, values))
+                    .toArray();
+            inputs = chosenRows(prefix + "ssm_in", all, ofInputs);
+            gate = chosenRows(
+                    prefix + "ssm_in",
+                    all,
+                    ofGroups(groups, all, 2 * keys + values, values).toArray());
+        } else {
+            inputs = projection(prefix + "attn_qkv", config.hidden(), channels);
+            gate = projection(prefix + "attn_gate", config.hidden(), width);
+        }
+        Projection steps;
+        Projection corrections;
+        if (file.hasTensor(prefix + "ssm_ba.weight")) {
+            int ofGroup = heads / groups;
+            corrections = chosenRows(
+                    prefix + "ssm_ba",
+                    2 * heads,
+                    ofGroups(groups, 2 * heads, 0, ofGroup).toArray());
+            steps = chosenRows(
+                    prefix + "ssm_ba",
+                    2 * heads,
+                    ofGroups(groups, 2 * heads, ofGroup, ofGroup).toArray());
+        } else {
+            corrections = projection(prefix + "ssm_beta", config.hidden(), heads);
+            steps = projection(prefix + "ssm_alpha", config.hidden(), heads);
+        }
+        return new RecurrentLayers.Weights(
+                index,
+                List.of(gate, steps, inputs, corrections),
+                taps(prefix + "ssm_conv1d.weight", recurrence.taps(), channels),
+                new StateSpace.Weights(
+                        FloatMatrix.allocate(arena, 1, channels),
+                        vector(prefix + "ssm_dt.bias", heads),
+                        vector(prefix + "ssm_a", heads),
+                        FloatMatrix.allocate(arena, 1, heads),
+                        List.of(vector(prefix + "ssm_norm.weight", recurrence.headDim()))),
+                List.of(projection(prefix + "ssm_out", width, config.hidden())));
+    }
+
+    /** Of each group of equally many of all rows, {@code count} rows from {@code first} on. */
+    private static IntStream ofGroups(int groups, int all, int first, int count) {
+        return IntStream.range(0, groups * count).map(i -> i / count * (all / groups) + first + i % count);
     }
 
     /** The weights of a convolution. The file has all positions of a number together; here a row is one position. */
@@ -389,19 +485,22 @@ final class WeightLoader {
             first.add(projection(matrix(prefix + "ffn_gate_inp_shexp.weight", hidden, 1), null));
         }
         int shared = mixture.sharedWidth();
+        boolean gated = config.blocks().gated();
         if (shared > 0) {
-            first.add(projection(prefix + "ffn_gate_shexp", hidden, shared));
+            if (gated) {
+                first.add(projection(prefix + "ffn_gate_shexp", hidden, shared));
+            }
             first.add(projection(prefix + "ffn_up_shexp", hidden, shared));
         }
-        boolean fused = file.hasTensor(prefix + "ffn_gate_up_exps.weight");
-        String gate = prefix + (fused ? "ffn_gate_up_exps" : "ffn_gate_exps");
+        boolean fused = gated && file.hasTensor(prefix + "ffn_gate_up_exps.weight");
+        String gate = prefix + (!gated ? "ffn_up_exps" : fused ? "ffn_gate_up_exps" : "ffn_gate_exps");
         String up = prefix + (fused ? "ffn_gate_up_exps" : "ffn_up_exps");
         int total = fused ? 2 * width : width;
         return new MixtureLayers.Weights(
                 List.copyOf(first),
                 optionalVector(prefix + "exp_probs_b.bias", mixture.experts()),
                 experts(gate, mixture, hidden, total, 0, width),
-                experts(up, mixture, hidden, total, fused ? width : 0, width),
+                gated ? experts(up, mixture, hidden, total, fused ? width : 0, width) : List.of(),
                 experts(prefix + "ffn_down_exps", mixture, width, hidden, 0, hidden),
                 shared > 0 ? projection(prefix + "ffn_down_shexp", shared, hidden) : null);
     }

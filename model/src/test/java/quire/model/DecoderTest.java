@@ -40,7 +40,15 @@ class DecoderTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
     private static final int PAGES = 24;
-    private static final List<String> RECURRENT = List.of("lfm2", "granitehybrid", "granitehybrid-dense");
+    private static final List<String> RECURRENT = List.of(
+            "lfm2",
+            "granitehybrid",
+            "granitehybrid-dense",
+            "qwen3next",
+            "qwen35",
+            "qwen35moe",
+            "lfm2moe",
+            "nemotron_h_moe");
 
     @TempDir
     private Path folder;

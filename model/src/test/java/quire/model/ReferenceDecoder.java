@@ -47,15 +47,22 @@ final class ReferenceDecoder {
         double[] x = row(file.tensor("token_embd.weight", hidden, config.vocabularySize()), token);
         if (architecture.startsWith("gemma")) {
             x = times(x, Math.sqrt(hidden));
-        } else if (architecture.startsWith("granite")) {
-            x = times(x, key("embedding_scale", 1));
+        } else {
+            x = times(x, key("embedding_scale", architecture.equals("minicpm") ? 12 : 1));
         }
         for (int layer = 0; layer < config.layers(); layer++) {
             String prefix = "blk." + layer + ".";
-            double[] h = architecture.equals("olmo2") ? x : norm(x, prefix + "attn_norm");
+            if (architecture.startsWith("nemotron_h")) {
+                x = sum(x, onlyPart(prefix, norm(x, prefix + "attn_norm"), position, layer));
+                continue;
+            }
+            boolean onlyAfter = architecture.equals("olmo2") || architecture.equals("exaone4");
+            double[] h = onlyAfter ? x : norm(x, prefix + "attn_norm");
             double[] a;
             if (has(prefix + "shortconv.conv.weight")) {
                 a = shortConvolution(prefix, h, position, layer);
+            } else if (has(prefix + "ssm_conv1d.weight") && architecture.startsWith("qwen")) {
+                a = deltaNet(prefix, h, position, layer);
             } else if (has(prefix + "ssm_in.weight")) {
                 a = stateSpace(prefix, h, position, layer);
             } else {
@@ -64,15 +71,17 @@ final class ReferenceDecoder {
                         : attendWithHeads(prefix, h, position, layer);
                 a = project(prefix + "attn_output", attended, hidden);
             }
-            boolean gptOss = architecture.equals("gpt-oss");
+            boolean gptOss = List.of("gpt-oss", "qwen3next", "qwen35", "qwen35moe", "seed_oss", "glm4moe")
+                    .contains(architecture);
             if (has(prefix + "post_attention_norm.weight") && !gptOss) {
                 a = norm(a, prefix + "post_attention_norm");
             }
-            double residual = architecture.startsWith("granite") ? key("residual_scale", 1) : 1;
+            double residual =
+                    key("residual_scale", architecture.equals("minicpm") ? 1.4 / Math.sqrt(config.layers()) : 1);
             x = sum(x, times(a, residual));
             if (gptOss || has(prefix + "ffn_norm.weight")) {
                 h = norm(x, prefix + (gptOss ? "post_attention_norm" : "ffn_norm"));
-            } else if (architecture.equals("olmo2")) {
+            } else if (onlyAfter) {
                 h = x;
             } // else feed-forward reads what attention reads
             double[] f = has(prefix + "ffn_gate_inp.weight")
@@ -86,15 +95,28 @@ final class ReferenceDecoder {
         boolean untied = has("output.weight");
         double[] logits = multiply(
                 untied ? "output.weight" : "token_embd.weight",
-                norm(x, architecture.equals("lfm2") ? "token_embd_norm" : "output_norm"),
+                norm(x, architecture.startsWith("lfm2") ? "token_embd_norm" : "output_norm"),
                 config.vocabularySize());
         double scale = key("logit_scale", 1);
-        logits = times(logits, architecture.startsWith("granite") ? 1 / scale : scale);
+        logits =
+                times(logits, architecture.startsWith("granite") || architecture.equals("minicpm") ? 1 / scale : scale);
         double cap = key("final_logit_softcapping", 0);
         for (int i = 0; i < logits.length && cap > 0; i++) {
             logits[i] = cap * Math.tanh(logits[i] / cap);
         }
         return logits;
+    }
+
+    private double[] onlyPart(String prefix, double[] h, int position, int layer) {
+        if (has(prefix + "ssm_in.weight")) {
+            return stateSpace(prefix, h, position, layer);
+        }
+        if (has(prefix + "attn_q.weight")) {
+            return project(prefix + "attn_output", attendWithHeads(prefix, h, position, layer), h.length);
+        }
+        return has(prefix + "ffn_gate_inp.weight")
+                ? mixture(prefix, h)
+                : project(prefix + "ffn_down", feedForward(prefix, h), h.length);
     }
 
     /** The inputs of the convolution are kept where other layers keep keys. */
@@ -169,13 +191,114 @@ final class ReferenceDecoder {
         return project(prefix + "ssm_out", y, h.length);
     }
 
+    /** The convolution's inputs are kept where other layers keep keys, and the states where they keep values. */
+    private double[] deltaNet(String prefix, double[] h, int position, int layer) {
+        int heads = (int) key("ssm.time_step_rank", 0);
+        int groups = (int) key("ssm.group_count", 0);
+        int n = (int) key("ssm.state_size", 0);
+        int taps = (int) key("ssm.conv_kernel", 0);
+        int perGroup = heads / groups;
+        int keysWidth = groups * n;
+        int channels = 2 * keysWidth + heads * n;
+        double[] mixed = new double[channels];
+        double[] z = new double[heads * n];
+        if (has(prefix + "ssm_in.weight")) { // group by group: query, key, values, gates
+            double[] all = project(prefix + "ssm_in", h, channels + heads * n);
+            int each = (2 + 2 * perGroup) * n;
+            for (int group = 0; group < groups; group++) {
+                System.arraycopy(all, group * each, mixed, group * n, n);
+                System.arraycopy(all, group * each + n, mixed, keysWidth + group * n, n);
+                int values = group * perGroup * n;
+                System.arraycopy(all, group * each + 2 * n, mixed, 2 * keysWidth + values, perGroup * n);
+                System.arraycopy(all, group * each + (2 + perGroup) * n, z, values, perGroup * n);
+            }
+        } else {
+            mixed = project(prefix + "attn_qkv", h, channels);
+            z = project(prefix + "attn_gate", h, heads * n);
+        }
+        double[] alpha;
+        double[] beta;
+        if (has(prefix + "ssm_ba.weight")) {
+            double[] both = project(prefix + "ssm_ba", h, 2 * heads);
+            alpha = new double[heads];
+            beta = new double[heads];
+            for (int head = 0; head < heads; head++) {
+                int at = head / perGroup * 2 * perGroup + head % perGroup;
+                beta[head] = both[at];
+                alpha[head] = both[at + perGroup];
+            }
+        } else {
+            alpha = project(prefix + "ssm_alpha", h, heads);
+            beta = project(prefix + "ssm_beta", h, heads);
+        }
+        keys.get(position)[layer] = mixed;
+        double[] qkv = new double[channels];
+        for (int i = 0; i < channels; i++) {
+            double[] weights = row(tensor(prefix + "ssm_conv1d.weight"), i);
+            double sum = 0;
+            for (int back = 0; back < taps && back <= position; back++) {
+                sum += weights[taps - 1 - back] * keys.get(position - back)[layer][i];
+            }
+            qkv[i] = sum / (1 + Math.exp(-sum));
+        }
+        double[] state = position == 0 ? new double[heads * n * n] : values.get(position - 1)[layer].clone();
+        double[] y = new double[heads * n];
+        for (int head = 0; head < heads; head++) {
+            int group = architecture.equals("qwen3next") ? head / perGroup : head % groups;
+            double[] q = unit(Arrays.copyOfRange(qkv, group * n, group * n + n));
+            double[] k = unit(Arrays.copyOfRange(qkv, keysWidth + group * n, keysWidth + group * n + n));
+            double step = Math.log1p(Math.exp(alpha[head] + row(tensor(prefix + "ssm_dt.bias"), 0)[head]));
+            double decay = Math.exp(step * row(tensor(prefix + "ssm_a"), 0)[head]);
+            double correction = 1 / (1 + Math.exp(-beta[head]));
+            double squares = 0;
+            for (int i = 0; i < n; i++) {
+                int at = (head * n + i) * n;
+                double remembered = 0;
+                for (int j = 0; j < n; j++) {
+                    state[at + j] *= decay;
+                    remembered += state[at + j] * k[j];
+                }
+                double change = correction * (qkv[2 * keysWidth + head * n + i] - remembered);
+                for (int j = 0; j < n; j++) {
+                    state[at + j] += change * k[j];
+                    y[head * n + i] += state[at + j] * q[j] / Math.sqrt(n);
+                }
+                squares += y[head * n + i] * y[head * n + i];
+            }
+            for (int i = head * n; i < (head + 1) * n; i++) {
+                y[i] *= row(tensor(prefix + "ssm_norm.weight"), 0)[i % n]
+                        / Math.sqrt(squares / n + config.normEpsilon())
+                        * z[i]
+                        / (1 + Math.exp(-z[i]));
+            }
+        }
+        values.get(position)[layer] = state;
+        return project(prefix + "ssm_out", y, h.length);
+    }
+
+    /** The vector of length 1 with the same direction. */
+    private double[] unit(double[] x) {
+        double squares = 0;
+        for (double value : x) {
+            squares += value * value;
+        }
+        return times(x, 1 / Math.sqrt(squares + config.normEpsilon()));
+    }
+
     private double[] attendWithHeads(String prefix, double[] h, int position, int layer) {
         double[][] qkv = queriesKeysValues(prefix, h);
-        double[] q = headNorm(qkv[0], prefix + "attn_q_norm.weight");
-        double[] k = headNorm(qkv[1], prefix + "attn_k_norm.weight");
-        keys.get(position)[layer] = rotate(k, position, layer);
+        boolean rotatesFirst = architecture.startsWith("hunyuan");
+        double[] q = rotatesFirst ? rotate(qkv[0], position, layer) : qkv[0];
+        double[] k = rotatesFirst ? rotate(qkv[1], position, layer) : qkv[1];
+        q = headNorm(q, prefix + "attn_q_norm.weight");
+        k = headNorm(k, prefix + "attn_k_norm.weight");
+        keys.get(position)[layer] = rotatesFirst ? k : rotate(k, position, layer);
         values.get(position)[layer] = qkv[2];
-        return attend(rotate(q, position, layer), layer);
+        double[] attended = attend(rotatesFirst ? q : rotate(q, position, layer), layer);
+        for (int i = 0; qkv.length > 3 && i < attended.length; i++) {
+            attended[i] /= 1 + Math.exp(-qkv[3][i]);
+        }
+        return attended;
     }
 
     /** Makes keys and values of all heads from the latent, as the model was trained. */
@@ -265,6 +388,18 @@ final class ReferenceDecoder {
                 Arrays.copyOf(all, q), Arrays.copyOfRange(all, q, q + kv), Arrays.copyOfRange(all, q + kv, q + 2 * kv)
             };
         }
+        if (List.of("qwen3next", "qwen35", "qwen35moe").contains(architecture)) {
+            double[] both = project(prefix + "attn_q", h, 2 * q); // head by head
+            double[] queries = new double[q];
+            double[] gates = new double[q];
+            int d = config.headDim();
+            for (int i = 0; i < q; i++) {
+                queries[i] = both[i / d * 2 * d + i % d];
+                gates[i] = both[i / d * 2 * d + d + i % d];
+            }
+            return new double[][] {queries, project(prefix + "attn_k", h, kv), project(prefix + "attn_v", h, kv), gates
+            };
+        }
         return new double[][] {
             project(prefix + "attn_q", h, q), project(prefix + "attn_k", h, kv), project(prefix + "attn_v", h, kv)
         };
@@ -272,10 +407,10 @@ final class ReferenceDecoder {
 
     private double[] feedForward(String prefix, double[] h) {
         int width = config.feedForward();
-        if (architecture.equals("starcoder2")) {
+        if (List.of("starcoder2", "arcee", "nemotron", "nemotron_h").contains(architecture)) {
             double[] up = project(prefix + "ffn_up", h, width);
             for (int i = 0; i < width; i++) {
-                up[i] = gelu(up[i]);
+                up[i] = architecture.equals("starcoder2") ? gelu(up[i]) : Math.pow(Math.max(up[i], 0), 2);
             }
             return up;
         }
@@ -330,16 +465,20 @@ final class ReferenceDecoder {
                 .limit(used)
                 .toList();
         double sum = chosen.stream().mapToDouble(e -> p[e]).sum();
-        boolean normalised = architecture.equals("deepseek2")
-                ? file.bool("deepseek2.expert_weights_norm", false)
-                : !architecture.equals("qwen2moe");
+        boolean normalised = file.bool(
+                architecture + ".expert_weights_norm",
+                !List.of("deepseek", "deepseek2", "qwen2moe", "olmoe", "bailingmoe", "nemotron_h_moe")
+                        .contains(architecture));
         double divisor = normalised ? sum : 1;
         double[] out = new double[h.length];
         for (int e : chosen) {
-            double[] gate = expert(prefix + "ffn_gate_exps", prefix, e, h, 0);
+            boolean plain = architecture.equals("nemotron_h_moe");
             double[] up = expert(prefix + "ffn_up_exps", prefix, e, h, 1);
+            double[] gate = plain ? up : expert(prefix + "ffn_gate_exps", prefix, e, h, 0);
             for (int i = 0; i < gate.length; i++) {
-                if (gptOss) {
+                if (plain) {
+                    gate[i] = Math.pow(Math.max(up[i], 0), 2);
+                } else if (gptOss) {
                     double g = Math.min(gate[i], 7);
                     gate[i] = g / (1 + Math.exp(-1.702 * g)) * (Math.clamp(up[i], -7, 7) + 1);
                 } else {
@@ -351,10 +490,11 @@ final class ReferenceDecoder {
         }
         if (has(prefix + "ffn_up_shexp.weight")) {
             int width = (int) tensor(prefix + "ffn_up_shexp.weight").dims()[1];
-            double[] gate = project(prefix + "ffn_gate_shexp", h, width);
             double[] up = project(prefix + "ffn_up_shexp", h, width);
+            boolean plain = !has(prefix + "ffn_gate_shexp.weight");
+            double[] gate = plain ? up : project(prefix + "ffn_gate_shexp", h, width);
             for (int i = 0; i < width; i++) {
-                gate[i] = gate[i] / (1 + Math.exp(-gate[i])) * up[i];
+                gate[i] = plain ? Math.pow(Math.max(up[i], 0), 2) : gate[i] / (1 + Math.exp(-gate[i])) * up[i];
             }
             double factor = has(prefix + "ffn_gate_inp_shexp.weight")
                     ? 1 / (1 + Math.exp(-multiply(prefix + "ffn_gate_inp_shexp.weight", h, 1)[0]))
@@ -428,7 +568,7 @@ final class ReferenceDecoder {
         if (!has(name)) {
             return x;
         }
-        int width = architecture.equals("olmo2") ? x.length : config.headDim();
+        int width = List.of("olmo2", "olmoe", "minimax-m2").contains(architecture) ? x.length : config.headDim();
         double[] weight = row(file.tensor(name, width), 0);
         double[] out = new double[x.length];
         for (int first = 0; first < x.length; first += width) {
@@ -455,6 +595,9 @@ final class ReferenceDecoder {
                     p[t] += q[head * d + i] * keys.get(t)[layer][kv * d + i];
                 }
                 p[t] *= key("attention.scale", 1 / Math.sqrt(d));
+                double positions = key("rope.scaling.original_context_length", 1);
+                p[t] *= 1
+                        + key("attention.temperature_scale", 0) * Math.log(1 + Math.floor((p.length - 1) / positions));
                 double cap = key("attn_logit_softcapping", 0);
                 if (cap > 0) {
                     p[t] = cap * Math.tanh(p[t] / cap);
@@ -483,7 +626,8 @@ final class ReferenceDecoder {
     }
 
     private double[] rotate(double[] x, int position, int layer) {
-        boolean unrotated = !file.bool(architecture + ".rope.scaling.finetuned", true)
+        boolean unrotated = architecture.startsWith("nemotron_h")
+                || !file.bool(architecture + ".rope.scaling.finetuned", true)
                 || (architecture.equals("smollm3") && layer % 4 == 3)
                 || (architecture.equals("cohere2") && !hasWindow(layer));
         if (unrotated) {
@@ -494,11 +638,31 @@ final class ReferenceDecoder {
         int pairs = config.ropeDimensions() / 2;
         String factorName = has("rope_factors_long.weight") ? "rope_factors_long.weight" : "rope_freqs.weight";
         double[] factors = optionalVector(factorName, pairs);
-        boolean neighbours = List.of("llama", "granite", "granitehybrid", "smollm3", "command-r", "cohere2", "glm4")
+        boolean neighbours = List.of(
+                        "llama",
+                        "granite",
+                        "granitehybrid",
+                        "granitemoe",
+                        "smollm3",
+                        "command-r",
+                        "cohere2",
+                        "glm4",
+                        "mistral3",
+                        "arcee",
+                        "ernie4_5",
+                        "ernie4_5-moe",
+                        "internlm2",
+                        "bailingmoe",
+                        "minicpm",
+                        "deepseek")
                 .contains(architecture);
         boolean yarn = file.string(architecture + ".rope.scaling.type", "").equals("yarn");
         double scale = local ? 1 : config.ropeScale();
-        double magnitude = key("rope.scaling.attn_factor", 1) * (yarn ? 1 + 0.1 * Math.log(scale) : 1);
+        double magnitude = key("rope.scaling.attn_factor", 1)
+                * (yarn
+                        ? (1 + 0.1 * Math.log(scale))
+                                / (1 + 0.1 * key("rope.scaling.yarn_log_multiplier", 0) * Math.log(scale))
+                        : 1);
         double[] out = x.clone();
         for (int head = 0; head < x.length; head += config.headDim()) {
             for (int i = 0; i < pairs; i++) {
@@ -531,7 +695,8 @@ final class ReferenceDecoder {
         double[] weight = row(file.tensor(stem + ".weight", x.length), 0);
         double[] bias = optionalVector(stem + ".bias", x.length);
         double mean = 0;
-        if (List.of("command-r", "cohere2", "starcoder2", "stablelm").contains(architecture)) {
+        if (List.of("command-r", "cohere2", "starcoder2", "stablelm", "nemotron")
+                .contains(architecture)) {
             for (double value : x) {
                 mean += value / x.length;
             }

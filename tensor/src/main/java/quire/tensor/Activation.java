@@ -13,7 +13,11 @@ public enum Activation {
      * SiLU with a factor of 1.702 and limits: with g the smaller of x and 7, and u the other factor limited to −7 … 7,
      * the product is {@code g / (1 + exp(−1.702 g)) × (u + 1)}.
      */
-    CLAMPED_SILU("clamped SiLU");
+    CLAMPED_SILU("clamped SiLU"),
+    /** {@code 1 / (1 + exp(−x))}; the product is one division, {@code u / (1 + exp(−x))}, with u the other factor. */
+    SIGMOID("sigmoid"),
+    /** The square of the larger of x and 0. */
+    SQUARED_RELU("squared ReLU");
 
     /** Factor of x³ in the argument of exp of {@link #GELU}. */
     public static final float GELU_CUBE = (float) (-2 * 0.7978845608028654 * 0.044715);

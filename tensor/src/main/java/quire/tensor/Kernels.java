@@ -121,6 +121,13 @@ public interface Kernels {
      */
     void advance(StateCall call);
 
+    /**
+     * The same for the delta rule (gated delta net), where the state holds what it returns for a key, and the value corrects it:
+     * {@code h[n] = decay × h[n]} and {@code p = fma(k[n], h[n], p)} for n ascending from p = +0; {@code d = step × (x − p)};
+     * {@code h[n] = fma(k[n], d, h[n])} and {@code y = fma(q[n], h[n], y)} for n ascending from y = +0. There is no skip.
+     */
+    void advanceDelta(StateCall call);
+
     /** {@code x[r] = cap − 2 × cap / (exp(x[r] × (2 / cap)) + 1)}, which is cap × tanh(x / cap), for rows {@code [from, to)}. */
     void softCap(FloatMatrix x, float cap, int from, int to);
 

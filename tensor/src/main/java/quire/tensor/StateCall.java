@@ -3,7 +3,7 @@ package quire.tensor;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The arguments of {@link Kernels#advance}: one position of one head of a state space. An object can be reused for any number
+ * The arguments of {@link Kernels#advance} and {@link Kernels#advanceDelta}: one position of one head of a state space. An object can be reused for any number
  * of calls, so a worker that keeps one allocates nothing in a step. Not thread-safe.
  */
 public final class StateCall {

@@ -203,7 +203,9 @@ public final class KernelSetEquality {
                 "addRow",
                 "softCap",
                 "multiplyRow",
-                "addProduct"
+                "addProduct",
+                "sigmoid",
+                "squared ReLU"
             };
             for (int i = 0; i < names.length; i++) {
                 String what = names[i] + " of " + columns + ", " + rotated + " rotated of " + headDim;
@@ -228,6 +230,7 @@ public final class KernelSetEquality {
             float step = Samples.number(random);
             float decay = random.nextFloat();
             float skip = Samples.number(random);
+            boolean isDelta = random.nextBoolean();
             FloatMatrix[][] results = new FloatMatrix[2][2];
             for (int set = 0; set < 2; set++) {
                 FloatMatrix state = FloatMatrix.allocate(arena, heads * keys, values);
@@ -239,12 +242,18 @@ public final class KernelSetEquality {
                         .factors(step, decay, skip);
                 for (int row = 0; row < rows; row++) {
                     call.inputs(inputs, row).out(out, row, head * values);
-                    (set == 0 ? scalar : kernels).advance(call);
+                    Kernels either = set == 0 ? scalar : kernels;
+                    if (isDelta) {
+                        either.advanceDelta(call);
+                    } else {
+                        either.advance(call);
+                    }
                 }
                 results[set][0] = state;
                 results[set][1] = out;
             }
-            String what = "advance of " + keys + " × " + values + ", head " + head + " of " + heads;
+            String what = (isDelta ? "advanceDelta" : "advance") + " of " + keys + " × " + values + ", head " + head
+                    + " of " + heads;
             requireEqual(what + ", state", results[0][0], results[1][0]);
             requireEqual(what + ", result", results[0][1], results[1][1]);
         }
@@ -259,7 +268,7 @@ public final class KernelSetEquality {
             int headDim,
             int rotated,
             int from) {
-        FloatMatrix[] results = new FloatMatrix[12];
+        FloatMatrix[] results = new FloatMatrix[14];
         for (int i = 0; i < results.length; i++) {
             results[i] = FloatMatrix.allocate(arena, x.rows(), x.columns());
             results[i].segment().copyFrom(x.segment());
@@ -275,6 +284,8 @@ public final class KernelSetEquality {
         set.softCap(results[9], 1.7f, from, x.rows());
         set.multiplyRow(x, from, z, 0, results[10], x.rows() - 1);
         set.addProduct(x, from, z, 0, results[11], x.rows() - 1);
+        set.activate(Activation.SIGMOID, z, x, results[12], from, x.rows());
+        set.activate(Activation.SQUARED_RELU, z, x, results[13], from, x.rows());
         FloatMatrix cosSin = FloatMatrix.allocate(arena, 9, rotated);
         for (int position = 0; position < 9; position++) {
             for (int i = 0; i < rotated; i++) {

@@ -27,6 +27,10 @@ public final class FamilyModels {
     private static final int TAPS = 3;
     private static final int STATE = 24;
     private static final int STATE_HEADS = 8;
+    private static final int DELTA_KEYS = 16;
+    private static final int DELTA_GROUPS = 2;
+    private static final int DELTA_HEADS = 4;
+    private static final int DELTA_CHANNELS = (2 * DELTA_GROUPS + DELTA_HEADS) * DELTA_KEYS;
 
     // Attention with a latent.
     private static final int LATENT = 64;
@@ -45,7 +49,11 @@ public final class FamilyModels {
             "qwen3moe-groups",
             "qwen3moe",
             "deepseek2-lite",
-            "deepseek2");
+            "deepseek2",
+            "qwen3next-fused",
+            "qwen3next",
+            "qwen35-further",
+            "qwen35");
 
     /** All models that can be written: one of each architecture, and variants. */
     public static final List<String> NAMES = Stream.concat(
@@ -83,15 +91,41 @@ public final class FamilyModels {
         }
 
         GgufWriter writer() {
-            boolean layerNorm =
-                    List.of("command-r", "cohere2", "starcoder2", "stablelm").contains(name);
-            boolean normBias = List.of("starcoder2", "stablelm").contains(name);
-            boolean qkvBias = List.of("qwen2", "qwen2moe", "starcoder2", "stablelm", "glm4", "gpt-oss")
+            boolean layerNorm = List.of("command-r", "cohere2", "starcoder2", "stablelm", "nemotron")
+                    .contains(name);
+            boolean normBias = List.of("starcoder2", "stablelm", "nemotron").contains(name);
+            boolean qkvBias = List.of(
+                            "qwen2",
+                            "qwen2moe",
+                            "starcoder2",
+                            "stablelm",
+                            "glm4",
+                            "gpt-oss",
+                            "qwen2vl",
+                            "seed_oss",
+                            "glm4moe")
                     .contains(name);
             boolean fused = List.of("phi3", "glm4").contains(name);
-            boolean after = List.of("gemma2", "gemma3", "olmo2", "glm4").contains(name);
+            boolean fusedQkv = fused || name.equals("bailingmoe2");
+            boolean after =
+                    List.of("gemma2", "gemma3", "olmo2", "glm4", "exaone4").contains(name);
+            boolean moe = List.of(
+                            "qwen3vlmoe",
+                            "ernie4_5-moe",
+                            "olmoe",
+                            "granitemoe",
+                            "glm4moe",
+                            "dots1",
+                            "bailingmoe",
+                            "bailingmoe2",
+                            "lfm2moe",
+                            "deepseek",
+                            "minimax-m2",
+                            "hunyuan-moe")
+                    .contains(name);
             boolean gptOss = name.equals("gpt-oss");
             boolean experts = gptOss
+                    || moe
                     || List.of(
                                     "llama-moe",
                                     "qwen2moe",
@@ -99,22 +133,40 @@ public final class FamilyModels {
                                     "qwen3moe-groups",
                                     "deepseek2",
                                     "deepseek2-lite",
-                                    "granitehybrid")
+                                    "granitehybrid",
+                                    "qwen3next",
+                                    "qwen3next-fused",
+                                    "qwen35moe",
+                                    "nemotron_h_moe")
                             .contains(variant);
+            boolean delta = List.of("qwen3next", "qwen35", "qwen35moe").contains(name);
             boolean latent = name.equals("deepseek2");
             boolean dense = variant.equals("granitehybrid-dense");
-            boolean hybrid = List.of("lfm2", "granitehybrid").contains(name);
+            boolean shortConvolutions = name.startsWith("lfm2");
+            boolean hybrid =
+                    delta || List.of("lfm2", "lfm2moe", "granitehybrid").contains(name);
             boolean lite = variant.equals("deepseek2-lite");
-            boolean before = !name.equals("olmo2");
+            boolean before = !List.of("olmo2", "exaone4").contains(name);
+            int firstWithExperts = latent
+                            || List.of("ernie4_5-moe", "glm4moe", "dots1", "bailingmoe2", "lfm2moe", "deepseek")
+                                    .contains(name)
+                    ? 1
+                    : 0;
+            int kvHeads = List.of("dots1", "olmoe").contains(name) ? HEADS : KV_HEADS;
             boolean oneNorm = List.of("command-r", "cohere2").contains(name);
             int headDim = List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
-            int rotated = List.of("stablelm", "glm4", "phi3").contains(name) ? 8 : headDim;
+            int rotated = delta
+                            || List.of("stablelm", "glm4", "phi3", "glm4moe", "bailingmoe2", "minimax-m2", "nemotron")
+                                    .contains(name)
+                    ? 8
+                    : headDim;
             size("context_length", 512);
             size("embedding_length", HIDDEN);
             size("feed_forward_length", FEED_FORWARD);
-            size("block_count", LAYERS);
+            boolean further = variant.equals("qwen35-further");
+            size("block_count", further ? LAYERS + 1 : LAYERS);
             size("attention.head_count", HEADS);
-            size("attention.head_count_kv", latent ? 1 : KV_HEADS);
+            size("attention.head_count_kv", latent ? 1 : kvHeads);
             size("attention.key_length", latent ? LATENT + ROTATED : headDim);
             size("attention.value_length", latent ? LATENT : headDim);
             size("rope.dimension_count", latent ? ROTATED : rotated);
@@ -161,6 +213,22 @@ public final class FamilyModels {
                     yarn(8);
                     number("rope.scaling.yarn_log_multiplier", lite ? 0.0707f : 0.1f);
                 }
+                case "nemotron_h", "nemotron_h_moe" -> {
+                    writer.without(name + ".attention.head_count_kv")
+                            .int32s(name + ".attention.head_count_kv", 0, 0, KV_HEADS, 0)
+                            .without(name + ".feed_forward_length")
+                            .int32s(name + ".feed_forward_length", 0, FEED_FORWARD, 0, FEED_FORWARD);
+                    number("attention.layer_norm_epsilon", 1e-5f);
+                    stateSpaceSizes();
+                    if (experts) {
+                        size("expert_feed_forward_length", 32);
+                        size("expert_shared_count", 1);
+                        size("expert_shared_feed_forward_length", 64);
+                        size("expert_gating_func", 2);
+                        writer.bool(name + ".expert_weights_norm", true);
+                        number("expert_weights_scale", 1.5f);
+                    }
+                }
                 case "granitehybrid" -> {
                     writer.without("granitehybrid.attention.head_count_kv")
                             .int32s("granitehybrid.attention.head_count_kv", 0, 0, KV_HEADS, 0);
@@ -168,19 +236,33 @@ public final class FamilyModels {
                     number("residual_scale", 0.4f);
                     number("attention.scale", 0.1f);
                     number("logit_scale", 4);
-                    size("ssm.conv_kernel", TAPS + 1);
-                    size("ssm.inner_size", 2 * HIDDEN);
-                    size("ssm.state_size", STATE);
-                    size("ssm.time_step_rank", STATE_HEADS);
-                    size("ssm.group_count", stateGroups());
+                    stateSpaceSizes();
                     if (!dense) {
                         writer.bool("granitehybrid.rope.scaling.finetuned", false);
                         size("expert_shared_feed_forward_length", 64);
                     }
                 }
-                case "lfm2" -> {
-                    writer.without("lfm2.attention.head_count_kv")
-                            .int32s("lfm2.attention.head_count_kv", 0, 0, KV_HEADS, 0);
+                case "qwen3next", "qwen35", "qwen35moe" -> {
+                    size("ssm.conv_kernel", TAPS + 1);
+                    size("ssm.inner_size", DELTA_HEADS * DELTA_KEYS);
+                    size("ssm.state_size", DELTA_KEYS);
+                    size("ssm.time_step_rank", DELTA_HEADS);
+                    size("ssm.group_count", DELTA_GROUPS);
+                    size("full_attention_interval", ATTENTION_LAYER + 1);
+                    if (!name.equals("qwen3next")) {
+                        writer.int32s(name + ".rope.dimension_sections", 2, 1, 1, 0);
+                    }
+                    if (experts) {
+                        size("expert_feed_forward_length", 32);
+                        size("expert_shared_feed_forward_length", 64);
+                    }
+                    if (further) {
+                        size("nextn_predict_layers", 1);
+                    }
+                }
+                case "lfm2", "lfm2moe" -> {
+                    writer.without(name + ".attention.head_count_kv")
+                            .int32s(name + ".attention.head_count_kv", 0, 0, KV_HEADS, 0);
                     size("shortconv.l_cache", TAPS);
                 }
                 case "gpt-oss" -> {
@@ -188,7 +270,16 @@ public final class FamilyModels {
                     size("expert_feed_forward_length", 32);
                     yarn(16);
                 }
-                case "granite" -> {
+                case "mistral3" -> {
+                    yarn(16);
+                    writer.without("mistral3.rope.scaling.original_context_length");
+                    size("rope.scaling.original_context_length", 16);
+                    number("rope.scaling.yarn_log_multiplier", 0.7f);
+                    number("attention.temperature_scale", 0.1f);
+                }
+                case "qwen2vl", "qwen3vl", "qwen3vlmoe" -> writer.int32s(name + ".rope.dimension_sections", 3, 3, 2, 0);
+                case "minicpm" -> number("logit_scale", 0.5f);
+                case "granite", "granitemoe" -> {
                     number("embedding_scale", 2);
                     number("residual_scale", 0.4f);
                     number("attention.scale", 0.1f);
@@ -204,7 +295,10 @@ public final class FamilyModels {
             }
             if (experts) {
                 size("expert_count", EXPERTS);
-                size("expert_used_count", 3);
+                size("expert_used_count", name.equals("hunyuan-moe") ? 2 : 3);
+            }
+            if (moe) {
+                otherExperts(firstWithExperts);
             }
             switch (variant) {
                 case "llama-yarn" -> {
@@ -223,40 +317,60 @@ public final class FamilyModels {
             }
             RandomModels.vocabulary(writer);
             matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, name.startsWith("gemma") ? 0.25 : 2);
-            norm(name.equals("lfm2") ? "token_embd_norm" : "output_norm", HIDDEN, normBias);
-            if (!name.startsWith("gemma") && !name.equals("qwen2") && !name.equals("lfm2")) {
+            norm(shortConvolutions ? "token_embd_norm" : "output_norm", HIDDEN, normBias);
+            if (!name.startsWith("gemma") && !name.equals("qwen2") && !shortConvolutions) {
                 matrix("output.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
             }
             for (int layer = 0; layer < LAYERS; layer++) {
                 String block = "blk." + layer + ".";
                 int queryWidth = HEADS * headDim;
-                int kvWidth = KV_HEADS * headDim;
+                int kvWidth = kvHeads * headDim;
                 if (before) {
                     norm(block + "attn_norm", HIDDEN, normBias);
                 }
+                if (name.startsWith("nemotron_h")) {
+                    onlyPart(block, layer, queryWidth, kvWidth, experts);
+                    continue;
+                }
                 boolean recurrent = hybrid && layer != ATTENTION_LAYER;
                 if (recurrent) {
-                    if (name.equals("lfm2")) {
+                    if (shortConvolutions) {
                         shortConvolution(block);
+                    } else if (delta) {
+                        deltaNet(block);
                     } else {
                         stateSpace(block);
                     }
                 } else if (latent) {
                     latent(block, lite);
-                } else if (fused) {
+                } else if (fusedQkv) {
                     projection(block + "attn_qkv", HIDDEN, queryWidth + 2 * kvWidth, qkvBias);
                 } else {
-                    projection(block + "attn_q", HIDDEN, queryWidth, qkvBias);
+                    projection(block + "attn_q", HIDDEN, delta ? 2 * queryWidth : queryWidth, qkvBias);
                     projection(block + "attn_k", HIDDEN, kvWidth, qkvBias);
                     projection(block + "attn_v", HIDDEN, kvWidth, qkvBias);
                 }
                 if (!recurrent) {
                     switch (name) {
-                        case "qwen3", "qwen3moe", "gemma3", "lfm2" -> {
+                        case "qwen3",
+                                "qwen3moe",
+                                "gemma3",
+                                "lfm2",
+                                "lfm2moe",
+                                "qwen3next",
+                                "qwen35",
+                                "qwen35moe",
+                                "qwen3vl",
+                                "qwen3vlmoe",
+                                "exaone4",
+                                "dots1",
+                                "bailingmoe2",
+                                "hunyuan-dense",
+                                "hunyuan-moe" -> {
                             norm(block + "attn_q_norm", headDim, false);
                             norm(block + "attn_k_norm", headDim, false);
                         }
-                        case "olmo2" -> {
+                        case "olmo2", "olmoe", "minimax-m2" -> {
                             norm(block + "attn_q_norm", queryWidth, false);
                             norm(block + "attn_k_norm", kvWidth, false);
                         }
@@ -276,21 +390,113 @@ public final class FamilyModels {
                     norm(block + "post_attention_norm", HIDDEN, false);
                     norm(block + "post_ffw_norm", HIDDEN, false);
                 }
-                if (before && !oneNorm && !gptOss) {
+                if (delta || List.of("seed_oss", "glm4moe").contains(name)) {
+                    norm(block + "post_attention_norm", HIDDEN, false);
+                } else if (before && !oneNorm && !gptOss) {
                     norm(block + "ffn_norm", HIDDEN, normBias);
                 }
-                if (experts && !(latent && layer == 0)) {
+                if (experts && layer >= firstWithExperts) {
                     experts(block);
                     continue;
                 }
-                boolean plain = name.equals("starcoder2");
+                boolean plain = List.of("starcoder2", "arcee", "nemotron").contains(name);
                 if (!fused && !plain) {
                     projection(block + "ffn_gate", HIDDEN, FEED_FORWARD, false);
                 }
-                projection(block + "ffn_up", HIDDEN, fused ? 2 * FEED_FORWARD : FEED_FORWARD, plain);
-                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, plain);
+                projection(block + "ffn_up", HIDDEN, fused ? 2 * FEED_FORWARD : FEED_FORWARD, normBias && plain);
+                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, normBias && plain);
+            }
+            if (further) {
+                // A real file has a whole block here.
+                norm("blk." + LAYERS + ".nextn.enorm", HIDDEN, false);
+                matrix("blk." + LAYERS + ".nextn.eh_proj.weight", 2 * HIDDEN, HIDDEN, 1.5);
             }
             return writer;
+        }
+
+        private void onlyPart(String block, int layer, int queryWidth, int kvWidth, boolean experts) {
+            if (layer == 0) {
+                stateSpace(block);
+            } else if (layer == ATTENTION_LAYER) {
+                projection(block + "attn_q", HIDDEN, queryWidth, false);
+                projection(block + "attn_k", HIDDEN, kvWidth, false);
+                projection(block + "attn_v", HIDDEN, kvWidth, false);
+                projection(block + "attn_output", queryWidth, HIDDEN, false);
+            } else if (experts) {
+                experts(block);
+            } else {
+                projection(block + "ffn_up", HIDDEN, FEED_FORWARD, false);
+                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, false);
+            }
+        }
+
+        private void otherExperts(int leadingDense) {
+            if (!List.of("olmoe", "granitemoe").contains(name)) {
+                size(
+                        "expert_feed_forward_length",
+                        List.of("minimax-m2", "hunyuan-moe").contains(name) ? FEED_FORWARD : 32);
+            }
+            if (leadingDense > 0) {
+                size("leading_dense_block_count", leadingDense);
+            }
+            switch (name) {
+                case "ernie4_5-moe" -> {
+                    size("expert_shared_feed_forward_length", 64);
+                    size("interleave_moe_layer_step", 1);
+                }
+                case "glm4moe", "dots1", "bailingmoe2" -> {
+                    size("expert_shared_count", 2);
+                    size("expert_gating_func", 2);
+                    writer.bool(name + ".expert_weights_norm", true);
+                    number("expert_weights_scale", 1.25f);
+                }
+                case "hunyuan-moe" -> size("expert_shared_feed_forward_length", 64);
+                case "bailingmoe", "deepseek" -> {
+                    size("expert_shared_count", 2);
+                    number("expert_weights_scale", 2);
+                }
+                case "lfm2moe", "minimax-m2" -> size("expert_gating_func", 2);
+                default -> {}
+            }
+            if (name.equals("bailingmoe2")) {
+                size("expert_group_count", 4);
+                size("expert_group_used_count", 2);
+            }
+        }
+
+        private boolean hasGate() {
+            return !name.equals("nemotron_h_moe");
+        }
+
+        private boolean hasSharedExperts() {
+            return List.of(
+                            "qwen2moe",
+                            "deepseek2",
+                            "granitehybrid",
+                            "qwen3next",
+                            "qwen35moe",
+                            "ernie4_5-moe",
+                            "glm4moe",
+                            "dots1",
+                            "bailingmoe",
+                            "bailingmoe2",
+                            "deepseek",
+                            "nemotron_h_moe",
+                            "hunyuan-moe")
+                    .contains(name);
+        }
+
+        private boolean hasSelectionBias() {
+            return List.of(
+                            "deepseek2",
+                            "ernie4_5-moe",
+                            "glm4moe",
+                            "dots1",
+                            "bailingmoe2",
+                            "lfm2moe",
+                            "minimax-m2",
+                            "nemotron_h_moe")
+                    .contains(variant);
         }
 
         private void yarn(float factor) {
@@ -305,8 +511,16 @@ public final class FamilyModels {
             projection(block + "shortconv.out_proj", HIDDEN, HIDDEN, false);
         }
 
+        private void stateSpaceSizes() {
+            size("ssm.conv_kernel", TAPS + 1);
+            size("ssm.inner_size", 2 * HIDDEN);
+            size("ssm.state_size", STATE);
+            size("ssm.time_step_rank", STATE_HEADS);
+            size("ssm.group_count", stateGroups());
+        }
+
         private int stateGroups() {
-            return variant.equals("granitehybrid-dense") ? 2 : 1;
+            return List.of("granitehybrid-dense", "nemotron_h").contains(variant) ? 2 : 1;
         }
 
         private void stateSpace(String block) {
@@ -324,6 +538,27 @@ public final class FamilyModels {
                 norms[i] = (float) random.nextDouble(0.6, 1.4);
             }
             writer.tensor(block + "ssm_norm.weight", ElementType.F32, norms, width / groups, groups);
+            projection(block + "ssm_out", width, HIDDEN, false);
+        }
+
+        private void deltaNet(String block) {
+            int width = DELTA_HEADS * DELTA_KEYS;
+            if (variant.equals("qwen3next-fused")) {
+                projection(block + "ssm_in", HIDDEN, DELTA_CHANNELS + width, false);
+            } else {
+                projection(block + "attn_qkv", HIDDEN, DELTA_CHANNELS, false);
+                projection(block + "attn_gate", HIDDEN, width, false);
+            }
+            if (name.equals("qwen3next")) {
+                projection(block + "ssm_ba", HIDDEN, 2 * DELTA_HEADS, false);
+            } else {
+                projection(block + "ssm_alpha", HIDDEN, DELTA_HEADS, false);
+                projection(block + "ssm_beta", HIDDEN, DELTA_HEADS, false);
+            }
+            floats(block + "ssm_conv1d.weight", TAPS + 1, DELTA_CHANNELS);
+            vector(block + "ssm_dt.bias", DELTA_HEADS, -1, 1);
+            vector(block + "ssm_a", DELTA_HEADS, -1, -0.05);
+            norm(block + "ssm_norm", DELTA_KEYS, false);
             projection(block + "ssm_out", width, HIDDEN, false);
         }
 
@@ -364,18 +599,21 @@ public final class FamilyModels {
             int width =
                     switch (name) {
                         case "qwen3moe" -> 64;
-                        case "qwen2moe", "gpt-oss", "deepseek2" -> 32;
-                        default -> FEED_FORWARD;
+                        case "llama", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe" ->
+                            FEED_FORWARD;
+                        default -> 32;
                     };
             projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, gptOss);
-            if (variant.equals("deepseek2")) {
+            if (hasSelectionBias()) {
                 vector(block + "exp_probs_b.bias", EXPERTS, -0.3, 0.3);
             }
             if (variant.equals("qwen3moe-groups")) {
                 vector(block + "exp_probs_b.bias", EXPERTS, -0.3, 0.3);
                 tensor(block + "ffn_gate_up_exps.weight", 1.5, HIDDEN, 2 * width, EXPERTS);
             } else {
-                tensor(block + "ffn_gate_exps.weight", 1.5, HIDDEN, width, EXPERTS);
+                if (hasGate()) {
+                    tensor(block + "ffn_gate_exps.weight", 1.5, HIDDEN, width, EXPERTS);
+                }
                 tensor(block + "ffn_up_exps.weight", 1.5, HIDDEN, width, EXPERTS);
             }
             tensor(block + "ffn_down_exps.weight", 1.5, width, HIDDEN, EXPERTS);
@@ -384,11 +622,13 @@ public final class FamilyModels {
                 biases(block + "ffn_up_exps.bias", width);
                 biases(block + "ffn_down_exps.bias", HIDDEN);
             }
-            if (name.equals("qwen2moe")) {
+            if (List.of("qwen2moe", "qwen3next", "qwen35moe").contains(name)) {
                 vector(block + "ffn_gate_inp_shexp.weight", HIDDEN, -0.3, 0.3);
             }
-            if (List.of("qwen2moe", "deepseek2", "granitehybrid").contains(name)) {
-                projection(block + "ffn_gate_shexp", HIDDEN, 64, false);
+            if (hasSharedExperts()) {
+                if (hasGate()) {
+                    projection(block + "ffn_gate_shexp", HIDDEN, 64, false);
+                }
                 projection(block + "ffn_up_shexp", HIDDEN, 64, false);
                 projection(block + "ffn_down_shexp", 64, HIDDEN, false);
             }

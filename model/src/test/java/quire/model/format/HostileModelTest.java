@@ -11,6 +11,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.Batch;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
@@ -53,6 +54,30 @@ class HostileModelTest {
     void forward_mutants_returnsOrTheFileIsRefused(ElementType type) {
         int least = Math.max(32, type.blockElements());
         GgufWriter writer = writer(least, type);
+        Mutants mutants = new Mutants(writer);
+        int ran = run(writer, MUTANTS, seed -> {
+            SplittableRandom random = new SplittableRandom(seed);
+            return seed < DATA_MUTANTS ? mutants.nextData(random) : mutants.next(random);
+        });
+        assertThat(ran).as("files whose numbers are finite").isPositive();
+    }
+
+    /** One of each kind of state, and of experts. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "lfm2moe",
+                "granitehybrid",
+                "nemotron_h_moe",
+                "qwen3next-fused",
+                "qwen35moe",
+                "deepseek2",
+                "gpt-oss",
+                "bailingmoe2",
+                "mistral3"
+            })
+    void forward_mutantsOfOtherBlocks_returnsOrTheFileIsRefused(String name) {
+        GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);
         Mutants mutants = new Mutants(writer);
         int ran = run(writer, MUTANTS, seed -> {
             SplittableRandom random = new SplittableRandom(seed);

@@ -149,6 +149,11 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
+    public void advanceDelta(StateCall call) {
+        twin.advanceDelta(call);
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         twin.softCap(x, cap, from, to);
     }

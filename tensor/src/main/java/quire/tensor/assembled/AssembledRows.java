@@ -24,6 +24,8 @@ final class AssembledRows {
     private final MemorySegment silu;
     private final MemorySegment gelu;
     private final MemorySegment clampedSilu;
+    private final MemorySegment sigmoid;
+    private final MemorySegment squaredRelu;
     private final MemorySegment rope;
 
     AssembledRows(KernelWriter writer, CodeMemory memory) {
@@ -32,6 +34,8 @@ final class AssembledRows {
         silu = memory.install("swiglu", writer.rows().activate(Activation.SILU));
         gelu = memory.install("geglu", writer.rows().activate(Activation.GELU));
         clampedSilu = memory.install("clamped-swiglu", writer.rows().activate(Activation.CLAMPED_SILU));
+        sigmoid = memory.install("sigmoid-product", writer.rows().activate(Activation.SIGMOID));
+        squaredRelu = memory.install("squared-relu", writer.rows().activate(Activation.SQUARED_RELU));
         rope = memory.install("rope", writer.rows().rope());
     }
 
@@ -104,6 +108,8 @@ final class AssembledRows {
                     case SILU -> silu;
                     case GELU -> gelu;
                     case CLAMPED_SILU -> clampedSilu;
+                    case SIGMOID -> sigmoid;
+                    case SQUARED_RELU -> squaredRelu;
                 };
         long gates = Addresses.of(gate);
         long ups = Addresses.of(up);

@@ -72,6 +72,11 @@ public final class FloatMath {
                 float u = Math.max(-Activation.CLAMP, Math.min(Activation.CLAMP, factor));
                 yield g / (1f + exp(g * Activation.CLAMPED_FACTOR)) * (u + 1f);
             }
+            case SIGMOID -> factor / (1f + exp(-x));
+            case SQUARED_RELU -> {
+                float positive = Math.max(x, 0f);
+                yield positive * positive * factor;
+            }
         };
     }
 

@@ -336,6 +336,35 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public void advanceDelta(StateCall call) {
+        Shapes.checkAdvance(call);
+        advanceDelta(call, 0);
+    }
+
+    /** Computes {@link #advanceDelta} for the numbers of the value from {@code from} on; the arguments are checked. */
+    public static void advanceDelta(StateCall call, int from) {
+        FloatMatrix state = call.state();
+        FloatMatrix in = call.inputs();
+        int row = call.row();
+        for (int p = from; p < state.columns(); p++) {
+            float predicted = 0f;
+            for (int n = 0; n < call.keys(); n++) {
+                float decayed = call.decay() * state.get(call.stateRow() + n, p);
+                state.set(call.stateRow() + n, p, decayed);
+                predicted = Math.fma(in.get(row, call.keyColumn() + n), decayed, predicted);
+            }
+            float added = call.step() * (in.get(row, call.valueColumn() + p) - predicted);
+            float sum = 0f;
+            for (int n = 0; n < call.keys(); n++) {
+                float next = Math.fma(in.get(row, call.keyColumn() + n), added, state.get(call.stateRow() + n, p));
+                state.set(call.stateRow() + n, p, next);
+                sum = Math.fma(in.get(row, call.queryColumn() + n), next, sum);
+            }
+            call.out().set(call.outRow(), call.outColumn() + p, sum);
+        }
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         Shapes.checkSoftCap(x, cap, from, to);
         for (int row = from; row < to; row++) {

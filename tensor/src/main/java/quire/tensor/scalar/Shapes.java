@@ -96,7 +96,7 @@ public final class Shapes {
         checkAddRow(b, rowB, y, to);
     }
 
-    /** Checks {@link Kernels#advance}. */
+    /** Checks {@link Kernels#advance} and {@link Kernels#advanceDelta}. */
     public static void checkAdvance(StateCall call) {
         int values = call.state().columns();
         checkRows(call.state(), call.stateRow(), call.stateRow() + call.keys());

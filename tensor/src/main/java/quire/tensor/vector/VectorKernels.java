@@ -363,6 +363,53 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
+    public void advanceDelta(StateCall call) {
+        Shapes.checkAdvance(call);
+        int values = call.state().columns();
+        int whole = values - values % LANES;
+        for (int p = 0; p < whole; p += LANES) {
+            advanceDeltaLanes(call, p);
+        }
+        ScalarKernels.advanceDelta(call, whole);
+    }
+
+    private static void advanceDeltaLanes(StateCall call, int first) {
+        MemorySegment state = call.state().segment();
+        MemorySegment in = call.inputs().segment();
+        long rowBytes = call.state().columns() * (long) Float.BYTES;
+        long begin = call.state().rowOffset(call.stateRow()) + first * (long) Float.BYTES;
+        long input = call.inputs().rowOffset(call.row());
+        long key = input + call.keyColumn() * (long) Float.BYTES;
+        long query = input + call.queryColumn() * (long) Float.BYTES;
+        FloatVector decay = FloatVector.broadcast(F, call.decay());
+        FloatVector predicted = FloatVector.zero(F);
+        long at = begin;
+        for (int n = 0; n < call.keys(); n++) {
+            FloatVector decayed =
+                    FloatVector.fromMemorySegment(F, state, at, ORDER).mul(decay);
+            decayed.intoMemorySegment(state, at, ORDER);
+            predicted = decayed.fma(FloatVector.broadcast(F, in.get(FLOAT, key + n * (long) Float.BYTES)), predicted);
+            at += rowBytes;
+        }
+        FloatVector added = FloatVector.fromMemorySegment(
+                        F, in, input + (call.valueColumn() + first) * (long) Float.BYTES, ORDER)
+                .sub(predicted)
+                .mul(call.step());
+        FloatVector sum = FloatVector.zero(F);
+        at = begin;
+        for (int n = 0; n < call.keys(); n++) {
+            long offset = n * (long) Float.BYTES;
+            FloatVector next = FloatVector.broadcast(F, in.get(FLOAT, key + offset))
+                    .fma(added, FloatVector.fromMemorySegment(F, state, at, ORDER));
+            next.intoMemorySegment(state, at, ORDER);
+            sum = next.fma(FloatVector.broadcast(F, in.get(FLOAT, query + offset)), sum);
+            at += rowBytes;
+        }
+        long target = call.out().rowOffset(call.outRow()) + (call.outColumn() + first) * (long) Float.BYTES;
+        sum.intoMemorySegment(call.out().segment(), target, ORDER);
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         Shapes.checkSoftCap(x, cap, from, to);
         int whole = x.columns() - x.columns() % LANES;
@@ -419,6 +466,8 @@ public final class VectorKernels implements Kernels {
                 case SILU -> siluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
                 case GELU -> geluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
                 case CLAMPED_SILU -> clampedRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+                case SIGMOID -> sigmoidRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
+                case SQUARED_RELU -> squaredReluRow(gate.segment(), up.segment(), out.segment(), at, gate.columns());
             }
         }
     }
@@ -451,6 +500,31 @@ public final class VectorKernels implements Kernels {
                     .intoMemorySegment(out, offset, ORDER);
         }
         activateRest(Activation.CLAMPED_SILU, gate, up, out, at, whole, columns);
+    }
+
+    private static void sigmoidRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = at + i * (long) Float.BYTES;
+            FloatVector g = FloatVector.fromMemorySegment(F, gate, offset, ORDER);
+            FloatVector.fromMemorySegment(F, up, offset, ORDER)
+                    .div(Lanes.exp(g.neg()).add(1f))
+                    .intoMemorySegment(out, offset, ORDER);
+        }
+        activateRest(Activation.SIGMOID, gate, up, out, at, whole, columns);
+    }
+
+    private static void squaredReluRow(MemorySegment gate, MemorySegment up, MemorySegment out, long at, int columns) {
+        int whole = columns - columns % LANES;
+        for (int i = 0; i < whole; i += LANES) {
+            long offset = at + i * (long) Float.BYTES;
+            FloatVector positive =
+                    FloatVector.fromMemorySegment(F, gate, offset, ORDER).max(0f);
+            positive.mul(positive)
+                    .mul(FloatVector.fromMemorySegment(F, up, offset, ORDER))
+                    .intoMemorySegment(out, offset, ORDER);
+        }
+        activateRest(Activation.SQUARED_RELU, gate, up, out, at, whole, columns);
     }
 
     /** Computes the numbers of a row that fill no register. */

@@ -124,6 +124,18 @@ final class Avx2RowCode extends RowCode {
     /** Computes the exponentials of both halves together. They do not change registers 2, 3 and 8 to 11. */
     @Override
     protected void activate(Activation activation, ExponentialCode exponential, boolean isLast) {
+        if (activation == Activation.SQUARED_RELU) {
+            for (int half = 0; half < 2; half++) {
+                load(ymm(2), RDI, half, isLast);
+                load(ymm(3), RSI, half, isLast);
+                a.vxorps(ymm(0), ymm(0), ymm(0));
+                a.vmaxps(ymm(0), ymm(0), ymm(2)); // a NaN stays
+                a.vmulps(ymm(0), ymm(0), ymm(0));
+                a.vmulps(ymm(0), ymm(0), ymm(3));
+                store(RDX, ymm(0), half, isLast);
+            }
+            return;
+        }
         for (int half = 0; half < 2; half++) {
             load(ymm(2 + half), RDI, half, isLast);
             if (activation == Activation.GELU) {
@@ -150,8 +162,12 @@ final class Avx2RowCode extends RowCode {
                 a.vaddps(ymm(8), ymm(8), inAllLanes(Float.floatToRawIntBits(1f)));
             }
             a.vaddps(ymm(half), ymm(half), inAllLanes(Float.floatToRawIntBits(1f)));
-            a.vdivps(ymm(half), ymm(2 + half), ymm(half));
-            a.vmulps(ymm(half), ymm(half), ymm(8));
+            if (activation == Activation.SIGMOID) {
+                a.vdivps(ymm(half), ymm(8), ymm(half));
+            } else {
+                a.vdivps(ymm(half), ymm(2 + half), ymm(half));
+                a.vmulps(ymm(half), ymm(half), ymm(8));
+            }
             store(RDX, ymm(half), half, isLast);
         }
     }

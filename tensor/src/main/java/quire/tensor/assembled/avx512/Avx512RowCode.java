@@ -105,6 +105,14 @@ final class Avx512RowCode extends RowCode {
     @Override
     protected void activate(Activation activation, ExponentialCode exponential, boolean isLast) {
         a.vmovups(load(1, isLast), at(RDI));
+        if (activation == Activation.SQUARED_RELU) {
+            a.vpxord(zmm(0), zmm(0), zmm(0));
+            a.vmaxps(zmm(0), zmm(0), zmm(1)); // a NaN stays
+            a.vmulps(zmm(0), zmm(0), zmm(0));
+            a.vmulps(load(0, isLast), zmm(0), at(RSI));
+            a.vmovups(at(RDX), store(0, isLast));
+            return;
+        }
         if (activation == Activation.GELU) {
             a.vmulps(zmm(0), zmm(1), zmm(1));
             a.vfmadd213ps(zmm(0), CUBE, LINEAR);
@@ -117,6 +125,9 @@ final class Avx512RowCode extends RowCode {
         }
         exponential.write(0, 1);
         a.vaddps(zmm(0), zmm(0), ONE);
+        if (activation == Activation.SIGMOID) {
+            a.vmovups(load(1, isLast), at(RSI));
+        }
         a.vdivps(zmm(0), zmm(1), zmm(0));
         if (activation == Activation.CLAMPED_SILU) {
             a.vmovups(load(2, isLast), at(RSI));
@@ -124,7 +135,7 @@ final class Avx512RowCode extends RowCode {
             a.vmaxps(zmm(2), LOWEST, zmm(2));
             a.vaddps(zmm(2), zmm(2), ONE);
             a.vmulps(zmm(0), zmm(0), zmm(2));
-        } else {
+        } else if (activation != Activation.SIGMOID) {
             a.vmulps(load(0, isLast), zmm(0), at(RSI));
         }
         a.vmovups(at(RDX), store(0, isLast));
