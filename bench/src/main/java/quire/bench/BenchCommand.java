@@ -16,6 +16,7 @@ import quire.bench.measure.OfflineBench;
 import quire.bench.measure.ProfileBench;
 import quire.bench.measure.ProfileBench.Profiled;
 import quire.bench.measure.TimedEngine;
+import quire.bench.overload.FairnessCommand;
 import quire.bench.overload.OverloadCommand;
 import quire.bench.prefix.PrefixCommand;
 import quire.bench.report.RunRecord;
@@ -41,6 +42,7 @@ import quire.tensor.machine.MachineCeilings;
             AttackCommand.class,
             FileAttackCommand.class,
             OverloadCommand.class,
+            FairnessCommand.class,
             PrefixCommand.class,
             ConstraintsCommand.class,
             ReproduceCommand.class,

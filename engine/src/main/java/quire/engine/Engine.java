@@ -257,7 +257,7 @@ public final class Engine implements AutoCloseable {
     }
 
     /** One thread that reads and writes pages, in order. Its queue never has more than all transfers. */
-    private static ExecutorService ioThread(long pageBytes) {
+    static ExecutorService ioThread(long pageBytes) {
         return new ThreadPoolExecutor(
                 1,
                 1,

@@ -3,21 +3,26 @@ package quire.engine;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.management.ThreadMXBean;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ExecutorService;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import quire.engine.disk.PageFile;
 import quire.engine.sample.TokenHistory;
 import quire.engine.schedule.EngineLoop;
 import quire.engine.speculate.CostModel;
@@ -193,31 +198,66 @@ class EngineAllocationTest {
         }
     }
 
+    /** Full pages are written to the file by another thread; the engine's thread copies them and allocates nothing. */
+    @ParameterizedTest(allowZeroInvocations = true)
+    @MethodSource("kernels")
+    void doWork_promptWithAKvFile_allocatesNothing(String kernels) {
+        try (Bench bench = new Bench(folder, kernels, Speculation.off(), folder.resolve("pages.kv"))) {
+            long fewest = Long.MAX_VALUE;
+            for (int round = 0; round < ROUNDS && fewest > 0; round++) {
+                fewest = Math.min(fewest, bench.bytesOfPrompt(400));
+            }
+            assertThat(fewest).isZero();
+            assertThat(bench.writtenBytes()).isPositive();
+        }
+    }
+
     /** An engine that runs in this thread. */
     private static final class Bench implements AutoCloseable {
         private final Gguf file;
         private final Workers workers = new Workers(2);
         private final Decoder decoder;
         private final EngineLoop loop;
+        private final @Nullable PageFile pages;
+        private final @Nullable ExecutorService io;
         private int salt;
 
         Bench(Path folder, String kernels, Speculation speculation) {
+            this(folder, kernels, speculation, null);
+        }
+
+        /** @param kvFile null for none */
+        Bench(Path folder, String kernels, Speculation speculation, @Nullable Path kvFile) {
             file = Gguf.open(RandomModels.write(folder, RandomModels.Shape.wideOdd(), ElementType.Q4_0, 21));
             ModelConfig shape = ModelConfig.from(file);
             EngineConfig config = Requests.config(SEQUENCES, ROWS, 16).withSpeculation(speculation);
             KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
-            int pages = SEQUENCES * shape.contextLength() / 16;
+            int pageCount = SEQUENCES * shape.contextLength() / 16;
             decoder = Decoder.load(
                     file,
                     shape,
                     KernelSets.named(kernels),
                     workers,
-                    new Decoder.Capacity(layout, pages, ROWS, config.maxLogitRows()));
-            loop = EngineLoop.builder(decoder, Tokenizers.of(file), config)
+                    new Decoder.Capacity(layout, pageCount, ROWS, config.maxLogitRows()));
+            EngineLoop.Builder parts = EngineLoop.builder(decoder, Tokenizers.of(file), config)
                     .workers(workers)
                     .drafts(context -> Speculator.of(
-                            new Speculator.Setup(config, CostModel.unknown(ROWS), null, DraftPolicy::of), context))
-                    .build();
+                            new Speculator.Setup(config, CostModel.unknown(ROWS), null, DraftPolicy::of), context));
+            if (kvFile == null) {
+                pages = null;
+                io = null;
+            } else {
+                String identity = "i".repeat(PageFile.IDENTITY_LENGTH);
+                pages = PageFile.open(
+                        kvFile, 4 << 20, new PageFile.Contents(identity, decoder.pageTokens(), decoder.pageBytes()));
+                io = Engine.ioThread(decoder.pageBytes());
+                parts.disk(pages, io);
+            }
+            loop = parts.build();
+        }
+
+        long writtenBytes() {
+            return loop.tracker().stats().diskTier().writtenBytes();
         }
 
         /** Bytes that decoding steps allocate, divided by the tokens that they add to the answers. */
@@ -274,6 +314,16 @@ class EngineAllocationTest {
 
         @Override
         public void close() {
+            if (io != null) {
+                io.close(); // waits for the transfers, which use the file
+            }
+            try {
+                if (pages != null) {
+                    pages.close();
+                }
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
             decoder.close();
             workers.close();
             file.close();

@@ -34,8 +34,17 @@ final class LoadRequests {
         longAnswer = Math.min(context / 4, 128);
     }
 
+    /** A request of the mix. */
     LoadRequest next(SplittableRandom random) {
-        boolean small = random.nextInt(10) < SHORT_OF_TEN;
+        return next(random, random.nextInt(10) < SHORT_OF_TEN, "");
+    }
+
+    /**
+     * A short request or a long one.
+     *
+     * @param user the tenant; empty for none
+     */
+    LoadRequest next(SplittableRandom random, boolean small, String user) {
         int tokens = small ? SHORT_ANSWER : longAnswer;
         String prompt = small ? "Once upon a time " : SENTENCE.repeat(longPrompt);
         return new LoadRequest(
@@ -43,7 +52,8 @@ final class LoadRequests {
                         "/v1/completions",
                         "{\"prompt\":\"" + prompt + "\",\"max_tokens\":" + tokens
                                 + ",\"ignore_eos\":true,\"temperature\":1,\"stream\":true,\"seed\":"
-                                + random.nextInt(1_000_000) + ",\"cache_salt\":\"" + random.nextLong() + "\"}"),
+                                + random.nextInt(1_000_000) + ",\"cache_salt\":\"" + random.nextLong() + "\""
+                                + (user.isEmpty() ? "" : ",\"user\":\"" + user + "\"") + "}"),
                 tokens);
     }
 }

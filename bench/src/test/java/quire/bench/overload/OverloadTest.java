@@ -69,6 +69,31 @@ class OverloadTest {
         assertThat(result.failed()).isZero();
     }
 
+    /** The bound is wide: this test does not measure. */
+    @Test
+    void fairness_ownServer_answersShortRequestsBesideLongOnes() {
+        CommandRun result = run(
+                "bench",
+                "fairness",
+                "--queued",
+                "80",
+                "--requests",
+                "5",
+                "--max-ratio",
+                "1000000",
+                "--json",
+                "--",
+                "--speculation",
+                "off",
+                "--max-sequences",
+                "8");
+        assertThat(result.code()).as(result.out() + result.err()).isZero();
+        JsonNode json = JsonMapper.shared().readTree(result.out());
+        assertThat(json.get("tenants").get(1).get("short_requests").asString()).isEqualTo("beside 80 long ones");
+        assertThat(json.get("tenants").get(1).get("answered").asInt()).isEqualTo(5);
+        assertThat(json.get("bounds").size()).isEqualTo(2);
+    }
+
     /** The bounds are wide: this test does not measure. */
     @Test
     void overload_ownServer_answersOrRefusesEveryRequest() {

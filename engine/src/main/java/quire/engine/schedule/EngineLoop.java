@@ -189,7 +189,7 @@ public final class EngineLoop implements Runnable {
         maxContext = (int) Math.min(wanted, poolTokens);
         contextLimit = poolTokens < wanted
                 ? "limited by " + model.pageCount() + " KV pages of " + model.pageTokens()
-                        + " tokens: raise kvCacheBytes"
+                        + (parts.file == null ? " tokens" : " tokens in memory") + ": raise kvCacheBytes"
                 : config.maxContext() == 0 ? "the context that the model was trained for" : "limited by maxContext";
         StepLimits limits = new StepLimits(config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows());
         PrefixIndex index = config.prefixCache()

@@ -56,6 +56,11 @@ class EngineHistoryTest {
     private static final int DISK_HISTORIES = 1_000 * FACTOR;
     private static final int RECORDED_HISTORIES = 500 * FACTOR;
 
+    /** Events of the long histories together: a million in the nightly run. */
+    private static final int EVENTS = 10_000 * FACTOR * FACTOR;
+
+    private static final int LONG_HISTORIES = 8;
+
     /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
     private static final long[] HASH_MASKS = {0, 3, -1};
 
@@ -197,6 +202,41 @@ class EngineHistoryTest {
         }
         assertThat(preemptions).isGreaterThan(RECORDED_HISTORIES / 3);
         assertThat(changed).isGreaterThan(RECORDED_HISTORIES / 20);
+    }
+
+    /**
+     * In a long history requests come, fork and are cancelled at random for as long as it lasts, so that pages, rows and
+     * counts are used again and again. Every second one has a KV file.
+     */
+    @Test
+    void longHistories_anyEvents_booksBalanceAfterEach() throws IOException {
+        long preemptions = 0;
+        long answers = 0;
+        long evictedPages = 0;
+        for (long seed = 0, played = 0; played < LONG_HISTORIES; seed++) {
+            Path path = seed % 2 == 0 ? null : folder.resolve("long.kv");
+            History history = new History(seed, seed % 4 > 1, path, null);
+            if (history.maxContext < 8) {
+                history.close();
+                continue;
+            }
+            try {
+                history.playLong(EVENTS / LONG_HISTORIES);
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            if (path != null) {
+                Files.deleteIfExists(path);
+            }
+            played++;
+            preemptions += history.preempted;
+            EngineStats stats = history.loop.tracker().stats();
+            answers += stats.finishedTotal();
+            evictedPages += stats.prefixCache().evictedPages();
+        }
+        assertThat(preemptions).isGreaterThan(EVENTS / 100);
+        assertThat(answers).isGreaterThan(EVENTS / 20);
+        assertThat(evictedPages).isGreaterThan(EVENTS / 20);
     }
 
     /** Changes bits in a random part of a file, but not those that say what kind of file it is. */
@@ -439,6 +479,58 @@ class EngineHistoryTest {
                     .withTimeout(Duration.ofNanos(random.nextInt(3) == 0 ? random.nextInt(250) : 0));
         }
 
+        /** Plays so many events: requests, cancellations, transfers of the KV file, and steps. */
+        void playLong(int events) {
+            int answered = 0;
+            for (int event = 0; event < events; event++) {
+                switch (random.nextInt(8)) {
+                    case 0, 1 -> {
+                        Call call = new Call(request(), event, random);
+                        calls.add(call);
+                        for (int forks = random.nextInt(6) == 0 ? 1 + random.nextInt(4) : 0; forks > 0; forks--) {
+                            calls.add(call.fork(random));
+                        }
+                    }
+                    case 2 -> io.run(1 + random.nextInt(3));
+                    default -> loop.doWork();
+                }
+                for (Call call : calls) {
+                    call.turn(event, loop);
+                }
+                if (calls.stream().noneMatch(call -> call.closed && call.isOpen())) {
+                    check();
+                } else {
+                    loop.checkIntegrity(); // the next step ends what was closed
+                }
+                while (calls.size() > 20 && !calls.getFirst().isOpen()) {
+                    calls.removeFirst().checkAnswer(maxContext);
+                    answered++;
+                }
+            }
+            for (int event = events; io.size() > 0 || calls.stream().anyMatch(Call::isOpen); event++) {
+                io.run(1);
+                loop.doWork();
+                for (Call call : calls) {
+                    call.turn(event, loop);
+                }
+                loop.checkIntegrity();
+            }
+            calls.forEach(call -> call.checkAnswer(maxContext));
+            assertThat(answered).isPositive();
+            EngineStats stats = loop.tracker().stats();
+            assertThat(stats.running() + stats.waiting() + stats.usedPages()).isZero();
+            assertThat(stats.preemptions()).isEqualTo(preempted);
+            assertThat(stats.steps()).isEqualTo(steps);
+            assertThat(stats.generationTokens()).isEqualTo(tokensReported).isEqualTo(tokensFinished);
+            close();
+        }
+
+        void close() {
+            model.close();
+            draft.close();
+            closeFiles();
+        }
+
         void play() {
             if (maxContext < 2) {
                 closeFiles();
@@ -508,9 +600,7 @@ class EngineHistoryTest {
             assertThat(accepted).isEqualTo(speculation.acceptedTokens());
             assertThat(accepted + rejected).isEqualTo(speculation.draftTokens());
             checkCounts(stats);
-            model.close();
-            draft.close();
-            closeFiles();
+            close();
         }
 
         private void closeFiles() {
