@@ -5,6 +5,8 @@ import quire.model.text.Tokenizer;
 import quire.server.api.AnswerService;
 import quire.server.api.Fields;
 import quire.server.api.Json;
+import quire.server.api.Parameter;
+import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
@@ -31,7 +33,7 @@ public final class TokenizeApi {
         this.model = model;
         this.tokenizer = model.tokenizer();
         this.answers = answers;
-        this.parameters = new Parameters(refuseUnknown);
+        this.parameters = new Parameters(ParameterTable.ROWS, refuseUnknown);
     }
 
     /** {@code POST /tokenize}. */
