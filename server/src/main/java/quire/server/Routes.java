@@ -100,6 +100,7 @@ final class Routes {
                 // vLLM's additions to it
                 post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
                 post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
+                post((model, exchange) -> model.tokens.applyTemplate(exchange), "/apply-template"),
                 // Anthropic's API
                 answer((model, exchange) -> model.messages.messages(exchange), "/v1/messages", "/messages")
                         .withErrors(MESSAGES_ERRORS),
@@ -130,7 +131,8 @@ final class Routes {
                         .withErrors(OLLAMA_ERRORS),
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
-                open((Handler.Immediate) health::ready, "/health", "/health/ready"),
+                open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
+                open(blocking((model, exchange) -> exchange.send(Health.load(model.engine))), "/load"),
                 open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics"));
         return new Router(routes, OPENAI_ERRORS);
     }

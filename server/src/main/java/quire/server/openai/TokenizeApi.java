@@ -17,7 +17,7 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/** Handlers of the paths that convert text to tokens and back, in vLLM's format. */
+/** Handlers of the paths that convert text to tokens and back, in vLLM's format, and chats to text as llama.cpp does. */
 public final class TokenizeApi {
     private final ServedModel model;
     private final Tokenizer tokenizer;
@@ -39,6 +39,24 @@ public final class TokenizeApi {
     /** {@code POST /tokenize}. */
     public void tokenize(Exchange exchange) throws ClientGoneException, InterruptedException {
         exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(tokenize(body)))));
+    }
+
+    /** {@code POST /apply-template}: the text that a chat's messages and tools become, without an answer to it. */
+    public void applyTemplate(Exchange exchange) throws ClientGoneException, InterruptedException {
+        exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(applyTemplate(body)))));
+    }
+
+    private ObjectNode applyTemplate(Fields request) {
+        model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.CHAT, request);
+        ChatPrompt.Prompt prompt = ChatPrompt.render(
+                model.engine(),
+                body,
+                withoutTools(body) ? List.of() : ChatPrompt.tools(body),
+                ReasoningReader.variables(body),
+                true,
+                rendered -> tokenizer.encode(rendered, false, true));
+        return JsonNodeFactory.instance.objectNode().put("prompt", prompt.text());
     }
 
     /** {@code POST /detokenize}. */
