@@ -4,6 +4,7 @@ import java.util.Map;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
+import quire.engine.EngineStats;
 import quire.server.api.Json;
 import quire.server.http.Exchange;
 import quire.server.http.Response;
@@ -44,6 +45,15 @@ final class Health {
             return response(503, "the last " + metrics.brokenInARow() + " answers failed: the model is damaged");
         }
         return engine.get() == null ? loading(metrics.loading()) : live(exchange);
+    }
+
+    /** How many requests run or wait, as vLLM reports it. */
+    static Response load(Engine engine) {
+        EngineStats stats = engine.stats();
+        return Response.json(
+                200,
+                Json.bytes(
+                        JsonNodeFactory.instance.objectNode().put("server_load", stats.running() + stats.waiting())));
     }
 
     private static Response loading(LoadProgress progress) {

@@ -3,6 +3,8 @@ package quire.server;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
+import quire.server.anthropic.MessagesApi;
+import quire.server.anthropic.MessagesErrors;
 import quire.server.api.AnswerService;
 import quire.server.api.Preparation;
 import quire.server.api.ServedModel;
@@ -14,13 +16,18 @@ import quire.server.http.HttpException;
 import quire.server.http.Response;
 import quire.server.http.Route;
 import quire.server.http.Router;
+import quire.server.ollama.OllamaApi;
+import quire.server.ollama.OllamaErrors;
 import quire.server.openai.OpenAiApi;
 import quire.server.openai.OpenAiErrors;
 import quire.server.openai.TokenizeApi;
+import quire.server.responses.ResponsesApi;
 
 /** Every path that the server answers. While the model is being loaded, the paths that need it answer 503. */
 final class Routes {
     private static final ErrorFormat OPENAI_ERRORS = new OpenAiErrors();
+    private static final ErrorFormat MESSAGES_ERRORS = new MessagesErrors();
+    private static final ErrorFormat OLLAMA_ERRORS = new OllamaErrors();
 
     private final ServerConfig config;
     private final ServerMetrics metrics;
@@ -34,7 +41,14 @@ final class Routes {
     }
 
     /** The handlers that need a model. */
-    private record Model(Engine engine, AnswerService answers, OpenAiApi openAi, TokenizeApi tokens) {}
+    private record Model(
+            Engine engine,
+            AnswerService answers,
+            OpenAiApi openAi,
+            TokenizeApi tokens,
+            ResponsesApi responses,
+            MessagesApi messages,
+            OllamaApi ollama) {}
 
     /** A {@link Handler.Immediate} that needs a model. */
     private interface Immediate {
@@ -52,11 +66,15 @@ final class Routes {
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
         AnswerService answers = new AnswerService(engine, preparation);
         boolean refuseUnknown = !config.unknownParametersAllowed();
+        OpenAiApi openAi = new OpenAiApi(served, answers, refuseUnknown, config.strictLimits());
         model = new Model(
                 engine,
                 answers,
-                new OpenAiApi(served, answers, refuseUnknown, config.strictLimits()),
-                new TokenizeApi(served, answers, refuseUnknown));
+                openAi,
+                new TokenizeApi(served, answers, refuseUnknown),
+                new ResponsesApi(answers, openAi.chats(), refuseUnknown),
+                new MessagesApi(served, answers, openAi.chats(), refuseUnknown),
+                new OllamaApi(served, answers, openAi.chats(), refuseUnknown));
     }
 
     /** The engine; null while the model is being loaded. */
@@ -77,12 +95,45 @@ final class Routes {
                 get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
                 get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*"),
+                answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses"),
+                get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
+                delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
                 // vLLM's additions to it
                 post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
                 post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
+                post((model, exchange) -> model.tokens.applyTemplate(exchange), "/apply-template"),
+                // Anthropic's API
+                answer((model, exchange) -> model.messages.messages(exchange), "/v1/messages", "/messages")
+                        .withErrors(MESSAGES_ERRORS),
+                post((model, exchange) -> model.messages.countTokens(exchange), "/v1/messages/count_tokens")
+                        .withErrors(MESSAGES_ERRORS),
+                // Ollama's API
+                answer((model, exchange) -> model.ollama.chat(exchange), "/api/chat")
+                        .withErrors(OLLAMA_ERRORS),
+                answer((model, exchange) -> model.ollama.generate(exchange), "/api/generate")
+                        .withErrors(OLLAMA_ERRORS),
+                get((model, exchange) -> model.ollama.version(exchange), "/api/version")
+                        .withErrors(OLLAMA_ERRORS),
+                get((model, exchange) -> model.ollama.tags(exchange), "/api/tags")
+                        .withErrors(OLLAMA_ERRORS),
+                get((model, exchange) -> model.ollama.running(exchange), "/api/ps")
+                        .withErrors(OLLAMA_ERRORS),
+                post((model, exchange) -> model.ollama.show(exchange), "/api/show")
+                        .withErrors(OLLAMA_ERRORS),
+                post((model, exchange) -> model.ollama.pull(exchange), "/api/pull")
+                        .withErrors(OLLAMA_ERRORS),
+                post(
+                                (model, exchange) -> exchange.send(model.ollama.cannot(exchange)),
+                                "/api/create",
+                                "/api/copy",
+                                "/api/push")
+                        .withErrors(OLLAMA_ERRORS),
+                delete((model, exchange) -> model.ollama.cannot(exchange), "/api/delete")
+                        .withErrors(OLLAMA_ERRORS),
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
-                open((Handler.Immediate) health::ready, "/health", "/health/ready"),
+                open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
+                open(blocking((model, exchange) -> exchange.send(Health.load(model.engine))), "/load"),
                 open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics"));
         return new Router(routes, OPENAI_ERRORS);
     }
@@ -98,8 +149,16 @@ final class Routes {
     }
 
     private Route get(Immediate handler, String... paths) {
+        return immediate("GET", handler, paths);
+    }
+
+    private Route delete(Immediate handler, String... paths) {
+        return immediate("DELETE", handler, paths);
+    }
+
+    private Route immediate(String method, Immediate handler, String... paths) {
         Handler.Immediate loaded = exchange -> handler.answer(loaded(), exchange);
-        return new Route("GET", List.of(paths), false, OPENAI_ERRORS, loaded);
+        return new Route(method, List.of(paths), false, OPENAI_ERRORS, loaded);
     }
 
     private static Route open(Handler handler, String... paths) {

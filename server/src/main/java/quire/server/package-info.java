@@ -4,6 +4,7 @@
  * <pre>
  * quire.server           QuireServer, its configuration, metrics; Routes lists every path
  *   ├▶ .openai           OpenAI's JSON, in and out
+ *   ├▶ .responses .anthropic .ollama    JSON of other APIs, brought into the form of OpenAI's chats
  *   │    └▶ .api         the parts that all APIs use: a request to the engine, its answer
  *   │         └▶ .http   connections, bodies, limits, responses
  *   └▶ .http

@@ -10,6 +10,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplates;
 import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
@@ -30,12 +31,16 @@ class ReasoningTest {
 
     private static TestServer server;
 
+    /** A template with reasoning and tools. */
+    static ChatTemplate template() {
+        return ChatTemplates.adapted(ChatTemplates.parse(SOURCE.replace("\\n", "\n"), null, null, Clock.systemUTC()));
+    }
+
     @BeforeAll
     static void start() {
         server = TestServer.builder()
                 .context(2048)
-                .template(ChatTemplates.adapted(
-                        ChatTemplates.parse(SOURCE.replace("\\n", "\n"), null, null, Clock.systemUTC())))
+                .template(template())
                 .script(prompt -> prompt.substring(prompt.lastIndexOf("<user>") + 6, prompt.lastIndexOf("<assistant>")))
                 .start();
     }

@@ -3,6 +3,7 @@ package quire.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.List;
+import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -44,9 +45,29 @@ class RoutesTest {
 
     @Test
     void health_ofAWorkingServer_isOk() throws Exception {
-        for (String path : List.of("/health", "/health/live", "/health/ready")) {
+        for (String path : List.of("/health", "/health/live", "/health/ready", "/ping")) {
             assertThat(server.get(path).statusCode()).isEqualTo(200);
             assertThat(server.get(path).body()).isEqualTo("{\"status\":\"ok\"}");
+        }
+    }
+
+    @Test
+    void load_ofRequests_countsThoseThatRunOrWait() throws Exception {
+        Semaphore steps = new Semaphore(0);
+        try (TestServer busy = TestServer.builder()
+                        .maxSequences(1)
+                        .onForward(batch -> steps.acquireUninterruptibly())
+                        .start();
+                Permits _ = () -> steps.release(1000);
+                RawClient first = new RawClient(busy);
+                RawClient second = new RawClient(busy)) {
+            assertThat(busy.get("/load").body()).isEqualTo("{\"server_load\":0}");
+            for (RawClient client : List.of(first, second)) {
+                client.send(RawClient.post(
+                        "/v1/completions", "{\"prompt\":\"hi\",\"max_tokens\":5,\"ignore_eos\":true,\"stream\":true}"));
+                client.lineWith("200 OK"); // it was submitted before
+            }
+            assertThat(busy.get("/load").body()).isEqualTo("{\"server_load\":2}");
         }
     }
 
@@ -54,7 +75,7 @@ class RoutesTest {
     void health_withAnApiKey_needsNone() throws Exception {
         ServerConfig config = TestServer.config().apiKey("sesame").build();
         try (TestServer guarded = TestServer.builder().config(config).start()) {
-            for (String path : List.of("/health", "/health/live", "/health/ready", "/metrics")) {
+            for (String path : List.of("/health", "/health/live", "/health/ready", "/ping", "/load", "/metrics")) {
                 assertThat(guarded.get(path).statusCode()).isEqualTo(200);
             }
             for (String path : List.of("/models", "/v1/models", "/nowhere", "/completions")) {

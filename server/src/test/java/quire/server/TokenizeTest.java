@@ -30,6 +30,27 @@ class TokenizeTest {
     }
 
     @Test
+    void applyTemplate_ofAChat_isTheTextOfItsPrompt() throws Exception {
+        try (TestServer server = TestServer.builder()
+                .context(2048)
+                .template(ReasoningTest.template())
+                .start()) {
+            String chat = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"tools\":[{\"type\":\"function\","
+                    + "\"function\":{\"name\":\"stop\"}}],\"temperature\":0,\"enable_thinking\":false";
+            assertThat(TestServer.json(server.post("/apply-template", chat + "}"))
+                            .get("prompt")
+                            .stringValue())
+                    .isEqualTo("[stop]<user>hi<assistant><think>\n\n</think>\n\n");
+            assertThat(TestServer.json(server.post("/apply-template", chat + ",\"tool_choice\":\"none\"}"))
+                            .get("prompt")
+                            .stringValue())
+                    .startsWith("<user>hi");
+            assertThat(server.post("/apply-template", "{\"prompt\":\"x\"}").statusCode())
+                    .isEqualTo(400);
+        }
+    }
+
+    @Test
     void detokenize_ofTextTokenizedBySentencePiece_isTheText() throws Exception {
         Path path = Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
         assumeTrue(Files.exists(path), path + " is not there");

@@ -52,6 +52,11 @@ public interface AnswerFormat {
      */
     JsonNode whole(String text, List<Output> outputs, TokenStream ended);
 
+    /** The content type of a stream. */
+    default String streamType() {
+        return "text/event-stream; charset=utf-8";
+    }
+
     /** Writes what comes before any token. */
     void begin(ServerSentEvents events);
 

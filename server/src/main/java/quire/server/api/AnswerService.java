@@ -76,7 +76,12 @@ public final class AnswerService {
     public void answer(Exchange exchange, Function<Fields, AnswerRequest> reader)
             throws ClientGoneException, InterruptedException {
         checkAvailable(exchange);
-        AnswerRequest request = read(exchange, reader);
+        answer(exchange, read(exchange, reader));
+    }
+
+    /** Sends the answer to a request that was read. */
+    public void answer(Exchange exchange, AnswerRequest request) throws ClientGoneException, InterruptedException {
+        checkAvailable(exchange);
         if (exchange.gone()) {
             return;
         }
@@ -258,7 +263,7 @@ public final class AnswerService {
         }
         byte[] first = events.take();
         format.waiting(events);
-        exchange.begin(first, events.take());
+        exchange.begin(format.streamType(), first, events.take());
         MergedTokens tokens = new MergedTokens(answers.streams);
         int count = 0;
         int open = formats.size();

@@ -4,7 +4,7 @@ import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import tools.jackson.databind.JsonNode;
 
-/** Collects server-sent events that are written together. */
+/** Collects the events of a stream, or its lines of JSON, that are written together. */
 public final class ServerSentEvents {
     private static final byte[] DATA = "data: ".getBytes(StandardCharsets.US_ASCII);
     private static final byte[] END = "\n\n".getBytes(StandardCharsets.US_ASCII);
@@ -19,9 +19,26 @@ public final class ServerSentEvents {
         add(Json.bytes(data));
     }
 
+    /** Adds an event of JSON with a name. */
+    public void add(String event, JsonNode data) {
+        bytes.writeBytes(("event: " + event + "\n").getBytes(StandardCharsets.UTF_8));
+        add(data);
+    }
+
     /** Adds an event of text in one line. */
     public void add(String data) {
         add(data.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** Adds JSON as a line, for a stream that has lines in place of events. */
+    public void line(JsonNode data) {
+        bytes.writeBytes(Json.bytes(data));
+        bytes.write('\n');
+    }
+
+    /** Adds a space before the next line of JSON, which has no meaning. */
+    public void space() {
+        bytes.write(' ');
     }
 
     /** Adds a comment in one line. */

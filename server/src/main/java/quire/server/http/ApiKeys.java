@@ -52,12 +52,14 @@ public final class ApiKeys {
         }
         String header = request.getHeader("Authorization");
         boolean bearer = header != null && header.regionMatches(true, 0, "Bearer ", 0, 7);
-        ApiKey key = header == null || !bearer ? null : find(header.substring(7).strip());
+        String sent = bearer && header != null ? header.substring(7) : request.getHeader("X-Api-Key");
+        ApiKey key = sent == null ? null : find(sent.strip());
         if (key == null) {
             throw HttpException.refused(
                     401,
                     "invalid_api_key",
-                    (bearer ? "Incorrect API key." : "No API key.") + " Send it as 'Authorization: Bearer <key>'.");
+                    (sent != null ? "Incorrect API key." : "No API key.")
+                            + " Send it as 'Authorization: Bearer <key>' or 'X-Api-Key: <key>'.");
         }
         return key;
     }

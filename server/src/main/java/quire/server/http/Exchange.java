@@ -34,9 +34,6 @@ import org.jspecify.annotations.Nullable;
  * contains all of them. So a slow client gets fewer and larger writes, and uses no more memory than its own answer.
  */
 public final class Exchange {
-    /** A comment between events. */
-    private static final String SIGN_OF_LIFE = ":\n\n";
-
     private static final long NO_TIMER = -1;
 
     private final HttpServerRequest request;
@@ -59,6 +56,7 @@ public final class Exchange {
 
     // Used on the event loop only.
     private @Nullable Consumer<HttpException> bodyRefusal;
+    private byte[] probe = {};
     private boolean writing;
     private long lastWrite;
     private long heartbeat = NO_TIMER;
@@ -213,17 +211,19 @@ public final class Exchange {
     }
 
     /**
-     * Begins a stream of server-sent events.
+     * Begins a stream of events.
      *
+     * @param contentType how the events are written
      * @param events the first ones; may be empty
      * @param signOfLife events that the event loop sends whenever nothing was sent for a while ({@link
      *     HttpSettings#heartbeat})
      */
-    public void begin(byte[] events, byte[] signOfLife) throws ClientGoneException {
+    public void begin(String contentType, byte[] events, byte[] signOfLife) throws ClientGoneException {
         begun = true;
         write(() -> {
+            probe = signOfLife;
             startHeartbeat(signOfLife);
-            head(200, "text/event-stream; charset=utf-8");
+            head(200, contentType);
             response.putHeader("Cache-Control", "no-cache").putHeader("X-Accel-Buffering", "no");
             // writeHead() would announce chunks to HTTP/1.0 too, whose streams end with the connection.
             return events.length == 0 && request.version() != HttpVersion.HTTP_1_0
@@ -305,7 +305,7 @@ public final class Exchange {
             }
             response.writeContinue();
         } else if (response.isChunked()) {
-            response.write(Buffer.buffer(SIGN_OF_LIFE));
+            response.write(Buffer.buffer(probe));
         }
         return true;
     }

@@ -1,6 +1,9 @@
 package quire.server.http;
 
 import java.util.Map;
+import java.util.function.UnaryOperator;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /** An error that is sent as the response. It contains the cause; the API's {@link ErrorFormat} writes it. */
@@ -8,6 +11,9 @@ public final class HttpException extends RuntimeException {
     private static final long serialVersionUID = 1;
 
     private static final int UNAVAILABLE_RETRY_SECONDS = 5;
+
+    /** A parameter's path within a message. */
+    private static final Pattern QUOTED_PATH = Pattern.compile("'([a-z_][a-zA-Z0-9_.\\[\\]]*)'");
 
     private final int status;
     private final String message;
@@ -86,6 +92,22 @@ public final class HttpException extends RuntimeException {
                 null,
                 "constraint_error",
                 0);
+    }
+
+    /**
+     * The same error with other names of parameters.
+     *
+     * @param names converts a parameter's path; returns what is no path as it is
+     */
+    public HttpException renamed(UnaryOperator<String> names) {
+        return new HttpException(
+                status,
+                QUOTED_PATH
+                        .matcher(message)
+                        .replaceAll(path -> Matcher.quoteReplacement("'" + names.apply(path.group(1)) + "'")),
+                parameter == null ? null : names.apply(parameter),
+                code,
+                retryAfterSeconds);
     }
 
     /** The HTTP status. */

@@ -284,7 +284,7 @@ public final class HttpListener {
 
     private void onRequest(HttpServerRequest request) {
         String path = request.path() == null ? "" : request.path();
-        Router.Match match = router.find(path);
+        Router.Match match = router.find(request.method().name(), path);
         Exchange exchange = exchange(request, match);
         guard(request, exchange, () -> {
             admit(request, match, exchange);
@@ -353,15 +353,15 @@ public final class HttpListener {
         Route route = match.route();
         if (request.method().equals(HttpMethod.OPTIONS)) {
             bodies.discard(request);
-            exchange.end(Response.json(204, new byte[0]).withHeaders(Map.of("Allow", route.allowed())));
+            exchange.end(Response.json(204, new byte[0]).withHeaders(Map.of("Allow", match.methods() + ", OPTIONS")));
             return;
         }
         if (!route.takes(request.method().name())) {
-            request.response().putHeader("Allow", route.allowed());
+            request.response().putHeader("Allow", match.methods() + ", OPTIONS");
             throw HttpException.refused(
                     405,
                     "method_not_allowed",
-                    shown(path) + " accepts " + route.method() + ", not "
+                    shown(path) + " accepts " + match.methods() + ", not "
                             + shown(request.method().name()) + ".");
         }
         if (!route.method().equals("POST")) {

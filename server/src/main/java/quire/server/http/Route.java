@@ -5,7 +5,7 @@ import java.util.List;
 /**
  * The requests that a handler answers.
  *
- * @param method {@code GET} (which includes {@code HEAD}) or {@code POST}, which takes JSON
+ * @param method {@code GET} (which includes {@code HEAD}), {@code POST}, which takes JSON, or {@code DELETE}
  * @param paths each a complete path, or a prefix followed by {@code *}
  * @param open whether it is answered without the API key
  * @param errors writes its errors
@@ -30,9 +30,14 @@ public record Route(String method, List<String> paths, boolean open, ErrorFormat
         this(method, paths, open, errors, exchange -> {}, handler);
     }
 
-    /** The methods for {@code Allow}. */
-    String allowed() {
-        return method.equals("GET") ? "GET, HEAD, OPTIONS" : method + ", OPTIONS";
+    /** The same route with errors in another form. */
+    public Route withErrors(ErrorFormat value) {
+        return new Route(method, paths, open, value, gate, handler);
+    }
+
+    /** The methods for {@code Allow}, without {@code OPTIONS}. */
+    String methods() {
+        return method.equals("GET") ? "GET, HEAD" : method;
     }
 
     /** Whether requests of this method are for this route. */

@@ -1,9 +1,11 @@
 package quire.server.http;
 
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** Finds the route of a path. */
@@ -11,47 +13,59 @@ public final class Router {
     /**
      * A route that was found.
      *
+     * @param route that takes the method; any route of the path if none does
+     * @param methods that the routes of the path take, for {@code Allow}
      * @param rest the part of the path that matches {@code *}, not decoded; empty if the route has none
      */
-    record Match(Route route, String rest) {}
+    record Match(Route route, String methods, String rest) {}
 
-    private final Map<String, Route> pathToRoute = new HashMap<>();
-    private final Map<String, Route> prefixToRoute = new LinkedHashMap<>();
+    private final Map<String, List<Route>> pathToRoutes = new HashMap<>();
+    private final Map<String, List<Route>> prefixToRoutes = new LinkedHashMap<>();
     private final ErrorFormat defaultErrors;
 
     /**
      * A router of these routes.
      *
      * @param defaultErrors writes errors if no route is found
-     * @throws IllegalArgumentException if two routes have the same path
+     * @throws IllegalArgumentException if two routes have the same method and path
      */
     public Router(List<Route> routes, ErrorFormat defaultErrors) {
         this.defaultErrors = defaultErrors;
         for (Route route : routes) {
             for (String path : route.paths()) {
-                Route other = path.endsWith("*")
-                        ? prefixToRoute.put(path.substring(0, path.length() - 1), route)
-                        : pathToRoute.put(path, route);
-                if (other != null) {
+                List<Route> same = path.endsWith("*")
+                        ? prefixToRoutes.computeIfAbsent(
+                                path.substring(0, path.length() - 1), prefix -> new ArrayList<>())
+                        : pathToRoutes.computeIfAbsent(path, complete -> new ArrayList<>());
+                if (same.stream().anyMatch(other -> other.method().equals(route.method()))) {
                     throw new IllegalArgumentException("two routes have the path " + path);
                 }
+                same.add(route);
             }
         }
     }
 
-    /** The route of a path; null if there is none. Complete paths come before prefixes, prefixes in their order. */
+    /** The route of a method and a path; null if there is none of the path. Complete paths come before prefixes, prefixes in their order. */
     @Nullable
-    Match find(String path) {
-        Route route = pathToRoute.get(path);
-        if (route != null) {
-            return new Match(route, "");
+    Match find(String method, String path) {
+        List<Route> routes = pathToRoutes.get(path);
+        if (routes != null) {
+            return match(routes, method, "");
         }
-        for (Map.Entry<String, Route> entry : prefixToRoute.entrySet()) {
+        for (Map.Entry<String, List<Route>> entry : prefixToRoutes.entrySet()) {
             if (path.startsWith(entry.getKey())) {
-                return new Match(entry.getValue(), path.substring(entry.getKey().length()));
+                return match(
+                        entry.getValue(), method, path.substring(entry.getKey().length()));
             }
         }
         return null;
+    }
+
+    private static Match match(List<Route> routes, String method, String rest) {
+        String methods = routes.stream().map(Route::methods).collect(Collectors.joining(", "));
+        Route found =
+                routes.stream().filter(route -> route.takes(method)).findFirst().orElse(routes.getFirst());
+        return new Match(found, methods, rest);
     }
 
     /** The format of errors for a match, or for no match. */

@@ -110,9 +110,9 @@ public final class WebAccess {
         }
         String normal = normalOrigin(text);
         if (normal == null) {
-            throw new IllegalArgumentException(
-                    "the CORS origin '" + origin
-                            + "' is not an origin: write scheme, name and port, such as http://localhost:3000, without a path; or *");
+            throw new IllegalArgumentException("the CORS origin '" + origin
+                    + "' is not an origin: write scheme, name and port, such as http://localhost:3000, without"
+                    + " a path; or *");
         }
         return normal;
     }
@@ -179,7 +179,7 @@ public final class WebAccess {
             return null;
         }
         Map<String, String> headers = new LinkedHashMap<>();
-        headers.put("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS");
+        headers.put("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE, OPTIONS");
         if (names != null && HEADER_NAMES.matcher(names.strip()).matches()) {
             headers.put("Access-Control-Allow-Headers", names.strip()); // clients have headers of their own
         }

@@ -14,6 +14,8 @@ import quire.model.text.TemplateCapabilities;
 import quire.server.api.Fields;
 import quire.server.api.InvalidJsonException;
 import quire.server.api.Json;
+import quire.server.api.Parameter;
+import quire.server.api.Parameters;
 import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 
@@ -29,6 +31,9 @@ final class ChatPrompt {
 
     /** The id of a call that OpenAI's older messages have none for; nine characters, as some templates demand. */
     private static final String LEGACY_CALL_ID = "function0";
+
+    /** Of messages, in which the chat template may read further fields. */
+    private static final Parameters PARAMETERS = new Parameters(ParameterTable.ROWS, false);
 
     private ChatPrompt() {}
 
@@ -113,11 +118,11 @@ final class ChatPrompt {
                     "Invalid value for '" + message.path("role")
                             + "': must be system, developer, user, assistant or tool.");
         }
-        Parameters.checkKnown(Parameter.Place.MESSAGE, message);
+        PARAMETERS.checkKnown(Parameter.Place.MESSAGE, message);
         message.string("name");
         message.string("tool_call_id");
         Map<String, @Nullable Object> plain = message.plain(); // the template may use further fields
-        Parameters.removeRefused(Parameter.Place.MESSAGE, plain);
+        PARAMETERS.removeRefused(Parameter.Place.MESSAGE, plain);
         plain.put(
                 "role",
                 switch (role) {

@@ -1,7 +1,9 @@
 package quire.server.openai;
 
 import quire.server.api.AnswerService;
+import quire.server.api.ChatReader;
 import quire.server.api.Json;
+import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
@@ -26,7 +28,12 @@ public final class OpenAiApi {
     public OpenAiApi(ServedModel model, AnswerService answers, boolean refuseUnknown, boolean strictLimits) {
         this.model = model;
         this.answers = answers;
-        this.reader = new RequestReader(model, new Parameters(refuseUnknown), strictLimits);
+        this.reader = new RequestReader(model, new Parameters(ParameterTable.ROWS, refuseUnknown), strictLimits);
+    }
+
+    /** Reads chats that other APIs have brought into OpenAI's form. */
+    public ChatReader chats() {
+        return reader;
     }
 
     /** {@code POST /v1/completions}. */

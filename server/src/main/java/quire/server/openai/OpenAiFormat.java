@@ -17,8 +17,10 @@ import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 import quire.engine.chat.AnswerEvent;
 import quire.engine.chat.AnswerParser;
+import quire.engine.chat.ReasoningFormat;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerFormat;
+import quire.server.api.ChatAnswer;
 import quire.server.api.ServerSentEvents;
 import quire.server.http.HttpException;
 import quire.server.http.RandomId;
@@ -115,6 +117,22 @@ final class OpenAiFormat implements AnswerFormat {
         this.index = index;
         this.created = first.created;
         this.tokenizer = first.tokenizer;
+    }
+
+    /** What formats of other APIs need to know of this answer. */
+    ChatAnswer chatAnswer() {
+        return new ChatAnswer(
+                options.model(),
+                options.promptTokens(),
+                showsReasoning(),
+                () -> {
+                    AnswerParser parts = options.shape().parser();
+                    return parts != null
+                            ? parts
+                            : new AnswerParser(null, List.of(), null, ReasoningFormat.Beginning.ANSWER);
+                },
+                call -> options.shape().tools().callId(callKey, call),
+                this::refusal);
     }
 
     @Override

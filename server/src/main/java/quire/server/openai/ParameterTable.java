@@ -1,20 +1,21 @@
 package quire.server.openai;
 
-import static quire.server.openai.Parameter.Place.CHAT;
-import static quire.server.openai.Parameter.Place.COMPLETIONS;
-import static quire.server.openai.Parameter.Place.DETOKENIZE;
-import static quire.server.openai.Parameter.Place.MESSAGE;
-import static quire.server.openai.Parameter.Place.STREAM_OPTIONS;
-import static quire.server.openai.Parameter.Place.TOKENIZE;
+import static quire.server.api.Parameter.Place.CHAT;
+import static quire.server.api.Parameter.Place.COMPLETIONS;
+import static quire.server.api.Parameter.Place.DETOKENIZE;
+import static quire.server.api.Parameter.Place.MESSAGE;
+import static quire.server.api.Parameter.Place.STREAM_OPTIONS;
+import static quire.server.api.Parameter.Place.TOKENIZE;
 
 import java.util.ArrayList;
 import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
 import quire.server.api.Fields;
-import quire.server.openai.Parameter.Place;
-import quire.server.openai.Parameter.Treatment;
-import quire.server.openai.Parameter.Values;
+import quire.server.api.Parameter;
+import quire.server.api.Parameter.Place;
+import quire.server.api.Parameter.Treatment;
+import quire.server.api.Parameter.Values;
 import tools.jackson.databind.JsonNode;
 
 /**

@@ -4,6 +4,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
@@ -18,8 +19,13 @@ import quire.engine.constrain.TextLimit;
 import quire.model.text.FillInTheMiddle;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
+import quire.server.api.AnswerFormat;
 import quire.server.api.AnswerRequest;
+import quire.server.api.ChatAnswer;
+import quire.server.api.ChatReader;
 import quire.server.api.Fields;
+import quire.server.api.Parameter;
+import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
 import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
@@ -28,7 +34,7 @@ import tools.jackson.databind.JsonNode;
  * Reads requests. Every parameter becomes a part of the {@link AnswerRequest}, has no effect, or is a 400 that names
  * it; see {@link Parameters}.
  */
-final class RequestReader {
+final class RequestReader implements ChatReader {
     private static final int DEFAULT_COMPLETION_TOKENS = 16;
 
     private static final int NO_LIMIT = -1;
@@ -115,7 +121,7 @@ final class RequestReader {
         OpenAiFormat.Options options = new OpenAiFormat.Options(
                 false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
-        return answer(body, requests, promptOnly, options);
+        return answer(body, requests, promptOnly, options, null);
     }
 
     /** How to fill the gap before the {@code suffix} of a request; null if it has none. */
@@ -140,6 +146,31 @@ final class RequestReader {
 
     /** A body of {@code /v1/chat/completions}. */
     AnswerRequest chat(Fields request) {
+        return chat(request, null);
+    }
+
+    @Override
+    public AnswerRequest read(Fields request, Function<ChatAnswer, AnswerFormat> format) {
+        return chat(request, format);
+    }
+
+    @Override
+    public int countTokens(Fields request) {
+        model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.CHAT, request);
+        return ChatPrompt.render(
+                        engine,
+                        body,
+                        tools.read(body, null).request().forTemplate(),
+                        ReasoningReader.variables(body),
+                        true,
+                        text -> tokenizer.encodePrompt(text, false, true))
+                .tokens()
+                .length;
+    }
+
+    /** @param format makes what writes the answer in the form of another API; null for OpenAI's */
+    private AnswerRequest chat(Fields request, @Nullable Function<ChatAnswer, AnswerFormat> format) {
         String name = model.resolve(request);
         Fields body = parameters.check(Parameter.Place.CHAT, request);
         checkCommon(body);
@@ -193,7 +224,7 @@ final class RequestReader {
                 shape);
         int[] prediction = PredictionReader.read(body, tokenizer, engine.maxContext());
         Request submitted = new Request(tokens, params, cacheSalt(body), scheduling(body), prediction);
-        return answer(body, List.of(submitted), maxTokens == 0, options);
+        return answer(body, List.of(submitted), maxTokens == 0, options, format);
     }
 
     /** A constraint says what the answer must be, and not the reasoning before it, which may have a limit. */
@@ -221,8 +252,18 @@ final class RequestReader {
                         shape.beginning() == Beginning.REASONING ? "" : reasoning.start(), reasoning.end(), budget));
     }
 
-    /** @param prompts a request for each prompt */
-    private AnswerRequest answer(Fields body, List<Request> prompts, boolean promptOnly, OpenAiFormat.Options options) {
+    /**
+     * The request for all answers.
+     *
+     * @param prompts a request for each prompt
+     * @param other makes what writes the answer in the form of another API; null for OpenAI's
+     */
+    private AnswerRequest answer(
+            Fields body,
+            List<Request> prompts,
+            boolean promptOnly,
+            OpenAiFormat.Options options,
+            @Nullable Function<ChatAnswer, AnswerFormat> other) {
         boolean stream = body.bool("stream", false);
         OpenAiFormat.StreamUsage usage = streamUsage(body);
         if ((usage.atEnd() || usage.inChunks()) && !stream) {
@@ -256,7 +297,8 @@ final class RequestReader {
                         prompt.prompt(), params, prompt.cacheSalt(), prompt.scheduling(), prompt.prediction()));
             }
         }
-        OpenAiFormat format = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
+        OpenAiFormat own = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
+        AnswerFormat format = other == null ? own : other.apply(own.chatAnswer());
         return new AnswerRequest(requests, user(body), prompts.size(), choices, promptOnly, stream, format);
     }
 

@@ -5,6 +5,8 @@ import quire.model.text.Tokenizer;
 import quire.server.api.AnswerService;
 import quire.server.api.Fields;
 import quire.server.api.Json;
+import quire.server.api.Parameter;
+import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
@@ -15,7 +17,7 @@ import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/** Handlers of the paths that convert text to tokens and back, in vLLM's format. */
+/** Handlers of the paths that convert text to tokens and back, in vLLM's format, and chats to text as llama.cpp does. */
 public final class TokenizeApi {
     private final ServedModel model;
     private final Tokenizer tokenizer;
@@ -31,12 +33,30 @@ public final class TokenizeApi {
         this.model = model;
         this.tokenizer = model.tokenizer();
         this.answers = answers;
-        this.parameters = new Parameters(refuseUnknown);
+        this.parameters = new Parameters(ParameterTable.ROWS, refuseUnknown);
     }
 
     /** {@code POST /tokenize}. */
     public void tokenize(Exchange exchange) throws ClientGoneException, InterruptedException {
         exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(tokenize(body)))));
+    }
+
+    /** {@code POST /apply-template}: the text that a chat's messages and tools become, without an answer to it. */
+    public void applyTemplate(Exchange exchange) throws ClientGoneException, InterruptedException {
+        exchange.send(Response.json(200, answers.read(exchange, body -> Json.bytes(applyTemplate(body)))));
+    }
+
+    private ObjectNode applyTemplate(Fields request) {
+        model.resolve(request);
+        Fields body = parameters.check(Parameter.Place.CHAT, request);
+        ChatPrompt.Prompt prompt = ChatPrompt.render(
+                model.engine(),
+                body,
+                withoutTools(body) ? List.of() : ChatPrompt.tools(body),
+                ReasoningReader.variables(body),
+                true,
+                rendered -> tokenizer.encode(rendered, false, true));
+        return JsonNodeFactory.instance.objectNode().put("prompt", prompt.text());
     }
 
     /** {@code POST /detokenize}. */

@@ -151,7 +151,7 @@ class WebAccessTest {
     void preflight_repeatsTheHeadersThatAreAskedFor() {
         assertThat(open(PAGE).preflight(PAGE, "POST", "authorization, x-stainless-os"))
                 .containsEntry("Access-Control-Allow-Headers", "authorization, x-stainless-os")
-                .containsEntry("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS");
+                .containsEntry("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE, OPTIONS");
         assertThat(open(PAGE).preflight(PAGE, "POST", "a b"))
                 .isNotNull()
                 .doesNotContainKey("Access-Control-Allow-Headers");

@@ -1,8 +1,10 @@
 package quire.server.openai;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowable;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -11,8 +13,11 @@ import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import quire.server.openai.Parameter.Place;
-import quire.server.openai.Parameter.Treatment;
+import quire.server.api.Fields;
+import quire.server.api.Parameter;
+import quire.server.api.Parameter.Place;
+import quire.server.api.Parameter.Treatment;
+import quire.server.api.Parameters;
 
 class ParameterTableTest {
     private static final Path DOCUMENT = Path.of("..", "docs", "parameters.md");
@@ -49,13 +54,20 @@ class ParameterTableTest {
         "repeat_penalti, repeat_penalty",
     })
     void nearest_typingErrorOrOtherStyle_isTheRightName(String name, String right) {
-        assertThat(Parameters.nearest(Place.COMPLETIONS, name)).isEqualTo(right);
+        assertThat(refusal(name)).contains("Did you mean '" + right + "'?");
     }
 
     @ParameterizedTest
     @CsvSource({"unheard_of", "x", "'日本'", "a_name_that_is_longer_than_every_parameter_and_so_cannot_be_one_of_them"})
     void nearest_nothingSimilar_isNull(String name) {
-        assertThat(Parameters.nearest(Place.COMPLETIONS, name)).isNull();
+        assertThat(refusal(name)).contains("Leave it out.");
+    }
+
+    private static String refusal(String name) {
+        Parameters parameters = new Parameters(ParameterTable.ROWS, true);
+        Fields body = Fields.parse(("{\"" + name + "\": 1}").getBytes(StandardCharsets.UTF_8));
+        Throwable refused = catchThrowable(() -> parameters.check(Place.COMPLETIONS, body));
+        return String.valueOf(refused.getMessage());
     }
 
     private static String document() {

@@ -1,13 +1,12 @@
-package quire.server.openai;
+package quire.server.api;
 
 import java.util.List;
 import java.util.Set;
 import java.util.function.BiPredicate;
-import quire.server.api.Fields;
 import tools.jackson.databind.JsonNode;
 
 /**
- * A known parameter of a request, one row of the {@link ParameterTable}.
+ * A known parameter of a request, one row of the table of its API. {@link Parameters} checks requests against it.
  *
  * @param name as clients write it
  * @param places where it has this treatment
@@ -18,7 +17,7 @@ import tools.jackson.databind.JsonNode;
  *     otherwise empty
  * @param accepted values that are accepted although the parameter is not computed
  */
-record Parameter(
+public record Parameter(
         String name,
         Set<Place> places,
         Treatment treatment,
@@ -28,13 +27,19 @@ record Parameter(
         Values accepted) {
 
     /** The object that holds a parameter. */
-    enum Place {
+    public enum Place {
         COMPLETIONS("/v1/completions"),
         CHAT("/v1/chat/completions"),
         STREAM_OPTIONS("stream_options"),
         MESSAGE("messages[]"),
         TOKENIZE("/tokenize"),
-        DETOKENIZE("/detokenize");
+        DETOKENIZE("/detokenize"),
+        MESSAGES("/v1/messages"),
+        COUNT_TOKENS("/v1/messages/count_tokens"),
+        RESPONSES("/v1/responses"),
+        OLLAMA_CHAT("/api/chat"),
+        OLLAMA_GENERATE("/api/generate"),
+        OLLAMA_OPTIONS("options");
 
         private final String title;
 
@@ -43,13 +48,13 @@ record Parameter(
         }
 
         /** The route, or the path of an object within a body. */
-        String title() {
+        public String title() {
             return title;
         }
     }
 
     /** What Quire does with a parameter. */
-    enum Treatment {
+    public enum Treatment {
         /** Has its effect. */
         COMPUTED,
         /** Has the effect of another name. */
@@ -66,46 +71,48 @@ record Parameter(
      * @param words the values as text for error messages and the documentation
      * @param test of a value, in its body
      */
-    record Values(String words, BiPredicate<JsonNode, Fields> test) {
+    public record Values(String words, BiPredicate<JsonNode, Fields> test) {
         /** {@link Fields#isNeutral}. */
-        static final Values NEUTRAL = new Values("neutral", (value, body) -> Fields.isNeutral(value));
+        public static final Values NEUTRAL = new Values("neutral", (value, body) -> Fields.isNeutral(value));
 
         /** No value, except null, which counts as absent. */
-        static final Values NONE = new Values("none", (value, body) -> false);
+        public static final Values NONE = new Values("none", (value, body) -> false);
 
-        static final Values ANY = new Values("any", (value, body) -> true);
+        public static final Values ANY = new Values("any", (value, body) -> true);
 
         /** For parameters for which 0 is not neutral. */
-        static final Values NEUTRAL_EXCEPT_0 =
+        public static final Values NEUTRAL_EXCEPT_0 =
                 new Values("neutral, except 0", (value, body) -> !value.isNumber() && Fields.isNeutral(value));
 
         /** For parameters for which an empty object is not neutral. */
-        static final Values NEUTRAL_EXCEPT_OBJECT =
+        public static final Values NEUTRAL_EXCEPT_OBJECT =
                 new Values("neutral, except {}", (value, body) -> !value.isObject() && Fields.isNeutral(value));
 
-        static final Values BOOLEAN = new Values("true, false", (value, body) -> value.isBoolean());
+        public static final Values BOOLEAN = new Values("true, false", (value, body) -> value.isBoolean());
 
-        static final Values TRUE = new Values("true", (value, body) -> value.isBoolean() && value.booleanValue());
+        public static final Values TRUE =
+                new Values("true", (value, body) -> value.isBoolean() && value.booleanValue());
 
-        static final Values FALSE = new Values("false", (value, body) -> value.isBoolean() && !value.booleanValue());
+        public static final Values FALSE =
+                new Values("false", (value, body) -> value.isBoolean() && !value.booleanValue());
 
-        static Values number(int number) {
+        public static Values number(int number) {
             return new Values(
                     String.valueOf(number), (value, body) -> value.isNumber() && value.doubleValue() == number);
         }
 
         /** For a parameter that numbers up to this one switch off. */
-        static Values upTo(int number) {
+        public static Values upTo(int number) {
             return new Values(number + " and less", (value, body) -> value.isNumber() && value.doubleValue() <= number);
         }
 
-        static Values text(String... texts) {
+        public static Values text(String... texts) {
             return new Values(
                     "\"" + String.join("\", \"", texts) + "\"",
                     (value, body) -> value.isString() && List.of(texts).contains(value.stringValue()));
         }
 
-        Values or(Values other) {
+        public Values or(Values other) {
             return new Values(
                     words + ", " + other.words,
                     (value, body) -> test.test(value, body) || other.test.test(value, body));

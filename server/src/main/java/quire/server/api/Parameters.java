@@ -1,26 +1,26 @@
-package quire.server.openai;
+package quire.server.api;
 
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.jspecify.annotations.Nullable;
-import quire.server.api.Fields;
+import quire.server.api.Parameter.Place;
+import quire.server.api.Parameter.Treatment;
 import quire.server.http.HttpException;
-import quire.server.openai.Parameter.Place;
-import quire.server.openai.Parameter.Treatment;
 import tools.jackson.databind.JsonNode;
 
 /**
- * Checks the names in a request against the {@link ParameterTable}, so that no parameter that would change the answer
+ * Checks the names in a request against the table of its API, so that no parameter that would change the answer
  * is ignored. A synonym has the effect of its parameter. A parameter that is not computed is an error unless its value
  * is accepted. An unknown name is an error that suggests the most similar known name. Thread-safe.
  */
-final class Parameters {
+public final class Parameters {
     private static final Logger LOG = System.getLogger(Parameters.class.getName());
 
     private static final int MAX_SHOWN = 60;
@@ -28,26 +28,30 @@ final class Parameters {
     /** Maximum number of unknown names that are logged, so that no client can fill the log. */
     private static final int MAX_LOGGED = 100;
 
-    private static final Map<Place, Map<String, Parameter>> KNOWN = known();
-
+    private final Map<Place, Map<String, Parameter>> known;
     private final boolean refuseUnknown;
     private final Set<String> logged = ConcurrentHashMap.newKeySet();
 
     /**
+     * Checks against this table.
+     *
+     * @param table all parameters of an API
      * @param refuseUnknown whether an unknown name is an error; otherwise it is logged as a warning, once for each name
+     * @throws IllegalStateException if a place has a name twice
      */
-    Parameters(boolean refuseUnknown) {
+    public Parameters(List<Parameter> table, boolean refuseUnknown) {
+        this.known = known(table);
         this.refuseUnknown = refuseUnknown;
     }
 
-    private static Map<Place, Map<String, Parameter>> known() {
+    private static Map<Place, Map<String, Parameter>> known(List<Parameter> table) {
         Map<Place, Map<String, Parameter>> known = new HashMap<>();
         for (Place place : Place.values()) {
             known.put(place, new LinkedHashMap<>());
         }
-        for (Parameter row : ParameterTable.ROWS) {
+        for (Parameter row : table) {
             for (Place place : row.places()) {
-                if (names(known, place).put(row.name(), row) != null) {
+                if (known.getOrDefault(place, Map.of()).put(row.name(), row) != null) {
                     throw new IllegalStateException("the table has " + row.name() + " twice for " + place.title());
                 }
             }
@@ -55,7 +59,7 @@ final class Parameters {
         return known;
     }
 
-    private static Map<String, Parameter> names(Map<Place, Map<String, Parameter>> known, Place place) {
+    private Map<String, Parameter> names(Place place) {
         return known.getOrDefault(place, Map.of());
     }
 
@@ -65,11 +69,11 @@ final class Parameters {
      * @return the body, which also finds a value that was sent under a synonym
      * @throws HttpException 400 if a name is unknown, not computed, or sent twice with different values
      */
-    Fields check(Place place, Fields body) {
-        Map<String, Parameter> known = names(KNOWN, place);
+    public Fields check(Place place, Fields body) {
+        Map<String, Parameter> rows = names(place);
         Map<String, String> sent = new HashMap<>();
         for (String name : body.names()) {
-            Parameter row = known.get(name);
+            Parameter row = rows.get(name);
             if (row != null && row.treatment() == Treatment.SYNONYM && body.get(name) != null) {
                 addSynonym(body, name, row.instead(), sent);
             }
@@ -77,7 +81,7 @@ final class Parameters {
         Fields read = sent.isEmpty() ? body : body.withSynonyms(sent);
         for (String name : body.names()) {
             JsonNode value = body.get(name);
-            Parameter row = known.get(name);
+            Parameter row = rows.get(name);
             if (value == null) {
                 continue;
             }
@@ -95,8 +99,8 @@ final class Parameters {
      *
      * @throws HttpException 400 if the value of one is not accepted
      */
-    static void checkKnown(Place place, Fields object) {
-        for (Parameter row : names(KNOWN, place).values()) {
+    public void checkKnown(Place place, Fields object) {
+        for (Parameter row : names(place).values()) {
             JsonNode value = object.get(row.name());
             if (value != null && row.treatment() == Treatment.REFUSED) {
                 checkValue(row, object, value);
@@ -105,8 +109,8 @@ final class Parameters {
     }
 
     /** Removes the names that are not computed from an object. */
-    static void removeRefused(Place place, Map<String, ?> object) {
-        names(KNOWN, place).values().stream()
+    public void removeRefused(Place place, Map<String, ?> object) {
+        names(place).values().stream()
                 .filter(row -> row.treatment() == Treatment.REFUSED)
                 .forEach(row -> object.remove(row.name()));
     }
@@ -163,13 +167,14 @@ final class Parameters {
     }
 
     /** The other route that has this parameter; empty if none has it. */
-    private static String elsewhere(Place place, String name) {
+    private String elsewhere(Place place, String name) {
         Place other = place == Place.CHAT ? Place.COMPLETIONS : place == Place.COMPLETIONS ? Place.CHAT : place;
-        return other != place && names(KNOWN, other).containsKey(name) ? other.title() : "";
+        return other != place && names(other).containsKey(name) ? other.title() : "";
     }
 
     /** The known name that takes the fewest changes of a character; null if each takes too many. */
-    static @Nullable String nearest(Place place, String name) {
+    @Nullable
+    String nearest(Place place, String name) {
         if (name.length() > MAX_SHOWN) {
             return null;
         }
@@ -177,7 +182,7 @@ final class Parameters {
         int fewest = plain.length() / 3 + 1;
         String nearest = null;
         // computed parameters come first, so they are preferred in a tie
-        for (Parameter row : names(KNOWN, place).values()) {
+        for (Parameter row : names(place).values()) {
             int changes = changes(plain, plain(row.name()));
             if (changes < fewest) {
                 fewest = changes;

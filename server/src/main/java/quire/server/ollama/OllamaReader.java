@@ -1,0 +1,230 @@
+package quire.server.ollama;
+
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import quire.server.api.AnswerRequest;
+import quire.server.api.ChatBody;
+import quire.server.api.ChatReader;
+import quire.server.api.Fields;
+import quire.server.api.Parameter.Place;
+import quire.server.api.Parameters;
+import quire.server.api.ServedModel;
+import quire.server.http.HttpException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.BooleanNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+import tools.jackson.databind.node.StringNode;
+
+/** Brings Ollama's requests into the form of a chat. */
+final class OllamaReader {
+    private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
+
+    private static final String LATEST = ":latest";
+
+    /** Ollama's options by their names in a chat. */
+    private static final Map<String, String> OPTIONS = Map.ofEntries(
+            Map.entry("temperature", "temperature"),
+            Map.entry("top_k", "top_k"),
+            Map.entry("top_p", "top_p"),
+            Map.entry("min_p", "min_p"),
+            Map.entry("typical_p", "typical_p"),
+            Map.entry("repeat_penalty", "repetition_penalty"),
+            Map.entry("repeat_last_n", "repeat_last_n"),
+            Map.entry("presence_penalty", "presence_penalty"),
+            Map.entry("frequency_penalty", "frequency_penalty"),
+            Map.entry("seed", "seed"),
+            Map.entry("stop", "stop"));
+
+    private final ServedModel model;
+    private final ChatReader chats;
+    private final Parameters parameters;
+
+    OllamaReader(ServedModel model, ChatReader chats, boolean refuseUnknown) {
+        this.model = model;
+        this.chats = chats;
+        this.parameters = new Parameters(OllamaParameters.ROWS, refuseUnknown);
+    }
+
+    /**
+     * What a request asks for.
+     *
+     * @param answer null if it only asks to load the model or to give up its memory
+     * @param loaded the answer to that
+     */
+    record Read(@Nullable AnswerRequest answer, ObjectNode loaded) {}
+
+    /** A body of {@code /api/chat}. */
+    Read chat(Fields sent) {
+        Fields body = parameters.check(Place.OLLAMA_CHAT, sent);
+        String name = model(body);
+        JsonNode messages = body.get("messages");
+        if (messages == null || Fields.isNeutral(messages)) {
+            ObjectNode loaded = OllamaFormat.head(name);
+            loaded.putObject("message").put("role", "assistant").put("content", "");
+            return loaded(body, loaded);
+        }
+        ChatBody chat = new ChatBody();
+        List<String> calls = new ArrayList<>(); // ids of calls without a result so far
+        body.forEach(
+                "messages",
+                "an array of messages",
+                (element, path) -> message(chat, Fields.of(element, path), path, calls));
+        chat.copy(body, "tools", "tools");
+        return answer(body, chat, name, true);
+    }
+
+    /** A body of {@code /api/generate}. */
+    Read generate(Fields sent) {
+        Fields body = parameters.check(Place.OLLAMA_GENERATE, sent);
+        String name = model(body);
+        String prompt = body.string("prompt");
+        if (prompt == null || prompt.isEmpty()) {
+            return loaded(body, OllamaFormat.head(name).put("response", ""));
+        }
+        ChatBody chat = new ChatBody();
+        for (String[] part : new String[][] {{"system", "system"}, {"prompt", "user"}}) {
+            String text = body.string(part[0]);
+            if (text != null && !text.isEmpty()) {
+                chat.sentAs("messages[" + chat.messages() + "].content", part[0]);
+                chat.addMessage(part[1], part[0]).put("content", text);
+            }
+        }
+        return answer(body, chat, name, false);
+    }
+
+    /**
+     * The name that was asked for.
+     *
+     * @throws HttpException 404 if no such model is served
+     */
+    String model(Fields body) {
+        String parameter = body.get("model") == null && body.get("name") != null ? "name" : "model";
+        String asked = body.string(parameter);
+        if (asked == null || asked.isEmpty()) {
+            return model.resolve(body);
+        }
+        model.resolve(served(asked));
+        return asked;
+    }
+
+    /** Ollama adds a tag to every name. */
+    private String served(String asked) {
+        return asked.endsWith(LATEST) && !model.names().contains(asked)
+                ? asked.substring(0, asked.length() - LATEST.length())
+                : asked;
+    }
+
+    private static Read loaded(Fields body, ObjectNode root) {
+        JsonNode keepAlive = body.get("keep_alive");
+        boolean unload = keepAlive != null && keepAlive.isNumber() && keepAlive.doubleValue() == 0;
+        return new Read(
+                null, root.put("done_reason", unload ? "unload" : "load").put("done", true));
+    }
+
+    private static void message(ChatBody chat, Fields message, String path, List<String> calls) {
+        String role = Fields.string(message.require("role"), message.path("role"));
+        if (!List.of("system", "user", "assistant", "tool").contains(role)) {
+            throw HttpException.invalid(
+                    message.path("role"),
+                    "invalid_value",
+                    "Invalid value for '" + message.path("role") + "': must be system, user, assistant or tool.");
+        }
+        JsonNode images = message.get("images");
+        if (images != null && !Fields.isNeutral(images)) {
+            throw HttpException.unsupported(
+                    message.path("images"), "'" + message.path("images") + "' is not supported: send text.");
+        }
+        String at = "messages[" + chat.messages() + "]";
+        ObjectNode added = chat.addMessage(role, path);
+        String content = message.string("content");
+        added.put("content", content == null ? "" : content);
+        String thinking = message.string("thinking");
+        if (thinking != null && !thinking.isEmpty()) {
+            added.put("reasoning_content", thinking);
+        }
+        message.forEach("tool_calls", "an array of calls", (element, callPath) -> {
+            Fields function = Fields.of(Fields.of(element, callPath).require("function"), callPath + ".function");
+            String id = Fields.of(element, callPath).string("id");
+            String known = id == null || id.isEmpty() ? String.format("call%05d", calls.size()) : id;
+            ArrayNode all = added.withArray("tool_calls");
+            chat.sentAs(at + ".tool_calls[" + all.size() + "]", callPath);
+            ObjectNode call =
+                    all.addObject().put("id", known).put("type", "function").putObject("function");
+            call.put("name", Fields.string(function.require("name"), function.path("name")));
+            JsonNode arguments = function.get("arguments");
+            call.set("arguments", arguments == null ? JSON.objectNode() : arguments);
+            calls.add(known);
+        });
+        if (role.equals("tool")) {
+            String id = message.string("tool_call_id");
+            String known = id != null && !id.isEmpty() ? id : calls.isEmpty() ? "call00000" : calls.getFirst();
+            calls.remove(known);
+            added.put("tool_call_id", known);
+            String name = message.string("tool_name");
+            if (name != null) {
+                added.put("name", name);
+            }
+        }
+    }
+
+    private Read answer(Fields body, ChatBody chat, String name, boolean isChat) {
+        if (body.get("model") != null) {
+            chat.put("model", StringNode.valueOf(served(name)), "model");
+        }
+        format(chat, body);
+        think(chat, body);
+        Fields sent = body.object("options", "an object");
+        if (sent != null) {
+            Fields options = parameters.check(Place.OLLAMA_OPTIONS, sent);
+            OPTIONS.forEach((option, chatName) -> chat.copy(options, option, chatName));
+            Long limit = options.integer("num_predict", -2, Integer.MAX_VALUE);
+            if (limit != null && limit >= 0) {
+                chat.copy(options, "num_predict", "max_completion_tokens");
+            }
+        }
+        boolean stream = body.get("stream") == null || body.bool("stream", true);
+        chat.put("stream", BooleanNode.valueOf(stream), "stream");
+        AnswerRequest request = chat.read(chats, answer -> new OllamaFormat(answer, name, isChat));
+        return new Read(request, JSON.objectNode());
+    }
+
+    private static void format(ChatBody chat, Fields body) {
+        JsonNode format = body.get("format");
+        if (format == null || (Fields.isNeutral(format) && !format.isObject())) {
+            return;
+        }
+        ObjectNode wanted = JSON.objectNode();
+        if (format.isObject()) {
+            wanted.put("type", "json_schema").putObject("json_schema").set("schema", format);
+        } else if (format.isString() && format.stringValue().equals("json")) {
+            wanted.put("type", "json_object");
+        } else {
+            throw HttpException.invalid(
+                    "format", "invalid_value", "Invalid value for 'format': must be \"json\" or a JSON schema.");
+        }
+        chat.put("response_format", wanted, "format");
+        chat.sentAs("response_format.json_schema.schema", "format");
+    }
+
+    private static void think(ChatBody chat, Fields body) {
+        JsonNode think = body.get("think");
+        if (think == null) {
+            return;
+        }
+        if (think.isBoolean()) {
+            chat.put("enable_thinking", think, "think");
+        } else {
+            chat.put("reasoning_effort", think, "think");
+        }
+    }
+
+    /** The time as Ollama writes it. */
+    static String now() {
+        return Instant.now().toString();
+    }
+}

@@ -1,0 +1,82 @@
+package quire.server.responses;
+
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The last responses and the conversations that led to them, in memory. The response that was unused for longest leaves
+ * when there are too many bytes. Thread-safe.
+ */
+final class StoredResponses {
+    /** Bytes of a response beside its texts. */
+    private static final int OVERHEAD_BYTES = 1024;
+
+    /**
+     * A response.
+     *
+     * @param document the response as JSON
+     * @param conversation the messages of a chat, with the answer, as JSON
+     */
+    @SuppressWarnings("ArrayRecordComponent") // not compared
+    record Stored(byte[] document, byte[] conversation) {
+        long bytes() {
+            return OVERHEAD_BYTES + (long) document.length + conversation.length;
+        }
+    }
+
+    private final long maxBytes;
+    private final LinkedHashMap<String, Stored> idToResponse = new LinkedHashMap<>(16, 0.75f, true);
+    private final Map<String, String> itemToResponse = new HashMap<>();
+    private final Map<String, Iterable<String>> idToItems = new HashMap<>();
+    private long bytes;
+
+    /** @param maxBytes of all responses together */
+    StoredResponses(long maxBytes) {
+        this.maxBytes = maxBytes;
+    }
+
+    /**
+     * Keeps a response, unless it alone is larger than all may be.
+     *
+     * @param items the ids of its items
+     */
+    synchronized void put(String id, Iterable<String> items, Stored response) {
+        if (response.bytes() > maxBytes) {
+            return;
+        }
+        idToResponse.put(id, response);
+        idToItems.put(id, items);
+        items.forEach(item -> itemToResponse.put(item, id));
+        bytes += response.bytes();
+        while (bytes > maxBytes) {
+            remove(idToResponse.keySet().iterator().next());
+        }
+    }
+
+    /** A response; null if it is not kept, or no longer. */
+    synchronized @Nullable Stored get(String id) {
+        return idToResponse.get(id);
+    }
+
+    /** The response that has an item; null if none is kept. */
+    synchronized @Nullable Stored withItem(String item) {
+        String id = itemToResponse.get(item);
+        return id == null ? null : idToResponse.get(id);
+    }
+
+    /** Forgets a response; returns whether it was kept. */
+    synchronized boolean remove(String id) {
+        Stored removed = idToResponse.remove(id);
+        if (removed == null) {
+            return false;
+        }
+        bytes -= removed.bytes();
+        Iterable<String> items = idToItems.remove(id);
+        if (items != null) {
+            items.forEach(itemToResponse::remove);
+        }
+        return true;
+    }
+}
