@@ -1,5 +1,6 @@
 package quire.server;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -17,6 +18,8 @@ import quire.server.http.Router;
 import quire.server.openai.OpenAiApi;
 import quire.server.openai.OpenAiErrors;
 import quire.server.openai.TokenizeApi;
+import quire.server.page.LiveView;
+import quire.server.page.PageFiles;
 
 /** Every path that the server answers. While the model is being loaded, the paths that need it answer 503. */
 final class Routes {
@@ -34,7 +37,7 @@ final class Routes {
     }
 
     /** The handlers that need a model. */
-    private record Model(Engine engine, AnswerService answers, OpenAiApi openAi, TokenizeApi tokens) {}
+    private record Model(Engine engine, AnswerService answers, OpenAiApi openAi, TokenizeApi tokens, LiveView live) {}
 
     /** A {@link Handler.Immediate} that needs a model. */
     private interface Immediate {
@@ -56,7 +59,8 @@ final class Routes {
                 engine,
                 answers,
                 new OpenAiApi(served, answers, refuseUnknown),
-                new TokenizeApi(served, answers, refuseUnknown));
+                new TokenizeApi(served, answers, refuseUnknown),
+                new LiveView(engine));
     }
 
     /** The engine; null while the model is being loaded. */
@@ -67,7 +71,7 @@ final class Routes {
 
     Router router() {
         Health health = new Health(this::engine, metrics);
-        List<Route> routes = List.of(
+        List<Route> routes = new ArrayList<>(List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
                 answer(
                         (model, exchange) -> model.openAi.chatCompletions(exchange),
@@ -77,13 +81,19 @@ final class Routes {
                 get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
                 get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*"),
+                blocking("GET", (model, exchange) -> exchange.send(model.live.response(exchange)), "/v1/engine"),
                 // vLLM's additions to it
                 post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
                 post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready"),
-                open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics"));
+                open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics")));
+        if (config.page()) {
+            PageFiles files = new PageFiles();
+            routes.add(open((Handler.Immediate) files::index, "/"));
+            routes.add(open((Handler.Immediate) files::file, "/page/*"));
+        }
         return new Router(routes, OPENAI_ERRORS);
     }
 
@@ -94,7 +104,11 @@ final class Routes {
     }
 
     private Route post(Blocking handler, String... paths) {
-        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, blocking(handler));
+        return blocking("POST", handler, paths);
+    }
+
+    private Route blocking(String method, Blocking handler, String... paths) {
+        return new Route(method, List.of(paths), false, OPENAI_ERRORS, blocking(handler));
     }
 
     private Route get(Immediate handler, String... paths) {

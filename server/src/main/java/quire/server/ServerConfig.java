@@ -24,6 +24,7 @@ import quire.server.http.WebAccess;
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
+ * @param page whether a browser finds the web page at {@code /}
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
  * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
  *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
@@ -49,6 +50,7 @@ public record ServerConfig(
         boolean requestsLogged,
         List<String> aliases,
         boolean modelRequired,
+        boolean page,
         boolean unknownParametersAllowed,
         SamplingDefaults samplingDefaults,
         int maxBodyBytes,
@@ -140,6 +142,7 @@ public record ServerConfig(
         private boolean requestsLogged;
         private List<String> aliases = List.of();
         private boolean modelRequired;
+        private boolean page = true;
         private boolean unknownParametersAllowed;
         private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
         private int maxBodyBytes = 8 << 20;
@@ -205,6 +208,12 @@ public record ServerConfig(
         /** Whether a request must name the model; false by default. */
         public Builder modelRequired(boolean value) {
             modelRequired = value;
+            return this;
+        }
+
+        /** Whether a browser finds the web page at {@code /}. Default: true. */
+        public Builder page(boolean value) {
+            page = value;
             return this;
         }
 
@@ -298,6 +307,7 @@ public record ServerConfig(
                     requestsLogged,
                     aliases,
                     modelRequired,
+                    page,
                     unknownParametersAllowed,
                     samplingDefaults,
                     maxBodyBytes,
