@@ -43,7 +43,8 @@ import quire.tensor.machine.MachineCeilings;
             OverloadCommand.class,
             PrefixCommand.class,
             ConstraintsCommand.class,
-            ReproduceCommand.class
+            ReproduceCommand.class,
+            ReplayCommand.class
         },
         mixinStandardHelpOptions = true,
         description = "Measure the speed of a model on this machine, and the ceilings of the machine.")

@@ -16,6 +16,12 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.cli.CommandRun;
+import quire.engine.Engine;
+import quire.engine.EngineConfig;
+import quire.engine.EngineListener;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.TokenStream;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 import quire.tensor.machine.KernelSets;
@@ -33,6 +39,29 @@ class BenchCommandTest {
     static void writeModel() {
         model = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q8_0, 1)
                 .toString();
+    }
+
+    @Test
+    void replay_traceOfAnEngine_saysThatDecisionsAreTheSame() throws Exception {
+        Path trace = folder.resolve("trace");
+        EngineConfig config =
+                EngineConfig.builder().maxSequences(2).threads(1).trace(trace).build();
+        try (Engine engine = Engine.open(Path.of(model), config, EngineListener.NONE);
+                TokenStream answer = engine.submit(new Request(
+                        new int[] {1, 2, 3},
+                        SamplingParams.builder()
+                                .maxTokens(4)
+                                .ignoreEndOfText(true)
+                                .build()))) {
+            while (answer.next() != null) {
+                // it is read to its end
+            }
+        }
+        CommandRun result = run("bench", "replay", trace.toString());
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out())
+                .startsWith("1 requests, ")
+                .contains(" steps and 0 preemptions are decided as recorded");
     }
 
     @Test

@@ -20,6 +20,8 @@ import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.disk.PageFile;
 import quire.engine.schedule.EngineLoop;
+import quire.engine.schedule.TraceReplay;
+import quire.engine.schedule.TraceWriter;
 import quire.engine.speculate.CostModel;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.Speculator;
@@ -211,6 +213,12 @@ public final class Engine implements AutoCloseable {
                     .drafts(context -> Speculator.of(setup, context))
                     .cost(cost.copyOfStart())
                     .listener(listener);
+            Path trace = config.trace();
+            if (trace != null) {
+                TraceWriter writer = TraceWriter.create(trace);
+                owned.push(writer);
+                parts.trace(writer);
+            }
             Path kvDisk = config.kvDisk();
             if (kvDisk != null) {
                 PageFile.Contents contents =
@@ -405,7 +413,7 @@ public final class Engine implements AutoCloseable {
     /**
      * Starts an engine on a model that is loaded already. The engine owns the model from now on. It ignores the parts
      * of the configuration that matter when a model is loaded: {@code kvCacheBytes}, {@code pageTokens}, {@code
-     * kvType}, {@code kvDisk}, {@code threads} and the draft model's file.
+     * kvType}, {@code kvDisk}, {@code trace}, {@code threads} and the draft model's file.
      *
      * @param name of the model, for logs and for the API's {@code model} field
      * @param nanoClock a monotonic clock, {@code System::nanoTime}
@@ -465,6 +473,16 @@ public final class Engine implements AutoCloseable {
      */
     public void checkRoom(String tenant) {
         loop.tracker().checkRoom(tenant);
+    }
+
+    /**
+     * Gives a new scheduler all that the one of a recorded engine got ({@link EngineConfig#trace}), and compares what it
+     * decides. Needs no model.
+     *
+     * @throws IllegalArgumentException if the file cannot be read, or is no trace of this version
+     */
+    public static ReplayedTrace replayTrace(Path trace) {
+        return TraceReplay.run(trace, CostModel::ofStart);
     }
 
     /**

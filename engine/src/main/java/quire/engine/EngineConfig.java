@@ -34,6 +34,8 @@ import quire.tensor.KvLayout.KvType;
  *     request has ended until their memory is needed
  * @param kvDisk a file for cached pages, which outlives the engine; null for none. Needs the prefix cache
  * @param kvDiskBytes size of that file at most; at least 1
+ * @param trace a new file for what the scheduler gets and decides, prompts and answers in tokens included; null for none.
+ *     Not together with {@code kvDisk}, whose speed decides too
  */
 public record EngineConfig(
         int maxSequences,
@@ -50,12 +52,16 @@ public record EngineConfig(
         Speculation speculation,
         boolean prefixCache,
         @Nullable Path kvDisk,
-        long kvDiskBytes) {
+        long kvDiskBytes,
+        @Nullable Path trace) {
     /** The largest {@code targetTokenGap}. */
     public static final Duration MAX_TARGET_TOKEN_GAP = Duration.ofHours(1);
 
     /** The largest {@code maxQueueWait}. */
     public static final Duration MAX_QUEUE_WAIT = Duration.ofHours(1);
+
+    /** Rows of logits for the tokens of prompts whose log probabilities are wanted. */
+    private static final int SCORED_ROWS = 16;
 
     /**
      * Checks the ranges.
@@ -83,6 +89,9 @@ public record EngineConfig(
                 !targetTokenGap.isNegative() && targetTokenGap.compareTo(MAX_TARGET_TOKEN_GAP) <= 0,
                 "targetTokenGap must be 0 to " + MAX_TARGET_TOKEN_GAP.toSeconds() + " s, not " + targetTokenGap);
         require(kvDisk == null || prefixCache, "kvDisk has no effect without the prefix cache: leave one of them out");
+        require(
+                kvDisk == null || trace == null,
+                "trace cannot be used with kvDisk, whose speed decides too: leave one of them out");
         require(kvDiskBytes >= 1, "kvDiskBytes must be at least 1, not " + kvDiskBytes);
     }
 
@@ -109,17 +118,18 @@ public record EngineConfig(
         builder.prefixCache = prefixCache;
         builder.kvDisk = kvDisk;
         builder.kvDiskBytes = kvDiskBytes;
+        builder.trace = trace;
         return builder;
     }
 
     /**
-     * Maximum number of rows of logits in a step: one for each sequence, and with speculation more rows for draft
-     * tokens. In automatic mode these are one for each sequence, but at least 16 in total. With a fixed number of draft
-     * tokens, they are that number for each sequence.
+     * Maximum number of rows of logits in a step: one for each sequence, and more for prompts whose log probabilities are
+     * wanted and for draft tokens. These are 16. With speculation in automatic mode they are also at least one for each
+     * sequence, and with a fixed number of draft tokens that number for each sequence.
      */
     public int maxLogitRows() {
         if (!speculation.isOn()) {
-            return maxSequences;
+            return Math.min(maxBatchedTokens, maxSequences + SCORED_ROWS);
         }
         long drafts = speculation.draftTokens() == Speculation.AUTO
                 ? Math.max(Speculation.MAX_DRAFT_TOKENS, maxSequences)
@@ -160,6 +170,7 @@ public record EngineConfig(
         private boolean prefixCache = true;
         private @Nullable Path kvDisk;
         private long kvDiskBytes = 4L << 30;
+        private @Nullable Path trace;
 
         private Builder() {}
 
@@ -267,6 +278,15 @@ public record EngineConfig(
         }
 
         /**
+         * A new file for what the scheduler gets and decides, which {@link Engine#replayTrace} reads. It has prompts and
+         * answers in tokens. Default: null, for none.
+         */
+        public Builder trace(@Nullable Path value) {
+            trace = value;
+            return this;
+        }
+
+        /**
          * The configuration.
          *
          * @throws IllegalArgumentException naming the limit that is out of range, and what is allowed
@@ -287,7 +307,8 @@ public record EngineConfig(
                     speculation,
                     prefixCache,
                     kvDisk,
-                    kvDiskBytes);
+                    kvDiskBytes,
+                    trace);
         }
     }
 }

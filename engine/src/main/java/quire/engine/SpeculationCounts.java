@@ -9,11 +9,19 @@ import java.util.List;
  * @param decisions element n: how often a sequence got n draft tokens in a step that chose its next token
  * @param draftedAt element p: draft tokens verified at position p of a draft, from 0
  * @param acceptedAt element p: how many of those became part of an answer
+ * @param predictedTokens draft tokens from the {@link Request#prediction}s of requests
+ * @param acceptedPredictedTokens how many of them became part of an answer
  */
 public record SpeculationCounts(
-        List<Drafter> drafters, List<Long> decisions, List<Long> draftedAt, List<Long> acceptedAt) {
+        List<Drafter> drafters,
+        List<Long> decisions,
+        List<Long> draftedAt,
+        List<Long> acceptedAt,
+        long predictedTokens,
+        long acceptedPredictedTokens) {
     /** The counts without speculation. */
-    public static final SpeculationCounts NONE = new SpeculationCounts(List.of(), List.of(), List.of(), List.of());
+    public static final SpeculationCounts NONE =
+            new SpeculationCounts(List.of(), List.of(), List.of(), List.of(), 0, 0);
 
     /** Copies the lists. */
     public SpeculationCounts {

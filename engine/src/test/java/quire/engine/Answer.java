@@ -63,9 +63,10 @@ public record Answer(List<Integer> tokens, String text, List<String> logprobs, T
         model.close();
         Reader reader = new Reader();
         reader.poll(stream);
-        // With one row of logits in a step, a prompt with log probabilities takes a step for each token.
-        int more = request.params().promptLogprobs() < 0 ? 0 : request.prompt().length - 1;
-        if (steps != more + stream.finish().completionTokens()) {
+        // Each token of a prompt with log probabilities takes a row of logits, so there may be several steps.
+        int most = request.params().promptLogprobs() < 0 ? 1 : request.prompt().length;
+        int more = steps - stream.finish().completionTokens();
+        if (more < 0 || more >= most) {
             throw new AssertionError(steps + " steps for " + stream.finish());
         }
         return reader.end(stream.finish());

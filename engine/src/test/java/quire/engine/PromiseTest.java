@@ -11,6 +11,7 @@ import java.time.Clock;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.HashSet;
 import java.util.List;
@@ -807,6 +808,8 @@ class PromiseTest {
                 requests.add(new Request(prompt, params.build()));
             }
         }
+        // Short answers first: the engine then expects short ones, and pages run out.
+        requests.sort(Comparator.comparingInt(request -> request.params().maxTokens()));
         return requests;
     }
 
@@ -898,7 +901,9 @@ class PromiseTest {
                 addBits(logprobs, bits);
             }
         }
-        stream.promptLogprobs().forEach(logprobs -> addBits(logprobs, bits));
+        List<Integer> promptBits = new ArrayList<>(); // first, so that the bits of a part of an answer begin those of the whole
+        stream.promptLogprobs().forEach(logprobs -> addBits(logprobs, promptBits));
+        bits.addAll(0, promptBits);
         return new Answer(tokens, bits, text.toString(), stream.finish());
     }
 

@@ -58,7 +58,7 @@ final class Routes {
         model = new Model(
                 engine,
                 answers,
-                new OpenAiApi(served, answers, refuseUnknown),
+                new OpenAiApi(served, answers, refuseUnknown, config.strictLimits()),
                 new TokenizeApi(served, answers, refuseUnknown),
                 new LiveView(engine));
     }

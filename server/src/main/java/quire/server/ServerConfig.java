@@ -26,6 +26,8 @@ import quire.server.http.WebAccess;
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
  * @param page whether a browser finds the web page at {@code /}
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
+ * @param strictLimits whether a request for more tokens than the context has room for is refused; otherwise its answer
+ *     gets the room that there is
  * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
  *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
  * @param maxBodyBytes largest request body; at least 1. The large bodies of all clients together may take eight times as
@@ -52,6 +54,7 @@ public record ServerConfig(
         boolean modelRequired,
         boolean page,
         boolean unknownParametersAllowed,
+        boolean strictLimits,
         SamplingDefaults samplingDefaults,
         int maxBodyBytes,
         int maxConnections,
@@ -144,6 +147,7 @@ public record ServerConfig(
         private boolean modelRequired;
         private boolean page = true;
         private boolean unknownParametersAllowed;
+        private boolean strictLimits;
         private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
@@ -220,6 +224,12 @@ public record ServerConfig(
         /** Whether a request may have unknown parameters; false by default. */
         public Builder unknownParametersAllowed(boolean value) {
             unknownParametersAllowed = value;
+            return this;
+        }
+
+        /** Whether a request for more tokens than the context has room for is refused; false by default. */
+        public Builder strictLimits(boolean value) {
+            strictLimits = value;
             return this;
         }
 
@@ -309,6 +319,7 @@ public record ServerConfig(
                     modelRequired,
                     page,
                     unknownParametersAllowed,
+                    strictLimits,
                     samplingDefaults,
                     maxBodyBytes,
                     maxConnections,

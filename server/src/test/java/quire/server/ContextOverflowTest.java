@@ -30,7 +30,9 @@ class ContextOverflowTest {
 
     @BeforeAll
     static void start() {
-        server = TestServer.start();
+        server = TestServer.builder()
+                .config(TestServer.config().strictLimits(true).build())
+                .start();
     }
 
     @AfterAll
@@ -61,6 +63,27 @@ class ContextOverflowTest {
                 assertThat(error.get("message").stringValue())
                         .as("for " + phrase.client)
                         .contains(phrase.text);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"/v1/completions, 101", "/v1/chat/completions, 117"})
+    void answer_withALimitBeyondTheContext_getsTheRoomThatThereIs(String path, int promptTokens) throws Exception {
+        String text = "x".repeat(100);
+        try (TestServer clamping = TestServer.start()) {
+            for (String limit : List.of("\"max_tokens\":32000", "\"max_tokens\":2147483647")) {
+                HttpResponse<String> response = clamping.post(
+                        path,
+                        "{\"prompt\":\"" + text + "\",\"messages\":[{\"role\":\"user\",\"content\":\"" + text
+                                + "\"}],\"ignore_eos\":true," + limit + "}");
+                assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+                JsonNode answer = TestServer.json(response);
+                assertThat(answer.get("choices").get(0).get("finish_reason").stringValue())
+                        .isEqualTo("length");
+                JsonNode usage = answer.get("usage");
+                assertThat(usage.get("prompt_tokens").intValue()).isEqualTo(promptTokens);
+                assertThat(usage.get("completion_tokens").intValue()).isEqualTo(TestServer.CONTEXT - promptTokens);
             }
         }
     }

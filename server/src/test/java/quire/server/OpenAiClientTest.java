@@ -405,13 +405,13 @@ class OpenAiClientTest {
                                 .jsonSchema(ResponseFormatJsonSchema.JsonSchema.builder()
                                         .name("x")
                                         .schema(ResponseFormatJsonSchema.JsonSchema.Schema.builder()
-                                                .putAdditionalProperty("contains", JsonValue.from(Map.of()))
+                                                .putAdditionalProperty("$dynamicRef", JsonValue.from("x"))
                                                 .build())
                                         .build())
                                 .build())
                         .build()));
         assertThat(e.param()).contains("response_format.json_schema.schema");
-        assertThat(e.getMessage()).contains("'/contains' is not supported");
+        assertThat(e.getMessage()).contains("'/$dynamicRef' is not supported");
     }
 
     @Test

@@ -20,7 +20,9 @@ class ParametersTest {
 
     @BeforeAll
     static void start() {
-        server = TestServer.start();
+        server = TestServer.builder()
+                .config(TestServer.config().strictLimits(true).build())
+                .start();
     }
 
     @AfterAll
@@ -108,7 +110,7 @@ class ParametersTest {
                 "response_format|{\"type\":\"json_object\",\"json_schema\":{}}|response_format.json_schema",
                 "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
                 "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}|response_format.json_schema.schema",
-                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"contains\":{}}}}|response_format.json_schema.schema",
+                "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"$dynamicRef\":\"x\"}}}|response_format.json_schema.schema",
                 "think|false|think",
                 "enable_thinking|true|enable_thinking",
                 "reasoning|{\"effort\":\"low\"}|reasoning",

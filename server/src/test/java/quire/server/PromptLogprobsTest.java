@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.net.http.HttpResponse;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -36,6 +37,20 @@ class PromptLogprobsTest {
 
     private static JsonNode choice(JsonNode answer, int index) {
         return answer.get("choices").get(index);
+    }
+
+    /** Without speculation there are rows of logits for several tokens of the prompt in a step too. */
+    @Test
+    void prompt_scoredWithoutSpeculation_takesSeveralTokensAStep() throws Exception {
+        AtomicInteger steps = new AtomicInteger();
+        try (TestServer off =
+                TestServer.builder().onForward(batch -> steps.incrementAndGet()).start()) {
+            HttpResponse<String> response = off.post(
+                    "/v1/completions",
+                    "{\"prompt\":\"" + "x".repeat(200) + "\",\"max_tokens\":1,\"prompt_logprobs\":0}");
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+        }
+        assertThat(steps.get()).isBetween(1, 201 / 16 + 2);
     }
 
     /** The numbers for the tokens of a prompt are those of the same tokens in an answer, to the last bit. */

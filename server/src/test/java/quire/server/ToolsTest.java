@@ -308,8 +308,8 @@ class ToolsTest {
                 "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]#tools[0].function.name#white space",
                 "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\"}},{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]#tools[1].function.name#another",
                 "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"string\"}}}]#tools[0].function.parameters.type#object",
-                "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":{\"contains\":{}}}}}}]#tools[0].function.parameters#/properties/x/contains",
-                "\"tool_choice\":\"required\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":{\"contains\":{}}}}}}]#tools[0].function.parameters#/properties/x/contains",
+                "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":{\"$dynamicRef\":\"x\"}}}}}]#tools[0].function.parameters#/properties/x/$dynamicRef",
+                "\"tool_choice\":\"required\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"parameters\":{\"type\":\"object\",\"properties\":{\"x\":{\"$dynamicRef\":\"x\"}}}}}]#tools[0].function.parameters#/properties/x/$dynamicRef",
                 "TOOLS,\"ignore_eos\":true#ignore_eos#constraint",
             })
     void request_wrong_isRefusedByName(String fields, String parameter, String words) throws Exception {
@@ -325,7 +325,7 @@ class ToolsTest {
         Answer answer = both(
                 "<tool_call>{\"name\": \"a\", \"arguments\": {\"x\": [1]}}</tool_call>",
                 "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a\",\"strict\":null,\"parameters\":"
-                        + "{\"type\":\"object\",\"properties\":{\"x\":{\"contains\":{}}}}}}]");
+                        + "{\"type\":\"object\",\"properties\":{\"x\":{\"$dynamicRef\":\"x\"}}}}}]");
         assertThat(answer.arguments).containsExactly("{\"x\": [1]}");
     }
 

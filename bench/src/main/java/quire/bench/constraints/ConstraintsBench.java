@@ -8,6 +8,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
+import quire.bench.measure.Quantiles;
 import quire.bench.measure.TimedEngine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
@@ -97,10 +98,10 @@ final class ConstraintsBench {
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("constraint", name);
         row.put("first_mask_micros", cold.getFirst());
-        row.put("cold_p50_micros", quantile(cold, 0.5));
-        row.put("cold_p99_micros", quantile(cold, 0.99));
-        row.put("warm_p50_micros", quantile(warm, 0.5));
-        row.put("warm_p99_micros", quantile(warm, 0.99));
+        row.put("cold_p50_micros", Quantiles.quantile(cold, 0.5));
+        row.put("cold_p99_micros", Quantiles.quantile(cold, 0.99));
+        row.put("warm_p50_micros", Quantiles.quantile(warm, 0.5));
+        row.put("warm_p99_micros", Quantiles.quantile(warm, 0.99));
         row.put("masks", cold.size() + warm.size());
         return row;
     }
@@ -129,12 +130,6 @@ final class ConstraintsBench {
         }
     }
 
-    static double quantile(List<Double> values, double share) {
-        double[] sorted =
-                values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
-        return sorted[(int) Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
-    }
-
     /**
      * Compares answers with any JSON to free ones.
      *
@@ -154,15 +149,14 @@ final class ConstraintsBench {
             (first ? free : constrained).add(measure(engine, first ? null : text, sequences, tokens));
             (first ? constrained : free).add(measure(engine, first ? text : null, sequences, tokens));
         }
-        double[] ratios = IntStream.range(0, rounds)
-                .mapToDouble(i -> constrained.get(i) / free.get(i))
-                .sorted()
-                .toArray();
+        List<Double> ratios = IntStream.range(0, rounds)
+                .mapToObj(i -> constrained.get(i) / free.get(i))
+                .toList();
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("sequences", sequences);
-        row.put("free_tokens_per_second", quantile(free, 0.5));
-        row.put("constrained_tokens_per_second", quantile(constrained, 0.5));
-        row.put("ratio", (ratios[(rounds - 1) / 2] + ratios[rounds / 2]) / 2);
+        row.put("free_tokens_per_second", Quantiles.median(free));
+        row.put("constrained_tokens_per_second", Quantiles.median(constrained));
+        row.put("ratio", Quantiles.median(ratios));
         return row;
     }
 

@@ -51,7 +51,7 @@ class PairedSpeedTest {
         List<SpeculationCounts.Drafter> drafters = List.of(new SpeculationCounts.Drafter("test", 0, drafted, accepted));
         return stats(
                 generated,
-                new SpeculationStats(new SpeculationCounts(drafters, decisions, List.of(), List.of()), 0, 0));
+                new SpeculationStats(new SpeculationCounts(drafters, decisions, List.of(), List.of(), 0, 0), 0, 0));
     }
 
     private static EngineStats stats(long generated, SpeculationStats speculation) {

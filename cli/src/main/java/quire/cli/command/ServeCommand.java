@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -17,6 +18,7 @@ import picocli.CommandLine.Spec;
 import quire.cli.option.ApiKeyFile;
 import quire.cli.option.ApiKeyOptions;
 import quire.cli.option.EngineOptions;
+import quire.cli.option.FilePath;
 import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
@@ -118,6 +120,13 @@ public final class ServeCommand implements Callable<Integer> {
     private UnknownParameters unknownParameters;
 
     @Option(
+            names = "--strict-limits",
+            description =
+                    "Refuse requests for more tokens than the context has room for. Without, their answers get the"
+                            + " room that there is.")
+    private boolean strictLimits;
+
+    @Option(
             names = "--drain-seconds",
             paramLabel = "N",
             defaultValue = "30",
@@ -133,6 +142,15 @@ public final class ServeCommand implements Callable<Integer> {
                     + " answers were told, so that a supervisor restarts it. Without, it stays and answers with 503"
                     + " (default: it ends).")
     private boolean exitOnFailure;
+
+    @Option(
+            names = "--trace",
+            paramLabel = "FILE",
+            converter = FilePath.class,
+            description =
+                    "Record what the scheduler gets and decides in a new file, for bench replay. It has the prompts and"
+                            + " answers, in tokens. Not together with --kv-disk.")
+    private @Nullable Path trace;
 
     @Mixin
     private SamplingDefaultsOptions sampling;
@@ -159,7 +177,7 @@ public final class ServeCommand implements Callable<Integer> {
         sampling.check();
         ServerConfig config = serverConfig();
         Path file = model.path();
-        EngineConfig engineConfig = options.config(model);
+        EngineConfig engineConfig = withTrace(options.config(model));
         // A server logs what it does; the other commands print only their results. See Logging.
         System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         ServerMetrics metrics = new ServerMetrics();
@@ -182,6 +200,15 @@ public final class ServeCommand implements Callable<Integer> {
             follower.interrupt();
         }
         return exitCode.get();
+    }
+
+    private EngineConfig withTrace(EngineConfig config) {
+        if (trace != null && config.kvDisk() != null) {
+            throw new ParameterException(
+                    command.commandLine(),
+                    "--trace cannot be used with --kv-disk, whose speed decides too: leave one of them out");
+        }
+        return config.toBuilder().trace(trace).build();
     }
 
     /** Answers until {@code stop}, then lets answers end: the engine must be open until then. */
@@ -253,6 +280,7 @@ public final class ServeCommand implements Callable<Integer> {
                     .modelRequired(requireModel)
                     .page(!noPage)
                     .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
+                    .strictLimits(strictLimits)
                     .samplingDefaults(sampling.defaults())
                     .drainTimeout(Duration.ofSeconds(drainSeconds));
             return http.apply(builder).build();

@@ -67,6 +67,7 @@ class OptionErrorTest {
             serve --model BROKEN --max-queue-wait -1                   | --max-queue-wait takes a number from 0 to 3600, not -1
             serve --model BROKEN --prefix-cache maybe                  | --prefix-cache takes on or off, not maybe
             serve --model BROKEN --kv-disk F --prefix-cache off        | --kv-disk F has no effect with --prefix-cache off: leave one of them out
+            serve --model BROKEN --kv-disk F --trace G                 | --trace cannot be used with --kv-disk, whose speed decides too: leave one of them out
             serve --model BROKEN --kv-disk-size 1GiB                   | --kv-disk-size has no effect without --kv-disk FILE: name the file, or leave it out
             serve --model BROKEN --kv-disk F --kv-disk-size 0          | --kv-disk-size takes a size such as 4GiB, not 0
             serve --model BROKEN --target-itl -1                       | --target-itl takes a number from 0 to 3600000, not -1

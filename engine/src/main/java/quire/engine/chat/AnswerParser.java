@@ -37,12 +37,14 @@ public final class AnswerParser {
         NAME,
         MIDDLE,
         JSON,
+        PAIRS,
         ARGUMENT,
         ASSIGN,
         VALUE,
         END
     }
 
+    private final Channels.@Nullable Reader channels; // reads all of the answer; null without channels
     private final @Nullable ToolCallFormat format;
     private final Map<String, Tool> tools;
     private @Nullable ReasoningFormat reasoning; // null if none can begin
@@ -61,8 +63,9 @@ public final class AnswerParser {
     private boolean inString;
     private boolean escaped;
 
+    private boolean isFirstArgument; // nothing of the arguments is read yet
+
     // Within tags.
-    private boolean isFirstArgument;
     private String key = "";
     private Kind kind = Kind.JSON;
 
@@ -79,6 +82,10 @@ public final class AnswerParser {
             List<Tool> tools,
             @Nullable ReasoningFormat reasoning,
             ReasoningFormat.Beginning beginning) {
+        Channels read = reasoning != null && reasoning.channels()
+                ? new Channels(reasoning.hasControlTokens())
+                : format != null ? format.channels() : null;
+        this.channels = read == null ? null : read.reader(reasoning != null);
         this.format = format;
         this.tools = tools.stream().collect(Collectors.toMap(Tool::name, tool -> tool, (first, second) -> first));
         this.reasoning = beginning == ReasoningFormat.Beginning.ANSWER ? null : reasoning;
@@ -91,19 +98,25 @@ public final class AnswerParser {
 
     /** Adds text, which contains control tokens as {@link Part#control} writes them; returns what is certain now. */
     public List<AnswerEvent> append(String text) {
+        if (channels != null) {
+            return channels.append(text);
+        }
         pending.append(text);
         return run();
     }
 
     /** Ends the answer; returns the rest. */
     public List<AnswerEvent> finish() {
+        if (channels != null) {
+            return channels.finish();
+        }
         finished = true;
         return run();
     }
 
     /** Whether a call has begun. */
     public boolean hasCalls() {
-        return calls > 0;
+        return channels != null ? channels.calls() > 0 : calls > 0;
     }
 
     private ToolCallFormat calls() {
@@ -129,6 +142,7 @@ public final class AnswerParser {
             case NAME -> name();
             case MIDDLE -> middle();
             case JSON -> json();
+            case PAIRS -> pairs();
             case ARGUMENT -> argument();
             case ASSIGN -> assign();
             case VALUE -> value();
@@ -177,7 +191,7 @@ public final class AnswerParser {
             state = State.START;
             return true;
         }
-        int certain = Math.min(openControl(pending.length()), pending.length() - beginning(end));
+        int certain = Math.min(openControl(pending, pending.length()), pending.length() - beginning(pending, end));
         int length = finished ? pending.length() : endWithoutSpace(certain);
         if (length == 0) {
             return false;
@@ -208,8 +222,8 @@ public final class AnswerParser {
             state = State.FIRST;
             return true;
         }
-        int certain = pending.length() - beginning(marker);
-        int open = openControl(certain);
+        int certain = pending.length() - beginning(pending, marker);
+        int open = openControl(pending, certain);
         certain = Math.min(open, certain);
         if (finished) {
             int length = calls > 0 ? endWithoutSpace(pending.length()) : pending.length();
@@ -324,10 +338,11 @@ public final class AnswerParser {
             return false;
         }
         boolean isTags = calls().tags() != null;
-        if (length == NO_MATCH || (!isTags && pending.length() > length && pending.charAt(length) != '{')) {
+        boolean isJson = !isTags && calls().notation() == null;
+        if (length == NO_MATCH || (isJson && pending.length() > length && pending.charAt(length) != '{')) {
             return noCall();
         }
-        if (!isTags && pending.length() == length) {
+        if (isJson && pending.length() == length) {
             return false;
         }
         pending.delete(0, length);
@@ -337,11 +352,15 @@ public final class AnswerParser {
         inString = false;
         escaped = false;
         isFirstArgument = true;
-        state = isTags ? State.ARGUMENT : State.JSON;
+        state = isTags ? State.ARGUMENT : isJson ? State.JSON : State.PAIRS;
         return true;
     }
 
     private boolean json() {
+        if (isFirstArgument && pending.length() == 1 && !finished) {
+            return false; // the brace waits, so that empty arguments come as one piece
+        }
+        isFirstArgument = false;
         int at = 0;
         boolean done = false;
         while (at < pending.length() && !done) {
@@ -366,6 +385,34 @@ public final class AnswerParser {
             state = State.END;
         }
         return done;
+    }
+
+    /** Reads a pair of a notation as soon as it is complete, or the end of the pairs. */
+    private boolean pairs() {
+        Notation notation = Objects.requireNonNull(calls().notation());
+        String text = pending.toString();
+        int at = spaceFrom(0);
+        if (text.startsWith(notation.close(), at)) {
+            emitArguments(isFirstArgument ? "{}" : "}");
+            pending.delete(0, at + notation.close().length());
+            state = State.END;
+            return true;
+        }
+        at = text.startsWith(",", at) ? spaceFrom(at + 1) : at;
+        int assign = text.indexOf(notation.assign(), at);
+        if (assign < 0) {
+            return false;
+        }
+        StringBuilder pair = new StringBuilder(isFirstArgument ? "{" : ", ");
+        pair.append(quoted(text.substring(at, assign).strip())).append(": ");
+        int end = notation.read(text, assign + notation.assign().length(), pair);
+        if (end == Notation.INCOMPLETE) {
+            return false;
+        }
+        emitArguments(pair.toString());
+        pending.delete(0, end);
+        isFirstArgument = false;
+        return true;
     }
 
     private void emitArguments(String json) {
@@ -426,7 +473,7 @@ public final class AnswerParser {
         if (end < 0 && kind == Kind.EITHER) {
             return false; // the whole value decides
         }
-        int length = end >= 0 ? end : pending.length() - beginning(after);
+        int length = end >= 0 ? end : pending.length() - beginning(pending, after);
         String text = pending.substring(0, length);
         pending.delete(0, length + (end >= 0 ? after.length() : 0));
         if (kind == Kind.EITHER) {
@@ -535,8 +582,8 @@ public final class AnswerParser {
         return c == ' ' || c == '\n' || c == '\t' || c == '\r';
     }
 
-    /** Length of the longest end of the text that is the beginning of another. */
-    private int beginning(String text) {
+    /** Length of the longest end of a text that is the beginning of another, and not all of it. */
+    static int beginning(StringBuilder pending, String text) {
         for (int length = Math.min(text.length() - 1, pending.length()); length > 0; length--) {
             if (pending.substring(pending.length() - length).equals(text.substring(0, length))) {
                 return length;
@@ -545,8 +592,8 @@ public final class AnswerParser {
         return 0;
     }
 
-    /** Where a control token begins that is not complete; {@code end} if there is none. */
-    private int openControl(int end) {
+    /** Where a control token begins in a text that is not complete; {@code end} if there is none. */
+    static int openControl(StringBuilder pending, int end) {
         int at = -1;
         for (int i = 0; i < pending.length(); i++) {
             if (pending.charAt(i) == Part.CONTROL_MARK) {
@@ -574,7 +621,8 @@ public final class AnswerParser {
         return shown.toString();
     }
 
-    private static String quoted(String text) {
+    /** A text as JSON. */
+    static String quoted(String text) {
         StringBuilder quoted = new StringBuilder("\"");
         quote(text, quoted);
         return quoted.append('"').toString();

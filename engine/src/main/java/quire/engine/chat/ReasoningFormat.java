@@ -15,15 +15,22 @@ import quire.model.text.Tokenizer;
  *
  * @param start the text before the reasoning; in many templates the prompt ends with it
  * @param end the text behind the reasoning
+ * @param channels whether the answer consists of messages on channels, of which one is for the reasoning
  */
-public record ReasoningFormat(String start, String end) {
+public record ReasoningFormat(String start, String end, boolean channels) {
     private static final Part SPACE = new Part.Regex("[ \\n]{0,4}");
 
     private static final List<ReasoningFormat> KNOWN = List.of(
             new ReasoningFormat("<think>", "</think>"),
             new ReasoningFormat("[THINK]", "[/THINK]"),
             new ReasoningFormat("<seed:think>", "</seed:think>"),
+            new ReasoningFormat("<|channel>thought", "<channel|>"),
             new ReasoningFormat("<|START_THINKING|>", "<|END_THINKING|>"));
+
+    /** A format without channels. */
+    public ReasoningFormat(String start, String end) {
+        this(start, end, false);
+    }
 
     private static final String THOUGHT = "§thought§";
     private static final String TEXT = "§text§";
@@ -49,6 +56,10 @@ public record ReasoningFormat(String start, String end) {
     }
 
     static @Nullable ReasoningFormat of(ChatTemplate template, ControlTokens control) {
+        Channels channels = Channels.of(template, control);
+        if (channels != null) {
+            return channels.reasoning();
+        }
         String plain = answer(template, TEXT, null);
         String with = answer(template, TEXT, THOUGHT);
         if (plain != null && with != null && with.contains(THOUGHT) && with.indexOf(TEXT) > with.indexOf(THOUGHT)) {
@@ -108,6 +119,9 @@ public record ReasoningFormat(String start, String end) {
 
     /** Where the answer to a rendered prompt begins. */
     public Beginning beginning(String prompt) {
+        if (channels) {
+            return Beginning.EITHER; // the prompt ends with the beginning of a head, which also follows reasoning
+        }
         String text = prompt.stripTrailing();
         return text.endsWith(spelled(start))
                 ? Beginning.REASONING
@@ -134,6 +148,9 @@ public record ReasoningFormat(String start, String end) {
      * @param answer what the text behind it must be
      */
     public Constraint before(Constraint answer, Beginning beginning) {
+        if (channels) {
+            return new Channels(hasControlTokens()).constraint(List.of(), ToolCallFormat.Choice.NONE, answer);
+        }
         if (beginning == Beginning.ANSWER) {
             return answer;
         }

@@ -108,13 +108,7 @@ final class TaggedArguments {
      * @throws InvalidConstraintException if the schema has keywords at its root that cannot be enforced in this form
      */
     static Part part(Tags tags, Tool tool) {
-        Constraint.jsonSchema(tool.parameters()); // names what is not computed by its place
-        for (String keyword : tool.parameters().keySet()) {
-            if (!ROOT_KEYWORDS.contains(keyword) && !keyword.startsWith("x-")) {
-                throw new InvalidConstraintException(
-                        "/" + keyword, "'/" + keyword + "' is not supported there in this model's form of tool calls");
-            }
-        }
+        checkRoot(tool);
         Set<?> required = tool.parameters().get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
         List<Part> arguments = new ArrayList<>();
         if (tool.parameters().get("properties") instanceof Map<?, ?> properties) {
@@ -125,6 +119,17 @@ final class TaggedArguments {
             }
         }
         return new Part.Sequence(arguments);
+    }
+
+    /** Checks the keywords at the root of a tool's schema, and that the schema is computed. */
+    static void checkRoot(Tool tool) {
+        Constraint.jsonSchema(tool.parameters()); // names what is not computed by its place
+        for (String keyword : tool.parameters().keySet()) {
+            if (!ROOT_KEYWORDS.contains(keyword) && !keyword.startsWith("x-")) {
+                throw new InvalidConstraintException(
+                        "/" + keyword, "'/" + keyword + "' is not supported there in this model's form of tool calls");
+            }
+        }
     }
 
     /** A value, and the tags before and after it. */

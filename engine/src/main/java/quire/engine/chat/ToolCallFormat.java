@@ -19,8 +19,11 @@ import quire.model.text.Tokenizer;
  *   first NAME middle ARGUMENTS (next NAME middle ARGUMENTS)* last
  *
  *   JSON    &lt;tool_call>{"name": "NAME", "arguments": ARGUMENTS}&lt;/tool_call>
+ *   own     &lt;|tool_call>call:NAME{KEY:VALUE}&lt;tool_call|>                           in a {@link Notation}
  *   tags    &lt;function=NAME>&lt;parameter=KEY>VALUE&lt;/parameter>&lt;/function>        a tag for each value
  * </pre>
+ *
+ * <p>Where a template writes the parts of an answer as messages on {@link Channels}, calls have their form.
  *
  * <p>Text is free until the <i>marker</i>, the beginning of {@code first}. Everything from there on must be a call. A form
  * without a marker of its own, such as bare JSON, is a call only at the beginning of an answer.
@@ -57,22 +60,45 @@ public final class ToolCallFormat {
     private final @Nullable Tags tags;
     private final String marker;
     private final boolean anywhere;
+    private final @Nullable Notation notation;
+    private final @Nullable Channels channels;
 
     /**
      * @param next from the arguments of a call to the name of the next; null if there can be only one
-     * @param tags of the arguments; null if they are JSON
+     * @param tags of the arguments; null if they have none
+     * @param notation of the arguments; null if they are JSON or have tags
      */
     ToolCallFormat(
-            List<Piece> first, List<Piece> middle, @Nullable List<Piece> next, List<Piece> last, @Nullable Tags tags) {
+            List<Piece> first,
+            List<Piece> middle,
+            @Nullable List<Piece> next,
+            List<Piece> last,
+            @Nullable Tags tags,
+            @Nullable Notation notation) {
         this.first = first;
         this.middle = middle;
         this.next = next;
         this.last = last;
         this.tags = tags;
+        this.notation = notation;
         String text = first.getFirst() instanceof Piece.Literal literal ? literal.text : "";
         int length = markerLength(text);
         this.anywhere = length > 0;
         this.marker = anywhere ? text.substring(0, length) : text;
+        this.channels = null;
+    }
+
+    /** Calls on a channel. */
+    ToolCallFormat(Channels channels) {
+        this.first = List.of();
+        this.middle = List.of();
+        this.next = null;
+        this.last = List.of();
+        this.tags = null;
+        this.notation = null;
+        this.marker = "";
+        this.anywhere = false;
+        this.channels = channels;
     }
 
     /**
@@ -128,6 +154,11 @@ public final class ToolCallFormat {
         return tags;
     }
 
+    @Nullable
+    Notation notation() {
+        return notation;
+    }
+
     /** The text that begins a call. */
     String marker() {
         return marker;
@@ -138,6 +169,17 @@ public final class ToolCallFormat {
         return anywhere;
     }
 
+    /** The channels on which the parts of an answer come; null if they come one after the other. */
+    @Nullable
+    Channels channels() {
+        return channels;
+    }
+
+    /** Whether {@link #constraint} is for a whole answer, with the reasoning before it. */
+    public boolean hasReasoning() {
+        return channels != null;
+    }
+
     /** Whether one answer can have several calls. */
     public boolean isParallel() {
         return next != null;
@@ -145,7 +187,7 @@ public final class ToolCallFormat {
 
     /** Whether answers are read correctly only with their control tokens. */
     public boolean hasControlTokens() {
-        return example().indexOf(Part.CONTROL_MARK) >= 0;
+        return channels != null ? channels.control() : example().indexOf(Part.CONTROL_MARK) >= 0;
     }
 
     /** Whether the ids of calls must have exactly nine letters and digits. */
@@ -165,7 +207,7 @@ public final class ToolCallFormat {
 
     /** The form of a call for display, with names in capitals for what varies. */
     public String describe() {
-        return example().replace(String.valueOf(Part.CONTROL_MARK), "");
+        return channels != null ? channels.describe() : example().replace(String.valueOf(Part.CONTROL_MARK), "");
     }
 
     private String example() {
@@ -173,7 +215,10 @@ public final class ToolCallFormat {
         append(text, first);
         text.append("NAME");
         append(text, middle);
-        text.append(tags == null ? "ARGUMENTS" : tags.before + "KEY" + tags.text + "VALUE" + tags.after);
+        text.append(
+                tags != null
+                        ? tags.before + "KEY" + tags.text + "VALUE" + tags.after
+                        : notation != null ? notation.describe() : "ARGUMENTS");
         append(text, last);
         return text.toString();
     }
@@ -205,6 +250,9 @@ public final class ToolCallFormat {
      * @throws InvalidConstraintException if a schema is refused, see {@link #checked}
      */
     public Constraint constraint(List<Tool> tools, Choice choice, boolean parallel, @Nullable Constraint text) {
+        if (channels != null) {
+            return channels.constraint(tools, choice, text);
+        }
         List<String> without = anywhere ? List.of(marker) : List.of();
         List<String> notAtStart = anywhere ? List.of() : List.of(marker);
         Part plain = text != null ? new Part.Whole(text) : new Part.FreeText(without, notAtStart);
@@ -241,7 +289,9 @@ public final class ToolCallFormat {
     }
 
     private Part call(Tool tool) {
-        Part arguments = tags == null ? new Part.Json(tool.parameters()) : TaggedArguments.part(tags, tool);
+        Part arguments = tags != null
+                ? TaggedArguments.part(tags, tool)
+                : notation != null ? notation.part(tool) : new Part.Json(tool.parameters());
         return Part.sequence(new Part.Text(tool.name()), part(middle), arguments);
     }
 

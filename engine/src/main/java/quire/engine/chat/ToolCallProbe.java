@@ -36,6 +36,9 @@ final class ToolCallProbe {
     static final String MISTRAL_ID = "[A-Za-z0-9]{9}";
 
     private static final String EMPTY_THOUGHT = "^(<think>\\s*</think>|<\\|START_THINKING\\|><\\|END_THINKING\\|>)";
+    /** Gemma 4 writes it behind calls, before their results. */
+    private static final String RESULTS = "<|tool_response>";
+
     private static final String NUMBER_PATTERN = "[0-9]{1,3}";
 
     private final ChatTemplate template;
@@ -47,11 +50,14 @@ final class ToolCallProbe {
     }
 
     ToolCallFormat find() throws UnknownFormatException {
+        Channels channels = Channels.of(template, control);
+        if (channels != null) {
+            ToolCallFormat format = new ToolCallFormat(channels);
+            verify(format);
+            return format;
+        }
         Map<String, Object> both = arguments(true, true);
         String one = answer(calls(List.of(both)));
-        if (one.contains("<|channel|>")) {
-            throw unknown("it has channels");
-        }
         Place name = place(one, NAMES.getFirst(), 0);
         if (one.indexOf(NAMES.getFirst(), name.to) >= 0) {
             throw unknown("it writes the name of the tool more than once");
@@ -62,7 +68,10 @@ final class ToolCallProbe {
                     one.contains(KEY) ? "it writes arguments before the name" : "it does not write the arguments");
         }
         Place json = json(one, key);
-        ToolCallFormat format = json == null ? tagged(one, name) : withJson(one, name, json);
+        String open = one.substring(name.to, key);
+        ToolCallFormat format = json != null
+                ? withJson(one, name, json)
+                : open.equals("{") || open.equals("(") ? notated(one, name) : tagged(one, name);
         verify(format);
         return format;
     }
@@ -93,7 +102,50 @@ final class ToolCallProbe {
             middle = merged(middles.get(0), middles.get(1));
             first = numbered(first, next);
         }
-        return new ToolCallFormat(withoutSpace(first), middle, next, stripped(last), null);
+        return new ToolCallFormat(withoutSpace(first), middle, next, stripped(last), null, null);
+    }
+
+    private ToolCallFormat notated(String one, Place name) throws UnknownFormatException {
+        Place key = place(one, KEY, name.to);
+        Place value = place(one, VALUE, key.to);
+        Place otherKey = place(one, OTHER_KEY, value.to);
+        Place otherValue = place(one, String.valueOf(OTHER_VALUE), otherKey.to);
+        String open = one.substring(name.to, key.from);
+        String close = open.equals("(") ? ")" : "}";
+        String assign = one.substring(otherKey.to, otherValue.from);
+        String before = one.substring(key.to, value.from);
+        String quote = before.substring(Math.min(assign.length(), before.length()));
+        String behind = one.substring(value.to, otherKey.from);
+        if (assign.isEmpty()
+                || quote.isEmpty()
+                || !before.startsWith(assign)
+                || !behind.startsWith(quote)
+                || !one.startsWith(close, otherValue.to)) {
+            throw unknown("it writes the arguments in a form of its own");
+        }
+        Notation notation = new Notation(
+                control.marked(assign),
+                control.marked(behind.substring(quote.length())),
+                close,
+                quote.equals("\"") ? "" : control.marked(quote));
+        List<Piece> first = pieces(one.substring(0, name.from), IDS.getFirst());
+        List<Piece> last = pieces(one.substring(otherValue.to + close.length()), IDS.getFirst());
+        List<Piece> next = null;
+        String three = several();
+        if (three != null) {
+            List<String> gaps = new ArrayList<>();
+            int at = 0;
+            for (int i = 0; i < 3; i++) {
+                Place itsName = place(three, NAMES.get(i), at);
+                if (i > 0) {
+                    gaps.add(withoutIds(three.substring(at, itsName.from)));
+                }
+                at = place(three, String.valueOf(OTHER_VALUE), itsName.to).to + close.length();
+            }
+            next = merged(gaps.get(0), gaps.get(1));
+        }
+        return new ToolCallFormat(
+                withoutSpace(first), pieces(open, IDS.getFirst()), next, stripped(last), null, notation);
     }
 
     private ToolCallFormat tagged(String one, Place name) throws UnknownFormatException {
@@ -148,7 +200,7 @@ final class ToolCallProbe {
             next = merged(gaps.get(0), gaps.get(1));
             first = numbered(first, next);
         }
-        return new ToolCallFormat(withoutSpace(first), middle, next, stripped(last), tags);
+        return new ToolCallFormat(withoutSpace(first), middle, next, stripped(last), tags, null);
     }
 
     /** All strings must be written as they are, and all other values must have the same tags. */
@@ -219,7 +271,9 @@ final class ToolCallProbe {
             }
             to = endOfTag(withCalls, to);
             String text = control.upToEnd(withCalls.substring(from, to)).replaceFirst(EMPTY_THOUGHT, "");
-            if (calls.stream().anyMatch(call -> !text.contains(nameOf(call)))) {
+            text = text.contains(RESULTS) ? text.substring(0, text.indexOf(RESULTS)) : text;
+            String found = text;
+            if (calls.stream().anyMatch(call -> !found.contains(nameOf(call)))) {
                 throw unknown("it does not write the calls of an earlier answer");
             }
             return text;

@@ -13,6 +13,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import quire.engine.constrain.Decimals.Bound;
@@ -46,6 +47,10 @@ final class JsonSchema {
     private static final int MAX_DISJOINT_DEPTH = 8;
     private static final int MAX_PREFIX = 500;
     private static final int MAX_DIVISOR = 100_000_000;
+    private static final int MAX_CONTAINS = 3;
+    private static final int MAX_COUNTED = 20_000;
+    private static final int MAX_UNIQUE = 64;
+    private static final int MAX_SUBSETS = 5;
 
     private static final Set<String> COMPUTED = Set.of(
             "type",
@@ -64,6 +69,9 @@ final class JsonSchema {
             "minItems",
             "maxItems",
             "uniqueItems",
+            "contains",
+            "minContains",
+            "maxContains",
             "minLength",
             "maxLength",
             "pattern",
@@ -79,6 +87,8 @@ final class JsonSchema {
             "dependentRequired",
             "dependentSchemas",
             "dependencies",
+            "unevaluatedProperties",
+            "unevaluatedItems",
             "not",
             "if",
             "then",
@@ -100,6 +110,11 @@ final class JsonSchema {
             "deprecated",
             "readOnly",
             "writeOnly",
+            "discriminator", // of OpenAPI: which part of oneOf, which the part's own keywords say as well
+            "externalDocs",
+            "markdownDescription", // of editors
+            "enumDescriptions",
+            "deprecationMessage",
             "contentEncoding",
             "contentMediaType",
             "contentSchema");
@@ -140,8 +155,30 @@ final class JsonSchema {
         }
     }
 
-    /** One way to satisfy a set of schemas: those whose own keywords all count. */
-    private record Branch(List<Schema> atoms) {}
+    /**
+     * One way to satisfy a set of schemas: those whose own keywords all count.
+     *
+     * @param parts of each schema those that are for the same value, such as the ones of {@code allOf}; empty unless keywords
+     *     depend on what others have evaluated
+     */
+    private record Branch(List<Schema> atoms, Map<Schema, Set<Schema>> parts) {
+        Branch(List<Schema> atoms) {
+            this(atoms, Map.of());
+        }
+
+        /** A schema and all its parts that hold; what is excluded evaluates nothing. */
+        Set<Schema> within(Schema schema) {
+            Set<Schema> found = new LinkedHashSet<>();
+            Deque<Schema> queue = new ArrayDeque<>(List.of(schema));
+            while (!queue.isEmpty()) {
+                Schema next = queue.removeFirst();
+                if (!next.pointer.contains("~not") && found.add(next)) {
+                    queue.addAll(parts.getOrDefault(next, Set.of()));
+                }
+            }
+            return found;
+        }
+    }
 
     /**
      * What still has to be added to a branch.
@@ -163,6 +200,7 @@ final class JsonSchema {
     private final Object root;
     private final boolean oldReferences; // drafts 4 to 7: nothing beside $ref counts
     private final boolean oldItems; // draft 2019-09 and older: items may be a list
+    private final boolean evaluates; // whether keywords depend on what others have evaluated
     private final Expressions expressions;
     private final Characters characters;
     private final Decimals decimals;
@@ -188,6 +226,7 @@ final class JsonSchema {
                     "'/$schema' names the draft '" + dialect
                             + "', which is not supported; 2020-12, 2019-09 and draft-04 to draft-07 are");
         }
+        evaluates = names(root, Set.of("unevaluatedProperties", "unevaluatedItems"));
         characters = new Characters(expressions, true);
         decimals = new Decimals(expressions);
         anyText = expressions.rep(characters.any(), 0, Expressions.UNLIMITED);
@@ -210,6 +249,18 @@ final class JsonSchema {
             expressions.define(next.getKey(), compiler.alternatives(next.getValue()));
         }
         return start;
+    }
+
+    private static boolean names(@Nullable Object value, Set<String> keywords) {
+        return switch (value) {
+            case null -> false;
+            case Map<?, ?> map ->
+                map.entrySet().stream()
+                        .anyMatch(entry ->
+                                keywords.contains(String.valueOf(entry.getKey())) || names(entry.getValue(), keywords));
+            case List<?> list -> list.stream().anyMatch(each -> names(each, keywords));
+            default -> false;
+        };
     }
 
     // Places and branches.
@@ -266,12 +317,15 @@ final class JsonSchema {
     /** All ways to satisfy a set of schemas. */
     private List<Branch> branches(List<Schema> set) {
         List<Branch> done = new ArrayList<>();
-        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), Set.of(), done);
+        expand(set.stream().map(schema -> new Pending(List.of(schema), null)).toList(), Set.of(), Map.of(), done);
         return done;
     }
 
-    private void expand(List<Pending> pending, Set<Schema> before, List<Branch> done) {
+    private void expand(
+            List<Pending> pending, Set<Schema> before, Map<Schema, Set<Schema>> partsBefore, List<Branch> done) {
         Set<Schema> atoms = new LinkedHashSet<>(before);
+        Map<Schema, Set<Schema>> parts = new HashMap<>();
+        partsBefore.forEach((schema, those) -> parts.put(schema, new LinkedHashSet<>(those)));
         Deque<Pending> queue = new ArrayDeque<>(pending);
         while (!queue.isEmpty()) {
             countWork(1);
@@ -280,7 +334,7 @@ final class JsonSchema {
                 for (Schema option : next.options) {
                     List<Pending> rest = new ArrayList<>(queue);
                     rest.addFirst(new Pending(List.of(option), next.from));
-                    expand(rest, atoms, done);
+                    expand(rest, atoms, parts, done);
                 }
                 return;
             }
@@ -294,6 +348,10 @@ final class JsonSchema {
             if (next.leadsTo(schema)) {
                 throw new InvalidConstraintException(
                         schema.pointer, place(schema.pointer) + " refers to itself without a step into the value");
+            }
+            if (evaluates && next.from != null) {
+                parts.computeIfAbsent(next.from.options.getFirst(), s -> new LinkedHashSet<>())
+                        .add(schema);
             }
             if (atoms.contains(schema)) {
                 continue;
@@ -311,7 +369,7 @@ final class JsonSchema {
             }
             List<Schema> any = list(schema, "anyOf");
             if (!any.isEmpty()) {
-                queue.addLast(new Pending(any, next));
+                queue.addLast(new Pending(evaluates ? subsets(schema, any) : any, next));
             }
             List<Schema> one = list(schema, "oneOf");
             if (!one.isEmpty()) {
@@ -333,7 +391,7 @@ final class JsonSchema {
             throw new InvalidConstraintException(
                     "", "anyOf and oneOf give more than " + MAX_BRANCHES + " combinations at one place");
         }
-        done.add(new Branch(List.copyOf(atoms)));
+        done.add(new Branch(List.copyOf(atoms), parts));
     }
 
     /**
@@ -366,10 +424,38 @@ final class JsonSchema {
         return all;
     }
 
+    /**
+     * A way for each choice of parts that hold together: each of them evaluates properties and elements. The others may hold
+     * as well; then another choice allows more.
+     */
+    private List<Schema> subsets(Schema schema, List<Schema> any) {
+        if (any.size() > MAX_SUBSETS) {
+            throw refuse(
+                    schema.pointer,
+                    "anyOf",
+                    "with more than " + MAX_SUBSETS
+                            + " parts is not supported in a schema with unevaluatedProperties or unevaluatedItems");
+        }
+        List<Schema> ways = new ArrayList<>();
+        for (int subset = 1; subset < 1 << any.size(); subset++) {
+            String place = schema.pointer + "/anyOf~" + subset;
+            int count = 0;
+            for (int i = 0; i < any.size(); i++) {
+                if ((subset >> i & 1) != 0) {
+                    schemas.put(place + "/allOf/" + count++, any.get(i));
+                }
+            }
+            ways.add(made(place, Map.of("allOf", Collections.nCopies(count, true))));
+        }
+        return ways;
+    }
+
     /** The two ways to satisfy {@code if}, {@code then} and {@code else}; empty if they ask for nothing. */
     private List<Schema> conditions(Schema schema) {
         if (!schema.map().containsKey("if")
-                || !(schema.map().containsKey("then") || schema.map().containsKey("else"))) {
+                || !(evaluates
+                        || schema.map().containsKey("then")
+                        || schema.map().containsKey("else"))) {
             return List.of();
         }
         Schema condition = child(schema, "if");
@@ -422,7 +508,7 @@ final class JsonSchema {
                         ways.add(made(place, Map.of("type", List.copyOf(types))));
                     }
                 }
-                case "enum", "const" -> ways.add(made(place, Map.of(EXCLUDED, excludable(schema, keyword))));
+                case "enum", "const" -> ways.addAll(others(place, excludable(schema, keyword)));
                 case "pattern" -> ways.add(made(place, Map.of("type", "string", NO_PATTERN, require(schema, keyword))));
                 case "minimum" -> ways.add(made(place, bounded("number", "exclusiveMaximum", schema, keyword)));
                 case "maximum" -> ways.add(made(place, bounded("number", "exclusiveMinimum", schema, keyword)));
@@ -451,7 +537,23 @@ final class JsonSchema {
                                 way,
                                 Map.of("type", "object", "required", List.of(name), "properties", Map.of(name, true))));
                     });
-                case "not" -> ways.add(child(schema, "not"));
+                case "contains" -> {
+                    if (schema.map().containsKey("minContains") || schema.map().containsKey("maxContains")) {
+                        throw refuse(
+                                schema.pointer,
+                                keyword,
+                                "beside minContains and maxContains is not supported inside of not and if");
+                    }
+                    schemas.put(place + "/items", not(child(schema, keyword)));
+                    ways.add(made(place, Map.of("type", "array", "items", true)));
+                }
+                case "minContains", "maxContains" -> {
+                    // without contains they have no effect
+                }
+                case "not" -> {
+                    schemas.put(place + "/allOf/0", child(schema, "not"));
+                    ways.add(made(place, Map.of("allOf", List.of(true))));
+                }
                 case "allOf" -> list(schema, keyword).forEach(part -> ways.add(not(part)));
                 case "anyOf" -> {
                     List<Schema> parts = list(schema, keyword);
@@ -470,6 +572,36 @@ final class JsonSchema {
         return ways;
     }
 
+    /** The ways to be none of some values: numbers have many spellings, so those beside and between them are taken. */
+    private List<Schema> others(String place, List<@Nullable Object> values) {
+        List<BigDecimal> numbers = values.stream()
+                .filter(Number.class::isInstance)
+                .map(value -> decimal((Number) value))
+                .sorted()
+                .toList();
+        if (numbers.isEmpty()) {
+            return List.of(made(place, Map.of(EXCLUDED, values)));
+        }
+        List<Schema> ways = new ArrayList<>();
+        List<String> types = TYPES.stream()
+                .filter(type -> !type.equals("number") && !type.equals("integer"))
+                .toList();
+        List<@Nullable Object> rest =
+                values.stream().filter(value -> !(value instanceof Number)).toList();
+        ways.add(made(place, Map.of("type", types, EXCLUDED, rest)));
+        for (int i = 0; i <= numbers.size(); i++) {
+            Map<String, Object> between = new LinkedHashMap<>(Map.of("type", "number"));
+            if (i > 0) {
+                between.put("exclusiveMinimum", numbers.get(i - 1));
+            }
+            if (i < numbers.size()) {
+                between.put("exclusiveMaximum", numbers.get(i));
+            }
+            ways.add(made(place + '/' + i, between));
+        }
+        return ways;
+    }
+
     /** The values of enum or const: those whose every spelling can be excluded. */
     private List<@Nullable Object> excludable(Schema schema, String keyword) {
         List<@Nullable Object> values = new ArrayList<>();
@@ -480,9 +612,8 @@ final class JsonSchema {
         } else {
             throw malformed(schema, keyword, "a list of values");
         }
-        if (values.stream().anyMatch(v -> !(v == null || v instanceof Boolean || v instanceof String))) {
-            throw refuse(
-                    schema.pointer, keyword, "inside of not and if is supported for texts, booleans and null only");
+        if (values.stream().anyMatch(v -> v instanceof List<?> || v instanceof Map<?, ?>)) {
+            throw refuse(schema.pointer, keyword, "inside of not and if is not supported for lists and objects");
         }
         return values;
     }
@@ -766,8 +897,15 @@ final class JsonSchema {
         };
     }
 
-    private static final List<String> ARRAY_KEYWORDS =
-            List.of("items", "prefixItems", "additionalItems", "minItems", "maxItems");
+    private static final List<String> ARRAY_KEYWORDS = List.of(
+            "items",
+            "prefixItems",
+            "additionalItems",
+            "minItems",
+            "maxItems",
+            "contains",
+            "uniqueItems",
+            "unevaluatedItems");
 
     private static final List<String> OBJECT_KEYWORDS = List.of(
             "properties",
@@ -776,7 +914,8 @@ final class JsonSchema {
             "patternProperties",
             "propertyNames",
             "minProperties",
-            "maxProperties");
+            "maxProperties",
+            "unevaluatedProperties");
 
     private boolean requireFree(Branch branch, String what, List<String> keywords) {
         for (Schema atom : branch.atoms) {
@@ -1031,8 +1170,30 @@ final class JsonSchema {
 
     // Arrays.
 
-    /** The schemas of one array: those of its first elements, those of all others, and how many there are. */
-    private record Elements(List<List<Schema>> first, List<Schema> rest, int least, int most) {
+    /**
+     * How many elements of an array must satisfy a schema.
+     *
+     * @param without what the others satisfy; null if it does not matter, because there may be any number
+     */
+    private record Contained(Schema with, @Nullable Schema without, int least, int most) {
+        /** The highest number that is counted. */
+        int cap() {
+            return without == null ? least : most;
+        }
+    }
+
+    /**
+     * The schemas of one array: those of its first elements, those of all others, and how many there are.
+     *
+     * @param unique the schema that wants them to differ; null for none
+     */
+    private record Elements(
+            List<List<Schema>> first,
+            List<Schema> rest,
+            int least,
+            int most,
+            List<Contained> contained,
+            @Nullable Schema unique) {
         List<Schema> at(int index) {
             return index < first.size() ? first.get(index) : rest;
         }
@@ -1055,6 +1216,13 @@ final class JsonSchema {
                         atom.pointer, "additionalItems", "is not supported in this draft: use prefixItems and items");
             }
         }
+        for (Schema atom : branch.atoms) {
+            int evaluated = evaluatedItems(branch, atom);
+            if (evaluated < Expressions.UNLIMITED) {
+                prefixes.add(Collections.nCopies(evaluated, made("~true", true)));
+                rests.add(child(atom, "unevaluatedItems"));
+            }
+        }
         int length = prefixes.stream().mapToInt(List::size).max().orElse(0);
         if (length > MAX_PREFIX) {
             throw new InvalidConstraintException(
@@ -1074,20 +1242,70 @@ final class JsonSchema {
             first.add(set);
         }
         List<Schema> rest = first.removeLast();
+        List<Contained> contained = new ArrayList<>();
+        Schema unique = null;
         for (Schema atom : branch.atoms) {
-            Object unique = atom.get("uniqueItems");
-            if (unique != null && !(unique instanceof Boolean)) {
+            Object isUnique = atom.get("uniqueItems");
+            if (isUnique != null && !(isUnique instanceof Boolean)) {
                 throw malformed(atom, "uniqueItems", "true or false");
             }
-            if (Boolean.TRUE.equals(unique) && most > 1) {
-                throw refuse(atom.pointer, "uniqueItems", "true is not supported, except with maxItems 1");
+            unique = Boolean.TRUE.equals(isUnique) && most > 1 ? atom : unique;
+            contained(atom).ifPresent(contained::add);
+        }
+        if (contained.size() > MAX_CONTAINS) {
+            throw refuse(
+                    branch.atoms.getFirst().pointer,
+                    "contains",
+                    "is supported at most " + MAX_CONTAINS + " times for one array");
+        }
+        return new Elements(first, rest, least, most, contained, unique);
+    }
+
+    /** How many elements are evaluated before {@code unevaluatedItems} of a schema counts; without it all of them. */
+    private int evaluatedItems(Branch branch, Schema atom) {
+        if (!atom.map().containsKey("unevaluatedItems")) {
+            return Expressions.UNLIMITED;
+        }
+        if (oldItems) {
+            throw refuse(atom.pointer, "unevaluatedItems", "is not supported in this draft");
+        }
+        int evaluated = 0;
+        for (Schema part : branch.within(atom)) {
+            if (part.map().containsKey("contains")) {
+                throw refuse(part.pointer, "contains", "beside unevaluatedItems is not supported");
+            }
+            boolean all = part.map().containsKey("items")
+                    || (!part.equals(atom) && part.map().containsKey("unevaluatedItems"));
+            evaluated = Math.max(
+                    evaluated,
+                    all ? Expressions.UNLIMITED : list(part, "prefixItems").size());
+        }
+        return evaluated;
+    }
+
+    private Optional<Contained> contained(Schema atom) {
+        for (String keyword : List.of("minContains", "maxContains")) {
+            if (oldReferences && atom.map().containsKey(keyword)) {
+                throw refuse(atom.pointer, keyword, "is not supported in this draft");
             }
         }
-        return new Elements(first, rest, least, most);
+        int least = count(atom, "minContains", 1);
+        int most = count(atom, "maxContains", Expressions.UNLIMITED);
+        if (!atom.map().containsKey("contains") || (least == 0 && most == Expressions.UNLIMITED)) {
+            return Optional.empty();
+        }
+        Schema with = child(atom, "contains");
+        return Optional.of(new Contained(with, most == Expressions.UNLIMITED ? null : not(with), least, most));
     }
 
     private int array(Branch branch) {
         Elements elements = elements(branch);
+        if (elements.unique != null) {
+            return unique(branch, elements, elements.unique);
+        }
+        if (!elements.contained.isEmpty()) {
+            return counted(branch, elements);
+        }
         int length = elements.first.size();
         int end = ascii("]");
         // what may follow after this many elements
@@ -1102,6 +1320,183 @@ final class JsonSchema {
             from = expressions.alt(stop, more);
         }
         return expressions.cat(ascii("["), from);
+    }
+
+    /**
+     * An array that must contain some elements. Every element counts for some of the schemas, and for each of these numbers the
+     * rest of the array is an expression of its own.
+     *
+     * <pre>
+     *   contains C       0 of C ──element──▶ 0 of C ──element and C──▶ 1 of C ──element──▶ 1 of C ──▶ "]"
+     * </pre>
+     */
+    private int counted(Branch branch, Elements elements) {
+        List<Contained> contained = elements.contained;
+        boolean endless = elements.most == Expressions.UNLIMITED;
+        // From this index on the elements are alike; before it each has its own expressions.
+        int last = endless ? Math.max(1, Math.max(elements.first.size(), elements.least)) : elements.most;
+        long states = 1;
+        for (Contained each : contained) {
+            states *= each.cap() + 1L;
+            if (states * (last + 1L) > MAX_COUNTED) {
+                throw refuse(
+                        branch.atoms.getFirst().pointer,
+                        "contains",
+                        "with these numbers of elements is not supported: they need too many states");
+            }
+        }
+        int end = ascii("]");
+        int[] next = new int[(int) states]; // what may follow, by the counted numbers
+        for (int index = last; index >= 0; index--) {
+            int[] from = new int[next.length];
+            boolean loops = endless && index == last;
+            for (int state = next.length - 1; state >= 0; state--) {
+                List<Integer> options = new ArrayList<>();
+                List<Integer> same = new ArrayList<>();
+                if (index >= elements.least && isEnough(contained, state)) {
+                    options.add(end);
+                }
+                for (int subset = 0; subset < 1 << contained.size() && (loops || index < last); subset++) {
+                    int after = after(contained, state, subset);
+                    List<Schema> set = new ArrayList<>(elements.at(index));
+                    for (int i = 0; i < contained.size(); i++) {
+                        Schema without = contained.get(i).without;
+                        if ((subset >> i & 1) != 0) {
+                            set.add(contained.get(i).with);
+                        } else if (without != null) {
+                            set.add(without);
+                        }
+                    }
+                    if (after < 0 || isNever(set)) {
+                        continue;
+                    }
+                    int element = index == 0 ? value(set) : expressions.cat(comma, value(set));
+                    if (loops && after == state) {
+                        same.add(element);
+                    } else {
+                        options.add(expressions.cat(element, loops ? from[after] : next[after]));
+                    }
+                }
+                int rest = expressions.alt(
+                        options.stream().mapToInt(Integer::intValue).toArray());
+                int loop = expressions.alt(
+                        same.stream().mapToInt(Integer::intValue).toArray());
+                from[state] = loop == Expressions.NONE
+                        ? rest
+                        : expressions.cat(expressions.rep(loop, 0, Expressions.UNLIMITED), rest);
+            }
+            next = from;
+        }
+        return expressions.cat(ascii("["), next[0]);
+    }
+
+    /** The state after an element that counts for the schemas of a subset; −1 if it must not, or need not. */
+    private static int after(List<Contained> contained, int state, int subset) {
+        int after = 0;
+        int rest = state;
+        int unit = 1;
+        for (int i = 0; i < contained.size(); i++) {
+            Contained each = contained.get(i);
+            int number = rest % (each.cap() + 1);
+            rest /= each.cap() + 1;
+            if ((subset >> i & 1) != 0) {
+                if (number == each.cap()) {
+                    return -1;
+                }
+                number++;
+            }
+            after += number * unit;
+            unit *= each.cap() + 1;
+        }
+        return after;
+    }
+
+    private static boolean isEnough(List<Contained> contained, int state) {
+        int rest = state;
+        for (Contained each : contained) {
+            if (rest % (each.cap() + 1) < each.least) {
+                return false;
+            }
+            rest /= each.cap() + 1;
+        }
+        return true;
+    }
+
+    /** An array whose elements differ: of finitely many texts, booleans, numbers and null. */
+    private int unique(Branch branch, Elements elements, Schema atom) {
+        List<@Nullable Object> all = new ArrayList<>();
+        List<List<@Nullable Object>> first = new ArrayList<>();
+        for (int i = 0; i <= elements.first.size(); i++) {
+            List<@Nullable Object> here = finite(elements.at(i));
+            if (here == null || !elements.contained.isEmpty()) {
+                throw refuse(
+                        atom.pointer,
+                        "uniqueItems",
+                        "true is supported for elements with an enum of texts, numbers, booleans and null only, and not"
+                                + " beside contains");
+            }
+            here.stream()
+                    .filter(value -> all.stream().noneMatch(other -> isSame(value, other)))
+                    .forEach(all::add);
+            first.add(here);
+        }
+        if (all.size() > MAX_UNIQUE) {
+            throw refuse(atom.pointer, "uniqueItems", "true is supported for at most " + MAX_UNIQUE + " values");
+        }
+        int end = ascii("]");
+        int most = Math.min(elements.most, all.size());
+        int from = most >= elements.least ? end : Expressions.NONE;
+        for (int i = most - 1; i >= 0; i--) {
+            int element = literals(first.get(Math.min(i, first.size() - 1)), branch);
+            int more = expressions.seq(element, from);
+            from = expressions.alt(
+                    i >= elements.least ? end : Expressions.NONE, i > 0 ? expressions.seq(comma, more) : more);
+        }
+        // Not twice the same: [ … value, … value followed by a comma or the end.
+        int before = expressions.rep(expressions.seq(literals(all, branch), comma), 0, Expressions.UNLIMITED);
+        int behind = expressions.alt(expressions.seq(ascii(","), Expressions.ANYTHING), end);
+        int[] twice = all.stream()
+                .mapToInt(value -> {
+                    int text = literal(value, branch);
+                    int second = expressions.seq(before, expressions.seq(text, behind));
+                    return expressions.seq(before, expressions.seq(text, expressions.seq(comma, second)));
+                })
+                .toArray();
+        return expressions.and(
+                expressions.seq(ascii("["), from),
+                expressions.not(expressions.seq(ascii("["), expressions.alt(twice))));
+    }
+
+    private int literals(List<@Nullable Object> values, Branch branch) {
+        return expressions.alt(
+                values.stream().mapToInt(value -> literal(value, branch)).toArray());
+    }
+
+    /** All values of a set of schemas; null if they are not finitely many, or lists or objects. */
+    private @Nullable List<@Nullable Object> finite(List<Schema> set) {
+        List<@Nullable Object> values = new ArrayList<>();
+        for (Branch each : branches(set)) {
+            List<@Nullable Object> literals = literals(each);
+            if (literals == null) {
+                Set<String> types = types(each);
+                if (!Set.of("null", "boolean").containsAll(types)) {
+                    return null;
+                }
+                List<@Nullable Object> excluded = excluded(each);
+                literals = new ArrayList<>();
+                for (Object value : new @Nullable Object[] {null, true, false}) {
+                    if (types.contains(value == null ? "null" : "boolean")
+                            && excluded.stream().noneMatch(other -> isSame(value, other))) {
+                        literals.add(value);
+                    }
+                }
+            }
+            if (literals.stream().anyMatch(value -> value instanceof List<?> || value instanceof Map<?, ?>)) {
+                return null;
+            }
+            values.addAll(literals);
+        }
+        return values;
     }
 
     /** The elements behind the first ones, and the end. */
@@ -1205,8 +1600,23 @@ final class JsonSchema {
             if (!found && atom.map().containsKey("additionalProperties")) {
                 set.add(child(atom, "additionalProperties"));
             }
+            if (atom.map().containsKey("unevaluatedProperties") && !isEvaluated(branch, atom, name, matching)) {
+                set.add(child(atom, "unevaluatedProperties"));
+            }
         }
         return set;
+    }
+
+    /** Whether a schema or its parts evaluate a property before {@code unevaluatedProperties} of the schema counts. */
+    private boolean isEvaluated(Branch branch, Schema atom, @Nullable String name, List<String> matching) {
+        if (oldReferences) {
+            throw refuse(atom.pointer, "unevaluatedProperties", "is not supported in this draft");
+        }
+        return branch.within(atom).stream()
+                .anyMatch(part -> part.map().containsKey("additionalProperties")
+                        || (!part.equals(atom) && part.map().containsKey("unevaluatedProperties"))
+                        || (name != null && objectOf(part, "properties").containsKey(name))
+                        || matching.stream().anyMatch(objectOf(part, "patternProperties")::containsKey));
     }
 
     private int object(Branch branch) {

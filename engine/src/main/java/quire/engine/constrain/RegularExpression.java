@@ -41,7 +41,8 @@ final class RegularExpression {
 
     private record Repeat(Node part, int least, int most) implements Node {}
 
-    private record LookAhead(Node part, boolean negated) implements Node {}
+    /** @param atStart whether it is certain that it stands at the start of the text */
+    private record LookAhead(Node part, boolean negated, boolean atStart) implements Node {}
 
     private enum Anchor implements Node {
         START,
@@ -64,7 +65,7 @@ final class RegularExpression {
         RegularExpression reader = new RegularExpression(source);
         int[] alternatives = reader.spread(reader.read()).stream()
                 .mapToInt(parts ->
-                        reader.build(reader.body(parts), Expressions.EMPTY, new Output(expressions, characters)))
+                        reader.build(reader.body(parts, true), Expressions.EMPTY, new Output(expressions, characters)))
                 .toArray();
         return expressions.alt(alternatives);
     }
@@ -75,9 +76,10 @@ final class RegularExpression {
         Output output = new Output(expressions, characters);
         int[] alternatives = reader.spread(reader.read()).stream()
                 .mapToInt(parts -> {
-                    int before = parts.contains(Anchor.START) ? Expressions.EMPTY : output.all();
+                    boolean atStart = parts.contains(Anchor.START);
+                    int before = atStart ? Expressions.EMPTY : output.all();
                     int after = parts.contains(Anchor.END) ? Expressions.EMPTY : output.all();
-                    return expressions.seq(before, reader.build(reader.body(parts), after, output));
+                    return expressions.seq(before, reader.build(reader.body(parts, atStart), after, output));
                 })
                 .toArray();
         return expressions.alt(alternatives);
@@ -152,8 +154,12 @@ final class RegularExpression {
         };
     }
 
-    /** The parts without the anchors at their ends. */
-    private Node body(List<Node> parts) {
+    /**
+     * The parts without the anchors at their ends.
+     *
+     * @param atStart whether they stand at the start of the text
+     */
+    private Node body(List<Node> parts, boolean atStart) {
         int first = 0;
         while (first < parts.size() && parts.get(first) == Anchor.START) {
             first++;
@@ -162,7 +168,11 @@ final class RegularExpression {
         while (last > first && parts.get(last - 1) == Anchor.END) {
             last--;
         }
-        Sequence body = new Sequence(parts.subList(first, last));
+        List<Node> inner = new ArrayList<>(parts.subList(first, last));
+        for (int i = 0; atStart && i < inner.size() && inner.get(i) instanceof LookAhead ahead; i++) {
+            inner.set(i, new LookAhead(ahead.part, ahead.negated, true)); // look-aheads take no text
+        }
+        Sequence body = new Sequence(inner);
         if (hasAnchor(body)) {
             throw refuse("an anchor (^ or $) in the middle");
         }
@@ -205,11 +215,11 @@ final class RegularExpression {
             case LookAhead ahead -> {
                 int begins = expressions.alt(spread(ahead.part).stream()
                         .mapToInt(parts -> {
-                            if (parts.contains(Anchor.START)) {
+                            if (parts.contains(Anchor.START) && !ahead.atStart) {
                                 throw refuse("an anchor (^) inside of a look-ahead");
                             }
                             int rest = parts.contains(Anchor.END) ? Expressions.EMPTY : output.all();
-                            return build(body(parts), rest, output);
+                            return build(body(parts, ahead.atStart), rest, output);
                         })
                         .toArray());
                 yield expressions.and(after, ahead.negated ? expressions.not(begins) : begins);
@@ -374,7 +384,7 @@ final class RegularExpression {
             }
             if (source.startsWith("=", at) || source.startsWith("!", at)) {
                 boolean negated = source.charAt(at++) == '!';
-                return new LookAhead(closed(choice()), negated);
+                return new LookAhead(closed(choice()), negated, false);
             }
             if (accept('<')) {
                 int end = source.indexOf('>', at);

@@ -57,6 +57,7 @@ public final class EngineLoop implements Runnable {
     private final Scheduler scheduler;
     private final TokenVerifier verifier;
     private final Constraints constraints;
+    private final @Nullable TraceWriter trace;
     private final int[] endOfText;
     /** Messages from other threads to the engine thread: new sequences, and sequences whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
@@ -81,6 +82,7 @@ public final class EngineLoop implements Runnable {
         private StepCost cost = StepCost.NONE;
         private @Nullable PageFile file;
         private Executor io = Runnable::run;
+        private @Nullable TraceWriter trace;
         private long prefixSeed = ThreadLocalRandom.current().nextLong();
         private long prefixMask = -1;
         private PageReserve reserve = new PageReserve();
@@ -130,6 +132,12 @@ public final class EngineLoop implements Runnable {
         public Builder disk(PageFile value, Executor ioThread) {
             file = value;
             io = ioThread;
+            return this;
+        }
+
+        /** Records the steps. The caller closes it after the engine thread has ended. Not together with {@link #disk}. */
+        public Builder trace(TraceWriter value) {
+            trace = value;
             return this;
         }
 
@@ -213,6 +221,19 @@ public final class EngineLoop implements Runnable {
         drafts = parts.drafts.create(
                 new DraftSource.Context(limits, pages, samplers, model.vocabularySize(), nanoClock));
         tracker = new RequestTracker(config, pages, drafts, disk);
+        trace = parts.trace;
+        if (trace != null) {
+            require(disk == null, "the steps of an engine with a KV file cannot be recorded");
+            trace.begin(new TraceHeader(
+                    limits,
+                    maxContext,
+                    model.pageCount(),
+                    model.pageTokens(),
+                    index != null,
+                    model.isRecurrent(),
+                    config.targetTokenGap().toNanos(),
+                    parts.cost.start()));
+        }
         PromptPace pace = new PromptPace(parts.cost, config.targetTokenGap().toNanos());
         scheduler = new Scheduler(
                 limits,
@@ -223,7 +244,7 @@ public final class EngineLoop implements Runnable {
                 disk,
                 tracker,
                 parts.listener,
-                nanoClock,
+                trace == null ? nanoClock : trace.noting(nanoClock),
                 model.isRecurrent());
         verifier = new TokenVerifier(limits, samplers);
         constraints = new Constraints(tokenizer);
@@ -257,7 +278,13 @@ public final class EngineLoop implements Runnable {
     public int doWork() {
         drainInbox();
         StepPlan plan = scheduler.plan();
+        if (trace != null) {
+            trace.planned(plan, pages, tracker.preemptions());
+        }
         if (plan.isEmpty()) {
+            if (trace != null) {
+                trace.executed(plan);
+            }
             return idle();
         }
         checked = false;
@@ -265,16 +292,29 @@ public final class EngineLoop implements Runnable {
         Batch batch = plan.batch();
         FloatMatrix logits = model.forward(batch);
         verifier.choose(plan, logits);
-        return scheduler.commit(plan, verifier);
+        int tokens = scheduler.commit(plan, verifier);
+        if (trace != null) {
+            trace.executed(plan);
+        }
+        return tokens;
     }
 
     private void drainInbox() {
         for (Sequence sequence = inbox.poll(); sequence != null; sequence = inbox.poll()) {
+            Sequence.State before = sequence.state;
             scheduler.receive(sequence);
+            if (trace != null && before == Sequence.State.SUBMITTED) {
+                trace.received(sequence);
+            } else if (trace != null && before != Sequence.State.ENDED) {
+                trace.cancelled(sequence);
+            }
         }
         if (cancelAll) {
             cancelAll = false;
             scheduler.endAll(FinishReason.CANCELLED, null);
+            if (trace != null) {
+                trace.cancelledAll();
+            }
         }
         if (viewer.get() != null) {
             show();

@@ -327,19 +327,19 @@ public final class KvPages {
     /**
      * {@link #missing} less the pages that would become available if some sequences freed their rows.
      *
-     * @param running those that free their rows are at the end
-     * @param from index of the first of them
+     * @param from index of the first of those that free their rows
+     * @param to index behind the last of them
      */
-    int missingWithout(List<Sequence> running, int from, CachedPrefix prefix, int tokens) {
+    int missingWithout(List<Sequence> running, int from, int to, CachedPrefix prefix, int tokens) {
         int freed = 0;
-        for (int i = from; i < running.size(); i++) {
+        for (int i = from; i < to; i++) {
             int row = running.get(i).row;
             for (int j = 0; j < rowToHeld[row]; j++) {
                 freed += --pageToUses[rowToTable[row][j]] == 0 ? 1 : 0;
             }
         }
         int missing = missing(prefix, tokens) - freed;
-        for (int i = from; i < running.size(); i++) {
+        for (int i = from; i < to; i++) {
             int row = running.get(i).row;
             for (int j = 0; j < rowToHeld[row]; j++) {
                 pageToUses[rowToTable[row][j]]++;

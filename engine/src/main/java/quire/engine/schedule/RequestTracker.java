@@ -283,6 +283,16 @@ public final class RequestTracker {
         }
     }
 
+    /** How many times a request was preempted. */
+    long preemptions() {
+        lock.lock();
+        try {
+            return preemptions;
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /** Refuses requests from now on. */
     public void drain() {
         lock.lock();
@@ -369,17 +379,22 @@ public final class RequestTracker {
      * @throws IllegalStateException if they differ
      */
     void checkIntegrity(int runningNow, int waitingNow) {
-        EngineStats stats = stats();
-        if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != pages.used()) {
-            throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
-                    + " running, " + waitingNow + " waiting and " + pages.used() + " pages in use");
-        }
-        if (tenantToWaiting.values().stream().mapToInt(Integer::intValue).sum() != stats.waiting()) {
-            throw new IllegalStateException(
-                    "the tenants wait with " + tenantToWaiting + ", but in all " + stats.waiting());
-        }
-        if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
-            throw new IllegalStateException("started is not finished + running + waiting: " + stats);
+        lock.lock(); // or requests arrive between the comparisons
+        try {
+            EngineStats stats = stats();
+            if (stats.running() != runningNow || stats.waiting() < waitingNow || stats.usedPages() != pages.used()) {
+                throw new IllegalStateException("the tracker has " + stats + ", but the scheduler has " + runningNow
+                        + " running, " + waitingNow + " waiting and " + pages.used() + " pages in use");
+            }
+            if (tenantToWaiting.values().stream().mapToInt(Integer::intValue).sum() != stats.waiting()) {
+                throw new IllegalStateException(
+                        "the tenants wait with " + tenantToWaiting + ", but in all " + stats.waiting());
+            }
+            if (stats.started() != stats.finishedTotal() + stats.running() + stats.waiting()) {
+                throw new IllegalStateException("started is not finished + running + waiting: " + stats);
+            }
+        } finally {
+            lock.unlock();
         }
     }
 

@@ -63,8 +63,9 @@ import quire.engine.schedule.Sequence.State;
  *       most 1/{@value #SMALL} of them. So little work is done twice.
  *   <li><i>The first sequence always makes progress.</i> Preemption takes the last, and alone every sequence fits: {@code
  *       submit} checks that. So there is no livelock.
- *   <li><i>No tenant keeps all rows.</i> If a tenant runs nothing and no row is free, its first waiting sequence takes the
- *       row of the last one whose tenant runs several. That one is computed again from pages that are mostly still cached.
+ *   <li><i>No tenant keeps all rows or pages.</i> If a tenant runs nothing, its first waiting sequence starts. If there is no
+ *       row for it, or too few pages, it takes those of the last one whose tenant runs several. That one is computed again
+ *       from pages that are mostly still cached. It does not take them back while the other is the only one of its tenant.
  *   <li><i>Time that has run out ends work before the next step</i>, whether the sequence waits or runs.
  *   <li><i>A preempted sequence keeps its tokens.</i> They are computed again like a prompt, with logits for the last
  *       one only, so no token is chosen or sent twice. A row's numbers do not depend on other rows or on chunks, so the
@@ -214,7 +215,7 @@ final class Scheduler {
         estimateLengths();
         findCachedPages();
         reclaimForHead();
-        freeRowForTenant();
+        startForIdleTenant();
         planDecoding();
         planPrompts();
         drafts.draft(plan, limits.tokens() - plan.rows());
@@ -355,7 +356,7 @@ final class Scheduler {
         Sequence head = waiting.getFirst();
         Sequence last = running.getLast();
         boolean hasRow = freeRowCount > 0 || head.priority < last.priority;
-        if (!hasRow || last.isBefore(head)) {
+        if (!hasRow || last.isBefore(head) || isHeldUpByTenant(head)) {
             return;
         }
         head.match(pages);
@@ -369,27 +370,64 @@ final class Scheduler {
     }
 
     /**
-     * If no row is free and a tenant runs nothing, its first waiting sequence takes the row of the last one whose tenant
-     * runs several.
+     * If a tenant runs nothing, starts its first waiting sequence, also before the head of the queue. If there is no row
+     * for it, or too few pages, it takes those of the last sequence whose tenant runs several.
      */
-    private void freeRowForTenant() {
-        if (freeRowCount > 0 || waiting.isEmpty() || !tenants.areSeveral()) {
+    private void startForIdleTenant() {
+        Sequence sequence = firstOfIdleTenant();
+        if (sequence == null) {
             return;
         }
-        for (int i = 0; i < waiting.size(); i++) {
-            Sequence sequence = waiting.get(i);
-            if (sequence.tenant().running() == 0) {
-                for (int j = running.size() - 1; j >= 0; j--) {
-                    Sequence last = running.get(j);
-                    if (last.tenant().running() > 1 && last.priority >= sequence.priority && fits(sequence)) {
-                        preempt(last);
-                        start(sequence);
-                        return;
-                    }
-                }
+        if (freeRowCount > 0 && missing(sequence) + reserve(running.size()) <= pages.available()) {
+            start(sequence);
+            return;
+        }
+        int tokens = expectedLength(sequence);
+        int growing = growing(0);
+        sequence.match(pages);
+        for (int i = running.size() - 1; i >= 0; i--) {
+            Sequence last = running.get(i);
+            if (last.tenant().running() > 1
+                    && last.priority >= sequence.priority
+                    && pages.missingWithout(running, i, i + 1, sequence.prefix, tokens) + growing
+                            <= pages.available()) {
+                preempt(last);
+                start(sequence);
                 return;
             }
         }
+    }
+
+    /** The first waiting sequence of the lowest priority number whose tenant runs nothing; null for none. */
+    private @Nullable Sequence firstOfIdleTenant() {
+        if (tenants.areSeveral()) {
+            for (int i = 0; i < waiting.size() && waiting.get(i).priority == waiting.getFirst().priority; i++) {
+                if (waiting.get(i).tenant().running() == 0) {
+                    return waiting.get(i);
+                }
+            }
+        }
+        return null;
+    }
+
+    /**
+     * Whether one of the running sequences behind the head of the queue is the only one of a tenant, and the head's tenant
+     * runs an earlier one. The head waits for its end: else the two would take each other's pages in turn.
+     */
+    boolean isHeldUpByTenant(Sequence head) {
+        boolean hasEarlier = false;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence other = running.get(i);
+            if (other.isBefore(head)) {
+                hasEarlier |= other.tenant == head.tenant;
+            } else if (hasEarlier
+                    && other.tenant != head.tenant
+                    && other.tenant().running() == 1
+                    && other.priority == head.priority) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** Whether the head of the queue is the first prompt, and would fit if no later sequence held pages. */
@@ -400,7 +438,7 @@ final class Scheduler {
                 return false;
             }
         }
-        int missing = pages.missingWithout(running, before, head.prefix, expectedLength(head));
+        int missing = pages.missingWithout(running, before, running.size(), head.prefix, expectedLength(head));
         return missing + reserve(before) <= pages.available();
     }
 
@@ -663,11 +701,16 @@ final class Scheduler {
         while (before < running.size() && running.get(before).isBefore(sequence)) {
             before++;
         }
+        return missing(sequence) + reserve(before) + growing(before) <= pages.available();
+    }
+
+    /** How many of the running sequences, from one on, may need another page. */
+    private int growing(int from) {
         int growing = 0;
-        for (int i = before; i < running.size(); i++) {
+        for (int i = from; i < running.size(); i++) {
             growing += mayGrow(running.get(i)) ? 1 : 0;
         }
-        return missing(sequence) + reserve(before) + growing <= pages.available();
+        return growing;
     }
 
     private boolean mayGrow(Sequence sequence) {

@@ -11,6 +11,11 @@ public interface StepCost {
 
         @Override
         public void observe(int rows, long contexts, long positions, long nanos) {}
+
+        @Override
+        public double[] start() {
+            return new double[0];
+        }
     };
 
     /**
@@ -28,4 +33,7 @@ public interface StepCost {
      * @see #predict
      */
     void observe(int rows, long contexts, long positions, long nanos);
+
+    /** The numbers that it begins with, for a trace; to be called before the first {@link #observe}. */
+    double[] start();
 }

@@ -98,6 +98,26 @@ public final class TokenVerifier {
         }
     }
 
+    /**
+     * Sets what was chosen for a sequence in a recorded step, in place of {@link #choose}.
+     *
+     * @param failure why choosing failed after these tokens; null if it did not
+     * @param scores in place of the log probabilities of its prompt
+     */
+    void set(StepPlan done, int index, int[] tokens, @Nullable RuntimeException failure, Logprobs scores) {
+        for (int i = 0; i < done.scores(index); i++) {
+            done.sequence(index).addScore(scores);
+        }
+        int first = done.firstLogitRow(index);
+        for (int i = 0; i < tokens.length; i++) {
+            ids[first + i] = tokens[i];
+            logprobs[first + i] = null;
+        }
+        counts[index] = tokens.length;
+        accepted[index] = Math.min(tokens.length, done.draftCount(index));
+        failures[index] = failure;
+    }
+
     /** Number of tokens chosen for a sequence: its accepted draft tokens, and one more unless the answer ended. */
     int count(int index) {
         return counts[index];

@@ -41,6 +41,9 @@ public final class CostModel implements StepCost {
 
     private static final int PER_DOUBLING = 8;
 
+    /** More rows than any step has. */
+    private static final int MOST_ROWS = 1 << 24;
+
     /** Passes that a knot is the median of. */
     private static final int RECENT = 9;
 
@@ -326,13 +329,44 @@ public final class CostModel implements StepCost {
         }
     }
 
+    @Override
+    public double[] start() {
+        double[] numbers = new double[2 + 2 * knots.length];
+        numbers[0] = priorPerContext;
+        numbers[1] = priorPerPosition;
+        for (int i = 0; i < knots.length; i++) {
+            numbers[2 + 2 * i] = knots[i];
+            numbers[3 + 2 * i] = initial[i];
+        }
+        return numbers;
+    }
+
+    /**
+     * The cost model that began with such numbers.
+     *
+     * @throws IllegalArgumentException if these are not the numbers of a {@link #start}
+     */
+    public static CostModel ofStart(double[] numbers) {
+        int last = numbers.length - 2;
+        if (last < 2 || numbers[last] < 1 || numbers[last] > MOST_ROWS) {
+            throw new IllegalArgumentException("these are not the numbers of a cost model");
+        }
+        CostModel model = new CostModel((int) numbers[last], 1);
+        if (numbers.length != 2 + 2 * model.knots.length) {
+            throw new IllegalArgumentException("the cost model has " + model.knots.length
+                    + " sizes of steps, but there are " + numbers.length + " numbers");
+        }
+        for (int i = 0; i < model.knots.length; i++) {
+            model.initial[i] = numbers[3 + 2 * i];
+            model.base[i] = numbers[3 + 2 * i];
+        }
+        model.setCoefficients(numbers[0], numbers[1]);
+        return model;
+    }
+
     /** A copy of the initial measurements. The copy and this model are then updated by different passes. */
     public CostModel copyOfStart() {
-        CostModel copy = new CostModel(knots[knots.length - 1], 1);
-        System.arraycopy(initial, 0, copy.initial, 0, initial.length);
-        System.arraycopy(initial, 0, copy.base, 0, initial.length);
-        copy.setCoefficients(priorPerContext, priorPerPosition);
-        return copy;
+        return ofStart(start());
     }
 
     /** Scales this model with another one on the same machine until its own first pass. Returns this model. */

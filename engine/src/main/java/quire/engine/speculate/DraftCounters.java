@@ -14,6 +14,8 @@ final class DraftCounters {
     private final long[] decisions = new long[Speculation.MAX_DRAFT_TOKENS + 1];
     private final long[] draftedAt = new long[Speculation.MAX_DRAFT_TOKENS];
     private final long[] acceptedAt = new long[Speculation.MAX_DRAFT_TOKENS];
+    private long predicted;
+    private long acceptedPredicted;
 
     /** @param names of the drafters */
     DraftCounters(String... names) {
@@ -39,6 +41,10 @@ final class DraftCounters {
             tokens[step.drafter(index)] += count;
             accepted[step.drafter(index)] += step.accepted(index);
         }
+        if (step.isPredicted(index)) {
+            predicted += count;
+            acceptedPredicted += step.accepted(index);
+        }
         for (int position = 0; position < count; position++) {
             draftedAt[position]++;
             acceptedAt[position] += position < step.accepted(index) ? 1 : 0;
@@ -50,7 +56,8 @@ final class DraftCounters {
         for (int k = 0; k < names.length; k++) {
             drafters.add(new SpeculationCounts.Drafter(names[k], drafts[k], tokens[k], accepted[k]));
         }
-        return new SpeculationCounts(drafters, list(decisions), list(draftedAt), list(acceptedAt));
+        return new SpeculationCounts(
+                drafters, list(decisions), list(draftedAt), list(acceptedAt), predicted, acceptedPredicted);
     }
 
     private static List<Long> list(long[] values) {

@@ -40,6 +40,9 @@ final class LookupDrafter implements Drafter {
             PromptLookup lookup = DraftState.of(sequence).lookup;
             if (drafts.drafter(i) == self && lookup != null) {
                 lookup.writeDraft(sequence.tokens(), sequence.length(), drafts.count(i));
+                if (lookup.isPrediction()) {
+                    drafts.setPredicted(i);
+                }
             }
         }
     }

@@ -111,9 +111,14 @@ final class PromptLookup {
         return matchLength;
     }
 
+    /** Whether what follows the match is a part of the prediction. */
+    boolean isPrediction() {
+        return source < prediction.length;
+    }
+
     /** How many tokens follow the match: without end in the sequence, which may repeat itself. */
     int available() {
-        return source < prediction.length ? prediction.length - source : Integer.MAX_VALUE;
+        return isPrediction() ? prediction.length - source : Integer.MAX_VALUE;
     }
 
     /**

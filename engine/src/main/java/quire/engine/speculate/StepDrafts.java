@@ -29,6 +29,7 @@ public final class StepDrafts {
     private final int[] accepted;
     private final int[] compared;
     private final int[] catchUps;
+    private final boolean[] predicted;
     private int size;
     private int rows;
     private long contexts;
@@ -48,6 +49,7 @@ public final class StepDrafts {
         accepted = new int[maxSequences];
         compared = new int[maxSequences];
         catchUps = new int[maxSequences];
+        predicted = new boolean[maxSequences];
     }
 
     /**
@@ -80,6 +82,7 @@ public final class StepDrafts {
         accepted[size] = 0;
         compared[size] = 0;
         catchUps[size] = 0;
+        predicted[size] = false;
         decodePositions += sequence.length();
         return size++;
     }
@@ -99,6 +102,16 @@ public final class StepDrafts {
     /** Sets how many tokens of a sequence's text the draft model computed in this step to catch up with it. */
     void setCatchUp(int index, int tokens) {
         catchUps[index] = tokens;
+    }
+
+    /** Says that the draft of a sequence is from the prediction of its request. */
+    void setPredicted(int index) {
+        predicted[index] = true;
+    }
+
+    /** Whether the draft of a sequence is from the prediction of its request. */
+    boolean isPredicted(int index) {
+        return predicted[index];
     }
 
     /** Shortens a draft to {@code tokens}. */

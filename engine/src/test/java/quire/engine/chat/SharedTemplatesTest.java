@@ -67,7 +67,7 @@ class SharedTemplatesTest {
                 check(file, template, format);
             }
         }
-        assertThat(known).hasSizeGreaterThanOrEqualTo(49);
+        assertThat(known).hasSizeGreaterThanOrEqualTo(54);
     }
 
     private static void check(Path file, ChatTemplate template, ToolCallFormat format) {
@@ -87,8 +87,8 @@ class SharedTemplatesTest {
         for (List<Map<String, Object>> calls : cases) {
             String text;
             try {
-                text = CONTROL.marked(new ToolCallProbe(template, CONTROL).answer(calls))
-                        .strip();
+                String written = CONTROL.marked(new ToolCallProbe(template, CONTROL).answer(calls));
+                text = format.hasReasoning() ? written : written.strip();
             } catch (UnknownFormatException e) {
                 throw new AssertionError(file.toString(), e);
             }
@@ -116,6 +116,7 @@ class SharedTemplatesTest {
             }
             // The constraint allows one of the forms of JSON, and writes all characters as they are.
             boolean isPlain = !text.contains("\\u")
+                    && !text.contains("<|\"|>") // properties in another order
                     && !text.contains("'k'")
                     && !text.contains("    \"")
                     && !text.contains("\n\n</｜");

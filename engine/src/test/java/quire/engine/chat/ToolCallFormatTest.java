@@ -9,12 +9,14 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.SplittableRandom;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.chat.ToolCallFormat.Choice;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.InvalidConstraintException;
@@ -328,13 +330,157 @@ class ToolCallFormatTest {
 
     @Test
     void checked_schemaThatIsNotComputed_namesTheKeyword() throws Exception {
-        Tool tool = new Tool(
-                "f", Map.of("type", "object", "properties", Map.of("a", Map.of("unevaluatedItems", Map.of()))));
+        Tool tool = new Tool("f", Map.of("type", "object", "properties", Map.of("a", Map.of("$dynamicRef", "x"))));
         for (Family family : List.of(Family.HERMES, Family.GLM)) {
             ToolCallFormat format = family.format();
             assertThatThrownBy(() -> format.checked(tool))
                     .isInstanceOf(InvalidConstraintException.class)
-                    .hasMessageContaining("unevaluatedItems");
+                    .hasMessageContaining("$dynamicRef");
+        }
+    }
+
+    /** A template that says in which form to call tools, and leaves calls out of earlier answers. */
+    @Test
+    void of_aTemplateThatTellsTheFormOnly_isThatForm() throws Exception {
+        String source =
+                "{% if tools %}When a tool is required, respond only with <|tool_call|> followed by a JSON list of"
+                        + " tools used.{{ tools | tojson }}{% endif %}"
+                        + "{% for m in messages %}{{ '<' ~ m.role ~ '>' + m.content + '<end>' }}{% endfor %}";
+        ChatTemplate template = ChatTemplates.adapted(ChatTemplates.parse(source, null, null, Clock.systemUTC()));
+        ControlTokens control = new ControlTokens(List.of("<|tool_call|>"), List.of("<end>"));
+        ToolCallFormat format = ToolCallFormat.of(template, control);
+        assertThat(format.describe()).isEqualTo("<|tool_call|>[{\"name\": \"NAME\", \"arguments\": ARGUMENTS}]");
+        String two = control.marked("<|tool_call|>[{\"name\": \"do-nothing\", \"arguments\": {}}, {\"name\":"
+                + " \"get_weather\", \"arguments\": {\"city\": \"Bern\"}}]");
+        assertThat(format.constraint(TOOLS, Choice.AUTO, true, null).matches(two))
+                .isTrue();
+        assertThat(ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), two).arguments())
+                .containsExactly("{}", "{\"city\": \"Bern\"}");
+        String earlier = template.render(
+                List.of(
+                        Map.of("role", "user", "content", "hi"),
+                        Map.of(
+                                "role",
+                                "assistant",
+                                "content",
+                                "Let me see.",
+                                "tool_calls",
+                                List.of(ToolCallProbe.call(0, "do-nothing", Map.of())))),
+                List.of(),
+                false);
+        assertThat(earlier).endsWith("Let me see.<|tool_call|>[{\"name\": \"do-nothing\", \"arguments\": {}}]<end>");
+    }
+
+    private static ChatTemplate notation(boolean quotes) {
+        String source = quotes
+                ? "{{ tools | tojson if tools }}{% macro v(x) %}{% if x is string %}{{ '<|q|>' + x + '<|q|>' }}"
+                        + "{% elif x is boolean %}{{ 'true' if x else 'false' }}"
+                        + "{% elif x is mapping %}{{ '{' }}{% for k, y in x.items() %}{{ ',' if not loop.first }}"
+                        + "{{ k ~ ':' ~ v(y) }}{% endfor %}{{ '}' }}"
+                        + "{% elif x is sequence %}[{% for y in x %}{{ v(y) }}{{ ',' if not loop.last }}{% endfor %}]"
+                        + "{% else %}{{ x }}{% endif %}{% endmacro %}"
+                        + "{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}{% for c in m.tool_calls or [] %}"
+                        + "{{ '<|tool_call>call:' ~ c.function.name }}{{ v(c.function.arguments) }}{{ '<tool_call|>' }}"
+                        + "{% endfor %}{{ '<|tool_response>' if m.tool_calls else '<end>' }}{% endfor %}"
+                : "{% if tools %}List of tools: {{ tools | tojson }}{% endif %}"
+                        + "{% for m in messages %}{{ '<' ~ m.role ~ '>' + m.content + '<end>' }}{% endfor %}";
+        return ChatTemplates.adapted(ChatTemplates.parse(source, null, null, Clock.systemUTC()));
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void format_withValuesOfALanguage_readsAndAllowsThem(boolean quotes) throws Exception {
+        ControlTokens control = new ControlTokens(
+                List.of("<|tool_call_start|>", "<|tool_call_end|>", "<|tool_call>", "<tool_call|>", "<|q|>"),
+                List.of("<end>"));
+        ChatTemplate template = notation(quotes);
+        ToolCallFormat format = ToolCallFormat.of(template, control);
+        assertThat(format.describe())
+                .isEqualTo(
+                        quotes
+                                ? "<|tool_call>call:NAME{KEY:<|q|>VALUE<|q|>}<tool_call|>"
+                                : "<|tool_call_start|>[NAME(KEY=\"VALUE\")]<|tool_call_end|>");
+        assertThat(format.isParallel()).isTrue();
+        Map<String, Object> properties = new LinkedHashMap<>();
+        properties.put("city", Map.of("type", "string"));
+        properties.put("flag", Map.of("type", "boolean"));
+        properties.put("unit", Map.of("enum", List.of("c", "f", 5)));
+        properties.put("days", Map.of("type", List.of("integer", "null"), "maximum", 9));
+        properties.put("list", Map.of("type", "array", "items", Map.of("type", "string")));
+        properties.put(
+                "place",
+                Map.of(
+                        "type",
+                        "object",
+                        "properties",
+                        Map.of("x", Map.of("type", "number")),
+                        "required",
+                        List.of("x")));
+        List<Tool> tools = List.of(
+                new Tool("f", Map.of("type", "object", "properties", properties, "required", List.of("flag"))),
+                NOTHING);
+        Map<String, Object> all = arguments(
+                "city",
+                "Bern, \"a\" {b} [c] d)",
+                "flag",
+                true,
+                "unit",
+                "c",
+                "days",
+                7,
+                "list",
+                List.of("x", "y]"),
+                "place",
+                Map.of("x", 1.5));
+        List<List<Map<String, Object>>> cases = List.of(
+                List.of(ToolCallProbe.call(0, "f", all)),
+                List.of(ToolCallProbe.call(0, "f", arguments("flag", false))),
+                List.of(ToolCallProbe.call(0, "do-nothing", Map.of())),
+                List.of(ToolCallProbe.call(0, "do-nothing", Map.of()), ToolCallProbe.call(1, "f", all)),
+                List.of(ToolCallProbe.call(0, "f", arguments("flag", true, "unit", 5, "list", List.of()))));
+        Constraint required = format.constraint(tools, Choice.REQUIRED, true, null);
+        for (List<Map<String, Object>> calls : cases) {
+            String text = control.marked(new ToolCallProbe(template, control).answer(calls));
+            ReadAnswer read = ReadAnswer.ofEveryCut(() -> format.parser(tools), text);
+            assertThat(read.content()).as(text).isEmpty();
+            assertThat(read.names()).as(text).hasSameSizeAs(calls);
+            for (int i = 0; i < calls.size(); i++) {
+                Object function = calls.get(i).get("function");
+                assertThat(JSON.readTree(read.arguments().get(i)))
+                        .as(text)
+                        .isEqualTo(JSON.valueToTree(((Map<?, ?>) Objects.requireNonNull(function)).get("arguments")));
+            }
+            assertThat(required.matches(text)).as(text).isTrue();
+            for (int length = 0; length < text.length(); length++) {
+                ReadAnswer broken = ReadAnswer.of(() -> format.parser(tools), List.of(text.substring(0, length)));
+                for (int i = 0; i < broken.names().size(); i++) {
+                    assertThat(read.arguments().get(i))
+                            .startsWith(broken.arguments().get(i));
+                }
+            }
+        }
+        ToolCallFormat plain = ToolCallFormat.of(template, new ControlTokens(List.of(), List.of("<end>")));
+        Constraint walked = plain.constraint(tools, Choice.REQUIRED, true, null);
+        SplittableRandom random = new SplittableRandom(11);
+        for (int i = 0; i < 40; i++) {
+            String text = Walks.text(walked, random, 6000, quotes ? "<|q|>" : "\"");
+            ReadAnswer read = ReadAnswer.ofEveryCut(() -> plain.parser(tools), text);
+            assertThat(read.content()).as(text).isEmpty();
+            for (int call = 0; call < read.names().size(); call++) {
+                Map<?, ?> arguments = JSON.readValue(read.arguments().get(call), Map.class);
+                assertThat(arguments.get("flag") instanceof Boolean)
+                        .as(text)
+                        .isEqualTo(read.names().get(call).equals("f"));
+            }
+        }
+        Tool limited = new Tool(
+                "g", Map.of("type", "object", "properties", Map.of("l", Map.of("type", "array", "minItems", 2))));
+        if (quotes) {
+            assertThatThrownBy(() -> format.checked(limited))
+                    .isInstanceOf(InvalidConstraintException.class)
+                    .hasMessageContaining("/properties/l/minItems");
+        } else {
+            format.checked(limited);
         }
     }
 

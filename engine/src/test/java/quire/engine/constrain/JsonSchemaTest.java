@@ -24,7 +24,7 @@ class JsonSchemaTest {
     void matches_eachKeyword_insideAndOutsideOfItsBounds() throws IOException {
         List<String> faults = new ArrayList<>();
         int texts = 0;
-        for (String row : rows()) {
+        for (String row : rows("schemas.txt")) {
             String[] parts = row.split(" # ", -1);
             Constraint constraint = constraint(parts[0]);
             for (int side = 1; side <= 2; side++) {
@@ -43,8 +43,8 @@ class JsonSchemaTest {
     }
 
     /** Each row: a schema, texts that it accepts, and texts that it does not. */
-    private static List<String> rows() throws IOException {
-        try (InputStream in = requireNonNull(JsonSchemaTest.class.getResourceAsStream("schemas.txt"))) {
+    private static List<String> rows(String file) throws IOException {
+        try (InputStream in = requireNonNull(JsonSchemaTest.class.getResourceAsStream(file))) {
             return new String(in.readAllBytes(), StandardCharsets.UTF_8).lines().toList();
         }
     }
@@ -65,22 +65,49 @@ class JsonSchemaTest {
         return text;
     }
 
+    /** Schemas as well-known generators write them: pydantic, Zod, Jackson and others, with a value of each. */
+    @Test
+    void matches_schemasOfGenerators_theirValues() throws IOException {
+        List<String> faults = new ArrayList<>();
+        int schemas = 0;
+        for (String row : rows("usual-schemas.txt")) {
+            String[] parts = row.split("\t", -1);
+            if (!constraint(parts[1]).matches(parts[2])) {
+                faults.add(parts[0]);
+            }
+            schemas++;
+        }
+        assertThat(faults).isEmpty();
+        assertThat(schemas).isGreaterThan(20);
+    }
+
     @ParameterizedTest
     @CsvSource(
             delimiter = '!',
             value = {
                 "{\"not\":{\"multipleOf\":2}}!/not/multipleOf",
                 "{\"not\":{\"type\":\"integer\"}}!/not/type",
-                "{\"if\":{\"const\":1},\"then\":{}}!/if/const",
+                "{\"if\":{\"const\":[1]},\"then\":{}}!/if/const",
                 "{\"not\":{\"$ref\":\"#\"}}!/not/$ref",
                 "{\"dependencies\":{\"a\":[\"b\"]}}!/dependencies",
                 "{\"~excluded\":[1]}!/~0excluded",
-                "{\"properties\":{\"a/b\":{\"contains\":{}}},\"type\":\"object\"}!/properties/a~1b/contains",
+                "{\"properties\":{\"a/b\":{\"$dynamicRef\":\"x\"}},\"type\":\"object\"}!/properties/a~1b/$dynamicRef",
                 "{\"type\":\"array\",\"uniqueItems\":true}!/uniqueItems",
-                "{\"unevaluatedProperties\":false}!/unevaluatedProperties",
+                "{\"not\":{\"unevaluatedProperties\":false}}!/not/unevaluatedProperties",
+                "{\"contains\":{},\"unevaluatedItems\":false}!/contains",
+                "{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"unevaluatedProperties\":false}!/unevaluatedProperties",
+                "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"unevaluatedItems\":false}!/unevaluatedItems",
+                "{\"enum\":[{}],\"unevaluatedProperties\":false}!/unevaluatedProperties",
                 "{\"dependentRequired\":{\"a\":\"b\"}}!/dependentRequired",
                 "{\"nullable\":true}!/nullable",
-                "{\"anyOf\":[{\"type\":\"integer\"},{\"minContains\":1}]}!/anyOf/1/minContains",
+                "{\"anyOf\":[{\"type\":\"integer\"},{\"$dynamicRef\":\"x\"}]}!/anyOf/1/$dynamicRef",
+                "{\"enum\":[[1,1]],\"uniqueItems\":true}!/uniqueItems",
+                "{\"type\":\"array\",\"items\":{\"enum\":[1,[1]]},\"uniqueItems\":true}!/uniqueItems",
+                "{\"type\":\"array\",\"items\":{\"enum\":[1]},\"contains\":{},\"uniqueItems\":true}!/uniqueItems",
+                "{\"type\":\"array\",\"contains\":{},\"minContains\":30000}!/contains",
+                "{\"type\":\"array\",\"contains\":{\"const\":[1]},\"maxContains\":2}!/contains/const",
+                "{\"not\":{\"contains\":{},\"minContains\":2}}!/not/contains",
+                "{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"contains\":{},\"maxContains\":2}!/maxContains",
                 "{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}!/oneOf",
                 "{\"oneOf\":[{\"type\":\"object\",\"required\":[\"a\"]},{\"type\":\"object\",\"required\":[\"b\"]}]}!/oneOf",
                 "{\"oneOf\":[{\"type\":\"string\",\"pattern\":\"a\"},{\"type\":\"string\",\"pattern\":\"b\"}]}!/oneOf",

@@ -29,6 +29,7 @@ import quire.engine.FakeTokenizer;
 import quire.engine.FinishReason;
 import quire.engine.OverloadedException;
 import quire.engine.PrefixCacheStats;
+import quire.engine.ReplayedTrace;
 import quire.engine.Request;
 import quire.engine.Requests;
 import quire.engine.SamplingParams;
@@ -38,6 +39,7 @@ import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.engine.Timeline;
 import quire.engine.disk.PageFile;
+import quire.engine.speculate.CostModel;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.Batch;
 
@@ -52,6 +54,7 @@ class EngineHistoryTest {
     private static final int HISTORIES = 3_000 * FACTOR;
     private static final int SPECULATIVE_HISTORIES = 10_000 * FACTOR;
     private static final int DISK_HISTORIES = 1_000 * FACTOR;
+    private static final int RECORDED_HISTORIES = 500 * FACTOR;
 
     /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
     private static final long[] HASH_MASKS = {0, 3, -1};
@@ -144,7 +147,7 @@ class EngineHistoryTest {
         for (long seed = 0; seed < DISK_HISTORIES; seed++) {
             Path path = folder.resolve("pages.kv");
             for (boolean again : new boolean[] {false, true}) {
-                History history = new History(seed, seed % 4 == 3, path);
+                History history = new History(seed, seed % 4 == 3, path, null);
                 try {
                     history.play();
                 } catch (AssertionError | RuntimeException e) {
@@ -167,6 +170,33 @@ class EngineHistoryTest {
         assertThat(hitTokens).isGreaterThan(5L * DISK_HISTORIES);
         assertThat(skippedPages).isGreaterThan(DISK_HISTORIES / 5);
         assertThat(damagedPages).isGreaterThan(DISK_HISTORIES / 50);
+    }
+
+    /** Each history is recorded. Replayed, it is decided as before; with another reserve of pages, some are not. */
+    @Test
+    void randomHistories_recorded_areDecidedTheSameWhenReplayed() throws IOException {
+        int changed = 0;
+        long preemptions = 0;
+        for (long seed = 0; seed < RECORDED_HISTORIES; seed++) {
+            Path path = folder.resolve("trace");
+            History history = new History(seed, seed % 2 == 1, null, path);
+            try {
+                history.play();
+                ReplayedTrace replayed = TraceReplay.run(path, CostModel::ofStart);
+                assertThat(replayed.difference()).isNull();
+                assertThat(replayed.isWhole()).isTrue();
+                assertThat(replayed.steps()).isEqualTo(history.steps);
+                assertThat(replayed.preemptions()).isEqualTo(history.preempted);
+                preemptions += history.preempted;
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            ReplayedTrace other = TraceReplay.run(path, CostModel::ofStart, new PageReserve(0, 0));
+            changed += other.difference() == null ? 0 : 1;
+            Files.delete(path);
+        }
+        assertThat(preemptions).isGreaterThan(RECORDED_HISTORIES / 3);
+        assertThat(changed).isGreaterThan(RECORDED_HISTORIES / 20);
     }
 
     /** Changes bits in a random part of a file, but not those that say what kind of file it is. */
@@ -203,14 +233,18 @@ class EngineHistoryTest {
         private long steps;
         private List<Sequence> ranBefore = List.of();
         private final @Nullable PageFile file;
+        private final @Nullable TraceWriter writer;
         private final DelayedIo io = new DelayedIo();
 
         History(long seed, boolean speculating) {
-            this(seed, speculating, null);
+            this(seed, speculating, null, null);
         }
 
-        /** @param path of a KV file; null for none */
-        History(long seed, boolean speculating, @Nullable Path path) {
+        /**
+         * @param path of a KV file; null for none
+         * @param trace file for a trace; null for none
+         */
+        History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace) {
             this.speculating = speculating;
             random = new SplittableRandom(seed);
             tenants = 1 + random.nextInt(4);
@@ -230,6 +264,7 @@ class EngineHistoryTest {
                     .threads(1)
                     .speculation(Speculation.off())
                     .prefixCache(random.nextInt(4) > 0 || path != null)
+                    .targetTokenGap(trace == null ? Duration.ofMillis(200) : Duration.ofNanos(1 + random.nextInt(60)))
                     .build();
             int vocabulary = FakeTokenizer.VOCABULARY_SIZE;
             int logitRows =
@@ -238,7 +273,7 @@ class EngineHistoryTest {
             draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
                     .differing(2 + random.nextInt(8));
             EngineLoop.Builder parts = EngineLoop.builder(model, new FakeTokenizer(), config)
-                    .prefixHash(seed, HASH_MASKS[random.nextInt(HASH_MASKS.length)])
+                    .prefixHash(seed, trace == null ? HASH_MASKS[random.nextInt(HASH_MASKS.length)] : -1)
                     .listener(this)
                     .nanoClock(() -> nanos);
             if (speculating) {
@@ -247,6 +282,10 @@ class EngineHistoryTest {
             file = path == null ? null : openFile(path, pageTokens, model.pageBytes());
             if (file != null) {
                 parts.disk(file, random.nextBoolean() ? Runnable::run : io);
+            }
+            writer = trace == null ? null : TraceWriter.create(trace);
+            if (writer != null) {
+                parts.trace(writer).cost(CostModel.unknown(maxBatchedTokens));
             }
             loop = parts.build();
             maxContext = loop.maxContext();
@@ -308,7 +347,9 @@ class EngineHistoryTest {
                     before++;
                 }
             }
-            if (first != null && !loading) { // a prompt may wait for pages that another one gets from the file
+            if (first != null
+                    && !loading
+                    && writer == null) { // not in light steps, nor for pages that come from the file
                 assertThat(firstRows)
                         .as(
                                 "tokens, of %d for prompts, for the first prompt %s\n%s",
@@ -326,11 +367,13 @@ class EngineHistoryTest {
                     && preempted == lastPreempted
                     && ranBefore.containsAll(loop.scheduler().running())
                     && loop.scheduler().running().size() < config.maxSequences()
-                    && (first == null || head.isBefore(first))) {
+                    && (first == null || head.isBefore(first))
+                    && !loop.scheduler().isHeldUpByTenant(head)) {
                 head.match(pages);
                 int missing = pages.missingWithout(
                         loop.scheduler().running(),
                         before,
+                        loop.scheduler().running().size(),
                         head.prefix,
                         loop.scheduler().expectedLength(head));
                 assertThat(missing + loop.scheduler().reserve(before))
@@ -398,7 +441,7 @@ class EngineHistoryTest {
 
         void play() {
             if (maxContext < 2) {
-                closeFile();
+                closeFiles();
                 return; // no prompt leaves room for an answer
             }
             int requests = 1 + random.nextInt(16);
@@ -467,13 +510,16 @@ class EngineHistoryTest {
             checkCounts(stats);
             model.close();
             draft.close();
-            closeFile();
+            closeFiles();
         }
 
-        private void closeFile() {
+        private void closeFiles() {
             try {
                 if (file != null) {
                     file.close();
+                }
+                if (writer != null) {
+                    writer.close();
                 }
             } catch (IOException e) {
                 throw new UncheckedIOException(e);

@@ -68,6 +68,11 @@ class SchedulerTest {
         public void observe(int rows, long contexts, long positions, long nanos) {
             // the cost is fixed
         }
+
+        @Override
+        public double[] start() {
+            return new double[0];
+        }
     }
 
     private static TokenStream submit(EngineLoop loop, int promptTokens, int maxTokens) {

@@ -25,10 +25,11 @@ class TenantsTest {
     private static final int BUDGET = 64;
 
     private final SplittableRandom random = new SplittableRandom(7);
-    private final EngineLoop loop = loop(600);
+    private final EngineLoop loop = loop(600, 512);
     private long nanos;
 
-    private EngineLoop loop(int maxQueued) {
+    /** @param pages of the model, of 16 tokens */
+    private EngineLoop loop(int maxQueued, int pages) {
         EngineConfig config = EngineConfig.builder()
                 .maxSequences(ROWS)
                 .maxBatchedTokens(BUDGET)
@@ -37,9 +38,8 @@ class TenantsTest {
                 .threads(1)
                 .speculation(Speculation.off())
                 .build();
-        FakeModel model = FakeModel.fitting(config, 512).onForward(batch -> {
-            nanos += 20 * MILLI + batch.rows() * MILLI / 10;
-        });
+        FakeModel model = new FakeModel(FakeTokenizer.VOCABULARY_SIZE, 512, config.pageTokens(), pages, BUDGET, ROWS)
+                .onForward(batch -> nanos += 20 * MILLI + batch.rows() * MILLI / 10);
         return EngineLoop.builder(model, new FakeTokenizer(), config)
                 .nanoClock(() -> nanos)
                 .build();
@@ -58,16 +58,25 @@ class TenantsTest {
     }
 
     private List<TokenStream> submit(int count, String tenant, int weight, int promptTokens, int maxTokens) {
+        return submit(loop, count, tenant, weight, promptTokens, maxTokens);
+    }
+
+    private List<TokenStream> submit(
+            EngineLoop to, int count, String tenant, int weight, int promptTokens, int maxTokens) {
         List<TokenStream> streams = new ArrayList<>();
         for (int i = 0; i < count; i++) {
-            streams.add(loop.submit(request(tenant, weight, promptTokens, maxTokens)));
+            streams.add(to.submit(request(tenant, weight, promptTokens, maxTokens)));
         }
         return streams;
     }
 
     private void step() {
-        assertThat(loop.doWork()).isPositive();
-        loop.checkIntegrity();
+        step(loop);
+    }
+
+    private static void step(EngineLoop engine) {
+        assertThat(engine.doWork()).isPositive();
+        engine.checkIntegrity();
     }
 
     private static int ended(List<TokenStream> streams) {
@@ -77,17 +86,17 @@ class TenantsTest {
     }
 
     /** The 99th percentile of the milliseconds to the first token of 100 short requests, one after another. */
-    private double firstTokenOfShortRequests(String tenant) {
+    private double firstTokenOfShortRequests(EngineLoop engine, String tenant) {
         List<Long> times = new ArrayList<>();
         for (int i = 0; i < 100; i++) {
             long sent = nanos - random.nextInt(20) * MILLI; // during the last step
-            TokenStream stream = loop.submit(request(tenant, 1, 20, 8));
+            TokenStream stream = engine.submit(request(tenant, 1, 20, 8));
             while (stream.poll() == null) {
-                step();
+                step(engine);
             }
             times.add(nanos - sent);
             while (!((OutputQueue) stream).hasEnded()) {
-                step();
+                step(engine);
             }
         }
         Collections.sort(times);
@@ -97,22 +106,39 @@ class TenantsTest {
     /** 600 prompts of 200 tokens are queued, and their answers take all rows. */
     @Test
     void firstToken_besideSixHundredLongPromptsOfAnother_comesWithinThreeTimesTheTimeAlone() {
-        double alone = firstTokenOfShortRequests("short");
+        double alone = firstTokenOfShortRequests(loop, "short");
         submit(600, "long", 1, 200, 100);
         step();
 
-        assertThat(firstTokenOfShortRequests("short")).isLessThan(3 * alone);
+        assertThat(firstTokenOfShortRequests(loop, "short")).isLessThan(3 * alone);
         assertThat(loop.tracker().stats().waiting()).as("still queued").isGreaterThan(300);
+    }
+
+    /** Six of the long ones fill the pages, while rows are free. Each short one takes the pages of one long one at most. */
+    @Test
+    void firstToken_besideLongPromptsThatFillThePages_comesWithinThreeTimesTheTimeAlone() {
+        EngineLoop small = loop(600, 100);
+        double alone = firstTokenOfShortRequests(small, "short");
+        List<TokenStream> longer = submit(small, 600, "long", 1, 200, 200);
+        for (int i = 0; i < 100; i++) {
+            step(small);
+        }
+        assertThat(small.scheduler().running()).hasSizeLessThan(ROWS);
+        long before = small.tracker().stats().preemptions();
+
+        assertThat(firstTokenOfShortRequests(small, "short")).isLessThan(3 * alone);
+        assertThat(small.tracker().stats().preemptions() - before).isLessThan(2 * 100);
+        assertThat(ended(longer)).as("the long ones go on").isGreaterThan(5);
     }
 
     /** The same requests of one tenant: the short ones wait until a row is free. */
     @Test
     void firstToken_besideSixHundredLongPromptsOfTheSameTenant_comesLater() {
-        double alone = firstTokenOfShortRequests("one");
+        double alone = firstTokenOfShortRequests(loop, "one");
         submit(600, "one", 1, 200, 100);
         step();
 
-        assertThat(firstTokenOfShortRequests("one")).isGreaterThan(3 * alone);
+        assertThat(firstTokenOfShortRequests(loop, "one")).isGreaterThan(3 * alone);
     }
 
     /** While both have requests, tokens are in the ratio of the weights. */
@@ -170,7 +196,7 @@ class TenantsTest {
     /** The queue is full for the tenant that fills it, and has room for one request of another. */
     @Test
     void submit_queueFullOfOneTenant_acceptsAnother() {
-        EngineLoop small = loop(8);
+        EngineLoop small = loop(8, 512);
         for (int i = 0; i < 8; i++) {
             small.submit(request("a", 1, 5, 5));
         }
@@ -196,5 +222,19 @@ class TenantsTest {
         assertThat(few.get(0).poll()).isNotNull();
         assertThat(few.get(1).poll()).isNull();
         assertThat(loop.tracker().stats().preemptions()).isEqualTo(1);
+    }
+
+    @Test
+    void withScheduling_ofARequest_keepsItsContent() {
+        int[] prediction = {4, 5};
+        Request request =
+                new Request(new int[] {1}, SamplingParams.builder().build(), "salt", Scheduling.DEFAULT, prediction);
+        Request other = request.withScheduling(Scheduling.DEFAULT.withTenant("a", 2));
+
+        assertThat(other.scheduling().tenant()).isEqualTo("a");
+        assertThat(other.prompt()).isSameAs(request.prompt());
+        assertThat(other.params()).isSameAs(request.params());
+        assertThat(other.cacheSalt()).isEqualTo("salt");
+        assertThat(other.prediction()).isSameAs(prediction);
     }
 }

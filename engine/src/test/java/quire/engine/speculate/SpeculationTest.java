@@ -24,6 +24,7 @@ import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.TokenStream;
 import quire.engine.schedule.EngineLoop;
+import quire.engine.schedule.Reserves;
 import quire.model.BuiltInModel;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
@@ -202,7 +203,7 @@ class SpeculationTest {
                 FakeDrafters.of(FakeDrafters.Kind.WRONG, sequence -> new int[0], new SplittableRandom(1))
             };
             EngineConfig config = Requests.config(2, 40, 16);
-            EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+            EngineLoop loop = Reserves.onePageEach(EngineLoop.builder(model, new FakeTokenizer(), config))
                     .drafts(context -> new Speculator(
                             drafters,
                             drafts -> {
@@ -271,7 +272,8 @@ class SpeculationTest {
                 .withMessageContaining("1 to 16 draft tokens, not 17");
         assertThat(Speculation.off().isOn()).isFalse();
         assertThat(new Speculation(4, false, null, null).isOn()).isFalse();
-        assertThat(Requests.config(8, 512, 16).maxLogitRows()).isEqualTo(8);
+        assertThat(Requests.config(8, 512, 16).maxLogitRows()).isEqualTo(24);
+        assertThat(Requests.config(8, 20, 16).maxLogitRows()).isEqualTo(20);
         assertThat(Requests.config(8, 512, 16)
                         .withSpeculation(Speculation.auto(null))
                         .maxLogitRows())

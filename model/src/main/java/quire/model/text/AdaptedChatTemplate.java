@@ -27,6 +27,8 @@ import quire.model.text.jinja.PlainJson;
  *   content as text                       parts: one part
  *   arguments as map                      text: its JSON; a JSON text becomes a map in the same way
  *   a system message                      its text before the next user message, with an empty line between
+ *   tool_calls                            text that {@link WrittenCalls} makes of them, for a few known templates
+ *   reasoning_content beside tool_calls   thinking, where the template has that name for it
  *   two user messages in a row            one message, with an empty line between; also two assistant messages
  * </pre>
  */
@@ -35,10 +37,42 @@ final class AdaptedChatTemplate implements ChatTemplate {
 
     private final ChatTemplate template;
     private final TemplateCapabilities capabilities;
+    private final @Nullable WrittenCalls writtenCalls;
+    private final boolean callsItThinking;
 
     AdaptedChatTemplate(ChatTemplate template) {
         this.template = template;
         this.capabilities = TemplateCapabilities.probe(template);
+        this.writtenCalls = capabilities.tools() == Answer.SUPPORTED && capabilities.toolCalls() != Answer.SUPPORTED
+                ? WrittenCalls.of(template)
+                : null;
+        this.callsItThinking = writes("thinking") && !writes("reasoning_content");
+    }
+
+    /** Whether the template writes the reasoning before a call from this field. */
+    private boolean writes(String field) {
+        String thought = "ProbeThought";
+        Map<String, ?> call =
+                Map.of("id", "probe0001", "type", "function", "function", Map.of("name", "f", "arguments", Map.of()));
+        try {
+            return template.render(
+                            List.of(
+                                    Map.of("role", "user", "content", "ProbeUser"),
+                                    Map.of(
+                                            "role",
+                                            "assistant",
+                                            "content",
+                                            "",
+                                            "tool_calls",
+                                            List.of(call),
+                                            field,
+                                            thought)),
+                            List.of(),
+                            false)
+                    .contains(thought);
+        } catch (ChatTemplateException e) {
+            return false;
+        }
     }
 
     @Override
@@ -83,6 +117,16 @@ final class AdaptedChatTemplate implements ChatTemplate {
             }
         } else {
             changed.put("content", content(content));
+        }
+        if (writtenCalls != null && message.get("tool_calls") instanceof List<?> calls) {
+            changed.remove("tool_calls");
+            Object before = changed.get("content");
+            changed.put("content", (before instanceof String text ? text : "") + writtenCalls.write(calls));
+            return changed;
+        }
+        boolean hasContent = content instanceof String text && !text.isEmpty();
+        if (callsItThinking && !hasContent && message.get("reasoning_content") != null) {
+            changed.put("thinking", message.get("reasoning_content")); // beside a text the template takes none
         }
         if (message.get("tool_calls") instanceof List<?> calls) {
             changed.put("tool_calls", calls.stream().map(this::call).toList());

@@ -46,20 +46,20 @@ public final class AnswerService {
     }
 
     /**
-     * Counts a request, and refuses it before it is read if its API key has used up its limits or the engine's queue is
-     * full for its client. Does not block.
+     * Refuses a request before it is read if the engine's queue is full for its client or its API key has used up its
+     * limits; otherwise counts it. Does not block.
      *
      * @throws HttpException 429
      */
     public void checkRoom(Exchange exchange) {
-        ApiKey key = exchange.key();
-        if (key != null) {
-            key.countRequest(System.nanoTime());
-        }
         try {
             engine.checkRoom(tenant(exchange, null));
         } catch (OverloadedException e) {
             throw overloaded(e);
+        }
+        ApiKey key = exchange.key();
+        if (key != null) {
+            key.countRequest(System.nanoTime());
         }
     }
 

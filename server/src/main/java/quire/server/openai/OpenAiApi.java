@@ -21,11 +21,12 @@ public final class OpenAiApi {
      * Handlers that answer with this model.
      *
      * @param refuseUnknown whether a request with an unknown parameter is refused
+     * @param strictLimits whether a request for more tokens than the context has room for is refused
      */
-    public OpenAiApi(ServedModel model, AnswerService answers, boolean refuseUnknown) {
+    public OpenAiApi(ServedModel model, AnswerService answers, boolean refuseUnknown, boolean strictLimits) {
         this.model = model;
         this.answers = answers;
-        this.reader = new RequestReader(model, new Parameters(refuseUnknown));
+        this.reader = new RequestReader(model, new Parameters(refuseUnknown), strictLimits);
     }
 
     /** {@code POST /v1/completions}. */

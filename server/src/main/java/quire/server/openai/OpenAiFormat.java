@@ -378,17 +378,21 @@ final class OpenAiFormat implements AnswerFormat {
                     .orElseThrow();
         }
         usage.putObject("prompt_tokens_details").put("cached_tokens", cached);
+        List<SpeculationCounts> drafted =
+                ended.stream().map(TokenStream::speculation).toList();
         usage.putObject("completion_tokens_details")
                 .put(
                         "accepted_prediction_tokens",
-                        ended.stream().mapToInt(TokenStream::acceptedTokens).sum())
+                        drafted.stream()
+                                .mapToLong(SpeculationCounts::acceptedPredictedTokens)
+                                .sum())
                 .put(
                         "rejected_prediction_tokens",
-                        ended.stream().mapToInt(TokenStream::rejectedTokens).sum());
-        List<SpeculationCounts> counts = ended.stream()
-                .map(TokenStream::speculation)
-                .filter(count -> !count.drafters().isEmpty())
-                .toList();
+                        drafted.stream()
+                                .mapToLong(count -> count.predictedTokens() - count.acceptedPredictedTokens())
+                                .sum());
+        List<SpeculationCounts> counts =
+                drafted.stream().filter(count -> !count.drafters().isEmpty()).toList();
         if (!counts.isEmpty()) {
             ObjectNode speculation = usage.putObject("speculation")
                     .put(

@@ -40,7 +40,8 @@ final class ParameterTable {
     private static final String QUIRE = "Quire";
 
     private static final String MAX_TOKENS =
-            "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt";
+            "maximum number of tokens of the answer; -1 for no limit, 0 to compute only the prompt; beyond the context as"
+                    + " many as it has room for (an error with --strict-limits)";
     private static final String OPERATOR = "information for the operator only";
     private static final String TOP_LEVEL = "send its fields at the top level of the body";
     private static final String SCHEMA = "use response_format or structured_outputs";
@@ -159,6 +160,11 @@ final class ParameterTable {
         computed(IN_STREAM_OPTIONS, "include_usage", "ends the stream with the token counts", OPENAI);
         computed(IN_STREAM_OPTIONS, "continuous_usage_stats", "the token counts so far in each chunk", VLLM);
         computed(ONLY_COMPLETIONS, "echo", "puts the prompt before the answer", OPENAI);
+        computed(
+                ONLY_COMPLETIONS,
+                "suffix",
+                "the text behind a gap that the model fills, if its vocabulary has tokens for that",
+                OPENAI);
         computed(
                 EnumSet.of(COMPLETIONS, TOKENIZE),
                 "add_special_tokens",
@@ -289,12 +295,7 @@ final class ParameterTable {
                 OPENAI,
                 "leave it out",
                 Values.NEUTRAL.or(Values.text("auto", "default")));
-        refused(
-                ANSWERS,
-                "suffix",
-                "the text after a gap that the model fills",
-                OPENAI,
-                "describe the gap in the prompt");
+        refused(ONLY_CHAT, "suffix", "the text behind a gap that the model fills", OPENAI, "use /v1/completions");
         refused(ONLY_CHAT, "audio", "an answer as audio", OPENAI, "read the text", Values.NEUTRAL_EXCEPT_OBJECT);
         refused(
                 ONLY_CHAT,

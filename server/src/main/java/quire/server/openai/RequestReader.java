@@ -11,9 +11,11 @@ import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
 import quire.engine.chat.ReasoningFormat;
 import quire.engine.chat.ReasoningFormat.Beginning;
+import quire.engine.chat.ToolCallFormat;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.Part;
 import quire.engine.constrain.TextLimit;
+import quire.model.text.FillInTheMiddle;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
 import quire.server.api.AnswerRequest;
@@ -48,14 +50,19 @@ final class RequestReader {
     private final ToolReader tools;
     private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
+    private final boolean strictLimits;
+    private final @Nullable FillInTheMiddle gaps; // null if the model cannot fill them
 
-    RequestReader(ServedModel model, Parameters parameters) {
+    /** @param strictLimits whether a request for more tokens than the context has room for is refused */
+    RequestReader(ServedModel model, Parameters parameters, boolean strictLimits) {
         this.model = model;
+        this.strictLimits = strictLimits;
         this.engine = model.engine();
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
         this.tools = new ToolReader(model);
+        this.gaps = FillInTheMiddle.of(tokenizer);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
@@ -73,6 +80,7 @@ final class RequestReader {
         int promptLogprobs = promptLogprobs(body);
         SamplingReader.Names names = SamplingReader.Names.COMPLETIONS.withLimit(body.path("max_tokens"));
         Integer limit = limit(body, "max_tokens");
+        FillInTheMiddle gap = gap(body, echo);
         SamplingParams read = null;
         List<OpenAiFormat.Prompt> prompts = new ArrayList<>();
         List<Request> requests = new ArrayList<>();
@@ -83,12 +91,16 @@ final class RequestReader {
             int[] tokens = text != null
                     ? encode(text, addSpecial, path, body)
                     : truncated(tokens(element, path, tokenizer), false, body);
+            if (gap != null) {
+                int[] after = encode(Fields.string(body.require("suffix"), "suffix"), false, "suffix", body);
+                tokens = gap.prompt(tokens, after, tokenizer.bos());
+            }
             if (tokens.length == 0) {
                 throw HttpException.invalid(
                         "prompt", "invalid_value", "'" + path + "' is empty: it needs at least one token.");
             }
             int room = room(tokens.length, limit, names);
-            int maxTokens = Math.max(limit != null ? limit : Math.min(DEFAULT_COMPLETION_TOKENS, room), 1);
+            int maxTokens = Math.max(Math.min(limit != null ? limit : DEFAULT_COMPLETION_TOKENS, room), 1);
             if (read == null) {
                 read = sampling.read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false).toBuilder()
                         .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
@@ -104,6 +116,26 @@ final class RequestReader {
                 false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
         return answer(body, requests, promptOnly, options);
+    }
+
+    /** How to fill the gap before the {@code suffix} of a request; null if it has none. */
+    private @Nullable FillInTheMiddle gap(Fields body, boolean echo) {
+        JsonNode suffix = body.get("suffix");
+        if (suffix == null || Fields.isNeutral(suffix)) {
+            return null;
+        }
+        Fields.string(suffix, "suffix");
+        if (gaps == null) {
+            throw HttpException.unsupported(
+                    "suffix",
+                    "'suffix' is not supported by this model: its vocabulary has no tokens for filling a gap in a text."
+                            + " Instead, describe the gap in the prompt.");
+        }
+        if (echo) {
+            throw HttpException.unsupported(
+                    "echo", "'echo' is not supported together with 'suffix'. Instead, leave 'echo' out.");
+        }
+        return gaps;
     }
 
     /** A body of {@code /v1/chat/completions}. */
@@ -138,7 +170,7 @@ final class RequestReader {
                 ? SamplingReader.Names.CHAT
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
-        int maxTokens = limit != null ? limit : room;
+        int maxTokens = limit != null ? Math.min(limit, room) : room;
         SamplingParams params = sampling
                 .read(
                         body,
@@ -178,8 +210,11 @@ final class RequestReader {
             return answer;
         }
         Constraint wanted = answer != null ? answer : Constraint.of(new Part.FreeText(List.of(), List.of()));
-        Constraint whole = reasoned.get(
-                new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
+        ToolCallFormat calls = shape.tools().format();
+        Constraint whole = calls != null && calls.hasReasoning()
+                ? wanted
+                : reasoned.get(
+                        new Reasoned(wanted, shape.beginning()), () -> reasoning.before(wanted, shape.beginning()));
         return budget == null
                 ? whole
                 : whole.withLimit(new TextLimit(
@@ -389,8 +424,8 @@ final class RequestReader {
     }
 
     /**
-     * Tokens that the context has left for the answer, at least {@code limit}. Agents and client libraries look for
-     * phrases in these errors ({@code ContextOverflowTest} lists them).
+     * Tokens that the context has left for the answer; with strict limits at least {@code limit}. Agents and client
+     * libraries look for phrases in these errors ({@code ContextOverflowTest} lists them).
      */
     private int room(int promptTokens, @Nullable Integer limit, SamplingReader.Names names) {
         int context = engine.maxContext();
@@ -398,7 +433,7 @@ final class RequestReader {
         if (room <= 0) {
             throw inputTooLong(names.prompt(), Integer.toString(promptTokens));
         }
-        if (limit != null && limit > room) {
+        if (strictLimits && limit != null && limit > room) {
             throw contextLength(
                     names.limit(),
                     "This model's maximum context length is " + context + " tokens, but you asked for "

@@ -1,0 +1,76 @@
+package quire.engine.schedule;
+
+import java.io.DataInput;
+import java.io.DataOutput;
+import java.io.IOException;
+
+/**
+ * What the decisions of a {@link Scheduler} depend on beside its requests; the beginning of a trace.
+ *
+ * @param limits of a step
+ * @param maxContext positions of one sequence
+ * @param pageCount KV pages
+ * @param pageTokens positions of a page
+ * @param prefixCache whether pages are shared
+ * @param wholePages whether pages are shared only when they are full
+ * @param targetNanos of {@link PromptPace}
+ * @param cost what {@link StepCost#start} gave
+ */
+@SuppressWarnings("ArrayRecordComponent") // headers are not compared
+record TraceHeader(
+        StepLimits limits,
+        int maxContext,
+        int pageCount,
+        int pageTokens,
+        boolean prefixCache,
+        boolean wholePages,
+        long targetNanos,
+        double[] cost) {
+    /** "Quire" and the version of the format. */
+    private static final long MAGIC = 0x51_75_69_72_65_00_00_01L;
+
+    /** More than any model has of anything. */
+    private static final int MOST = 1 << 28;
+
+    private static final int MAX_COST = 1 << 16;
+
+    void write(DataOutput out) throws IOException {
+        out.writeLong(MAGIC);
+        out.writeInt(limits.sequences());
+        out.writeInt(limits.tokens());
+        out.writeInt(limits.logitRows());
+        out.writeInt(maxContext);
+        out.writeInt(pageCount);
+        out.writeInt(pageTokens);
+        out.writeBoolean(prefixCache);
+        out.writeBoolean(wholePages);
+        out.writeLong(targetNanos);
+        out.writeInt(cost.length);
+        for (double number : cost) {
+            out.writeDouble(number);
+        }
+    }
+
+    /** @throws IllegalArgumentException if this is no trace, or one of another version */
+    static TraceHeader read(DataInput in) throws IOException {
+        if (in.readLong() != MAGIC) {
+            throw new IllegalArgumentException("it is no trace, or one of another version of Quire");
+        }
+        StepLimits limits = new StepLimits(number(in), number(in), number(in));
+        int maxContext = number(in);
+        int pageCount = number(in);
+        int pageTokens = number(in);
+        boolean prefixCache = in.readBoolean();
+        boolean wholePages = in.readBoolean();
+        long targetNanos = in.readLong();
+        double[] cost = new double[TraceReplay.checked(in.readInt(), 0, MAX_COST)];
+        for (int i = 0; i < cost.length; i++) {
+            cost[i] = in.readDouble();
+        }
+        return new TraceHeader(limits, maxContext, pageCount, pageTokens, prefixCache, wholePages, targetNanos, cost);
+    }
+
+    private static int number(DataInput in) throws IOException {
+        return TraceReplay.checked(in.readInt(), 1, MOST);
+    }
+}

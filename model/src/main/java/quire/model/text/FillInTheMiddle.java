@@ -1,0 +1,66 @@
+package quire.model.text;
+
+import java.util.List;
+import java.util.OptionalInt;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The tokens with which a model fills a gap in a text. Models for code learn them.
+ *
+ * <pre>
+ *   prompt    [BOS] prefix  text before the gap  suffix  text behind the gap  middle
+ *   answer    the text of the gap
+ * </pre>
+ *
+ * @param prefix the token before the text before the gap
+ * @param suffix the token before the text behind the gap
+ * @param middle the token that ends the prompt
+ */
+public record FillInTheMiddle(int prefix, int suffix, int middle) {
+    /** Spellings of the three tokens in families of models. */
+    private static final List<List<String>> KNOWN = List.of(
+            List.of("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"), // Qwen 2.5 and 3 Coder, Granite 4
+            List.of("<fim_prefix>", "<fim_suffix>", "<fim_middle>"), // StarCoder
+            List.of("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+            List.of("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"), // DeepSeek Coder
+            List.of("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>")); // GLM 4
+
+    /** The tokens of a vocabulary; null if it has none. Looks at the whole vocabulary. */
+    public static @Nullable FillInTheMiddle of(Tokenizer tokenizer) {
+        int[][] found = new int[KNOWN.size()][3];
+        for (int token = 0; token < tokenizer.vocabularySize(); token++) {
+            String spelling = tokenizer.spelling(token);
+            for (int family = 0; family < found.length; family++) {
+                int place = KNOWN.get(family).indexOf(spelling);
+                if (place >= 0) {
+                    found[family][place] = token + 1;
+                }
+            }
+        }
+        for (int[] tokens : found) {
+            if (tokens[0] > 0 && tokens[1] > 0 && tokens[2] > 0) {
+                return new FillInTheMiddle(tokens[0] - 1, tokens[1] - 1, tokens[2] - 1);
+            }
+        }
+        return null;
+    }
+
+    /**
+     * The prompt for a gap.
+     *
+     * @param before the tokens before the gap, which may begin with BOS
+     * @param after the tokens behind the gap
+     * @param bos the token that begins a text
+     */
+    public int[] prompt(int[] before, int[] after, OptionalInt bos) {
+        int begin = bos.isPresent() && before.length > 0 && before[0] == bos.getAsInt() ? 1 : 0;
+        int[] prompt = new int[before.length + after.length + 3];
+        System.arraycopy(before, 0, prompt, 0, begin);
+        prompt[begin] = prefix;
+        System.arraycopy(before, begin, prompt, begin + 1, before.length - begin);
+        prompt[before.length + 1] = suffix;
+        System.arraycopy(after, 0, prompt, before.length + 2, after.length);
+        prompt[prompt.length - 1] = middle;
+        return prompt;
+    }
+}
