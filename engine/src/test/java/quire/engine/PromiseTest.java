@@ -901,7 +901,8 @@ class PromiseTest {
                 addBits(logprobs, bits);
             }
         }
-        List<Integer> promptBits = new ArrayList<>(); // first, so that the bits of a part of an answer begin those of the whole
+        List<Integer> promptBits =
+                new ArrayList<>(); // first, so that the bits of a part of an answer begin those of the whole
         stream.promptLogprobs().forEach(logprobs -> addBits(logprobs, promptBits));
         bits.addAll(0, promptBits);
         return new Answer(tokens, bits, text.toString(), stream.finish());

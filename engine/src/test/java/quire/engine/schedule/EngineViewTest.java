@@ -79,7 +79,7 @@ class EngineViewTest {
         assertThat(view.pages()).hasSize(PAGES).containsOnly(EngineView.FREE);
     }
 
-    /** The first 48 tokens of both are the same three pages; the third request waits for a row. */
+    /** Both begin with the same three full pages; the third request waits for a row. */
     @Test
     void runningAndWaiting_withOwnAndSharedPages() {
         loop.submit(request("a", 60));
@@ -99,7 +99,7 @@ class EngineViewTest {
         assertThat(first.targetTokens()).isEqualTo(first.computedTokens() + 1).isGreaterThan(60);
         assertThat(first.nanos()).isEqualTo(1_000_000L * view.stats().steps());
         EngineView.Row second = view.running().get(1);
-        assertThat(second.cachedTokens()).isEqualTo(48);
+        assertThat(second.cachedTokens()).isEqualTo(49); // three pages, and one position of a page that was copied
         assertThat(count(view, EngineView.SHARED)).isEqualTo(3);
         assertThat(count(view, 0)).isEqualTo(first.pages() - 3);
         assertThat(count(view, 1)).isEqualTo(second.pages() - 3);
