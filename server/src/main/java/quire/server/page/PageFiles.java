@@ -33,12 +33,6 @@ public final class PageFiles {
             "Cache-Control",
             "no-cache"); // another version of the server has another page
 
-    private static final Map<String, String> ENDING_TO_TYPE = Map.of(
-            "html", "text/html; charset=utf-8",
-            "css", "text/css; charset=utf-8",
-            "js", "text/javascript; charset=utf-8",
-            "svg", "image/svg+xml");
-
     private static final String INDEX = "index.html";
 
     private static final List<String> NAMES = List.of(
@@ -51,16 +45,26 @@ public final class PageFiles {
     public PageFiles() {}
 
     private static Response read(String name) {
-        String ending = name.substring(name.lastIndexOf('.') + 1);
         try (InputStream in = PageFiles.class.getResourceAsStream(name)) {
             if (in == null) {
                 throw new IllegalStateException("the web page has no file " + name + " in this build");
             }
-            return Response.of(200, ENDING_TO_TYPE.get(ending), in.readAllBytes())
+            return Response.of(200, contentType(name), in.readAllBytes())
                     .withHeaders(HEADERS);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
+    }
+
+    private static String contentType(String name) {
+        String ending = name.substring(name.lastIndexOf('.') + 1);
+        return switch (ending) {
+            case "html" -> "text/html; charset=utf-8";
+            case "css" -> "text/css; charset=utf-8";
+            case "js" -> "text/javascript; charset=utf-8";
+            case "svg" -> "image/svg+xml";
+            default -> throw new IllegalArgumentException("a file of the page ends with ." + ending);
+        };
     }
 
     /** {@code GET /}. */
