@@ -545,6 +545,16 @@ public final class Engine implements AutoCloseable {
         return loop.maxContext();
     }
 
+    /**
+     * What the engine does at this moment, seen between two steps. Waits for the end of the step that is under way; costs the
+     * engine some microseconds, once for all who ask during the same step.
+     *
+     * @throws IllegalStateException if the engine is closed or has failed
+     */
+    public EngineView view() throws InterruptedException {
+        return loop.view();
+    }
+
     /** A consistent snapshot of the statistics. It includes every accepted request and every answer that has ended. */
     public EngineStats stats() {
         return loop.tracker().stats();

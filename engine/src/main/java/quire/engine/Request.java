@@ -13,11 +13,23 @@ import org.jspecify.annotations.Nullable;
  * @param scheduling decides when the request runs
  * @param prediction a text in tokens that the answer probably repeats in parts, such as a file that it edits; its tokens are
  *     drafts, so it changes the speed and not the answer; empty for none
+ * @param name what {@link EngineView} calls it; empty for no name
  */
 @SuppressWarnings("ArrayRecordComponent") // requests are not compared
 public record Request(
-        int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling, int[] prediction) {
+        int[] prompt,
+        SamplingParams params,
+        @Nullable String cacheSalt,
+        Scheduling scheduling,
+        int[] prediction,
+        String name) {
     private static final int[] NO_PREDICTION = {};
+
+    /** A request without a name. */
+    public Request(
+            int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling, int[] prediction) {
+        this(prompt, params, cacheSalt, scheduling, prediction, "");
+    }
 
     /** A request without a prediction. */
     public Request(int[] prompt, SamplingParams params, @Nullable String cacheSalt, Scheduling scheduling) {
@@ -31,7 +43,12 @@ public record Request(
 
     /** The same content, scheduled in another way. */
     public Request withScheduling(Scheduling value) {
-        return new Request(prompt, params, cacheSalt, value, prediction);
+        return new Request(prompt, params, cacheSalt, value, prediction, name);
+    }
+
+    /** The same content under another name. */
+    public Request withName(String value) {
+        return new Request(prompt, params, cacheSalt, scheduling, prediction, value);
     }
 
     /** A request that shares cached pages with all requests without a salt. */

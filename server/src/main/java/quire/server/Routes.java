@@ -1,5 +1,6 @@
 package quire.server;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -21,6 +22,8 @@ import quire.server.ollama.OllamaErrors;
 import quire.server.openai.OpenAiApi;
 import quire.server.openai.OpenAiErrors;
 import quire.server.openai.TokenizeApi;
+import quire.server.page.LiveView;
+import quire.server.page.PageFiles;
 import quire.server.responses.ResponsesApi;
 
 /** Every path that the server answers. While the model is being loaded, the paths that need it answer 503. */
@@ -48,7 +51,8 @@ final class Routes {
             TokenizeApi tokens,
             ResponsesApi responses,
             MessagesApi messages,
-            OllamaApi ollama) {}
+            OllamaApi ollama,
+            LiveView live) {}
 
     /** A {@link Handler.Immediate} that needs a model. */
     private interface Immediate {
@@ -74,7 +78,8 @@ final class Routes {
                 new TokenizeApi(served, answers, refuseUnknown),
                 new ResponsesApi(answers, openAi.chats(), refuseUnknown),
                 new MessagesApi(served, answers, openAi.chats(), refuseUnknown),
-                new OllamaApi(served, answers, openAi.chats(), refuseUnknown));
+                new OllamaApi(served, answers, openAi.chats(), refuseUnknown),
+                new LiveView(engine));
     }
 
     /** The engine; null while the model is being loaded. */
@@ -85,7 +90,7 @@ final class Routes {
 
     Router router() {
         Health health = new Health(this::engine, metrics);
-        List<Route> routes = List.of(
+        List<Route> routes = new ArrayList<>(List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
                 answer(
                         (model, exchange) -> model.openAi.chatCompletions(exchange),
@@ -95,6 +100,7 @@ final class Routes {
                 get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
                 get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*"),
+                blocking("GET", (model, exchange) -> exchange.send(model.live.response(exchange)), "/v1/engine"),
                 answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses"),
                 get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
                 delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
@@ -134,7 +140,12 @@ final class Routes {
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
                 open(blocking((model, exchange) -> exchange.send(Health.load(model.engine))), "/load"),
-                open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics"));
+                open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics")));
+        if (config.page()) {
+            PageFiles files = new PageFiles();
+            routes.add(open((Handler.Immediate) files::index, "/"));
+            routes.add(open((Handler.Immediate) files::file, "/page/*"));
+        }
         return new Router(routes, OPENAI_ERRORS);
     }
 
@@ -145,7 +156,11 @@ final class Routes {
     }
 
     private Route post(Blocking handler, String... paths) {
-        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, blocking(handler));
+        return blocking("POST", handler, paths);
+    }
+
+    private Route blocking(String method, Blocking handler, String... paths) {
+        return new Route(method, List.of(paths), false, OPENAI_ERRORS, blocking(handler));
     }
 
     private Route get(Immediate handler, String... paths) {

@@ -24,6 +24,7 @@ import quire.server.http.WebAccess;
  * @param aliases names, beside the engine's own, under which clients can ask for the model; {@code *} accepts every
  *     name. The answer carries the name that was asked for
  * @param modelRequired whether a request must name the model; otherwise it gets the one that is served
+ * @param page whether a browser finds the web page at {@code /}
  * @param unknownParametersAllowed whether a request may have parameters that nobody knows, which the log then warns of
  * @param strictLimits whether a request for more tokens than the context has room for is refused; otherwise its answer
  *     gets the room that there is
@@ -51,6 +52,7 @@ public record ServerConfig(
         boolean requestsLogged,
         List<String> aliases,
         boolean modelRequired,
+        boolean page,
         boolean unknownParametersAllowed,
         boolean strictLimits,
         SamplingDefaults samplingDefaults,
@@ -143,6 +145,7 @@ public record ServerConfig(
         private boolean requestsLogged;
         private List<String> aliases = List.of();
         private boolean modelRequired;
+        private boolean page = true;
         private boolean unknownParametersAllowed;
         private boolean strictLimits;
         private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
@@ -209,6 +212,12 @@ public record ServerConfig(
         /** Whether a request must name the model; false by default. */
         public Builder modelRequired(boolean value) {
             modelRequired = value;
+            return this;
+        }
+
+        /** Whether a browser finds the web page at {@code /}. Default: true. */
+        public Builder page(boolean value) {
+            page = value;
             return this;
         }
 
@@ -308,6 +317,7 @@ public record ServerConfig(
                     requestsLogged,
                     aliases,
                     modelRequired,
+                    page,
                     unknownParametersAllowed,
                     strictLimits,
                     samplingDefaults,

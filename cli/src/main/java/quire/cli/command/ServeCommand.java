@@ -100,6 +100,9 @@ public final class ServeCommand implements Callable<Integer> {
             description = "Another name under which clients can ask for the model; repeatable; * accepts every name.")
     private List<String> aliases = List.of();
 
+    @Option(names = "--no-page", description = "Do not serve the web page at /.")
+    private boolean noPage;
+
     @Option(names = "--require-model", description = "Refuse requests that do not name the model.")
     private boolean requireModel;
 
@@ -275,6 +278,7 @@ public final class ServeCommand implements Callable<Integer> {
                     .requestsLogged(logRequests)
                     .aliases(aliases)
                     .modelRequired(requireModel)
+                    .page(!noPage)
                     .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
                     .strictLimits(strictLimits)
                     .samplingDefaults(sampling.defaults())

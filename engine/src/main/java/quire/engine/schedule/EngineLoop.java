@@ -2,15 +2,19 @@ package quire.engine.schedule;
 
 import java.lang.System.Logger.Level;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
+import quire.engine.EngineView;
 import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
 import quire.engine.Request;
@@ -36,7 +40,7 @@ import quire.tensor.Workers;
  *   inbox ──▶ plan ──▶ forward ──▶ choose ──▶ commit          {@link #doWork}
  * </pre>
  *
- * Other threads may call {@link #submit}, {@link #wake}, {@link #cancelAll} and the accessors.
+ * Other threads may call {@link #submit}, {@link #view}, {@link #wake}, {@link #cancelAll} and the accessors.
  */
 public final class EngineLoop implements Runnable {
     private static final System.Logger LOG = System.getLogger("quire.engine");
@@ -58,7 +62,11 @@ public final class EngineLoop implements Runnable {
     /** Messages from other threads to the engine thread: new sequences, and sequences whose stream was closed. */
     private final ConcurrentLinkedQueue<Sequence> inbox = new ConcurrentLinkedQueue<>();
 
+    /** Those who want to see the engine wait for this; null if there is nobody. */
+    private final AtomicReference<@Nullable CompletableFuture<EngineView>> viewer = new AtomicReference<>();
+
     private volatile boolean cancelAll;
+    private volatile boolean ended; // whether the engine thread has shown the engine for the last time
     private volatile @Nullable Thread thread;
     private boolean checked = true; // whether the integrity was checked after the last step
 
@@ -308,6 +316,37 @@ public final class EngineLoop implements Runnable {
                 trace.cancelledAll();
             }
         }
+        if (viewer.get() != null) {
+            show();
+        }
+    }
+
+    /** Answers all who wait in {@link #view} at once, so that many of them cost one view a step. */
+    private void show() {
+        CompletableFuture<EngineView> waiting = viewer.getAndSet(null);
+        if (waiting != null) {
+            waiting.complete(scheduler.view());
+        }
+    }
+
+    /**
+     * Any thread: what the engine does, seen between two steps; waits for the end of the step that is under way.
+     *
+     * @throws IllegalStateException if the engine has ended
+     */
+    public EngineView view() throws InterruptedException {
+        CompletableFuture<EngineView> mine = new CompletableFuture<>();
+        CompletableFuture<EngineView> other = viewer.compareAndExchange(null, mine);
+        CompletableFuture<EngineView> shared = other == null ? mine : other;
+        wake();
+        if (ended && !shared.isDone()) {
+            throw new IllegalStateException("the engine has ended"); // it may have looked for us the last time before
+        }
+        try {
+            return shared.get();
+        } catch (ExecutionException e) {
+            throw new IllegalStateException("the engine cannot be shown", e.getCause());
+        }
     }
 
     /** Uses the time without work to check the integrity, once after the last step. */
@@ -342,12 +381,19 @@ public final class EngineLoop implements Runnable {
             drainInbox();
         } catch (Throwable e) {
             fail(e);
+        } finally {
+            ended = true;
+            show();
         }
     }
 
     /** Parks the thread. Code that changes one of these conditions calls {@link #wake} afterwards. */
     private void waitForWork() {
-        if (inbox.isEmpty() && !cancelAll && !tracker.isClosed() && (disk == null || !disk.hasNews())) {
+        if (inbox.isEmpty()
+                && !cancelAll
+                && viewer.get() == null
+                && !tracker.isClosed()
+                && (disk == null || !disk.hasNews())) {
             LockSupport.park(this);
         }
         Thread.interrupted(); // an interrupt has no meaning here; a set flag would make park return at once

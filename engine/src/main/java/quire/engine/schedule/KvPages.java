@@ -3,6 +3,7 @@ package quire.engine.schedule;
 import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import quire.engine.EngineView;
 
 /**
  * Records which sequences hold which KV page, and which pages are cached.
@@ -444,6 +445,25 @@ public final class KvPages {
         hold(page);
         drop(own);
         table[rowToIndexed[row]] = page;
+    }
+
+    /** Who holds each page, as {@link EngineView#pages} says. */
+    int[] owners(List<Sequence> running) {
+        int[] owners = new int[free.length];
+        for (int page = 0; page < owners.length; page++) {
+            owners[page] =
+                    pageToUses[page] > 0 ? EngineView.SHARED : isIndexed(page) ? EngineView.CACHED : EngineView.FREE;
+        }
+        for (int i = 0; i < running.size(); i++) {
+            int row = running.get(i).row;
+            for (int j = 0; j < rowToHeld[row]; j++) {
+                int page = rowToTable[row][j];
+                if (pageToUses[page] == 1) {
+                    owners[page] = i;
+                }
+            }
+        }
+        return owners;
     }
 
     /** Whether the draft model has computed all positions of a page. */

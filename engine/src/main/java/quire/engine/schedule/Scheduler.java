@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineListener;
+import quire.engine.EngineView;
 import quire.engine.FinishReason;
 import quire.engine.Output;
 import quire.engine.SpeculationCounts;
@@ -976,6 +977,35 @@ final class Scheduler {
                 cause.addSuppressed(new IllegalStateException("while ending all answers", e));
             }
         }
+    }
+
+    /** What the engine does at this moment, between two steps. */
+    EngineView view() {
+        long now = nanoClock.getAsLong();
+        return new EngineView(
+                tracker.stats(),
+                running.stream().map(sequence -> row(sequence, now)).toList(),
+                waiting.stream()
+                        .limit(EngineView.MAX_WAITING)
+                        .map(sequence -> row(sequence, now))
+                        .toList(),
+                pages.pageTokens(),
+                pages.owners(running));
+    }
+
+    private EngineView.Row row(Sequence sequence, long now) {
+        return new EngineView.Row(
+                sequence.name,
+                sequence.tenantName,
+                sequence.priority,
+                sequence.promptLength,
+                sequence.cachedTokens,
+                sequence.computed,
+                sequence.length(),
+                sequence.promptLength + sequence.maxNewTokens,
+                sequence.row == Sequence.NO_ROW ? 0 : pages.held(sequence.row),
+                now - sequence.acceptedNanos,
+                sequence.wasStarted);
     }
 
     /** The plan and the running sequences, for the error log. */

@@ -60,6 +60,7 @@ public final class Sequence {
     final TokenHistory history;
     final int promptLength;
     final int maxNewTokens;
+    final String name;
     final String tenantName;
     final int weight;
     final int priority;
@@ -140,6 +141,7 @@ public final class Sequence {
         prediction = request.prediction();
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
+        name = request.name();
         tenantName = request.scheduling().tenant();
         weight = request.scheduling().weight();
         priority = request.scheduling().priority();

@@ -95,7 +95,8 @@ public final class AnswerService {
                 key.checkPriority(request.requests().getFirst().scheduling().priority());
             }
             for (Request each : request.requests()) {
-                Request owned = each.withScheduling(each.scheduling().withTenant(tenant, weight));
+                Request owned = each.withScheduling(each.scheduling().withTenant(tenant, weight))
+                        .withName(exchange.id());
                 TokenStream computed = submit(exchange, request.format(), owned);
                 TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
                 synchronized (streams) {
@@ -126,7 +127,7 @@ public final class AnswerService {
     private static String tenant(Exchange exchange, @Nullable String user) {
         ApiKey key = exchange.key();
         if (key != null) {
-            return "key " + key.name();
+            return key.tenant();
         }
         return user == null ? "address " + exchange.client() : "user " + user;
     }

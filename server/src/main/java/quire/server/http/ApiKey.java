@@ -102,6 +102,11 @@ public final class ApiKey {
         return name;
     }
 
+    /** The tenant that requests with this key belong to. */
+    public String tenant() {
+        return "key " + name;
+    }
+
     /** Share of its owner in relation to others. */
     public int weight() {
         return weight;

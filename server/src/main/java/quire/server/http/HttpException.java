@@ -42,7 +42,7 @@ public final class HttpException extends RuntimeException {
     }
 
     /** A 404: what the parameter names does not exist. */
-    public static HttpException notFound(String parameter, String code, String message) {
+    public static HttpException notFound(@Nullable String parameter, String code, String message) {
         return new HttpException(404, message, parameter, code, 0);
     }
 

@@ -1,0 +1,41 @@
+import {get} from './api.js';
+import {$, say} from './dom.js';
+import {startChat} from './chat.js';
+import {startEngine} from './engine.js';
+
+const RETRY_MS = 500;
+
+/** Waits until the model is loaded, and says how far it is. */
+async function awaitModel() {
+  for (;;) {
+    try {
+      const response = await fetch('health/ready');
+      if (response.ok) {
+        say($('notice'), '');
+        return;
+      }
+      const state = await response.json();
+      say($('notice'), `Not ready: ${state.status}` + (state.percent === undefined ? '' : ` (${state.percent} %)`));
+    } catch {
+      say($('notice'), 'The server does not answer.');
+    }
+    await new Promise(resolve => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+function show() {
+  const view = location.hash === '#engine' ? 'engine' : 'chat';
+  for (const name of ['chat', 'engine']) {
+    $(name).hidden = name !== view;
+    $('tab-' + name).ariaCurrent = name === view ? 'page' : null;
+  }
+  document.dispatchEvent(new CustomEvent('view', {detail: view}));
+}
+
+await awaitModel();
+const models = (await get('v1/models')).data;
+$('model').textContent = models[0].id;
+startChat(models.map(model => model.id));
+startEngine();
+addEventListener('hashchange', show);
+show();
