@@ -93,8 +93,8 @@ class PageTest {
             JsonNode view = own.join();
             JsonNode row = view.get("running").get(0);
             assertThat(row.get("id").stringValue()).isEqualTo("mine");
-            assertThat(row.get("prompt_tokens").intValue()).isEqualTo(5);
-            assertThat(row.get("max_tokens").intValue()).isEqualTo(405);
+            assertThat(row.get("prompt_tokens").intValue()).isEqualTo(6); // one begins the text
+            assertThat(row.get("max_tokens").intValue()).isEqualTo(406);
             assertThat(view.get("stats").get("used_pages").intValue())
                     .isEqualTo(row.get("pages").intValue());
             int pages = 0;

@@ -98,6 +98,13 @@ function colour(index) {
   return `hsl(${(index * 137.5) % 360} 55% 55%)`;
 }
 
+/** A colour of the style sheet as a canvas takes it: the one for the light or the dark. */
+function themeColour(name) {
+  const probe = $('probe');
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+}
+
 function drawRows(list, rows, areRunning, none) {
   if (rows.length === 0) {
     list.replaceChildren(h('li.hint', null, none));
@@ -162,10 +169,9 @@ function surface(canvas, height) {
 function drawSpeed() {
   const height = 90;
   const {draw, width} = surface($('speed'), height);
-  const style = getComputedStyle(document.body);
   const most = Math.max(1, ...history.map(point => point.generated));
   const now = history.at(-1)?.time ?? 0;
-  draw.strokeStyle = style.getPropertyValue('--accent');
+  draw.strokeStyle = themeColour('--accent');
   draw.lineWidth = 1.5;
   draw.beginPath();
   history.forEach((point, i) => {
@@ -174,7 +180,7 @@ function drawSpeed() {
     i === 0 ? draw.moveTo(x, y) : draw.lineTo(x, y);
   });
   draw.stroke();
-  draw.fillStyle = style.getPropertyValue('--faint');
+  draw.fillStyle = themeColour('--faint');
   draw.font = '12px system-ui, sans-serif';
   draw.fillText(`${short(Math.round(most))} tokens/s at most`, 2, 12);
 }
@@ -189,11 +195,10 @@ function drawPages(view) {
   const rows = Math.min(Math.ceil(total / columns), 60);
   const perCell = Math.ceil(total / (columns * rows));
   const {draw} = surface(canvas, Math.ceil(Math.ceil(total / perCell) / columns) * cell);
-  const style = getComputedStyle(document.body);
   const fixed = {
-    [FREE]: style.getPropertyValue('--free'),
-    [CACHED]: style.getPropertyValue('--cached'),
-    [SHARED]: style.getPropertyValue('--shared'),
+    [FREE]: themeColour('--free'),
+    [CACHED]: themeColour('--cached'),
+    [SHARED]: themeColour('--shared'),
   };
   const cells = new Array(Math.ceil(total / perCell)).fill(FREE);
   let page = 0;

@@ -29,6 +29,9 @@ function show() {
     $(name).hidden = name !== view;
     $('tab-' + name).ariaCurrent = name === view ? 'page' : null;
   }
+  if (view === 'chat') {
+    $('input').focus();
+  }
   document.dispatchEvent(new CustomEvent('view', {detail: view}));
 }
 
