@@ -29,7 +29,9 @@ import quire.engine.PrefixCacheStats;
  * the model computes.
  */
 public final class RequestTracker {
-    private static final int MAX_RETRY_SECONDS = 600;
+    /** Client libraries ignore a longer time, and come back at once. */
+    private static final int MAX_RETRY_SECONDS = 59;
+
     private static final double NANO = 1e-9;
 
     /** Whether requests are accepted. */

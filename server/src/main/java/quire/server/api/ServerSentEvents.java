@@ -19,6 +19,12 @@ public final class ServerSentEvents {
         add(Json.bytes(data));
     }
 
+    /** Adds an event of JSON with a name. */
+    public void add(String event, JsonNode data) {
+        bytes.writeBytes(("event: " + event + "\n").getBytes(StandardCharsets.UTF_8));
+        add(data);
+    }
+
     /** Adds an event of text in one line. */
     public void add(String data) {
         add(data.getBytes(StandardCharsets.UTF_8));
