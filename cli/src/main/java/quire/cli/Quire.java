@@ -11,7 +11,9 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.IVersionProvider;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ScopeType;
+import picocli.CommandLine.UnmatchedArgumentException;
 import quire.cli.command.ChatCommand;
 import quire.cli.command.CheckCommand;
 import quire.cli.command.GenerateCommand;
@@ -21,8 +23,8 @@ import quire.cli.command.PerplexityCommand;
 import quire.cli.command.PlanCommand;
 import quire.cli.command.ServeCommand;
 import quire.cli.command.TokenizeCommand;
-import quire.cli.option.EngineOptions;
 import quire.cli.option.Numbers;
+import quire.cli.option.OptionNames;
 
 /** The command {@code quire}: its own subcommands and those of other modules ({@link CommandPlugin}). */
 @Command(
@@ -100,6 +102,7 @@ public final class Quire implements Callable<Integer> {
                 return CommandLine.ExitCode.USAGE;
             }
             e.getCommandLine().getErr().println("quire: " + oneLine(e));
+            hint(e);
             e.getCommandLine()
                     .getErr()
                     .println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
@@ -116,6 +119,20 @@ public final class Quire implements Callable<Integer> {
         return commandLine.execute(args);
     }
 
+    /** What the user may have meant: a similar name, or the option for a file. */
+    private static void hint(ParameterException e) {
+        if (!(e instanceof UnmatchedArgumentException unmatched)) {
+            return;
+        }
+        CommandLine command = e.getCommandLine();
+        String argument = unmatched.getUnmatched().getFirst();
+        if (!unmatched.isUnknownOption() && command.getCommandSpec().findOption("--model") != null) {
+            command.getErr().println("A model file is named with --model " + argument);
+        } else {
+            UnmatchedArgumentException.printSuggestions(unmatched, command.getErr());
+        }
+    }
+
     @Override
     public Integer call() {
         CommandLine.usage(this, System.out);
@@ -124,7 +141,7 @@ public final class Quire implements Callable<Integer> {
 
     private static String oneLine(Throwable e) {
         String message = e.getMessage();
-        return EngineOptions.withOptionNames(message == null || message.isBlank() ? e.toString() : message)
+        return OptionNames.in(message == null || message.isBlank() ? e.toString() : message)
                 .strip()
                 .replaceAll("\\s*\\R\\s*", " ");
     }

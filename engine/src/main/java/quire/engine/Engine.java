@@ -28,6 +28,7 @@ import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
+import quire.model.RopeScaling;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplate;
@@ -113,7 +114,7 @@ public final class Engine implements AutoCloseable {
         Runnable release = () -> closeAll(owned);
         try (Gguf file = Gguf.open(path);
                 Gguf draftFile = openDraft(wanted)) {
-            ModelConfig shape = ModelConfig.from(file);
+            ModelConfig shape = ModelConfig.from(file, wanted.rope());
             EngineConfig config = withPrefixCache(wanted, shape);
             if (wanted.prefixCache() && !config.prefixCache()) {
                 LOG.log(
@@ -221,8 +222,8 @@ public final class Engine implements AutoCloseable {
             }
             Path kvDisk = config.kvDisk();
             if (kvDisk != null) {
-                PageFile.Contents contents =
-                        new PageFile.Contents(identity(file, plan, kernels), decoder.pageTokens(), decoder.pageBytes());
+                PageFile.Contents contents = new PageFile.Contents(
+                        identity(file, config, plan, kernels), decoder.pageTokens(), decoder.pageBytes());
                 PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
                 owned.push(pages);
                 ExecutorService io = ioThread(decoder.pageBytes());
@@ -245,11 +246,14 @@ public final class Engine implements AutoCloseable {
      * What the pages of an engine depend on, to the last bit. The kernel sets agree to the last bit on one machine; the name
      * is there because the promise is for one machine and one set.
      */
-    private static String identity(Gguf file, MemoryPlan plan, Kernels kernels) {
+    private static String identity(Gguf file, EngineConfig config, MemoryPlan plan, Kernels kernels) {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
             digest.update(file.fingerprint());
             digest.update((plan.kvLayout() + " " + kernels.name()).getBytes(StandardCharsets.UTF_8));
+            if (!config.rope().equals(RopeScaling.OF_FILE)) {
+                digest.update(config.rope().toString().getBytes(StandardCharsets.UTF_8));
+            }
             return HexFormat.of().formatHex(digest.digest());
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException("every Java platform has SHA-256", e);

@@ -3,6 +3,7 @@ package quire.engine;
 import java.nio.file.Path;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
+import quire.model.RopeScaling;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
@@ -18,6 +19,8 @@ import quire.tensor.KvLayout.KvType;
  *     sequence gets a token in every step
  * @param maxContext positions of one sequence, prompt and answer; 2 or more, or 0 for the context that the model was
  *     trained for
+ * @param rope what replaces the file's rotation, for texts longer than the model was trained for. A draft model keeps its
+ *     own
  * @param maxQueuedRequests requests that may wait; at least 1
  * @param maxQueuedTokens prompt tokens that may wait, over all requests; at least 1. A longer prompt is accepted when
  *     no other request waits
@@ -41,6 +44,7 @@ public record EngineConfig(
         int maxSequences,
         int maxBatchedTokens,
         int maxContext,
+        RopeScaling rope,
         int maxQueuedRequests,
         long maxQueuedTokens,
         Duration maxQueueWait,
@@ -106,6 +110,7 @@ public record EngineConfig(
         builder.maxSequences = maxSequences;
         builder.maxBatchedTokens = maxBatchedTokens;
         builder.maxContext = maxContext;
+        builder.rope = rope;
         builder.maxQueuedRequests = maxQueuedRequests;
         builder.maxQueuedTokens = maxQueuedTokens;
         builder.maxQueueWait = maxQueueWait;
@@ -158,6 +163,7 @@ public record EngineConfig(
         private int maxSequences = 64;
         private int maxBatchedTokens = 512;
         private int maxContext;
+        private RopeScaling rope = RopeScaling.OF_FILE;
         private int maxQueuedRequests = 1024;
         private long maxQueuedTokens = 1 << 20;
         private Duration maxQueueWait = Duration.ZERO;
@@ -192,6 +198,12 @@ public record EngineConfig(
          */
         public Builder maxContext(int value) {
             maxContext = value;
+            return this;
+        }
+
+        /** What replaces the file's rotation. Default: {@link RopeScaling#OF_FILE}. */
+        public Builder rope(RopeScaling value) {
+            rope = value;
             return this;
         }
 
@@ -296,6 +308,7 @@ public record EngineConfig(
                     maxSequences,
                     maxBatchedTokens,
                     maxContext,
+                    rope,
                     maxQueuedRequests,
                     maxQueuedTokens,
                     maxQueueWait,

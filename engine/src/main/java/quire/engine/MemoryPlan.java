@@ -193,7 +193,7 @@ public final class MemoryPlan {
         if (config.maxContext() > shape.contextLength()) {
             throw new IllegalArgumentException("maxContext is " + config.maxContext()
                     + ", but the model was trained for " + shape.contextLength()
-                    + " positions: choose at most that, or 0");
+                    + " positions: choose at most that, or 0, or extend it with ropeScale");
         }
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();

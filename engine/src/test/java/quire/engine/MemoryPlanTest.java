@@ -126,7 +126,7 @@ class MemoryPlanTest {
         assertThatIllegalArgumentException()
                 .isThrownBy(() -> plan(config(64, 4097, 1), 14 * GIB, GIB, 8 * GIB))
                 .withMessage("maxContext is 4097, but the model was trained for 4096 positions: choose at most that,"
-                        + " or 0");
+                        + " or 0, or extend it with ropeScale");
     }
 
     @Test

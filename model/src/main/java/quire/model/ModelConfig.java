@@ -263,13 +263,23 @@ public record ModelConfig(
      *     or if a value is missing or out of range
      */
     public static ModelConfig from(Gguf gguf) {
+        return from(gguf, RopeScaling.OF_FILE);
+    }
+
+    /**
+     * The same with another rotation than the file's.
+     *
+     * @throws quire.model.format.ModelFormatException also if the model has no rotation that could be scaled, or if its file
+     *     has factors for each pair, which belong to its own scaling
+     */
+    public static ModelConfig from(Gguf gguf, RopeScaling rope) {
         String architecture = gguf.string("general.architecture");
         if (!ARCHITECTURES.contains(architecture)) {
             throw gguf.fault("key general.architecture: is " + gguf.describe("general.architecture", SHOWN_CHARS)
                     + ", which this version cannot compute (it computes " + String.join(", ", ARCHITECTURES)
                     + "); use a model of one of these");
         }
-        return new Reader(gguf, architecture, new HashSet<>()).read();
+        return new Reader(gguf, architecture, rope, new HashSet<>()).read();
     }
 
     /**
@@ -514,11 +524,12 @@ public record ModelConfig(
     }
 
     /** Reads the keys of one architecture and checks their ranges. */
-    private record Reader(Gguf gguf, String architecture, Set<String> described) implements Architectures.Keys {
+    private record Reader(Gguf gguf, String architecture, RopeScaling rope, Set<String> described)
+            implements Architectures.Keys {
 
         ModelConfig read() {
             refuseWhatIsNotComputed();
-            int contextLength = sizeUpTo("context_length", MAX_CONTEXT);
+            checkRope();
             int hidden = sizeUpTo("embedding_length", MAX_WIDTH);
             // Files whose layers all have experts may have no other width.
             int feedForward = gguf.has(key("feed_forward_length")) || !gguf.has(key("expert_count"))
@@ -547,12 +558,17 @@ public record ModelConfig(
                 throw refuse("leading_dense_block_count", "is " + mixture.denseLayers() + " of " + layers + " blocks");
             }
             refuseFactors();
+            if (!rope.equals(RopeScaling.OF_FILE) && blocks.unrotatedEvery() == 1) {
+                throw gguf.fault(
+                        "the model does not rotate positions, so that other scaling or another base has no effect;"
+                                + " leave them out");
+            }
             boolean layerNorm = blocks.norm() == Architecture.Norm.LAYER;
             return new ModelConfig(
                     architecture,
                     gguf.string("general.name", ""),
                     vocabularySize(),
-                    contextLength,
+                    contextLength(),
                     hidden,
                     feedForward,
                     layers,
@@ -561,7 +577,7 @@ public record ModelConfig(
                     headDim,
                     number(epsilonKey(layerNorm), 0, 1),
                     ropeDimensions,
-                    gguf.has(key("rope.freq_base")) ? number("rope.freq_base", 1, 1e12f) : 10000f,
+                    ropeBase(),
                     ropeScale(),
                     blocks);
         }
@@ -590,7 +606,7 @@ public record ModelConfig(
             if (window < 0) {
                 throw refuse("attention.sliding_window", "is " + window + ", not 0 or more positions");
             }
-            return window < sizeUpTo("context_length", MAX_CONTEXT) ? (int) window : 0;
+            return window < contextLength() ? (int) window : 0;
         }
 
         @Override
@@ -666,7 +682,7 @@ public record ModelConfig(
                         + gguf.float32(key("rope.scaling.yarn_ext_factor")) + ANOTHER_MODEL);
             }
             return new Yarn(
-                    size("rope.scaling.original_context_length", sizeUpTo("context_length", MAX_CONTEXT)),
+                    originalContext(),
                     number("rope.scaling.yarn_beta_fast", 32),
                     number("rope.scaling.yarn_beta_slow", 1));
         }
@@ -990,9 +1006,56 @@ public record ModelConfig(
             return old ? "rope.scale_linear" : "rope.scaling.factor";
         }
 
-        /** The type of scaling, as the file names it. */
+        /** The type of scaling: what the operator asks for, or as the file names it. */
         private String scaling() {
-            return gguf.string(key("rope.scaling.type"), gguf.has(key(ropeFactorKey())) ? "linear" : "none");
+            if (!rope.type().isEmpty()) {
+                return rope.type();
+            }
+            String type = gguf.string(key("rope.scaling.type"), gguf.has(key(ropeFactorKey())) ? "linear" : "none");
+            boolean unscaled = type.equals("none") || type.equals("longrope"); // checkRope refuses factors of longrope
+            return unscaled && rope.scale() > 0 ? "linear" : type;
+        }
+
+        private float ropeBase() {
+            if (rope.base() > 0) {
+                return rope.base();
+            }
+            return gguf.has(key("rope.freq_base")) ? number("rope.freq_base", 1, RopeScaling.MAX_BASE) : 10000f;
+        }
+
+        /** The positions that the model was trained for before any scaling. */
+        private int originalContext() {
+            return rope.originalContext() > 0
+                    ? rope.originalContext()
+                    : size("rope.scaling.original_context_length", sizeUpTo("context_length", MAX_CONTEXT));
+        }
+
+        /** The context of the file, or a longer one by the scale that the operator asks for. */
+        private int contextLength() {
+            int ofFile = sizeUpTo("context_length", MAX_CONTEXT);
+            if (!rope.replacesScaling()) {
+                return ofFile;
+            }
+            return (int) Math.clamp((double) originalContext() * ropeScale(), ofFile, (double) MAX_CONTEXT);
+        }
+
+        /** What the operator asks for is computed or refused. */
+        private void checkRope() {
+            if (!rope.replacesScaling()) {
+                return;
+            }
+            for (String name : List.of("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")) {
+                if (gguf.hasTensor(name)) {
+                    throw gguf.fault("tensor " + name + ": scales the rotation already, for a context of "
+                            + sizeUpTo("context_length", MAX_CONTEXT) + " positions; leave other scaling out");
+                }
+            }
+            boolean scaled = rope.scale() > 0 || gguf.has(key(ropeFactorKey()));
+            if (!scaled && !rope.type().equals("none")) {
+                throw gguf.fault(
+                        "other scaling of the rotation needs a scale, how many times longer the context becomes,"
+                                + " since the file has none; give one");
+            }
         }
 
         /** The factor of linear scaling or of YaRN. Llama 3's scaling has no key; it is the tensor {@code rope_freqs.weight}. */
@@ -1001,7 +1064,7 @@ public record ModelConfig(
             String factorKey = ropeFactorKey();
             return switch (scaling()) {
                 case "none" -> 1;
-                case "linear", "yarn" -> factor(factorKey);
+                case "linear", "yarn" -> rope.scale() > 0 ? rope.scale() : factor(factorKey);
                 case "longrope" -> {
                     if (architecture.equals("phi3")) {
                         boolean tensors = gguf.hasTensor("rope_factors_long.weight");

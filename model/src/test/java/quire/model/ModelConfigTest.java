@@ -1,6 +1,7 @@
 package quire.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
@@ -34,8 +35,12 @@ class ModelConfigTest {
     }
 
     private static ModelConfig config(GgufWriter writer) {
+        return config(writer, RopeScaling.OF_FILE);
+    }
+
+    private static ModelConfig config(GgufWriter writer, RopeScaling rope) {
         try (Gguf gguf = writer.open()) {
-            ModelConfig config = ModelConfig.from(gguf);
+            ModelConfig config = ModelConfig.from(gguf, rope);
             config.checkTensors(gguf);
             return config;
         }
@@ -125,6 +130,57 @@ class ModelConfigTest {
         assertThat(config(without).ropeScale()).isEqualTo(4);
         assertThat(config(without.without("phi3.rope.scaling.factor")).ropeScale())
                 .isEqualTo(1);
+    }
+
+    /** What the operator asks for is computed like the same values in the file, for a longer context. */
+    @Test
+    void from_ropeOfTheOperator_isAsIfTheFileSaidSo() {
+        ModelConfig linear = config(model(), new RopeScaling("", 4, 0, 0));
+        assertThat(linear)
+                .isEqualTo(config(context(256)
+                        .string("llama.rope.scaling.type", "linear")
+                        .float32("llama.rope.scaling.factor", 4)));
+        ModelConfig yarn = config(model(), new RopeScaling("yarn", 4, 0, 0));
+        GgufWriter yarnFile = context(256)
+                .string("llama.rope.scaling.type", "yarn")
+                .float32("llama.rope.scaling.factor", 4)
+                .uint32("llama.rope.scaling.original_context_length", 64);
+        assertThat(yarn).isEqualTo(config(yarnFile)).isNotEqualTo(linear);
+        assertThat(config(yarnFile, new RopeScaling("", 8, 0, 0)).contextLength())
+                .as("eight times the original context")
+                .isEqualTo(512);
+        assertThat(config(yarnFile, new RopeScaling("none", 0, 0, 0)).ropeScale())
+                .isEqualTo(1);
+        assertThat(config(model(), new RopeScaling("yarn", 4, 0, 32)).blocks().yarn())
+                .isEqualTo(new Architecture.Yarn(32, 32, 1));
+        ModelConfig base = config(model(), new RopeScaling("", 0, 5e5f, 0));
+        assertThat(base.ropeBase()).isEqualTo(5e5f);
+        assertThat(base.contextLength()).isEqualTo(64);
+        assertThat(config(
+                                longrope()
+                                        .withoutTensor("rope_factors_long.weight")
+                                        .withoutTensor("rope_factors_short.weight"),
+                                new RopeScaling("", 2, 0, 0))
+                        .ropeScale())
+                .isEqualTo(2);
+    }
+
+    @Test
+    void from_ropeThatHasNoEffect_isRefused() {
+        for (RopeScaling rope : List.of(
+                new RopeScaling("yarn", 0, 0, 0), new RopeScaling("linear", 0, 0, 0), new RopeScaling("", 0, 0, 32))) {
+            assertThatExceptionOfType(ModelFormatException.class)
+                    .as(rope.toString())
+                    .isThrownBy(() -> config(model(), rope))
+                    .withMessageContaining("scale");
+        }
+        assertThatExceptionOfType(ModelFormatException.class)
+                .isThrownBy(() -> config(longrope(), new RopeScaling("linear", 2, 0, 0)))
+                .withMessageContaining("rope_factors_long.weight");
+    }
+
+    private static GgufWriter context(int positions) {
+        return model().without("llama.context_length").uint32("llama.context_length", positions);
     }
 
     private static GgufWriter longrope() {

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -39,6 +40,24 @@ class BrokenModelTest {
                     .contains("The model '" + server.engine.modelName() + "' computed numbers that are not finite");
             assertThat(server.get("/metrics").body()).containsPattern("finished_reason=\"broken_logits\"[^\n]*\\} 1");
             assertThat(server.get("/health/ready").statusCode()).isEqualTo(200);
+        }
+    }
+
+    /** LangChain4j sees a failure only by the name of the event; other clients see the field {@code error}. */
+    @Test
+    void stream_modelGivesNoNumbers_endsWithAnEventNamedError() throws Exception {
+        try (TestServer server = TestServer.builder().model(damaged()).start()) {
+            for (String path : List.of("/v1/completions", "/v1/chat/completions")) {
+                String body =
+                        "{\"prompt\":\"hi\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true}";
+                try (RawClient client = new RawClient(server)) {
+                    assertThat(client.send(RawClient.post(path, body)).rest())
+                            .as(path)
+                            .contains("event: error\ndata: {\"error\":{")
+                            .contains("model_error")
+                            .doesNotContain("[DONE]");
+                }
+            }
         }
     }
 

@@ -85,14 +85,7 @@ class FairnessTest {
     @Test
     void bodies_ofUnknownLength_giveTheirMemoryBack() throws Exception {
         try (TestServer server = patient()) {
-            String head = String.join(
-                    "\r\n",
-                    "POST /v1/completions HTTP/1.1",
-                    "Host: x",
-                    "Content-Type: application/json",
-                    "Transfer-Encoding: chunked",
-                    "",
-                    "");
+            String head = RawClient.chunkedHead("/v1/completions");
             String body = GOOD + " ".repeat(MAX_BODY - GOOD.length());
             String chunk = Integer.toHexString(MAX_BODY) + "\r\n" + body + "\r\n0\r\n\r\n";
             RawClient good = client(1, server);

@@ -128,14 +128,7 @@ class HostileHttpTest {
     @Test
     void body_chunkedTooLarge_isRefusedAndTheAnswerArrives() throws IOException {
         try (RawClient client = new RawClient(server)) {
-            client.send(String.join(
-                    "\r\n",
-                    "POST /v1/completions HTTP/1.1",
-                    "Host: x",
-                    "Content-Type: application/json",
-                    "Transfer-Encoding: chunked",
-                    "",
-                    ""));
+            client.send(RawClient.chunkedHead("/v1/completions"));
             String chunk = "1000\r\n" + "x".repeat(4096) + "\r\n";
             for (int i = 0; i < 2 * MAX_BODY / 4096; i++) {
                 client.send(chunk);
@@ -256,6 +249,23 @@ class HostileHttpTest {
             assertThat(options.headers()).containsEntry("allow", "POST, OPTIONS");
             assertThat(options.headers()).doesNotContainKey("access-control-allow-origin");
             assertThat(client.send(RawClient.get("/health/live")).response().status())
+                    .isEqualTo(200);
+        }
+    }
+
+    /** The JDK's client, and so LangChain4j, offers HTTP/2 with every request. */
+    @Test
+    void upgrade_toHttp2_isNotTaken() throws IOException {
+        try (RawClient client = new RawClient(server)) {
+            client.send(RawClient.post("/v1/completions", GOOD)
+                    .replace(
+                            "Content-Type",
+                            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings:"
+                                    + " AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\nContent-Type"));
+            assertThat(client.response().status()).isEqualTo(200);
+            client.send(RawClient.post("/v1/completions", GOOD));
+            assertThat(client.response().status())
+                    .as("the connection stays open")
                     .isEqualTo(200);
         }
     }
@@ -435,14 +445,7 @@ class HostileHttpTest {
     @ParameterizedTest
     @ValueSource(strings = {"ZZ\r\nabc", "-1\r\nabc", "FFFFFFFFFFFFFFFF\r\nabc", "\r\n", "2\r\n{}}}\r\n"})
     void body_inBrokenChunks_isToldSo(String chunks) throws IOException {
-        String head = String.join(
-                "\r\n",
-                "POST /v1/completions HTTP/1.1",
-                "Host: x",
-                "Content-Type: application/json",
-                "Transfer-Encoding: chunked",
-                "",
-                "");
+        String head = RawClient.chunkedHead("/v1/completions");
         for (String begin : new String[] {"", "2\r\n{ \r\n"}) {
             try (RawClient client = new RawClient(server)) {
                 client.send(head + begin + chunks + "\r\n0\r\n\r\n" + RawClient.get("/v1/models"));

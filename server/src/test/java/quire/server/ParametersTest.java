@@ -111,7 +111,6 @@ class ParametersTest {
                 "response_format|{\"type\":\"json_schema\"}|response_format.json_schema",
                 "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}|response_format.json_schema.schema",
                 "response_format|{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"$dynamicRef\":\"x\"}}}|response_format.json_schema.schema",
-                "think|false|think",
                 "enable_thinking|true|enable_thinking",
                 "reasoning|{\"effort\":\"low\"}|reasoning",
                 "format|\"json\"|format",

@@ -63,6 +63,12 @@ final class RawClient implements Closeable {
         return text + "Content-Length: " + length + "\r\n\r\n" + body;
     }
 
+    /** The head of a POST whose body comes in chunks. */
+    static String chunkedHead(String path) {
+        return "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                + "Transfer-Encoding: chunked\r\n\r\n";
+    }
+
     static String get(String path, String... headers) {
         StringBuilder text = new StringBuilder("GET " + path + " HTTP/1.1\r\nHost: x\r\n");
         for (String header : headers) {

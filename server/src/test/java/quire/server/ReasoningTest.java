@@ -117,6 +117,7 @@ class ReasoningTest {
         assertThat(read(EMPTY + "Two.", ",\"chat_template_kwargs\":{\"enable_thinking\":false}"))
                 .isEqualTo("|Two.|");
         assertThat(read(EMPTY + "Two.", ",\"enable_thinking\":false")).isEqualTo("|Two.|");
+        assertThat(read(EMPTY + "Two.", ",\"think\":false")).as("Ollama's name").isEqualTo("|Two.|");
         assertThat(read(BEGUN + "Hm.</think>Two.", ",\"chat_template_kwargs\":{\"reasoning_effort\":\"x\"}"))
                 .isEqualTo("Hm.|Two.|");
     }

@@ -15,6 +15,7 @@ import picocli.CommandLine.Spec;
 import quire.cli.option.ByteSize;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.ModelArgument;
+import quire.cli.option.OptionNames;
 import quire.cli.option.Range;
 import quire.cli.output.Json;
 import quire.engine.Engine;
@@ -23,6 +24,7 @@ import quire.engine.JavaMemory;
 import quire.engine.MachineMemory;
 import quire.engine.MemoryPlan;
 import quire.model.ModelConfig;
+import quire.model.RopeScaling;
 import quire.model.format.Gguf;
 
 /** Shows the memory plan of a model or of a shape. */
@@ -93,8 +95,8 @@ public final class PlanCommand implements Callable<Integer> {
         System.out.print(
                 json
                         ? Json.write(describe(plan, tokens)) + System.lineSeparator()
-                        : EngineOptions.withOptionNames(plan.describe(tokens)));
-        plan.warnings().forEach(warning -> System.err.println("warning: " + EngineOptions.withOptionNames(warning)));
+                        : OptionNames.in(plan.describe(tokens)));
+        plan.warnings().forEach(warning -> System.err.println("warning: " + OptionNames.in(warning)));
         return 0;
     }
 
@@ -109,7 +111,7 @@ public final class PlanCommand implements Callable<Integer> {
 
     private MemoryPlan ofModel(EngineConfig config) {
         try (Gguf file = Gguf.open(model.path())) {
-            return Engine.plan(file, ModelConfig.from(file), config, machine(), java(config));
+            return Engine.plan(file, ModelConfig.from(file, config.rope()), config, machine(), java(config));
         }
     }
 
@@ -117,6 +119,11 @@ public final class PlanCommand implements Callable<Integer> {
         if (!model.isBuiltIn()) {
             throw new ParameterException(
                     spec.commandLine(), "--shape and a model exclude each other: leave one of them out");
+        }
+        if (!config.rope().equals(RopeScaling.OF_FILE)) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    "--shape has no rotation that could be scaled: give --context the length itself");
         }
         Map<String, Integer> sizes = new LinkedHashMap<>(shape);
         List<Integer> values = new ArrayList<>();

@@ -3,9 +3,6 @@ package quire.cli.option;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Locale;
-import java.util.Map;
-import java.util.Objects;
-import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -19,18 +16,6 @@ import quire.tensor.KvLayout;
 
 /** The options that configure an engine. */
 public final class EngineOptions {
-    /** What the engine's messages call a setting, and what the command line calls it. */
-    private static final Map<String, String> SETTING_TO_OPTION = Map.of(
-            "maxSequences", "--max-sequences",
-            "maxBatchedTokens", "--max-batched-tokens",
-            "maxContext", "--max-context",
-            "maxQueuedRequests", "--max-queued",
-            "maxQueuedTokens", "--max-queued-tokens",
-            "kvCacheBytes", "--kv-cache");
-
-    private static final Pattern SETTING =
-            Pattern.compile("\\b(" + String.join("|", SETTING_TO_OPTION.keySet()) + ")\\b");
-
     @Spec(Spec.Target.MIXEE)
     @SuppressWarnings("NullAway.Init") // picocli sets it
     private CommandSpec command;
@@ -56,6 +41,9 @@ public final class EngineOptions {
             description =
                     "Maximum tokens of one sequence, prompt and answer (default: the context that the model was trained for).")
     private int maxContext;
+
+    @Mixin
+    private RopeOptions rope;
 
     @Option(
             names = "--max-queued",
@@ -215,6 +203,7 @@ public final class EngineOptions {
                 .maxSequences(sequences)
                 .maxBatchedTokens(maxBatchedTokens)
                 .maxContext(maxContext)
+                .rope(rope.scaling())
                 .maxQueuedRequests(maxQueued)
                 .maxQueuedTokens(maxQueuedTokens)
                 .maxQueueWait(Duration.ofSeconds(maxQueueWaitSeconds))
@@ -229,12 +218,6 @@ public final class EngineOptions {
         return kvDiskBytes == null
                 ? config.build()
                 : config.kvDiskBytes(kvDiskBytes).build();
-    }
-
-    /** A message of the engine in which settings have the names of their options. */
-    public static String withOptionNames(String message) {
-        return SETTING.matcher(message)
-                .replaceAll(setting -> Objects.requireNonNull(SETTING_TO_OPTION.get(setting.group())));
     }
 
     private boolean prefixCache() {

@@ -2,12 +2,14 @@ package quire.cli.output;
 
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.LoggerContext;
-import ch.qos.logback.classic.encoder.PatternLayoutEncoder;
+import ch.qos.logback.classic.PatternLayout;
 import ch.qos.logback.classic.spi.Configurator;
 import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.ConsoleAppender;
+import ch.qos.logback.core.encoder.LayoutWrappingEncoder;
 import ch.qos.logback.core.spi.ContextAwareBase;
 import org.slf4j.Logger;
+import quire.cli.option.OptionNames;
 
 /**
  * Configures Logback: one line for each event on standard error, from the level in the system property {@value #LEVEL}.
@@ -28,9 +30,13 @@ public final class Logging extends ContextAwareBase implements Configurator {
         if (System.getProperty(FILE) != null) {
             return ExecutionStatus.INVOKE_NEXT_IF_ANY;
         }
-        PatternLayoutEncoder encoder = new PatternLayoutEncoder();
+        Lines lines = new Lines();
+        lines.setContext(context);
+        lines.setPattern("%d{HH:mm:ss.SSS} %-5level %logger{0}: %msg%n");
+        lines.start();
+        LayoutWrappingEncoder<ILoggingEvent> encoder = new LayoutWrappingEncoder<>();
         encoder.setContext(context);
-        encoder.setPattern("%d{HH:mm:ss.SSS} %-5level %logger{0}: %msg%n");
+        encoder.setLayout(lines);
         encoder.start();
         ConsoleAppender<ILoggingEvent> appender = new ConsoleAppender<>();
         appender.setContext(context);
@@ -44,5 +50,14 @@ public final class Logging extends ContextAwareBase implements Configurator {
         context.getLogger("io.netty").setLevel(Level.WARN);
         context.getLogger("io.vertx").setLevel(Level.WARN);
         return ExecutionStatus.DO_NOT_INVOKE_NEXT_IF_ANY;
+    }
+
+    /** Names settings as the command line does. A stack trace keeps the names of the source code. */
+    private static final class Lines extends PatternLayout {
+        @Override
+        public String doLayout(ILoggingEvent event) {
+            String line = super.doLayout(event);
+            return event.getThrowableProxy() == null ? OptionNames.in(line) : line;
+        }
     }
 }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static quire.cli.CommandRun.run;
 
 import java.io.IOException;
+import java.lang.reflect.RecordComponent;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.BeforeAll;
@@ -12,6 +13,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import quire.cli.CommandRun;
+import quire.engine.EngineConfig;
 import quire.model.format.RandomModels;
 import quire.tensor.ElementType;
 
@@ -62,6 +64,13 @@ class OptionErrorTest {
             serve --model BROKEN --max-sequences 0                     | --max-sequences takes a number from 1, not 0
             serve --model BROKEN --max-batched-tokens 63               | --max-batched-tokens takes at least one token for each sequence, here 64, not 63
             serve --model BROKEN --max-context 1                       | --max-context takes a number from 2, not 1
+            serve --model BROKEN --rope-scaling ntk                    | --rope-scaling takes none, linear, yarn, not ntk
+            serve --model BROKEN --rope-scale 0.5                      | --rope-scale takes 1 to 1000, not 0.5
+            serve --model BROKEN --rope-scale NaN                      | --rope-scale takes 1 to 1000, not NaN
+            serve --model BROKEN --rope-freq-base 0                    | --rope-freq-base takes 1 to 1e12, not 0.0
+            serve --model BROKEN --yarn-orig-ctx 0                     | --yarn-orig-ctx takes a number from 1, not 0
+            serve --model BROKEN --rope-scaling none --rope-scale 2    | --rope-scale has no effect with --rope-scaling none: leave one of them out
+            plan --shape layers=1,kvHeads=1,headDim=16 --rope-scale 2  | --shape has no rotation that could be scaled: give --context the length itself
             serve --model BROKEN --max-queued 0                        | --max-queued takes a number from 1, not 0
             serve --model BROKEN --max-queued-tokens 0                 | --max-queued-tokens takes a number from 1, not 0
             serve --model BROKEN --max-queue-wait -1                   | --max-queue-wait takes a number from 0 to 3600, not -1
@@ -119,6 +128,39 @@ class OptionErrorTest {
                         .out())
                 .contains("--kv-cache")
                 .doesNotContain("kvCacheBytes");
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            serve --model BROKEN --max-contxt 5  | --max-context
+            serve BROKEN                         | A model file is named with --model BROKEN
+            tokenize BROKEN                      | A model file is named with --model BROKEN
+            sreve                                | quire serve
+            """)
+    void unknownName_isAnsweredWithWhatMayBeMeant(String line, String hint) {
+        CommandRun result = run(withFiles(line).split(" +"));
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains(withFiles(hint));
+    }
+
+    @Test
+    void contextBeyondTheModel_namesTheOptionThatExtendsIt() {
+        CommandRun result = run("plan", "--model", model, "--max-context", "1024");
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.err()).contains("--max-context is 1024", "extend it with --rope-scale");
+        assertThat(run("plan", "--model", model, "--max-context", "1024", "--rope-scale", "2")
+                        .code())
+                .isZero();
+    }
+
+    /** Every setting of the engine has the name of an option, or is a word that users know. */
+    @Test
+    void settings_ofTheEngine_haveOptions() {
+        for (RecordComponent setting : EngineConfig.class.getRecordComponents()) {
+            String name = setting.getName();
+            boolean word = name.chars().noneMatch(Character::isUpperCase);
+            assertThat(word ? "--" + name : OptionNames.in(name)).as(name).startsWith("--");
+        }
     }
 
     @Test

@@ -5,7 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import ch.qos.logback.classic.Level;
 import ch.qos.logback.classic.LoggerContext;
 import ch.qos.logback.classic.spi.Configurator;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.classic.util.LogbackMDCAdapter;
+import ch.qos.logback.core.ConsoleAppender;
 import ch.qos.logback.core.status.Status;
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
 import java.util.ServiceLoader;
 import org.junit.jupiter.api.Test;
 import org.slf4j.Logger;
@@ -23,6 +28,22 @@ class LoggingTest {
         assertThat(root.iteratorForAppenders()).toIterable().hasSize(1);
         assertThat(context.getStatusManager().getCopyOfStatusList())
                 .noneMatch(status -> status.getLevel() >= Status.WARN); // these Logback would print
+    }
+
+    @Test
+    void line_settingOfTheEngine_isNamedAsItsOption() {
+        LoggerContext context = new LoggerContext();
+        context.setMDCAdapter(new LogbackMDCAdapter()); // events need one
+        new Logging().configure(context);
+        ch.qos.logback.classic.Logger logger = context.getLogger("quire.engine");
+        ConsoleAppender<ILoggingEvent> appender = (ConsoleAppender<ILoggingEvent>)
+                context.getLogger(Logger.ROOT_LOGGER_NAME).getAppender("stderr");
+        ByteArrayOutputStream lines = new ByteArrayOutputStream();
+        appender.setOutputStream(lines);
+
+        logger.warn("{} is too small", "kvCacheBytes");
+
+        assertThat(lines.toString(StandardCharsets.UTF_8)).endsWith(" WARN  engine: --kv-cache is too small\n");
     }
 
     @Test

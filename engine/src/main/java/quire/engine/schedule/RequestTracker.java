@@ -30,7 +30,8 @@ import quire.engine.PrefixCacheStats;
  * the model computes.
  */
 public final class RequestTracker {
-    private static final int MAX_RETRY_SECONDS = 600;
+    /** Client libraries ignore a longer time, and come back at once. */
+    private static final int MAX_RETRY_SECONDS = 59;
 
     /** The queue is longer by 1/8 for the first request of each tenant. */
     private static final int SPARE = 8;

@@ -117,6 +117,14 @@ class OverloadTest {
         assertThat(Collections.min(speeds)).as("of " + speeds).isGreaterThan(0.95 * Collections.max(speeds));
     }
 
+    /** Client libraries ignore a longer Retry-After, and come back after two seconds. */
+    @Test
+    void submit_queueOfMinutes_saysToRetryWithinOne() {
+        Outcome outcome = play(loop(Duration.ofMinutes(10)), 1_000, 20);
+        assertThat(outcome.refused()).isPositive();
+        assertThat(outcome.largestRetry()).isEqualTo(59);
+    }
+
     @Test
     void submit_lessThanTheCapacity_isNeverRefused() {
         EngineLoop loop = loop(Duration.ofSeconds(1));

@@ -287,7 +287,8 @@ final class OpenAiFormat implements AnswerFormat {
 
     @Override
     public void failure(HttpException e, ServerSentEvents events) {
-        events.add(OpenAiErrors.json(e));
+        // Without the name, LangChain4j takes the text so far for a whole answer.
+        events.add("error", OpenAiErrors.json(e));
     }
 
     @Override

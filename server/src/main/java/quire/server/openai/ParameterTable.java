@@ -209,6 +209,7 @@ final class ParameterTable {
         synonym(ANSWERS, "max_new_tokens", "max_tokens", "TGI, Transformers, SGLang");
         synonym(ANSWERS, "max_output_tokens", "max_tokens", "OpenAI Responses");
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
+        synonym(ONLY_CHAT, "think", "enable_thinking", OLLAMA);
         synonym(ONLY_CHAT, "thinking_budget", "thinking_token_budget", "Qwen, DashScope");
         synonym(ONLY_CHAT, "reasoning_budget", "thinking_token_budget", LLAMA);
         synonym(ONLY_COMPLETIONS, "max_completion_tokens", "max_tokens", OPENAI);
@@ -341,7 +342,7 @@ final class ParameterTable {
         refused(ANSWERS, "format", "the format of the answer", OLLAMA, "use response_format");
         refused(ANSWERS, "guided_whitespace_pattern", "white space in JSON", "vLLM (older)", ONE_SPACE);
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
-        refused(ANSWERS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
+        refused(ONLY_COMPLETIONS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
         refused(ONLY_COMPLETIONS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
         refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
         refused(

@@ -27,7 +27,12 @@ final class Limits {
     /** The longest error message. Templates can make messages of any length. */
     static final int ERROR_CHARS = 1000;
 
-    private static final long BASE_UNITS = 5_000_000;
+    /**
+     * Published templates take about 10,000 for a short conversation with a tool. A template is rendered about fifty times
+     * while a model is loaded, so this is a few seconds at most.
+     */
+    private static final long BASE_UNITS = 500_000;
+
     private static final int CHARS_PER_UNIT = 4;
     private static final int UNITS_PER_INPUT_CHAR = 32;
 

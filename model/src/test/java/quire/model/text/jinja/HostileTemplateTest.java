@@ -35,6 +35,22 @@ class HostileTemplateTest {
     private static final List<Map<String, Object>> TOOLS = List.of(
             Map.of("type", "function", "function", Map.of("name", "f", "parameters", Map.of("type", "object"))));
 
+    /** A template is rendered many times while a model is loaded: one that takes a second each time is refused. */
+    @Test
+    void render_loopsThatEndOnlyAfterAMillionSteps_areRefused() {
+        ChatTemplate template = ChatTemplates.parse(
+                "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{{ messages[0].content }}",
+                null, null, Clock.systemUTC());
+        assertThatThrownBy(() -> template.render(MESSAGES, List.of(), true))
+                .isInstanceOf(ChatTemplateException.class)
+                .hasMessageContaining("takes too long")
+                .hasMessageContaining("500000 steps");
+        List<Map<String, Object>> longer = List.of(Map.of("role", "user", "content", "x".repeat(100_000)));
+        assertThat(template.render(longer, List.of(), true))
+                .as("more steps for more text")
+                .hasSize(100_000);
+    }
+
     @ParameterizedTest
     @ValueSource(
             strings = {
