@@ -222,6 +222,33 @@ class ResponsesTest {
     }
 
     @Test
+    void responseOfAnotherKey_isNotFound() throws Exception {
+        ServerConfig keys = TestServer.config().apiKeys(List.of("a", "b")).build();
+        try (TestServer two = TestServer.builder()
+                .config(keys)
+                .template(ReasoningTest.template())
+                .script(ResponsesTest::answer)
+                .start()) {
+            HttpResponse<String> made = two.post("/v1/responses", body("Hi", ""), "Authorization", "Bearer a");
+            String id = TestServer.json(made).get("id").stringValue();
+            String next = body("Hi", "\"previous_response_id\":\"" + id + "\"");
+
+            assertThat(two.get("/v1/responses/" + id, "Authorization", "Bearer a")
+                            .statusCode())
+                    .isEqualTo(200);
+            assertThat(two.get("/v1/responses/" + id, "Authorization", "Bearer b")
+                            .statusCode())
+                    .isEqualTo(404);
+            assertThat(two.post("/v1/responses", next, "Authorization", "Bearer b")
+                            .statusCode())
+                    .isEqualTo(400);
+            assertThat(two.post("/v1/responses", next, "Authorization", "Bearer a")
+                            .statusCode())
+                    .isEqualTo(200);
+        }
+    }
+
+    @Test
     void storedResponse_isFoundUntilItIsDeleted() throws Exception {
         for (String stream : List.of("", "\"stream\":true")) {
             HttpResponse<String> sent = post(body("Good morning.", stream));

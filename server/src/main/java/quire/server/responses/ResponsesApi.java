@@ -3,6 +3,7 @@ package quire.server.responses;
 import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
 import quire.server.api.Json;
+import quire.server.http.ApiKey;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
@@ -27,17 +28,18 @@ public final class ResponsesApi {
     public ResponsesApi(AnswerService answers, ChatReader chats, boolean refuseUnknown) {
         this.answers = answers;
         this.stored = new StoredResponses(STORED_BYTES);
-        this.reader = new ResponsesReader(chats, stored, refuseUnknown);
+        this.reader = new ResponsesReader(chats, refuseUnknown);
     }
 
     /** {@code POST /v1/responses}. */
     public void create(Exchange exchange) throws ClientGoneException, InterruptedException {
-        answers.answer(exchange, reader::read);
+        StoredResponses.Owned own = own(exchange);
+        answers.answer(exchange, body -> reader.read(body, own));
     }
 
     /** {@code GET /v1/responses/ID}. */
     public Response get(Exchange exchange) {
-        StoredResponses.Stored found = stored.get(exchange.pathRest());
+        StoredResponses.Stored found = own(exchange).get(exchange.pathRest());
         if (found == null) {
             throw unknown(exchange.pathRest());
         }
@@ -47,7 +49,7 @@ public final class ResponsesApi {
     /** {@code DELETE /v1/responses/ID}. */
     public Response delete(Exchange exchange) {
         String id = exchange.pathRest();
-        if (!stored.remove(id)) {
+        if (!own(exchange).remove(id)) {
             throw unknown(id);
         }
         return Response.json(
@@ -57,6 +59,11 @@ public final class ResponsesApi {
                         .put("id", id)
                         .put("object", "response")
                         .put("deleted", true)));
+    }
+
+    private StoredResponses.Owned own(Exchange exchange) {
+        ApiKey key = exchange.key();
+        return stored.of(key == null ? "" : key.tenant());
     }
 
     private static HttpException unknown(String id) {

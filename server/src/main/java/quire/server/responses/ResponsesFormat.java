@@ -45,7 +45,7 @@ final class ResponsesFormat extends ChatFormat {
     private final Fields request;
     private final Map<String, Function> functions;
     private final ArrayNode conversation;
-    private final @Nullable StoredResponses stored;
+    private final StoredResponses.@Nullable Owned stored;
     private final boolean summary;
     private final String random = RandomId.next();
     private final long created = System.currentTimeMillis() / 1000;
@@ -64,7 +64,7 @@ final class ResponsesFormat extends ChatFormat {
             Fields request,
             Map<String, Function> functions,
             ArrayNode conversation,
-            @Nullable StoredResponses stored) {
+            StoredResponses.@Nullable Owned stored) {
         super(answer);
         this.request = request;
         this.functions = functions;

@@ -36,17 +36,19 @@ final class ResponsesReader {
     private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
     private final ChatReader chats;
-    private final StoredResponses stored;
     private final Parameters parameters;
 
-    ResponsesReader(ChatReader chats, StoredResponses stored, boolean refuseUnknown) {
+    ResponsesReader(ChatReader chats, boolean refuseUnknown) {
         this.chats = chats;
-        this.stored = stored;
         this.parameters = new Parameters(ResponsesParameters.ROWS, refuseUnknown);
     }
 
-    /** A body of {@code /v1/responses}. */
-    AnswerRequest read(Fields sent) {
+    /**
+     * A body of {@code /v1/responses}.
+     *
+     * @param stored the earlier responses that it may continue, and where its own is kept
+     */
+    AnswerRequest read(Fields sent, StoredResponses.Owned stored) {
         Fields body = parameters.check(Place.RESPONSES, sent);
         ChatBody chat = new ChatBody();
         chat.copy(body, "model", "model");
@@ -56,9 +58,9 @@ final class ResponsesReader {
             chat.sentAs("messages[0].content", "instructions");
         }
         int before = chat.messages();
-        previous(chat, body);
+        previous(chat, body, stored);
         Map<String, ResponsesFormat.Function> functions = tools(chat, body);
-        new Input(chat, functions).read(body);
+        new Input(chat, functions, stored).read(body);
         text(chat, body);
         reasoning(chat, body);
         chat.copy(body, "max_output_tokens", "max_completion_tokens");
@@ -86,7 +88,7 @@ final class ResponsesReader {
                 chats, answer -> new ResponsesFormat(answer, body, functions, conversation, store ? stored : null));
     }
 
-    private void previous(ChatBody chat, Fields body) {
+    private static void previous(ChatBody chat, Fields body, StoredResponses.Owned stored) {
         String id = body.string("previous_response_id");
         if (id == null || id.isEmpty()) {
             return;
@@ -187,15 +189,17 @@ final class ResponsesReader {
     }
 
     /** Reads the items of one request. */
-    private final class Input {
+    private static final class Input {
         private final ChatBody chat;
         private final Map<String, ResponsesFormat.Function> functions;
+        private final StoredResponses.Owned stored;
         private @Nullable ObjectNode assistant; // the message of the assistant that the next item may belong to
         private String assistantAt = "";
 
-        Input(ChatBody chat, Map<String, ResponsesFormat.Function> functions) {
+        Input(ChatBody chat, Map<String, ResponsesFormat.Function> functions, StoredResponses.Owned stored) {
             this.chat = chat;
             this.functions = functions;
+            this.stored = stored;
         }
 
         void read(Fields body) {
