@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.ServiceLoader;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
@@ -101,8 +102,7 @@ public final class Quire implements Callable<Integer> {
                 e.printStackTrace(e.getCommandLine().getErr());
                 return CommandLine.ExitCode.USAGE;
             }
-            e.getCommandLine().getErr().println("quire: " + oneLine(e));
-            hint(e);
+            e.getCommandLine().getErr().println("quire: " + oneLine(e) + hint(e));
             e.getCommandLine()
                     .getErr()
                     .println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
@@ -120,17 +120,17 @@ public final class Quire implements Callable<Integer> {
     }
 
     /** What the user may have meant: a similar name, or the option for a file. */
-    private static void hint(ParameterException e) {
+    private static String hint(ParameterException e) {
         if (!(e instanceof UnmatchedArgumentException unmatched)) {
-            return;
+            return "";
         }
-        CommandLine command = e.getCommandLine();
         String argument = unmatched.getUnmatched().getFirst();
-        if (!unmatched.isUnknownOption() && command.getCommandSpec().findOption("--model") != null) {
-            command.getErr().println("A model file is named with --model " + argument);
-        } else {
-            UnmatchedArgumentException.printSuggestions(unmatched, command.getErr());
+        boolean takesModel = e.getCommandLine().getCommandSpec().findOption("--model") != null;
+        if (!unmatched.isUnknownOption() && takesModel) {
+            return ": a model file is named with --model " + argument;
         }
+        List<String> similar = unmatched.getSuggestions();
+        return similar.isEmpty() ? "" : ": did you mean " + String.join(" or ", similar) + "?";
     }
 
     @Override

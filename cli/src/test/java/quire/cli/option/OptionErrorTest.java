@@ -133,9 +133,9 @@ class OptionErrorTest {
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
             serve --model BROKEN --max-contxt 5  | --max-context
-            serve BROKEN                         | A model file is named with --model BROKEN
-            tokenize BROKEN                      | A model file is named with --model BROKEN
-            sreve                                | quire serve
+            serve BROKEN                         | : a model file is named with --model BROKEN
+            tokenize BROKEN                      | : a model file is named with --model BROKEN
+            sreve                                | : did you mean serve?
             """)
     void unknownName_isAnsweredWithWhatMayBeMeant(String line, String hint) {
         CommandRun result = run(withFiles(line).split(" +"));
