@@ -49,8 +49,7 @@ public final class PageFiles {
             if (in == null) {
                 throw new IllegalStateException("the web page has no file " + name + " in this build");
             }
-            return Response.of(200, contentType(name), in.readAllBytes())
-                    .withHeaders(HEADERS);
+            return Response.of(200, contentType(name), in.readAllBytes()).withHeaders(HEADERS);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

@@ -57,12 +57,14 @@ final class StoredResponses {
         }
 
         /** A response; null if it is not kept, or no longer. */
-        @Nullable Stored get(String id) {
+        @Nullable
+        Stored get(String id) {
             return StoredResponses.this.get(prefix + id);
         }
 
         /** The response that has an item; null if none is kept. */
-        @Nullable Stored withItem(String item) {
+        @Nullable
+        Stored withItem(String item) {
             return StoredResponses.this.withItem(prefix + item);
         }
 
