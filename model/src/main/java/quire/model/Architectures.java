@@ -374,7 +374,9 @@ final class Architectures {
         Architecture.Builder builder =
                 new Architecture.Builder().halves().normOnlyAfter().headNorm(HeadNorm.EACH);
         int window = keys.window();
-        return layers == 64 ? builder.window(window, keys.fullEvery(4)).onlyWindowsRotate() : builder;
+        return layers == 64
+                ? builder.window(window == 0 ? 4096 : window, keys.fullEvery(4)).onlyWindowsRotate()
+                : builder;
     }
 
     private static Architecture.Builder olmoe(Keys keys) {

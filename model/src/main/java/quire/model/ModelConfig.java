@@ -854,10 +854,14 @@ public record ModelConfig(
         public List<Part> parts() {
             int[] kvHeads = listed(KV_HEADS, "attention");
             int[] widths = listed("feed_forward_length", "a feed-forward layer");
-            return IntStream.range(0, layers())
+            List<Part> parts = IntStream.range(0, layers())
                     .mapToObj(i ->
                             widths[i] != 0 ? Part.FEED_FORWARD : kvHeads[i] != 0 ? Part.ATTENTION : Part.RECURRENCE)
                     .toList();
+            if (!parts.contains(Part.ATTENTION)) {
+                throw refuse(KV_HEADS, "leaves no block with attention");
+            }
+            return parts;
         }
 
         @Override
@@ -879,6 +883,11 @@ public record ModelConfig(
                         + ANOTHER_MODEL);
             }
             int every = size("full_attention_interval", 4);
+            if (every > layers()) {
+                throw refuse(
+                        "full_attention_interval",
+                        "is " + every + ", which leaves none of " + layers() + " blocks with attention");
+            }
             return IntStream.rangeClosed(1, layers())
                     .mapToObj(block -> block % every != 0)
                     .toList();

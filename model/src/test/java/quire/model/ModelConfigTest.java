@@ -440,6 +440,7 @@ class ModelConfigTest {
                 fault(w -> qwen35(w, "ssm.group_count", 3), "ssm.time_step_rank", "4", "3 groups"),
                 fault(w -> qwen35(w, "nextn_predict_layers", 5), "nextn_predict_layers", "5 of 5 blocks"),
                 fault(w -> qwen35(w, "nextn_predict_layers", 0), "tensor blk.4.attn_norm.weight", "missing"),
+                fault(w -> qwen35(w, "full_attention_interval", 5), "full_attention_interval", "none of 4 blocks"),
                 fault(w -> qwen35(w, "full_attention_interval", 2), "tensor blk.1.attn_q.weight", "missing"),
                 fault(w -> w.bool("qwen35.attention.recurrent_layers", true), "recurrent_layers", "lists the layers"),
                 fault(w -> w.withoutTensor("blk.0.ssm_beta.weight"), "tensor blk.0.ssm_beta.weight", "missing"),
@@ -454,6 +455,30 @@ class ModelConfigTest {
     @MethodSource("deltaFaults")
     void from_unsupportedDeltaNet_isRefusedInOneLineWithThePlace(Fault fault) {
         assertRefused(FamilyModels.writer("qwen35-further", ElementType.F32, 1), fault);
+    }
+
+    static Stream<Fault> partFaults() {
+        String kvHeads = "nemotron_h_moe.attention.head_count_kv";
+        String widths = "nemotron_h_moe.feed_forward_length";
+        return Stream.of(
+                fault(w -> w.without(kvHeads).uint32(kvHeads, 2), "head_count_kv", "where attention is"),
+                fault(
+                        w -> w.without(widths).uint32(widths, 96),
+                        "feed_forward_length",
+                        "where a feed-forward layer is"),
+                fault(w -> w.without(widths).int32s(widths, 0, 96, 0), "feed_forward_length", "has 3 items"),
+                fault(w -> w.without(kvHeads).int32s(kvHeads, 0, 2, 0, 0), "head_count_kv", "no block with attention"),
+                fault(w -> w.without(widths).int32s(widths, 0, 0, 0, 96), "tensor blk.1.ssm_in.weight", "missing"),
+                fault(
+                        w -> w.withoutTensor("blk.1.ffn_up_shexp.weight"),
+                        "tensor blk.1.ffn_up_shexp.weight",
+                        "missing"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("partFaults")
+    void from_unsupportedParts_isRefusedInOneLineWithThePlace(Fault fault) {
+        assertRefused(FamilyModels.writer("nemotron_h_moe", ElementType.F32, 1), fault);
     }
 
     @Test
