@@ -32,17 +32,6 @@ import quire.cli.option.OptionNames;
         name = "quire",
         description = "LLM serving for the JVM.",
         synopsisSubcommandLabel = "COMMAND",
-        subcommands = {
-            ServeCommand.class,
-            ChatCommand.class,
-            GenerateCommand.class,
-            InspectCommand.class,
-            PlanCommand.class,
-            TokenizeCommand.class,
-            KernelsCommand.class,
-            CheckCommand.class,
-            PerplexityCommand.class
-        },
         mixinStandardHelpOptions = true,
         versionProvider = Quire.Version.class,
         footer = {
@@ -67,6 +56,17 @@ public final class Quire implements Callable<Integer> {
     private boolean debug;
 
     private Quire() {}
+
+    private static final List<Class<?>> COMMANDS = List.of(
+            ServeCommand.class,
+            ChatCommand.class,
+            GenerateCommand.class,
+            InspectCommand.class,
+            PlanCommand.class,
+            TokenizeCommand.class,
+            KernelsCommand.class,
+            CheckCommand.class,
+            PerplexityCommand.class);
 
     /** Java replaces bytes that it cannot decode by this character. */
     private static final String REPLACEMENT = "\uFFFD";
@@ -93,8 +93,7 @@ public final class Quire implements Callable<Integer> {
     public static int run(String... args) {
         Quire quire = new Quire();
         CommandLine commandLine = new CommandLine(quire);
-        ServiceLoader.load(CommandPlugin.class).forEach(commandLine::addSubcommand);
-        commandLine.addSubcommand(new HelpCommand());
+        addSubcommands(commandLine, args);
         commandLine.setCaseInsensitiveEnumValuesAllowed(true);
         Numbers.register(commandLine);
         commandLine.setParameterExceptionHandler((e, rejected) -> {
@@ -131,6 +130,23 @@ public final class Quire implements Callable<Integer> {
         }
         List<String> similar = unmatched.getSuggestions();
         return similar.isEmpty() ? "" : ": did you mean " + String.join(" or ", similar) + "?";
+    }
+
+    /**
+     * Adds the subcommand that the first argument names, or all if it names none of this module. picocli reads the
+     * annotations of everything that is added, which takes a third of the time until a server listens.
+     */
+    private static void addSubcommands(CommandLine commandLine, String[] args) {
+        for (Class<?> command : COMMANDS) {
+            if (args.length > 0
+                    && args[0].equals(command.getAnnotation(Command.class).name())) {
+                commandLine.addSubcommand(command);
+                return;
+            }
+        }
+        COMMANDS.forEach(commandLine::addSubcommand);
+        ServiceLoader.load(CommandPlugin.class).forEach(commandLine::addSubcommand);
+        commandLine.addSubcommand(new HelpCommand());
     }
 
     @Override

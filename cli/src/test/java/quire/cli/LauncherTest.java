@@ -46,6 +46,8 @@ class LauncherTest {
             touch "$here/model/target/classes/Model.class"
             """;
 
+    private static final String VECTOR_MODULE = "--add-modules=jdk.incubator.vector";
+
     @TempDir
     private Path folder;
 
@@ -59,6 +61,7 @@ class LauncherTest {
         assumeTrue(Files.isExecutable(Path.of("/bin/sh")), "the launcher is a shell script");
         home = folder.resolve("a project");
         Files.createDirectories(home.resolve("bin"));
+        Files.createDirectories(home.resolve(".mvn"));
         Files.createDirectories(home.resolve("model/src/main"));
         for (String file : List.of("quire", "bin/build", "bin/java-home", "bin/java-options")) {
             Files.copy(REPOSITORY.resolve(file), home.resolve(file));
@@ -73,6 +76,9 @@ class LauncherTest {
         writeScript(jdk.resolve("bin/javac"), "#!/bin/sh\n");
         writeScript(jdk.resolve("bin/java"), """
                 #!/bin/sh
+                for argument; do
+                  case $argument in -XX:AOTCacheOutput=*) echo classes >"${argument#*=}" ;; esac
+                done
                 printf '%s\\n' "$@" "LC_ALL=$LC_ALL" "LC_CTYPE=$LC_CTYPE"
                 """);
         Files.createDirectories(folder.resolve("tmp"));
@@ -96,6 +102,56 @@ class LauncherTest {
                 .matches("quire: built in \\d+ s");
         assertThat(builds()).isEqualTo(1);
         assertThat(folder.resolve("tmp")).isEmptyDirectory();
+    }
+
+    @Test
+    void start_unchanged_computesNoChecksums() throws Exception {
+        quire();
+        quire(); // compares checksums
+        Path bin = Files.createDirectories(folder.resolve("no checksums"));
+        writeScript(bin.resolve("cksum"), "#!/bin/sh\nexit 1\n");
+        environment.put("PATH", bin + ":" + System.getenv("PATH"));
+
+        assertThat(quire().code).isZero();
+        assertThat(builds()).isEqualTo(1);
+    }
+
+    @Test
+    void start_changedAfterAComparison_buildsWhateverItsTime() throws Exception {
+        quire();
+        quire(); // compares checksums
+        Path source = home.resolve("model/src/main/Model.java");
+        Files.writeString(source, "class Other {}");
+        Files.setLastModifiedTime(source, FileTime.fromMillis(0));
+
+        quire();
+
+        assertThat(builds()).isEqualTo(2);
+    }
+
+    @Test
+    void start_cache_isMadeByTheBuildAndGivenToJava() throws Exception {
+        List<String> arguments = quire("serve").out.lines().toList();
+
+        assumeTrue(arguments.stream().noneMatch(VECTOR_MODULE::equals), "the cache is for starts without the module");
+        String option = "-XX:AOTCache=" + home.toRealPath() + "/cli/target/start.aot";
+        assertThat(arguments).containsSubsequence(option, "quire.cli.Quire", "serve");
+        assertThat(quire("serve", "--kernels", "vector").out.lines())
+                .contains(VECTOR_MODULE)
+                .doesNotContain(option);
+    }
+
+    @Test
+    void start_javaMakesNoCache_saysSoAndRuns() throws Exception {
+        writeScript(folder.resolve("jdk/bin/java"), "#!/bin/sh\necho no room\n");
+
+        Result result = quire("serve");
+
+        assertThat(result.code).isZero();
+        assertThat(home.resolve("cli/target/start.aot")).doesNotExist();
+        assumeTrue(result.err.contains("preparing the start"), "only where the assembled kernels run");
+        assertThat(result.err).contains("quire: Java made no cache for the start, so starts take a second longer: no room");
+        assertThat(quire("serve").err).isEmpty();
     }
 
     @Test
@@ -319,7 +375,7 @@ class LauncherTest {
 
     @Test
     void start_vectorKernels_addsTheVectorModule() throws Exception {
-        String module = "--add-modules=jdk.incubator.vector";
+        String module = VECTOR_MODULE;
         assertThat(quire("serve", "--kernels", "vector").out.lines()).contains(module);
         assertThat(quire("serve", "--kernels=vector").out.lines()).contains(module);
         environment.put("QUIRE_JAVA_OPTIONS", "-Dquire.kernels=vector");

@@ -78,6 +78,9 @@ public final class CostModel implements StepCost {
     /** The coefficients are measured with this many rows and with one row, at the start and at the end of a context. */
     private static final int CONTEXT_ROWS = 4;
 
+    /** The start measures each size at most so often. A small model is ready before the time for it is over. */
+    private static final int MOST_ROUNDS = 6;
+
     /** Shortest context with which the coefficients can be measured. */
     private static final int LEAST_CONTEXT = 32;
 
@@ -156,8 +159,8 @@ public final class CostModel implements StepCost {
     }
 
     /**
-     * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, again and again, until {@code
-     * budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
+     * Measures a model before its first request. Runs batches of 1, 2, 4 … rows, {@value #MOST_ROUNDS} times or until
+     * {@code budgetNanos} are spent. The first round stops growing when half of the budget is spent. Overwrites all pages.
      *
      * @param maxRows tokens of the largest pass
      * @param nanoClock a monotonic clock
@@ -420,7 +423,10 @@ public final class CostModel implements StepCost {
             double far = Double.POSITIVE_INFINITY;
             double farOfOne = Double.POSITIVE_INFINITY;
             int rows = Math.min(CONTEXT_ROWS, maxBatch);
-            for (int round = 0; round == 0 || nanoClock.getAsLong() - begin < budgetNanos; round++) {
+            for (int round = 0; round < MOST_ROUNDS; round++) {
+                if (round > 0 && nanoClock.getAsLong() - begin >= budgetNanos) {
+                    break;
+                }
                 for (int size = 0; size < sizes; size++) {
                     nanos[size] = Math.min(nanos[size], time(0, 1 << size));
                     long spent = nanoClock.getAsLong() - begin;
