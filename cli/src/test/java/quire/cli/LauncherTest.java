@@ -150,7 +150,8 @@ class LauncherTest {
         assertThat(result.code).isZero();
         assertThat(home.resolve("cli/target/start.aot")).doesNotExist();
         assumeTrue(result.err.contains("preparing the start"), "only where the assembled kernels run");
-        assertThat(result.err).contains("quire: Java made no cache for the start, so starts take a second longer: no room");
+        assertThat(result.err)
+                .contains("quire: Java made no cache for the start, so starts take a second longer: no room");
         assertThat(quire("serve").err).isEmpty();
     }
 
