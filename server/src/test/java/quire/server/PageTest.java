@@ -79,22 +79,18 @@ class PageTest {
         ServerConfig keys = TestServer.config().apiKeys(List.of("a", "b")).build();
         try (TestServer server = TestServer.builder()
                 .config(keys)
+                .context(8192)
                 .onForward(batch -> steps.acquireUninterruptibly())
                 .start()) {
             CompletableFuture<HttpResponse<String>> answer = CompletableFuture.supplyAsync(() -> post(server));
             while (server.engine.stats().steps() < 2) {
                 Thread.onSpinWait();
             }
-            CompletableFuture<JsonNode> own = CompletableFuture.supplyAsync(() -> engine(server, "a"));
-            while (!own.isDone()) {
-                steps.release();
-                Thread.onSpinWait();
-            }
-            JsonNode view = own.join();
+            JsonNode view = look(server, "a", steps);
             JsonNode row = view.get("running").get(0);
             assertThat(row.get("id").stringValue()).isEqualTo("mine");
             assertThat(row.get("prompt_tokens").intValue()).isEqualTo(6); // one begins the text
-            assertThat(row.get("max_tokens").intValue()).isEqualTo(406);
+            assertThat(row.get("max_tokens").intValue()).isEqualTo(8006);
             assertThat(view.get("stats").get("used_pages").intValue())
                     .isEqualTo(row.get("pages").intValue());
             int pages = 0;
@@ -103,23 +99,34 @@ class PageTest {
             }
             assertThat(pages).isEqualTo(view.get("stats").get("total_pages").intValue());
 
-            CompletableFuture<JsonNode> other = CompletableFuture.supplyAsync(() -> engine(server, "b"));
-            while (!other.isDone()) {
-                steps.release();
-                Thread.onSpinWait();
-            }
-            assertThat(other.join().get("running").get(0).get("id").isNull()).isTrue();
-            steps.release(10_000);
+            JsonNode other = look(server, "b", steps);
+            assertThat(other.get("running").get(0).get("id").isNull()).isTrue();
+            steps.release(100_000);
             assertThat(answer.join().statusCode()).isEqualTo(200);
             assertThat(server.get("/v1/engine").statusCode()).isEqualTo(401);
         }
+    }
+
+    /** Asks for the engine, and lets it compute step by step until it has answered. */
+    private static JsonNode look(TestServer server, String key, Semaphore steps) {
+        CompletableFuture<JsonNode> view = CompletableFuture.supplyAsync(() -> engine(server, key));
+        while (server.server.activeRequests() < 2 && !view.isDone()) {
+            Thread.onSpinWait();
+        }
+        while (!view.isDone()) {
+            if (steps.hasQueuedThreads()) {
+                steps.release();
+            }
+            Thread.onSpinWait();
+        }
+        return view.join();
     }
 
     private static HttpResponse<String> post(TestServer server) {
         try {
             return server.post(
                     "/v1/completions",
-                    "{\"model\":\"fake\",\"prompt\":\"hello\",\"max_tokens\":400,\"ignore_eos\":true}",
+                    "{\"model\":\"fake\",\"prompt\":\"hello\",\"max_tokens\":8000,\"ignore_eos\":true}",
                     "Authorization",
                     "Bearer a",
                     "X-Request-Id",
