@@ -10,6 +10,7 @@ import {markdown} from './markdown.js';
 const CONVERSATIONS = 'quire-conversations';
 const SETTINGS = 'quire-settings';
 const MAX_CONVERSATIONS = 100;
+const MIN_RATE_MS = 100;
 const FIELDS = ['model', 'system', 'temperature', 'top_p', 'max_tokens', 'seed', 'schema', 'tools'];
 
 let conversations = [];
@@ -258,7 +259,8 @@ function figures(usage, begun, first, end) {
     return '';
   }
   const cached = usage.prompt_tokens_details?.cached_tokens ?? 0;
-  const rate = usage.completion_tokens > 1 && end > first ? (usage.completion_tokens - 1) / ((end - first) / 1000) : 0;
+  // Tokens that arrive together say nothing of their speed.
+  const rate = end - first >= MIN_RATE_MS ? (usage.completion_tokens - 1) / ((end - first) / 1000) : 0;
   return `${usage.prompt_tokens} tokens in${cached ? ` (${cached} cached)` : ''}, ${usage.completion_tokens} out`
       + ` · first after ${duration(first - begun)}` + (rate ? ` · ${rate.toFixed(1)} tokens/s` : '');
 }
