@@ -44,6 +44,9 @@ final class BodyReader {
     private static final int RETRY_SECONDS = 1;
     private static final long UNKNOWN = -1;
 
+    /** What curl says of every body unless it is told otherwise, as in the examples of Ollama. It counts as no type. */
+    private static final String CURL_TYPE = "application/x-www-form-urlencoded";
+
     private static final Pattern JSON_TYPE = Pattern.compile(
             "application/json\\s*(;\\s*(charset\\s*=\\s*\"?(utf-?8|us-ascii)\"?\\s*)?)*", Pattern.CASE_INSENSITIVE);
 
@@ -136,7 +139,10 @@ final class BodyReader {
     private long checkHead(HttpServerRequest request) {
         String type = request.getHeader("Content-Type");
         // A body without a type must be JSON as well; WebAccess refuses the web pages that could send one.
-        if (type != null && !type.isBlank() && !JSON_TYPE.matcher(type.strip()).matches()) {
+        if (type != null
+                && !type.isBlank()
+                && !type.strip().equalsIgnoreCase(CURL_TYPE)
+                && !JSON_TYPE.matcher(type.strip()).matches()) {
             throw HttpException.refused(
                     415,
                     null,
