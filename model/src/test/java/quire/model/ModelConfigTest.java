@@ -367,17 +367,17 @@ class ModelConfigTest {
     /** A change of a valid model with a latent, and the words that the message must contain. */
     static Stream<Fault> latentFaults() {
         return Stream.of(
-                fault(w -> deepseek(w, "attention.kv_lora_rank", 63), "attention.kv_lora_rank", "63", "odd"),
-                fault(w -> deepseek(w, "attention.kv_lora_rank", 2000), "attention.kv_lora_rank", "2000"),
-                fault(w -> deepseek(w, "attention.head_count_kv", 4), "attention.head_count_kv", "4", "one latent"),
-                fault(w -> deepseek(w, "rope.dimension_count", 48), "rope.dimension_count", "48"),
-                fault(w -> deepseek(w, "expert_shared_count", 1 << 20), "expert_shared_count"),
-                fault(w -> deepseek(w, "leading_dense_block_count", 5), "leading_dense_block_count", "5 of 4"),
+                fault(w -> set(w, "deepseek2.attention.kv_lora_rank", 63), "attention.kv_lora_rank", "63", "odd"),
+                fault(w -> set(w, "deepseek2.attention.kv_lora_rank", 2000), "attention.kv_lora_rank", "2000"),
+                fault(
+                        w -> set(w, "deepseek2.attention.head_count_kv", 4),
+                        "attention.head_count_kv",
+                        "4",
+                        "one latent"),
+                fault(w -> set(w, "deepseek2.rope.dimension_count", 48), "rope.dimension_count", "48"),
+                fault(w -> set(w, "deepseek2.expert_shared_count", 1 << 20), "expert_shared_count"),
+                fault(w -> set(w, "deepseek2.leading_dense_block_count", 5), "leading_dense_block_count", "5 of 4"),
                 fault(w -> w.withoutTensor("blk.1.attn_k_b.weight"), "tensor blk.1.attn_k_b.weight", "missing"));
-    }
-
-    private static void deepseek(GgufWriter writer, String key, long value) {
-        writer.without("deepseek2." + key).uint32("deepseek2." + key, value);
     }
 
     @ParameterizedTest
@@ -386,20 +386,21 @@ class ModelConfigTest {
         assertRefused(FamilyModels.writer("deepseek2", ElementType.F32, 1), fault);
     }
 
+    /** Gives a key another value. */
+    private static void set(GgufWriter writer, String key, long value) {
+        writer.without(key).uint32(key, value);
+    }
+
     static Stream<Fault> recurrentFaults() {
         return Stream.of(
-                fault(w -> lfm2(w, "shortconv.l_cache", 1), "shortconv.l_cache", "not 2 to 16"),
-                fault(w -> lfm2(w, "shortconv.l_cache", 17), "shortconv.l_cache", "not 1 to 16"),
-                fault(w -> lfm2(w, "shortconv.l_cache", 4), "tensor blk.0.shortconv.conv.weight", "3", "4"),
-                fault(w -> lfm2(w, "attention.head_count_kv", 2), "attention.head_count_kv", "where attention is"),
+                fault(w -> set(w, "lfm2.shortconv.l_cache", 1), "shortconv.l_cache", "not 2 to 16"),
+                fault(w -> set(w, "lfm2.shortconv.l_cache", 17), "shortconv.l_cache", "not 1 to 16"),
+                fault(w -> set(w, "lfm2.shortconv.l_cache", 4), "tensor blk.0.shortconv.conv.weight", "3", "4"),
+                fault(w -> set(w, "lfm2.attention.head_count_kv", 2), "attention.head_count_kv", "where attention is"),
                 fault(w -> kvHeads(w, 0, 0, 0, 0), "attention.head_count_kv", "is 0"),
                 fault(w -> kvHeads(w, 0, 0, 2, 4), "attention.head_count_kv", "differs between layers (2 and 4)"),
                 fault(w -> kvHeads(w, 0, 0, 2), "attention.head_count_kv", "has 3 items"),
                 fault(w -> kvHeads(w, 0, 2, 0, 0), "tensor blk.1.attn_q.weight", "missing"));
-    }
-
-    private static void lfm2(GgufWriter writer, String key, long value) {
-        writer.without("lfm2." + key).uint32("lfm2." + key, value);
     }
 
     private static void kvHeads(GgufWriter writer, int... heads) {
@@ -414,17 +415,13 @@ class ModelConfigTest {
 
     static Stream<Fault> stateFaults() {
         return Stream.of(
-                fault(w -> granite(w, "conv_kernel", 1), "ssm.conv_kernel", "not 2 to 16"),
-                fault(w -> granite(w, "time_step_rank", 7), "ssm.time_step_rank", "7", "128"),
-                fault(w -> granite(w, "group_count", 3), "ssm.time_step_rank", "8", "3 groups"),
-                fault(w -> granite(w, "group_count", 9), "ssm.group_count", "not 1 to 8"),
-                fault(w -> granite(w, "state_size", 5000), "ssm.state_size", "not 1 to 4096"),
-                fault(w -> granite(w, "state_size", 16), "tensor blk.0.ssm_in.weight"),
+                fault(w -> set(w, "granitehybrid.ssm.conv_kernel", 1), "ssm.conv_kernel", "not 2 to 16"),
+                fault(w -> set(w, "granitehybrid.ssm.time_step_rank", 7), "ssm.time_step_rank", "7", "128"),
+                fault(w -> set(w, "granitehybrid.ssm.group_count", 3), "ssm.time_step_rank", "8", "3 groups"),
+                fault(w -> set(w, "granitehybrid.ssm.group_count", 9), "ssm.group_count", "not 1 to 8"),
+                fault(w -> set(w, "granitehybrid.ssm.state_size", 5000), "ssm.state_size", "not 1 to 4096"),
+                fault(w -> set(w, "granitehybrid.ssm.state_size", 16), "tensor blk.0.ssm_in.weight"),
                 fault(w -> w.withoutTensor("blk.1.ssm_a"), "tensor blk.1.ssm_a", "missing"));
-    }
-
-    private static void granite(GgufWriter writer, String key, long value) {
-        writer.without("granitehybrid.ssm." + key).uint32("granitehybrid.ssm." + key, value);
     }
 
     @ParameterizedTest
@@ -435,20 +432,16 @@ class ModelConfigTest {
 
     static Stream<Fault> deltaFaults() {
         return Stream.of(
-                fault(w -> qwen35(w, "ssm.conv_kernel", 17), "ssm.conv_kernel", "not 1 to 16"),
-                fault(w -> qwen35(w, "ssm.state_size", 8), "ssm.state_size", "8", "4 heads of 16"),
-                fault(w -> qwen35(w, "ssm.group_count", 3), "ssm.time_step_rank", "4", "3 groups"),
-                fault(w -> qwen35(w, "nextn_predict_layers", 5), "nextn_predict_layers", "5 of 5 blocks"),
-                fault(w -> qwen35(w, "nextn_predict_layers", 0), "tensor blk.4.attn_norm.weight", "missing"),
-                fault(w -> qwen35(w, "full_attention_interval", 5), "full_attention_interval", "none of 4 blocks"),
-                fault(w -> qwen35(w, "full_attention_interval", 2), "tensor blk.1.attn_q.weight", "missing"),
+                fault(w -> set(w, "qwen35.ssm.conv_kernel", 17), "ssm.conv_kernel", "not 1 to 16"),
+                fault(w -> set(w, "qwen35.ssm.state_size", 8), "ssm.state_size", "8", "4 heads of 16"),
+                fault(w -> set(w, "qwen35.ssm.group_count", 3), "ssm.time_step_rank", "4", "3 groups"),
+                fault(w -> set(w, "qwen35.nextn_predict_layers", 5), "nextn_predict_layers", "5 of 5 blocks"),
+                fault(w -> set(w, "qwen35.nextn_predict_layers", 0), "tensor blk.4.attn_norm.weight", "missing"),
+                fault(w -> set(w, "qwen35.full_attention_interval", 5), "full_attention_interval", "none of 4 blocks"),
+                fault(w -> set(w, "qwen35.full_attention_interval", 2), "tensor blk.1.attn_q.weight", "missing"),
                 fault(w -> w.bool("qwen35.attention.recurrent_layers", true), "recurrent_layers", "lists the layers"),
                 fault(w -> w.withoutTensor("blk.0.ssm_beta.weight"), "tensor blk.0.ssm_beta.weight", "missing"),
                 fault(w -> w.withoutTensor("blk.0.attn_gate.weight"), "tensor blk.0.attn_gate.weight", "missing"));
-    }
-
-    private static void qwen35(GgufWriter writer, String key, long value) {
-        writer.without("qwen35." + key).uint32("qwen35." + key, value);
     }
 
     @ParameterizedTest

@@ -7,7 +7,6 @@ import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Semaphore;
 import java.util.stream.Collectors;
@@ -36,33 +35,18 @@ class MessagesTest {
 
     private static final String CALL = "<call>weather:{\"city\": \"Bern\"}</call>";
 
-    private static final List<String> PROMPTS = new ArrayList<>();
-
+    private static EchoServer echo;
     private static TestServer server;
 
     @BeforeAll
     static void start() {
-        server = TestServer.builder()
-                .context(4096)
-                .template(ReasoningTest.template())
-                .script(MessagesTest::answer)
-                .start();
-    }
-
-    /** What the user says last is what the model wants to answer. */
-    private static synchronized String answer(String prompt) {
-        PROMPTS.add(prompt);
-        String last = prompt.substring(prompt.lastIndexOf("<user>") + 6);
-        return last.substring(0, last.lastIndexOf("<assistant>"));
-    }
-
-    private static synchronized String lastPrompt() {
-        return PROMPTS.getLast();
+        echo = new EchoServer();
+        server = echo.server;
     }
 
     @AfterAll
     static void stop() {
-        server.close();
+        echo.close();
     }
 
     private static String body(String answer, String fields) {
@@ -205,7 +189,7 @@ class MessagesTest {
              {"type":"text","text":"And?"}]}]}\
             """.formatted(WEATHER));
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
-        assertThat(lastPrompt()).isEqualTo("""
+        assertThat(echo.lastPrompt()).isEqualTo("""
                         [weather][stop]<system>Be short.<user>Weather?<assistant><think>
                         hm
                         </think>

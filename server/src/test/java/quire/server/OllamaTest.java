@@ -34,33 +34,18 @@ class OllamaTest {
 
     private static final String CALL = "<call>weather:{\"city\": \"Bern\"}</call>";
 
-    private static final List<String> PROMPTS = new ArrayList<>();
-
+    private static EchoServer echo;
     private static TestServer server;
 
     @BeforeAll
     static void start() {
-        server = TestServer.builder()
-                .context(4096)
-                .template(ReasoningTest.template())
-                .script(OllamaTest::answer)
-                .start();
-    }
-
-    /** What the user says last is what the model wants to answer. */
-    private static synchronized String answer(String prompt) {
-        PROMPTS.add(prompt);
-        String last = prompt.substring(prompt.lastIndexOf("<user>") + 6);
-        return last.substring(0, last.lastIndexOf("<assistant>"));
-    }
-
-    private static synchronized String lastPrompt() {
-        return PROMPTS.getLast();
+        echo = new EchoServer();
+        server = echo.server;
     }
 
     @AfterAll
     static void stop() {
-        server.close();
+        echo.close();
     }
 
     private static String body(boolean chat, String answer, String fields) {
@@ -198,12 +183,12 @@ class OllamaTest {
             """.formatted(WEATHER));
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         assertThat(TestServer.json(response).get("model").stringValue()).isEqualTo("fake:latest");
-        assertThat(lastPrompt())
+        assertThat(echo.lastPrompt())
                 .isEqualTo("[weather]<system>Be short.<user>Weather?<assistant><think>\nhm\n</think>\n\n"
                         + "<call>weather:{\"city\": \"Bern\"}</call>\n<call>weather:{}</call><tool>sunny<tool>failed"
                         + "<user>And?<assistant>");
         post(false, body(false, "Yes.", "\"system\":\"Be short.\""));
-        assertThat(lastPrompt()).isEqualTo("<system>Be short.<user>Yes.<assistant>");
+        assertThat(echo.lastPrompt()).isEqualTo("<system>Be short.<user>Yes.<assistant>");
     }
 
     @Test

@@ -9,7 +9,6 @@ import java.net.http.HttpResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Semaphore;
 import java.util.stream.Collectors;
@@ -39,33 +38,18 @@ class ResponsesTest {
 
     private static final String CALL = "<call>weather:{\"city\": \"Bern\"}</call>";
 
-    private static final List<String> PROMPTS = new ArrayList<>();
-
+    private static EchoServer echo;
     private static TestServer server;
 
     @BeforeAll
     static void start() {
-        server = TestServer.builder()
-                .context(4096)
-                .template(ReasoningTest.template())
-                .script(ResponsesTest::answer)
-                .start();
-    }
-
-    /** What the user says last is what the model wants to answer. */
-    private static synchronized String answer(String prompt) {
-        PROMPTS.add(prompt);
-        String last = prompt.substring(prompt.lastIndexOf("<user>") + 6);
-        return last.substring(0, last.lastIndexOf("<assistant>"));
-    }
-
-    private static synchronized String lastPrompt() {
-        return PROMPTS.getLast();
+        echo = new EchoServer();
+        server = echo.server;
     }
 
     @AfterAll
     static void stop() {
-        server.close();
+        echo.close();
     }
 
     private static String body(String answer, String fields) {
@@ -184,7 +168,7 @@ class ResponsesTest {
             {"role":"user","content":"And?"}]}\
             """.formatted(WEATHER));
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
-        assertThat(lastPrompt())
+        assertThat(echo.lastPrompt())
                 .isEqualTo("[weather]<system>Be short.<system>Rules.<user>Weather?<assistant><think>\nhm\n</think>\n\n"
                         + "I look.<call>weather:{\"city\": \"Bern\"}</call>\n<call>weather:{}</call><tool>sunny"
                         + "<tool>failed<user>And?<assistant>");
@@ -201,12 +185,12 @@ class ResponsesTest {
         JsonNode answered = TestServer.json(post(second));
         assertThat(output(answered)).isEqualTo("Yes.");
         assertThat(answered.get("previous_response_id")).isEqualTo(asked.get("id"));
-        assertThat(lastPrompt())
+        assertThat(echo.lastPrompt())
                 .doesNotContain("Be short.")
                 .endsWith("<assistant><think>\nhm\n</think>\n\nI look." + CALL + "<tool>sunny<user>Yes.<assistant>");
         JsonNode third = TestServer.json(post("{\"model\":\"fake\",\"temperature\":0,\"previous_response_id\":\""
                 + answered.get("id").stringValue() + "\",\"input\":\"More.\",\"store\":false}"));
-        assertThat(lastPrompt()).endsWith("<user>Yes.<assistant>Yes.<user>More.<assistant>");
+        assertThat(echo.lastPrompt()).endsWith("<user>Yes.<assistant>Yes.<user>More.<assistant>");
         assertThat(get(third.get("id").stringValue()).statusCode()).isEqualTo(404);
     }
 
@@ -218,17 +202,14 @@ class ResponsesTest {
                 + asked.get("output").get(0).get("id").stringValue()
                 + "\"},{\"role\":\"user\",\"content\":\"Yes.\"}]}");
         assertThat(next.statusCode()).as(next.body()).isEqualTo(200);
-        assertThat(lastPrompt()).isEqualTo("<user>Hi<assistant>Good morning.<user>Yes.<assistant>");
+        assertThat(echo.lastPrompt()).isEqualTo("<user>Hi<assistant>Good morning.<user>Yes.<assistant>");
     }
 
     @Test
     void responseOfAnotherKey_isNotFound() throws Exception {
         ServerConfig keys = TestServer.config().apiKeys(List.of("a", "b")).build();
-        try (TestServer two = TestServer.builder()
-                .config(keys)
-                .template(ReasoningTest.template())
-                .script(ResponsesTest::answer)
-                .start()) {
+        try (EchoServer withKeys = new EchoServer(keys)) {
+            TestServer two = withKeys.server;
             HttpResponse<String> made = two.post("/v1/responses", body("Hi", ""), "Authorization", "Bearer a");
             String id = TestServer.json(made).get("id").stringValue();
             String next = body("Hi", "\"previous_response_id\":\"" + id + "\"");

@@ -4,13 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.net.http.HttpResponse;
 import java.util.List;
-import java.util.OptionalInt;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
-import quire.engine.FakeTokenizer;
-import quire.model.text.Tokenizer;
+import quire.engine.ControlTokenizer;
 import tools.jackson.databind.JsonNode;
 
 /** The text behind a gap, for a model whose vocabulary has tokens for that. */
@@ -21,7 +19,7 @@ class SuffixTest {
     @BeforeAll
     static void start() {
         server = TestServer.builder()
-                .tokenizer(new GapTokenizer())
+                .tokenizer(new ControlTokenizer(List.of("<fim_middle>", "<fim_prefix>", "<fim_suffix>")))
                 .script(
                         "<fim_middle>",
                         prompt -> prompt.contains("<fim_prefix>int f() {<fim_suffix>}<fim_middle>")
@@ -63,52 +61,6 @@ class SuffixTest {
             JsonNode other = TestServer.error(plain.post("/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"b\"}"));
             assertThat(other.get("param").stringValue()).isEqualTo("suffix");
             assertThat(other.get("message").stringValue()).contains("no tokens for filling a gap");
-        }
-    }
-
-    /** Bytes, and the three tokens for gaps. */
-    private static final class GapTokenizer implements Tokenizer {
-        private static final List<String> TOKENS = List.of("<fim_middle>", "<fim_prefix>", "<fim_suffix>");
-        private final FakeTokenizer bytes = new FakeTokenizer();
-
-        @Override
-        public int vocabularySize() {
-            return bytes.vocabularySize() + TOKENS.size();
-        }
-
-        @Override
-        public int[] encode(String text, boolean addSpecial, boolean parseSpecial) {
-            return bytes.encode(text, addSpecial, parseSpecial);
-        }
-
-        @Override
-        public byte[] bytes(int token) {
-            return token < bytes.vocabularySize() ? bytes.bytes(token) : new byte[0];
-        }
-
-        @Override
-        public String spelling(int token) {
-            return token < bytes.vocabularySize() ? bytes.spelling(token) : TOKENS.get(token - bytes.vocabularySize());
-        }
-
-        @Override
-        public boolean isControl(int token) {
-            return token >= bytes.vocabularySize() || bytes.isControl(token);
-        }
-
-        @Override
-        public boolean isEndOfGeneration(int token) {
-            return token < bytes.vocabularySize() && bytes.isEndOfGeneration(token);
-        }
-
-        @Override
-        public OptionalInt bos() {
-            return bytes.bos();
-        }
-
-        @Override
-        public OptionalInt eos() {
-            return bytes.eos();
         }
     }
 }

@@ -5,7 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
-import quire.engine.FakeTokenizer;
+import quire.engine.ControlTokenizer;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.ConstraintCursor;
 import quire.engine.constrain.Constraints;
@@ -15,51 +15,7 @@ import quire.model.text.Tokenizer;
 
 /** Random texts that a constraint allows. */
 final class Walks {
-    /** Bytes, and a few control tokens. */
-    static final class ControlTokenizer implements Tokenizer {
-        private static final List<String> CONTROL = List.of("[TOOL_CALLS]", "<|calls|>", "<|other|>");
-        private final FakeTokenizer bytes = new FakeTokenizer();
-
-        @Override
-        public int vocabularySize() {
-            return bytes.vocabularySize() + CONTROL.size();
-        }
-
-        @Override
-        public int[] encode(String text, boolean addSpecial, boolean parseSpecial) {
-            return bytes.encode(text, addSpecial, parseSpecial);
-        }
-
-        @Override
-        public byte[] bytes(int token) {
-            return token < bytes.vocabularySize() ? bytes.bytes(token) : new byte[0];
-        }
-
-        @Override
-        public String spelling(int token) {
-            return token < bytes.vocabularySize() ? bytes.spelling(token) : CONTROL.get(token - bytes.vocabularySize());
-        }
-
-        @Override
-        public boolean isControl(int token) {
-            return token >= bytes.vocabularySize() || bytes.isControl(token);
-        }
-
-        @Override
-        public boolean isEndOfGeneration(int token) {
-            return token < bytes.vocabularySize() && bytes.isEndOfGeneration(token);
-        }
-
-        @Override
-        public java.util.OptionalInt bos() {
-            return bytes.bos();
-        }
-
-        @Override
-        public java.util.OptionalInt eos() {
-            return bytes.eos();
-        }
-    }
+    private static final List<String> CONTROL = List.of("[TOOL_CALLS]", "<|calls|>", "<|other|>");
 
     private Walks() {}
 
@@ -69,7 +25,7 @@ final class Walks {
      * @param hint a text that is tried often
      */
     static String text(Constraint constraint, SplittableRandom random, int most, String hint) {
-        Tokenizer tokenizer = new ControlTokenizer();
+        Tokenizer tokenizer = new ControlTokenizer(CONTROL);
         ConstraintCursor cursor = new Constraints(tokenizer).begin(constraint);
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
         for (int i = 0; i < most; i++) {
