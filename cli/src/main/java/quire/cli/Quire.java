@@ -55,8 +55,6 @@ public final class Quire implements Callable<Integer> {
             description = "Show the stack trace of an error, not only one line.")
     private boolean debug;
 
-    private Quire() {}
-
     private static final List<Class<?>> COMMANDS = List.of(
             ServeCommand.class,
             ChatCommand.class,
@@ -70,6 +68,8 @@ public final class Quire implements Callable<Integer> {
 
     /** Java replaces bytes that it cannot decode by this character. */
     private static final String REPLACEMENT = "\uFFFD";
+
+    private Quire() {}
 
     /** Runs a command and exits with its code. */
     public static void main(String[] args) {

@@ -321,11 +321,15 @@ public final class EngineLoop implements Runnable {
         }
     }
 
-    /** Answers all who wait in {@link #view} at once, so that many of them cost one view a step. */
+    /** Answers all who wait in {@link #view} at once, so that many of them cost one view a step. A fault is theirs alone. */
     private void show() {
         CompletableFuture<EngineView> waiting = viewer.getAndSet(null);
         if (waiting != null) {
-            waiting.complete(scheduler.view());
+            try {
+                waiting.complete(scheduler.view());
+            } catch (RuntimeException e) {
+                waiting.completeExceptionally(e);
+            }
         }
     }
 

@@ -125,9 +125,8 @@ public final class AnswerService {
      * @param user whom the request is for, as the client says; null if it does not say
      */
     private static String tenant(Exchange exchange, @Nullable String user) {
-        ApiKey key = exchange.key();
-        if (key != null) {
-            return key.tenant();
+        if (!exchange.owner().isEmpty()) {
+            return exchange.owner();
         }
         return user == null ? "address " + exchange.client() : "user " + user;
     }

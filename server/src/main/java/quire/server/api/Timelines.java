@@ -8,7 +8,6 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Timeline;
 import quire.engine.TokenStream;
-import quire.server.http.ApiKey;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
 import quire.server.http.Response;
@@ -41,8 +40,7 @@ final class Timelines {
     }
 
     private static String key(Exchange exchange, String id) {
-        ApiKey key = exchange.key();
-        return (key == null ? "" : key.name()) + "\n" + id;
+        return exchange.owner() + "\n" + id;
     }
 
     /**

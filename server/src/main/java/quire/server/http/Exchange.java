@@ -145,6 +145,11 @@ public final class Exchange {
         return key;
     }
 
+    /** Whose requests and answers the client may see: the tenant of its API key; empty if none is asked for. */
+    public String owner() {
+        return key == null ? "" : key.tenant();
+    }
+
     void setKey(@Nullable ApiKey value) {
         key = value;
     }

@@ -7,7 +7,6 @@ import quire.engine.Engine;
 import quire.engine.EngineStats;
 import quire.engine.EngineView;
 import quire.server.api.Json;
-import quire.server.http.ApiKey;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
 import quire.server.http.Response;
@@ -44,10 +43,8 @@ public final class LiveView {
         ObjectNode root =
                 JsonNodeFactory.instance.objectNode().put("object", "engine").put("model", engine.modelName());
         writeStats(view, root.putObject("stats"));
-        ApiKey key = exchange.key();
-        String tenant = key == null ? null : key.tenant();
-        writeRows(view.running(), tenant, root.putArray("running"));
-        writeRows(view.waiting(), tenant, root.putArray("waiting"));
+        writeRows(view.running(), exchange.owner(), root.putArray("running"));
+        writeRows(view.waiting(), exchange.owner(), root.putArray("waiting"));
         writePages(view.pages(), root.putArray("pages"));
         return Response.json(200, Json.bytes(root));
     }
@@ -85,10 +82,10 @@ public final class LiveView {
                 .put("heap_bytes", java.totalMemory() - java.freeMemory());
     }
 
-    /** @param tenant whose requests have an id; null for all */
-    private static void writeRows(List<EngineView.Row> rows, @Nullable String tenant, ArrayNode out) {
+    /** @param owner whose requests have an id; empty for all */
+    private static void writeRows(List<EngineView.Row> rows, String owner, ArrayNode out) {
         for (EngineView.Row row : rows) {
-            boolean own = tenant == null || tenant.equals(row.tenant());
+            boolean own = owner.isEmpty() || owner.equals(row.tenant());
             out.addObject()
                     .put("id", own && !row.name().isEmpty() ? row.name() : null)
                     .put("priority", row.priority())

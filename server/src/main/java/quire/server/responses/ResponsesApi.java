@@ -3,7 +3,6 @@ package quire.server.responses;
 import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
 import quire.server.api.Json;
-import quire.server.http.ApiKey;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
@@ -62,8 +61,7 @@ public final class ResponsesApi {
     }
 
     private StoredResponses.Owned own(Exchange exchange) {
-        ApiKey key = exchange.key();
-        return stored.of(key == null ? "" : key.tenant());
+        return stored.of(exchange.owner());
     }
 
     private static HttpException unknown(String id) {
