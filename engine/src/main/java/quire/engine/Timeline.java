@@ -15,6 +15,11 @@ public interface Timeline {
         public int leftOut() {
             return 0;
         }
+
+        @Override
+        public SpeculationCounts speculation() {
+            return SpeculationCounts.NONE;
+        }
     };
 
     /** The kind of an event. */
@@ -48,4 +53,7 @@ public interface Timeline {
 
     /** How many events in the middle were left out, because there were too many. */
     int leftOut();
+
+    /** Its draft tokens; none before its end and without {@link Speculation}. */
+    SpeculationCounts speculation();
 }

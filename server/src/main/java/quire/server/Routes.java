@@ -29,6 +29,7 @@ import quire.server.responses.ResponsesApi;
 /** Every path that the server answers. While the model is being loaded, the paths that need it answer 503. */
 final class Routes {
     private static final ErrorFormat OPENAI_ERRORS = new OpenAiErrors();
+    private static final ErrorFormat RESPONSES_ERRORS = OpenAiErrors.ofResponses();
     private static final ErrorFormat MESSAGES_ERRORS = new MessagesErrors();
     private static final ErrorFormat OLLAMA_ERRORS = new OllamaErrors();
 
@@ -101,7 +102,8 @@ final class Routes {
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
                 get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*"),
                 blocking("GET", (model, exchange) -> exchange.send(model.live.response(exchange)), "/v1/engine"),
-                answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses"),
+                answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses")
+                        .withErrors(RESPONSES_ERRORS),
                 get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
                 delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
                 // vLLM's additions to it

@@ -67,6 +67,30 @@ class ContextOverflowTest {
         }
     }
 
+    /** Counting stops where the context is full, so the errors have the least number that is certain. */
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            /v1/messages  | prompt is too long: 512 tokens > 511 maximum                  | pi-ai and other clients of Anthropic
+            /v1/responses | The input exceeds the context window                     | Codex and pi-ai
+            /api/chat     | prompt too long; exceeded max context length by 1 tokens | pi-ai
+            """)
+    void error_ofAFullContext_hasThePhrasesOfItsApi(String path, String phrase, String client) throws Exception {
+        String message = "[{\"role\":\"user\",\"content\":\"" + "x".repeat(600) + "\"}]";
+        String input = path.equals("/v1/responses") ? "\"input\":" : "\"model\":\"fake\",\"messages\":";
+        String limit = path.equals("/v1/messages") ? ",\"max_tokens\":5" : "";
+        for (boolean stream : new boolean[] {false, true}) {
+            HttpResponse<String> response =
+                    server.post(path, "{" + input + message + limit + ",\"stream\":" + stream + "}");
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
+            JsonNode error = TestServer.error(response);
+            assertThat((error.isString() ? error : error.get("message")).stringValue())
+                    .as("for " + client)
+                    .contains(phrase)
+                    .contains(PHRASES.get(0).text)
+                    .contains(PHRASES.get(1).text);
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({"/v1/completions, 101", "/v1/chat/completions, 117"})
     void answer_withALimitBeyondTheContext_getsTheRoomThatThereIs(String path, int promptTokens) throws Exception {

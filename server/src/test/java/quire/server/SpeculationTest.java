@@ -2,6 +2,7 @@ package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.net.http.HttpResponse;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.Speculation;
@@ -16,24 +17,23 @@ class SpeculationTest {
             {"model":"fake","prompt":"abab","max_tokens":60,"temperature":0,"logit_bias":{"99":60}}""";
 
     @Test
-    void usage_withSpeculation_countsItAndTheTextStays() throws Exception {
+    void timeline_withSpeculation_countsItAndTheAnswerStays() throws Exception {
         JsonNode plain;
         try (TestServer server = TestServer.start()) {
             plain = TestServer.json(server.post("/v1/completions", BODY));
             JsonNode details = plain.get("usage").get("completion_tokens_details");
             assertThat(details.get("accepted_prediction_tokens").intValue()).isZero();
             assertThat(details.get("rejected_prediction_tokens").intValue()).isZero();
-            assertThat(plain.get("usage").has("speculation")).isFalse();
             assertThat(server.get("/metrics").body()).doesNotContain("spec_decode");
         }
         try (TestServer server = TestServer.builder()
                 .speculation(new Speculation(4, true, null, null))
                 .start()) {
-            JsonNode speculated = TestServer.json(server.post("/v1/completions", BODY));
+            HttpResponse<String> response = server.post("/v1/completions", BODY);
+            JsonNode speculated = TestServer.json(response);
 
             assertThat(speculated.get("choices")).isEqualTo(plain.get("choices"));
-            assertThat(speculated.get("usage").get("completion_tokens"))
-                    .isEqualTo(plain.get("usage").get("completion_tokens"));
+            assertThat(speculated.get("usage")).isEqualTo(plain.get("usage"));
             JsonNode details = speculated.get("usage").get("completion_tokens_details");
             SpeculationCounts stats = server.engine.stats().speculation().counts();
             assertThat(stats.acceptedTokens()).isPositive();
@@ -41,7 +41,11 @@ class SpeculationTest {
             assertThat(details.get("accepted_prediction_tokens").longValue()).isZero();
             assertThat(details.get("rejected_prediction_tokens").longValue()).isZero();
             // It is the engine's only request, so its counts are the engine's.
-            JsonNode counts = speculated.get("usage").get("speculation");
+            String id = response.headers().firstValue("X-Request-Id").orElseThrow();
+            JsonNode counts = TestServer.json(server.get("/v1/requests/" + id))
+                    .get("answers")
+                    .get(0)
+                    .get("speculation");
             assertThat(counts.get("drafts").longValue())
                     .isEqualTo(stats.drafts())
                     .isPositive();

@@ -14,8 +14,8 @@ import picocli.CommandLine.Spec;
 import quire.bench.attack.AttackBench.Limits;
 import quire.bench.client.ServerOption;
 import quire.bench.client.ServerProcess;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.Range;
 
 /** The command {@code quire bench attack}. What it measures: {@link AttackBench}. */
@@ -28,8 +28,6 @@ import quire.cli.option.Range;
                     + " sockets, pages or memory."
         })
 public final class AttackCommand implements Callable<Integer> {
-    private static final int SHOWN_FAULTS = 30;
-
     /** A day. */
     private static final int MAX_SECONDS = 86_400;
 
@@ -122,8 +120,8 @@ public final class AttackCommand implements Callable<Integer> {
             description = "Sockets that may stay open after a round (default ${DEFAULT-VALUE}).")
     private int maxSockets;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     @Override
     public Integer call() throws IOException, InterruptedException {
@@ -139,7 +137,9 @@ public final class AttackCommand implements Callable<Integer> {
         RunRecord record = new RunRecord();
         record.put("seed", seed);
         record.put("seconds", seconds);
-        record.put("attacks", kinds.stream().map(AttackKind::label).toList());
+        record.put(
+                "attacks",
+                String.join(", ", kinds.stream().map(AttackKind::label).toList()));
         record.putMachine();
         AttackBench.Result result;
         try (ServerProcess process = server.open()) {
@@ -152,17 +152,7 @@ public final class AttackCommand implements Callable<Integer> {
         record.put("rounds", result.rounds());
         record.put("bounds", result.bounds().rows());
         record.put("faults", result.faults());
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            System.out.println(new Table(result.kinds()).text());
-            System.out.println(new Table(result.rounds()).text());
-            System.out.println(new Table(result.bounds().rows()).text());
-            result.faults().stream().limit(SHOWN_FAULTS).forEach(System.out::println);
-            if (result.faults().size() > SHOWN_FAULTS) {
-                System.out.println((result.faults().size() - SHOWN_FAULTS) + " further faults: --json lists them");
-            }
-        }
+        output.print(record);
         return result.bounds().broken() ? 1 : 0;
     }
 }

@@ -9,8 +9,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.measure.TimedEngine;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.ModelOption;
 import quire.cli.option.ThreadsOption;
 import quire.engine.EngineConfig;
@@ -53,8 +53,8 @@ public final class ConstraintsCommand implements Callable<Integer> {
     @Mixin
     private ThreadsOption threads;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     @Override
     public Integer call() throws InterruptedException {
@@ -82,17 +82,7 @@ public final class ConstraintsCommand implements Callable<Integer> {
         }
         record.put("masks", masks);
         record.put("speed", List.of(speed));
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            record.values().forEach((name, value) -> {
-                if (!(value instanceof List<?>)) {
-                    System.out.printf("%-22s %s%n", name, value);
-                }
-            });
-            System.out.print(new Table(masks).text());
-            System.out.print(new Table(List.of(speed)).text());
-        }
+        output.print(record);
         return 0;
     }
 

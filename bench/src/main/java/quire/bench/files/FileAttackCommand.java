@@ -12,13 +12,14 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 import quire.bench.measure.Bounds;
 import quire.bench.measure.ChildJvm;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.Range;
 
 /**
@@ -34,8 +35,6 @@ import quire.cli.option.Range;
                     + " not one line. The same seed is always the same file."
         })
 public final class FileAttackCommand implements Callable<Integer> {
-    private static final int SHOWN_FAULTS = 30;
-
     @Spec
     @SuppressWarnings("NullAway.Init") // picocli sets it
     private CommandSpec command;
@@ -84,8 +83,8 @@ public final class FileAttackCommand implements Callable<Integer> {
                     "Write the file of --seed here, or its several files beside it. Print the one to open, and try nothing.")
     private @Nullable Path keep;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     private final List<String> faults = new ArrayList<>();
     private String kernels = "";
@@ -135,18 +134,7 @@ public final class FileAttackCommand implements Callable<Integer> {
         record.put("files", List.of(row));
         record.put("bounds", bounds.rows());
         record.put("faults", faults);
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            System.out.println("kernels: " + kernels);
-            System.out.println();
-            System.out.println(new Table(List.of(row)).text());
-            System.out.println(new Table(bounds.rows()).text());
-            faults.stream().limit(SHOWN_FAULTS).forEach(System.out::println);
-            if (faults.size() > SHOWN_FAULTS) {
-                System.out.println((faults.size() - SHOWN_FAULTS) + " further faults: --json lists them");
-            }
-        }
+        output.print(record);
         return bounds.broken() ? 1 : 0;
     }
 

@@ -10,8 +10,8 @@ import picocli.CommandLine.Spec;
 import quire.bench.client.ServerOption;
 import quire.bench.client.ServerOption.ServedModel;
 import quire.bench.client.ServerProcess;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.Range;
 
 /** The command {@code quire bench fairness}. What it measures: {@link FairnessBench}. */
@@ -60,8 +60,8 @@ public final class FairnessCommand implements Callable<Integer> {
                             + " (default ${DEFAULT-VALUE}).")
     private double maxRatio;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     @Override
     public Integer call() throws IOException, InterruptedException {
@@ -80,12 +80,7 @@ public final class FairnessCommand implements Callable<Integer> {
         }
         record.put("tenants", result.rows());
         record.put("bounds", result.bounds().rows());
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            System.out.println(new Table(result.rows()).text());
-            System.out.println(new Table(result.bounds().rows()).text());
-        }
+        output.print(record);
         return result.bounds().broken() ? 1 : 0;
     }
 }

@@ -11,8 +11,8 @@ import picocli.CommandLine.Spec;
 import quire.bench.client.ServerOption;
 import quire.bench.client.ServerOption.ServedModel;
 import quire.bench.client.ServerProcess;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.Range;
 
 /** The command {@code quire bench overload}. What it measures: {@link OverloadBench}. */
@@ -99,8 +99,8 @@ public final class OverloadCommand implements Callable<Integer> {
             description = "99th percentile of the time of a refusal (default ${DEFAULT-VALUE}).")
     private double maxRefusal;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     @Override
     public Integer call() throws IOException, InterruptedException {
@@ -131,15 +131,7 @@ public final class OverloadCommand implements Callable<Integer> {
         record.put("levels", result.rows());
         record.put("bounds", result.bounds().rows());
         record.put("failure", result.failure());
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            System.out.println(new Table(result.rows()).text());
-            System.out.println(new Table(result.bounds().rows()).text());
-            if (!result.failure().isEmpty()) {
-                System.out.println("the last request without an answer: " + result.failure());
-            }
-        }
+        output.print(record);
         return result.bounds().broken() ? 1 : 0;
     }
 }

@@ -10,8 +10,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.measure.TimedEngine;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.ModelOption;
 import quire.cli.option.ThreadsOption;
 import quire.engine.EngineConfig;
@@ -66,8 +66,8 @@ public final class PrefixCommand implements Callable<Integer> {
     @Mixin
     private ThreadsOption threads;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     @Override
     public Integer call() throws InterruptedException {
@@ -100,16 +100,7 @@ public final class PrefixCommand implements Callable<Integer> {
             }
         }
         record.put("prefix", rows);
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            record.values().forEach((name, value) -> {
-                if (!(value instanceof List<?>)) {
-                    System.out.printf("%-16s %s%n", name, value);
-                }
-            });
-            System.out.print(new Table(rows).text());
-        }
+        output.print(record);
         return 0;
     }
 

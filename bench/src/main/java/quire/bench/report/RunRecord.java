@@ -23,6 +23,8 @@ import quire.cli.output.Json;
  * <p>Names contain their unit. A row of a table is a map from column names to values. Not thread-safe.
  */
 public final class RunRecord {
+    private static final int SHOWN_TEXTS = 30;
+
     private final Map<String, Object> values;
 
     /** An empty record. */
@@ -104,6 +106,37 @@ public final class RunRecord {
                     Arrays.stream(keys).map(key -> String.valueOf(row.get(key))).toList(), row);
         }
         put(table, new ArrayList<>(keyToRow.values()));
+    }
+
+    /**
+     * The record for a terminal: a line for each value, then the tables, and at last the texts of lists, at most {@value
+     * #SHOWN_TEXTS} of each.
+     */
+    public String text() {
+        int width = values.keySet().stream().mapToInt(String::length).max().orElse(0);
+        StringBuilder lines = new StringBuilder();
+        StringBuilder tables = new StringBuilder();
+        StringBuilder texts = new StringBuilder();
+        values.forEach((name, value) -> {
+            if (!(value instanceof List<?> list)) {
+                if (!value.equals("")) {
+                    lines.append(name)
+                            .repeat(' ', width + 2 - name.length())
+                            .append(value)
+                            .append('\n');
+                }
+            } else if (!list.isEmpty() && list.getFirst() instanceof Map) {
+                tables.append('\n').append(new Table(rows(name)).text());
+            } else if (!list.isEmpty()) {
+                texts.append('\n').append(name.replace('_', ' ')).append(":\n");
+                list.stream().limit(SHOWN_TEXTS).forEach(text -> texts.append(text)
+                        .append('\n'));
+                if (list.size() > SHOWN_TEXTS) {
+                    texts.append(list.size() - SHOWN_TEXTS).append(" more: --json lists them\n");
+                }
+            }
+        });
+        return lines.append(tables).append(texts).toString().stripTrailing();
     }
 
     /** The record as one JSON object. */

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.List;
 import java.util.Map;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 class RunRecordTest {
@@ -37,6 +38,22 @@ class RunRecordTest {
         assertThat(record.number("kernels")).isZero();
         assertThat(record.number("threads")).isZero();
         assertThat(record.rows("load")).isEmpty();
+    }
+
+    @Test
+    void text_hasValuesThenTablesThenTexts() {
+        RunRecord record = new RunRecord();
+        record.put("faults", IntStream.range(0, 32).mapToObj(i -> "fault " + i).toList());
+        record.put("seed", 1);
+        record.put("failure", "");
+        record.put("levels", List.of(Map.of("level", "× 2")));
+        record.put("rounds", List.of());
+        record.put("commit", "abc");
+
+        assertThat(record.text().lines().toList())
+                .startsWith("seed     1", "commit   abc", "", "level", "× 2", "", "faults:", "fault 0")
+                .endsWith("fault 29", "2 more: --json lists them")
+                .hasSize(38);
     }
 
     private static Map<String, Object> row(int sequences, double speedup) {

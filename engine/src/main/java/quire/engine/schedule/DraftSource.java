@@ -7,41 +7,13 @@ import quire.engine.sample.SamplerTeam;
 
 /**
  * Where draft tokens come from: the interface that the scheduler uses. Draft tokens only decide which rows a step
- * computes early. They never decide which tokens an answer has.
+ * computes early. They never decide which tokens an answer has. A source that overrides nothing proposes none.
  *
  * <p>Engine thread only, except for {@link #setOn}.
  */
 public interface DraftSource {
     /** Proposes no draft tokens. */
-    DraftSource NONE = new DraftSource() {
-        @Override
-        public void setOn(boolean wanted) {}
-
-        @Override
-        public void started(Sequence sequence) {}
-
-        @Override
-        public void replaced(Sequence sequence, int page) {}
-
-        @Override
-        public void draft(StepPlan plan, int budget) {}
-
-        @Override
-        public void learn(TokenVerifier tokens, int[] kept, long planNanos, long computeNanos) {}
-
-        @Override
-        public void countStep() {}
-
-        @Override
-        public SpeculationStats stats() {
-            return SpeculationStats.NONE;
-        }
-
-        @Override
-        public SpeculationCounts ended(Sequence sequence) {
-            return SpeculationCounts.NONE;
-        }
-    };
+    DraftSource NONE = new DraftSource() {};
 
     /** State that a source keeps with each sequence. */
     interface State {}
@@ -66,10 +38,10 @@ public interface DraftSource {
     }
 
     /** Allows or forbids draft tokens from the next plan on. Any thread. */
-    void setOn(boolean wanted);
+    default void setOn(boolean wanted) {}
 
     /** A sequence begins to run, for the first time or again after preemption: its first pages may be cached ones. */
-    void started(Sequence sequence);
+    default void started(Sequence sequence) {}
 
     /**
      * A row got a page of the same tokens in place of its own. {@link KvPages#isDrafted} tells whether the draft model
@@ -77,14 +49,14 @@ public interface DraftSource {
      *
      * @param page index in the row's page table
      */
-    void replaced(Sequence sequence, int page);
+    default void replaced(Sequence sequence, int page) {}
 
     /**
      * Adds draft tokens to a plan.
      *
      * @param budget maximum number of tokens that may be added to the plan
      */
-    void draft(StepPlan plan, int budget);
+    default void draft(StepPlan plan, int budget) {}
 
     /**
      * Learns which draft tokens of the plan were accepted, after the new tokens were appended to the sequences.
@@ -93,14 +65,18 @@ public interface DraftSource {
      * @param planNanos nanoseconds of planning, drafting included
      * @param computeNanos nanoseconds of the forward pass and the choice of tokens
      */
-    void learn(TokenVerifier tokens, int[] kept, long planNanos, long computeNanos);
+    default void learn(TokenVerifier tokens, int[] kept, long planNanos, long computeNanos) {}
 
     /** Adds the last step to {@link #stats}. The caller holds the lock that guards the engine's statistics. */
-    void countStep();
+    default void countStep() {}
 
     /** Statistics over all steps. The caller holds the lock that guards the engine's statistics; any thread. */
-    SpeculationStats stats();
+    default SpeculationStats stats() {
+        return SpeculationStats.NONE;
+    }
 
     /** A sequence has ended, from any state. Returns the counts of its draft tokens. */
-    SpeculationCounts ended(Sequence sequence);
+    default SpeculationCounts ended(Sequence sequence) {
+        return SpeculationCounts.NONE;
+    }
 }

@@ -2,6 +2,7 @@ package quire.engine.schedule;
 
 import java.util.ArrayList;
 import java.util.List;
+import quire.engine.SpeculationCounts;
 import quire.engine.Timeline;
 
 /**
@@ -18,6 +19,7 @@ final class RequestTimeline implements Timeline {
     private final int[] pages = new int[MAX_EVENTS];
     private volatile int count;
     private volatile int leftOut;
+    private volatile SpeculationCounts speculation = SpeculationCounts.NONE;
     private int unseen; // the writer's copy of leftOut
 
     /** @param begin when the request was accepted, in nanoseconds of the engine's clock */
@@ -40,6 +42,11 @@ final class RequestTimeline implements Timeline {
         count = at + 1;
     }
 
+    /** The request has ended and had these draft tokens. */
+    void setSpeculation(SpeculationCounts counts) {
+        speculation = counts;
+    }
+
     @Override
     public List<Event> events() {
         int end = count;
@@ -53,5 +60,10 @@ final class RequestTimeline implements Timeline {
     @Override
     public int leftOut() {
         return leftOut;
+    }
+
+    @Override
+    public SpeculationCounts speculation() {
+        return speculation;
     }
 }

@@ -934,6 +934,7 @@ final class Scheduler {
             }
             tenants.ended(sequence, wasRunning);
             counts = drafts.ended(sequence);
+            sequence.timeline.setSpeculation(counts);
             tracker.finish(sequence, wasRunning, reason);
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());

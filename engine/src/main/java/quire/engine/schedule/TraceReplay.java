@@ -21,8 +21,6 @@ import quire.engine.ReplayedTrace;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
-import quire.engine.SpeculationCounts;
-import quire.engine.SpeculationStats;
 import quire.engine.constrain.ConstraintException;
 import quire.engine.sample.SamplerTeam;
 import quire.engine.schedule.Sequence.State;
@@ -377,31 +375,6 @@ public final class TraceReplay {
                     left -= tokens.length;
                 }
             }
-        }
-
-        @Override
-        public void setOn(boolean wanted) {}
-
-        @Override
-        public void started(Sequence sequence) {}
-
-        @Override
-        public void replaced(Sequence sequence, int page) {}
-
-        @Override
-        public void learn(TokenVerifier tokens, int[] kept, long planNanos, long computeNanos) {}
-
-        @Override
-        public void countStep() {}
-
-        @Override
-        public SpeculationStats stats() {
-            return SpeculationStats.NONE;
-        }
-
-        @Override
-        public SpeculationCounts ended(Sequence sequence) {
-            return SpeculationCounts.NONE;
         }
     }
 

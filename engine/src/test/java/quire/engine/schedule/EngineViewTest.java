@@ -49,9 +49,13 @@ class EngineViewTest {
                 .withName(name);
     }
 
-    /** Asks from another thread, and computes steps until the answer is there. */
+    /** Asks from another thread. The next step answers: nothing is computed before the thread waits for the answer. */
     private EngineView view() {
-        CompletableFuture<EngineView> view = CompletableFuture.supplyAsync(this::ask);
+        CompletableFuture<EngineView> view = new CompletableFuture<>();
+        Thread asking = Thread.ofPlatform().start(() -> view.complete(ask()));
+        while (asking.getState() != Thread.State.WAITING) {
+            Thread.onSpinWait();
+        }
         while (!view.isDone()) {
             loop.doWork();
         }

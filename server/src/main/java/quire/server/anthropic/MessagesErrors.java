@@ -18,8 +18,17 @@ public final class MessagesErrors implements ErrorFormat {
 
     static ObjectNode json(HttpException e) {
         ObjectNode root = JsonNodeFactory.instance.objectNode().put("type", "error");
-        root.putObject("error").put("type", type(e.status())).put("message", e.getMessage());
+        root.putObject("error").put("type", type(e.status())).put("message", message(e));
         return root;
+    }
+
+    /** Clients of this API find out by these words that a conversation is too long. */
+    private static String message(HttpException e) {
+        HttpException.Excess excess = e.excess();
+        return excess == null
+                ? e.getMessage()
+                : "prompt is too long: " + excess.tokens() + " tokens > " + excess.most() + " maximum. "
+                        + e.getMessage();
     }
 
     private static String type(int status) {

@@ -6,6 +6,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
+import quire.engine.SpeculationCounts;
 import quire.engine.Timeline;
 import quire.engine.TokenStream;
 import quire.server.http.Exchange;
@@ -65,6 +66,7 @@ final class Timelines {
             ArrayNode events = answer.putArray("events");
             found.get(i).events().forEach(event -> write(event, events.addObject()));
             answer.put("events_left_out", found.get(i).leftOut());
+            write(found.get(i).speculation(), answer);
         }
         return Response.json(200, Json.bytes(root));
     }
@@ -80,6 +82,28 @@ final class Timelines {
             Timeline.Kind.FIRST_TOKEN, "tokens",
             Timeline.Kind.PREEMPTED, "lost_tokens",
             Timeline.Kind.ENDED, "completion_tokens");
+
+    private static void write(SpeculationCounts counts, ObjectNode out) {
+        if (counts.drafters().isEmpty()) {
+            return;
+        }
+        ObjectNode speculation = out.putObject("speculation")
+                .put("drafts", counts.drafts())
+                .put("draft_tokens", counts.draftTokens())
+                .put("accepted_tokens", counts.acceptedTokens());
+        write(counts.decisions(), speculation.putArray("decisions"));
+        write(counts.draftedAt(), speculation.putArray("drafted_at"));
+        write(counts.acceptedAt(), speculation.putArray("accepted_at"));
+    }
+
+    /** Writes counts without the zeros at their end. */
+    private static void write(List<Long> counts, ArrayNode out) {
+        int size = counts.size();
+        while (size > 0 && counts.get(size - 1) == 0) {
+            size--;
+        }
+        counts.subList(0, size).forEach(out::add);
+    }
 
     private static void write(Timeline.Event event, ObjectNode out) {
         out.put("event", event.kind().name().toLowerCase(Locale.ROOT))

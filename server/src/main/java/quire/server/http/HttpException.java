@@ -1,5 +1,6 @@
 package quire.server.http;
 
+import java.io.Serializable;
 import java.util.Map;
 import java.util.function.UnaryOperator;
 import java.util.regex.Matcher;
@@ -20,20 +21,49 @@ public final class HttpException extends RuntimeException {
     private final @Nullable String parameter;
     private final @Nullable String code;
     private final int retryAfterSeconds;
+    private final @Nullable Excess excess;
+
+    /**
+     * By how much an input is too long for the model's context.
+     *
+     * @param tokens of the input, or as many as are certain
+     * @param most tokens that the input may have
+     */
+    public record Excess(long tokens, int most) implements Serializable {}
 
     private HttpException(
-            int status, String message, @Nullable String parameter, @Nullable String code, int retryAfterSeconds) {
+            int status,
+            String message,
+            @Nullable String parameter,
+            @Nullable String code,
+            int retryAfterSeconds,
+            @Nullable Excess excess) {
         super(message, null, false, false);
         this.status = status;
         this.message = message;
         this.parameter = parameter;
         this.code = code;
         this.retryAfterSeconds = retryAfterSeconds;
+        this.excess = excess;
+    }
+
+    private HttpException(
+            int status, String message, @Nullable String parameter, @Nullable String code, int retryAfterSeconds) {
+        this(status, message, parameter, code, retryAfterSeconds, null);
     }
 
     /** A 400: the request's parameter at this path is wrong; null for the request as a whole. */
     public static HttpException invalid(@Nullable String parameter, @Nullable String code, String message) {
         return new HttpException(400, message, parameter, code, 0);
+    }
+
+    /**
+     * A 400: the context is too small.
+     *
+     * @param excess by how much the input alone is too long; null if only input and answer together are
+     */
+    public static HttpException contextLength(String parameter, String message, @Nullable Excess excess) {
+        return new HttpException(400, message, parameter, "context_length_exceeded", 0, excess);
     }
 
     /** A 400: the parameter or its value is not supported. */
@@ -107,7 +137,8 @@ public final class HttpException extends RuntimeException {
                         .replaceAll(path -> Matcher.quoteReplacement("'" + names.apply(path.group(1)) + "'")),
                 parameter == null ? null : names.apply(parameter),
                 code,
-                retryAfterSeconds);
+                retryAfterSeconds,
+                excess);
     }
 
     /** The HTTP status. */
@@ -129,6 +160,11 @@ public final class HttpException extends RuntimeException {
     /** A short name of the cause for programs, such as {@code invalid_value}; null if there is none. */
     public @Nullable String code() {
         return code;
+    }
+
+    /** By how much the input is too long; null if that is not the error. */
+    public @Nullable Excess excess() {
+        return excess;
     }
 
     /** Headers that belong to the status. */

@@ -17,6 +17,15 @@ public final class OllamaErrors implements ErrorFormat {
     }
 
     static ObjectNode json(HttpException e) {
-        return JsonNodeFactory.instance.objectNode().put("error", e.getMessage());
+        return JsonNodeFactory.instance.objectNode().put("error", message(e));
+    }
+
+    /** Clients of this API find out by these words that a conversation is too long. */
+    private static String message(HttpException e) {
+        HttpException.Excess excess = e.excess();
+        return excess == null
+                ? e.getMessage()
+                : "prompt too long; exceeded max context length by " + (excess.tokens() - excess.most()) + " tokens. "
+                        + e.getMessage();
     }
 }

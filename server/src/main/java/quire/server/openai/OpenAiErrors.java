@@ -8,18 +8,36 @@ import tools.jackson.databind.node.ObjectNode;
 
 /** Errors in OpenAI's shape: {@code {"error": {"message", "type", "param", "code"}}}. */
 public final class OpenAiErrors implements ErrorFormat {
+    private final String tooLong;
+
     /** OpenAI's errors. */
-    public OpenAiErrors() {}
+    public OpenAiErrors() {
+        this("");
+    }
+
+    /** @param tooLong what stands before the message if the input is too long */
+    private OpenAiErrors(String tooLong) {
+        this.tooLong = tooLong;
+    }
+
+    /** The errors of {@code /v1/responses}. Clients find out by other words that a conversation is too long. */
+    public static OpenAiErrors ofResponses() {
+        return new OpenAiErrors("The input exceeds the context window of this model. ");
+    }
 
     @Override
     public byte[] body(HttpException e) {
-        return Json.bytes(json(e));
+        return Json.bytes(json(e, e.excess() == null ? "" : tooLong));
     }
 
     static ObjectNode json(HttpException e) {
+        return json(e, "");
+    }
+
+    private static ObjectNode json(HttpException e, String before) {
         ObjectNode root = JsonNodeFactory.instance.objectNode();
         root.putObject("error")
-                .put("message", e.getMessage())
+                .put("message", before + e.getMessage())
                 .put("type", type(e.status()))
                 .put("param", e.parameter())
                 .put("code", e.code());

@@ -6,7 +6,6 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.FinishReason;
 import quire.engine.InvalidRequestException;
@@ -410,27 +409,6 @@ final class OpenAiFormat implements AnswerFormat {
                         drafted.stream()
                                 .mapToLong(count -> count.predictedTokens() - count.acceptedPredictedTokens())
                                 .sum());
-        List<SpeculationCounts> counts =
-                drafted.stream().filter(count -> !count.drafters().isEmpty()).toList();
-        if (!counts.isEmpty()) {
-            ObjectNode speculation = usage.putObject("speculation")
-                    .put(
-                            "drafts",
-                            counts.stream().mapToLong(SpeculationCounts::drafts).sum())
-                    .put(
-                            "draft_tokens",
-                            counts.stream()
-                                    .mapToLong(SpeculationCounts::draftTokens)
-                                    .sum())
-                    .put(
-                            "accepted_tokens",
-                            counts.stream()
-                                    .mapToLong(SpeculationCounts::acceptedTokens)
-                                    .sum());
-            putCounts(speculation.putArray("decisions"), counts, SpeculationCounts::decisions);
-            putCounts(speculation.putArray("drafted_at"), counts, SpeculationCounts::draftedAt);
-            putCounts(speculation.putArray("accepted_at"), counts, SpeculationCounts::acceptedAt);
-        }
     }
 
     private static ObjectNode putCounts(ObjectNode root, int promptTokens, int completionTokens) {
@@ -438,24 +416,6 @@ final class OpenAiFormat implements AnswerFormat {
                 .put("prompt_tokens", promptTokens)
                 .put("completion_tokens", completionTokens)
                 .put("total_tokens", promptTokens + completionTokens);
-    }
-
-    /** Writes the sums of counts, without the zeros at the end. */
-    private static void putCounts(
-            ArrayNode array, List<SpeculationCounts> all, Function<SpeculationCounts, List<Long>> part) {
-        int longest = all.stream().mapToInt(one -> part.apply(one).size()).max().orElse(0);
-        long[] sums = new long[longest];
-        for (SpeculationCounts one : all) {
-            List<Long> counts = part.apply(one);
-            for (int i = 0; i < counts.size(); i++) {
-                sums[i] += counts.get(i);
-            }
-        }
-        int size = longest;
-        while (size > 0 && sums[size - 1] == 0) {
-            size--;
-        }
-        Arrays.stream(sums, 0, size).forEach(array::add);
     }
 
     private void putLogprobs(ObjectNode choice, List<Output> outputs) {

@@ -434,7 +434,7 @@ final class RequestReader implements ChatReader {
         try {
             return tokenizer.encodePrompt(text, addSpecial, true, engine.maxContext() - 1);
         } catch (TextTooLongException e) {
-            throw inputTooLong(parameter, "more than " + (engine.maxContext() - 1));
+            throw inputTooLong(parameter, engine.maxContext(), "more than " + (engine.maxContext() - 1));
         }
     }
 
@@ -473,28 +473,32 @@ final class RequestReader implements ChatReader {
         int context = engine.maxContext();
         int room = context - promptTokens;
         if (room <= 0) {
-            throw inputTooLong(names.prompt(), Integer.toString(promptTokens));
+            throw inputTooLong(names.prompt(), promptTokens, Integer.toString(promptTokens));
         }
         if (strictLimits && limit != null && limit > room) {
-            throw contextLength(
+            throw HttpException.contextLength(
                     names.limit(),
                     "This model's maximum context length is " + context + " tokens, but you asked for "
                             + ((long) promptTokens + limit) + " (" + promptTokens + " of input, " + limit + " in '"
                             + names.limit() + "')." + ADVICE + ", or set '" + names.limit() + "' to at most " + room
-                            + ".");
+                            + ".",
+                    null);
         }
         return room;
     }
 
-    private HttpException inputTooLong(String parameter, String promptTokens) {
-        return contextLength(
+    /**
+     * The error of an input that leaves no room for an answer.
+     *
+     * @param tokens of the input, or as many as are certain
+     * @param counted the same in words
+     */
+    private HttpException inputTooLong(String parameter, int tokens, String counted) {
+        return HttpException.contextLength(
                 parameter,
                 "This model's maximum context length is " + engine.maxContext() + " tokens, but the input has "
-                        + promptTokens + " and the answer needs at least one more." + ADVICE + ".");
-    }
-
-    private static HttpException contextLength(String parameter, String message) {
-        return HttpException.invalid(parameter, "context_length_exceeded", message);
+                        + counted + " and the answer needs at least one more." + ADVICE + ".",
+                new HttpException.Excess(tokens, engine.maxContext() - 1));
     }
 
     private OpenAiFormat.StreamUsage streamUsage(Fields body) {
