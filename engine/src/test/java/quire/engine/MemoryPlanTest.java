@@ -314,8 +314,8 @@ class MemoryPlanTest {
     /** The state of running sequences, and with the prefix cache a state beside each page. */
     @Test
     void of_recurrentLayers_areInTheSum() {
-        MemoryPlan.Shape shape = new MemoryPlan.Shape(
-                List.of(new MemoryPlan.Shape.Layers(32, 32, 128)), 4096, GIB / 64, 1 << 20);
+        MemoryPlan.Shape shape =
+                new MemoryPlan.Shape(List.of(new MemoryPlan.Shape.Layers(32, 32, 128)), 4096, GIB / 64, 1 << 20);
         MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, 4 * GIB, GIB);
         for (boolean caching : new boolean[] {true, false}) {
             EngineConfig config =

@@ -238,8 +238,7 @@ final class Architectures {
                     case "hunyuan-dense", "hunyuan-moe" -> hunyuan(keys);
                     case "gemma4" -> gemma4(keys, hidden);
                     case "llama4" -> llama4(keys);
-                    case "falcon-h1" ->
-                        new Architecture.Builder().halves().recurrence(keys.stateSpacesInAll(true));
+                    case "falcon-h1" -> new Architecture.Builder().halves().recurrence(keys.stateSpacesInAll(true));
                     case "mamba2" ->
                         new Architecture.Builder()
                                 .unrotatedEvery(1)
@@ -251,8 +250,7 @@ final class Architectures {
                     case "phi2", "falcon" -> starcoder2().parallel();
                     case "jais2" -> nemotron();
                     case "maincoder" -> new Architecture.Builder().headNorm(HeadNorm.EACH_ROTATED);
-                    case "mellum" ->
-                        qwen3moe(keys).window(keys, 4).windowBase(keys.number("rope.freq_base", 10000));
+                    case "mellum" -> qwen3moe(keys).window(keys, 4).windowBase(keys.number("rope.freq_base", 10000));
                     case "exaone-moe" -> exaoneMoe(keys);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
@@ -272,20 +270,15 @@ final class Architectures {
     private static Architecture.Builder llama4(Keys keys) {
         int chunk = 8192;
         int window = keys.window();
-        Mixture mixture =
-                keys.mixture(Scoring.SIGMOID, false, keys.size("expert_feed_forward_length", 0), false);
+        Mixture mixture = keys.mixture(Scoring.SIGMOID, false, keys.size("expert_feed_forward_length", 0), false);
         return new Architecture.Builder()
-                .headNorm(
-                        mixture != null && mixture.experts() == 128 ? HeadNorm.NONE : HeadNorm.EACH_ROTATED_PLAIN)
+                .headNorm(mixture != null && mixture.experts() == 128 ? HeadNorm.NONE : HeadNorm.EACH_ROTATED_PLAIN)
                 .window(window == 0 ? chunk : window, keys.fullEvery(4))
                 .windows(keys.windows())
                 .chunked()
                 .unrotatedEvery(4)
                 .temperature(new Architecture.Temperature(0.1f, chunk, 1, true))
-                .mixture(
-                        mixture == null
-                                ? null
-                                : mixture.withWeighedInputs(keys.size("interleave_moe_layer_step", 1)));
+                .mixture(mixture == null ? null : mixture.withWeighedInputs(keys.size("interleave_moe_layer_step", 1)));
     }
 
     private static Architecture.Builder qwen2() {
@@ -480,8 +473,7 @@ final class Architectures {
 
     private static Architecture.Builder exaoneMoe(Keys keys) {
         int width = keys.size("expert_feed_forward_length", 0);
-        return qwen3()
-                .window(keys, 4)
+        return qwen3().window(keys, 4)
                 .onlyWindowsRotate()
                 .mixture(keys.mixture(Scoring.SIGMOID, false, sharedWidth(keys, width), false));
     }

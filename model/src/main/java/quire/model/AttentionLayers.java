@@ -146,7 +146,9 @@ final class AttentionLayers {
                 : new LatentAttention(
                         config,
                         latent,
-                        layers.stream().flatMap(layer -> Stream.ofNullable(layer.latent)).toList(),
+                        layers.stream()
+                                .flatMap(layer -> Stream.ofNullable(layer.latent))
+                                .toList(),
                         kernels,
                         workers,
                         maxRows,
@@ -158,9 +160,8 @@ final class AttentionLayers {
                 ? sizes.neighbours()
                 : IntStream.range(0, sizes.headDim()).toArray();
         FloatMatrix result = latentAttention == null ? attended.values() : latentAttention.attended();
-        float scale = blocks.attentionScale() > 0
-                ? blocks.attentionScale()
-                : (float) (1 / StrictMath.sqrt(sizes.headDim()));
+        float scale =
+                blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(sizes.headDim()));
         calls = new AttentionCall[workers.count()];
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < calls.length; i++) {
@@ -196,8 +197,7 @@ final class AttentionLayers {
 
     /** The same memory with a row for each head. */
     private FloatMatrix byHead(FloatMatrix rows) {
-        return new FloatMatrix(
-                rows.segment(), rows.rows() * (rows.columns() / sizes.headDim()), sizes.headDim());
+        return new FloatMatrix(rows.segment(), rows.rows() * (rows.columns() / sizes.headDim()), sizes.headDim());
     }
 
     /**
@@ -224,7 +224,8 @@ final class AttentionLayers {
         if (blocks.headNorm().followsRotation()) {
             normHeads(layer, from, to);
         }
-        if (blocks.temperature() != null && (layer.cosSin == null || !blocks.temperature().unrotated())) {
+        if (blocks.temperature() != null
+                && (layer.cosSin == null || !blocks.temperature().unrotated())) {
             scaleQueries(blocks.temperature(), batch.positions(), from, to);
         }
         if (layer.stores) {

@@ -294,7 +294,8 @@ public final class Decoder implements Model {
      */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();
-        long inputs = Activations.byteSize(maxBatchTokens, hidden, true) + Activations.byteSize(maxLogitRows, hidden, true);
+        long inputs =
+                Activations.byteSize(maxBatchTokens, hidden, true) + Activations.byteSize(maxLogitRows, hidden, true);
         for (ModelConfig.HeadSizes sizes : config.allHeadSizes()) {
             inputs += AttentionLayers.byteSize(config, sizes, maxBatchTokens);
         }
@@ -311,15 +312,15 @@ public final class Decoder implements Model {
         Mixture mixture = config.blocks().mixture();
         long experts = mixture == null ? 0 : MixtureLayers.byteSize(mixture, hidden, maxBatchTokens);
         if (mixture != null && mixture.beside()) {
-            experts += Activations.byteSize(maxBatchTokens, hidden, true) + (long) Float.BYTES * hidden * maxBatchTokens;
+            experts +=
+                    Activations.byteSize(maxBatchTokens, hidden, true) + (long) Float.BYTES * hidden * maxBatchTokens;
         }
         Recurrence recurrence = config.blocks().recurrence();
         long recurrent =
                 recurrence == null ? 0 : RecurrentLayers.byteSize(recurrence, maxBatchTokens, MAX_COUNTED_WORKERS);
         long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions() * tables;
         return Math.addExact(
-                Math.addExact(
-                        Math.addExact(inputs, rotations), Math.addExact(experts, recurrent)),
+                Math.addExact(Math.addExact(inputs, rotations), Math.addExact(experts, recurrent)),
                 Math.addExact(
                         Math.multiplyExact(perToken, (long) maxBatchTokens),
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));

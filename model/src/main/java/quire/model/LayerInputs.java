@@ -152,7 +152,14 @@ final class LayerInputs {
      * @param result gets the results; the worker's own rows may be read without a barrier after them
      */
     void compute(
-            int worker, int layer, Weights weights, Activations x, int rows, int from, int to, List<FloatMatrix> result) {
+            int worker,
+            int layer,
+            Weights weights,
+            Activations x,
+            int rows,
+            int from,
+            int to,
+            List<FloatMatrix> result) {
         products.multiply(weights.gate, x, rows, gateOutputs);
         workers.barrier(worker);
         kernels.activate(Activation.GELU, gate, inputs.get(layer), gated.values(), from, to);

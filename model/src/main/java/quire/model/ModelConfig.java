@@ -792,8 +792,9 @@ public record ModelConfig(
         }
 
         private RuntimeException doesNotRotate() {
-            return gguf.fault("the model does not rotate positions, so that other scaling or another base has no effect;"
-                    + " leave them out");
+            return gguf.fault(
+                    "the model does not rotate positions, so that other scaling or another base has no effect;"
+                            + " leave them out");
         }
 
         /** A size, of the block where it is largest if blocks may have sizes of their own. */
@@ -1245,8 +1246,7 @@ public record ModelConfig(
             described.add(SECTIONS);
         }
 
-        private Recurrence states(
-                Recurrence.Kind kind, boolean alternating, boolean beside, List<Boolean> layers) {
+        private Recurrence states(Recurrence.Kind kind, boolean alternating, boolean beside, List<Boolean> layers) {
             int taps = sizeUpTo("ssm.conv_kernel", MAX_TAPS);
             int width = sizeUpTo("ssm.inner_size", MAX_WIDTH);
             int heads = sizeUpTo("ssm.time_step_rank", MAX_HEADS);
@@ -1320,8 +1320,8 @@ public record ModelConfig(
             if (gguf.has(key(values))) {
                 int valueDim = sizeUpTo(values, MAX_HEAD_DIM);
                 if (valueDim != headDim) {
-                    throw gguf.fault("key " + key(values) + ": is " + valueDim + " where the keys' length is "
-                            + headDim + ANOTHER_MODEL);
+                    throw gguf.fault("key " + key(values) + ": is " + valueDim + " where the keys' length is " + headDim
+                            + ANOTHER_MODEL);
                 }
             }
             if (headDim % 2 != 0) {

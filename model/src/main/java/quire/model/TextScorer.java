@@ -54,7 +54,8 @@ public final class TextScorer implements AutoCloseable {
                     config,
                     kernels,
                     workers,
-                    new Decoder.Capacity(kvType, PAGE_TOKENS, pages.length, batchTokens, Math.min(batchTokens, MAX_LOGIT_ROWS)));
+                    new Decoder.Capacity(
+                            kvType, PAGE_TOKENS, pages.length, batchTokens, Math.min(batchTokens, MAX_LOGIT_ROWS)));
         } catch (RuntimeException | Error e) {
             workers.close();
             throw e;

@@ -238,8 +238,7 @@ final class WeightLoader {
         GgufTensor products = file.tensor("per_layer_model_proj.weight", config.hidden(), all);
         List<Projection> byLayer = new ArrayList<>();
         for (int layer = 0; layer < config.layers(); layer++) {
-            byLayer.add(
-                    oneOf(config.layers(), part(products, config.hidden(), layer * width, width, null), null));
+            byLayer.add(oneOf(config.layers(), part(products, config.hidden(), layer * width, width, null), null));
         }
         return new LayerInputs.Table(
                 table.elementType(), rows(table), List.copyOf(byLayer), vector("per_layer_proj_norm.weight", width));

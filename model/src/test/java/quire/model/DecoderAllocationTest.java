@@ -109,7 +109,11 @@ class DecoderAllocationTest {
             ModelConfig config = ModelConfig.from(file);
             int most = SEQUENCES * PREFILL_ROWS;
             try (Decoder decoder = Decoder.load(
-                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(kvType, 16, 9, most, SEQUENCES))) {
+                    file,
+                    config,
+                    KernelSets.named(set),
+                    workers,
+                    new Decoder.Capacity(kvType, 16, 9, most, SEQUENCES))) {
                 assertThat(decoder.workersFor(SEQUENCES * rows)).isEqualTo(2);
                 int[][] pages = {{0, 1, 2}, {3, 4, 5}, {6, 7, 8}};
                 int[] tokens = IntStream.range(0, 48).map(i -> i * 7 % 30).toArray();

@@ -178,8 +178,8 @@ class DecoderTest {
         try (Gguf gguf = Gguf.open(file);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(gguf);
-            try (Decoder decoder =
-                    Decoder.load(gguf, config, KernelSets.best(), workers, new Decoder.Capacity(KvType.F16, 16, 4, 16, 1))) {
+            try (Decoder decoder = Decoder.load(
+                    gguf, config, KernelSets.best(), workers, new Decoder.Capacity(KvType.F16, 16, 4, 16, 1))) {
                 assertThat(decoder.contextLength()).isPositive();
                 long resident = 0;
                 boolean ofTheFile = false;

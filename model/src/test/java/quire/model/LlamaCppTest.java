@@ -143,8 +143,7 @@ class LlamaCppTest {
     @ParameterizedTest
     @FieldSource("RECORDED")
     void forward_writtenModel_givesTheRecordedTokensAndLogprobs(String name) throws IOException {
-        Path model = FamilyModels.write(
-                folder, name, ElementType.F32, OTHER_SEEDS.getOrDefault(name, RECORDED_SEED));
+        Path model = FamilyModels.write(folder, name, ElementType.F32, OTHER_SEEDS.getOrDefault(name, RECORDED_SEED));
         String recorded;
         try (InputStream stream = getClass().getResourceAsStream("recorded/" + name + ".json")) {
             recorded = new String(requireNonNull(stream).readAllBytes(), StandardCharsets.UTF_8);

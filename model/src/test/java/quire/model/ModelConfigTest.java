@@ -520,7 +520,8 @@ class ModelConfigTest {
 
     @Test
     void unusedTensors_blocksThatPredictFurtherTokens_areListed() {
-        try (Gguf gguf = FamilyModels.writer("qwen35-further", ElementType.F32, 1).open()) {
+        try (Gguf gguf =
+                FamilyModels.writer("qwen35-further", ElementType.F32, 1).open()) {
             assertThat(ModelConfig.unusedTensors(gguf))
                     .extracting(GgufTensor::name)
                     .containsExactly("blk.4.nextn.enorm.weight", "blk.4.nextn.eh_proj.weight");

@@ -384,8 +384,7 @@ final class ReferenceDecoder {
         keys.get(position)[layer] = rotates ? unitHeads(rotate(qkv[1], position, layer), d) : qkv[1];
         values.get(position)[layer] = qkv[2];
         double temperature = 1 + 0.1 * Math.log(1 + Math.floor((position + 1) / 8192.0));
-        return attend(
-                rotates ? unitHeads(rotate(qkv[0], position, layer), d) : times(qkv[0], temperature), layer);
+        return attend(rotates ? unitHeads(rotate(qkv[0], position, layer), d) : times(qkv[0], temperature), layer);
     }
 
     /** Each head divided by the root of its mean square. */

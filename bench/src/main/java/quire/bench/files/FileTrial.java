@@ -107,8 +107,12 @@ final class FileTrial implements AutoCloseable {
                 .toArray();
         int[] pages = {1, 0};
         Batch batch = new Batch(TOKENS, 1);
-        try (Decoder decoder =
-                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(KvType.F16, PAGE_TOKENS, pages.length, TOKENS, 1))) {
+        try (Decoder decoder = Decoder.load(
+                file,
+                config,
+                kernels,
+                workers,
+                new Decoder.Capacity(KvType.F16, PAGE_TOKENS, pages.length, TOKENS, 1))) {
             if (context > 1) {
                 batch.add(tokens, 0, context - 1, pages, 1);
                 decoder.forward(batch);

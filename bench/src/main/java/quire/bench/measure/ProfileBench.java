@@ -64,7 +64,12 @@ public final class ProfileBench implements AutoCloseable {
                 config,
                 profile.kernels(),
                 workers,
-                new Decoder.Capacity(limits.kvType, pageTokens, limits.sequences * pagesOf(positions), batchTokens, limits.sequences));
+                new Decoder.Capacity(
+                        limits.kvType,
+                        pageTokens,
+                        limits.sequences * pagesOf(positions),
+                        batchTokens,
+                        limits.sequences));
     }
 
     private int pagesOf(int tokens) {

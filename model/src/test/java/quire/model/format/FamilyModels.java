@@ -163,7 +163,14 @@ public final class FamilyModels {
             boolean lite = variant.equals("deepseek2-lite");
             boolean before = !List.of("olmo2", "exaone4").contains(name);
             int firstWithExperts = latent
-                            || List.of("ernie4_5-moe", "glm4moe", "dots1", "bailingmoe2", "lfm2moe", "deepseek", "exaone-moe")
+                            || List.of(
+                                            "ernie4_5-moe",
+                                            "glm4moe",
+                                            "dots1",
+                                            "bailingmoe2",
+                                            "lfm2moe",
+                                            "deepseek",
+                                            "exaone-moe")
                                     .contains(name)
                     ? 1
                     : 0;
@@ -172,7 +179,16 @@ public final class FamilyModels {
             boolean falconH1 = name.equals("falcon-h1");
             int headDim = List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
             int rotated = delta
-                            || List.of("stablelm", "glm4", "phi3", "glm4moe", "bailingmoe2", "minimax-m2", "nemotron", "chatglm", "phi2")
+                            || List.of(
+                                            "stablelm",
+                                            "glm4",
+                                            "phi3",
+                                            "glm4moe",
+                                            "bailingmoe2",
+                                            "minimax-m2",
+                                            "nemotron",
+                                            "chatglm",
+                                            "phi2")
                                     .contains(name)
                     ? 8
                     : headDim;
@@ -209,7 +225,8 @@ public final class FamilyModels {
                 case "command-r" -> number("logit_scale", 0.5f);
                 case "llama" -> size("attention.sliding_window", 16);
                 case "deci" -> {
-                    for (String key : List.of("attention.head_count", "attention.head_count_kv", "feed_forward_length")) {
+                    for (String key :
+                            List.of("attention.head_count", "attention.head_count_kv", "feed_forward_length")) {
                         writer.without("deci." + key);
                     }
                     writer.int32s("deci.attention.head_count", HEADS, 0, HEADS, HEADS)
@@ -718,7 +735,10 @@ public final class FamilyModels {
         }
 
         private int stateGroups() {
-            return List.of("granitehybrid-dense", "nemotron_h", "falcon-h1", "mamba2").contains(variant) ? 2 : 1;
+            return List.of("granitehybrid-dense", "nemotron_h", "falcon-h1", "mamba2")
+                            .contains(variant)
+                    ? 2
+                    : 1;
         }
 
         private void stateSpace(String block) {
