@@ -149,7 +149,8 @@ public final class Engine implements AutoCloseable {
                     kernels,
                     workers,
                     new Decoder.Capacity(
-                            plan.kvLayout(),
+                            config.kvType(),
+                            config.pageTokens(),
                             plan.pageCount(),
                             config.maxBatchedTokens(),
                             config.maxLogitRows(),
@@ -166,7 +167,8 @@ public final class Engine implements AutoCloseable {
                         kernels,
                         workers,
                         new Decoder.Capacity(
-                                plan.kvLayout(MemoryPlan.Shape.of(draftShape)),
+                                config.kvType(),
+                                config.pageTokens(),
                                 plan.pageCount(),
                                 config.maxBatchedTokens(),
                                 config.maxSequences()),
@@ -223,7 +225,7 @@ public final class Engine implements AutoCloseable {
             Path kvDisk = config.kvDisk();
             if (kvDisk != null) {
                 PageFile.Contents contents = new PageFile.Contents(
-                        identity(file, config, plan, kernels), decoder.pageTokens(), decoder.pageBytes());
+                        identity(file, config, kernels), decoder.pageTokens(), decoder.pageBytes());
                 PageFile pages = PageFile.open(kvDisk, config.kvDiskBytes(), contents);
                 owned.push(pages);
                 ExecutorService io = ioThread(decoder.pageBytes());
@@ -246,11 +248,12 @@ public final class Engine implements AutoCloseable {
      * What the pages of an engine depend on, to the last bit. The kernel sets agree to the last bit on one machine; the name
      * is there because the promise is for one machine and one set.
      */
-    private static String identity(Gguf file, EngineConfig config, MemoryPlan plan, Kernels kernels) {
+    private static String identity(Gguf file, EngineConfig config, Kernels kernels) {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
             digest.update(file.fingerprint());
-            digest.update((plan.kvLayout() + " " + kernels.name()).getBytes(StandardCharsets.UTF_8));
+            digest.update((config.kvType() + " " + config.pageTokens() + " " + kernels.name())
+                    .getBytes(StandardCharsets.UTF_8));
             if (!config.rope().equals(RopeScaling.OF_FILE)) {
                 digest.update(config.rope().toString().getBytes(StandardCharsets.UTF_8));
             }

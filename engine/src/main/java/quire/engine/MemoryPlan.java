@@ -1,10 +1,13 @@
 package quire.engine;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.function.LongUnaryOperator;
 import java.util.function.ToLongFunction;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import quire.engine.disk.PageFile;
 import quire.model.Decoder;
@@ -83,28 +86,44 @@ public final class MemoryPlan {
     /**
      * The properties of a model that the size of its KV cache depends on.
      *
-     * @param layers decoder blocks with keys and values
-     * @param kvHeads key and value heads
-     * @param headDim numbers in a head
+     * @param layers the layers with keys and values, by the sizes of their heads; empty if no layer has attention
      * @param contextLength positions trained for
      * @param stateBytes bytes that recurrent layers keep of each running sequence; 0 if there are none
      * @param pageStateBytes bytes that they keep beside each page if pages are cached
      */
-    public record Shape(int layers, int kvHeads, int headDim, int contextLength, long stateBytes, long pageStateBytes) {
+    public record Shape(List<Layers> layers, int contextLength, long stateBytes, long pageStateBytes) {
+        /**
+         * Layers whose heads have the same sizes.
+         *
+         * @param count decoder blocks with keys and values
+         * @param kvHeads key and value heads
+         * @param headDim numbers in a head
+         */
+        public record Layers(int count, int kvHeads, int headDim) {
+            /**
+             * Checks the ranges.
+             *
+             * @throws IllegalArgumentException naming what is not positive
+             */
+            public Layers {
+                positive("layers", count);
+                positive("kvHeads", kvHeads);
+                positive("headDim", headDim);
+            }
+        }
+
         /** A model without recurrent layers. */
         public Shape(int layers, int kvHeads, int headDim, int contextLength) {
-            this(layers, kvHeads, headDim, contextLength, 0, 0);
+            this(List.of(new Layers(layers, kvHeads, headDim)), contextLength, 0, 0);
         }
 
         /**
-         * Checks the ranges.
+         * Checks the ranges and copies the list.
          *
          * @throws IllegalArgumentException naming what is not positive
          */
         public Shape {
-            positive("layers", layers);
-            positive("kvHeads", kvHeads);
-            positive("headDim", headDim);
+            layers = List.copyOf(layers);
             positive("contextLength", contextLength);
         }
 
@@ -116,13 +135,11 @@ public final class MemoryPlan {
 
         /** The shape of a model. */
         public static Shape of(ModelConfig model) {
-            return new Shape(
-                    model.attentionLayers(),
-                    model.kvHeads(),
-                    model.headDim(),
-                    model.contextLength(),
-                    model.stateBytes(),
-                    model.pageStateBytes());
+            Map<ModelConfig.HeadSizes, Integer> counts = new LinkedHashMap<>();
+            model.cachedHeadSizes().forEach(sizes -> counts.merge(sizes, 1, Integer::sum));
+            List<Layers> layers = new ArrayList<>();
+            counts.forEach((sizes, count) -> layers.add(new Layers(count, sizes.kvHeads(), sizes.headDim())));
+            return new Shape(layers, model.contextLength(), model.stateBytes(), model.pageStateBytes());
         }
     }
 
@@ -198,7 +215,8 @@ public final class MemoryPlan {
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
         long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : Math.max(0, roomForPages());
-        fittingPages = Math.min(wantedPages, kvBytes / pageBytes());
+        // Without attention, pages only count tokens.
+        fittingPages = pageBytes() == 0 ? wantedPages : Math.min(wantedPages, kvBytes / pageBytes());
         pageCount = (int) Math.min(fittingPages, mostPages(java.heapBytes()));
         if (pageCount < 1) {
             throw new IllegalArgumentException(
@@ -320,7 +338,7 @@ public final class MemoryPlan {
 
     /** Where nobody asks for a size, the tables of pages take at most a part of the heap. */
     private long mostPages(long heapBytes) {
-        return config.kvCacheBytes() > 0
+        return config.kvCacheBytes() > 0 && pageBytes() > 0
                 ? Integer.MAX_VALUE
                 : Math.min(Integer.MAX_VALUE, (long) (heapBytes * PAGES_SHARE / heapBytesOfPage()));
     }
@@ -421,7 +439,10 @@ public final class MemoryPlan {
     }
 
     private long kvBytesPerToken(Shape shape) {
-        return shape.layers * kvLayout(shape).tokenBytes();
+        return shape.layers.stream()
+                .mapToLong(each -> each.count
+                        * new KvLayout(config.kvType(), config.pageTokens(), each.kvHeads, each.headDim).tokenBytes())
+                .sum();
     }
 
     /** Bytes of one page, over all layers of all models, with the state that lies beside it. */
@@ -528,7 +549,11 @@ public final class MemoryPlan {
         lines.add(new Line(
                 "KV bytes per token",
                 kvBytesPerToken(),
-                "2 × " + model.shape.layers + " layers × " + model.shape.kvHeads + " KV heads × " + headSum()
+                (model.shape.layers.isEmpty() ? "no layer has keys and values" : "")
+                        + model.shape.layers.stream()
+                                .map(each -> "2 × " + each.count + " layers × " + each.kvHeads + " KV heads × "
+                                        + headSum(each.headDim))
+                                .collect(Collectors.joining(" + "))
                         + (draft == null ? "" : ", and " + draftKvBytesPerToken() + " of the draft model")));
         lines.add(new Line(
                 "page",
@@ -568,9 +593,9 @@ public final class MemoryPlan {
         return model.types;
     }
 
-    private String headSum() {
+    private String headSum(int headDim) {
         KvType type = config.kvType();
-        String numbers = model.shape.headDim + " head dim × " + type.bytes() + " bytes";
+        String numbers = headDim + " head dim × " + type.bytes() + " bytes";
         return (type.isQuantized() ? "(" + numbers + " + a scale of " + type.scaleBytes() + " bytes)" : numbers) + " ("
                 + type + ")";
     }
@@ -634,15 +659,5 @@ public final class MemoryPlan {
 
     private long pagesFor(int tokens) {
         return (tokens + (long) config.pageTokens() - 1) / config.pageTokens();
-    }
-
-    /** The layout of K and V in a page. */
-    public KvLayout kvLayout() {
-        return kvLayout(model.shape);
-    }
-
-    /** The layout of K and V in a page of another model, with as many tokens a page. */
-    KvLayout kvLayout(Shape shape) {
-        return new KvLayout(config.kvType(), config.pageTokens(), shape.kvHeads, shape.headDim);
     }
 }

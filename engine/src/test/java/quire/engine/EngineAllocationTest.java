@@ -34,7 +34,6 @@ import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -231,14 +230,13 @@ class EngineAllocationTest {
             file = Gguf.open(RandomModels.write(folder, RandomModels.Shape.wideOdd(), ElementType.Q4_0, 21));
             ModelConfig shape = ModelConfig.from(file);
             EngineConfig config = Requests.config(SEQUENCES, ROWS, 16).withSpeculation(speculation);
-            KvLayout layout = new KvLayout(KvType.F16, 16, shape.kvHeads(), shape.headDim());
             int pageCount = SEQUENCES * shape.contextLength() / 16;
             decoder = Decoder.load(
                     file,
                     shape,
                     KernelSets.named(kernels),
                     workers,
-                    new Decoder.Capacity(layout, pageCount, ROWS, config.maxLogitRows()));
+                    new Decoder.Capacity(KvType.F16, 16, pageCount, ROWS, config.maxLogitRows()));
             EngineLoop.Builder parts = EngineLoop.builder(decoder, Tokenizers.of(file), config)
                     .workers(workers)
                     .drafts(context -> Speculator.of(

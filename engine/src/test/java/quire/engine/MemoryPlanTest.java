@@ -314,7 +314,8 @@ class MemoryPlanTest {
     /** The state of running sequences, and with the prefix cache a state beside each page. */
     @Test
     void of_recurrentLayers_areInTheSum() {
-        MemoryPlan.Shape shape = new MemoryPlan.Shape(32, 32, 128, 4096, GIB / 64, 1 << 20);
+        MemoryPlan.Shape shape =
+                new MemoryPlan.Shape(List.of(new MemoryPlan.Shape.Layers(32, 32, 128)), 4096, GIB / 64, 1 << 20);
         MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, 4 * GIB, GIB);
         for (boolean caching : new boolean[] {true, false}) {
             EngineConfig config =
@@ -328,6 +329,27 @@ class MemoryPlanTest {
                     .isEqualTo(
                             new MemoryPlan.Line("recurrent state", GIB, "maxSequences (64) × " + GIB / 64 + " bytes")));
         }
+    }
+
+    @Test
+    void of_layersWithOtherHeads_addsTheirBytes() {
+        Shape shape = new Shape(List.of(new Shape.Layers(5, 8, 256), new Shape.Layers(1, 2, 512)), 4096, 0, 0);
+        MemoryPlan.Model model = new MemoryPlan.Model(shape, 32_000, GIB, GIB);
+        MemoryPlan plan = MemoryPlan.of(model, null, config(64, 0, 0), machine(12 * GIB), JAVA);
+
+        assertThat(plan.kvBytesPerToken()).isEqualTo(2 * 2 * (5 * 8 * 256 + 2 * 512));
+        assertThat(plan.toString())
+                .contains("2 × 5 layers × 8 KV heads × 256 head dim × 2 bytes (F16) + 2 × 1 layers × 2 KV heads × 512");
+    }
+
+    @Test
+    void of_modelWithoutAttention_hasPagesWithoutBytes() {
+        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(List.of(), 4096, 1 << 20, 0), 32_000, GIB, GIB);
+        MemoryPlan plan = MemoryPlan.of(model, null, config(64, 0, 0), machine(12 * GIB), JAVA);
+
+        assertThat(plan.pageBytes()).isZero();
+        assertThat(plan.pageCount()).isEqualTo(64 * 4096 / 16);
+        assertThat(plan.toString()).contains("no layer has keys and values");
     }
 
     @Test

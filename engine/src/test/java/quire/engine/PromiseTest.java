@@ -170,7 +170,12 @@ class PromiseTest {
                 "granitehybrid",
                 "qwen35",
                 "mistral3",
-                "nemotron_h_moe"
+                "nemotron_h_moe",
+                "gemma4",
+                "gemma4-moe",
+                "llama4-chunks",
+                "falcon-h1",
+                "deci"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
@@ -180,6 +185,18 @@ class PromiseTest {
                 new Conditions(7, false, 2, KvType.F16),
                 new Conditions(512, false, 1, KvType.F16),
                 new Conditions(SCARCE_CHUNK, true, 2, KvType.F16))) {
+            assertAnswers(file, requests, alone, now, Speculation.off(), DraftPolicy::of);
+        }
+    }
+
+    /** Its pages have no bytes, so memory for them is never scarce and nothing is preempted. */
+    @Test
+    void output_modelWithoutAttentionBesideOthers_isBitIdentical() throws Exception {
+        Path file = FamilyModels.write(folder, "mamba2", ElementType.Q4_0, 5);
+        List<Request> requests = requests(file);
+        List<Answer> alone = alone(file, requests, KvType.F16);
+        for (Conditions now :
+                List.of(new Conditions(7, false, 2, KvType.F16), new Conditions(512, false, 1, KvType.F16))) {
             assertAnswers(file, requests, alone, now, Speculation.off(), DraftPolicy::of);
         }
     }
@@ -219,7 +236,7 @@ class PromiseTest {
 
     /** States are taken back where draft tokens are rejected. */
     @ParameterizedTest
-    @ValueSource(strings = {"lfm2", "granitehybrid-dense", "qwen35moe", "nemotron_h"})
+    @ValueSource(strings = {"lfm2", "granitehybrid-dense", "qwen35moe", "nemotron_h", "falcon-h1"})
     void output_recurrentModelWithReplayedDrafts_isBitIdentical(String architecture) throws Exception {
         assertPromiseWithReplay(FamilyModels.write(folder, architecture, ElementType.Q4_0, 5));
     }

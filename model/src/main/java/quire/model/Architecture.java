@@ -1,7 +1,10 @@
 package quire.model;
 
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.function.IntPredicate;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.tensor.Activation;
 
@@ -35,7 +38,10 @@ import quire.tensor.Activation;
  * @param residualFactor factor of what attention and feed-forward add to the residual stream
  * @param logitFactor factor of the logits
  * @param window how many positions a query sees in the layers with a window, its own included; 0 if no layer has one
- * @param fullEvery of this many layers, the last sees all positions; 0 if all layers have the window
+ * @param fullEvery of this many layers, the last sees all positions; 0 if all layers have the window, or if {@code windows}
+ *     says it
+ * @param windows for each block, whether it has the window; empty if {@code fullEvery} says it
+ * @param chunked whether windows are chunks: a query sees no positions before the last multiple of the window
  * @param windowBase base of the rotation in layers with a window, without scaling; 0 if it is as in the others
  * @param onlyWindowsRotate whether only the layers with a window rotate queries and keys
  * @param unrotatedEvery of this many layers, the last does not rotate; 0 if all rotate
@@ -45,12 +51,17 @@ import quire.tensor.Activation;
  * @param temperature how queries grow with their position; null if they do not
  * @param gatedAttention whether what attention computes is multiplied with the sigmoid of a product of the inputs, whose
  *     matrix is stored with that of the queries, head by head
+ * @param valueNorm whether each head's values are normalised, without weights; such layers may have no matrix of values,
+ *     whose place the keys take before their norm
+ * @param sharingLayers number of last layers without keys and values of their own: they read those of the last other layer
+ *     that has a window as they have, or none as they have
+ * @param layerInputs numbers of what each layer reads besides the residual stream, see {@link LayerInputs}; 0 for nothing
  * @param feedForwardNorm name of the norm before the feed-forward layer in the file, without its block
  * @param outputNorm name of the norm before the head in the file
  * @param mixture the experts of the feed-forward layers; null if there are none
  * @param latent the latent that keys and values of all heads are made of; null if there is none
  * @param recurrence the layers that have no attention; null if all have it
- * @param parts the only part of each block; empty if blocks have attention or a recurrence, and a feed-forward layer
+ * @param parts the parts of each block; empty if all blocks have attention or a recurrence, and a feed-forward layer
  */
 public record Architecture(
         Norm norm,
@@ -69,6 +80,8 @@ public record Architecture(
         float logitFactor,
         int window,
         int fullEvery,
+        List<Boolean> windows,
+        boolean chunked,
         float windowBase,
         boolean onlyWindowsRotate,
         int unrotatedEvery,
@@ -77,6 +90,9 @@ public record Architecture(
         boolean sinks,
         @Nullable Temperature temperature,
         boolean gatedAttention,
+        boolean valueNorm,
+        int sharingLayers,
+        int layerInputs,
         String feedForwardNorm,
         String outputNorm,
         @Nullable Mixture mixture,
@@ -84,19 +100,24 @@ public record Architecture(
         @Nullable Recurrence recurrence,
         List<Part> parts) {
 
-    /** Copies the list. */
+    /** Copies the lists. */
     public Architecture {
+        windows = List.copyOf(windows);
         parts = List.copyOf(parts);
     }
 
-    /** The only part of a block. */
+    /** What a block has. */
     public enum Part {
         /** See {@link Recurrence}. */
         RECURRENCE,
         /** Attention. */
         ATTENTION,
         /** A feed-forward layer, with or without experts. */
-        FEED_FORWARD
+        FEED_FORWARD,
+        /** Attention and a feed-forward layer, as in most models. */
+        BOTH,
+        /** Nothing: the block passes on what it reads. */
+        NONE
     }
 
     /**
@@ -128,16 +149,18 @@ public record Architecture(
     public record Yarn(int originalContext, float betaFast, float betaSlow) {}
 
     /**
-     * Queries at position p are multiplied with {@code 1 + scale × ln(1 + ⌊p / positions⌋)}, so that attention stays sharp
-     * in long texts.
+     * Queries at position p are multiplied with {@code 1 + scale × ln(1 + ⌊(p + offset) / positions⌋)}, so that attention
+     * stays sharp in long texts.
      *
      * @param scale factor of the logarithm
      * @param positions number of positions with the same factor
+     * @param offset added to the position
+     * @param unrotated whether only layers without rotation do this
      */
-    public record Temperature(float scale, int positions) {
+    public record Temperature(float scale, int positions, int offset, boolean unrotated) {
         /** The factor of a query. */
         float factor(int position) {
-            return (float) (1 + scale * StrictMath.log(1 + Math.floorDiv(position, positions)));
+            return (float) (1 + scale * StrictMath.log(1 + Math.floorDiv(position + offset, positions)));
         }
     }
 
@@ -157,12 +180,24 @@ public record Architecture(
         EACH,
         /** Each head is normalised for itself, after its rotation. */
         EACH_ROTATED,
+        /** Each head is normalised for itself, without weights, after its rotation; not in layers without rotation. */
+        EACH_ROTATED_PLAIN,
         /** All heads of a row are normalised together, before their rotation. */
         ALL;
 
         /** Whether heads are normalised one by one. */
         boolean isEach() {
-            return this == EACH || this == EACH_ROTATED;
+            return this == EACH || followsRotation();
+        }
+
+        /** Whether the rotation comes first. */
+        boolean followsRotation() {
+            return this == EACH_ROTATED || this == EACH_ROTATED_PLAIN;
+        }
+
+        /** Whether the norms have weights. */
+        boolean hasWeights() {
+            return this != NONE && this != EACH_ROTATED_PLAIN;
         }
     }
 
@@ -178,17 +213,22 @@ public record Architecture(
 
     /** Whether a block has attention or a recurrence. */
     boolean mixes(int layer) {
-        return parts.isEmpty() || parts.get(layer) != Part.FEED_FORWARD;
+        return parts.isEmpty() || (parts.get(layer) != Part.FEED_FORWARD && parts.get(layer) != Part.NONE);
     }
 
     /** Whether a block has attention. */
     boolean attends(int layer) {
-        return mixes(layer) && (recurrence == null || !recurrence.isIn(layer));
+        return mixes(layer) && (recurrence == null || recurrence.beside() || !recurrence.isIn(layer));
+    }
+
+    /** Whether a block has a recurrence. */
+    boolean recurs(int layer) {
+        return recurrence != null && recurrence.isIn(layer);
     }
 
     /** Whether a block has a feed-forward layer. */
     boolean feedsForward(int layer) {
-        return parts.isEmpty() || parts.get(layer) == Part.FEED_FORWARD;
+        return parts.isEmpty() || parts.get(layer) == Part.FEED_FORWARD || parts.get(layer) == Part.BOTH;
     }
 
     /** Whether a block has a feed-forward layer with experts. */
@@ -196,14 +236,20 @@ public record Architecture(
         return mixture != null && mixture.isIn(layer) && feedsForward(layer);
     }
 
+    /** Whether a layer has the window. */
+    boolean hasWindow(int layer) {
+        boolean listed = windows.isEmpty() ? fullEvery == 0 || (layer + 1) % fullEvery != 0 : windows.get(layer);
+        return listed && window > 0;
+    }
+
     /** The window of a layer in positions; 0 if it sees all. */
     public int window(int layer) {
-        return fullEvery > 0 && (layer + 1) % fullEvery == 0 ? 0 : window;
+        return hasWindow(layer) ? window : 0;
     }
 
     /** The rotation of a layer. */
     public Rotation rotation(int layer) {
-        boolean hasWindow = window(layer) > 0;
+        boolean hasWindow = hasWindow(layer);
         if ((onlyWindowsRotate && !hasWindow) || (unrotatedEvery > 0 && (layer + 1) % unrotatedEvery == 0)) {
             return Rotation.NONE;
         }
@@ -217,12 +263,17 @@ public record Architecture(
         parts.add(kind + (normBefore ? normAfter ? " before and after" : " before" : " after") + " each part");
         if (headNorm != HeadNorm.NONE) {
             parts.add("queries and keys normalised " + (headNorm.isEach() ? "by head" : "whole")
-                    + (headNorm == HeadNorm.EACH_ROTATED ? " after their rotation" : ""));
+                    + (headNorm.followsRotation() ? " after their rotation" : ""));
         }
         parts.add(
                 parallel
                         ? "attention beside feed-forward"
-                        : this.parts.isEmpty() ? "attention, then feed-forward" : "one part in each block");
+                        : this.parts.isEmpty()
+                                ? "attention, then feed-forward"
+                                : this.parts.contains(Part.BOTH)
+                                        ? "attention in " + count(this::mixes) + ", feed-forward in "
+                                                + count(this::feedsForward) + " of " + this.parts.size() + " blocks"
+                                        : "one part in each block");
         parts.add((gated ? "gated " : "plain ") + activation.label());
         parts.add(
                 unrotatedEvery == 1
@@ -231,8 +282,9 @@ public record Architecture(
                                 + (onlyWindowsRotate ? " in layers with a window" : "")
                                 + (unrotatedEvery > 0 ? ", none in every " + unrotatedEvery + "th layer" : ""));
         if (window > 0) {
-            parts.add("window of " + window + " positions"
-                    + (fullEvery > 0 ? ", none in every " + fullEvery + "th layer" : ""));
+            parts.add((chunked ? "chunks of " : "window of ") + window + " positions"
+                    + (fullEvery > 0 ? ", none in every " + fullEvery + "th layer" : "")
+                    + (windows.contains(false) ? " in " + Collections.frequency(windows, true) + " layers" : ""));
         }
         if (yarn != null) {
             parts.add("YaRN from " + yarn.originalContext + " positions");
@@ -241,10 +293,20 @@ public record Architecture(
             parts.add("attention sinks");
         }
         if (temperature != null) {
-            parts.add("sharper attention from " + temperature.positions + " positions on");
+            parts.add("sharper attention from " + temperature.positions + " positions on"
+                    + (temperature.unrotated ? " in layers without rotation" : ""));
         }
         if (gatedAttention) {
             parts.add("attention with a gate");
+        }
+        if (valueNorm) {
+            parts.add("values normalised by head");
+        }
+        if (sharingLayers > 0) {
+            parts.add("the last " + sharingLayers + " layers read keys and values of others");
+        }
+        if (layerInputs > 0) {
+            parts.add("inputs of " + layerInputs + " numbers for each layer");
         }
         if (latent != null) {
             parts.add("latent attention: a latent of " + latent.rank + " and a rotated key of " + latent.rotatedDim);
@@ -262,6 +324,10 @@ public record Architecture(
         addNumber(parts, "residuals ×", residualFactor, 1);
         addNumber(parts, "logits ×", logitFactor, 1);
         return parts;
+    }
+
+    private long count(IntPredicate has) {
+        return IntStream.range(0, parts.size()).filter(has).count();
     }
 
     private static void addNumber(List<String> parts, String name, float value, float usual) {
@@ -288,6 +354,8 @@ public record Architecture(
         private float logitFactor = 1;
         private int window;
         private int fullEvery;
+        private List<Boolean> windows = List.of();
+        private boolean chunked;
         private float windowBase;
         private boolean onlyWindowsRotate;
         private int unrotatedEvery;
@@ -296,6 +364,9 @@ public record Architecture(
         private boolean sinks;
         private @Nullable Temperature temperature;
         private boolean gatedAttention;
+        private boolean valueNorm;
+        private int sharingLayers;
+        private int layerInputs;
         private String feedForwardNorm = "ffn_norm";
         private String outputNorm = "output_norm";
         private @Nullable Mixture mixture;
@@ -412,6 +483,36 @@ public record Architecture(
             return this;
         }
 
+        /** @param absent of how many layers the last has no window, if the file does not say it */
+        Builder window(Architectures.Keys keys, int absent) {
+            return window(keys.window(), keys.fullEvery(absent)).windows(keys.windows());
+        }
+
+        Builder windows(List<Boolean> value) {
+            windows = value;
+            return this;
+        }
+
+        Builder chunked() {
+            chunked = true;
+            return this;
+        }
+
+        Builder valueNorm() {
+            valueNorm = true;
+            return this;
+        }
+
+        Builder sharingLayers(int value) {
+            sharingLayers = value;
+            return this;
+        }
+
+        Builder layerInputs(int value) {
+            layerInputs = value;
+            return this;
+        }
+
         Builder feedForwardNorm(String name) {
             feedForwardNorm = name;
             return this;
@@ -460,6 +561,8 @@ public record Architecture(
                     logitFactor,
                     window,
                     fullEvery,
+                    windows,
+                    chunked,
                     windowBase,
                     onlyWindowsRotate,
                     unrotatedEvery,
@@ -468,6 +571,9 @@ public record Architecture(
                     sinks,
                     temperature,
                     gatedAttention,
+                    valueNorm,
+                    sharingLayers,
+                    layerInputs,
                     feedForwardNorm,
                     outputNorm,
                     mixture,

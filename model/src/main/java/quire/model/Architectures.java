@@ -1,5 +1,6 @@
 package quire.model;
 
+import java.util.Collections;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.model.Architecture.HeadNorm;
@@ -62,11 +63,28 @@ final class Architectures {
             "nemotron_h",
             "nemotron_h_moe",
             "hunyuan-dense",
-            "hunyuan-moe");
+            "hunyuan-moe",
+            "gemma4",
+            "llama4",
+            "falcon-h1",
+            "mamba2",
+            "deci",
+            "xverse",
+            "orion",
+            "chatglm",
+            "phi2",
+            "falcon",
+            "jais2",
+            "maincoder",
+            "mellum",
+            "exaone-moe");
 
     /** Those whose lists of sizes have a 0 for each block that lacks the part, such as attention. */
     private static final List<String> WITH_ZEROS =
-            List.of("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe");
+            List.of("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "deci");
+
+    /** Those whose blocks may have sizes of their own. */
+    private static final List<String> WITH_OWN_SIZES = List.of("gemma4", "deci");
 
     private Architectures() {}
 
@@ -75,11 +93,14 @@ final class Architectures {
         /** A number that is not negative; {@code absent} if the file has none. */
         float number(String suffix, float absent);
 
-        /** The window in positions; 0 if there is none, or if it is as long as the context. */
+        /** The window in positions, at most the context; 0 if there is none. */
         int window();
 
-        /** Of how many layers the last has no window. */
+        /** Of how many layers the last has no window; 0 if the file lists the layers. */
         int fullEvery(int absent);
+
+        /** For each block, whether it has the window; empty if the file does not list the layers. */
+        List<Boolean> windows();
 
         /** A positive size; {@code absent} if the file has none, or 0. */
         int size(String suffix, int absent);
@@ -98,6 +119,12 @@ final class Architectures {
 
         /** The Mamba-2 layers in place of attention. */
         Recurrence stateSpaces();
+
+        /** Mamba-2 layers in all blocks, beside attention or without any. */
+        Recurrence stateSpacesInAll(boolean besideAttention);
+
+        /** The parts of each block: those whose numbers of heads, or whose width, are not 0. */
+        List<Architecture.Part> attentionOrFeedForward();
 
         /** The only part of each block: a feed-forward layer or attention where the file gives their size. */
         List<Architecture.Part> parts();
@@ -139,6 +166,16 @@ final class Architectures {
     /** Whether lists of sizes may have a 0 for each block that lacks the part. */
     static boolean hasZeros(String name) {
         return WITH_ZEROS.contains(name);
+    }
+
+    /** Whether some block of an architecture has attention. */
+    static boolean hasAttention(String name) {
+        return !name.equals("mamba2");
+    }
+
+    /** Whether heads and feed-forward layers of a block may have other sizes than those of another. */
+    static boolean hasOwnSizes(String name) {
+        return WITH_OWN_SIZES.contains(name);
     }
 
     /** Whether each block of an architecture has one part only. */
@@ -199,6 +236,22 @@ final class Architectures {
                     case "minimax-m2" -> minimaxM2(keys);
                     case "nemotron_h", "nemotron_h_moe" -> nemotronH(keys);
                     case "hunyuan-dense", "hunyuan-moe" -> hunyuan(keys);
+                    case "gemma4" -> gemma4(keys, hidden);
+                    case "llama4" -> llama4(keys);
+                    case "falcon-h1" -> new Architecture.Builder().halves().recurrence(keys.stateSpacesInAll(true));
+                    case "mamba2" ->
+                        new Architecture.Builder()
+                                .unrotatedEvery(1)
+                                .parts(Collections.nCopies(layers, Architecture.Part.RECURRENCE))
+                                .recurrence(keys.stateSpacesInAll(false));
+                    case "deci" -> new Architecture.Builder().parts(keys.attentionOrFeedForward());
+                    case "xverse", "chatglm" -> new Architecture.Builder();
+                    case "orion" -> new Architecture.Builder().halves().layerNorm();
+                    case "phi2", "falcon" -> starcoder2().parallel();
+                    case "jais2" -> nemotron();
+                    case "maincoder" -> new Architecture.Builder().headNorm(HeadNorm.EACH_ROTATED);
+                    case "mellum" -> qwen3moe(keys).window(keys, 4).windowBase(keys.number("rope.freq_base", 10000));
+                    case "exaone-moe" -> exaoneMoe(keys);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
         return builder.yarn(keys.yarn()).rotationFactor(keys.rotationFactor()).build();
@@ -208,6 +261,24 @@ final class Architectures {
         return new Architecture.Builder()
                 .window(keys.window(), 0) // Mistral's first models have a window in all layers
                 .mixture(keys.mixture(Scoring.SOFTMAX, true, 0, false)); // Mixtral
+    }
+
+    /**
+     * Every fourth layer sees all positions, does not rotate and sharpens attention; the others see chunks. The model with 128
+     * experts does not normalise heads.
+     */
+    private static Architecture.Builder llama4(Keys keys) {
+        int chunk = 8192;
+        int window = keys.window();
+        Mixture mixture = keys.mixture(Scoring.SIGMOID, false, keys.size("expert_feed_forward_length", 0), false);
+        return new Architecture.Builder()
+                .headNorm(mixture != null && mixture.experts() == 128 ? HeadNorm.NONE : HeadNorm.EACH_ROTATED_PLAIN)
+                .window(window == 0 ? chunk : window, keys.fullEvery(4))
+                .windows(keys.windows())
+                .chunked()
+                .unrotatedEvery(4)
+                .temperature(new Architecture.Temperature(0.1f, chunk, 1, true))
+                .mixture(mixture == null ? null : mixture.withWeighedInputs(keys.size("interleave_moe_layer_step", 1)));
     }
 
     private static Architecture.Builder qwen2() {
@@ -232,7 +303,7 @@ final class Architectures {
                 .normBeforeAndAfter()
                 .attentionScale(layers == 46 ? wholeHeads(hidden, heads) : 0) // 27 B
                 .caps(keys.number("attn_logit_softcapping", 50), keys.number("final_logit_softcapping", 30))
-                .window(keys.window(), keys.fullEvery(2));
+                .window(keys, 2);
     }
 
     private static Architecture.Builder gemma3(Keys keys, int hidden, int heads, int layers) {
@@ -241,8 +312,27 @@ final class Architectures {
                 .headNorm(HeadNorm.EACH)
                 .attentionScale(layers == 62 ? wholeHeads(hidden, heads) : 0) // 27 B
                 .caps(0, keys.number("final_logit_softcapping", 0))
-                .window(keys.window(), keys.fullEvery(6))
+                .window(keys, 6)
                 .windowBase(keys.number("rope.freq_base_swa", 10000));
+    }
+
+    /**
+     * Layers with a window have shorter heads, and often more for keys and values. The smallest models have inputs of each
+     * layer and share keys and values; others have experts beside the feed-forward layer.
+     */
+    private static Architecture.Builder gemma4(Keys keys, int hidden) {
+        Mixture mixture = keys.mixture(Scoring.SOFTMAX, true, 0, false);
+        return gemma(hidden)
+                .normBeforeAndAfter()
+                .headNorm(HeadNorm.EACH)
+                .valueNorm()
+                .attentionScale(1)
+                .caps(0, keys.number("final_logit_softcapping", 0))
+                .window(keys, 6)
+                .windowBase(keys.number("rope.freq_base_swa", 10000))
+                .sharingLayers(keys.size("attention.shared_kv_layers", 0))
+                .layerInputs(keys.size("embedding_length_per_layer_input", 0))
+                .mixture(mixture == null ? null : mixture.besideDense());
     }
 
     /** The largest models scale by the width of the residual stream for each head. */
@@ -268,7 +358,7 @@ final class Architectures {
                 .halves()
                 .normOnlyAfter()
                 .headNorm(HeadNorm.ALL)
-                .window(keys.window(), keys.fullEvery(4))
+                .window(keys, 4)
                 // scaling is for the layers without a window
                 .windowBase(keys.number("rope.freq_base_swa", keys.number("rope.freq_base", 10000)));
     }
@@ -278,7 +368,7 @@ final class Architectures {
     }
 
     private static Architecture.Builder cohere2(Keys keys) {
-        return commandR(keys).window(keys.window(), keys.fullEvery(4)).onlyWindowsRotate();
+        return commandR(keys).window(keys, 4).onlyWindowsRotate();
     }
 
     private static Architecture.Builder starcoder2() {
@@ -305,7 +395,7 @@ final class Architectures {
     private static Architecture.Builder gptOss(Keys keys) {
         return new Architecture.Builder()
                 .halves()
-                .window(keys.window(), keys.fullEvery(2))
+                .window(keys, 2)
                 .sinks()
                 .feedForwardNorm("post_attention_norm")
                 .activation(Activation.CLAMPED_SILU)
@@ -375,8 +465,17 @@ final class Architectures {
                 new Architecture.Builder().halves().normOnlyAfter().headNorm(HeadNorm.EACH);
         int window = keys.window();
         return layers == 64
-                ? builder.window(window == 0 ? 4096 : window, keys.fullEvery(4)).onlyWindowsRotate()
+                ? builder.window(window == 0 ? 4096 : window, keys.fullEvery(4))
+                        .windows(keys.windows())
+                        .onlyWindowsRotate()
                 : builder;
+    }
+
+    private static Architecture.Builder exaoneMoe(Keys keys) {
+        int width = keys.size("expert_feed_forward_length", 0);
+        return qwen3().window(keys, 4)
+                .onlyWindowsRotate()
+                .mixture(keys.mixture(Scoring.SIGMOID, false, sharedWidth(keys, width), false));
     }
 
     private static Architecture.Builder olmoe(Keys keys) {

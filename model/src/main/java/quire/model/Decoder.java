@@ -8,20 +8,17 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.function.Function;
 import java.util.function.LongConsumer;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
-import quire.model.Architecture.HeadNorm;
 import quire.model.WeightLoader.NormWeights;
 import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
-import quire.tensor.Activation;
 import quire.tensor.Activations;
-import quire.tensor.AttentionCall;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
-import quire.tensor.Kernels.AttentionScratch;
-import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.memory.ReservedMemory;
 import quire.tensor.memory.Slabs;
@@ -47,8 +44,8 @@ import quire.tensor.memory.Slabs;
  *   units                                               │ attention  │
  * </pre>
  *
- * <p>Layers with experts, attention with a latent and recurrent layers have more barriers: see {@link MixtureLayers},
- * {@link LatentAttention} and {@link RecurrentLayers}.
+ * <p>The parts of a block are in {@link AttentionLayers}, {@link RecurrentLayers}, {@link FeedForwardLayers}, {@link
+ * MixtureLayers} and {@link LayerInputs}, which show their own barriers.
  *
  * <p>Memory: the packed weights, a copy of the rows of the embedding, one pool of pages, and activations for
  * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
@@ -59,8 +56,6 @@ public final class Decoder implements Model {
      * other workers and waiting at the barriers would cost more time than they save.
      */
     private static final long SINGLE_WORKER_MACS = 1 << 20;
-
-    private static final int PART_HEADS = 12;
 
     /** So many workers count in the bytes that are planned before it is known how many there are. */
     private static final int MAX_COUNTED_WORKERS = 64;
@@ -75,8 +70,7 @@ public final class Decoder implements Model {
     private final KvCache cache;
     private final int maxBatchTokens;
     private final int maxLogitRows;
-    private final float attentionScale;
-    private final int headParts;
+    private final int pageTokens;
 
     private final ElementType embeddingType;
     private final MemorySegment embedding;
@@ -89,79 +83,68 @@ public final class Decoder implements Model {
     // Activations, one row for each token of the batch.
     private final FloatMatrix residual;
     private final Activations normed;
-    private final FloatMatrix queries;
-    private final FloatMatrix keys;
-    private final FloatMatrix values;
-    /** What the sigmoid is computed of that multiplies attention's results; null if there is none. */
-    private final @Nullable FloatMatrix attentionGate;
-    /** The same memory as queries and keys, with a row for each head or for each token: what head norms work on. */
-    private final FloatMatrix queryNormRows;
-
-    private final FloatMatrix keyNormRows;
-    private final Activations attended;
+    private final List<FloatMatrix> projectedOutputs;
     private final FloatMatrix projected;
-    private final FloatMatrix gate;
-    /** What the activation is multiplied with; ones if the layer has no gate. */
-    private final FloatMatrix up;
+    /** What a feed-forward layer beside experts computes; null if there is none. */
+    private final @Nullable FloatMatrix dense;
+    /** The inputs of routers that read others than the experts; null if there are none. */
+    private final @Nullable Activations routed;
 
-    private final Activations activated;
+    // By block; null where it has no such part.
+    private final @Nullable AttentionLayers[] attentionLayers;
+    private final @Nullable FeedForwardLayers[] feedForwardLayers;
+
     private final @Nullable MixtureLayers mixtureLayers;
-    private final @Nullable LatentAttention latentAttention;
     private final @Nullable RecurrentState recurrentState;
     private final @Nullable RecurrentLayers recurrentLayers;
+    private final @Nullable LayerInputs layerInputs;
 
     // One row for each row of logits.
     private final int[] logitRows;
     private final FloatMatrix selected;
     private final Activations selectedNormed;
     private final FloatMatrix logits;
-    private final AttentionCall[] attention;
-    private final AttentionScratch[] scratch;
     /** Multiply-adds for one row in the products of all layers. */
     private final long multiplyAddsPerRow;
 
-    // The outputs of the products of one phase, in the order of their weights.
-    private final List<FloatMatrix> qkvOutputs;
-    private final List<FloatMatrix> projectedOutputs;
-    private final List<FloatMatrix> gateUpOutputs;
     private final List<FloatMatrix> logitsOutputs;
 
     private @Nullable Batch batch;
 
     /**
-     * The weights of one block; null, or empty lists, where the architecture has none.
+     * The weights of one block; null where the architecture has none.
      *
-     * @param cacheIndex number of the layer among those with keys and values
+     * @param beside the norms of experts beside a feed-forward layer
+     * @param factor of the residual stream behind the block
      */
     private record Layer(
-            @Nullable NormWeights attentionNorm,
-            List<Projection> qkv,
-            LatentAttention.@Nullable Weights latent,
+            @Nullable NormWeights mixerNorm,
+            AttentionLayers.@Nullable Weights attention,
             RecurrentLayers.@Nullable Weights recurrent,
-            int cacheIndex,
-            @Nullable FloatMatrix queryNorm,
-            @Nullable FloatMatrix keyNorm,
-            int window,
-            @Nullable FloatMatrix cosSin,
-            @Nullable FloatMatrix sinks,
-            List<Projection> output,
-            @Nullable NormWeights afterAttention,
+            @Nullable NormWeights afterMixer,
             @Nullable NormWeights feedForwardNorm,
-            List<Projection> gateUp,
-            List<Projection> down,
+            FeedForwardLayers.@Nullable Weights feedForward,
             MixtureLayers.@Nullable Weights experts,
-            @Nullable NormWeights afterFeedForward) {
+            @Nullable Beside beside,
+            @Nullable NormWeights afterFeedForward,
+            LayerInputs.@Nullable Weights inputs,
+            float factor) {}
 
-        /** The matrices of which each row reads all. */
-        List<Projection> projections() {
-            return Stream.of(qkv, output, gateUp, down).flatMap(List::stream).toList();
-        }
-    }
+    /**
+     * The norms of a block whose experts are beside a feed-forward layer.
+     *
+     * @param afterDense of the feed-forward layer's result
+     * @param router of the residual stream, for the router
+     * @param experts of the residual stream, for the experts
+     * @param afterExperts of their result
+     */
+    record Beside(NormWeights afterDense, NormWeights router, NormWeights experts, NormWeights afterExperts) {}
 
     /**
      * The sizes for which a decoder allocates memory.
      *
-     * @param kvLayout the layout of K and V in a page
+     * @param kvType how keys and values are stored
+     * @param pageTokens positions in a page
      * @param pageCount pages of the KV pool
      * @param maxBatchTokens rows of a batch
      * @param maxLogitRows rows of logits of a batch
@@ -169,15 +152,16 @@ public final class Decoder implements Model {
      * @param pageStates whether recurrent layers keep a state beside each page, see {@link Batch.Start#AT_PAGE}
      */
     public record Capacity(
-            KvLayout kvLayout,
+            KvType kvType,
+            int pageTokens,
             int pageCount,
             int maxBatchTokens,
             int maxLogitRows,
             int stateSlots,
             boolean pageStates) {
         /** A state for as many sequences as there are rows of logits, and none beside pages. */
-        public Capacity(KvLayout kvLayout, int pageCount, int maxBatchTokens, int maxLogitRows) {
-            this(kvLayout, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false);
+        public Capacity(KvType kvType, int pageTokens, int pageCount, int maxBatchTokens, int maxLogitRows) {
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false);
         }
     }
 
@@ -210,17 +194,17 @@ public final class Decoder implements Model {
     }
 
     /**
-     * Bytes that the weights of a file take in memory: matrices as the kernels pack them, vectors as f32, and the embedding
+     * Bytes that the weights of a file take in memory: matrices as the kernels pack them, vectors as f32, and embeddings
      * as in the file. An embedding that is also the head counts twice, as rows to look up and packed for the product.
      */
     public static long weightBytes(Gguf file, Kernels kernels) {
         long bytes = 0;
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
-            boolean embedding = tensor.name().equals("token_embd.weight");
+            boolean embedding = ModelConfig.isLookedUp(tensor);
             if (embedding || tensor.type().elementType().isEmpty()) {
                 bytes += tensor.byteSize();
             }
-            boolean packed = !embedding || !file.hasTensor("output.weight");
+            boolean packed = !embedding || ModelConfig.isHead(tensor, file);
             if (packed && tensor.type().elementType().isPresent()) {
                 bytes += packedBytes(tensor, kernels);
             }
@@ -242,14 +226,15 @@ public final class Decoder implements Model {
 
     /**
      * The part of {@link #weightBytes} that a step of one token reads: of the experts, only those that compute a row, and
-     * of the embedding no more than a row, which does not count.
+     * of embeddings no more than a row, which does not count.
      */
     public static long activeWeightBytes(Gguf file, ModelConfig config, Kernels kernels) {
         Mixture mixture = config.blocks().mixture();
-        long bytes = weightBytes(file, kernels)
-                - file.tensor("token_embd.weight", config.hidden(), config.vocabularySize())
-                        .byteSize();
+        long bytes = weightBytes(file, kernels);
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
+            if (ModelConfig.isLookedUp(tensor)) {
+                bytes -= tensor.byteSize();
+            }
             if (mixture != null && ModelConfig.isOfExperts(tensor)) {
                 long all = packedBytes(tensor, kernels);
                 bytes -= all - all / mixture.experts() * mixture.used();
@@ -263,7 +248,7 @@ public final class Decoder implements Model {
         long bytes = 0;
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
             if (ModelConfig.isMatrix(tensor)) {
-                boolean twice = tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
+                boolean twice = ModelConfig.isLookedUp(tensor) && ModelConfig.isHead(tensor, file);
                 bytes += twice ? 2 * tensor.byteSize() : tensor.byteSize();
             }
         }
@@ -289,7 +274,7 @@ public final class Decoder implements Model {
     public static List<PackedType> packedTypes(Gguf file, Kernels kernels) {
         Map<ElementType, PackedType> types = new EnumMap<>(ElementType.class);
         for (GgufTensor tensor : ModelConfig.usedTensors(file)) {
-            boolean onlyLookedUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
+            boolean onlyLookedUp = ModelConfig.isLookedUp(tensor) && !ModelConfig.isHead(tensor, file);
             boolean quantized =
                     tensor.type().elementType().map(ElementType::isQuantized).orElse(false);
             if (quantized && ModelConfig.isMatrix(tensor) && !onlyLookedUp) {
@@ -309,27 +294,33 @@ public final class Decoder implements Model {
      */
     public static long activationBytes(ModelConfig config, int maxBatchTokens, int maxLogitRows) {
         int hidden = config.hidden();
-        long queryWidth =
-                (long) config.heads() * config.headDim() * (config.blocks().gatedAttention() ? 2 : 1);
-        long kvWidth = (long) config.kvHeads() * config.headDim();
-        long inputs = Activations.byteSize(maxBatchTokens, hidden, true)
-                + Activations.byteSize(maxBatchTokens, config.attendedWidth(), true)
-                + Activations.byteSize(maxBatchTokens, config.denseWidth(), true)
-                + Activations.byteSize(maxLogitRows, hidden, true);
-        long perToken = Float.BYTES * (2L * hidden + queryWidth + 2 * kvWidth + 2L * config.denseWidth());
+        long inputs =
+                Activations.byteSize(maxBatchTokens, hidden, true) + Activations.byteSize(maxLogitRows, hidden, true);
+        for (ModelConfig.HeadSizes sizes : config.allHeadSizes()) {
+            inputs += AttentionLayers.byteSize(config, sizes, maxBatchTokens);
+        }
+        for (int width : config.denseWidths()) {
+            inputs += FeedForwardLayers.byteSize(width, maxBatchTokens);
+        }
+        int ofLayers = config.blocks().layerInputs();
+        if (ofLayers > 0) {
+            inputs += LayerInputs.byteSize(config.layers(), ofLayers, maxBatchTokens, MAX_COUNTED_WORKERS);
+        }
+        long perToken = Float.BYTES * 2L * hidden;
         long perLogitRow = Float.BYTES * ((long) hidden + config.vocabularySize());
         int tables = config.blocks().windowBase() > 0 ? 2 : 1;
         Mixture mixture = config.blocks().mixture();
         long experts = mixture == null ? 0 : MixtureLayers.byteSize(mixture, hidden, maxBatchTokens);
-        Architecture.Latent latent = config.blocks().latent();
-        long latents = latent == null ? 0 : LatentAttention.byteSize(config, latent, maxBatchTokens);
+        if (mixture != null && mixture.beside()) {
+            experts +=
+                    Activations.byteSize(maxBatchTokens, hidden, true) + (long) Float.BYTES * hidden * maxBatchTokens;
+        }
         Recurrence recurrence = config.blocks().recurrence();
         long recurrent =
                 recurrence == null ? 0 : RecurrentLayers.byteSize(recurrence, maxBatchTokens, MAX_COUNTED_WORKERS);
         long rotations = (long) Float.BYTES * config.contextLength() * config.ropeDimensions() * tables;
         return Math.addExact(
-                Math.addExact(
-                        Math.addExact(inputs, rotations), Math.addExact(Math.addExact(experts, latents), recurrent)),
+                Math.addExact(Math.addExact(inputs, rotations), Math.addExact(experts, recurrent)),
                 Math.addExact(
                         Math.multiplyExact(perToken, (long) maxBatchTokens),
                         Math.multiplyExact(perLogitRow, (long) maxLogitRows)));
@@ -350,89 +341,70 @@ public final class Decoder implements Model {
         products = new Products(kernels, workers);
         maxBatchTokens = capacity.maxBatchTokens;
         maxLogitRows = capacity.maxLogitRows;
+        pageTokens = capacity.pageTokens;
         blocks = config.blocks();
-        attentionScale =
-                blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(config.headDim()));
 
         config.checkTensors(file);
         WeightLoader loader = new WeightLoader(file, config, kernels, workers, arena, onLoaded);
         int hidden = config.hidden();
-        int queryWidth = config.heads() * config.headDim();
-        int kvWidth = config.kvHeads() * config.headDim();
         GgufTensor embeddings = file.tensor("token_embd.weight", hidden, config.vocabularySize());
         embeddingType = embeddings.elementType();
         embedding = loader.rows(embeddings);
-        cache = new KvCache(capacity.kvLayout, config.attentionLayers(), capacity.pageCount, arena);
-        long poolTokens = (long) capacity.pageCount * capacity.kvLayout.pageTokens();
+        cache = new KvCache(
+                config.cachedHeadSizes().stream()
+                        .map(sizes -> sizes.layout(capacity.kvType, pageTokens))
+                        .toList(),
+                capacity.pageCount,
+                arena);
+        long poolTokens = (long) capacity.pageCount * pageTokens;
         int positions = (int) Math.min(config.contextLength(), poolTokens);
         rotations.put(
                 Architecture.Rotation.GENERAL,
                 Rotations.table(config, loader.rotationFactors(), positions, arena, workers));
         if (blocks.windowBase() > 0) {
-            double[] frequencies = Rotations.frequencies(config.ropeDimensions(), blocks.windowBase());
+            double[] frequencies = Rotations.frequencies(config.windowRopeDimensions(), blocks.windowBase());
             rotations.put(Architecture.Rotation.WINDOW, Rotations.table(frequencies, 1, positions, arena, workers));
         }
         Mixture mixture = blocks.mixture();
-        Architecture.Latent latent = blocks.latent();
         Recurrence recurrence = blocks.recurrence();
-        int withAttention = 0;
         int withState = 0;
         boolean sharedNorm = blocks.parallel() || !blocks.normBefore();
         layers = new Layer[config.layers()];
         for (int i = 0; i < layers.length; i++) {
             String prefix = "blk." + i + ".";
-            MixtureLayers.Weights experts =
-                    mixture != null && blocks.hasExperts(i) ? loader.mixture(prefix, mixture) : null;
-            boolean dense = blocks.feedsForward(i) && experts == null;
-            boolean attends = blocks.attends(i);
-            RecurrentLayers.Weights recurrent = recurrence == null || attends || !blocks.mixes(i)
-                    ? null
-                    : loader.recurrent(prefix, withState++, recurrence);
+            boolean feedsForward = blocks.feedsForward(i);
+            Mixture experts = blocks.hasExperts(i) ? mixture : null;
+            Recurrence recurrent = blocks.recurs(i) ? recurrence : null;
             layers[i] = new Layer(
                     blocks.normBefore() && blocks.mixes(i) ? loader.norm(prefix + "attn_norm") : null,
-                    attends && latent == null ? loader.queriesKeysValues(prefix) : List.of(),
-                    attends && latent != null ? loader.latent(prefix, latent) : null,
-                    recurrent,
-                    withAttention,
-                    attends ? loader.headNorm(prefix + "attn_q_norm.weight", queryWidth) : null,
-                    attends ? loader.headNorm(prefix + "attn_k_norm.weight", kvWidth) : null,
-                    blocks.window(i),
-                    rotations.get(blocks.rotation(i)),
-                    attends && blocks.sinks() ? loader.vector(prefix + "attn_sinks.weight", config.heads()) : null,
-                    attends
-                            ? List.of(loader.projection(prefix + "attn_output", config.attendedWidth(), hidden))
-                            : List.of(),
+                    blocks.attends(i) ? loader.attention(i, rotations.get(blocks.rotation(i))) : null,
+                    recurrent == null ? null : loader.recurrent(prefix, withState++, recurrent),
                     blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
-                    sharedNorm || !blocks.feedsForward(i) ? null : loader.norm(prefix + blocks.feedForwardNorm()),
-                    dense ? loader.gateUp(prefix) : List.of(),
-                    dense ? List.of(loader.projection(prefix + "ffn_down", config.feedForward(), hidden)) : List.of(),
-                    experts,
-                    blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null);
-            withAttention += attends ? 1 : 0;
+                    sharedNorm || !feedsForward ? null : loader.norm(prefix + blocks.feedForwardNorm()),
+                    config.isDense(i) ? loader.feedForward(i) : null,
+                    experts == null ? null : loader.mixture(prefix, experts),
+                    experts != null && experts.beside() ? loader.beside(prefix) : null,
+                    blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null,
+                    blocks.layerInputs() > 0 ? loader.layerInputs(prefix) : null,
+                    loader.blockFactor(prefix));
         }
         outputNorm = loader.norm(blocks.outputNorm());
-        scale(outputNorm.weight(), blocks.logitFactor()); // instead of each logit
+        scale(outputNorm.weight(), blocks.logitFactor(), 0, 1); // instead of each logit
         if (outputNorm.bias() != null) {
-            scale(outputNorm.bias(), blocks.logitFactor());
+            scale(outputNorm.bias(), blocks.logitFactor(), 0, 1);
         }
         boolean untied = file.optionalTensor("output.weight", hidden, config.vocabularySize())
                 .isPresent();
         head = List.of(loader.projection(
-                loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()), null));
+                loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()),
+                loader.optionalVector("output.bias", config.vocabularySize())));
         loader.warnOfZeros();
 
-        List<MixtureLayers.Weights> expertLayers =
-                Stream.of(layers).map(Layer::experts).filter(Objects::nonNull).toList();
+        List<MixtureLayers.Weights> expertLayers = all(Layer::experts);
         mixtureLayers = mixture == null
                 ? null
                 : new MixtureLayers(config, mixture, expertLayers, kernels, workers, maxBatchTokens, arena);
-        List<LatentAttention.Weights> latentLayers =
-                Stream.of(layers).map(Layer::latent).filter(Objects::nonNull).toList();
-        latentAttention = latent == null
-                ? null
-                : new LatentAttention(config, latent, latentLayers, kernels, workers, maxBatchTokens, arena);
-        List<RecurrentLayers.Weights> statefulLayers =
-                Stream.of(layers).map(Layer::recurrent).filter(Objects::nonNull).toList();
+        List<RecurrentLayers.Weights> statefulLayers = all(Layer::recurrent);
         if (recurrence == null) {
             recurrentState = null;
             recurrentLayers = null;
@@ -441,7 +413,7 @@ public final class Decoder implements Model {
                     recurrence,
                     capacity.stateSlots,
                     capacity.pageStates && !recurrence.hasStates() ? capacity.pageCount : 0,
-                    capacity.kvLayout.pageTokens(),
+                    pageTokens,
                     arena);
             recurrentLayers = new RecurrentLayers(
                     recurrence,
@@ -453,38 +425,68 @@ public final class Decoder implements Model {
                     maxBatchTokens,
                     arena);
         }
+        layerInputs = blocks.layerInputs() == 0
+                ? null
+                : new LayerInputs(
+                        config,
+                        blocks.layerInputs(),
+                        loader.layerInputTable(),
+                        all(Layer::inputs),
+                        kernels,
+                        workers,
+                        maxBatchTokens,
+                        arena);
+        attentionLayers = new AttentionLayers[layers.length];
+        for (ModelConfig.HeadSizes sizes : config.allHeadSizes()) {
+            List<AttentionLayers.Weights> weights = IntStream.range(0, layers.length)
+                    .filter(i -> config.headSizes(i).equals(sizes))
+                    .mapToObj(i -> layers[i].attention)
+                    .filter(Objects::nonNull)
+                    .toList();
+            AttentionLayers attention = new AttentionLayers(
+                    config,
+                    sizes,
+                    weights,
+                    sizes.layout(capacity.kvType, pageTokens),
+                    cache,
+                    kernels,
+                    workers,
+                    maxBatchTokens,
+                    arena);
+            for (int i = 0; i < layers.length; i++) {
+                if (config.headSizes(i).equals(sizes)) {
+                    attentionLayers[i] = attention;
+                }
+            }
+        }
+        feedForwardLayers = new FeedForwardLayers[layers.length];
+        for (int width : config.denseWidths()) {
+            List<FeedForwardLayers.Weights> weights = IntStream.range(0, layers.length)
+                    .filter(i -> config.feedForward(i) == width)
+                    .mapToObj(i -> layers[i].feedForward)
+                    .filter(Objects::nonNull)
+                    .toList();
+            FeedForwardLayers dense =
+                    new FeedForwardLayers(blocks, width, weights, kernels, workers, maxBatchTokens, arena);
+            for (int i = 0; i < layers.length; i++) {
+                if (config.feedForward(i) == width) {
+                    feedForwardLayers[i] = dense;
+                }
+            }
+        }
         residual = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
         normed = Activations.allocate(
                 arena,
                 maxBatchTokens,
                 hidden,
-                reads(Layer::qkv)
-                        || reads(Layer::gateUp)
-                        || statefulLayers.stream().anyMatch(each -> Products.anyQuantized(each.first()))
-                        || latentLayers.stream().anyMatch(each -> Products.anyQuantized(each.first()))
-                        || expertLayers.stream().anyMatch(each -> Products.anyQuantized(each.first())));
-        queries = FloatMatrix.allocate(arena, maxBatchTokens, queryWidth);
-        keys = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
-        values = FloatMatrix.allocate(arena, maxBatchTokens, kvWidth);
-        attentionGate = blocks.gatedAttention() ? FloatMatrix.allocate(arena, maxBatchTokens, queryWidth) : null;
-        boolean each = blocks.headNorm().isEach();
-        queryNormRows =
-                each ? new FloatMatrix(queries.segment(), maxBatchTokens * config.heads(), config.headDim()) : queries;
-        keyNormRows =
-                each ? new FloatMatrix(keys.segment(), maxBatchTokens * config.kvHeads(), config.headDim()) : keys;
-        attended = Activations.allocate(arena, maxBatchTokens, config.attendedWidth(), reads(Layer::output));
+                Stream.of(layers).anyMatch(Decoder::readsQuantized)
+                        || (layerInputs != null && layerInputs.readsQuantized()));
         projected = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
-        int feedForward = config.denseWidth();
-        gate = FloatMatrix.allocate(arena, maxBatchTokens, feedForward);
-        up = FloatMatrix.allocate(arena, maxBatchTokens, feedForward);
-        if (!blocks.gated()) {
-            for (int row = 0; row < maxBatchTokens; row++) {
-                for (int i = 0; i < feedForward; i++) {
-                    up.set(row, i, 1f);
-                }
-            }
-        }
-        activated = Activations.allocate(arena, maxBatchTokens, feedForward, reads(Layer::down));
+        projectedOutputs = List.of(projected);
+        boolean beside = mixture != null && mixture.beside();
+        dense = beside ? FloatMatrix.allocate(arena, maxBatchTokens, hidden) : null;
+        boolean routersQuantized = expertLayers.stream().anyMatch(each -> Products.anyQuantized(each.first()));
+        routed = beside ? Activations.allocate(arena, maxBatchTokens, hidden, routersQuantized) : null;
         logitRows = new int[maxLogitRows];
         selected = FloatMatrix.allocate(arena, maxLogitRows, hidden);
         selectedNormed = Activations.allocate(arena, maxLogitRows, hidden, Products.anyQuantized(head));
@@ -494,51 +496,28 @@ public final class Decoder implements Model {
                 config.vocabularySize());
         long multiplyAdds = 0;
         for (Layer layer : layers) {
-            multiplyAdds += Products.multiplyAdds(layer.projections());
-            if (mixture != null && layer.experts != null) {
-                multiplyAdds += layer.experts.multiplyAdds(mixture);
-            }
-            multiplyAdds += layer.latent == null ? 0 : layer.latent.multiplyAdds();
+            multiplyAdds += layer.attention == null ? 0 : layer.attention.multiplyAdds();
             multiplyAdds += layer.recurrent == null ? 0 : layer.recurrent.multiplyAdds();
+            multiplyAdds += layer.feedForward == null ? 0 : layer.feedForward.multiplyAdds();
+            multiplyAdds += layer.inputs == null ? 0 : layer.inputs.multiplyAdds();
+            multiplyAdds += mixture == null || layer.experts == null ? 0 : layer.experts.multiplyAdds(mixture);
         }
         multiplyAddsPerRow = multiplyAdds;
-        qkvOutputs =
-                attentionGate == null ? List.of(queries, keys, values) : List.of(queries, keys, values, attentionGate);
-        projectedOutputs = List.of(projected);
-        gateUpOutputs = List.of(gate, up);
         logitsOutputs = List.of(logits);
-        headParts = headParts(config);
-        FloatMatrix attentionOutput = latentAttention == null ? attended.values() : latentAttention.attended();
-        attention = new AttentionCall[workers.count()];
-        scratch = new AttentionScratch[workers.count()];
-        for (int i = 0; i < scratch.length; i++) {
-            attention[i] =
-                    new AttentionCall(capacity.kvLayout, attentionScale, inParts(queries), inParts(attentionOutput));
-            scratch[i] = kernels.attentionScratch(
-                    capacity.kvLayout, config.heads() / headParts, blocks.attentionCap(), arena);
-        }
     }
 
-    /**
-     * If all heads share one KV head, they are divided into parts, so that several workers can attend for one row. A part
-     * has at most {@value #PART_HEADS} heads: a kernel shares what it loads among no more.
-     */
-    private static int headParts(ModelConfig config) {
-        int parts = 1;
-        while (config.kvHeads() == 1 && (config.heads() % parts != 0 || config.heads() / parts > PART_HEADS)) {
-            parts++;
-        }
-        return parts;
+    /** A part of all layers that have it. */
+    private <T> List<T> all(Function<Layer, @Nullable T> part) {
+        return Stream.of(layers).map(part).filter(Objects::nonNull).toList();
     }
 
-    /** The same memory with a row for each part of the heads. */
-    private FloatMatrix inParts(FloatMatrix rows) {
-        return new FloatMatrix(rows.segment(), rows.rows() * headParts, rows.columns() / headParts);
-    }
-
-    /** Whether a matrix of this kind needs quantised inputs in some layer. */
-    private boolean reads(Function<Layer, List<Projection>> projections) {
-        return Stream.of(layers).map(projections).anyMatch(Products::anyQuantized);
+    /** Whether a block needs quantised rows of the residual stream or of their norm. */
+    private static boolean readsQuantized(Layer layer) {
+        return (layer.attention != null && layer.attention.readsQuantized())
+                || (layer.recurrent != null && Products.anyQuantized(layer.recurrent.first()))
+                || (layer.feedForward != null && Products.anyQuantized(layer.feedForward.gateUp()))
+                || (layer.experts != null && Products.anyQuantized(layer.experts.first()))
+                || (layer.inputs != null && Products.anyQuantized(layer.inputs.gate()));
     }
 
     @Override
@@ -553,7 +532,7 @@ public final class Decoder implements Model {
 
     @Override
     public int pageTokens() {
-        return cache.layout().pageTokens();
+        return pageTokens;
     }
 
     @Override
@@ -643,19 +622,28 @@ public final class Decoder implements Model {
         int to = Workers.shareStart(rows, 1, worker + 1, workers.active());
 
         embed(current.tokens(), from, to);
+        if (layerInputs != null) {
+            norm(residual, null, normed.values(), from, to);
+            products.quantize(normed, from, to);
+            workers.barrier(worker);
+            layerInputs.begin(worker, current.tokens(), normed, rows, from, to);
+        }
         for (int i = 0; i < layers.length; i++) {
             Layer layer = layers[i];
+            AttentionLayers attention = attentionLayers[i];
             if (blocks.mixes(i)) {
-                norm(residual, layer.attentionNorm, normed.values(), from, to);
+                norm(residual, layer.mixerNorm, normed.values(), from, to);
                 products.quantize(normed, from, to);
                 workers.barrier(worker);
                 if (layer.recurrent != null && recurrentLayers != null) {
                     recurrentLayers.compute(worker, layer.recurrent, normed, current, from, to, projectedOutputs);
                     products.addBias(layer.recurrent.output().getFirst(), projected, from, to);
-                } else {
-                    attention(worker, layer, current, from, to);
+                    addBranch(layer.afterMixer, from, to);
                 }
-                addBranch(layer.afterAttention, from, to);
+                if (layer.attention != null && attention != null) {
+                    attention.compute(worker, layer.attention, normed, current, from, to, projectedOutputs);
+                    addBranch(layer.afterMixer, from, to);
+                }
             }
             if (blocks.feedsForward(i)) {
                 if (!blocks.parallel()) {
@@ -663,13 +651,25 @@ public final class Decoder implements Model {
                     products.quantize(normed, from, to);
                 }
                 workers.barrier(worker);
-                if (layer.experts != null && mixtureLayers != null) {
-                    mixtureLayers.compute(worker, layer.experts, normed, rows, from, to, projected);
-                } else {
-                    feedForward(worker, layer, rows, from, to);
+                FeedForwardLayers feedForward = feedForwardLayers[i];
+                if (layer.feedForward != null && feedForward != null) {
+                    feedForward.compute(worker, layer.feedForward, normed, rows, from, to, projectedOutputs);
+                    if (layer.beside != null) {
+                        expertsBeside(worker, layer, layer.beside, rows, from, to);
+                    }
+                } else if (layer.experts != null && mixtureLayers != null) {
+                    mixtureLayers.compute(worker, layer.experts, normed, normed, rows, from, to, projected);
                 }
                 addBranch(layer.afterFeedForward, from, to);
             }
+            if (layer.inputs != null && layerInputs != null) {
+                norm(residual, null, normed.values(), from, to);
+                products.quantize(normed, from, to);
+                workers.barrier(worker);
+                layerInputs.compute(worker, i, layer.inputs, normed, rows, from, to, projectedOutputs);
+                addBranch(layer.inputs.norm(), from, to);
+            }
+            scale(residual, layer.factor, from, to);
         }
 
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
@@ -692,85 +692,29 @@ public final class Decoder implements Model {
         if (count > 0) {
             products.multiply(head, selectedNormed, count, logitsOutputs);
         }
-        if (blocks.logitCap() > 0) {
+        if (head.getFirst().bias() != null || blocks.logitCap() > 0) {
             workers.barrier(worker);
+            products.addBias(head.getFirst(), logits, selectedFrom, selectedTo);
+        }
+        if (blocks.logitCap() > 0) {
             kernels.softCap(logits, blocks.logitCap(), selectedFrom, selectedTo);
         }
     }
 
-    /** An attention layer, from the norm to its result. */
-    private void attention(int worker, Layer layer, Batch current, int from, int to) {
-        int rows = current.rows();
-        if (layer.latent != null && latentAttention != null) {
-            latentAttention.queriesKeysValues(worker, layer.latent, normed, rows, from, to, queries, keys, values);
-        } else {
-            queriesKeysValues(worker, layer, rows, from, to);
+    /** Adds what experts compute to the result of the feed-forward layer beside them, each after its own norm. */
+    private void expertsBeside(int worker, Layer layer, Beside norms, int rows, int from, int to) {
+        if (layer.experts == null || mixtureLayers == null || dense == null || routed == null) {
+            throw new IllegalStateException("a layer has the norms of experts and none");
         }
-        if (layer.cosSin != null) {
-            kernels.rope(queries, config.headDim(), current.positions(), layer.cosSin, from, to);
-            kernels.rope(keys, config.headDim(), current.positions(), layer.cosSin, from, to);
-        }
-        if (blocks.headNorm() == HeadNorm.EACH_ROTATED) {
-            normHeads(layer, from, to);
-        }
-        if (blocks.temperature() != null) {
-            scaleQueries(blocks.temperature(), current.positions(), from, to);
-        }
-        store(current, layer.cacheIndex, from, to);
+        norm(projected, norms.afterDense, dense, from, to);
+        norm(residual, norms.router, routed.values(), from, to);
+        norm(residual, norms.experts, normed.values(), from, to);
+        products.quantize(routed, from, to);
+        products.quantize(normed, from, to);
         workers.barrier(worker);
-        attend(current, layer, worker);
-        workers.barrier(worker);
-        if (layer.latent != null && latentAttention != null) {
-            latentAttention.values(worker, layer.latent, rows, from, to, attended.values());
-        }
-        if (attentionGate != null) {
-            kernels.activate(Activation.SIGMOID, attentionGate, attended.values(), attended.values(), from, to);
-        }
-        products.quantize(attended, from, to);
-        workers.barrier(worker);
-        products.multiply(layer.output, attended, rows, projectedOutputs);
-        workers.barrier(worker);
-        products.addBias(layer.output.get(0), projected, from, to);
-    }
-
-    private void scaleQueries(Architecture.Temperature temperature, int[] positions, int from, int to) {
-        for (int row = from; row < to; row++) {
-            float factor = temperature.factor(positions[row]);
-            for (int i = 0; factor != 1 && i < queries.columns(); i++) {
-                queries.set(row, i, queries.get(row, i) * factor);
-            }
-        }
-    }
-
-    /** Queries, keys and values before their rotation. */
-    private void queriesKeysValues(int worker, Layer layer, int rows, int from, int to) {
-        products.multiply(layer.qkv, normed, rows, qkvOutputs);
-        workers.barrier(worker);
-        products.addBias(layer.qkv.get(0), queries, from, to);
-        products.addBias(layer.qkv.get(1), keys, from, to);
-        products.addBias(layer.qkv.get(2), values, from, to);
-        if (attentionGate != null) {
-            products.addBias(layer.qkv.get(3), attentionGate, from, to);
-        }
-        if (blocks.headNorm() != HeadNorm.EACH_ROTATED) {
-            normHeads(layer, from, to);
-        }
-    }
-
-    /** A feed-forward layer without experts, from the norm to its result. */
-    private void feedForward(int worker, Layer layer, int rows, int from, int to) {
-        products.multiply(layer.gateUp, normed, rows, gateUpOutputs);
-        workers.barrier(worker);
-        products.addBias(layer.gateUp.get(0), gate, from, to);
-        if (blocks.gated()) {
-            products.addBias(layer.gateUp.get(1), up, from, to);
-        }
-        kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
-        products.quantize(activated, from, to);
-        workers.barrier(worker);
-        products.multiply(layer.down, activated, rows, projectedOutputs);
-        workers.barrier(worker);
-        products.addBias(layer.down.get(0), projected, from, to);
+        mixtureLayers.compute(worker, layer.experts, routed, normed, rows, from, to, projected);
+        norm(projected, norms.afterExperts, projected, from, to);
+        kernels.add(dense, projected, from, to);
     }
 
     /** Norms rows of x to rows of y; without weights, copies them. */
@@ -788,19 +732,6 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Norms the queries and keys of some tokens, if the layer has such norms. */
-    private void normHeads(Layer layer, int from, int to) {
-        normHeads(layer.queryNorm, queryNormRows, from, to);
-        normHeads(layer.keyNorm, keyNormRows, from, to);
-    }
-
-    private void normHeads(@Nullable FloatMatrix weight, FloatMatrix heads, int from, int to) {
-        if (weight != null) {
-            int each = heads.rows() / maxBatchTokens;
-            kernels.rmsNorm(heads, weight, config.normEpsilon(), heads, from * each, to * each);
-        }
-    }
-
     /** Adds the result of attention or feed-forward to the residual stream. */
     private void addBranch(@Nullable NormWeights after, int from, int to) {
         if (after != null) {
@@ -815,10 +746,12 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Multiplies all numbers of one row. */
-    private static void scale(FloatMatrix vector, float factor) {
-        for (int i = 0; i < vector.columns(); i++) {
-            vector.set(0, i, vector.get(0, i) * factor);
+    /** Multiplies all numbers of some rows. */
+    private static void scale(FloatMatrix matrix, float factor, int from, int to) {
+        for (int row = from; row < to && factor != 1; row++) {
+            for (int i = 0; i < matrix.columns(); i++) {
+                matrix.set(row, i, matrix.get(row, i) * factor);
+            }
         }
     }
 
@@ -827,58 +760,8 @@ public final class Decoder implements Model {
         long rowBytes = embeddingType.byteSize(hidden);
         for (int row = from; row < to; row++) {
             embeddingType.decode(embedding, tokens[row] * rowBytes, residual.segment(), (long) row * hidden, hidden);
-            if (blocks.embeddingFactor() != 1) {
-                for (int i = 0; i < hidden; i++) {
-                    residual.set(row, i, residual.get(row, i) * blocks.embeddingFactor());
-                }
-            }
         }
-    }
-
-    private void store(Batch current, int layer, int from, int to) {
-        KvLayout layout = cache.layout();
-        MemorySegment pages = cache.layer(layer);
-        for (int s = 0; s < current.sequences(); s++) {
-            int first = current.firstRow(s);
-            int end = Math.min(to, first + current.rowCount(s));
-            int[] pageTable = current.pageTable(s);
-            for (int row = Math.max(from, first); row < end; row++) {
-                int position = current.positions()[row];
-                int page = pageTable[position / layout.pageTokens()];
-                kernels.storeKv(layout, pages, page, position % layout.pageTokens(), keys, values, row);
-            }
-        }
-    }
-
-    /** Computes attention, in units of some rows of a sequence and one KV head. */
-    private void attend(Batch current, Layer layer, int worker) {
-        MemorySegment pages = cache.layer(layer.cacheIndex);
-        int unit = 0;
-        int claimed = workers.claim();
-        for (int s = 0; s < current.sequences(); s++) {
-            int firstRow = current.firstRow(s);
-            int rowCount = current.rowCount(s);
-            for (int done = 0; done < rowCount; done += kernels.attentionRows()) {
-                int count = Math.min(kernels.attentionRows(), rowCount - done);
-                for (int head = 0; head < config.kvHeads() * headParts; head++) {
-                    if (unit++ == claimed) {
-                        AttentionCall call = attention[worker]
-                                .layer(layer.window, blocks.attentionCap(), layer.sinks)
-                                .context(pages, current.pageTable(s), head / headParts);
-                        int position = current.firstPosition(s) + done;
-                        if (headParts == 1) {
-                            kernels.attend(call.rows(firstRow + done, count, position), scratch[worker]);
-                        } else {
-                            for (int i = 0; i < count; i++) {
-                                int row = (firstRow + done + i) * headParts + head;
-                                kernels.attend(call.rows(row, 1, position + i), scratch[worker]);
-                            }
-                        }
-                        claimed = workers.claim();
-                    }
-                }
-            }
-        }
+        scale(residual, blocks.embeddingFactor(), from, to);
     }
 
     @Override

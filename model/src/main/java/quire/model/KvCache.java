@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import quire.tensor.KvLayout;
 import quire.tensor.memory.ReservedMemory;
 
@@ -10,29 +11,35 @@ import quire.tensor.memory.ReservedMemory;
  * sequence uses which page; this class does not record it.
  *
  * <pre>
- *   pool    [layer 0][layer 1] …             layers × layerBytes
+ *   pool    [layer 0][layer 1] …             layers may have heads of different sizes
  *   layer   [page 0][page 1] … [page n−1]    a page has the same number in every layer
  *   page    see {@link KvLayout}
  * </pre>
  */
 final class KvCache {
-    private final KvLayout layout;
     private final int pageCount;
     private final MemorySegment[] layers;
+    /** By layer. */
+    private final long[] pageBytes;
 
-    KvCache(KvLayout layout, int layerCount, int pageCount, Arena arena) {
-        this.layout = layout;
+    private final long allPageBytes;
+
+    /** @param layouts the layout of a page in each layer */
+    KvCache(List<KvLayout> layouts, int pageCount, Arena arena) {
         this.pageCount = pageCount;
-        long layerBytes = Math.multiplyExact(layout.pageBytes(), (long) pageCount);
-        MemorySegment pool = ReservedMemory.allocate(arena, Math.multiplyExact(layerBytes, (long) layerCount));
-        layers = new MemorySegment[layerCount];
-        for (int i = 0; i < layerCount; i++) {
-            layers[i] = pool.asSlice(i * layerBytes, layerBytes);
+        pageBytes = layouts.stream().mapToLong(KvLayout::pageBytes).toArray();
+        long sum = 0;
+        for (long bytes : pageBytes) {
+            sum = Math.addExact(sum, bytes);
         }
-    }
-
-    KvLayout layout() {
-        return layout;
+        allPageBytes = sum;
+        MemorySegment pool = ReservedMemory.allocate(arena, Math.multiplyExact(sum, (long) pageCount));
+        layers = new MemorySegment[pageBytes.length];
+        long first = 0;
+        for (int i = 0; i < layers.length; i++) {
+            layers[i] = pool.asSlice(first, pageBytes[i] * pageCount);
+            first += layers[i].byteSize();
+        }
     }
 
     int pageCount() {
@@ -41,30 +48,34 @@ final class KvCache {
 
     /** Copies a page to another one, in all layers. */
     void copy(int from, int to) {
-        long bytes = layout.pageBytes();
-        for (MemorySegment layer : layers) {
-            MemorySegment.copy(layer, from * bytes, layer, to * bytes, bytes);
+        for (int i = 0; i < layers.length; i++) {
+            long bytes = pageBytes[i];
+            MemorySegment.copy(layers[i], from * bytes, layers[i], to * bytes, bytes);
         }
     }
 
     /** Bytes of a page over all layers. */
     long pageBytes() {
-        return layout.pageBytes() * layers.length;
+        return allPageBytes;
     }
 
     /** Copies a page of all layers, one after another. */
     void exportPage(int page, MemorySegment to) {
-        long bytes = layout.pageBytes();
+        long at = 0;
         for (int i = 0; i < layers.length; i++) {
-            MemorySegment.copy(layers[i], page * bytes, to, i * bytes, bytes);
+            long bytes = pageBytes[i];
+            MemorySegment.copy(layers[i], page * bytes, to, at, bytes);
+            at += bytes;
         }
     }
 
     /** Fills a page of all layers with what {@link #exportPage} has written. */
     void importPage(int page, MemorySegment from) {
-        long bytes = layout.pageBytes();
+        long at = 0;
         for (int i = 0; i < layers.length; i++) {
-            MemorySegment.copy(from, i * bytes, layers[i], page * bytes, bytes);
+            long bytes = pageBytes[i];
+            MemorySegment.copy(from, at, layers[i], page * bytes, bytes);
+            at += bytes;
         }
     }
 

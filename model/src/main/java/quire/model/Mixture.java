@@ -25,6 +25,9 @@ package quire.model;
  * @param sharedWidth width of the expert that computes every row; 0 if there is none
  * @param sharedGate whether that expert's result is multiplied with the sigmoid of a product
  * @param denseLayers number of first layers that have a feed-forward layer without experts
+ * @param every of this many further layers, the last has experts; 1 if all have
+ * @param weighsInputs whether an expert's inputs are multiplied with its weight, in place of its results
+ * @param beside whether layers with experts have a feed-forward layer beside them, each with norms of its own
  */
 public record Mixture(
         int experts,
@@ -37,7 +40,10 @@ public record Mixture(
         int groupsUsed,
         int sharedWidth,
         boolean sharedGate,
-        int denseLayers) {
+        int denseLayers,
+        int every,
+        boolean weighsInputs,
+        boolean beside) {
 
     /** What makes a weight of a router's output. */
     public enum Scoring {
@@ -60,9 +66,37 @@ public record Mixture(
         }
     }
 
+    /** The same beside a feed-forward layer. */
+    Mixture besideDense() {
+        return with(every, weighsInputs, true);
+    }
+
+    /** The same with weights before experts, in the last of every so many layers. */
+    Mixture withWeighedInputs(int everySoMany) {
+        return with(everySoMany, true, beside);
+    }
+
+    private Mixture with(int layers, boolean before, boolean besideFeedForward) {
+        return new Mixture(
+                experts,
+                used,
+                width,
+                scoring,
+                normalised,
+                scale,
+                groups,
+                groupsUsed,
+                sharedWidth,
+                sharedGate,
+                denseLayers,
+                layers,
+                before,
+                besideFeedForward);
+    }
+
     /** Whether the feed-forward layer of a block has experts. */
     boolean isIn(int layer) {
-        return layer >= denseLayers;
+        return layer >= denseLayers && (layer + 1) % every == 0;
     }
 
     /** The description in words, for display. */
@@ -71,7 +105,10 @@ public record Mixture(
                 + (normalised ? ", normalised" : "")
                 + (groups > 1 ? ", from " + groupsUsed + " of " + groups + " groups" : "")
                 + (scale == 1 ? "" : ", × " + scale)
+                + (weighsInputs ? ", weights before experts" : "")
                 + (sharedWidth > 0 ? ", and a shared one of " + sharedWidth + (sharedGate ? " with a gate" : "") : "")
+                + (beside ? ", beside a feed-forward layer" : "")
+                + (every > 1 ? ", in every " + every + "th layer" : "")
                 + (denseLayers > 0 ? ", not in the first " + denseLayers + " layers" : "");
     }
 }

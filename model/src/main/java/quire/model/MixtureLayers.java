@@ -26,7 +26,7 @@ import quire.tensor.Workers;
  *
  * <p><b>The order of sums depends on the row alone.</b> A kernel computes an entry independently of the others. The
  * result of a row is {@code fma(weight, expert's result, sum)} from +0, over its experts by falling score, and then the
- * shared expert. Scores and weights are computed in double precision with {@link StrictMath}, experts ascending.
+ * shared expert. Where weights come before experts, their inputs are {@code weight × x}, and the factor here is 1. Scores and weights are computed in double precision with {@link StrictMath}, experts ascending.
  *
  * <p>Between two barriers (│):
  *
@@ -224,14 +224,23 @@ final class MixtureLayers {
     /**
      * Computes a layer for all rows of the batch. Called by every worker after a barrier.
      *
-     * @param x the inputs, quantised if a matrix needs that
+     * @param routed the inputs of the router and of the shared expert, quantised if a matrix needs that
+     * @param x the inputs of the experts; may be the same
      * @param rows number of rows of the batch
      * @param from first row of this worker
      * @param to end of the rows of this worker
      * @param result gets the results; the worker's own rows are written without a barrier after them
      */
-    void compute(int worker, Weights layer, Activations x, int rows, int from, int to, FloatMatrix result) {
-        products.multiply(layer.first, x, rows, firstOutputs);
+    void compute(
+            int worker,
+            Weights layer,
+            Activations routed,
+            Activations x,
+            int rows,
+            int from,
+            int to,
+            FloatMatrix result) {
+        products.multiply(layer.first, routed, rows, firstOutputs);
         workers.barrier(worker);
         choose(layer, choosers[worker], from, to);
         activateShared(layer, from, to);
@@ -302,6 +311,9 @@ final class MixtureLayers {
             FloatMatrix values = to.values();
             MemorySegment.copy(
                     x.segment(), x.rowOffset(entry / mixture.used()), values.segment(), values.rowOffset(place), bytes);
+            for (int i = 0; i < x.columns() && mixture.weighsInputs(); i++) {
+                values.set(place, i, values.get(place, i) * weights[entry]);
+            }
             products.quantize(to, place, place + 1);
         }
     }
@@ -365,7 +377,7 @@ final class MixtureLayers {
                 FloatMatrix expert = results[tiles[chosen[entry]]];
                 int place = places[entry];
                 products.addBias(layer.down.get(chosen[entry]), expert, place, place + 1);
-                kernels.addRow(expert, place, weights[entry], result, row);
+                kernels.addRow(expert, place, mixture.weighsInputs() ? 1 : weights[entry], result, row);
             }
             if (layer.sharedDown != null && sharedResult != null) {
                 products.addBias(layer.sharedDown, sharedResult, row, row + 1);

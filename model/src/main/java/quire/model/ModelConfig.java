@@ -1,6 +1,8 @@
 package quire.model;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
@@ -17,6 +19,8 @@ import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufType;
 import quire.model.format.GgufValueType;
+import quire.tensor.KvLayout;
+import quire.tensor.KvLayout.KvType;
 
 /**
  * The shape of a decoder and the description of its blocks, read from the metadata of a file. All sizes are positive, and so small
@@ -37,6 +41,8 @@ import quire.model.format.GgufValueType;
  * @param ropeBase base of the rotation's frequencies
  * @param ropeScale positions are divided by it (linear scaling), or those of some pairs (YaRN); 1 for no scaling
  * @param blocks how the blocks compute
+ * @param ownHeads the sizes of each block's heads; empty if all have those above
+ * @param ownWidths the width of each block's feed-forward layer; empty if all have the one above
  */
 public record ModelConfig(
         String architecture,
@@ -53,7 +59,47 @@ public record ModelConfig(
         int ropeDimensions,
         float ropeBase,
         float ropeScale,
-        Architecture blocks) {
+        Architecture blocks,
+        List<HeadSizes> ownHeads,
+        List<Integer> ownWidths) {
+
+    /**
+     * The sizes of the heads of a block.
+     *
+     * @param heads number of query heads
+     * @param kvHeads number of key and value heads; divides {@code heads}
+     * @param headDim numbers in a head, even
+     * @param ropeDimensions how many of them are rotated, even
+     */
+    public record HeadSizes(int heads, int kvHeads, int headDim, int ropeDimensions) {
+        /** Numbers of the queries of a row. */
+        int queryWidth() {
+            return heads * headDim;
+        }
+
+        /** Numbers of the keys, or of the values, of a row. */
+        int kvWidth() {
+            return kvHeads * headDim;
+        }
+
+        /**
+         * Where the numbers of a head come from if the rotation pairs halves in the file: here the numbers of a pair are
+         * neighbours. Scores are sums over the numbers of a head, so queries and keys may have another order than the file's.
+         */
+        int[] neighbours() {
+            int half = ropeDimensions / 2;
+            int[] order = new int[headDim];
+            for (int i = 0; i < headDim; i++) {
+                order[i] = i >= 2 * half ? i : i / 2 + i % 2 * half;
+            }
+            return order;
+        }
+
+        /** How a page holds keys and values. */
+        public KvLayout layout(KvType type, int pageTokens) {
+            return new KvLayout(type, pageTokens, kvHeads, headDim);
+        }
+    }
 
     private static final String KV_HEADS = "attention.head_count_kv";
     /** How many of the blocks predict further tokens. */
@@ -112,6 +158,8 @@ public record ModelConfig(
         checkRange("kvHeads", kvHeads, heads);
         checkRange("headDim", headDim, MAX_HEAD_DIM);
         checkRange("ropeDimensions", ropeDimensions, headDim);
+        ownHeads = List.copyOf(ownHeads);
+        ownWidths = List.copyOf(ownWidths);
         if (heads % kvHeads != 0) {
             throw new IllegalArgumentException("heads is " + heads + ", not a multiple of kvHeads, " + kvHeads);
         }
@@ -162,18 +210,20 @@ public record ModelConfig(
                 ropeDimensions,
                 ropeBase,
                 ropeScale,
-                new Architecture.Builder().build());
+                new Architecture.Builder().build(),
+                List.of(),
+                List.of());
     }
 
     /**
      * The number of weights in the tensors of a file that compute a token: of the experts, only those that are chosen, and
-     * of the embedding none unless it is the output head too.
+     * of embeddings none unless it is the output head too.
      */
     public long activeWeights(Gguf file) {
         Mixture mixture = blocks.mixture();
         long active = 0;
         for (GgufTensor tensor : usedTensors(file)) {
-            boolean looksUp = tensor.name().equals("token_embd.weight") && file.hasTensor("output.weight");
+            boolean looksUp = isLookedUp(tensor) && !isHead(tensor, file);
             if (mixture != null && isOfExperts(tensor)) {
                 active += tensor.elements() / mixture.experts() * mixture.used();
             } else if (!looksUp) {
@@ -198,6 +248,13 @@ public record ModelConfig(
         return all.stream().filter(tensor -> blockOf(tensor.name()) < last).toList();
     }
 
+    /** The tensors of a file that are left out: those of blocks that would predict further tokens. */
+    public static List<GgufTensor> unusedTensors(Gguf file) {
+        List<GgufTensor> unused = new ArrayList<>(file.tensors());
+        unused.removeAll(usedTensors(file));
+        return unused;
+    }
+
     /** The number of the block that a tensor belongs to; −1 for none. */
     private static int blockOf(String tensor) {
         Matcher matcher = BLOCK.matcher(tensor);
@@ -209,15 +266,95 @@ public record ModelConfig(
         return tensor.name().contains("_exps.");
     }
 
-    /** The number of values that attention gives for a row, of all heads. */
-    int attendedWidth() {
-        Architecture.Latent latent = blocks.latent();
-        return heads * (latent == null ? headDim : latent.valueDim());
+    /** Whether a tensor has a row for each token, which is looked up. */
+    static boolean isLookedUp(GgufTensor tensor) {
+        return tensor.name().equals("token_embd.weight") || tensor.name().equals("per_layer_token_embd.weight");
     }
 
-    /** The number of blocks with attention, which have keys and values. */
-    public int attentionLayers() {
-        return (int) IntStream.range(0, layers).filter(blocks::attends).count();
+    /** Whether a tensor that is looked up is the output head too. */
+    static boolean isHead(GgufTensor tensor, Gguf file) {
+        return tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
+    }
+
+    /** Whether a tensor is a router. A tensor {@code .scale} beside it belongs to its norm. */
+    static boolean isRouter(String tensor) {
+        return tensor.endsWith(".ffn_gate_inp.weight");
+    }
+
+    /** The sizes of the heads of a block. */
+    public HeadSizes headSizes(int layer) {
+        return ownHeads.isEmpty() ? new HeadSizes(heads, kvHeads, headDim, ropeDimensions) : ownHeads.get(layer);
+    }
+
+    /** The sizes of heads that blocks with attention have, each once. */
+    List<HeadSizes> allHeadSizes() {
+        return IntStream.range(0, layers)
+                .filter(blocks::attends)
+                .mapToObj(this::headSizes)
+                .distinct()
+                .toList();
+    }
+
+    /** How many dimensions of a head are rotated in layers with a window. */
+    int windowRopeDimensions() {
+        return IntStream.range(0, layers)
+                .filter(blocks::hasWindow)
+                .map(layer -> headSizes(layer).ropeDimensions())
+                .findFirst()
+                .orElse(ropeDimensions);
+    }
+
+    /** The width of the feed-forward layer of a block. */
+    int feedForward(int layer) {
+        return ownWidths.isEmpty() ? feedForward : ownWidths.get(layer);
+    }
+
+    /** Whether a block has a feed-forward layer without experts, alone or beside experts. */
+    boolean isDense(int layer) {
+        Mixture mixture = blocks.mixture();
+        return blocks.feedsForward(layer) && (!blocks.hasExperts(layer) || (mixture != null && mixture.beside()));
+    }
+
+    /** The widths of the feed-forward layers without experts, each once. */
+    List<Integer> denseWidths() {
+        return IntStream.range(0, layers)
+                .filter(this::isDense)
+                .mapToObj(this::feedForward)
+                .distinct()
+                .toList();
+    }
+
+    /** The number of values that attention gives for a row, of all heads. */
+    int attendedWidth(HeadSizes sizes) {
+        Architecture.Latent latent = blocks.latent();
+        return latent == null ? sizes.queryWidth() : sizes.heads() * latent.valueDim();
+    }
+
+    /** The layer whose keys and values a layer with attention reads: itself, or the last one that others share. */
+    int keyValueLayer(int layer) {
+        int own = layers - blocks.sharingLayers();
+        int source = layer < own ? layer : own - 1;
+        while (layer >= own && blocks.hasWindow(source) != blocks.hasWindow(layer)) {
+            source--;
+        }
+        return source;
+    }
+
+    /** The number of a layer among those with keys and values of their own. */
+    int cacheIndex(int layer) {
+        return (int) IntStream.range(0, layer).filter(this::hasKeysAndValues).count();
+    }
+
+    private boolean hasKeysAndValues(int layer) {
+        return blocks.attends(layer) && layer < layers - blocks.sharingLayers();
+    }
+
+    /** The sizes of the heads of all blocks with keys and values of their own. */
+    public List<HeadSizes> cachedHeadSizes() {
+        return IntStream.range(0, layers)
+                .filter(this::hasKeysAndValues)
+                .mapToObj(this::headSizes)
+                .toList();
     }
 
     /** Bytes that recurrent layers keep of each running sequence; 0 if there are none. */
@@ -242,12 +379,6 @@ public record ModelConfig(
     static boolean isMatrix(GgufTensor tensor) {
         String name = tensor.name();
         return tensor.rows() > 1 && NO_MATRICES.stream().noneMatch(name::endsWith);
-    }
-
-    /** The width of the feed-forward layers that have no experts; 0 if there is none. */
-    int denseWidth() {
-        Mixture mixture = blocks.mixture();
-        return mixture != null && mixture.isIn(0) ? 0 : feedForward;
     }
 
     private static void checkRange(String what, int value, int max) {
@@ -296,6 +427,7 @@ public record ModelConfig(
         if (gguf.hasTensor("output.weight")) {
             checkMatrix(gguf, known, "output", hidden, vocabularySize);
         }
+        checkVector(gguf, known, "output.bias", false, vocabularySize);
         checkVector(gguf, known, "rope_freqs.weight", false, ropeDimensions / 2);
         if (architecture.equals("phi3")) {
             checkVector(gguf, known, "rope_factors_long.weight", false, ropeDimensions / 2);
@@ -303,13 +435,17 @@ public record ModelConfig(
         }
         for (int layer = 0; layer < layers; layer++) {
             String block = "blk." + layer + ".";
+            if (blocks.layerInputs() > 0 || blocks.sharingLayers() > 0 || blocks.valueNorm()) {
+                checkVector(gguf, known, block + "layer_output_scale.weight", false, 1);
+            }
             if (blocks.normBefore() && blocks.mixes(layer)) {
                 checkNorm(gguf, known, block + "attn_norm", hidden);
             }
             Recurrence recurrence = blocks.recurrence();
             if (blocks.attends(layer)) {
-                checkAttention(gguf, known, block);
-            } else if (recurrence != null && blocks.mixes(layer)) {
+                checkAttention(gguf, known, layer);
+            }
+            if (recurrence != null && blocks.recurs(layer)) {
                 checkRecurrent(gguf, known, block, recurrence);
             }
             if (blocks.normAfter()) {
@@ -325,16 +461,13 @@ public record ModelConfig(
             Mixture mixture = blocks.mixture();
             if (mixture != null && blocks.hasExperts(layer)) {
                 checkMixture(gguf, known, block, mixture);
-                continue;
             }
-            if (blocks.gated() && gguf.hasTensor(block + "ffn_gate.weight")) {
-                checkMatrix(gguf, known, block + "ffn_gate", hidden, feedForward);
-                checkMatrix(gguf, known, block + "ffn_up", hidden, feedForward);
-            } else {
-                // a file without a gate has both matrices in one
-                checkMatrix(gguf, known, block + "ffn_up", hidden, blocks.gated() ? 2 * feedForward : feedForward);
+            if (isDense(layer)) {
+                checkDense(gguf, known, block, feedForward(layer));
             }
-            checkMatrix(gguf, known, block + "ffn_down", feedForward, hidden);
+        }
+        if (blocks.layerInputs() > 0) {
+            checkLayerInputs(gguf, known);
         }
         for (GgufTensor tensor : usedTensors(gguf)) {
             // Old converters wrote the frequencies of the rotation into each block; they follow from the metadata.
@@ -345,9 +478,36 @@ public record ModelConfig(
         }
     }
 
-    private void checkAttention(Gguf gguf, Set<String> known, String block) {
-        int queryWidth = heads * headDim;
-        int kvWidth = kvHeads * headDim;
+    private void checkDense(Gguf gguf, Set<String> known, String block, int width) {
+        if (blocks.gated() && gguf.hasTensor(block + "ffn_gate.weight")) {
+            checkMatrix(gguf, known, block + "ffn_gate", hidden, width);
+            checkMatrix(gguf, known, block + "ffn_up", hidden, width);
+        } else {
+            // a file without a gate has both matrices in one
+            checkMatrix(gguf, known, block + "ffn_up", hidden, blocks.gated() ? 2 * width : width);
+        }
+        checkMatrix(gguf, known, block + "ffn_down", width, hidden);
+    }
+
+    private void checkLayerInputs(Gguf gguf, Set<String> known) {
+        int width = blocks.layerInputs();
+        checkMatrix(gguf, known, "per_layer_token_embd", width * layers, vocabularySize);
+        checkMatrix(gguf, known, "per_layer_model_proj", hidden, width * layers);
+        checkVector(gguf, known, "per_layer_proj_norm.weight", true, width);
+        for (int layer = 0; layer < layers; layer++) {
+            String block = "blk." + layer + ".";
+            checkMatrix(gguf, known, block + "inp_gate", hidden, width);
+            checkMatrix(gguf, known, block + "proj", width, hidden);
+            checkNorm(gguf, known, block + "post_norm", hidden);
+        }
+    }
+
+    private void checkAttention(Gguf gguf, Set<String> known, int layer) {
+        String block = "blk." + layer + ".";
+        HeadSizes sizes = headSizes(layer);
+        int queryWidth = sizes.queryWidth();
+        int kvWidth = sizes.kvWidth();
+        boolean stores = keyValueLayer(layer) == layer;
         Architecture.Latent latent = blocks.latent();
         if (latent != null) {
             checkLatent(gguf, known, block, latent);
@@ -355,17 +515,22 @@ public record ModelConfig(
             checkMatrix(gguf, known, block + "attn_qkv", hidden, queryWidth + 2 * kvWidth);
         } else {
             checkMatrix(gguf, known, block + "attn_q", hidden, blocks.gatedAttention() ? 2 * queryWidth : queryWidth);
-            checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
-            checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+            // Some files have them in layers that read those of another layer.
+            if (stores || gguf.hasTensor(block + "attn_k.weight")) {
+                checkMatrix(gguf, known, block + "attn_k", hidden, kvWidth);
+            }
+            if ((stores && !blocks.valueNorm()) || gguf.hasTensor(block + "attn_v.weight")) {
+                checkMatrix(gguf, known, block + "attn_v", hidden, kvWidth);
+            }
         }
-        if (blocks.headNorm() != Architecture.HeadNorm.NONE) {
+        if (blocks.headNorm().hasWeights()) {
             boolean each = blocks.headNorm().isEach();
-            checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? headDim : queryWidth);
-            checkVector(gguf, known, block + "attn_k_norm.weight", true, each ? headDim : kvWidth);
+            checkVector(gguf, known, block + "attn_q_norm.weight", true, each ? sizes.headDim() : queryWidth);
+            checkVector(gguf, known, block + "attn_k_norm.weight", stores, each ? sizes.headDim() : kvWidth);
         }
-        checkMatrix(gguf, known, block + "attn_output", attendedWidth(), hidden);
+        checkMatrix(gguf, known, block + "attn_output", attendedWidth(sizes), hidden);
         if (blocks.sinks()) {
-            checkVector(gguf, known, block + "attn_sinks.weight", true, heads);
+            checkVector(gguf, known, block + "attn_sinks.weight", true, sizes.heads());
         }
     }
 
@@ -385,7 +550,7 @@ public record ModelConfig(
             checkVector(gguf, known, block + "ssm_a", true, 1, ofHeads);
             checkVector(gguf, known, block + "ssm_d", true, 1, ofHeads);
             int groups = recurrence.groups();
-            checkVector(gguf, known, block + "ssm_norm.weight", true, width / groups, groups);
+            checkVector(gguf, known, block + "ssm_norm.weight", !recurrence.beside(), width / groups, groups);
             checkMatrix(gguf, known, block + "ssm_out", width, hidden);
             return;
         }
@@ -439,6 +604,12 @@ public record ModelConfig(
         int width = mixture.width();
         checkMatrix(gguf, known, block + "ffn_gate_inp", hidden, experts);
         checkVector(gguf, known, block + "exp_probs_b.bias", false, experts);
+        if (mixture.beside()) {
+            checkVector(gguf, known, block + "ffn_gate_inp.scale", true, hidden);
+            checkNorm(gguf, known, block + "post_ffw_norm_1", hidden);
+            checkNorm(gguf, known, block + "pre_ffw_norm_2", hidden);
+            checkNorm(gguf, known, block + "post_ffw_norm_2", hidden);
+        }
         if (blocks.gated() && gguf.hasTensor(block + "ffn_gate_up_exps.weight")) {
             checkExperts(gguf, known, block + "ffn_gate_up_exps", hidden, 2 * width, experts);
         } else {
@@ -494,21 +665,27 @@ public record ModelConfig(
     private static void checkMatrix(Gguf gguf, Set<String> known, String stem, int columns, int rows) {
         gguf.tensor(stem + ".weight", columns, rows);
         known.add(stem + ".weight");
-        // Quire adds no bias to embeddings or logits.
+        // Embeddings have no bias.
         if (stem.startsWith("blk.")) {
             checkVector(gguf, known, stem + ".bias", false, rows);
         }
-        if (!stem.equals("token_embd")) {
+        if (!stem.endsWith("token_embd") && !isRouter(stem + ".weight")) {
             checkFactors(gguf, known, stem, 1);
         }
     }
 
     /** The weights of a norm and, for a layer norm, its bias if the file has one. */
     private void checkNorm(Gguf gguf, Set<String> known, String stem, int length) {
-        checkVector(gguf, known, stem + ".weight", true, length);
+        checkVector(gguf, known, normName(gguf, stem), true, length);
         if (blocks.norm() == Architecture.Norm.LAYER) {
             checkVector(gguf, known, stem + ".bias", false, length);
         }
+    }
+
+    /** The name of the weights of a norm. Files of Falcon-H1 have one without the usual end. */
+    static String normName(Gguf gguf, String stem) {
+        boolean usual = gguf.hasTensor(stem + ".weight") || !gguf.hasTensor(stem);
+        return usual ? stem + ".weight" : stem;
     }
 
     private static void checkVector(Gguf gguf, Set<String> known, String name, boolean required, long... dims) {
@@ -531,13 +708,16 @@ public record ModelConfig(
             refuseWhatIsNotComputed();
             checkRope();
             int hidden = sizeUpTo("embedding_length", MAX_WIDTH);
+            if (!Architectures.hasAttention(architecture)) {
+                return withoutAttention(hidden);
+            }
             // Files whose layers all have experts may have no other width.
             int feedForward = gguf.has(key("feed_forward_length")) || !gguf.has(key("expert_count"))
-                    ? sizeUpTo("feed_forward_length", MAX_WIDTH)
+                    ? largest("feed_forward_length", MAX_WIDTH)
                     : sizeUpTo("expert_feed_forward_length", MAX_WIDTH);
             int layers = layers();
-            int heads = sizeUpTo("attention.head_count", MAX_HEADS);
-            int kvHeads = gguf.has(key(KV_HEADS)) ? sizeUpTo(KV_HEADS, MAX_HEADS) : heads;
+            int heads = largest("attention.head_count", MAX_HEADS);
+            int kvHeads = gguf.has(key(KV_HEADS)) ? largest(KV_HEADS, MAX_HEADS) : heads;
             if (kvHeads > heads || heads % kvHeads != 0) {
                 throw refuse(KV_HEADS, "is " + kvHeads + ", which does not divide the " + heads + " heads");
             }
@@ -557,11 +737,11 @@ public record ModelConfig(
             if (mixture != null && mixture.denseLayers() > layers) {
                 throw refuse("leading_dense_block_count", "is " + mixture.denseLayers() + " of " + layers + " blocks");
             }
+            List<HeadSizes> ownHeads = ownHeads(blocks, heads, headDim, ropeDimensions);
+            checkSharing(blocks, layers, ownHeads);
             refuseFactors();
             if (!rope.equals(RopeScaling.OF_FILE) && blocks.unrotatedEvery() == 1) {
-                throw gguf.fault(
-                        "the model does not rotate positions, so that other scaling or another base has no effect;"
-                                + " leave them out");
+                throw doesNotRotate();
             }
             boolean layerNorm = blocks.norm() == Architecture.Norm.LAYER;
             return new ModelConfig(
@@ -579,7 +759,122 @@ public record ModelConfig(
                     ropeDimensions,
                     ropeBase(),
                     ropeScale(),
-                    blocks);
+                    blocks,
+                    ownHeads,
+                    ownWidths());
+        }
+
+        /** The shape of a model that has neither heads nor feed-forward layers; the sizes of these have no meaning. */
+        private ModelConfig withoutAttention(int hidden) {
+            Architecture blocks = Architectures.of(architecture, this, hidden, 1, layers());
+            refuseFactors();
+            if (!rope.equals(RopeScaling.OF_FILE)) {
+                throw doesNotRotate();
+            }
+            return new ModelConfig(
+                    architecture,
+                    gguf.string("general.name", ""),
+                    vocabularySize(),
+                    contextLength(),
+                    hidden,
+                    1,
+                    layers(),
+                    1,
+                    1,
+                    2,
+                    number(epsilonKey(false), 0, 1),
+                    2,
+                    ropeBase(),
+                    ropeScale(),
+                    blocks,
+                    List.of(),
+                    List.of());
+        }
+
+        private RuntimeException doesNotRotate() {
+            return gguf.fault(
+                    "the model does not rotate positions, so that other scaling or another base has no effect;"
+                            + " leave them out");
+        }
+
+        /** A size, of the block where it is largest if blocks may have sizes of their own. */
+        private int largest(String suffix, int max) {
+            return hasOwnSizes(suffix)
+                    ? inRange(suffix, IntStream.of(perLayer(suffix)).max().orElse(0), max)
+                    : sizeUpTo(suffix, max);
+        }
+
+        private boolean hasOwnSizes(String suffix) {
+            return Architectures.hasOwnSizes(architecture)
+                    && gguf.has(key(suffix))
+                    && gguf.type(key(suffix)) == GgufValueType.ARRAY;
+        }
+
+        private List<Integer> ownWidths() {
+            return hasOwnSizes("feed_forward_length")
+                    ? IntStream.of(perLayer("feed_forward_length"))
+                            .map(width -> width == 0 && Architectures.hasZeros(architecture)
+                                    ? 0
+                                    : inRange("feed_forward_length", width, MAX_WIDTH))
+                            .boxed()
+                            .toList()
+                    : List.of();
+        }
+
+        /** The sizes of each block's heads; empty if they are the same in all. */
+        private List<HeadSizes> ownHeads(Architecture blocks, int heads, int headDim, int ropeDimensions) {
+            if (!Architectures.hasOwnSizes(architecture)) {
+                return List.of();
+            }
+            int windowDim = gguf.has(key("attention.key_length_swa"))
+                    ? headDim("attention.key_length_swa", "attention.value_length_swa")
+                    : headDim;
+            int windowRotated = gguf.has(key("rope.dimension_count_swa"))
+                    ? sizeUpTo("rope.dimension_count_swa", windowDim)
+                    : Math.min(ropeDimensions, windowDim);
+            if (windowRotated % 2 != 0) {
+                throw refuse("rope.dimension_count_swa", "is " + windowRotated + ", which is odd");
+            }
+            int[] kvHeads = new int[layers()];
+            Arrays.fill(kvHeads, gguf.has(key(KV_HEADS)) ? largest(KV_HEADS, MAX_HEADS) : heads);
+            if (hasOwnSizes(KV_HEADS)) {
+                kvHeads = perLayer(KV_HEADS);
+            }
+            List<HeadSizes> sizes = new ArrayList<>();
+            for (int layer = 0; layer < kvHeads.length; layer++) {
+                if (!blocks.attends(layer)) {
+                    sizes.add(new HeadSizes(heads, 1, headDim, ropeDimensions)); // has no heads
+                    continue;
+                }
+                int own = hasOwnSizes("attention.head_count") ? perLayer("attention.head_count")[layer] : heads;
+                int shared = inRange(KV_HEADS, kvHeads[layer], heads);
+                if (own < 1 || own % shared != 0) {
+                    throw refuse(KV_HEADS, "is " + shared + ", which does not divide the " + own + " heads");
+                }
+                boolean window = blocks.hasWindow(layer);
+                sizes.add(new HeadSizes(
+                        own, shared, window ? windowDim : headDim, window ? windowRotated : ropeDimensions));
+            }
+            return sizes;
+        }
+
+        /** Checks that each layer without keys and values of its own has a layer with the same heads before. */
+        private void checkSharing(Architecture blocks, int layers, List<HeadSizes> sizes) {
+            int own = layers - blocks.sharingLayers();
+            for (int layer = Math.max(own, 0); layer < layers; layer++) {
+                boolean window = blocks.hasWindow(layer);
+                int source = own - 1;
+                while (source >= 0 && blocks.hasWindow(source) != window) {
+                    source--;
+                }
+                if (source < 0 || !sizes.get(source).equals(sizes.get(layer))) {
+                    throw refuse(
+                            "attention.shared_kv_layers",
+                            "is " + blocks.sharingLayers() + " of " + layers + " layers, which leaves none "
+                                    + (window ? "with" : "without") + " a window and with the same heads that layer "
+                                    + layer + " could share keys and values with");
+                }
+            }
         }
 
         /** Files of Nemotron-H may have the epsilon of RMS norms under the other name. */
@@ -606,7 +901,7 @@ public record ModelConfig(
             if (window < 0) {
                 throw refuse("attention.sliding_window", "is " + window + ", not 0 or more positions");
             }
-            return window < contextLength() ? (int) window : 0;
+            return (int) Math.min(window, contextLength());
         }
 
         @Override
@@ -615,10 +910,20 @@ public record ModelConfig(
             if (!gguf.has(key(suffix))) {
                 return absent;
             }
-            if (gguf.type(key(suffix)) == GgufValueType.ARRAY) {
-                throw gguf.fault("key " + key(suffix) + ": lists the layers with a window" + ANOTHER_MODEL);
+            return gguf.type(key(suffix)) == GgufValueType.ARRAY ? 0 : sizeUpTo(suffix, MAX_LAYERS);
+        }
+
+        @Override
+        public List<Boolean> windows() {
+            String suffix = "attention.sliding_window_pattern";
+            if (!gguf.has(key(suffix)) || gguf.type(key(suffix)) != GgufValueType.ARRAY) {
+                return List.of();
             }
-            return sizeUpTo(suffix, MAX_LAYERS);
+            boolean[] windows = gguf.bools(key(suffix));
+            if (windows.length != sizeUpTo("block_count", MAX_LAYERS)) {
+                throw refuse(suffix, "has " + windows.length + " items, not one for each block");
+            }
+            return IntStream.range(0, layers()).mapToObj(i -> windows[i]).toList();
         }
 
         @Override
@@ -669,7 +974,9 @@ public record ModelConfig(
                     ? null
                     : new Architecture.Temperature(
                             scale,
-                            size("rope.scaling.original_context_length", sizeUpTo("context_length", MAX_CONTEXT)));
+                            size("rope.scaling.original_context_length", sizeUpTo("context_length", MAX_CONTEXT)),
+                            0,
+                            false);
         }
 
         @Override
@@ -745,7 +1052,10 @@ public record ModelConfig(
                     groupsUsed,
                     (int) sharedWidth,
                     sharedGate,
-                    size("leading_dense_block_count", 0));
+                    size("leading_dense_block_count", 0),
+                    1,
+                    false,
+                    false);
         }
 
         private Scoring scoring(Scoring absent) {
@@ -839,6 +1149,7 @@ public record ModelConfig(
                     0,
                     false,
                     0,
+                    false,
                     layersWithoutAttention());
         }
 
@@ -847,7 +1158,44 @@ public record ModelConfig(
             List<Boolean> layers = Architectures.hasParts(architecture)
                     ? parts().stream().map(Part.RECURRENCE::equals).toList()
                     : layersWithoutAttention();
-            return states(Recurrence.Kind.STATE_SPACE, false, layers);
+            return states(Recurrence.Kind.STATE_SPACE, false, false, layers);
+        }
+
+        @Override
+        public Recurrence stateSpacesInAll(boolean besideAttention) {
+            return states(Recurrence.Kind.STATE_SPACE, false, besideAttention, Collections.nCopies(layers(), true));
+        }
+
+        @Override
+        public List<Part> attentionOrFeedForward() {
+            int[] heads = numbers("attention.head_count");
+            int[] kvHeads = numbers(KV_HEADS);
+            int[] widths = numbers("feed_forward_length");
+            List<Part> parts = new ArrayList<>();
+            for (int i = 0; i < layers(); i++) {
+                if (heads[i] > 0 && kvHeads[i] == 0) {
+                    throw gguf.fault("key " + key(KV_HEADS) + ": is 0 in block " + i
+                            + ", which has a matrix in place of attention" + ANOTHER_MODEL);
+                }
+                parts.add(
+                        heads[i] > 0
+                                ? widths[i] > 0 ? Part.BOTH : Part.ATTENTION
+                                : widths[i] > 0 ? Part.FEED_FORWARD : Part.NONE);
+            }
+            if (!parts.contains(Part.BOTH) && !parts.contains(Part.ATTENTION)) {
+                throw refuse("attention.head_count", "leaves no block with attention");
+            }
+            return parts;
+        }
+
+        /** A number for each block, which may be the same in all. */
+        private int[] numbers(String suffix) {
+            if (gguf.type(key(suffix)) == GgufValueType.ARRAY) {
+                return perLayer(suffix);
+            }
+            int[] same = new int[layers()];
+            Arrays.fill(same, sizeUpTo(suffix, MAX_WIDTH));
+            return same;
         }
 
         @Override
@@ -866,7 +1214,7 @@ public record ModelConfig(
 
         @Override
         public Recurrence deltaNet(boolean alternating) {
-            Recurrence states = states(Recurrence.Kind.DELTA_NET, alternating, layersBetweenAttention());
+            Recurrence states = states(Recurrence.Kind.DELTA_NET, alternating, false, layersBetweenAttention());
             if (states.headDim() != states.stateSize()) {
                 throw refuse(
                         "ssm.state_size",
@@ -898,7 +1246,7 @@ public record ModelConfig(
             described.add(SECTIONS);
         }
 
-        private Recurrence states(Recurrence.Kind kind, boolean alternating, List<Boolean> layers) {
+        private Recurrence states(Recurrence.Kind kind, boolean alternating, boolean beside, List<Boolean> layers) {
             int taps = sizeUpTo("ssm.conv_kernel", MAX_TAPS);
             int width = sizeUpTo("ssm.inner_size", MAX_WIDTH);
             int heads = sizeUpTo("ssm.time_step_rank", MAX_HEADS);
@@ -913,7 +1261,15 @@ public record ModelConfig(
                                 + " groups");
             }
             return new Recurrence(
-                    kind, taps, width, heads, groups, alternating, sizeUpTo("ssm.state_size", MAX_STATE), layers);
+                    kind,
+                    taps,
+                    width,
+                    heads,
+                    groups,
+                    alternating,
+                    sizeUpTo("ssm.state_size", MAX_STATE),
+                    beside,
+                    layers);
         }
 
         /** The blocks whose number of KV heads is 0. */
@@ -950,17 +1306,27 @@ public record ModelConfig(
                         "is " + hidden + ", which " + heads + " heads do not divide into at most " + MAX_HEAD_DIM
                                 + " each");
             }
-            if (gguf.has(key("attention.value_length"))) {
-                int valueDim = sizeUpTo("attention.value_length", MAX_HEAD_DIM);
+            checkHeadDim(headDim, "attention.key_length", "attention.value_length");
+            return headDim;
+        }
+
+        private int headDim(String keys, String values) {
+            int headDim = sizeUpTo(keys, MAX_HEAD_DIM);
+            checkHeadDim(headDim, keys, values);
+            return headDim;
+        }
+
+        private void checkHeadDim(int headDim, String keys, String values) {
+            if (gguf.has(key(values))) {
+                int valueDim = sizeUpTo(values, MAX_HEAD_DIM);
                 if (valueDim != headDim) {
-                    throw gguf.fault("key " + key("attention.value_length") + ": is " + valueDim
-                            + " where the keys' length is " + headDim + ANOTHER_MODEL);
+                    throw gguf.fault("key " + key(values) + ": is " + valueDim + " where the keys' length is " + headDim
+                            + ANOTHER_MODEL);
                 }
             }
             if (headDim % 2 != 0) {
-                throw refuse("attention.key_length", "is " + headDim + ", which is odd");
+                throw refuse(keys, "is " + headDim + ", which is odd");
             }
-            return headDim;
         }
 
         /**
@@ -1112,7 +1478,7 @@ public record ModelConfig(
                 throw gguf.fault(
                         "key " + key("attention.kv_lora_rank") + ": has keys and values of a latent" + ANOTHER_MODEL);
             }
-            if (size("interleave_moe_layer_step", 1) != 1) {
+            if (!architecture.equals("llama4") && size("interleave_moe_layer_step", 1) != 1) {
                 throw gguf.fault("key " + key("interleave_moe_layer_step") + ": is "
                         + size("interleave_moe_layer_step", 1) + ANOTHER_MODEL);
             }
@@ -1126,7 +1492,7 @@ public record ModelConfig(
             for (String suffix : LIMITS_AND_SCALES) {
                 refuseUnlessNeutral(suffix, 0);
             }
-            if (!described.contains("attention.sliding_window") && window() > 0) {
+            if (!described.contains("attention.sliding_window") && window() > 0 && window() < contextLength()) {
                 throw gguf.fault("key " + key("attention.sliding_window") + ": the model attends to its last "
                         + window() + " positions only" + ANOTHER_MODEL);
             }

@@ -32,6 +32,7 @@ import java.util.List;
  * @param alternating whether heads 0, {@code groups}, 2 × {@code groups} … share a key and a query; else the heads that
  *     follow each other
  * @param stateSize numbers of a key; 0 for short convolutions
+ * @param beside whether such layers have attention too, which reads the same inputs and is added
  * @param layers for each block, whether it is such a layer
  */
 public record Recurrence(
@@ -42,6 +43,7 @@ public record Recurrence(
         int groups,
         boolean alternating,
         int stateSize,
+        boolean beside,
         List<Boolean> layers) {
     /** What the layers compute. */
     public enum Kind {
@@ -58,7 +60,7 @@ public record Recurrence(
         layers = List.copyOf(layers);
     }
 
-    /** Whether a block is such a layer; the others have attention. */
+    /** Whether a block is such a layer. */
     boolean isIn(int layer) {
         return layers.get(layer);
     }
@@ -109,7 +111,7 @@ public record Recurrence(
 
     /** In words, for display. */
     String describe() {
-        String where = " in " + count() + " of " + layers.size() + " layers";
+        String where = beside ? " beside attention" : " in " + count() + " of " + layers.size() + " layers";
         return switch (kind) {
             case CONVOLUTION -> "short convolutions of " + taps + " positions" + where;
             case STATE_SPACE ->

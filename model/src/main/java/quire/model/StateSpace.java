@@ -48,7 +48,7 @@ final class StateSpace {
      * @param stepBias by head
      * @param rates by head: the logarithm of the decay in a step of 1
      * @param skips by head: factor of the inputs that are added to the result; zeros in a delta net
-     * @param norms of the parts of a row ({@link Recurrence#normGroups}), or one for all
+     * @param norms of the parts of a row ({@link Recurrence#normGroups}), or one for all; empty if they are not normalised
      */
     record Weights(
             FloatMatrix bias, FloatMatrix stepBias, FloatMatrix rates, FloatMatrix skips, List<FloatMatrix> norms) {}
@@ -241,7 +241,7 @@ final class StateSpace {
     }
 
     private void norm(Weights layer, int from, int to) {
-        int parts = recurrence.normGroups();
+        int parts = layer.norms.isEmpty() ? 0 : recurrence.normGroups();
         for (int row = from * parts; row < to * parts; row++) {
             FloatMatrix weights = layer.norms.get(row % layer.norms.size());
             kernels.rmsNorm(resultGroups, weights, epsilon, resultGroups, row, row + 1);

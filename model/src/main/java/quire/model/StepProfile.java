@@ -103,8 +103,14 @@ public final class StepProfile {
                         "attn_kv_a_mqa.weight",
                         "attn_k_b.weight",
                         "shortconv.in_proj.weight",
-                        "ssm_in.weight" -> QKV;
-                case "attn_output.weight", "attn_v_b.weight", "shortconv.out_proj.weight", "ssm_out.weight" -> OUTPUT;
+                        "ssm_in.weight",
+                        "per_layer_model_proj.weight",
+                        "inp_gate.weight" -> QKV;
+                case "attn_output.weight",
+                        "attn_v_b.weight",
+                        "shortconv.out_proj.weight",
+                        "ssm_out.weight",
+                        "proj.weight" -> OUTPUT;
                 case "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight" -> ROUTER;
                 case "ffn_gate.weight",
                         "ffn_up.weight",

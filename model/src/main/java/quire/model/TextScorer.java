@@ -4,7 +4,6 @@ import java.util.stream.IntStream;
 import quire.model.format.Gguf;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 
@@ -45,7 +44,6 @@ public final class TextScorer implements AutoCloseable {
         }
         config.checkTensors(file);
         this.maxTokens = maxTokens;
-        KvLayout layout = new KvLayout(kvType, PAGE_TOKENS, config.kvHeads(), config.headDim());
         pages = IntStream.range(0, Math.ceilDiv(maxTokens, PAGE_TOKENS)).toArray();
         int batchTokens = Math.min(maxTokens, MAX_BATCH_TOKENS);
         batch = new Batch(batchTokens, 1);
@@ -56,7 +54,8 @@ public final class TextScorer implements AutoCloseable {
                     config,
                     kernels,
                     workers,
-                    new Decoder.Capacity(layout, pages.length, batchTokens, Math.min(batchTokens, MAX_LOGIT_ROWS)));
+                    new Decoder.Capacity(
+                            kvType, PAGE_TOKENS, pages.length, batchTokens, Math.min(batchTokens, MAX_LOGIT_ROWS)));
         } catch (RuntimeException | Error e) {
             workers.close();
             throw e;

@@ -115,7 +115,7 @@ final class WeightLoader {
     /** NVFP4 files have a factor of a matrix, or of each expert's matrix, in a tensor of their own. */
     private void setFactor(WeightMatrix packed, GgufTensor tensor, int firstRow) {
         String name = ModelConfig.factorName(tensor.name());
-        if (file.hasTensor(name)) {
+        if (file.hasTensor(name) && !ModelConfig.isRouter(tensor.name())) {
             GgufTensor factorTensor = file.tensor(name, tensor.rows() / tensor.dims()[1]);
             data(factorTensor); // checks it
             float[] factors = file.floats(factorTensor);
@@ -123,15 +123,39 @@ final class WeightLoader {
         }
     }
 
-    /** Queries, keys and values, from three tensors or from one. */
-    List<Projection> queriesKeysValues(String prefix) {
-        int headDim = config.headDim();
-        int queryWidth = config.heads() * headDim;
-        int kvWidth = config.kvHeads() * headDim;
-        boolean fused = file.hasTensor(prefix + "attn_qkv.weight");
-        int all = queryWidth + 2 * kvWidth;
+    /**
+     * The weights of a layer with attention.
+     *
+     * @param cosSin its rotation; null if it does not rotate
+     */
+    AttentionLayers.Weights attention(int layer, @Nullable FloatMatrix cosSin) {
+        String prefix = "blk." + layer + ".";
+        Architecture blocks = config.blocks();
+        Architecture.Latent latent = blocks.latent();
+        ModelConfig.HeadSizes sizes = config.headSizes(layer);
+        int source = config.keyValueLayer(layer);
+        boolean stores = source == layer;
+        return new AttentionLayers.Weights(
+                latent == null ? queriesKeysValues(prefix, sizes, stores) : List.of(),
+                latent == null ? null : latent(prefix, latent),
+                headNorm(prefix + "attn_q_norm.weight", sizes, sizes.queryWidth(), cosSin != null),
+                stores ? headNorm(prefix + "attn_k_norm.weight", sizes, sizes.kvWidth(), cosSin != null) : null,
+                blocks.window(layer),
+                cosSin,
+                blocks.sinks() ? vector(prefix + "attn_sinks.weight", sizes.heads()) : null,
+                List.of(projection(prefix + "attn_output", config.attendedWidth(sizes), config.hidden())),
+                config.cacheIndex(source),
+                stores);
+    }
+
+    /** Queries, keys and values, from three tensors or from one; see {@link AttentionLayers.Weights#first}. */
+    private List<Projection> queriesKeysValues(String prefix, ModelConfig.HeadSizes sizes, boolean stores) {
+        int headDim = sizes.headDim();
+        int queryWidth = sizes.queryWidth();
+        int kvWidth = sizes.kvWidth();
+        int[] ofKeys = pairs(sizes, kvWidth);
         if (config.blocks().gatedAttention()) {
-            int[] pairs = pairs(queryWidth);
+            int[] pairs = pairs(sizes, queryWidth);
             int[] ofQueries = new int[queryWidth];
             int[] ofGates = new int[queryWidth];
             for (int i = 0; i < queryWidth; i++) {
@@ -141,46 +165,107 @@ final class WeightLoader {
             }
             return List.of(
                     chosenRows(prefix + "attn_q", 2 * queryWidth, ofQueries),
-                    rows(prefix + "attn_k", kvWidth, 0, kvWidth, true),
-                    rows(prefix + "attn_v", kvWidth, 0, kvWidth, false),
+                    rows(prefix + "attn_k", kvWidth, 0, kvWidth, ofKeys),
+                    rows(prefix + "attn_v", kvWidth, 0, kvWidth, null),
                     chosenRows(prefix + "attn_q", 2 * queryWidth, ofGates));
         }
-        return List.of(
-                rows(prefix + (fused ? "attn_qkv" : "attn_q"), fused ? all : queryWidth, 0, queryWidth, true),
-                rows(
-                        prefix + (fused ? "attn_qkv" : "attn_k"),
-                        fused ? all : kvWidth,
-                        fused ? queryWidth : 0,
-                        kvWidth,
-                        true),
-                rows(
-                        prefix + (fused ? "attn_qkv" : "attn_v"),
-                        fused ? all : kvWidth,
-                        fused ? queryWidth + kvWidth : 0,
-                        kvWidth,
-                        false));
+        boolean fused = file.hasTensor(prefix + "attn_qkv.weight");
+        int all = queryWidth + 2 * kvWidth;
+        List<Projection> first = new ArrayList<>();
+        first.add(rows(
+                prefix + (fused ? "attn_qkv" : "attn_q"),
+                fused ? all : queryWidth,
+                0,
+                queryWidth,
+                pairs(sizes, queryWidth)));
+        if (stores) {
+            first.add(rows(
+                    prefix + (fused ? "attn_qkv" : "attn_k"),
+                    fused ? all : kvWidth,
+                    fused ? queryWidth : 0,
+                    kvWidth,
+                    ofKeys));
+        }
+        if (stores && (fused || file.hasTensor(prefix + "attn_v.weight"))) {
+            first.add(rows(
+                    prefix + (fused ? "attn_qkv" : "attn_v"),
+                    fused ? all : kvWidth,
+                    fused ? queryWidth + kvWidth : 0,
+                    kvWidth,
+                    null));
+        }
+        return List.copyOf(first);
+    }
+
+    /** The weights of a feed-forward layer without experts. */
+    FeedForwardLayers.Weights feedForward(int layer) {
+        String prefix = "blk." + layer + ".";
+        int width = config.feedForward(layer);
+        return new FeedForwardLayers.Weights(
+                gateUp(prefix, width), List.of(projection(prefix + "ffn_down", width, config.hidden())));
     }
 
     /** The matrices into the feed-forward layer, from two tensors or from one; without a gate only one. */
-    List<Projection> gateUp(String prefix) {
-        int width = config.feedForward();
+    private List<Projection> gateUp(String prefix, int width) {
         if (!config.blocks().gated()) {
             return List.of(projection(prefix + "ffn_up", config.hidden(), width));
         }
         boolean fused = !file.hasTensor(prefix + "ffn_gate.weight");
         return List.of(
-                rows(prefix + (fused ? "ffn_up" : "ffn_gate"), fused ? 2 * width : width, 0, width, false),
-                rows(prefix + "ffn_up", fused ? 2 * width : width, fused ? width : 0, width, false));
+                rows(prefix + (fused ? "ffn_up" : "ffn_gate"), fused ? 2 * width : width, 0, width, null),
+                rows(prefix + "ffn_up", fused ? 2 * width : width, fused ? width : 0, width, null));
+    }
+
+    /** The norms of experts beside a feed-forward layer. The router's factors become part of its norm. */
+    Decoder.Beside beside(String prefix) {
+        FloatMatrix router = vector(prefix + "ffn_gate_inp.scale", config.hidden());
+        float factor = (float) (1 / StrictMath.sqrt(config.hidden()));
+        for (int i = 0; i < router.columns(); i++) {
+            router.set(0, i, router.get(0, i) * factor);
+        }
+        return new Decoder.Beside(
+                norm(prefix + "post_ffw_norm_1"),
+                new NormWeights(router, null),
+                norm(prefix + "pre_ffw_norm_2"),
+                norm(prefix + "post_ffw_norm_2"));
+    }
+
+    /** The inputs of all layers, besides the residual stream. */
+    LayerInputs.Table layerInputTable() {
+        int width = config.blocks().layerInputs();
+        int all = width * config.layers();
+        GgufTensor table = file.tensor("per_layer_token_embd.weight", all, config.vocabularySize());
+        GgufTensor products = file.tensor("per_layer_model_proj.weight", config.hidden(), all);
+        List<Projection> byLayer = new ArrayList<>();
+        for (int layer = 0; layer < config.layers(); layer++) {
+            byLayer.add(oneOf(config.layers(), part(products, config.hidden(), layer * width, width, null), null));
+        }
+        return new LayerInputs.Table(
+                table.elementType(), rows(table), List.copyOf(byLayer), vector("per_layer_proj_norm.weight", width));
+    }
+
+    /** What a layer does with its input. */
+    LayerInputs.Weights layerInputs(String prefix) {
+        int width = config.blocks().layerInputs();
+        return new LayerInputs.Weights(
+                List.of(projection(prefix + "inp_gate", config.hidden(), width)),
+                List.of(projection(prefix + "proj", width, config.hidden())),
+                norm(prefix + "post_norm"));
+    }
+
+    /** The factor of the residual stream behind a block. */
+    float blockFactor(String prefix) {
+        FloatMatrix factor = optionalVector(prefix + "layer_output_scale.weight", 1);
+        return factor == null ? 1 : factor.get(0, 0);
     }
 
     /**
      * Some rows of a matrix with their bias.
      *
      * @param total rows of the tensor
-     * @param rotated whether the rows are heads that are rotated
+     * @param order of the rows, as {@link #pairs} gives it; null to leave them
      */
-    private Projection rows(String stem, int total, int first, int count, boolean rotated) {
-        int[] order = rotated ? pairs(count) : null;
+    private Projection rows(String stem, int total, int first, int count, int @Nullable [] order) {
         if (order != null) {
             return chosenRows(
                     stem, total, IntStream.of(order).map(row -> first + row).toArray());
@@ -214,41 +299,42 @@ final class WeightLoader {
         return chosen;
     }
 
-    /**
-     * The order in which rotated pairs are neighbours, for rows of whole heads; null if they already are. Scores are
-     * sums over the numbers of a head, so queries and keys may have another order than the file's.
-     */
-    private int @Nullable [] pairs(int width) {
+    /** The order of rows of whole heads, see {@link ModelConfig.HeadSizes#neighbours}; null for the file's. */
+    private int @Nullable [] pairs(ModelConfig.HeadSizes sizes, int width) {
         if (!config.blocks().halves()) {
             return null;
         }
-        int half = config.ropeDimensions() / 2;
-        int[] order = new int[width];
-        for (int i = 0; i < width; i++) {
-            int inHead = i % config.headDim();
-            int from = inHead >= 2 * half ? inHead : inHead / 2 + inHead % 2 * half;
-            order[i] = i - inHead + from;
-        }
-        return order;
+        int[] ofHead = sizes.neighbours();
+        return IntStream.range(0, width)
+                .map(i -> i - i % ofHead.length + ofHead[i % ofHead.length])
+                .toArray();
     }
 
     /** The weights of a norm of queries or keys, in the order of their numbers; null if there is none. */
-    @Nullable
-    FloatMatrix headNorm(String name, int width) {
-        if (config.blocks().headNorm() == Architecture.HeadNorm.NONE) {
-            return null;
+    private @Nullable FloatMatrix headNorm(String name, ModelConfig.HeadSizes sizes, int width, boolean rotated) {
+        Architecture.HeadNorm kind = config.blocks().headNorm();
+        if (!kind.hasWeights()) {
+            return kind == Architecture.HeadNorm.NONE || !rotated ? null : ones(sizes.headDim());
         }
-        int length = config.blocks().headNorm().isEach() ? config.headDim() : width;
+        int length = kind.isEach() ? sizes.headDim() : width;
         FloatMatrix weights = vector(name, length);
-        int[] order = pairs(length);
+        int[] order = pairs(sizes, length);
         return order == null ? weights : chosen(weights, order);
+    }
+
+    private FloatMatrix ones(int length) {
+        FloatMatrix ones = FloatMatrix.allocate(arena, 1, length);
+        for (int i = 0; i < length; i++) {
+            ones.set(0, i, 1f);
+        }
+        return ones;
     }
 
     NormWeights norm(String stem) {
         FloatMatrix bias = config.blocks().norm() == Architecture.Norm.LAYER
                 ? optionalVector(stem + ".bias", config.hidden())
                 : null;
-        return new NormWeights(vector(stem + ".weight", config.hidden()), bias);
+        return new NormWeights(vector(ModelConfig.normName(file, stem), config.hidden()), bias);
     }
 
     /** The file's own factors of the rotation; null if it has none. Long factors are for a context that was extended. */
@@ -317,9 +403,9 @@ final class WeightLoader {
         return new RecurrentLayers.Weights(
                 index,
                 List.of(
-                        rows(first, 3 * width, 0, width, false),
-                        rows(first, 3 * width, width, width, false),
-                        rows(first, 3 * width, 2 * width, width, false)),
+                        rows(first, 3 * width, 0, width, null),
+                        rows(first, 3 * width, width, width, null),
+                        rows(first, 3 * width, 2 * width, width, null)),
                 taps(prefix + "shortconv.conv.weight", recurrence.taps(), width),
                 null,
                 List.of(projection(prefix + "shortconv.out_proj", width, config.hidden())));
@@ -333,12 +419,13 @@ final class WeightLoader {
         String first = prefix + "ssm_in";
         int all = width + channels + heads;
         FloatMatrix bias = optionalVector(prefix + "ssm_conv1d.bias", channels);
-        FloatMatrix norms = decode(file.tensor(prefix + "ssm_norm.weight", width / groups, groups), width);
         List<FloatMatrix> byGroup = new ArrayList<>();
-        for (int group = 0; group < groups; group++) {
+        Optional<FloatMatrix> norms = file.optionalTensor(prefix + "ssm_norm.weight", width / groups, groups)
+                .map(tensor -> decode(tensor, width));
+        for (int group = 0; group < groups && norms.isPresent(); group++) {
             FloatMatrix own = FloatMatrix.allocate(arena, 1, width / groups);
             MemorySegment.copy(
-                    norms.segment(),
+                    norms.get().segment(),
                     group * own.segment().byteSize(),
                     own.segment(),
                     0,
@@ -348,9 +435,9 @@ final class WeightLoader {
         return new RecurrentLayers.Weights(
                 index,
                 List.of(
-                        rows(first, all, 0, width, false),
-                        rows(first, all, width + channels, heads, false),
-                        rows(first, all, width, channels, false)),
+                        rows(first, all, 0, width, null),
+                        rows(first, all, width + channels, heads, null),
+                        rows(first, all, width, channels, null)),
                 taps(prefix + "ssm_conv1d.weight", recurrence.taps(), channels),
                 new StateSpace.Weights(
                         bias == null ? FloatMatrix.allocate(arena, 1, channels) : bias,

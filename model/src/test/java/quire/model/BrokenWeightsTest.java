@@ -24,7 +24,6 @@ import quire.model.format.ModelFormatException;
 import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -40,8 +39,7 @@ class BrokenWeightsTest {
         try (Gguf file = Gguf.open(path);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(file);
-            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
-            Decoder.load(file, config, KernelSets.best(), workers, new Decoder.Capacity(layout, 4, 16, 1))
+            Decoder.load(file, config, KernelSets.best(), workers, new Decoder.Capacity(KvType.F16, 16, 4, 16, 1))
                     .close();
         }
     }

@@ -17,7 +17,6 @@ import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
 import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -108,10 +107,13 @@ class DecoderAllocationTest {
         try (Gguf file = Gguf.open(path);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(file);
-            KvLayout layout = new KvLayout(kvType, 16, config.kvHeads(), config.headDim());
             int most = SEQUENCES * PREFILL_ROWS;
             try (Decoder decoder = Decoder.load(
-                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(layout, 9, most, SEQUENCES))) {
+                    file,
+                    config,
+                    KernelSets.named(set),
+                    workers,
+                    new Decoder.Capacity(kvType, 16, 9, most, SEQUENCES))) {
                 assertThat(decoder.workersFor(SEQUENCES * rows)).isEqualTo(2);
                 int[][] pages = {{0, 1, 2}, {3, 4, 5}, {6, 7, 8}};
                 int[] tokens = IntStream.range(0, 48).map(i -> i * 7 % 30).toArray();

@@ -31,7 +31,6 @@ import quire.model.format.RandomModels.Shape;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -48,7 +47,9 @@ class DecoderTest {
             "qwen35",
             "qwen35moe",
             "lfm2moe",
-            "nemotron_h_moe");
+            "nemotron_h_moe",
+            "falcon-h1",
+            "mamba2");
 
     @TempDir
     private Path folder;
@@ -81,8 +82,7 @@ class DecoderTest {
         try (Gguf gguf = Gguf.open(FamilyModels.write(folder, architecture, ElementType.Q8_0, 21));
                 Workers workers = new Workers(1)) {
             ModelConfig config = ModelConfig.from(gguf);
-            KvLayout layout = new KvLayout(KvType.F32, 16, config.kvHeads(), config.headDim());
-            Decoder.Capacity capacity = new Decoder.Capacity(layout, 1, 16, 1);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F32, 16, 1, 16, 1);
             Decoder.load(gguf, config, KernelSets.best(), workers, capacity, reported::addAndGet)
                     .close();
             assertThat(reported.get()).isEqualTo(Decoder.matrixBytes(gguf));
@@ -178,9 +178,8 @@ class DecoderTest {
         try (Gguf gguf = Gguf.open(file);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(gguf);
-            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
-            try (Decoder decoder =
-                    Decoder.load(gguf, config, KernelSets.best(), workers, new Decoder.Capacity(layout, 4, 16, 1))) {
+            try (Decoder decoder = Decoder.load(
+                    gguf, config, KernelSets.best(), workers, new Decoder.Capacity(KvType.F16, 16, 4, 16, 1))) {
                 assertThat(decoder.contextLength()).isPositive();
                 long resident = 0;
                 boolean ofTheFile = false;
@@ -316,8 +315,7 @@ class DecoderTest {
         try (Gguf gguf = Gguf.open(file);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(gguf);
-            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
-            Decoder.Capacity capacity = new Decoder.Capacity(layout, PAGES, 64, 4, 3, true);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, 16, PAGES, 64, 4, 3, true);
             try (Decoder decoder = Decoder.load(gguf, config, KernelSets.best(), workers, capacity)) {
                 int[] tokens =
                         new Random(20).ints(50, 0, RandomModels.VOCABULARY_SIZE).toArray();
@@ -485,9 +483,8 @@ class DecoderTest {
 
     private static Decoder load(Gguf file, Workers workers, KvType type, int maxBatchTokens, Kernels kernels) {
         ModelConfig config = ModelConfig.from(file);
-        KvLayout layout = new KvLayout(type, 16, config.kvHeads(), config.headDim());
         return Decoder.load(
-                file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, maxBatchTokens, 32, 4, false));
+                file, config, kernels, workers, new Decoder.Capacity(type, 16, PAGES, maxBatchTokens, 32, 4, false));
     }
 
     private static int[] lastLogits(Decoder decoder, int[] tokens) {

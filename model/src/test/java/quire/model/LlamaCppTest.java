@@ -13,6 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.regex.Matcher;
@@ -26,7 +27,6 @@ import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.tensor.ElementType;
 import quire.tensor.FloatMatrix;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -53,6 +53,9 @@ class LlamaCppTest {
     private static final double NEAR_TIE_TOLERANCE = 0.2;
 
     private static final long RECORDED_SEED = 41;
+
+    /** With the usual seed, two experts of a token have nearly the same score in these. */
+    private static final Map<String, Long> OTHER_SEEDS = Map.of("gemma4-moe", 42L, "llama4", 42L);
 
     private static final List<String> RECORDED = List.of(
             "lfm2",
@@ -87,7 +90,25 @@ class LlamaCppTest {
             "nemotron_h",
             "nemotron_h_moe",
             "hunyuan-dense",
-            "hunyuan-moe");
+            "hunyuan-moe",
+            "gemma4",
+            "gemma4-moe",
+            "llama4",
+            "falcon-h1",
+            "mamba2",
+            "deci",
+            "xverse",
+            "orion",
+            "chatglm",
+            "phi2",
+            "falcon",
+            "jais2",
+            "maincoder",
+            "mellum",
+            "exaone-moe",
+            "exaone4-windows",
+            "glm4moe-norms",
+            "qwen3moe");
 
     @TempDir
     private Path folder;
@@ -122,7 +143,7 @@ class LlamaCppTest {
     @ParameterizedTest
     @FieldSource("RECORDED")
     void forward_writtenModel_givesTheRecordedTokensAndLogprobs(String name) throws IOException {
-        Path model = FamilyModels.write(folder, name, ElementType.F32, RECORDED_SEED);
+        Path model = FamilyModels.write(folder, name, ElementType.F32, OTHER_SEEDS.getOrDefault(name, RECORDED_SEED));
         String recorded;
         try (InputStream stream = getClass().getResourceAsStream("recorded/" + name + ".json")) {
             recorded = new String(requireNonNull(stream).readAllBytes(), StandardCharsets.UTF_8);
@@ -147,9 +168,8 @@ class LlamaCppTest {
         try (Gguf file = Gguf.open(model);
                 Workers workers = new Workers(2)) {
             ModelConfig config = ModelConfig.from(file);
-            KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
             try (Decoder decoder = Decoder.load(
-                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(layout, 4, 64, 1))) {
+                    file, config, KernelSets.named(set), workers, new Decoder.Capacity(KvType.F16, 16, 4, 64, 1))) {
                 String prompt = recorded.substring(recorded.indexOf('[') + 1, recorded.indexOf(']'));
                 int[] tokens = new int[64];
                 int end = 0;

@@ -17,6 +17,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
+import quire.model.format.GgufTensor;
 import quire.model.format.GgufType;
 import quire.model.format.GgufWriter;
 import quire.model.format.ModelFormatException;
@@ -472,6 +473,59 @@ class ModelConfigTest {
     @MethodSource("partFaults")
     void from_unsupportedParts_isRefusedInOneLineWithThePlace(Fault fault) {
         assertRefused(FamilyModels.writer("nemotron_h_moe", ElementType.F32, 1), fault);
+    }
+
+    static Stream<Fault> ownSizeFaults() {
+        String windows = "gemma4.attention.sliding_window_pattern";
+        String shared = "gemma4.attention.shared_kv_layers";
+        String widths = "gemma4.feed_forward_length";
+        String kvHeads = "gemma4.attention.head_count_kv";
+        return Stream.of(
+                fault(w -> set(w, shared, 4), "shared_kv_layers", "is 4 of 4 layers", "with a window"),
+                fault(w -> set(w, shared, 3), "shared_kv_layers", "without a window", "layer 1"),
+                fault(w -> set(w, shared, 1), "tensor blk.2.attn_k.weight", "missing"),
+                fault(w -> w.without(windows).bools(windows, true, false), windows, "has 2 items"),
+                fault(w -> w.without(windows).bools(windows, true, true, true, true), "tensor blk.1.attn_q.weight"),
+                fault(w -> set(w, "gemma4.attention.key_length_swa", 15), "key_length_swa", "15"),
+                fault(w -> set(w, "gemma4.attention.value_length_swa", 32), "value_length_swa", "32", "16"),
+                fault(w -> set(w, "gemma4.rope.dimension_count_swa", 18), "dimension_count_swa", "not 1 to 16"),
+                fault(w -> w.without(widths).int32s(widths, 96, 96, 192, 0), "feed_forward_length", "is 0"),
+                fault(w -> w.without(widths).int32s(widths, 96, 96, 96, 192), "tensor blk.2.ffn_gate.weight"),
+                fault(w -> w.without(kvHeads).int32s(kvHeads, 1, 1, 1, 3), "head_count_kv", "3", "4 heads"),
+                fault(w -> w.without(kvHeads).int32s(kvHeads, 1, 1, 1, 2), "shared_kv_layers", "layer 3"),
+                fault(w -> set(w, "gemma4.embedding_length_per_layer_input", 64), "per_layer_token_embd.weight"),
+                fault(w -> w.withoutTensor("blk.0.post_norm.weight"), "tensor blk.0.post_norm.weight", "missing"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("ownSizeFaults")
+    void from_unsupportedSizesOfBlocks_isRefusedInOneLineWithThePlace(Fault fault) {
+        assertRefused(FamilyModels.writer("gemma4", ElementType.F32, 1), fault);
+    }
+
+    static Stream<Fault> emptyBlockFaults() {
+        String heads = "deci.attention.head_count";
+        String kvHeads = "deci.attention.head_count_kv";
+        return Stream.of(
+                fault(w -> w.without(heads).int32s(heads, 4, 4, 4, 4), "head_count_kv", "in place of attention"),
+                fault(w -> w.without(heads).int32s(heads, 0, 0, 0, 0), "attention.head_count", "is 0"),
+                fault(w -> w.without(kvHeads).int32s(kvHeads, 2, 0, 3, 4), "head_count_kv", "3", "4 heads"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("emptyBlockFaults")
+    void from_unsupportedEmptyBlocks_isRefusedInOneLineWithThePlace(Fault fault) {
+        assertRefused(FamilyModels.writer("deci", ElementType.F32, 1), fault);
+    }
+
+    @Test
+    void unusedTensors_blocksThatPredictFurtherTokens_areListed() {
+        try (Gguf gguf =
+                FamilyModels.writer("qwen35-further", ElementType.F32, 1).open()) {
+            assertThat(ModelConfig.unusedTensors(gguf))
+                    .extracting(GgufTensor::name)
+                    .containsExactly("blk.4.nextn.enorm.weight", "blk.4.nextn.eh_proj.weight");
+        }
     }
 
     @Test

@@ -41,18 +41,28 @@ final class ReferenceDecoder {
     /** Adds the next token of the only sequence and returns its logits. */
     double[] next(int token) {
         int position = keys.size();
-        keys.add(new double[config.layers()][]);
-        values.add(new double[config.layers()][]);
+        keys.add(new double[2 * config.layers()][]); // the second half for what is beside attention
+        values.add(new double[2 * config.layers()][]);
         int hidden = config.hidden();
         double[] x = row(file.tensor("token_embd.weight", hidden, config.vocabularySize()), token);
+        int own = (int) key("embedding_length_per_layer_input", 0);
+        double[] inputs = new double[0];
         if (architecture.startsWith("gemma")) {
             x = times(x, Math.sqrt(hidden));
         } else {
             x = times(x, key("embedding_scale", architecture.equals("minicpm") ? 12 : 1));
         }
+        if (own > 0) {
+            inputs = layerInputs(x, token, own);
+        }
         for (int layer = 0; layer < config.layers(); layer++) {
             String prefix = "blk." + layer + ".";
-            if (architecture.startsWith("nemotron_h")) {
+            if (architecture.equals("deci") && !has(prefix + "attn_norm.weight")) {
+                double[] normed = norm(x, prefix + "ffn_norm");
+                x = sum(x, project(prefix + "ffn_down", feedForward(prefix, normed), hidden));
+                continue;
+            }
+            if (architecture.startsWith("nemotron_h") || architecture.equals("mamba2")) {
                 x = sum(x, onlyPart(prefix, norm(x, prefix + "attn_norm"), position, layer));
                 continue;
             }
@@ -63,13 +73,16 @@ final class ReferenceDecoder {
                 a = shortConvolution(prefix, h, position, layer);
             } else if (has(prefix + "ssm_conv1d.weight") && architecture.startsWith("qwen")) {
                 a = deltaNet(prefix, h, position, layer);
-            } else if (has(prefix + "ssm_in.weight")) {
+            } else if (has(prefix + "ssm_in.weight") && !architecture.equals("falcon-h1")) {
                 a = stateSpace(prefix, h, position, layer);
             } else {
                 double[] attended = has(prefix + "attn_kv_a_mqa.weight")
                         ? attendWithLatent(prefix, h, position, layer)
                         : attendWithHeads(prefix, h, position, layer);
                 a = project(prefix + "attn_output", attended, hidden);
+                if (architecture.equals("falcon-h1")) {
+                    a = sum(a, stateSpace(prefix, h, position, config.layers() + layer));
+                }
             }
             boolean gptOss = List.of("gpt-oss", "qwen3next", "qwen35", "qwen35moe", "seed_oss", "glm4moe")
                     .contains(architecture);
@@ -79,24 +92,42 @@ final class ReferenceDecoder {
             double residual =
                     key("residual_scale", architecture.equals("minicpm") ? 1.4 / Math.sqrt(config.layers()) : 1);
             x = sum(x, times(a, residual));
-            if (gptOss || has(prefix + "ffn_norm.weight")) {
+            if (gptOss || has(prefix + "ffn_norm.weight") || has(prefix + "ffn_norm")) {
                 h = norm(x, prefix + (gptOss ? "post_attention_norm" : "ffn_norm"));
             } else if (onlyAfter) {
                 h = x;
             } // else feed-forward reads what attention reads
-            double[] f = has(prefix + "ffn_gate_inp.weight")
-                    ? mixture(prefix, h)
-                    : project(prefix + "ffn_down", feedForward(prefix, h), hidden);
+            double[] f;
+            if (has(prefix + "post_ffw_norm_1.weight")) { // experts beside
+                f = norm(project(prefix + "ffn_down", feedForward(prefix, h), hidden), prefix + "post_ffw_norm_1");
+                double[] experts = mixture(prefix, norm(x, prefix + "pre_ffw_norm_2"), routed(x, prefix));
+                f = sum(f, norm(experts, prefix + "post_ffw_norm_2"));
+            } else {
+                f = has(prefix + "ffn_gate_inp.weight")
+                        ? mixture(prefix, h, h)
+                        : project(prefix + "ffn_down", feedForward(prefix, h), hidden);
+            }
             if (has(prefix + "post_ffw_norm.weight")) {
                 f = norm(f, prefix + "post_ffw_norm");
             }
             x = sum(x, times(f, residual));
+            if (own > 0) {
+                double[] gate = project(prefix + "inp_gate", x, own);
+                for (int i = 0; i < own; i++) {
+                    gate[i] = gelu(gate[i]) * inputs[layer * own + i];
+                }
+                x = sum(x, norm(project(prefix + "proj", gate, hidden), prefix + "post_norm"));
+            }
+            double[] factor = optionalVector(prefix + "layer_output_scale.weight", 1);
+            x = factor == null ? x : times(x, factor[0]);
         }
         boolean untied = has("output.weight");
         double[] logits = multiply(
                 untied ? "output.weight" : "token_embd.weight",
                 norm(x, architecture.startsWith("lfm2") ? "token_embd_norm" : "output_norm"),
                 config.vocabularySize());
+        double[] headBias = optionalVector("output.bias", config.vocabularySize());
+        logits = headBias == null ? logits : sum(logits, headBias);
         double scale = key("logit_scale", 1);
         logits =
                 times(logits, architecture.startsWith("granite") || architecture.equals("minicpm") ? 1 / scale : scale);
@@ -107,6 +138,36 @@ final class ReferenceDecoder {
         return logits;
     }
 
+    /** What each layer reads besides the residual stream, one layer behind another. */
+    private double[] layerInputs(double[] x, int token, int own) {
+        int all = own * config.layers();
+        double[] table = row(file.tensor("per_layer_token_embd.weight", all, config.vocabularySize()), token);
+        double[] products = times(multiply("per_layer_model_proj.weight", x, all), 1 / Math.sqrt(x.length));
+        double[] out = new double[all];
+        for (int layer = 0; layer < config.layers(); layer++) {
+            double[] part = Arrays.copyOfRange(products, layer * own, (layer + 1) * own);
+            double[] normed = norm(part, "per_layer_proj_norm");
+            for (int i = 0; i < own; i++) {
+                out[layer * own + i] = (normed[i] + table[layer * own + i] * Math.sqrt(own)) / Math.sqrt(2);
+            }
+        }
+        return out;
+    }
+
+    /** What Gemma 4's router reads: the residual stream, normalised, with a factor for each number. */
+    private double[] routed(double[] x, String prefix) {
+        double squares = 0;
+        for (double value : x) {
+            squares += value * value;
+        }
+        double[] factors = row(file.tensor(prefix + "ffn_gate_inp.scale", x.length), 0);
+        double[] out = new double[x.length];
+        for (int i = 0; i < x.length; i++) {
+            out[i] = x[i] / Math.sqrt(squares / x.length + config.normEpsilon()) * factors[i] / Math.sqrt(x.length);
+        }
+        return out;
+    }
+
     private double[] onlyPart(String prefix, double[] h, int position, int layer) {
         if (has(prefix + "ssm_in.weight")) {
             return stateSpace(prefix, h, position, layer);
@@ -115,7 +176,7 @@ final class ReferenceDecoder {
             return project(prefix + "attn_output", attendWithHeads(prefix, h, position, layer), h.length);
         }
         return has(prefix + "ffn_gate_inp.weight")
-                ? mixture(prefix, h)
+                ? mixture(prefix, h, h)
                 : project(prefix + "ffn_down", feedForward(prefix, h), h.length);
     }
 
@@ -178,7 +239,7 @@ final class ReferenceDecoder {
         }
         values.get(position)[layer] = state;
         int size = width / groups;
-        for (int group = 0; group < groups; group++) {
+        for (int group = 0; group < groups && has(prefix + "ssm_norm.weight"); group++) {
             double squares = 0;
             for (int i = group * size; i < (group + 1) * size; i++) {
                 squares += y[i] * y[i];
@@ -286,19 +347,59 @@ final class ReferenceDecoder {
     }
 
     private double[] attendWithHeads(String prefix, double[] h, int position, int layer) {
-        double[][] qkv = queriesKeysValues(prefix, h);
-        boolean rotatesFirst = architecture.startsWith("hunyuan");
+        ModelConfig.HeadSizes sizes = config.headSizes(layer);
+        int own = config.layers() - (int) key("attention.shared_kv_layers", 0);
+        if (layer >= own) {
+            double[] q = project(prefix + "attn_q", h, sizes.heads() * sizes.headDim());
+            int source = own - 1;
+            while (hasWindow(source) != hasWindow(layer)) {
+                source--;
+            }
+            keys.get(position)[layer] = keys.get(position)[source];
+            values.get(position)[layer] = values.get(position)[source];
+            return attend(rotate(headNorm(q, prefix + "attn_q_norm.weight", layer), position, layer), layer);
+        }
+        double[][] qkv = queriesKeysValues(prefix, h, layer);
+        if (architecture.equals("llama4")) {
+            return attendAsLlama4(qkv, position, layer);
+        }
+        boolean rotatesFirst = architecture.startsWith("hunyuan") || architecture.equals("maincoder");
         double[] q = rotatesFirst ? rotate(qkv[0], position, layer) : qkv[0];
         double[] k = rotatesFirst ? rotate(qkv[1], position, layer) : qkv[1];
-        q = headNorm(q, prefix + "attn_q_norm.weight");
-        k = headNorm(k, prefix + "attn_k_norm.weight");
+        q = headNorm(q, prefix + "attn_q_norm.weight", layer);
+        k = headNorm(k, prefix + "attn_k_norm.weight", layer);
         keys.get(position)[layer] = rotatesFirst ? k : rotate(k, position, layer);
-        values.get(position)[layer] = qkv[2];
+        values.get(position)[layer] = architecture.equals("gemma4") ? unitHeads(qkv[2], sizes.headDim()) : qkv[2];
         double[] attended = attend(rotatesFirst ? q : rotate(q, position, layer), layer);
         for (int i = 0; qkv.length > 3 && i < attended.length; i++) {
             attended[i] /= 1 + Math.exp(-qkv[3][i]);
         }
         return attended;
+    }
+
+    /** Every fourth layer does not rotate; the others norm their heads without weights. */
+    private double[] attendAsLlama4(double[][] qkv, int position, int layer) {
+        int d = config.headDim();
+        boolean rotates = layer % 4 != 3;
+        keys.get(position)[layer] = rotates ? unitHeads(rotate(qkv[1], position, layer), d) : qkv[1];
+        values.get(position)[layer] = qkv[2];
+        double temperature = 1 + 0.1 * Math.log(1 + Math.floor((position + 1) / 8192.0));
+        return attend(rotates ? unitHeads(rotate(qkv[0], position, layer), d) : times(qkv[0], temperature), layer);
+    }
+
+    /** Each head divided by the root of its mean square. */
+    private double[] unitHeads(double[] x, int width) {
+        double[] out = x.clone();
+        for (int first = 0; first < x.length; first += width) {
+            double squares = 0;
+            for (int i = first; i < first + width; i++) {
+                squares += x[i] * x[i];
+            }
+            for (int i = first; i < first + width; i++) {
+                out[i] = x[i] / Math.sqrt(squares / width + config.normEpsilon());
+            }
+        }
+        return out;
     }
 
     /** Makes keys and values of all heads from the latent, as the model was trained. */
@@ -379,9 +480,10 @@ final class ReferenceDecoder {
         return out;
     }
 
-    private double[][] queriesKeysValues(String prefix, double[] h) {
-        int q = config.heads() * config.headDim();
-        int kv = config.kvHeads() * config.headDim();
+    private double[][] queriesKeysValues(String prefix, double[] h, int layer) {
+        ModelConfig.HeadSizes sizes = config.headSizes(layer);
+        int q = sizes.heads() * sizes.headDim();
+        int kv = sizes.kvHeads() * sizes.headDim();
         if (has(prefix + "attn_qkv.weight")) {
             double[] all = project(prefix + "attn_qkv", h, q + 2 * kv);
             return new double[][] {
@@ -401,16 +503,19 @@ final class ReferenceDecoder {
             };
         }
         return new double[][] {
-            project(prefix + "attn_q", h, q), project(prefix + "attn_k", h, kv), project(prefix + "attn_v", h, kv)
+            project(prefix + "attn_q", h, q),
+            project(prefix + "attn_k", h, kv),
+            project(prefix + (has(prefix + "attn_v.weight") ? "attn_v" : "attn_k"), h, kv)
         };
     }
 
     private double[] feedForward(String prefix, double[] h) {
-        int width = config.feedForward();
-        if (List.of("starcoder2", "arcee", "nemotron", "nemotron_h").contains(architecture)) {
+        int width = (int) tensor(prefix + "ffn_down.weight").columns();
+        boolean gelu = List.of("starcoder2", "phi2", "falcon").contains(architecture);
+        if (gelu || List.of("arcee", "nemotron", "nemotron_h", "jais2").contains(architecture)) {
             double[] up = project(prefix + "ffn_up", h, width);
             for (int i = 0; i < width; i++) {
-                up[i] = architecture.equals("starcoder2") ? gelu(up[i]) : Math.pow(Math.max(up[i], 0), 2);
+                up[i] = gelu ? gelu(up[i]) : Math.pow(Math.max(up[i], 0), 2);
             }
             return up;
         }
@@ -426,16 +531,17 @@ final class ReferenceDecoder {
     }
 
     /** The sum of the chosen experts, each with its weight, and of the shared expert. */
-    private double[] mixture(String prefix, double[] h) {
+    private double[] mixture(String prefix, double[] h, double[] routed) {
         int experts = (int) key("expert_count", 0);
         int used = (int) key("expert_used_count", 0);
         boolean gptOss = architecture.equals("gpt-oss");
-        double[] logits = project(prefix + "ffn_gate_inp", h, experts);
+        double[] logits = project(prefix + "ffn_gate_inp", routed, experts);
         double total = 0;
         for (double logit : logits) {
             total += Math.exp(logit);
         }
-        boolean sigmoid = key("expert_gating_func", 1) == 2;
+        boolean before = architecture.equals("llama4");
+        boolean sigmoid = before || key("expert_gating_func", 1) == 2;
         double[] p = new double[experts];
         for (int e = 0; e < experts; e++) {
             p[e] = sigmoid ? 1 / (1 + Math.exp(-logits[e])) : Math.exp(logits[e]) / total;
@@ -467,26 +573,31 @@ final class ReferenceDecoder {
         double sum = chosen.stream().mapToDouble(e -> p[e]).sum();
         boolean normalised = file.bool(
                 architecture + ".expert_weights_norm",
-                !List.of("deepseek", "deepseek2", "qwen2moe", "olmoe", "bailingmoe", "nemotron_h_moe")
+                !List.of("deepseek", "deepseek2", "qwen2moe", "olmoe", "bailingmoe", "nemotron_h_moe", "llama4")
                         .contains(architecture));
         double divisor = normalised ? sum : 1;
         double[] out = new double[h.length];
         for (int e : chosen) {
             boolean plain = architecture.equals("nemotron_h_moe");
-            double[] up = expert(prefix + "ffn_up_exps", prefix, e, h, 1);
-            double[] gate = plain ? up : expert(prefix + "ffn_gate_exps", prefix, e, h, 0);
+            double[] input = before ? times(h, p[e]) : h;
+            double[] up = expert(prefix + "ffn_up_exps", prefix, e, input, 1);
+            double[] gate = plain ? up : expert(prefix + "ffn_gate_exps", prefix, e, input, 0);
             for (int i = 0; i < gate.length; i++) {
                 if (plain) {
                     gate[i] = Math.pow(Math.max(up[i], 0), 2);
                 } else if (gptOss) {
                     double g = Math.min(gate[i], 7);
                     gate[i] = g / (1 + Math.exp(-1.702 * g)) * (Math.clamp(up[i], -7, 7) + 1);
+                } else if (architecture.equals("gemma4")) {
+                    gate[i] = gelu(gate[i]) * up[i];
                 } else {
                     gate[i] = gate[i] / (1 + Math.exp(-gate[i])) * up[i];
                 }
             }
             double[] down = expert(prefix + "ffn_down_exps", prefix, e, gate, 0);
-            out = sum(out, times(down, p[e] / divisor * key("expert_weights_scale", 1)));
+            double[] factors = optionalVector(prefix + "ffn_down_exps.scale", experts);
+            down = factors == null ? down : times(down, factors[e]);
+            out = sum(out, times(down, before ? 1 : p[e] / divisor * key("expert_weights_scale", 1)));
         }
         if (has(prefix + "ffn_up_shexp.weight")) {
             int width = (int) tensor(prefix + "ffn_up_shexp.weight").dims()[1];
@@ -553,22 +664,28 @@ final class ReferenceDecoder {
 
     /** Whether the layer sees only the last positions. */
     private boolean hasWindow(int layer) {
+        if (architecture.equals("gemma4")) {
+            return file.bools("gemma4.attention.sliding_window_pattern")[layer];
+        }
         int every =
                 switch (architecture) {
                     case "gemma2", "gpt-oss" -> 2;
                     case "gemma3" -> (int) key("attention.sliding_window_pattern", 6);
-                    case "cohere2" -> 4;
+                    case "cohere2", "llama4", "mellum", "exaone-moe" -> 4;
+                    case "exaone4" -> config.layers() == 64 ? 4 : 1; // else no layer
                     default -> Integer.MAX_VALUE;
                 };
         return key("attention.sliding_window", 0) > 0 && layer % every != every - 1;
     }
 
     /** Of one head or of all. */
-    private double[] headNorm(double[] x, String name) {
+    private double[] headNorm(double[] x, String name, int layer) {
         if (!has(name)) {
             return x;
         }
-        int width = List.of("olmo2", "olmoe", "minimax-m2").contains(architecture) ? x.length : config.headDim();
+        int width = List.of("olmo2", "olmoe", "minimax-m2").contains(architecture)
+                ? x.length
+                : config.headSizes(layer).headDim();
         double[] weight = row(file.tensor(name, width), 0);
         double[] out = new double[x.length];
         for (int first = 0; first < x.length; first += width) {
@@ -584,17 +701,18 @@ final class ReferenceDecoder {
     }
 
     private double[] attend(double[] q, int layer) {
-        int d = config.headDim();
+        ModelConfig.HeadSizes sizes = config.headSizes(layer);
+        int d = sizes.headDim();
         double[] out = new double[q.length];
-        for (int head = 0; head < config.heads(); head++) {
-            int kv = head / (config.heads() / config.kvHeads());
+        for (int head = 0; head < sizes.heads(); head++) {
+            int kv = head / (sizes.heads() / sizes.kvHeads());
             double[] p = new double[keys.size()];
             double max = Double.NEGATIVE_INFINITY;
             for (int t = 0; t < p.length; t++) {
                 for (int i = 0; i < d; i++) {
                     p[t] += q[head * d + i] * keys.get(t)[layer][kv * d + i];
                 }
-                p[t] *= key("attention.scale", 1 / Math.sqrt(d));
+                p[t] *= key("attention.scale", architecture.equals("gemma4") ? 1 : 1 / Math.sqrt(d));
                 double positions = key("rope.scaling.original_context_length", 1);
                 p[t] *= 1
                         + key("attention.temperature_scale", 0) * Math.log(1 + Math.floor((p.length - 1) / positions));
@@ -602,7 +720,11 @@ final class ReferenceDecoder {
                 if (cap > 0) {
                     p[t] = cap * Math.tanh(p[t] / cap);
                 }
-                if (hasWindow(layer) && t < p.length - (int) key("attention.sliding_window", 0)) {
+                int window = (int) key("attention.sliding_window", 0);
+                int seen = architecture.equals("llama4") && window > 0
+                        ? (p.length - 1) / window * window
+                        : p.length - window;
+                if (hasWindow(layer) && t < seen) {
                     p[t] = Double.NEGATIVE_INFINITY;
                 }
                 max = Math.max(max, p[t]);
@@ -629,17 +751,25 @@ final class ReferenceDecoder {
         boolean unrotated = architecture.startsWith("nemotron_h")
                 || !file.bool(architecture + ".rope.scaling.finetuned", true)
                 || (architecture.equals("smollm3") && layer % 4 == 3)
-                || (architecture.equals("cohere2") && !hasWindow(layer));
+                || (architecture.equals("exaone4") && config.layers() == 64 && !hasWindow(layer))
+                || (List.of("cohere2", "exaone-moe").contains(architecture) && !hasWindow(layer));
         if (unrotated) {
             return x;
         }
-        boolean local = architecture.equals("gemma3") && hasWindow(layer);
-        double base = local ? 10000 : config.ropeBase();
-        int pairs = config.ropeDimensions() / 2;
+        boolean local = List.of("gemma3", "gemma4").contains(architecture) && hasWindow(layer);
+        boolean unscaled = architecture.equals("mellum") && hasWindow(layer);
+        double base = local ? key("rope.freq_base_swa", 10000) : config.ropeBase();
+        ModelConfig.HeadSizes sizes = config.headSizes(layer);
+        int pairs = sizes.ropeDimensions() / 2;
         String factorName = has("rope_factors_long.weight") ? "rope_factors_long.weight" : "rope_freqs.weight";
-        double[] factors = optionalVector(factorName, pairs);
+        double[] factors = local ? null : optionalVector(factorName, pairs);
         boolean neighbours = List.of(
                         "llama",
+                        "llama4",
+                        "deci",
+                        "xverse",
+                        "chatglm",
+                        "maincoder",
                         "granite",
                         "granitehybrid",
                         "granitemoe",
@@ -656,19 +786,20 @@ final class ReferenceDecoder {
                         "minicpm",
                         "deepseek")
                 .contains(architecture);
-        boolean yarn = file.string(architecture + ".rope.scaling.type", "").equals("yarn");
-        double scale = local ? 1 : config.ropeScale();
+        boolean yarn = !unscaled
+                && file.string(architecture + ".rope.scaling.type", "").equals("yarn");
+        double scale = local || unscaled ? 1 : config.ropeScale();
         double magnitude = key("rope.scaling.attn_factor", 1)
                 * (yarn
                         ? (1 + 0.1 * Math.log(scale))
                                 / (1 + 0.1 * key("rope.scaling.yarn_log_multiplier", 0) * Math.log(scale))
                         : 1);
         double[] out = x.clone();
-        for (int head = 0; head < x.length; head += config.headDim()) {
+        for (int head = 0; head < x.length; head += sizes.headDim()) {
             for (int i = 0; i < pairs; i++) {
-                double unscaled = yarn ? yarnShare(i, 2 * pairs, base) : 0;
+                double kept = yarn ? yarnShare(i, 2 * pairs, base) : 0;
                 double angle = position
-                        * (unscaled + (1 - unscaled) / scale)
+                        * (kept + (1 - kept) / scale)
                         * Math.pow(base, -(double) i / pairs)
                         / (factors == null ? 1 : factors[i]);
                 int first = head + (neighbours ? 2 * i : i);
@@ -692,10 +823,10 @@ final class ReferenceDecoder {
 
     /** An RMS norm, or the layer norm of the architectures that have it. */
     private double[] norm(double[] x, String stem) {
-        double[] weight = row(file.tensor(stem + ".weight", x.length), 0);
+        double[] weight = row(file.tensor(has(stem) ? stem : stem + ".weight", x.length), 0);
         double[] bias = optionalVector(stem + ".bias", x.length);
         double mean = 0;
-        if (List.of("command-r", "cohere2", "starcoder2", "stablelm", "nemotron")
+        if (List.of("command-r", "cohere2", "starcoder2", "stablelm", "nemotron", "orion", "phi2", "falcon", "jais2")
                 .contains(architecture)) {
             for (double value : x) {
                 mean += value / x.length;

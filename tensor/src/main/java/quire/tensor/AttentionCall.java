@@ -20,6 +20,7 @@ public final class AttentionCall {
     private int[] pageTable = NO_PAGES;
     private int kvHead;
     private int window;
+    private boolean chunked;
     private float softCap;
     private @Nullable FloatMatrix sinks;
     private int firstRow;
@@ -66,7 +67,18 @@ public final class AttentionCall {
      * @return this
      */
     public AttentionCall layer(int positions, float cap, @Nullable FloatMatrix perHead) {
+        return layer(positions, false, cap, perHead);
+    }
+
+    /**
+     * The same for windows that may be chunks.
+     *
+     * @param chunks whether a query sees no positions before the last multiple of {@code positions}, which may be its own
+     * @return this
+     */
+    public AttentionCall layer(int positions, boolean chunks, float cap, @Nullable FloatMatrix perHead) {
         window = positions;
+        chunked = chunks;
         softCap = cap;
         sinks = perHead;
         return this;
@@ -128,8 +140,16 @@ public final class AttentionCall {
         return window;
     }
 
-    /** The first position that the query at {@code position} sees. */
+    /** Whether windows are chunks, which begin at multiples of their length. */
+    public boolean chunked() {
+        return chunked;
+    }
+
+    /** The first position that the query at {@code position} sees. It never falls when the position rises. */
     public int firstSeen(int position) {
+        if (chunked && window > 0) {
+            return position - position % window;
+        }
         return window == 0 ? 0 : Math.max(0, position - window + 1);
     }
 

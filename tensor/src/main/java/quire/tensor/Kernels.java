@@ -209,7 +209,8 @@ public interface Kernels {
      *
      * <ul>
      *   <li>a window w: the query at position i sees only positions from {@code i − w + 1} on. It begins with the tile of
-     *       that position, where earlier positions have a score of −∞.
+     *       that position, where earlier positions have a score of −∞. If windows are chunks, the first position is the last
+     *       multiple of w instead.
      *   <li>a soft cap: after its scale, a score becomes {@code cap − 2 × cap / (exp(s × (2 / cap)) + 1)}.
      *   <li>sinks: a number for each query head, with which m begins, and l begins with 1 (instead of −∞ and 0).
      * </ul>

@@ -357,6 +357,7 @@ public final class KernelSetEquality {
         long seed = random.nextLong();
         int before = random.nextInt(2); // rows before the first row of the call
         int window = random.nextBoolean() ? 0 : random.nextInt(1, 60);
+        boolean chunked = random.nextBoolean();
         float softCap = random.nextBoolean() ? 0 : random.nextFloat(0.5f, 30);
         try (Arena arena = guarded()) {
             FloatMatrix sinks = random.nextBoolean() ? null : Samples.matrix(arena, 1, heads, random);
@@ -377,7 +378,7 @@ public final class KernelSetEquality {
                     heads,
                     a,
                     new AttentionCall(layout, scale, q, expected)
-                            .layer(window, softCap, sinks)
+                            .layer(window, chunked, softCap, sinks)
                             .rows(before, rows, context - rows),
                     0,
                     arena);
@@ -386,13 +387,13 @@ public final class KernelSetEquality {
                     heads,
                     b,
                     new AttentionCall(layout, scale, q, actual)
-                            .layer(window, softCap, sinks)
+                            .layer(window, chunked, softCap, sinks)
                             .rows(before, rows, context - rows),
                     cut,
                     arena);
             requireEqual(
                     layout + ", " + heads + " heads, " + rows + " rows at " + (context - rows) + ", cut at " + cut
-                            + ", window " + window + ", cap " + softCap,
+                            + (chunked ? ", chunks " : ", window ") + window + ", cap " + softCap,
                     expected,
                     actual);
         }
@@ -443,7 +444,7 @@ public final class KernelSetEquality {
     private static void attend(Kernels set, int heads, PagedContext kv, AttentionCall whole, int cut, Arena arena) {
         KvLayout layout = whole.layout();
         AttentionCall call = new AttentionCall(layout, whole.scale(), whole.q(), whole.out())
-                .layer(whole.window(), whole.softCap(), whole.sinks());
+                .layer(whole.window(), whole.chunked(), whole.softCap(), whole.sinks());
         Kernels.AttentionScratch scratch = set.attentionScratch(layout, heads, whole.softCap(), arena);
         for (int kvHead = 0; kvHead < layout.kvHeads(); kvHead++) {
             call.context(kv.pages, kv.pageTable, kvHead);

@@ -21,7 +21,6 @@ import quire.model.text.ChatTemplates;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.Kernels;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -102,15 +101,18 @@ final class FileTrial implements AutoCloseable {
 
     /** A prompt and one more token, if the context of the file allows it. */
     private void forward(Gguf file, ModelConfig config, Kernels kernels) {
-        KvLayout layout = new KvLayout(KvType.F16, PAGE_TOKENS, config.kvHeads(), config.headDim());
         int context = Math.min(TOKENS, config.contextLength());
         int[] tokens = IntStream.range(0, context)
                 .map(i -> i * 7 % config.vocabularySize())
                 .toArray();
         int[] pages = {1, 0};
         Batch batch = new Batch(TOKENS, 1);
-        try (Decoder decoder =
-                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(layout, pages.length, TOKENS, 1))) {
+        try (Decoder decoder = Decoder.load(
+                file,
+                config,
+                kernels,
+                workers,
+                new Decoder.Capacity(KvType.F16, PAGE_TOKENS, pages.length, TOKENS, 1))) {
             if (context > 1) {
                 batch.add(tokens, 0, context - 1, pages, 1);
                 decoder.forward(batch);

@@ -12,7 +12,6 @@ import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.StepProfile;
 import quire.model.format.Gguf;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -60,13 +59,17 @@ public final class ProfileBench implements AutoCloseable {
         }
         vocabularySize = config.vocabularySize();
         profile = new StepProfile(file, KernelSets.best(), workers.count());
-        KvLayout layout = new KvLayout(limits.kvType, pageTokens, config.kvHeads(), config.headDim());
         decoder = Decoder.load(
                 file,
                 config,
                 profile.kernels(),
                 workers,
-                new Decoder.Capacity(layout, limits.sequences * pagesOf(positions), batchTokens, limits.sequences));
+                new Decoder.Capacity(
+                        limits.kvType,
+                        pageTokens,
+                        limits.sequences * pagesOf(positions),
+                        batchTokens,
+                        limits.sequences));
     }
 
     private int pagesOf(int tokens) {

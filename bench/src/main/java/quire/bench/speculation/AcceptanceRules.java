@@ -11,7 +11,6 @@ import quire.model.format.Gguf;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.FloatMatrix;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -74,9 +73,8 @@ final class AcceptanceRules {
 
     private static Decoder load(Gguf file, Workers team, int positions) {
         ModelConfig shape = ModelConfig.from(file);
-        KvLayout layout = new KvLayout(KvType.F16, PAGE_TOKENS, shape.kvHeads(), shape.headDim());
         int pages = (positions + PAGE_TOKENS - 1) / PAGE_TOKENS;
-        Decoder.Capacity capacity = new Decoder.Capacity(layout, pages, positions, positions);
+        Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, PAGE_TOKENS, pages, positions, positions);
         return Decoder.load(file, shape, KernelSets.best(), team, capacity);
     }
 

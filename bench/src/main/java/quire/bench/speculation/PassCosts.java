@@ -13,7 +13,6 @@ import quire.model.Batch;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.model.format.Gguf;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -66,10 +65,9 @@ final class PassCosts {
         int maxRows = ROWS[ROWS.length - 1];
         try (Gguf file = Gguf.open(path)) {
             ModelConfig shape = ModelConfig.from(file);
-            KvLayout layout = new KvLayout(KvType.F16, PAGE_TOKENS, shape.kvHeads(), shape.headDim());
             int context = Math.min(CONTEXT, shape.contextLength() - maxRows);
             int pages = (context + maxRows + PAGE_TOKENS - 1) / PAGE_TOKENS;
-            Decoder.Capacity capacity = new Decoder.Capacity(layout, pages, maxRows, maxRows);
+            Decoder.Capacity capacity = new Decoder.Capacity(KvType.F16, PAGE_TOKENS, pages, maxRows, maxRows);
             try (Decoder decoder = Decoder.load(file, shape, KernelSets.best(), team, capacity)) {
                 int[] tokens = new int[context + maxRows];
                 int[] table = IntStream.range(0, pages).toArray();

@@ -217,8 +217,13 @@ public final class InspectCommand implements Callable<Integer> {
     private static String blocks(Gguf file) {
         try {
             ModelConfig config = ModelConfig.from(file);
+            List<GgufTensor> unused = ModelConfig.unusedTensors(file);
             return "blocks: " + config.architecture() + ": "
-                    + String.join(" · ", config.blocks().describe());
+                    + String.join(" · ", config.blocks().describe())
+                    + (unused.isEmpty()
+                            ? ""
+                            : " · left out: " + unused.size() + " tensors from "
+                                    + unused.getFirst().name() + " on, of blocks that predict further tokens");
         } catch (ModelFormatException e) {
             return "blocks: " + e.getMessage();
         }

@@ -613,6 +613,16 @@ public final class Gguf implements AutoCloseable {
         return has(key) ? bool(key) : otherwise;
     }
 
+    /** An array of bools. Each call returns a new copy. */
+    public boolean[] bools(String key) {
+        Value value = array(key, GgufValueType.BOOL);
+        boolean[] result = new boolean[(int) value.count()];
+        for (int i = 0; i < result.length; i++) {
+            result[i] = memory.get(ValueLayout.JAVA_BYTE, value.offset() + i) != 0;
+        }
+        return result;
+    }
+
     /** An array of strings. Bytes that are not UTF-8 become U+FFFD. Each call returns a new copy. */
     public String[] strings(String key) {
         Value value = array(key, GgufValueType.STRING);

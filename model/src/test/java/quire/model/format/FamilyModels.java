@@ -1,6 +1,7 @@
 package quire.model.format;
 
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -22,6 +23,9 @@ public final class FamilyModels {
 
     private static final int EXPERTS = 8;
 
+    /** By block; the second block has no attention. */
+    private static final int[] DECI_KV_HEADS = {KV_HEADS, 0, 1, HEADS};
+
     // Recurrent layers.
     private static final int ATTENTION_LAYER = 2;
     private static final int TAPS = 3;
@@ -39,21 +43,18 @@ public final class FamilyModels {
     private static final int VALUES = 32;
 
     /** Models of an architecture that has several kinds. */
-    private static final Map<String, String> VARIANT_TO_ARCHITECTURE = Map.of(
-            "llama-moe",
-            "llama",
-            "llama-yarn",
-            "llama",
-            "granitehybrid-dense",
-            "granitehybrid",
-            "qwen3moe-groups",
-            "qwen3moe",
-            "deepseek2-lite",
-            "deepseek2",
-            "qwen3next-fused",
-            "qwen3next",
-            "qwen35-further",
-            "qwen35");
+    private static final Map<String, String> VARIANT_TO_ARCHITECTURE = Map.ofEntries(
+            Map.entry("llama-moe", "llama"),
+            Map.entry("llama-yarn", "llama"),
+            Map.entry("granitehybrid-dense", "granitehybrid"),
+            Map.entry("qwen3moe-groups", "qwen3moe"),
+            Map.entry("deepseek2-lite", "deepseek2"),
+            Map.entry("qwen3next-fused", "qwen3next"),
+            Map.entry("qwen35-further", "qwen35"),
+            Map.entry("gemma4-moe", "gemma4"),
+            Map.entry("llama4-chunks", "llama4"),
+            Map.entry("exaone4-windows", "exaone4"),
+            Map.entry("glm4moe-norms", "glm4moe"));
 
     /** All models that can be written: one of each architecture, and variants. */
     public static final List<String> NAMES = Stream.concat(
@@ -91,9 +92,16 @@ public final class FamilyModels {
         }
 
         GgufWriter writer() {
-            boolean layerNorm = List.of("command-r", "cohere2", "starcoder2", "stablelm", "nemotron")
+            if (name.equals("gemma4")) {
+                return gemma4(variant.equals("gemma4-moe"));
+            }
+            if (name.equals("mamba2")) {
+                return mamba2();
+            }
+            boolean normBias = List.of("starcoder2", "stablelm", "nemotron", "orion", "phi2", "falcon", "jais2")
                     .contains(name);
-            boolean normBias = List.of("starcoder2", "stablelm", "nemotron").contains(name);
+            boolean layerNorm = normBias || List.of("command-r", "cohere2").contains(name);
+            boolean deci = name.equals("deci");
             boolean qkvBias = List.of(
                             "qwen2",
                             "qwen2moe",
@@ -103,10 +111,13 @@ public final class FamilyModels {
                             "gpt-oss",
                             "qwen2vl",
                             "seed_oss",
-                            "glm4moe")
+                            "glm4moe",
+                            "chatglm",
+                            "phi2",
+                            "jais2")
                     .contains(name);
-            boolean fused = List.of("phi3", "glm4").contains(name);
-            boolean fusedQkv = fused || name.equals("bailingmoe2");
+            boolean fused = List.of("phi3", "glm4", "chatglm").contains(name);
+            boolean fusedQkv = fused || List.of("bailingmoe2", "phi2", "falcon").contains(name);
             boolean after =
                     List.of("gemma2", "gemma3", "olmo2", "glm4", "exaone4").contains(name);
             boolean moe = List.of(
@@ -121,7 +132,9 @@ public final class FamilyModels {
                             "lfm2moe",
                             "deepseek",
                             "minimax-m2",
-                            "hunyuan-moe")
+                            "hunyuan-moe",
+                            "mellum",
+                            "exaone-moe")
                     .contains(name);
             boolean gptOss = name.equals("gpt-oss");
             boolean experts = gptOss
@@ -137,7 +150,9 @@ public final class FamilyModels {
                                     "qwen3next",
                                     "qwen3next-fused",
                                     "qwen35moe",
-                                    "nemotron_h_moe")
+                                    "nemotron_h_moe",
+                                    "llama4",
+                                    "llama4-chunks")
                             .contains(variant);
             boolean delta = List.of("qwen3next", "qwen35", "qwen35moe").contains(name);
             boolean latent = name.equals("deepseek2");
@@ -148,15 +163,32 @@ public final class FamilyModels {
             boolean lite = variant.equals("deepseek2-lite");
             boolean before = !List.of("olmo2", "exaone4").contains(name);
             int firstWithExperts = latent
-                            || List.of("ernie4_5-moe", "glm4moe", "dots1", "bailingmoe2", "lfm2moe", "deepseek")
+                            || List.of(
+                                            "ernie4_5-moe",
+                                            "glm4moe",
+                                            "dots1",
+                                            "bailingmoe2",
+                                            "lfm2moe",
+                                            "deepseek",
+                                            "exaone-moe")
                                     .contains(name)
                     ? 1
                     : 0;
             int kvHeads = List.of("dots1", "olmoe").contains(name) ? HEADS : KV_HEADS;
-            boolean oneNorm = List.of("command-r", "cohere2").contains(name);
+            boolean oneNorm = List.of("command-r", "cohere2", "phi2", "falcon").contains(name);
+            boolean falconH1 = name.equals("falcon-h1");
             int headDim = List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
             int rotated = delta
-                            || List.of("stablelm", "glm4", "phi3", "glm4moe", "bailingmoe2", "minimax-m2", "nemotron")
+                            || List.of(
+                                            "stablelm",
+                                            "glm4",
+                                            "phi3",
+                                            "glm4moe",
+                                            "bailingmoe2",
+                                            "minimax-m2",
+                                            "nemotron",
+                                            "chatglm",
+                                            "phi2")
                                     .contains(name)
                     ? 8
                     : headDim;
@@ -164,7 +196,9 @@ public final class FamilyModels {
             size("embedding_length", HIDDEN);
             size("feed_forward_length", FEED_FORWARD);
             boolean further = variant.equals("qwen35-further");
-            size("block_count", further ? LAYERS + 1 : LAYERS);
+            // Only the model with 64 blocks has windows.
+            int layers = variant.equals("exaone4-windows") ? 64 : LAYERS;
+            size("block_count", further ? layers + 1 : layers);
             size("attention.head_count", HEADS);
             size("attention.head_count_kv", latent ? 1 : kvHeads);
             size("attention.key_length", latent ? LATENT + ROTATED : headDim);
@@ -190,6 +224,29 @@ public final class FamilyModels {
                 }
                 case "command-r" -> number("logit_scale", 0.5f);
                 case "llama" -> size("attention.sliding_window", 16);
+                case "deci" -> {
+                    for (String key :
+                            List.of("attention.head_count", "attention.head_count_kv", "feed_forward_length")) {
+                        writer.without("deci." + key);
+                    }
+                    writer.int32s("deci.attention.head_count", HEADS, 0, HEADS, HEADS)
+                            .int32s("deci.attention.head_count_kv", KV_HEADS, 0, 1, HEADS)
+                            .int32s("deci.feed_forward_length", FEED_FORWARD, 32, 2 * FEED_FORWARD, FEED_FORWARD);
+                }
+                case "falcon-h1" -> stateSpaceSizes();
+                case "mellum" -> {
+                    size("attention.sliding_window", 16);
+                    yarn(8);
+                }
+                case "exaone-moe" -> size("attention.sliding_window", 16);
+                case "exaone4" -> size("attention.sliding_window", 16);
+                case "llama4" -> {
+                    size("expert_feed_forward_length", 32);
+                    size("interleave_moe_layer_step", 2);
+                    if (variant.equals("llama4-chunks")) {
+                        size("attention.sliding_window", 16);
+                    }
+                }
                 case "qwen2moe" -> {
                     size("expert_feed_forward_length", 32);
                     size("expert_shared_feed_forward_length", 64);
@@ -295,7 +352,7 @@ public final class FamilyModels {
             }
             if (experts) {
                 size("expert_count", EXPERTS);
-                size("expert_used_count", name.equals("hunyuan-moe") ? 2 : 3);
+                size("expert_used_count", name.equals("hunyuan-moe") ? 2 : name.equals("llama4") ? 1 : 3);
             }
             if (moe) {
                 otherExperts(firstWithExperts);
@@ -321,10 +378,18 @@ public final class FamilyModels {
             if (!name.startsWith("gemma") && !name.equals("qwen2") && !shortConvolutions) {
                 matrix("output.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
             }
-            for (int layer = 0; layer < LAYERS; layer++) {
+            if (name.equals("phi2")) {
+                vector("output.bias", RandomModels.VOCABULARY_SIZE, -1, 1);
+            }
+            for (int layer = 0; layer < layers; layer++) {
                 String block = "blk." + layer + ".";
                 int queryWidth = HEADS * headDim;
-                int kvWidth = kvHeads * headDim;
+                int kvWidth = deci ? DECI_KV_HEADS[layer] * headDim : kvHeads * headDim;
+                if (deci && kvWidth == 0) {
+                    norm(block + "ffn_norm", HIDDEN, false);
+                    feedForward(block, 32);
+                    continue;
+                }
                 if (before) {
                     norm(block + "attn_norm", HIDDEN, normBias);
                 }
@@ -333,6 +398,9 @@ public final class FamilyModels {
                     continue;
                 }
                 boolean recurrent = hybrid && layer != ATTENTION_LAYER;
+                if (falconH1) {
+                    stateSpace(block);
+                }
                 if (recurrent) {
                     if (shortConvolutions) {
                         shortConvolution(block);
@@ -366,9 +434,18 @@ public final class FamilyModels {
                                 "dots1",
                                 "bailingmoe2",
                                 "hunyuan-dense",
-                                "hunyuan-moe" -> {
+                                "hunyuan-moe",
+                                "maincoder",
+                                "mellum",
+                                "exaone-moe" -> {
                             norm(block + "attn_q_norm", headDim, false);
                             norm(block + "attn_k_norm", headDim, false);
+                        }
+                        case "glm4moe" -> {
+                            if (variant.equals("glm4moe-norms")) {
+                                norm(block + "attn_q_norm", headDim, false);
+                                norm(block + "attn_k_norm", headDim, false);
+                            }
                         }
                         case "olmo2", "olmoe", "minimax-m2" -> {
                             norm(block + "attn_q_norm", queryWidth, false);
@@ -380,7 +457,7 @@ public final class FamilyModels {
                             block + "attn_output",
                             latent ? HEADS * VALUES : queryWidth,
                             HIDDEN,
-                            name.equals("starcoder2") || gptOss);
+                            List.of("starcoder2", "phi2", "jais2").contains(name) || gptOss);
                 }
                 if (gptOss) {
                     vector(block + "attn_sinks.weight", HEADS, -2, 2);
@@ -392,19 +469,28 @@ public final class FamilyModels {
                 }
                 if (delta || List.of("seed_oss", "glm4moe").contains(name)) {
                     norm(block + "post_attention_norm", HIDDEN, false);
+                } else if (falconH1) { // without the end that others have
+                    vector(block + "ffn_norm", HIDDEN, 0.6, 1.4);
                 } else if (before && !oneNorm && !gptOss) {
                     norm(block + "ffn_norm", HIDDEN, normBias);
                 }
-                if (experts && layer >= firstWithExperts) {
+                boolean interleaved = name.equals("llama4") && layer % 2 == 0;
+                if (experts && layer >= firstWithExperts && !interleaved) {
                     experts(block);
                     continue;
                 }
-                boolean plain = List.of("starcoder2", "arcee", "nemotron").contains(name);
+                if (deci) {
+                    feedForward(block, layer == 2 ? 2 * FEED_FORWARD : FEED_FORWARD);
+                    continue;
+                }
+                boolean plain = List.of("starcoder2", "arcee", "nemotron", "phi2", "falcon", "jais2")
+                        .contains(name);
+                boolean bias = normBias && plain && !name.equals("falcon");
                 if (!fused && !plain) {
                     projection(block + "ffn_gate", HIDDEN, FEED_FORWARD, false);
                 }
-                projection(block + "ffn_up", HIDDEN, fused ? 2 * FEED_FORWARD : FEED_FORWARD, normBias && plain);
-                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, normBias && plain);
+                projection(block + "ffn_up", HIDDEN, fused ? 2 * FEED_FORWARD : FEED_FORWARD, bias);
+                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, bias);
             }
             if (further) {
                 // A real file has a whole block here.
@@ -412,6 +498,120 @@ public final class FamilyModels {
                 matrix("blk." + LAYERS + ".nextn.eh_proj.weight", 2 * HIDDEN, HIDDEN, 1.5);
             }
             return writer;
+        }
+
+        /** Every second layer has a window and shorter heads. */
+        private GgufWriter gemma4(boolean moe) {
+            int inputs = 32;
+            sizes();
+            if (moe) {
+                writer.int32s(name + ".attention.head_count_kv", KV_HEADS, 1, KV_HEADS, 1);
+                size("feed_forward_length", FEED_FORWARD);
+                size("expert_count", EXPERTS);
+                size("expert_used_count", 3);
+                size("expert_feed_forward_length", 32);
+            } else {
+                size("attention.head_count_kv", 1);
+                writer.int32s(
+                        name + ".feed_forward_length", FEED_FORWARD, FEED_FORWARD, 2 * FEED_FORWARD, 2 * FEED_FORWARD);
+            }
+            size("attention.key_length", 32);
+            size("attention.value_length", 32);
+            size("attention.key_length_swa", 16);
+            size("attention.value_length_swa", 16);
+            size("rope.dimension_count", 32);
+            size("rope.dimension_count_swa", 16);
+            size("attention.shared_kv_layers", moe ? 0 : 2);
+            size("embedding_length_per_layer_input", moe ? 0 : inputs);
+            size("attention.sliding_window", 16);
+            writer.bools(name + ".attention.sliding_window_pattern", true, false, true, false);
+            number("attention.layer_norm_rms_epsilon", 1e-6f);
+            number("rope.freq_base", 20000);
+            number("rope.freq_base_swa", 5000);
+            number("final_logit_softcapping", 4);
+            RandomModels.vocabulary(writer);
+            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 1.5);
+            norm("output_norm", HIDDEN, false);
+            float[] factors = new float[16];
+            Arrays.fill(factors, 0, 4, 1f);
+            Arrays.fill(factors, 4, factors.length, 1e30f);
+            writer.tensor("rope_freqs.weight", ElementType.F32, factors, factors.length);
+            if (!moe) {
+                matrix("per_layer_token_embd.weight", inputs * LAYERS, RandomModels.VOCABULARY_SIZE, 1);
+                matrix("per_layer_model_proj.weight", HIDDEN, inputs * LAYERS, 1.5);
+                norm("per_layer_proj_norm", inputs, false);
+            }
+            for (int layer = 0; layer < LAYERS; layer++) {
+                String block = "blk." + layer + ".";
+                boolean window = layer % 2 == 0;
+                int headDim = window ? 16 : 32;
+                int kvWidth = headDim * (moe && window ? KV_HEADS : 1);
+                norm(block + "attn_norm", HIDDEN, false);
+                projection(block + "attn_q", HIDDEN, HEADS * headDim, false);
+                norm(block + "attn_q_norm", headDim, false);
+                if (moe || layer < 2) {
+                    projection(block + "attn_k", HIDDEN, kvWidth, false);
+                    norm(block + "attn_k_norm", headDim, false);
+                    if (!moe || window) {
+                        projection(block + "attn_v", HIDDEN, kvWidth, false);
+                    }
+                }
+                projection(block + "attn_output", HEADS * headDim, HIDDEN, false);
+                int width = !moe && layer >= 2 ? 2 * FEED_FORWARD : FEED_FORWARD;
+                feedForward(block, width);
+                for (String each : List.of("post_attention_norm", "ffn_norm", "post_ffw_norm")) {
+                    norm(block + each, HIDDEN, false);
+                }
+                vector(block + "layer_output_scale.weight", 1, 0.6, 0.9);
+                if (moe) {
+                    for (String each : List.of("post_ffw_norm_1", "pre_ffw_norm_2", "post_ffw_norm_2")) {
+                        norm(block + each, HIDDEN, false);
+                    }
+                    projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, false);
+                    vector(block + "ffn_gate_inp.scale", HIDDEN, 4, 12);
+                    tensor(block + "ffn_gate_up_exps.weight", 1.5, HIDDEN, 64, EXPERTS);
+                    tensor(block + "ffn_down_exps.weight", 1.5, 32, HIDDEN, EXPERTS);
+                    vector(block + "ffn_down_exps.scale", EXPERTS, 0.5, 1.5);
+                } else {
+                    projection(block + "inp_gate", HIDDEN, inputs, false);
+                    projection(block + "proj", inputs, HIDDEN, false);
+                    norm(block + "post_norm", HIDDEN, false);
+                }
+            }
+            return writer;
+        }
+
+        /** As converters write it, with sizes of 0 for what it lacks. */
+        private GgufWriter mamba2() {
+            size("context_length", 512);
+            size("embedding_length", HIDDEN);
+            size("block_count", LAYERS);
+            size("attention.head_count", 0);
+            size("feed_forward_length", 0);
+            number("attention.layer_norm_rms_epsilon", 1e-5f);
+            stateSpaceSizes();
+            RandomModels.vocabulary(writer);
+            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
+            norm("output_norm", HIDDEN, false);
+            for (int layer = 0; layer < LAYERS; layer++) {
+                norm("blk." + layer + ".attn_norm", HIDDEN, false);
+                stateSpace("blk." + layer + ".");
+            }
+            return writer;
+        }
+
+        /** The sizes that all models have. */
+        private void sizes() {
+            size("context_length", 512);
+            size("embedding_length", HIDDEN);
+            size("block_count", LAYERS);
+            size("attention.head_count", HEADS);
+        }
+
+        private void feedForward(String block, int width) {
+            projection(block + "ffn_gate", HIDDEN, width, false);
+            projection(block + "ffn_up", HIDDEN, width, false);
+            projection(block + "ffn_down", width, HIDDEN, false);
         }
 
         private void onlyPart(String block, int layer, int queryWidth, int kvWidth, boolean experts) {
@@ -443,6 +643,13 @@ public final class FamilyModels {
                 case "ernie4_5-moe" -> {
                     size("expert_shared_feed_forward_length", 64);
                     size("interleave_moe_layer_step", 1);
+                }
+                case "exaone-moe" -> {
+                    size("expert_shared_count", 1);
+                    size("expert_shared_feed_forward_length", 64);
+                    size("expert_gating_func", 2);
+                    writer.bool(name + ".expert_weights_norm", true);
+                    number("expert_weights_scale", 1.25f);
                 }
                 case "glm4moe", "dots1", "bailingmoe2" -> {
                     size("expert_shared_count", 2);
@@ -482,8 +689,14 @@ public final class FamilyModels {
                             "bailingmoe2",
                             "deepseek",
                             "nemotron_h_moe",
-                            "hunyuan-moe")
+                            "hunyuan-moe",
+                            "llama4",
+                            "exaone-moe")
                     .contains(name);
+        }
+
+        private int sharedWidth() {
+            return name.equals("llama4") ? 32 : 64;
         }
 
         private boolean hasSelectionBias() {
@@ -494,8 +707,10 @@ public final class FamilyModels {
                             "dots1",
                             "bailingmoe2",
                             "lfm2moe",
+                            "glm4moe-norms",
                             "minimax-m2",
-                            "nemotron_h_moe")
+                            "nemotron_h_moe",
+                            "exaone-moe")
                     .contains(variant);
         }
 
@@ -520,7 +735,10 @@ public final class FamilyModels {
         }
 
         private int stateGroups() {
-            return List.of("granitehybrid-dense", "nemotron_h").contains(variant) ? 2 : 1;
+            return List.of("granitehybrid-dense", "nemotron_h", "falcon-h1", "mamba2")
+                            .contains(variant)
+                    ? 2
+                    : 1;
         }
 
         private void stateSpace(String block) {
@@ -533,6 +751,10 @@ public final class FamilyModels {
             vector(block + "ssm_dt.bias", STATE_HEADS, -1, 1);
             column(block + "ssm_a", -3, -0.1);
             column(block + "ssm_d", -1, 1);
+            if (name.equals("falcon-h1")) { // has no norm
+                projection(block + "ssm_out", width, HIDDEN, false);
+                return;
+            }
             float[] norms = new float[width];
             for (int i = 0; i < width; i++) {
                 norms[i] = (float) random.nextDouble(0.6, 1.4);
@@ -627,10 +849,10 @@ public final class FamilyModels {
             }
             if (hasSharedExperts()) {
                 if (hasGate()) {
-                    projection(block + "ffn_gate_shexp", HIDDEN, 64, false);
+                    projection(block + "ffn_gate_shexp", HIDDEN, sharedWidth(), false);
                 }
-                projection(block + "ffn_up_shexp", HIDDEN, 64, false);
-                projection(block + "ffn_down_shexp", 64, HIDDEN, false);
+                projection(block + "ffn_up_shexp", HIDDEN, sharedWidth(), false);
+                projection(block + "ffn_down_shexp", sharedWidth(), HIDDEN, false);
             }
         }
 

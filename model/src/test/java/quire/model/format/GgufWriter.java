@@ -165,6 +165,15 @@ public final class GgufWriter {
         return add(key, GgufValueType.ARRAY, bytes);
     }
 
+    /** Adds an array of bools. */
+    public GgufWriter bools(String key, boolean... values) {
+        Bytes bytes = array(GgufValueType.BOOL, values.length);
+        for (boolean value : values) {
+            bytes.raw(new byte[] {(byte) (value ? 1 : 0)});
+        }
+        return add(key, GgufValueType.ARRAY, bytes);
+    }
+
     /** Adds an array of floats. */
     public GgufWriter float32s(String key, float... values) {
         Bytes bytes = array(GgufValueType.FLOAT32, values.length);

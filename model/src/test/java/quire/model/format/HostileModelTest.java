@@ -17,7 +17,6 @@ import quire.model.Decoder;
 import quire.model.ModelConfig;
 import quire.tensor.ElementType;
 import quire.tensor.Kernels;
-import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
@@ -74,7 +73,12 @@ class HostileModelTest {
                 "deepseek2",
                 "gpt-oss",
                 "bailingmoe2",
-                "mistral3"
+                "mistral3",
+                "gemma4-moe",
+                "llama4-chunks",
+                "falcon-h1",
+                "mamba2",
+                "deci"
             })
     void forward_mutantsOfOtherBlocks_returnsOrTheFileIsRefused(String name) {
         GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);
@@ -95,6 +99,24 @@ class HostileModelTest {
             byte[] mutant = sound.clone();
             int at = offsets[number / Mutants.HOSTILE.length];
             Mutants.put(mutant, at, Integer.BYTES, Mutants.HOSTILE[number % Mutants.HOSTILE.length]);
+            return mutant;
+        });
+        assertThat(ran).isPositive();
+    }
+
+    /** Some numbers, of models whose blocks have sizes of their own. */
+    @ParameterizedTest
+    @ValueSource(strings = {"gemma4", "gemma4-moe", "llama4-chunks", "falcon-h1", "mamba2", "deci"})
+    void forward_numbersOfOtherBlocksMadeHostile_returnsOrTheFileIsRefused(String name) {
+        int stride = 17;
+        GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);
+        byte[] sound = writer.toBytes();
+        int[] offsets = writer.numberOffsets();
+        int ran = run(writer, offsets.length * Mutants.HOSTILE.length / stride, number -> {
+            byte[] mutant = sound.clone();
+            int change = number * stride;
+            int at = offsets[change / Mutants.HOSTILE.length];
+            Mutants.put(mutant, at, Integer.BYTES, Mutants.HOSTILE[change % Mutants.HOSTILE.length]);
             return mutant;
         });
         assertThat(ran).isPositive();
@@ -137,7 +159,6 @@ class HostileModelTest {
 
     /** A prompt and one more token, if the context of the file allows it. */
     private static void forward(Gguf file, ModelConfig config, Kernels kernels, Workers workers) {
-        KvLayout layout = new KvLayout(KvType.F16, 16, config.kvHeads(), config.headDim());
         int context = Math.min(TOKENS, config.contextLength());
         int[] tokens = IntStream.range(0, context)
                 .map(i -> i * 7 % config.vocabularySize())
@@ -145,7 +166,7 @@ class HostileModelTest {
         int[] pages = {3, 1, 2, 0};
         Batch batch = new Batch(TOKENS, 1);
         try (Decoder decoder =
-                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(layout, PAGES, TOKENS, 1))) {
+                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(KvType.F16, 16, PAGES, TOKENS, 1))) {
             if (context > 1) {
                 batch.add(tokens, 0, context - 1, pages, 1);
                 decoder.forward(batch);

@@ -129,7 +129,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
                 if (call.softCap() > 0) {
                     capQuad(weights, quad * QUAD * TILE, call.softCap());
                 }
-                accumulate(quad * QUAD, count, firstPosition - tile, call.window(), quantized);
+                accumulate(quad * QUAD, count, tile, call, quantized);
             }
         }
         for (int n = 0; n < count; n++) {
@@ -240,17 +240,15 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /**
-     * Adds the tile to the sums of a quad. Query n sees its first {@code n / group + offset + 1} positions, or the last
-     * {@code window} of these.
-     */
-    private void accumulate(int first, int count, int offset, int window, boolean quantized) {
+    /** Adds the tile that begins at a position to the sums of a quad, for the positions that each query sees. */
+    private void accumulate(int first, int count, int tile, AttentionCall call, boolean quantized) {
+        int offset = call.firstPosition() - tile;
         int lastQuery = Math.min(first + QUAD, count);
         int least = Math.min(TILE, first / group + offset + 1);
         int most = Math.min(TILE, (lastQuery - 1) / group + offset + 1);
         for (int n = first; n < lastQuery; n++) {
             int end = n / group + offset + 1;
-            int hidden = window == 0 ? 0 : Math.max(0, end - window);
+            int hidden = hidden(n, tile, call);
             if (end > 0 && hidden < TILE) {
                 weigh(n, hidden, Math.min(TILE, end));
             }
@@ -258,20 +256,24 @@ final class VectorAttention implements Kernels.AttentionScratch {
         if (quantized) {
             scaleQuad(weights, first * TILE, valueScales);
         }
-        int mostHidden = window == 0 ? 0 : (lastQuery - 1) / group + offset + 1 - window;
-        if (least == most && mostHidden < TILE && lastQuery == first + QUAD) {
+        if (least == most && hidden(lastQuery - 1, tile, call) < TILE && lastQuery == first + QUAD) {
             for (int d = 0; d < width; d += 2 * LANES) {
                 sumQuad(weights, first * TILE, most, values, d, width, correction, first, sums, first * width + d);
             }
         } else {
             for (int n = first; n < lastQuery; n++) {
                 int seen = Math.min(TILE, n / group + offset + 1);
-                boolean sees = seen > 0 && (window == 0 || n / group + offset + 1 - window < TILE);
+                boolean sees = seen > 0 && hidden(n, tile, call) < TILE;
                 for (int d = 0; d < width && sees; d += 2 * LANES) {
                     sumOne(weights, n * TILE, seen, values, d, width, correction[n], sums, n * width + d);
                 }
             }
         }
+    }
+
+    /** How many positions of a tile, or of it and further ones, are before the first that query n sees. */
+    private int hidden(int n, int tile, AttentionCall call) {
+        return Math.max(0, call.firstSeen(call.firstPosition() + n / group) - tile);
     }
 
     /** Turns scores into weights, and updates the maximum, the total and the correction of the earlier sums. */

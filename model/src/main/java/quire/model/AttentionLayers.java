@@ -1,0 +1,345 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.List;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import quire.tensor.Activation;
+import quire.tensor.Activations;
+import quire.tensor.AttentionCall;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.Kernels.AttentionScratch;
+import quire.tensor.KvLayout;
+import quire.tensor.Workers;
+
+/**
+ * Computes attention in all layers whose heads have the same sizes, from the norm before it to the result of the output
+ * matrix. Between two barriers (│):
+ *
+ * <pre>
+ *   outputs  q k v │                                       │           │          │ output │
+ *   rows           │ norms, rotation, store K and V        │           │ quantise │        │ bias
+ *   units                                                  │ attention │
+ * </pre>
+ *
+ * <p>A unit of attention is some query rows and one KV head. Layers may have no keys and values of their own; they read
+ * those of an earlier layer.
+ */
+final class AttentionLayers {
+    /** A part of the heads, if all share one KV head. A kernel shares what it loads among no more. */
+    private static final int PART_HEADS = 12;
+
+    private final Architecture blocks;
+    private final ModelConfig.HeadSizes sizes;
+    private final float epsilon;
+    private final KvCache cache;
+    private final KvLayout layout;
+    private final Kernels kernels;
+    private final Workers workers;
+    private final Products products;
+    private final @Nullable LatentAttention latentAttention;
+    private final int headParts;
+    /** Where the numbers of a head have their place in the file. */
+    private final int[] order;
+
+    // One row for each token of the batch.
+    private final FloatMatrix queries;
+    private final FloatMatrix keys;
+    private final FloatMatrix values;
+    /** What the sigmoid is computed of that multiplies attention's results; null if there is none. */
+    private final @Nullable FloatMatrix gate;
+
+    private final Activations attended;
+    /** In the order of {@link Weights#first}. */
+    private final List<FloatMatrix> firstOutputs;
+
+    // The same memory with a row for each head, or for each token where heads are normalised together.
+    private final FloatMatrix queryNormRows;
+    private final FloatMatrix keyNormRows;
+    private final FloatMatrix valueNormRows;
+    /** Weights of norms that have none. */
+    private final FloatMatrix ones;
+
+    // By worker.
+    private final AttentionCall[] calls;
+    private final AttentionScratch[] scratch;
+
+    /**
+     * The weights of one layer.
+     *
+     * @param first of the inputs: queries, keys, values and, if it has one, the gate; without keys and values in layers that
+     *     read those of another layer, and without values where keys are the values; empty with a latent
+     * @param latent see {@link LatentAttention}; null if there is none
+     * @param queryNorm weights of the norm of queries; null if there is none
+     * @param keyNorm the same of keys
+     * @param window how many positions a query sees; 0 for all
+     * @param cosSin the rotation; null if the layer does not rotate
+     * @param sinks a score of each head that has no value; null if there are none
+     * @param output from the values of all heads to the layer's result
+     * @param cacheIndex number of the layer's keys and values in the cache
+     * @param stores whether they are its own
+     */
+    record Weights(
+            List<Projection> first,
+            LatentAttention.@Nullable Weights latent,
+            @Nullable FloatMatrix queryNorm,
+            @Nullable FloatMatrix keyNorm,
+            int window,
+            @Nullable FloatMatrix cosSin,
+            @Nullable FloatMatrix sinks,
+            List<Projection> output,
+            int cacheIndex,
+            boolean stores) {
+        /** Multiply-adds for one row. */
+        long multiplyAdds() {
+            return Products.multiplyAdds(first)
+                    + Products.multiplyAdds(output)
+                    + (latent == null ? 0 : latent.multiplyAdds());
+        }
+
+        /** Whether the inputs need to be quantised. */
+        boolean readsQuantized() {
+            return Products.anyQuantized(first) || (latent != null && Products.anyQuantized(latent.first()));
+        }
+    }
+
+    /** @param layers the weights of these layers; they say which rows are quantised */
+    AttentionLayers(
+            ModelConfig config,
+            ModelConfig.HeadSizes sizes,
+            List<Weights> layers,
+            KvLayout layout,
+            KvCache cache,
+            Kernels kernels,
+            Workers workers,
+            int maxRows,
+            Arena arena) {
+        blocks = config.blocks();
+        this.sizes = sizes;
+        epsilon = config.normEpsilon();
+        this.layout = layout;
+        this.cache = cache;
+        this.kernels = kernels;
+        this.workers = workers;
+        products = new Products(kernels, workers);
+        int queryWidth = sizes.queryWidth();
+        int kvWidth = sizes.kvWidth();
+        queries = FloatMatrix.allocate(arena, maxRows, queryWidth);
+        keys = FloatMatrix.allocate(arena, maxRows, kvWidth);
+        values = FloatMatrix.allocate(arena, maxRows, kvWidth);
+        gate = blocks.gatedAttention() ? FloatMatrix.allocate(arena, maxRows, queryWidth) : null;
+        firstOutputs = gate == null ? List.of(queries, keys, values) : List.of(queries, keys, values, gate);
+        boolean each = blocks.headNorm().isEach();
+        queryNormRows = each ? byHead(queries) : queries;
+        keyNormRows = each ? byHead(keys) : keys;
+        valueNormRows = byHead(values);
+        ones = FloatMatrix.allocate(arena, 1, sizes.headDim());
+        for (int i = 0; i < ones.columns(); i++) {
+            ones.set(0, i, 1f);
+        }
+        Architecture.Latent latent = blocks.latent();
+        latentAttention = latent == null
+                ? null
+                : new LatentAttention(
+                        config,
+                        latent,
+                        layers.stream()
+                                .flatMap(layer -> Stream.ofNullable(layer.latent))
+                                .toList(),
+                        kernels,
+                        workers,
+                        maxRows,
+                        arena);
+        boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.output));
+        attended = Activations.allocate(arena, maxRows, config.attendedWidth(sizes), quantized);
+        headParts = headParts(sizes);
+        order = blocks.halves()
+                ? sizes.neighbours()
+                : IntStream.range(0, sizes.headDim()).toArray();
+        FloatMatrix result = latentAttention == null ? attended.values() : latentAttention.attended();
+        float scale =
+                blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(sizes.headDim()));
+        calls = new AttentionCall[workers.count()];
+        scratch = new AttentionScratch[workers.count()];
+        for (int i = 0; i < calls.length; i++) {
+            calls[i] = new AttentionCall(layout, scale, inParts(queries), inParts(result));
+            scratch[i] = kernels.attentionScratch(layout, sizes.heads() / headParts, blocks.attentionCap(), arena);
+        }
+    }
+
+    /** An upper bound for the bytes that such layers allocate outside of the Java heap. */
+    static long byteSize(ModelConfig config, ModelConfig.HeadSizes sizes, int maxRows) {
+        Architecture.Latent latent = config.blocks().latent();
+        long perRow = (long) sizes.queryWidth() * (config.blocks().gatedAttention() ? 2 : 1) + 2L * sizes.kvWidth();
+        return Activations.byteSize(maxRows, config.attendedWidth(sizes), true)
+                + Float.BYTES * (perRow * maxRows + sizes.headDim())
+                + (latent == null ? 0 : LatentAttention.byteSize(config, latent, maxRows));
+    }
+
+    /**
+     * If all heads share one KV head, they are divided into parts, so that several workers can attend for one row.
+     */
+    private static int headParts(ModelConfig.HeadSizes sizes) {
+        int parts = 1;
+        while (sizes.kvHeads() == 1 && (sizes.heads() % parts != 0 || sizes.heads() / parts > PART_HEADS)) {
+            parts++;
+        }
+        return parts;
+    }
+
+    /** The same memory with a row for each part of the heads. */
+    private FloatMatrix inParts(FloatMatrix rows) {
+        return new FloatMatrix(rows.segment(), rows.rows() * headParts, rows.columns() / headParts);
+    }
+
+    /** The same memory with a row for each head. */
+    private FloatMatrix byHead(FloatMatrix rows) {
+        return new FloatMatrix(rows.segment(), rows.rows() * (rows.columns() / sizes.headDim()), sizes.headDim());
+    }
+
+    /**
+     * Computes a layer for all rows of the batch. Called by every worker after a barrier.
+     *
+     * @param x the inputs, quantised if a matrix needs that
+     * @param from first row of this worker
+     * @param to end of the rows of this worker
+     * @param result gets the results; the worker's own rows are written without a barrier after them
+     */
+    void compute(int worker, Weights layer, Activations x, Batch batch, int from, int to, List<FloatMatrix> result) {
+        int rows = batch.rows();
+        if (layer.latent != null && latentAttention != null) {
+            latentAttention.queriesKeysValues(worker, layer.latent, x, rows, from, to, queries, keys, values);
+        } else {
+            queriesKeysValues(worker, layer, x, rows, from, to);
+        }
+        if (layer.cosSin != null) {
+            kernels.rope(queries, sizes.headDim(), batch.positions(), layer.cosSin, from, to);
+            if (layer.stores) {
+                kernels.rope(keys, sizes.headDim(), batch.positions(), layer.cosSin, from, to);
+            }
+        }
+        if (blocks.headNorm().followsRotation()) {
+            normHeads(layer, from, to);
+        }
+        if (blocks.temperature() != null
+                && (layer.cosSin == null || !blocks.temperature().unrotated())) {
+            scaleQueries(blocks.temperature(), batch.positions(), from, to);
+        }
+        if (layer.stores) {
+            store(batch, layer.cacheIndex, from, to);
+        }
+        workers.barrier(worker);
+        attend(batch, layer, worker);
+        workers.barrier(worker);
+        if (layer.latent != null && latentAttention != null) {
+            latentAttention.values(worker, layer.latent, rows, from, to, attended.values());
+        }
+        if (gate != null) {
+            kernels.activate(Activation.SIGMOID, gate, attended.values(), attended.values(), from, to);
+        }
+        products.quantize(attended, from, to);
+        workers.barrier(worker);
+        products.multiply(layer.output, attended, rows, result);
+        workers.barrier(worker);
+        products.addBias(layer.output.getFirst(), result.getFirst(), from, to);
+    }
+
+    /** Queries, keys and values before their rotation. */
+    private void queriesKeysValues(int worker, Weights layer, Activations x, int rows, int from, int to) {
+        products.multiply(layer.first, x, rows, firstOutputs);
+        workers.barrier(worker);
+        for (int i = 0; i < layer.first.size(); i++) {
+            products.addBias(layer.first.get(i), firstOutputs.get(i), from, to);
+        }
+        if (layer.stores && layer.first.size() == 2) {
+            keysAsValues(from, to);
+        }
+        if (!blocks.headNorm().followsRotation()) {
+            normHeads(layer, from, to);
+        }
+        if (blocks.valueNorm() && layer.stores) {
+            norm(ones, valueNormRows, from, to);
+        }
+    }
+
+    /** Copies keys to values, whose numbers have the file's order. */
+    private void keysAsValues(int from, int to) {
+        for (int row = from; row < to; row++) {
+            for (int i = 0; i < keys.columns(); i++) {
+                int inHead = i % sizes.headDim();
+                values.set(row, i - inHead + order[inHead], keys.get(row, i));
+            }
+        }
+    }
+
+    /** Norms the queries and keys of some tokens, if the layer has such norms. */
+    private void normHeads(Weights layer, int from, int to) {
+        norm(layer.queryNorm, queryNormRows, from, to);
+        if (layer.stores) {
+            norm(layer.keyNorm, keyNormRows, from, to);
+        }
+    }
+
+    private void norm(@Nullable FloatMatrix weight, FloatMatrix heads, int from, int to) {
+        if (weight != null) {
+            int each = heads.rows() / queries.rows();
+            kernels.rmsNorm(heads, weight, epsilon, heads, from * each, to * each);
+        }
+    }
+
+    private void scaleQueries(Architecture.Temperature temperature, int[] positions, int from, int to) {
+        for (int row = from; row < to; row++) {
+            float factor = temperature.factor(positions[row]);
+            for (int i = 0; factor != 1 && i < queries.columns(); i++) {
+                queries.set(row, i, queries.get(row, i) * factor);
+            }
+        }
+    }
+
+    private void store(Batch batch, int cacheIndex, int from, int to) {
+        MemorySegment pages = cache.layer(cacheIndex);
+        for (int s = 0; s < batch.sequences(); s++) {
+            int first = batch.firstRow(s);
+            int end = Math.min(to, first + batch.rowCount(s));
+            int[] pageTable = batch.pageTable(s);
+            for (int row = Math.max(from, first); row < end; row++) {
+                int position = batch.positions()[row];
+                int page = pageTable[position / layout.pageTokens()];
+                kernels.storeKv(layout, pages, page, position % layout.pageTokens(), keys, values, row);
+            }
+        }
+    }
+
+    private void attend(Batch batch, Weights layer, int worker) {
+        MemorySegment pages = cache.layer(layer.cacheIndex);
+        int unit = 0;
+        int claimed = workers.claim();
+        for (int s = 0; s < batch.sequences(); s++) {
+            int firstRow = batch.firstRow(s);
+            int rowCount = batch.rowCount(s);
+            for (int done = 0; done < rowCount; done += kernels.attentionRows()) {
+                int count = Math.min(kernels.attentionRows(), rowCount - done);
+                for (int head = 0; head < sizes.kvHeads() * headParts; head++) {
+                    if (unit++ == claimed) {
+                        AttentionCall call = calls[worker]
+                                .layer(layer.window, blocks.chunked(), blocks.attentionCap(), layer.sinks)
+                                .context(pages, batch.pageTable(s), head / headParts);
+                        int position = batch.firstPosition(s) + done;
+                        if (headParts == 1) {
+                            kernels.attend(call.rows(firstRow + done, count, position), scratch[worker]);
+                        } else {
+                            for (int i = 0; i < count; i++) {
+                                int row = (firstRow + done + i) * headParts + head;
+                                kernels.attend(call.rows(row, 1, position + i), scratch[worker]);
+                            }
+                        }
+                        claimed = workers.claim();
+                    }
+                }
+            }
+        }
+    }
+}

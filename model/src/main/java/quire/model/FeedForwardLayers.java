@@ -1,0 +1,100 @@
+package quire.model;
+
+import java.lang.foreign.Arena;
+import java.util.List;
+import quire.tensor.Activations;
+import quire.tensor.FloatMatrix;
+import quire.tensor.Kernels;
+import quire.tensor.Workers;
+
+/**
+ * Computes all feed-forward layers of one width that have no experts. Between two barriers (│):
+ *
+ * <pre>
+ *   outputs  gate, up │                    │ down │
+ *   rows              │ activate, quantise │      │ bias
+ * </pre>
+ */
+final class FeedForwardLayers {
+    private final Architecture blocks;
+    private final Kernels kernels;
+    private final Workers workers;
+    private final Products products;
+
+    // One row for each token of the batch.
+    private final FloatMatrix gate;
+    /** What the activation is multiplied with; ones if layers have no gate. */
+    private final FloatMatrix up;
+
+    private final Activations activated;
+    private final List<FloatMatrix> gateUpOutputs;
+
+    /**
+     * The weights of one layer.
+     *
+     * @param gateUp of the inputs: gate and up; only up where layers have no gate
+     * @param down from the activations to the layer's result
+     */
+    record Weights(List<Projection> gateUp, List<Projection> down) {
+        /** Multiply-adds for one row. */
+        long multiplyAdds() {
+            return Products.multiplyAdds(gateUp) + Products.multiplyAdds(down);
+        }
+    }
+
+    /** @param layers the weights of these layers; they say which rows are quantised */
+    FeedForwardLayers(
+            Architecture blocks,
+            int width,
+            List<Weights> layers,
+            Kernels kernels,
+            Workers workers,
+            int maxRows,
+            Arena arena) {
+        this.blocks = blocks;
+        this.kernels = kernels;
+        this.workers = workers;
+        products = new Products(kernels, workers);
+        gate = FloatMatrix.allocate(arena, maxRows, width);
+        up = FloatMatrix.allocate(arena, maxRows, width);
+        if (!blocks.gated()) {
+            for (int row = 0; row < maxRows; row++) {
+                for (int i = 0; i < width; i++) {
+                    up.set(row, i, 1f);
+                }
+            }
+        }
+        boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.down));
+        activated = Activations.allocate(arena, maxRows, width, quantized);
+        gateUpOutputs = List.of(gate, up);
+    }
+
+    /** An upper bound for the bytes that such layers allocate outside of the Java heap. */
+    static long byteSize(int width, int maxRows) {
+        return Activations.byteSize(maxRows, width, true) + 2L * Float.BYTES * width * maxRows;
+    }
+
+    /**
+     * Computes a layer for all rows of the batch. Called by every worker after a barrier.
+     *
+     * @param x the inputs, quantised if a matrix needs that
+     * @param rows number of rows of the batch
+     * @param from first row of this worker
+     * @param to end of the rows of this worker
+     * @param result gets the results; the worker's own rows are written without a barrier after them
+     */
+    void compute(int worker, Weights layer, Activations x, int rows, int from, int to, List<FloatMatrix> result) {
+        products.multiply(layer.gateUp, x, rows, gateUpOutputs);
+        workers.barrier(worker);
+        products.addBias(layer.gateUp.getFirst(), gate, from, to);
+        if (blocks.gated()) {
+            products.addBias(layer.gateUp.get(1), up, from, to);
+        }
+        kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
+        products.quantize(activated, from, to);
+        workers.barrier(worker);
+        products.multiply(layer.down, activated, rows, result);
+        workers.barrier(worker);
+        products.addBias(layer.down.getFirst(), result.getFirst(), from, to);
+    }
+}
