@@ -14,8 +14,11 @@ package quire.engine.schedule;
  *   a light step      | decoding | a quarter |
  * </pre>
  *
- * <p>A light step gives a short prompt its first token beside a long one. It leaves prompts a quarter of the time, also
- * where no sequence decodes.
+ * <p>A light step gives a short prompt its first token beside long ones. It leaves prompts a quarter of the time, also
+ * where no sequence decodes. For {@value #EXPECTED_TARGETS} targets after a short prompt, the next one is expected: the
+ * steps for long prompts alone are then about as short, because a request waits for the step under way. They have enough
+ * tokens that a token costs at most {@value #EFFICIENT} times as much as in a large step, and decoding takes at most two
+ * thirds of them.
  *
  * <p>Engine thread only; allocates nothing.
  */
@@ -27,6 +30,11 @@ public final class PromptPace {
 
     /** A light step leaves prompts this share of the time. */
     private static final double LIGHT = 0.25;
+
+    private static final int EXPECTED_TARGETS = 10;
+
+    /** The cost of a token in steps while short prompts are expected, at most, in multiples of that in a large step. */
+    private static final double EFFICIENT = 1.1;
 
     private final StepCost cost;
     private final long targetNanos;
@@ -55,6 +63,24 @@ public final class PromptPace {
     /** The same for a light step. */
     int lightTokens(StepPlan decoding, int most, int computed) {
         return promptTokens(decoding, most, computed, LIGHT);
+    }
+
+    /** How long after a short prompt the next one is expected, in nanoseconds. */
+    long expectedNanos() {
+        return EXPECTED_TARGETS * targetNanos;
+    }
+
+    /** The same for a step with long prompts only, while short ones are expected. */
+    int expectingTokens(StepPlan decoding, int most, int computed) {
+        int rows = decoding.rows();
+        double alone = cost.predict(rows, decoding.contexts(), decoding.positions());
+        double share = Math.max(LIGHT, alone / 2 / Math.max(1, Math.max(targetNanos - alone, alone)));
+        int tokens = promptTokens(decoding, most, computed, share);
+        double efficient = EFFICIENT * cost.predict(rows + most, 0, 0) / (rows + most);
+        while (tokens < most && cost.predict(rows + tokens, 0, 0) > efficient * (rows + tokens)) {
+            tokens = Math.min(most, tokens + LEAST_TOKENS);
+        }
+        return tokens;
     }
 
     private int promptTokens(StepPlan decoding, int most, int computed, double share) {

@@ -52,9 +52,10 @@ import quire.engine.schedule.Sequence.State;
  *       other half goes to the prompt of its priority with the fewest tokens left, then to the next one; the first gets
  *       what remains. So a short prompt starts at once beside a long one, and among those of one priority every prompt
  *       becomes the first at some time. Prompts with a higher number get only what all others leave.
- *   <li><i>A short prompt hardly waits for tokens of the first one.</i> The step that computes the rest of all short prompts
- *       is light ({@link PromptPace}): the first one gets fewer tokens, but still half. At most every other step is light,
- *       and none for prompts with a higher number.
+ *   <li><i>A short prompt hardly waits for tokens of long ones.</i> The step that computes the rest of all short prompts
+ *       is light ({@link PromptPace}): long ones get fewer tokens, but still half. At most every other step is light,
+ *       and none for prompts with a higher number. When a short prompt has come beside a long one, the next steps for
+ *       long ones are short too, because the next request waits for the step under way.
  *   <li><i>A waiting sequence starts when it gets tokens in this step</i> and pages are free for its prompt and the
  *       answer that is expected, beside those that running sequences are expected to need ({@link PageReserve}).
  *   <li><i>Later sequences do not keep pages from the head of the queue.</i> Once all earlier prompts are computed, the head
@@ -114,6 +115,8 @@ final class Scheduler {
     private final int[] kept; // by index in the plan: tokens appended
     private final Ending[] endings; // by index in the plan
     private boolean light; // whether the last step with prompts was light
+    private boolean hadNewcomer; // whether a short prompt has come beside a long one
+    private long lastNewcomer; // when the last one has, in nanoseconds of the clock
     private long planStart; // nanoseconds of the clock
     private long planEnd;
     private long arrivals;
@@ -495,8 +498,9 @@ final class Scheduler {
             if (next == null) {
                 break;
             }
-            if (next.priority > first.priority && alike) {
-                alike = false;
+            boolean isLater = next.priority > first.priority && alike;
+            if (isLater || isCompletedBefore(next, first, share, left)) {
+                alike = !isLater && alike;
                 int rest = first.needsScores() ? 0 : Math.min(left, first.remaining() - share);
                 share += rest;
                 left -= rest;
@@ -510,7 +514,12 @@ final class Scheduler {
             left -= next.planned;
         }
         int rest = first.needsScores() ? 0 : left;
-        first.planned = tokensOfFirst(first, share + rest, budget - share - left, alike && left > 0);
+        first.planned = Math.min(first.remaining(), share + rest);
+        if (alike) {
+            shorten(budget, first.computed);
+        } else {
+            light = false;
+        }
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
             if (sequence.planned > 0) {
@@ -518,6 +527,12 @@ final class Scheduler {
                 sequence.planned = 0;
             }
         }
+    }
+
+    /** Whether the first prompt is shorter than the next one, and ends in this step with what is left. */
+    private static boolean isCompletedBefore(Sequence next, Sequence first, int share, int left) {
+        int rest = first.remaining() - share;
+        return rest > 0 && rest <= left && first.remaining() <= next.remaining() && !first.needsScores();
     }
 
     /** Most tokens of a prompt in a step: if it is scored, each takes a row of logits. */
@@ -530,23 +545,67 @@ final class Scheduler {
     }
 
     /**
-     * The tokens of the first prompt. If this step computes the rest of all other prompts, it is light: the first prompt
-     * then gets only as many tokens as they do, or what a light step has room for.
+     * Takes tokens from long prompts, so that the step is short: if it completes short prompts, and if others may arrive
+     * while it runs.
      *
-     * @param most what is left of the budget
-     * @param others tokens of other prompts in this step
-     * @param last whether no other prompt wants more, and all have the priority of the first one
+     * @param budget prompt tokens that the step may have
+     * @param computed tokens of the first prompt that are computed already
      */
-    private int tokensOfFirst(Sequence first, int most, int others, boolean last) {
-        int tokens = Math.min(first.remaining(), most);
-        if (light || others == 0 || !last) {
-            light = false;
-            return tokens;
+    private void shorten(int budget, int computed) {
+        Sequence longest = null;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.planned > 0 && (longest == null || sequence.remaining() > longest.remaining())) {
+                longest = sequence;
+            }
         }
-        int room = pace.lightTokens(plan, limits.tokens() - plan.rows(), first.computed);
-        int fewer = Math.max(others, room - others);
-        light = fewer < tokens;
-        return Math.min(fewer, tokens);
+        boolean expected = hadNewcomer && planStart - lastNewcomer <= pace.expectedNanos();
+        boolean wasLight = light;
+        light = false;
+        int ofShort = 0;
+        int ofLong = 0;
+        boolean hasNewcomer = false;
+        boolean cut = false;
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            boolean ends = sequence.planned == sequence.remaining();
+            if (isLong(sequence, longest, budget)) {
+                ofLong += sequence.planned;
+                cut |= !ends;
+            } else if (sequence.planned > 0 && !ends) {
+                return; // a short one needs all it can get
+            } else {
+                ofShort += sequence.planned;
+                hasNewcomer |= sequence.planned > 0 && sequence.computedOnce == sequence.cachedTokens;
+            }
+        }
+        if (hasNewcomer && cut) {
+            hadNewcomer = true;
+            lastNewcomer = planStart;
+        }
+        int most = limits.tokens() - plan.rows();
+        int left = ofLong;
+        if (ofShort > 0 && !wasLight) {
+            left = Math.max(ofShort, pace.lightTokens(plan, most, computed) - ofShort);
+            light = left < ofLong;
+        } else if (expected) {
+            left = pace.expectingTokens(plan, most, computed);
+        }
+        for (int i = 0; i < running.size() && left < ofLong; i++) {
+            Sequence sequence = running.get(i);
+            if (isLong(sequence, longest, budget)) {
+                ofLong -= sequence.planned;
+                sequence.planned = Math.clamp(left, 1, sequence.planned);
+                left -= sequence.planned;
+            }
+        }
+    }
+
+    /** Whether a prompt of this step is its longest one, or cut and too long for a step of its own. */
+    @SuppressWarnings("ReferenceEquality") // the same sequence
+    private static boolean isLong(Sequence sequence, @Nullable Sequence longest, int budget) {
+        return sequence.planned > 0
+                && (sequence == longest || (sequence.planned < sequence.remaining() && sequence.remaining() > budget));
     }
 
     /**

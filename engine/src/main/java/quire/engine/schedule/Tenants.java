@@ -22,8 +22,8 @@ import java.util.Map;
  *
  * <p>A request is charged when it arrives for its prompt and for the expected length of its answer, and at last for the
  * tokens that were computed: prompt tokens outside the prefix cache and tokens of the answer. The difference moves the
- * later sequences of its tenant. What was charged too little moves only those that have not started, so that running
- * ones do not take each other's pages in turn. So the sequences of one tenant and one priority always run in the order
+ * later sequences of its tenant. What was charged too little moves only those behind the last one that has started, so that
+ * running ones do not take each other's pages in turn. So the sequences of one tenant and one priority always run in the order
  * of arrival, and those of a tenant alone too.
  *
  * <p>Engine thread only. Arrivals, starts and ends are O(running + waiting); a step allocates nothing.
@@ -147,18 +147,32 @@ final class Tenants {
         }
         tenant.end += move;
         if (tenant.active > 0) {
-            move(waiting, sequence, move);
-            move(running, sequence, move);
+            long last = sequence.number; // of the sequences that stay where they are
+            if (move > 0) {
+                last = lastStarted(running, tenant, lastStarted(waiting, tenant, last));
+            }
+            move(waiting, tenant, last, move);
+            move(running, tenant, last, move);
         }
     }
 
-    private static void move(List<Sequence> sorted, Sequence earlier, double move) {
+    /** The number of the tenant's last sequence that has started, if it is larger than {@code number}. */
+    private static long lastStarted(List<Sequence> sequences, Tenant tenant, long number) {
+        long last = number;
+        for (int i = 0; i < sequences.size(); i++) {
+            Sequence sequence = sequences.get(i);
+            if (sequence.tenant == tenant && sequence.wasStarted) {
+                last = Math.max(last, sequence.number);
+            }
+        }
+        return last;
+    }
+
+    private static void move(List<Sequence> sorted, Tenant tenant, long last, double move) {
         boolean moved = false;
         for (int i = 0; i < sorted.size(); i++) {
             Sequence sequence = sorted.get(i);
-            if (sequence.tenant == earlier.tenant
-                    && sequence.number > earlier.number
-                    && (move < 0 || !sequence.wasStarted)) {
+            if (sequence.tenant == tenant && sequence.number > last) {
                 sequence.place += move;
                 moved = true;
             }

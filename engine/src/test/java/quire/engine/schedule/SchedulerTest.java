@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.IntToDoubleFunction;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -42,6 +43,11 @@ class SchedulerTest {
     }
 
     private EngineLoop loop(Duration target) {
+        return loop(target, rows -> (double) rows * TOKEN_NANOS);
+    }
+
+    /** @param cost nanoseconds of a step, by its tokens */
+    private EngineLoop loop(Duration target, IntToDoubleFunction cost) {
         EngineConfig config = EngineConfig.builder()
                 .maxSequences(16)
                 .maxBatchedTokens(BUDGET)
@@ -50,22 +56,22 @@ class SchedulerTest {
                 .build();
         model.onForward(batch -> {
             stepTokens.add(batch.rows());
-            nanos += batch.rows() * TOKEN_NANOS;
+            nanos += (long) cost.applyAsDouble(batch.rows());
         });
         return EngineLoop.builder(model, new FakeTokenizer(), config)
-                .cost(new LinearCost())
+                .cost(new FixedCost(cost))
                 .nanoClock(() -> nanos)
                 .build();
     }
 
-    private static final class LinearCost implements StepCost {
+    private record FixedCost(IntToDoubleFunction nanos) implements StepCost {
         @Override
         public double predict(int rows, long contexts, long positions) {
-            return (double) rows * TOKEN_NANOS;
+            return rows == 0 ? 0 : nanos.applyAsDouble(rows);
         }
 
         @Override
-        public void observe(int rows, long contexts, long positions, long nanos) {
+        public void observe(int rows, long contexts, long positions, long took) {
             // the cost is fixed
         }
 
@@ -90,6 +96,10 @@ class SchedulerTest {
                 .map(i -> i * 7 % FakeTokenizer.VOCABULARY_SIZE)
                 .toArray();
         return new Request(prompt, params, "request " + REQUESTS.incrementAndGet());
+    }
+
+    private static Request of(String tenant, Request request) {
+        return request.withScheduling(request.scheduling().withTenant(tenant, 1));
     }
 
     /** Steps until a stream has a token. */
@@ -155,8 +165,6 @@ class SchedulerTest {
         stepTokens.clear();
         assertThat(stepsToToken(loop, small)).isEqualTo(1);
         assertThat(stepTokens).containsExactly(1 + 39 / 4);
-        loop.doWork();
-        assertThat(stepTokens.getLast()).as("the next step").isEqualTo(40);
     }
 
     /** So many short prompts that they would not fit into a light step: all start at once, and the oldest gets as much. */
@@ -184,7 +192,7 @@ class SchedulerTest {
         assertThat(stepTokens).containsExactly(BUDGET, 10);
     }
 
-    /** A short prompt in every step: every other step is as long as without them, and the oldest prompt gets half of each. */
+    /** A short prompt in every step: every other step has room for a quarter beside it, and the oldest gets half of each. */
     @Test
     void plan_shortPromptInEachStep_longPromptGetsHalf() {
         EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
@@ -202,9 +210,87 @@ class SchedulerTest {
         for (int i = 0; i < steps - 2; i += 2) {
             assertThat(stepTokens.get(i) + stepTokens.get(i + 1))
                     .as("steps " + i + " and " + (i + 1))
-                    .isEqualTo(10 + 40);
+                    .isEqualTo(10 + 10 + 4);
         }
-        assertThat(steps).isLessThanOrEqualTo(2 * 2_000 / (10 + 40 - 2) * 2);
+        assertThat(steps).isLessThanOrEqualTo(2 * 2_000 / (10 + 10 + 4 - 2) * 2);
+    }
+
+    /** The short prompt is the first in the order, since its tenant has had nothing. Long ones of another tenant follow. */
+    @Test
+    void plan_shortPromptBeforeLongOnesOfAnotherTenant_getsAShortStep() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        stepsToToken(loop, loop.submit(of("many", request(4, 2_000))));
+        for (int i = 0; i < 4; i++) {
+            loop.submit(of("many", request(2_000, 1)));
+        }
+        loop.doWork();
+        TokenStream small = loop.submit(of("few", request(4, 1)));
+        stepTokens.clear();
+        assertThat(stepsToToken(loop, small)).isEqualTo(1);
+        assertThat(stepTokens.getFirst()).isLessThanOrEqualTo(1 + 39 / 4 + 1);
+    }
+
+    /** Both long prompts are cut, since neither would end in a step of its own. */
+    @Test
+    void plan_shortPromptBesideSeveralLongOnes_getsAShortStep() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        stepsToToken(loop, submit(loop, 4, 2_000));
+        submit(loop, 2_000, 1);
+        submit(loop, 1_000, 1);
+        loop.doWork();
+        TokenStream small = submit(loop, 4, 1);
+        stepTokens.clear();
+        assertThat(stepsToToken(loop, small)).isEqualTo(1);
+        assertThat(stepTokens.getFirst()).isLessThanOrEqualTo(1 + 39 / 4 + 1);
+    }
+
+    /** The first prompt needs 30 of the 39 tokens, and the half that it always gets is 20. */
+    @Test
+    void plan_firstPromptThatIsTheShortest_endsInOneStep() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        stepsToToken(loop, submit(loop, 4, 2_000));
+        TokenStream first = submit(loop, 30, 1);
+        submit(loop, 2_000, 1);
+        assertThat(stepsToToken(loop, first)).isEqualTo(1);
+    }
+
+    /** After a short prompt the next one may come at any time; ten targets later nobody expects it. */
+    @Test
+    void plan_afterAShortPrompt_longPromptsGetShortStepsForAWhile() {
+        EngineLoop loop = loop(Duration.ofNanos(40 * TOKEN_NANOS));
+        submit(loop, 1, 2_000);
+        loop.doWork();
+        submit(loop, 10_000, 1);
+        loop.doWork();
+        stepTokens.clear();
+        loop.doWork();
+        submit(loop, 4, 1);
+        loop.doWork();
+        long begin = nanos;
+        while (nanos - begin < 600 * TOKEN_NANOS) {
+            loop.doWork();
+        }
+        int expected = 400 / 10; // steps of 10 tokens in ten targets of 40
+        assertThat(stepTokens.getFirst()).isEqualTo(40);
+        assertThat(stepTokens.subList(1, expected)).containsOnly(10);
+        assertThat(stepTokens.getLast()).isEqualTo(40);
+    }
+
+    /** Each step costs as much as 100 tokens, so small steps are dear: long prompts get more than a third of the time. */
+    @Test
+    void plan_afterAShortPrompt_longPromptsGetStepsThatAreEfficient() {
+        EngineLoop loop = loop(Duration.ofNanos(120 * TOKEN_NANOS), rows -> (100.0 + rows) * TOKEN_NANOS);
+        submit(loop, 1, 2_000);
+        loop.doWork();
+        submit(loop, 10_000, 1);
+        loop.doWork();
+        submit(loop, 4, 1);
+        loop.doWork();
+        stepTokens.clear();
+        loop.doWork();
+        loop.doWork();
+        // 50 tokens would take half as long as decoding; (100 + 59) / 59 is less than 1.1 × (100 + 64) / 64
+        assertThat(stepTokens).containsOnly(1 + 50 + PromptPace.LEAST_TOKENS);
     }
 
     @Test

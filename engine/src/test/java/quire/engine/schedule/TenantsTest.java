@@ -237,4 +237,37 @@ class TenantsTest {
         assertThat(other.cacheSalt()).isEqualTo("salt");
         assertThat(other.prediction()).isSameAs(prediction);
     }
+
+    /** The second sequence does not fit, so the third one passes it. Then the first answer is longer than was expected. */
+    @Test
+    void advanced_longAnswerAfterASmallOneHasPassed_keepsTheOrderOfArrival() {
+        List<Sequence> running = new ArrayList<>();
+        List<Sequence> waiting = new ArrayList<>();
+        Tenants tenants = new Tenants(running, waiting);
+        List<Sequence> sequences = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            Sequence sequence = Sequences.started(new int[] {1, 2, 3}, 1_000);
+            sequence.number = i;
+            sequence.queuedTokens = 10;
+            tenants.arrived(sequence);
+            sequences.add(sequence);
+        }
+        double last = sequences.get(3).place;
+        for (int i : new int[] {0, 2}) {
+            running.add(sequences.get(i));
+            tenants.started(sequences.get(i));
+            sequences.get(i).wasStarted = true;
+        }
+        waiting.add(sequences.get(1));
+        waiting.add(sequences.get(3));
+        for (int token = 0; token < 100; token++) {
+            Sequences.append(sequences.get(0), 1);
+        }
+        tenants.advanced(sequences.get(0));
+
+        for (int i = 1; i < 4; i++) {
+            assertThat(sequences.get(i - 1).isBefore(sequences.get(i))).isTrue();
+        }
+        assertThat(sequences.get(3).place).as("the place of the last one").isEqualTo(last + 90);
+    }
 }
