@@ -690,7 +690,7 @@ public final class Decoder implements Model {
         products.quantize(selectedNormed, selectedFrom, selectedTo);
         workers.barrier(worker);
         if (count > 0) {
-            products.multiply(head, selectedNormed, count, logitsOutputs);
+            products.multiply(worker, head, selectedNormed, count, logitsOutputs);
         }
         if (blocks.logitCap() > 0) {
             workers.barrier(worker);
@@ -728,7 +728,7 @@ public final class Decoder implements Model {
         }
         products.quantize(attended, from, to);
         workers.barrier(worker);
-        products.multiply(layer.output, attended, rows, projectedOutputs);
+        products.multiply(worker, layer.output, attended, rows, projectedOutputs);
         workers.barrier(worker);
         products.addBias(layer.output.get(0), projected, from, to);
     }
@@ -744,7 +744,7 @@ public final class Decoder implements Model {
 
     /** Queries, keys and values before their rotation. */
     private void queriesKeysValues(int worker, Layer layer, int rows, int from, int to) {
-        products.multiply(layer.qkv, normed, rows, qkvOutputs);
+        products.multiply(worker, layer.qkv, normed, rows, qkvOutputs);
         workers.barrier(worker);
         products.addBias(layer.qkv.get(0), queries, from, to);
         products.addBias(layer.qkv.get(1), keys, from, to);
@@ -759,7 +759,7 @@ public final class Decoder implements Model {
 
     /** A feed-forward layer without experts, from the norm to its result. */
     private void feedForward(int worker, Layer layer, int rows, int from, int to) {
-        products.multiply(layer.gateUp, normed, rows, gateUpOutputs);
+        products.multiply(worker, layer.gateUp, normed, rows, gateUpOutputs);
         workers.barrier(worker);
         products.addBias(layer.gateUp.get(0), gate, from, to);
         if (blocks.gated()) {
@@ -768,7 +768,7 @@ public final class Decoder implements Model {
         kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
         products.quantize(activated, from, to);
         workers.barrier(worker);
-        products.multiply(layer.down, activated, rows, projectedOutputs);
+        products.multiply(worker, layer.down, activated, rows, projectedOutputs);
         workers.barrier(worker);
         products.addBias(layer.down.get(0), projected, from, to);
     }

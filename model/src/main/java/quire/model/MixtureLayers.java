@@ -231,7 +231,7 @@ final class MixtureLayers {
      * @param result gets the results; the worker's own rows are written without a barrier after them
      */
     void compute(int worker, Weights layer, Activations x, int rows, int from, int to, FloatMatrix result) {
-        products.multiply(layer.first, x, rows, firstOutputs);
+        products.multiply(worker, layer.first, x, rows, firstOutputs);
         workers.barrier(worker);
         choose(layer, choosers[worker], from, to);
         activateShared(layer, from, to);
