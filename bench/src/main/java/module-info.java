@@ -19,6 +19,8 @@ module quire.bench {
             info.picocli;
     opens quire.bench.client to
             info.picocli;
+    opens quire.bench.compare to
+            info.picocli;
     opens quire.bench.constraints to
             info.picocli;
     opens quire.bench.files to

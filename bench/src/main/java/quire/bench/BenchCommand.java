@@ -10,6 +10,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.attack.AttackCommand;
+import quire.bench.compare.CompareCommand;
 import quire.bench.constraints.ConstraintsCommand;
 import quire.bench.files.FileAttackCommand;
 import quire.bench.measure.OfflineBench;
@@ -45,6 +46,7 @@ import quire.tensor.machine.MachineCeilings;
             FairnessCommand.class,
             PrefixCommand.class,
             ConstraintsCommand.class,
+            CompareCommand.class,
             ReproduceCommand.class,
             ReplayCommand.class
         },

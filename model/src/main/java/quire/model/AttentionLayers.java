@@ -242,14 +242,14 @@ final class AttentionLayers {
         }
         products.quantize(attended, from, to);
         workers.barrier(worker);
-        products.multiply(layer.output, attended, rows, result);
+        products.multiply(worker, layer.output, attended, rows, result);
         workers.barrier(worker);
         products.addBias(layer.output.getFirst(), result.getFirst(), from, to);
     }
 
     /** Queries, keys and values before their rotation. */
     private void queriesKeysValues(int worker, Weights layer, Activations x, int rows, int from, int to) {
-        products.multiply(layer.first, x, rows, firstOutputs);
+        products.multiply(worker, layer.first, x, rows, firstOutputs);
         workers.barrier(worker);
         for (int i = 0; i < layer.first.size(); i++) {
             products.addBias(layer.first.get(i), firstOutputs.get(i), from, to);

@@ -690,7 +690,7 @@ public final class Decoder implements Model {
         products.quantize(selectedNormed, selectedFrom, selectedTo);
         workers.barrier(worker);
         if (count > 0) {
-            products.multiply(head, selectedNormed, count, logitsOutputs);
+            products.multiply(worker, head, selectedNormed, count, logitsOutputs);
         }
         if (head.getFirst().bias() != null || blocks.logitCap() > 0) {
             workers.barrier(worker);

@@ -84,7 +84,7 @@ final class FeedForwardLayers {
      * @param result gets the results; the worker's own rows are written without a barrier after them
      */
     void compute(int worker, Weights layer, Activations x, int rows, int from, int to, List<FloatMatrix> result) {
-        products.multiply(layer.gateUp, x, rows, gateUpOutputs);
+        products.multiply(worker, layer.gateUp, x, rows, gateUpOutputs);
         workers.barrier(worker);
         products.addBias(layer.gateUp.getFirst(), gate, from, to);
         if (blocks.gated()) {
@@ -93,7 +93,7 @@ final class FeedForwardLayers {
         kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
         products.quantize(activated, from, to);
         workers.barrier(worker);
-        products.multiply(layer.down, activated, rows, result);
+        products.multiply(worker, layer.down, activated, rows, result);
         workers.barrier(worker);
         products.addBias(layer.down.getFirst(), result.getFirst(), from, to);
     }

@@ -177,7 +177,7 @@ final class LatentAttention {
             FloatMatrix queries,
             FloatMatrix keys,
             FloatMatrix values) {
-        products.multiply(layer.first, x, rows, firstOutputs);
+        products.multiply(worker, layer.first, x, rows, firstOutputs);
         workers.barrier(worker);
         kernels.rmsNorm(latents, layer.latentNorm, epsilon, latents, from, to);
         for (int row = from; row < to; row++) {
@@ -189,7 +189,7 @@ final class LatentAttention {
             kernels.rmsNorm(queryLatent, layer.queryNorm, epsilon, queryNormed.values(), from, to);
             products.quantize(queryNormed, from, to);
             workers.barrier(worker);
-            products.multiply(layer.query, queryNormed, rows, queryOutputs);
+            products.multiply(worker, layer.query, queryNormed, rows, queryOutputs);
             workers.barrier(worker);
         }
         for (int head = 0; head < heads; head++) {

@@ -118,7 +118,7 @@ final class LayerInputs {
      * @param to end of the rows of this worker
      */
     void begin(int worker, int[] tokens, Activations x, int rows, int from, int to) {
-        products.multiply(table.products, x, rows, inputs);
+        products.multiply(worker, table.products, x, rows, inputs);
         workers.barrier(worker);
         int all = looked.columns();
         long rowBytes = table.type.byteSize(all);
@@ -160,12 +160,12 @@ final class LayerInputs {
             int from,
             int to,
             List<FloatMatrix> result) {
-        products.multiply(weights.gate, x, rows, gateOutputs);
+        products.multiply(worker, weights.gate, x, rows, gateOutputs);
         workers.barrier(worker);
         kernels.activate(Activation.GELU, gate, inputs.get(layer), gated.values(), from, to);
         products.quantize(gated, from, to);
         workers.barrier(worker);
-        products.multiply(weights.output, gated, rows, result);
+        products.multiply(worker, weights.output, gated, rows, result);
         workers.barrier(worker);
     }
 }

@@ -240,7 +240,7 @@ final class MixtureLayers {
             int from,
             int to,
             FloatMatrix result) {
-        products.multiply(layer.first, routed, rows, firstOutputs);
+        products.multiply(worker, layer.first, routed, rows, firstOutputs);
         workers.barrier(worker);
         choose(layer, choosers[worker], from, to);
         activateShared(layer, from, to);

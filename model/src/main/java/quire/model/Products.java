@@ -8,10 +8,10 @@ import quire.tensor.Workers;
 
 /**
  * Matrix products that all workers compute together. A product is cut into units, each some of its outputs, and each
- * worker claims the next unit when it has finished one. All products between two barriers count their units together:
+ * worker claims another unit when it has finished one. All products between two barriers count their units together:
  *
  * <pre>
- *   claimed    0 1 2 3 | 4 5 6 7 | 8 9 …
+ *   units      0 1 2 3 | 4 5 6 7 | 8 9 …
  *   product    first   | second  | third
  * </pre>
  */
@@ -24,13 +24,24 @@ final class Products {
         this.workers = workers;
     }
 
-    /** Computes products of the same rows, the only ones between two barriers. */
-    void multiply(List<Projection> projections, Activations x, int rows, List<FloatMatrix> outputs) {
-        int first = 0;
-        int unit = workers.claim();
+    /**
+     * Computes products of the same rows, the only ones between two barriers. Each worker has a share of successive units
+     * and takes others' units when its own are done. So it reads weights that follow each other.
+     */
+    void multiply(int worker, List<Projection> projections, Activations x, int rows, List<FloatMatrix> outputs) {
+        int units = 0;
         for (int i = 0; i < projections.size(); i++) {
-            unit = multiply(projections.get(i), x, rows, outputs.get(i), first, unit);
-            first += projections.get(i).units();
+            units += projections.get(i).units();
+        }
+        for (int unit = workers.claim(worker, units); unit >= 0; unit = workers.claim(worker, units)) {
+            int product = 0;
+            int part = unit;
+            while (part >= projections.get(product).units()) {
+                part -= projections.get(product).units();
+                product++;
+            }
+            Projection projection = projections.get(product);
+            kernels.multiply(projection.weights(), x, rows, outputs.get(product), part, projection.units());
         }
     }
 

@@ -115,7 +115,7 @@ final class RecurrentLayers {
      * @param results where the layer's results are written, without the bias
      */
     void compute(int worker, Weights layer, Activations x, Batch batch, int from, int to, List<FloatMatrix> results) {
-        products.multiply(layer.first, x, batch.rows(), firstOutputs);
+        products.multiply(worker, layer.first, x, batch.rows(), firstOutputs);
         workers.barrier(worker);
         for (int i = 0; i < firstOutputs.size(); i++) {
             products.addBias(layer.first.get(i), firstOutputs.get(i), from, to);
@@ -146,7 +146,7 @@ final class RecurrentLayers {
                 state.keepDrafts(layer.index, batch, s, convolved, stateSpace.factors());
             }
         }
-        products.multiply(layer.output, mixed, batch.rows(), results);
+        products.multiply(worker, layer.output, mixed, batch.rows(), results);
         workers.barrier(worker);
     }
 

@@ -1,12 +1,13 @@
 package quire.tensor;
 
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLongArray;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A fixed team of threads that execute one task together (SPMD). Every worker computes its own share, fixed or
- * {@linkplain #claim claimed}, and waits for the others at each {@link #barrier}. Worker 0 is the thread that calls
+ * {@linkplain #claim() claimed}, and waits for the others at each {@link #barrier}. Worker 0 is the thread that calls
  * {@link #run}.
  *
  * <p>A waiting worker first spins, then parks. At a barrier it spins for some tens of microseconds: about the usual
@@ -36,6 +37,13 @@ public final class Workers implements AutoCloseable {
     /** Largest number of successive waits that do not try a long spin. */
     private static final int MAX_SKIPPED = 31;
 
+    /** In {@link #shares}: bits of the number of units taken. */
+    private static final int TAKEN_BITS = 20;
+
+    private static final long TAKEN_MASK = (1L << TAKEN_BITS) - 1;
+    /** In {@link #shares}: distance of two workers' numbers, so that they are on separate pairs of cache lines. */
+    private static final int SHARE_STRIDE = 16;
+
     private static final int TEAM_BITS = 16;
     private static final long TEAM_MASK = (1L << TEAM_BITS) - 1;
 
@@ -43,7 +51,12 @@ public final class Workers implements AutoCloseable {
     private final AtomicInteger arrived = new AtomicInteger();
     private final AtomicInteger finished = new AtomicInteger();
     private final AtomicInteger claimed = new AtomicInteger();
-    private volatile int phase;
+    /**
+     * Counts the barriers, and the runs, so that no unit of an earlier run counts as taken. It stays below 2⁴⁴ for years.
+     */
+    private volatile long phase;
+    /** For each worker: the phase in which a unit of its share was last taken, and in the lowest bits how many were. */
+    private final AtomicLongArray shares;
     /** The number of runs so far, and in the lowest {@value #TEAM_BITS} bits the number of workers of the last run. */
     private volatile long round;
 
@@ -64,6 +77,7 @@ public final class Workers implements AutoCloseable {
             throw new IllegalArgumentException("a team has 1 to " + TEAM_MASK + " workers, not " + count);
         }
         members = new Member[count];
+        shares = new AtomicLongArray(count * SHARE_STRIDE);
         active = count;
         for (int i = 0; i < count; i++) {
             members[i] = new Member();
@@ -115,6 +129,8 @@ public final class Workers implements AutoCloseable {
         arrived.set(0);
         finished.set(0);
         claimed.set(0);
+        long last = phase; // no worker runs
+        phase = last + 1;
         failure = null;
         long next = ((round >>> TEAM_BITS) + 1) << TEAM_BITS | team; // only run() writes it
         round = next; // publishes the lines above
@@ -141,11 +157,12 @@ public final class Workers implements AutoCloseable {
      * Waits, inside a task, until every worker is here. Writes before the barrier are visible to all workers after it.
      */
     public void barrier(int worker) {
+        long before = phase;
         if (active == 1) {
             claimed.setPlain(0);
+            phase = before + 1;
             return;
         }
-        int before = phase;
         if (arrived.incrementAndGet() == active) {
             arrived.set(0);
             claimed.set(0);
@@ -171,6 +188,42 @@ public final class Workers implements AutoCloseable {
      */
     public int claim() {
         return claimed.getAndIncrement();
+    }
+
+    /**
+     * Takes the next unit of {@code units}, inside a task; each worker has a share of successive units. A worker takes
+     * its own share in ascending order, then what is left of the shares of others. Every barrier restarts the count. Use
+     * it for units that follow each other in memory: a worker that reads on where it has stopped keeps the processor's
+     * prefetchers going. All calls between two barriers must have the same {@code units}.
+     *
+     * @param units total number of units, at most 2²⁰ for each worker
+     * @return the unit; −1 if all are taken
+     */
+    public int claim(int worker, int units) {
+        long now = phase;
+        for (int i = 0; i < active; i++) {
+            int owner = worker + i < active ? worker + i : worker + i - active;
+            int from = shareStart(units, 1, owner, active);
+            int taken = take(owner, now, shareStart(units, 1, owner + 1, active) - from);
+            if (taken >= 0) {
+                return from + taken;
+            }
+        }
+        return -1;
+    }
+
+    /** Takes the next of {@code count} units of a worker's share; −1 if there is none. */
+    private int take(int owner, long now, int count) {
+        while (true) {
+            long seen = shares.get(owner * SHARE_STRIDE);
+            long taken = seen >>> TAKEN_BITS == now ? seen & TAKEN_MASK : 0;
+            if (taken >= count) {
+                return -1;
+            }
+            if (shares.compareAndSet(owner * SHARE_STRIDE, seen, now << TAKEN_BITS | taken + 1)) {
+                return (int) taken;
+            }
+        }
     }
 
     /**

@@ -105,6 +105,50 @@ class WorkersTest {
         }
     }
 
+    /** Also in a run after a run with unused claims, across a barrier, and with fewer units than workers. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 3, 4})
+    void claim_shares_everyUnitGoesToOneWorker(int count) {
+        int[] units = {37, 2, 0, 1, 64};
+        try (Workers workers = new Workers(count)) {
+            AtomicIntegerArray taken = new AtomicIntegerArray(64 * units.length);
+            for (int round = 0; round < 1000; round++) {
+                int team = round % count + 1;
+                workers.run(
+                        worker -> {
+                            for (int phase = 0; phase < units.length; phase++) {
+                                int unit = workers.claim(worker, units[phase]);
+                                for (; unit >= 0; unit = workers.claim(worker, units[phase])) {
+                                    taken.incrementAndGet(64 * phase + unit);
+                                }
+                                workers.barrier(worker);
+                            }
+                            workers.claim(worker, 64);
+                        },
+                        team);
+                for (int i = 0; i < taken.length(); i++) {
+                    assertThat(taken.get(i)).as("unit %s", i).isEqualTo(i % 64 < units[i / 64] ? round + 1 : 0);
+                }
+            }
+        }
+    }
+
+    @Test
+    void claim_othersTakeNothing_ownShareThenTheOthersInOrder() {
+        try (Workers workers = new Workers(3)) {
+            StringBuilder order = new StringBuilder();
+            workers.run(worker -> {
+                if (worker == 1) {
+                    int unit = workers.claim(worker, 8);
+                    for (; unit >= 0; unit = workers.claim(worker, 8)) {
+                        order.append(unit).append(' ');
+                    }
+                }
+            });
+            assertThat(order).hasToString("2 3 4 5 6 7 0 1 ");
+        }
+    }
+
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 4})
     void run_oneWorkerFails_othersLeaveTheBarrierAndTheTeamStaysUsable(int count) {

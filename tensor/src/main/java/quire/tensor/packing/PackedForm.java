@@ -163,4 +163,9 @@ public record PackedForm(int bits, int zeroPoint, Codes codes, Scales scales, bo
         int kinds = minimum ? 2 : 1;
         return scales.grouped() ? kinds * PANEL * (2 + SUPER * scales.perBlock()) : kinds * PANEL * 2;
     }
+
+    /** Size of the scales of {@code wordBytes} bytes of words: the distance of their prefetch beside that of the words. */
+    public int scaleBytesOf(int wordBytes) {
+        return wordBytes * scaleBytes() / (wordBytes() * groupBlocks());
+    }
 }

@@ -256,6 +256,9 @@ final class Avx2MatrixCode {
         Label group = a.label();
         a.align(32);
         a.bind(group);
+        for (int at = 0; at < form.scaleBytes(); at += LINE_BYTES) {
+            a.prefetcht0(at(SCALES, form.scaleBytesOf(prefetchBytes) + at));
+        }
         if (form.scales().grouped()) {
             a.lea(BLOCK_SCALES, at(SCALES, (form.minimum() ? 4 : 2) * PackedForm.PANEL));
             a.mov(BLOCK_COUNT, PackedForm.SUPER);
@@ -342,12 +345,8 @@ final class Avx2MatrixCode {
     /** Prefetches the inputs of a later block. */
     private void prefetchInputs() {
         int ahead = INPUT_BLOCKS_AHEAD * ActivationTile.BLOCK_BYTES - ActivationTile.BIAS;
-        int begin = ActivationTile.quantsAt(first, 0) & -LINE_BYTES;
-        for (int line = begin; line < ActivationTile.quantsAt(first + n, 0); line += LINE_BYTES) {
-            a.prefetcht0(at(X_BLOCK, ahead + line));
-        }
-        for (int line = 0; line < 2; line++) {
-            a.prefetcht0(at(X_BLOCK, ahead + ActivationTile.numberAt(0, 0) + line * LINE_BYTES));
+        for (int t = 0; t < n; t++) {
+            a.prefetcht0(at(X_BLOCK, ahead + ActivationTile.quantsAt(first + t, 0)));
         }
     }
 

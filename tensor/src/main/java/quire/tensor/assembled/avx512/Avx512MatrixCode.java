@@ -135,6 +135,9 @@ final class Avx512MatrixCode {
         Label group = a.label();
         a.align(32);
         a.bind(group);
+        for (int at = 0; at < form.scaleBytes(); at += 64) {
+            a.prefetcht0(at(SCALES, form.scaleBytesOf(prefetchBytes) + at));
+        }
         if (form.scales().grouped()) {
             group();
         } else {

@@ -4,19 +4,20 @@ import quire.tensor.Activations;
 
 /**
  * The layout of quantised activations for the assembled kernels. Twelve rows make a tile, so that a one-byte
- * displacement can address every number that a block of a product needs.
+ * displacement can address every number that a block of a product needs. A row's block is a cache line: a single row
+ * reads no other lines, and workers that quantise different rows write to different lines.
  *
  * <pre>
- *   [tile of 12 rows][block of 32 inputs] 768 bytes:
- *      0   int8  [12][32]   quants
- *    384   f32   [12]       scale dx
- *    432   int32 [12]       −8 × Σ quants           the correction for a zero point of 8
- *    480   f32   [12]       dx × (float) Σ quants   the factor of a minimum
- *    528   int32 [12]       −8 × Σ quants 0..15
- *    576   int32 [12]       −8 × Σ quants 16..31
- *    624   int32 [12]       Σ quants 0..15
- *    672   int32 [12]       Σ quants 16..31
- *    720   int16 [12][2]    Σ quants 0..15, Σ quants 16..31     AVX2 only, in place of the four above
+ *   [tile of 12 rows][block of 32 inputs][row] 64 bytes:
+ *      0   int8  [32]   quants
+ *     32   f32          scale dx
+ *     36   int32        −8 × Σ quants           the correction for a zero point of 8
+ *     40   f32          dx × (float) Σ quants   the factor of a minimum
+ *     44   int32        −8 × Σ quants 0..15
+ *     48   int32        −8 × Σ quants 16..31
+ *     52   int32        Σ quants 0..15
+ *     56   int32        Σ quants 16..31
+ *     60   int16 [2]    Σ quants 0..15, Σ quants 16..31     AVX2 only, in place of the four above
  * </pre>
  */
 public final class ActivationTile {
@@ -25,6 +26,9 @@ public final class ActivationTile {
 
     /** Size of a block of a tile in bytes: two for each number, as {@link Activations} allocates. */
     public static final int BLOCK_BYTES = 2 * ROWS * Activations.BLOCK;
+
+    /** Size of a row's block in bytes. */
+    private static final int ROW_BYTES = BLOCK_BYTES / ROWS;
 
     /** Added to pointers to a block, so that negative and positive displacements can be used. */
     public static final int BIAS = 256;
@@ -50,11 +54,11 @@ public final class ActivationTile {
 
     /** Offset of a row's quant in a block of its tile. */
     public static int quantsAt(int row, int input) {
-        return row * Activations.BLOCK + input;
+        return row * ROW_BYTES + input;
     }
 
     /** Offset of a row's number of one kind in a block of its tile. */
     public static int numberAt(int kind, int row) {
-        return ROWS * Activations.BLOCK + (kind * ROWS + row) * Integer.BYTES;
+        return row * ROW_BYTES + Activations.BLOCK + kind * Integer.BYTES;
     }
 }

@@ -102,6 +102,8 @@ public abstract class AttentionCode {
     /** Size of the weights of a block, and of a word that starts at the last of them. */
     public static final int WEIGHTS_BYTES = 2 * VALUE_WEIGHTS;
 
+    private static final int LINE_BYTES = 64;
+
     /** Positions in a tile. */
     public static final int TILE = KvLayout.TILE;
 
@@ -257,7 +259,13 @@ public abstract class AttentionCode {
         clearScores();
         int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
         int keyBytes = TILE * layout.type().bytes();
-        int linesPerKey = Math.ceilDiv(2 * keyBytes, WORD_BYTES);
+        int ahead = 2 * keyBytes; // K and V of the next tile are as long as twice K
+        int keysAndValues = layout.headDim() * ahead;
+        for (int at = keysAndValues;
+                at < keysAndValues + 2 * TILE * layout.type().scaleBytes();
+                at += LINE_BYTES) {
+            a.prefetcht0(at(NEXT, at)); // what the loop leaves, because scales are in between
+        }
         a.lea(KV, at(HERE, keyOffset()));
         a.mov(FACTOR, Q);
         a.mov(COUNT, layout.headDim() / unroll);
@@ -265,13 +273,13 @@ public abstract class AttentionCode {
         a.align(32);
         a.bind(keys);
         for (int u = 0; u < unroll; u++) {
-            for (int line = 0; line < linesPerKey; line++) {
-                a.prefetcht0(at(NEXT, (u * linesPerKey + line) * WORD_BYTES));
+            for (int at = Math.ceilDiv(u * ahead, LINE_BYTES) * LINE_BYTES; at < (u + 1) * ahead; at += LINE_BYTES) {
+                a.prefetcht0(at(NEXT, at));
             }
             addKey(at(KV, u * keyBytes), u);
         }
         a.add(KV, unroll * keyBytes);
-        a.add(NEXT, unroll * linesPerKey * WORD_BYTES);
+        a.add(NEXT, unroll * ahead);
         a.add(FACTOR, unroll * Float.BYTES);
         a.dec(COUNT);
         a.jnz(keys);
