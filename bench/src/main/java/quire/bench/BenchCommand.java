@@ -9,6 +9,7 @@ import java.util.Map;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import quire.bench.agents.AgentsCommand;
 import quire.bench.attack.AttackCommand;
 import quire.bench.constraints.ConstraintsCommand;
 import quire.bench.files.FileAttackCommand;
@@ -45,6 +46,7 @@ import quire.tensor.machine.MachineCeilings;
             FairnessCommand.class,
             PrefixCommand.class,
             ConstraintsCommand.class,
+            AgentsCommand.class,
             ReproduceCommand.class,
             ReplayCommand.class
         },
