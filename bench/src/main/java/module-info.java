@@ -15,6 +15,8 @@ module quire.bench {
 
     opens quire.bench to
             info.picocli;
+    opens quire.bench.agents to
+            info.picocli;
     opens quire.bench.attack to
             info.picocli;
     opens quire.bench.client to

@@ -9,6 +9,7 @@ import java.util.Map;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
+import quire.bench.agents.AgentsCommand;
 import quire.bench.attack.AttackCommand;
 import quire.bench.compare.CompareCommand;
 import quire.bench.constraints.ConstraintsCommand;
@@ -47,6 +48,7 @@ import quire.tensor.machine.MachineCeilings;
             PrefixCommand.class,
             ConstraintsCommand.class,
             CompareCommand.class,
+            AgentsCommand.class,
             ReproduceCommand.class,
             ReplayCommand.class
         },

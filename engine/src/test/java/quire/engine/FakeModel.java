@@ -208,8 +208,14 @@ public final class FakeModel implements Model {
         }
     }
 
-    /** Fills a row with logits uniform in [0, 4): a random token gets 8 more, and the scripted one 30 instead. */
+    /**
+     * Fills a row with logits uniform in [0, 4): a random token gets 8 more, and the scripted one 30 instead. Where the
+     * script has no token, no logit is a number.
+     */
     private void fillLogits(int row, long history, int scripted) {
+        if (scripted == Script.NO_TOKEN) {
+            return; // forward has filled the matrix with NaN
+        }
         int second = (int) Long.remainderUnsigned(mix(~history), vocabularySize);
         for (int token = 0; token < vocabularySize; token++) {
             float logit = (mix(history + token) >>> 40) * (4f / (1 << 24));

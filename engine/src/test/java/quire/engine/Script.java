@@ -19,6 +19,12 @@ import quire.model.text.Tokenizer;
  * constraint or a penalty has chosen another token. An answer may name control tokens by their spelling.
  */
 public final class Script {
+    /** Stands in an answer for a token whose logits are not finite, so that the model fails there. */
+    public static final String BROKEN = "<broken>";
+
+    /** What {@link #next} gives for {@link #BROKEN}. */
+    static final int NO_TOKEN = -1;
+
     private final Tokenizer tokenizer;
     private final String marker;
     private final UnaryOperator<String> answers;
@@ -37,7 +43,7 @@ public final class Script {
         this.answers = answers;
     }
 
-    /** The token that follows {@code tokens[0, length)}. */
+    /** The token that follows {@code tokens[0, length)}; {@link #NO_TOKEN} if the model fails here. */
     int next(int[] tokens, int length) {
         StringBuilder text = new StringBuilder(); // one character a byte
         int markerEnd = -1;
@@ -59,9 +65,11 @@ public final class Script {
         }
         String prompt =
                 new String(text.substring(0, markerEnd).getBytes(StandardCharsets.ISO_8859_1), StandardCharsets.UTF_8);
-        int[] answer = tokenizer.encode(answers.apply(prompt), false, true);
+        String said = answers.apply(prompt);
+        int broken = said.indexOf(BROKEN);
+        int[] answer = tokenizer.encode(broken < 0 ? said : said.substring(0, broken), false, true);
         int place = length - answerStart;
-        return place < answer.length ? answer[place] : end;
+        return place < answer.length ? answer[place] : broken < 0 ? end : NO_TOKEN;
     }
 
     private static String asBytes(String text) {

@@ -114,6 +114,27 @@ class ContextOverflowTest {
 
     /** Nothing of this text is encoded, so the exact count is not known. */
     @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "/v1/responses | {'model':'fake','input':'hi','max_output_tokens':32000} | 'reason':'max_output_tokens'",
+                "/v1/messages  | {'model':'fake','max_tokens':32000,'messages':[{'role':'user','content':'hi'}]}"
+                        + " | 'stop_reason':'max_tokens'",
+                "/api/chat     | {'model':'fake','stream':false,'options':{'num_predict':32000},'messages':["
+                        + "{'role':'user','content':'hi'}]} | 'done_reason':'length'",
+            },
+            quoteCharacter = '"')
+    void answer_withALimitBeyondTheContext_isCutOffInEachApi(String path, String body, String end) throws Exception {
+        try (TestServer clamping = TestServer.builder()
+                .script(prompt -> "x".repeat(TestServer.CONTEXT))
+                .start()) {
+            HttpResponse<String> response = clamping.post(path, body.replace('\'', '"'));
+            assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+            assertThat(response.body()).contains(end.replace('\'', '"'));
+        }
+    }
+
+    @ParameterizedTest
     @CsvSource({"/v1/completions, prompt", "/v1/chat/completions, messages"})
     void error_ofAPromptThatIsFarTooLong_saysMoreThan(String path, String param) throws Exception {
         String text = "word ".repeat(100_000);

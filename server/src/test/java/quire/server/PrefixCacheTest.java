@@ -2,10 +2,12 @@ package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.net.http.HttpResponse;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.engine.PrefixCacheStats;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 /** The prefix cache changes counts in the usage and in the metrics, and nothing else. */
 @Timeout(60)
@@ -57,6 +59,64 @@ class PrefixCacheTest {
                             "/v1/completions", body(",\"stream\":true,\"stream_options\":{\"include_usage\":true}"))
                     .body();
             assertThat(events).containsPattern("\"prompt_tokens_details\":\\{\"cached_tokens\":[1-9]");
+        }
+    }
+
+    /** The tokens of a prompt's whole pages, without its last token, which is always computed. */
+    private static int wholePages(int promptTokens) {
+        return (promptTokens - 1) / 16 * 16;
+    }
+
+    @Test
+    void responses_withOtherIdsAndMetadata_shareTheirWholePages() throws Exception {
+        String form = "{'model':'fake','max_output_tokens':2,'temperature':0,'store':false,'prompt_cache_key':'%1$s',"
+                + "'client_metadata':{%2$s},'input':[{'type':'message','id':'msg_%1$s','role':'developer','content':["
+                + "{'type':'input_text','text':'" + PROMPT + "'}]},{'type':'message','id':'msg_%1$s2','role':'user',"
+                + "'content':'Who went?'}]}";
+        try (TestServer server = TestServer.start()) {
+            server.post("/v1/responses", form.formatted("a", "'x':'1','y':'2'").replace('\'', '"'));
+            JsonNode usage = TestServer.json(server.post(
+                            "/v1/responses",
+                            form.formatted("b", "'y':'2','x':'3'").replace('\'', '"')))
+                    .get("usage");
+            assertThat(usage.get("input_tokens_details").get("cached_tokens").intValue())
+                    .isEqualTo(wholePages(usage.get("input_tokens").intValue()))
+                    .isPositive();
+        }
+    }
+
+    /** Clients write the arguments of a call again: in another order, with defaults, and without blanks. */
+    @Test
+    void chat_withArgumentsThatTheClientChanged_findsTheTurnBefore() throws Exception {
+        String tools = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"weather\",\"parameters\":{\"type\":"
+                + "\"object\",\"properties\":{\"city\":{\"type\":\"string\"},\"days\":{\"type\":\"integer\"}}}}}]";
+        String task = "{\"role\":\"user\",\"content\":\"" + PROMPT + "\"}";
+        String chat = "{\"model\":\"fake\",\"temperature\":0,\"max_tokens\":100," + tools + ",\"messages\":[" + task;
+        try (TestServer server = TestServer.builder()
+                .template(ToolsTest.template())
+                .script(prompt -> "<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\", \"days\":"
+                        + " 3}}</tool_call>")
+                .start()) {
+            JsonNode first = TestServer.json(server.post("/v1/chat/completions", chat + "]}"));
+            JsonNode call =
+                    first.get("choices").get(0).get("message").get("tool_calls").get(0);
+            String id = call.get("id").stringValue();
+            for (String arguments : new String[] {
+                call.get("function").get("arguments").stringValue(), "{\"days\":3,\"unit\":\"C\",\"city\":\"Bern\"}"
+            }) {
+                for (String content : new String[] {"", ",\"content\":null", ",\"content\":\"\""}) {
+                    String second = chat + ",{\"role\":\"assistant\"" + content + ",\"tool_calls\":[{\"id\":\"" + id
+                            + "\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\"arguments\":"
+                            + JsonNodeFactory.instance.stringNode(arguments)
+                            + "}}]},{\"role\":\"tool\",\"tool_call_id\":\""
+                            + id + "\",\"content\":\"sunny\"}]}";
+                    HttpResponse<String> response = server.post("/v1/chat/completions", second);
+                    assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
+                    assertThat(cached(TestServer.json(response)))
+                            .isGreaterThanOrEqualTo(wholePages(
+                                    first.get("usage").get("prompt_tokens").intValue()));
+                }
+            }
         }
     }
 

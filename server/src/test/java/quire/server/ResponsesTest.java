@@ -19,6 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import quire.engine.Script;
 import quire.model.BuiltInModel;
 import quire.server.api.Json;
 import quire.server.api.Parameter;
@@ -302,6 +303,25 @@ class ResponsesTest {
         HttpResponse<String> response = post(body);
         assertThat(response.statusCode()).as(response.body()).isEqualTo(400);
         assertThat(TestServer.error(response).get("message").stringValue()).contains(named);
+    }
+
+    /** Client libraries see the event {@code error}, agents see {@code response.failed}; a stream that is cut hides both. */
+    @Test
+    void failure_withinAStream_isTwoEventsThatEndIt() throws Exception {
+        HttpResponse<String> response = post(body("Half " + Script.BROKEN, "\"stream\":true"));
+        assertThat(response.statusCode()).isEqualTo(200);
+        List<JsonNode> events = MessagesStream.events(response.body());
+        for (int i = 0; i < events.size(); i++) {
+            assertThat(events.get(i).get("sequence_number").intValue()).isEqualTo(i);
+        }
+        JsonNode error = events.get(events.size() - 2);
+        assertThat(error.get("type").stringValue()).isEqualTo("error");
+        assertThat(error.get("code").stringValue()).isEqualTo("model_error");
+        assertThat(error.get("message").stringValue()).contains("not finite");
+        assertThat(events.getLast().get("type").stringValue()).isEqualTo("response.failed");
+        JsonNode failed = events.getLast().get("response");
+        assertThat(failed.get("status").stringValue()).isEqualTo("failed");
+        assertThat(failed.get("error").get("message")).isEqualTo(error.get("message"));
     }
 
     @Test

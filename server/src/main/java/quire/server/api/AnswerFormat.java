@@ -84,6 +84,14 @@ public interface AnswerFormat {
     /** Writes the end of a stream that failed. */
     void failure(HttpException e, ServerSentEvents events);
 
+    /**
+     * Whether the events of {@link #failure} end a stream by the rules of the API. Otherwise the connection is closed
+     * without an end of the body, so that no client takes the answer for a whole one.
+     */
+    default boolean failureIsAnEnd() {
+        return false;
+    }
+
     /** The error for a request that the engine refuses, with the API's names of the parameters. */
     HttpException refusal(InvalidRequestException e);
 }

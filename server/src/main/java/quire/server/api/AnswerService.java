@@ -284,7 +284,11 @@ public final class AnswerService {
                 HttpException error = failure(exchange, ended.finish());
                 if (error != null) {
                     choice.failure(error, events);
-                    exchange.abort(events.take());
+                    if (choice.failureIsAnEnd()) {
+                        exchange.end(events.take());
+                    } else {
+                        exchange.abort(events.take());
+                    }
                     return;
                 }
                 if (!ended.finish().text().isEmpty()) {

@@ -9,6 +9,9 @@ import org.jspecify.annotations.Nullable;
 
 /** An error that is sent as the response. It contains the cause; the API's {@link ErrorFormat} writes it. */
 public final class HttpException extends RuntimeException {
+    /** Clients ignore a {@code Retry-After} of a minute or more, and come back at once or never. */
+    private static final int MAX_RETRY_SECONDS = 59;
+
     private static final long serialVersionUID = 1;
 
     private static final int UNAVAILABLE_RETRY_SECONDS = 5;
@@ -81,9 +84,15 @@ public final class HttpException extends RuntimeException {
         return new HttpException(status, message, null, code, 0);
     }
 
-    /** A 429: too many requests wait already. */
+    /**
+     * A 429: too many requests wait already.
+     *
+     * @param retryAfterSeconds when to try again, in the message's words too; the header says at most
+     *     {@link #MAX_RETRY_SECONDS}
+     */
     public static HttpException overloaded(String message, int retryAfterSeconds) {
-        return new HttpException(429, message, null, "rate_limit_exceeded", retryAfterSeconds);
+        int told = Math.min(retryAfterSeconds, MAX_RETRY_SECONDS);
+        return new HttpException(429, message, null, "rate_limit_exceeded", told);
     }
 
     /** A 503: the server is shutting down or has failed. */

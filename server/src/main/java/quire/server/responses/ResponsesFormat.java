@@ -21,7 +21,7 @@ import tools.jackson.databind.node.ObjectNode;
  * Writes answers as responses. A stream:
  *
  * <pre>
- *   response.created  response.in_progress  item*  response.completed | response.incomplete
+ *   response.created  response.in_progress  item*  response.completed | response.incomplete | error response.failed
  *
  *   reasoning   output_item.added  content_part.added  reasoning_text.delta*  reasoning_text.done  content_part.done  output_item.done
  *   message     output_item.added  content_part.added  output_text.delta*     output_text.done     content_part.done  output_item.done
@@ -316,11 +316,18 @@ final class ResponsesFormat extends ChatFormat {
         send(event("response." + response.get("status").stringValue()).set("response", response), events);
     }
 
+    /** Two events: OpenAI's client libraries take the first one for an error, and Codex and others the second one. */
     @Override
     public void failure(HttpException e, ServerSentEvents events) {
+        send(event("error").put("code", e.code()).put("message", e.getMessage()).put("param", e.parameter()), events);
         ObjectNode response = response("failed");
         response.putObject("error").put("code", "server_error").put("message", e.getMessage());
         send(event("response.failed").set("response", response), events);
+    }
+
+    @Override
+    public boolean failureIsAnEnd() {
+        return true;
     }
 
     private boolean summarised(Part part) {
