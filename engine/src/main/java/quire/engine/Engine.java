@@ -28,6 +28,8 @@ import quire.engine.speculate.Speculator;
 import quire.model.Decoder;
 import quire.model.Model;
 import quire.model.ModelConfig;
+import quire.model.Pooling;
+import quire.model.Ranking;
 import quire.model.RopeScaling;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
@@ -70,6 +72,8 @@ public final class Engine implements AutoCloseable {
     private final String chatTemplateError;
     private final SamplingDefaults recommendedSampling;
     private final String name;
+    private final Pooling pooling;
+    private final @Nullable Ranking ranking;
     private final EngineLoop loop;
     private final Thread thread;
     private final AtomicBoolean modelClosed = new AtomicBoolean();
@@ -82,6 +86,8 @@ public final class Engine implements AutoCloseable {
             String chatTemplateError,
             SamplingDefaults recommendedSampling,
             String name,
+            Pooling pooling,
+            @Nullable Ranking ranking,
             EngineLoop loop) {
         this.model = model;
         this.release = release;
@@ -90,6 +96,8 @@ public final class Engine implements AutoCloseable {
         this.chatTemplateError = chatTemplateError;
         this.recommendedSampling = recommendedSampling;
         this.name = name;
+        this.pooling = pooling;
+        this.ranking = ranking;
         this.loop = loop;
         thread = Thread.ofPlatform().daemon().name("engine").unstarted(loop);
     }
@@ -233,8 +241,17 @@ public final class Engine implements AutoCloseable {
                 parts.disk(pages, io);
             }
             EngineLoop loop = parts.build();
-            Engine engine =
-                    new Engine(decoder, release, tokenizer, template, templateError, recommended.values(), name, loop);
+            Engine engine = new Engine(
+                    decoder,
+                    release,
+                    tokenizer,
+                    template,
+                    templateError,
+                    recommended.values(),
+                    name,
+                    Pooling.of(file),
+                    Ranking.of(file, shape.hidden()),
+                    loop);
             engine.start(config);
             Thread.ofPlatform().daemon().name("vocabulary").start(loop::prepareConstraints);
             return engine;
@@ -442,8 +459,17 @@ public final class Engine implements AutoCloseable {
                 .listener(listener)
                 .nanoClock(nanoClock)
                 .build();
-        Engine engine =
-                new Engine(model, model::close, tokenizer, chatTemplate, error, SamplingDefaults.NONE, name, loop);
+        Engine engine = new Engine(
+                model,
+                model::close,
+                tokenizer,
+                chatTemplate,
+                error,
+                SamplingDefaults.NONE,
+                name,
+                Pooling.LAST,
+                null,
+                loop);
         engine.start(config);
         return engine;
     }
@@ -537,6 +563,31 @@ public final class Engine implements AutoCloseable {
      */
     public SamplingDefaults recommendedSampling() {
         return recommendedSampling;
+    }
+
+    /** Tokens of a KV page. */
+    public int pageTokens() {
+        return model.pageTokens();
+    }
+
+    /** Whether requests use pages that earlier ones computed. */
+    public boolean cachesPrefixes() {
+        return loop.pages().isCaching();
+    }
+
+    /** How many numbers the {@link TokenStream#vector} of a prompt has; 0 if the model gives no vectors. */
+    public int vectorWidth() {
+        return model.vectorWidth();
+    }
+
+    /** How the model's file says that a prompt becomes a vector. */
+    public Pooling pooling() {
+        return pooling;
+    }
+
+    /** How the model ranks texts; null if its file does not say how. */
+    public @Nullable Ranking ranking() {
+        return ranking;
     }
 
     /** The model's name. */

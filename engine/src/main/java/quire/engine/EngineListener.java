@@ -34,6 +34,16 @@ public interface EngineListener {
     /** A request ended, {@code nanos} after it was accepted, whether it ever ran or not. */
     default void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {}
 
+    /**
+     * An answer ended that had a token, just before its {@link #onFinish}.
+     *
+     * @param promptNanos from the first step with its prompt to its first token
+     * @param decodeNanos from its first token to its last one
+     * @param completionTokens tokens generated
+     * @param maxTokens the most that it could have had
+     */
+    default void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int maxTokens) {}
+
     /** A step over {@code tokens} tokens of {@code sequences} sequences took {@code nanos}. */
     default void onStep(int tokens, int sequences, long nanos) {}
 }

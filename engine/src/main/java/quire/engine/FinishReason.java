@@ -2,7 +2,10 @@ package quire.engine;
 
 /** Why an answer ended. */
 public enum FinishReason {
-    /** The model generated its end token, or the answer reached a stop string or stop token. */
+    /**
+     * The model generated its end token, or the answer reached a stop string or stop token, or the
+     * vector that the request asked for is there.
+     */
     STOP,
     /** The answer reached {@code maxTokens} or the end of the context. */
     LENGTH,

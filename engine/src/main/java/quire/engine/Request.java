@@ -1,9 +1,10 @@
 package quire.engine;
 
 import org.jspecify.annotations.Nullable;
+import quire.model.Pooling;
 
 /**
- * A prompt in tokens, and how to generate its answer.
+ * A prompt in tokens, and how to generate its answer, or that its vector is wanted.
  *
  * @param prompt at least one token id
  * @param params how tokens are chosen
@@ -14,6 +15,8 @@ import org.jspecify.annotations.Nullable;
  * @param prediction a text in tokens that the answer probably repeats in parts, such as a file that it edits; its tokens are
  *     drafts, so it changes the speed and not the answer; empty for none
  * @param name what {@link EngineView} calls it; empty for no name
+ * @param pooling how the vectors of the prompt's positions become the {@link TokenStream#vector}, which is then the answer:
+ *     no token is generated, and {@code params} do not count; null for an answer in tokens
  */
 @SuppressWarnings("ArrayRecordComponent") // requests are not compared
 public record Request(
@@ -22,8 +25,26 @@ public record Request(
         @Nullable String cacheSalt,
         Scheduling scheduling,
         int[] prediction,
-        String name) {
+        String name,
+        @Nullable Pooling pooling) {
     private static final int[] NO_PREDICTION = {};
+
+    /** A request for the vector of a prompt. */
+    public static Request forVector(int[] prompt, Pooling pooling, @Nullable String cacheSalt, Scheduling scheduling) {
+        SamplingParams none = SamplingParams.builder().maxTokens(1).build();
+        return new Request(prompt, none, cacheSalt, scheduling, NO_PREDICTION, "", pooling);
+    }
+
+    /** A request for an answer in tokens. */
+    public Request(
+            int[] prompt,
+            SamplingParams params,
+            @Nullable String cacheSalt,
+            Scheduling scheduling,
+            int[] prediction,
+            String name) {
+        this(prompt, params, cacheSalt, scheduling, prediction, name, null);
+    }
 
     /** A request without a name. */
     public Request(
@@ -43,12 +64,12 @@ public record Request(
 
     /** The same content, scheduled in another way. */
     public Request withScheduling(Scheduling value) {
-        return new Request(prompt, params, cacheSalt, value, prediction, name);
+        return new Request(prompt, params, cacheSalt, value, prediction, name, pooling);
     }
 
     /** The same content under another name. */
     public Request withName(String value) {
-        return new Request(prompt, params, cacheSalt, scheduling, prediction, value);
+        return new Request(prompt, params, cacheSalt, scheduling, prediction, value, pooling);
     }
 
     /** A request that shares cached pages with all requests without a salt. */

@@ -18,6 +18,9 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  */
 public interface TokenStream extends AutoCloseable {
+    /** The vector of an answer in tokens. */
+    float[] NO_VECTOR = {};
+
     /**
      * How an answer ended.
      *
@@ -84,6 +87,15 @@ public interface TokenStream extends AutoCloseable {
      * Like {@link #speculation}, it depends on what ran before, and changes only the speed.
      */
     int cachedTokens();
+
+    /**
+     * The vector of the prompt, for a {@linkplain Request#forVector request for it} that ended with {@link
+     * FinishReason#STOP}; otherwise empty. As many numbers as {@link quire.model.Model#vectorWidth} says, not normalised.
+     * Not a copy.
+     */
+    default float[] vector() {
+        return NO_VECTOR;
+    }
 
     /** What happened to the request so far. It depends on the engine's load too. */
     default Timeline timeline() {

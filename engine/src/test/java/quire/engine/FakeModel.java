@@ -24,10 +24,12 @@ import quire.tensor.FloatMatrix;
  *
  * A wrong page, a wrong position, or a page that was freed too early or shared by mistake changes the hash and so the
  * answer. Reading a slot that was never written, or written for another position, throws. Rows of logits that were not
- * asked for are NaN.
+ * asked for are NaN. A position's vector is made of the same hash.
  */
 public final class FakeModel implements Model {
     private static final long POISON = -1;
+
+    private static final int VECTOR_WIDTH = 16;
 
     private final int vocabularySize;
     private final int contextLength;
@@ -38,6 +40,7 @@ public final class FakeModel implements Model {
     private final long[] pages;
     private final Arena arena = Arena.ofShared();
     private final FloatMatrix logits;
+    private final FloatMatrix vectors;
     private Consumer<Batch> onForward = batch -> {};
     private int otherEvery = Integer.MAX_VALUE;
     private IntPredicate contrary = position -> false;
@@ -65,6 +68,7 @@ public final class FakeModel implements Model {
         pages = new long[pageCount * pageTokens];
         Arrays.fill(pages, POISON);
         logits = FloatMatrix.allocate(arena, maxLogitRows, vocabularySize);
+        vectors = FloatMatrix.allocate(arena, maxBatchTokens, VECTOR_WIDTH);
     }
 
     /** A model for {@link FakeTokenizer} that fits a configuration, with pages for all its sequences. */
@@ -128,6 +132,7 @@ public final class FakeModel implements Model {
         require(batch.rows() > 0 && batch.rows() <= maxBatchTokens, "rows " + batch.rows());
         require(batch.logitCount() <= maxLogitRows, "logits rows " + batch.logitCount());
         logits.segment().asSlice(0, logits.rowOffset(maxLogitRows)).fill((byte) 0xFF); // NaN
+        vectors.segment().asSlice(0, vectors.rowOffset(maxBatchTokens)).fill((byte) 0xFF);
         for (int s = 0; s < batch.sequences(); s++) {
             for (int i = 0; i < batch.rowCount(s); i++) {
                 int row = batch.firstRow(s) + i;
@@ -149,6 +154,9 @@ public final class FakeModel implements Model {
                                 + (cell == POISON ? "that is free" : "of position " + (cell >>> 32)));
                 hash = mix(hash ^ cell);
                 history[position] = (int) cell;
+                if (batch.wantsVectors(s) && position >= batch.firstPosition(s)) {
+                    fillVector(batch.firstRow(s) + position - batch.firstPosition(s), hash);
+                }
                 if (position >= end - batch.logitRows(s) && script != null) {
                     fillLogits(logitRow++, hash, script.next(history, position + 1));
                 } else if (position >= end - batch.logitRows(s)) {
@@ -157,6 +165,16 @@ public final class FakeModel implements Model {
             }
         }
         return logits;
+    }
+
+    @Override
+    public int vectorWidth() {
+        return VECTOR_WIDTH;
+    }
+
+    @Override
+    public FloatMatrix vectors() {
+        return vectors;
     }
 
     @Override
@@ -205,6 +223,13 @@ public final class FakeModel implements Model {
                     ? token == FakeTokenizer.EOS
                     : mood <= 4 ? FakeTokenizer.isHighByte(token) : FakeTokenizer.isLetter(token);
             logits.set(row, (token + shift) % vocabularySize, favoured ? logit + 8 : logit);
+        }
+    }
+
+    /** Fills a row with numbers uniform in [−1, 1). */
+    private void fillVector(int row, long history) {
+        for (int i = 0; i < VECTOR_WIDTH; i++) {
+            vectors.set(row, i, (mix(history ^ i << 8) >> 40) * (1f / (1 << 23)));
         }
     }
 

@@ -34,6 +34,7 @@ import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
 import quire.model.ModelConfig;
+import quire.model.Pooling;
 import quire.model.format.FamilyModels;
 import quire.model.format.Gguf;
 import quire.model.format.RandomModels;
@@ -65,7 +66,12 @@ class PromiseTest {
     private Path folder;
 
     /** All that a client sees of an answer. Log probabilities are bits, so equality is exact. */
-    private record Answer(List<Integer> tokens, List<Integer> logprobBits, String text, TokenStream.Finish finish) {}
+    private record Answer(
+            List<Integer> tokens,
+            List<Integer> logprobBits,
+            String text,
+            List<Integer> vectorBits,
+            TokenStream.Finish finish) {}
 
     /** All answers of an engine, and its statistics after the last one. */
     private record Outcome(List<Answer> answers, EngineStats stats) {}
@@ -199,6 +205,71 @@ class PromiseTest {
                 List.of(new Conditions(7, false, 2, KvType.F16), new Conditions(512, false, 1, KvType.F16))) {
             assertAnswers(file, requests, alone, now, Speculation.off(), DraftPolicy::of);
         }
+    }
+
+    /** Vectors of prompts and answers in tokens in the same steps; cold, warm, in chunks, preempted and with drafts. */
+    @ParameterizedTest
+    @ValueSource(strings = {"qwen3", "granite", "lfm2", "qwen3moe-groups"})
+    void output_vectorsBesideAnswers_isBitIdentical(String architecture) throws Exception {
+        Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        List<Request> requests = withVectors(requests(file));
+        List<Answer> alone = alone(file, requests, KvType.F16);
+        assertThat(alone.stream()
+                        .map(Answer::vectorBits)
+                        .filter(bits -> !bits.isEmpty())
+                        .distinct()
+                        .count())
+                .as("different vectors")
+                .isGreaterThan(REQUESTS / 3);
+        for (int threads = 1; threads <= 2; threads++) {
+            for (int chunk : CHUNKS) {
+                Conditions roomy = new Conditions(chunk, false, threads, KvType.F16);
+                assertAnswers(file, requests, alone, roomy, Speculation.off(), DraftPolicy::of);
+            }
+            Conditions scarce = new Conditions(SCARCE_CHUNK, true, threads, KvType.F16);
+            assertAnswers(file, requests, alone, scarce, Speculation.off(), DraftPolicy::of);
+        }
+        Conditions drafting = new Conditions(SCARCE_CHUNK, true, 2, KvType.F16);
+        assertAnswers(file, requests, alone, drafting, Drafting.LOOKUP.with(Length.FOUR, file), DraftPolicy::of);
+        EngineConfig config = config(8, 32, 0, 2, KvType.F16);
+        try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+            for (String round : List.of("cold", "warm")) {
+                List<TokenStream> streams =
+                        requests.stream().map(engine::submit).toList();
+                for (int i = 0; i < streams.size(); i++) {
+                    assertThat(read(streams.get(i)))
+                            .as("request %d, %s", i, round)
+                            .isEqualTo(alone.get(i));
+                }
+            }
+            int[] prompt = requests.getFirst().prompt();
+            int[] longer =
+                    IntStream.range(0, 100).map(i -> prompt[i % prompt.length]).toArray();
+            assertThat(cachedTokens(engine, longer, Pooling.LAST)).isZero();
+            assertThat(cachedTokens(engine, longer, Pooling.LAST)).isGreaterThan(80);
+            assertThat(cachedTokens(engine, longer, Pooling.MEAN)).isZero();
+        }
+    }
+
+    private static int cachedTokens(Engine engine, int[] prompt, Pooling pooling) throws Exception {
+        try (TokenStream stream = engine.submit(Request.forVector(prompt, pooling, null, Scheduling.DEFAULT))) {
+            assertThat(read(stream).vectorBits).isNotEmpty();
+            return stream.cachedTokens();
+        }
+    }
+
+    /** Wants the vector of two prompts of three, in place of tokens. */
+    private static List<Request> withVectors(List<Request> requests) {
+        Pooling[] kinds = {Pooling.LAST, Pooling.MEAN, Pooling.LAST, Pooling.FIRST};
+        List<Request> mixed = new ArrayList<>();
+        for (int i = 0; i < requests.size(); i++) {
+            Request request = requests.get(i);
+            mixed.add(
+                    i % 3 == 0
+                            ? request
+                            : Request.forVector(request.prompt(), kinds[i % 4], null, request.scheduling()));
+        }
+        return mixed;
     }
 
     @Test
@@ -934,7 +1005,10 @@ class PromiseTest {
                 new ArrayList<>(); // first, so that the bits of a part of an answer begin those of the whole
         stream.promptLogprobs().forEach(logprobs -> addBits(logprobs, promptBits));
         bits.addAll(0, promptBits);
-        return new Answer(tokens, bits, text.toString(), stream.finish());
+        List<Integer> vectorBits = IntStream.range(0, stream.vector().length)
+                .mapToObj(i -> Float.floatToRawIntBits(stream.vector()[i]))
+                .toList();
+        return new Answer(tokens, bits, text.toString(), vectorBits, stream.finish());
     }
 
     private static void addBits(Logprobs logprobs, List<Integer> bits) {

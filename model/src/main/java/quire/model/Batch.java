@@ -39,6 +39,7 @@ public final class Batch {
     private final int[] stateSlots;
     private final int[] draftRows;
     private final Start[] starts;
+    private final boolean[] vectors;
     private int rows;
     private int sequences;
     private int logits;
@@ -57,6 +58,7 @@ public final class Batch {
         stateSlots = new int[maxSequences];
         draftRows = new int[maxSequences];
         starts = new Start[maxSequences];
+        vectors = new boolean[maxSequences];
     }
 
     /** Empties the batch. */
@@ -95,6 +97,7 @@ public final class Batch {
         logitRows[sequences] = logitRowCount;
         pageTables[sequences] = pageTable;
         setState(sequences, sequences, 0, Start.CONTINUES);
+        vectors[sequences] = false;
         rows += count;
         logits += logitRowCount;
         return sequences++;
@@ -111,6 +114,16 @@ public final class Batch {
         stateSlots[sequence] = slot;
         draftRows[sequence] = drafts;
         starts[sequence] = start;
+    }
+
+    /** Asks for the vectors of all rows of a sequence, see {@link Model#vectors}. */
+    public void wantVectors(int sequence) {
+        vectors[sequence] = true;
+    }
+
+    /** Whether the vectors of a sequence's rows are wanted. */
+    public boolean wantsVectors(int sequence) {
+        return vectors[sequence];
     }
 
     /** The number of tokens in the batch. */

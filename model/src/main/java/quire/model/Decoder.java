@@ -76,6 +76,9 @@ public final class Decoder implements Model {
     private final MemorySegment embedding;
     private final Layer[] layers;
     private final NormWeights outputNorm;
+    /** The same as in the file, without the factor of logits. */
+    private final NormWeights vectorNorm;
+
     private final List<Projection> head;
     /** Cosines and sines of each rotation that layers use. */
     private final Map<Architecture.Rotation, FloatMatrix> rotations = new EnumMap<>(Architecture.Rotation.class);
@@ -389,6 +392,7 @@ public final class Decoder implements Model {
                     loader.blockFactor(prefix));
         }
         outputNorm = loader.norm(blocks.outputNorm());
+        vectorNorm = blocks.logitFactor() == 1 ? outputNorm : loader.norm(blocks.outputNorm());
         scale(outputNorm.weight(), blocks.logitFactor(), 0, 1); // instead of each logit
         if (outputNorm.bias() != null) {
             scale(outputNorm.bias(), blocks.logitFactor(), 0, 1);
@@ -551,6 +555,16 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public int vectorWidth() {
+        return config.hidden();
+    }
+
+    @Override
+    public FloatMatrix vectors() {
+        return normed.values();
+    }
+
+    @Override
     public void copyPage(int from, int to) {
         cache.copy(from, to);
     }
@@ -672,6 +686,9 @@ public final class Decoder implements Model {
             scale(residual, layer.factor, from, to);
         }
 
+        // Nobody reads the last layer's inputs any more, so the vectors take their place.
+        normVectors(current, from, to);
+
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
         // have written them.
         workers.barrier(worker);
@@ -698,6 +715,17 @@ public final class Decoder implements Model {
         }
         if (blocks.logitCap() > 0) {
             kernels.softCap(logits, blocks.logitCap(), selectedFrom, selectedTo);
+        }
+    }
+
+    /** Norms the rows of the last layer's results whose vectors are wanted. */
+    private void normVectors(Batch current, int from, int to) {
+        for (int s = 0; s < current.sequences(); s++) {
+            int first = Math.max(from, current.firstRow(s));
+            int end = Math.min(to, current.firstRow(s) + current.rowCount(s));
+            if (current.wantsVectors(s) && first < end) {
+                norm(residual, vectorNorm, normed.values(), first, end);
+            }
         }
     }
 

@@ -35,6 +35,22 @@ public interface Model extends AutoCloseable {
      */
     FloatMatrix forward(Batch batch);
 
+    /** How many numbers the vector of a position has; 0 if the model gives no vectors. */
+    default int vectorWidth() {
+        return 0;
+    }
+
+    /**
+     * The vectors of the last {@link #forward}: what the head would compute logits of. Row {@code i} belongs to row {@code
+     * i} of the batch. Only rows of sequences that {@linkplain Batch#wantVectors wanted them} are valid, until the next
+     * {@code forward}. Like logits, they depend only on their own sequence, bit for bit.
+     *
+     * @throws UnsupportedOperationException if {@link #vectorWidth} is 0
+     */
+    default FloatMatrix vectors() {
+        throw new UnsupportedOperationException("this model gives no vectors");
+    }
+
     /** Copies the K and V of all positions of a page to another page, in all layers. */
     void copyPage(int from, int to);
 

@@ -471,7 +471,9 @@ public record ModelConfig(
         }
         for (GgufTensor tensor : usedTensors(gguf)) {
             // Old converters wrote the frequencies of the rotation into each block; they follow from the metadata.
-            if (!known.contains(tensor.name()) && !tensor.name().endsWith(".attn_rot_embd")) {
+            if (!known.contains(tensor.name())
+                    && !tensor.name().endsWith(".attn_rot_embd")
+                    && !Ranking.isPart(gguf, tensor.name())) {
                 throw gguf.fault("tensor " + tensor.name() + ": is no part of a " + architecture + " model of " + layers
                         + " blocks" + ANOTHER_MODEL);
             }

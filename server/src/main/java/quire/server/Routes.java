@@ -7,8 +7,10 @@ import quire.engine.Engine;
 import quire.server.anthropic.MessagesApi;
 import quire.server.anthropic.MessagesErrors;
 import quire.server.api.AnswerService;
+import quire.server.api.Json;
 import quire.server.api.Preparation;
 import quire.server.api.ServedModel;
+import quire.server.api.Vectors;
 import quire.server.http.ClientGoneException;
 import quire.server.http.ErrorFormat;
 import quire.server.http.Exchange;
@@ -19,8 +21,10 @@ import quire.server.http.Route;
 import quire.server.http.Router;
 import quire.server.ollama.OllamaApi;
 import quire.server.ollama.OllamaErrors;
+import quire.server.openai.EmbeddingsApi;
 import quire.server.openai.OpenAiApi;
 import quire.server.openai.OpenAiErrors;
+import quire.server.openai.RankApi;
 import quire.server.openai.TokenizeApi;
 import quire.server.page.LiveView;
 import quire.server.page.PageFiles;
@@ -49,6 +53,8 @@ final class Routes {
             Engine engine,
             AnswerService answers,
             OpenAiApi openAi,
+            EmbeddingsApi embeddings,
+            RankApi ranks,
             TokenizeApi tokens,
             ResponsesApi responses,
             MessagesApi messages,
@@ -70,16 +76,19 @@ final class Routes {
         ServedModel served =
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
         AnswerService answers = new AnswerService(engine, preparation);
+        Vectors vectors = new Vectors(served, answers);
         boolean refuseUnknown = !config.unknownParametersAllowed();
         OpenAiApi openAi = new OpenAiApi(served, answers, refuseUnknown, config.strictLimits());
         model = new Model(
                 engine,
                 answers,
                 openAi,
+                new EmbeddingsApi(served, answers, vectors, refuseUnknown),
+                new RankApi(served, answers, vectors, refuseUnknown),
                 new TokenizeApi(served, answers, refuseUnknown),
                 new ResponsesApi(answers, openAi.chats(), refuseUnknown),
                 new MessagesApi(served, answers, openAi.chats(), refuseUnknown),
-                new OllamaApi(served, answers, openAi.chats(), refuseUnknown),
+                new OllamaApi(served, answers, openAi.chats(), vectors, refuseUnknown),
                 new LiveView(engine));
     }
 
@@ -98,27 +107,41 @@ final class Routes {
                         "/v1/chat/completions",
                         "/chat/completions"),
                 answer((model, exchange) -> model.openAi.completions(exchange), "/v1/completions", "/completions"),
+                answer((model, exchange) -> model.embeddings.embeddings(exchange), "/v1/embeddings", "/embeddings"),
                 get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
                 get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
-                get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*"),
-                blocking("GET", (model, exchange) -> exchange.send(model.live.response(exchange)), "/v1/engine"),
+                get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*", "/requests/*"),
+                blocking(
+                        "GET",
+                        (model, exchange) -> exchange.send(model.live.response(exchange)),
+                        "/v1/engine",
+                        "/engine"),
                 answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses")
                         .withErrors(RESPONSES_ERRORS),
                 get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
                 delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
                 // vLLM's additions to it
+                answer((model, exchange) -> model.ranks.rerank(exchange), "/v1/rerank", "/rerank", "/v2/rerank"),
+                answer((model, exchange) -> model.ranks.score(exchange), "/v1/score", "/score"),
                 post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
                 post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
                 post((model, exchange) -> model.tokens.applyTemplate(exchange), "/apply-template"),
                 // Anthropic's API
                 answer((model, exchange) -> model.messages.messages(exchange), "/v1/messages", "/messages")
                         .withErrors(MESSAGES_ERRORS),
-                post((model, exchange) -> model.messages.countTokens(exchange), "/v1/messages/count_tokens")
+                post(
+                                (model, exchange) -> model.messages.countTokens(exchange),
+                                "/v1/messages/count_tokens",
+                                "/messages/count_tokens")
                         .withErrors(MESSAGES_ERRORS),
                 // Ollama's API
                 answer((model, exchange) -> model.ollama.chat(exchange), "/api/chat")
                         .withErrors(OLLAMA_ERRORS),
                 answer((model, exchange) -> model.ollama.generate(exchange), "/api/generate")
+                        .withErrors(OLLAMA_ERRORS),
+                answer((model, exchange) -> model.ollama.embed(exchange), "/api/embed")
+                        .withErrors(OLLAMA_ERRORS),
+                answer((model, exchange) -> model.ollama.embeddings(exchange), "/api/embeddings")
                         .withErrors(OLLAMA_ERRORS),
                 get((model, exchange) -> model.ollama.version(exchange), "/api/version")
                         .withErrors(OLLAMA_ERRORS),
@@ -141,6 +164,7 @@ final class Routes {
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
+                open((Handler.Immediate) exchange -> OpenApi.versionResponse(), "/version"),
                 open(blocking((model, exchange) -> exchange.send(Health.load(model.engine))), "/load"),
                 open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics")));
         if (config.page()) {
@@ -148,6 +172,9 @@ final class Routes {
             routes.add(open((Handler.Immediate) files::index, "/"));
             routes.add(open((Handler.Immediate) files::file, "/page/*"));
         }
+        String describedAt = "/openapi.json";
+        byte[] description = Json.bytes(OpenApi.document(routes, describedAt));
+        routes.add(open((Handler.Immediate) exchange -> Response.json(200, description), describedAt));
         return new Router(routes, OPENAI_ERRORS);
     }
 

@@ -15,8 +15,9 @@ import quire.engine.SpeculationStats;
 import quire.server.http.Response;
 
 /**
- * Metrics for Prometheus, at {@code /metrics}: an {@link EngineListener} that counts. Names and meanings are those of
- * vLLM, with {@code quire_} in place of {@code vllm:}.
+ * Metrics for Prometheus, at {@code /metrics}: an {@link EngineListener} that counts. Names are those of vLLM with {@code
+ * quire_} in place of {@code vllm:}. What vLLM has too is there under its own name as well, so that routers and dashboards
+ * made for vLLM read it ({@code docs/metrics.md}).
  *
  * <p>All engine counts of one scrape are taken at the same moment, under the engine's lock, so that requests started =
  * finished by reason + running + waiting. Metrics libraries read one value after the other, which cannot guarantee
@@ -35,6 +36,14 @@ public final class ServerMetrics implements EngineListener {
             new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
     private final Histogram queue =
             new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
+    private final Histogram prefill =
+            new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
+    private final Histogram decode =
+            new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
+    private final Histogram timePerToken = new Histogram(
+            0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80);
+    private final Histogram stepTokens = new Histogram(1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384);
+    private final Histogram maxTokens = tokenHistogram();
     private final Histogram promptTokens = tokenHistogram();
     private final Histogram generationTokens = tokenHistogram();
     private int brokenInARow;
@@ -80,6 +89,21 @@ public final class ServerMetrics implements EngineListener {
         }
         this.promptTokens.add(promptTokens);
         generationTokens.add(completionTokens);
+    }
+
+    @Override
+    public synchronized void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int most) {
+        prefill.add(promptNanos * 1e-9);
+        decode.add(decodeNanos * 1e-9);
+        if (completionTokens > 1) {
+            timePerToken.add(decodeNanos * 1e-9 / (completionTokens - 1));
+        }
+        maxTokens.add(most);
+    }
+
+    @Override
+    public synchronized void onStep(int tokens, int sequences, long nanos) {
+        stepTokens.add(tokens);
     }
 
     /** How many answers in a row ended because the model's numbers were not finite. */
@@ -175,10 +199,76 @@ public final class ServerMetrics implements EngineListener {
         text.histogram("quire_request_queue_time_seconds", "From acceptance to the first step.", queue);
         text.histogram("quire_request_prompt_tokens", "Prompt tokens of an ended request.", promptTokens);
         text.histogram("quire_request_generation_tokens", "Tokens that an ended request generated.", generationTokens);
+        text.histogram(
+                "quire_request_prefill_time_seconds", "From the first step to the first token of an answer.", prefill);
+        text.histogram("quire_request_decode_time_seconds", "From an answer's first token to its last one.", decode);
+        text.histogram(
+                "quire_request_time_per_output_token_seconds",
+                "Mean time of an answer's tokens after the first one.",
+                timePerToken);
+        text.histogram(
+                "quire_request_max_num_generation_tokens", "The most tokens that an answer could have.", maxTokens);
+        text.histogram("quire_iteration_tokens_total", "Tokens of a step.", stepTokens);
         text.head("quire_http_responses_total", "HTTP responses, by status.", "counter");
         statusToResponses.forEach(
                 (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
+        scrapeAsVllm(engine, stats, text);
         return text.toString();
+    }
+
+    /**
+     * The same numbers as vLLM has them, whose label {@code engine} is the number of an engine in its process. Older tools
+     * read names that vLLM itself has given up.
+     */
+    private void scrapeAsVllm(Engine engine, EngineStats stats, Text quire) {
+        Text text = quire.asVllm();
+        double usage = stats.totalPages() == 0 ? 0 : (double) stats.usedPages() / stats.totalPages();
+        long queried = stats.prefixCache().queriedTokens();
+        long hits = stats.prefixCache().hitTokens();
+        text.gauge("num_requests_running", "Requests that run.", stats.running());
+        text.gauge("num_requests_waiting", "Requests that wait.", stats.waiting());
+        text.gauge("kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", usage);
+        text.gauge("gpu_cache_usage_perc", "kv_cache_usage_perc under its older name.", usage);
+        text.head("cache_config_info", "The KV cache. The value is always 1.", "gauge");
+        text.info(
+                "cache_config_info",
+                Map.of(
+                        "block_size", Integer.toString(engine.pageTokens()),
+                        "num_gpu_blocks", Integer.toString(stats.totalPages()),
+                        "enable_prefix_caching", engine.cachesPrefixes() ? "True" : "False"));
+        text.counter("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", queried);
+        text.counter("prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", hits);
+        text.counter("gpu_prefix_cache_queries_total", "prefix_cache_queries_total under its older name.", queried);
+        text.counter("gpu_prefix_cache_hits_total", "prefix_cache_hits_total under its older name.", hits);
+        text.gauge(
+                "gpu_prefix_cache_hit_rate",
+                "Share of the prompt tokens that were found in the prefix cache.",
+                queried == 0 ? 0 : (double) hits / queried);
+        text.counter("num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
+        text.counter("prompt_tokens_total", "Prompt tokens, cached ones included.", queried);
+        text.counter("generation_tokens_total", "Tokens generated.", stats.generationTokens());
+        text.head("request_success_total", "Requests ended, by reason.", "counter");
+        for (FinishReason reason : FinishReason.values()) {
+            text.sample(
+                    "request_success_total",
+                    "finished_reason",
+                    name(reason),
+                    stats.finished().getOrDefault(reason, 0L));
+        }
+        text.histogram("time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
+        text.histogram("inter_token_latency_seconds", "From one token to the next.", interToken);
+        text.histogram(
+                "time_per_output_token_seconds", "inter_token_latency_seconds under its older name.", interToken);
+        text.histogram("e2e_request_latency_seconds", "From acceptance to the end.", endToEnd);
+        text.histogram("request_queue_time_seconds", "From acceptance to the first step.", queue);
+        text.histogram("request_prefill_time_seconds", "From the first step to the first token.", prefill);
+        text.histogram("request_decode_time_seconds", "From the first token to the last one.", decode);
+        text.histogram(
+                "request_time_per_output_token_seconds", "Mean time of tokens after the first one.", timePerToken);
+        text.histogram("request_prompt_tokens", "Prompt tokens of an ended request.", promptTokens);
+        text.histogram("request_generation_tokens", "Tokens that an ended request generated.", generationTokens);
+        text.histogram("request_max_num_generation_tokens", "The most tokens that an answer could have.", maxTokens);
+        text.histogram("iteration_tokens_total", "Tokens of a step.", stepTokens);
     }
 
     /** Counts of speculation; nothing if there is no drafter. */
@@ -268,31 +358,68 @@ public final class ServerMetrics implements EngineListener {
 
     /** Prometheus' text format 0.0.4. */
     private static final class Text {
-        private final StringBuilder out = new StringBuilder(16 << 10);
+        private final StringBuilder out;
+        private final String prefix;
         private final String model;
 
         Text(String model) {
-            this.model = "{model_name=\""
-                    + model.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\"";
+            this(
+                    new StringBuilder(32 << 10),
+                    "",
+                    "{model_name=\""
+                            + model.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\"");
         }
 
-        void head(String name, String help, String type) {
+        private Text(StringBuilder out, String prefix, String labels) {
+            this.out = out;
+            this.prefix = prefix;
+            this.model = labels;
+        }
+
+        /** Adds to the same text, under vLLM's names. */
+        Text asVllm() {
+            return new Text(out, "vllm:", "{engine=\"0\"," + model.substring(1));
+        }
+
+        void info(String name, Map<String, String> labels) {
+            out.append(prefix).append(name).append(model);
+            new TreeMap<>(labels).forEach((label, value) -> out.append(',')
+                    .append(label)
+                    .append("=\"")
+                    .append(value)
+                    .append('"'));
+            out.append("} 1\n");
+        }
+
+        void head(String shortName, String help, String type) {
+            String name = prefix + shortName;
             out.append("# HELP ").append(name).append(' ').append(help).append('\n');
             out.append("# TYPE ").append(name).append(' ').append(type).append('\n');
         }
 
         void gauge(String name, String help, double value) {
             head(name, help, "gauge");
-            out.append(name).append(model).append("} ").append(value).append('\n');
+            out.append(prefix)
+                    .append(name)
+                    .append(model)
+                    .append("} ")
+                    .append(value)
+                    .append('\n');
         }
 
         void counter(String name, String help, long value) {
             head(name, help, "counter");
-            out.append(name).append(model).append("} ").append(value).append('\n');
+            out.append(prefix)
+                    .append(name)
+                    .append(model)
+                    .append("} ")
+                    .append(value)
+                    .append('\n');
         }
 
         void sample(String name, String label, String labelValue, long value) {
-            out.append(name)
+            out.append(prefix)
+                    .append(name)
                     .append(model)
                     .append(',')
                     .append(label)
@@ -317,13 +444,15 @@ public final class ServerMetrics implements EngineListener {
                 String bound = i < histogram.bounds.length ? Double.toString(histogram.bounds[i]) : "+Inf";
                 sample(name + "_bucket", "le", bound, count);
             }
-            out.append(name)
+            out.append(prefix)
+                    .append(name)
                     .append("_sum")
                     .append(model)
                     .append("} ")
                     .append(histogram.sum)
                     .append('\n');
-            out.append(name)
+            out.append(prefix)
+                    .append(name)
                     .append("_count")
                     .append(model)
                     .append("} ")

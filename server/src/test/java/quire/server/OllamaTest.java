@@ -219,7 +219,7 @@ class OllamaTest {
         JsonNode shown = TestServer.json(server.post("/api/show", "{\"model\":\"fake:latest\"}"));
         assertThat(shown.get("capabilities").values())
                 .extracting(JsonNode::stringValue)
-                .containsExactly("completion", "tools", "thinking");
+                .containsExactly("completion", "embedding", "tools", "thinking");
         assertThat(server.post("/api/pull", "{\"model\":\"fake\"}").body()).contains("\"success\"");
         for (String path : List.of("/api/show", "/api/pull", "/api/chat")) {
             HttpResponse<String> unknown = server.post(path, "{\"model\":\"llama3.2\",\"prompt\":\"x\"}");

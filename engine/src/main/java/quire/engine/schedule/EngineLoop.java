@@ -291,7 +291,7 @@ public final class EngineLoop implements Runnable {
         plan.executeCopies(model);
         Batch batch = plan.batch();
         FloatMatrix logits = model.forward(batch);
-        verifier.choose(plan, logits);
+        verifier.choose(plan, logits, model.vectorWidth() == 0 ? null : model.vectors());
         int tokens = scheduler.commit(plan, verifier);
         if (trace != null) {
             trace.executed(plan);
@@ -451,6 +451,9 @@ public final class EngineLoop implements Runnable {
         for (int i = 0; i < prompt.length; i++) {
             checkToken("prompt", prompt[i]);
         }
+        if (request.pooling() != null) {
+            return checkForVector(prompt.length);
+        }
         if (prompt.length >= maxContext) {
             throw new InvalidRequestException(
                     "prompt",
@@ -470,6 +473,20 @@ public final class EngineLoop implements Runnable {
             word.forEach(token -> checkToken("badWords", token));
         }
         return Math.min(params.maxTokens(), maxContext - prompt.length);
+    }
+
+    /** A vector needs no room for an answer. Returns 1, for the step that computes it. */
+    private int checkForVector(int promptTokens) {
+        if (model.vectorWidth() == 0) {
+            throw new InvalidRequestException("pooling", "the model gives no vectors");
+        }
+        if (promptTokens > maxContext) {
+            throw new InvalidRequestException(
+                    "prompt",
+                    "the prompt has " + promptTokens + " tokens, and the context at most " + maxContext + " ("
+                            + contextLimit + ")");
+        }
+        return 1;
     }
 
     private void checkToken(String parameter, int token) {

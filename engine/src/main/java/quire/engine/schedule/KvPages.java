@@ -160,7 +160,7 @@ public final class KvPages {
     }
 
     /** Whether pages are found in the index and added to it. */
-    boolean isCaching() {
+    public boolean isCaching() {
         return index != null && caching;
     }
 

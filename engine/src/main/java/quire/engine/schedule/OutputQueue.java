@@ -25,6 +25,7 @@ final class OutputQueue implements TokenStream {
     private List<Logprobs> promptLogprobs = List.of(); // published by the first output
     private SpeculationCounts speculation = SpeculationCounts.NONE; // published by finish
     private int cachedTokens; // published by finish
+    private float[] vector = NO_VECTOR; // published by finish
     private volatile @Nullable Finish finish;
     private volatile @Nullable Thread reader;
 
@@ -45,6 +46,11 @@ final class OutputQueue implements TokenStream {
     /** Engine thread: sets the log probabilities of the prompt, before the first token. */
     void setPromptLogprobs(List<Logprobs> logprobs) {
         promptLogprobs = logprobs;
+    }
+
+    /** Engine thread: sets the vector of the prompt, before the end. */
+    void setVector(float[] numbers) {
+        vector = numbers;
     }
 
     /** Engine thread: wakes the reader. Call it once a step, since waking a thread may take as long as a small step. */
@@ -137,6 +143,11 @@ final class OutputQueue implements TokenStream {
     @Override
     public int cachedTokens() {
         return finish == null ? 0 : cachedTokens;
+    }
+
+    @Override
+    public float[] vector() {
+        return finish == null ? NO_VECTOR : vector;
     }
 
     @Override

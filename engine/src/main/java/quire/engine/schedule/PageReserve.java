@@ -73,7 +73,7 @@ final class PageReserve {
 
     /** Estimates the tokens that a sequence will still have, which {@link #pages} uses. */
     void estimate(Sequence sequence) {
-        int rest = sequence.promptLength + sequence.maxNewTokens - sequence.length();
+        int rest = sequence.pooled != null ? 0 : sequence.promptLength + sequence.maxNewTokens - sequence.length();
         double expected = caution == 0 ? 0 : caution * lengths.expectedRest(sequence.generated(), rest);
         sequence.expectedRest = (int) Math.min(rest, Math.ceil(expected));
     }

@@ -220,7 +220,9 @@ public final class RequestTracker {
         try {
             if (wasRunning) {
                 running--;
-                queueSpeed.ended(sequence.generated());
+                if (sequence.pooled == null) {
+                    queueSpeed.ended(sequence.generated());
+                }
             } else {
                 leave(sequence);
             }

@@ -269,7 +269,7 @@ final class Scheduler {
     private void findCachedPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            while (!sequence.needsScores()
+            while (!sequence.needsEveryPosition()
                     && pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
                 useCached(sequence, pages.indexed(sequence.row) * pages.pageTokens());
@@ -293,7 +293,7 @@ final class Scheduler {
     private void copyPageOfAnother(Sequence sequence) {
         int begin = sequence.computed;
         int page = begin / pages.pageTokens();
-        if (wholePages || !pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsScores()) {
+        if (wholePages || !pages.isCaching() || begin % pages.pageTokens() != 0 || sequence.needsEveryPosition()) {
             return;
         }
         int before = pages.lastIndexed(sequence.row);
@@ -673,7 +673,7 @@ final class Scheduler {
         int begin = page * pages.pageTokens();
         int end = begin + pages.pageTokens();
         if (!pages.isCaching()
-                || sequence.needsScores()
+                || sequence.needsEveryPosition()
                 || end >= sequence.length()) { // it computes at least its last token
             return false;
         }
@@ -724,10 +724,10 @@ final class Scheduler {
         return pages.missing(sequence.prefix, expectedLength(sequence));
     }
 
-    /** Tokens that a waiting sequence is expected to have in the end; one more than now at least. */
+    /** Tokens that a waiting sequence is expected to have in the end. */
     int expectedLength(Sequence sequence) {
         reserve.estimate(sequence);
-        return sequence.length() + Math.max(1, sequence.expectedRest);
+        return Math.max(sequence.lengthToStart(), sequence.length() + sequence.expectedRest);
     }
 
     /** Starts a waiting sequence. Returns whether it waits for pages of the KV file now, and so gets no tokens. */
@@ -781,7 +781,7 @@ final class Scheduler {
         sequence.row = freeRows[--freeRowCount];
         sequence.state = State.RUNNING;
         insert(sequence, running);
-        if (!pages.begin(sequence.row, sequence.prefix, sequence.length() + 1)) {
+        if (!pages.begin(sequence.row, sequence.prefix, sequence.lengthToStart())) {
             throw new IllegalStateException("there are too few pages to start " + sequence);
         }
         reserve.estimate(sequence);
@@ -791,11 +791,12 @@ final class Scheduler {
         boolean isNew = !sequence.wasStarted;
         if (isNew) {
             sequence.wasStarted = true;
+            sequence.startNanos = planStart;
             tracker.lookUp(sequence.promptLength, 0);
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         useCached(sequence, sequence.computed);
-        if (disk != null && !sequence.needsScores()) {
+        if (disk != null && !sequence.needsEveryPosition()) {
             disk.begin(sequence);
         }
         if (!sequence.isLoading()) {
@@ -907,13 +908,20 @@ final class Scheduler {
         if (failure instanceof ConstraintException && ending.reason == null) {
             ending.set(FinishReason.CONSTRAINT, "", null, failure.getMessage());
         } else if (failure != null && ending.reason == null) {
-            fail(sequence, "no token could be chosen", failure, ending);
+            fail(
+                    sequence,
+                    "no " + (sequence.pooled == null ? "token could be chosen" : "vector could be made"),
+                    failure,
+                    ending);
             if (failure instanceof BrokenLogitsException) {
                 ending.reason = FinishReason.BROKEN_LOGITS;
             }
         }
         kept[index] = count;
         sequence.computed += done.tokenCount(index) + Math.max(0, count - 1);
+        if (sequence.pooled != null && sequence.remaining() == 0 && ending.reason == null) {
+            ending.set(FinishReason.STOP, "", null, null);
+        }
     }
 
     /** Appends one token; returns the text that is now certain, and sets {@code ending} if the answer ends. */
@@ -956,6 +964,7 @@ final class Scheduler {
             }
             if (sequence.lastTokenNanos == Sequence.NEVER) {
                 sequence.stream.setPromptLogprobs(sequence.promptLogprobs());
+                sequence.firstTokenNanos = now;
                 listener.onFirstToken(now - sequence.acceptedNanos);
             } else {
                 listener.onToken(now - sequence.lastTokenNanos);
@@ -964,6 +973,9 @@ final class Scheduler {
             sequence.stream.put(output);
         }
         Ending ending = endings[index];
+        if (sequence.pooled != null && ending.reason == FinishReason.STOP) {
+            sequence.stream.setVector(sequence.pooled.result());
+        }
         if (ending.reason != null) {
             end(sequence, ending.reason, ending.rest, ending.stop, ending.error);
         } else if (kept[index] > 0) {
@@ -985,7 +997,9 @@ final class Scheduler {
         SpeculationCounts counts = SpeculationCounts.NONE;
         try {
             if (wasRunning) {
-                reserve.ended(sequence.generated());
+                if (sequence.pooled == null) {
+                    reserve.ended(sequence.generated());
+                }
                 running.remove(sequence);
                 freeRow(sequence);
             } else {
@@ -996,6 +1010,13 @@ final class Scheduler {
             sequence.timeline.setSpeculation(counts);
             tracker.finish(sequence, wasRunning, reason);
             long nanos = nanoClock.getAsLong() - sequence.acceptedNanos;
+            if (sequence.lastTokenNanos != Sequence.NEVER) {
+                listener.onAnswered(
+                        sequence.firstTokenNanos - sequence.startNanos,
+                        sequence.lastTokenNanos - sequence.firstTokenNanos,
+                        sequence.generated(),
+                        sequence.maxNewTokens);
+            }
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
         } finally {
             sequence.stream.end(sequence.finish(reason, rest, stop, error), counts, sequence.cachedTokens);
@@ -1062,7 +1083,7 @@ final class Scheduler {
                 sequence.cachedTokens,
                 sequence.computed,
                 sequence.length(),
-                sequence.promptLength + sequence.maxNewTokens,
+                sequence.promptLength + (sequence.pooled == null ? sequence.maxNewTokens : 0),
                 sequence.row == Sequence.NO_ROW ? 0 : pages.held(sequence.row),
                 now - sequence.acceptedNanos,
                 sequence.wasStarted);

@@ -60,6 +60,9 @@ public final class Sequence {
     final TokenHistory history;
     final int promptLength;
     final int maxNewTokens;
+    /** The vector that is wanted in place of tokens; null for tokens. */
+    final @Nullable PooledVector pooled;
+
     final String name;
     final String tenantName;
     final int weight;
@@ -102,6 +105,8 @@ public final class Sequence {
     /** Tokens that its tenant was charged for it. */
     long charged;
 
+    long startNanos = NEVER;
+    long firstTokenNanos = NEVER;
     long lastTokenNanos = NEVER;
     boolean wasStarted;
 
@@ -119,7 +124,7 @@ public final class Sequence {
     private DraftSource.@Nullable State draftState;
 
     /**
-     * @param maxNewTokens maximum number of tokens to generate, by the request and by the context
+     * @param maxNewTokens maximum number of tokens to generate, by the request and by the context; 1 for a vector
      * @param constraint of the answer's text; null for none
      * @param endOfText the tokens with which the model ends a text
      * @param inbox receives the sequence, on any thread, when the stream is closed
@@ -138,6 +143,7 @@ public final class Sequence {
         promptLength = length;
         tokens = Arrays.copyOf(request.prompt(), length + Math.min(maxNewTokens, FIRST_ROOM));
         this.maxNewTokens = maxNewTokens;
+        pooled = request.pooling() == null ? null : new PooledVector(request.pooling(), promptLength);
         prediction = request.prediction();
         this.tokenizer = tokenizer;
         this.acceptedNanos = acceptedNanos;
@@ -269,7 +275,7 @@ public final class Sequence {
 
     /** Finds the cached pages that the sequence would begin with if it started now. */
     void match(KvPages pages) {
-        if (needsScores()) {
+        if (needsEveryPosition()) {
             prefix.clear();
             computed = 0;
         } else {
@@ -280,6 +286,21 @@ public final class Sequence {
     /** Whether log probabilities of the prompt are missing. Until then each of its positions must be computed. */
     boolean needsScores() {
         return scored < promptLength - 1 && promptLogprobs.length > 0;
+    }
+
+    /** Whether positions must be computed for this sequence although their K and V may be in cached pages. */
+    boolean needsEveryPosition() {
+        return needsScores() || (pooled != null && pooled.needsNextPosition());
+    }
+
+    /** Whether the vector of the prompt is wanted, and no tokens. */
+    public boolean wantsVector() {
+        return pooled != null;
+    }
+
+    /** Tokens for which it needs pages when it starts: with the next one, if there will be one. */
+    int lengthToStart() {
+        return pooled == null ? length + 1 : length;
     }
 
     /** The first position whose log probabilities are missing. */

@@ -62,7 +62,7 @@ public final class StepPlan {
         sequences[size] = sequence;
         counts[size] = count;
         drafts[size] = 0;
-        wants[size] = sequence.computed + count == sequence.length();
+        wants[size] = sequence.pooled == null && sequence.computed + count == sequence.length();
         scores[size] = sequence.rowsToScore(count);
         logitRows += scores[size] + (wants[size] ? 1 : 0);
         rows += count;
@@ -111,6 +111,9 @@ public final class StepPlan {
                     sequence.computed + counts[i] + drafts[i],
                     pages.table(sequence.row),
                     scores[i] + (wants[i] ? 1 + drafts[i] : 0));
+            if (sequence.pooled != null && sequence.pooled.wants(sequence.computed, sequence.computed + counts[i])) {
+                batch.wantVectors(i);
+            }
             batch.setState(
                     i,
                     sequence.row,
@@ -171,7 +174,7 @@ public final class StepPlan {
         return drafts[index];
     }
 
-    /** Whether a sequence catches up in this step, and so gets its next token. */
+    /** Whether a sequence catches up in this step and gets its next token. */
     public boolean wantsToken(int index) {
         return wants[index];
     }

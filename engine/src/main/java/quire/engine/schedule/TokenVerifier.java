@@ -33,6 +33,7 @@ public final class TokenVerifier {
     private final @Nullable RuntimeException[] failures;
     private @Nullable StepPlan plan;
     private @Nullable FloatMatrix logits;
+    private @Nullable FloatMatrix vectors;
 
     TokenVerifier(StepLimits limits, SamplerTeam samplers) {
         this.samplers = samplers;
@@ -46,14 +47,18 @@ public final class TokenVerifier {
     /**
      * Chooses the next token of every sequence that has caught up, and one more for each accepted draft token. Each
      * chosen token is added to its sequence's {@link TokenHistory} at once. If choosing fails for one sequence, the
-     * others are not affected.
+     * others are not affected. Sequences that want a vector get their positions of this step added to it.
+     *
+     * @param modelVectors {@link quire.model.Model#vectors}; null if the model has none
      */
-    void choose(StepPlan done, FloatMatrix model) {
+    void choose(StepPlan done, FloatMatrix model, @Nullable FloatMatrix modelVectors) {
         plan = done;
         logits = model;
+        vectors = modelVectors;
         samplers.choose(done.size(), verify);
         plan = null;
         logits = null;
+        vectors = null;
     }
 
     private void verify(int index, Sampler sampler) {
@@ -65,12 +70,16 @@ public final class TokenVerifier {
         counts[index] = 0;
         accepted[index] = 0;
         failures[index] = null;
+        Sequence sequence = done.sequence(index);
+        if (sequence.pooled != null && vectors != null) {
+            pool(done, index, sequence, sequence.pooled, vectors);
+            return;
+        }
         int rows = done.logitRows(index);
         int scores = done.scores(index);
         if (rows + scores == 0) {
             return;
         }
-        Sequence sequence = done.sequence(index);
         int first = done.firstLogitRow(index);
         int top = sequence.params.logprobs();
         try {
@@ -98,6 +107,14 @@ public final class TokenVerifier {
         }
     }
 
+    private void pool(StepPlan done, int index, Sequence sequence, PooledVector pooled, FloatMatrix model) {
+        try {
+            pooled.add(model, done.batch().firstRow(index), sequence.computed, done.tokenCount(index));
+        } catch (RuntimeException e) {
+            failures[index] = e;
+        }
+    }
+
     /**
      * Sets what was chosen for a sequence in a recorded step, in place of {@link #choose}.
      *
@@ -107,6 +124,10 @@ public final class TokenVerifier {
     void set(StepPlan done, int index, int[] tokens, @Nullable RuntimeException failure, Logprobs scores) {
         for (int i = 0; i < done.scores(index); i++) {
             done.sequence(index).addScore(scores);
+        }
+        PooledVector pooled = done.sequence(index).pooled;
+        if (pooled != null) {
+            pooled.skip(done.sequence(index).computed, done.tokenCount(index));
         }
         int first = done.firstLogitRow(index);
         for (int i = 0; i < tokens.length; i++) {

@@ -24,6 +24,7 @@ import quire.engine.Scheduling;
 import quire.engine.constrain.ConstraintException;
 import quire.engine.sample.SamplerTeam;
 import quire.engine.schedule.Sequence.State;
+import quire.model.Pooling;
 import quire.model.text.Tokenizer;
 import quire.tensor.Workers;
 
@@ -212,12 +213,14 @@ public final class TraceReplay {
         long queuedTokens = in.readLong();
         int maxNewTokens = checked(in.readInt(), 1, MOST_TOKENS);
         boolean scored = in.readBoolean();
+        String kind = in.readUTF();
+        Pooling pooling = kind.isEmpty() ? null : Pooling.valueOf(kind);
         String salt = in.readLong() + " " + in.readLong();
         String tenant = in.readLong() + " " + in.readLong();
         int weight = checked(in.readInt(), 1, Scheduling.MAX_WEIGHT);
         int priority = in.readInt();
         Duration timeout = Duration.ofNanos(in.readLong());
-        int[] prompt = tokens(1, header.maxContext() - 1);
+        int[] prompt = tokens(1, header.maxContext() - (pooling == null ? 1 : 0));
         boolean cancelled = in.readBoolean();
         readReadings();
         SamplingParams params = SamplingParams.builder()
@@ -231,7 +234,9 @@ public final class TraceReplay {
                 .withPriority(priority)
                 .withTimeout(timeout);
         Sequence sequence = new Sequence(
-                new Request(prompt, params, salt, scheduling),
+                pooling == null
+                        ? new Request(prompt, params, salt, scheduling)
+                        : Request.forVector(prompt, pooling, salt, scheduling),
                 NoText.INSTANCE,
                 maxNewTokens,
                 null,
@@ -273,7 +278,7 @@ public final class TraceReplay {
             RuntimeException failure = null;
             if (step.ended[i] && kept.length > 0) {
                 kept[kept.length - 1] = END;
-            } else if (step.ended[i]) {
+            } else if (step.ended[i] && plan.sequence(i).pooled == null) {
                 failure = new ConstraintException("the answer ended without a token");
             }
             verifier.set(plan, i, kept, failure, NO_LOGPROBS);

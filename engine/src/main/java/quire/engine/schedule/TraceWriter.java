@@ -93,6 +93,8 @@ public final class TraceWriter implements AutoCloseable {
             out.writeLong(sequence.queuedTokens);
             out.writeInt(sequence.maxNewTokens);
             out.writeBoolean(sequence.params.promptLogprobs() >= 0);
+            out.writeUTF(
+                    sequence.pooled == null ? "" : sequence.pooled.pooling().name());
             out.writeLong(sequence.prefix.salt.high());
             out.writeLong(sequence.prefix.salt.low());
             CacheSalt tenant = CacheSalt.of(sequence.tenantName); // without its name

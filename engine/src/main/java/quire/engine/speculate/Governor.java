@@ -434,7 +434,9 @@ final class Governor implements DraftPolicy {
     public void ended(Sequence sequence) {
         DraftState state = DraftState.of(sequence);
         amortise(state, state.readingNanos);
-        lengths.add(sequence.generated());
+        if (!sequence.wantsVector()) {
+            lengths.add(sequence.generated());
+        }
     }
 
     @Override

@@ -32,6 +32,9 @@ public final class AnswerService {
     /** Events are written when they have this size, even if more tokens are available. */
     private static final int WRITE_BYTES = 64 << 10;
 
+    /** Vectors of one request that are computed or wait in the engine's queue at a time. */
+    private static final int MAX_TOGETHER = 64;
+
     private final Engine engine;
     private final Preparation preparation;
     private final Timelines timelines = new Timelines();
@@ -79,6 +82,69 @@ public final class AnswerService {
         answer(exchange, read(exchange, reader));
     }
 
+    /**
+     * The vectors of prompts, in the order of their requests. Only some of them are in the engine's queue at a time, so that
+     * a request with many texts need not fit it as a whole.
+     *
+     * @param user whom the client asks for; null if it does not say
+     * @throws HttpException 429 if the queue has no room for the first one; 503 if the server stops; 500 if the model's
+     *     numbers are not finite
+     */
+    public List<float[]> vectors(Exchange exchange, @Nullable String user, List<Request> requests)
+            throws InterruptedException {
+        checkAvailable(exchange);
+        List<TokenStream> streams = new ArrayList<>();
+        List<float[]> vectors = new ArrayList<>();
+        int tokens =
+                requests.stream().mapToInt(request -> request.prompt().length).sum();
+        try {
+            exchange.onDeparture(() -> close(streams));
+            for (Request request : owned(exchange, user, requests)) {
+                if (streams.size() - vectors.size() == MAX_TOGETHER) {
+                    vectors.add(vector(exchange, streams.get(vectors.size())));
+                }
+                TokenStream stream = null;
+                while (stream == null && !exchange.gone()) {
+                    try {
+                        stream = engine.submit(request);
+                    } catch (OverloadedException e) {
+                        if (vectors.size() == streams.size()) {
+                            throw overloaded(e);
+                        }
+                        vectors.add(vector(exchange, streams.get(vectors.size())));
+                    } catch (IllegalStateException e) {
+                        throw closed(exchange);
+                    }
+                }
+                if (stream == null) {
+                    throw HttpException.unavailable("The client has closed its connection.");
+                }
+                synchronized (streams) {
+                    streams.add(stream);
+                }
+            }
+            timelines.add(exchange, streams);
+            while (vectors.size() < streams.size()) {
+                vectors.add(vector(exchange, streams.get(vectors.size())));
+            }
+            exchange.countTokens(tokens, 0);
+            return vectors;
+        } finally {
+            close(streams);
+        }
+    }
+
+    private float[] vector(Exchange exchange, TokenStream stream) throws InterruptedException {
+        if (stream.next() != null) {
+            throw new IllegalStateException("a request for a vector got a token");
+        }
+        HttpException error = failure(exchange, stream.finish());
+        if (error != null) {
+            throw error;
+        }
+        return stream.vector();
+    }
+
     /** Sends the answer to a request that was read. */
     public void answer(Exchange exchange, AnswerRequest request) throws ClientGoneException, InterruptedException {
         checkAvailable(exchange);
@@ -88,15 +154,7 @@ public final class AnswerService {
         List<TokenStream> streams = new ArrayList<>();
         try {
             exchange.onDeparture(() -> close(streams));
-            String tenant = tenant(exchange, request.user());
-            ApiKey key = exchange.key();
-            int weight = key == null ? 1 : key.weight();
-            if (key != null) {
-                key.checkPriority(request.requests().getFirst().scheduling().priority());
-            }
-            for (Request each : request.requests()) {
-                Request owned = each.withScheduling(each.scheduling().withTenant(tenant, weight))
-                        .withName(exchange.id());
+            for (Request owned : owned(exchange, request.user(), request.requests())) {
                 TokenStream computed = submit(exchange, request.format(), owned);
                 TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
                 synchronized (streams) {
@@ -117,6 +175,24 @@ public final class AnswerService {
         } finally {
             close(streams);
         }
+    }
+
+    /**
+     * The requests of a client as the engine gets them.
+     *
+     * @throws HttpException 403 if the API key does not allow their priority
+     */
+    private static List<Request> owned(Exchange exchange, @Nullable String user, List<Request> requests) {
+        String tenant = tenant(exchange, user);
+        ApiKey key = exchange.key();
+        int weight = key == null ? 1 : key.weight();
+        if (key != null) {
+            key.checkPriority(requests.getFirst().scheduling().priority());
+        }
+        return requests.stream()
+                .map(each -> each.withScheduling(each.scheduling().withTenant(tenant, weight))
+                        .withName(exchange.id()))
+                .toList();
     }
 
     /**
@@ -193,9 +269,13 @@ public final class AnswerService {
         } catch (OverloadedException e) {
             throw overloaded(e);
         } catch (IllegalStateException e) {
-            checkAvailable(exchange);
-            throw HttpException.unavailable("The engine is closed and accepts no new requests.");
+            throw closed(exchange);
         }
+    }
+
+    private HttpException closed(Exchange exchange) {
+        checkAvailable(exchange);
+        return HttpException.unavailable("The engine is closed and accepts no new requests.");
     }
 
     private static HttpException overloaded(OverloadedException e) {

@@ -8,6 +8,8 @@ import tools.jackson.core.TokenStreamLocation;
 import tools.jackson.core.json.JsonFactory;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.util.RawValue;
 
 /** Reads and writes JSON. */
 public final class Json {
@@ -60,6 +62,16 @@ public final class Json {
     /** A value in UTF-8. */
     public static byte[] bytes(JsonNode value) {
         return MAPPER.writeValueAsBytes(value);
+    }
+
+    /** An array of finite numbers of 32 bits, each with the fewest digits that tell it from others. */
+    public static JsonNode numbers(float... numbers) {
+        StringBuilder text = new StringBuilder(numbers.length * 12 + 2).append('[');
+        for (int i = 0; i < numbers.length; i++) {
+            text.append(i == 0 ? "" : ",").append(numbers[i]);
+        }
+        return JsonNodeFactory.instance.rawValueNode(
+                new RawValue(text.append(']').toString()));
     }
 
     /** A value as text. */

@@ -34,11 +34,16 @@ public record Parameter(
         MESSAGE("messages[]"),
         TOKENIZE("/tokenize"),
         DETOKENIZE("/detokenize"),
+        EMBEDDINGS("/v1/embeddings"),
+        RERANK("/v1/rerank"),
+        SCORE("/v1/score"),
         MESSAGES("/v1/messages"),
         COUNT_TOKENS("/v1/messages/count_tokens"),
         RESPONSES("/v1/responses"),
         OLLAMA_CHAT("/api/chat"),
         OLLAMA_GENERATE("/api/generate"),
+        OLLAMA_EMBED("/api/embed"),
+        OLLAMA_EMBEDDINGS("/api/embeddings"),
         OLLAMA_OPTIONS("options");
 
         private final String title;

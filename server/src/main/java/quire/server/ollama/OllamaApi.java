@@ -7,6 +7,7 @@ import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
 import quire.server.api.Json;
 import quire.server.api.ServedModel;
+import quire.server.api.Vectors;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
@@ -30,18 +31,22 @@ public final class OllamaApi {
     private final ServedModel model;
     private final AnswerService answers;
     private final OllamaReader reader;
+    private final Vectors vectors;
     private final String started = Instant.now().toString();
 
     /**
      * Handlers that answer with this model.
      *
      * @param chats reads requests that are brought into the form of a chat
+     * @param vectors computes vectors of texts
      * @param refuseUnknown whether a request with an unknown parameter is refused
      */
-    public OllamaApi(ServedModel model, AnswerService answers, ChatReader chats, boolean refuseUnknown) {
+    public OllamaApi(
+            ServedModel model, AnswerService answers, ChatReader chats, Vectors vectors, boolean refuseUnknown) {
         this.model = model;
         this.answers = answers;
-        this.reader = new OllamaReader(model, chats, refuseUnknown);
+        this.vectors = vectors;
+        this.reader = new OllamaReader(model, chats, vectors, refuseUnknown);
     }
 
     /** {@code POST /api/chat}. */
@@ -60,6 +65,34 @@ public final class OllamaApi {
         } else {
             exchange.send(Response.json(200, Json.bytes(read.loaded())));
         }
+    }
+
+    /** {@code POST /api/embed}: vectors of length 1. */
+    public void embed(Exchange exchange) throws ClientGoneException, InterruptedException {
+        long start = System.nanoTime();
+        OllamaReader.Texts read = answers.read(exchange, reader::embed);
+        ObjectNode root = JSON.objectNode().put("model", read.name());
+        ArrayNode all = root.putArray("embeddings");
+        for (float[] vector : compute(exchange, read)) {
+            all.add(Json.numbers(Vectors.normalized(vector, read.dimensions())));
+        }
+        exchange.send(json(root.put("total_duration", System.nanoTime() - start)
+                .put("load_duration", 0)
+                .put("prompt_eval_count", Vectors.count(read.prompts()))));
+    }
+
+    /** {@code POST /api/embeddings}: the vector of one text as the model gives it. */
+    public void embeddings(Exchange exchange) throws ClientGoneException, InterruptedException {
+        OllamaReader.Texts read = answers.read(exchange, reader::embeddings);
+        List<float[]> computed = compute(exchange, read);
+        ObjectNode root = JSON.objectNode();
+        root.set("embedding", computed.isEmpty() ? JSON.arrayNode() : Json.numbers(computed.getFirst()));
+        exchange.send(json(root));
+    }
+
+    private List<float[]> compute(Exchange exchange, OllamaReader.Texts read)
+            throws ClientGoneException, InterruptedException {
+        return read.prompts().isEmpty() ? List.of() : vectors.compute(exchange, null, null, 0, read.prompts());
     }
 
     /** {@code GET /api/version}. */
@@ -117,6 +150,9 @@ public final class OllamaApi {
             root.putObject("model_info")
                     .put("general.context_length", model.engine().maxContext());
             ArrayNode capabilities = root.putArray("capabilities").add("completion");
+            if (vectors.width() > 0) {
+                capabilities.add("embedding");
+            }
             if (model.toolCallFormat() != null) {
                 capabilities.add("tools");
             }

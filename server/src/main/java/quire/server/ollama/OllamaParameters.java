@@ -1,6 +1,8 @@
 package quire.server.ollama;
 
 import static quire.server.api.Parameter.Place.OLLAMA_CHAT;
+import static quire.server.api.Parameter.Place.OLLAMA_EMBED;
+import static quire.server.api.Parameter.Place.OLLAMA_EMBEDDINGS;
 import static quire.server.api.Parameter.Place.OLLAMA_GENERATE;
 import static quire.server.api.Parameter.Place.OLLAMA_OPTIONS;
 
@@ -13,11 +15,14 @@ import quire.server.api.Parameter.Place;
 import quire.server.api.Parameter.Treatment;
 import quire.server.api.Parameter.Values;
 
-/** The parameters of Ollama's requests for answers. {@code docs/ollama.md} contains the same table. */
+/** The parameters of Ollama's requests for answers and vectors. {@code docs/ollama.md} contains the same table. */
 public final class OllamaParameters {
     private static final Set<Place> BOTH = EnumSet.of(OLLAMA_CHAT, OLLAMA_GENERATE);
     private static final Set<Place> CHAT = EnumSet.of(OLLAMA_CHAT);
     private static final Set<Place> GENERATE = EnumSet.of(OLLAMA_GENERATE);
+    private static final Set<Place> VECTORS = EnumSet.of(OLLAMA_EMBED, OLLAMA_EMBEDDINGS);
+    private static final Set<Place> EMBED = EnumSet.of(OLLAMA_EMBED);
+    private static final Set<Place> EMBEDDINGS = EnumSet.of(OLLAMA_EMBEDDINGS);
     private static final Set<Place> OPTIONS = EnumSet.of(OLLAMA_OPTIONS);
 
     private static final String WINDOW = "the server has one context for all";
@@ -49,6 +54,13 @@ public final class OllamaParameters {
         refused(rows, GENERATE, "suffix", "text behind the answer", "put it into the prompt", Values.NEUTRAL);
         refused(rows, GENERATE, "context", "tokens of an earlier answer", "use /api/chat", Values.NEUTRAL);
         refused(rows, GENERATE, "images", "pictures", "send text", Values.NEUTRAL);
+        computed(rows, VECTORS, "model", "the name of the model, also with :latest behind it");
+        computed(rows, EMBED, "input", "a text or a list of texts");
+        computed(rows, EMBEDDINGS, "prompt", "a text");
+        computed(rows, VECTORS, "truncate", "whether a text that is longer than the context keeps its beginning");
+        computed(rows, EMBED, "dimensions", "how many of the first numbers of each vector are wanted");
+        harmless(rows, VECTORS, "keep_alive", "how long the model stays loaded; here it always stays");
+        harmless(rows, VECTORS, "options", "how tokens are chosen");
         computed(rows, OPTIONS, "num_predict", "maximum number of tokens of the answer; -1 and -2 for no limit");
         computed(rows, OPTIONS, "temperature", "divides the logits; 0 always takes the likeliest token");
         computed(rows, OPTIONS, "top_k", "keeps the k likeliest tokens");
@@ -101,6 +113,9 @@ public final class OllamaParameters {
     }
 
     private static String senders(Set<Place> places) {
+        if (places.equals(VECTORS) || places.equals(EMBED) || places.equals(EMBEDDINGS)) {
+            return places.equals(EMBED) ? "embed" : places.equals(EMBEDDINGS) ? "embeddings" : "embed, embeddings";
+        }
         return places.equals(OPTIONS)
                 ? "options"
                 : places.equals(CHAT) ? "chat" : places.equals(GENERATE) ? "generate" : "both";

@@ -12,6 +12,7 @@ import quire.server.api.Fields;
 import quire.server.api.Parameter.Place;
 import quire.server.api.Parameters;
 import quire.server.api.ServedModel;
+import quire.server.api.Vectors;
 import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -42,11 +43,13 @@ final class OllamaReader {
 
     private final ServedModel model;
     private final ChatReader chats;
+    private final Vectors vectors;
     private final Parameters parameters;
 
-    OllamaReader(ServedModel model, ChatReader chats, boolean refuseUnknown) {
+    OllamaReader(ServedModel model, ChatReader chats, Vectors vectors, boolean refuseUnknown) {
         this.model = model;
         this.chats = chats;
+        this.vectors = vectors;
         this.parameters = new Parameters(OllamaParameters.ROWS, refuseUnknown);
     }
 
@@ -95,6 +98,36 @@ final class OllamaReader {
             }
         }
         return answer(body, chat, name, false);
+    }
+
+    /** Texts whose vectors are wanted. There are none if the request only asks to load the model. */
+    record Texts(String name, List<int[]> prompts, int dimensions) {}
+
+    /** A body of {@code /api/embed}. */
+    Texts embed(Fields sent) {
+        return texts(parameters.check(Place.OLLAMA_EMBED, sent), "input");
+    }
+
+    /** A body of {@code /api/embeddings}. */
+    Texts embeddings(Fields sent) {
+        return texts(parameters.check(Place.OLLAMA_EMBEDDINGS, sent), "prompt");
+    }
+
+    private Texts texts(Fields body, String parameter) {
+        String name = model(body);
+        vectors.checkGiven(parameter);
+        JsonNode input = body.get(parameter);
+        Integer most = body.bool("truncate", true) ? (Integer) model.engine().maxContext() : null;
+        List<int[]> prompts = input == null || isNothing(input)
+                ? List.of()
+                : vectors.tokens(input, parameter, new Vectors.Encoding(true, most));
+        return new Texts(name, prompts, body.integer("dimensions", 1, vectors.width(), vectors.width()));
+    }
+
+    private static boolean isNothing(JsonNode value) {
+        return value.isArray()
+                ? value.isEmpty()
+                : value.isString() && value.stringValue().isEmpty();
     }
 
     /**

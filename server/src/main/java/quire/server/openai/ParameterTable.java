@@ -3,7 +3,10 @@ package quire.server.openai;
 import static quire.server.api.Parameter.Place.CHAT;
 import static quire.server.api.Parameter.Place.COMPLETIONS;
 import static quire.server.api.Parameter.Place.DETOKENIZE;
+import static quire.server.api.Parameter.Place.EMBEDDINGS;
 import static quire.server.api.Parameter.Place.MESSAGE;
+import static quire.server.api.Parameter.Place.RERANK;
+import static quire.server.api.Parameter.Place.SCORE;
 import static quire.server.api.Parameter.Place.STREAM_OPTIONS;
 import static quire.server.api.Parameter.Place.TOKENIZE;
 
@@ -22,7 +25,7 @@ import tools.jackson.databind.JsonNode;
  * Every parameter that Quire recognises, its own and those of other servers, with its treatment. {@link Parameters}
  * checks requests against this table. {@code docs/parameters.md} contains the same table.
  */
-final class ParameterTable {
+public final class ParameterTable {
     private static final Set<Place> ANSWERS = EnumSet.of(COMPLETIONS, CHAT);
     private static final Set<Place> ONLY_COMPLETIONS = EnumSet.of(COMPLETIONS);
     private static final Set<Place> ONLY_CHAT = EnumSet.of(CHAT);
@@ -54,7 +57,7 @@ final class ParameterTable {
     private static final String START = "the operator sets it when the server starts";
 
     /** All rows, grouped by topic. */
-    static final List<Parameter> ROWS = rows();
+    public static final List<Parameter> ROWS = rows();
 
     private final List<Parameter> rows = new ArrayList<>();
 
@@ -71,6 +74,7 @@ final class ParameterTable {
         table.notComputedOutputs();
         table.notComputedInputs();
         table.tokenize();
+        table.vectors();
         return List.copyOf(table.rows);
     }
 
@@ -580,6 +584,45 @@ final class ParameterTable {
                 "leave it out: they are always found",
                 Values.TRUE);
         refused(ONLY_TOKENIZE, "with_pieces", "returns the text of each token", LLAMA, "use return_token_strs");
+    }
+
+    private void vectors() {
+        Set<Place> embeddings = EnumSet.of(EMBEDDINGS);
+        Set<Place> rank = EnumSet.of(RERANK, SCORE);
+        Set<Place> all = EnumSet.of(EMBEDDINGS, RERANK, SCORE);
+        computed(all, "model", "the name of the model", OPENAI);
+        computed(embeddings, "input", "text, or token ids, or a list of these; at most 2048", OPENAI);
+        computed(embeddings, "encoding_format", "float, or base64 for 32-bit numbers, lowest byte first", OPENAI);
+        computed(embeddings, "dimensions", "how many of the first numbers of each vector are wanted", OPENAI);
+        computed(embeddings, "add_special_tokens", "adds the tokens that the model's file asks for", VLLM);
+        computed(EnumSet.of(RERANK), "query", "the text that the documents are compared with", "Jina, Cohere, vLLM");
+        computed(EnumSet.of(RERANK), "documents", "texts, also as objects with the field text", "Jina, Cohere, vLLM");
+        computed(EnumSet.of(RERANK), "top_n", "how many of the best documents are wanted; 0 for all", "Jina, vLLM");
+        computed(EnumSet.of(RERANK), "return_documents", "false leaves the texts out; true if absent", "Jina, Cohere");
+        computed(EnumSet.of(SCORE), "text_1", "a text, or a list of texts", VLLM);
+        computed(
+                EnumSet.of(SCORE),
+                "text_2",
+                "a text, or a list of texts; as many as text_1, if that has several",
+                VLLM);
+        synonym(EnumSet.of(SCORE), "queries", "text_1", VLLM);
+        synonym(EnumSet.of(SCORE), "documents", "text_2", VLLM);
+        synonym(EnumSet.of(SCORE), "items", "text_2", VLLM);
+        computed(
+                all,
+                "truncate_prompt_tokens",
+                "keeps the beginning of longer texts: at most this many tokens, -1 for as many as the context has",
+                VLLM);
+        computed(all, "cache_salt", "only requests with the same salt share cached pages", VLLM);
+        computed(all, "priority", "a lower number comes first", VLLM);
+        harmless(all, "user", "whose share of the engine the request uses (docs/scheduling.md)", OPENAI);
+        refused(embeddings, "input_type", "whether a text is a query", "Cohere, NVIDIA", "write it into the text");
+        refused(embeddings, "messages", "a conversation in place of texts", VLLM, "use /apply-template and input");
+        refused(all, "normalize", "whether vectors have length 1", VLLM, "leave it out", Values.TRUE);
+        refused(rank, "max_tokens_per_doc", "shortens documents", "Cohere", "use truncate_prompt_tokens");
+        refused(rank, "rank_fields", "which fields of documents count", "Cohere", "send texts");
+        refused(rank, "activation", "how scores are made", VLLM, "leave it out");
+        refused(rank, "softmax", "how scores are made", VLLM, "leave it out");
     }
 
     private void computed(Set<Place> places, String name, String meaning, String senders) {

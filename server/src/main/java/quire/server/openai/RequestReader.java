@@ -341,13 +341,13 @@ final class RequestReader implements ChatReader {
         return computed;
     }
 
-    private static @Nullable String cacheSalt(Fields body) {
+    static @Nullable String cacheSalt(Fields body) {
         JsonNode salt = body.get("cache_salt");
         return salt == null || Fields.isNeutral(salt) ? null : Fields.string(salt, "cache_salt");
     }
 
     /** Whom the request is for: the first of the two parameters that is there. */
-    private static @Nullable String user(Fields body) {
+    static @Nullable String user(Fields body) {
         for (String name : List.of("user", "safety_identifier")) {
             JsonNode user = body.get(name);
             if (user != null && !Fields.isNeutral(user)) {
