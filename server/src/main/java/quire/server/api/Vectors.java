@@ -84,7 +84,11 @@ public final class Vectors {
         return all;
     }
 
-    /** @throws HttpException 400 if there are too many texts */
+    /**
+     * Checks how many texts a request has.
+     *
+     * @throws HttpException 400 if there are too many
+     */
     public static void checkCount(int texts, String path) {
         if (texts > MAX_TEXTS) {
             throw HttpException.invalid(
