@@ -486,7 +486,7 @@ class ModelConfigTest {
                 fault(w -> set(w, shared, 1), "tensor blk.2.attn_k.weight", "missing"),
                 fault(w -> w.without(windows).bools(windows, true, false), windows, "has 2 items"),
                 fault(w -> w.without(windows).bools(windows, true, true, true, true), "tensor blk.1.attn_q.weight"),
-                fault(w -> set(w, "gemma4.attention.key_length_swa", 15), "key_length_swa", "15"),
+                fault(w -> set(w, "gemma4.attention.key_length_swa", 15), "value_length_swa", "length is 15"),
                 fault(w -> set(w, "gemma4.attention.value_length_swa", 32), "value_length_swa", "32", "16"),
                 fault(w -> set(w, "gemma4.rope.dimension_count_swa", 18), "dimension_count_swa", "not 1 to 16"),
                 fault(w -> w.without(widths).int32s(widths, 96, 96, 192, 0), "feed_forward_length", "is 0"),
