@@ -127,6 +127,32 @@ class BenchCommandTest {
     }
 
     @Test
+    void benchPrefix_withAFile_writesPages(@TempDir Path out) {
+        CommandRun result = run(
+                "bench",
+                "prefix",
+                "--model",
+                model,
+                "--prompt",
+                "64",
+                "--generate",
+                "1",
+                "--sequences",
+                "1",
+                "--hits",
+                "0",
+                "--rounds",
+                "1",
+                "--kv-disk",
+                out.resolve("pages.kv").toString(),
+                "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode record = JsonMapper.shared().readTree(result.out());
+        assertThat(record.get("kv_file_written_bytes").asLong()).isPositive();
+        assertThat(record.get("kv_file_pages_left_out").asLong()).isNotNegative();
+    }
+
+    @Test
     void benchConstraints_anyModel_measuresMasksAndSpeed() {
         CommandRun result = run(
                 "bench",

@@ -6,14 +6,17 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import quire.bench.measure.TimedEngine;
 import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
+import quire.cli.option.FilePath;
 import quire.cli.option.ModelOption;
 import quire.cli.option.ThreadsOption;
+import quire.engine.DiskTierStats;
 import quire.engine.EngineConfig;
 import quire.engine.Speculation;
 import quire.tensor.machine.KernelSets;
@@ -63,6 +66,13 @@ public final class PrefixCommand implements Callable<Integer> {
             description = "Rounds with the cache and as many without (default ${DEFAULT-VALUE}).")
     private int rounds;
 
+    @Option(
+            names = "--kv-disk",
+            paramLabel = "FILE",
+            converter = FilePath.class,
+            description = "With the cache, pages are written to this file too, as by serve --kv-disk (default: none).")
+    private @Nullable Path kvDisk;
+
     @Mixin
     private ThreadsOption threads;
 
@@ -98,6 +108,11 @@ public final class PrefixCommand implements Callable<Integer> {
             for (double share : hits) {
                 rows.add(bench.measure(share, rounds));
             }
+            DiskTierStats file = engine.engine().stats().diskTier();
+            if (kvDisk != null) {
+                record.put("kv_file_written_bytes", file.writtenBytes());
+                record.put("kv_file_pages_left_out", file.skippedPages());
+            }
         }
         record.put("prefix", rows);
         output.print(record);
@@ -114,6 +129,7 @@ public final class PrefixCommand implements Callable<Integer> {
                 .maxQueuedTokens(Math.max(defaults.maxQueuedTokens(), (long) sequences * prompt))
                 .threads(threads.count())
                 .speculation(Speculation.off())
+                .kvDisk(kvDisk)
                 .build();
     }
 }
