@@ -163,7 +163,9 @@ final class OpenApi {
         }
         ObjectNode responses = operation.putObject("responses");
         responses.putObject("200").put("description", "The answer.");
-        responses.putObject("default").put("description", "An error in the form of the API, which names the parameter.");
+        responses
+                .putObject("default")
+                .put("description", "An error in the form of the API, which names the parameter.");
     }
 
     /** Adds the accepted parameters of a place. */

@@ -84,7 +84,11 @@ public final class Vectors {
         return all;
     }
 
-    /** @throws HttpException 400 if there are too many texts */
+    /**
+     * Checks that a request does not have too many texts.
+     *
+     * @throws HttpException 400 if it has
+     */
     public static void checkCount(int texts, String path) {
         if (texts > MAX_TEXTS) {
             throw HttpException.invalid(
