@@ -13,6 +13,7 @@ import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.Semaphore;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
@@ -111,7 +112,8 @@ class EmbeddingsTest {
         for (int i = 0; i < texts.size(); i++) {
             assertThat(answer.content().get(i).vectorAsList()).isEqualTo(direct("text " + i));
         }
-        assertThat(answer.tokenUsage().inputTokenCount()).isPositive();
+        assertThat(Objects.requireNonNull(answer.tokenUsage()).inputTokenCount())
+                .isPositive();
         assertThat(model.dimension()).isEqualTo(server.engine.vectorWidth());
     }
 

@@ -113,8 +113,8 @@ class MetricsTest {
             }
             assertThat(compared).isGreaterThan(100);
             assertThat(series.get("vllm:prompt_tokens_total{engine=\"0\",model_name=\"fake\"}"))
-                    .isEqualTo(series.get("quire_prompt_tokens_total{model_name=\"fake\"}")
-                            + series.get("quire_prefix_cache_hits_total{model_name=\"fake\"}"));
+                    .isEqualTo(series.getOrDefault("quire_prompt_tokens_total{model_name=\"fake\"}", Double.NaN)
+                            + series.getOrDefault("quire_prefix_cache_hits_total{model_name=\"fake\"}", Double.NaN));
             assertThat(series.get("quire_request_decode_time_seconds_count{model_name=\"fake\"}"))
                     .isEqualTo(3);
             assertThat(series.get("quire_request_max_num_generation_tokens_sum{model_name=\"fake\"}"))

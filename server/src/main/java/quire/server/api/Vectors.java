@@ -85,9 +85,9 @@ public final class Vectors {
     }
 
     /**
-     * Checks how many texts a request has.
+     * Checks that a request does not have too many texts.
      *
-     * @throws HttpException 400 if there are too many
+     * @throws HttpException 400 if it has
      */
     public static void checkCount(int texts, String path) {
         if (texts > MAX_TEXTS) {
