@@ -104,6 +104,8 @@ final class Routes {
                 answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses"),
                 get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
                 delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
+                // llama.cpp's additions to it
+                answer((model, exchange) -> model.openAi.infill(exchange), "/infill"),
                 // vLLM's additions to it
                 post((model, exchange) -> model.tokens.tokenize(exchange), "/tokenize"),
                 post((model, exchange) -> model.tokens.detokenize(exchange), "/detokenize"),
