@@ -120,6 +120,8 @@ final class Routes {
                         .withErrors(RESPONSES_ERRORS),
                 get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
                 delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
+                // llama.cpp's additions to it
+                answer((model, exchange) -> model.openAi.infill(exchange), "/infill"),
                 // vLLM's additions to it
                 answer((model, exchange) -> model.ranks.rerank(exchange), "/v1/rerank", "/rerank", "/v2/rerank"),
                 answer((model, exchange) -> model.ranks.score(exchange), "/v1/score", "/score"),

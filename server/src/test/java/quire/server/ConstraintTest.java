@@ -50,6 +50,12 @@ class ConstraintTest {
                 "\"guided_regex\":\"(ab){2}\"#abab",
                 "\"guided_choice\":[\"é\",\"€\"],\"guided_decoding_backend\":\"outlines\"#é|€",
                 "\"json_schema\":{\"const\":5}#5",
+                "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"strict\":true,\"schema\":{\"const\":{\"b\":1,\"a\":2,\"c\":3}}}}#\\{\"b\": ?1, ?\"a\": ?2,"
+                        + " ?\"c\": ?3\\}",
+                "\"guided_json\":{\"const\":{\"b\":1,\"a\":2,\"c\":3}},\"property_order\":\"schema\"#\\{\"b\": ?1, ?\"a\": ?2,"
+                        + " ?\"c\": ?3\\}",
+                "\"guided_json\":{\"const\":{\"a\":1,\"b\":2}},\"property_order\":\"any\"#\\{\"(a\": ?1, ?\"b\": ?2|b\": ?2,"
+                        + " ?\"a\": ?1)\\}",
                 "\"regex\":\"x+y\",\"response_format\":{\"type\":\"text\"}#x+y",
                 "\"guided_json\":{\"type\":\"number\",\"multipleOf\":0.25,\"minimum\":0.1,\"maximum\":0.4}#0\\.250*"
             })

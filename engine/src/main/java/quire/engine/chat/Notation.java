@@ -20,7 +20,7 @@ import quire.engine.constrain.Part;
  *   LFM2       NAME( key="text", list=[1, True] )
  * </pre>
  *
- * <p>The declared properties come in their order; others are not written. With quotes of their own, the texts within them are
+ * <p>The declared properties come in any order; others are not written. With quotes of their own, the texts within them are
  * bare: of the keywords for strings only {@code enum} and {@code const} are then enforced, and lists and objects may have only
  * the keywords for their elements and properties. Otherwise values are JSON, but {@code True}, {@code False} and {@code None}
  * may stand for {@code true}, {@code false} and {@code null}.
@@ -63,25 +63,20 @@ record Notation(String assign, String separator, String close, String quote) {
                 String name = String.valueOf(key);
                 Map<String, ?> schema = TaggedArguments.property(tool, name);
                 Part value = value(schema == null ? Map.of() : schema, "/properties/" + name);
-                pairs.put(name, Part.sequence(new Part.Text(name + assign), value));
+                pairs.put(name, value);
             }
         }
         return Part.sequence(joined(pairs, required), new Part.Text(close));
     }
 
-    /** Pairs in their order, of which those that are not required may be missing. */
+    /** Pairs in any order, of which those that are not required may be missing. */
     private Part joined(Map<String, Part> pairs, Set<?> required) {
-        Part none = new Part.Text("");
-        Part behindFirst = none; // pairs, each behind a separator
-        Part all = none;
-        for (Map.Entry<String, Part> pair : List.copyOf(pairs.entrySet()).reversed()) {
-            Part here = Part.sequence(pair.getValue(), behindFirst);
-            Part next = Part.sequence(new Part.Text(separator), here);
-            boolean isRequired = required.contains(pair.getKey());
-            all = isRequired ? here : Part.oneOf(here, all);
-            behindFirst = isRequired ? next : Part.oneOf(next, behindFirst);
-        }
-        return all;
+        return new Part.Pairs(
+                pairs.entrySet().stream()
+                        .map(pair -> new Part.Pair(
+                                pair.getKey() + assign, pair.getValue(), required.contains(pair.getKey())))
+                        .toList(),
+                separator);
     }
 
     private Part value(Map<String, ?> schema, String place) {
@@ -172,9 +167,8 @@ record Notation(String assign, String separator, String close, String quote) {
         checkKeywords(schema, Set.of("type", "properties", "required"), place);
         Map<String, Part> pairs = new LinkedHashMap<>();
         if (schema.get("properties") instanceof Map<?, ?> properties) {
-            properties.forEach((key, value) -> pairs.put(
-                    String.valueOf(key),
-                    Part.sequence(new Part.Text(key + assign), value(child(value), place + "/properties/" + key))));
+            properties.forEach(
+                    (key, value) -> pairs.put(String.valueOf(key), value(child(value), place + "/properties/" + key)));
         }
         Set<?> required = schema.get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
         return Part.sequence(new Part.Text("{"), joined(pairs, required), new Part.Text("}"));

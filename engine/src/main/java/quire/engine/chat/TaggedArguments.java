@@ -13,7 +13,8 @@ import quire.engine.constrain.InvalidConstraintException;
 import quire.engine.constrain.Part;
 
 /**
- * The arguments of one tool in a format with tags. The declared properties come in their order; others are not written.
+ * The arguments of one tool in a format with tags. The declared properties come in any order; others are not
+ * written.
  * A string is the bare text up to the tag behind it; of the keywords for strings only {@code enum} and {@code const} are
  * enforced. A value that may be a string or something else is JSON if it is JSON of the schema, else a string.
  */
@@ -110,15 +111,16 @@ final class TaggedArguments {
     static Part part(Tags tags, Tool tool) {
         checkRoot(tool);
         Set<?> required = tool.parameters().get("required") instanceof List<?> list ? Set.copyOf(list) : Set.of();
-        List<Part> arguments = new ArrayList<>();
+        List<Part.Pair> arguments = new ArrayList<>();
         if (tool.parameters().get("properties") instanceof Map<?, ?> properties) {
             for (Object name : properties.keySet()) {
-                Part argument = Part.sequence(
-                        new Part.Text(tags.before() + name), value(tags, property(tool, String.valueOf(name))));
-                arguments.add(required.contains(name) ? argument : Part.oneOf(argument, new Part.Text("")));
+                arguments.add(new Part.Pair(
+                        tags.before() + name,
+                        value(tags, property(tool, String.valueOf(name))),
+                        required.contains(name)));
             }
         }
-        return new Part.Sequence(arguments);
+        return new Part.Pairs(arguments, "");
     }
 
     /** Checks the keywords at the root of a tool's schema, and that the schema is computed. */

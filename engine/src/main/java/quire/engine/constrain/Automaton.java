@@ -59,6 +59,8 @@ final class Automaton {
     private final Map<Integer, Profile> profiles = new HashMap<>();
     private final int[] path; // states by depth of the walk
     private final int[] basePath; // the same for a similar lexeme
+    private final int[] nameFrom; // ranges of names by depth of the walk
+    private final int[] nameTo;
     private final long[] bits;
     private final byte[] forcedBytes = new byte[64];
     private boolean full;
@@ -72,6 +74,8 @@ final class Automaton {
         firstSize = expressions.size();
         path = new int[vocabulary.maxDepth() + 1];
         basePath = new int[vocabulary.maxDepth() + 1];
+        nameFrom = new int[vocabulary.maxDepth() + 1];
+        nameTo = new int[vocabulary.maxDepth() + 1];
         bits = new long[(vocabulary.size() + Long.SIZE - 1) / Long.SIZE];
     }
 
@@ -229,6 +233,23 @@ final class Automaton {
                 continue;
             }
             int lexeme = expressions.isCat(e) ? expressions.head(e) : e;
+            int behind = expressions.isCat(e) ? expressions.tail(e) : Expressions.EMPTY;
+            if (expressions.isBetween(lexeme)) {
+                open.add(expressions.cat(expressions.expand(lexeme), behind));
+                continue;
+            }
+            if (expressions.isElement(lexeme)) {
+                Profile profile = profile(expressions.clamp(expressions.restOfElement(lexeme), vocabulary.maxDepth()));
+                if (!inside.contains(profile.inside())) {
+                    inside.add(profile.inside());
+                }
+                walkBehindElement(e, lexeme, behind, profile.exits());
+                continue;
+            }
+            if (expressions.isNames(lexeme)) {
+                walkNames(lexeme, behind);
+                continue;
+            }
             if (!expressions.isLexeme(lexeme) || expressions.allowedBytes(lexeme) < MANY_BYTES) {
                 narrow.add(e);
                 continue;
@@ -271,6 +292,75 @@ final class Automaton {
             } else {
                 path[depth] = state;
                 vocabulary.addTokens(node, bits);
+                node++;
+            }
+        }
+    }
+
+    /**
+     * Adds the tokens that begin or continue one of the names of pairs. Only what follows a whole name becomes states.
+     *
+     * @param behind what follows all pairs
+     */
+    private void walkNames(int names, int behind) {
+        Members pairs = expressions.pairs(names);
+        int written = expressions.nameBytes(names);
+        nameFrom[0] = expressions.firstName(names);
+        nameTo[0] = pairs.end(nameFrom[0], written);
+        for (int node = 0; node < vocabulary.nodes(); ) {
+            int depth = vocabulary.depth(node);
+            int bytes = written + depth - 1;
+            byte b = vocabulary.nodeByte(node);
+            int first = pairs.firstWith(nameFrom[depth - 1], nameTo[depth - 1], bytes, b);
+            int to = pairs.endWith(first, nameTo[depth - 1], bytes, b);
+            int end = vocabulary.end(node);
+            if (first == to || !expressions.mayBeNamed(names, first, to)) {
+                node = end;
+                continue;
+            }
+            vocabulary.addTokens(node, bits);
+            boolean isWhole = pairs.isWhole(first, bytes + 1);
+            if (isWhole && end > node + 1 && expressions.mayBeNamed(names, first, first + 1)) {
+                path[depth] = expressions.cat(expressions.afterName(names, first), behind);
+                walk(node + 1, end);
+            }
+            nameFrom[depth] = first;
+            nameTo[depth] = to;
+            node = expressions.mayBeNamed(names, isWhole ? first + 1 : first, to) ? node + 1 : end;
+        }
+    }
+
+    /**
+     * Adds the tokens that end one of several distinct elements and go on. What follows hardly depends on the element's text, so
+     * it is left open, which saves a state for each text. A token that has more than the first byte of a further element, or
+     * elements of which there may be few, are followed with their own text.
+     *
+     * @param e the whole state
+     * @param behind what follows all elements
+     * @param exits where the element may end
+     */
+    private void walkBehindElement(int e, int element, int behind, int[] exits) {
+        int after = expressions.cat(expressions.afterUnknownElement(element), behind);
+        boolean isPlain = expressions.isPlainElement(element);
+        for (int exit : exits) {
+            path[vocabulary.depth(exit)] = after;
+            nameFrom[vocabulary.depth(exit)] = 0; // the depth where the further element begins; 0: it has not begun
+            for (int node = exit + 1; node < vocabulary.end(exit); ) {
+                int depth = vocabulary.depth(node);
+                int state = expressions.next(path[depth - 1], vocabulary.nodeByte(node));
+                if (state == Expressions.NONE) {
+                    node = vocabulary.end(node);
+                    continue;
+                }
+                path[depth] = state;
+                int begun = nameFrom[depth - 1];
+                begun = begun == 0 && expressions.isBegunElement(state) ? depth : begun;
+                nameFrom[depth] = begun;
+                int token = vocabulary.token(node);
+                boolean isSure = isPlain && (begun == 0 || depth == begun);
+                if (isSure || (token >= 0 && advance(e, token) != Expressions.NONE)) {
+                    vocabulary.addTokens(node, bits);
+                }
                 node++;
             }
         }

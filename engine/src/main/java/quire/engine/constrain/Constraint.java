@@ -81,6 +81,11 @@ public final class Constraint {
         return jsonSchema(Map.of("type", "object"));
     }
 
+    /** As {@link #jsonSchema(Object, PropertyOrder)}, with properties in the order {@link PropertyOrder#GUIDED}. */
+    public static Constraint jsonSchema(Object schema) {
+        return jsonSchema(schema, PropertyOrder.GUIDED);
+    }
+
     /**
      * JSON that a schema of draft 2020-12 or draft 7 describes. {@code docs/constraints.md} lists the keywords.
      *
@@ -88,10 +93,10 @@ public final class Constraint {
      *     {@code Boolean}, {@code Number}, null; a number with a fraction as {@code BigDecimal} if it must be exact
      * @throws InvalidConstraintException naming the keyword by its JSON pointer
      */
-    public static Constraint jsonSchema(Object schema) {
-        StringBuilder source = new StringBuilder("schema ");
+    public static Constraint jsonSchema(Object schema, PropertyOrder order) {
+        StringBuilder source = new StringBuilder("schema ").append(order).append(' ');
         write(schema, source, 0);
-        return new Constraint(source.toString(), expressions -> JsonSchema.compile(schema, expressions));
+        return new Constraint(source.toString(), expressions -> JsonSchema.compile(schema, order, expressions));
     }
 
     /**
@@ -168,6 +173,16 @@ public final class Constraint {
             case Part.Sequence sequence -> writeAll(sequence.parts(), out, nesting);
             case Part.OneOf choice -> writeAll(choice.parts(), out, nesting);
             case Part.Repeated repeated -> write(repeated.part(), out, nesting + 1);
+            case Part.Pairs pairs -> {
+                write(pairs.separator(), out, 0);
+                out.append('(');
+                for (Part.Pair pair : pairs.pairs()) {
+                    write(pair.name(), out, 0);
+                    out.append(pair.isRequired());
+                    write(pair.rest(), out, nesting + 1);
+                }
+                out.append(')');
+            }
             case Part.FreeText free -> {
                 write(free.without(), out, 0);
                 write(free.notAtStart(), out, 0);

@@ -1,6 +1,9 @@
 package quire.engine.constrain;
 
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -26,6 +29,9 @@ import java.util.Map;
  *
  * <p>A rule must not refer to itself before it has matched a byte. Intersections, complements and multiples contain no
  * references.
+ *
+ * <p>Pairs of an object that may come in any order, {@link #members}, are expressions that know which pairs have been written.
+ * What may follow them is found when it is first needed, because there are as many such expressions as sets of pairs.
  *
  * <p>There are two forms of sequences. {@link #seq} joins parts of a lexeme, such as a string with its quotes. {@link
  * #cat} joins a lexeme and what follows it. Both mean the same; {@link Automaton} computes the tokens within a lexeme
@@ -61,6 +67,13 @@ final class Expressions {
     private static final byte REP = 7; // a; b to c times
     private static final byte RULE = 8; // a: number of the rule
     private static final byte MULTIPLE = 9; // a: divisor, b: remainder, c: digits behind the point
+    private static final byte MEMBERS =
+            10; // between pairs; a: number of the pairs, b: of the state, c: 1 before the first
+    private static final byte NAMES = 11; // within a name; a, b: the same, c: first name and bytes written
+    private static final byte DISTINCT =
+            12; // between distinct elements; a: number of the list, b: of the state, c as above
+    private static final byte ELEMENT =
+            13; // within one; a: rest of it, not empty, b: number of the state, c: of the list
 
     private static final byte NULLABLE = 1;
     private static final byte LEXEME = 2; // without cat and rules
@@ -89,6 +102,14 @@ final class Expressions {
     private int[] rules; // expressions
     private boolean[] nullableRules;
     private int ruleCount;
+    private final List<Members> members;
+    private final List<Members.State> memberStates;
+    private final Map<List<Object>, Integer> memberStateNumbers; // by number of the pairs and state
+    private final List<Distinct> distinct;
+    private final List<Distinct.State> distinctStates;
+    private final Map<Distinct.State, Integer> distinctStateNumbers;
+    private final Map<Integer, BitSet> following = new HashMap<>(); // by number of the state
+    private final Map<Integer, Integer> expanded = new HashMap<>(); // by expression
     private int universal = -1;
     private boolean hasMultiples;
     private byte[] classes = {}; // by byte; empty before freeze
@@ -112,6 +133,12 @@ final class Expressions {
         rules = new int[16];
         nullableRules = new boolean[16];
         setNumbers = new HashMap<>();
+        members = new ArrayList<>();
+        memberStates = new ArrayList<>();
+        memberStateNumbers = new HashMap<>();
+        distinct = new ArrayList<>();
+        distinctStates = new ArrayList<>();
+        distinctStateNumbers = new HashMap<>();
         add(CONSTANT, 0, 0, 0, LEXEME);
         add(CONSTANT, 1, 0, 0, NULLABLE | LEXEME | PLAIN);
         add(CONSTANT, 2, 0, 0, NULLABLE | LEXEME | PLAIN);
@@ -140,6 +167,12 @@ final class Expressions {
         rules = from.rules.clone();
         nullableRules = from.nullableRules.clone();
         ruleCount = from.ruleCount;
+        members = new ArrayList<>(from.members);
+        memberStates = new ArrayList<>(from.memberStates);
+        memberStateNumbers = new HashMap<>(from.memberStateNumbers);
+        distinct = new ArrayList<>(from.distinct);
+        distinctStates = new ArrayList<>(from.distinctStates);
+        distinctStateNumbers = new HashMap<>(from.distinctStateNumbers);
         universal = from.universal;
         hasMultiples = from.hasMultiples;
         classes = from.classes;
@@ -407,6 +440,145 @@ final class Expressions {
         return intern(MULTIPLE, divisor, remainder, places, LEXEME | (scaled == 0 ? NULLABLE : 0));
     }
 
+    /** Pairs in any order, and what is behind the last one. */
+    int members(Members pairs) {
+        for (int i = 0; i < pairs.size(); i++) {
+            for (byte b : pairs.name(i)) {
+                range(b & 0xFF, b & 0xFF); // so that bytes of names have classes of their own
+            }
+        }
+        members.add(pairs);
+        return afterPair(members.size() - 1, pairs.start(), true);
+    }
+
+    private int afterPair(int number, Members.State state, boolean isFirst) {
+        Members pairs = members.get(number);
+        List<Object> key = List.of(number, state);
+        Integer stateNumber = memberStateNumbers.get(key);
+        if (stateNumber == null) {
+            stateNumber = memberStates.size();
+            memberStates.add(state);
+            memberStateNumbers.put(key, stateNumber);
+        }
+        int flag = pairs.mayEnd(state) && isNullable(pairs.close()) ? NULLABLE : 0;
+        return intern(MEMBERS, number, stateNumber, isFirst ? 1 : 0, flag);
+    }
+
+    /** Elements of which no two are the same, and what is behind the last one. */
+    int distinct(Distinct elements) {
+        for (int b = 0; b < 256; b++) {
+            range(b, b); // any byte may be one by which two elements differ
+        }
+        distinct.add(elements);
+        return intern(DISTINCT, distinct.size() - 1, number(Distinct.State.START), 1, 0);
+    }
+
+    private int number(Distinct.State state) {
+        Integer known = distinctStateNumbers.get(state);
+        if (known == null) {
+            known = distinctStates.size();
+            distinctStates.add(state);
+            distinctStateNumbers.put(state, known);
+        }
+        return known;
+    }
+
+    private int expandDistinct(int e) {
+        Distinct all = distinct.get(as[e]);
+        Distinct.State state = distinctStates.get(bs[e]);
+        int count = state.elements().size();
+        int element = count < all.most() ? element(all, state.elements()) : NONE;
+        int next = element == NONE ? NONE : intern(ELEMENT, element, bs[e], as[e], 0);
+        return alt(count >= all.least() ? all.close() : NONE, cs[e] == 1 ? next : cat(all.separator(), next));
+    }
+
+    /** An element that is none of these; the quotes are outside of the complement, as in other strings. */
+    private int element(Distinct all, List<String> written) {
+        int[] strings = written.stream()
+                .filter(text -> text.startsWith("\""))
+                .mapToInt(text -> literal(text.substring(1, text.length() - 1).getBytes(StandardCharsets.ISO_8859_1)))
+                .toArray();
+        int[] others = written.stream()
+                .filter(text -> !text.startsWith("\"") && !text.equals(Distinct.UNKNOWN))
+                .mapToInt(text -> literal(text.getBytes(StandardCharsets.ISO_8859_1)))
+                .toArray();
+        int quote = range('"', '"');
+        return alt(seq(quote, seq(without(all.string(), strings), quote)), without(all.other(), others));
+    }
+
+    private int without(int lexeme, int[] texts) {
+        int rest = and(lexeme, not(alt(texts)));
+        return isEmpty(rest) ? NONE : rest;
+    }
+
+    private int deriveElement(int e, int byteClass) {
+        int rest = derive(as[e], byteClass);
+        if (rest == NONE) {
+            return NONE;
+        }
+        Distinct.State state = distinctStates.get(bs[e]).with(samples[byteClass]);
+        int whole = isNullable(rest) ? afterElement(e, state.begun()) : NONE;
+        boolean goesOn = !isNullable(rest) || allowedBytes(rest) > 0;
+        return alt(whole, goesOn ? intern(ELEMENT, rest, number(state), cs[e], 0) : NONE);
+    }
+
+    private int afterElement(int e, String text) {
+        return intern(DISTINCT, cs[e], number(distinctStates.get(bs[e]).after(text)), 0, 0);
+    }
+
+    /** Whether this is a place within one of several distinct elements. */
+    boolean isElement(int expression) {
+        return kinds[expression] == ELEMENT;
+    }
+
+    /** Whether the head of an expression is a place within one of several distinct elements, behind its first byte. */
+    boolean isBegunElement(int expression) {
+        for (int part : parts(expression)) {
+            int head = kinds[part] == CAT ? as[part] : part;
+            if (kinds[head] == ELEMENT && !distinctStates.get(bs[head]).begun().isEmpty()) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /** The rest of an element, as a lexeme. */
+    int restOfElement(int element) {
+        return as[element];
+    }
+
+    /** What follows an element whose text is not known. */
+    int afterUnknownElement(int element) {
+        return afterElement(element, Distinct.UNKNOWN);
+    }
+
+    /** Whether elements are strings that may have any characters. */
+    boolean isPlainElement(int element) {
+        return distinct.get(cs[element]).isPlain();
+    }
+
+    /** The number of texts of a lexeme, or {@code enough} if there are more. */
+    private int texts(int lexeme, int enough, int nesting) {
+        if (lexeme == NONE) {
+            return 0;
+        }
+        if (nesting > MAX_DEPTH) {
+            throw new ConstraintException("the elements of a list with uniqueItems are too long");
+        }
+        long sure = isNullable(lexeme) ? 1 : 0; // every other derivative has at least one text
+        for (int c = 0; c < samples.length; c++) {
+            sure += derive(lexeme, c) != NONE ? classSizes[c] : 0;
+        }
+        if (sure >= enough) {
+            return enough;
+        }
+        long count = isNullable(lexeme) ? 1 : 0;
+        for (int c = 0; c < samples.length && count < enough; c++) {
+            count += (long) classSizes[c] * texts(derive(lexeme, c), enough, nesting + 1);
+        }
+        return (int) Math.min(count, enough);
+    }
+
     /** A new rule; {@link #define} it before {@link #freeze}. */
     int newRule() {
         if (ruleCount == rules.length) {
@@ -454,6 +626,68 @@ final class Expressions {
 
     boolean isLexeme(int expression) {
         return (flags[expression] & LEXEME) != 0;
+    }
+
+    /** Whether this is a place between two pairs or two distinct elements, which {@link #expand} resolves. */
+    boolean isBetween(int expression) {
+        return kinds[expression] == MEMBERS || kinds[expression] == DISTINCT;
+    }
+
+    /** Whether this is a place within the names of pairs. */
+    boolean isNames(int expression) {
+        return kinds[expression] == NAMES;
+    }
+
+    /** The pairs of a place within names. */
+    Members pairs(int names) {
+        return members.get(as[names]);
+    }
+
+    /** The first name of the range at a place within names. */
+    int firstName(int names) {
+        return cs[names] >>> 16;
+    }
+
+    /** The bytes of the names before a place within names. */
+    int nameBytes(int names) {
+        return cs[names] & Members.MAX_NAME;
+    }
+
+    /** Whether one of a range of names may be written. */
+    boolean mayBeNamed(int names, int from, int to) {
+        int next = following(as[names], bs[names]).nextSetBit(from);
+        return next >= 0 && next < to;
+    }
+
+    /** What follows the name of a pair: the rest of it, and further pairs. */
+    int afterName(int names, int pair) {
+        Members pairs = members.get(as[names]);
+        Members.State next = pairs.after(memberStates.get(bs[names]), pair);
+        return cat(pairs.rest(pair), afterPair(as[names], next, false));
+    }
+
+    private BitSet following(int number, int state) {
+        return following.computeIfAbsent(state, s -> members.get(number).following(memberStates.get(s)));
+    }
+
+    /** What a place between two pairs or elements stands for: the end, and further ones. */
+    int expand(int e) {
+        Integer known = expanded.get(e);
+        if (known == null) {
+            known = kinds[e] == DISTINCT ? expandDistinct(e) : expandMembers(e);
+            expanded.put(e, known);
+        }
+        return known;
+    }
+
+    private int expandMembers(int e) {
+        Members pairs = members.get(as[e]);
+        Members.State state = memberStates.get(bs[e]);
+        int named = following(as[e], bs[e]).isEmpty() ? NONE : intern(NAMES, as[e], bs[e], 0, 0);
+        int other =
+                pairs.mayBeOther(state) ? cat(pairs.others(), afterPair(as[e], pairs.after(state, -1), false)) : NONE;
+        int further = alt(named, other);
+        return alt(pairs.mayEnd(state) ? pairs.close() : NONE, cs[e] == 1 ? further : cat(pairs.separator(), further));
     }
 
     int head(int cat) {
@@ -574,6 +808,7 @@ final class Expressions {
         for (int rule = 0; rule < ruleCount; rule++) {
             rules[rule] = prune(rules[rule], productive, pruned);
         }
+        members.replaceAll(pairs -> pairs.map(e -> prune(e, productive, pruned)));
         return prune(start, productive, pruned);
     }
 
@@ -630,8 +865,31 @@ final class Expressions {
             case REP -> bs[e] == 0 || isProductive(as[e], productive);
             case RULE -> productive[as[e]];
             case AND, NOT, MULTIPLE -> !isEmpty(e);
+            case MEMBERS -> isProductive(members.get(as[e]), productive);
+            case DISTINCT -> isProductive(distinct.get(as[e]));
             default -> e != NONE;
         };
+    }
+
+    private boolean isProductive(Distinct elements) {
+        return elements.least() <= elements.most()
+                && (elements.isPlain() || texts(element(elements, List.of()), elements.least(), 0) >= elements.least());
+    }
+
+    private boolean isProductive(Members pairs, boolean[] productive) {
+        int possible = 0;
+        int required = 0;
+        for (int i = 0; i < pairs.size(); i++) {
+            boolean isPossible = isProductive(pairs.rest(i), productive);
+            if (pairs.isRequired(i) && !isPossible) {
+                return false;
+            }
+            possible += isPossible ? 1 : 0;
+            required += pairs.isRequired(i) ? 1 : 0;
+        }
+        return required <= pairs.most()
+                && pairs.least() <= pairs.most()
+                && (possible >= pairs.least() || isProductive(pairs.others(), productive));
     }
 
     private int prune(int e, boolean[] productive, Map<Integer, Integer> pruned) {
@@ -656,6 +914,7 @@ final class Expressions {
                     case REP -> rep(prune(as[e], productive, pruned), bs[e], cs[e]);
                     case RULE -> productive[as[e]] ? e : NONE;
                     case AND, NOT, MULTIPLE -> isEmpty(e) ? NONE : e;
+                    case MEMBERS, DISTINCT -> isProductive(e, productive) ? e : NONE;
                     default -> e;
                 };
         pruned.put(e, result);
@@ -749,6 +1008,9 @@ final class Expressions {
             }
             case RULE -> derive(rules[a], byteClass);
             case MULTIPLE -> deriveMultiple(e, samples[byteClass]);
+            case MEMBERS, DISTINCT -> derive(expand(e), byteClass);
+            case ELEMENT -> deriveElement(e, byteClass);
+            case NAMES -> deriveNames(e, samples[byteClass]);
             default -> e == ANYTHING ? ANYTHING : NONE;
         };
     }
@@ -777,6 +1039,23 @@ final class Expressions {
             return b == '0' ? e : NONE;
         }
         return multiple(divisor, (int) ((bs[e] * 10L + b - '0') % divisor), places < 0 ? places + 1 : places);
+    }
+
+    private int deriveNames(int e, byte b) {
+        Members pairs = members.get(as[e]);
+        int bytes = nameBytes(e);
+        int to = pairs.end(firstName(e), bytes);
+        int first = pairs.firstWith(firstName(e), to, bytes, b);
+        int end = pairs.endWith(first, to, bytes, b);
+        if (first == end) {
+            return NONE;
+        }
+        boolean isWhole = pairs.isWhole(first, bytes + 1);
+        int whole = isWhole && mayBeNamed(e, first, first + 1) ? afterName(e, first) : NONE;
+        int within = mayBeNamed(e, isWhole ? first + 1 : first, end)
+                ? intern(NAMES, as[e], bs[e], first << 16 | bytes + 1, 0)
+                : NONE;
+        return alt(whole, within);
     }
 
     /** Whether no text matches a lexeme. Searches its derivatives for one that matches the empty text. */

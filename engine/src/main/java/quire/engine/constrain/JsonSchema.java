@@ -24,7 +24,7 @@ import quire.engine.constrain.Decimals.Bound;
  * <ul>
  *   <li>White space: at most one space after {@code ,} and {@code :}, none elsewhere.
  *   <li>Strings as {@link Characters} writes them.
- *   <li>Properties in the order of {@code properties}, then required names that are not there, then all others.
+ *   <li>Properties in one of the {@linkplain PropertyOrder orders}.
  *   <li>Integers without fraction and exponent; numbers with bounds without exponent, others with at most two digits of it.
  * </ul>
  *
@@ -50,6 +50,7 @@ final class JsonSchema {
     private static final int MAX_CONTAINS = 3;
     private static final int MAX_COUNTED = 20_000;
     private static final int MAX_UNIQUE = 64;
+    private static final int MAX_DISTINCT = 1000;
     private static final int MAX_SUBSETS = 5;
 
     private static final Set<String> COMPUTED = Set.of(
@@ -198,6 +199,7 @@ final class JsonSchema {
     }
 
     private final Object root;
+    private final PropertyOrder order;
     private final boolean oldReferences; // drafts 4 to 7: nothing beside $ref counts
     private final boolean oldItems; // draft 2019-09 and older: items may be a list
     private final boolean evaluates; // whether keywords depend on what others have evaluated
@@ -214,8 +216,9 @@ final class JsonSchema {
     private final Map<List<String>, Integer> ruleOf = new HashMap<>();
     private final Deque<Map.Entry<Integer, List<Schema>>> open = new ArrayDeque<>();
 
-    private JsonSchema(Object root, Expressions expressions) {
+    private JsonSchema(Object root, PropertyOrder order, Expressions expressions) {
         this.root = root;
+        this.order = order;
         this.expressions = expressions;
         String dialect = root instanceof Map<?, ?> map && map.get("$schema") instanceof String s ? s : "";
         oldReferences = dialect.matches("https?://json-schema\\.org/draft-0[4-7]/schema#?");
@@ -241,8 +244,8 @@ final class JsonSchema {
      *
      * @throws InvalidConstraintException with the JSON pointer of what is malformed or not computed
      */
-    static int compile(Object root, Expressions expressions) {
-        JsonSchema compiler = new JsonSchema(root, expressions);
+    static int compile(Object root, PropertyOrder order, Expressions expressions) {
+        JsonSchema compiler = new JsonSchema(root, order, expressions);
         int start = compiler.value(List.of(compiler.schema("", root)));
         while (!compiler.open.isEmpty()) {
             Map.Entry<Integer, List<Schema>> next = compiler.open.removeLast();
@@ -944,7 +947,7 @@ final class JsonSchema {
                 && range.divisors.stream().allMatch(d -> value.remainder(d).signum() == 0);
     }
 
-    /** The text of a value, properties in their order. */
+    /** The texts of a value. */
     private int literal(@Nullable Object value, Branch branch) {
         return switch (value) {
             case null -> ascii("null");
@@ -969,6 +972,14 @@ final class JsonSchema {
                 }
                 yield expressions.cat(ascii("["), result);
             }
+            case Map<?, ?> map
+            when order != PropertyOrder.SCHEMA -> {
+                String pointer = branch.atoms.getFirst().pointer;
+                List<Members.Pair> pairs = new ArrayList<>();
+                map.forEach(
+                        (key, member) -> pairs.add(pair(String.valueOf(key), pointer, literal(member, branch), true)));
+                yield members(pairs, Expressions.NONE, 0, Expressions.UNLIMITED, pointer);
+            }
             case Map<?, ?> map -> {
                 int result = ascii("}");
                 List<Map.Entry<?, ?>> entries = new ArrayList<>(map.entrySet());
@@ -988,12 +999,16 @@ final class JsonSchema {
 
     /** A string with its quotes. */
     private int name(String text, String pointer) {
+        checkSurrogates(text, pointer);
+        byte[] inside = characters.bytes(text);
+        return expressions.seq(ascii("\""), expressions.seq(expressions.literal(inside), ascii("\"")));
+    }
+
+    private static void checkSurrogates(String text, String pointer) {
         if (text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE)) {
             throw new InvalidConstraintException(
                     pointer, place(pointer) + " holds half a surrogate pair, which no text can contain");
         }
-        byte[] inside = characters.bytes(text);
-        return expressions.seq(ascii("\""), expressions.seq(expressions.literal(inside), ascii("\"")));
     }
 
     // Strings.
@@ -1421,18 +1436,90 @@ final class JsonSchema {
         return true;
     }
 
-    /** An array whose elements differ: of finitely many texts, booleans, numbers and null. */
+    /** An array whose elements differ. */
     private int unique(Branch branch, Elements elements, Schema atom) {
+        if (elements.first.isEmpty() && elements.contained.isEmpty() && finite(elements.rest) == null) {
+            return expressions.cat(ascii("["), expressions.distinct(distinct(elements, atom)));
+        }
+        return finiteUnique(branch, elements, atom);
+    }
+
+    /** Elements that differ: strings, integers, booleans and null, each of which has one text. */
+    private Distinct distinct(Elements elements, Schema atom) {
+        int string = Expressions.NONE;
+        List<Integer> others = new ArrayList<>();
+        boolean isPlain = true;
+        for (Branch each : branches(elements.rest)) {
+            List<@Nullable Object> literals = literals(each);
+            Set<String> types = types(each);
+            if (literals == null
+                    && !Set.of("string", "integer", "boolean", "null").containsAll(types)) {
+                throw refuseUnique(atom);
+            }
+            if (literals == null && types.equals(Set.of("string"))) {
+                Text text = text(each);
+                isPlain &= text.most > 0
+                        && text.patterns.isEmpty()
+                        && text.without.isEmpty()
+                        && excluded(each).isEmpty();
+                string = expressions.alt(string, stringBody(each));
+                continue;
+            }
+            isPlain = false;
+            if (literals != null) {
+                for (Object value : literals) {
+                    if (value instanceof List<?> || value instanceof Map<?, ?>) {
+                        throw refuseUnique(atom);
+                    }
+                    if (value instanceof String text) {
+                        checkSurrogates(text, atom.pointer);
+                        string = expressions.alt(string, expressions.literal(characters.bytes(text)));
+                    } else {
+                        others.add(literal(value, each));
+                    }
+                }
+                continue;
+            }
+            List<@Nullable Object> excluded = excluded(each);
+            if (types.contains("string")) {
+                string = expressions.alt(string, stringBody(each));
+            }
+            if (types.contains("integer")) {
+                others.add(number(each, true));
+            }
+            for (Object value : new @Nullable Object[] {null, true, false}) {
+                if (types.contains(value == null ? "null" : "boolean")
+                        && excluded.stream().noneMatch(other -> isSame(value, other))) {
+                    others.add(literal(value, each));
+                }
+            }
+        }
+        if (!isPlain && elements.least > MAX_DISTINCT) {
+            throw refuse(
+                    atom.pointer,
+                    "uniqueItems",
+                    "true beside minItems above " + MAX_DISTINCT + " is supported for any strings only");
+        }
+        int other = expressions.alt(others.stream().mapToInt(Integer::intValue).toArray());
+        return new Distinct(string, other, comma, ascii("]"), elements.least, elements.most, isPlain);
+    }
+
+    private static InvalidConstraintException refuseUnique(Schema atom) {
+        return refuse(
+                atom.pointer,
+                "uniqueItems",
+                "true is supported for elements that are strings, integers, booleans, null or one of some numbers only, and"
+                        + " not beside contains");
+    }
+
+    /** An array whose elements differ: of finitely many texts, booleans, numbers and null. */
+    private int finiteUnique(Branch branch, Elements elements, Schema atom) {
         List<@Nullable Object> all = new ArrayList<>();
         List<List<@Nullable Object>> first = new ArrayList<>();
         for (int i = 0; i <= elements.first.size(); i++) {
             List<@Nullable Object> here = finite(elements.at(i));
             if (here == null || !elements.contained.isEmpty()) {
-                throw refuse(
-                        atom.pointer,
-                        "uniqueItems",
-                        "true is supported for elements with an enum of texts, numbers, booleans and null only, and not"
-                                + " beside contains");
+                throw refuseUnique(atom);
             }
             here.stream()
                     .filter(value -> all.stream().noneMatch(other -> isSame(value, other)))
@@ -1621,11 +1708,11 @@ final class JsonSchema {
     private int object(Branch branch) {
         Names names = names(branch);
         List<Branch> nameBranches = branches(names.nameSchemas);
-        List<String> order = new ArrayList<>();
+        List<String> possible = new ArrayList<>();
         for (Map.Entry<String, List<Schema>> entry : names.declared.entrySet()) {
             String name = entry.getKey();
             if (nameBranches.stream().anyMatch(b -> admitsName(b, name)) && !isNever(entry.getValue())) {
-                order.add(name);
+                possible.add(name);
             } else if (names.required.contains(name)) {
                 return Expressions.NONE;
             }
@@ -1641,17 +1728,28 @@ final class JsonSchema {
                     "minProperties",
                     "is supported up to the number of required properties plus 1, or with additionalProperties false");
         }
-        int size = order.size();
+        if (order != PropertyOrder.SCHEMA) {
+            String pointer = branch.atoms.isEmpty() ? "" : branch.atoms.getFirst().pointer;
+            List<Members.Pair> pairs = possible.stream()
+                    .map(name -> pair(
+                            name,
+                            pointer,
+                            value(names.declared.getOrDefault(name, List.of())),
+                            names.required.contains(name)))
+                    .toList();
+            return members(pairs, others, names.least, names.most, pointer);
+        }
+        int size = possible.size();
         int counts = Math.max(1, names.most == Expressions.UNLIMITED ? names.least : Math.min(names.most, size));
         if ((long) size * size * counts > MAX_OPTIONS) {
             throw new InvalidConstraintException(
                     branch.atoms.getFirst().pointer,
                     place(branch.atoms.getFirst().pointer) + " has too many properties: " + size);
         }
-        int[] values = order.stream()
+        int[] values = possible.stream()
                 .mapToInt(name -> value(names.declared.getOrDefault(name, List.of())))
                 .toArray();
-        int[] keys = order.stream()
+        int[] keys = possible.stream()
                 .mapToInt(name -> expressions.seq(name(name, branch.atoms.getFirst().pointer), colon))
                 .toArray();
         // next[j][c]: what may follow when the names before j are decided and c properties are written
@@ -1666,7 +1764,7 @@ final class JsonSchema {
                         options.add(
                                 expressions.cat(key, expressions.cat(values[i], next[i + 1][Math.min(c + 1, counts)])));
                     }
-                    mayEnd = !names.required.contains(order.get(i));
+                    mayEnd = !names.required.contains(possible.get(i));
                 }
                 if (mayEnd) {
                     options.add(rest(others, c, names));
@@ -1676,6 +1774,26 @@ final class JsonSchema {
             }
         }
         return expressions.cat(ascii("{"), next[0][0]);
+    }
+
+    private Members.Pair pair(String name, String pointer, int value, boolean isRequired) {
+        checkSurrogates(name, pointer);
+        String quoted = '"' + new String(characters.bytes(name), StandardCharsets.UTF_8) + '"';
+        if (quoted.length() > Members.MAX_NAME / 3) {
+            throw new InvalidConstraintException(
+                    pointer,
+                    place(pointer) + " names a property with more than " + Members.MAX_NAME / 3 + " characters");
+        }
+        return new Members.Pair(quoted, expressions.cat(colon, value), isRequired);
+    }
+
+    /** An object with these pairs in any order. */
+    private int members(List<Members.Pair> pairs, int others, int least, int most, String pointer) {
+        if (pairs.size() > Members.MAX) {
+            throw new InvalidConstraintException(pointer, place(pointer) + " has too many properties: " + pairs.size());
+        }
+        Members members = new Members(pairs, others, comma, ascii("}"), least, most, order == PropertyOrder.GUIDED);
+        return expressions.cat(ascii("{"), expressions.members(members));
     }
 
     private boolean admitsName(Branch branch, String name) {

@@ -62,6 +62,21 @@ public sealed interface Part {
     record Repeated(Part part) implements Part {}
 
     /**
+     * A named part.
+     *
+     * @param name the text before it; not empty
+     */
+    record Pair(String name, Part rest, boolean isRequired) {}
+
+    /** Pairs in any order, each once, or not at all if it is not required. No two have the same name. */
+    record Pairs(List<Pair> pairs, String separator) implements Part {
+        /** Copies the list. */
+        public Pairs {
+            pairs = List.copyOf(pairs);
+        }
+    }
+
+    /**
      * Any text, control tokens included, but for some.
      *
      * @param without texts that it does not contain
@@ -115,7 +130,7 @@ public sealed interface Part {
     static int compile(Part part, Expressions expressions) {
         return switch (part) {
             case Text text -> expressions.literal(bytes(text.text));
-            case Json json -> JsonSchema.compile(json.schema, expressions);
+            case Json json -> JsonSchema.compile(json.schema, PropertyOrder.GUIDED, expressions);
             case Regex regex ->
                 RegularExpression.whole(regex.expression, expressions, new Characters(expressions, false));
             case Whole whole -> whole.constraint.compile(expressions);
@@ -131,6 +146,17 @@ public sealed interface Part {
                         .mapToInt(each -> compile(each, expressions))
                         .toArray());
             case Repeated repeated -> expressions.rep(compile(repeated.part, expressions), 0, Expressions.UNLIMITED);
+            case Pairs pairs -> {
+                if (pairs.pairs.size() > Members.MAX) {
+                    throw new InvalidConstraintException("", "there are more than " + Members.MAX + " pairs");
+                }
+                List<Members.Pair> all = pairs.pairs.stream()
+                        .map(pair -> new Members.Pair(pair.name, compile(pair.rest, expressions), pair.isRequired))
+                        .toList();
+                int separator = expressions.literal(bytes(pairs.separator));
+                yield expressions.members(new Members(
+                        all, Expressions.NONE, separator, Expressions.EMPTY, 0, Expressions.UNLIMITED, false));
+            }
             case FreeText free -> {
                 List<Integer> forbidden = containing(free.without, expressions);
                 int space = expressions.alt(

@@ -158,6 +158,7 @@ class ToolCallFormatTest {
         List<List<Object>> cases = new ArrayList<>(List.of(
                 List.of("get_weather", many),
                 List.of("do-nothing", Map.of()),
+                List.of("get_weather", arguments("unit", "c", "parts", List.of("sky"), "city", "Bern")),
                 List.of("get_weather", arguments("city", ""))));
         if (format.isParallel()) {
             cases.add(List.of("get_weather", many, "get_weather", arguments("city", "Bern", "unit", "f")));
@@ -435,6 +436,7 @@ class ToolCallFormatTest {
         List<List<Map<String, Object>>> cases = List.of(
                 List.of(ToolCallProbe.call(0, "f", all)),
                 List.of(ToolCallProbe.call(0, "f", arguments("flag", false))),
+                List.of(ToolCallProbe.call(0, "f", arguments("days", 7, "flag", false, "unit", "c"))),
                 List.of(ToolCallProbe.call(0, "do-nothing", Map.of())),
                 List.of(ToolCallProbe.call(0, "do-nothing", Map.of()), ToolCallProbe.call(1, "f", all)),
                 List.of(ToolCallProbe.call(0, "f", arguments("flag", true, "unit", 5, "list", List.of()))));

@@ -65,6 +65,74 @@ class JsonSchemaTest {
         return text;
     }
 
+    /** Texts that a schema allows in each order of properties. */
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '!',
+            value = {
+                "{\"a\":1,\"b\":2,\"c\":3}!ANY GUIDED SCHEMA",
+                "{\"a\":1,\"c\":3}!ANY GUIDED SCHEMA",
+                "{\"c\":3,\"b\":2,\"a\":1}!ANY GUIDED",
+                "{\"c\":3,\"a\":1}!ANY GUIDED",
+                "{\"c\":3,\"a\":1,\"ab\":0,\"b\":2}!ANY GUIDED",
+                "{\"a\":1,\"b\":2,\"c\":3,\"x\":0}!ANY GUIDED SCHEMA",
+                "{\"x\":0,\"a\":1,\"c\":3}!ANY",
+                "{\"a\":1,\"ab\":0,\"c\":3}!ANY",
+                "{\"x\":0,\"c\":3,\"a\":1,\"b\":2}!ANY",
+                "{\"a\":1}!",
+                "{\"x\":0,\"c\":3}!",
+                "{\"a\":1,\"c\":3,\"a\":1}!",
+                "{\"c\":3,\"a\":2}!",
+                "{\"c\":3,\"a\":1,\"b\":2,\"x\":0,\"y\":0}!"
+            })
+    void matches_eachOrderOfProperties_itsTexts(String text, String orders) {
+        Object schema = Schemas.parse("""
+            {"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"required":["c","a"],
+             "additionalProperties":{"const":0},"maxProperties":4}\
+            """);
+        for (PropertyOrder order : PropertyOrder.values()) {
+            assertThat(Constraint.jsonSchema(schema, order).matches(text))
+                    .as("%s %s", order, text)
+                    .isEqualTo(orders != null && orders.contains(order.name()));
+        }
+    }
+
+    /** Required properties keep their room: no answer runs into a dead end. */
+    @Test
+    void matches_roomForRequired_isKept() {
+        Object schema = Schemas.parse("""
+            {"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},"c":{"type":"null"}},"required":["c"],
+             "maxProperties":2,"minProperties":2,"additionalProperties":false}\
+            """);
+        Constraint constraint = Constraint.jsonSchema(schema, PropertyOrder.ANY);
+        assertThat(constraint.matches("{\"b\":null,\"c\":null}")).isTrue();
+        assertThat(constraint.matches("{\"c\":null,\"a\":null}")).isTrue();
+        assertThat(constraint.matches("{\"c\":null}")).isFalse();
+        Expressions expressions = constraint.expressions(10_000);
+        int state = constraint.start();
+        for (byte b : "{\"a\":null,\"".getBytes(StandardCharsets.UTF_8)) {
+            state = expressions.next(state, b);
+        }
+        assertThat(expressions.onlyByte(state)).isEqualTo('c');
+    }
+
+    /** Many properties, written backwards, need a number of states that grows with their number only. */
+    @Test
+    void matches_manyProperties_inAnyOrder() {
+        String properties =
+                IntStream.range(0, 1000).mapToObj(i -> "\"p" + i + "\":{}").collect(Collectors.joining(","));
+        String names = IntStream.range(0, 1000).mapToObj(i -> "\"p" + i + "\"").collect(Collectors.joining(","));
+        Constraint constraint = constraint("{\"type\":\"object\",\"properties\":{" + properties + "},\"required\":["
+                + names + "],\"additionalProperties\":false}");
+        String text = IntStream.range(0, 1000)
+                .mapToObj(i -> "\"p" + (999 - i) + "\":" + i)
+                .collect(Collectors.joining(",", "{", "}"));
+        Expressions expressions = constraint.expressions(20_000);
+        assertThat(expressions.matches(constraint.start(), text.getBytes(StandardCharsets.UTF_8)))
+                .isTrue();
+        assertThat(constraint.matches(text.replace("\"p3\"", "\"p4\""))).isFalse();
+    }
+
     /** Schemas as well-known generators write them: pydantic, Zod, Jackson and others, with a value of each. */
     @Test
     void matches_schemasOfGenerators_theirValues() throws IOException {
@@ -93,6 +161,9 @@ class JsonSchemaTest {
                 "{\"~excluded\":[1]}!/~0excluded",
                 "{\"properties\":{\"a/b\":{\"$dynamicRef\":\"x\"}},\"type\":\"object\"}!/properties/a~1b/$dynamicRef",
                 "{\"type\":\"array\",\"uniqueItems\":true}!/uniqueItems",
+                "{\"type\":\"array\",\"items\":{\"type\":\"number\"},\"uniqueItems\":true}!/uniqueItems",
+                "{\"type\":\"array\",\"prefixItems\":[true],\"items\":{\"type\":\"string\"},\"uniqueItems\":true}!/uniqueItems",
+                "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"a\"},\"uniqueItems\":true,\"minItems\":1001}!/uniqueItems",
                 "{\"not\":{\"unevaluatedProperties\":false}}!/not/unevaluatedProperties",
                 "{\"contains\":{},\"unevaluatedItems\":false}!/contains",
                 "{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"unevaluatedProperties\":false}!/unevaluatedProperties",
@@ -146,7 +217,9 @@ class JsonSchemaTest {
                 "{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}",
                 "{\"allOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}",
                 "{\"type\":\"object\",\"properties\":{\"a\":false},\"required\":[\"a\"]}",
-                "{\"type\":\"integer\",\"enum\":[\"a\"]}"
+                "{\"type\":\"integer\",\"enum\":[\"a\"]}",
+                "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":3},\"uniqueItems\":true,\"minItems\":4}",
+                "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[ab]$\"},\"uniqueItems\":true,\"minItems\":3}"
             })
     void jsonSchema_thatNothingSatisfies_isRefused(String schema) {
         assertThatThrownBy(() -> constraint(schema)).hasMessageContaining("no text satisfies the constraint");

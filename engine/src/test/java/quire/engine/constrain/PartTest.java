@@ -40,6 +40,29 @@ class PartTest {
     }
 
     @Test
+    void of_pairs_comeInAnyOrder() {
+        Constraint constraint = Constraint.of(Part.sequence(
+                new Part.Text("("),
+                new Part.Pairs(
+                        List.of(
+                                new Part.Pair("a", new Part.Text("-"), true),
+                                new Part.Pair("a=", new Part.Regex("[0-9]*"), false),
+                                new Part.Pair(CALL, new Part.Text(""), false)),
+                        ", "),
+                new Part.Text(")")));
+        for (String text : List.of("(a-)", "(a-, a=12)", "(a=, a-)", "(" + CALL + ", a=5, a-)")) {
+            assertThat(constraint.matches(text)).as(text).isTrue();
+        }
+        for (String text : List.of("()", "(a=1)", "(a-, )", "(a-a=1)", "(a-, a-)", "([CALL], a-)", "(, a-)")) {
+            assertThat(constraint.matches(text)).as(text).isFalse();
+        }
+        Part none = new Part.Pairs(List.of(new Part.Pair("a", new Part.Text("b"), false)), ",");
+        assertThat(Constraint.of(none).matches("")).isTrue();
+        assertThat(Constraint.of(none).matches("ab")).isTrue();
+        assertThat(Constraint.of(none)).isNotEqualTo(constraint);
+    }
+
+    @Test
     void of_parts_areJoinedChosenAndRepeated() {
         Constraint constraint = Constraint.of(Part.sequence(
                 new Part.Text("<"),

@@ -8,6 +8,7 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.InvalidConstraintException;
+import quire.engine.constrain.PropertyOrder;
 import quire.server.api.Fields;
 import quire.server.api.InvalidJsonException;
 import quire.server.api.Json;
@@ -33,6 +34,8 @@ final class ConstraintReader {
             "guided_grammar",
             "ebnf");
 
+    private static final String PROPERTY_ORDER = "property_order";
+
     private ConstraintReader() {}
 
     /**
@@ -43,6 +46,8 @@ final class ConstraintReader {
     static @Nullable Constraint read(Fields body) {
         Constraint constraint = null;
         String first = "";
+        PropertyOrder asked = propertyOrder(body);
+        PropertyOrder order = asked == null ? PropertyOrder.GUIDED : asked;
         for (String name : NAMES) {
             JsonNode value = body.get(name);
             boolean isSchema = name.equals("guided_json") || name.equals("json_schema");
@@ -51,9 +56,9 @@ final class ConstraintReader {
             }
             Constraint read =
                     switch (name) {
-                        case "response_format" -> responseFormat(body, value);
-                        case "structured_outputs" -> structuredOutputs(object(value, name));
-                        case "guided_json", "json_schema" -> schema(value, name);
+                        case "response_format" -> responseFormat(body, value, asked);
+                        case "structured_outputs" -> structuredOutputs(object(value, name), order);
+                        case "guided_json", "json_schema" -> schema(value, name, order);
                         case "guided_choice" -> choice(value, name);
                         case "grammar", "guided_grammar", "ebnf" -> grammar(value, name);
                         default -> regex(value, name);
@@ -67,10 +72,39 @@ final class ConstraintReader {
                 first = name;
             }
         }
+        if (constraint == null && asked != null) {
+            throw HttpException.invalid(
+                    PROPERTY_ORDER,
+                    "invalid_value",
+                    "'" + PROPERTY_ORDER
+                            + "' needs a schema: send response_format or structured_outputs too, or leave it"
+                            + " out.");
+        }
         return constraint;
     }
 
-    private static @Nullable Constraint responseFormat(Fields body, JsonNode value) {
+    /** The order that the request asks for; null for none. */
+    private static @Nullable PropertyOrder propertyOrder(Fields body) {
+        JsonNode value = body.get(PROPERTY_ORDER);
+        if (value == null || Fields.isNeutral(value)) {
+            return null;
+        }
+        String name = Fields.string(value, PROPERTY_ORDER);
+        return switch (name) {
+            case "any" -> PropertyOrder.ANY;
+            case "guided" -> PropertyOrder.GUIDED;
+            case "schema" -> PropertyOrder.SCHEMA;
+            default ->
+                throw HttpException.invalid(
+                        PROPERTY_ORDER,
+                        "invalid_value",
+                        "Invalid value for '" + PROPERTY_ORDER
+                                + "': must be \"any\", \"guided\" or \"schema\", but is \"" + name + "\".");
+        };
+    }
+
+    /** @param asked the order of properties; null for the one that {@code strict} says */
+    private static @Nullable Constraint responseFormat(Fields body, JsonNode value, @Nullable PropertyOrder asked) {
         String path = body.path("response_format");
         Fields format = object(value, path);
         String type = Fields.string(format.require("type"), path + ".type");
@@ -82,7 +116,9 @@ final class ConstraintReader {
             case "json_object" -> {
                 allow(format, "type", "schema");
                 JsonNode schema = format.get("schema"); // as llama.cpp's server takes it
-                yield schema == null ? Constraint.json() : schema(schema, path + ".schema");
+                yield schema == null
+                        ? Constraint.json()
+                        : schema(schema, path + ".schema", asked == null ? PropertyOrder.GUIDED : asked);
             }
             case "json_schema" -> {
                 allow(format, "type", "json_schema");
@@ -94,8 +130,9 @@ final class ConstraintReader {
                 if (named.get("description") != null) {
                     named.string("description");
                 }
-                named.bool("strict", false); // a schema is always kept exactly
-                yield schema(named.require("schema"), path + ".json_schema.schema");
+                boolean strict = named.bool("strict", false);
+                PropertyOrder order = strict ? PropertyOrder.SCHEMA : PropertyOrder.GUIDED; // as OpenAI documents it
+                yield schema(named.require("schema"), path + ".json_schema.schema", asked == null ? order : asked);
             }
             default ->
                 throw HttpException.unsupported(
@@ -105,7 +142,7 @@ final class ConstraintReader {
         };
     }
 
-    private static @Nullable Constraint structuredOutputs(Fields options) {
+    private static @Nullable Constraint structuredOutputs(Fields options, PropertyOrder order) {
         allow(
                 options,
                 "json",
@@ -140,7 +177,7 @@ final class ConstraintReader {
                         path, "invalid_value", "'" + path + "' is the second constraint: send only one.");
             }
             constraint = switch (name) {
-                case "json" -> schema(value, path);
+                case "json" -> schema(value, path, order);
                 case "regex" -> regex(value, path);
                 case "choice" -> choice(value, path);
                 case "grammar" -> grammar(value, path);
@@ -151,7 +188,7 @@ final class ConstraintReader {
     }
 
     /** A schema as an object, or as text that contains it. */
-    private static Constraint schema(JsonNode value, String path) {
+    private static Constraint schema(JsonNode value, String path, PropertyOrder order) {
         JsonNode schema = value;
         if (value.isString()) {
             try {
@@ -165,7 +202,7 @@ final class ConstraintReader {
             throw Fields.wrongType(path, "a JSON schema", value);
         }
         Object tree = plain(schema);
-        return compile(path, () -> Constraint.jsonSchema(tree == null ? Map.of() : tree));
+        return compile(path, () -> Constraint.jsonSchema(tree == null ? Map.of() : tree, order));
     }
 
     private static Constraint regex(JsonNode value, String path) {

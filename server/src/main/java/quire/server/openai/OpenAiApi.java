@@ -41,6 +41,11 @@ public final class OpenAiApi {
         answers.answer(exchange, reader::completion);
     }
 
+    /** {@code POST /infill}, of llama.cpp. */
+    public void infill(Exchange exchange) throws ClientGoneException, InterruptedException {
+        answers.answer(exchange, reader::infill);
+    }
+
     /** {@code POST /v1/chat/completions}. */
     public void chatCompletions(Exchange exchange) throws ClientGoneException, InterruptedException {
         answers.answer(exchange, reader::chat);

@@ -137,6 +137,11 @@ public final class ParameterTable {
                 "structured_outputs",
                 "what the answer's text must be: json, regex, choice, grammar, json_object",
                 VLLM);
+        computed(
+                ANSWERS,
+                "property_order",
+                "in which order properties come: `guided` (default), `any`, or `schema` (default with `strict`)",
+                QUIRE);
         computed(ANSWERS, "guided_json", "a JSON schema of the answer", "vLLM (older)");
         computed(ANSWERS, "guided_regex", "a regular expression that the answer matches", "vLLM (older)");
         computed(ANSWERS, "guided_choice", "the answers to choose from", "vLLM (older)");

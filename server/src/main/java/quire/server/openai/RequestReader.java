@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.Request;
@@ -57,7 +58,8 @@ final class RequestReader implements ChatReader {
     private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
     private final String fingerprint;
     private final boolean strictLimits;
-    private final @Nullable FillInTheMiddle gaps; // null if the model cannot fill them
+    private @Nullable FillInTheMiddle gaps; // null if there are none, and before the first request for one
+    private boolean knowsGaps;
 
     /** @param strictLimits whether a request for more tokens than the context has room for is refused */
     RequestReader(ServedModel model, Parameters parameters, boolean strictLimits) {
@@ -68,12 +70,22 @@ final class RequestReader implements ChatReader {
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
         this.tools = new ToolReader(model);
-        this.gaps = FillInTheMiddle.of(tokenizer);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
 
     /** A body of {@code /v1/completions}. */
     AnswerRequest completion(Fields request) {
+        return completion(request, null);
+    }
+
+    /** A body of llama.cpp's {@code /infill}. */
+    AnswerRequest infill(Fields request) {
+        Infill infill = Infill.read(request);
+        return completion(infill.completion(), infill);
+    }
+
+    /** @param infill what llama.cpp's clients send beside a completion; null for OpenAI's */
+    private AnswerRequest completion(Fields request, @Nullable Infill infill) {
         String name = model.resolve(request);
         Fields body = parameters.check(Parameter.Place.COMPLETIONS, request);
         checkCommon(body);
@@ -86,7 +98,7 @@ final class RequestReader implements ChatReader {
         int promptLogprobs = promptLogprobs(body);
         SamplingReader.Names names = SamplingReader.Names.COMPLETIONS.withLimit(body.path("max_tokens"));
         Integer limit = limit(body, "max_tokens");
-        FillInTheMiddle gap = gap(body, echo);
+        FillInTheMiddle gap = gap(body, echo, infill != null);
         SamplingParams read = null;
         List<OpenAiFormat.Prompt> prompts = new ArrayList<>();
         List<Request> requests = new ArrayList<>();
@@ -99,14 +111,18 @@ final class RequestReader implements ChatReader {
                     : truncated(tokens(element, path, tokenizer), false, body);
             if (gap != null) {
                 int[] after = encode(Fields.string(body.require("suffix"), "suffix"), false, "suffix", body);
-                tokens = gap.prompt(tokens, after, tokenizer.bos());
+                int[] files = infill == null
+                        ? new int[0]
+                        : files(gap, infill.others(), tokens.length + after.length + (limit == null ? 0 : limit));
+                tokens = gap.prompt(tokens, after, files, tokenizer.bos());
             }
             if (tokens.length == 0) {
                 throw HttpException.invalid(
                         "prompt", "invalid_value", "'" + path + "' is empty: it needs at least one token.");
             }
             int room = room(tokens.length, limit, names);
-            int maxTokens = Math.max(Math.min(limit != null ? limit : DEFAULT_COMPLETION_TOKENS, room), 1);
+            int usual = infill != null ? room : DEFAULT_COMPLETION_TOKENS;
+            int maxTokens = Math.max(Math.min(limit != null ? limit : usual, room), 1);
             if (read == null) {
                 read = sampling.read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false).toBuilder()
                         .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
@@ -121,27 +137,70 @@ final class RequestReader implements ChatReader {
         OpenAiFormat.Options options = new OpenAiFormat.Options(
                 false, prompts, choices, logprobs, promptLogprobs, name, fingerprint, AnswerShape.TEXT);
         boolean promptOnly = limit != null && limit == 0;
-        return answer(body, requests, promptOnly, options, null);
+        return answer(body, requests, promptOnly, options, infill == null ? null : InfillFormat::new);
     }
 
-    /** How to fill the gap before the {@code suffix} of a request; null if it has none. */
-    private @Nullable FillInTheMiddle gap(Fields body, boolean echo) {
+    /** The tokens of other files before a gap: the end of them that leaves room for the rest. */
+    private int[] files(FillInTheMiddle gap, List<Infill.Other> others, int rest) {
+        IntStream.Builder all = IntStream.builder();
+        if (!others.isEmpty()) {
+            gap.repository().ifPresent(token -> {
+                all.add(token);
+                Arrays.stream(plain("project\n")).forEach(all::add);
+            });
+        }
+        for (Infill.Other other : others) {
+            gap.file().ifPresent(all::add);
+            String name = gap.file().isPresent() ? other.name() + "\n" : "";
+            Arrays.stream(plain(name + other.text() + "\n")).forEach(all::add);
+        }
+        if (!others.isEmpty() && gap.file().isPresent()) {
+            all.add(gap.file().getAsInt());
+            Arrays.stream(plain("file\n")).forEach(all::add);
+        }
+        int[] tokens = all.build().toArray();
+        long room = Math.max(0, engine.maxContext() - 1L - FillInTheMiddle.TOKENS - rest);
+        return Arrays.copyOfRange(tokens, (int) Math.max(0, tokens.length - room), tokens.length);
+    }
+
+    private int[] plain(String text) {
+        return tokenizer.encodePrompt(text, false, false);
+    }
+
+    /** The tokens with which the model fills gaps. The first request for one looks for them in the whole vocabulary. */
+    private synchronized @Nullable FillInTheMiddle gaps() {
+        if (!knowsGaps) {
+            gaps = FillInTheMiddle.of(tokenizer);
+            knowsGaps = true;
+        }
+        return gaps;
+    }
+
+    /**
+     * How to fill the gap before the {@code suffix} of a request; null if it has none.
+     *
+     * @param always also before an empty suffix
+     */
+    private @Nullable FillInTheMiddle gap(Fields body, boolean echo, boolean always) {
         JsonNode suffix = body.get("suffix");
-        if (suffix == null || Fields.isNeutral(suffix)) {
+        if (suffix == null || (!always && Fields.isNeutral(suffix))) {
             return null;
         }
         Fields.string(suffix, "suffix");
-        if (gaps == null) {
+        FillInTheMiddle found = gaps();
+        if (found == null) {
+            String parameter = always ? "input_suffix" : "suffix";
             throw HttpException.unsupported(
-                    "suffix",
-                    "'suffix' is not supported by this model: its vocabulary has no tokens for filling a gap in a text."
+                    parameter,
+                    "'" + parameter
+                            + "' is not supported by this model: its vocabulary has no tokens for filling a gap in a text."
                             + " Instead, describe the gap in the prompt.");
         }
         if (echo) {
             throw HttpException.unsupported(
                     "echo", "'echo' is not supported together with 'suffix'. Instead, leave 'echo' out.");
         }
-        return gaps;
+        return found;
     }
 
     /** A body of {@code /v1/chat/completions}. */
