@@ -48,7 +48,7 @@ final class OpenApi {
     private static final Map<String, About> ABOUT = Map.ofEntries(
             entry("POST /v1/chat/completions", new About("Answers a conversation.", Place.CHAT)),
             entry("POST /v1/completions", new About("Continues texts.", Place.COMPLETIONS)),
-            entry("POST /infill", new About("Fills a gap between two texts.", Place.INFILL)),
+            entry("POST /infill", about("Fills a gap between two texts, as llama.cpp does.")),
             entry("POST /v1/embeddings", new About("Gives vectors of texts.", Place.EMBEDDINGS)),
             entry("POST /v1/rerank", new About("Sorts documents by how well they fit a query.", Place.RERANK)),
             entry("POST /v1/score", new About("Compares texts.", Place.SCORE)),
