@@ -184,11 +184,10 @@ class CrowdTest {
         assertThat(scrape).endsWith("\n");
         for (String line : scrape.lines().toList()) {
             if (line.startsWith("#")) {
-                assertThat(line).matches("# (HELP [a-z0-9_]+ .+|TYPE [a-z0-9_]+ (counter|gauge|histogram))");
+                assertThat(line).matches("# (HELP [a-z0-9_:]+ .+|TYPE [a-z0-9_:]+ (counter|gauge|histogram))");
             } else {
                 assertThat(line)
-                        .matches(
-                                "[a-z0-9_]+\\{model_name=\"fake\"(,(le|finished_reason|status)=\"[^\"]+\")?} [0-9.E+-]+");
+                        .matches("[a-z0-9_:]+\\{(engine=\"0\",)?model_name=\"fake\"(,[a-z_]+=\"[^\"]+\")*} [0-9.E+-]+");
                 int space = line.lastIndexOf(' ');
                 assertThat(samples.put(line.substring(0, space), Double.valueOf(line.substring(space + 1))))
                         .as("one value for each sample")

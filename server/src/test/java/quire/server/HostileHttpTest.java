@@ -220,7 +220,7 @@ class HostileHttpTest {
 
     @Test
     void path_unknown_isNotFoundInOpenAisShape() throws IOException, InterruptedException {
-        HttpResponse<String> response = server.get("/v1/embeddings");
+        HttpResponse<String> response = server.get("/v1/unknown");
         assertThat(response.statusCode()).isEqualTo(404);
         JsonNode error = TestServer.error(response);
         assertThat(error.get("code").stringValue()).isEqualTo("unknown_url");

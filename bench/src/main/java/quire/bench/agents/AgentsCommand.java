@@ -15,8 +15,8 @@ import picocli.CommandLine.Option;
 import quire.bench.client.ServerOption;
 import quire.bench.client.ServerOption.ServedModel;
 import quire.bench.client.ServerProcess;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.ModelOption;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.chat.UnknownFormatException;
@@ -63,8 +63,8 @@ public final class AgentsCommand implements Callable<Integer> {
                     "The made-up words follow from it; a server must not have seen them (default ${DEFAULT-VALUE}).")
     private long seed;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     @Override
     public Integer call() throws IOException {
@@ -92,12 +92,7 @@ public final class AgentsCommand implements Callable<Integer> {
         }
         record.put("tools", tools);
         record.put("turns", turns);
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            System.out.println(new Table(tools).text());
-            System.out.println(new Table(turns).text());
-        }
+        output.print(record);
         return 0;
     }
 

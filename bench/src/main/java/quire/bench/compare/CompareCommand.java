@@ -14,8 +14,8 @@ import picocli.CommandLine.Option;
 import quire.bench.measure.OfflineBench;
 import quire.bench.measure.Quantiles;
 import quire.bench.measure.TimedEngine;
+import quire.bench.report.RecordOutput;
 import quire.bench.report.RunRecord;
-import quire.bench.report.Table;
 import quire.cli.option.KernelsOption;
 import quire.cli.option.ModelOption;
 import quire.cli.option.ThreadsOption;
@@ -109,8 +109,8 @@ public final class CompareCommand implements Callable<Integer> {
     @Mixin
     private ThreadsOption threads;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    private RecordOutput output;
 
     /** What a model costs for each token: bytes of weights, and multiply-adds. */
     private record Cost(double bytes, double macs, boolean quantized) {
@@ -218,16 +218,7 @@ public final class CompareCommand implements Callable<Integer> {
                 .map(work -> work.getValue().row(work.getKey()))
                 .toList();
         record.put("compare", rows);
-        if (json) {
-            System.out.println(record.json());
-        } else {
-            record.values().forEach((name, value) -> {
-                if (!(value instanceof List<?>)) {
-                    System.out.printf("%-34s %s%n", name, value);
-                }
-            });
-            System.out.print(new Table(rows).text());
-        }
+        output.print(record);
         return 0;
     }
 
