@@ -40,6 +40,12 @@ public record StreamedAnswer(
     private static final Pattern IDENTITY = Pattern.compile(
             "\"(id|created)\":(\"[^\"]*\"|\\d+),?|\"request_id\":\"[^\"]*\",?|,\"usage\":\\{.*\\}(?=\\}$)");
 
+    /** What {@code Retry-After} says; 0 if it is not there or no number of seconds. */
+    public int retryAfterSeconds() {
+        String value = head.headers().getOrDefault("retry-after", "");
+        return value.matches("\\d{1,6}") ? Integer.parseInt(value) : 0;
+    }
+
     /** Sends a request and reads its answer, streamed or whole. */
     public static StreamedAnswer of(HttpSocket socket, String request) throws IOException {
         long sent = System.nanoTime();

@@ -26,6 +26,7 @@ import quire.bench.overload.LoadRequests.LoadRequest;
  *
  * <pre>
  *   capacity    C clients, each asks again when it has its answer (closed loop)   → tokens and requests a second
+ *               a refused one waits first, as Retry-After says
  *   level 2     requests arrive at twice that rate, whatever becomes of them (open loop, Poisson)
  * </pre>
  *
@@ -176,7 +177,8 @@ final class OverloadBench {
             SplittableRandom random = new SplittableRandom(settings.seed * 1009 + i);
             clients.add(Thread.ofVirtual().start(() -> {
                 while (System.nanoTime() - result.end() < 0) {
-                    ask(requests.next(random), result);
+                    long pause = ask(requests.next(random), result);
+                    sleepUntil(Math.min(result.end(), System.nanoTime() + pause));
                 }
             }));
         }
@@ -213,8 +215,8 @@ final class OverloadBench {
         return result;
     }
 
-    /** Asks, and adds the answer. */
-    private void ask(LoadRequest request, LevelResult result) {
+    /** Asks, and adds the answer. Returns how long an honest client then waits before it asks again, in nanoseconds. */
+    private long ask(LoadRequest request, LevelResult result) {
         // Far behind the deadline: an answer that is late is late, not missing.
         Duration timeout = Duration.ofMillis((long) (settings.deadlineSeconds * 6000) + 30_000);
         long sent = System.nanoTime();
@@ -227,6 +229,7 @@ final class OverloadBench {
                 result.add(answer, request.tokens(), sent, System.nanoTime());
                 usable = answer.complete()
                         && !"close".equalsIgnoreCase(answer.head().headers().get("connection"));
+                return answer.retryAfterSeconds() * NANOS;
             } finally {
                 if (usable) {
                     idle.addFirst(socket);
@@ -236,6 +239,7 @@ final class OverloadBench {
             }
         } catch (IOException e) {
             result.addFailure(e.toString(), sent);
+            return 0;
         }
     }
 

@@ -69,6 +69,16 @@ class OverloadTest {
         assertThat(result.failed()).isZero();
     }
 
+    @Test
+    void retryAfter_isSecondsOrNothing() {
+        assertThat(answer(429, Map.of("retry-after", "7"), 1).retryAfterSeconds())
+                .isEqualTo(7);
+        assertThat(answer(503, Map.of("retry-after", "Sun, 29 Nov 2026 00:00:00 GMT"), 1)
+                        .retryAfterSeconds())
+                .isZero();
+        assertThat(answer(200, Map.of(), 1).retryAfterSeconds()).isZero();
+    }
+
     /** The bound is wide: this test does not measure. */
     @Test
     void fairness_ownServer_answersShortRequestsBesideLongOnes() {
