@@ -3,6 +3,7 @@ package quire.model;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
@@ -131,6 +132,32 @@ class ModelConfigTest {
         assertThat(config(without).ropeScale()).isEqualTo(4);
         assertThat(config(without.without("phi3.rope.scaling.factor")).ropeScale())
                 .isEqualTo(1);
+    }
+
+    @Test
+    void from_attentionFactor_multipliesRotationsOfEachScaling() {
+        GgufWriter linear = model().string("llama.rope.scaling.type", "linear").float32("llama.rope.scaling.factor", 4);
+        assertThat(config(linear).blocks().rotationFactor()).isEqualTo(1);
+        assertThat(config(linear.float32("llama.rope.scaling.attn_factor", 1.5f))
+                        .blocks()
+                        .rotationFactor())
+                .isEqualTo(1.5f);
+        GgufWriter yarn = model().string("llama.rope.scaling.type", "yarn")
+                .float32("llama.rope.scaling.factor", 4)
+                .float32("llama.rope.scaling.attn_factor", 1.5f);
+        assertThat(config(yarn).blocks().rotationFactor())
+                .isCloseTo((float) (1.5 * (1 + 0.1 * Math.log(4))), within(1e-6f));
+    }
+
+    @Test
+    void from_yarnWithoutOriginalContext_takesTheContext() {
+        GgufWriter yarn =
+                context(256).string("llama.rope.scaling.type", "yarn").float32("llama.rope.scaling.factor", 4);
+        assertThat(config(yarn).blocks().yarn()).isEqualTo(new Architecture.Yarn(256, 32, 1));
+        assertThat(config(yarn.uint32("llama.rope.scaling.original_context_length", 64))
+                        .blocks()
+                        .yarn())
+                .isEqualTo(new Architecture.Yarn(64, 32, 1));
     }
 
     /** What the operator asks for is computed like the same values in the file, for a longer context. */

@@ -73,6 +73,12 @@ class OtherVocabulariesTest {
     }
 
     @Test
+    void wordPiece_emojiInAWord_makesTheWholeWordUnknown() {
+        Tokenizer tokenizer = TestVocabularies.tokenizer(bert());
+        assertThat(spell(tokenizer, "hello e\uD83D\uDE00e e", false)).containsExactly("▁hello", "[UNK]", "▁e");
+    }
+
+    @Test
     void wordPiece_fileThatKeepsCase_leavesTheText() {
         Map<String, Object> metadata = bert();
         metadata.put("normalizer.lowercase", false);

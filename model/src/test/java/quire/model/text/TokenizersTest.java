@@ -371,6 +371,20 @@ class TokenizersTest {
         }
     }
 
+    /** llama.cpp ends answers at these by their spelling. */
+    @ParameterizedTest
+    @ValueSource(strings = {"<fim_pad>", "<reponame>", "[PAD]"})
+    void isEndOfGeneration_paddingOfOtherModels_isNone(String spelling) {
+        Map<String, Object> metadata = TestVocabularies.sentencePiece(true, spelling);
+        int token = TestVocabularies.tokens(metadata).indexOf(spelling);
+        for (int type : new int[] {1, 3, 4}) {
+            setTypeOf(spelling, type, metadata);
+            assertThat(TestVocabularies.tokenizer(metadata).isEndOfGeneration(token))
+                    .as("type %d", type)
+                    .isFalse();
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({"<|return|>, <|call|>", "<|flush|>, <|calls|>"})
     void isEndOfGeneration_formatWithSeveralMessagesInAnAnswer_theEndOfOneMessageIsNone(String end, String callsEnd) {
@@ -390,9 +404,11 @@ class TokenizersTest {
         Map<String, Object> metadata = TestVocabularies.sentencePiece(true, "<turn|>", "<|tool_response>");
         setTypeOf("<turn|>", 3, metadata);
         setTypeOf("<|tool_response>", 4, metadata);
-        int token = TestVocabularies.tokens(metadata).indexOf("<|tool_response>");
-        assertThat(TestVocabularies.tokenizer(metadata).isEndOfGeneration(token))
-                .isTrue();
+        Tokenizer tokenizer = TestVocabularies.tokenizer(metadata);
+        for (String spelling : List.of("<turn|>", "<|tool_response>")) {
+            int token = TestVocabularies.tokens(metadata).indexOf(spelling);
+            assertThat(tokenizer.isEndOfGeneration(token)).as(spelling).isTrue();
+        }
     }
 
     private static void setTypeOf(String spelling, int type, Map<String, Object> metadata) {
