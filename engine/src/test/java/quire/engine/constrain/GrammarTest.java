@@ -72,6 +72,9 @@ class GrammarTest {
         assertThat(matches("root ::= \"\\x41\\u00e9\\U0001F600\\t\"", "Aé😀\t")).isTrue();
         assertThat(matches("root ::= \"a\"\nroot ::= \"b\" # the last counts", "b"))
                 .isTrue();
+        assertThat(matches("root ::= \"a\"\nroot ::= \"b\"", "a")).isFalse();
+        assertThat(matches("root ::= (\"a\"{50}){50}", "a".repeat(2500))).isTrue();
+        assertThat(matches("root ::= (\"a\"{50}){50}", "a".repeat(2499))).isFalse();
         assertThat(matches("root ::= a-b_1?\na-b_1 ::= \"x\"", "")).isTrue();
         assertThat(matches("root ::= \"a\" * \"b\"", "aab")).isTrue();
         assertThat(matches("root ::= \"\" \"a\"", "a")).isTrue();
@@ -108,7 +111,11 @@ class GrammarTest {
                 "root ::= \"a\"{100001}|more than 100000 times",
                 "root ::= \"\\'\"|the escape '\\'' is unknown",
                 "root ::= \"\\x4\"|hexadecimal",
+                "root ::= \"\\a\"|the escape '\\a' is unknown",
+                "root ::= [\\^]|the escape '\\^' is unknown",
                 "root ::= <[1000]>|names a token",
+                "root ::= <think>|names a token",
+                "root ::= !<[1000]>|names a token ('!')",
                 "root ::= \"a\" )|goes on with ')'",
                 "root ::= \"a\" root|no text satisfies",
                 "\"a\"|the name of a rule is missing",

@@ -116,6 +116,25 @@ class JsonSchemaTest {
         assertThat(expressions.onlyByte(state)).isEqualTo('c');
     }
 
+    /** 50 times 50 items: as many as each count allows, and one more or less. */
+    @Test
+    void matches_countsWithinCounts_areTheirProduct() {
+        Constraint constraint = constraint("""
+            {"type":"array","minItems":50,"maxItems":50,
+             "items":{"type":"array","minItems":50,"maxItems":50,"items":{"const":1}}}\
+            """);
+        String row = "[" + "1,".repeat(49) + "1]";
+        String rows = (row + ",").repeat(48);
+        assertThat(constraint.matches("[" + rows + row + "," + row + "]")).isTrue();
+        assertThat(constraint.matches("[" + rows + row + "]")).isFalse();
+        assertThat(constraint.matches("[" + rows + row + "," + row + "," + row + "]"))
+                .isFalse();
+        assertThat(constraint.matches("[" + rows + row + "," + row.replaceFirst("1,", "") + "]"))
+                .isFalse();
+        assertThat(constraint.matches("[" + rows + row + "," + row.replaceFirst("1", "1,1") + "]"))
+                .isFalse();
+    }
+
     /** Many properties, written backwards, need a number of states that grows with their number only. */
     @Test
     void matches_manyProperties_inAnyOrder() {

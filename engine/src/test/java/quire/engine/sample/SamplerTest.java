@@ -348,6 +348,9 @@ class SamplerTest {
                         SamplingParams.builder().typicalP(0.5).build()))
                 .as("typical-p excludes the likeliest token")
                 .containsExactly(1, 2, 3);
+        assertThat(tokens(logs(0.5, 0.5), SamplingParams.builder().typicalP(0.5).build()))
+                .as("typical-p goes on at exactly its sum")
+                .containsExactly(0, 1);
         assertThat(tokens(falling, SamplingParams.builder().topNSigma(1e-9).build()))
                 .containsExactly(0);
         assertThat(tokens(
