@@ -122,6 +122,7 @@ class ParametersTest {
                 "dry_multiplier\":1,\"dry_base|11|dry_base",
                 "dry_multiplier\":1,\"dry_allowed_length|1001|dry_allowed_length",
                 "dry_penalty_last_n|-2|dry_penalty_last_n",
+                "dynatemp_range|0.5|dynatemp_range",
                 "dry_sequence_breakers|\"a\"|dry_sequence_breakers",
                 "top_n_sigma|1001|top_n_sigma",
                 "xtc_probability|1.5|xtc_probability",
@@ -236,6 +237,7 @@ class ParametersTest {
     void completions_penaltyWindow_isRefusedWithAPenaltyOnly(String penalty) throws Exception {
         String fields = "{\"prompt\":\"hi\",\"repeat_last_n\":64,\"max_tokens\":1,\"" + penalty + "\":";
         assertRefused(server.post("/v1/completions", fields + "1.1}"), "repeat_last_n");
+        assertRefused(server.post("/v1/completions", fields.replace("64", "0") + "1.1}"), "repeat_last_n");
         HttpResponse<String> neutral =
                 server.post("/v1/completions", fields + (penalty.equals("repeat_penalty") ? "1}" : "0}"));
         assertThat(neutral.statusCode()).as(neutral.body()).isEqualTo(200);
@@ -310,6 +312,15 @@ class ParametersTest {
         String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":200,\"temperature\":0,\"dry_multiplier\":9,"
                 + "\"dry_allowed_length\":1,\"dry_sequence_breakers\":";
         assertThat(text(same + "[]")).isNotEqualTo(text(same + "[\"a\",\"e\",\"i\",\"o\",\"u\",\"th\"]"));
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"\"dry_base\":0.5", "\"dry_penalty_last_n\":0"})
+    void completions_dryWithABaseBelowOneOrNoWindow_isOff(String off) throws Exception {
+        String same = "\"seed\":3,\"ignore_eos\":true,\"max_tokens\":200,\"temperature\":0";
+        String dry = same + ",\"dry_multiplier\":9,\"dry_allowed_length\":1";
+        assertThat(text(dry)).isNotEqualTo(text(same));
+        assertThat(text(dry + "," + off)).isEqualTo(text(same));
     }
 
     @Test
