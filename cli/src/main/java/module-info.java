@@ -1,6 +1,7 @@
 /** The command line. Other modules add commands to it as services: {@link quire.cli.CommandPlugin}. */
 module quire.cli {
     requires static org.jspecify;
+    requires java.net.http;
     requires quire.server;
     requires info.picocli;
     requires org.jline;

@@ -15,6 +15,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.UnmatchedArgumentException;
+import quire.cli.command.BatchCommand;
 import quire.cli.command.ChatCommand;
 import quire.cli.command.CheckCommand;
 import quire.cli.command.GenerateCommand;
@@ -57,6 +58,7 @@ public final class Quire implements Callable<Integer> {
 
     private static final List<Class<?>> COMMANDS = List.of(
             ServeCommand.class,
+            BatchCommand.class,
             ChatCommand.class,
             GenerateCommand.class,
             InspectCommand.class,
