@@ -10,6 +10,9 @@ import java.util.concurrent.Semaphore;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import quire.engine.Request;
+import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
 
 /** No client keeps the server's memory or connections from others. */
 @Timeout(60)
@@ -121,6 +124,59 @@ class FairnessTest {
             }
             assertThat(client(1, server).send(request).response().status()).isEqualTo(200);
         }
+    }
+
+    @Test
+    void refusals_ofAClientThatDoesNotWait_comeLaterEachTime() throws Exception {
+        ManualTimers time = new ManualTimers();
+        Semaphore begun = new Semaphore(0);
+        TestServer.Builder builder = TestServer.builder()
+                .maxSequences(1)
+                .maxQueued(1)
+                .timers(time)
+                .onForward(batch -> {
+                    begun.release();
+                    steps.acquireUninterruptibly();
+                });
+        try (TestServer server = builder.start();
+                Permits _ = () -> steps.release(1000)) {
+            fillQueue(server, begun);
+            String request = RawClient.post("/v1/completions", GOOD);
+            RawClient client = client(1, server);
+            assertThat(client.send(request).response().status()).isEqualTo(429);
+            for (int millis : new int[] {10, 20, 40, 80, 160, 250, 250}) {
+                client.send(request);
+                time.awaitTimer(Duration.ofMillis(millis));
+                time.advance(Duration.ofMillis(millis));
+                assertThat(client.response().status()).isEqualTo(429);
+            }
+            assertThat(client(1, server).send(request).response().status())
+                    .as("on another connection")
+                    .isEqualTo(429);
+
+            steps.release(1000);
+            server.awaitIdle();
+            assertThat(client.send(request).response().status()).isEqualTo(200);
+            server.awaitIdle();
+            steps.drainPermits();
+            begun.drainPermits();
+            fillQueue(server, begun);
+            assertThat(client.send(request).response().status())
+                    .as("at once after an answer")
+                    .isEqualTo(429);
+        }
+    }
+
+    /** One request runs, and one waits, which is all that may. */
+    private static void fillQueue(TestServer server, Semaphore begun) throws InterruptedException {
+        Request request = new Request(
+                new int[] {3},
+                SamplingParams.builder().build(),
+                null,
+                Scheduling.DEFAULT.withTenant("address 127.0.0.1", 1)); // as the clients of the tests
+        server.engine.submit(request);
+        begun.acquire();
+        server.engine.submit(request);
     }
 
     private TestServer narrow() {

@@ -25,6 +25,9 @@ final class ClientConnection {
      */
     private static final long[] PROBE_MILLIS = {0, 20, 200, 1000, 10_000};
 
+    /** How long successive refusals wait, in milliseconds; the last one repeats. */
+    private static final long[] REFUSAL_MILLIS = {0, 10, 20, 40, 80, 160, 250};
+
     private final Context loop;
     private final Timers timers;
     private final HttpConnection connection;
@@ -33,6 +36,7 @@ final class ClientConnection {
     private final String client;
     private long timer = NO_TIMER;
     private int unanswered;
+    private int refusals; // since a request has passed
     private boolean admitted;
     private boolean inputEnded;
     private @Nullable Exchange current;
@@ -94,6 +98,16 @@ final class ClientConnection {
 
     void closeNow() {
         Sockets.closeNow(connection);
+    }
+
+    /** The gate refuses a request. Returns how long the answer waits. */
+    Duration refusalDelay() {
+        return Duration.ofMillis(REFUSAL_MILLIS[Math.min(refusals++, REFUSAL_MILLIS.length - 1)]);
+    }
+
+    /** The gate lets a request pass. */
+    void onPassed() {
+        refusals = 0;
     }
 
     /** A request's head has come. Returns false if there are too many connections: the request must be refused. */

@@ -378,12 +378,34 @@ public final class HttpListener {
                 exchange.client(),
                 body -> {
                     exchange.setBody(body);
-                    guard(request, exchange, () -> {
-                        route.gate().check(exchange);
-                        run(route.handler(), exchange);
-                    });
+                    guard(request, exchange, () -> pass(request, route, exchange));
                 },
                 e -> refuse(request, exchange, e)));
+    }
+
+    /**
+     * Runs the handler if the gate lets the request pass. A refusal takes little time, but a client that asks again at once
+     * would fill the event loop with them: its next refusals come later.
+     */
+    private void pass(HttpServerRequest request, Route route, Exchange exchange) {
+        ClientConnection connection = exchange.connection();
+        try {
+            route.gate().check(exchange);
+        } catch (HttpException e) {
+            Duration delay = connection.refusalDelay();
+            if (delay.isZero()) {
+                throw e;
+            }
+            exchange.releaseBody();
+            timers.set(delay, () -> {
+                if (!request.response().closed()) {
+                    refuse(request, exchange, e);
+                }
+            });
+            return;
+        }
+        connection.onPassed();
+        run(route.handler(), exchange);
     }
 
     /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
