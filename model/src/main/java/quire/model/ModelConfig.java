@@ -1000,11 +1000,12 @@ public record ModelConfig(
         public float rotationFactor() {
             double factor = number("rope.scaling.attn_factor", 1);
             if (scaling().equals("yarn")) {
-                // A factor of all scores replaces the one of the rotated numbers.
-                String forScores = "rope.scaling.yarn_log_multiplier";
-                boolean inScores = described.contains("attention.kv_lora_rank") && number(forScores, 0) != 0;
+                // With a latent, a factor of all scores replaces the one of the rotated numbers. Others ignore the key.
+                boolean latent = described.contains("attention.kv_lora_rank");
+                double multiplier =
+                        latent || architecture.equals("mistral3") ? number("rope.scaling.yarn_log_multiplier", 0) : 0;
                 double log = 0.1 * StrictMath.log(Math.max(1, ropeScale()));
-                double usual = inScores ? 1 : (1 + log) / (1 + number(forScores, 0) * log);
+                double usual = latent && multiplier != 0 ? 1 : (1 + log) / (1 + multiplier * log);
                 factor *= number("rope.scaling.yarn_attn_factor", (float) usual);
             }
             return (float) factor;

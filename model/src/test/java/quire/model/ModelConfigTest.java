@@ -147,6 +147,11 @@ class ModelConfigTest {
                 .float32("llama.rope.scaling.attn_factor", 1.5f);
         assertThat(config(yarn).blocks().rotationFactor())
                 .isCloseTo((float) (1.5 * (1 + 0.1 * Math.log(4))), within(1e-6f));
+        assertThat(config(yarn.float32("llama.rope.scaling.yarn_log_multiplier", 0.7f))
+                        .blocks()
+                        .rotationFactor())
+                .as("a key of DeepSeek and Mistral 3")
+                .isCloseTo((float) (1.5 * (1 + 0.1 * Math.log(4))), within(1e-6f));
     }
 
     @Test
