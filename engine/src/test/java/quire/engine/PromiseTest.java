@@ -30,6 +30,7 @@ import quire.engine.chat.Tool;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.chat.UnknownFormatException;
 import quire.engine.constrain.Constraint;
+import quire.engine.constrain.PropertyOrder;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
@@ -396,6 +397,28 @@ class PromiseTest {
                         List.of("story"),
                         "additionalProperties",
                         false)),
+                Constraint.jsonSchema(Map.of(
+                        "type",
+                        "array",
+                        "items",
+                        Map.of("type", "string", "maxLength", 3),
+                        "uniqueItems",
+                        true,
+                        "minItems",
+                        2,
+                        "maxItems",
+                        4)),
+                Constraint.jsonSchema(
+                        Map.of(
+                                "type",
+                                "object",
+                                "properties",
+                                Map.of("a", Map.of("type", "boolean"), "b", Map.of("type", "integer")),
+                                "required",
+                                List.of("a", "b"),
+                                "additionalProperties",
+                                false),
+                        PropertyOrder.ANY),
                 Constraint.regex("(The |a |[b-d]+,? ){2,}end\\."),
                 Constraint.grammar("root ::= \"(\" (root | [a-z]+) \")\" root? | \"[\" root \"]\""),
                 Constraint.choice(List.of("yes, of course", "yes", "no")),

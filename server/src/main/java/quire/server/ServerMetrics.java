@@ -184,14 +184,7 @@ public final class ServerMetrics implements EngineListener {
         text.counter("quire_generation_tokens_total", "Tokens generated.", stats.generationTokens());
         text.counter("quire_iterations_total", "Steps of the engine.", stats.steps());
         text.counter("quire_request_started_total", "Requests accepted.", stats.started());
-        text.head("quire_request_success_total", "Requests ended, by reason.", "counter");
-        for (FinishReason reason : FinishReason.values()) {
-            text.sample(
-                    "quire_request_success_total",
-                    "finished_reason",
-                    name(reason),
-                    stats.finished().getOrDefault(reason, 0L));
-        }
+        scrapeEnded("quire_request_success_total", stats, text);
         scrape(stats.speculation(), text);
         text.histogram("quire_time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
         text.histogram("quire_inter_token_latency_seconds", "From one token to the next.", interToken);
@@ -214,6 +207,13 @@ public final class ServerMetrics implements EngineListener {
                 (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
         scrapeAsVllm(engine, stats, text);
         return text.toString();
+    }
+
+    private static void scrapeEnded(String name, EngineStats stats, Text text) {
+        text.head(name, "Requests ended, by reason.", "counter");
+        for (FinishReason reason : FinishReason.values()) {
+            text.sample(name, "finished_reason", name(reason), stats.finished().getOrDefault(reason, 0L));
+        }
     }
 
     /**
@@ -247,14 +247,7 @@ public final class ServerMetrics implements EngineListener {
         text.counter("num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
         text.counter("prompt_tokens_total", "Prompt tokens, cached ones included.", queried);
         text.counter("generation_tokens_total", "Tokens generated.", stats.generationTokens());
-        text.head("request_success_total", "Requests ended, by reason.", "counter");
-        for (FinishReason reason : FinishReason.values()) {
-            text.sample(
-                    "request_success_total",
-                    "finished_reason",
-                    name(reason),
-                    stats.finished().getOrDefault(reason, 0L));
-        }
+        scrapeEnded("request_success_total", stats, text);
         text.histogram("time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
         text.histogram("inter_token_latency_seconds", "From one token to the next.", interToken);
         text.histogram(
