@@ -520,7 +520,7 @@ public final class Decoder implements Model {
         return (layer.attention != null && layer.attention.readsQuantized())
                 || (layer.recurrent != null && Products.anyQuantized(layer.recurrent.first()))
                 || (layer.feedForward != null && Products.anyQuantized(layer.feedForward.gateUp()))
-                || (layer.experts != null && Products.anyQuantized(layer.experts.first()))
+                || (layer.experts != null && layer.experts.readsQuantized())
                 || (layer.inputs != null && Products.anyQuantized(layer.inputs.gate()));
     }
 

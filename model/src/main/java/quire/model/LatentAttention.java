@@ -202,7 +202,7 @@ final class LatentAttention {
             products.quantize(plainQueries[head], from, to);
         }
         workers.barrier(worker);
-        multiplyHeads(layer.keys, plainQueries, rows, latentQueries);
+        multiplyHeads(worker, layer.keys, plainQueries, rows, latentQueries);
         workers.barrier(worker);
         for (int head = 0; head < heads; head++) {
             int inHead = head * headDim + latent.rotatedDim();
@@ -222,7 +222,7 @@ final class LatentAttention {
             products.quantize(attendedLatents[head], from, to);
         }
         workers.barrier(worker);
-        multiplyHeads(layer.values, attendedLatents, rows, headValues);
+        multiplyHeads(worker, layer.values, attendedLatents, rows, headValues);
         workers.barrier(worker);
         for (int head = 0; head < heads; head++) {
             for (int row = from; row < to; row++) {
@@ -231,12 +231,20 @@ final class LatentAttention {
         }
     }
 
-    private void multiplyHeads(List<Projection> matrices, Activations[] x, int rows, FloatMatrix[] y) {
-        int first = 0;
-        int unit = workers.claim();
-        for (int head = 0; head < heads; head++) {
-            unit = products.multiply(matrices.get(head), x[head], rows, y[head], first, unit);
-            first += matrices.get(head).units();
+    /** Computes a product for each head. All matrices have as many units as the first. */
+    private void multiplyHeads(
+            int worker, List<Projection> matrices, Activations[] x, int rows, FloatMatrix[] y) {
+        int each = matrices.getFirst().units();
+        int units = heads * each;
+        for (long claimed = workers.claim(worker, units); claimed >= 0; claimed = workers.claim(worker, units)) {
+            int end = Workers.endUnit(claimed);
+            for (int unit = Workers.firstUnit(claimed); unit < end; ) {
+                int head = unit / each;
+                int from = unit % each;
+                int to = Math.min(each, from + end - unit);
+                kernels.multiply(matrices.get(head).weights(), x[head], rows, y[head], from, to, each);
+                unit += to - from;
+            }
         }
     }
 

@@ -28,13 +28,15 @@ import quire.tensor.Workers;
  * result of a row is {@code fma(weight, expert's result, sum)} from +0, over its experts by falling score, and then the
  * shared expert. Where weights come before experts, their inputs are {@code weight × x}, and the factor here is 1. Scores and weights are computed in double precision with {@link StrictMath}, experts ascending.
  *
- * <p>Between two barriers (│):
+ * <p>Between two barriers (│). Each worker groups the entries for itself, which takes no longer than waiting until one
+ * has. The experts of a single row read the layer's inputs themselves, without the copies and their barrier:
  *
  * <pre>
- *   units   router, shared gate, up │                         │       │          │ gate, up │            │ down, shared down │
- *   rows                            │ choose, shared activate │       │          │          │            │                   │ sum
- *   entries                         │                         │       │ copy,    │          │ activate,  │                   │
- *   worker 0                        │                         │ group │ quantise │          │ quantise   │                   │
+ *   units    router, shared gate, up │                         │          │ gate, up │            │ down, shared down │
+ *   rows                             │ choose, shared activate │          │          │            │                   │ sum
+ *   entries                          │                         │ group,   │          │ activate,  │                   │
+ *                                    │                         │ copy,    │          │ quantise   │                   │
+ *                                    │                         │ quantise │          │            │                   │
  * </pre>
  */
 final class MixtureLayers {
@@ -60,18 +62,6 @@ final class MixtureLayers {
     // Entry i of row r is r × used + i.
     private final int[] chosen;
     private final float[] weights;
-    /** Which row of its expert's rows an entry is. */
-    private final int[] places;
-
-    // The experts in use, ascending.
-    private int groupCount;
-    private final int[] groupExperts;
-    private final int[] groupRows;
-    private final int[] groupTiles;
-    /** By expert: the number of its entries, and its first tile. */
-    private final int[] counts;
-
-    private final int[] tiles;
 
     // Rows of entries from each tile on.
     private final Activations[] inputs;
@@ -82,7 +72,9 @@ final class MixtureLayers {
     private final FloatMatrix[] results;
 
     private final FloatMatrix zeros;
+    // By worker.
     private final Chooser[] choosers;
+    private final Groups[] groups;
 
     /**
      * The weights of one layer.
@@ -90,9 +82,9 @@ final class MixtureLayers {
      * @param first the products of all rows: the router; then those of the shared expert, if there is one: its factor, if
      *     it has one, gate and up; only up where feed-forward layers have no gate
      * @param selectionBias added to the scores when experts are chosen, not to their weights; null if there is none
-     * @param gate by expert; up where feed-forward layers have no gate
-     * @param up by expert; empty where feed-forward layers have no gate
-     * @param down by expert
+     * @param gate by expert, each with as many units as the first; up where feed-forward layers have no gate
+     * @param up the same; empty where feed-forward layers have no gate
+     * @param down the same
      * @param sharedDown of the shared expert; null if there is none
      */
     record Weights(
@@ -102,6 +94,11 @@ final class MixtureLayers {
             List<Projection> up,
             List<Projection> down,
             @Nullable Projection sharedDown) {
+
+        /** Whether the inputs need to be quantised. */
+        boolean readsQuantized() {
+            return Products.anyQuantized(first) || Products.anyQuantized(gate) || Products.anyQuantized(up);
+        }
 
         /** Multiply-adds for one row. */
         long multiplyAdds(Mixture mixture) {
@@ -155,13 +152,6 @@ final class MixtureLayers {
         int entries = maxRows * mixture.used();
         chosen = new int[entries];
         weights = new float[entries];
-        places = new int[entries];
-        int mostGroups = Math.min(mixture.experts(), entries);
-        groupExperts = new int[mostGroups];
-        groupRows = new int[mostGroups];
-        groupTiles = new int[mostGroups];
-        counts = new int[mixture.experts()];
-        tiles = new int[mixture.experts()];
 
         int tileCount = mostTiles(mixture, maxRows);
         int rows = tileCount * Activations.TILE_ROWS;
@@ -190,8 +180,10 @@ final class MixtureLayers {
         }
         zeros = FloatMatrix.allocate(arena, 1, config.hidden());
         choosers = new Chooser[workers.count()];
+        groups = new Groups[workers.count()];
         for (int i = 0; i < choosers.length; i++) {
             choosers[i] = new Chooser(mixture);
+            groups[i] = new Groups(mixture.experts(), entries);
         }
     }
 
@@ -246,21 +238,22 @@ final class MixtureLayers {
         activateShared(layer, from, to);
         workers.barrier(worker);
         int entries = rows * mixture.used();
-        if (worker == 0) {
-            group(entries);
-        }
-        workers.barrier(worker);
         int first = Workers.shareStart(entries, 1, worker, workers.active());
         int end = Workers.shareStart(entries, 1, worker + 1, workers.active());
-        copy(x.values(), first, end);
+        Groups own = groups[worker];
+        own.group(chosen, entries);
+        boolean copied = rows > 1 || mixture.weighsInputs();
+        if (copied) {
+            copy(x.values(), own, first, end);
+            workers.barrier(worker);
+        }
+        multiplyGateUp(worker, layer, own, copied ? null : x);
         workers.barrier(worker);
-        multiplyGateUp(layer);
+        activate(layer, own, first, end);
         workers.barrier(worker);
-        activate(layer, first, end);
+        multiplyDown(worker, layer, own, rows);
         workers.barrier(worker);
-        multiplyDown(layer, rows);
-        workers.barrier(worker);
-        add(layer, result, from, to);
+        add(layer, own, result, from, to);
     }
 
     /** Chooses the experts of some rows. */
@@ -283,31 +276,12 @@ final class MixtureLayers {
         }
     }
 
-    /** Gives the entries of each expert consecutive places, and each expert in use its tiles. */
-    private void group(int entries) {
-        Arrays.fill(counts, 0);
-        for (int entry = 0; entry < entries; entry++) {
-            places[entry] = counts[chosen[entry]]++;
-        }
-        groupCount = 0;
-        int tile = 0;
-        for (int expert = 0; expert < counts.length; expert++) {
-            if (counts[expert] > 0) {
-                tiles[expert] = tile;
-                groupExperts[groupCount] = expert;
-                groupRows[groupCount] = counts[expert];
-                groupTiles[groupCount++] = tile;
-                tile += Math.ceilDiv(counts[expert], Activations.TILE_ROWS);
-            }
-        }
-    }
-
     /** Copies the inputs of some entries to their places. */
-    private void copy(FloatMatrix x, int first, int end) {
+    private void copy(FloatMatrix x, Groups own, int first, int end) {
         long bytes = (long) x.columns() * Float.BYTES;
         for (int entry = first; entry < end; entry++) {
-            Activations to = inputs[tiles[chosen[entry]]];
-            int place = places[entry];
+            Activations to = inputs[own.tiles[chosen[entry]]];
+            int place = own.places[entry];
             FloatMatrix values = to.values();
             MemorySegment.copy(
                     x.segment(), x.rowOffset(entry / mixture.used()), values.segment(), values.rowOffset(place), bytes);
@@ -318,28 +292,46 @@ final class MixtureLayers {
         }
     }
 
-    private void multiplyGateUp(Weights layer) {
-        int first = 0;
-        int unit = workers.claim();
-        for (int group = 0; group < groupCount; group++) {
-            int tile = groupTiles[group];
-            int rows = groupRows[group];
-            Projection gate = layer.gate.get(groupExperts[group]);
-            unit = products.multiply(gate, inputs[tile], rows, gates[tile], first, unit);
-            first += gate.units();
-            if (gated) {
-                Projection up = layer.up.get(groupExperts[group]);
-                unit = products.multiply(up, inputs[tile], rows, ups[tile], first, unit);
-                first += up.units();
+    /** @param x the inputs of all experts; null if those of each were copied */
+    private void multiplyGateUp(int worker, Weights layer, Groups own, @Nullable Activations x) {
+        int gateUnits = layer.gate.getFirst().units();
+        int upUnits = gated ? layer.up.getFirst().units() : 0;
+        int each = gateUnits + upUnits;
+        int units = own.count * each;
+        for (long claimed = workers.claim(worker, units); claimed >= 0; claimed = workers.claim(worker, units)) {
+            int end = Workers.endUnit(claimed);
+            for (int unit = Workers.firstUnit(claimed); unit < end; ) {
+                int group = unit / each;
+                int expert = own.experts[group];
+                int tile = own.groupTiles[group];
+                Activations input = x == null ? inputs[tile] : x;
+                int from = unit % each;
+                int to = from + end - unit;
+                if (from < gateUnits) {
+                    to = Math.min(to, gateUnits);
+                    kernels.multiply(
+                            layer.gate.get(expert).weights(), input, own.rows[group], gates[tile], from, to, gateUnits);
+                } else {
+                    to = Math.min(to, each);
+                    kernels.multiply(
+                            layer.up.get(expert).weights(),
+                            input,
+                            own.rows[group],
+                            ups[tile],
+                            from - gateUnits,
+                            to - gateUnits,
+                            upUnits);
+                }
+                unit += to - from;
             }
         }
     }
 
-    private void activate(Weights layer, int first, int end) {
+    private void activate(Weights layer, Groups own, int first, int end) {
         for (int entry = first; entry < end; entry++) {
             int expert = chosen[entry];
-            int tile = tiles[expert];
-            int place = places[entry];
+            int tile = own.tiles[expert];
+            int place = own.places[entry];
             products.addBias(layer.gate.get(expert), gates[tile], place, place + 1);
             if (gated) {
                 products.addBias(layer.up.get(expert), ups[tile], place, place + 1);
@@ -350,22 +342,45 @@ final class MixtureLayers {
         }
     }
 
-    private void multiplyDown(Weights layer, int rows) {
-        int first = 0;
-        int unit = workers.claim();
-        for (int group = 0; group < groupCount; group++) {
-            int tile = groupTiles[group];
-            Projection down = layer.down.get(groupExperts[group]);
-            unit = products.multiply(down, activated[tile], groupRows[group], results[tile], first, unit);
-            first += down.units();
-        }
-        if (layer.sharedDown != null && sharedActivated != null && sharedResult != null) {
-            products.multiply(layer.sharedDown, sharedActivated, rows, sharedResult, first, unit);
+    private void multiplyDown(int worker, Weights layer, Groups own, int rows) {
+        int each = layer.down.getFirst().units();
+        int ofExperts = own.count * each;
+        Projection shared = layer.sharedDown;
+        int units = ofExperts + (shared == null ? 0 : shared.units());
+        for (long claimed = workers.claim(worker, units); claimed >= 0; claimed = workers.claim(worker, units)) {
+            int end = Workers.endUnit(claimed);
+            int ofExpertsEnd = Math.min(end, ofExperts);
+            int unit = Workers.firstUnit(claimed);
+            while (unit < ofExpertsEnd) {
+                int group = unit / each;
+                int tile = own.groupTiles[group];
+                int from = unit % each;
+                int to = Math.min(each, from + ofExpertsEnd - unit);
+                kernels.multiply(
+                        layer.down.get(own.experts[group]).weights(),
+                        activated[tile],
+                        own.rows[group],
+                        results[tile],
+                        from,
+                        to,
+                        each);
+                unit += to - from;
+            }
+            if (unit < end && shared != null && sharedActivated != null && sharedResult != null) {
+                kernels.multiply(
+                        shared.weights(),
+                        sharedActivated,
+                        rows,
+                        sharedResult,
+                        unit - ofExperts,
+                        end - ofExperts,
+                        shared.units());
+            }
         }
     }
 
     /** Adds the results of each row's experts by falling score, then the shared expert's. */
-    private void add(Weights layer, FloatMatrix result, int from, int to) {
+    private void add(Weights layer, Groups own, FloatMatrix result, int from, int to) {
         for (int row = from; row < to; row++) {
             MemorySegment.copy(
                     zeros.segment(),
@@ -374,8 +389,8 @@ final class MixtureLayers {
                     result.rowOffset(row),
                     zeros.segment().byteSize());
             for (int entry = row * mixture.used(); entry < (row + 1) * mixture.used(); entry++) {
-                FloatMatrix expert = results[tiles[chosen[entry]]];
-                int place = places[entry];
+                FloatMatrix expert = results[own.tiles[chosen[entry]]];
+                int place = own.places[entry];
                 products.addBias(layer.down.get(chosen[entry]), expert, place, place + 1);
                 kernels.addRow(expert, place, mixture.weighsInputs() ? 1 : weights[entry], result, row);
             }
@@ -389,6 +404,51 @@ final class MixtureLayers {
 
     private static double sigmoid(double x) {
         return 1 / (1 + StrictMath.exp(-x));
+    }
+
+    /** The entries of a batch by expert. Each worker has its own, and all have the same numbers. */
+    private static final class Groups {
+        /** The number of experts in use; below, those experts ascending, with the number of their entries and their tiles. */
+        int count;
+
+        final int[] experts;
+        final int[] rows;
+        final int[] groupTiles;
+        /** Which row of its expert's rows an entry is. */
+        final int[] places;
+        /** By expert: its first tile. */
+        final int[] tiles;
+        /** By expert: the number of its entries. */
+        private final int[] counts;
+
+        Groups(int expertCount, int entries) {
+            int most = Math.min(expertCount, entries);
+            experts = new int[most];
+            rows = new int[most];
+            groupTiles = new int[most];
+            places = new int[entries];
+            tiles = new int[expertCount];
+            counts = new int[expertCount];
+        }
+
+        /** Gives the entries of each expert consecutive places, and each expert in use its tiles. */
+        void group(int[] chosen, int entries) {
+            Arrays.fill(counts, 0);
+            for (int entry = 0; entry < entries; entry++) {
+                places[entry] = counts[chosen[entry]]++;
+            }
+            count = 0;
+            int tile = 0;
+            for (int expert = 0; expert < counts.length; expert++) {
+                if (counts[expert] > 0) {
+                    tiles[expert] = tile;
+                    experts[count] = expert;
+                    rows[count] = counts[expert];
+                    groupTiles[count++] = tile;
+                    tile += Math.ceilDiv(counts[expert], Activations.TILE_ROWS);
+                }
+            }
+        }
     }
 
     /** Chooses experts for one row at a time. Each worker has its own. */

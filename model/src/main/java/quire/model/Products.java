@@ -8,7 +8,7 @@ import quire.tensor.Workers;
 
 /**
  * Matrix products that all workers compute together. A product is cut into units, each some of its outputs, and each
- * worker claims another unit when it has finished one. All products between two barriers count their units together:
+ * worker claims other units when it has finished some. All products between two barriers count their units together:
  *
  * <pre>
  *   units      0 1 2 3 | 4 5 6 7 | 8 9 …
@@ -33,31 +33,27 @@ final class Products {
         for (int i = 0; i < projections.size(); i++) {
             units += projections.get(i).units();
         }
-        for (int unit = workers.claim(worker, units); unit >= 0; unit = workers.claim(worker, units)) {
+        for (long claimed = workers.claim(worker, units); claimed >= 0; claimed = workers.claim(worker, units)) {
+            int end = Workers.endUnit(claimed);
+            int first = 0; // of the product
             int product = 0;
-            int part = unit;
-            while (part >= projections.get(product).units()) {
-                part -= projections.get(product).units();
-                product++;
+            for (int unit = Workers.firstUnit(claimed); unit < end; product++) {
+                Projection projection = projections.get(product);
+                int to = Math.min(end - first, projection.units());
+                if (unit < first + to) {
+                    kernels.multiply(
+                            projection.weights(),
+                            x,
+                            rows,
+                            outputs.get(product),
+                            unit - first,
+                            to,
+                            projection.units());
+                    unit = first + to;
+                }
+                first += projection.units();
             }
-            Projection projection = projections.get(product);
-            kernels.multiply(projection.weights(), x, rows, outputs.get(product), part, projection.units());
         }
-    }
-
-    /**
-     * Computes the units of one product that this worker claims.
-     *
-     * @param first number of the product's first unit
-     * @param unit the unit that the worker claimed last and has not computed
-     * @return the same for the next product
-     */
-    int multiply(Projection projection, Activations x, int rows, FloatMatrix y, int first, int unit) {
-        int next = unit;
-        for (; next < first + projection.units(); next = workers.claim()) {
-            kernels.multiply(projection.weights(), x, rows, y, next - first, projection.units());
-        }
-        return next;
     }
 
     /** Adds the bias, if there is one, to some rows. */

@@ -341,16 +341,17 @@ public final class StepProfile {
         }
 
         @Override
-        public void multiply(WeightMatrix w, Activations x, int count, FloatMatrix y, int part, int parts) {
+        public void multiply(WeightMatrix w, Activations x, int count, FloatMatrix y, int from, int to, int parts) {
             Meter own = meter.get();
             long begin = begin(own);
-            kernels.multiply(w, x, count, y, part, parts);
-            double macs = (double) w.rows() * w.columns() * count / parts;
+            kernels.multiply(w, x, count, y, from, to, parts);
+            double share = (double) (to - from) / parts;
+            double macs = (double) w.rows() * w.columns() * count * share;
             boolean integer = w.type().isQuantized();
             own.add(
                     matrixToPhase.getOrDefault(w, Phase.HEAD),
                     System.nanoTime() - begin,
-                    (double) w.packedBytes() / parts,
+                    w.packedBytes() * share,
                     integer ? macs : 0,
                     integer ? 0 : macs);
         }

@@ -83,14 +83,21 @@ public interface Kernels {
     void quantize(Activations x, int from, int to);
 
     /**
-     * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and for one part of the outputs o. If {@code
+     * {@code y[r][o] = Σ_k w[o][k] × x[r][k]} for r in {@code [0, rows)} and for some parts of the outputs o. If {@code
      * w.type().isQuantized()}, {@link #quantize} must be called for these rows before. A row of x has {@code
      * w.columns()} numbers and a row of y {@code w.rows()}. y and x must not overlap. At last each sum is multiplied by the
      * factor of w, see {@link WeightMatrix#setFactor}.
      *
-     * @param part index of the part to compute, in {@code [0, parts)}
+     * @param from index of the first part to compute
+     * @param to end of the parts to compute
+     * @param parts number of parts that the outputs are divided into, about equal ones
      */
-    void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts);
+    void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts);
+
+    /** The same for one part. */
+    default void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+        multiply(w, x, rows, y, part, part + 1, parts);
+    }
 
     /**
      * {@code y[r] = x[r] × s × weight} with {@code s = 1 / sqrt(mean(x[r]²) + epsilon)} for rows {@code [from, to)};

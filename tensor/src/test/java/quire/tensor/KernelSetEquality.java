@@ -166,8 +166,10 @@ public final class KernelSetEquality {
             set.quantize(x, 0, middle);
             set.quantize(x, middle, rows);
         }
-        for (int part = parts - 1; part >= 0; part--) {
-            set.multiply(w, x, rows, y, part, parts);
+        for (int end = parts; end > 0; ) {
+            int from = random.nextInt(end);
+            set.multiply(w, x, rows, y, from, end, parts);
+            end = from;
         }
         return y;
     }

@@ -117,9 +117,11 @@ class WorkersTest {
                 workers.run(
                         worker -> {
                             for (int phase = 0; phase < units.length; phase++) {
-                                int unit = workers.claim(worker, units[phase]);
-                                for (; unit >= 0; unit = workers.claim(worker, units[phase])) {
-                                    taken.incrementAndGet(64 * phase + unit);
+                                long claimed = workers.claim(worker, units[phase]);
+                                for (; claimed >= 0; claimed = workers.claim(worker, units[phase])) {
+                                    for (int unit = Workers.firstUnit(claimed); unit < Workers.endUnit(claimed); unit++) {
+                                        taken.incrementAndGet(64 * phase + unit);
+                                    }
                                 }
                                 workers.barrier(worker);
                             }
@@ -134,18 +136,18 @@ class WorkersTest {
     }
 
     @Test
-    void claim_othersTakeNothing_ownShareThenTheOthersInOrder() {
+    void claim_othersTakeNothing_halvesOfOwnShareThenOfTheOthersInOrder() {
         try (Workers workers = new Workers(3)) {
             StringBuilder order = new StringBuilder();
             workers.run(worker -> {
                 if (worker == 1) {
-                    int unit = workers.claim(worker, 8);
-                    for (; unit >= 0; unit = workers.claim(worker, 8)) {
-                        order.append(unit).append(' ');
+                    long claimed = workers.claim(worker, 26);
+                    for (; claimed >= 0; claimed = workers.claim(worker, 26)) {
+                        order.append(Workers.firstUnit(claimed)).append('-').append(Workers.endUnit(claimed)).append(' ');
                     }
                 }
             });
-            assertThat(order).hasToString("2 3 4 5 6 7 0 1 ");
+            assertThat(order).hasToString("8-12 12-14 14-15 15-16 16-17 17-21 21-23 23-24 24-25 25-26 0-4 4-6 6-7 7-8 ");
         }
     }
 

@@ -111,8 +111,8 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
-    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
-        products.multiply(w, x, rows, y, part, parts);
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
+        products.multiply(w, x, rows, y, from, to, parts);
     }
 
     @Override

@@ -98,9 +98,9 @@ final class AssembledMatrix extends WeightMatrix {
         return words.byteSize() + scales.byteSize();
     }
 
-    void multiply(Activations x, int rows, FloatMatrix y, int part, int parts) {
-        int from = Workers.shareStart(panels, 1, part, parts);
-        int to = Workers.shareStart(panels, 1, part + 1, parts);
+    void multiply(Activations x, int rows, FloatMatrix y, int firstPart, int endPart, int parts) {
+        int from = Workers.shareStart(panels, 1, firstPart, parts);
+        int to = Workers.shareStart(panels, 1, endPart, parts);
         long yAddress = Addresses.of(y);
         long yStride = (long) y.columns() * Float.BYTES;
         long wordsAddress = Addresses.of(words);

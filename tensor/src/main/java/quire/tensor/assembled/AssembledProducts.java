@@ -78,11 +78,11 @@ final class AssembledProducts {
     }
 
     /** See {@link Kernels#multiply}. */
-    void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
-        Shapes.checkMultiply(w, x, rows, y, part, parts);
+    void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, from, to, parts);
         if (!(w instanceof AssembledMatrix matrix)) {
             throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
         }
-        matrix.multiply(x, rows, y, part, parts);
+        matrix.multiply(x, rows, y, from, to, parts);
     }
 }

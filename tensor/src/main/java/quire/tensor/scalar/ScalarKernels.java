@@ -119,15 +119,15 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
-        Shapes.checkMultiply(w, x, rows, y, part, parts);
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, from, to, parts);
         if (!(w instanceof RowMajor matrix)) {
             throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
         }
-        int from = Workers.shareStart(w.rows(), 1, part, parts);
-        int to = Workers.shareStart(w.rows(), 1, part + 1, parts);
+        int begin = Workers.shareStart(w.rows(), 1, from, parts);
+        int end = Workers.shareStart(w.rows(), 1, to, parts);
         UnpackedBlock block = UnpackedBlock.own();
-        for (int output = from; output < to; output++) {
+        for (int output = begin; output < end; output++) {
             if (w.type().isQuantized()) {
                 blockwise(matrix, output, x, rows, y, block);
             } else {
@@ -136,7 +136,7 @@ public final class ScalarKernels implements Kernels {
                 }
             }
         }
-        w.multiplyByFactor(y, rows, from, to);
+        w.multiplyByFactor(y, rows, begin, end);
     }
 
     private static float plain(RowMajor w, int output, Activations x, int row) {

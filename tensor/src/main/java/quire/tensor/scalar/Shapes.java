@@ -31,7 +31,7 @@ public final class Shapes {
     }
 
     /** Checks {@link Kernels#multiply}. */
-    public static void checkMultiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
+    public static void checkMultiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
         if (x.values().columns() != w.columns() || y.columns() != w.rows()) {
             throw new IllegalArgumentException("a weight matrix of " + w.rows() + " outputs × " + w.columns()
                     + " inputs cannot take rows of " + x.values().columns() + " to rows of " + y.columns());
@@ -42,8 +42,8 @@ public final class Shapes {
             throw new IllegalArgumentException(
                     w.type() + " weights need quantised activations: allocate them with quantized = true");
         }
-        if (part < 0 || part >= parts) {
-            throw new IllegalArgumentException("part " + part + " is not in [0, " + parts + ")");
+        if (from < 0 || from >= to || to > parts) {
+            throw new IllegalArgumentException("parts [" + from + ", " + to + ") are not some of " + parts);
         }
     }
 

@@ -212,9 +212,9 @@ final class VectorBlocks extends WeightMatrix {
 
     // ---- products
 
-    void multiply(Activations x, int rows, FloatMatrix y, int part, int parts) {
-        int from = Workers.shareStart(rows(), PANEL, part, parts) / PANEL;
-        int to = (Workers.shareStart(rows(), PANEL, part + 1, parts) + PANEL - 1) / PANEL;
+    void multiply(Activations x, int rows, FloatMatrix y, int firstPart, int endPart, int parts) {
+        int from = Workers.shareStart(rows(), PANEL, firstPart, parts) / PANEL;
+        int to = (Workers.shareStart(rows(), PANEL, endPart, parts) + PANEL - 1) / PANEL;
         if (from == to) {
             return;
         }
@@ -224,9 +224,9 @@ final class VectorBlocks extends WeightMatrix {
             VectorMatrix.scalePanels(this, y, 1, from, to);
             return;
         }
-        for (int first = 0; first < rows; first += GROUP_TILES * TILE) {
-            int count = Math.min(GROUP_TILES * TILE, rows - first);
-            multiplyGroup(x, first, count, y, from, to, scratch);
+        for (int row = 0; row < rows; row += GROUP_TILES * TILE) {
+            int count = Math.min(GROUP_TILES * TILE, rows - row);
+            multiplyGroup(x, row, count, y, from, to, scratch);
         }
         VectorMatrix.scalePanels(this, y, rows, from, to);
     }

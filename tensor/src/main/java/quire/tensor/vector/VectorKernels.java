@@ -103,11 +103,11 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
-    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int part, int parts) {
-        Shapes.checkMultiply(w, x, rows, y, part, parts);
+    public void multiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
+        Shapes.checkMultiply(w, x, rows, y, from, to, parts);
         switch (w) {
-            case VectorMatrix matrix -> matrix.multiply(x, rows, y, part, parts);
-            case VectorBlocks blocks -> blocks.multiply(x, rows, y, part, parts);
+            case VectorMatrix matrix -> matrix.multiply(x, rows, y, from, to, parts);
+            case VectorBlocks blocks -> blocks.multiply(x, rows, y, from, to, parts);
             default -> throw new IllegalArgumentException("this weight matrix was packed by another kernel set");
         }
     }
