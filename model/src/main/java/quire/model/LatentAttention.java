@@ -232,8 +232,7 @@ final class LatentAttention {
     }
 
     /** Computes a product for each head. All matrices have as many units as the first. */
-    private void multiplyHeads(
-            int worker, List<Projection> matrices, Activations[] x, int rows, FloatMatrix[] y) {
+    private void multiplyHeads(int worker, List<Projection> matrices, Activations[] x, int rows, FloatMatrix[] y) {
         int each = matrices.getFirst().units();
         int units = heads * each;
         for (long claimed = workers.claim(worker, units); claimed >= 0; claimed = workers.claim(worker, units)) {

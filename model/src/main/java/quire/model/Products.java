@@ -42,13 +42,7 @@ final class Products {
                 int to = Math.min(end - first, projection.units());
                 if (unit < first + to) {
                     kernels.multiply(
-                            projection.weights(),
-                            x,
-                            rows,
-                            outputs.get(product),
-                            unit - first,
-                            to,
-                            projection.units());
+                            projection.weights(), x, rows, outputs.get(product), unit - first, to, projection.units());
                     unit = first + to;
                 }
                 first += projection.units();

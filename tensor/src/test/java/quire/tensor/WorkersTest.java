@@ -119,7 +119,9 @@ class WorkersTest {
                             for (int phase = 0; phase < units.length; phase++) {
                                 long claimed = workers.claim(worker, units[phase]);
                                 for (; claimed >= 0; claimed = workers.claim(worker, units[phase])) {
-                                    for (int unit = Workers.firstUnit(claimed); unit < Workers.endUnit(claimed); unit++) {
+                                    for (int unit = Workers.firstUnit(claimed);
+                                            unit < Workers.endUnit(claimed);
+                                            unit++) {
                                         taken.incrementAndGet(64 * phase + unit);
                                     }
                                 }
@@ -143,11 +145,15 @@ class WorkersTest {
                 if (worker == 1) {
                     long claimed = workers.claim(worker, 26);
                     for (; claimed >= 0; claimed = workers.claim(worker, 26)) {
-                        order.append(Workers.firstUnit(claimed)).append('-').append(Workers.endUnit(claimed)).append(' ');
+                        order.append(Workers.firstUnit(claimed))
+                                .append('-')
+                                .append(Workers.endUnit(claimed))
+                                .append(' ');
                     }
                 }
             });
-            assertThat(order).hasToString("8-12 12-14 14-15 15-16 16-17 17-21 21-23 23-24 24-25 25-26 0-4 4-6 6-7 7-8 ");
+            assertThat(order)
+                    .hasToString("8-12 12-14 14-15 15-16 16-17 17-21 21-23 23-24 24-25 25-26 0-4 4-6 6-7 7-8 ");
         }
     }
 

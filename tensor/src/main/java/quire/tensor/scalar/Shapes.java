@@ -31,7 +31,8 @@ public final class Shapes {
     }
 
     /** Checks {@link Kernels#multiply}. */
-    public static void checkMultiply(WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
+    public static void checkMultiply(
+            WeightMatrix w, Activations x, int rows, FloatMatrix y, int from, int to, int parts) {
         if (x.values().columns() != w.columns() || y.columns() != w.rows()) {
             throw new IllegalArgumentException("a weight matrix of " + w.rows() + " outputs × " + w.columns()
                     + " inputs cannot take rows of " + x.values().columns() + " to rows of " + y.columns());
