@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.bench.measure.Quantiles;
@@ -16,14 +17,15 @@ import quire.engine.constrain.Constraint;
 import quire.engine.constrain.ConstraintCursor;
 import quire.engine.constrain.Constraints;
 import quire.engine.constrain.Mask;
+import quire.engine.constrain.PropertyOrder;
 import quire.model.text.Tokenizer;
 
 /**
  * Measures what constraints cost: the time of a mask, and the speed of constrained answers beside free ones.
  *
  * <p>Masks are measured on this thread, without the model. A walk chooses the token with the highest of random numbers among
- * the allowed ones, so it meets the same kinds of states as an answer. The first walk computes each mask; the later ones find
- * most of them again.
+ * the allowed ones, and often one that ends a value, so it meets the same kinds of states as an answer. The first walk computes each mask; the later ones find
+ * most of them again. The time to a first mask includes the compilation of a schema that is new.
  *
  * <p>Speeds are compared on one engine in turns, because two engines have different memory addresses.
  */
@@ -32,45 +34,91 @@ final class ConstraintsBench {
 
     private static final int WALKS = 4;
     private static final int TOKENS = 200;
+    /** New constraints of one kind, of which some are walked. */
+    private static final int FRESH = 200;
+
+    /** Every so many tokens a walk ends a string or a value if it may, because few of all tokens do. */
+    private static final int ENDS = 5;
+
+    private static final int WALKED = 5;
 
     private final Tokenizer tokenizer;
     private final Constraints constraints;
     private final SplittableRandom random = new SplittableRandom(17);
     private final float[] numbers;
+    private final boolean[] endsValue; // by token
 
     ConstraintsBench(Tokenizer tokenizer) {
         this.tokenizer = tokenizer;
         constraints = new Constraints(tokenizer);
         numbers = new float[tokenizer.vocabularySize()];
+        endsValue = new boolean[numbers.length];
+        for (int token = 0; token < numbers.length; token++) {
+            byte[] bytes = tokenizer.bytes(token);
+            endsValue[token] = bytes.length > 0 && "\",}])".indexOf(bytes[0]) >= 0;
+        }
     }
 
-    /** Constraints of each kind, by name. */
-    static Map<String, Constraint> kinds() {
-        Map<String, Object> text = Map.of("type", "string");
-        Map<String, Constraint> kinds = new LinkedHashMap<>();
-        kinds.put("json", Constraint.json());
+    /** Constraints of each kind, by name. Those of different numbers are different, and have the same masks. */
+    static Map<String, IntFunction<Constraint>> kinds() {
+        Map<String, IntFunction<Constraint>> kinds = new LinkedHashMap<>();
+        kinds.put("json", i -> Constraint.jsonSchema(Map.of("type", "object", "description", "any " + i)));
+        kinds.put("schema", i -> Constraint.jsonSchema(person("name" + i), PropertyOrder.SCHEMA));
+        kinds.put("schema, any order", i -> Constraint.jsonSchema(person("name" + i), PropertyOrder.GUIDED));
+        kinds.put("24 properties", i -> Constraint.jsonSchema(record("name" + i), PropertyOrder.SCHEMA));
+        kinds.put("24 properties, any order", i -> Constraint.jsonSchema(record("name" + i), PropertyOrder.GUIDED));
         kinds.put(
-                "schema",
-                Constraint.jsonSchema(Map.of(
-                        "type",
-                        "object",
-                        "properties",
-                        Map.of(
-                                "name",
-                                text,
-                                "age",
-                                Map.of("type", "integer", "minimum", 0, "maximum", 150),
-                                "tags",
-                                Map.of("type", "array", "items", text)),
-                        "required",
-                        List.of("name", "age", "tags"),
-                        "additionalProperties",
-                        false)));
-        kinds.put("regex", Constraint.regex("([A-Z][a-z]+ ){3,}\\d{4}-\\d{2}-\\d{2}"));
+                "24 properties, any order, and others",
+                i -> Constraint.jsonSchema(open("name" + i), PropertyOrder.ANY));
+        kinds.put("regex", i -> Constraint.regex("([A-Z][a-z]+ ){3,}\\d{4}-\\d{2}-\\d{2}|" + i));
         kinds.put(
                 "grammar",
-                Constraint.grammar("root ::= term ([-+*/] term)*\nterm ::= [0-9]+ | \"(\" root \")\" | [a-z_]+"));
+                i -> Constraint.grammar(
+                        "root ::= term ([-+*/] term)*\nterm ::= [0-9]+ | \"(\" root \")\" | [a-z_]+ | \"#" + i + "\""));
         return kinds;
+    }
+
+    private static Map<String, Object> person(String name) {
+        Map<String, Object> properties = new LinkedHashMap<>();
+        properties.put(name, Map.of("type", "string"));
+        properties.put("age", Map.of("type", "integer", "minimum", 0, "maximum", 150));
+        properties.put("tags", Map.of("type", "array", "items", Map.of("type", "string")));
+        return Map.of(
+                "type",
+                "object",
+                "properties",
+                properties,
+                "required",
+                List.of(name, "age", "tags"),
+                "additionalProperties",
+                false);
+    }
+
+    /** As many properties as large tools have; half of them required, some with an object of their own. */
+    private static Map<String, Object> record(String name) {
+        Map<String, Object> properties = new LinkedHashMap<>();
+        List<String> required = new ArrayList<>();
+        for (int i = 0; i < 24; i++) {
+            String property = (i % 3 == 0 ? name : i % 3 == 1 ? "value_of_" : "is_") + i;
+            properties.put(
+                    property,
+                    switch (i % 4) {
+                        case 0 -> Map.of("type", "string");
+                        case 1 -> Map.of("type", "number");
+                        case 2 -> Map.of("enum", List.of("red", "green", "blue"));
+                        default -> person(name);
+                    });
+            if (i % 2 == 0) {
+                required.add(property);
+            }
+        }
+        return Map.of("type", "object", "properties", properties, "required", required, "additionalProperties", false);
+    }
+
+    private static Map<String, Object> open(String name) {
+        Map<String, Object> schema = new LinkedHashMap<>(record(name));
+        schema.remove("additionalProperties");
+        return schema;
     }
 
     /**
@@ -85,25 +133,41 @@ final class ConstraintsBench {
     }
 
     /**
-     * Measures the masks of a constraint.
+     * Measures the masks of a kind of constraint.
      *
      * @return columns with units in their names
      */
-    Map<String, Object> masks(String name, Constraint constraint) {
+    Map<String, Object> masks(String name, IntFunction<Constraint> constraints) {
+        List<Double> first = new ArrayList<>();
         List<Double> cold = new ArrayList<>();
         List<Double> warm = new ArrayList<>();
-        for (int walk = 0; walk < WALKS; walk++) {
-            walk(constraint, walk == 0 ? cold : warm);
+        for (int i = 0; i < FRESH; i++) {
+            first.add(firstMask(constraints, i));
+        }
+        for (int i = 0; i < WALKED; i++) {
+            Constraint constraint = constraints.apply(FRESH + i);
+            for (int walk = 0; walk < WALKS; walk++) {
+                walk(constraint, walk == 0 ? cold : warm);
+            }
         }
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("constraint", name);
-        row.put("first_mask_micros", cold.getFirst());
+        row.put("first_ever_micros", first.getFirst());
+        row.put("first_p50_micros", Quantiles.quantile(first, 0.5));
+        row.put("first_p99_micros", Quantiles.quantile(first, 0.99));
         row.put("cold_p50_micros", Quantiles.quantile(cold, 0.5));
         row.put("cold_p99_micros", Quantiles.quantile(cold, 0.99));
         row.put("warm_p50_micros", Quantiles.quantile(warm, 0.5));
         row.put("warm_p99_micros", Quantiles.quantile(warm, 0.99));
         row.put("masks", cold.size() + warm.size());
         return row;
+    }
+
+    /** From a schema that no request had before to its first mask. */
+    private double firstMask(IntFunction<Constraint> fresh, int number) {
+        long begin = System.nanoTime();
+        constraints.begin(fresh.apply(number)).mask();
+        return (System.nanoTime() - begin) * MICRO;
     }
 
     private void walk(Constraint constraint, List<Double> micros) {
@@ -116,7 +180,9 @@ final class ConstraintsBench {
                 return;
             }
             for (int token = 0; token < numbers.length; token++) {
-                numbers[token] = tokenizer.isEndOfGeneration(token) ? -1 : (float) random.nextDouble();
+                boolean isWanted = i % ENDS == 0 && endsValue[token];
+                numbers[token] =
+                        tokenizer.isEndOfGeneration(token) ? -1 : (float) random.nextDouble() + (isWanted ? 1 : 0);
             }
             mask.apply(numbers);
             int best = 0;

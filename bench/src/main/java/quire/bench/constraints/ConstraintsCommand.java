@@ -5,6 +5,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.function.IntFunction;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -16,6 +18,9 @@ import quire.cli.option.ThreadsOption;
 import quire.engine.EngineConfig;
 import quire.engine.Speculation;
 import quire.engine.constrain.Constraint;
+import quire.model.format.Gguf;
+import quire.model.text.Tokenizer;
+import quire.model.text.Tokenizers;
 import quire.tensor.machine.KernelSets;
 
 /** The command {@code quire bench constraints}. What it measures: {@link ConstraintsBench}. */
@@ -50,6 +55,12 @@ public final class ConstraintsCommand implements Callable<Integer> {
             description = "Rounds with constraints and as many without (default ${DEFAULT-VALUE}).")
     private int rounds;
 
+    @Option(
+            names = "--vocabulary",
+            paramLabel = "FILE",
+            description = "A GGUF file whose tokens the masks are measured with (default: the model).")
+    private @Nullable Path vocabulary;
+
     @Mixin
     private ThreadsOption threads;
 
@@ -72,10 +83,12 @@ public final class ConstraintsCommand implements Callable<Integer> {
         List<Map<String, Object>> masks = new ArrayList<>();
         Map<String, Object> speed;
         try (TimedEngine engine = TimedEngine.open(path, config())) {
-            ConstraintsBench bench = new ConstraintsBench(engine.engine().tokenizer());
-            record.put("vocabulary_tokens", engine.engine().tokenizer().vocabularySize());
+            Tokenizer tokenizer = vocabulary == null ? engine.engine().tokenizer() : tokenizer(vocabulary);
+            ConstraintsBench bench = new ConstraintsBench(tokenizer);
+            record.put("vocabulary_tokens", tokenizer.vocabularySize());
             record.put("vocabulary_read_millis", bench.readVocabulary());
-            for (Map.Entry<String, Constraint> kind : ConstraintsBench.kinds().entrySet()) {
+            for (Map.Entry<String, IntFunction<Constraint>> kind :
+                    ConstraintsBench.kinds().entrySet()) {
                 masks.add(bench.masks(kind.getKey(), kind.getValue()));
             }
             speed = ConstraintsBench.speed(engine, sequences, generate, rounds);
@@ -84,6 +97,12 @@ public final class ConstraintsCommand implements Callable<Integer> {
         record.put("speed", List.of(speed));
         output.print(record);
         return 0;
+    }
+
+    private static Tokenizer tokenizer(Path file) {
+        try (Gguf gguf = Gguf.open(file)) {
+            return Tokenizers.of(gguf);
+        }
     }
 
     private EngineConfig config() {

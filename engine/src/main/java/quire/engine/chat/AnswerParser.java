@@ -46,6 +46,7 @@ public final class AnswerParser {
 
     private final Channels.@Nullable Reader channels; // reads all of the answer; null without channels
     private final @Nullable ToolCallFormat format;
+    private final boolean isMarked; // control tokens are written in the text
     private final Map<String, Tool> tools;
     private @Nullable ReasoningFormat reasoning; // null if none can begin
     private boolean reasoningBegun;
@@ -68,6 +69,7 @@ public final class AnswerParser {
     // Within tags.
     private String key = "";
     private Kind kind = Kind.JSON;
+    private String valueEnd = ""; // the text behind the value, once it is known whether marks are around it
 
     /**
      * Reads one answer.
@@ -85,6 +87,8 @@ public final class AnswerParser {
         Channels read = reasoning != null && reasoning.channels()
                 ? new Channels(reasoning.hasControlTokens())
                 : format != null ? format.channels() : null;
+        this.isMarked =
+                (format != null && format.hasControlTokens()) || (reasoning != null && reasoning.hasControlTokens());
         this.channels = read == null ? null : read.reader(reasoning != null);
         this.format = format;
         this.tools = tools.stream().collect(Collectors.toMap(Tool::name, tool -> tool, (first, second) -> first));
@@ -96,12 +100,16 @@ public final class AnswerParser {
         dropSpace = reasoning != null && beginning != ReasoningFormat.Beginning.EITHER;
     }
 
-    /** Adds text, which contains control tokens as {@link Part#control} writes them; returns what is certain now. */
+    /**
+     * Adds text; returns what is certain now. If the format of calls or reasoning has control tokens, those of the text are written
+     * as {@link Part#control} does.
+     */
     public List<AnswerEvent> append(String text) {
+        String read = isMarked ? text : text.replace(Part.CONTROL_MARK, '\uFFFD');
         if (channels != null) {
-            return channels.append(text);
+            return channels.append(read);
         }
-        pending.append(text);
+        pending.append(read);
         return run();
     }
 
@@ -182,10 +190,10 @@ public final class AnswerParser {
             pending.delete(0, spaceFrom(0));
             reasoningBegun = !pending.isEmpty();
         }
-        int at = pending.indexOf(end);
+        int at = indexOf(pending, end);
         if (at >= 0) {
             emitReasoning(endWithoutSpace(at));
-            pending.delete(0, pending.indexOf(end) + end.length());
+            pending.delete(0, indexOf(pending, end) + end.length());
             reasoning = null;
             dropSpace = true;
             state = State.START;
@@ -215,7 +223,7 @@ public final class AnswerParser {
             dropSpace = pending.isEmpty();
         }
         String marker = format != null && format.anywhere() ? format.marker() : "";
-        int call = marker.isEmpty() ? -1 : pending.indexOf(marker);
+        int call = marker.isEmpty() ? -1 : indexOf(pending, marker);
         if (call >= 0) {
             emitContent(pending.substring(0, endWithoutSpace(call)));
             pending.delete(0, call);
@@ -468,7 +476,22 @@ public final class AnswerParser {
     }
 
     private boolean value() {
-        String after = tags().after();
+        Tags tags = tags();
+        if (tags.hasMarks() && kind != Kind.JSON && valueEnd.isEmpty()) {
+            boolean opens = pending.indexOf(tags.open()) == 0;
+            if (!opens && tags.open().startsWith(pending.toString())) {
+                return false; // also at the end: the beginning of a mark is not part of the value
+            }
+            if (opens) {
+                pending.delete(0, tags.open().length());
+                if (kind == Kind.EITHER) {
+                    emitArguments("\"");
+                }
+                kind = Kind.TEXT;
+            }
+            valueEnd = (opens ? tags.close() : "") + tags.after();
+        }
+        String after = valueEnd.isEmpty() ? tags.after() : valueEnd;
         int end = pending.indexOf(after);
         if (end < 0 && kind == Kind.EITHER) {
             return false; // the whole value decides
@@ -488,6 +511,7 @@ public final class AnswerParser {
             emitArguments(quoted.append(end >= 0 ? "\"" : "").toString());
         }
         if (end >= 0) {
+            valueEnd = "";
             state = State.ARGUMENT;
         }
         return end >= 0;
@@ -582,14 +606,34 @@ public final class AnswerParser {
         return c == ' ' || c == '\n' || c == '\t' || c == '\r';
     }
 
+    /** Where a text begins in another, and not behind a control token whose second mark would be its first. */
+    static int indexOf(StringBuilder pending, String text) {
+        int at = pending.indexOf(text);
+        while (at >= 0 && !mayBegin(pending, at, text)) {
+            at = pending.indexOf(text, at + 1);
+        }
+        return at;
+    }
+
     /** Length of the longest end of a text that is the beginning of another, and not all of it. */
     static int beginning(StringBuilder pending, String text) {
         for (int length = Math.min(text.length() - 1, pending.length()); length > 0; length--) {
-            if (pending.substring(pending.length() - length).equals(text.substring(0, length))) {
+            int at = pending.length() - length;
+            if (pending.substring(at).equals(text.substring(0, length)) && mayBegin(pending, at, text)) {
                 return length;
             }
         }
         return 0;
+    }
+
+    private static boolean mayBegin(StringBuilder pending, int at, String text) {
+        boolean isOutside = true;
+        if (text.charAt(0) == Part.CONTROL_MARK) {
+            for (int i = 0; i < at; i++) {
+                isOutside ^= pending.charAt(i) == Part.CONTROL_MARK;
+            }
+        }
+        return isOutside;
     }
 
     /** Where a control token begins in a text that is not complete; {@code end} if there is none. */

@@ -231,7 +231,7 @@ record Channels(boolean control) {
             int end = pending.length();
             int certain = pending.length();
             for (String mark : marks) {
-                int at = pending.indexOf(mark);
+                int at = AnswerParser.indexOf(pending, mark);
                 end = at >= 0 ? Math.min(end, at) : end;
                 certain = Math.min(certain, pending.length() - AnswerParser.beginning(pending, mark));
             }

@@ -140,7 +140,7 @@ final class TaggedArguments {
         if (schema != null && schema.get("enum") instanceof List<?> values) {
             Part[] choices = values.stream()
                     .map(value -> value instanceof String text
-                            ? new Part.Text(tags.text() + text)
+                            ? string(tags, text)
                             : Part.sequence(
                                     new Part.Text(tags.json()),
                                     new Part.Json(Collections.singletonMap("const", value))))
@@ -148,18 +148,38 @@ final class TaggedArguments {
             return Part.sequence(Part.oneOf(choices), after);
         }
         if (schema != null && schema.get("const") instanceof String only) {
-            return Part.sequence(new Part.Text(tags.text() + only), after);
+            return Part.sequence(string(tags, only), after);
         }
         Kind kind = kind(schema);
         Part json = Part.sequence(new Part.Text(tags.json()), new Part.Json(schema == null ? Map.of() : schema), after);
         if (kind == Kind.JSON) {
             return json;
         }
-        String mark = String.valueOf(Part.CONTROL_MARK);
-        // Not free text and then the tag: the end of one and the beginning of the other could be a tag as well.
-        Part text = Part.sequence(
-                new Part.Text(tags.text()),
-                new Part.Until(tags.after(), tags.after().contains(mark) ? List.of() : List.of(mark)));
+        Part text = Part.sequence(new Part.Text(tags.text()), until(tags.after(), tags.open()));
+        if (tags.hasMarks()) {
+            text = Part.oneOf(
+                    text,
+                    Part.sequence(new Part.Text(tags.text() + tags.open()), until(tags.close() + tags.after(), "")));
+        }
         return kind == Kind.TEXT || tags.text().equals(tags.json()) ? text : Part.oneOf(text, json);
+    }
+
+    /** Not free text and then the tag: the end of one and the beginning of the other could be a tag as well. */
+    private static Part until(String end, String without) {
+        String mark = String.valueOf(Part.CONTROL_MARK);
+        List<String> excluded = new ArrayList<>(end.contains(mark) ? List.of() : List.of(mark));
+        if (!without.isEmpty()) {
+            excluded.add(without);
+        }
+        return new Part.Until(end, excluded);
+    }
+
+    /** A string of a list of values. */
+    private static Part string(Tags tags, String text) {
+        return tags.hasMarks()
+                ? Part.oneOf(
+                        new Part.Text(tags.text() + text),
+                        new Part.Text(tags.text() + tags.open() + text + tags.close()))
+                : new Part.Text(tags.text() + text);
     }
 }

@@ -42,14 +42,20 @@ public final class ToolCallFormat {
 
     /**
      * The tags of an argument: {@code before KEY (text | json) VALUE after}. The value of a string is the bare text, any
-     * other is JSON.
+     * other is JSON. Some forms have marks around strings with certain characters: {@code open} and {@code close}.
      *
      * @param before the text before a key
      * @param text between a key and a value that is a string
      * @param json between a key and any other value
      * @param after the text after a value
+     * @param open may stand before a string; empty if there is no such mark
+     * @param close stands behind a string that {@code open} stands before
      */
-    record Tags(String before, String text, String json, String after) {}
+    record Tags(String before, String text, String json, String after, String open, String close) {
+        boolean hasMarks() {
+            return !open.isEmpty();
+        }
+    }
 
     private static final Part SPACE = new Part.Regex("[ \\n]{0,4}");
 

@@ -30,6 +30,7 @@ final class ToolCallProbe {
     private static final String VALUE = "probe text";
     private static final String OTHER_KEY = "probe_other";
     private static final int OTHER_VALUE = 73519;
+    private static final String SPECIAL = "<a> & \"b\" \\";
     private static final String ID_PATTERN = "[A-Za-z0-9_.:-]{1,64}";
 
     /** The ids of nine letters and digits that Mistral's templates demand. */
@@ -180,7 +181,10 @@ final class ToolCallProbe {
                 control.marked(before),
                 control.marked(one.substring(key.to, value.from)),
                 control.marked(one.substring(otherKey.to, otherValue.from)),
-                control.marked(after));
+                control.marked(after),
+                "",
+                "");
+        tags = withMarks(tags);
         checkOther(tags);
         List<Piece> first = pieces(one.substring(0, name.from), IDS.getFirst());
         List<Piece> middle = pieces(open.substring(0, open.length() - common), IDS.getFirst());
@@ -203,13 +207,27 @@ final class ToolCallProbe {
         return new ToolCallFormat(withoutSpace(first), middle, next, stripped(last), tags, null);
     }
 
-    /** All strings must be written as they are, and all other values must have the same tags. */
-    private void checkOther(Tags tags) throws UnknownFormatException {
-        String special = "<a> & \"b\" \\";
-        String string = control.marked(answer(calls(List.of(Map.of(KEY, special)))));
-        if (!string.contains(KEY + tags.text() + special + tags.after())) {
+    /** Tags with the marks that stand around strings with certain characters, and around no others. */
+    private Tags withMarks(Tags tags) throws UnknownFormatException {
+        String string = control.marked(answer(calls(List.of(Map.of(KEY, SPECIAL)))));
+        int key = string.indexOf(KEY + tags.text());
+        int from = key + (KEY + tags.text()).length();
+        int at = key < 0 ? -1 : string.indexOf(SPECIAL, from);
+        int end = at < 0 ? -1 : string.indexOf(tags.after(), at + SPECIAL.length());
+        if (end < 0 || (at == from) != (end == at + SPECIAL.length())) {
             throw unknown("it does not write a string as it is");
         }
+        return new Tags(
+                tags.before(),
+                tags.text(),
+                tags.json(),
+                tags.after(),
+                string.substring(from, at),
+                string.substring(at + SPECIAL.length(), end));
+    }
+
+    /** All values but strings must have the same tags. */
+    private void checkOther(Tags tags) throws UnknownFormatException {
         String text = control.marked(answer(calls(List.of(Map.of(KEY, List.of(1))))));
         if (!text.contains(KEY + tags.json() + "[1]" + tags.after())) {
             throw unknown("the tags of a value depend on its type");

@@ -853,22 +853,46 @@ final class Expressions {
         if ((flags[e] & PLAIN) != 0) {
             return true;
         }
-        return switch (kinds[e]) {
-            case SEQ, CAT -> isProductive(as[e], productive) && isProductive(bs[e], productive);
-            case ALT -> {
-                boolean any = false;
-                for (int i = 0; i < bs[e] && !any; i++) {
-                    any = isProductive(lists[as[e] + i], productive);
-                }
-                yield any;
+        int last = e;
+        while (isChain(last)) { // not by recursion: sequences are long
+            if (!isProductive(as[last], productive)) {
+                return false;
             }
-            case REP -> bs[e] == 0 || isProductive(as[e], productive);
-            case RULE -> productive[as[e]];
-            case AND, NOT, MULTIPLE -> !isEmpty(e);
-            case MEMBERS -> isProductive(members.get(as[e]), productive);
-            case DISTINCT -> isProductive(distinct.get(as[e]));
-            default -> e != NONE;
-        };
+            last = bs[last];
+        }
+        if (last != e) {
+            return isProductive(last, productive);
+        }
+        deeper();
+        boolean result =
+                switch (kinds[e]) {
+                    case ALT -> {
+                        boolean any = false;
+                        for (int i = 0; i < bs[e] && !any; i++) {
+                            any = isProductive(lists[as[e] + i], productive);
+                        }
+                        yield any;
+                    }
+                    case REP -> bs[e] == 0 || isProductive(as[e], productive);
+                    case RULE -> productive[as[e]];
+                    case AND, NOT, MULTIPLE -> !isEmpty(e);
+                    case MEMBERS -> isProductive(members.get(as[e]), productive);
+                    case DISTINCT -> isProductive(distinct.get(as[e]));
+                    default -> e != NONE;
+                };
+        depth--;
+        return result;
+    }
+
+    private boolean isChain(int e) {
+        return (flags[e] & PLAIN) == 0 && (kinds[e] == SEQ || kinds[e] == CAT);
+    }
+
+    private void deeper() {
+        if (++depth > MAX_DEPTH) {
+            depth = 0;
+            throw new ConstraintException("the constraint nests its alternatives too deeply");
+        }
     }
 
     private boolean isProductive(Distinct elements) {
@@ -900,10 +924,12 @@ final class Expressions {
         if (known != null) {
             return known;
         }
+        if (isChain(e)) {
+            return pruneChain(e, productive, pruned);
+        }
+        deeper();
         int result =
                 switch (kinds[e]) {
-                    case SEQ -> seq(prune(as[e], productive, pruned), prune(bs[e], productive, pruned));
-                    case CAT -> cat(prune(as[e], productive, pruned), prune(bs[e], productive, pruned));
                     case ALT -> {
                         int[] parts = children(e);
                         for (int i = 0; i < parts.length; i++) {
@@ -917,7 +943,25 @@ final class Expressions {
                     case MEMBERS, DISTINCT -> isProductive(e, productive) ? e : NONE;
                     default -> e;
                 };
+        depth--;
         pruned.put(e, result);
+        return result;
+    }
+
+    /** Prunes the parts of a sequence from its end on. */
+    private int pruneChain(int e, boolean[] productive, Map<Integer, Integer> pruned) {
+        List<Integer> chain = new ArrayList<>();
+        int last = e;
+        while (isChain(last) && !pruned.containsKey(last)) {
+            chain.add(last);
+            last = bs[last];
+        }
+        int result = prune(last, productive, pruned);
+        for (int each : chain.reversed()) {
+            int first = prune(as[each], productive, pruned);
+            result = kinds[each] == SEQ ? seq(first, result) : cat(first, result);
+            pruned.put(each, result);
+        }
         return result;
     }
 
@@ -963,10 +1007,7 @@ final class Expressions {
         if (row != null && row[byteClass] != 0) {
             return row[byteClass] - 1;
         }
-        if (++depth > MAX_DEPTH) {
-            depth = 0;
-            throw new ConstraintException("the constraint nests its alternatives too deeply");
-        }
+        deeper();
         int result = compute(e, byteClass);
         depth--;
         if (rows[e] == null) {

@@ -1728,6 +1728,9 @@ final class JsonSchema {
                     "minProperties",
                     "is supported up to the number of required properties plus 1, or with additionalProperties false");
         }
+        if (others == Expressions.NONE && names.least > possible.size()) {
+            return Expressions.NONE;
+        }
         if (order != PropertyOrder.SCHEMA) {
             String pointer = branch.atoms.isEmpty() ? "" : branch.atoms.getFirst().pointer;
             List<Members.Pair> pairs = possible.stream()

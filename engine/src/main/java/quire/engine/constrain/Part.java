@@ -13,10 +13,11 @@ import java.util.List;
  */
 public sealed interface Part {
     /**
-     * Stands before and after the spelling of a control token in a text: half a surrogate pair, which text from tokens
-     * never contains.
+     * Stands before and after the spelling of a control token in a text. Unicode keeps this code for the inside of programs, and
+     * where control tokens are written so, text from tokens has U+FFFD in its place. Half a surrogate pair would not do: it
+     * may be half of a character.
      */
-    char CONTROL_MARK = '\uDFFF';
+    char CONTROL_MARK = '\uFFFF';
 
     /** Stands for {@link #CONTROL_MARK} in bytes; UTF-8 does not have it. */
     byte CONTROL_BYTE = (byte) 0xFF;

@@ -83,18 +83,22 @@ final class OutputText {
     String append(int token, boolean stops) {
         mayStop = stops;
         if (!tokenizer.isControl(token)) {
-            return search(detokenizer.append(token), true);
+            return search(withoutMarks(detokenizer.append(token)), true);
         }
         String spelling = tokenizer.spelling(token);
         if (!showControl) {
             return matchers.length > 0 ? search(spelling, false) : "";
         }
-        String before = search(detokenizer.finish(), true);
+        String before = search(withoutMarks(detokenizer.finish()), true);
         if (matchers.length == 0) {
             return before + Part.control(spelling);
         }
         before += search(spelling, false);
         return stop == null ? before + show(Part.control(spelling)) : before;
+    }
+
+    private String withoutMarks(String text) {
+        return showControl && text.indexOf(Part.CONTROL_MARK) >= 0 ? text.replace(Part.CONTROL_MARK, '\uFFFD') : text;
     }
 
     /** Adds a control token to the shown text. Its spelling is in the spelled text already. */
@@ -123,7 +127,7 @@ final class OutputText {
      * string, so call {@link #stop} afterwards. Empty after a stop string.
      */
     String finish() {
-        String rest = search(detokenizer.finish(), true) + held;
+        String rest = search(withoutMarks(detokenizer.finish()), true) + held;
         held.setLength(0);
         return rest;
     }
@@ -133,7 +137,7 @@ final class OutputText {
      * spelling may complete a stop string that began in the text held back.
      */
     String finish(int endToken) {
-        String rest = search(detokenizer.finish(), true);
+        String rest = search(withoutMarks(detokenizer.finish()), true);
         if (matchers.length > 0 && tokenizer.isControl(endToken)) {
             rest += search(tokenizer.spelling(endToken), false);
         }

@@ -62,6 +62,7 @@ class ToolCallFormatTest {
                 "",
                 ""),
         GLM("<tool_call>{N}{\n<arg_key>K</arg_key>\n<arg_value>V</arg_value>}\n</tool_call>", "\n", "", ""),
+        MINICPM("<function name=\"{N}\">{<param name=\"K\">M</param>}</function>", "\n", "", ""),
         DEEPSEEK_TAGS(
                 "<invoke name=\"{N}\">\n{<parameter name=\"K\" string=\"T\">V</parameter>\n}</invoke>",
                 "\n",
@@ -88,6 +89,9 @@ class ToolCallFormatTest {
                 String argument = one.substring(open + 1, close)
                         .replace("K", "' ~ k ~ '")
                         .replace("T", "' ~ ('true' if v is string else 'false') ~ '")
+                        .replace(
+                                "M",
+                                "' ~ ('<![CDATA[' ~ v ~ ']]>' if v is string and ('<' in v or '&' in v) else v | tojson if v is not string else v) ~ '")
                         .replace("V", "' ~ (v if v is string else v | tojson) ~ '");
                 one = one.substring(0, open) + "' }}{% for k, v in f.arguments.items() %}{{ '" + argument
                         + "' }}{% endfor %}{{ '" + one.substring(close + 1);
@@ -119,7 +123,7 @@ class ToolCallFormatTest {
         }
 
         boolean hasTags() {
-            return this == QWEN_CODER || this == GLM || this == DEEPSEEK_TAGS;
+            return this == QWEN_CODER || this == GLM || this == MINICPM || this == DEEPSEEK_TAGS;
         }
     }
 
@@ -290,10 +294,39 @@ class ToolCallFormatTest {
 
     @Test
     void parser_otherControlTokens_areNotContent() throws Exception {
-        ToolCallFormat format = Family.HERMES.format();
+        ToolCallFormat format = Family.MISTRAL_SMALL.format();
         String text = "a" + Part.control("<|x|>") + "b" + Part.control("<|y|>");
         assertThat(ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), text).content())
                 .isEqualTo("ab");
+        String name = format.marker().replace(String.valueOf(Part.CONTROL_MARK), "");
+        String between = Part.control("<|x|>") + name + Part.control("<|y|>"); // spells the marker, between two tokens
+        assertThat(ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), between).content())
+                .isEqualTo(name);
+    }
+
+    /** Half of some characters, such as the darkest tone of a hand, has been taken for a mark once. */
+    @ParameterizedTest
+    @EnumSource
+    void parser_everyHalfOfACharacter_isContent(Family family) throws Exception {
+        ToolCallFormat format = family.format();
+        StringBuilder text = new StringBuilder("\uD83D\uDC4D\uD83C\uDFFF");
+        for (char low = '\uDC00'; low <= '\uDFFF'; low++) {
+            text.append('\uD83C').append(low);
+        }
+        assertThat(ReadAnswer.of(() -> format.parser(TOOLS), List.of(text.toString()))
+                        .content())
+                .isEqualTo(text.toString());
+        ReadAnswer plain = ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), "a \uD83C\uDFFF b");
+        assertThat(plain.content()).isEqualTo("a \uD83C\uDFFF b");
+        assertThat(format.constraint(TOOLS, Choice.AUTO, true, null).matches(text.toString()))
+                .isTrue();
+        String call = answer(family, "get_weather", arguments("city", "\uD83C\uDFFF"));
+        assertThat(format.constraint(TOOLS, Choice.REQUIRED, true, null).matches(call))
+                .isTrue();
+        assertThat(JSON.readTree(ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), call)
+                        .arguments()
+                        .getFirst()))
+                .isEqualTo(JSON.valueToTree(arguments("city", "\uD83C\uDFFF")));
     }
 
     @ParameterizedTest

@@ -31,6 +31,9 @@ class ConstraintWalkTest {
     /** Numbers for which the validator fails beside {@code maximum}. */
     private static final Pattern BEYOND_64_BITS = Pattern.compile("[0-9][eE]\\+?[1-9][0-9]|[0-9]{18}");
 
+    /** The nightly run has 15,000, of which more than 10,000 are computed. */
+    private static final int SCHEMAS = Integer.getInteger("quire.walks", 2000);
+
     private static final List<PropertyOrder> ORDERS = List.of(PropertyOrder.values());
 
     private static Tokenizer builtIn() {
@@ -45,7 +48,7 @@ class ConstraintWalkTest {
         SplittableRandom random = new SplittableRandom(11);
         int finished = 0;
         int refused = 0;
-        for (int i = 0; i < 2000; i++) {
+        for (int i = 0; i < SCHEMAS; i++) {
             Object schema = schema(random, 3);
             PropertyOrder order = ORDERS.get(i % ORDERS.size());
             Constraint constraint;
@@ -59,7 +62,8 @@ class ConstraintWalkTest {
             Constraints constraints = new Constraints(tokenizer);
             for (int j = 0; j < 5; j++) {
                 String text = walk(constraints.begin(constraint), tokenizer, random, 300);
-                if (!text.isEmpty() && !BEYOND_64_BITS.matcher(text).find()) {
+                boolean hasMark = text.indexOf(Part.CONTROL_MARK) >= 0; // no text that a constraint is asked for has it
+                if (!text.isEmpty() && !hasMark && !BEYOND_64_BITS.matcher(text).find()) {
                     finished++;
                     assertThat(validator.validate(text, InputFormat.JSON))
                             .as("%s for %s", text, Schemas.JSON.writeValueAsString(schema))
@@ -71,8 +75,8 @@ class ConstraintWalkTest {
                 }
             }
         }
-        assertThat(refused).isLessThan(600);
-        assertThat(finished).isGreaterThan(4000);
+        assertThat(SCHEMAS - refused).isGreaterThan(SCHEMAS * 7 / 10);
+        assertThat(finished).isGreaterThan(2 * SCHEMAS);
     }
 
     /**

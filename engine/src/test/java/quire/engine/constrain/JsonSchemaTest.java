@@ -286,6 +286,11 @@ class JsonSchemaTest {
                 IntStream.range(0, 3000).mapToObj(i -> "\"p" + i + "\":{}").collect(Collectors.joining(","));
         assertThatThrownBy(() -> constraint("{\"type\":\"object\",\"properties\":{" + names + "}}"))
                 .hasMessageContaining("too many properties");
+        Object fewer = Schemas.parse(
+                "{\"type\":[\"object\",\"null\"],\"minProperties\":2147483647,\"additionalProperties\":false}");
+        for (PropertyOrder order : PropertyOrder.values()) {
+            assertThat(Constraint.jsonSchema(fewer, order).matches("null")).isTrue();
+        }
         String values = IntStream.range(0, 40_000)
                 .mapToObj(i -> "\"value " + i * 7919 + "\"")
                 .collect(Collectors.joining(","));

@@ -364,6 +364,7 @@ class OutputTextTest {
         assertThat(answer.append(tokenizer.addControl("[A]")))
                 .isEqualTo("\uFFFD" + quire.engine.constrain.Part.control("[A]"));
         assertThat(answer.append(tokenizer.add("[A]"))).isEqualTo("[A]");
+        assertThat(answer.append(tokenizer.add("\uFFFF[A]\uFFFF"))).isEqualTo("\uFFFD[A]\uFFFD"); // no token
 
         OutputText stopped = new OutputText(tokenizer, List.of("ab", "x[A]y"), false, true);
         assertThat(stopped.append(tokenizer.add("a"))).isEmpty();

@@ -1,6 +1,7 @@
 package quire.model.text;
 
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -28,17 +29,21 @@ import quire.model.text.jinja.PlainJson;
  *   arguments as map                      text: its JSON; a JSON text becomes a map in the same way
  *   a system message                      its text before the next user message, with an empty line between
  *   tool_calls                            text that {@link WrittenCalls} makes of them, for a few known templates
+ *   ids of calls                          functions.NAME:NUMBER, where the template writes the id in place of the name
  *   reasoning_content beside tool_calls   thinking, where the template has that name for it
  *   two user messages in a row            one message, with an empty line between; also two assistant messages
  * </pre>
  */
 final class AdaptedChatTemplate implements ChatTemplate {
     private static final String PARAGRAPH = "\n\n";
+    private static final String CALL_ID = "probe0001";
+    private static final String CALL_NAME = "probe_function";
 
     private final ChatTemplate template;
     private final TemplateCapabilities capabilities;
     private final @Nullable WrittenCalls writtenCalls;
     private final boolean callsItThinking;
+    private final boolean writesIdForName;
 
     AdaptedChatTemplate(ChatTemplate template) {
         this.template = template;
@@ -47,31 +52,26 @@ final class AdaptedChatTemplate implements ChatTemplate {
                 ? WrittenCalls.of(template)
                 : null;
         this.callsItThinking = writes("thinking") && !writes("reasoning_content");
+        String call = earlierCall(Map.of());
+        this.writesIdForName = call.contains(CALL_ID) && !call.contains(CALL_NAME);
     }
 
     /** Whether the template writes the reasoning before a call from this field. */
     private boolean writes(String field) {
-        String thought = "ProbeThought";
+        return earlierCall(Map.of(field, "ProbeThought")).contains("ProbeThought");
+    }
+
+    /** An answer with a call, as the template writes it; empty if it refuses. */
+    private String earlierCall(Map<String, String> fields) {
         Map<String, ?> call =
-                Map.of("id", "probe0001", "type", "function", "function", Map.of("name", "f", "arguments", Map.of()));
+                Map.of("id", CALL_ID, "type", "function", "function", Map.of("name", CALL_NAME, "arguments", Map.of()));
+        Map<String, Object> answer =
+                new LinkedHashMap<>(Map.of("role", "assistant", "content", "", "tool_calls", List.of(call)));
+        answer.putAll(fields);
         try {
-            return template.render(
-                            List.of(
-                                    Map.of("role", "user", "content", "ProbeUser"),
-                                    Map.of(
-                                            "role",
-                                            "assistant",
-                                            "content",
-                                            "",
-                                            "tool_calls",
-                                            List.of(call),
-                                            field,
-                                            thought)),
-                            List.of(),
-                            false)
-                    .contains(thought);
+            return template.render(List.of(Map.of("role", "user", "content", "ProbeUser"), answer), List.of(), false);
         } catch (ChatTemplateException e) {
-            return false;
+            return "";
         }
     }
 
@@ -99,13 +99,45 @@ final class AdaptedChatTemplate implements ChatTemplate {
 
     private List<Map<String, ?>> adapted(List<? extends Map<String, ?>> messages) {
         List<Map<String, ?>> adapted = new ArrayList<>();
-        for (Map<String, ?> message : messages) {
+        for (Map<String, ?> message : writesIdForName ? withNamesInIds(messages) : messages) {
             adapted.add(message(message));
         }
         if (capabilities.systemRole() == Answer.REFUSED && capabilities.text()) {
             adapted = withoutSystem(adapted);
         }
         return capabilities.consecutiveRoles() == Answer.REFUSED ? merged(adapted) : adapted;
+    }
+
+    /** Kimi K2 learned ids that are the name and a number, which counts the calls of the conversation. */
+    private static List<Map<String, ?>> withNamesInIds(List<? extends Map<String, ?>> messages) {
+        Map<Object, String> idToNew = new HashMap<>();
+        List<Map<String, ?>> result = new ArrayList<>();
+        int count = 0;
+        for (Map<String, ?> message : messages) {
+            if (message.get("tool_calls") instanceof List<?> calls) {
+                List<Object> changed = new ArrayList<>();
+                for (Object call : calls) {
+                    if (call instanceof Map<?, ?> map && map.get("function") instanceof Map<?, ?> function) {
+                        String id = "functions." + function.get("name") + ":" + count++;
+                        Object old = map.get("id");
+                        if (old != null) {
+                            idToNew.put(old, id);
+                        }
+                        Map<Object, @Nullable Object> with = new LinkedHashMap<>(map);
+                        with.put("id", id);
+                        changed.add(with);
+                    } else {
+                        changed.add(call);
+                    }
+                }
+                result.add(with(message, "tool_calls", changed));
+            } else {
+                Object id = message.get("tool_call_id");
+                String renamed = id == null ? null : idToNew.get(id);
+                result.add(renamed == null ? message : with(message, "tool_call_id", renamed));
+            }
+        }
+        return result;
     }
 
     private Map<String, ?> message(Map<String, ?> message) {

@@ -121,6 +121,26 @@ class ChatTemplatesTest {
         assertThat(template.render(List.of(USER, message), List.of(), true)).isEqualTo("Hi");
     }
 
+    @Test
+    void render_idWrittenInPlaceOfTheName_containsTheNameAndANumber() {
+        ChatTemplate template = adapted("{% set ids = [] %}{% for m in messages %}{% if m.tool_calls %}"
+                + "{% for c in m.tool_calls %}({{ c.id }}){% set _ = ids.append(c.id) %}{% endfor %}"
+                + "{% elif m.role == 'tool' %}{{ m.tool_call_id }}={{ ids.pop(0) }};{% else %}{{ m.content }}{% endif %}"
+                + "{% endfor %}");
+        Map<String, @Nullable Object> two = message("assistant", null);
+        Map<String, Object> named = new LinkedHashMap<>(call("b", Map.of()));
+        named.put("id", "own");
+        two.put("tool_calls", List.of(call("a", Map.of()), named));
+        Map<String, @Nullable Object> result = message("tool", "7");
+        result.put("tool_call_id", "own");
+        Map<String, @Nullable Object> more = message("assistant", "");
+        more.put("tool_calls", List.of(call("a", Map.of())));
+
+        assertThat(template.render(List.of(USER, two, result, more), List.of(), true))
+                .isEqualTo("Hi(functions.a:0)(functions.b:1)functions.b:1=functions.a:0;(functions.a:2)");
+        assertThat(two.get("tool_calls").toString()).contains("own");
+    }
+
     @ParameterizedTest
     @CsvSource(delimiter = '^', textBlock = """
             {{ f.arguments | tojson }} ^ {"x": [1, null]}

@@ -454,7 +454,7 @@ final class Interpreter {
                 Object value = scope.get(name.name());
                 yield value == null ? new Undefined("'" + name.name() + "' is undefined") : value;
             }
-            case ListLiteral list -> evalAll(list.items(), scope);
+            case ListLiteral list -> new WrittenList(evalAll(list.items(), scope));
             case TupleLiteral tuple -> new Tuple(evalAll(tuple.items(), scope));
             case DictLiteral dict -> {
                 Map<Object, Object> map = new LinkedHashMap<>();

@@ -2,6 +2,7 @@ package quire.model.text.jinja;
 
 import java.time.Clock;
 import java.time.LocalDateTime;
+import java.util.ConcurrentModificationException;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -83,6 +84,9 @@ public final class JinjaTemplate implements ChatTemplate {
             return interpreter.render(body, globals);
         } catch (JinjaError e) {
             throw new ChatTemplateException("chat template, line " + interpreter.line() + ": " + message(e));
+        } catch (ConcurrentModificationException e) {
+            throw new ChatTemplateException(
+                    "chat template, line " + interpreter.line() + ": it changes a list while it reads it");
         } catch (StackOverflowError e) {
             // The depth is limited, but the caller may have left little stack.
             throw new ChatTemplateException("chat template, line " + interpreter.line() + ": nested too deep");

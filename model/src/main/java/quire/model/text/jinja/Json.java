@@ -52,6 +52,7 @@ final class Json {
             case Markup m -> string(m.text());
             case List<?> l -> array(l, depth);
             case Tuple t -> array(t.items(), depth);
+            case Stream items -> array(Values.toList(items, limits), depth); // as with '|list' before it
             case Map<?, ?> m -> object(m, depth);
             default ->
                 throw value instanceof Undefined undefined

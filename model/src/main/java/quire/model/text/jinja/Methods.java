@@ -14,7 +14,10 @@ import quire.model.text.jinja.Args.Bound;
 import quire.model.text.jinja.Args.Signature;
 import quire.model.text.jinja.Values.*;
 
-/** The methods of Python's str, dict, list and tuple, by name. Methods that change a list or dict are refused. */
+/**
+ * The methods of Python's str, dict, list and tuple, by name. Methods that change a list or dict are refused, but
+ * for those that some templates keep a queue with: {@code append} and {@code pop} of a list that the template itself wrote.
+ */
 final class Methods {
     /** Methods of Python that are not supported. */
     static final Set<String> UNSUPPORTED = Set.of(
@@ -34,6 +37,13 @@ final class Methods {
     private static final Map<String, Entry<Map<?, ?>>> DICT = new HashMap<>();
     /** The methods of list. All except copy are methods of tuple too. */
     private static final Map<String, Entry<List<?>>> LIST = new HashMap<>();
+
+    /** The methods that change a list. */
+    private static final Map<String, Entry<WrittenList>> WRITTEN_LIST = Map.of(
+            "append",
+            new Entry<>(Signature.of("item /"), (list, a, l) -> append(list, a.get(0), l)),
+            "pop",
+            new Entry<>(Signature.of("index? /"), (list, a, l) -> pop(list, a.integer(0, -1))));
 
     static {
         str("upper", "", (s, a, l) -> Text.upper(s));
@@ -140,6 +150,8 @@ final class Methods {
             }
             case Map<?, ?> map when CHANGING_DICT.contains(name) -> changing(name, "dict");
             case Map<?, ?> map -> bind(DICT.get(name), map, "dict." + name, limits);
+            case WrittenList list
+            when WRITTEN_LIST.containsKey(name) -> bind(WRITTEN_LIST.get(name), list, "list." + name, limits);
             case List<?> list when CHANGING_LIST.contains(name) -> changing(name, "list");
             case List<?> list -> bind(LIST.get(name), list, "list." + name, limits);
             case Tuple tuple when !name.equals("copy") -> bind(LIST.get(name), tuple.items(), "tuple." + name, limits);
@@ -197,6 +209,26 @@ final class Methods {
 
     private static Undefined unsupported(String name) {
         return new Undefined("method '" + name + "' is not supported");
+    }
+
+    private static Object append(List<Object> list, Object item, Limits limits) {
+        boolean isPlain =
+                item instanceof String || Values.isNumber(item) || item instanceof Boolean || item == None.NONE;
+        if (!isPlain) {
+            // A list could otherwise contain itself.
+            throw new JinjaError("list.append takes texts, numbers, booleans and none, not " + Values.typeName(item));
+        }
+        limits.charge(4);
+        list.add(item);
+        return None.NONE;
+    }
+
+    private static Object pop(List<Object> list, long index) {
+        long at = index < 0 ? index + list.size() : index;
+        if (at < 0 || at >= list.size()) {
+            throw new JinjaError("list.pop: the list has " + list.size() + " elements, not one at " + index);
+        }
+        return list.remove((int) at);
     }
 
     private static Undefined changing(String name, String type) {

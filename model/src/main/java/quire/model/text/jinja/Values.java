@@ -148,6 +148,15 @@ final class Values {
         Object call(Args args);
     }
 
+    /** A list that a template writes in brackets. Unlike a list that it is given, it may change it. */
+    static final class WrittenList extends ArrayList<Object> {
+        private static final long serialVersionUID = 1L;
+
+        WrittenList(List<Object> items) {
+            super(items);
+        }
+    }
+
     /** Converts plain Java values (String, Number, Boolean, Collection, Map, null) to values of templates. A copy. */
     static Object fromJava(@Nullable Object java, Limits limits, int depth) {
         return switch (java) {

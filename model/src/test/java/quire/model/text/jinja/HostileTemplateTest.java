@@ -225,6 +225,10 @@ class HostileTemplateTest {
             {{ messages[0].content.nope() }}    ^ line 1: 'str object' has no attribute 'nope'
             \\n{{ raise_exception('Be kind') }} ^ line 2: the template refuses: Be kind
             {{ messages.append(1) }}            ^ line 1: 'append' would change a list, which templates must not
+            {{ [].append([]) }}                 ^ line 1: list.append takes texts, numbers, booleans and none, not list
+            {{ [1].pop(1) }}                    ^ line 1: list.pop: the list has 1 elements, not one at 1
+            {% set l = [1] %}{% for x in l %}{{ l.append(x) }}{% endfor %} ^ line 1: it changes a list while it reads it
+            {% set l = [1] %}{% for y in range(9999) %}{% for x in range(999) %}{{ l.append(x) }}{% endfor %}{% endfor %} ^ takes too long
             """)
     void render_invalidOperation_isNamedWithItsLine(String source, String message) {
         ChatTemplate template = ChatTemplates.parse(source.replace("\\n", "\n"), null, null, Clock.systemUTC());
