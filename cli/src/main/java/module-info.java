@@ -3,6 +3,8 @@ module quire.cli {
     requires static org.jspecify;
     requires java.net.http;
     requires quire.server;
+    requires io.opentelemetry.sdk;
+    requires io.opentelemetry.sdk.autoconfigure;
     requires info.picocli;
     requires org.jline;
     requires tools.jackson.databind;

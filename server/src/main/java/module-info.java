@@ -6,6 +6,8 @@ module quire.server {
     requires io.netty.codec.http;
     requires io.netty.common;
     requires io.netty.transport;
+    requires transitive io.opentelemetry.api;
+    requires io.opentelemetry.context;
     requires io.vertx.core;
     requires tools.jackson.databind;
 

@@ -114,11 +114,15 @@ final class OpenApi {
      * The description of these routes and of its own.
      *
      * @param ownPath where it is served
+     * @param rootPath the path under which a proxy offers the server; may be empty
      * @throws IllegalStateException if a route is not known here
      */
-    static ObjectNode document(List<Route> routes, String ownPath) {
+    static ObjectNode document(List<Route> routes, String ownPath, String rootPath) {
         ObjectNode root = JsonNodeFactory.instance.objectNode().put("openapi", FORMAT);
         root.putObject("info").put("title", "Quire").put("version", version());
+        if (!rootPath.isEmpty()) {
+            root.putArray("servers").addObject().put("url", rootPath);
+        }
         ObjectNode schemes = root.putObject("components").putObject("securitySchemes");
         schemes.putObject("bearer").put("type", "http").put("scheme", "bearer");
         schemes.putObject("key").put("type", "apiKey").put("in", "header").put("name", "x-api-key");

@@ -1,5 +1,6 @@
 package quire.server;
 
+import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
@@ -101,6 +102,16 @@ public final class QuireServer implements AutoCloseable {
      */
     public void setApiKeys(List<String> keys) {
         listener.setApiKeys(keys);
+    }
+
+    /**
+     * Reads the files of the certificate and of its key again. New connections get the new certificate.
+     *
+     * @throws IOException if a file cannot be read
+     * @throws IllegalArgumentException saying which file is wrong and why; the certificate stays as it was
+     */
+    public void reloadCertificate() throws IOException {
+        listener.reloadCertificate();
     }
 
     /** The port that the server listens on: the configured one, or the free one that was found for 0. */

@@ -2,6 +2,7 @@ package quire.server;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.anthropic.MessagesApi;
@@ -10,6 +11,7 @@ import quire.server.api.AnswerService;
 import quire.server.api.Json;
 import quire.server.api.Preparation;
 import quire.server.api.ServedModel;
+import quire.server.api.Telemetry;
 import quire.server.api.Vectors;
 import quire.server.http.ClientGoneException;
 import quire.server.http.ErrorFormat;
@@ -75,7 +77,8 @@ final class Routes {
     void serve(Engine engine) {
         ServedModel served =
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
-        AnswerService answers = new AnswerService(engine, preparation);
+        AnswerService answers = new AnswerService(
+                engine, preparation, new Telemetry(config.openTelemetry(), engine.modelName()));
         Vectors vectors = new Vectors(served, answers);
         boolean refuseUnknown = !config.unknownParametersAllowed();
         OpenAiApi openAi = new OpenAiApi(served, answers, refuseUnknown, config.strictLimits());
@@ -175,9 +178,14 @@ final class Routes {
             routes.add(open((Handler.Immediate) files::file, "/page/*"));
         }
         String describedAt = "/openapi.json";
-        byte[] description = Json.bytes(OpenApi.document(routes, describedAt));
+        byte[] description = Json.bytes(OpenApi.document(routes, describedAt, config.rootPath()));
         routes.add(open((Handler.Immediate) exchange -> Response.json(200, description), describedAt));
-        return new Router(routes, OPENAI_ERRORS);
+        if (config.page() && !config.rootPath().isEmpty()) { // the page's addresses are relative to the slash
+            Response moved = Response.of(308, "text/plain", new byte[0])
+                    .withHeaders(Map.of("Location", config.rootPath() + "/"));
+            routes.add(open((Handler.Immediate) exchange -> moved, config.rootPath()));
+        }
+        return new Router(routes, OPENAI_ERRORS, config.rootPath());
     }
 
     /** A route whose requests the engine answers: they are refused before they are read while its queue is full. */

@@ -1,7 +1,10 @@
 package quire.server;
 
+import io.opentelemetry.api.OpenTelemetry;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import quire.model.SamplingDefaults;
 import quire.server.http.ApiKeys;
@@ -13,6 +16,13 @@ import quire.server.http.WebAccess;
  *
  * @param host address to bind
  * @param port port to bind; 0 for any free one
+ * @param unixSocket file of the unix socket to listen on instead of host and port; null for none. The rights of its
+ *     folder say who may connect
+ * @param tlsCertificate PEM file with the certificate, followed by those that vouch for it, with which the server speaks
+ *     TLS; null for plain HTTP
+ * @param tlsKey PEM file with the certificate's private key, without a password; null for plain HTTP
+ * @param rootPath path under which a proxy offers the server, such as {@code /llm}: each path is answered with it and
+ *     without it; empty for none
  * @param apiKeys bearer tokens of which clients must send one, each with options behind it: {@code KEY name=NAME weight=N
  *     priority=N requests-per-minute=N tokens-per-minute=N}; empty if they need none
  * @param allowedHosts names, beside its own, by which clients reach the server, such as {@code llm.example.com}; {@code
@@ -30,6 +40,7 @@ import quire.server.http.WebAccess;
  *     gets the room that there is
  * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
  *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
+ * @param openTelemetry gets a span and durations of each answer; {@link OpenTelemetry#noop} for none
  * @param maxBodyBytes largest request body; at least 1. The large bodies of all clients together may take eight times as
  *     much, and one client half of that
  * @param maxConnections connections open at once; at least 1. For a further one the server closes an idle one, or refuses
@@ -46,6 +57,10 @@ import quire.server.http.WebAccess;
 public record ServerConfig(
         String host,
         int port,
+        @Nullable Path unixSocket,
+        @Nullable Path tlsCertificate,
+        @Nullable Path tlsKey,
+        String rootPath,
         List<String> apiKeys,
         List<String> allowedHosts,
         List<String> corsOrigins,
@@ -56,6 +71,7 @@ public record ServerConfig(
         boolean unknownParametersAllowed,
         boolean strictLimits,
         SamplingDefaults samplingDefaults,
+        OpenTelemetry openTelemetry,
         int maxBodyBytes,
         int maxConnections,
         int preparationThreads,
@@ -69,6 +85,8 @@ public record ServerConfig(
     /** More threads than any machine has processors are a mistake. */
     private static final int MAX_PREPARATION_THREADS = 1024;
 
+    private static final Pattern ROOT_PATH = Pattern.compile("(/[A-Za-z0-9._~-]+)*");
+
     /**
      * Checks the ranges.
      *
@@ -81,6 +99,14 @@ public record ServerConfig(
         }
         if (port < 0 || port > 65_535) {
             throw new IllegalArgumentException("port " + port + ": must be 0 to 65535");
+        }
+        if ((tlsCertificate == null) != (tlsKey == null)) {
+            throw new IllegalArgumentException(
+                    "TLS needs a certificate and its private key, and there is only one of them");
+        }
+        if (!ROOT_PATH.matcher(rootPath).matches() || rootPath.contains("/.")) {
+            throw new IllegalArgumentException("the root path '" + rootPath
+                    + "' is not one: write it with a slash in front and none behind, such as /llm");
         }
         apiKeys = List.copyOf(apiKeys);
         new ApiKeys(apiKeys); // checks them
@@ -122,6 +148,9 @@ public record ServerConfig(
         return new HttpSettings(
                 host,
                 port,
+                unixSocket,
+                tlsCertificate,
+                tlsKey,
                 apiKeys,
                 allowedHosts,
                 corsOrigins,
@@ -139,6 +168,10 @@ public record ServerConfig(
     public static final class Builder {
         private String host = "127.0.0.1";
         private int port = 8000;
+        private @Nullable Path unixSocket;
+        private @Nullable Path tlsCertificate;
+        private @Nullable Path tlsKey;
+        private String rootPath = "";
         private List<String> apiKeys = List.of();
         private List<String> allowedHosts = List.of();
         private List<String> corsOrigins = List.of();
@@ -149,6 +182,7 @@ public record ServerConfig(
         private boolean unknownParametersAllowed;
         private boolean strictLimits;
         private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
+        private OpenTelemetry openTelemetry = OpenTelemetry.noop();
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
         private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
@@ -171,6 +205,25 @@ public record ServerConfig(
         /** Port to bind, 0 for any free one; 8000 by default. */
         public Builder port(int value) {
             port = value;
+            return this;
+        }
+
+        /** File of the unix socket to listen on instead of an address; none by default. */
+        public Builder unixSocket(@Nullable Path value) {
+            unixSocket = value;
+            return this;
+        }
+
+        /** PEM files with which the server speaks TLS: the certificate and its private key; both null by default. */
+        public Builder tls(@Nullable Path certificate, @Nullable Path key) {
+            tlsCertificate = certificate;
+            tlsKey = key;
+            return this;
+        }
+
+        /** Path under which a proxy offers the server, such as {@code /llm}; none by default. */
+        public Builder rootPath(String value) {
+            rootPath = value;
             return this;
         }
 
@@ -239,6 +292,12 @@ public record ServerConfig(
          */
         public Builder samplingDefaults(SamplingDefaults value) {
             samplingDefaults = value;
+            return this;
+        }
+
+        /** Gets a span and durations of each answer; nothing by default. */
+        public Builder openTelemetry(OpenTelemetry value) {
+            openTelemetry = value;
             return this;
         }
 
@@ -311,6 +370,10 @@ public record ServerConfig(
             return new ServerConfig(
                     host,
                     port,
+                    unixSocket,
+                    tlsCertificate,
+                    tlsKey,
+                    rootPath,
                     apiKeys,
                     allowedHosts,
                     corsOrigins,
@@ -321,6 +384,7 @@ public record ServerConfig(
                     unknownParametersAllowed,
                     strictLimits,
                     samplingDefaults,
+                    openTelemetry,
                     maxBodyBytes,
                     maxConnections,
                     preparationThreads,

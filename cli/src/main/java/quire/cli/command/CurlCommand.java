@@ -1,6 +1,9 @@
 package quire.cli.command;
 
+import java.util.List;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -8,15 +11,15 @@ import tools.jackson.databind.node.ObjectNode;
 /**
  * A command for the user's shell that asks a server for an answer. {@link #toString} is the command, in one line.
  *
- * @param host the address that the server listens on
- * @param port its port
+ * @param server the server's address, such as {@code http://127.0.0.1:8000}
+ * @param options further options for curl
  * @param model the model's name
  * @param chat whether the model has a chat template
  * @param key what the shell replaces by the API key; null if the server asks for none
  */
 record CurlCommand(
-        String host,
-        int port,
+        String server,
+        List<String> options,
         String model,
         boolean chat,
         @Nullable String key) {
@@ -30,18 +33,12 @@ record CurlCommand(
         } else {
             body.put("prompt", "Once upon a time");
         }
-        String url = "http://" + reachable() + ":" + port + (chat ? "/v1/chat/completions" : "/v1/completions");
-        return "curl " + quoted(url) + " -H 'Content-Type: application/json'"
+        String url = server + (chat ? "/v1/chat/completions" : "/v1/completions");
+        String words = Stream.concat(options.stream(), Stream.of(url))
+                .map(CurlCommand::quoted)
+                .collect(Collectors.joining(" "));
+        return "curl " + words + " -H 'Content-Type: application/json'"
                 + (key == null ? "" : " -H \"Authorization: Bearer " + key + "\"") + " -d " + quoted(body.toString());
-    }
-
-    /** An address at which a program on this machine reaches the server. */
-    private String reachable() {
-        return switch (host) {
-            case "0.0.0.0" -> "127.0.0.1";
-            case "::", "0:0:0:0:0:0:0:0" -> "[::1]";
-            default -> host.contains(":") ? "[" + host + "]" : host;
-        };
     }
 
     private static String quoted(String text) {

@@ -4,6 +4,8 @@ import java.io.UncheckedIOException;
 import java.lang.System.Logger.Level;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
@@ -15,14 +17,16 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
-import quire.cli.option.ApiKeyFile;
+import quire.cli.option.AddressOptions;
 import quire.cli.option.ApiKeyOptions;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.FilePath;
+import quire.cli.option.FollowedFiles;
 import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
 import quire.cli.option.Range;
 import quire.cli.option.SamplingDefaultsOptions;
+import quire.cli.option.TelemetryVariables;
 import quire.cli.output.Logging;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -37,8 +41,6 @@ import quire.server.ServerMetrics;
         mixinStandardHelpOptions = true,
         description = "Serve a model behind an OpenAI-compatible HTTP API until interrupted.")
 public final class ServeCommand implements Callable<Integer> {
-    private static final int MAX_PORT = 65_535;
-
     /** The exit code after a failure of the engine. 1 and 2 are other errors, and 3 is Java's for a full heap. */
     static final int ENGINE_FAILED = 70;
 
@@ -54,38 +56,11 @@ public final class ServeCommand implements Callable<Integer> {
     @Mixin
     private ModelOption model;
 
-    @Option(
-            names = "--host",
-            paramLabel = "ADDRESS",
-            defaultValue = "127.0.0.1",
-            description = "Address to listen on (default ${DEFAULT-VALUE}; 0.0.0.0 for all).")
-    private String host;
-
-    @Option(
-            names = "--port",
-            paramLabel = "N",
-            defaultValue = "8000",
-            description = "Port to listen on (default ${DEFAULT-VALUE}; 0 for any free one).")
-    private int port;
+    @Mixin
+    private AddressOptions address;
 
     @Mixin
     private ApiKeyOptions apiKeys;
-
-    @Option(
-            names = "--allowed-host",
-            paramLabel = "NAME",
-            description =
-                    "A name by which clients reach the server, beside its address and localhost; repeatable; * allows"
-                            + " every name. Requests for other names are refused on a loopback address, and on every address"
-                            + " if this option is given.")
-    private List<String> allowedHosts = List.of();
-
-    @Option(
-            names = "--cors-origin",
-            paramLabel = "ORIGIN",
-            description = "Web pages that may use the server, such as http://localhost:3000; repeatable; * allows all."
-                    + " Requests of other pages are refused.")
-    private List<String> corsOrigins = List.of();
 
     @Option(
             names = "--log-requests",
@@ -172,10 +147,9 @@ public final class ServeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        Range.check(command, "--port", port, 0, MAX_PORT);
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
         sampling.check();
-        ServerConfig config = serverConfig();
+        ServerConfig.Builder builder = serverConfig();
         Path file = model.path();
         EngineConfig engineConfig = withTrace(options.config(model));
         // A server logs what it does; the other commands print only their results. See Logging.
@@ -183,21 +157,24 @@ public final class ServeCommand implements Callable<Integer> {
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         AtomicInteger exitCode = new AtomicInteger();
-        Thread follower = new Thread(); // not started if the keys are in no file
-        try (StopSignals signals = new StopSignals(stop, drainSeconds);
-                QuireServer server = bind(config, metrics)) {
-            ApiKeyFile keyFile = apiKeys.follow();
-            if (keyFile != null) {
-                follower = keyFile.start(server::setApiKeys);
+        List<Thread> followers = new ArrayList<>();
+        try (TelemetryVariables telemetry = telemetry();
+                StopSignals signals = new StopSignals(stop, drainSeconds);
+                QuireServer server = bind(
+                        builder.openTelemetry(telemetry.openTelemetry()).build(), metrics)) {
+            for (FollowedFiles files : Arrays.asList(apiKeys.follow(server::setApiKeys), address.follow(server))) {
+                if (files != null) {
+                    followers.add(files.start());
+                }
             }
             System.getLogger(ServeCommand.class.getName()) // not earlier: the level is set above
-                    .log(Level.INFO, "listening on " + address(server) + "; the model is being loaded");
+                    .log(Level.INFO, "listening on " + address.shown(server.port()) + "; the model is being loaded");
             try (Engine engine = loader.load(file, engineConfig, metrics)) {
                 signals.serving(server);
                 answer(server, engine, stop, exitCode);
             }
         } finally {
-            follower.interrupt();
+            followers.forEach(Thread::interrupt);
         }
         return exitCode.get();
     }
@@ -217,8 +194,9 @@ public final class ServeCommand implements Callable<Integer> {
         try {
             server.serve(engine);
             boolean chat = engine.chatTemplate() != null;
-            System.out.println("ready on " + address(server) + " with the model " + engine.modelName());
-            System.out.println(new CurlCommand(host, server.port(), engine.modelName(), chat, apiKeys.forShell()));
+            System.out.println("ready on " + address.shown(server.port()) + " with the model " + engine.modelName());
+            System.out.println(new CurlCommand(
+                    address.local(server.port()), address.curlOptions(), engine.modelName(), chat, apiKeys.forShell()));
             if (exitOnFailure) {
                 stopOnFailure(engine, stop, exitCode);
             }
@@ -238,17 +216,8 @@ public final class ServeCommand implements Callable<Integer> {
         try {
             return QuireServer.bind(config, metrics);
         } catch (UncheckedIOException e) {
-            String message = String.valueOf(e.getMessage());
-            boolean wrongPort = message.contains("in use") || message.contains("denied");
-            throw new IllegalStateException(
-                    message + "; choose another "
-                            + (wrongPort ? "port with --port N (0 for any free one)" : "address with --host ADDRESS"),
-                    e);
+            throw new IllegalStateException(e.getMessage() + address.hint(String.valueOf(e.getMessage())), e);
         }
-    }
-
-    private String address(QuireServer server) {
-        return "http://" + (host.contains(":") ? "[" + host + "]" : host) + ":" + server.port();
     }
 
     /** Lets the server stop with {@link #ENGINE_FAILED} when the engine fails. */
@@ -267,14 +236,19 @@ public final class ServeCommand implements Callable<Integer> {
         });
     }
 
-    private ServerConfig serverConfig() {
+    private TelemetryVariables telemetry() {
+        try {
+            return TelemetryVariables.start(System.getenv());
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(command.commandLine(), String.valueOf(e.getMessage()), e);
+        }
+    }
+
+    /** The options, checked. */
+    private ServerConfig.Builder serverConfig() {
         try {
             ServerConfig.Builder builder = ServerConfig.builder()
-                    .host(host)
-                    .port(port)
                     .apiKeys(apiKeys.keys())
-                    .allowedHosts(allowedHosts)
-                    .corsOrigins(corsOrigins)
                     .requestsLogged(logRequests)
                     .aliases(aliases)
                     .modelRequired(requireModel)
@@ -283,7 +257,9 @@ public final class ServeCommand implements Callable<Integer> {
                     .strictLimits(strictLimits)
                     .samplingDefaults(sampling.defaults())
                     .drainTimeout(Duration.ofSeconds(drainSeconds));
-            return http.apply(builder).build();
+            ServerConfig.Builder all = http.apply(address.apply(builder));
+            all.build(); // checks them
+            return all;
         } catch (IllegalArgumentException e) {
             throw new ParameterException(command.commandLine(), String.valueOf(e.getMessage()), e);
         }

@@ -3,9 +3,11 @@ package quire.cli.option;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -17,7 +19,7 @@ public final class ApiKeyOptions {
     /** The environment variable with a key. */
     public static final String VARIABLE = "QUIRE_API_KEY";
 
-    static final String COMMENT = "#";
+    private static final String COMMENT = "#";
 
     @Spec(Spec.Target.MIXEE)
     @SuppressWarnings("NullAway.Init") // picocli sets it
@@ -74,15 +76,39 @@ public final class ApiKeyOptions {
         return keys().isEmpty() ? null : "$" + VARIABLE;
     }
 
-    /** Follows the changes of the file; null if the keys do not come from a file. */
-    public @Nullable ApiKeyFile follow() {
-        return file == null ? null : new ApiKeyFile(file);
+    /**
+     * Follows the changes of the file. A file without keys is refused: an empty list would let everyone in.
+     *
+     * @param keys takes the new keys; throws IllegalArgumentException for a wrong one
+     * @return null if the keys do not come from a file
+     */
+    public @Nullable FollowedFiles follow(Consumer<List<String>> keys) {
+        Path path = file;
+        return path == null ? null : follow(path, keys);
+    }
+
+    static FollowedFiles follow(Path file, Consumer<List<String>> keys) {
+        return new FollowedFiles("the API keys", List.of(file), () -> {
+            List<String> lines = lines(file);
+            if (lines.isEmpty()) {
+                throw new IllegalArgumentException("it has no key");
+            }
+            keys.accept(lines);
+        });
+    }
+
+    /** The lines with keys. */
+    private static List<String> lines(Path file) throws IOException {
+        return Files.readAllLines(file).stream()
+                .map(String::strip)
+                .filter(line -> !line.isEmpty() && !line.startsWith(COMMENT))
+                .toList();
     }
 
     private List<String> read(Path file) {
         List<String> keys;
         try {
-            keys = ApiKeyFile.read(file);
+            keys = lines(file);
         } catch (CharacterCodingException e) {
             throw fault("--api-key-file " + file + " is no text in UTF-8");
         } catch (NoSuchFileException e) {

@@ -240,12 +240,7 @@ class ServeProcessTest {
             assertThat(process.outLine("ready on")).endsWith(" with the model quire-tiny");
             String curl = process.outLine("curl ");
             assertThat(curl).doesNotContain("sesame");
-            assumeTrue(
-                    new ProcessBuilder("sh", "-c", "command -v curl awk >/dev/null")
-                                    .start()
-                                    .waitFor()
-                            == 0,
-                    "there is no curl here");
+            assumeTrue(hasCurl(), "there is no curl here");
 
             ProcessBuilder shell = new ProcessBuilder("sh", "-c", curl);
             shell.environment().putAll(environment);
@@ -256,5 +251,29 @@ class ServeProcessTest {
                     .contains("\"chat.completion\"", "\"model\":\"quire-tiny\"", "\"finish_reason\":\"stop\"");
             assertThat(pasted.waitFor()).isZero();
         }
+    }
+
+    @Test
+    void unixSocket_curlPasted_isAnswered() throws Exception {
+        Path socket = folder.resolve("so cket");
+        try (ServeProcess process =
+                ServeProcess.start(Quire.class, Map.of(), "serve", "--unix-socket", socket.toString())) {
+            assertThat(process.outLine("ready on"))
+                    .isEqualTo("ready on the unix socket " + socket + " with the model quire-tiny");
+            String curl = process.outLine("curl ");
+            assumeTrue(hasCurl(), "there is no curl here");
+            Process pasted = new ProcessBuilder("sh", "-c", curl)
+                    .redirectError(ProcessBuilder.Redirect.DISCARD)
+                    .start();
+            assertThat(new String(pasted.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
+                    .contains("\"chat.completion\"");
+        }
+    }
+
+    private static boolean hasCurl() throws Exception {
+        return new ProcessBuilder("sh", "-c", "command -v curl awk >/dev/null")
+                        .start()
+                        .waitFor()
+                == 0;
     }
 }

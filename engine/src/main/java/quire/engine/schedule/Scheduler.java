@@ -97,6 +97,7 @@ final class Scheduler {
     private final PromptPace pace;
     private final RequestTracker tracker;
     private final EngineListener listener;
+    private final FlightEvents recorder = new FlightEvents();
     private final LongSupplier nanoClock;
     private final boolean wholePages; // whether pages are shared only when they are full
 
@@ -208,6 +209,7 @@ final class Scheduler {
     StepPlan plan() {
         plan.clear();
         planStart = nanoClock.getAsLong();
+        recorder.beginStep();
         if (disk != null) {
             disk.receive(running, loaded);
         }
@@ -847,6 +849,8 @@ final class Scheduler {
         // Statistics first: a reader that sees a token finds it counted.
         tracker.step(newPromptTokens, newGenerationTokens, againTokens, !waiting.isEmpty(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
+        recorder.endStep(
+                done, newPromptTokens, newGenerationTokens, running.size(), waiting.size(), pages.available());
         for (int i = 0; i < done.size(); i++) {
             send(i, done, now);
         }
@@ -1018,6 +1022,7 @@ final class Scheduler {
                         sequence.maxNewTokens);
             }
             listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
+            recorder.request(sequence, reason, sequence.acceptedNanos + nanos);
         } finally {
             sequence.stream.end(sequence.finish(reason, rest, stop, error), counts, sequence.cachedTokens);
         }

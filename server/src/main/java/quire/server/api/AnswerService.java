@@ -35,17 +35,23 @@ public final class AnswerService {
     /** Vectors of one request that are computed or wait in the engine's queue at a time. */
     private static final int MAX_TOGETHER = 64;
 
+    /** Why an answer failed, for telemetry: its client closed the connection. */
+    private static final String CLIENT_LEFT = "client_left";
+
     private final Engine engine;
     private final Preparation preparation;
+    private final Telemetry telemetry;
     private final Timelines timelines = new Timelines();
 
     /**
      * @param engine computes the answers
      * @param preparation reads requests
+     * @param telemetry is told of each answer
      */
-    public AnswerService(Engine engine, Preparation preparation) {
+    public AnswerService(Engine engine, Preparation preparation, Telemetry telemetry) {
         this.engine = engine;
         this.preparation = preparation;
+        this.telemetry = telemetry;
     }
 
     /**
@@ -152,6 +158,8 @@ public final class AnswerService {
             return;
         }
         List<TokenStream> streams = new ArrayList<>();
+        Telemetry.Observed observed = telemetry.begin(exchange, request);
+        String error = "cut_short";
         try {
             exchange.onDeparture(() -> close(streams));
             for (Request owned : owned(exchange, request.user(), request.requests())) {
@@ -162,18 +170,22 @@ public final class AnswerService {
                 }
             }
             if (exchange.gone()) {
+                error = CLIENT_LEFT;
                 return;
             }
             timelines.add(exchange, streams);
             Answers answers = new Answers(exchange, request, streams);
             answers.count(0);
-            if (request.stream()) {
-                stream(answers);
-            } else {
-                whole(answers);
-            }
+            error = request.stream() ? stream(answers) : whole(answers);
+        } catch (HttpException e) {
+            error = String.valueOf(e.status());
+            throw e;
+        } catch (ClientGoneException e) {
+            error = CLIENT_LEFT;
+            throw e;
         } finally {
             close(streams);
+            observed.end(streams, error);
         }
     }
 
@@ -284,7 +296,7 @@ public final class AnswerService {
                 message == null ? "Too many requests are waiting." : message, Math.max(1, e.retryAfterSeconds()));
     }
 
-    private void whole(Answers answers) throws ClientGoneException, InterruptedException {
+    private @Nullable String whole(Answers answers) throws ClientGoneException, InterruptedException {
         AnswerRequest request = answers.request;
         AnswerFormat format = request.format();
         boolean ranked = request.choices() < request.perPrompt();
@@ -327,12 +339,14 @@ public final class AnswerService {
             }
         }
         answers.exchange.send(Response.json(200, Json.bytes(format.join(wholes, answers.streams))));
+        return null;
     }
 
     /** A whole answer. */
     private record Text(String text, List<Output> outputs, TokenStream stream, double meanLogprob) {}
 
-    private void stream(Answers answers) throws ClientGoneException, InterruptedException {
+    /** Sends a stream. Returns why it failed, in a word; null if it did not. */
+    private @Nullable String stream(Answers answers) throws ClientGoneException, InterruptedException {
         Exchange exchange = answers.exchange;
         AnswerFormat format = answers.request.format();
         List<AnswerFormat> formats = new ArrayList<>();
@@ -369,7 +383,7 @@ public final class AnswerService {
                     } else {
                         exchange.abort(events.take());
                     }
-                    return;
+                    return String.valueOf(error.status());
                 }
                 if (!ended.finish().text().isEmpty()) {
                     choice.text(ended.finish().text(), events);
@@ -383,6 +397,7 @@ public final class AnswerService {
         answers.countAll();
         format.done(answers.streams, events);
         exchange.end(events.take());
+        return null;
     }
 
     /** The error that an answer ended with; null if it ended well. */

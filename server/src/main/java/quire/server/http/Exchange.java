@@ -203,6 +203,31 @@ public final class Exchange {
         }
     }
 
+    /** Tokens of the answer that were counted last; −1 if none were. */
+    public int completionTokens() {
+        return completionTokens;
+    }
+
+    /** Nanoseconds from the request's head to the first token that was counted; −1 if there was none. */
+    public long firstTokenNanos() {
+        return firstTokenNanos;
+    }
+
+    /** Nanoseconds since the request's head came. */
+    public long ageNanos() {
+        return System.nanoTime() - receivedNanos;
+    }
+
+    /** The first path of the request's route; empty if it has none. */
+    public String route() {
+        return match == null ? "" : match.route().paths().getFirst();
+    }
+
+    /** A header of the request; null if it has none of this name. */
+    public @Nullable String header(String name) {
+        return request.getHeader(name);
+    }
+
     /** Sends a whole response. */
     public void send(Response whole) throws ClientGoneException {
         begun = true;

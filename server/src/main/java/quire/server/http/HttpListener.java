@@ -12,10 +12,16 @@ import io.vertx.core.http.HttpMethod;
 import io.vertx.core.http.HttpServer;
 import io.vertx.core.http.HttpServerOptions;
 import io.vertx.core.http.HttpServerRequest;
+import io.vertx.core.net.JdkSSLEngineOptions;
+import io.vertx.core.net.PemKeyCertOptions;
+import io.vertx.core.net.ServerSSLOptions;
+import io.vertx.core.net.SocketAddress;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.HashSet;
@@ -36,7 +42,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>One event loop owns all sockets: it reads bounded requests, notices at once when a client leaves, and writes what it
  * is given. {@link Handler.Blocking} handlers run on a virtual thread for each request; {@link Exchange} stands between
- * that thread and the loop. HTTP/1.1 and 1.0, no TLS: a proxy in front can add it.
+ * that thread and the loop. HTTP/1.1 and 1.0. Handshakes of TLS are computed on a thread of their own.
  *
  * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
  * {@link HttpSettings#maxBodyBytes}, 8 MiB of small bodies, and what the handlers allow. {@link FairShare} and
@@ -51,6 +57,9 @@ public final class HttpListener {
 
     private static final int MAX_HEAD_BYTES = 16 << 10;
     private static final int MAX_LINE_BYTES = 8 << 10;
+
+    /** Time for a handshake of TLS: the connection counts only after it. */
+    private static final Duration HANDSHAKE_TIMEOUT = Duration.ofSeconds(5);
 
     /** Time for sending an error to the clients of cancelled answers, and for closing sockets. */
     private static final Duration STOP_TIMEOUT = Duration.ofSeconds(5);
@@ -82,31 +91,42 @@ public final class HttpListener {
     private long blockingRequests;
 
     private HttpListener(
-            HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
+            HttpSettings settings,
+            Router router,
+            IntConsumer onResponse,
+            Timers.@Nullable Factory timers,
+            Vertx vertx,
+            @Nullable PemKeyCertOptions certificate) {
         this.settings = settings;
         this.router = router;
         this.onResponse = onResponse;
         this.apiKeys = new ApiKeys(settings.apiKeys());
-        this.loopback = WebAccess.isLoopback(settings.host());
-        this.access = new WebAccess(loopback, settings.host(), settings.allowedHosts(), settings.corsOrigins());
-        this.vertx = Vertx.vertx(new VertxOptions()
-                .setEventLoopPoolSize(1)
-                .setWorkerPoolSize(1)
-                .setInternalBlockingPoolSize(1)
-                .setFileSystemOptions(
-                        new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
+        this.loopback = settings.unixSocket() != null || WebAccess.isLoopback(settings.host());
+        // No web page reaches a unix socket, so its clients may call the server as they like.
+        boolean known = loopback && settings.unixSocket() == null;
+        this.access = new WebAccess(known, settings.host(), settings.allowedHosts(), settings.corsOrigins());
+        this.vertx = vertx;
         this.loop = vertx.getOrCreateContext();
         this.timers = timers == null ? Timers.of(vertx) : timers.create(task -> loop.runOnContext(v -> task.run()));
         this.bodies = new BodyReader(loop, settings, this.timers);
         this.connections = new Connections(settings.maxConnections());
-        this.server = vertx.createHttpServer(new HttpServerOptions()
+        HttpServerOptions options = new HttpServerOptions()
                 .setHost(settings.host())
                 .setPort(settings.port())
                 .setHttp2ClearTextEnabled(false)
                 .setMaxHeaderSize(MAX_HEAD_BYTES)
                 .setMaxInitialLineLength(MAX_LINE_BYTES)
                 .setTcpNoDelay(true)
-                .setTcpKeepAlive(true));
+                .setTcpKeepAlive(true);
+        if (certificate != null) {
+            options.setSsl(true)
+                    .setKeyCertOptions(certificate)
+                    .setSslEngineOptions(new JdkSSLEngineOptions().setUseWorkerThread(true))
+                    .setSslHandshakeTimeout(HANDSHAKE_TIMEOUT.toSeconds())
+                    .setUseAlpn(false);
+        }
+        this.server = vertx.createHttpServer(options);
+        server.exceptionHandler(e -> LOG.log(Level.DEBUG, "a connection failed before its first request: {0}", e));
         server.connectionHandler(this::onConnection)
                 .requestHandler(this::onRequest)
                 .invalidRequestHandler(this::onMalformedRequest);
@@ -130,17 +150,68 @@ public final class HttpListener {
      */
     public static HttpListener start(
             HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
-        HttpListener listener = new HttpListener(settings, router, onResponse, timers);
+        Vertx vertx = Vertx.vertx(new VertxOptions()
+                .setEventLoopPoolSize(1)
+                .setWorkerPoolSize(1)
+                .setInternalBlockingPoolSize(1)
+                .setFileSystemOptions(
+                        new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
         try {
-            listener.server.listen().toCompletionStage().toCompletableFuture().join();
-        } catch (CompletionException e) {
-            listener.vertx.close();
-            Throwable cause = e.getCause() == null ? e : e.getCause();
+            HttpListener listener =
+                    new HttpListener(settings, router, onResponse, timers, vertx, certificate(vertx, settings));
+            listener.listen();
+            return listener;
+        } catch (CompletionException | IOException | IllegalArgumentException e) {
+            vertx.close();
+            Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
+            Path socket = settings.unixSocket();
             throw new UncheckedIOException(
-                    "cannot listen on " + settings.host() + ":" + settings.port() + ": " + cause.getMessage(),
+                    "cannot listen on " + (socket == null ? settings.host() + ":" + settings.port() : socket) + ": "
+                            + cause.getMessage(),
                     cause instanceof IOException io ? io : new IOException(cause));
         }
-        return listener;
+    }
+
+    private static @Nullable PemKeyCertOptions certificate(Vertx vertx, HttpSettings settings) throws IOException {
+        Path certificate = settings.certificate();
+        Path key = settings.key();
+        return certificate == null || key == null ? null : Certificates.read(vertx, certificate, key);
+    }
+
+    private void listen() throws IOException {
+        Path socket = settings.unixSocket();
+        if (socket == null) {
+            server.listen().toCompletionStage().toCompletableFuture().join();
+            return;
+        }
+        UnixSocket.free(socket);
+        server.listen(SocketAddress.domainSocketAddress(socket.toString()))
+                .toCompletionStage()
+                .toCompletableFuture()
+                .join();
+    }
+
+    /**
+     * Reads the certificate and its key again, for new connections. Any thread.
+     *
+     * @throws IOException if a file cannot be read
+     * @throws IllegalArgumentException saying which file is wrong and why; the certificate stays as it was
+     */
+    public void reloadCertificate() throws IOException {
+        PemKeyCertOptions pem = certificate(vertx, settings);
+        if (pem != null) {
+            ServerSSLOptions options = new ServerSSLOptions();
+            options.setKeyCertOptions(pem).setUseAlpn(false);
+            await(server.updateSSLOptions(options));
+        }
+    }
+
+    private static void deleteSocket(Path socket) {
+        try {
+            Files.deleteIfExists(socket);
+        } catch (IOException e) {
+            LOG.log(Level.DEBUG, "the unix socket stays, and the next server deletes it: {0}", e);
+        }
     }
 
     /** The port that is listened on: the one asked for, or the free one that was found for 0. */
@@ -191,6 +262,9 @@ public final class HttpListener {
         }
         await(server.close());
         await(vertx.close());
+        if (settings.unixSocket() != null) {
+            deleteSocket(settings.unixSocket());
+        }
     }
 
     Context loop() {
@@ -259,6 +333,7 @@ public final class HttpListener {
             connections.remove(connection);
             client.stopTimer();
         });
+        Sockets.readInSmallTurns(connection);
         Sockets.onInputEnd(connection, client::onInputEnd);
         Sockets.checkRequests(connection, client::onBrokenBody);
         client.startTimer();

@@ -1,13 +1,18 @@
 package quire.server.http;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Where to listen, and what clients may use.
  *
  * @param host address to bind
  * @param port port to bind; 0 for any free one
+ * @param unixSocket file of the unix socket to listen on instead of host and port; null for none
+ * @param certificate PEM file of the certificate with which the server speaks TLS; null for plain HTTP
+ * @param key PEM file of the certificate's private key; null for plain HTTP
  * @param apiKeys bearer tokens of which clients must send one; empty if they need none
  * @param allowedHosts further names of the server; see {@link WebAccess}
  * @param corsOrigins origins of the web pages that may use the server; see {@link WebAccess}
@@ -23,6 +28,9 @@ import java.util.List;
 public record HttpSettings(
         String host,
         int port,
+        @Nullable Path unixSocket,
+        @Nullable Path certificate,
+        @Nullable Path key,
         List<String> apiKeys,
         List<String> allowedHosts,
         List<String> corsOrigins,

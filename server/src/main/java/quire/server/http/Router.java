@@ -22,15 +22,18 @@ public final class Router {
     private final Map<String, List<Route>> pathToRoutes = new HashMap<>();
     private final Map<String, List<Route>> prefixToRoutes = new LinkedHashMap<>();
     private final ErrorFormat defaultErrors;
+    private final String rootPath;
 
     /**
      * A router of these routes.
      *
      * @param defaultErrors writes errors if no route is found
+     * @param rootPath what a path may begin with before that of its route, such as {@code /llm}; may be empty
      * @throws IllegalArgumentException if two routes have the same method and path
      */
-    public Router(List<Route> routes, ErrorFormat defaultErrors) {
+    public Router(List<Route> routes, ErrorFormat defaultErrors, String rootPath) {
         this.defaultErrors = defaultErrors;
+        this.rootPath = rootPath + "/";
         for (Route route : routes) {
             for (String path : route.paths()) {
                 List<Route> same = path.endsWith("*")
@@ -47,7 +50,8 @@ public final class Router {
 
     /** The route of a method and a path; null if there is none of the path. Complete paths come before prefixes, prefixes in their order. */
     @Nullable
-    Match find(String method, String path) {
+    Match find(String method, String asked) {
+        String path = asked.startsWith(rootPath) ? asked.substring(rootPath.length() - 1) : asked;
         List<Route> routes = pathToRoutes.get(path);
         if (routes != null) {
             return match(routes, method, "");

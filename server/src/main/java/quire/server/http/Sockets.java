@@ -1,5 +1,6 @@
 package quire.server.http;
 
+import io.netty.channel.AdaptiveRecvByteBufAllocator;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelOption;
@@ -24,6 +25,18 @@ final class Sockets {
      */
     static void closeNow(HttpConnection connection) {
         var _ = context(connection).close();
+    }
+
+    /**
+     * Bounds what is read of a connection before the event loop turns to the others. Netty reads up to 16 times, so 64
+     * clients that send large bodies would keep an answer's token waiting for 64 MiB. Called on the event loop, before the
+     * first request.
+     */
+    static void readInSmallTurns(HttpConnection connection) {
+        context(connection)
+                .channel()
+                .config()
+                .setRecvByteBufAllocator(new AdaptiveRecvByteBufAllocator().maxMessagesPerRead(1));
     }
 
     /**
