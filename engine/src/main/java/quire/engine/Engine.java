@@ -11,6 +11,7 @@ import java.time.ZoneId;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -495,6 +496,22 @@ public final class Engine implements AutoCloseable {
      */
     public TokenStream submit(Request request) {
         return loop.submit(request);
+    }
+
+    /**
+     * Queues a request for a beam search. Each of the streams, as many as the search is wide, gets one answer, the best one
+     * first, when the search ends. If it finds fewer answers, the last ones are empty. Closing one of the streams cancels all.
+     *
+     * <p>When the timeout passes, the answers are the best ones so far, unfinished ones included.
+     *
+     * @param request its {@link SamplingParams} as {@link BeamSearch#check} wants them
+     * @throws InvalidRequestException as {@link #submit(Request)}; also if the width is more than the engine's {@code
+     *     maxSequences}, or if the model has recurrent layers
+     * @throws OverloadedException if the queue is full
+     * @throws IllegalStateException if the engine is draining, closed or broken
+     */
+    public List<TokenStream> submit(Request request, BeamSearch search) {
+        return loop.submit(request, search);
     }
 
     /**

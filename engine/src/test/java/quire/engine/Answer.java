@@ -72,6 +72,32 @@ public record Answer(List<Integer> tokens, String text, List<String> logprobs, T
         return reader.end(stream.finish());
     }
 
+    /** The answers of a beam search that runs alone, with enough pages. */
+    public static List<Answer> alone(Request request, BeamSearch search, int maxContext) {
+        int tokens = Math.max(maxContext, search.width());
+        FakeModel model = FakeModel.fitting(Requests.config(search.width(), tokens, 16), maxContext);
+        EngineConfig config = Requests.config(search.width(), tokens, 16).toBuilder()
+                .prefixCache(false)
+                .build();
+        LongSupplier clock = () -> 0;
+        EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+                .nanoClock(clock)
+                .build();
+        List<TokenStream> streams = loop.submit(request, search);
+        while (loop.doWork() > 0) {
+            // until all have ended
+        }
+        loop.checkIntegrity();
+        model.close();
+        return streams.stream()
+                .map(stream -> {
+                    Reader reader = new Reader();
+                    reader.poll(stream);
+                    return reader.end(stream.finish());
+                })
+                .toList();
+    }
+
     /**
      * Whether this answer is a prefix of {@code whole}; for answers that were cancelled or timed out. Text that was held back
      * at the end does not count: it may be the beginning of a stop string, which {@code whole} does not show.

@@ -252,6 +252,71 @@ class PromiseTest {
         }
     }
 
+    /** Beam searches and other requests in the same steps; in chunks, preempted and with drafts for the others. */
+    @ParameterizedTest
+    @ValueSource(strings = {"quire-tiny", "gemma3", "deepseek2"})
+    void output_beamSearchesBesideOthers_isBitIdentical(String architecture) throws Exception {
+        Path file = architecture.equals("quire-tiny")
+                ? TINY
+                : FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        List<Request> requests = requests(file);
+        List<List<Answer>> alone = answersWithBeams(
+                file,
+                requests,
+                config(8, 512, 0, 1, KvType.F16).toBuilder().prefixCache(false).build(),
+                1);
+        assertThat(alone.stream()
+                        .flatMap(List::stream)
+                        .map(Answer::tokens)
+                        .distinct()
+                        .count())
+                .isGreaterThan(2L * REQUESTS);
+        EngineConfig roomy = config(12, 17, 0, 2, KvType.F16);
+        EngineConfig scarce = config(40, SCARCE_CHUNK, SCARCE_PAGES * pageBytes(file, roomy), 1, KvType.F16);
+        for (EngineConfig now : List.of(roomy, scarce, scarce.withSpeculation(new Speculation(4, true, null, null)))) {
+            assertThat(answersWithBeams(file, requests, now, REQUESTS))
+                    .as("%s", now)
+                    .isEqualTo(alone);
+        }
+    }
+
+    /** The answers when every second request is a beam search, of which the width, the penalty and the end vary. */
+    private static List<List<Answer>> answersWithBeams(
+            Path file, List<Request> requests, EngineConfig config, int together) throws Exception {
+        List<List<Answer>> answers = new ArrayList<>();
+        try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+            for (int first = 0; first < requests.size(); first += together) {
+                List<List<TokenStream>> streams = new ArrayList<>();
+                for (int i = first; i < first + together; i++) {
+                    Request request = requests.get(i);
+                    if (i % 2 == 0) {
+                        streams.add(List.of(engine.submit(request)));
+                        continue;
+                    }
+                    SamplingParams params = SamplingParams.builder()
+                            .temperature(0)
+                            .maxTokens(request.params().maxTokens())
+                            .logprobs(i % 3 - 1)
+                            .build();
+                    BeamSearch search = new BeamSearch(1 + i % 7, i % 3, List.of(BeamSearch.EarlyStopping.values()).get(i / 2 % 3));
+                    streams.add(engine.submit(new Request(request.prompt(), params), search));
+                }
+                for (List<TokenStream> all : streams) {
+                    List<Answer> read = new ArrayList<>();
+                    for (TokenStream stream : all) {
+                        read.add(read(stream));
+                    }
+                    answers.add(read);
+                }
+            }
+            assertThat(engine.stats().usedPages()).isZero();
+            if (config.kvCacheBytes() > 0) {
+                assertThat(engine.stats().preemptions()).isPositive();
+            }
+        }
+        return answers;
+    }
+
     private static int cachedTokens(Engine engine, int[] prompt, Pooling pooling) throws Exception {
         try (TokenStream stream = engine.submit(Request.forVector(prompt, pooling, null, Scheduling.DEFAULT))) {
             assertThat(read(stream).vectorBits).isNotEmpty();

@@ -14,6 +14,11 @@ record Length(int prompt, int output) {
     /** The most tokens of a prompt, or of an answer, in {@link #likeShareGpt}; vLLM's paper allows 2,048 in all. */
     static final int SHARE_GPT_LIMIT = 1024;
 
+    private static final double ALPACA_PROMPT = 19.31;
+    private static final double ALPACA_OUTPUT = 58.45;
+    private static final double ALPACA_PROMPT_SPREAD = 0.6;
+    private static final double ALPACA_OUTPUT_SPREAD = 0.9;
+
     private static final double SHARE_GPT_PROMPT = 161.31;
     private static final double SHARE_GPT_OUTPUT = 337.99;
 
@@ -51,10 +56,22 @@ record Length(int prompt, int output) {
      */
     static List<Length> likeShareGpt(int count, long seed) {
         SplittableRandom random = new SplittableRandom(seed);
-        int[] prompts = logNormal(count, SHARE_GPT_PROMPT, SHARE_GPT_PROMPT_SPREAD, random);
-        int[] outputs = logNormal(count, SHARE_GPT_OUTPUT, SHARE_GPT_OUTPUT_SPREAD, random);
+        return lengths(
+                logNormal(count, SHARE_GPT_PROMPT, SHARE_GPT_PROMPT_SPREAD, random),
+                logNormal(count, SHARE_GPT_OUTPUT, SHARE_GPT_OUTPUT_SPREAD, random));
+    }
+
+    /** The same with the means of Alpaca's instructions in that paper: 19 and 58 tokens. */
+    static List<Length> likeAlpaca(int count, long seed) {
+        SplittableRandom random = new SplittableRandom(seed);
+        return lengths(
+                logNormal(count, ALPACA_PROMPT, ALPACA_PROMPT_SPREAD, random),
+                logNormal(count, ALPACA_OUTPUT, ALPACA_OUTPUT_SPREAD, random));
+    }
+
+    private static List<Length> lengths(int[] prompts, int[] outputs) {
         List<Length> lengths = new ArrayList<>();
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; i < prompts.length; i++) {
             lengths.add(new Length(prompts[i], outputs[i]));
         }
         return lengths;

@@ -35,7 +35,7 @@ public final class ReproduceCommand implements Callable<Integer> {
 
     static {
         NAME_TO_REPRODUCTION.put("continuous-batching", ContinuousBatching::report);
-        NAME_TO_REPRODUCTION.put("paging", setup -> Paging.report());
+        NAME_TO_REPRODUCTION.put("paging", Paging::report);
         NAME_TO_REPRODUCTION.put("flash-attention", FlashAttention::report);
         NAME_TO_REPRODUCTION.put("chunked-prefill", ChunkedPrefill::report);
         NAME_TO_REPRODUCTION.put("prefix-caching", PrefixCaching::report);

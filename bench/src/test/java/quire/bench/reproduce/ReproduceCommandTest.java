@@ -7,6 +7,8 @@ import static quire.cli.CommandRun.run;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -50,6 +52,11 @@ class ReproduceCommandTest {
         JsonNode both = json(reproduce(out, "paging", "--add"), out);
         assertThat(both.has("memory")).isTrue();
         assertThat(both.get("paging").get("command").asString()).startsWith("quire bench reproduce paging --quick");
+        JsonNode shared = tables(both.get("paging")).get(1);
+        assertThat(shared.size()).isEqualTo(12);
+        for (JsonNode row : shared) {
+            assertThat(row.get("saved_%").asDouble()).isBetween(0.0, 90.0);
+        }
         String page = Files.readString(out.resolve("reproduce.html"));
         assertThat(page)
                 .contains(
@@ -140,11 +147,16 @@ class ReproduceCommandTest {
 
     /** The rows of a report's first table. */
     private static JsonNode rows(JsonNode report) {
+        return tables(report).getFirst();
+    }
+
+    private static List<JsonNode> tables(JsonNode report) {
+        List<JsonNode> tables = new ArrayList<>();
         for (JsonNode part : report.get("parts")) {
             if (part.has("rows")) {
-                return part.get("rows");
+                tables.add(part.get("rows"));
             }
         }
-        throw new AssertionError("no table in " + report);
+        return tables;
     }
 }

@@ -165,12 +165,7 @@ public final class Sampler {
     public Logprobs logprobs(FloatMatrix logits, int row, int chosen, int topCount) {
         load(logits, row);
         float max = max();
-        double sum = 0;
-        expAll(max, 1);
-        for (double exp : exps) {
-            sum += exp;
-        }
-        double logSum = StrictMath.log(sum);
+        double logSum = logSum(max);
 
         int room = Math.min(topCount, vocabularySize);
         int[] topTokens = new int[room];
@@ -202,6 +197,82 @@ public final class Sampler {
             rank += logit > this.logits[chosen] ? 1 : 0;
         }
         return new Logprobs((float) ((double) this.logits[chosen] - max - logSum), rank, topTokens, topLogprobs);
+    }
+
+    /**
+     * Finds the tokens with which a beam may go on.
+     *
+     * @param endTokens the tokens that end the answer, each once
+     * @param mayEnd whether the answer is long enough to end; otherwise these tokens are left out
+     * @throws BrokenLogitsException if a logit is NaN or +∞, or all are −∞, because the model is broken
+     */
+    public void continuations(FloatMatrix logits, int row, int[] endTokens, boolean mayEnd, Continuations into) {
+        load(logits, row);
+        float max = max();
+        double logSum = logSum(max);
+        int ended = 0;
+        for (int token : endTokens) {
+            ended = insert(token, into.endings, ended);
+        }
+        int others = 0;
+        int nextEnd = 0; // endTokens are in ascending order
+        for (int token = 0; token < vocabularySize; token++) {
+            if (nextEnd < endTokens.length && endTokens[nextEnd] == token) {
+                nextEnd++;
+            } else {
+                others = insert(token, into.others, others);
+            }
+        }
+        into.clear();
+        int other = 0;
+        int end = mayEnd ? 0 : ended;
+        while (other < others || end < ended) {
+            boolean isEnd = other == others || (end < ended && isLikelier(into.endings[end], into.others[other]));
+            int token = isEnd ? into.endings[end++] : into.others[other++];
+            if (!isEnd || into.count() < into.width()) {
+                float logit = this.logits[token];
+                // Of all tokens, those that are likelier than this one are among the others so far and the end tokens.
+                int rank = 1 + countAbove(logit, into.others, other) + countAbove(logit, endTokens, endTokens.length);
+                into.add(token, (float) ((double) logit - max - logSum), rank, isEnd);
+            }
+        }
+    }
+
+    private int countAbove(float logit, int[] tokens, int count) {
+        int above = 0;
+        for (int i = 0; i < count; i++) {
+            above += logits[tokens[i]] > logit ? 1 : 0;
+        }
+        return above;
+    }
+
+    /** Inserts a token into a list of the likeliest ones, if it belongs there; returns the new size. */
+    private int insert(int token, int[] likeliest, int size) {
+        int last = size == likeliest.length ? size - 1 : size;
+        if (logits[token] == Float.NEGATIVE_INFINITY
+                || (size == likeliest.length && !isLikelier(token, likeliest[last]))) {
+            return size;
+        }
+        int place = last;
+        for (; place > 0 && isLikelier(token, likeliest[place - 1]); place--) {
+            likeliest[place] = likeliest[place - 1];
+        }
+        likeliest[place] = token;
+        return last + 1;
+    }
+
+    private boolean isLikelier(int token, int other) {
+        return logits[token] > logits[other] || (logits[token] == logits[other] && token < other);
+    }
+
+    /** The logarithm of the sum of e to the power of (logit − max). */
+    private double logSum(float max) {
+        double sum = 0;
+        expAll(max, 1);
+        for (double exp : exps) {
+            sum += exp;
+        }
+        return StrictMath.log(sum);
     }
 
     /**

@@ -12,6 +12,7 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.function.LongSupplier;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
+import quire.engine.BeamSearch;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
 import quire.engine.EngineView;
@@ -49,6 +50,7 @@ public final class EngineLoop implements Runnable {
     private final Tokenizer tokenizer;
     private final LongSupplier nanoClock;
     private final int maxContext;
+    private final int maxSequences;
     private final String contextLimit;
     private final KvPages pages;
     private final RequestTracker tracker;
@@ -195,6 +197,7 @@ public final class EngineLoop implements Runnable {
         int wanted = config.maxContext() == 0 ? model.contextLength() : config.maxContext();
         long poolTokens = (long) model.pageCount() * model.pageTokens();
         maxContext = (int) Math.min(wanted, poolTokens);
+        maxSequences = config.maxSequences();
         contextLimit = poolTokens < wanted
                 ? "limited by " + model.pageCount() + " KV pages of " + model.pageTokens()
                         + (parts.file == null ? " tokens" : " tokens in memory") + ": raise kvCacheBytes"
@@ -293,6 +296,7 @@ public final class EngineLoop implements Runnable {
         FloatMatrix logits = model.forward(batch);
         verifier.choose(plan, logits, model.vectorWidth() == 0 ? null : model.vectors());
         int tokens = scheduler.commit(plan, verifier);
+        plan.executeCopies(model); // of beams with several continuations
         if (trace != null) {
             trace.executed(plan);
         }
@@ -426,6 +430,37 @@ public final class EngineLoop implements Runnable {
         tracker.accept(sequence, inbox);
         wake();
         return sequence.stream;
+    }
+
+    /** Any thread: checks a request and queues it, as {@link quire.engine.Engine#submit(Request, BeamSearch)} describes. */
+    public List<TokenStream> submit(Request request, BeamSearch search) {
+        int maxNewTokens = check(request);
+        BeamSearch.check(request.params());
+        String fault = request.pooling() != null
+                ? "is not possible for a vector"
+                : model.isRecurrent()
+                        ? "is not possible with this model: beams share pages, and its recurrent layers keep a state that"
+                                + " is not in pages"
+                        : null;
+        if (fault != null) {
+            throw new InvalidRequestException("useBeamSearch", "beam search " + fault);
+        }
+        if (search.width() > maxSequences) {
+            throw new InvalidRequestException(
+                    "width",
+                    "width is " + search.width() + "; it must be at most maxSequences, which is " + maxSequences);
+        }
+        BeamGroup group = new BeamGroup(search, request.params(), maxNewTokens, endOfText);
+        long now = nanoClock.getAsLong();
+        for (int i = 0; i < search.width(); i++) {
+            group.add(new Sequence(
+                    request, tokenizer, maxNewTokens, null, endOfText, now, closed -> post(closed), group.nextBeam()));
+        }
+        tracker.accept(group.members(), inbox);
+        wake();
+        return group.members().stream()
+                .map(member -> (TokenStream) member.stream)
+                .toList();
     }
 
     private ConstraintCursor begin(Constraint constraint) {

@@ -112,7 +112,7 @@ final class FlightEvents {
     }
 
     /** A request has ended, whether it ever ran or not. */
-    void request(Sequence sequence, FinishReason reason, long now) {
+    void request(Sequence sequence, FinishReason reason, int generatedTokens, long now) {
         RequestEvent event = new RequestEvent();
         if (!event.shouldCommit()) {
             return;
@@ -121,7 +121,7 @@ final class FlightEvents {
         event.reason = reason.name();
         event.promptTokens = sequence.promptLength;
         event.cachedTokens = sequence.cachedTokens;
-        event.generatedTokens = sequence.generated();
+        event.generatedTokens = generatedTokens;
         long started = sequence.startNanos == Sequence.NEVER ? now : sequence.startNanos;
         event.queued = started - sequence.acceptedNanos;
         event.firstToken =

@@ -371,6 +371,28 @@ public final class KvPages {
         return reserve(row, tokens);
     }
 
+    /**
+     * Gives an empty row the first positions of another one: the same full pages, and a page of its own for the positions behind
+     * them, if there are any. The caller copies that one.
+     *
+     * @param tokens positions that the other row has computed
+     * @return false if no page is available for the copy; then nothing has changed
+     */
+    boolean fork(int from, int to, int tokens) {
+        int full = tokens / pageTokens;
+        if (tokens % pageTokens > 0 && available() == 0) {
+            return false;
+        }
+        makeRoom(to, full + 1);
+        for (int i = 0; i < full; i++) {
+            rowToTable[to][i] = rowToTable[from][i];
+            hold(rowToTable[to][i]);
+        }
+        rowToHeld[to] = full;
+        rowToIndexed[to] = rowToIndexed[from];
+        return reserve(to, tokens);
+    }
+
     /** Number of a row's first pages that are in the index. */
     int indexed(int row) {
         return rowToIndexed[row];

@@ -3,6 +3,7 @@ package quire.engine.schedule;
 import java.math.BigDecimal;
 import java.util.EnumMap;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Queue;
@@ -102,6 +103,17 @@ public final class RequestTracker {
      * @throws IllegalStateException if the engine is draining, closed or broken
      */
     void accept(Sequence sequence, Queue<Sequence> inbox) {
+        accept(List.of(sequence), inbox);
+    }
+
+    /**
+     * The same for the members of a beam search, of which the first one goes into the inbox.
+     *
+     * @throws OverloadedException if the queue has no room for all
+     * @throws IllegalStateException if the engine is draining, closed or broken
+     */
+    void accept(List<Sequence> group, Queue<Sequence> inbox) {
+        Sequence first = group.getFirst();
         lock.lock();
         try {
             switch (admission) {
@@ -110,11 +122,13 @@ public final class RequestTracker {
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
                 case BROKEN -> throw new IllegalStateException("the engine is broken: " + failure, failure);
             }
-            requireRoom(sequence.tenantName, sequence.promptLength);
-            started++;
-            sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
-            enter(sequence);
-            inbox.add(sequence);
+            requireRoom(first.tenantName, group.size(), first.promptLength);
+            for (Sequence sequence : group) {
+                started++;
+                sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
+                enter(sequence);
+            }
+            inbox.add(first);
         } finally {
             lock.unlock();
         }
@@ -129,17 +143,18 @@ public final class RequestTracker {
         lock.lock();
         try {
             if (admission == Admission.OPEN) {
-                requireRoom(tenant, 1);
+                requireRoom(tenant, 1, 1);
             }
         } finally {
             lock.unlock();
         }
     }
 
-    private void requireRoom(String tenant, int promptTokens) {
+    private void requireRoom(String tenant, int requests, int promptTokens) {
         // Who has nothing in the queue is served soon, however long others wait.
         boolean isNew = !tenantToWaiting.containsKey(tenant);
-        if (waiting >= limit(maxQueuedRequests, isNew)) {
+        int more = waiting == 0 ? 1 : requests; // an empty queue has room for a whole beam search
+        if (waiting + more > limit(maxQueuedRequests, isNew)) {
             throw new OverloadedException(
                     "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
         }

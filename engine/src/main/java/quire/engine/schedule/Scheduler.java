@@ -77,6 +77,9 @@ import quire.engine.schedule.Sequence.State;
  *       cancellation need no care.
  *   <li><i>A sequence whose pages are in the KV file</i> ({@link DiskTier}) begins without tokens: it computes nothing
  *       until it has them. A prompt that needs the same pages waits for it.
+ *   <li><i>The beams of a search wait for each other</i> ({@link BeamGroup}). One whose row is computed keeps its pages as long as
+ *       nobody needs them: the beam that it waits for takes them before it waits itself. So a search makes progress as soon as one
+ *       of its beams fits.
  *   <li><i>Draft tokens use only what is left</i> of the budget and of the pages, with one page kept free for each
  *       running sequence. In this step they delay and preempt no sequence. The next token overwrites the K and V of a
  *       rejected draft token.
@@ -103,6 +106,9 @@ final class Scheduler {
 
     private final List<Sequence> waiting = new ArrayList<>(); // in order
     private final List<Sequence> running; // in order
+    private final List<Sequence> parked =
+            new ArrayList<>(); // members of beam searches that compute nothing, without pages
+    private final List<Sequence> readyBeams = new ArrayList<>(); // scratch
     private final Tenants tenants;
     private final PageReserve reserve;
     private int timed; // sequences with a timeout
@@ -161,7 +167,7 @@ final class Scheduler {
         this.listener = listener;
         this.nanoClock = nanoClock;
         running = new ArrayList<>(maxSequences);
-        tenants = new Tenants(running, waiting);
+        tenants = new Tenants(running, waiting, parked);
         freeRows = new int[maxSequences];
         for (int i = 0; i < maxSequences; i++) {
             freeRows[i] = maxSequences - 1 - i;
@@ -184,15 +190,36 @@ final class Scheduler {
         }
     }
 
-    /** Puts a new sequence into the queue; does nothing with one that is not new. */
+    /** Puts a new sequence into the queue, with its beam search; does nothing with one that is not new. */
     void enqueue(Sequence sequence) {
-        if (sequence.state == State.SUBMITTED) {
-            sequence.state = State.WAITING;
-            sequence.number = arrivals++;
-            tenants.arrived(sequence);
-            insert(sequence, waiting);
-            timed += sequence.timeoutNanos > 0 ? 1 : 0;
+        if (sequence.state != State.SUBMITTED) {
+            return;
         }
+        arrive(sequence);
+        queue(sequence);
+        if (sequence.beam != null) {
+            List<Sequence> members = sequence.beam.group.members();
+            for (int i = 1; i < members.size(); i++) {
+                arrive(members.get(i));
+                park(members.get(i));
+            }
+        }
+    }
+
+    private void arrive(Sequence sequence) {
+        sequence.number = arrivals++;
+        tenants.arrived(sequence);
+        timed += sequence.timeoutNanos > 0 ? 1 : 0;
+    }
+
+    private void queue(Sequence sequence) {
+        sequence.state = State.WAITING;
+        insert(sequence, waiting);
+    }
+
+    private void park(Sequence sequence) {
+        sequence.state = State.PARKED;
+        parked.add(sequence);
     }
 
     /** Running sequences, in order. Not a copy. */
@@ -219,10 +246,10 @@ final class Scheduler {
         }
         estimateLengths();
         findCachedPages();
-        reclaimForHead();
-        startForIdleTenant();
-        planDecoding();
-        planPrompts();
+        schedule();
+        if (plan.isEmpty() && !waiting.isEmpty() && (disk == null || !disk.isBusy()) && parkReadyBeams()) {
+            schedule();
+        }
         drafts.draft(plan, limits.tokens() - plan.rows());
         plan.complete(pages);
         if (disk != null) {
@@ -235,12 +262,34 @@ final class Scheduler {
         return plan;
     }
 
+    /** Decides what runs in the step. */
+    private void schedule() {
+        reclaimForHead();
+        startForIdleTenant();
+        planDecoding();
+        planPrompts();
+    }
+
+    /** Takes the pages of all beams that wait for others of their groups; false if there are none. */
+    private boolean parkReadyBeams() {
+        boolean found = false;
+        for (int i = running.size() - 1; i >= 0; i--) {
+            if (running.get(i).isReady()) {
+                preempt(running.get(i));
+                found = true;
+            }
+        }
+        return found;
+    }
+
     /** There is nothing to compute: all sequences have ended, or they wait for pages of the KV file. */
     private void noStep() {
-        if (!waiting.isEmpty() && (disk == null || !disk.isBusy())) {
+        int waitingNow = waiting.size() + parked.size();
+        if (waitingNow > 0 && (disk == null || !disk.isBusy())) {
             throw new IllegalStateException(
-                    waiting.size() + " sequences wait, but none runs and none can start, with " + pages.available()
-                            + " of " + pages.total() + " pages free; the first one is " + waiting.getFirst());
+                    waitingNow + " sequences wait, but none runs and none can start, with " + pages.available() + " of "
+                            + pages.total() + " pages free; the first one is "
+                            + (waiting.isEmpty() ? parked : waiting).getFirst());
         }
         tracker.noStep();
     }
@@ -271,6 +320,9 @@ final class Scheduler {
     private void findCachedPages() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
+            if (sequence.isReady()) {
+                continue;
+            }
             while (!sequence.needsEveryPosition()
                     && pages.adopt(sequence.row, sequence.tokens(), sequence.length(), sequence.prefix.salt)) {
                 drafts.replaced(sequence, pages.indexed(sequence.row) - 1);
@@ -359,6 +411,9 @@ final class Scheduler {
             return;
         }
         Sequence head = waiting.getFirst();
+        if (head.beam != null && startForGroup(head, head.beam.group)) {
+            return;
+        }
         Sequence last = running.getLast();
         boolean hasRow = freeRowCount > 0 || head.priority < last.priority;
         if (!hasRow || last.isBefore(head) || isHeldUpByTenant(head)) {
@@ -372,6 +427,36 @@ final class Scheduler {
             preempt(running.getLast());
         }
         start(head);
+    }
+
+    /**
+     * Starts a beam at the head of the queue, if it would not fit, with the row and the pages of beams that wait for it. Returns
+     * whether it has.
+     */
+    private boolean startForGroup(Sequence head, BeamGroup group) {
+        if (freeRowCount > 0 && fits(head)) {
+            return false;
+        }
+        readyBeams.clear();
+        for (int i = 0; i < running.size(); i++) {
+            Sequence other = running.get(i);
+            if (other.isReady() && other.beam != null && other.beam.group == group) {
+                readyBeams.add(other);
+            }
+        }
+        head.match(pages);
+        if (readyBeams.isEmpty()
+                || pages.missingWithout(readyBeams, 0, readyBeams.size(), head.prefix, head.lengthToStart())
+                        > pages.available()) {
+            return false;
+        }
+        while (freeRowCount == 0 || pages.missing(head.prefix, head.lengthToStart()) > pages.available()) {
+            preempt(readyBeams.removeLast());
+            head.match(pages);
+        }
+        readyBeams.clear();
+        start(head);
+        return true;
     }
 
     /**
@@ -428,6 +513,7 @@ final class Scheduler {
             } else if (hasEarlier
                     && other.tenant != head.tenant
                     && other.tenant().running() == 1
+                    && !other.isReady() // its end may depend on the head
                     && other.priority == head.priority) {
                 return true;
             }
@@ -469,6 +555,9 @@ final class Scheduler {
     private boolean reserveOrPreempt(Sequence sequence) {
         while (!pages.reserve(sequence.row, sequence.length())) {
             Sequence last = running.getLast();
+            if (last == sequence && sequence.beam != null) {
+                last = lastReadyBeam(sequence, sequence.beam.group);
+            }
             preempt(last);
             reserve.preempted();
             if (last == sequence) {
@@ -476,6 +565,17 @@ final class Scheduler {
             }
         }
         return true;
+    }
+
+    /** The last running beam of a group that waits for the others; {@code otherwise} if there is none. */
+    private Sequence lastReadyBeam(Sequence otherwise, BeamGroup group) {
+        for (int i = running.size() - 1; i >= 0; i--) {
+            Sequence other = running.get(i);
+            if (other.isReady() && other.beam != null && other.beam.group == group) {
+                return other;
+            }
+        }
+        return otherwise;
     }
 
     /** Plans chunks of prompts, and starts waiting sequences that get one. */
@@ -747,8 +847,11 @@ final class Scheduler {
         tenants.preempted(sequence);
         freeRow(sequence);
         sequence.match(pages);
-        sequence.state = State.WAITING;
-        insert(sequence, waiting);
+        if (sequence.isReady()) {
+            park(sequence);
+        } else {
+            queue(sequence);
+        }
         tracker.preempt(sequence);
         listener.onPreempt();
     }
@@ -781,11 +884,20 @@ final class Scheduler {
     private void start(Sequence sequence) {
         waiting.remove(sequence);
         sequence.row = freeRows[--freeRowCount];
-        sequence.state = State.RUNNING;
-        insert(sequence, running);
         if (!pages.begin(sequence.row, sequence.prefix, sequence.lengthToStart())) {
             throw new IllegalStateException("there are too few pages to start " + sequence);
         }
+        run(sequence, false);
+    }
+
+    /**
+     * Makes a sequence that has a row and pages now a running one.
+     *
+     * @param isFork whether its pages have all that it needs
+     */
+    private void run(Sequence sequence, boolean isFork) {
+        sequence.state = State.RUNNING;
+        insert(sequence, running);
         reserve.estimate(sequence);
         drafts.started(sequence);
         tracker.run(sequence);
@@ -798,10 +910,10 @@ final class Scheduler {
             listener.onStart(planStart - sequence.acceptedNanos, sequence.promptLength);
         }
         useCached(sequence, sequence.computed);
-        if (disk != null && !sequence.needsEveryPosition()) {
+        if (disk != null && !isFork && !sequence.needsEveryPosition()) {
             disk.begin(sequence);
         }
-        if (!sequence.isLoading()) {
+        if (!isFork && !sequence.isLoading()) {
             copyPageOfAnother(sequence);
         }
         if (isNew) {
@@ -845,6 +957,7 @@ final class Scheduler {
             disk.learn(done.rows(), now - planEnd);
         }
         cacheFullPages(done);
+        newGenerationTokens += continueBeams(done, now);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
         tracker.step(newPromptTokens, newGenerationTokens, againTokens, !waiting.isEmpty(), planStart, now);
@@ -855,6 +968,103 @@ final class Scheduler {
             send(i, done, now);
         }
         return done.rows();
+    }
+
+    /**
+     * Chooses the next beams of the searches of which all beams are ready now.
+     *
+     * @return rows from which they were chosen; each counts as a token
+     */
+    private int continueBeams(StepPlan done, long now) {
+        int rows = 0;
+        for (int i = 0; i < done.size(); i++) {
+            BeamGroup.Beam beam = done.sequence(i).beam;
+            if (beam != null && endings[i].reason == null && beam.group.isComplete()) {
+                rows += beam.group.beams().size();
+                noteRows(beam.group.beams(), now);
+                beam.group.choose();
+                if (!beam.group.hasEnded()) {
+                    continueBeams(beam.group);
+                }
+            }
+        }
+        return rows;
+    }
+
+    /** Reports the rows of all beams of a group as their tokens. */
+    private void noteRows(List<Sequence> beams, long now) {
+        for (int i = 0; i < beams.size(); i++) {
+            Sequence beam = beams.get(i);
+            if (beam.lastTokenNanos == Sequence.NEVER) {
+                beam.firstTokenNanos = now;
+                listener.onFirstToken(now - beam.acceptedNanos);
+                int held = beam.state == State.RUNNING ? pages.held(beam.row) : 0;
+                beam.timeline.add(Timeline.Kind.FIRST_TOKEN, now, 1, held);
+            } else {
+                listener.onToken(now - beam.lastTokenNanos);
+            }
+            beam.lastTokenNanos = now;
+        }
+    }
+
+    /** Copies the beams that go on in several places, takes the pages of those that do not go on, and adds the tokens. */
+    private void continueBeams(BeamGroup group) {
+        for (int i = 0; i < group.chosen(); i++) {
+            if (group.child(i) != group.parent(i)) {
+                fork(group.parent(i), group.child(i));
+            }
+        }
+        group.advance();
+        List<Sequence> members = group.members();
+        for (int i = 0; i < members.size(); i++) {
+            Sequence member = members.get(i);
+            if (member.isReady() && member.state == State.RUNNING) { // no beam any more
+                preempt(member);
+            }
+        }
+        List<Sequence> beams = group.beams();
+        for (int i = 0; i < beams.size(); i++) {
+            Sequence beam = beams.get(i);
+            if (beam.state == State.PARKED) {
+                parked.remove(beam);
+                queue(beam);
+                beam.match(pages);
+            }
+        }
+    }
+
+    /**
+     * Makes a member of a beam search, which is no beam any more, a copy of a beam: with the same full pages, and a copy of the
+     * page that is not full. Without pages or a row for it, it is parked.
+     */
+    private void fork(Sequence parent, Sequence child) {
+        child.takeTokens(parent);
+        boolean wasRunning = child.state == State.RUNNING;
+        if (wasRunning) {
+            pages.release(child.row);
+        }
+        if (parent.state == State.RUNNING && (wasRunning || freeRowCount > 0)) {
+            int row = wasRunning ? child.row : freeRows[freeRowCount - 1];
+            if (pages.fork(parent.row, row, parent.computed)) {
+                int full = parent.computed / pages.pageTokens();
+                if (pages.held(row) > full && !plan.copyPage(pages.table(parent.row)[full], pages.table(row)[full])) {
+                    throw new IllegalStateException("there is no room for the copy of a page of " + parent);
+                }
+                child.computed = parent.computed;
+                if (wasRunning) {
+                    useCached(child, parent.computed);
+                } else {
+                    parked.remove(child);
+                    child.row = row;
+                    freeRowCount--;
+                    run(child, true);
+                }
+                return;
+            }
+        }
+        if (wasRunning) {
+            preempt(child);
+        }
     }
 
     /** Adds what a step has done to the sequence's timeline. A token of an answer under way is no event. */
@@ -959,6 +1169,13 @@ final class Scheduler {
     /** Sends a sequence's new tokens to its stream, and the end if there is one. */
     private void send(int index, StepPlan done, long now) {
         Sequence sequence = done.sequence(index);
+        if (sequence.state == State.ENDED) {
+            return; // with another one of its beam search
+        }
+        if (sequence.beam != null && sequence.beam.group.hasEnded() && endings[index].reason == null) {
+            end(sequence, FinishReason.STOP, "", null, null);
+            return;
+        }
         for (int i = 0; i < kept[index]; i++) {
             int row = done.firstLogitRow(index) + i;
             Output output = outputs[row];
@@ -988,15 +1205,70 @@ final class Scheduler {
     }
 
     /**
-     * Ends a sequence in any state. Frees pages and updates statistics before the stream ends, so that the reader finds
-     * both done. The stream ends even if one of them fails.
+     * Ends a sequence in any state, with its beam search. Frees pages and updates statistics before the stream ends, so that
+     * the reader finds both done. The stream ends even if one of them fails.
      */
     private void end(
             Sequence sequence, FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
+        if (sequence.beam == null) {
+            end(sequence, reason, rest, stop, sequence.generated(), error);
+        } else {
+            endSearch(sequence.beam.group, reason, error);
+        }
+    }
+
+    /** Ends a beam search. The members' streams get the answers, the best one first, if the reason allows any. */
+    private void endSearch(BeamGroup group, FinishReason reason, @Nullable String error) {
+        boolean isWhole = group.hasEnded() && reason == FinishReason.STOP;
+        List<BeamGroup.Answer> answers =
+                isWhole || reason == FinishReason.TIMEOUT ? group.answers(isWhole ? null : reason) : List.of();
+        List<Sequence> members = group.members();
+        for (int i = 0; i < members.size(); i++) {
+            Sequence member = members.get(i);
+            if (member.state == State.ENDED) {
+                continue; // before this failed
+            }
+            if (i >= answers.size()) {
+                end(member, isWhole ? FinishReason.LENGTH : reason, "", null, 0, error);
+                continue;
+            }
+            BeamGroup.Answer answer = answers.get(i);
+            member.stream.setPromptLogprobs(group.leader().promptLogprobs());
+            try {
+                String rest = put(member, answer);
+                end(member, answer.reason(), rest, null, answer.tokens().length, null);
+            } catch (RuntimeException e) {
+                String fault = "the answer could not be turned into text";
+                LOG.log(Level.ERROR, fault + " for " + member, e);
+                end(member, FinishReason.ERROR, "", null, answer.tokens().length, fault + ": " + e);
+            }
+        }
+    }
+
+    /** Puts an answer of a beam search into a stream; returns the rest of its text. */
+    private static String put(Sequence member, BeamGroup.Answer answer) {
+        int[] tokens = answer.tokens();
+        for (int i = 0; i < tokens.length; i++) {
+            boolean isEnd = i == tokens.length - 1 && answer.reason() == FinishReason.STOP;
+            boolean shown = !isEnd || member.params.includeStop();
+            String text = shown ? member.text.append(tokens[i]) : "";
+            member.stream.put(new Output(tokens[i], text, answer.logprobs()[i]));
+        }
+        return member.text.finish();
+    }
+
+    private void end(
+            Sequence sequence,
+            FinishReason reason,
+            String rest,
+            @Nullable String stop,
+            int answerTokens,
+            @Nullable String error) {
         boolean wasRunning = sequence.state == State.RUNNING;
+        boolean wasParked = sequence.state == State.PARKED;
         sequence.state = State.ENDED;
         int held = wasRunning ? pages.held(sequence.row) : 0;
-        sequence.timeline.add(Timeline.Kind.ENDED, nanoClock.getAsLong(), sequence.generated(), held);
+        sequence.timeline.add(Timeline.Kind.ENDED, nanoClock.getAsLong(), answerTokens, held);
         timed -= sequence.timeoutNanos > 0 ? 1 : 0;
         SpeculationCounts counts = SpeculationCounts.NONE;
         try {
@@ -1007,7 +1279,7 @@ final class Scheduler {
                 running.remove(sequence);
                 freeRow(sequence);
             } else {
-                waiting.remove(sequence);
+                (wasParked ? parked : waiting).remove(sequence);
             }
             tenants.ended(sequence, wasRunning);
             counts = drafts.ended(sequence);
@@ -1018,13 +1290,14 @@ final class Scheduler {
                 listener.onAnswered(
                         sequence.firstTokenNanos - sequence.startNanos,
                         sequence.lastTokenNanos - sequence.firstTokenNanos,
-                        sequence.generated(),
+                        answerTokens,
                         sequence.maxNewTokens);
             }
-            listener.onFinish(reason, nanos, sequence.promptLength, sequence.generated());
-            recorder.request(sequence, reason, sequence.acceptedNanos + nanos);
+            listener.onFinish(reason, nanos, sequence.promptLength, answerTokens);
+            recorder.request(sequence, reason, answerTokens, sequence.acceptedNanos + nanos);
         } finally {
-            sequence.stream.end(sequence.finish(reason, rest, stop, error), counts, sequence.cachedTokens);
+            sequence.stream.end(
+                    sequence.finish(reason, rest, stop, answerTokens, error), counts, sequence.cachedTokens);
         }
     }
 
@@ -1046,6 +1319,9 @@ final class Scheduler {
         while (!waiting.isEmpty()) {
             end(waiting.getLast(), reason, "", null, error);
         }
+        while (!parked.isEmpty()) { // none, unless ending their searches has failed
+            end(parked.getLast(), reason, "", null, error);
+        }
     }
 
     /**
@@ -1055,7 +1331,7 @@ final class Scheduler {
      * @param cause the failure; further failures are added to it as suppressed exceptions
      */
     void abandonAll(String error, Throwable cause) {
-        while (!running.isEmpty() || !waiting.isEmpty()) {
+        while (!running.isEmpty() || !waiting.isEmpty() || !parked.isEmpty()) {
             try {
                 endAll(FinishReason.ERROR, error);
             } catch (Throwable e) {
@@ -1099,6 +1375,7 @@ final class Scheduler {
         StringBuilder out = new StringBuilder(1024);
         out.append("plan: ").append(plan.describe());
         out.append("\nrunning: ").append(running.size()).append(", waiting: ").append(waiting.size());
+        out.append(parked.isEmpty() ? "" : ", parked: " + parked.size());
         out.append(", pages: ").append(pages.used()).append('/').append(pages.total());
         for (Sequence sequence : running) {
             out.append("\n  ").append(sequence);
@@ -1139,6 +1416,14 @@ final class Scheduler {
             require(i == 0 || waiting.get(i - 1).isBefore(sequence), "waits out of order", sequence);
             withTimeout += sequence.timeoutNanos > 0 ? 1 : 0;
         }
+        for (int i = 0; i < parked.size(); i++) {
+            Sequence sequence = parked.get(i);
+            require(
+                    sequence.state == State.PARKED && sequence.row == Sequence.NO_ROW,
+                    "is parked with a row",
+                    sequence);
+            withTimeout += sequence.timeoutNanos > 0 ? 1 : 0;
+        }
         if (withTimeout != timed) {
             throw new IllegalStateException(withTimeout + " sequences have a timeout, but " + timed + " are counted");
         }
@@ -1152,7 +1437,7 @@ final class Scheduler {
                     rows + " rows are used and " + freeRowCount + " are free, of " + limits.sequences());
         }
         tenants.checkIntegrity();
-        tracker.checkIntegrity(running.size(), waiting.size());
+        tracker.checkIntegrity(running.size(), waiting.size() + parked.size());
     }
 
     private static void require(boolean condition, String fault, Sequence sequence) {

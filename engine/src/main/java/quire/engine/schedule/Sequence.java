@@ -49,6 +49,8 @@ public final class Sequence {
         WAITING,
         /** In every step, with a row of pages. */
         RUNNING,
+        /** In a {@link BeamGroup} without pages: no beam, or one that waits for others. */
+        PARKED,
         /** Its stream has ended. */
         ENDED
     }
@@ -62,6 +64,8 @@ public final class Sequence {
     final int maxNewTokens;
     /** The vector that is wanted in place of tokens; null for tokens. */
     final @Nullable PooledVector pooled;
+    /** Its part in a beam search; null if it is no member of one. */
+    final BeamGroup.@Nullable Beam beam;
 
     final String name;
     final String tenantName;
@@ -137,6 +141,20 @@ public final class Sequence {
             int[] endOfText,
             long acceptedNanos,
             Consumer<Sequence> inbox) {
+        this(request, tokenizer, maxNewTokens, constraint, endOfText, acceptedNanos, inbox, null);
+    }
+
+    /** The same for a member of a beam search. */
+    Sequence(
+            Request request,
+            Tokenizer tokenizer,
+            int maxNewTokens,
+            @Nullable ConstraintCursor constraint,
+            int[] endOfText,
+            long acceptedNanos,
+            Consumer<Sequence> inbox,
+            BeamGroup.@Nullable Beam beam) {
+        this.beam = beam;
         params = request.params();
         prefix = new CachedPrefix(CacheSalt.of(request.cacheSalt()));
         length = request.prompt().length;
@@ -153,7 +171,8 @@ public final class Sequence {
         priority = request.scheduling().priority();
         timeoutNanos = request.scheduling().timeout().toNanos();
         stopTokens = params.stopTokens().stream().mapToInt(Integer::intValue).toArray();
-        promptLogprobs = new Logprobs[params.promptLogprobs() < 0 ? 0 : promptLength - 1];
+        boolean isScored = params.promptLogprobs() >= 0 && (beam == null || beam.leads());
+        promptLogprobs = new Logprobs[isScored ? promptLength - 1 : 0];
         IntStream ends = params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText);
         int[] endTokens = params.minTokens() == 0
                 ? stopTokens
@@ -174,12 +193,25 @@ public final class Sequence {
         return cancelled;
     }
 
-    /** Whether this sequence comes first: by priority, then by the share of its tenant, then by arrival. */
+    /**
+     * Whether this sequence comes first: by priority, then by the share of its tenant, then by arrival. The members of a beam
+     * search follow each other at the place of their leader.
+     */
     boolean isBefore(Sequence other) {
         if (priority != other.priority) {
             return priority < other.priority;
         }
-        return place == other.place ? number < other.number : place < other.place;
+        Sequence first = beam == null ? this : beam.group.leader();
+        Sequence otherFirst = other.beam == null ? other : other.beam.group.leader();
+        if (first.place != otherFirst.place) {
+            return first.place < otherFirst.place;
+        }
+        return first.number == otherFirst.number ? number < other.number : first.number < otherFirst.number;
+    }
+
+    /** Whether it is a beam whose row was computed, and that waits for others. */
+    boolean isReady() {
+        return beam != null && beam.ready;
     }
 
     /** Who pays for it, once it has arrived in the queue. */
@@ -344,6 +376,15 @@ public final class Sequence {
         tokens[length++] = token;
     }
 
+    /** Takes the tokens of another sequence with the same prompt. */
+    void takeTokens(Sequence other) {
+        length = promptLength;
+        makeRoom(other.generated());
+        System.arraycopy(other.tokens, promptLength, tokens, promptLength, other.generated());
+        length = other.length;
+        prefix.clear(); // it was found for other tokens
+    }
+
     /** Whether the answer ends with this token: the model's end token, or a stop token of the request. */
     public boolean isEnd(int token) {
         for (int stop : stopTokens) {
@@ -359,9 +400,10 @@ public final class Sequence {
         return generated() >= params.minTokens();
     }
 
-    /** Describes the end of the answer. */
-    TokenStream.Finish finish(FinishReason reason, String rest, @Nullable String stop, @Nullable String error) {
-        return new TokenStream.Finish(reason, rest, stop, promptLength, generated(), error);
+    /** Describes the end of an answer of so many tokens. */
+    TokenStream.Finish finish(
+            FinishReason reason, String rest, @Nullable String stop, int answerTokens, @Nullable String error) {
+        return new TokenStream.Finish(reason, rest, stop, promptLength, answerTokens, error);
     }
 
     @Override

@@ -83,16 +83,17 @@ public final class StepPlan {
         return true;
     }
 
-    /** Copies the pages, in the order in which they were added. */
+    /** Copies the pages, in the order in which they were added, and forgets them. */
     void executeCopies(Model model) {
         for (int i = 0; i < copied; i += 2) {
             model.copyPage(copies[i], copies[i + 1]);
         }
+        copied = 0;
     }
 
     /** Adds {@code count} draft tokens, which are stored after the sequence's own tokens. */
     public void draft(int index, int count) {
-        if (count < 0 || drafts[index] != 0 || !wants[index]) {
+        if (count < 0 || drafts[index] != 0 || !wantsToken(index)) {
             throw new IllegalStateException(count + " draft tokens cannot be added to " + sequences[index]);
         }
         drafts[index] = count;
@@ -174,9 +175,9 @@ public final class StepPlan {
         return drafts[index];
     }
 
-    /** Whether a sequence catches up in this step and gets its next token. */
+    /** Whether a sequence catches up in this step and gets its next token, which may have been drafted. */
     public boolean wantsToken(int index) {
-        return wants[index];
+        return wants[index] && sequences[index].beam == null;
     }
 
     /** Rows of logits from which tokens are chosen: none, or one more than the draft tokens. */

@@ -3,6 +3,7 @@ package quire.engine.schedule;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
  * Shares tokens between tenants by their weights, through the order of sequences: start-time fair queueing (Goyal, Vin
@@ -34,6 +35,7 @@ final class Tenants {
 
     private final List<Sequence> running;
     private final List<Sequence> waiting;
+    private final List<Sequence> parked;
     private final Map<String, Tenant> nameToTenant = new HashMap<>();
     private double now;
     private int active;
@@ -60,10 +62,12 @@ final class Tenants {
     /**
      * @param running the running sequences, kept in order
      * @param waiting the waiting ones, kept in order
+     * @param parked members of beam searches that do neither
      */
-    Tenants(List<Sequence> running, List<Sequence> waiting) {
+    Tenants(List<Sequence> running, List<Sequence> waiting, List<Sequence> parked) {
         this.running = running;
         this.waiting = waiting;
+        this.parked = parked;
     }
 
     /** Gives a new sequence its place. */
@@ -149,8 +153,9 @@ final class Tenants {
         if (tenant.active > 0) {
             long last = sequence.number; // of the sequences that stay where they are
             if (move > 0) {
-                last = lastStarted(running, tenant, lastStarted(waiting, tenant, last));
+                last = lastStarted(running, tenant, lastStarted(waiting, tenant, lastStarted(parked, tenant, last)));
             }
+            move(parked, tenant, last, move); // first: the members of a beam search are sorted by their leader's place
             move(waiting, tenant, last, move);
             move(running, tenant, last, move);
         }
@@ -197,14 +202,16 @@ final class Tenants {
         for (Map.Entry<String, Tenant> entry : nameToTenant.entrySet()) {
             Tenant tenant = entry.getValue();
             long runs = running.stream().filter(s -> s.tenant == tenant).count();
-            long waits = waiting.stream().filter(s -> s.tenant == tenant).count();
+            long waits = Stream.concat(waiting.stream(), parked.stream())
+                    .filter(s -> s.tenant == tenant)
+                    .count();
             if (runs != tenant.running || runs + waits != tenant.active) {
                 throw new IllegalStateException("tenant '" + entry.getKey() + "' has " + runs + " running and " + waits
                         + " waiting sequences, but counts " + tenant.running + " running of " + tenant.active);
             }
             all += tenant.active;
         }
-        if (all != active || all != running.size() + waiting.size()) {
+        if (all != active || all != running.size() + waiting.size() + parked.size()) {
             throw new IllegalStateException("the tenants have " + all + " sequences, and " + active + " are counted");
         }
     }

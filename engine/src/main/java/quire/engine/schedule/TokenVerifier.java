@@ -24,6 +24,8 @@ import quire.tensor.FloatMatrix;
  * </pre>
  */
 public final class TokenVerifier {
+    private static final int[] NO_TOKENS = {};
+
     private final SamplerTeam samplers;
     private final SamplerTeam.Unit verify = this::verify;
     private final int[] ids; // by row of logits
@@ -87,6 +89,10 @@ public final class TokenVerifier {
                 int next = sequence.tokens()[sequence.firstUnscored() + 1];
                 sequence.addScore(sampler.logprobs(model, row, next, sequence.params.promptLogprobs()));
             }
+            if (sequence.beam != null && rows > 0) {
+                continueBeam(sequence.beam, sampler, model, first, top);
+                return;
+            }
             for (int i = 0; i < rows; i++) {
                 int position = sequence.length() + i;
                 int token = sampler.choose(model, first + i, sequence.params, sequence.history, position);
@@ -105,6 +111,13 @@ public final class TokenVerifier {
         } catch (RuntimeException e) {
             failures[index] = e;
         }
+    }
+
+    /** A beam gets no token: its group chooses from the likeliest ones. */
+    private static void continueBeam(BeamGroup.Beam beam, Sampler sampler, FloatMatrix model, int row, int top) {
+        sampler.continuations(model, row, beam.group.endTokens(), beam.group.mayEnd(), beam.next);
+        beam.top = top < 0 ? null : sampler.logprobs(model, row, 0, top);
+        beam.ready = true;
     }
 
     private void pool(StepPlan done, int index, Sequence sequence, PooledVector pooled, FloatMatrix model) {
@@ -137,6 +150,15 @@ public final class TokenVerifier {
         counts[index] = tokens.length;
         accepted[index] = Math.min(tokens.length, done.draftCount(index));
         failures[index] = failure;
+    }
+
+    /** The same for a beam, of which the continuations are set if {@code ready}. */
+    void setBeam(StepPlan done, int index, boolean ready, @Nullable RuntimeException failure, Logprobs scores) {
+        set(done, index, NO_TOKENS, failure, scores);
+        BeamGroup.Beam beam = done.sequence(index).beam;
+        if (beam != null && ready) {
+            beam.ready = true;
+        }
     }
 
     /** Number of tokens chosen for a sequence: its accepted draft tokens, and one more unless the answer ended. */

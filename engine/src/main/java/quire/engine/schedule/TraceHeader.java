@@ -27,7 +27,7 @@ record TraceHeader(
         long targetNanos,
         double[] cost) {
     /** "Quire" and the version of the format. */
-    private static final long MAGIC = 0x51_75_69_72_65_00_00_02L;
+    private static final long MAGIC = 0x51_75_69_72_65_00_00_03L;
 
     /** More than any model has of anything. */
     private static final int MOST = 1 << 28;

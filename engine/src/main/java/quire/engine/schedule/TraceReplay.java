@@ -8,11 +8,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalInt;
 import java.util.function.Function;
+import quire.engine.BeamSearch;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
 import quire.engine.FinishReason;
@@ -22,6 +24,7 @@ import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
 import quire.engine.constrain.ConstraintException;
+import quire.engine.sample.Continuations;
 import quire.engine.sample.SamplerTeam;
 import quire.engine.schedule.Sequence.State;
 import quire.model.Pooling;
@@ -66,6 +69,8 @@ public final class TraceReplay {
         final int[][] drafts;
         final int[][] kept;
         final boolean[] ended;
+        final boolean[] ready; // of beams
+        final boolean[] failed;
         int usedPages;
         long evictions;
         long preemptions;
@@ -77,6 +82,8 @@ public final class TraceReplay {
             drafts = new int[size][];
             kept = new int[size][];
             ended = new boolean[size];
+            ready = new boolean[size];
+            failed = new boolean[size];
         }
 
         String describe() {
@@ -220,6 +227,10 @@ public final class TraceReplay {
         int weight = checked(in.readInt(), 1, Scheduling.MAX_WEIGHT);
         int priority = in.readInt();
         Duration timeout = Duration.ofNanos(in.readLong());
+        int width = checked(in.readInt(), 0, BeamSearch.MAX_WIDTH);
+        BeamSearch search = width == 0
+                ? null
+                : new BeamSearch(width, in.readDouble(), BeamSearch.EarlyStopping.valueOf(in.readUTF()));
         int[] prompt = tokens(1, header.maxContext() - (pooling == null ? 1 : 0));
         boolean cancelled = in.readBoolean();
         readReadings();
@@ -233,24 +244,37 @@ public final class TraceReplay {
                 .withTenant(tenant, weight)
                 .withPriority(priority)
                 .withTimeout(timeout);
-        Sequence sequence = new Sequence(
-                pooling == null
-                        ? new Request(prompt, params, salt, scheduling)
-                        : Request.forVector(prompt, pooling, salt, scheduling),
-                NoText.INSTANCE,
-                maxNewTokens,
-                null,
-                new int[0],
-                acceptedNanos,
-                closed -> {});
-        tracker.accept(sequence, inbox);
-        inbox.clear();
-        sequence.queuedTokens = queuedTokens; // it depended on the time of the arrival
-        if (cancelled) {
-            sequence.stream.close();
+        Request request = pooling == null
+                ? new Request(prompt, params, salt, scheduling)
+                : Request.forVector(prompt, pooling, salt, scheduling);
+        BeamGroup group = search == null ? null : new BeamGroup(search, params, maxNewTokens, new int[0]);
+        List<Sequence> members = new ArrayList<>();
+        for (int i = 0; i < Math.max(1, width); i++) {
+            Sequence sequence = new Sequence(
+                    request,
+                    NoText.INSTANCE,
+                    maxNewTokens,
+                    null,
+                    new int[0],
+                    acceptedNanos,
+                    closed -> {},
+                    group == null ? null : group.nextBeam());
+            if (group != null) {
+                group.add(sequence);
+            }
+            members.add(sequence);
         }
-        numberToSequence.put(requests++, sequence);
-        scheduler.receive(sequence);
+        tracker.accept(members, inbox);
+        inbox.clear();
+        for (Sequence sequence : members) {
+            sequence.queuedTokens = queuedTokens; // it depended on the time of the arrival
+            numberToSequence.put(requests++, sequence);
+        }
+        Sequence first = members.getFirst();
+        if (cancelled) {
+            first.stream.close();
+        }
+        scheduler.receive(first);
     }
 
     private void cancel() throws IOException {
@@ -276,6 +300,11 @@ public final class TraceReplay {
         for (int i = 0; i < plan.size(); i++) {
             int[] kept = step.kept[i];
             RuntimeException failure = null;
+            if (plan.sequence(i).beam != null) {
+                failure = step.failed[i] ? new ConstraintException("the search failed") : null;
+                verifier.setBeam(plan, i, step.ready[i], failure, NO_LOGPROBS);
+                continue;
+            }
             if (step.ended[i] && kept.length > 0) {
                 kept[kept.length - 1] = END;
             } else if (step.ended[i] && plan.sequence(i).pooled == null) {
@@ -307,10 +336,29 @@ public final class TraceReplay {
         step.evictions = in.readLong();
         step.preemptions = in.readLong();
         for (int i = 0; i < step.numbers.length; i++) {
+            Sequence sequence = numberToSequence.get(step.numbers[i]);
+            if (sequence != null && sequence.beam != null) {
+                readBeam(sequence.beam.next, i);
+                continue;
+            }
             step.kept[i] = tokens(0, 1 + step.drafts[i].length);
             step.ended[i] = in.readBoolean();
         }
         readReadings();
+    }
+
+    private void readBeam(Continuations next, int index) throws IOException {
+        step.kept[index] = new int[0];
+        step.ready[index] = in.readBoolean();
+        int count = checked(in.readInt(), 0, 2 * next.width());
+        if (step.ready[index]) {
+            next.clear();
+        }
+        for (int i = 0; i < count; i++) {
+            next.add(in.readInt(), in.readFloat(), 1, in.readBoolean());
+        }
+        step.ended[index] = in.readBoolean();
+        step.failed[index] = in.readBoolean();
     }
 
     private void compare(StepPlan plan) {

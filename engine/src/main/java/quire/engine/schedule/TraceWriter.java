@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
 import java.util.function.LongSupplier;
+import quire.engine.BeamSearch;
 import quire.engine.schedule.Sequence.State;
 
 /**
@@ -21,7 +22,8 @@ import quire.engine.schedule.Sequence.State;
  *   cancel       number of the request                                                 │ each with the readings
  *   cancel all                                                                         │ of the clock that the
  *   step         plan: sequences, tokens, draft tokens, pages; preemptions …          │ scheduler made in it
- *                result: tokens that were appended, answers that ended                 ┘
+ *                result: tokens that were appended, or with which beams may go on;     │
+ *                answers that ended                                                    ┘
  * </pre>
  *
  * <p>Engine thread only, except for {@link #create}, and for {@link #close} after that thread has ended. A fault of the file
@@ -103,6 +105,12 @@ public final class TraceWriter implements AutoCloseable {
             out.writeInt(sequence.weight);
             out.writeInt(sequence.priority);
             out.writeLong(sequence.timeoutNanos);
+            BeamSearch search = sequence.beam == null ? null : sequence.beam.group.search();
+            out.writeInt(search == null ? 0 : search.width());
+            if (search != null) {
+                out.writeDouble(search.lengthPenalty());
+                out.writeUTF(search.earlyStopping().name());
+            }
             out.writeInt(sequence.promptLength);
             for (int i = 0; i < sequence.promptLength; i++) {
                 out.writeInt(sequence.tokens()[i]);
@@ -156,6 +164,10 @@ public final class TraceWriter implements AutoCloseable {
         write(() -> {
             for (int i = 0; i < plan.size(); i++) {
                 Sequence sequence = plan.sequence(i);
+                if (sequence.beam != null) {
+                    writeBeam(sequence.beam, plan.logitRows(i) > 0, sequence.state == State.ENDED);
+                    continue;
+                }
                 int kept = sequence.length() - lengths[i];
                 out.writeInt(kept);
                 for (int j = 0; j < kept; j++) {
@@ -168,6 +180,20 @@ public final class TraceWriter implements AutoCloseable {
                 out.flush();
             }
         });
+    }
+
+    /** How a beam may go on, and not how it did: the replay chooses too. */
+    private void writeBeam(BeamGroup.Beam beam, boolean hasRow, boolean ended) throws IOException {
+        int count = hasRow ? beam.next.count() : 0;
+        out.writeBoolean(hasRow);
+        out.writeInt(count);
+        for (int i = 0; i < count; i++) {
+            out.writeInt(beam.next.token(i));
+            out.writeFloat(beam.next.logprob(i));
+            out.writeBoolean(beam.next.isEnd(i));
+        }
+        out.writeBoolean(ended);
+        out.writeBoolean(ended && !beam.group.hasEnded());
     }
 
     private void writeReadings() throws IOException {

@@ -20,6 +20,7 @@ import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import quire.engine.Answer;
+import quire.engine.BeamSearch;
 import quire.engine.DiskTierStats;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
@@ -38,6 +39,7 @@ import quire.engine.Speculation;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
 import quire.engine.Timeline;
+import quire.engine.TokenStream;
 import quire.engine.disk.PageFile;
 import quire.engine.speculate.CostModel;
 import quire.engine.speculate.FakeDrafters;
@@ -55,6 +57,8 @@ class EngineHistoryTest {
     private static final int SPECULATIVE_HISTORIES = 10_000 * FACTOR;
     private static final int DISK_HISTORIES = 1_000 * FACTOR;
     private static final int RECORDED_HISTORIES = 500 * FACTOR;
+
+    private static final int BEAM_HISTORIES = 60 * FACTOR;
 
     /** Events of the long histories together: a million in the nightly run. */
     private static final int EVENTS = 10_000 * FACTOR * FACTOR;
@@ -239,6 +243,50 @@ class EngineHistoryTest {
         assertThat(evictedPages).isGreaterThan(EVENTS / 20);
     }
 
+    /** Beam searches fork, retire and wait for each other among other requests. */
+    @Test
+    void longHistories_withBeams_booksBalanceAfterEachEvent() throws IOException {
+        long preemptions = 0;
+        Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
+        for (long seed = 100, played = 0; played < BEAM_HISTORIES; seed++) {
+            Path path = seed % 4 == 0 ? folder.resolve("beams.kv") : null;
+            Path trace = seed % 4 == 2 ? folder.resolve("beams.trace") : null;
+            History history = new History(seed, seed % 4 == 1, path, trace);
+            history.beams = true;
+            if (history.maxContext < 8) {
+                history.close();
+                if (trace != null) {
+                    Files.delete(trace);
+                }
+                continue;
+            }
+            try {
+                history.playLong(200);
+                if (trace != null) {
+                    ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
+                    assertThat(replayed.difference()).isNull();
+                    assertThat(replayed.isWhole()).isTrue();
+                    assertThat(replayed.steps()).isEqualTo(history.steps);
+                    assertThat(replayed.preemptions()).isEqualTo(history.preempted);
+                }
+            } catch (AssertionError | RuntimeException e) {
+                throw new AssertionError("history " + seed + " " + history.describe(), e);
+            }
+            for (Path used : Arrays.asList(path, trace)) {
+                if (used != null) {
+                    Files.deleteIfExists(used);
+                }
+            }
+            played++;
+            preemptions += history.preempted;
+            history.searches.forEach((reason, count) -> ends.merge(reason, count, Long::sum));
+        }
+        assertThat(preemptions).isGreaterThan(10L * BEAM_HISTORIES);
+        assertThat(ends)
+                .containsOnlyKeys(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCELLED, FinishReason.TIMEOUT);
+        assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(BEAM_HISTORIES));
+    }
+
     /** Changes bits in a random part of a file, but not those that say what kind of file it is. */
     private static void damage(Path path, SplittableRandom random) throws IOException {
         byte[] bytes = Files.readAllBytes(path);
@@ -271,6 +319,8 @@ class EngineHistoryTest {
         private long tokensReported;
         private long tokensFinished;
         private long steps;
+        private boolean beams;
+        private final Map<FinishReason, Long> searches = new EnumMap<>(FinishReason.class);
         private List<Sequence> ranBefore = List.of();
         private final @Nullable PageFile file;
         private final @Nullable TraceWriter writer;
@@ -360,8 +410,8 @@ class EngineHistoryTest {
             boolean loading = loop.scheduler().running().stream().anyMatch(Sequence::isLoading);
             for (Sequence sequence : loop.scheduler().running()) {
                 int rows = rows(batch, pages.table(sequence.row));
-                if (sequence.isLoading()) {
-                    assertThat(rows).as("%s waits for its pages", sequence).isZero();
+                if (sequence.isLoading() || sequence.isReady()) {
+                    assertThat(rows).as("%s waits", sequence).isZero();
                 } else if (sequence.remaining() == 1) { // it decodes, or started in this plan with one token to compute
                     boolean isNew = !ranBefore.contains(sequence);
                     assertThat(rows > 0 || isNew).as("%s decodes", sequence).isTrue();
@@ -486,6 +536,10 @@ class EngineHistoryTest {
                 switch (random.nextInt(8)) {
                     case 0, 1 -> {
                         Call call = new Call(request(), event, random);
+                        if (beams && random.nextBoolean()) {
+                            calls.add(call.search(config.maxSequences(), random));
+                            break;
+                        }
                         calls.add(call);
                         for (int forks = random.nextInt(6) == 0 ? 1 + random.nextInt(4) : 0; forks > 0; forks--) {
                             calls.add(call.fork(random));
@@ -503,7 +557,7 @@ class EngineHistoryTest {
                     loop.checkIntegrity(); // the next step ends what was closed
                 }
                 while (calls.size() > 20 && !calls.getFirst().isOpen()) {
-                    calls.removeFirst().checkAnswer(maxContext);
+                    calls.removeFirst().checkAnswer(maxContext, searches);
                     answered++;
                 }
             }
@@ -515,13 +569,14 @@ class EngineHistoryTest {
                 }
                 loop.checkIntegrity();
             }
-            calls.forEach(call -> call.checkAnswer(maxContext));
-            assertThat(answered).isPositive();
+            calls.forEach(call -> call.checkAnswer(maxContext, searches));
+            assertThat(beams || answered > 0).isTrue();
             EngineStats stats = loop.tracker().stats();
             assertThat(stats.running() + stats.waiting() + stats.usedPages()).isZero();
             assertThat(stats.preemptions()).isEqualTo(preempted);
             assertThat(stats.steps()).isEqualTo(steps);
-            assertThat(stats.generationTokens()).isEqualTo(tokensReported).isEqualTo(tokensFinished);
+            assertThat(stats.generationTokens()).isEqualTo(tokensReported);
+            assertThat(beams || tokensReported == tokensFinished).isTrue();
             close();
         }
 
@@ -577,7 +632,7 @@ class EngineHistoryTest {
             long rejected = 0;
             long cached = 0;
             for (Call call : calls) {
-                call.checkAnswer(maxContext);
+                call.checkAnswer(maxContext, searches);
                 if (call.stream != null) {
                     sent++;
                     accepted += call.stream.acceptedTokens();
@@ -731,6 +786,8 @@ class EngineHistoryTest {
         private boolean closed;
         private @Nullable OutputQueue stream;
         private @Nullable Answer alone;
+        private @Nullable BeamSearch search;
+        private List<TokenStream> streams = List.of(); // of a search; the first one is the stream
 
         Call(Request request, SplittableRandom random) {
             this(request, random.nextInt(30), random);
@@ -751,17 +808,39 @@ class EngineHistoryTest {
             return new Call(other, sendAt, random);
         }
 
+        /** A beam search with the same prompt. */
+        Call search(int maxSequences, SplittableRandom random) {
+            SamplingParams params = SamplingParams.builder()
+                    .temperature(0)
+                    .maxTokens(request.params().maxTokens())
+                    .ignoreEndOfText(random.nextInt(4) == 0)
+                    .stopTokens(random.ints(random.nextInt(8), 'a' + 2, 'z' + 2)
+                            .boxed()
+                            .toList())
+                    .logprobs(random.nextInt(3) - 1)
+                    .promptLogprobs(random.nextInt(6) == 0 ? 1 : -1)
+                    .build();
+            Call call = new Call(
+                    new Request(request.prompt(), params, request.cacheSalt(), request.scheduling()), sendAt, random);
+            call.search = new BeamSearch(
+                    1 + random.nextInt(Math.min(6, maxSequences)),
+                    random.nextInt(-1, 3),
+                    List.of(BeamSearch.EarlyStopping.values()).get(random.nextInt(3)));
+            return call;
+        }
+
         void turn(int step, EngineLoop loop) {
             if (step == sendAt) {
                 try {
-                    stream = (OutputQueue) loop.submit(request);
+                    streams = search == null ? List.of(loop.submit(request)) : loop.submit(request, search);
+                    stream = (OutputQueue) streams.getFirst();
                 } catch (OverloadedException e) {
                     assertThat(e.retryAfterSeconds()).isPositive();
                     refused = true;
                 }
             }
             if (stream != null && step >= closeAt) {
-                stream.close();
+                streams.getLast().close();
                 closed = true;
             }
             if (stream != null && readsAsItComes) {
@@ -770,7 +849,7 @@ class EngineHistoryTest {
         }
 
         boolean isOpen() {
-            return !refused && (stream == null || !stream.hasEnded());
+            return !refused && (stream == null || streams.stream().anyMatch(each -> !((OutputQueue) each).hasEnded()));
         }
 
         Answer answer() {
@@ -818,8 +897,29 @@ class EngineHistoryTest {
             }
         }
 
-        void checkAnswer(int maxContext) {
+        private void checkSearch(BeamSearch wanted, int maxContext, Map<FinishReason, Long> reasons) {
+            List<Answer> found = new ArrayList<>();
+            found.add(answer());
+            for (TokenStream each : streams.subList(1, streams.size())) {
+                Answer.Reader other = new Answer.Reader();
+                other.poll(each);
+                found.add(other.end(each.finish()));
+            }
+            FinishReason reason = found.getFirst().finish().reason();
+            reasons.merge(reason, 1L, Long::sum);
+            if (reason == FinishReason.CANCELLED) {
+                assertThat(closed).isTrue();
+            } else if (found.stream().noneMatch(each -> each.finish().reason() == FinishReason.TIMEOUT)) {
+                assertThat(found).isEqualTo(Answer.alone(request, wanted, maxContext));
+            }
+        }
+
+        void checkAnswer(int maxContext, Map<FinishReason, Long> searches) {
             if (refused) {
+                return;
+            }
+            if (search != null) {
+                checkSearch(search, maxContext, searches);
                 return;
             }
             checkTimeline();

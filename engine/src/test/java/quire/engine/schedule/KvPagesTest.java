@@ -50,6 +50,36 @@ class KvPagesTest {
     }
 
     @Test
+    void fork_partlyFilledPage_sharesTheFullPages() {
+        KvPages pages = new KvPages(8, 4, 2, 32, null);
+        pages.reserve(0, 10);
+
+        assertThat(pages.fork(0, 1, 10)).isTrue();
+
+        assertThat(pages.held(1)).isEqualTo(3);
+        assertThat(pages.table(1)[0]).isEqualTo(pages.table(0)[0]);
+        assertThat(pages.table(1)[1]).isEqualTo(pages.table(0)[1]);
+        assertThat(pages.table(1)[2]).isNotEqualTo(pages.table(0)[2]);
+        assertThat(pages.used()).isEqualTo(4);
+        pages.checkIntegrity();
+        pages.release(0);
+        assertThat(pages.used()).isEqualTo(3);
+        pages.checkIntegrity();
+    }
+
+    @Test
+    void fork_tooFewPages_changesNothing() {
+        KvPages pages = new KvPages(3, 4, 2, 12, null);
+        pages.reserve(0, 10);
+
+        assertThat(pages.fork(0, 1, 10)).isFalse();
+        assertThat(pages.held(1)).isZero();
+        pages.checkIntegrity();
+        assertThat(pages.fork(0, 1, 8)).isTrue(); // all shared
+        pages.checkIntegrity();
+    }
+
+    @Test
     void reserve_overTheLongestContext_isRefused() {
         KvPages pages = new KvPages(100, 4, 2, 16, null);
 

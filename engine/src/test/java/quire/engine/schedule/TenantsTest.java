@@ -243,7 +243,7 @@ class TenantsTest {
     void advanced_longAnswerAfterASmallOneHasPassed_keepsTheOrderOfArrival() {
         List<Sequence> running = new ArrayList<>();
         List<Sequence> waiting = new ArrayList<>();
-        Tenants tenants = new Tenants(running, waiting);
+        Tenants tenants = new Tenants(running, waiting, List.of());
         List<Sequence> sequences = new ArrayList<>();
         for (int i = 0; i < 4; i++) {
             Sequence sequence = Sequences.started(new int[] {1, 2, 3}, 1_000);

@@ -163,10 +163,11 @@ public final class AnswerService {
         try {
             exchange.onDeparture(() -> close(streams));
             for (Request owned : owned(exchange, request.user(), request.requests())) {
-                TokenStream computed = submit(exchange, request.format(), owned);
-                TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
-                synchronized (streams) {
-                    streams.add(stream);
+                for (TokenStream computed : submit(exchange, request, owned)) {
+                    TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
+                    synchronized (streams) {
+                        streams.add(stream);
+                    }
                 }
             }
             if (exchange.gone()) {
@@ -273,11 +274,11 @@ public final class AnswerService {
         }
     }
 
-    private TokenStream submit(Exchange exchange, AnswerFormat format, Request request) {
+    private List<TokenStream> submit(Exchange exchange, AnswerRequest answers, Request request) {
         try {
-            return engine.submit(request);
+            return answers.beams() == null ? List.of(engine.submit(request)) : engine.submit(request, answers.beams());
         } catch (InvalidRequestException e) {
-            throw format.refusal(e);
+            throw answers.format().refusal(e);
         } catch (OverloadedException e) {
             throw overloaded(e);
         } catch (IllegalStateException e) {
@@ -299,7 +300,7 @@ public final class AnswerService {
     private @Nullable String whole(Answers answers) throws ClientGoneException, InterruptedException {
         AnswerRequest request = answers.request;
         AnswerFormat format = request.format();
-        boolean ranked = request.choices() < request.perPrompt();
+        boolean ranked = request.choices() < request.perPrompt() && request.beams() == null;
         List<Text> texts = new ArrayList<>();
         int tokens = 0;
         for (TokenStream stream : answers.streams) {

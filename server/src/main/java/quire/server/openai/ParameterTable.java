@@ -152,6 +152,13 @@ public final class ParameterTable {
         computed(ANSWERS, "ebnf", "the same", SGLANG);
         computed(ANSWERS, "n", "how many answers, 1 to 128; with seed s, answer i is that of the seed s + i", OPENAI);
         computed(ANSWERS, "best_of", "how many answers to compute; the n likeliest are sent", "OpenAI, vLLM");
+        computed(
+                ANSWERS,
+                "use_beam_search",
+                "searches for the n likeliest answers with best_of beams (docs/scheduling.md)",
+                VLLM);
+        computed(ANSWERS, "length_penalty", "the exponent of the length in the score of a beam search", VLLM);
+        computed(ANSWERS, "early_stopping", "when a beam search ends: true, false or \"never\"", VLLM);
         computed(ANSWERS, "logprobs", "reports log probabilities", OPENAI);
         computed(ONLY_CHAT, "top_logprobs", "how many likely tokens to report", OPENAI);
         computed(ANSWERS, "prompt_logprobs", "how many likely tokens to report for each token of the prompt", VLLM);
@@ -403,16 +410,13 @@ public final class ParameterTable {
         refused(ANSWERS, "sampling_params", "an object of parameters", SGLANG, TOP_LEVEL);
         refused(ANSWERS, "extra_body", "an object of parameters that a client library merges", OPENAI, TOP_LEVEL);
         refused(ANSWERS, "vllm_xargs", "parameters of plug-ins", VLLM, "leave it out");
-        refused(ANSWERS, "use_beam_search", "keeps several answers while it computes", VLLM, "use temperature 0");
         refused(
                 ANSWERS,
                 "num_beams",
-                "keeps several answers while it computes",
+                "how many beams a beam search has",
                 "Transformers",
-                "use temperature 0",
+                "use use_beam_search and n",
                 Values.number(1));
-        refused(ANSWERS, "length_penalty", "an option of beam search", VLLM, "leave it out", Values.number(1));
-        refused(ANSWERS, "early_stopping", "an option of beam search", VLLM, "leave it out");
         refused(ANSWERS, "min_length", "minimum number of tokens of the text", "KoboldAI", "use min_tokens");
         refused(
                 ANSWERS,

@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.function.Function;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
+import quire.engine.BeamSearch;
 import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
@@ -17,6 +18,7 @@ import quire.engine.chat.ToolCallFormat;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.Part;
 import quire.engine.constrain.TextLimit;
+import quire.model.SamplingDefaults;
 import quire.model.text.FillInTheMiddle;
 import quire.model.text.TextTooLongException;
 import quire.model.text.Tokenizer;
@@ -53,6 +55,7 @@ final class RequestReader implements ChatReader {
     private final Engine engine;
     private final Tokenizer tokenizer;
     private final SamplingReader sampling;
+    private final SamplingReader beamSampling; // a beam search chooses tokens by the model's own probabilities
     private final Parameters parameters;
     private final ToolReader tools;
     private final Recent<Reasoned, Constraint> reasoned = new Recent<>(MAX_CONSTRAINTS);
@@ -69,6 +72,7 @@ final class RequestReader implements ChatReader {
         this.parameters = parameters;
         this.tokenizer = model.tokenizer();
         this.sampling = new SamplingReader(tokenizer, model.samplingDefaults());
+        this.beamSampling = new SamplingReader(tokenizer, SamplingDefaults.NEUTRAL);
         this.tools = new ToolReader(model);
         this.fingerprint = "fp_" + String.format("%08x", model.name().hashCode());
     }
@@ -124,9 +128,12 @@ final class RequestReader implements ChatReader {
             int usual = infill != null ? room : DEFAULT_COMPLETION_TOKENS;
             int maxTokens = Math.max(Math.min(limit != null ? limit : usual, room), 1);
             if (read == null) {
-                read = sampling.read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false).toBuilder()
-                        .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
-                        .build();
+                read =
+                        sampling(body)
+                                .read(body, maxTokens, logprobs, names, ConstraintReader.read(body), false)
+                                .toBuilder()
+                                .promptLogprobs(echo ? Math.max(logprobs, promptLogprobs) : promptLogprobs)
+                                .build();
             }
             SamplingParams params = read.toBuilder().maxTokens(maxTokens).build();
             requests.add(new Request(tokens, params, cacheSalt(body), scheduling(body)));
@@ -261,7 +268,7 @@ final class RequestReader implements ChatReader {
                 : SamplingReader.Names.CHAT.withLimit(body.path("max_tokens"));
         int room = room(tokens.length, limit, names);
         int maxTokens = limit != null ? Math.min(limit, room) : room;
-        SamplingParams params = sampling
+        SamplingParams params = sampling(body)
                 .read(
                         body,
                         Math.max(maxTokens, 1),
@@ -284,6 +291,10 @@ final class RequestReader implements ChatReader {
         int[] prediction = PredictionReader.read(body, tokenizer, engine.maxContext());
         Request submitted = new Request(tokens, params, cacheSalt(body), scheduling(body), prediction);
         return answer(body, List.of(submitted), maxTokens == 0, options, format);
+    }
+
+    private SamplingReader sampling(Fields body) {
+        return BeamReader.isWanted(body) ? beamSampling : sampling;
     }
 
     /** A constraint says what the answer must be, and not the reasoning before it, which may have a limit. */
@@ -345,8 +356,19 @@ final class RequestReader implements ChatReader {
                     "'best_of' (" + computed + ") must be 'n' (" + choices
                             + ") when 'stream' is true: which answers are" + " the best is known at their ends.");
         }
+        BeamSearch beams = BeamReader.read(body, computed);
+        if (beams != null && prompts.getFirst().params().constraint() != null) {
+            throw HttpException.unsupported(
+                    "use_beam_search",
+                    "'use_beam_search' is not supported together with tools or a constraint of the answer, such as"
+                            + " 'response_format'. Instead, leave one of them out.");
+        }
         List<Request> requests = new ArrayList<>();
         for (Request prompt : prompts) {
+            if (beams != null) {
+                requests.add(prompt);
+                continue;
+            }
             for (int i = 0; i < computed; i++) {
                 SamplingParams params = prompt.params().toBuilder()
                         .seed(prompt.params().seed() + i)
@@ -358,7 +380,7 @@ final class RequestReader implements ChatReader {
         }
         OpenAiFormat own = new OpenAiFormat(options, usage, requests.getFirst(), tokenizer);
         AnswerFormat format = other == null ? own : other.apply(own.chatAnswer());
-        return new AnswerRequest(requests, user(body), prompts.size(), choices, promptOnly, stream, format);
+        return new AnswerRequest(requests, beams, user(body), prompts.size(), choices, promptOnly, stream, format);
     }
 
     private static int choices(Fields body) {

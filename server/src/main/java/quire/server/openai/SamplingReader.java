@@ -130,6 +130,7 @@ final class SamplingReader {
                     case "stopTokens" -> "stop_token_ids";
                     case "allowedTokens" -> "allowed_token_ids";
                     case "ignoreEndOfText" -> "ignore_eos";
+                    case "width" -> "n";
                     default -> e.parameter().replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT); // topP → top_p
                 };
         String sent = path.apply(name);
