@@ -241,8 +241,7 @@ class BeamSearchTest {
             for (Output output = stream.next(); output != null; output = stream.next()) {
                 tokens.add(output.token());
                 logprobs.add(Integer.toString(
-                        Float.floatToRawIntBits(
-                        requireNonNull(output.logprobs()).chosen())));
+                        Float.floatToRawIntBits(requireNonNull(output.logprobs()).chosen())));
             }
             found.add(
                     new BeamReference.Found(tokens, logprobs, 0, stream.finish().reason()));

@@ -25,6 +25,8 @@ class HostileConstraintsTest {
 
     private static final int TOGETHER = 7;
 
+    private static final List<PropertyOrder> ORDERS = List.of(PropertyOrder.values());
+
     private static final List<String> KEYWORDS = List.of(
             "type",
             "enum",
@@ -182,9 +184,7 @@ class HostileConstraintsTest {
             return switch (random.nextInt(8)) {
                 case 0 -> Constraint.regex(text(random, 14));
                 case 1, 2 -> Constraint.grammar(grammar(random));
-                default ->
-                    Constraint.jsonSchema(
-                            schema(random, 3), PropertyOrder.values()[random.nextInt(PropertyOrder.values().length)]);
+                default -> Constraint.jsonSchema(schema(random, 3), ORDERS.get(random.nextInt(ORDERS.size())));
             };
         } catch (InvalidConstraintException e) {
             assertThat(e.getMessage()).isNotBlank();
@@ -225,8 +225,8 @@ class HostileConstraintsTest {
     private static Object value(String keyword, SplittableRandom random, int depth) {
         return switch (keyword) {
             case "type" -> WORDS.get(random.nextInt(7));
-            case "enum" -> list(random, 1 + random.nextInt(4), () -> any(random, 1));
-            case "required" -> list(random, random.nextInt(3), () -> WORDS.get(7 + random.nextInt(3)));
+            case "enum" -> list(1 + random.nextInt(4), () -> any(random, 1));
+            case "required" -> list(random.nextInt(3), () -> WORDS.get(7 + random.nextInt(3)));
             case "properties", "patternProperties", "dependentSchemas", "$defs" -> {
                 Map<String, Object> schemas = new LinkedHashMap<>();
                 for (int i = random.nextInt(3); i >= 0; i--) {
@@ -236,8 +236,7 @@ class HostileConstraintsTest {
                 yield schemas;
             }
             case "dependentRequired" -> Map.of("a", List.of("b"));
-            case "prefixItems", "anyOf", "allOf", "oneOf" ->
-                list(random, 1 + random.nextInt(3), () -> schema(random, depth));
+            case "prefixItems", "anyOf", "allOf", "oneOf" -> list(1 + random.nextInt(3), () -> schema(random, depth));
             case "pattern" -> text(random, 8);
             case "format", "$ref", "$anchor", "title" -> WORDS.get(random.nextInt(WORDS.size()));
             case "uniqueItems" -> random.nextBoolean();
@@ -256,7 +255,7 @@ class HostileConstraintsTest {
         };
     }
 
-    private static List<@Nullable Object> list(SplittableRandom random, int size, Supplier<@Nullable Object> each) {
+    private static List<@Nullable Object> list(int size, Supplier<@Nullable Object> each) {
         List<@Nullable Object> list = new ArrayList<>();
         for (int i = 0; i < size; i++) {
             list.add(each.get());
@@ -280,7 +279,7 @@ class HostileConstraintsTest {
             case 1 -> random.nextBoolean();
             case 2 -> number(random);
             case 3 -> WORDS.get(random.nextInt(WORDS.size()));
-            case 4 -> list(random, random.nextInt(3), () -> any(random, depth - 1));
+            case 4 -> list(random.nextInt(3), () -> any(random, depth - 1));
             default -> {
                 Map<String, @Nullable Object> map = new LinkedHashMap<>();
                 map.put(KEYWORDS.get(random.nextInt(KEYWORDS.size())), any(random, depth - 1));

@@ -298,7 +298,10 @@ class PromiseTest {
                             .maxTokens(request.params().maxTokens())
                             .logprobs(i % 3 - 1)
                             .build();
-                    BeamSearch search = new BeamSearch(1 + i % 7, i % 3, List.of(BeamSearch.EarlyStopping.values()).get(i / 2 % 3));
+                    BeamSearch search = new BeamSearch(
+                            1 + i % 7,
+                            i % 3,
+                            List.of(BeamSearch.EarlyStopping.values()).get(i / 2 % 3));
                     streams.add(engine.submit(new Request(request.prompt(), params), search));
                 }
                 for (List<TokenStream> all : streams) {
@@ -431,6 +434,32 @@ class PromiseTest {
                         .as("target %s, draft %s", target, draft)
                         .isEqualTo(alone);
             }
+        }
+    }
+
+    /** Every eighth request is another tenant's. Where it is a short one, steps leave out answers of the other tenant. */
+    @Test
+    void output_answersThatTakeTurns_isBitIdentical() throws Exception {
+        List<Request> requests = requests(TINY);
+        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        List<Request> scheduled = new ArrayList<>();
+        for (int i = 0; i < REQUESTS; i++) {
+            Scheduling scheduling = Scheduling.DEFAULT.withTenant(i % 8 == 7 ? "few" : "many", 1);
+            scheduled.add(requests.get(i).withScheduling(scheduling));
+        }
+        for (Path draft : new Path[] {null, TINY_DRAFT}) {
+            EngineConfig config = EngineConfig.builder()
+                    .maxSequences(20)
+                    .maxBatchedTokens(128)
+                    .maxContext(112)
+                    .kvType(KvType.F16)
+                    .threads(2)
+                    .targetTokenGap(Duration.ofMillis(2))
+                    .speculation(draft == null ? Speculation.off() : new Speculation(4, true, draft, null))
+                    .build();
+            assertThat(answer(TINY, scheduled, config, REQUESTS, DraftPolicy::of).answers)
+                    .as("draft %s", draft)
+                    .isEqualTo(alone);
         }
     }
 

@@ -33,6 +33,9 @@ public final class PromptPace {
 
     private static final int EXPECTED_TARGETS = 10;
 
+    /** What one step would do is done in at most this many; see {@link Turns}. */
+    static final int MOST_PARTS = 8;
+
     /** The cost of a token in steps while short prompts are expected, at most, in multiples of that in a large step. */
     private static final double EFFICIENT = 1.1;
 
@@ -68,6 +71,62 @@ public final class PromptPace {
     /** How long after a short prompt the next one is expected, in nanoseconds. */
     long expectedNanos() {
         return EXPECTED_TARGETS * targetNanos;
+    }
+
+    /** Whether steps are limited by time. */
+    boolean isLimited() {
+        return targetNanos > 0;
+    }
+
+    /**
+     * The longest that a step with decoding sequences may take, in nanoseconds.
+     *
+     * @param decoding sequences
+     * @param contexts their positions
+     */
+    long stepNanos(int decoding, long contexts) {
+        return Math.max(targetNanos, (long) (2 * cost.predict(decoding, contexts, contexts)));
+    }
+
+    /** How many tokens of a prompt such a step may have; 1 to {@code most}. */
+    int wholeTokens(int decoding, long contexts, int computed, int most) {
+        return fit(cost, (double) stepNanos(decoding, contexts), decoding, contexts, contexts, computed, most);
+    }
+
+    /** How many tokens of a prompt can be computed without the decoding sequences in half of the time of such a step. */
+    int guestTokens(int decoding, long contexts, int computed, int most) {
+        return fit(cost, stepNanos(decoding, contexts) / 2.0, 0, 0, 0, computed, most);
+    }
+
+    /**
+     * Into how many a step can be divided: 1 to {@value #MOST_PARTS}.
+     *
+     * @param lost how much longer they may take in all, as a share
+     * @param decoding sequences
+     * @param contexts their positions
+     * @param tokens of a prompt
+     * @param computed tokens of the prompt that are computed already
+     */
+    int parts(double lost, int decoding, long contexts, int tokens, int computed) {
+        double whole = partNanos(decoding, contexts, tokens, computed, 1);
+        int parts = Math.clamp(decoding + tokens, 1, MOST_PARTS);
+        while (parts > 1 && parts * partNanos(decoding, contexts, tokens, computed, parts) > (1 + lost) * whole) {
+            parts--;
+        }
+        return parts;
+    }
+
+    private double partNanos(int decoding, long contexts, int tokens, int computed, int parts) {
+        int ofPrompt = tokens / parts;
+        long read = ofPrompt == 0 ? 0 : computed + ofPrompt;
+        long attended = ofPrompt * (computed + (ofPrompt + 1L) / 2);
+        return cost.predict(
+                Math.ceilDiv(decoding + tokens, parts), contexts / parts + read, contexts / parts + attended);
+    }
+
+    /** Whether all decoding sequences take at most half of the time of a step of so many tokens. */
+    boolean isCheap(int decoding, long contexts, int tokens) {
+        return 2 * cost.predict(decoding, contexts, contexts) <= cost.predict(Math.max(1, tokens), 0, 0);
     }
 
     /** The same for a step with long prompts only, while short ones are expected. */

@@ -14,6 +14,10 @@ package quire.engine.schedule;
  * most, or the mean of recent answers. The unit cancels out, so it does not matter that a token of a prompt costs less
  * than one of an answer, nor whether rows, pages or arithmetic limit the speed. Recent starts count more.
  *
+ * <p>A request may wait longer than this: later ones pass it, a token costs more where a step has few, and a full queue
+ * takes new requests whenever the speed seems higher than it is. So the estimate is multiplied with what recent requests have
+ * waited in relation to it: the mean, and their mean deviation from it, as TCP estimates a time limit (Jacobson, SIGCOMM 1988).
+ *
  * <p>Not thread-safe: the {@link RequestTracker}'s lock guards it. Allocates nothing.
  */
 final class QueueSpeed {
@@ -23,10 +27,18 @@ final class QueueSpeed {
     /** Weight of an answer that has ended in the mean of answers. */
     private static final double ANSWER_GAIN = 1.0 / 16;
 
+    /** Weight of a request that has waited in {@link #meanRatio} and {@link #deviation}. */
+    private static final double RATIO_GAIN = 1.0 / 16;
+
+    /** One that has waited more than so many times as long as estimated counts as this. */
+    private static final double MOST_RATIO = 4;
+
     /** The mean answer that is assumed before the first one has ended, in tokens. */
     private static final double FIRST_ANSWER = 128;
 
     private double meanAnswer = FIRST_ANSWER;
+    private double meanRatio = 1; // of the waits of recent requests to what was estimated
+    private double deviation; // of these ratios from their mean, in the mean
     private double startedTokens;
     private double startedNanos;
     /** Nanoseconds in which requests waited and none started, until the end of the last step. */
@@ -71,8 +83,22 @@ final class QueueSpeed {
         lastStep = end;
     }
 
+    /** A request has started {@code seconds} after it came, when {@link #uncorrectedSeconds} were {@code estimated}. */
+    void waited(double estimated, double seconds) {
+        if (estimated > 0) {
+            double ratio = Math.min(seconds / estimated, MOST_RATIO);
+            deviation += (Math.abs(ratio - meanRatio) - deviation) * RATIO_GAIN;
+            meanRatio += (ratio - meanRatio) * RATIO_GAIN;
+        }
+    }
+
     /** Seconds until {@code waitingTokens} have started; 0 if no request has waited yet. */
     double seconds(long waitingTokens) {
+        return uncorrectedSeconds(waitingTokens) * Math.max(1, meanRatio + deviation);
+    }
+
+    /** The same by the speed of the queue alone. */
+    double uncorrectedSeconds(long waitingTokens) {
         return startedTokens == 0 ? 0 : waitingTokens / startedTokens * (startedNanos + pendingNanos) * 1e-9;
     }
 }

@@ -126,6 +126,7 @@ public final class RequestTracker {
             for (Sequence sequence : group) {
                 started++;
                 sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
+                sequence.expectedWait = queueSpeed.uncorrectedSeconds(queuedTokens);
                 enter(sequence);
             }
             inbox.add(first);
@@ -205,12 +206,15 @@ public final class RequestTracker {
         queuedTokens -= sequence.queuedTokens;
     }
 
-    /** Waiting → running. */
-    void run(Sequence sequence) {
+    /** Waiting → running, at {@code now} in nanoseconds of the clock. */
+    void run(Sequence sequence, long now) {
         lock.lock();
         try {
             leave(sequence);
             queueSpeed.started(sequence.queuedTokens);
+            if (!sequence.wasStarted) {
+                queueSpeed.waited(sequence.expectedWait, (now - sequence.acceptedNanos) * NANO);
+            }
             running++;
         } finally {
             lock.unlock();

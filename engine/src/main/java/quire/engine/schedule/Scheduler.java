@@ -46,8 +46,9 @@ import quire.engine.schedule.Sequence.State;
  * <p><b>Invariants.</b>
  *
  * <ul>
- *   <li><i>Every decoding sequence gets its token in every step.</i> There are never more of them than tokens in the
- *       budget.
+ *   <li><i>Every decoding sequence gets its token in every step</i>, but while a tenant that runs little sends short
+ *       prompts. Then those of other tenants take {@link Turns}, and at most every other step is for such prompts alone.
+ *       There are never more decoding sequences than tokens in the budget.
  *   <li><i>Prompts share the rest.</i> The first prompt, running or waiting, gets at least half of the prompt budget. The
  *       other half goes to the prompt of its priority with the fewest tokens left, then to the next one; the first gets
  *       what remains. So a short prompt starts at once beside a long one, and among those of one priority every prompt
@@ -110,6 +111,7 @@ final class Scheduler {
             new ArrayList<>(); // members of beam searches that compute nothing, without pages
     private final List<Sequence> readyBeams = new ArrayList<>(); // scratch
     private final Tenants tenants;
+    private final Turns turns;
     private final PageReserve reserve;
     private int timed; // sequences with a timeout
     private final int[] freeRows; // of the page tables; a stack
@@ -168,6 +170,7 @@ final class Scheduler {
         this.nanoClock = nanoClock;
         running = new ArrayList<>(maxSequences);
         tenants = new Tenants(running, waiting, parked);
+        turns = new Turns(running, waiting, tenants, pace, limits.tokens());
         freeRows = new int[maxSequences];
         for (int i = 0; i < maxSequences; i++) {
             freeRows[i] = maxSequences - 1 - i;
@@ -232,6 +235,11 @@ final class Scheduler {
         return waiting;
     }
 
+    /** Whether the last plan is for guests only; see {@link Turns}. */
+    boolean isForGuests() {
+        return turns.isForGuests();
+    }
+
     /** Plans the next step. The plan is empty when there is nothing to do. */
     StepPlan plan() {
         plan.clear();
@@ -250,7 +258,9 @@ final class Scheduler {
         if (plan.isEmpty() && !waiting.isEmpty() && (disk == null || !disk.isBusy()) && parkReadyBeams()) {
             schedule();
         }
-        drafts.draft(plan, limits.tokens() - plan.rows());
+        int tokens = turns.isForGuests() ? 0 : turns.partTokens() > 0 ? turns.partTokens() : limits.tokens();
+        drafts.draft(plan, Math.max(0, tokens - plan.rows()));
+        turns.planned();
         plan.complete(pages);
         if (disk != null) {
             disk.transfer(running);
@@ -266,8 +276,12 @@ final class Scheduler {
     private void schedule() {
         reclaimForHead();
         startForIdleTenant();
-        planDecoding();
-        planPrompts();
+        turns.begin(planStart, light);
+        planTokens();
+        if (plan.isEmpty()) { // whoever would have had tokens was preempted
+            turns.end();
+            planTokens();
+        }
     }
 
     /** Takes the pages of all beams that wait for others of their groups; false if there are none. */
@@ -538,11 +552,20 @@ final class Scheduler {
         return reserve.pages(running, count, pages);
     }
 
-    /** Plans one token for each decoding sequence. */
+    private void planTokens() {
+        planDecoding();
+        if (turns.isForGuests()) {
+            planGuests();
+        } else {
+            planPrompts();
+        }
+    }
+
+    /** Plans one token for each decoding sequence that is not left out. */
     private void planDecoding() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.remaining() == 1 && !sequence.isLoading() && reserveOrPreempt(sequence)) {
+            if (sequence.isDecoding() && !sequence.isLeftOut && reserveOrPreempt(sequence)) {
                 plan.add(sequence, 1);
             }
         }
@@ -578,6 +601,34 @@ final class Scheduler {
         return otherwise;
     }
 
+    /** Plans the prompts of guests that end in this step. */
+    private void planGuests() {
+        light = true;
+        int left = Math.min(limits.tokens() - plan.rows(), turns.guestTokens());
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (isPrompt(sequence)
+                    && turns.isGuest(sequence)
+                    && sequence.remaining() <= left
+                    && !isMadeBeside(sequence, true)) {
+                sequence.planned = sequence.remaining();
+                left -= sequence.planned;
+            }
+        }
+        addPlanned();
+    }
+
+    /** Adds the prompt tokens that were planned for each sequence. */
+    private void addPlanned() {
+        for (int i = 0; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            if (sequence.planned > 0) {
+                plan.add(sequence, sequence.planned);
+                sequence.planned = 0;
+            }
+        }
+    }
+
     /** Plans chunks of prompts, and starts waiting sequences that get one. */
     private void planPrompts() {
         Sequence first = firstPrompt();
@@ -585,9 +636,13 @@ final class Scheduler {
             first = firstPrompt();
         }
         if (first == null) {
+            light = false;
             return;
         }
         int budget = pace.promptTokens(plan, limits.tokens() - plan.rows(), first.computed);
+        if (turns.partTokens() > 0) {
+            budget = Math.min(budget, Math.max(PromptPace.LEAST_TOKENS, turns.partTokens() - plan.rows()));
+        }
         // Every sequence has one row of logits; those that score their prompts share the others.
         int spareRows = limits.logitRows() - limits.sequences();
         int share = Math.min(mostTokens(first, spareRows), budget - budget / 2);
@@ -622,13 +677,7 @@ final class Scheduler {
         } else {
             light = false;
         }
-        for (int i = 0; i < running.size(); i++) {
-            Sequence sequence = running.get(i);
-            if (sequence.planned > 0) {
-                plan.add(sequence, sequence.planned);
-                sequence.planned = 0;
-            }
-        }
+        addPlanned();
     }
 
     /** Whether the first prompt is shorter than the next one, and ends in this step with what is left. */
@@ -759,7 +808,16 @@ final class Scheduler {
                 shortest = sequence;
             }
         }
-        return shortest;
+        return shortest != null && shortest.state == State.WAITING && freeRowCount == 1
+                ? forLastRow(shortest)
+                : shortest;
+    }
+
+    /** The head of the queue takes the last free row, if it can start: later sequences might keep it for long. */
+    private Sequence forLastRow(Sequence shortest) {
+        Sequence head = waiting.getFirst();
+        boolean canStart = mayStart(head, reserve(running.size())) && !isMadeBeside(head, true);
+        return canStart ? head : shortest;
     }
 
     private static boolean isPrompt(Sequence running) {
@@ -847,6 +905,7 @@ final class Scheduler {
         tenants.preempted(sequence);
         freeRow(sequence);
         sequence.match(pages);
+        sequence.isLeftOut = false;
         if (sequence.isReady()) {
             park(sequence);
         } else {
@@ -900,7 +959,7 @@ final class Scheduler {
         insert(sequence, running);
         reserve.estimate(sequence);
         drafts.started(sequence);
-        tracker.run(sequence);
+        tracker.run(sequence, planStart);
         tenants.started(sequence);
         boolean isNew = !sequence.wasStarted;
         if (isNew) {
@@ -1266,6 +1325,7 @@ final class Scheduler {
             @Nullable String error) {
         boolean wasRunning = sequence.state == State.RUNNING;
         boolean wasParked = sequence.state == State.PARKED;
+        turns.ended(sequence);
         sequence.state = State.ENDED;
         int held = wasRunning ? pages.held(sequence.row) : 0;
         sequence.timeline.add(Timeline.Kind.ENDED, nanoClock.getAsLong(), answerTokens, held);

@@ -98,10 +98,16 @@ public final class Sequence {
     DiskLoad load;
     /** Number of prompt tokens in the step that is being planned. */
     int planned;
+    /** Whether the step that is being planned leaves it out although it decodes; see {@link Turns}. */
+    boolean isLeftOut;
+    /** Steps in a row that left it out. */
+    int missed;
     /** Arrival order. */
     long number;
     /** What it counts for in the {@link QueueSpeed} while it waits. */
     long queuedTokens;
+    /** Seconds that it was expected to wait when it was accepted, by the {@link QueueSpeed} alone. */
+    double expectedWait;
     /** Who pays for it; set when it arrives in the queue. */
     Tenants.@Nullable Tenant tenant;
     /** Its place in the order of its priority; see {@link Tenants}. */
@@ -288,6 +294,11 @@ public final class Sequence {
     /** Target tokens that are not computed yet and not in cached pages: 1 for a decoding sequence, more for a prompt. */
     int remaining() {
         return length - computed;
+    }
+
+    /** Whether a running sequence computes its last token next. */
+    boolean isDecoding() {
+        return remaining() == 1 && !isLoading();
     }
 
     /** Number of tokens of the answer so far. */

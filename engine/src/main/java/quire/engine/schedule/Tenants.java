@@ -39,6 +39,7 @@ final class Tenants {
     private final Map<String, Tenant> nameToTenant = new HashMap<>();
     private double now;
     private int active;
+    private int runningTenants; // that run a sequence
 
     /** What is known of a tenant. */
     static final class Tenant {
@@ -88,7 +89,7 @@ final class Tenants {
 
     /** A sequence has left the queue to run, for the first time or again. */
     void started(Sequence sequence) {
-        sequence.tenant().running++;
+        runningTenants += sequence.tenant().running++ == 0 ? 1 : 0;
         if (!sequence.wasStarted) {
             // One that passes others, by its priority or its size, does not move the time past them.
             double first = sequence.place;
@@ -109,9 +110,18 @@ final class Tenants {
         return nameToTenant.size() > 1;
     }
 
+    /** Whether the tenant of a running sequence runs at most half as many as tenants that run some do on average. */
+    boolean isSmall(Sequence sequence) {
+        return 2L * sequence.tenant().running * runningTenants <= running.size();
+    }
+
     /** A sequence was preempted. */
     void preempted(Sequence sequence) {
-        sequence.tenant().running--;
+        stopped(sequence.tenant());
+    }
+
+    private void stopped(Tenant tenant) {
+        runningTenants -= --tenant.running == 0 ? 1 : 0;
     }
 
     /** A sequence has more tokens; charges for those that were not expected. */
@@ -125,7 +135,9 @@ final class Tenants {
     /** A sequence has ended, and is in no list any more. */
     void ended(Sequence sequence, boolean wasRunning) {
         Tenant tenant = sequence.tenant();
-        tenant.running -= wasRunning ? 1 : 0;
+        if (wasRunning) {
+            stopped(tenant);
+        }
         tenant.active--;
         charge(sequence, tokens(sequence));
         if (--active == 0) {
@@ -199,6 +211,7 @@ final class Tenants {
      */
     void checkIntegrity() {
         int all = 0;
+        int runSome = 0;
         for (Map.Entry<String, Tenant> entry : nameToTenant.entrySet()) {
             Tenant tenant = entry.getValue();
             long runs = running.stream().filter(s -> s.tenant == tenant).count();
@@ -210,6 +223,10 @@ final class Tenants {
                         + " waiting sequences, but counts " + tenant.running + " running of " + tenant.active);
             }
             all += tenant.active;
+            runSome += runs > 0 ? 1 : 0;
+        }
+        if (runSome != runningTenants) {
+            throw new IllegalStateException(runSome + " tenants run sequences, and " + runningTenants + " are counted");
         }
         if (all != active || all != running.size() + waiting.size() + parked.size()) {
             throw new IllegalStateException("the tenants have " + all + " sequences, and " + active + " are counted");

@@ -160,4 +160,57 @@ class OverloadTest {
             return false;
         }
     }
+
+    /**
+     * Four rows of a {@link SlowModel}, three times as many requests as it can answer: hardly any waits longer than allowed,
+     * whatever its size. The queue holds some twenty requests, so the estimate has little to go by.
+     */
+    @Test
+    void submit_overloadOfASlowModel_waitsAreBounded() {
+        SlowModel slow = new SlowModel();
+        EngineConfig config = EngineConfig.builder()
+                .maxSequences(4)
+                .maxQueuedRequests(10_000)
+                .maxQueueWait(Duration.ofSeconds(15))
+                .threads(1)
+                .speculation(Speculation.off())
+                .prefixCache(false)
+                .build();
+        FakeModel model = slow.model(config, 512, 4 * 512 / config.pageTokens());
+        List<Double> longWaits = new ArrayList<>();
+        EngineLoop loop = EngineLoop.builder(model, new FakeTokenizer(), config)
+                .cost(slow)
+                .listener(new EngineListener() {
+                    @Override
+                    public void onStart(long queueNanos, int promptTokens) {
+                        (promptTokens == LONG_PROMPT ? longWaits : waits).add(queueNanos * 1e-9);
+                    }
+                })
+                .nanoClock(() -> slow.nanos)
+                .build();
+        double next = 0;
+        while (slow.nanos < 240 * SECOND) {
+            for (; next <= slow.nanos; next += -Math.log(1 - random.nextDouble()) / 6 * SECOND) {
+                try {
+                    loop.submit(request());
+                } catch (OverloadedException e) {
+                    // as it should be
+                }
+            }
+            if (loop.doWork() == 0) {
+                slow.nanos = (long) Math.ceil(next);
+            }
+            if (slow.nanos < 60 * SECOND) { // until the speed is known
+                waits.clear();
+                longWaits.clear();
+            }
+        }
+        model.close();
+        for (List<Double> ofSize : List.of(waits, longWaits)) {
+            Collections.sort(ofSize);
+            assertThat(ofSize).hasSizeGreaterThan(50);
+            assertThat(ofSize.get(ofSize.size() / 2)).isBetween(9.0, 15.0);
+            assertThat(ofSize.get((int) Math.ceil(0.99 * ofSize.size()) - 1)).isBetween(12.0, 18.0);
+        }
+    }
 }

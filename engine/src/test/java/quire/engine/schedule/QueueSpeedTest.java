@@ -74,6 +74,42 @@ class QueueSpeedTest {
         assertThat(speed.seconds(100)).isCloseTo(1, within(1e-9));
     }
 
+    /** Requests wait one and a half times as long as the speed says, and then exactly as long. */
+    @Test
+    void seconds_requestsThatWaitedLonger_isAsMuchLonger() {
+        step(true);
+        speed.started(100);
+        for (int i = 0; i < 200; i++) {
+            speed.waited(10, 15);
+        }
+        assertThat(speed.seconds(100)).isCloseTo(1.5, within(0.01));
+        assertThat(speed.uncorrectedSeconds(100)).isCloseTo(1, within(1e-9));
+        for (int i = 0; i < 200; i++) {
+            speed.waited(10, 10);
+        }
+        assertThat(speed.seconds(100)).isCloseTo(1, within(0.01));
+    }
+
+    /** Half of the requests wait longer by a fifth, and half shorter: the estimate holds for most of them. */
+    @Test
+    void seconds_waitsThatVary_isTheirMeanAndDeviation() {
+        step(true);
+        speed.started(100);
+        for (int i = 0; i < 200; i++) {
+            speed.waited(10, i % 2 == 0 ? 12 : 8);
+        }
+        assertThat(speed.seconds(100)).isBetween(1.15, 1.25);
+    }
+
+    /** A request that came when the speed was not known says nothing about the estimate. */
+    @Test
+    void waited_withoutAnEstimate_changesNothing() {
+        step(true);
+        speed.started(100);
+        speed.waited(0, 15);
+        assertThat(speed.seconds(100)).isCloseTo(1, within(1e-9));
+    }
+
     @Test
     void tokens_answers_countWithTheirLimitOrTheMean() {
         assertThat(speed.tokens(10, 5)).isEqualTo(15);

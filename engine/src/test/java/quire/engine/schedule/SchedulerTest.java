@@ -336,6 +336,23 @@ class SchedulerTest {
         assertThat(stepsToToken(loop, head)).isLessThanOrEqualTo(60 * PAGE_TOKENS / (BUDGET / 2) + 1);
     }
 
+    /** Short requests pass the head of the queue while rows are free for both, and not in the last one. */
+    @Test
+    void plan_lastFreeRow_isForTheHeadOfTheQueue() {
+        EngineLoop loop = loop(Duration.ZERO);
+        submit(loop, 10_000, 1);
+        IntStream.range(0, 13).forEach(i -> submit(loop, 4, 200));
+        loop.doWork();
+        submit(loop, 2_000, 1);
+        TokenStream passing = submit(loop, 4, 200);
+        TokenStream last = submit(loop, 4, 200);
+        loop.doWork();
+        loop.checkIntegrity();
+        assertThat(passing.poll()).isNotNull();
+        assertThat(last.poll()).isNull();
+        assertThat(loop.scheduler().running()).hasSize(16).anyMatch(sequence -> sequence.promptLength() == 2_000);
+    }
+
     /** The bound in time changes which tokens a step computes, and never what comes out. */
     @Test
     void plan_anyTargetForTheTokenGap_answersAreAsAlone() {
