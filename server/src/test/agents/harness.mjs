@@ -291,7 +291,7 @@ async function errors(program) {
   const outcomes = {};
   for (const [stage, answer] of Object.entries(broken)) {
     const ran = await run(program, stage === 'within a call' ? 'tools' : 'errors', dir => [answer(program, dir)],
-        {limit: 40_000});
+        {limit: 90_000});
     outcomes[stage] = outcome(ran, /not finite/);
   }
   return outcomes;

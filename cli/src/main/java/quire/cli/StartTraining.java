@@ -8,15 +8,18 @@ import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
+import quire.engine.Engine;
 
 /**
- * No command: a server of the built-in model that answers two requests and ends. The build runs it once, so that Java can
+ * No command: a server of the built-in model that answers some requests and ends. The build runs it once, so that Java can
  * record which classes a start loads and what its code does (an ahead-of-time cache). Exits with 0 if all went well.
  */
 final class StartTraining {
     private static final String READY = "ready on ";
     private static final String QUESTION =
             "{\"messages\": [{\"role\": \"user\", \"content\": \"hello\"}], \"max_tokens\": 16, \"stream\": %s}";
+
+    private static final String OBJECT = QUESTION.replace("}]", "}], \"response_format\": {\"type\": \"json_object\"}");
 
     private StartTraining() {}
 
@@ -28,6 +31,12 @@ final class StartTraining {
         URI chat = URI.create(out.address.get() + "/v1/chat/completions");
         ask(chat, QUESTION.formatted(false));
         ask(chat, QUESTION.formatted(true));
+        ask(chat, OBJECT.formatted(false));
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().equals(Engine.PREPARATION)) {
+                thread.join(); // so that its classes and code are in the cache too
+            }
+        }
         System.exit(0);
     }
 

@@ -59,6 +59,9 @@ import quire.tensor.machine.KernelSets;
  * }</pre>
  */
 public final class Engine implements AutoCloseable {
+    /** The name of the thread that does, after the start, what the first constrained request would have to wait for. */
+    public static final String PREPARATION = "preparation";
+
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
     /** Maximum number of nanoseconds that the first measurement of a model's passes takes. */
@@ -254,7 +257,7 @@ public final class Engine implements AutoCloseable {
                     Ranking.of(file, shape.hidden()),
                     loop);
             engine.start(config);
-            Thread.ofPlatform().daemon().name("vocabulary").start(loop::prepareConstraints);
+            Thread.ofPlatform().daemon().name(PREPARATION).start(loop::prepareConstraints);
             return engine;
         } catch (Throwable e) {
             closeAll(owned);

@@ -12,7 +12,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.Stream;
-import org.jspecify.annotations.Nullable;
 import quire.server.anthropic.MessagesParameters;
 import quire.server.api.Json;
 import quire.server.api.Parameter;
@@ -40,25 +39,32 @@ final class OpenApi {
     /**
      * What a route does.
      *
-     * @param body where its parameters are; null if it has none, or none that a table lists
+     * @param body where its parameters are, the first place before the second one; empty if it has none, or none that a
+     *     table lists
      */
-    private record About(String summary, @Nullable Place body) {}
+    private record About(String summary, List<Place> body) {
+        About(String summary, Place... body) {
+            this(summary, List.of(body));
+        }
+    }
 
     /** By method and first path. */
     private static final Map<String, About> ABOUT = Map.ofEntries(
             entry("POST /v1/chat/completions", new About("Answers a conversation.", Place.CHAT)),
             entry("POST /v1/completions", new About("Continues texts.", Place.COMPLETIONS)),
-            entry("POST /infill", about("Fills a gap between two texts, as llama.cpp does.")),
+            entry(
+                    "POST /infill",
+                    new About("Fills a gap between two texts, as llama.cpp does.", Place.INFILL, Place.COMPLETIONS)),
             entry("POST /v1/embeddings", new About("Gives vectors of texts.", Place.EMBEDDINGS)),
             entry("POST /v1/rerank", new About("Sorts documents by how well they fit a query.", Place.RERANK)),
             entry("POST /v1/score", new About("Compares texts.", Place.SCORE)),
-            entry("GET /v1/models", about("Lists the names of the model.")),
-            entry("GET /v1/models/*", about("Describes one name of the model.")),
-            entry("GET /v1/requests/*", about("Tells what happened to one of the last requests.")),
-            entry("GET /v1/engine", about("Shows what the engine does at this moment.")),
+            entry("GET /v1/models", new About("Lists the names of the model.")),
+            entry("GET /v1/models/*", new About("Describes one name of the model.")),
+            entry("GET /v1/requests/*", new About("Tells what happened to one of the last requests.")),
+            entry("GET /v1/engine", new About("Shows what the engine does at this moment.")),
             entry("POST /v1/responses", new About("Answers in the form of OpenAI's Responses.", Place.RESPONSES)),
-            entry("GET /v1/responses/*", about("Gives a stored response.")),
-            entry("DELETE /v1/responses/*", about("Deletes a stored response.")),
+            entry("GET /v1/responses/*", new About("Gives a stored response.")),
+            entry("DELETE /v1/responses/*", new About("Deletes a stored response.")),
             entry("POST /tokenize", new About("Converts text to tokens.", Place.TOKENIZE)),
             entry("POST /detokenize", new About("Converts tokens to text.", Place.DETOKENIZE)),
             entry("POST /apply-template", new About("Converts a conversation to text.", Place.CHAT)),
@@ -68,21 +74,21 @@ final class OpenApi {
             entry("POST /api/generate", new About("Answers in the form of Ollama.", Place.OLLAMA_GENERATE)),
             entry("POST /api/embed", new About("Gives vectors in the form of Ollama.", Place.OLLAMA_EMBED)),
             entry("POST /api/embeddings", new About("Gives a vector in Ollama's older form.", Place.OLLAMA_EMBEDDINGS)),
-            entry("GET /api/version", about("Names the version of Ollama's API.")),
-            entry("GET /api/tags", about("Lists the names of the model as Ollama does.")),
-            entry("GET /api/ps", about("Lists the loaded model as Ollama does.")),
-            entry("POST /api/show", about("Describes the model as Ollama does.")),
-            entry("POST /api/pull", about("Succeeds for a model that is served.")),
-            entry("POST /api/create", about("Cannot change models.")),
-            entry("DELETE /api/delete", about("Cannot delete models.")),
-            entry("GET /health/live", about("Tells whether the process works.")),
-            entry("GET /health", about("Tells whether the server accepts requests.")),
-            entry("GET /load", about("Counts the requests that run or wait.")),
-            entry("GET /metrics", about("Gives metrics for Prometheus.")),
-            entry("GET /version", about("Names the version of Quire.")),
-            entry("GET /openapi.json", about("Gives this description.")),
-            entry("GET /", about("Gives the web page.")),
-            entry("GET /page/*", about("Gives a file of the web page.")));
+            entry("GET /api/version", new About("Names the version of Ollama's API.")),
+            entry("GET /api/tags", new About("Lists the names of the model as Ollama does.")),
+            entry("GET /api/ps", new About("Lists the loaded model as Ollama does.")),
+            entry("POST /api/show", new About("Describes the model as Ollama does.")),
+            entry("POST /api/pull", new About("Succeeds for a model that is served.")),
+            entry("POST /api/create", new About("Cannot change models.")),
+            entry("DELETE /api/delete", new About("Cannot delete models.")),
+            entry("GET /health/live", new About("Tells whether the process works.")),
+            entry("GET /health", new About("Tells whether the server accepts requests.")),
+            entry("GET /load", new About("Counts the requests that run or wait.")),
+            entry("GET /metrics", new About("Gives metrics for Prometheus.")),
+            entry("GET /version", new About("Names the version of Quire.")),
+            entry("GET /openapi.json", new About("Gives this description.")),
+            entry("GET /", new About("Gives the web page.")),
+            entry("GET /page/*", new About("Gives a file of the web page.")));
 
     private static final List<Parameter> PARAMETERS = Stream.of(
                     ParameterTable.ROWS, MessagesParameters.ROWS, ResponsesParameters.ROWS, OllamaParameters.ROWS)
@@ -90,10 +96,6 @@ final class OpenApi {
             .toList();
 
     private OpenApi() {}
-
-    private static About about(String summary) {
-        return new About(summary, null);
-    }
 
     /** The version of Quire, from a file that the build writes. */
     static String version() {
@@ -162,7 +164,7 @@ final class OpenApi {
                     .putObject("application/json")
                     .putObject("schema")
                     .put("type", "object");
-            if (about.body != null) {
+            if (!about.body.isEmpty()) {
                 describe(schema, about.body);
             }
         }
@@ -173,28 +175,31 @@ final class OpenApi {
                 .put("description", "An error in the form of the API, which names the parameter.");
     }
 
-    /** Adds the accepted parameters of a place. */
-    private static void describe(ObjectNode schema, Place place) {
+    /** Adds the accepted parameters of some places; what one says of a name counts before what the next one says. */
+    private static void describe(ObjectNode schema, List<Place> places) {
         ObjectNode properties = schema.putObject("properties");
         Set<String> names = new HashSet<>();
-        for (Parameter row : PARAMETERS) {
-            if (!row.places().contains(place) || row.treatment() == Treatment.REFUSED || !names.add(row.name())) {
-                continue;
-            }
-            ObjectNode property = properties.putObject(row.name());
-            property.put(
-                    "description",
-                    switch (row.treatment()) {
-                        case SYNONYM -> "the same as " + row.instead();
-                        case HARMLESS -> row.meaning() + "; does not change the answer";
-                        case COMPUTED, REFUSED -> row.meaning();
-                    });
-            Place object = OBJECTS.get(row.name());
-            if (object != null
-                    && PARAMETERS.stream().anyMatch(each -> each.places().contains(object))) {
-                property.put("type", "object");
-                describe(property, object);
-            }
+        for (Place place : places) {
+            PARAMETERS.stream()
+                    .filter(row -> row.places().contains(place) && names.add(row.name()))
+                    .filter(row -> row.treatment() != Treatment.REFUSED)
+                    .forEach(row -> describe(properties, row));
+        }
+    }
+
+    private static void describe(ObjectNode properties, Parameter row) {
+        ObjectNode property = properties.putObject(row.name());
+        property.put(
+                "description",
+                switch (row.treatment()) {
+                    case SYNONYM -> "the same as " + row.instead();
+                    case HARMLESS -> row.meaning() + "; does not change the answer";
+                    case COMPUTED, REFUSED -> row.meaning();
+                });
+        Place object = OBJECTS.get(row.name());
+        if (object != null && PARAMETERS.stream().anyMatch(each -> each.places().contains(object))) {
+            property.put("type", "object");
+            describe(property, List.of(object));
         }
     }
 }

@@ -36,6 +36,9 @@ class BrokenModelTest {
 
             assertThat(whole.statusCode()).isEqualTo(500);
             assertThat(TestServer.error(whole).get("code").stringValue()).isEqualTo("model_error");
+            assertThat(whole.headers().firstValue("x-should-retry"))
+                    .as("for client libraries")
+                    .hasValue("false");
             assertThat(whole.body())
                     .contains("The model '" + server.engine.modelName() + "' computed numbers that are not finite");
             assertThat(server.get("/metrics").body()).containsPattern("finished_reason=\"broken_logits\"[^\n]*\\} 1");
@@ -54,7 +57,9 @@ class BrokenModelTest {
                     assertThat(client.send(RawClient.post(path, body)).rest())
                             .as(path)
                             .contains("event: error\ndata: {\"error\":{")
-                            .contains("model_error")
+                            .contains("\"type\":\"model_error\"")
+                            .as("opencode tries again after it")
+                            .doesNotContain("server_error")
                             .doesNotContain("[DONE]");
                 }
             }

@@ -1,7 +1,6 @@
 package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.net.http.HttpResponse;
 import java.nio.file.Files;
@@ -10,7 +9,6 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.Semaphore;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -19,7 +17,6 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import quire.model.BuiltInModel;
 import quire.server.anthropic.MessagesParameters;
-import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -27,8 +24,6 @@ import tools.jackson.databind.node.ObjectNode;
 /** Anthropic's API over HTTP, with a model that follows a script. */
 @Timeout(120)
 class MessagesTest {
-    private static final Path AGENTS = Path.of("..", "..", "shared", "agents");
-
     private static final String WEATHER = "\"tools\":[{\"name\":\"weather\",\"description\":\"d\",\"input_schema\":"
             + "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}},\"required\":[\"city\"],"
             + "\"additionalProperties\":false}},{\"name\":\"stop\",\"input_schema\":{\"type\":\"object\"}}]";
@@ -301,38 +296,6 @@ class MessagesTest {
             steps.release(1000);
             client.lineWith("message_stop");
         }
-    }
-
-    @Test
-    void requests_ofAgents_areAnswered() throws Exception {
-        assumeTrue(Files.isDirectory(AGENTS), "no folder " + AGENTS);
-        int seen = 0;
-        try (TestServer large = TestServer.builder()
-                        .context(20_000)
-                        .template(ToolsTest.template())
-                        .script(prompt -> "Done.")
-                        .start();
-                Stream<Path> files = Files.list(AGENTS)) {
-            for (Path file : files.sorted().toList()) {
-                JsonNode captured = Json.read(Files.readString(file));
-                String path = captured.get("path").stringValue();
-                if (!path.startsWith("/v1/messages")) {
-                    continue;
-                }
-                seen++;
-                ObjectNode body = (ObjectNode) captured.get("body").deepCopy();
-                body.put("model", TestServer.MODEL).put("temperature", 0).put("max_tokens", 60);
-                body.remove("stream");
-                HttpResponse<String> whole = large.post(path, body.toString());
-                assertThat(whole.statusCode()).as(file + ": " + whole.body()).isEqualTo(200);
-                body.put("stream", true);
-                ObjectNode streamed =
-                        MessagesStream.message(large.post(path, body.toString()).body());
-                assertThat(streamed.get("content"))
-                        .isEqualTo(TestServer.json(whole).get("content"));
-            }
-        }
-        assertThat(seen).isEqualTo(3);
     }
 
     @Test

@@ -1,7 +1,6 @@
 package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.net.http.HttpResponse;
 import java.nio.file.Files;
@@ -26,8 +25,6 @@ import tools.jackson.databind.node.ObjectNode;
 /** Ollama's API over HTTP, with a model that follows a script. */
 @Timeout(120)
 class OllamaTest {
-    private static final Path AGENT = Path.of("..", "..", "shared", "agents", "ollama-ai-provider-turn2.json");
-
     private static final String WEATHER = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"weather\","
             + "\"parameters\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}},"
             + "\"required\":[\"city\"],\"additionalProperties\":false}}}]";
@@ -272,30 +269,6 @@ class OllamaTest {
             assertThat(client.line()).isEqualTo(" ");
             steps.release(1000);
             client.lineWith("\"done\":true");
-        }
-    }
-
-    @Test
-    void request_ofAnAgent_isAnswered() throws Exception {
-        assumeTrue(Files.exists(AGENT), "no file " + AGENT);
-        ObjectNode body =
-                (ObjectNode) Json.read(Files.readString(AGENT)).get("body").deepCopy();
-        body.put("model", TestServer.MODEL);
-        try (TestServer agent = TestServer.builder()
-                .context(20_000)
-                .template(ToolsTest.template())
-                .script(prompt -> "Done.")
-                .start()) {
-            HttpResponse<String> whole = agent.post("/api/chat", body.toString());
-            assertThat(whole.statusCode()).as(whole.body()).isEqualTo(200);
-            assertThat(TestServer.json(whole).get("message").get("content").stringValue())
-                    .isEqualTo("Done.");
-            body.remove("stream");
-            assertThat(joined(agent.post("/api/chat", body.toString()).body(), true)
-                            .get("message")
-                            .get("content")
-                            .stringValue())
-                    .isEqualTo("Done.");
         }
     }
 

@@ -113,6 +113,19 @@ class OpenApiTest {
         assertThat(parameters).isGreaterThan(200);
     }
 
+    /** It has what completions have, except where it differs. */
+    @Test
+    void infill_hasItsOwnParametersAndThoseOfCompletions() throws Exception {
+        JsonNode properties = document()
+                .get("paths")
+                .get("/infill")
+                .at("/post/requestBody/content/application~1json/schema/properties");
+        assertThat(properties.propertyNames())
+                .contains("input_prefix", "input_suffix", "input_extra", "prompt", "n_predict", "temperature", "stream")
+                .doesNotContain("suffix", "n", "best_of", "logprobs");
+        assertThat(properties.get("prompt").get("description").stringValue()).contains("input_prefix");
+    }
+
     @Test
     void version_isThatOfTheDescription() throws Exception {
         String version = TestServer.json(server.get("/version")).get("version").stringValue();

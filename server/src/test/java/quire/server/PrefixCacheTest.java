@@ -120,6 +120,36 @@ class PrefixCacheTest {
         }
     }
 
+    /** Agents ask for a title, or for what to remember, between the turns of a task: other prompts of the same second. */
+    @Test
+    void sideRequests_betweenTheTurns_evictOlderPagesOnly() throws Exception {
+        String form = "{\"model\":\"fake\",\"temperature\":0,\"max_tokens\":4,\"messages\":[%s]}";
+        String message = "{\"role\":\"user\",\"content\":\"%s\"}";
+        try (TestServer server =
+                TestServer.builder().context(2048).maxSequences(1).start()) {
+            for (String older : new String[] {"a", "b", "c"}) {
+                server.post("/v1/chat/completions", form.formatted(message.formatted((older + "lder ").repeat(140))));
+            }
+            long evicted = server.engine.stats().prefixCache().evictedPages();
+            String task = message.formatted("task ".repeat(160));
+            JsonNode first = TestServer.json(server.post("/v1/chat/completions", form.formatted(task)));
+            server.post("/v1/chat/completions", form.formatted(message.formatted("title ".repeat(50))));
+            server.post("/v1/chat/completions", form.formatted(message.formatted("memory ".repeat(85))));
+
+            JsonNode second = TestServer.json(server.post(
+                    "/v1/chat/completions",
+                    form.formatted(task + ",{\"role\":\"assistant\",\"content\":\"x\"}," + message.formatted("And?"))));
+
+            assertThat(cached(second))
+                    .isGreaterThanOrEqualTo(
+                            wholePages(first.get("usage").get("prompt_tokens").intValue()) - 16)
+                    .isGreaterThan(700);
+            assertThat(server.engine.stats().prefixCache().evictedPages())
+                    .as("the pages are full, so the requests between the turns evict others")
+                    .isGreaterThan(evicted + 50);
+        }
+    }
+
     @Test
     void cacheSalt_another_sharesNothing() throws Exception {
         try (TestServer server = TestServer.start()) {

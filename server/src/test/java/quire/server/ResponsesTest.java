@@ -1,7 +1,6 @@
 package quire.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.net.URI;
 import java.net.http.HttpRequest;
@@ -12,7 +11,6 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.Semaphore;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -21,7 +19,6 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import quire.engine.Script;
 import quire.model.BuiltInModel;
-import quire.server.api.Json;
 import quire.server.api.Parameter;
 import quire.server.responses.ResponsesParameters;
 import tools.jackson.databind.JsonNode;
@@ -31,8 +28,6 @@ import tools.jackson.databind.node.ObjectNode;
 /** OpenAI's Responses API over HTTP, with a model that follows a script. */
 @Timeout(120)
 class ResponsesTest {
-    private static final Path AGENTS = Path.of("..", "..", "shared", "agents");
-
     private static final String WEATHER = "\"tools\":[{\"type\":\"function\",\"name\":\"weather\",\"strict\":true,"
             + "\"parameters\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}},"
             + "\"required\":[\"city\"],\"additionalProperties\":false}}]";
@@ -344,37 +339,6 @@ class ResponsesTest {
             steps.release(1000);
             client.lineWith("\"status\":\"completed\"");
         }
-    }
-
-    @Test
-    void requests_ofAgents_areAnswered() throws Exception {
-        assumeTrue(Files.isDirectory(AGENTS), "no folder " + AGENTS);
-        int seen = 0;
-        try (TestServer large = TestServer.builder()
-                        .context(100_000)
-                        .template(ToolsTest.template())
-                        .script(prompt -> "Done.")
-                        .start();
-                Stream<Path> files = Files.list(AGENTS)) {
-            for (Path file : files.sorted().toList()) {
-                JsonNode captured = Json.read(Files.readString(file));
-                String path = captured.get("path").stringValue();
-                if (!path.startsWith("/v1/responses")) {
-                    continue;
-                }
-                seen++;
-                ObjectNode body = (ObjectNode) captured.get("body").deepCopy();
-                body.put("model", TestServer.MODEL).put("temperature", 0).put("max_output_tokens", 60);
-                body.put("stream", false);
-                HttpResponse<String> whole = large.post(path, body.toString());
-                assertThat(whole.statusCode()).as(file + ": " + whole.body()).isEqualTo(200);
-                body.put("stream", true);
-                ObjectNode streamed = ResponsesStream.response(
-                        large.post(path, body.toString()).body());
-                assertThat(output(streamed)).isEqualTo(output(TestServer.json(whole)));
-            }
-        }
-        assertThat(seen).isGreaterThanOrEqualTo(6);
     }
 
     @Test

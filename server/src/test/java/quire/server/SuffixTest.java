@@ -126,6 +126,7 @@ class SuffixTest {
         assertThat(param(infill(texts + ",\"input_extra\":[{\"filename\":\"a\"}]")))
                 .isEqualTo("input_extra[0].text");
         assertThat(param(infill(texts + ",\"n\":2"))).isEqualTo("n");
+        assertThat(param(infill(texts + ",\"suffix\":\"b\""))).isEqualTo("suffix");
         assertThat(param(infill(texts + ",\"logprobs\":1"))).isEqualTo("logprobs");
         assertThat(param(infill(texts + ",\"n_predicted\":1"))).isEqualTo("n_predicted");
         try (TestServer plain = TestServer.start()) {

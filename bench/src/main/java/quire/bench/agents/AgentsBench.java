@@ -7,9 +7,10 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import quire.bench.client.HttpSocket;
-import quire.bench.client.Metrics;
 import quire.bench.client.ServerAddress;
+import quire.cli.output.Json;
 import quire.engine.chat.Tool;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.constrain.Constraint;
@@ -20,11 +21,13 @@ import quire.engine.constrain.InvalidConstraintException;
  * prefix cache.
  *
  * <pre>
- *   words a    turn 2                 nothing of it is cached
- *   words b    turn 1  turn 2         all whole pages of turn 1 are cached
+ *   words a    turn 2                                 nothing of it is cached
+ *   words b    turn 1  turn 2                         all whole pages of turn 1 are cached
+ *   words c    turn 1  side requests  turn 2          the same, if they have evicted nothing of it
  * </pre>
  *
- * <p>An answer has one token, so its time is the time to the first token.
+ * <p>An answer has one token, so its time is the time to the first token. Tokens are those that the answers count, so other
+ * servers can be measured too.
  */
 final class AgentsBench {
     private static final Duration TIMEOUT = Duration.ofMinutes(10);
@@ -53,40 +56,80 @@ final class AgentsBench {
     /**
      * Measures one program.
      *
+     * @param sides requests that it, or another program, sends between its turns
      * @return columns with units in their names
      * @throws IOException if the server refuses a request; the message has its answer
      */
-    Map<String, Object> turns(Capture capture) throws IOException {
-        double cold = seconds(capture, 2, seed);
-        seconds(capture, 1, seed + 1);
-        Metrics before = Metrics.of(server);
-        double warm = seconds(capture, 2, seed + 1);
-        Metrics after = Metrics.of(server);
+    Map<String, Object> turns(Capture capture, List<Capture> sides) throws IOException {
+        Answered cold = ask(capture, capture.turn(2, model, seed));
+        ask(capture, capture.turn(1, model, seed + 1));
+        Answered warm = ask(capture, capture.turn(2, model, seed + 1));
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("program", capture.name());
         row.put("body_bytes", capture.bytes());
-        row.put("prompt_tokens", difference(before, after, "quire_prefix_cache_queries_total"));
-        row.put("cached_tokens", difference(before, after, "quire_prefix_cache_hits_total"));
-        row.put("first_token_seconds_cold", cold);
-        row.put("first_token_seconds_cached", warm);
-        row.put("speedup", cold / warm);
+        row.put("prompt_tokens", warm.promptTokens);
+        putCached(row, "cached_tokens", warm);
+        row.put("first_token_seconds_cold", cold.seconds);
+        row.put("first_token_seconds_cached", warm.seconds);
+        row.put("speedup", cold.seconds / warm.seconds);
+        if (!sides.isEmpty()) {
+            ask(capture, capture.turn(1, model, seed + 2));
+            for (Capture side : sides) {
+                ask(side, side.turn(2, model, seed + 2));
+            }
+            Answered after = ask(capture, capture.turn(2, model, seed + 2));
+            row.put("side_requests", sides.stream().map(Capture::name).toList());
+            putCached(row, "cached_tokens_after_side", after);
+            row.put("first_token_seconds_after_side", after.seconds);
+        }
         return row;
     }
 
-    private static long difference(Metrics before, Metrics after, String name) {
-        return Math.round(after.value(name) - before.value(name));
+    /**
+     * An answer of one token.
+     *
+     * @param cachedTokens null if the API does not tell them
+     */
+    record Answered(
+            double seconds, long promptTokens, @Nullable Long cachedTokens) {
+        /** Reads the counts as any of the APIs has them. */
+        static Answered of(double seconds, Map<String, ?> answer) {
+            Map<?, ?> usage = answer.get("usage") instanceof Map<?, ?> counts ? counts : answer;
+            Long read = number(usage, "cache_read_input_tokens");
+            Long cached = read;
+            for (String details : List.of("prompt_tokens_details", "input_tokens_details")) {
+                if (usage.get(details) instanceof Map<?, ?> counts) {
+                    cached = number(counts, "cached_tokens");
+                }
+            }
+            long prompt = read == null ? 0 : read; // Anthropic's API counts it beside the others
+            for (String name : List.of("prompt_tokens", "input_tokens", "prompt_eval_count")) {
+                Long tokens = number(usage, name);
+                prompt += tokens == null ? 0 : tokens;
+            }
+            return new Answered(seconds, prompt, cached);
+        }
+
+        private static @Nullable Long number(Map<?, ?> counts, String name) {
+            return counts.get(name) instanceof Number number ? number.longValue() : null;
+        }
     }
 
-    private double seconds(Capture capture, int turn, long words) throws IOException {
-        String request = server.post(capture.path(), capture.turn(turn, model, words));
+    private static void putCached(Map<String, Object> row, String name, Answered answered) {
+        if (answered.cachedTokens != null) {
+            row.put(name, answered.cachedTokens);
+        }
+    }
+
+    private Answered ask(Capture capture, String body) throws IOException {
+        String request = server.post(capture.path(), body);
         long begin = System.nanoTime();
         HttpSocket.Answer answer = HttpSocket.exchange(server, request, TIMEOUT);
         double seconds = (System.nanoTime() - begin) * NANO;
         if (answer.status() != 200) {
-            throw new IOException(
-                    capture.name() + ", turn " + turn + ": status " + answer.status() + ": " + answer.body());
+            throw new IOException(capture.name() + ": status " + answer.status() + ": " + answer.body());
         }
-        return seconds;
+        return Answered.of(seconds, Json.read(answer.body()));
     }
 
     /**

@@ -8,7 +8,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -20,6 +22,7 @@ import quire.bench.report.RunRecord;
 import quire.cli.option.ModelOption;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.chat.UnknownFormatException;
+import quire.engine.constrain.Constraints;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplate;
 import quire.model.text.ChatTemplates;
@@ -32,14 +35,17 @@ import quire.model.text.Tokenizers;
         mixinStandardHelpOptions = true,
         description = {
             "Replay captured requests of agents with made-up text of the same length: the time to the first token of the",
-            "second turn with and without the prefix cache, and the time to compile their tools."
+            "second turn with and without the prefix cache, also after the side requests that agents send between turns, and",
+            "the time to compile their tools."
         })
 public final class AgentsCommand implements Callable<Integer> {
     @Option(
             names = "--captures",
             paramLabel = "FOLDER",
             required = true,
-            description = "A folder of captured requests: NAME-turn2.json with path, bytes_as_sent and body.")
+            description =
+                    "A folder of captured requests: NAME-turn2.json with path, bytes_as_sent and body. NAME-title.json and"
+                            + " NAME-memory.json are sent between the turns of NAME, and all titles between those of others.")
     private Path captures = Path.of("");
 
     @Option(
@@ -48,6 +54,13 @@ public final class AgentsCommand implements Callable<Integer> {
             split = ",",
             description = "The programs to measure, by the names of their files (default: all).")
     private List<String> only = List.of();
+
+    @Option(
+            names = "--served-model",
+            paramLabel = "NAME",
+            description =
+                    "The model's name in requests, for a server of --url that is not Quire (default: what it says).")
+    private @Nullable String servedModel;
 
     @Mixin
     private ModelOption model;
@@ -83,10 +96,12 @@ public final class AgentsCommand implements Callable<Integer> {
         }
         List<Map<String, Object>> turns = new ArrayList<>();
         try (ServerProcess process = server.open("--model", path.toString())) {
-            String name = ServedModel.of(process.address()).name();
+            String name = servedModel != null
+                    ? servedModel
+                    : ServedModel.of(process.address()).name();
             AgentsBench bench = new AgentsBench(process.address(), name, seed);
             for (Capture capture : found) {
-                turns.add(bench.turns(capture));
+                turns.add(bench.turns(capture, sides(capture)));
             }
             process.keepLog(false);
         }
@@ -94,6 +109,22 @@ public final class AgentsCommand implements Callable<Integer> {
         record.put("turns", turns);
         output.print(record);
         return 0;
+    }
+
+    /** What is sent between the turns of a program: its own side requests, or else the titles of all programs. */
+    private List<Capture> sides(Capture capture) throws IOException {
+        String names = "(" + Pattern.quote(capture.name()) + "-(title|memory)|.*-title)\\.json";
+        List<Capture> own = new ArrayList<>();
+        List<Capture> titles = new ArrayList<>();
+        try (Stream<Path> files = Files.list(captures)) {
+            for (Path file : files.sorted().toList()) {
+                String name = String.valueOf(file.getFileName());
+                if (name.matches(names)) {
+                    (name.startsWith(capture.name() + "-") ? own : titles).add(Capture.read(file));
+                }
+            }
+        }
+        return own.isEmpty() ? titles : own;
     }
 
     private List<Capture> captures() throws IOException {
@@ -128,6 +159,7 @@ public final class AgentsCommand implements Callable<Integer> {
             if (template == null) {
                 throw new IllegalArgumentException(path + " has no chat template, so it cannot answer agents");
             }
+            new Constraints(tokenizer).prepare(); // as a server does at its start
             return ToolCallFormat.of(template, tokenizer);
         } catch (UnknownFormatException e) {
             throw new IllegalArgumentException(path + " cannot answer agents: " + e.getMessage(), e);

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -82,6 +83,10 @@ class AgentsBenchTest {
         write("one-turn2.json", CHAT);
         write("two-turn2.json", RESPONSES);
         write("title.json", "{}");
+        write(
+                "one-title.json",
+                "{\"path\":\"/v1/chat/completions\",\"bytes_as_sent\":200,\"body\":{\"messages\":[{\"role\":\"system\","
+                        + "\"content\":\"Name it.\"},{\"role\":\"user\",\"content\":\"Read it.\"}]}}");
         Path model = RandomModels.writer(RandomModels.Shape.tiny().withContext(4096), ElementType.Q8_0, 1)
                 .without("tokenizer.chat_template")
                 .string("tokenizer.chat_template", TEMPLATE)
@@ -104,7 +109,27 @@ class AgentsBenchTest {
         for (JsonNode turn : json.get("turns").values()) {
             int prompt = turn.get("prompt_tokens").asInt();
             assertThat(turn.get("cached_tokens").asInt()).isBetween(16, prompt - 1);
+            assertThat(turn.get("side_requests").get(0).stringValue()).isEqualTo("one-title");
+            assertThat(turn.get("cached_tokens_after_side").asInt())
+                    .as("other words have other lengths")
+                    .isBetween(turn.get("cached_tokens").asInt() - 32, prompt - 1);
         }
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "{'usage':{'prompt_tokens':9,'prompt_tokens_details':{'cached_tokens':4}}} | 9 | 4",
+                "{'usage':{'input_tokens':9,'input_tokens_details':{'cached_tokens':4}}}   | 9 | 4",
+                "{'usage':{'input_tokens':5,'cache_read_input_tokens':4}}                  | 9 | 4",
+                "{'prompt_eval_count':9}                                                   | 9 |",
+            },
+            quoteCharacter = '"')
+    void counts_ofEachApi_areRead(String answer, long prompt, @Nullable Long cached) {
+        AgentsBench.Answered read = AgentsBench.Answered.of(1, Json.read(answer.replace('\'', '"')));
+        assertThat(read.promptTokens()).isEqualTo(prompt);
+        assertThat(read.cachedTokens()).isEqualTo(cached);
     }
 
     @ParameterizedTest

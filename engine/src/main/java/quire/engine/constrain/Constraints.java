@@ -26,12 +26,15 @@ public final class Constraints {
         this.tokenizer = tokenizer;
     }
 
-    /** Reads all tokens, in some tenths of a second for a large vocabulary, so that {@link #begin} need not do it. */
-    public synchronized void prepare() {
-        vocabulary();
+    /**
+     * Reads all tokens, in some tenths of a second for a large vocabulary, so that {@link #begin} need not do it. Then compiles
+     * a sample, so that the first constraint of the process is compiled about as fast as later ones.
+     */
+    public void prepare() {
+        WarmUp.run(vocabulary(), profiles);
     }
 
-    private Vocabulary vocabulary() {
+    private synchronized Vocabulary vocabulary() {
         Vocabulary all = vocabulary;
         if (all == null) {
             all = new Vocabulary(tokenizer);

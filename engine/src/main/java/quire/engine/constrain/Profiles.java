@@ -27,6 +27,10 @@ final class Profiles {
         return profiles.get(signature);
     }
 
+    synchronized int size() {
+        return profiles.size();
+    }
+
     synchronized void put(String signature, Profile profile) {
         profiles.put(signature, profile);
         if (profiles.size() > MAX_PROFILES) {

@@ -267,7 +267,7 @@ public final class EngineLoop implements Runnable {
         return drafts;
     }
 
-    /** Any thread: reads the vocabulary for constraints, so that the first constrained request need not wait for it. */
+    /** Any thread: does for constraints what the first constrained request would otherwise have to wait for. */
     public void prepareConstraints() {
         constraints.prepare();
     }

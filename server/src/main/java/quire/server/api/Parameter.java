@@ -30,6 +30,8 @@ public record Parameter(
     public enum Place {
         COMPLETIONS("/v1/completions"),
         CHAT("/v1/chat/completions"),
+        /** What it has beside {@link #COMPLETIONS}, or in another way. */
+        INFILL("/infill"),
         STREAM_OPTIONS("stream_options"),
         MESSAGE("messages[]"),
         TOKENIZE("/tokenize"),

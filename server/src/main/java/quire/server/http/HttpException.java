@@ -16,6 +16,9 @@ public final class HttpException extends RuntimeException {
 
     private static final int UNAVAILABLE_RETRY_SECONDS = 5;
 
+    /** The code of {@link #brokenModel}. */
+    public static final String MODEL_ERROR = "model_error";
+
     /** A parameter's path within a message. */
     private static final Pattern QUOTED_PATH = Pattern.compile("'([a-z_][a-zA-Z0-9_.\\[\\]]*)'");
 
@@ -110,7 +113,10 @@ public final class HttpException extends RuntimeException {
                 0);
     }
 
-    /** A 500: the model computed numbers that are not finite. Another request may still succeed. */
+    /**
+     * A 500: the model computed numbers that are not finite. Another request may still succeed, but the same one would most
+     * probably fail again, so clients are told not to send it again.
+     */
     public static HttpException brokenModel(String model) {
         return new HttpException(
                 500,
@@ -118,14 +124,14 @@ public final class HttpException extends RuntimeException {
                         + "' computed numbers that are not finite: its weights or its file are damaged. Check the"
                         + " file, or download it again.",
                 null,
-                "model_error",
+                MODEL_ERROR,
                 0);
     }
 
-    /** A 500: an answer could not go on as its constraint requires. */
+    /** A 400: an answer could not go on as its constraint requires. The same request would end so again. */
     public static HttpException constraint(String reason) {
         return new HttpException(
-                500,
+                400,
                 "The answer was ended: " + reason
                         + ". Use a simpler schema or expression, or ask for a shorter answer.",
                 null,
@@ -181,6 +187,7 @@ public final class HttpException extends RuntimeException {
         return switch (status) {
             case 401 -> Map.of("WWW-Authenticate", "Bearer");
             case 429 -> Map.of("Retry-After", Integer.toString(retryAfterSeconds));
+            case 500 -> MODEL_ERROR.equals(code) ? Map.of("X-Should-Retry", "false") : Map.of();
             case 503 -> Map.of("Retry-After", Integer.toString(retryAfterSeconds), "Connection", "close");
             default -> Map.of();
         };

@@ -3,7 +3,10 @@ package quire.server.openai;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.Collectors;
 import quire.server.api.Fields;
+import quire.server.api.Parameter;
+import quire.server.api.Parameters;
 import quire.server.http.HttpException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -19,33 +22,31 @@ record Infill(Fields completion, List<Other> others) {
     /** A text of another file. */
     record Other(String name, String text) {}
 
-    private static final Set<String> OWN = Set.of("input_prefix", "input_suffix", "input_extra", "prompt");
-
-    /** Limits of time, and what the answer's text does not depend on in the form that editors send it. */
-    private static final Set<String> WITHOUT_EFFECT =
-            Set.of("n_indent", "samplers", "t_max_prompt_ms", "t_max_predict_ms", "response_fields");
+    /** What a completion does not have, or has in another way. */
+    private static final Set<String> OWN = ParameterTable.ROWS.stream()
+            .filter(row -> row.places().contains(Parameter.Place.INFILL))
+            .map(Parameter::name)
+            .collect(Collectors.toUnmodifiableSet());
 
     private static final String NO_NAME = "tmp";
 
-    /** @throws HttpException 400 naming a field that is missing or has a wrong type */
-    static Infill read(Fields body) {
+    /** @throws HttpException 400 naming a field that is unknown, not supported, missing or of a wrong type */
+    static Infill read(Fields body, Parameters parameters) {
+        parameters.checkKnown(Parameter.Place.INFILL, body);
         ObjectNode completion = JsonNodeFactory.instance.objectNode();
         for (String name : body.names()) {
             JsonNode value = body.get(name);
-            if (value != null && !OWN.contains(name) && !WITHOUT_EFFECT.contains(name)) {
+            if (value != null && !OWN.contains(name)) {
                 completion.set(name, value);
             }
         }
+        parameters.check(Parameter.Place.COMPLETIONS, Fields.of(completion, ""));
         JsonNode begun = body.get("prompt");
         completion.put(
                 "prompt",
                 Fields.string(body.require("input_prefix"), "input_prefix")
                         + (begun == null ? "" : Fields.string(begun, "prompt")));
         completion.put("suffix", Fields.string(body.require("input_suffix"), "input_suffix"));
-        refuse(body, "n");
-        refuse(body, "best_of");
-        refuse(body, "logprobs");
-        refuse(body, "prompt_logprobs");
         List<Other> others = new ArrayList<>();
         JsonNode extra = body.get("input_extra");
         if (extra != null && !Fields.isNeutral(extra)) {
@@ -57,14 +58,5 @@ record Infill(Fields completion, List<Other> others) {
             });
         }
         return new Infill(Fields.of(completion, ""), others);
-    }
-
-    private static void refuse(Fields body, String name) {
-        JsonNode value = body.get(name);
-        boolean isOne = value != null && value.isNumber() && value.doubleValue() == 1;
-        if (value != null && !Fields.isNeutral(value) && (!isOne || name.endsWith("logprobs"))) {
-            throw HttpException.unsupported(
-                    name, "'" + name + "' is not supported by /infill. Instead, send 'suffix' to /v1/completions.");
-        }
     }
 }

@@ -38,12 +38,13 @@ public final class OpenAiErrors implements ErrorFormat {
         ObjectNode root = JsonNodeFactory.instance.objectNode();
         root.putObject("error")
                 .put("message", before + e.getMessage())
-                .put("type", type(e.status()))
+                .put("type", HttpException.MODEL_ERROR.equals(e.code()) ? e.code() : type(e.status()))
                 .put("param", e.parameter())
                 .put("code", e.code());
         return root;
     }
 
+    /** Some clients try again after a {@code server_error}, also one within a stream, so what will not go away is none. */
     private static String type(int status) {
         return switch (status) {
             case 429 -> "rate_limit_error";

@@ -4,6 +4,7 @@ import static quire.server.api.Parameter.Place.CHAT;
 import static quire.server.api.Parameter.Place.COMPLETIONS;
 import static quire.server.api.Parameter.Place.DETOKENIZE;
 import static quire.server.api.Parameter.Place.EMBEDDINGS;
+import static quire.server.api.Parameter.Place.INFILL;
 import static quire.server.api.Parameter.Place.MESSAGE;
 import static quire.server.api.Parameter.Place.RERANK;
 import static quire.server.api.Parameter.Place.SCORE;
@@ -75,6 +76,7 @@ public final class ParameterTable {
         table.notComputedInputs();
         table.tokenize();
         table.vectors();
+        table.infill();
         return List.copyOf(table.rows);
     }
 
@@ -593,6 +595,27 @@ public final class ParameterTable {
                 "leave it out: they are always found",
                 Values.TRUE);
         refused(ONLY_TOKENIZE, "with_pieces", "returns the text of each token", LLAMA, "use return_token_strs");
+    }
+
+    private void infill() {
+        Set<Place> infill = EnumSet.of(INFILL);
+        computed(infill, "input_prefix", "the text before the gap; may be empty", LLAMA);
+        computed(infill, "input_suffix", "the text behind the gap; may be empty", LLAMA);
+        computed(infill, "prompt", "text behind input_prefix that belongs to it", LLAMA);
+        computed(infill, "input_extra", "texts of other files, as {\"filename\", \"text\"}", LLAMA);
+        for (String name : List.of("n_indent", "samplers", "response_fields")) {
+            harmless(infill, name, "what editors always send alike", LLAMA);
+        }
+        for (String name : List.of("t_max_prompt_ms", "t_max_predict_ms")) {
+            harmless(infill, name, "a limit of time; use timeout_ms", LLAMA);
+        }
+        String completions = "send suffix to /v1/completions";
+        refused(infill, "n", "how many answers", OPENAI, completions, Values.number(1));
+        refused(infill, "n_cmpl", "how many answers", LLAMA, completions, Values.number(1));
+        refused(infill, "best_of", "how many answers to compute", OPENAI, completions, Values.number(1));
+        refused(infill, "logprobs", "reports log probabilities", OPENAI, completions);
+        refused(infill, "prompt_logprobs", "log probabilities of the prompt", VLLM, completions);
+        refused(infill, "suffix", "the text behind a gap", OPENAI, "use input_suffix");
     }
 
     private void vectors() {

@@ -84,7 +84,7 @@ final class RequestReader implements ChatReader {
 
     /** A body of llama.cpp's {@code /infill}. */
     AnswerRequest infill(Fields request) {
-        Infill infill = Infill.read(request);
+        Infill infill = Infill.read(request, parameters);
         return completion(infill.completion(), infill);
     }
 

@@ -316,12 +316,17 @@ final class ResponsesFormat extends ChatFormat {
         send(event("response." + response.get("status").stringValue()).set("response", response), events);
     }
 
-    /** Two events: OpenAI's client libraries take the first one for an error, and Codex and others the second one. */
+    /**
+     * Two events: OpenAI's client libraries take the first one for an error, and Codex and others the second one. Codex does
+     * not try again after an {@code invalid_prompt}.
+     */
     @Override
     public void failure(HttpException e, ServerSentEvents events) {
         send(event("error").put("code", e.code()).put("message", e.getMessage()).put("param", e.parameter()), events);
         ObjectNode response = response("failed");
-        response.putObject("error").put("code", "server_error").put("message", e.getMessage());
+        response.putObject("error")
+                .put("code", e.status() < 500 ? "invalid_prompt" : "server_error")
+                .put("message", e.getMessage());
         send(event("response.failed").set("response", response), events);
     }
 
