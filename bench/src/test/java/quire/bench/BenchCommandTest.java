@@ -169,7 +169,7 @@ class BenchCommandTest {
         assertThat(result.code()).as(result.err()).isZero();
         JsonNode record = JsonMapper.shared().readTree(result.out());
         assertThat(record.get("vocabulary_read_millis").asDouble()).isPositive();
-        assertThat(record.get("masks").size()).isEqualTo(4);
+        assertThat(record.get("masks").size()).isEqualTo(8);
         for (JsonNode row : record.get("masks")) {
             assertThat(row.get("cold_p50_micros").asDouble()).isPositive();
             assertThat(row.get("masks").asInt()).isPositive();

@@ -240,8 +240,8 @@ class BeamSearchTest {
             List<String> logprobs = new ArrayList<>();
             for (Output output = stream.next(); output != null; output = stream.next()) {
                 tokens.add(output.token());
-                logprobs.add(Integer.toString(
-                        Float.floatToRawIntBits(requireNonNull(output.logprobs()).chosen())));
+                logprobs.add(Integer.toString(Float.floatToRawIntBits(
+                        requireNonNull(output.logprobs()).chosen())));
             }
             found.add(
                     new BeamReference.Found(tokens, logprobs, 0, stream.finish().reason()));

@@ -1,6 +1,5 @@
 package quire.server;
 
-import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
@@ -60,6 +59,7 @@ public final class QuireServer implements AutoCloseable {
      *
      * @param metrics the listener that the engine will be built with; it knows how far the model is loaded
      * @throws UncheckedIOException if the address cannot be bound; its cause says why
+     * @throws IllegalArgumentException if the certificate or its key cannot be used
      */
     public static QuireServer bind(ServerConfig config, ServerMetrics metrics) {
         return bind(config, metrics, null);
@@ -107,10 +107,9 @@ public final class QuireServer implements AutoCloseable {
     /**
      * Reads the files of the certificate and of its key again. New connections get the new certificate.
      *
-     * @throws IOException if a file cannot be read
      * @throws IllegalArgumentException saying which file is wrong and why; the certificate stays as it was
      */
-    public void reloadCertificate() throws IOException {
+    public void reloadCertificate() {
         listener.reloadCertificate();
     }
 

@@ -77,8 +77,8 @@ final class Routes {
     void serve(Engine engine) {
         ServedModel served =
                 new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
-        AnswerService answers = new AnswerService(
-                engine, preparation, new Telemetry(config.openTelemetry(), engine.modelName()));
+        AnswerService answers =
+                new AnswerService(engine, preparation, new Telemetry(config.openTelemetry(), engine.modelName()));
         Vectors vectors = new Vectors(served, answers);
         boolean refuseUnknown = !config.unknownParametersAllowed();
         OpenAiApi openAi = new OpenAiApi(served, answers, refuseUnknown, config.strictLimits());

@@ -143,7 +143,8 @@ class BeamSearchHttpTest {
         try (TestServer server = TestServer.builder()
                 .config(TestServer.config().samplingDefaults(operator).build())
                 .start()) {
-            assertThat(texts(answer(server, ",\"use_beam_search\":true,\"n\":2"))).hasSize(2);
+            assertThat(texts(answer(server, ",\"use_beam_search\":true,\"n\":2")))
+                    .hasSize(2);
         }
     }
 }

@@ -160,8 +160,8 @@ public final class ServeCommand implements Callable<Integer> {
         List<Thread> followers = new ArrayList<>();
         try (TelemetryVariables telemetry = telemetry();
                 StopSignals signals = new StopSignals(stop, drainSeconds);
-                QuireServer server = bind(
-                        builder.openTelemetry(telemetry.openTelemetry()).build(), metrics)) {
+                QuireServer server =
+                        bind(builder.openTelemetry(telemetry.openTelemetry()).build(), metrics)) {
             for (FollowedFiles files : Arrays.asList(apiKeys.follow(server::setApiKeys), address.follow(server))) {
                 if (files != null) {
                     followers.add(files.start());
@@ -217,6 +217,8 @@ public final class ServeCommand implements Callable<Integer> {
             return QuireServer.bind(config, metrics);
         } catch (UncheckedIOException e) {
             throw new IllegalStateException(e.getMessage() + address.hint(String.valueOf(e.getMessage())), e);
+        } catch (IllegalArgumentException e) {
+            throw new ParameterException(command.commandLine(), String.valueOf(e.getMessage()), e);
         }
     }
 

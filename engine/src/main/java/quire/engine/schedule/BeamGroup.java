@@ -5,7 +5,8 @@ import static java.util.Objects.requireNonNull;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.stream.IntStream;
+import java.util.NavigableSet;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 import quire.engine.BeamSearch;
 import quire.engine.BeamSearch.EarlyStopping;
@@ -101,12 +102,11 @@ final class BeamGroup {
         this.search = search;
         this.params = params;
         this.maxNewTokens = maxNewTokens;
-        endTokens = IntStream.concat(
-                        params.stopTokens().stream().mapToInt(Integer::intValue),
-                        params.ignoreEndOfText() ? IntStream.empty() : Arrays.stream(endOfText))
-                .distinct()
-                .sorted()
-                .toArray();
+        NavigableSet<Integer> ends = new TreeSet<>(params.stopTokens());
+        if (!params.ignoreEndOfText()) {
+            Arrays.stream(endOfText).forEach(ends::add);
+        }
+        endTokens = ends.stream().mapToInt(Integer::intValue).toArray();
         int width = search.width();
         parents = new Sequence[width];
         children = new Sequence[width];

@@ -123,6 +123,7 @@ final class Scheduler {
     private final @Nullable Output[] outputs; // by row of logits
     private final int[] kept; // by index in the plan: tokens appended
     private final Ending[] endings; // by index in the plan
+    private boolean wasPassed; // whether the last row that was taken passed the head of the queue
     private boolean light; // whether the last step with prompts was light
     private boolean hadNewcomer; // whether a short prompt has come beside a long one
     private long lastNewcomer; // when the last one has, in nanoseconds of the clock
@@ -808,12 +809,15 @@ final class Scheduler {
                 shortest = sequence;
             }
         }
-        return shortest != null && shortest.state == State.WAITING && freeRowCount == 1
+        return shortest != null && shortest.state == State.WAITING && freeRowCount == 1 && wasPassed
                 ? forLastRow(shortest)
                 : shortest;
     }
 
-    /** The head of the queue takes the last free row, if it can start: later sequences might keep it for long. */
+    /**
+     * The head of the queue takes every other of the rows that become free, if it can start: without that, later ones that
+     * are shorter would pass it for as long as they come.
+     */
     private Sequence forLastRow(Sequence shortest) {
         Sequence head = waiting.getFirst();
         boolean canStart = mayStart(head, reserve(running.size())) && !isMadeBeside(head, true);
@@ -941,6 +945,9 @@ final class Scheduler {
     }
 
     private void start(Sequence sequence) {
+        if (freeRowCount == 1) {
+            wasPassed = sequence != waiting.getFirst();
+        }
         waiting.remove(sequence);
         sequence.row = freeRows[--freeRowCount];
         if (!pages.begin(sequence.row, sequence.prefix, sequence.lengthToStart())) {
@@ -1021,8 +1028,7 @@ final class Scheduler {
         // Statistics first: a reader that sees a token finds it counted.
         tracker.step(newPromptTokens, newGenerationTokens, againTokens, !waiting.isEmpty(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
-        recorder.endStep(
-                done, newPromptTokens, newGenerationTokens, running.size(), waiting.size(), pages.available());
+        recorder.endStep(done, newPromptTokens, newGenerationTokens, running.size(), waiting.size(), pages.available());
         for (int i = 0; i < done.size(); i++) {
             send(i, done, now);
         }

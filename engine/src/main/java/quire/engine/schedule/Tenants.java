@@ -39,7 +39,7 @@ final class Tenants {
     private final Map<String, Tenant> nameToTenant = new HashMap<>();
     private double now;
     private int active;
-    private int runningTenants; // that run a sequence
+    private long runningWeight; // of all tenants that run a sequence
 
     /** What is known of a tenant. */
     static final class Tenant {
@@ -51,6 +51,9 @@ final class Tenants {
 
         /** How many of them run. */
         private int running;
+
+        /** That of the sequence with which it began to run some. */
+        private int weight;
 
         private Tenant() {}
 
@@ -89,7 +92,11 @@ final class Tenants {
 
     /** A sequence has left the queue to run, for the first time or again. */
     void started(Sequence sequence) {
-        runningTenants += sequence.tenant().running++ == 0 ? 1 : 0;
+        Tenant tenant = sequence.tenant();
+        if (tenant.running++ == 0) {
+            tenant.weight = sequence.weight;
+            runningWeight += tenant.weight;
+        }
         if (!sequence.wasStarted) {
             // One that passes others, by its priority or its size, does not move the time past them.
             double first = sequence.place;
@@ -110,9 +117,10 @@ final class Tenants {
         return nameToTenant.size() > 1;
     }
 
-    /** Whether the tenant of a running sequence runs at most half as many as tenants that run some do on average. */
+    /** Whether the tenant of a running sequence runs at most half of its share of those that run, by its weight. */
     boolean isSmall(Sequence sequence) {
-        return 2L * sequence.tenant().running * runningTenants <= running.size();
+        Tenant tenant = sequence.tenant();
+        return 2L * tenant.running * runningWeight <= (long) running.size() * tenant.weight;
     }
 
     /** A sequence was preempted. */
@@ -121,7 +129,7 @@ final class Tenants {
     }
 
     private void stopped(Tenant tenant) {
-        runningTenants -= --tenant.running == 0 ? 1 : 0;
+        runningWeight -= --tenant.running == 0 ? tenant.weight : 0;
     }
 
     /** A sequence has more tokens; charges for those that were not expected. */
@@ -211,7 +219,7 @@ final class Tenants {
      */
     void checkIntegrity() {
         int all = 0;
-        int runSome = 0;
+        long weight = 0;
         for (Map.Entry<String, Tenant> entry : nameToTenant.entrySet()) {
             Tenant tenant = entry.getValue();
             long runs = running.stream().filter(s -> s.tenant == tenant).count();
@@ -223,10 +231,11 @@ final class Tenants {
                         + " waiting sequences, but counts " + tenant.running + " running of " + tenant.active);
             }
             all += tenant.active;
-            runSome += runs > 0 ? 1 : 0;
+            weight += runs > 0 ? tenant.weight : 0;
         }
-        if (runSome != runningTenants) {
-            throw new IllegalStateException(runSome + " tenants run sequences, and " + runningTenants + " are counted");
+        if (weight != runningWeight) {
+            throw new IllegalStateException("the tenants that run sequences have the weight " + weight + ", and "
+                    + runningWeight + " is counted");
         }
         if (all != active || all != running.size() + waiting.size() + parked.size()) {
             throw new IllegalStateException("the tenants have " + all + " sequences, and " + active + " are counted");

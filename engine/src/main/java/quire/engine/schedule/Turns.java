@@ -9,7 +9,7 @@ import java.util.List;
  * <p><b>Problem.</b> A short request waits for the step under way and for its own. If both have a token of every decoding
  * sequence of another tenant, it waits many times longer than alone.
  *
- * <p><b>Idea.</b> A tenant is <i>small</i> if it runs at most half as many sequences as tenants do on average. A short
+ * <p><b>Idea.</b> A tenant is <i>small</i> if it runs at most half of its share of the sequences, by its weight. A short
  * prompt of a small tenant is a <i>guest</i>. It gets a step in which the others are left out. For some time after it the
  * next one is expected: then what one step would do is done in several, as far as smaller ones are efficient.
  *

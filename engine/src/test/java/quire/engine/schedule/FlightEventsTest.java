@@ -57,15 +57,20 @@ class FlightEventsTest {
         }
         List<RecordedEvent> steps = named(events, "io.quire.Step");
         assertThat(steps).extracting(each -> each.getInt("tokens")).startsWith(16);
-        assertThat(steps.stream().mapToInt(each -> each.getInt("promptTokens")).sum()).isEqualTo(22);
-        assertThat(steps.stream().mapToInt(each -> each.getInt("generatedTokens")).sum())
+        assertThat(steps.stream().mapToInt(each -> each.getInt("promptTokens")).sum())
+                .isEqualTo(22);
+        assertThat(steps.stream()
+                        .mapToInt(each -> each.getInt("generatedTokens"))
+                        .sum())
                 .isEqualTo(4);
         assertThat(steps.getFirst().getInt("running")).isEqualTo(2);
         assertThat(steps.getFirst().getInt("freePages")).isPositive();
         assertThat(steps).allSatisfy(each -> assertThat(each.getDuration()).isPositive());
 
         List<RecordedEvent> requests = named(events, "io.quire.Request");
-        assertThat(requests).extracting(each -> each.getString("request")).containsExactlyInAnyOrder("long", "short", "");
+        assertThat(requests)
+                .extracting(each -> each.getString("request"))
+                .containsExactlyInAnyOrder("long", "short", "");
         RecordedEvent longer = requests.stream()
                 .filter(each -> each.getString("request").equals("long"))
                 .findFirst()

@@ -169,7 +169,7 @@ class TurnsTest {
         long begin = slow.nanos;
         Guests guests = steps.get();
         EngineStats after = loop.tracker().stats();
-        double prompts = after.promptTokens() - before.promptTokens() - guests.answered * SHORT_PROMPT;
+        double prompts = after.promptTokens() - before.promptTokens() - (double) guests.answered * SHORT_PROMPT;
         double answers = after.generationTokens() - before.generationTokens() - guests.tokens;
         return (prompts * 1.82 + answers * (1.75 + 2.7)) * SlowModel.MILLI / (slow.nanos - begin);
     }
@@ -247,7 +247,7 @@ class TurnsTest {
     /** Milliseconds of a step with a token of each answer under way and as many prompt tokens as the target allows. */
     private double longestStep() {
         long contexts = (long) ROWS * (LONG_PROMPT + LONG_ANSWER);
-        return Math.max(TARGET.toMillis(), 2 * slow.predict(ROWS, contexts, contexts) / SlowModel.MILLI);
+        return Math.max((double) TARGET.toMillis(), 2.0 * slow.predict(ROWS, contexts, contexts) / SlowModel.MILLI);
     }
 
     @Test

@@ -42,7 +42,8 @@ public final class Telemetry {
     private static final AttributeKey<Double> TOP_K = AttributeKey.doubleKey("gen_ai.request.top_k");
     private static final AttributeKey<Long> CHOICES = AttributeKey.longKey("gen_ai.request.choice.count");
     private static final AttributeKey<Long> INPUT_TOKENS = AttributeKey.longKey("gen_ai.usage.input_tokens");
-    private static final AttributeKey<Long> CACHED_TOKENS = AttributeKey.longKey("gen_ai.usage.cache_read.input_tokens");
+    private static final AttributeKey<Long> CACHED_TOKENS =
+            AttributeKey.longKey("gen_ai.usage.cache_read.input_tokens");
     private static final AttributeKey<Long> OUTPUT_TOKENS = AttributeKey.longKey("gen_ai.usage.output_tokens");
     private static final AttributeKey<List<String>> FINISH_REASONS =
             AttributeKey.stringArrayKey("gen_ai.response.finish_reasons");
@@ -54,26 +55,17 @@ public final class Telemetry {
     private static final AttributeKey<Long> TOKENS = AttributeKey.longKey("quire.tokens");
 
     /** Seconds; the bounds that the conventions recommend. */
-    private static final List<Double> DURATION_BOUNDS = List.of(
-            0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92);
+    private static final List<Double> DURATION_BOUNDS =
+            List.of(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92);
 
-    private static final List<Double> FIRST_TOKEN_BOUNDS = List.of(
-            0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0);
+    private static final List<Double> FIRST_TOKEN_BOUNDS =
+            List.of(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0);
 
     private static final List<Double> PER_TOKEN_BOUNDS =
             List.of(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5);
 
-    private static final TextMapGetter<Exchange> HEADERS = new TextMapGetter<>() {
-        @Override
-        public Iterable<String> keys(Exchange exchange) {
-            return List.of(); // propagators ask for the names that they know
-        }
-
-        @Override
-        public @Nullable String get(@Nullable Exchange exchange, String name) {
-            return exchange == null ? null : exchange.header(name);
-        }
-    };
+    private static final TextMapGetter<Exchange> HEADERS =
+            (exchange, name) -> exchange == null ? null : exchange.header(name);
 
     private final String model;
     private final Tracer tracer;

@@ -15,7 +15,6 @@ import java.security.PrivateKey;
 import java.security.Signature;
 import java.security.cert.X509Certificate;
 import java.time.Instant;
-import java.util.Date;
 import javax.net.ssl.KeyManager;
 import javax.net.ssl.X509KeyManager;
 
@@ -49,14 +48,14 @@ final class Certificates {
             throw new IllegalArgumentException(
                     "the private key in " + key + " does not belong to the certificate in " + certificate);
         }
+        Instant begin = chain[0].getNotBefore().toInstant();
+        Instant end = chain[0].getNotAfter().toInstant();
         Instant now = Instant.now();
-        if (chain[0].getNotAfter().before(Date.from(now))
-                || chain[0].getNotBefore().after(Date.from(now))) {
+        if (now.isBefore(begin) || now.isAfter(end)) {
             LOG.log(
                     Level.WARNING,
-                    "the certificate in " + certificate + " is valid from "
-                            + chain[0].getNotBefore().toInstant() + " to "
-                            + chain[0].getNotAfter().toInstant() + ": clients will refuse it now");
+                    "the certificate in " + certificate + " is valid from " + begin + " to " + end
+                            + ": clients will refuse it now");
         }
         return pem;
     }

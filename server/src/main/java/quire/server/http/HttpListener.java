@@ -147,6 +147,7 @@ public final class HttpListener {
      * @param onResponse called on the event loop with the status of each response when it begins
      * @param timers makes the timers for slow clients; null for those of the system's time
      * @throws UncheckedIOException if the address cannot be bound
+     * @throws IllegalArgumentException if the certificate or its key cannot be used
      */
     public static HttpListener start(
             HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
@@ -157,11 +158,14 @@ public final class HttpListener {
                 .setFileSystemOptions(
                         new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
         try {
-            HttpListener listener =
-                    new HttpListener(settings, router, onResponse, timers, vertx, certificate(vertx, settings));
+            PemKeyCertOptions certificate = certificate(vertx, settings);
+            HttpListener listener = new HttpListener(settings, router, onResponse, timers, vertx, certificate);
             listener.listen();
             return listener;
-        } catch (CompletionException | IOException | IllegalArgumentException e) {
+        } catch (IllegalArgumentException e) {
+            vertx.close();
+            throw e;
+        } catch (CompletionException | IOException e) {
             vertx.close();
             Throwable cause = e instanceof CompletionException && e.getCause() != null ? e.getCause() : e;
             Path socket = settings.unixSocket();
@@ -172,10 +176,19 @@ public final class HttpListener {
         }
     }
 
-    private static @Nullable PemKeyCertOptions certificate(Vertx vertx, HttpSettings settings) throws IOException {
+    /**
+     * The certificate; null if the server does not speak TLS.
+     *
+     * @throws IllegalArgumentException if the files cannot be read or used
+     */
+    private static @Nullable PemKeyCertOptions certificate(Vertx vertx, HttpSettings settings) {
         Path certificate = settings.certificate();
         Path key = settings.key();
-        return certificate == null || key == null ? null : Certificates.read(vertx, certificate, key);
+        try {
+            return certificate == null || key == null ? null : Certificates.read(vertx, certificate, key);
+        } catch (IOException e) {
+            throw new IllegalArgumentException("the certificate cannot be read: " + e.getMessage(), e);
+        }
     }
 
     private void listen() throws IOException {
@@ -194,10 +207,9 @@ public final class HttpListener {
     /**
      * Reads the certificate and its key again, for new connections. Any thread.
      *
-     * @throws IOException if a file cannot be read
      * @throws IllegalArgumentException saying which file is wrong and why; the certificate stays as it was
      */
-    public void reloadCertificate() throws IOException {
+    public void reloadCertificate() {
         PemKeyCertOptions pem = certificate(vertx, settings);
         if (pem != null) {
             ServerSSLOptions options = new ServerSSLOptions();

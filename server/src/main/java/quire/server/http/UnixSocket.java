@@ -36,7 +36,7 @@ final class UnixSocket {
                 .isOther()) {
             throw new FileAlreadyExistsException("the file exists and is no socket: delete it or choose another path");
         }
-        try (SocketChannel channel = SocketChannel.open(UnixDomainSocketAddress.of(path))) {
+        try (SocketChannel _ = SocketChannel.open(UnixDomainSocketAddress.of(path))) {
             throw new FileAlreadyExistsException("another process listens on it");
         } catch (ConnectException e) {
             Files.delete(path);

@@ -98,13 +98,20 @@ class ReplayTest {
         assertThat(replayed).isPositive();
     }
 
+    /**
+     * Python cannot write a sequence that is computed lazily as JSON. The template of DeepSeek R1 in llama.cpp's collection does
+     * it, and llama.cpp writes the list, as it is meant.
+     */
+    private static final Map<String, String> LOOSER =
+            Map.of("{{ l | map('string') | tojson }}", "[\"3\", \"1\", \"2\"]");
+
     @Test
     void expression_everyCase_rendersAsPython() {
         Map<String, Object> pinned = map(json("expressions.json"));
         List<String> wrong = new ArrayList<>();
         for (Object pair : list(pinned.get("cases"))) {
             String source = (String) list(pair).getFirst();
-            Object expected = list(pair).getLast();
+            Object expected = LOOSER.getOrDefault(source, (String) list(pair).getLast());
             String actual;
             try {
                 actual = new JinjaTemplate(source, null, null, NOW).render(map(pinned.get("variables")));
