@@ -104,7 +104,6 @@ public final class AnswerService {
         int tokens =
                 requests.stream().mapToInt(request -> request.prompt().length).sum();
         try {
-            exchange.onDeparture(() -> close(streams));
             for (Request request : owned(exchange, user, requests)) {
                 if (streams.size() - vectors.size() == MAX_TOGETHER) {
                     vectors.add(vector(exchange, streams.get(vectors.size())));
@@ -125,9 +124,7 @@ public final class AnswerService {
                 if (stream == null) {
                     throw HttpException.unavailable("The client has closed its connection.");
                 }
-                synchronized (streams) {
-                    streams.add(stream);
-                }
+                add(stream, streams, exchange);
             }
             timelines.add(exchange, streams);
             while (vectors.size() < streams.size()) {
@@ -161,13 +158,10 @@ public final class AnswerService {
         Telemetry.Observed observed = telemetry.begin(exchange, request);
         String error = "cut_short";
         try {
-            exchange.onDeparture(() -> close(streams));
             for (Request owned : owned(exchange, request.user(), request.requests())) {
                 for (TokenStream computed : submit(exchange, request, owned)) {
                     TokenStream stream = request.promptOnly() ? new PromptOnly(computed) : computed;
-                    synchronized (streams) {
-                        streams.add(stream);
-                    }
+                    add(stream, streams, exchange);
                 }
             }
             if (exchange.gone()) {
@@ -218,6 +212,14 @@ public final class AnswerService {
             return exchange.owner();
         }
         return user == null ? "address " + exchange.client() : "user " + user;
+    }
+
+    /** Adds a stream to those that end when the client leaves or the server stops, even if that has happened already. */
+    private static void add(TokenStream stream, List<TokenStream> streams, Exchange exchange) {
+        synchronized (streams) {
+            streams.add(stream);
+        }
+        exchange.onDeparture(() -> close(streams));
     }
 
     private static void close(List<TokenStream> streams) {
