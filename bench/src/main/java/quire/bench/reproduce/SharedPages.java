@@ -95,7 +95,7 @@ final class SharedPages {
             row.put("lengths", workload);
             row.put("answers", beams ? "beam search" : "samples");
             row.put("width", width);
-            row.put("saved_%", 100.0 * shared / held);
+            row.put("saved_%", held == 0 ? "" : 100.0 * shared / held); // a small model may end before it is looked at
             if (width != 4) { // the paper's text has the ends of the range only
                 row.put("saved_%_in_the_paper", width == 2 ? paperOf2 : paperOf6);
             }
