@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Compiles a sample of what agents demand, and walks through an answer to it. Then the first constrained request finds the
@@ -16,6 +17,9 @@ final class WarmUp {
      */
     private static final int TIMES = 80;
 
+    /** Once for each process: what Java has loaded and compiled stays. */
+    private static final AtomicBoolean COMPILED = new AtomicBoolean();
+
     private static final String MARKER = "<tool_call>";
 
     static final String ANSWER = MARKER
@@ -27,8 +31,10 @@ final class WarmUp {
     /** Does it on the calling thread. */
     static void run(Vocabulary vocabulary, Profiles profiles) {
         Constraint sample = sample();
-        for (int i = 1; i < TIMES; i++) {
-            sample = sample();
+        if (!COMPILED.getAndSet(true)) {
+            for (int i = 1; i < TIMES; i++) {
+                sample = sample();
+            }
         }
         walk(new Automaton(sample, vocabulary, profiles), ANSWER.getBytes(StandardCharsets.UTF_8));
     }
