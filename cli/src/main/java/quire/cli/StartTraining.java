@@ -8,7 +8,7 @@ import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.CompletableFuture;
 import org.jspecify.annotations.Nullable;
-import quire.engine.Engine;
+import quire.cli.command.ServeCommand;
 
 /**
  * No command: a server of the built-in model that answers some requests and ends. The build runs it once, so that Java can
@@ -33,7 +33,7 @@ final class StartTraining {
         ask(chat, QUESTION.formatted(true));
         ask(chat, OBJECT.formatted(false));
         for (Thread thread : Thread.getAllStackTraces().keySet()) {
-            if (thread.getName().equals(Engine.PREPARATION)) {
+            if (thread.getName().equals(ServeCommand.WARM_UP)) {
                 thread.join(); // so that its classes and code are in the cache too
             }
         }

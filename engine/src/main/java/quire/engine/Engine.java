@@ -59,9 +59,6 @@ import quire.tensor.machine.KernelSets;
  * }</pre>
  */
 public final class Engine implements AutoCloseable {
-    /** The name of the thread that does, after the start, what the first constrained request would have to wait for. */
-    public static final String PREPARATION = "preparation";
-
     private static final System.Logger LOG = System.getLogger("quire.engine");
 
     /** Maximum number of nanoseconds that the first measurement of a model's passes takes. */
@@ -257,7 +254,7 @@ public final class Engine implements AutoCloseable {
                     Ranking.of(file, shape.hidden()),
                     loop);
             engine.start(config);
-            Thread.ofPlatform().daemon().name(PREPARATION).start(loop::prepareConstraints);
+            Thread.ofPlatform().daemon().name("vocabulary").start(loop::prepareConstraints);
             return engine;
         } catch (Throwable e) {
             closeAll(owned);
@@ -515,6 +512,15 @@ public final class Engine implements AutoCloseable {
      */
     public List<TokenStream> submit(Request request, BeamSearch search) {
         return loop.submit(request, search);
+    }
+
+    /**
+     * Compiles a sample of constraints, so that the first constrained request of the process does not wait until Java has
+     * loaded and compiled the code for it. Takes about half a second of a processor, on the calling thread. A server calls
+     * it when it is ready; a program without constraints need not.
+     */
+    public void warmUp() {
+        loop.warmUp();
     }
 
     /**

@@ -159,7 +159,7 @@ public final class AgentsCommand implements Callable<Integer> {
             if (template == null) {
                 throw new IllegalArgumentException(path + " has no chat template, so it cannot answer agents");
             }
-            new Constraints(tokenizer).prepare(); // as a server does at its start
+            new Constraints(tokenizer).warmUp(); // as a server does at its start
             return ToolCallFormat.of(template, tokenizer);
         } catch (UnknownFormatException e) {
             throw new IllegalArgumentException(path + " cannot answer agents: " + e.getMessage(), e);

@@ -44,6 +44,9 @@ public final class ServeCommand implements Callable<Integer> {
     /** The exit code after a failure of the engine. 1 and 2 are other errors, and 3 is Java's for a full heap. */
     static final int ENGINE_FAILED = 70;
 
+    /** The name of the thread that warms up the engine when the server is ready. */
+    public static final String WARM_UP = "warm-up";
+
     /** An hour. */
     private static final int MAX_DRAIN_SECONDS = 3600;
 
@@ -197,6 +200,7 @@ public final class ServeCommand implements Callable<Integer> {
             System.out.println("ready on " + address.shown(server.port()) + " with the model " + engine.modelName());
             System.out.println(new CurlCommand(
                     address.local(server.port()), address.curlOptions(), engine.modelName(), chat, apiKeys.forShell()));
+            Thread.ofPlatform().daemon().name(WARM_UP).start(engine::warmUp);
             if (exitOnFailure) {
                 stopOnFailure(engine, stop, exitCode);
             }

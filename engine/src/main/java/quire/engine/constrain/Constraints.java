@@ -26,11 +26,16 @@ public final class Constraints {
         this.tokenizer = tokenizer;
     }
 
-    /**
-     * Reads all tokens, in some tenths of a second for a large vocabulary, so that {@link #begin} need not do it. Then compiles
-     * a sample, so that the first constraint of the process is compiled about as fast as later ones.
-     */
+    /** Reads all tokens, in some tenths of a second for a large vocabulary, so that {@link #begin} need not do it. */
     public void prepare() {
+        vocabulary();
+    }
+
+    /**
+     * Also compiles a sample, so that the first constraint of the process is compiled about as fast as later ones. Takes
+     * about half a second of a processor, once for each process.
+     */
+    public void warmUp() {
         WarmUp.run(vocabulary(), profiles);
     }
 

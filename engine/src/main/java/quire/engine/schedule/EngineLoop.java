@@ -267,9 +267,14 @@ public final class EngineLoop implements Runnable {
         return drafts;
     }
 
-    /** Any thread: does for constraints what the first constrained request would otherwise have to wait for. */
+    /** Any thread: reads the vocabulary for constraints, so that the first constrained request need not wait for it. */
     public void prepareConstraints() {
         constraints.prepare();
+    }
+
+    /** Any thread: see {@link quire.engine.Engine#warmUp}. */
+    public void warmUp() {
+        constraints.warmUp();
     }
 
     /** Allows or forbids to use the prefix cache, if the configuration has one. Any thread. */
