@@ -171,19 +171,8 @@ public final class Sampler {
         int[] topTokens = new int[room];
         float[] topLogprobs = new float[room];
         int size = 0;
-        float least = room == 0 ? Float.POSITIVE_INFINITY : Float.NEGATIVE_INFINITY;
-        for (int token = 0; token < vocabularySize; token++) {
-            float logit = this.logits[token];
-            if (logit > least) {
-                int place = size < room ? size++ : room - 1;
-                for (; place > 0 && this.logits[topTokens[place - 1]] < logit; place--) {
-                    topTokens[place] = topTokens[place - 1];
-                }
-                topTokens[place] = token;
-                if (size == room) {
-                    least = this.logits[topTokens[room - 1]];
-                }
-            }
+        for (int token = 0; token < vocabularySize && room > 0; token++) {
+            size = insert(token, topTokens, size);
         }
         if (size < room) {
             topTokens = Arrays.copyOf(topTokens, size);
