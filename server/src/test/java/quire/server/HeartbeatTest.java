@@ -16,6 +16,7 @@ class HeartbeatTest {
 
     private static final Duration HEARTBEAT = Duration.ofSeconds(10);
 
+    private final Semaphore begun = new Semaphore(0);
     private final Semaphore steps = new Semaphore(0);
     private final ManualTimers time = new ManualTimers();
 
@@ -24,7 +25,10 @@ class HeartbeatTest {
                 .config(TestServer.config().heartbeat(heartbeat).build())
                 .timers(time)
                 .maxSequences(1)
-                .onForward(batch -> steps.acquireUninterruptibly())
+                .onForward(batch -> {
+                    begun.release();
+                    steps.acquireUninterruptibly();
+                })
                 .start();
     }
 
@@ -36,6 +40,7 @@ class HeartbeatTest {
                 RawClient queued = new RawClient(server)) {
             running.send(RawClient.post("/v1/completions", STREAM));
             running.lineWith("200 OK");
+            begun.acquire(); // the head comes before the engine has seen the request
             queued.send(RawClient.post("/v1/completions", STREAM));
             queued.lineWith("200 OK");
             for (int i = 0; i < 3; i++) {
