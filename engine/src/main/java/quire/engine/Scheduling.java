@@ -10,11 +10,18 @@ import java.time.Duration;
  *     all requests that name none
  * @param weight share of the tenant in relation to others, from 1 to {@value #MAX_WEIGHT}
  * @param priority requests with a lower number come first: they start first, their prompts are computed first, and they
- *     take rows and KV pages of running requests with a higher number; 0 unless the caller says otherwise
+ *     take rows and KV pages of running requests with a higher number; 0 unless the caller says otherwise. Requests with
+ *     {@link #BACKGROUND} are computed only in steps in which no other request has anything to compute
  * @param timeout maximum time from {@link Engine#submit} to the end of the answer, waiting included; from 0, which is
  *     no limit, to {@link #MAX_TIMEOUT}. The answer ends with {@link FinishReason#TIMEOUT} before the next step
  */
 public record Scheduling(String tenant, int weight, int priority, Duration timeout) {
+    /**
+     * The last priority, for work that nobody waits for. While another request is computed, those of this priority keep their
+     * rows and pages as long as nobody needs them, and wait. Under load without a pause they do not get on at all.
+     */
+    public static final int BACKGROUND = Integer.MAX_VALUE;
+
     /** The largest weight. */
     public static final int MAX_WEIGHT = 1000;
 

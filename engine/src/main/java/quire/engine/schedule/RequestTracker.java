@@ -34,7 +34,7 @@ public final class RequestTracker {
     /** Client libraries ignore a longer time, and come back at once. */
     private static final int MAX_RETRY_SECONDS = 59;
 
-    /** The queue is longer by 1/8 for the first request of each tenant. */
+    /** The queue is longer by 1/8 for the first request of each tenant, and by 1/8 for the background. */
     private static final int SPARE = 8;
 
     private static final double NANO = 1e-9;
@@ -62,6 +62,9 @@ public final class RequestTracker {
     private int waiting;
     private final Map<String, Integer> tenantToWaiting = new HashMap<>();
     private long waitingTokens;
+    // What of these is in the background.
+    private int backgroundWaiting;
+    private long backgroundTokens;
     // Of the pages, when the last step or request ended.
     private int usedPages;
     private int cachedPages;
@@ -75,7 +78,7 @@ public final class RequestTracker {
     private long hitTokens;
     private long steps;
     private final QueueSpeed queueSpeed = new QueueSpeed();
-    /** The sum of {@link Sequence#queuedTokens} over the waiting requests. */
+    /** The sum of {@link Sequence#queuedTokens} over the waiting requests that are not in the background. */
     private long queuedTokens;
 
     private volatile boolean closed;
@@ -97,7 +100,7 @@ public final class RequestTracker {
      * Accepts a request and puts it into the inbox. A prompt that is longer than the whole queue is accepted when no
      * other request waits; otherwise it could never be served. So is a request that would wait longer than allowed. A
      * tenant with nothing in the queue is accepted up to an eighth above the limits of requests and tokens, and however
-     * long the others wait.
+     * long the others wait. The background has an eighth of the queue beside it, so that neither fills the queue of the other.
      *
      * @throws OverloadedException if the queue is full
      * @throws IllegalStateException if the engine is draining, closed or broken
@@ -122,7 +125,11 @@ public final class RequestTracker {
                 case CLOSED -> throw new IllegalStateException("the engine is closed");
                 case BROKEN -> throw new IllegalStateException("the engine is broken: " + failure, failure);
             }
-            requireRoom(first.tenantName, group.size(), first.promptLength);
+            if (first.isBackground()) {
+                requireRoomInBackground(group.size(), first.promptLength);
+            } else {
+                requireRoom(first.tenantName, group.size(), first.promptLength);
+            }
             for (Sequence sequence : group) {
                 started++;
                 sequence.queuedTokens = queueSpeed.tokens(sequence.promptLength, sequence.maxNewTokens);
@@ -154,19 +161,12 @@ public final class RequestTracker {
     private void requireRoom(String tenant, int requests, int promptTokens) {
         // Who has nothing in the queue is served soon, however long others wait.
         boolean isNew = !tenantToWaiting.containsKey(tenant);
-        int more = waiting == 0 ? 1 : requests; // an empty queue has room for a whole beam search
-        if (waiting + more > limit(maxQueuedRequests, isNew)) {
-            throw new OverloadedException(
-                    "the queue is full: " + waiting + " requests wait already", retryAfterSeconds());
-        }
-        if (waitingTokens > 0 && waitingTokens + promptTokens > limit(maxQueuedTokens, isNew)) {
-            throw new OverloadedException(
-                    "the queue is full: " + waitingTokens + " prompt tokens wait already, and " + promptTokens
-                            + " more would exceed its " + maxQueuedTokens,
-                    retryAfterSeconds());
-        }
+        int before = waiting - backgroundWaiting;
+        long tokensBefore = waitingTokens - backgroundTokens;
+        requireRoom(before, requests, limit(maxQueuedRequests, isNew));
+        requireRoomForTokens(tokensBefore, promptTokens, limit(maxQueuedTokens, isNew));
         double seconds = queueSpeed.seconds(queuedTokens);
-        if (waiting > 0 && !isNew && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
+        if (before > 0 && !isNew && maxQueueSeconds > 0 && seconds > maxQueueSeconds) {
             throw new OverloadedException(
                     String.format(
                             Locale.ROOT,
@@ -176,6 +176,27 @@ public final class RequestTracker {
                             BigDecimal.valueOf(maxQueueSeconds)
                                     .stripTrailingZeros()
                                     .toPlainString()),
+                    retryAfterSeconds());
+        }
+    }
+
+    private void requireRoomInBackground(int requests, int promptTokens) {
+        requireRoom(backgroundWaiting, requests, Math.max(1, maxQueuedRequests / SPARE));
+        requireRoomForTokens(backgroundTokens, promptTokens, Math.max(1, maxQueuedTokens / SPARE));
+    }
+
+    private void requireRoom(int before, int requests, long limit) {
+        int more = before == 0 ? 1 : requests; // an empty queue has room for a whole beam search
+        if (before + more > limit) {
+            throw new OverloadedException("the queue is full: " + before + " requests wait already", retryAfterSeconds());
+        }
+    }
+
+    private void requireRoomForTokens(long before, int promptTokens, long limit) {
+        if (before > 0 && before + promptTokens > limit) {
+            throw new OverloadedException(
+                    "the queue is full: " + before + " prompt tokens wait already, and " + promptTokens
+                            + " more would exceed its " + limit,
                     retryAfterSeconds());
         }
     }
@@ -194,7 +215,12 @@ public final class RequestTracker {
         waiting++;
         tenantToWaiting.merge(sequence.tenantName, 1, Integer::sum);
         waitingTokens += sequence.promptLength;
-        queuedTokens += sequence.queuedTokens;
+        if (sequence.isBackground()) {
+            backgroundWaiting++;
+            backgroundTokens += sequence.promptLength;
+        } else {
+            queuedTokens += sequence.queuedTokens;
+        }
     }
 
     private void leave(Sequence sequence) {
@@ -203,7 +229,12 @@ public final class RequestTracker {
             tenantToWaiting.remove(sequence.tenantName);
         }
         waitingTokens -= sequence.promptLength;
-        queuedTokens -= sequence.queuedTokens;
+        if (sequence.isBackground()) {
+            backgroundWaiting--;
+            backgroundTokens -= sequence.promptLength;
+        } else {
+            queuedTokens -= sequence.queuedTokens;
+        }
     }
 
     /** Waiting → running, at {@code now} in nanoseconds of the clock. */
@@ -211,8 +242,10 @@ public final class RequestTracker {
         lock.lock();
         try {
             leave(sequence);
-            queueSpeed.started(sequence.queuedTokens);
-            if (!sequence.wasStarted) {
+            if (!sequence.isBackground()) {
+                queueSpeed.started(sequence.queuedTokens);
+            }
+            if (!sequence.isBackground() && !sequence.wasStarted) {
                 queueSpeed.waited(sequence.expectedWait, (now - sequence.acceptedNanos) * NANO);
             }
             running++;
@@ -286,7 +319,7 @@ public final class RequestTracker {
      * A step was executed.
      *
      * @param againTokens tokens that had been computed before a preemption
-     * @param waited whether requests waited during the step
+     * @param waited whether requests that are not in the background waited during the step
      * @param begin of the step, in nanoseconds of the clock
      * @param end of the step
      */

@@ -10,6 +10,7 @@ import quire.engine.EngineListener;
 import quire.engine.EngineView;
 import quire.engine.FinishReason;
 import quire.engine.Output;
+import quire.engine.Scheduling;
 import quire.engine.SpeculationCounts;
 import quire.engine.Timeline;
 import quire.engine.constrain.ConstraintException;
@@ -49,6 +50,8 @@ import quire.engine.schedule.Sequence.State;
  *   <li><i>Every decoding sequence gets its token in every step</i>, but while a tenant that runs little sends short
  *       prompts. Then those of other tenants take {@link Turns}, and at most every other step is for such prompts alone.
  *       There are never more decoding sequences than tokens in the budget.
+ *   <li><i>The background waits.</i> Sequences of {@link Scheduling#BACKGROUND} have tokens in a step only if no other one
+ *       has. They keep their rows and pages until others need these.
  *   <li><i>Prompts share the rest.</i> The first prompt, running or waiting, gets at least half of the prompt budget. The
  *       other half goes to the prompt of its priority with the fewest tokens left, then to the next one; the first gets
  *       what remains. So a short prompt starts at once beside a long one, and among those of one priority every prompt
@@ -112,6 +115,7 @@ final class Scheduler {
     private final List<Sequence> readyBeams = new ArrayList<>(); // scratch
     private final Tenants tenants;
     private final Turns turns;
+    private boolean pausesBackground; // in the step that is planned
     private final PageReserve reserve;
     private int timed; // sequences with a timeout
     private final int[] freeRows; // of the page tables; a stack
@@ -278,11 +282,32 @@ final class Scheduler {
         reclaimForHead();
         startForIdleTenant();
         turns.begin(planStart, light);
+        pausesBackground = hasForeground();
         planTokens();
-        if (plan.isEmpty()) { // whoever would have had tokens was preempted
+        if (plan.isEmpty()) { // whoever would have had tokens was preempted or cannot start
             turns.end();
+            pausesBackground = false;
             planTokens();
         }
+    }
+
+    /** Whether a sequence that is not in the background may have something to compute. */
+    private boolean hasForeground() {
+        for (int i = 0; i < running.size() && !running.get(i).isBackground(); i++) {
+            if (!running.get(i).isLoading() && !running.get(i).isReady()) {
+                return true;
+            }
+        }
+        return hasForegroundWaiting();
+    }
+
+    private boolean hasForegroundWaiting() {
+        return !waiting.isEmpty() && !waiting.getFirst().isBackground();
+    }
+
+    /** Whether a sequence may compute nothing in this step, because others do. */
+    private boolean isPaused(Sequence sequence) {
+        return pausesBackground && sequence.isBackground();
     }
 
     /** Takes the pages of all beams that wait for others of their groups; false if there are none. */
@@ -562,11 +587,11 @@ final class Scheduler {
         }
     }
 
-    /** Plans one token for each decoding sequence that is not left out. */
+    /** Plans one token for each decoding sequence that is not left out or paused. */
     private void planDecoding() {
         for (int i = 0; i < running.size(); i++) {
             Sequence sequence = running.get(i);
-            if (sequence.isDecoding() && !sequence.isLeftOut && reserveOrPreempt(sequence)) {
+            if (sequence.isDecoding() && !sequence.isLeftOut && !isPaused(sequence) && reserveOrPreempt(sequence)) {
                 plan.add(sequence, 1);
             }
         }
@@ -824,8 +849,8 @@ final class Scheduler {
         return canStart ? head : shortest;
     }
 
-    private static boolean isPrompt(Sequence running) {
-        return running.remaining() > 1 && !running.isLoading();
+    private boolean isPrompt(Sequence running) {
+        return running.remaining() > 1 && !running.isLoading() && !isPaused(running);
     }
 
     /**
@@ -871,6 +896,9 @@ final class Scheduler {
 
     /** Whether a waiting sequence may start: pages for it are free, and it hardly delays the head of the queue. */
     private boolean mayStart(Sequence sequence, int reserved) {
+        if (isPaused(sequence)) {
+            return false;
+        }
         Sequence head = waiting.getFirst();
         int needed = missing(sequence);
         if (needed + reserved > pages.available()) {
@@ -1026,7 +1054,7 @@ final class Scheduler {
         newGenerationTokens += continueBeams(done, now);
         long nanos = now - planStart;
         // Statistics first: a reader that sees a token finds it counted.
-        tracker.step(newPromptTokens, newGenerationTokens, againTokens, !waiting.isEmpty(), planStart, now);
+        tracker.step(newPromptTokens, newGenerationTokens, againTokens, hasForegroundWaiting(), planStart, now);
         listener.onStep(done.rows(), done.size(), nanos);
         recorder.endStep(done, newPromptTokens, newGenerationTokens, running.size(), waiting.size(), pages.available());
         for (int i = 0; i < done.size(); i++) {

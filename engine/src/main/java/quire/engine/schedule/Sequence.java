@@ -12,6 +12,7 @@ import quire.engine.FinishReason;
 import quire.engine.Logprobs;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
+import quire.engine.Scheduling;
 import quire.engine.TokenStream;
 import quire.engine.constrain.ConstraintCursor;
 import quire.engine.sample.TokenHistory;
@@ -213,6 +214,11 @@ public final class Sequence {
             return first.place < otherFirst.place;
         }
         return first.number == otherFirst.number ? number < other.number : first.number < otherFirst.number;
+    }
+
+    /** Whether it is computed only while nothing else is; see {@link Scheduling#BACKGROUND}. */
+    boolean isBackground() {
+        return priority == Scheduling.BACKGROUND;
     }
 
     /** Whether it is a beam whose row was computed, and that waits for others. */

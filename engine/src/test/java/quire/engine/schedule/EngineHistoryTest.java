@@ -69,6 +69,8 @@ class EngineHistoryTest {
     /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
     private static final long[] HASH_MASKS = {0, 3, -1};
 
+    private static final int[] PRIORITIES = {-2, -1, 0, 1, 2, Scheduling.BACKGROUND};
+
     @TempDir
     private Path folder;
 
@@ -79,6 +81,7 @@ class EngineHistoryTest {
         long hitTokens = 0;
         long evictedPages = 0;
         long leftOut = 0;
+        long paused = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
@@ -90,6 +93,7 @@ class EngineHistoryTest {
             preemptions += history.preempted;
             overtaken += history.overtaken;
             leftOut += history.leftOut;
+            paused += history.paused;
             PrefixCacheStats cache = history.loop.tracker().stats().prefixCache();
             hitTokens += cache.hitTokens();
             evictedPages += cache.evictedPages();
@@ -99,6 +103,7 @@ class EngineHistoryTest {
         assertThat(preemptions).isGreaterThan(HISTORIES / 3);
         assertThat(overtaken).isGreaterThan(HISTORIES / 3);
         assertThat(leftOut).isGreaterThan(HISTORIES / 10);
+        assertThat(paused).isGreaterThan(HISTORIES / 10);
         assertThat(hitTokens).isGreaterThan(10L * HISTORIES);
         assertThat(evictedPages).isGreaterThan(HISTORIES);
         assertThat(ends)
@@ -322,6 +327,7 @@ class EngineHistoryTest {
         private long preempted;
         private long overtaken;
         private long leftOut; // decoding sequences of all steps
+        private long paused; // sequences of the background of all steps
         private final IdentityHashMap<Sequence, Integer> missedSteps = new IdentityHashMap<>(); // in a row
         private boolean lastForGuests;
         private @Nullable Sequence lastHead;
@@ -418,10 +424,15 @@ class EngineHistoryTest {
             int promptRows = 0;
             int before = 0;
             boolean loading = loop.scheduler().running().stream().anyMatch(Sequence::isLoading);
+            boolean pausing = loop.scheduler().running().stream()
+                    .anyMatch(sequence -> !sequence.isBackground() && rows(batch, pages.table(sequence.row)) > 0);
             for (Sequence sequence : loop.scheduler().running()) {
                 int rows = rows(batch, pages.table(sequence.row));
                 if (sequence.isLoading() || sequence.isReady()) {
                     assertThat(rows).as("%s waits", sequence).isZero();
+                } else if (sequence.isBackground() && pausing) {
+                    assertThat(rows).as("%s beside others", sequence).isZero();
+                    paused++;
                 } else if (sequence.remaining() == 1) { // it decodes, or started in this plan with one token to compute
                     boolean isNew = !ranBefore.contains(sequence);
                     if (rows == 0 && !isNew) {
@@ -459,6 +470,7 @@ class EngineHistoryTest {
             if (first != null
                     && !loading
                     && !forGuests
+                    && preempted == lastPreempted // one that starts again in this plan may have been the first
                     && writer == null) { // not in light steps, nor for pages that come from the file
                 assertThat(firstRows)
                         .as(
@@ -474,6 +486,7 @@ class EngineHistoryTest {
             if (head != null
                     && !loading
                     && !forGuests
+                    && !(head.isBackground() && pausing)
                     && head == lastHead
                     && preempted == lastPreempted
                     && ranBefore.containsAll(loop.scheduler().running())
@@ -556,7 +569,7 @@ class EngineHistoryTest {
             int tenant = random.nextInt(tenants);
             return Scheduling.DEFAULT
                     .withTenant("tenant " + tenant, 1 + tenant * tenant)
-                    .withPriority(random.nextInt(3) == 0 ? random.nextInt(-2, 3) : 0)
+                    .withPriority(random.nextInt(3) == 0 ? PRIORITIES[random.nextInt(PRIORITIES.length)] : 0)
                     .withTimeout(Duration.ofNanos(random.nextInt(3) == 0 ? random.nextInt(250) : 0));
         }
 

@@ -478,6 +478,58 @@ class SchedulerTest {
         }
     }
 
+    private static final Scheduling BACKGROUND = Scheduling.DEFAULT.withPriority(Scheduling.BACKGROUND);
+
+    /** Answers and prompts of the background stop while another request is computed, go on after it, and stay the same. */
+    @Test
+    void plan_background_isComputedOnlyWhileNothingElseIs() {
+        EngineLoop loop = loop(Duration.ZERO);
+        Request answering = request(4, 20).withScheduling(BACKGROUND);
+        Request reading = request(3 * BUDGET, 2).withScheduling(BACKGROUND);
+        List<TokenStream> streams = List.of(loop.submit(answering), loop.submit(reading));
+        loop.doWork();
+        TokenStream live = submit(loop, 4, 3);
+        stepTokens.clear();
+
+        assertThat(stepsToToken(loop, live)).isEqualTo(1);
+        assertThat(stepsToToken(loop, live)).isEqualTo(1);
+        assertThat(stepsToToken(loop, live)).isEqualTo(1);
+        assertThat(stepTokens).containsExactly(4, 1, 1);
+        loop.doWork();
+        assertThat(stepTokens.getLast()).isEqualTo(BUDGET);
+        while (loop.doWork() > 0) {
+            loop.checkIntegrity();
+        }
+        assertThat(loop.tracker().stats().preemptions()).isZero();
+        for (int i = 0; i < streams.size(); i++) {
+            Answer.Reader reader = new Answer.Reader();
+            reader.poll(streams.get(i));
+            assertThat(reader.end(streams.get(i).finish()))
+                    .isEqualTo(Answer.alone(List.of(answering, reading).get(i), 1_000));
+        }
+    }
+
+    /** The background fills rows and pages; what it has is given to the first request that comes. */
+    @Test
+    void plan_backgroundWithAllRowsOrPages_givesThemUp() {
+        for (int pages : new int[] {1_000, 16}) {
+            model.close();
+            model = model(pages);
+            EngineLoop loop = loop(Duration.ZERO);
+            for (int i = 0; i < 16; i++) {
+                loop.submit(request(12, 40).withScheduling(BACKGROUND));
+            }
+            for (int i = 0; i < 8; i++) {
+                loop.doWork();
+            }
+            assertThat(stepsToToken(loop, submit(loop, 200, 1))).isEqualTo(4);
+            assertThat(loop.tracker().stats().preemptions()).isPositive();
+            while (loop.doWork() > 0) {
+                loop.checkIntegrity();
+            }
+        }
+    }
+
     /** 100 tokens of time are over after two steps: the answer ends, and its pages are free in the step after that. */
     @Test
     void plan_timeoutOfARunningAnswer_endsItAndFreesItsPages() {

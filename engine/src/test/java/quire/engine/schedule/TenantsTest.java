@@ -212,6 +212,32 @@ class TenantsTest {
                 .isThrownBy(() -> small.submit(request("c", 1, 5, 5)));
     }
 
+    /** The background has an eighth of the queue, beside the queue of the others. */
+    @Test
+    void submit_background_hasPlacesOfItsOwn() {
+        EngineLoop small = loop(16, 512);
+        Request background = request("b", 1, 5, 5);
+        background = background.withScheduling(background.scheduling().withPriority(Scheduling.BACKGROUND));
+        for (int i = 0; i < 2; i++) {
+            small.submit(background);
+        }
+        Request third = background;
+        assertThatExceptionOfType(OverloadedException.class)
+                .isThrownBy(() -> small.submit(third))
+                .withMessageContaining("2 requests wait already");
+        for (int i = 0; i < 16; i++) {
+            small.submit(request("a", 1, 5, 5));
+        }
+        assertThatExceptionOfType(OverloadedException.class)
+                .isThrownBy(() -> small.submit(request("a", 1, 5, 5)))
+                .withMessageContaining("16 requests wait already");
+        small.checkIntegrity();
+        while (small.doWork() > 0) {
+            small.checkIntegrity();
+        }
+        small.submit(third);
+    }
+
     /** A tenant that runs nothing takes one row, and not the last one of a tenant. */
     @Test
     void plan_allRowsTaken_givesOneRowToATenantThatRunsNothing() {
