@@ -41,14 +41,14 @@ class WorkersTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {1, 2, 3, 4})
+    @ValueSource(ints = {1, 2, 3, 4, Workers.GROUP + 1, 2 * Workers.GROUP + 3})
     void run_teamsOfAllSizesInTurn_onlyTheirWorkersRunAndMeet(int count) {
         try (Workers workers = new Workers(count)) {
             AtomicIntegerArray ran = new AtomicIntegerArray(count);
             AtomicInteger wrong = new AtomicInteger();
             int[] expected = new int[count];
             SplittableRandom random = new SplittableRandom(count);
-            for (int round = 0; round < 3000; round++) {
+            for (int round = 0; round < (count > Workers.GROUP ? 300 : 3000); round++) {
                 int team = random.nextInt(count) + 1;
                 AtomicInteger met = new AtomicInteger();
                 workers.run(
@@ -158,10 +158,10 @@ class WorkersTest {
     }
 
     @ParameterizedTest
-    @ValueSource(ints = {1, 2, 4})
+    @ValueSource(ints = {1, 2, 4, 2 * Workers.GROUP + 1})
     void run_oneWorkerFails_othersLeaveTheBarrierAndTheTeamStaysUsable(int count) {
         try (Workers workers = new Workers(count)) {
-            for (int round = 0; round < 500; round++) {
+            for (int round = 0; round < (count > Workers.GROUP ? 50 : 500); round++) {
                 int failing = round % count;
                 assertThatThrownBy(() -> workers.run(worker -> {
                             if (worker == failing) {
