@@ -47,7 +47,7 @@ final class FairnessBench {
     /** The rows of both measurements, and the bounds. */
     record Result(List<Map<String, Object>> rows, Bounds bounds) {}
 
-    FairnessBench(ServerAddress server, int context, Settings settings) {
+    FairnessBench(ServerAddress server, int context, Settings settings) throws IOException {
         this.server = server;
         requests = new LoadRequests(server, context);
         this.settings = settings;

@@ -53,6 +53,7 @@ final class LevelResult {
     /**
      * Adds an answer.
      *
+     * @param tokens of its prompt and of itself
      * @param sent when its request was sent, by {@link System#nanoTime}
      * @param ended when it ended
      */
@@ -132,7 +133,7 @@ final class LevelResult {
         return withoutRetryAfter;
     }
 
-    /** Tokens a second of all answers that met the deadline. */
+    /** Tokens a second of all answers that met the deadline, and of their prompts. */
     synchronized double goodput() {
         return goodTokens / seconds();
     }

@@ -1,6 +1,11 @@
 package quire.bench.overload;
 
+import java.io.IOException;
+import java.time.Duration;
 import java.util.SplittableRandom;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import quire.bench.client.HttpSocket;
 import quire.bench.client.ServerAddress;
 
 /**
@@ -10,28 +15,51 @@ import quire.bench.client.ServerAddress;
 final class LoadRequests {
     private static final int SHORT_OF_TEN = 7;
     private static final int SHORT_ANSWER = 16;
+    private static final String SHORT_PROMPT = "Once upon a time ";
     private static final String SENTENCE = "The fox and the bear went to the river. ";
 
     /** About the tokens of {@link #SENTENCE} in a small vocabulary. */
     private static final int SENTENCE_TOKENS = 12;
 
     private final ServerAddress server;
-    private final int longPrompt;
+    private static final Pattern COUNT = Pattern.compile("\"count\"\\s*:\\s*(\\d+)");
+    private static final Duration TIMEOUT = Duration.ofSeconds(30);
+
+    private final String longPrompt;
     private final int longAnswer;
+    private final int shortPromptTokens;
+    private final int longPromptTokens;
 
     /**
      * A request.
      *
      * @param text its bytes
-     * @param tokens tokens of its answer
+     * @param tokens tokens of its prompt and of its answer
      */
     record LoadRequest(String text, int tokens) {}
 
-    /** @param context the most tokens of a sequence */
-    LoadRequests(ServerAddress server, int context) {
+    /**
+     * Asks the server how many tokens the prompts have.
+     *
+     * @param context the most tokens of a sequence
+     */
+    LoadRequests(ServerAddress server, int context) throws IOException {
         this.server = server;
-        longPrompt = Math.max(1, Math.min(context / 3, 512) / SENTENCE_TOKENS);
+        longPrompt = SENTENCE.repeat(Math.max(1, Math.min(context / 3, 512) / SENTENCE_TOKENS));
         longAnswer = Math.min(context / 4, 128);
+        shortPromptTokens = tokens(SHORT_PROMPT);
+        longPromptTokens = tokens(longPrompt);
+    }
+
+    private int tokens(String prompt) throws IOException {
+        String request = server.post("/tokenize", "{\"prompt\":\"" + prompt + "\"}");
+        HttpSocket.Answer answer = HttpSocket.exchange(server, request, TIMEOUT);
+        Matcher count = COUNT.matcher(answer.body());
+        if (!count.find()) {
+            throw new IOException("http://" + server + "/tokenize answers with status " + answer.status() + ": "
+                    + answer.body().strip());
+        }
+        return Integer.parseInt(count.group(1));
     }
 
     /** A request of the mix. */
@@ -46,7 +74,7 @@ final class LoadRequests {
      */
     LoadRequest next(SplittableRandom random, boolean small, String user) {
         int tokens = small ? SHORT_ANSWER : longAnswer;
-        String prompt = small ? "Once upon a time " : SENTENCE.repeat(longPrompt);
+        String prompt = small ? SHORT_PROMPT : longPrompt;
         return new LoadRequest(
                 server.post(
                         "/v1/completions",
@@ -54,6 +82,6 @@ final class LoadRequests {
                                 + ",\"ignore_eos\":true,\"temperature\":1,\"stream\":true,\"seed\":"
                                 + random.nextInt(1_000_000) + ",\"cache_salt\":\"" + random.nextLong() + "\""
                                 + (user.isEmpty() ? "" : ",\"user\":\"" + user + "\"") + "}"),
-                tokens);
+                tokens + (small ? shortPromptTokens : longPromptTokens));
     }
 }

@@ -30,8 +30,9 @@ import quire.bench.overload.LoadRequests.LoadRequest;
  *   level 2     requests arrive at twice that rate, whatever becomes of them (open loop, Poisson)
  * </pre>
  *
- * <p>Goodput is the tokens of the answers that met the deadline and ended within the measured time, divided by that time. {@link
- * LevelResult} shows what else counts. A level ends when all its requests have ended, so no level loads the next one. The
+ * <p>Goodput is the tokens of the answers that met the deadline and ended within the measured time, and of their prompts,
+ * divided by that time. Answers alone would depend on how many of the answered requests are short. {@link LevelResult} shows
+ * what else counts. A level ends when all its requests have ended, so no level loads the next one. The
  * closed loop is repeated until it no longer gets faster, because a server that has just started has not compiled its code.
  * Clients and server share the machine, so the table has the processors that each of them used.
  */
@@ -74,7 +75,7 @@ final class OverloadBench {
     /** The rows of the capacity and of each level, and the bounds. */
     record Result(List<Map<String, Object>> rows, Bounds bounds, String failure) {}
 
-    OverloadBench(ServerProcess process, int context, Settings settings) {
+    OverloadBench(ServerProcess process, int context, Settings settings) throws IOException {
         this.process = process;
         this.server = process.address();
         this.requests = new LoadRequests(server, context);
