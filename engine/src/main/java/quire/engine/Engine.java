@@ -164,7 +164,8 @@ public final class Engine implements AutoCloseable {
                             config.maxBatchedTokens(),
                             config.maxLogitRows(),
                             config.maxSequences(),
-                            config.prefixCache()),
+                            config.prefixCache(),
+                            plan.windowPageCount()),
                     progress::add);
             owned.push(decoder);
             Decoder draft = null;

@@ -10,6 +10,8 @@ import java.util.Map;
  * @param waiting requests that wait to run, preempted ones included
  * @param usedPages KV pages that sequences hold
  * @param totalPages KV pages in the pool
+ * @param usedWindowPages pages of layers with a window that sequences hold, if these are apart; otherwise 0
+ * @param totalWindowPages such pages in the pool; 0 if a page holds all layers
  * @param started requests accepted
  * @param finished requests ended, for every reason
  * @param preemptions how often a sequence lost its pages
@@ -28,6 +30,8 @@ public record EngineStats(
         int waiting,
         int usedPages,
         int totalPages,
+        int usedWindowPages,
+        int totalWindowPages,
         long started,
         Map<FinishReason, Long> finished,
         long preemptions,
@@ -42,6 +46,13 @@ public record EngineStats(
     /** Copies {@code finished}. */
     public EngineStats {
         finished = Map.copyOf(finished);
+    }
+
+    /** Share of the KV pages that sequences hold, 0 to 1; of the kind of pages of which fewer are left. */
+    public double kvUsage() {
+        return Math.max(
+                totalPages == 0 ? 0 : (double) usedPages / totalPages,
+                totalWindowPages == 0 ? 0 : (double) usedWindowPages / totalWindowPages);
     }
 
     /** Requests ended, over all reasons. */

@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.disk.PageFile;
 import quire.model.Decoder;
 import quire.model.ModelConfig;
+import quire.model.WindowLayers;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
@@ -54,6 +55,8 @@ public final class MemoryPlan {
     private static final int SAMPLER_BYTES = 20;
     /** KvPages and CostModel, without the prefix index. */
     private static final int PAGE_BYTES = 6 * Integer.BYTES + 1;
+    /** WindowPages: the partner of a page, and at most as many window pages. */
+    private static final int WINDOW_PAGE_BYTES = 7 * Integer.BYTES;
     /** DiskTier: where the copy of a page is, and its place in the queue. */
     private static final int TIER_PAGE_BYTES = 2 * Integer.BYTES + 4 * Long.BYTES;
     /** DiskIndex and PageFile, without the prefix index: a slot of the KV file. */
@@ -82,24 +85,33 @@ public final class MemoryPlan {
     private final long fittingPages;
 
     private final int pageCount;
+    /** Pages of layers with a window alone; 0 if a page holds all layers. */
+    private final int windowPageCount;
 
     /**
      * The properties of a model that the size of its KV cache depends on.
      *
-     * @param layers the layers with keys and values, by the sizes of their heads; empty if no layer has attention
+     * @param layers the layers with keys and values, by their windows and the sizes of their heads; empty if no layer has
+     *     attention
      * @param contextLength positions trained for
      * @param stateBytes bytes that recurrent layers keep of each running sequence; 0 if there are none
      * @param pageStateBytes bytes that they keep beside each page if pages are cached
      */
     public record Shape(List<Layers> layers, int contextLength, long stateBytes, long pageStateBytes) {
         /**
-         * Layers whose heads have the same sizes.
+         * Layers whose windows and heads have the same sizes.
          *
          * @param count decoder blocks with keys and values
          * @param kvHeads key and value heads
          * @param headDim numbers in a head
+         * @param window positions that a query sees; 0 for all
          */
-        public record Layers(int count, int kvHeads, int headDim) {
+        public record Layers(int count, int kvHeads, int headDim, int window) {
+            /** Layers without a window. */
+            public Layers(int count, int kvHeads, int headDim) {
+                this(count, kvHeads, headDim, 0);
+            }
+
             /**
              * Checks the ranges.
              *
@@ -109,6 +121,13 @@ public final class MemoryPlan {
                 positive("layers", count);
                 positive("kvHeads", kvHeads);
                 positive("headDim", headDim);
+                if (window < 0) {
+                    throw new IllegalArgumentException("window must be at least 1, or 0 for none, not " + window);
+                }
+            }
+
+            private long kvBytesPerToken(EngineConfig config) {
+                return count * new KvLayout(config.kvType(), config.pageTokens(), kvHeads, headDim).tokenBytes();
             }
         }
 
@@ -135,11 +154,21 @@ public final class MemoryPlan {
 
         /** The shape of a model. */
         public static Shape of(ModelConfig model) {
-            Map<ModelConfig.HeadSizes, Integer> counts = new LinkedHashMap<>();
-            model.cachedHeadSizes().forEach(sizes -> counts.merge(sizes, 1, Integer::sum));
+            List<ModelConfig.HeadSizes> sizes = model.cachedHeadSizes();
+            List<Boolean> windowed = model.cachedHaveWindow();
+            Map<Layers, Integer> counts = new LinkedHashMap<>();
+            for (int i = 0; i < sizes.size(); i++) {
+                int window = windowed.get(i) ? model.blocks().window() : 0;
+                counts.merge(new Layers(1, sizes.get(i).kvHeads(), sizes.get(i).headDim(), window), 1, Integer::sum);
+            }
             List<Layers> layers = new ArrayList<>();
-            counts.forEach((sizes, count) -> layers.add(new Layers(count, sizes.kvHeads(), sizes.headDim())));
+            counts.forEach((one, count) -> layers.add(new Layers(count, one.kvHeads, one.headDim, one.window)));
             return new Shape(layers, model.contextLength(), model.stateBytes(), model.pageStateBytes());
+        }
+
+        /** The window of the layers that have one; 0 if none has. */
+        int window() {
+            return layers.stream().mapToInt(Layers::window).max().orElse(0);
         }
     }
 
@@ -215,9 +244,20 @@ public final class MemoryPlan {
         int context = config.maxContext() == 0 ? shape.contextLength() : config.maxContext();
         wantedPages = pagesFor(context) * config.maxSequences();
         long kvBytes = config.kvCacheBytes() > 0 ? config.kvCacheBytes() : Math.max(0, roomForPages());
+        long apart = windowPagesFor(kvBytes, context);
+        long ofAll = pageBytes() - windowPageBytes();
+        long together = pageBytes() == 0 ? wantedPages : Math.min(wantedPages, kvBytes / pageBytes());
+        long others = ofAll == 0 ? wantedPages : Math.min(wantedPages, (kvBytes - apart * windowPageBytes()) / ofAll);
+        if (apart > 0 && others == wantedPages) { // what is left keeps more windows cached
+            apart = (kvBytes - others * ofAll) / windowPageBytes();
+        }
+        apart = Math.min(apart, Math.min(others, mostPages(java.heapBytes())));
+        boolean pays = apart >= leastWindowPages(context)
+                && whole(apart, others, context) > (double) together / pagesFor(context);
         // Without attention, pages only count tokens.
-        fittingPages = pageBytes() == 0 ? wantedPages : Math.min(wantedPages, kvBytes / pageBytes());
+        fittingPages = pays ? others : together;
         pageCount = (int) Math.min(fittingPages, mostPages(java.heapBytes()));
+        windowPageCount = pays ? (int) apart : 0;
         if (pageCount < 1) {
             throw new IllegalArgumentException(
                     config.kvCacheBytes() > 0
@@ -345,6 +385,7 @@ public final class MemoryPlan {
 
     private int heapBytesOfPage() {
         return PAGE_BYTES
+                + (model.shape.window() > 0 ? WINDOW_PAGE_BYTES : 0)
                 + (config.prefixCache() ? indexBytesOfPage() : 0)
                 + (config.kvDisk() == null ? 0 : TIER_PAGE_BYTES);
     }
@@ -377,7 +418,7 @@ public final class MemoryPlan {
         long lookup = config.speculation().isOn() && config.speculation().lookup()
                 ? Math.min(tokens * LOOKUP_TOKEN_BYTES, sequences * LOOKUP_BYTES)
                 : 0;
-        long tables = sequences * pagesFor(maxContext) * Integer.BYTES;
+        long tables = sequences * pagesFor(maxContext) * Integer.BYTES * (windowPageCount > 0 ? 2 : 1);
         return tableBytesAtStart(pages)
                 + tokens * TOKEN_BYTES
                 + distinct * HISTORY_BYTES
@@ -403,10 +444,16 @@ public final class MemoryPlan {
         return mebibytes;
     }
 
+    private long poolBytes() {
+        return windowPageCount == 0
+                ? pageCount * pageBytes()
+                : pageCount * (pageBytes() - windowPageBytes()) + windowPageCount * windowPageBytes();
+    }
+
     /** What may go wrong with this plan under load, one sentence each; empty if nothing is known. */
     public List<String> warnings() {
         List<String> warnings = new ArrayList<>();
-        long pages = pageCount * pageBytes();
+        long pages = poolBytes();
         if (config.kvCacheBytes() > 0 && pages > roomForPages()) {
             warnings.add("the KV pages take " + size(pages) + ", as asked for, but "
                     + size(Math.max(0, roomForPages())) + " are left for them of " + size(usableBytes()) + " usable ("
@@ -440,12 +487,54 @@ public final class MemoryPlan {
 
     private long kvBytesPerToken(Shape shape) {
         return shape.layers.stream()
-                .mapToLong(each -> each.count
-                        * new KvLayout(config.kvType(), config.pageTokens(), each.kvHeads, each.headDim).tokenBytes())
+                .mapToLong(each -> each.kvBytesPerToken(config))
                 .sum();
     }
 
-    /** Bytes of one page, over all layers of all models, with the state that lies beside it. */
+    /** Bytes of a page of the target model's layers with a window. */
+    private long windowPageBytes() {
+        return config.pageTokens()
+                * model.shape.layers.stream()
+                        .filter(each -> each.window > 0)
+                        .mapToLong(each -> each.kvBytesPerToken(config))
+                        .sum();
+    }
+
+    /** The most pages that the window of a sequence of {@code tokens} positions has. */
+    private long windowPagesOf(int tokens) {
+        return Math.min(pagesFor(tokens), new WindowLayers(model.shape.window(), false, 1).pages(config.pageTokens()));
+    }
+
+    /** How many sequences of the whole context some window pages and others have room for. */
+    private double whole(long windowPages, long others, int context) {
+        return Math.min(
+                (double) others / pagesFor(context),
+                (double) (windowPages - windowPagesOfStep()) / windowPagesOf(context));
+    }
+
+    /** What one sequence needs, and 1 if no layer has a window. */
+    private long leastWindowPages(int context) {
+        return model.shape.window() == 0 ? 1 : windowPagesOf(context) + windowPagesOfStep();
+    }
+
+    private long windowPagesOfStep() {
+        return WindowLayers.stepPages(config.pageTokens(), config.maxSequences(), config.maxBatchedTokens());
+    }
+
+    /**
+     * How many pages layers with a window get if these are apart: enough for the windows of {@code maxSequences} and half as
+     * many that are cached, but at most half of the memory; 0 if they are not to be apart.
+     */
+    private long windowPagesFor(long kvBytes, int context) {
+        if (model.shape.window() == 0 || model.shape.stateBytes > 0) {
+            return 0;
+        }
+        long wanted = config.maxSequences() * windowPagesOf(context) * 3 / 2 + windowPagesOfStep();
+        long most = pageBytes() == windowPageBytes() ? kvBytes : kvBytes / 2; // what others need is for each position
+        return Math.min(wanted, most / windowPageBytes());
+    }
+
+    /** Bytes of one page and of its window page, over all layers of all models, with the state that lies beside it. */
     public long pageBytes() {
         return kvBytesPerToken() * config.pageTokens() + pageStateBytes();
     }
@@ -459,6 +548,14 @@ public final class MemoryPlan {
         return pageCount;
     }
 
+    /**
+     * Number of pages of the layers with a window if these are apart, so that a sequence gives them back when no later position
+     * sees them; 0 if a page holds all layers.
+     */
+    public int windowPageCount() {
+        return windowPageCount;
+    }
+
     /** Maximum number of positions of one sequence: the least of what configuration, model and pages allow. */
     public int maxContext() {
         return maxContext;
@@ -466,12 +563,23 @@ public final class MemoryPlan {
 
     /** Bytes of the pages of a sequence of {@code tokens} positions. */
     public long sequenceBytes(int tokens) {
-        return pagesFor(tokens) * pageBytes();
+        return windowPageCount == 0
+                ? pagesFor(tokens) * pageBytes()
+                : pagesFor(tokens) * (pageBytes() - windowPageBytes()) + windowPagesOf(tokens) * windowPageBytes();
+    }
+
+    /** How many sequences of {@code tokens} positions all pages have room for. */
+    private long fitting(int tokens) {
+        long fitting = pageCount / pagesFor(tokens);
+        if (windowPageCount == 0) {
+            return fitting;
+        }
+        return Math.min(fitting, (windowPageCount - windowPagesOfStep()) / windowPagesOf(tokens));
     }
 
     /** How many sequences of {@code tokens} positions can run at once; 0 if they are longer than the context. */
     public int sequences(int tokens) {
-        return tokens > maxContext ? 0 : (int) Math.min(config.maxSequences(), pageCount / pagesFor(tokens));
+        return tokens > maxContext ? 0 : (int) Math.min(config.maxSequences(), fitting(tokens));
     }
 
     /** What limits the number of sequences of {@code tokens} positions that run at once. */
@@ -480,7 +588,7 @@ public final class MemoryPlan {
             // Either the pool is smaller than one such sequence, or the configured context is.
             return pagesFor(tokens) > pageCount ? Limit.KV_PAGES : Limit.MAX_CONTEXT;
         }
-        return pageCount / pagesFor(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
+        return fitting(tokens) < config.maxSequences() ? Limit.KV_PAGES : Limit.MAX_SEQUENCES;
     }
 
     /**
@@ -519,10 +627,17 @@ public final class MemoryPlan {
                     stateBytes(),
                     "maxSequences (" + config.maxSequences() + ") × " + model.shape.stateBytes + " bytes"));
         }
+        long pageBytes = targetPageBytes() - (windowPageCount == 0 ? 0 : windowPageBytes());
         lines.add(new Line(
-                "KV pages",
-                pageCount * targetPageBytes(),
-                pageCount + " pages × " + targetPageBytes() + " bytes, " + poolReason()));
+                "KV pages", pageCount * pageBytes, pageCount + " pages × " + pageBytes + " bytes, " + poolReason()));
+        if (windowPageCount > 0) {
+            lines.add(new Line(
+                    "KV window pages",
+                    windowPageCount * windowPageBytes(),
+                    windowPageCount + " pages × " + windowPageBytes() + " bytes, of layers with a window of "
+                            + model.shape.window() + " positions; a sequence has at most "
+                            + windowPagesOf(maxContext)));
+        }
         if (draft != null) {
             lines.add(new Line(
                     "draft KV pages",
@@ -551,7 +666,9 @@ public final class MemoryPlan {
                 kvBytesPerToken(),
                 (model.shape.layers.isEmpty() ? "no layer has keys and values" : "")
                         + model.shape.layers.stream()
-                                .map(each -> "2 × " + each.count + " layers × " + each.kvHeads + " KV heads × "
+                                .map(each -> "2 × " + each.count + " layers"
+                                        + (each.window == 0 ? "" : " with a window of " + each.window) + " × "
+                                        + each.kvHeads + " KV heads × "
                                         + headSum(each.headDim))
                                 .collect(Collectors.joining(" + "))
                         + (draft == null ? "" : ", and " + draftKvBytesPerToken() + " of the draft model")));
@@ -610,7 +727,9 @@ public final class MemoryPlan {
         return new Line(
                 "sequence of " + tokens + " tokens",
                 sequenceBytes(tokens),
-                pagesFor(tokens) + " pages; " + sequences(tokens) + " fit at once, " + limit);
+                pagesFor(tokens) + " pages"
+                        + (windowPageCount == 0 ? "" : " and " + windowPagesOf(tokens) + " window pages") + "; "
+                        + sequences(tokens) + " fit at once, " + limit);
     }
 
     private String poolReason() {

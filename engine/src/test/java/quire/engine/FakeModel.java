@@ -8,6 +8,7 @@ import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
 import quire.model.Batch;
 import quire.model.Model;
+import quire.model.WindowLayers;
 import quire.tensor.FloatMatrix;
 
 /**
@@ -38,6 +39,8 @@ public final class FakeModel implements Model {
     private final int maxBatchTokens;
     private final int maxLogitRows;
     private final long[] pages;
+    private @Nullable WindowLayers windowLayers;
+    private long[] windowPages = {};
     private final Arena arena = Arena.ofShared();
     private final FloatMatrix logits;
     private final FloatMatrix vectors;
@@ -86,6 +89,22 @@ public final class FakeModel implements Model {
                 pagesPerSequence * config.maxSequences(),
                 config.maxBatchedTokens(),
                 config.maxLogitRows());
+    }
+
+    /**
+     * Adds layers with a window, whose pages are apart. They hold the same cells; each row checks all cells that its window
+     * sees. Call it before the engine is built.
+     */
+    public FakeModel withWindows(WindowLayers layers) {
+        windowLayers = layers;
+        windowPages = new long[layers.pageCount() * pageTokens];
+        Arrays.fill(windowPages, POISON);
+        return this;
+    }
+
+    /** Poisons a page of the layers with a window. */
+    public void poisonWindow(int page) {
+        Arrays.fill(windowPages, page * pageTokens, (page + 1) * pageTokens, POISON);
     }
 
     /** Sets an action for the beginning of each step, on the engine thread. Call it before the engine runs. */
@@ -139,11 +158,16 @@ public final class FakeModel implements Model {
                 int position = batch.positions()[row];
                 require(position < contextLength, "position " + position);
                 pages[slot(batch.pageTable(s), position)] = cell(batch.tokens()[row], position);
+                if (windowLayers != null) {
+                    int[] table = batch.windowTable(s);
+                    windowPages[slot(table, position)] = cell(batch.tokens()[row], position);
+                }
             }
         }
         int logitRow = 0;
         for (int s = 0; s < batch.sequences(); s++) {
             int end = batch.firstPosition(s) + batch.rowCount(s);
+            checkWindows(batch, s, end);
             long hash = 0;
             int[] history = new int[end];
             for (int position = 0; position < end; position++) {
@@ -167,6 +191,31 @@ public final class FakeModel implements Model {
         return logits;
     }
 
+    /** Each row's window has the cells that the other layers have. */
+    private void checkWindows(Batch batch, int s, int end) {
+        WindowLayers layers = windowLayers;
+        for (int row = batch.firstPosition(s); row < end && layers != null; row++) {
+            for (int position = layers.firstSeen(row); position <= row; position++) {
+                long cell = windowPages[slot(batch.windowTable(s), position)];
+                require(
+                        cell == pages[slot(batch.pageTable(s), position)],
+                        "the window of position " + row + " of sequence " + s + " reads a slot "
+                                + (cell == POISON ? "that is free" : "of position " + (cell >>> 32)) + " for "
+                                + position);
+            }
+        }
+    }
+
+    @Override
+    public @Nullable WindowLayers windowLayers() {
+        return windowLayers;
+    }
+
+    @Override
+    public void copyWindowPage(int from, int to) {
+        System.arraycopy(windowPages, from * pageTokens, windowPages, to * pageTokens, pageTokens);
+    }
+
     @Override
     public int vectorWidth() {
         return VECTOR_WIDTH;
@@ -184,22 +233,30 @@ public final class FakeModel implements Model {
 
     @Override
     public long pageBytes() {
-        return (long) pageTokens * Long.BYTES;
+        return (windowLayers == null ? 1L : 2L) * pageTokens * Long.BYTES;
     }
 
     @Override
-    public void exportPage(int page, MemorySegment to) {
-        MemorySegment.copy(MemorySegment.ofArray(pages), page * pageBytes(), to, 0, pageBytes());
+    public void exportPage(int page, int windowPage, MemorySegment to) {
+        long bytes = (long) pageTokens * Long.BYTES;
+        MemorySegment.copy(MemorySegment.ofArray(pages), page * bytes, to, 0, bytes);
+        if (windowLayers != null) {
+            MemorySegment.copy(MemorySegment.ofArray(windowPages), windowPage * bytes, to, bytes, bytes);
+        }
     }
 
     @Override
-    public void importPage(int page, MemorySegment from) {
-        MemorySegment.copy(from, 0, MemorySegment.ofArray(pages), page * pageBytes(), pageBytes());
+    public void importPage(int page, int windowPage, MemorySegment from) {
+        long bytes = (long) pageTokens * Long.BYTES;
+        MemorySegment.copy(from, 0, MemorySegment.ofArray(pages), page * bytes, bytes);
+        if (windowLayers != null) {
+            MemorySegment.copy(from, bytes, MemorySegment.ofArray(windowPages), windowPage * bytes, bytes);
+        }
     }
 
     private int slot(int[] pageTable, int position) {
         int page = pageTable[position / pageTokens];
-        require(page >= 0 && page < pageCount, "page " + page);
+        require(page >= 0, "page " + page);
         return page * pageTokens + position % pageTokens;
     }
 

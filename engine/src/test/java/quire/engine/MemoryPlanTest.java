@@ -10,6 +10,7 @@ import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.engine.MemoryPlan.Limit;
 import quire.engine.MemoryPlan.Shape;
@@ -340,6 +341,46 @@ class MemoryPlanTest {
         assertThat(plan.kvBytesPerToken()).isEqualTo(2 * 2 * (5 * 8 * 256 + 2 * 512));
         assertThat(plan.toString())
                 .contains("2 × 5 layers × 8 KV heads × 256 head dim × 2 bytes (F16) + 2 × 1 layers × 2 KV heads × 512");
+    }
+
+    private static MemoryPlan windows(
+            int layers, int every, int kvHeads, int headDim, int window, EngineConfig config) {
+        int all = every == 0 ? 0 : layers / every;
+        List<Shape.Layers> kinds = all == 0
+                ? List.of(new Shape.Layers(layers, kvHeads, headDim, window))
+                : List.of(
+                        new Shape.Layers(all, kvHeads, headDim),
+                        new Shape.Layers(layers - all, kvHeads, headDim, window));
+        MemoryPlan.Model model = new MemoryPlan.Model(new Shape(kinds, 131_072, 0, 0), 32_000, GIB, GIB);
+        return MemoryPlan.of(model, null, config, machine(12 * GIB), JAVA);
+    }
+
+    /** Sequences of 32,768 tokens in 8 GiB: of a Gemma 3 with 4 B, of gpt-oss with 20 B and of a Mistral with 7 B. */
+    @ParameterizedTest
+    @CsvSource({"34, 6, 4, 256, 1024, 1, 6", "24, 2, 8, 64, 128, 5, 10", "32, 0, 8, 128, 4096, 2, 15"})
+    void sequences_layersWithAWindow_areMoreThanIfAPageHeldAllLayers(
+            int layers, int every, int kvHeads, int headDim, int window, int together, int apart) {
+        EngineConfig config = config(64, 32_768, 8 * GIB);
+        MemoryPlan plan = windows(layers, every, kvHeads, headDim, window, config);
+
+        assertThat(8 * GIB / (32_768 * plan.kvBytesPerToken())).isEqualTo(together);
+        assertThat(plan.sequences(32_768)).isEqualTo(apart);
+        assertThat(plan.windowPageCount()).isBetween(1, plan.pageCount());
+        long sum = plan.lines().stream()
+                .filter(line -> line.name().matches("KV (window )?pages"))
+                .mapToLong(MemoryPlan.Line::bytes)
+                .sum();
+        assertThat(sum).isLessThanOrEqualTo(8 * GIB);
+        assertThat(plan.toString()).contains("with a window of " + window);
+    }
+
+    /** Where each sequence fits into the window, and where there is memory for all. */
+    @Test
+    void windowPageCount_nothingWouldBeGained_isZero() {
+        assertThat(windows(34, 6, 4, 256, 1024, config(64, 1024, 8 * GIB)).windowPageCount())
+                .isZero();
+        assertThat(windows(34, 6, 4, 256, 1024, config(1, 32_768, 8 * GIB)).windowPageCount())
+                .isZero();
     }
 
     @Test

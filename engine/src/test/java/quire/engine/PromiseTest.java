@@ -31,6 +31,7 @@ import quire.engine.chat.ToolCallFormat;
 import quire.engine.chat.UnknownFormatException;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.PropertyOrder;
+import quire.engine.schedule.TimedEngine;
 import quire.engine.speculate.DraftPolicy;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.BuiltInModel;
@@ -447,19 +448,34 @@ class PromiseTest {
             Scheduling scheduling = Scheduling.DEFAULT.withTenant(i % 8 == 7 ? "few" : "many", 1);
             scheduled.add(requests.get(i).withScheduling(scheduling));
         }
-        for (Path draft : new Path[] {null, TINY_DRAFT}) {
+        for (int drafts : new int[] {0, 4}) {
             EngineConfig config = EngineConfig.builder()
                     .maxSequences(20)
                     .maxBatchedTokens(128)
                     .maxContext(112)
                     .kvType(KvType.F16)
-                    .threads(2)
-                    .targetTokenGap(Duration.ofMillis(2))
-                    .speculation(draft == null ? Speculation.off() : new Speculation(4, true, draft, null))
+                    .targetTokenGap(Duration.ofMillis(200))
+                    .speculation(drafts == 0 ? Speculation.off() : new Speculation(drafts, true, null, null))
                     .build();
-            assertThat(answer(TINY, scheduled, config, REQUESTS, DraftPolicy::of).answers)
-                    .as("draft %s", draft)
-                    .isEqualTo(alone);
+            try (TimedEngine engine = new TimedEngine(TINY, config)) {
+                List<TokenStream> streams = new ArrayList<>();
+                for (Request request : scheduled) {
+                    boolean isFew = request.scheduling().tenant().equals("few");
+                    for (int steps = isFew ? 3 : 0; steps > 0; steps--) {
+                        engine.step();
+                    }
+                    streams.add(engine.submit(request));
+                }
+                while (engine.step() > 0) {}
+                List<Answer> answers = new ArrayList<>();
+                for (TokenStream stream : streams) {
+                    answers.add(read(stream));
+                }
+                assertThat(answers).as("%d draft tokens", drafts).isEqualTo(alone);
+                assertThat(engine.leftOut())
+                        .as("decoding sequences left out of steps")
+                        .isGreaterThan(REQUESTS);
+            }
         }
     }
 
@@ -675,6 +691,48 @@ class PromiseTest {
                     }
                 }
             }
+        }
+    }
+
+    /**
+     * Layers with a window whose pages are apart: cold and warm, with drafts, beside cancelled requests, with so few pages that
+     * sequences are preempted, and from a KV file. The answers alone come from an engine whose pages hold all layers.
+     */
+    @ParameterizedTest
+    @ValueSource(strings = {"gemma3", "gemma4", "gpt-oss", "llama4-chunks", "llama"})
+    void output_windowPagesApart_isBitIdentical(String architecture) throws Exception {
+        Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        Chats chats = Chats.of(file, KvType.F16);
+        EngineConfig.Builder roomy = Chats.config(6, KvType.F16).maxBatchedTokens(32);
+        long bytes = 30 * pageBytes(file, roomy.speculation(Speculation.off()).build());
+        EngineConfig plain = roomy.kvCacheBytes(bytes).build();
+        try (Gguf gguf = Gguf.open(file)) {
+            assertThat(Engine.plan(gguf, ModelConfig.from(gguf), plain).windowPageCount())
+                    .as("window pages")
+                    .isPositive();
+        }
+        EngineConfig onDisk = plain.toBuilder()
+                .kvDisk(folder.resolve("windows.kv"))
+                .kvDiskBytes(16 << 20)
+                .build();
+        long preemptions = 0;
+        long readBytes = 0;
+        EngineConfig drafting = plain.withSpeculation(new Speculation(4, true, null, null));
+        boolean inAllWays = architecture.equals("gpt-oss");
+        for (EngineConfig config : inAllWays ? List.of(plain, drafting, onDisk, onDisk) : List.of(drafting)) {
+            try (Engine engine = Engine.open(file, config, EngineListener.NONE)) {
+                chats.play(engine, architecture + ", " + config);
+                assertAllPagesAreGivenBack(engine);
+                EngineStats stats = engine.stats();
+                assertThat(stats.usedWindowPages()).isZero();
+                assertThat(stats.prefixCache().hitTokens()).isPositive();
+                preemptions += stats.preemptions();
+                readBytes += stats.diskTier().readBytes();
+            }
+        }
+        if (inAllWays) {
+            assertThat(readBytes).as("bytes from the KV file").isPositive();
+            assertThat(preemptions).isPositive();
         }
     }
 

@@ -100,6 +100,11 @@ final class AttentionLayers {
                     + (latent == null ? 0 : latent.multiplyAdds());
         }
 
+        /** Where the pages of a sequence are. */
+        private int[] table(Batch batch, int sequence) {
+            return window > 0 ? batch.windowTable(sequence) : batch.pageTable(sequence);
+        }
+
         /** Whether the inputs need to be quantised. */
         boolean readsQuantized() {
             return Products.anyQuantized(first) || (latent != null && Products.anyQuantized(latent.first()));
@@ -229,7 +234,7 @@ final class AttentionLayers {
             scaleQueries(blocks.temperature(), batch.positions(), from, to);
         }
         if (layer.stores) {
-            store(batch, layer.cacheIndex, from, to);
+            store(batch, layer, from, to);
         }
         workers.barrier(worker);
         attend(batch, layer, worker);
@@ -299,12 +304,12 @@ final class AttentionLayers {
         }
     }
 
-    private void store(Batch batch, int cacheIndex, int from, int to) {
-        MemorySegment pages = cache.layer(cacheIndex);
+    private void store(Batch batch, Weights layer, int from, int to) {
+        MemorySegment pages = cache.layer(layer.cacheIndex);
         for (int s = 0; s < batch.sequences(); s++) {
             int first = batch.firstRow(s);
             int end = Math.min(to, first + batch.rowCount(s));
-            int[] pageTable = batch.pageTable(s);
+            int[] pageTable = layer.table(batch, s);
             for (int row = Math.max(from, first); row < end; row++) {
                 int position = batch.positions()[row];
                 int page = pageTable[position / layout.pageTokens()];
@@ -326,7 +331,7 @@ final class AttentionLayers {
                     if (unit++ == claimed) {
                         AttentionCall call = calls[worker]
                                 .layer(layer.window, blocks.chunked(), blocks.attentionCap(), layer.sinks)
-                                .context(pages, batch.pageTable(s), head / headParts);
+                                .context(pages, layer.table(batch, s), head / headParts);
                         int position = batch.firstPosition(s) + done;
                         if (headParts == 1) {
                             kernels.attend(call.rows(firstRow + done, count, position), scratch[worker]);

@@ -36,6 +36,7 @@ public final class Batch {
     private final int[] rowCounts;
     private final int[] logitRows;
     private final int[][] pageTables;
+    private final int[][] windowTables;
     private final int[] stateSlots;
     private final int[] draftRows;
     private final Start[] starts;
@@ -55,6 +56,7 @@ public final class Batch {
         rowCounts = new int[maxSequences];
         logitRows = new int[maxSequences];
         pageTables = new int[maxSequences][];
+        windowTables = new int[maxSequences][];
         stateSlots = new int[maxSequences];
         draftRows = new int[maxSequences];
         starts = new Start[maxSequences];
@@ -64,6 +66,7 @@ public final class Batch {
     /** Empties the batch. */
     public void clear() {
         Arrays.fill(pageTables, 0, sequences, null);
+        Arrays.fill(windowTables, 0, sequences, null);
         rows = 0;
         sequences = 0;
         logits = 0;
@@ -80,6 +83,16 @@ public final class Batch {
      * @return the number of the sequence in the batch
      */
     public int add(int[] source, int from, int to, int[] pageTable, int logitRowCount) {
+        return add(source, from, to, pageTable, pageTable, logitRowCount);
+    }
+
+    /**
+     * The same for a model with {@link Model#windowLayers}.
+     *
+     * @param windowTable the page of each {@code pageTokens} positions in these layers; covers what its windows see. The
+     *     reference is kept
+     */
+    public int add(int[] source, int from, int to, int[] pageTable, int[] windowTable, int logitRowCount) {
         int count = to - from;
         if (count <= 0 || rows + count > tokens.length || sequences == firstRows.length) {
             throw new IllegalArgumentException("cannot add " + count + " tokens to a batch of " + rows + "/"
@@ -96,6 +109,7 @@ public final class Batch {
         rowCounts[sequences] = count;
         logitRows[sequences] = logitRowCount;
         pageTables[sequences] = pageTable;
+        windowTables[sequences] = windowTable;
         setState(sequences, sequences, 0, Start.CONTINUES);
         vectors[sequences] = false;
         rows += count;
@@ -174,6 +188,11 @@ public final class Batch {
     /** The page table of a sequence. */
     public int[] pageTable(int sequence) {
         return pageTables[sequence];
+    }
+
+    /** The page table of a sequence in {@link Model#windowLayers}; {@link #pageTable} if the model has none. */
+    public int[] windowTable(int sequence) {
+        return windowTables[sequence];
     }
 
     /** The slot with the state of a sequence. */

@@ -71,6 +71,7 @@ public final class Decoder implements Model {
     private final int maxBatchTokens;
     private final int maxLogitRows;
     private final int pageTokens;
+    private final @Nullable WindowLayers windowLayers;
 
     private final ElementType embeddingType;
     private final MemorySegment embedding;
@@ -153,6 +154,7 @@ public final class Decoder implements Model {
      * @param maxLogitRows rows of logits of a batch
      * @param stateSlots sequences whose state recurrent layers keep
      * @param pageStates whether recurrent layers keep a state beside each page, see {@link Batch.Start#AT_PAGE}
+     * @param windowPages pages of the {@link Model#windowLayers}; 0 if a page is to hold all layers
      */
     public record Capacity(
             KvType kvType,
@@ -161,10 +163,23 @@ public final class Decoder implements Model {
             int maxBatchTokens,
             int maxLogitRows,
             int stateSlots,
-            boolean pageStates) {
+            boolean pageStates,
+            int windowPages) {
+        /** A page holds all layers. */
+        public Capacity(
+                KvType kvType,
+                int pageTokens,
+                int pageCount,
+                int maxBatchTokens,
+                int maxLogitRows,
+                int stateSlots,
+                boolean pageStates) {
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, stateSlots, pageStates, 0);
+        }
+
         /** A state for as many sequences as there are rows of logits, and none beside pages. */
         public Capacity(KvType kvType, int pageTokens, int pageCount, int maxBatchTokens, int maxLogitRows) {
-            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false);
+            this(kvType, pageTokens, pageCount, maxBatchTokens, maxLogitRows, maxLogitRows, false, 0);
         }
     }
 
@@ -357,8 +372,13 @@ public final class Decoder implements Model {
                 config.cachedHeadSizes().stream()
                         .map(sizes -> sizes.layout(capacity.kvType, pageTokens))
                         .toList(),
+                config.cachedHaveWindow(),
                 capacity.pageCount,
+                capacity.windowPages,
                 arena);
+        windowLayers = capacity.windowPages == 0
+                ? null
+                : new WindowLayers(blocks.window(), blocks.chunked(), capacity.windowPages);
         long poolTokens = (long) capacity.pageCount * pageTokens;
         int positions = (int) Math.min(config.contextLength(), poolTokens);
         rotations.put(
@@ -545,6 +565,11 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public @Nullable WindowLayers windowLayers() {
+        return windowLayers;
+    }
+
+    @Override
     public int maxBatchTokens() {
         return maxBatchTokens;
     }
@@ -570,6 +595,11 @@ public final class Decoder implements Model {
     }
 
     @Override
+    public void copyWindowPage(int from, int to) {
+        cache.copyWindow(from, to);
+    }
+
+    @Override
     public boolean isRecurrent() {
         return recurrentState != null;
     }
@@ -580,16 +610,16 @@ public final class Decoder implements Model {
     }
 
     @Override
-    public void exportPage(int page, MemorySegment to) {
-        cache.exportPage(page, to);
+    public void exportPage(int page, int windowPage, MemorySegment to) {
+        cache.exportPage(page, windowPage, to);
         if (recurrentState != null) {
             recurrentState.exportPage(page, to.asSlice(cache.pageBytes()));
         }
     }
 
     @Override
-    public void importPage(int page, MemorySegment from) {
-        cache.importPage(page, from);
+    public void importPage(int page, int windowPage, MemorySegment from) {
+        cache.importPage(page, windowPage, from);
         if (recurrentState != null) {
             recurrentState.importPage(page, from.asSlice(cache.pageBytes()));
         }

@@ -12,8 +12,8 @@ import quire.tensor.memory.ReservedMemory;
  *
  * <pre>
  *   pool    [layer 0][layer 1] …             layers may have heads of different sizes
- *   layer   [page 0][page 1] … [page n−1]    a page has the same number in every layer
- *   page    see {@link KvLayout}
+ *   layer   [page 0][page 1] … [page n−1]    a page has the same number in every layer, or in every layer with a
+ *   page    see {@link KvLayout}             window and in every other layer
  * </pre>
  */
 final class KvCache {
@@ -21,23 +21,33 @@ final class KvCache {
     private final MemorySegment[] layers;
     /** By layer. */
     private final long[] pageBytes;
+    /** By layer: whether its pages are those of layers with a window alone. */
+    private final boolean[] apart;
 
     private final long allPageBytes;
 
-    /** @param layouts the layout of a page in each layer */
-    KvCache(List<KvLayout> layouts, int pageCount, Arena arena) {
+    /**
+     * @param layouts the layout of a page in each layer
+     * @param windowed for each layer, whether it has a window
+     * @param windowPages pages of layers with a window; 0 if these have the same pages as the others
+     */
+    KvCache(List<KvLayout> layouts, List<Boolean> windowed, int pageCount, int windowPages, Arena arena) {
         this.pageCount = pageCount;
         pageBytes = layouts.stream().mapToLong(KvLayout::pageBytes).toArray();
-        long sum = 0;
-        for (long bytes : pageBytes) {
-            sum = Math.addExact(sum, bytes);
+        apart = new boolean[pageBytes.length];
+        long all = 0;
+        long ofPage = 0;
+        for (int i = 0; i < pageBytes.length; i++) {
+            apart[i] = windowPages > 0 && windowed.get(i);
+            ofPage = Math.addExact(ofPage, pageBytes[i]);
+            all = Math.addExact(all, Math.multiplyExact(pageBytes[i], (long) (apart[i] ? windowPages : pageCount)));
         }
-        allPageBytes = sum;
-        MemorySegment pool = ReservedMemory.allocate(arena, Math.multiplyExact(sum, (long) pageCount));
+        allPageBytes = ofPage;
+        MemorySegment pool = ReservedMemory.allocate(arena, all);
         layers = new MemorySegment[pageBytes.length];
         long first = 0;
         for (int i = 0; i < layers.length; i++) {
-            layers[i] = pool.asSlice(first, pageBytes[i] * pageCount);
+            layers[i] = pool.asSlice(first, pageBytes[i] * (apart[i] ? windowPages : pageCount));
             first += layers[i].byteSize();
         }
     }
@@ -46,11 +56,22 @@ final class KvCache {
         return pageCount;
     }
 
-    /** Copies a page to another one, in all layers. */
+    /** Copies a page to another one, in all layers whose pages these are. */
     void copy(int from, int to) {
+        copy(from, to, false);
+    }
+
+    /** The same for a page of layers with a window alone. */
+    void copyWindow(int from, int to) {
+        copy(from, to, true);
+    }
+
+    private void copy(int from, int to, boolean windows) {
         for (int i = 0; i < layers.length; i++) {
-            long bytes = pageBytes[i];
-            MemorySegment.copy(layers[i], from * bytes, layers[i], to * bytes, bytes);
+            if (apart[i] == windows) {
+                long bytes = pageBytes[i];
+                MemorySegment.copy(layers[i], from * bytes, layers[i], to * bytes, bytes);
+            }
         }
     }
 
@@ -59,22 +80,26 @@ final class KvCache {
         return allPageBytes;
     }
 
-    /** Copies a page of all layers, one after another. */
-    void exportPage(int page, MemorySegment to) {
+    /**
+     * Copies a page of all layers, one after another.
+     *
+     * @param windowPage its number in layers with a window, if they have pages of their own
+     */
+    void exportPage(int page, int windowPage, MemorySegment to) {
         long at = 0;
         for (int i = 0; i < layers.length; i++) {
             long bytes = pageBytes[i];
-            MemorySegment.copy(layers[i], page * bytes, to, at, bytes);
+            MemorySegment.copy(layers[i], (apart[i] ? windowPage : page) * bytes, to, at, bytes);
             at += bytes;
         }
     }
 
     /** Fills a page of all layers with what {@link #exportPage} has written. */
-    void importPage(int page, MemorySegment from) {
+    void importPage(int page, int windowPage, MemorySegment from) {
         long at = 0;
         for (int i = 0; i < layers.length; i++) {
             long bytes = pageBytes[i];
-            MemorySegment.copy(from, at, layers[i], page * bytes, bytes);
+            MemorySegment.copy(from, at, layers[i], (apart[i] ? windowPage : page) * bytes, bytes);
             at += bytes;
         }
     }

@@ -1,6 +1,7 @@
 package quire.model;
 
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 import quire.tensor.FloatMatrix;
 
 /**
@@ -19,6 +20,14 @@ public interface Model extends AutoCloseable {
 
     /** The number of pages in the pool. */
     int pageCount();
+
+    /**
+     * The layers with a window whose K and V have pages of their own; null if a page holds those of all layers. A sequence
+     * then has a second page table, see {@link Batch#windowTable}.
+     */
+    default @Nullable WindowLayers windowLayers() {
+        return null;
+    }
 
     /** The most tokens in one call of {@link #forward}. */
     int maxBatchTokens();
@@ -51,8 +60,17 @@ public interface Model extends AutoCloseable {
         throw new UnsupportedOperationException("this model gives no vectors");
     }
 
-    /** Copies the K and V of all positions of a page to another page, in all layers. */
+    /** Copies the K and V of all positions of a page to another page, in all layers but {@link #windowLayers}. */
     void copyPage(int from, int to);
+
+    /**
+     * The same for a page of the {@link #windowLayers}.
+     *
+     * @throws UnsupportedOperationException if there are none
+     */
+    default void copyWindowPage(int from, int to) {
+        throw new UnsupportedOperationException("this model has no pages for layers with a window alone");
+    }
 
     /**
      * Whether sequences have a state beside their keys and values, so that {@link Batch#setState} counts, and the beginning
@@ -65,12 +83,16 @@ public interface Model extends AutoCloseable {
     /** Bytes of the K and V of all positions of a page, over all layers, and of the state beside it. */
     long pageBytes();
 
-    /** Copies what {@link #pageBytes} counts to memory of {@link #pageBytes} bytes, which another engine of the
-     * same model, type of K and V, and kernels can {@linkplain #importPage import}. */
-    void exportPage(int page, MemorySegment to);
+    /**
+     * Copies what {@link #pageBytes} counts to memory of {@link #pageBytes} bytes, which another engine of the same model,
+     * type of K and V, and kernels can {@linkplain #importPage import}.
+     *
+     * @param windowPage the page with the same positions of {@link #windowLayers}; ignored if there are none
+     */
+    void exportPage(int page, int windowPage, MemorySegment to);
 
-    /** Fills a page from what {@link #exportPage} has written. */
-    void importPage(int page, MemorySegment from);
+    /** Fills a page, and one of {@link #windowLayers} if there are any, from what {@link #exportPage} has written. */
+    void importPage(int page, int windowPage, MemorySegment from);
 
     @Override
     void close();

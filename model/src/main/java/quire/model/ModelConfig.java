@@ -357,6 +357,14 @@ public record ModelConfig(
                 .toList();
     }
 
+    /** For all blocks with keys and values of their own, whether they have the window. */
+    public List<Boolean> cachedHaveWindow() {
+        return IntStream.range(0, layers)
+                .filter(this::hasKeysAndValues)
+                .mapToObj(blocks::hasWindow)
+                .toList();
+    }
+
     /** Bytes that recurrent layers keep of each running sequence; 0 if there are none. */
     public long stateBytes() {
         Recurrence recurrence = blocks.recurrence();

@@ -135,7 +135,15 @@ public final class ServerMetrics implements EngineListener {
         text.gauge(
                 "quire_kv_cache_usage_perc",
                 "Share of the KV pages that running requests use, 0 to 1.",
-                stats.totalPages() == 0 ? 0 : (double) stats.usedPages() / stats.totalPages());
+                stats.kvUsage());
+        text.gauge(
+                "quire_kv_window_pages",
+                "Pages of layers with a window, which are given back; 0 if a page holds all layers.",
+                stats.totalWindowPages());
+        text.gauge(
+                "quire_kv_window_pages_used",
+                "Pages of layers with a window that requests use.",
+                stats.usedWindowPages());
         PrefixCacheStats prefixCache = stats.prefixCache();
         text.gauge(
                 "quire_prefix_cache_usage_perc",
@@ -222,7 +230,7 @@ public final class ServerMetrics implements EngineListener {
      */
     private void scrapeAsVllm(Engine engine, EngineStats stats, Text quire) {
         Text text = quire.asVllm();
-        double usage = stats.totalPages() == 0 ? 0 : (double) stats.usedPages() / stats.totalPages();
+        double usage = stats.kvUsage();
         long queried = stats.prefixCache().queriedTokens();
         long hits = stats.prefixCache().hitTokens();
         text.gauge("num_requests_running", "Requests that run.", stats.running());

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -47,7 +48,9 @@ public final class PlanCommand implements Callable<Integer> {
             names = "--shape",
             split = ",",
             paramLabel = "NAME=N",
-            description = "Plan for a shape instead of a file: layers=32,kvHeads=32,headDim=128.")
+            description =
+                    "Plan for a shape instead of a file: layers=32,kvHeads=32,headDim=128; with window=1024 if layers"
+                            + " see so many positions, and with fullEvery=6 if every sixth of them sees all.")
     private @Nullable Map<String, Integer> shape;
 
     @Option(
@@ -135,15 +138,29 @@ public final class PlanCommand implements Callable<Integer> {
             }
             values.add(value);
         }
+        int window = Objects.requireNonNullElse(sizes.remove("window"), 0);
+        int fullEvery = Objects.requireNonNullElse(sizes.remove("fullEvery"), 0);
         if (!sizes.isEmpty()) {
             throw new ParameterException(
                     spec.commandLine(),
                     "--shape does not take " + String.join(", ", sizes.keySet())
-                            + ": it takes layers, kvHeads and headDim");
+                            + ": it takes layers, kvHeads, headDim, window and fullEvery");
+        }
+        if (window < 0 || fullEvery < 0 || (window == 0 && fullEvery > 0)) {
+            throw new ParameterException(
+                    spec.commandLine(),
+                    "--shape takes window=POSITIONS, and with it fullEvery=N if every N-th layer sees all positions");
         }
         int tokens = context == null ? DEFAULT_CONTEXT : context;
-        MemoryPlan.Shape sizesOfPages = new MemoryPlan.Shape(
-                values.get(0), values.get(1), values.get(2), Math.max(tokens, config.maxContext()));
+        int all = window == 0 ? values.get(0) : fullEvery == 0 ? 0 : values.get(0) / fullEvery;
+        List<MemoryPlan.Shape.Layers> layers = new ArrayList<>();
+        if (all > 0 || values.get(0) < 1) { // refuses a number below 1
+            layers.add(new MemoryPlan.Shape.Layers(all, values.get(1), values.get(2)));
+        }
+        if (all < values.get(0)) {
+            layers.add(new MemoryPlan.Shape.Layers(values.get(0) - all, values.get(1), values.get(2), window));
+        }
+        MemoryPlan.Shape sizesOfPages = new MemoryPlan.Shape(layers, Math.max(tokens, config.maxContext()), 0, 0);
         return MemoryPlan.of(new MemoryPlan.Model(sizesOfPages, 0, 0, 0), null, config, machine(), java(config));
     }
 
@@ -164,6 +181,7 @@ public final class PlanCommand implements Callable<Integer> {
         object.put("kv_bytes_per_token", plan.kvBytesPerToken());
         object.put("page_bytes", plan.pageBytes());
         object.put("pages", plan.pageCount());
+        object.put("window_pages", plan.windowPageCount());
         object.put("context_tokens", tokens);
         object.put("sequence_bytes", plan.sequenceBytes(tokens));
         object.put("sequences_that_fit", plan.sequences(tokens));

@@ -8,10 +8,14 @@ final class CachedPrefix {
     final CacheSalt salt;
     /** The last of the pages; the index knows those before it. */
     int lastPage = PrefixIndex.NONE;
-    /** What {@link PrefixIndex#entry} said about the last page. */
-    long lastEntry;
     /** Number of pages. */
     int pages;
+    /** The last page that the index has, which is behind {@link #lastPage} if window pages are missing. */
+    int lastFound = PrefixIndex.NONE;
+    /** What {@link PrefixIndex#entry} said about the last page that it has. */
+    long lastEntry;
+    /** Number of pages that the index has. */
+    int found;
 
     CachedPrefix(CacheSalt salt) {
         this.salt = salt;
@@ -19,7 +23,9 @@ final class CachedPrefix {
 
     void clear() {
         lastPage = PrefixIndex.NONE;
+        lastFound = PrefixIndex.NONE;
         lastEntry = 0;
         pages = 0;
+        found = 0;
     }
 }

@@ -39,6 +39,9 @@ import quire.model.Model;
  * that comes for a sequence which has ended or lost its row meanwhile is dropped. So cancellation, preemption and a lack of
  * pages need no care here.
  *
+ * <p>A page of the file holds all layers. Where layers with a window have pages of their own, a page is written with its
+ * window page, or not at all if the memory of that was needed before its turn.
+ *
  * <p>What a slot of the file contains is decided here when a transfer is handed over. Since the other thread keeps the
  * order, a slot may be reused while its old content is still to be read.
  *
@@ -214,6 +217,10 @@ final class DiskTier {
             return;
         }
         int slot = disk.find(parentSlot, memory.tokens(), from, salt);
+        if (slot == NONE && pages.windowTotal() > 0 && pages.partner(page) < 0) {
+            skippedPages.incrementAndGet(); // the memory of its window page was needed before
+            return;
+        }
         if (slot == NONE) {
             slot = disk.add(parentSlot, memory.tokens(), from, salt);
             if (slot == NONE) {
@@ -221,7 +228,7 @@ final class DiskTier {
                 return;
             }
             PageTransfer transfer = idle[--idleCount];
-            model.exportPage(page, transfer.page);
+            model.exportPage(page, pages.partner(page), transfer.page);
             transfer.writes = true;
             transfer.load = null;
             transfer.slot = slot;
@@ -359,7 +366,8 @@ final class DiskTier {
         cost.read(transfer.nanos);
         if (wanted) {
             int page = pages.table(sequence.row)[transfer.ordinal];
-            model.importPage(page, transfer.page);
+            pages.prepare(sequence.row, (transfer.ordinal + 1) * pageTokens);
+            model.importPage(page, pages.partner(page), transfer.page);
             receiver.loaded(sequence);
             if (disk.generation(transfer.slot) == transfer.generation) {
                 setSlot(pages.table(sequence.row)[transfer.ordinal], transfer.slot);

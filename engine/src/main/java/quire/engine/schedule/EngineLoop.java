@@ -206,7 +206,14 @@ public final class EngineLoop implements Runnable {
         PrefixIndex index = config.prefixCache()
                 ? new PrefixIndex(model.pageCount(), model.pageTokens(), parts.prefixSeed, parts.prefixMask)
                 : null;
-        pages = new KvPages(model.pageCount(), model.pageTokens(), limits.sequences(), maxContext, index);
+        pages = new KvPages(
+                model.pageCount(),
+                model.pageTokens(),
+                limits.sequences(),
+                maxContext,
+                index,
+                model.windowLayers(),
+                limits.tokens());
         disk = parts.file == null || index == null
                 ? null
                 : new DiskTier(
@@ -234,6 +241,7 @@ public final class EngineLoop implements Runnable {
                     model.pageTokens(),
                     index != null,
                     model.isRecurrent(),
+                    model.windowLayers(),
                     config.targetTokenGap().toNanos(),
                     parts.cost.start()));
         }

@@ -4,6 +4,7 @@ import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.EngineView;
+import quire.model.WindowLayers;
 
 /**
  * Records which sequences hold which KV page, and which pages are cached.
@@ -51,6 +52,8 @@ import quire.engine.EngineView;
  *       its parent.
  * </ul>
  *
+ * <p>Layers with a window may have pages of their own, which {@link WindowPages} records.
+ *
  * <p>The state of a model with recurrent layers is beside the last position of each full page. A sequence that takes pages
  * of others begins with it, and the model must be told so: {@link #takesState}.
  *
@@ -73,6 +76,7 @@ public final class KvPages {
     private final int[] pageToUses;
     private final boolean[] drafted; // whether the draft model has computed the whole page
     private final @Nullable PrefixIndex index; // null: no page is cached
+    private final @Nullable WindowPages windows; // null: a page holds all layers
     // The cached list, least recently used first: a ring through a last, additional element.
     private final int[] older;
     private final int[] newer;
@@ -94,6 +98,23 @@ public final class KvPages {
      * @param index finds pages again; null if no page is to be cached
      */
     KvPages(int pageCount, int pageTokens, int rows, int maxTokens, @Nullable PrefixIndex index) {
+        this(pageCount, pageTokens, rows, maxTokens, index, null, 0);
+    }
+
+    /**
+     * The same for a model whose layers with a window have pages of their own.
+     *
+     * @param layers these layers; null if a page holds all layers
+     * @param stepTokens most tokens of a step
+     */
+    KvPages(
+            int pageCount,
+            int pageTokens,
+            int rows,
+            int maxTokens,
+            @Nullable PrefixIndex index,
+            @Nullable WindowLayers layers,
+            int stepTokens) {
         if (pageCount < 1 || pageTokens < 1 || rows < 1 || maxTokens < 1) {
             throw new IllegalArgumentException("all sizes of a KV pool must be at least 1, not " + pageCount
                     + " pages of " + pageTokens + " tokens and " + rows + " rows of " + maxTokens + " tokens");
@@ -118,6 +139,9 @@ public final class KvPages {
             free[i] = pageCount - 1 - i; // page 0 on top
         }
         freeCount = pageCount;
+        windows = layers == null
+                ? null
+                : new WindowPages(layers, pageTokens, pageCount, rows, maxTokens, stepTokens, index);
     }
 
     /** Number of pages in the pool. */
@@ -192,7 +216,7 @@ public final class KvPages {
     /**
      * Gives a row pages for the positions {@code [0, tokens)}, beside those that it holds.
      *
-     * @return false if there are too few available pages; then nothing has changed
+     * @return false if there are too few available pages, or window pages; then nothing has changed
      */
     public boolean reserve(int row, int tokens) {
         int from = rowToHeld[row];
@@ -201,7 +225,7 @@ public final class KvPages {
             throw new IllegalArgumentException("a row holds at most " + pagesPerRow + " pages of " + pageTokens
                     + " tokens, but " + tokens + " tokens were asked for");
         }
-        if (to - from > available()) {
+        if (to - from > available() || (windows != null && !windows.promise(row, tokens))) {
             return false;
         }
         makeRoom(row, to);
@@ -229,6 +253,9 @@ public final class KvPages {
             page = newer[ends];
             unlink(page);
             indexOrFail().remove(page);
+            if (windows != null) {
+                windows.forget(page);
+            }
             evictions++;
         }
         drafted[page] = false;
@@ -269,12 +296,18 @@ public final class KvPages {
             older[ends] = page;
             cachedCount++;
         } else {
+            if (windows != null) {
+                windows.forget(page);
+            }
             free[freeCount++] = page;
         }
     }
 
     /** Frees a row: its pages become free or cached, unless another row holds them too. */
     void release(int row) {
+        if (windows != null) {
+            windows.release(row);
+        }
         int[] table = rowToTable[row];
         for (int i = rowToHeld[row] - 1; i >= 0; i--) { // the first page is reused first, or gives its memory last
             drop(table[i]);
@@ -287,7 +320,8 @@ public final class KvPages {
 
     /**
      * Finds the cached pages that a text begins with, all but its last token at most: a sequence computes at least one
-     * token. Continues with what the last match found if that is still there.
+     * token. Continues with what the last match found if that is still there. A sequence can begin behind a page if the
+     * window pages are there too that its next token sees.
      *
      * @param text valid up to {@code length}
      * @return number of tokens in the pages
@@ -297,19 +331,39 @@ public final class KvPages {
             prefix.clear();
             return 0;
         }
-        if (prefix.pages > 0 && index.entry(prefix.lastPage) != prefix.lastEntry) {
+        if (prefix.found > 0 && index.entry(prefix.lastFound) != prefix.lastEntry) {
             prefix.clear();
         }
-        while ((prefix.pages + 1L) * pageTokens < length) {
-            int page = index.find(prefix.lastPage, text, prefix.pages * pageTokens, prefix.salt);
+        while ((prefix.found + 1L) * pageTokens < length) {
+            int page = index.find(prefix.lastFound, text, prefix.found * pageTokens, prefix.salt);
             if (page == PrefixIndex.NONE) {
                 break;
             }
-            prefix.lastPage = page;
+            prefix.lastFound = page;
             prefix.lastEntry = index.entry(page);
-            prefix.pages++;
+            prefix.found++;
+        }
+        prefix.pages = prefix.found;
+        prefix.lastPage = prefix.lastFound;
+        if (windows != null) {
+            shorten(prefix, windows, index);
         }
         return prefix.pages * pageTokens;
+    }
+
+    /** Leaves out pages behind which a sequence could not begin, because window pages were given to others. */
+    private static void shorten(CachedPrefix prefix, WindowPages windows, PrefixIndex index) {
+        int first = windows.firstSeen(prefix.pages);
+        int page = prefix.lastPage;
+        for (int end = prefix.pages; end > first; end--) {
+            int parent = index.parent(page);
+            if (!windows.hasPartner(page)) {
+                prefix.pages = end - 1;
+                prefix.lastPage = parent;
+                first = windows.firstSeen(prefix.pages);
+            }
+            page = parent;
+        }
     }
 
     /**
@@ -355,14 +409,22 @@ public final class KvPages {
      * @return false if there are too few available pages; then nothing has changed
      */
     boolean begin(int row, CachedPrefix prefix, int tokens) {
-        if (missing(prefix, tokens) > available()) {
+        if (missing(prefix, tokens) > available() || (windows != null && windows.pagesFor(tokens) > windows.left())) {
             return false;
         }
         makeRoom(row, prefix.pages);
+        int firstWindow = windows == null ? prefix.pages : windows.firstSeen(prefix.pages);
+        if (windows != null) {
+            windows.makeRoom(row, prefix.pages);
+            windows.begin(row, firstWindow, prefix.pages);
+        }
         int page = prefix.lastPage;
         for (int i = prefix.pages - 1; i >= 0; i--) {
             rowToTable[row][i] = page;
             hold(page);
+            if (windows != null && i >= firstWindow) {
+                windows.hold(row, i, page);
+            }
             page = indexOrFail().parent(page);
         }
         rowToHeld[row] = prefix.pages;
@@ -380,7 +442,8 @@ public final class KvPages {
      */
     boolean fork(int from, int to, int tokens) {
         int full = tokens / pageTokens;
-        if (tokens % pageTokens > 0 && available() == 0) {
+        if ((tokens % pageTokens > 0 && available() == 0)
+                || (windows != null && windows.pagesFor(tokens) > windows.left())) {
             return false;
         }
         makeRoom(to, full + 1);
@@ -390,8 +453,106 @@ public final class KvPages {
         }
         rowToHeld[to] = full;
         rowToIndexed[to] = rowToIndexed[from];
-        return reserve(to, tokens);
+        if (windows != null) {
+            windows.fork(from, to, full);
+        }
+        boolean reserved = reserve(to, tokens);
+        prepare(to, tokens);
+        return reserved;
     }
+
+    // ── window pages ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /** Number of window pages that can still be promised to rows; as many as anybody needs if there are none. */
+    public int windowsLeft() {
+        return windows == null ? Integer.MAX_VALUE / 2 : windows.left();
+    }
+
+    /** Window pages that a row with so many positions is promised; 0 if there are none. */
+    public int windowsFor(int tokens) {
+        return windows == null ? 0 : windows.pagesFor(tokens);
+    }
+
+    /** Window pages that are promised to a row; 0 if there are none. */
+    public int windowsOf(int row) {
+        return windows == null ? 0 : windows.promised(row);
+    }
+
+    /** Number of window pages in the pool; 0 if a page holds all layers. */
+    public int windowTotal() {
+        return windows == null ? 0 : windows.total();
+    }
+
+    /** Number of window pages that rows have. */
+    public int windowsUsed() {
+        return windows == null ? 0 : windows.used();
+    }
+
+    /** Whether no row has a window page, and it is not cached. */
+    boolean isWindowFree(int window) {
+        return windows != null && windows.isFree(window);
+    }
+
+    /**
+     * {@link #windowsFor} less what some sequences are promised that would free their rows.
+     *
+     * @param from index of the first of those that free their rows
+     * @param to index behind the last of them
+     */
+    int missingWindowsWithout(List<Sequence> running, int from, int to, int tokens) {
+        int missing = windowsFor(tokens);
+        for (int i = from; i < to; i++) {
+            missing -= windowsOf(running.get(i).row);
+        }
+        return missing;
+    }
+
+    /** A row's page table in the layers with a window; {@link #table} if a page holds all layers. */
+    public int[] windowTable(int row) {
+        return windows == null ? rowToTable[row] : windows.table(row);
+    }
+
+    /** Takes the window pages of the positions up to {@code tokens}, which will be written. The row has pages for them. */
+    public void prepare(int row, int tokens) {
+        if (windows != null) {
+            windows.prepare(row, rowToTable[row], tokens);
+        }
+    }
+
+    /** Gives back the window pages that no position from {@code computed} on sees. */
+    void slide(int row, int computed) {
+        if (windows != null) {
+            windows.slide(row, computed);
+        }
+    }
+
+    /** The window page with the positions of a page; −1 if there is none. */
+    int partner(int page) {
+        return windows == null ? -1 : windows.partner(page);
+    }
+
+    /** Whether all layers of a row's {@code ordinal}-th page are there. */
+    boolean isWhole(int row, int ordinal) {
+        return windows == null || windows.has(row, ordinal);
+    }
+
+    /** How many pages in the index have no window page, so that no sequence can begin just behind them. */
+    int indexedWithoutPartner() {
+        int count = 0;
+        for (int page = 0; page < free.length && windows != null; page++) {
+            count += isIndexed(page) && !windows.hasPartner(page) ? 1 : 0;
+        }
+        return count;
+    }
+
+    /** @throws IllegalStateException if a row lacks window pages of what the token at {@code computed} sees */
+    void checkWindow(int row, int computed) {
+        if (windows != null) {
+            windows.checkWindow(row, computed);
+        }
+    }
+
+    // ── the index ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     /** Number of a row's first pages that are in the index. */
     int indexed(int row) {
@@ -442,7 +603,7 @@ public final class KvPages {
             return false;
         }
         int page = index.find(lastIndexed(row), text, next * pageTokens, salt);
-        if (page == PrefixIndex.NONE) {
+        if (page == PrefixIndex.NONE || (windows != null && !windows.hasPartner(page))) {
             return false;
         }
         replace(row, page);
@@ -464,6 +625,10 @@ public final class KvPages {
     private void replace(int row, int page) {
         int[] table = rowToTable[row];
         int own = table[rowToIndexed[row]];
+        if (windows != null) {
+            windows.makeRoom(row, rowToIndexed[row] + 1);
+            windows.replace(row, rowToIndexed[row], own, page);
+        }
         hold(page);
         drop(own);
         table[rowToIndexed[row]] = page;
@@ -552,6 +717,9 @@ public final class KvPages {
         }
         if (index != null) {
             index.checkIntegrity();
+        }
+        if (windows != null) {
+            windows.checkIntegrity(this::isFree);
         }
     }
 

@@ -85,22 +85,41 @@ final class PageReserve {
      * @param count how many of them
      */
     int pages(List<Sequence> running, int count, KvPages pages) {
+        return most(running, count, pages, false);
+    }
+
+    /** The same for the window pages that are promised to sequences. */
+    int windows(List<Sequence> running, int count, KvPages pages) {
+        return pages.windowTotal() == 0 ? 0 : most(running, count, pages, true);
+    }
+
+    private static int held(Sequence sequence, KvPages pages, boolean windows) {
+        return windows ? pages.windowsOf(sequence.row) : pages.held(sequence.row);
+    }
+
+    private static int pagesFor(int tokens, KvPages pages, boolean windows) {
+        return windows ? pages.windowsFor(tokens) : pages.pagesFor(tokens);
+    }
+
+    private static int most(List<Sequence> running, int count, KvPages pages, boolean windows) {
         int longest = 0;
         int reserve = 0;
         for (int i = 0; i < count; i++) {
             Sequence sequence = running.get(i);
             longest = Math.max(longest, sequence.expectedRest);
-            reserve += pages.held(sequence.row) < pages.pagesFor(sequence.maxComputed()) ? 1 : 0;
+            boolean grows = held(sequence, pages, windows) < pagesFor(sequence.maxComputed(), pages, windows);
+            reserve += grows ? 1 : 0;
         }
         int before = 0;
         for (int time = pages.pageTokens(); before < longest; time *= 2) {
             int needed = 0;
             for (int i = 0; i < count; i++) {
                 Sequence sequence = running.get(i);
-                int held = pages.held(sequence.row);
+                int held = held(sequence, pages, windows);
                 // Who ends between two times counts with all its pages at the later one.
                 int tokens = sequence.length() + Math.min(time, sequence.expectedRest) - 1;
-                needed += sequence.expectedRest <= before ? -held : Math.max(0, pages.pagesFor(tokens) - held);
+                needed +=
+                        sequence.expectedRest <= before ? -held : Math.max(0, pagesFor(tokens, pages, windows) - held);
             }
             reserve = Math.max(reserve, needed);
             before = time;

@@ -67,6 +67,7 @@ public final class RequestTracker {
     private long backgroundTokens;
     // Of the pages, when the last step or request ended.
     private int usedPages;
+    private int usedWindowPages;
     private int cachedPages;
     private long evictedPages;
     private long started;
@@ -188,7 +189,8 @@ public final class RequestTracker {
     private void requireRoom(int before, int requests, long limit) {
         int more = before == 0 ? 1 : requests; // an empty queue has room for a whole beam search
         if (before + more > limit) {
-            throw new OverloadedException("the queue is full: " + before + " requests wait already", retryAfterSeconds());
+            throw new OverloadedException(
+                    "the queue is full: " + before + " requests wait already", retryAfterSeconds());
         }
     }
 
@@ -300,6 +302,7 @@ public final class RequestTracker {
 
     private void countPages() {
         usedPages = pages.used();
+        usedWindowPages = pages.windowsUsed();
         cachedPages = pages.cached();
         evictedPages = pages.evictions();
     }
@@ -462,6 +465,8 @@ public final class RequestTracker {
                     waiting,
                     usedPages,
                     pages.total(),
+                    usedWindowPages,
+                    pages.windowTotal(),
                     started,
                     finished,
                     preemptions,

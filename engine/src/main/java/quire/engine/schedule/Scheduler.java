@@ -328,7 +328,8 @@ final class Scheduler {
         if (waitingNow > 0 && (disk == null || !disk.isBusy())) {
             throw new IllegalStateException(
                     waitingNow + " sequences wait, but none runs and none can start, with " + pages.available() + " of "
-                            + pages.total() + " pages free; the first one is "
+                            + pages.total() + " pages free and " + pages.windowsLeft()
+                            + " window pages left; the first one is "
                             + (waiting.isEmpty() ? parked : waiting).getFirst());
         }
         tracker.noStep();
@@ -400,7 +401,8 @@ final class Scheduler {
                     && pages.indexed(other.row) >= page
                     && (page == 0
                             ? other.prefix.salt.equals(sequence.prefix.salt)
-                            : pages.table(other.row)[page - 1] == before)) {
+                            : pages.table(other.row)[page - 1] == before)
+                    && pages.isWhole(other.row, page)) {
                 int to = Math.min(most, other.computed);
                 int same = Arrays.mismatch(other.tokens(), begin, to, sequence.tokens(), begin, to);
                 int sameEnd = same < 0 ? to : begin + same;
@@ -410,8 +412,11 @@ final class Scheduler {
                 }
             }
         }
-        if (end > begin && plan.copyPage(pages.table(source.row)[page], pages.table(sequence.row)[page])) {
-            useCached(sequence, end);
+        if (end > begin) {
+            pages.prepare(sequence.row, end);
+            if (plan.copyPage(pages, source.row, sequence.row, page)) {
+                useCached(sequence, end);
+            }
         }
     }
 
@@ -434,6 +439,7 @@ final class Scheduler {
      */
     private int useCached(Sequence sequence, int tokens) {
         int hit = sequence.advance(tokens);
+        pages.slide(sequence.row, tokens);
         sequence.cachedTokens += hit;
         if (hit > 0) {
             tracker.lookUp(0, hit);
@@ -485,12 +491,15 @@ final class Scheduler {
             }
         }
         head.match(pages);
+        int tokens = head.lengthToStart();
         if (readyBeams.isEmpty()
-                || pages.missingWithout(readyBeams, 0, readyBeams.size(), head.prefix, head.lengthToStart())
-                        > pages.available()) {
+                || pages.missingWithout(readyBeams, 0, readyBeams.size(), head.prefix, tokens) > pages.available()
+                || pages.missingWindowsWithout(readyBeams, 0, readyBeams.size(), tokens) > pages.windowsLeft()) {
             return false;
         }
-        while (freeRowCount == 0 || pages.missing(head.prefix, head.lengthToStart()) > pages.available()) {
+        while (freeRowCount == 0
+                || pages.missing(head.prefix, tokens) > pages.available()
+                || pages.windowsFor(tokens) > pages.windowsLeft()) {
             preempt(readyBeams.removeLast());
             head.match(pages);
         }
@@ -508,19 +517,22 @@ final class Scheduler {
         if (sequence == null) {
             return;
         }
-        if (freeRowCount > 0 && missing(sequence) + reserve(running.size()) <= pages.available()) {
+        int tokens = expectedLength(sequence);
+        if (freeRowCount > 0
+                && missing(sequence) + reserve(running.size()) <= pages.available()
+                && pages.windowsFor(tokens) + windowReserve(running.size()) <= pages.windowsLeft()) {
             start(sequence);
             return;
         }
-        int tokens = expectedLength(sequence);
         int growing = growing(0);
+        int growingWindows = growingWindows(0);
         sequence.match(pages);
         for (int i = running.size() - 1; i >= 0; i--) {
             Sequence last = running.get(i);
             if (last.tenant().running() > 1
                     && last.priority >= sequence.priority
-                    && pages.missingWithout(running, i, i + 1, sequence.prefix, tokens) + growing
-                            <= pages.available()) {
+                    && pages.missingWithout(running, i, i + 1, sequence.prefix, tokens) + growing <= pages.available()
+                    && pages.missingWindowsWithout(running, i, i + 1, tokens) + growingWindows <= pages.windowsLeft()) {
                 preempt(last);
                 start(sequence);
                 return;
@@ -569,13 +581,20 @@ final class Scheduler {
                 return false;
             }
         }
-        int missing = pages.missingWithout(running, before, running.size(), head.prefix, expectedLength(head));
-        return missing + reserve(before) <= pages.available();
+        int tokens = expectedLength(head);
+        int missing = pages.missingWithout(running, before, running.size(), head.prefix, tokens);
+        int windows = pages.missingWindowsWithout(running, before, running.size(), tokens);
+        return missing + reserve(before) <= pages.available() && windows + windowReserve(before) <= pages.windowsLeft();
     }
 
     /** Pages that stay free for the first {@code count} running sequences. */
     int reserve(int count) {
         return reserve.pages(running, count, pages);
+    }
+
+    /** Window pages that stay promised to nobody else, for the first {@code count} running sequences. */
+    int windowReserve(int count) {
+        return reserve.windows(running, count, pages);
     }
 
     private void planTokens() {
@@ -796,12 +815,13 @@ final class Scheduler {
         }
         if (freeRowCount > 0 && !waiting.isEmpty()) {
             int reserved = reserve(running.size());
+            int windows = windowReserve(running.size());
             for (int i = 0; i < waiting.size(); i++) {
                 Sequence sequence = waiting.get(i);
                 if (first != null && first.isBefore(sequence)) {
                     break;
                 }
-                if (mayStart(sequence, reserved) && !isMadeBeside(sequence, false)) {
+                if (mayStart(sequence, reserved, windows) && !isMadeBeside(sequence, false)) {
                     return sequence;
                 }
             }
@@ -828,9 +848,12 @@ final class Scheduler {
             return shortest;
         }
         int reserved = reserve(running.size());
+        int windows = windowReserve(running.size());
         for (int i = 0; i < waiting.size(); i++) {
             Sequence sequence = waiting.get(i);
-            if (isShorter(sequence, shortest) && mayStart(sequence, reserved) && !isMadeBeside(sequence, true)) {
+            if (isShorter(sequence, shortest)
+                    && mayStart(sequence, reserved, windows)
+                    && !isMadeBeside(sequence, true)) {
                 shortest = sequence;
             }
         }
@@ -845,7 +868,8 @@ final class Scheduler {
      */
     private Sequence forLastRow(Sequence shortest) {
         Sequence head = waiting.getFirst();
-        boolean canStart = mayStart(head, reserve(running.size())) && !isMadeBeside(head, true);
+        boolean canStart =
+                mayStart(head, reserve(running.size()), windowReserve(running.size())) && !isMadeBeside(head, true);
         return canStart ? head : shortest;
     }
 
@@ -895,19 +919,25 @@ final class Scheduler {
     }
 
     /** Whether a waiting sequence may start: pages for it are free, and it hardly delays the head of the queue. */
-    private boolean mayStart(Sequence sequence, int reserved) {
+    private boolean mayStart(Sequence sequence, int reserved, int reservedWindows) {
         if (isPaused(sequence)) {
             return false;
         }
         Sequence head = waiting.getFirst();
         int needed = missing(sequence);
-        if (needed + reserved > pages.available()) {
+        int windows = pages.windowsFor(expectedLength(sequence));
+        if (needed + reserved > pages.available() || windows + reservedWindows > pages.windowsLeft()) {
             return false;
         }
-        int forHead = missing(head);
         return sequence == head
-                || needed <= forHead / SMALL
-                || needed + forHead + reserved < pages.available(); // <, because the sequence may grow by a page
+                || (hardlyDelays(needed, missing(head), reserved, pages.available())
+                        && hardlyDelays(
+                                windows, pages.windowsFor(expectedLength(head)), reservedWindows, pages.windowsLeft()));
+    }
+
+    private static boolean hardlyDelays(int needed, int forHead, int reserved, int left) {
+        return needed <= forHead / SMALL
+                || needed + forHead + reserved < left; // <, because the sequence may grow by a page
     }
 
     /** Number of available pages that a waiting sequence needs, with those for the answer that is expected. */
@@ -956,7 +986,9 @@ final class Scheduler {
         while (before < running.size() && running.get(before).isBefore(sequence)) {
             before++;
         }
-        return missing(sequence) + reserve(before) + growing(before) <= pages.available();
+        return missing(sequence) + reserve(before) + growing(before) <= pages.available()
+                && pages.windowsFor(expectedLength(sequence)) + windowReserve(before) + growingWindows(before)
+                        <= pages.windowsLeft();
     }
 
     /** How many of the running sequences, from one on, may need another page. */
@@ -964,6 +996,16 @@ final class Scheduler {
         int growing = 0;
         for (int i = from; i < running.size(); i++) {
             growing += mayGrow(running.get(i)) ? 1 : 0;
+        }
+        return growing;
+    }
+
+    /** The same for window pages. */
+    private int growingWindows(int from) {
+        int growing = 0;
+        for (int i = from; i < running.size(); i++) {
+            Sequence sequence = running.get(i);
+            growing += pages.windowsOf(sequence.row) < pages.windowsFor(sequence.maxComputed()) ? 1 : 0;
         }
         return growing;
     }
@@ -1140,7 +1182,7 @@ final class Scheduler {
             int row = wasRunning ? child.row : freeRows[freeRowCount - 1];
             if (pages.fork(parent.row, row, parent.computed)) {
                 int full = parent.computed / pages.pageTokens();
-                if (pages.held(row) > full && !plan.copyPage(pages.table(parent.row)[full], pages.table(row)[full])) {
+                if (pages.held(row) > full && !plan.copyPage(pages, parent.row, row, full)) {
                     throw new IllegalStateException("there is no room for the copy of a page of " + parent);
                 }
                 child.computed = parent.computed;
@@ -1171,7 +1213,10 @@ final class Scheduler {
         }
     }
 
-    /** Adds the pages that this step filled to the cache. Positions of rejected draft tokens are not computed ones. */
+    /**
+     * Adds the pages that this step filled to the cache, and gives back those that windows have passed. Positions of
+     * rejected draft tokens are not computed ones.
+     */
     private void cacheFullPages(StepPlan done) {
         for (int i = 0; i < done.size(); i++) {
             Sequence sequence = done.sequence(i);
@@ -1186,6 +1231,7 @@ final class Scheduler {
             if (disk != null) {
                 disk.offer(row, before);
             }
+            pages.slide(row, sequence.computed);
         }
     }
 
@@ -1494,6 +1540,7 @@ final class Scheduler {
             require(sequence.state == State.RUNNING && sequence.row != Sequence.NO_ROW, "runs without a row", sequence);
             require(i == 0 || running.get(i - 1).isBefore(sequence), "runs out of order", sequence);
             require(pages.held(sequence.row) >= pages.pagesFor(sequence.computed), "lacks pages", sequence);
+            pages.checkWindow(sequence.row, sequence.computed);
             require(
                     pages.indexed(sequence.row) <= sequence.computed / pages.pageTokens(),
                     "shares pages that it has not computed",

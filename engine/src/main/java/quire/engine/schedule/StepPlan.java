@@ -28,6 +28,7 @@ public final class StepPlan {
     private final int[] scores;
     private final int[] firstLogitRows;
     private final int[] copies; // pairs of pages: from, to
+    private final int[] windowCopies; // the same of window pages, from and to −1 where a page holds all layers
     private int copied; // length of copies that is used
     private int size;
     private int rows;
@@ -43,6 +44,7 @@ public final class StepPlan {
         scores = new int[maxSequences];
         firstLogitRows = new int[maxSequences];
         copies = new int[4 * maxSequences];
+        windowCopies = new int[copies.length];
     }
 
     void clear() {
@@ -70,23 +72,31 @@ public final class StepPlan {
     }
 
     /**
-     * Copies a page to another one before the batch is computed.
+     * Copies the {@code ordinal}-th page of a row to that of another one before the batch is computed.
      *
      * @return false if there is no room for another copy in this step
      */
-    boolean copyPage(int from, int to) {
+    boolean copyPage(KvPages pages, int from, int to, int ordinal) {
         if (copied == copies.length) {
             return false;
         }
-        copies[copied++] = from;
-        copies[copied++] = to;
+        add(pages, from, ordinal);
+        add(pages, to, ordinal);
         return true;
+    }
+
+    private void add(KvPages pages, int row, int ordinal) {
+        copies[copied] = pages.table(row)[ordinal];
+        windowCopies[copied++] = pages.windowTotal() == 0 ? -1 : pages.windowTable(row)[ordinal];
     }
 
     /** Copies the pages, in the order in which they were added, and forgets them. */
     void executeCopies(Model model) {
         for (int i = 0; i < copied; i += 2) {
             model.copyPage(copies[i], copies[i + 1]);
+            if (windowCopies[i] >= 0) {
+                model.copyWindowPage(windowCopies[i], windowCopies[i + 1]);
+            }
         }
         copied = 0;
     }
@@ -106,11 +116,14 @@ public final class StepPlan {
         for (int i = 0; i < size; i++) {
             Sequence sequence = sequences[i];
             firstLogitRows[i] = batch.logitCount() + scores[i];
+            int end = sequence.computed + counts[i] + drafts[i];
+            pages.prepare(sequence.row, end);
             batch.add(
                     sequence.tokens(),
                     sequence.computed,
-                    sequence.computed + counts[i] + drafts[i],
+                    end,
                     pages.table(sequence.row),
+                    pages.windowTable(sequence.row),
                     scores[i] + (wants[i] ? 1 + drafts[i] : 0));
             if (sequence.pooled != null && sequence.pooled.wants(sequence.computed, sequence.computed + counts[i])) {
                 batch.wantVectors(i);

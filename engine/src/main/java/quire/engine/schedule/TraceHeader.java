@@ -3,6 +3,8 @@ package quire.engine.schedule;
 import java.io.DataInput;
 import java.io.DataOutput;
 import java.io.IOException;
+import org.jspecify.annotations.Nullable;
+import quire.model.WindowLayers;
 
 /**
  * What the decisions of a {@link Scheduler} depend on beside its requests; the beginning of a trace.
@@ -13,6 +15,7 @@ import java.io.IOException;
  * @param pageTokens positions of a page
  * @param prefixCache whether pages are shared
  * @param wholePages whether pages are shared only when they are full
+ * @param windowLayers whose pages are apart; null if a page holds all layers
  * @param targetNanos of {@link PromptPace}
  * @param cost what {@link StepCost#start} gave
  */
@@ -24,10 +27,11 @@ record TraceHeader(
         int pageTokens,
         boolean prefixCache,
         boolean wholePages,
+        @Nullable WindowLayers windowLayers,
         long targetNanos,
         double[] cost) {
     /** "Quire" and the version of the format. */
-    private static final long MAGIC = 0x51_75_69_72_65_00_00_03L;
+    private static final long MAGIC = 0x51_75_69_72_65_00_00_04L;
 
     /** More than any model has of anything. */
     private static final int MOST = 1 << 28;
@@ -44,6 +48,9 @@ record TraceHeader(
         out.writeInt(pageTokens);
         out.writeBoolean(prefixCache);
         out.writeBoolean(wholePages);
+        out.writeInt(windowLayers == null ? 0 : windowLayers.positions());
+        out.writeBoolean(windowLayers != null && windowLayers.chunked());
+        out.writeInt(windowLayers == null ? 0 : windowLayers.pageCount());
         out.writeLong(targetNanos);
         out.writeInt(cost.length);
         for (double number : cost) {
@@ -62,12 +69,18 @@ record TraceHeader(
         int pageTokens = number(in);
         boolean prefixCache = in.readBoolean();
         boolean wholePages = in.readBoolean();
+        int windowPositions = TraceReplay.checked(in.readInt(), 0, MOST);
+        boolean chunked = in.readBoolean();
+        int windowPages = TraceReplay.checked(in.readInt(), windowPositions == 0 ? 0 : 1, MOST);
+        WindowLayers windowLayers =
+                windowPositions == 0 ? null : new WindowLayers(windowPositions, chunked, windowPages);
         long targetNanos = in.readLong();
         double[] cost = new double[TraceReplay.checked(in.readInt(), 0, MAX_COST)];
         for (int i = 0; i < cost.length; i++) {
             cost[i] = in.readDouble();
         }
-        return new TraceHeader(limits, maxContext, pageCount, pageTokens, prefixCache, wholePages, targetNanos, cost);
+        return new TraceHeader(
+                limits, maxContext, pageCount, pageTokens, prefixCache, wholePages, windowLayers, targetNanos, cost);
     }
 
     private static int number(DataInput in) throws IOException {

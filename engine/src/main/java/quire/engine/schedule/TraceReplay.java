@@ -127,7 +127,14 @@ public final class TraceReplay {
         StepLimits limits = header.limits();
         PrefixIndex index =
                 header.prefixCache() ? new PrefixIndex(header.pageCount(), header.pageTokens(), 0, -1) : null;
-        pages = new KvPages(header.pageCount(), header.pageTokens(), limits.sequences(), header.maxContext(), index);
+        pages = new KvPages(
+                header.pageCount(),
+                header.pageTokens(),
+                limits.sequences(),
+                header.maxContext(),
+                index,
+                header.windowLayers(),
+                limits.tokens());
         EngineConfig queue = EngineConfig.builder()
                 .maxQueuedRequests(Integer.MAX_VALUE)
                 .maxQueuedTokens(Long.MAX_VALUE / 2)

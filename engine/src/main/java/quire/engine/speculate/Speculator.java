@@ -188,7 +188,11 @@ public final class Speculator implements DraftSource {
         Sequence sequence = drafts.sequence(index);
         int to = sequence.length() + drafts.count(index);
         int wanted = pages.pagesFor(to) - pages.held(sequence.row());
-        if (wanted <= 0 || (wanted + running <= pages.available() && pages.reserve(sequence.row(), to))) {
+        int windows = pages.windowsFor(to) - pages.windowsOf(sequence.row());
+        if (wanted <= 0
+                || (wanted + running <= pages.available()
+                        && (windows <= 0 || windows + running <= pages.windowsLeft())
+                        && pages.reserve(sequence.row(), to))) {
             return;
         }
         drafts.shorten(index, pages.room(sequence.row()) - sequence.length());

@@ -45,6 +45,7 @@ import quire.engine.disk.PageFile;
 import quire.engine.speculate.CostModel;
 import quire.engine.speculate.FakeDrafters;
 import quire.model.Batch;
+import quire.model.WindowLayers;
 
 /**
  * Seeded histories: requests start and are cancelled at random steps, under random and mostly tight limits. After every
@@ -65,6 +66,8 @@ class EngineHistoryTest {
     private static final int EVENTS = 10_000 * FACTOR * FACTOR;
 
     private static final int LONG_HISTORIES = 8;
+
+    private static final int WINDOW_HISTORIES = 400 * FACTOR;
 
     /** Bits of the prefix index's hash: with none or few of them, many different texts have equal hashes. */
     private static final long[] HASH_MASKS = {0, 3, -1};
@@ -299,6 +302,64 @@ class EngineHistoryTest {
         assertThat(ends.values()).allSatisfy(count -> assertThat(count).isGreaterThan(BEAM_HISTORIES));
     }
 
+    /**
+     * Layers with a window give pages back, so that others write to them while the sequence goes on. Some histories have beams,
+     * some are recorded and replayed, and some are played twice with one KV file.
+     */
+    @Test
+    void randomHistories_withWindows_everyAnswerIsWhatItIsAlone() throws IOException {
+        long preemptions = 0;
+        long hitTokens = 0;
+        long readTokens = 0;
+        long rejectedTokens = 0;
+        long givenBack = 0;
+        long lost = 0;
+        for (long seed = 0; seed < WINDOW_HISTORIES; seed++) {
+            Path trace = seed % 8 == 0 ? folder.resolve("windows.trace") : null;
+            Path path = seed % 8 == 3 || seed % 8 == 4 ? folder.resolve("windows.kv") : null;
+            for (int turn = path == null ? 1 : 0; turn < 2; turn++) {
+                History history = new History(seed, seed % 2 == 1, path, trace, true);
+                history.beams = seed % 16 == 2 && history.maxContext >= 8;
+                try {
+                    if (history.beams) {
+                        history.playLong(60);
+                    } else {
+                        history.play();
+                    }
+                    if (trace != null) {
+                        ReplayedTrace replayed = TraceReplay.run(trace, CostModel::ofStart);
+                        assertThat(replayed.difference()).isNull();
+                        assertThat(replayed.steps()).isEqualTo(history.steps);
+                        Files.delete(trace);
+                    }
+                } catch (AssertionError | RuntimeException e) {
+                    throw new AssertionError("history " + seed + " " + history.describe(), e);
+                }
+                EngineStats stats = history.loop.tracker().stats();
+                preemptions += history.preempted;
+                hitTokens += stats.prefixCache().hitTokens();
+                readTokens += stats.diskTier().hitTokens();
+                SpeculationCounts counts = stats.speculation().counts();
+                rejectedTokens += counts.draftTokens() - counts.acceptedTokens();
+                givenBack += history.givenBack;
+                lost += history.withoutPartner;
+            }
+            if (path != null) {
+                Files.deleteIfExists(path);
+            }
+        }
+        assertThat(preemptions).isGreaterThan(WINDOW_HISTORIES / 3);
+        assertThat(hitTokens).isGreaterThan(10L * WINDOW_HISTORIES);
+        assertThat(readTokens).isGreaterThan(WINDOW_HISTORIES);
+        assertThat(rejectedTokens).isGreaterThan(WINDOW_HISTORIES / 10);
+        assertThat(givenBack)
+                .as("window pages before the windows, in all steps")
+                .isGreaterThan(WINDOW_HISTORIES);
+        assertThat(lost)
+                .as("pages in the index without a window page, in all steps")
+                .isGreaterThan(WINDOW_HISTORIES / 3);
+    }
+
     /** Changes bits in a random part of a file, but not those that say what kind of file it is. */
     private static void damage(Path path, SplittableRandom random) throws IOException {
         byte[] bytes = Files.readAllBytes(path);
@@ -328,6 +389,8 @@ class EngineHistoryTest {
         private long overtaken;
         private long leftOut; // decoding sequences of all steps
         private long paused; // sequences of the background of all steps
+        private long givenBack; // window pages before the windows, in all steps
+        private long withoutPartner; // pages in the index, in all steps
         private final IdentityHashMap<Sequence, Integer> missedSteps = new IdentityHashMap<>(); // in a row
         private boolean lastForGuests;
         private @Nullable Sequence lastHead;
@@ -351,6 +414,11 @@ class EngineHistoryTest {
          * @param trace file for a trace; null for none
          */
         History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace) {
+            this(seed, speculating, path, trace, false);
+        }
+
+        /** @param windows whether the model has layers with a window whose pages are apart */
+        History(long seed, boolean speculating, @Nullable Path path, @Nullable Path trace, boolean windows) {
             this.speculating = speculating;
             random = new SplittableRandom(seed);
             tenants = 1 + random.nextInt(4);
@@ -376,6 +444,14 @@ class EngineHistoryTest {
             int logitRows =
                     speculating ? maxSequences + random.nextInt(maxBatchedTokens - maxSequences + 1) : maxSequences;
             model = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, logitRows);
+            if (windows) {
+                SplittableRandom sizes = new SplittableRandom(~seed);
+                int positions = 1 + sizes.nextInt(sizes.nextBoolean() ? 8 : context);
+                int step = WindowLayers.stepPages(pageTokens, maxSequences, maxBatchedTokens);
+                int least = new WindowLayers(positions, false, 1).pages(pageTokens) + step;
+                int count = least + sizes.nextInt(sizes.nextBoolean() ? 3 : least + 1);
+                model.withWindows(new WindowLayers(positions, sizes.nextInt(4) == 0, count));
+            }
             draft = new FakeModel(vocabulary, context, pageTokens, pageCount, maxBatchedTokens, maxSequences)
                     .differing(2 + random.nextInt(8));
             EngineLoop.Builder parts = EngineLoop.builder(model, new FakeTokenizer(), config)
@@ -500,9 +576,15 @@ class EngineHistoryTest {
                         loop.scheduler().running().size(),
                         head.prefix,
                         loop.scheduler().expectedLength(head));
-                assertThat(missing + loop.scheduler().reserve(before))
+                int windows = pages.missingWindowsWithout(
+                        loop.scheduler().running(),
+                        before,
+                        loop.scheduler().running().size(),
+                        loop.scheduler().expectedLength(head));
+                assertThat(missing + loop.scheduler().reserve(before) > pages.available()
+                                || windows + loop.scheduler().windowReserve(before) > pages.windowsLeft())
                         .as("pages for the head %s\n%s", head, loop.scheduler().describe())
-                        .isGreaterThan(pages.available());
+                        .isTrue();
             }
             assertThat(loop.scheduler().running()).noneMatch(sequence -> sequence.isLate(nanos));
             assertThat(waiting).noneMatch(sequence -> sequence.isLate(nanos));
@@ -759,6 +841,17 @@ class EngineHistoryTest {
                 // A closed stream has ended, and its pages are free, after the next step.
                 assertThat(call.closed && call.isOpen()).isFalse();
             }
+            for (Sequence sequence : loop.scheduler().running()) {
+                for (int i = 0; i < sequence.computed / loop.pages().pageTokens(); i++) {
+                    givenBack += loop.pages().isWhole(sequence.row, i) ? 0 : 1;
+                }
+            }
+            for (int window = 0; window < loop.pages().windowTotal(); window++) {
+                if (loop.pages().isWindowFree(window)) {
+                    model.poisonWindow(window);
+                }
+            }
+            withoutPartner += loop.pages().indexedWithoutPartner();
             for (int page = 0; page < model.pageCount(); page++) {
                 if (loop.pages().isFree(page)) {
                     model.poison(page);

@@ -163,6 +163,18 @@ class PrefixCacheTest {
         }
     }
 
+    /** Log probabilities of the prompt need each of its positions; their pages serve others all the same. */
+    @Test
+    void submit_promptLogprobs_computesAllAndTakesNoCachedPage() {
+        EngineLoop loop = loop(100);
+        Request plain = request(text(1, 100), 1);
+        SamplingParams params = plain.params().toBuilder().promptLogprobs(1).build();
+        assertThat(rowsOf(loop, plain)).isEqualTo(100);
+        assertThat(rowsOf(loop, new Request(text(1, 100), params))).isEqualTo(100);
+        assertThat(rowsOf(loop, new Request(text(2, 100), params))).isEqualTo(100);
+        assertThat(rowsOf(loop, request(text(2, 100), 1))).isEqualTo(100 % PAGE);
+    }
+
     /** In each step one of them computes the pages that all need; the others use them in the next step. */
     @Test
     void submit_requestsThatArriveTogether_computeTheirBeginningOnce() {

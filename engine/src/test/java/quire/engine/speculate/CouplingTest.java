@@ -59,12 +59,12 @@ class CouplingTest {
         }
 
         @Override
-        public void exportPage(int page, MemorySegment to) {
+        public void exportPage(int page, int windowPage, MemorySegment to) {
             throw new UnsupportedOperationException("this model has no pages");
         }
 
         @Override
-        public void importPage(int page, MemorySegment from) {
+        public void importPage(int page, int windowPage, MemorySegment from) {
             throw new UnsupportedOperationException("this model has no pages");
         }
 

@@ -71,6 +71,8 @@ public final class LiveView {
                 .put("used_pages", stats.usedPages())
                 .put("cached_pages", stats.prefixCache().cachedPages())
                 .put("total_pages", stats.totalPages())
+                .put("used_window_pages", stats.usedWindowPages())
+                .put("total_window_pages", stats.totalWindowPages())
                 .put("page_tokens", view.pageTokens())
                 .put("prompt_tokens", stats.promptTokens())
                 .put("cached_tokens", stats.prefixCache().hitTokens())
