@@ -128,8 +128,11 @@ public final class Engine implements AutoCloseable {
             if (wanted.prefixCache() && !config.prefixCache()) {
                 LOG.log(
                         Level.INFO,
-                        "prefix cache off: the recurrent state of " + shape.architecture()
-                                + " is too large to be kept for every page");
+                        "prefix cache off: "
+                                + (shape.blocks().encoder()
+                                        ? "every position of an encoder sees the whole text"
+                                        : "the recurrent state of " + shape.architecture()
+                                                + " is too large to be kept for every page"));
             }
             Tokenizer tokenizer = Tokenizers.of(file);
             Kernels kernels = KernelSets.best();
@@ -333,6 +336,11 @@ public final class Engine implements AutoCloseable {
 
     /** A draft model computes what it likes ahead of the sequences, and recurrent layers would keep it. */
     private static void refuseRecurrent(ModelConfig draft, Speculation speculation) {
+        if (draft.blocks().encoder()) {
+            throw new IllegalArgumentException(
+                    "the draft model " + speculation.draft() + " is a " + draft.architecture()
+                            + " model, which gives vectors and no tokens; choose another draft model, or none");
+        }
         if (draft.stateBytes() > 0) {
             throw new IllegalArgumentException(
                     "the draft model " + speculation.draft() + " is a " + draft.architecture()
@@ -389,7 +397,9 @@ public final class Engine implements AutoCloseable {
         if (config.kvDisk() != null) {
             throw new IllegalArgumentException(
                     "kvDisk cannot be used with a model of the architecture " + shape.architecture()
-                            + ", whose recurrent state is too large to be kept for every page: leave it out");
+                            + (shape.blocks().encoder()
+                                    ? ", whose positions see the whole text: leave it out"
+                                    : ", whose recurrent state is too large to be kept for every page: leave it out"));
         }
         return config.toBuilder().prefixCache(false).build();
     }

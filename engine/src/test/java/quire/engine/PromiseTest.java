@@ -183,7 +183,8 @@ class PromiseTest {
                 "gemma4-moe",
                 "llama4-chunks",
                 "falcon-h1",
-                "deci"
+                "deci",
+                "gemma3n"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);

@@ -25,6 +25,13 @@ import quire.tensor.Activation;
  * @param norm the kind of all norms of the residual stream
  * @param normBefore whether attention and feed-forward read a norm of the residual stream, or the stream itself
  * @param normAfter whether their results pass a norm before they are added
+ * @param normSum whether the residual stream itself passes a norm behind each part, in place of norms before or after
+ * @param bareFirst whether the first block's attention reads the residual stream without a norm
+ * @param encoder whether every position sees all others of its text, later ones too; then there is no head, and a window
+ *     reaches half as far in both directions
+ * @param vectorHead numbers between two matrices that vectors pass at last; 0 if there are none
+ * @param embeddingNorm whether embeddings pass a norm, with rows for their positions and types added before if the file has
+ *     them
  * @param headNorm the norms of queries and keys
  * @param parallel whether attention and feed-forward read the same norm, so that there is no second one
  * @param activation the function of the feed-forward layer
@@ -56,8 +63,11 @@ import quire.tensor.Activation;
  * @param sharingLayers number of last layers without keys and values of their own: they read those of the last other layer
  *     that has a window as they have, or none as they have
  * @param layerInputs numbers of what each layer reads besides the residual stream, see {@link LayerInputs}; 0 for nothing
+ * @param streams the residual streams if there are several, see {@link ResidualStreams}; null for one
+ * @param sparsity by block: how many standard deviations above the mean the inputs of the activation must be, of which that
+ *     limit is subtracted; those below it become 0. {@code -Infinity} leaves them; empty if all blocks do
  * @param feedForwardNorm name of the norm before the feed-forward layer in the file, without its block
- * @param outputNorm name of the norm before the head in the file
+ * @param outputNorm name of the norm before the head in the file; empty if there is none
  * @param mixture the experts of the feed-forward layers; null if there are none
  * @param latent the latent that keys and values of all heads are made of; null if there is none
  * @param recurrence the layers that have no attention; null if all have it
@@ -67,6 +77,11 @@ public record Architecture(
         Norm norm,
         boolean normBefore,
         boolean normAfter,
+        boolean normSum,
+        boolean bareFirst,
+        boolean encoder,
+        int vectorHead,
+        boolean embeddingNorm,
         HeadNorm headNorm,
         boolean parallel,
         Activation activation,
@@ -93,6 +108,8 @@ public record Architecture(
         boolean valueNorm,
         int sharingLayers,
         int layerInputs,
+        @Nullable Streams streams,
+        List<Float> sparsity,
         String feedForwardNorm,
         String outputNorm,
         @Nullable Mixture mixture,
@@ -103,6 +120,7 @@ public record Architecture(
     /** Copies the lists. */
     public Architecture {
         windows = List.copyOf(windows);
+        sparsity = List.copyOf(sparsity);
         parts = List.copyOf(parts);
     }
 
@@ -164,6 +182,14 @@ public record Architecture(
         }
     }
 
+    /**
+     * Residual streams and the short way around attention beside them.
+     *
+     * @param count number of streams, at least 2
+     * @param rank numbers of a row between the two products of the short way
+     */
+    public record Streams(int count, int rank) {}
+
     /** A kind of norm. */
     public enum Norm {
         /** Divides by the root of the mean square. */
@@ -221,6 +247,11 @@ public record Architecture(
         return mixes(layer) && (recurrence == null || recurrence.beside() || !recurrence.isIn(layer));
     }
 
+    /** Whether the attention or recurrence of a block reads a norm of the residual stream. */
+    boolean normsMixer(int layer) {
+        return normBefore && mixes(layer) && !(bareFirst && layer == 0);
+    }
+
     /** Whether a block has a recurrence. */
     boolean recurs(int layer) {
         return recurrence != null && recurrence.isIn(layer);
@@ -242,6 +273,11 @@ public record Architecture(
         return listed && window > 0;
     }
 
+    /** See {@link #sparsity}. */
+    float sparsity(int layer) {
+        return sparsity.isEmpty() ? Float.NEGATIVE_INFINITY : sparsity.get(layer);
+    }
+
     /** The window of a layer in positions; 0 if it sees all. */
     public int window(int layer) {
         return hasWindow(layer) ? window : 0;
@@ -260,7 +296,13 @@ public record Architecture(
     public List<String> describe() {
         List<String> parts = new ArrayList<>();
         String kind = norm == Norm.RMS ? "RMS norm" : "layer norm";
-        parts.add(kind + (normBefore ? normAfter ? " before and after" : " before" : " after") + " each part");
+        if (encoder) {
+            parts.add("every position sees the whole text");
+        }
+        parts.add(
+                normSum
+                        ? kind + " of the sum behind each part"
+                        : kind + (normBefore ? normAfter ? " before and after" : " before" : " after") + " each part");
         if (headNorm != HeadNorm.NONE) {
             parts.add("queries and keys normalised " + (headNorm.isEach() ? "by head" : "whole")
                     + (headNorm.followsRotation() ? " after their rotation" : ""));
@@ -308,6 +350,13 @@ public record Architecture(
         if (layerInputs > 0) {
             parts.add("inputs of " + layerInputs + " numbers for each layer");
         }
+        if (streams != null) {
+            parts.add(streams.count + " residual streams, and a way around attention of rank " + streams.rank);
+        }
+        long sparse = sparsity.stream().filter(Float::isFinite).count();
+        if (sparse > 0) {
+            parts.add("sparse activations in " + sparse + " blocks");
+        }
         if (latent != null) {
             parts.add("latent attention: a latent of " + latent.rank + " and a rotated key of " + latent.rotatedDim);
         }
@@ -341,6 +390,11 @@ public record Architecture(
         private Norm norm = Norm.RMS;
         private boolean normBefore = true;
         private boolean normAfter;
+        private boolean normSum;
+        private boolean bareFirst;
+        private boolean encoder;
+        private int vectorHead;
+        private boolean embeddingNorm;
         private HeadNorm headNorm = HeadNorm.NONE;
         private boolean parallel;
         private Activation activation = Activation.SILU;
@@ -367,6 +421,8 @@ public record Architecture(
         private boolean valueNorm;
         private int sharingLayers;
         private int layerInputs;
+        private @Nullable Streams streams;
+        private List<Float> sparsity = List.of();
         private String feedForwardNorm = "ffn_norm";
         private String outputNorm = "output_norm";
         private @Nullable Mixture mixture;
@@ -381,6 +437,32 @@ public record Architecture(
 
         Builder normBeforeAndAfter() {
             normAfter = true;
+            return this;
+        }
+
+        Builder normSum() {
+            normBefore = false;
+            normSum = true;
+            return this;
+        }
+
+        Builder bareFirst(boolean value) {
+            bareFirst = value;
+            return this;
+        }
+
+        Builder vectorHead(int value) {
+            vectorHead = value;
+            return this;
+        }
+
+        Builder encoder() {
+            encoder = true;
+            return this;
+        }
+
+        Builder embeddingNorm() {
+            embeddingNorm = true;
             return this;
         }
 
@@ -513,6 +595,16 @@ public record Architecture(
             return this;
         }
 
+        Builder streams(Streams value) {
+            streams = value;
+            return this;
+        }
+
+        Builder sparsity(List<Float> value) {
+            sparsity = value;
+            return this;
+        }
+
         Builder feedForwardNorm(String name) {
             feedForwardNorm = name;
             return this;
@@ -548,6 +640,11 @@ public record Architecture(
                     norm,
                     normBefore,
                     normAfter,
+                    normSum,
+                    bareFirst,
+                    encoder,
+                    vectorHead,
+                    embeddingNorm,
                     headNorm,
                     parallel,
                     activation,
@@ -574,6 +671,8 @@ public record Architecture(
                     valueNorm,
                     sharingLayers,
                     layerInputs,
+                    streams,
+                    sparsity,
                     feedForwardNorm,
                     outputNorm,
                     mixture,

@@ -2,6 +2,7 @@ package quire.model;
 
 import java.util.Collections;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import quire.model.Architecture.HeadNorm;
 import quire.model.Mixture.Scoring;
@@ -77,7 +78,27 @@ final class Architectures {
             "jais2",
             "maincoder",
             "mellum",
-            "exaone-moe");
+            "exaone-moe",
+            "gemma3n",
+            "bert",
+            "nomic-bert",
+            "nomic-bert-moe",
+            "modern-bert",
+            "neo-bert",
+            "eurobert",
+            "llama-embed",
+            "gemma-embedding");
+
+    /** Those whose positions see the whole text, so that they give vectors and no answers. */
+    static final List<String> ENCODERS = List.of(
+            "bert",
+            "nomic-bert",
+            "nomic-bert-moe",
+            "modern-bert",
+            "neo-bert",
+            "eurobert",
+            "llama-embed",
+            "gemma-embedding");
 
     /** Those whose lists of sizes have a 0 for each block that lacks the part, such as attention. */
     private static final List<String> WITH_ZEROS =
@@ -138,6 +159,15 @@ final class Architectures {
 
         /** Notes that the model has parts for images, and that its positions in a text rotate as in other models. */
         void textOnly();
+
+        /** The activation that the file names; GELU if it names none. */
+        Activation activation();
+
+        /** The residual streams, of which there are several. */
+        Architecture.Streams streams();
+
+        /** See {@link Architecture#sparsity}. */
+        List<Float> sparsity();
 
         /** The sizes of attention with a latent. */
         Architecture.Latent latent();
@@ -252,6 +282,19 @@ final class Architectures {
                     case "maincoder" -> new Architecture.Builder().headNorm(HeadNorm.EACH_ROTATED);
                     case "mellum" -> qwen3moe(keys).window(keys, 4).windowBase(keys.number("rope.freq_base", 10000));
                     case "exaone-moe" -> exaoneMoe(keys);
+                    case "gemma3n" -> gemma3n(keys, hidden, layers);
+                    case "bert" -> bert().gelu().plain().unrotatedEvery(1);
+                    case "nomic-bert" -> bert().halves();
+                    case "nomic-bert-moe" -> nomicBertMoe(keys);
+                    case "modern-bert" -> modernBert(keys, layers);
+                    case "neo-bert" -> new Architecture.Builder().encoder().outputNorm("enc.output_norm");
+                    case "eurobert" -> new Architecture.Builder().halves().encoder();
+                    case "llama-embed" -> new Architecture.Builder().encoder();
+                    case "gemma-embedding" ->
+                        gemma3(keys, hidden, heads, layers)
+                                .encoder()
+                                .vectorHead(
+                                        keys.hasTensor("dense_2.weight") ? keys.size("dense_2_feat_out", hidden) : 0);
                     default -> throw new IllegalArgumentException("no description of " + name);
                 };
         return builder.yarn(keys.yarn()).rotationFactor(keys.rotationFactor()).build();
@@ -333,6 +376,60 @@ final class Architectures {
                 .sharingLayers(keys.size("attention.shared_kv_layers", 0))
                 .layerInputs(keys.size("embedding_length_per_layer_input", 0))
                 .mixture(mixture == null ? null : mixture.besideDense());
+    }
+
+    /** Several residual streams, inputs of each layer, and sparse activations. From layer 20 on, keys and values are shared. */
+    private static Architecture.Builder gemma3n(Keys keys, int hidden, int layers) {
+        return gemma(hidden)
+                .normBeforeAndAfter()
+                .headNorm(HeadNorm.EACH)
+                .valueNorm()
+                .attentionScale(1)
+                .caps(0, keys.number("final_logit_softcapping", 30))
+                .window(keys, 5)
+                .windowBase(keys.number("rope.freq_base_swa", 10000))
+                .sharingLayers(keys.size("attention.shared_kv_layers", Math.max(0, layers - 20)))
+                .layerInputs(keys.size("embedding_length_per_layer_input", 256))
+                .streams(keys.streams())
+                .sparsity(keys.sparsity());
+    }
+
+    /** Every third layer sees the whole text, the first one of all too. */
+    private static Architecture.Builder modernBert(Keys keys, int layers) {
+        List<Boolean> listed = keys.windows();
+        int every = Math.max(1, keys.fullEvery(3));
+        List<Boolean> windows = listed.isEmpty()
+                ? IntStream.range(0, layers)
+                        .mapToObj(layer -> layer % every != 0)
+                        .toList()
+                : listed;
+        return new Architecture.Builder()
+                .layerNorm()
+                .halves()
+                .bareFirst(!keys.hasTensor("blk.0.attn_norm.weight"))
+                .encoder()
+                .embeddingNorm()
+                .activation(keys.activation())
+                .window(keys.window(), 0)
+                .windows(windows)
+                .windowBase(keys.number("rope.freq_base_swa", keys.number("rope.freq_base", 10000)));
+    }
+
+    private static Architecture.Builder nomicBertMoe(Keys keys) {
+        Mixture mixture = keys.mixture(Scoring.SOFTMAX, false, 0, false);
+        return bert().halves()
+                .gelu()
+                .plain()
+                .mixture(mixture == null ? null : mixture.inLastOf(keys.size("moe_every_n_layers", 1)));
+    }
+
+    private static Architecture.Builder bert() {
+        return new Architecture.Builder()
+                .layerNorm()
+                .normSum()
+                .encoder()
+                .embeddingNorm()
+                .outputNorm("");
     }
 
     /** The largest models scale by the width of the residual stream for each head. */

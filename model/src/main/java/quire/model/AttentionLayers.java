@@ -318,6 +318,17 @@ final class AttentionLayers {
         }
     }
 
+    /** Sets the window of a position of an encoder. Returns the last position that it sees. */
+    private int seeBothWays(AttentionCall call, Weights layer, int position, int last) {
+        if (layer.window == 0) {
+            return last;
+        }
+        int half = layer.window / 2;
+        int seen = Math.min(last, position + half);
+        call.layer(seen - position + half + 1, false, blocks.attentionCap(), layer.sinks);
+        return seen;
+    }
+
     private void attend(Batch batch, Weights layer, int worker) {
         MemorySegment pages = cache.layer(layer.cacheIndex);
         int unit = 0;
@@ -332,13 +343,16 @@ final class AttentionLayers {
                         AttentionCall call = calls[worker]
                                 .layer(layer.window, blocks.chunked(), blocks.attentionCap(), layer.sinks)
                                 .context(pages, layer.table(batch, s), head / headParts);
+                        int last = batch.firstPosition(s) + rowCount - 1;
                         int position = batch.firstPosition(s) + done;
-                        if (headParts == 1) {
+                        if (headParts == 1 && !blocks.encoder()) {
                             kernels.attend(call.rows(firstRow + done, count, position), scratch[worker]);
                         } else {
                             for (int i = 0; i < count; i++) {
-                                int row = (firstRow + done + i) * headParts + head;
-                                kernels.attend(call.rows(row, 1, position + i), scratch[worker]);
+                                int row = (firstRow + done + i) * headParts + head % headParts;
+                                int seen =
+                                        blocks.encoder() ? seeBothWays(call, layer, position + i, last) : position + i;
+                                kernels.attend(call.rows(row, 1, seen), scratch[worker]);
                             }
                         }
                         claimed = workers.claim();

@@ -45,7 +45,7 @@ import quire.tensor.memory.Slabs;
  * </pre>
  *
  * <p>The parts of a block are in {@link AttentionLayers}, {@link RecurrentLayers}, {@link FeedForwardLayers}, {@link
- * MixtureLayers} and {@link LayerInputs}, which show their own barriers.
+ * MixtureLayers}, {@link LayerInputs} and {@link ResidualStreams}, which show their own barriers.
  *
  * <p>Memory: the packed weights, a copy of the rows of the embedding, one pool of pages, and activations for
  * {@code maxBatchTokens} rows. All of it is allocated at load; a step allocates nothing.
@@ -56,6 +56,9 @@ public final class Decoder implements Model {
      * other workers and waiting at the barriers would cost more time than they save.
      */
     private static final long SINGLE_WORKER_MACS = 1 << 20;
+
+    /** What attention and the way around it are multiplied with, so that their sum is as large as each. */
+    private static final float HALF_ROOT = (float) StrictMath.sqrt(0.5);
 
     /** So many workers count in the bytes that are planned before it is known how many there are. */
     private static final int MAX_COUNTED_WORKERS = 64;
@@ -76,11 +79,27 @@ public final class Decoder implements Model {
     private final ElementType embeddingType;
     private final MemorySegment embedding;
     private final Layer[] layers;
-    private final NormWeights outputNorm;
+    private final @Nullable NormWeights outputNorm;
     /** The same as in the file, without the factor of logits. */
-    private final NormWeights vectorNorm;
+    private final @Nullable NormWeights vectorNorm;
 
+    /** Empty if the model gives vectors only. */
     private final List<Projection> head;
+
+    /** What vectors pass at last, and their rows between; empty and null if there is nothing. */
+    private final List<Projection> vectorHead;
+
+    private final @Nullable Activations vectorHidden;
+    private final List<Projection> firstOfVectors;
+    private final List<Projection> lastOfVectors;
+    private final List<FloatMatrix> vectorHiddenOutputs;
+    private final List<FloatMatrix> vectorOutputs;
+
+    // What embeddings pass; null where there is none.
+    private final @Nullable FloatMatrix positionRows;
+    private final @Nullable FloatMatrix typeRow;
+    private final @Nullable NormWeights embeddingNorm;
+
     /** Cosines and sines of each rotation that layers use. */
     private final Map<Architecture.Rotation, FloatMatrix> rotations = new EnumMap<>(Architecture.Rotation.class);
 
@@ -102,6 +121,7 @@ public final class Decoder implements Model {
     private final @Nullable RecurrentState recurrentState;
     private final @Nullable RecurrentLayers recurrentLayers;
     private final @Nullable LayerInputs layerInputs;
+    private final @Nullable ResidualStreams streams;
 
     // One row for each row of logits.
     private final int[] logitRows;
@@ -132,6 +152,7 @@ public final class Decoder implements Model {
             @Nullable Beside beside,
             @Nullable NormWeights afterFeedForward,
             LayerInputs.@Nullable Weights inputs,
+            ResidualStreams.@Nullable Weights streams,
             float factor) {}
 
     /**
@@ -324,6 +345,13 @@ public final class Decoder implements Model {
         if (ofLayers > 0) {
             inputs += LayerInputs.byteSize(config.layers(), ofLayers, maxBatchTokens, MAX_COUNTED_WORKERS);
         }
+        Architecture.Streams streams = config.blocks().streams();
+        if (streams != null) {
+            inputs += ResidualStreams.byteSize(hidden, streams, maxBatchTokens);
+        }
+        if (config.blocks().vectorHead() > 0) {
+            inputs += Activations.byteSize(maxBatchTokens, config.blocks().vectorHead(), true);
+        }
         long perToken = Float.BYTES * 2L * hidden;
         long perLogitRow = Float.BYTES * ((long) hidden + config.vocabularySize());
         int tables = config.blocks().windowBase() > 0 ? 2 : 1;
@@ -399,29 +427,43 @@ public final class Decoder implements Model {
             Mixture experts = blocks.hasExperts(i) ? mixture : null;
             Recurrence recurrent = blocks.recurs(i) ? recurrence : null;
             layers[i] = new Layer(
-                    blocks.normBefore() && blocks.mixes(i) ? loader.norm(prefix + "attn_norm") : null,
+                    blocks.normsMixer(i) ? loader.norm(prefix + "attn_norm") : null,
                     blocks.attends(i) ? loader.attention(i, rotations.get(blocks.rotation(i))) : null,
                     recurrent == null ? null : loader.recurrent(prefix, withState++, recurrent),
-                    blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
+                    blocks.normSum()
+                            ? loader.norm(prefix + "attn_output_norm")
+                            : blocks.normAfter() ? loader.norm(prefix + "post_attention_norm") : null,
                     sharedNorm || !feedsForward ? null : loader.norm(prefix + blocks.feedForwardNorm()),
                     config.isDense(i) ? loader.feedForward(i) : null,
                     experts == null ? null : loader.mixture(prefix, experts),
                     experts != null && experts.beside() ? loader.beside(prefix) : null,
-                    blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null,
+                    blocks.normSum()
+                            ? loader.norm(prefix + "layer_output_norm")
+                            : blocks.normAfter() ? loader.norm(prefix + "post_ffw_norm") : null,
                     blocks.layerInputs() > 0 ? loader.layerInputs(prefix) : null,
+                    blocks.streams() == null ? null : loader.streams(prefix, blocks.streams()),
                     loader.blockFactor(prefix));
         }
-        outputNorm = loader.norm(blocks.outputNorm());
-        vectorNorm = blocks.logitFactor() == 1 ? outputNorm : loader.norm(blocks.outputNorm());
-        scale(outputNorm.weight(), blocks.logitFactor(), 0, 1); // instead of each logit
-        if (outputNorm.bias() != null) {
+        positionRows = blocks.embeddingNorm() ? loader.positionRows() : null;
+        typeRow = blocks.embeddingNorm() ? loader.typeRow() : null;
+        embeddingNorm = blocks.embeddingNorm() ? loader.norm("token_embd_norm") : null;
+        boolean hasOutputNorm = !blocks.outputNorm().isEmpty();
+        outputNorm = hasOutputNorm ? loader.norm(blocks.outputNorm()) : null;
+        vectorNorm = blocks.logitFactor() == 1 || !hasOutputNorm ? outputNorm : loader.norm(blocks.outputNorm());
+        if (outputNorm != null) {
+            scale(outputNorm.weight(), blocks.logitFactor(), 0, 1); // instead of each logit
+        }
+        if (outputNorm != null && outputNorm.bias() != null) {
             scale(outputNorm.bias(), blocks.logitFactor(), 0, 1);
         }
         boolean untied = file.optionalTensor("output.weight", hidden, config.vocabularySize())
                 .isPresent();
-        head = List.of(loader.projection(
-                loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()),
-                loader.optionalVector("output.bias", config.vocabularySize())));
+        head = blocks.encoder()
+                ? List.of()
+                : List.of(loader.projection(
+                        loader.matrix(untied ? "output.weight" : "token_embd.weight", hidden, config.vocabularySize()),
+                        loader.optionalVector("output.bias", config.vocabularySize())));
+        vectorHead = loader.vectorHead();
         loader.warnOfZeros();
 
         List<MixtureLayers.Weights> expertLayers = all(Layer::experts);
@@ -456,6 +498,17 @@ public final class Decoder implements Model {
                         blocks.layerInputs(),
                         loader.layerInputTable(),
                         all(Layer::inputs),
+                        kernels,
+                        workers,
+                        maxBatchTokens,
+                        arena);
+        streams = blocks.streams() == null
+                ? null
+                : new ResidualStreams(
+                        config,
+                        blocks.streams(),
+                        loader.streamEnds(blocks.streams()),
+                        all(Layer::streams),
                         kernels,
                         workers,
                         maxBatchTokens,
@@ -504,7 +557,20 @@ public final class Decoder implements Model {
                 maxBatchTokens,
                 hidden,
                 Stream.of(layers).anyMatch(Decoder::readsQuantized)
-                        || (layerInputs != null && layerInputs.readsQuantized()));
+                        || (layerInputs != null && layerInputs.readsQuantized())
+                        || (streams != null && streams.readsQuantized())
+                        || Products.anyQuantized(vectorHead));
+        vectorHidden = vectorHead.isEmpty()
+                ? null
+                : Activations.allocate(
+                        arena,
+                        maxBatchTokens,
+                        vectorHead.getFirst().weights().rows(),
+                        Products.anyQuantized(vectorHead.subList(1, 2)));
+        firstOfVectors = vectorHidden == null ? List.of() : vectorHead.subList(0, 1);
+        lastOfVectors = vectorHidden == null ? List.of() : vectorHead.subList(1, 2);
+        vectorHiddenOutputs = vectorHidden == null ? List.of() : List.of(vectorHidden.values());
+        vectorOutputs = List.of(normed.values());
         projected = FloatMatrix.allocate(arena, maxBatchTokens, hidden);
         projectedOutputs = List.of(projected);
         boolean beside = mixture != null && mixture.beside();
@@ -524,6 +590,7 @@ public final class Decoder implements Model {
             multiplyAdds += layer.recurrent == null ? 0 : layer.recurrent.multiplyAdds();
             multiplyAdds += layer.feedForward == null ? 0 : layer.feedForward.multiplyAdds();
             multiplyAdds += layer.inputs == null ? 0 : layer.inputs.multiplyAdds();
+            multiplyAdds += layer.streams == null ? 0 : layer.streams.multiplyAdds();
             multiplyAdds += mixture == null || layer.experts == null ? 0 : layer.experts.multiplyAdds(mixture);
         }
         multiplyAddsPerRow = multiplyAdds;
@@ -541,7 +608,8 @@ public final class Decoder implements Model {
                 || (layer.recurrent != null && Products.anyQuantized(layer.recurrent.first()))
                 || (layer.feedForward != null && Products.anyQuantized(layer.feedForward.gateUp()))
                 || (layer.experts != null && layer.experts.readsQuantized())
-                || (layer.inputs != null && Products.anyQuantized(layer.inputs.gate()));
+                || (layer.inputs != null && Products.anyQuantized(layer.inputs.gate()))
+                || (layer.streams != null && ResidualStreams.readsQuantized(layer.streams));
     }
 
     @Override
@@ -602,6 +670,11 @@ public final class Decoder implements Model {
     @Override
     public boolean isRecurrent() {
         return recurrentState != null;
+    }
+
+    @Override
+    public boolean isEncoder() {
+        return blocks.encoder();
     }
 
     @Override
@@ -666,19 +739,31 @@ public final class Decoder implements Model {
         int to = Workers.shareStart(rows, 1, worker + 1, workers.active());
 
         embed(current.tokens(), from, to);
+        if (embeddingNorm != null) {
+            completeEmbeddings(embeddingNorm, current.positions(), from, to);
+        }
         if (layerInputs != null) {
             norm(residual, null, normed.values(), from, to);
             products.quantize(normed, from, to);
             workers.barrier(worker);
             layerInputs.begin(worker, current.tokens(), normed, rows, from, to);
+            if (streams != null) {
+                streams.begin(worker, residual, normed, rows, from, to);
+            }
         }
         for (int i = 0; i < layers.length; i++) {
             Layer layer = layers[i];
             AttentionLayers attention = attentionLayers[i];
+            if (layer.streams != null && streams != null) {
+                streams.predict(worker, layer.streams, rows, from, to, residual);
+            }
             if (blocks.mixes(i)) {
                 norm(residual, layer.mixerNorm, normed.values(), from, to);
                 products.quantize(normed, from, to);
                 workers.barrier(worker);
+                if (layer.streams != null && streams != null) {
+                    streams.goAround(worker, layer.streams, normed, rows, from, to);
+                }
                 if (layer.recurrent != null && recurrentLayers != null) {
                     recurrentLayers.compute(worker, layer.recurrent, normed, current, from, to, projectedOutputs);
                     products.addBias(layer.recurrent.output().getFirst(), projected, from, to);
@@ -687,6 +772,10 @@ public final class Decoder implements Model {
                 if (layer.attention != null && attention != null) {
                     attention.compute(worker, layer.attention, normed, current, from, to, projectedOutputs);
                     addBranch(layer.afterMixer, from, to);
+                }
+                if (streams != null) {
+                    kernels.add(streams.around(), residual, from, to);
+                    scale(residual, HALF_ROOT, from, to);
                 }
             }
             if (blocks.feedsForward(i)) {
@@ -706,18 +795,39 @@ public final class Decoder implements Model {
                 }
                 addBranch(layer.afterFeedForward, from, to);
             }
+            if (layer.streams != null && streams != null) {
+                streams.correct(worker, layer.streams, rows, from, to, residual);
+            }
             if (layer.inputs != null && layerInputs != null) {
                 norm(residual, null, normed.values(), from, to);
                 products.quantize(normed, from, to);
                 workers.barrier(worker);
                 layerInputs.compute(worker, i, layer.inputs, normed, rows, from, to, projectedOutputs);
-                addBranch(layer.inputs.norm(), from, to);
+                if (streams == null) {
+                    addBranch(layer.inputs.norm(), from, to);
+                } else {
+                    norm(projected, layer.inputs.norm(), projected, from, to);
+                    streams.add(projected, from, to);
+                }
             }
             scale(residual, layer.factor, from, to);
         }
 
+        if (streams != null) {
+            streams.end(worker, rows, from, to, residual);
+        }
+
         // Nobody reads the last layer's inputs any more, so the vectors take their place.
         normVectors(current, from, to);
+        if (vectorHidden != null) {
+            products.quantize(normed, from, to);
+            workers.barrier(worker);
+            products.multiply(worker, firstOfVectors, normed, rows, vectorHiddenOutputs);
+            workers.barrier(worker);
+            products.quantize(vectorHidden, from, to);
+            workers.barrier(worker);
+            products.multiply(worker, lastOfVectors, vectorHidden, rows, vectorOutputs);
+        }
 
         // Copy the rows that need logits together, so that the norm and the head compute no others. Other workers may
         // have written them.
@@ -736,6 +846,9 @@ public final class Decoder implements Model {
         norm(selected, outputNorm, selectedNormed.values(), selectedFrom, selectedTo);
         products.quantize(selectedNormed, selectedFrom, selectedTo);
         workers.barrier(worker);
+        if (head.isEmpty()) {
+            return;
+        }
         if (count > 0) {
             products.multiply(worker, head, selectedNormed, count, logitsOutputs);
         }
@@ -746,6 +859,17 @@ public final class Decoder implements Model {
         if (blocks.logitCap() > 0) {
             kernels.softCap(logits, blocks.logitCap(), selectedFrom, selectedTo);
         }
+    }
+
+    /** Adds the rows of their positions and of their type to embeddings, and norms them. */
+    private void completeEmbeddings(NormWeights weights, int[] positions, int from, int to) {
+        for (int row = from; row < to && positionRows != null; row++) {
+            kernels.addRow(positionRows, positions[row], 1, residual, row);
+        }
+        if (typeRow != null) {
+            kernels.addBias(typeRow, residual, from, to);
+        }
+        norm(residual, weights, residual, from, to);
     }
 
     /** Norms the rows of the last layer's results whose vectors are wanted. */
@@ -790,9 +914,9 @@ public final class Decoder implements Model {
         }
     }
 
-    /** Adds the result of attention or feed-forward to the residual stream. */
+    /** Adds the result of attention or feed-forward to the residual stream; the norm is of the result, or of the sum. */
     private void addBranch(@Nullable NormWeights after, int from, int to) {
-        if (after != null) {
+        if (after != null && !blocks.normSum()) {
             norm(projected, after, projected, from, to);
         }
         if (blocks.residualFactor() == 1) {
@@ -801,6 +925,9 @@ public final class Decoder implements Model {
             for (int row = from; row < to; row++) {
                 kernels.addRow(projected, row, blocks.residualFactor(), residual, row);
             }
+        }
+        if (after != null && blocks.normSum()) {
+            norm(residual, after, residual, from, to);
         }
     }
 

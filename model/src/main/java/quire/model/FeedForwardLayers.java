@@ -34,8 +34,9 @@ final class FeedForwardLayers {
      *
      * @param gateUp of the inputs: gate and up; only up where layers have no gate
      * @param down from the activations to the layer's result
+     * @param sparsity see {@link Architecture#sparsity}
      */
-    record Weights(List<Projection> gateUp, List<Projection> down) {
+    record Weights(List<Projection> gateUp, List<Projection> down, float sparsity) {
         /** Multiply-adds for one row. */
         long multiplyAdds() {
             return Products.multiplyAdds(gateUp) + Products.multiplyAdds(down);
@@ -90,11 +91,35 @@ final class FeedForwardLayers {
         if (blocks.gated()) {
             products.addBias(layer.gateUp.get(1), up, from, to);
         }
+        if (Float.isFinite(layer.sparsity)) {
+            makeSparse(layer.sparsity, from, to);
+        }
         kernels.activate(blocks.activation(), gate, up, activated.values(), from, to);
         products.quantize(activated, from, to);
         workers.barrier(worker);
         products.multiply(worker, layer.down, activated, rows, result);
         workers.barrier(worker);
         products.addBias(layer.down.getFirst(), result.getFirst(), from, to);
+    }
+
+    /** Subtracts a limit from the gate, and sets what is below it to 0. */
+    private void makeSparse(float deviations, int from, int to) {
+        int width = gate.columns();
+        for (int row = from; row < to; row++) {
+            double sum = 0;
+            for (int i = 0; i < width; i++) {
+                sum += gate.get(row, i);
+            }
+            double mean = sum / width;
+            double squares = 0;
+            for (int i = 0; i < width; i++) {
+                double difference = gate.get(row, i) - mean;
+                squares += difference * difference;
+            }
+            float limit = (float) (mean + deviations * Math.sqrt(squares / width));
+            for (int i = 0; i < width; i++) {
+                gate.set(row, i, Math.max(gate.get(row, i) - limit, 0));
+            }
+        }
     }
 }

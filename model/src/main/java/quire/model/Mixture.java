@@ -71,6 +71,11 @@ public record Mixture(
         return with(every, weighsInputs, true);
     }
 
+    /** The same in the last of every so many layers. */
+    Mixture inLastOf(int layers) {
+        return with(layers, weighsInputs, beside);
+    }
+
     /** The same with weights before experts, in the last of every so many layers. */
     Mixture withWeighedInputs(int everySoMany) {
         return with(everySoMany, true, beside);

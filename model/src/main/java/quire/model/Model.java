@@ -80,6 +80,14 @@ public interface Model extends AutoCloseable {
         return false;
     }
 
+    /**
+     * Whether every position sees the whole text, later positions too. Then all rows of a sequence must be in one batch, no page
+     * can be used by another sequence, and there are no logits: the model gives {@linkplain #vectors vectors} only.
+     */
+    default boolean isEncoder() {
+        return false;
+    }
+
     /** Bytes of the K and V of all positions of a page, over all layers, and of the state beside it. */
     long pageBytes();
 

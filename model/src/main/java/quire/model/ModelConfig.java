@@ -19,6 +19,7 @@ import quire.model.format.Gguf;
 import quire.model.format.GgufTensor;
 import quire.model.format.GgufType;
 import quire.model.format.GgufValueType;
+import quire.tensor.Activation;
 import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
@@ -106,10 +107,17 @@ public record ModelConfig(
     private static final String FURTHER_BLOCKS = "nextn_predict_layers";
 
     /** Those whose experts have the width of a feed-forward layer, unless the file says another. */
-    private static final Set<String> EXPERTS_AS_WIDE =
-            Set.of("llama", "mistral3", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe");
+    private static final Set<String> EXPERTS_AS_WIDE = Set.of(
+            "llama", "mistral3", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe", "nomic-bert-moe");
+
+    /** The number of types of tokens. */
+    static final String TOKEN_TYPES = "tokenizer.ggml.token_type_count";
 
     private static final String SECTIONS = "rope.dimension_sections";
+    /** How many last layers read keys and values of others. */
+    private static final String SHARING_LAYERS = "attention.shared_kv_layers";
+
+    private static final Pattern KEYS_VALUES = Pattern.compile("\\.attn_[kv](_norm)?\\.");
     private static final Pattern BLOCK = Pattern.compile("blk\\.(\\d{1,9})\\.");
 
     /** Characters of a value of the file that a message shows. */
@@ -117,6 +125,9 @@ public record ModelConfig(
 
     /** The architectures that Quire can compute, as {@code general.architecture} names them. */
     public static final List<String> ARCHITECTURES = Architectures.NAMES;
+
+    /** Those of {@link #ARCHITECTURES} whose positions see the whole text, so that they give vectors and no answers. */
+    public static final List<String> ENCODERS = Architectures.ENCODERS;
 
     // Several times the sizes of the largest published models, and small enough that products of sizes fit a long.
     private static final int MAX_VOCABULARY = 1 << 22;
@@ -128,10 +139,26 @@ public record ModelConfig(
     private static final int MAX_EXPERTS = 1 << 12;
     private static final int MAX_TAPS = 16;
     private static final int MAX_STATE = 1 << 12;
+    private static final int MAX_STREAMS = 16;
+
+    /** The factor with which a twentieth of normally distributed numbers is above the limit. */
+    private static final float TWENTIETH = 1.6448534f;
+
+    /** So many first blocks of Gemma 3n have sparse activations, unless the file says it. */
+    private static final int SPARSE_BLOCKS = 10;
 
     /** Ends of the names of tensors that have rows and are no matrix of a product. */
-    private static final List<String> NO_MATRICES =
-            List.of(".bias", ".conv.weight", ".ssm_conv1d.weight", ".ssm_a", ".ssm_d", ".ssm_norm.weight");
+    private static final List<String> NO_MATRICES = List.of(
+            ".bias",
+            ".conv.weight",
+            ".ssm_conv1d.weight",
+            ".ssm_a",
+            ".ssm_d",
+            ".ssm_norm.weight",
+            ".altup_predict_coef.weight",
+            ".altup_correct_coef.weight",
+            "position_embd.weight",
+            "token_types.weight");
 
     // Factors and limits that some other architectures use; 1 and 0 change nothing.
     private static final List<String> FACTORS = List.of("embedding_scale", "residual_scale", "logit_scale");
@@ -235,20 +262,28 @@ public record ModelConfig(
 
     /**
      * The tensors of a file that compute the next token. The blocks behind the last, which would predict the tokens after it,
-     * are left out.
+     * are left out, matrices of keys and values in layers that read those of another layer, and the head of an encoder.
      */
     static List<GgufTensor> usedTensors(Gguf file) {
         String architecture = file.string("general.architecture", "");
         String further = architecture + "." + FURTHER_BLOCKS;
+        String shared = architecture + "." + SHARING_LAYERS;
         List<GgufTensor> all = List.copyOf(file.tensors());
-        if (!file.has(further)) {
+        boolean encoder = ENCODERS.contains(architecture);
+        if (!file.has(further) && !file.has(shared) && !encoder) {
             return all;
         }
-        long last = file.int64(architecture + ".block_count") - file.int64(further);
-        return all.stream().filter(tensor -> blockOf(tensor.name()) < last).toList();
+        long last = file.int64(architecture + ".block_count") - (file.has(further) ? file.int64(further) : 0);
+        long own = last - (file.has(shared) ? file.int64(shared) : 0);
+        return all.stream()
+                .filter(tensor -> blockOf(tensor.name()) < last)
+                .filter(tensor -> !encoder || !tensor.name().equals("output.weight"))
+                .filter(tensor -> blockOf(tensor.name()) < own
+                        || !KEYS_VALUES.matcher(tensor.name()).find())
+                .toList();
     }
 
-    /** The tensors of a file that are left out: those of blocks that would predict further tokens. */
+    /** The tensors of a file that are left out, see {@link #usedTensors}. */
     public static List<GgufTensor> unusedTensors(Gguf file) {
         List<GgufTensor> unused = new ArrayList<>(file.tensors());
         unused.removeAll(usedTensors(file));
@@ -273,7 +308,9 @@ public record ModelConfig(
 
     /** Whether a tensor that is looked up is the output head too. */
     static boolean isHead(GgufTensor tensor, Gguf file) {
-        return tensor.name().equals("token_embd.weight") && !file.hasTensor("output.weight");
+        return tensor.name().equals("token_embd.weight")
+                && !file.hasTensor("output.weight")
+                && !ENCODERS.contains(file.string("general.architecture", ""));
     }
 
     /** Whether a tensor is a router. A tensor {@code .scale} beside it belongs to its norm. */
@@ -377,10 +414,13 @@ public record ModelConfig(
         return recurrence == null ? 0 : RecurrentState.checkpointBytes(recurrence);
     }
 
-    /** Whether the state behind a page is kept with it, so that another sequence can begin there. */
+    /**
+     * Whether another sequence can begin behind a page: the state there is kept with it, and its positions do not depend on
+     * later ones.
+     */
     public boolean cachesPages() {
         Recurrence recurrence = blocks.recurrence();
-        return recurrence == null || !recurrence.hasStates();
+        return !blocks.encoder() && (recurrence == null || !recurrence.hasStates());
     }
 
     /** Whether a tensor is a matrix of a product, or the embedding; others are kept as vectors of f32. */
@@ -431,11 +471,26 @@ public record ModelConfig(
     public void checkTensors(Gguf gguf) {
         Set<String> known = new HashSet<>();
         checkMatrix(gguf, known, "token_embd", hidden, vocabularySize);
-        checkNorm(gguf, known, blocks.outputNorm(), hidden);
-        if (gguf.hasTensor("output.weight")) {
+        if (!blocks.outputNorm().isEmpty()) {
+            checkNorm(gguf, known, blocks.outputNorm(), hidden);
+        }
+        if (blocks.vectorHead() > 0) {
+            checkMatrix(gguf, known, "dense_2", hidden, blocks.vectorHead());
+            checkMatrix(gguf, known, "dense_3", blocks.vectorHead(), hidden);
+        }
+        if (gguf.hasTensor("output.weight") && !blocks.encoder()) {
             checkMatrix(gguf, known, "output", hidden, vocabularySize);
         }
         checkVector(gguf, known, "output.bias", false, vocabularySize);
+        if (blocks.embeddingNorm()) {
+            checkNorm(gguf, known, "token_embd_norm", hidden);
+            // without rotation, only these say where a token is
+            checkVector(gguf, known, "position_embd.weight", blocks.unrotatedEvery() == 1, hidden, contextLength);
+            if (gguf.hasTensor("token_types.weight")) {
+                long types = gguf.int64(TOKEN_TYPES);
+                checkVector(gguf, known, "token_types.weight", true, hidden, types);
+            }
+        }
         checkVector(gguf, known, "rope_freqs.weight", false, ropeDimensions / 2);
         if (architecture.equals("phi3")) {
             checkVector(gguf, known, "rope_factors_long.weight", false, ropeDimensions / 2);
@@ -446,7 +501,7 @@ public record ModelConfig(
             if (blocks.layerInputs() > 0 || blocks.sharingLayers() > 0 || blocks.valueNorm()) {
                 checkVector(gguf, known, block + "layer_output_scale.weight", false, 1);
             }
-            if (blocks.normBefore() && blocks.mixes(layer)) {
+            if (blocks.normsMixer(layer)) {
                 checkNorm(gguf, known, block + "attn_norm", hidden);
             }
             Recurrence recurrence = blocks.recurrence();
@@ -455,6 +510,10 @@ public record ModelConfig(
             }
             if (recurrence != null && blocks.recurs(layer)) {
                 checkRecurrent(gguf, known, block, recurrence);
+            }
+            if (blocks.normSum()) {
+                checkNorm(gguf, known, block + "attn_output_norm", hidden);
+                checkNorm(gguf, known, block + "layer_output_norm", hidden);
             }
             if (blocks.normAfter()) {
                 checkNorm(gguf, known, block + "post_attention_norm", hidden);
@@ -476,6 +535,9 @@ public record ModelConfig(
         }
         if (blocks.layerInputs() > 0) {
             checkLayerInputs(gguf, known);
+        }
+        if (blocks.streams() != null) {
+            checkStreams(gguf, known, blocks.streams());
         }
         for (GgufTensor tensor : usedTensors(gguf)) {
             // Old converters wrote the frequencies of the rotation into each block; they follow from the metadata.
@@ -509,6 +571,25 @@ public record ModelConfig(
             checkMatrix(gguf, known, block + "inp_gate", hidden, width);
             checkMatrix(gguf, known, block + "proj", width, hidden);
             checkNorm(gguf, known, block + "post_norm", hidden);
+        }
+    }
+
+    private void checkStreams(Gguf gguf, Set<String> known, Architecture.Streams streams) {
+        int count = streams.count();
+        for (String stem : List.of("altup_proj", "altup_unembd_proj")) {
+            gguf.tensor(stem + ".weight", hidden, hidden, count - 1);
+            known.add(stem + ".weight");
+        }
+        for (int layer = 0; layer < layers; layer++) {
+            String block = "blk." + layer + ".";
+            checkMatrix(gguf, known, block + "altup_router", hidden, count);
+            checkNorm(gguf, known, block + "altup_router_norm", hidden);
+            checkVector(gguf, known, block + "altup_predict_coef.weight", true, count, (long) count * count);
+            checkVector(gguf, known, block + "altup_correct_coef.weight", true, count, count);
+            checkVector(gguf, known, block + "altup_correct_scale.weight", true, hidden);
+            checkMatrix(gguf, known, block + "laurel_l", hidden, streams.rank());
+            checkMatrix(gguf, known, block + "laurel_r", streams.rank(), hidden);
+            checkNorm(gguf, known, block + "laurel_post_norm", hidden);
         }
     }
 
@@ -877,9 +958,9 @@ public record ModelConfig(
                 while (source >= 0 && blocks.hasWindow(source) != window) {
                     source--;
                 }
-                if (source < 0 || !sizes.get(source).equals(sizes.get(layer))) {
+                if (source < 0 || (!sizes.isEmpty() && !sizes.get(source).equals(sizes.get(layer)))) {
                     throw refuse(
-                            "attention.shared_kv_layers",
+                            SHARING_LAYERS,
                             "is " + blocks.sharingLayers() + " of " + layers + " layers, which leaves none "
                                     + (window ? "with" : "without") + " a window and with the same heads that layer "
                                     + layer + " could share keys and values with");
@@ -970,6 +1051,64 @@ public record ModelConfig(
                     queryDim - rotatedDim,
                     rotatedDim,
                     sizeUpTo("attention.value_length_mla", MAX_HEAD_DIM));
+        }
+
+        @Override
+        public Activation activation() {
+            String name = gguf.string(key("hidden_activation"), "gelu");
+            return switch (name) {
+                case "gelu" -> Activation.GELU;
+                case "silu" -> Activation.SILU;
+                default ->
+                    throw gguf.fault("key " + key("hidden_activation") + ": is "
+                            + gguf.describe(key("hidden_activation"), SHOWN_CHARS) + ANOTHER_MODEL);
+            };
+        }
+
+        @Override
+        public Architecture.Streams streams() {
+            if (gguf.has(key("altup.active_idx")) && gguf.int64(key("altup.active_idx")) != 0) {
+                throw gguf.fault("key " + key("altup.active_idx") + ": is "
+                        + gguf.describe(key("altup.active_idx"), SHOWN_CHARS) + ANOTHER_MODEL);
+            }
+            int count = size("altup.num_inputs", 4);
+            if (count < 2 || count > MAX_STREAMS) {
+                throw refuse("altup.num_inputs", "is " + count + ", not 2 to " + MAX_STREAMS);
+            }
+            String name = "blk.0.laurel_l.weight"; // only the tensor shows the rank
+            long rank = gguf.tensors().stream()
+                    .filter(tensor -> tensor.name().equals(name))
+                    .mapToLong(GgufTensor::rows)
+                    .findFirst()
+                    .orElse(64);
+            if (rank > MAX_WIDTH) {
+                throw gguf.fault("tensor " + name + ": has " + rank + " rows, not 1 to " + MAX_WIDTH + CONVERT);
+            }
+            return new Architecture.Streams(count, (int) rank);
+        }
+
+        @Override
+        public List<Float> sparsity() {
+            String suffix = "activation_sparsity_scale";
+            int layers = layers();
+            if (!gguf.has(key(suffix))) {
+                return IntStream.range(0, layers)
+                        .mapToObj(layer -> layer < SPARSE_BLOCKS ? TWENTIETH : Float.NEGATIVE_INFINITY)
+                        .toList();
+            }
+            float[] scales = gguf.float32s(key(suffix));
+            if (scales.length != sizeUpTo("block_count", MAX_LAYERS)) {
+                throw refuse(suffix, "has " + scales.length + " items, not one for each block");
+            }
+            List<Float> byBlock = new ArrayList<>();
+            for (int layer = 0; layer < layers; layer++) {
+                float scale = scales[layer];
+                if (scale != Float.NEGATIVE_INFINITY && !(Math.abs(scale) <= 10)) {
+                    throw refuse(suffix, "is " + scale + " in block " + layer + ", not -10 to 10");
+                }
+                byBlock.add(scale);
+            }
+            return byBlock;
         }
 
         @Override
@@ -1471,8 +1610,10 @@ public record ModelConfig(
          * notice.
          */
         private void refuseWhatIsNotComputed() {
-            if (!gguf.bool(key("attention.causal"), true)) {
-                throw gguf.fault("key " + key("attention.causal") + ": attends to later positions too" + ANOTHER_MODEL);
+            boolean encoder = ENCODERS.contains(architecture);
+            if (gguf.bool(key("attention.causal"), !encoder) == encoder) {
+                throw gguf.fault("key " + key("attention.causal") + ": attends to "
+                        + (encoder ? "earlier positions only" : "later positions too") + ANOTHER_MODEL);
             }
             if (gguf.bool(key("use_parallel_residual"), false)) {
                 throw gguf.fault("key " + key("use_parallel_residual") + ": has parallel residuals" + ANOTHER_MODEL);

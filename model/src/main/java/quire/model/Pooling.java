@@ -15,15 +15,17 @@ public enum Pooling {
 
     /**
      * What a file asks for. {@link #LAST} if it has no such key, or none: only the last position of a decoder has seen the
-     * whole prompt.
+     * whole prompt. Of an encoder it is then {@link #MEAN}.
      *
      * @throws quire.model.format.ModelFormatException if it is another kind
      */
     public static Pooling of(Gguf file) {
-        String key = file.string("general.architecture", "") + ".pooling_type";
+        String architecture = file.string("general.architecture", "");
+        String key = architecture + ".pooling_type";
         int kind = file.has(key) ? file.int32(key) : 0;
         return switch (kind) {
-            case 0, 3 -> LAST;
+            case 0 -> ModelConfig.ENCODERS.contains(architecture) ? MEAN : LAST;
+            case 3 -> LAST;
             case 1 -> MEAN;
             case 2 -> FIRST;
             case 4 -> RANK;

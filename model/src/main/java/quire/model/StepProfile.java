@@ -105,13 +105,17 @@ public final class StepProfile {
                         "shortconv.in_proj.weight",
                         "ssm_in.weight",
                         "per_layer_model_proj.weight",
-                        "inp_gate.weight" -> QKV;
+                        "inp_gate.weight",
+                        "altup_proj.weight",
+                        "laurel_l.weight" -> QKV;
                 case "attn_output.weight",
                         "attn_v_b.weight",
                         "shortconv.out_proj.weight",
                         "ssm_out.weight",
-                        "proj.weight" -> OUTPUT;
-                case "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight" -> ROUTER;
+                        "proj.weight",
+                        "altup_unembd_proj.weight",
+                        "laurel_r.weight" -> OUTPUT;
+                case "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "altup_router.weight" -> ROUTER;
                 case "ffn_gate.weight",
                         "ffn_up.weight",
                         "ffn_gate_exps.weight",

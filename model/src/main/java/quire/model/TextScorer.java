@@ -42,6 +42,10 @@ public final class TextScorer implements AutoCloseable {
             throw new IllegalArgumentException("a text of " + maxTokens
                     + " tokens does not fit the model's context, which has 1 to " + config.contextLength());
         }
+        if (config.blocks().encoder()) {
+            throw file.fault("key general.architecture: is " + config.architecture()
+                    + ", which gives vectors of texts and no next token; use a model that answers");
+        }
         config.checkTensors(file);
         this.maxTokens = maxTokens;
         pages = IntStream.range(0, Math.ceilDiv(maxTokens, PAGE_TOKENS)).toArray();

@@ -202,7 +202,9 @@ final class WeightLoader {
         String prefix = "blk." + layer + ".";
         int width = config.feedForward(layer);
         return new FeedForwardLayers.Weights(
-                gateUp(prefix, width), List.of(projection(prefix + "ffn_down", width, config.hidden())));
+                gateUp(prefix, width),
+                List.of(projection(prefix + "ffn_down", width, config.hidden())),
+                config.blocks().sparsity(layer));
     }
 
     /** The matrices into the feed-forward layer, from two tensors or from one; without a gate only one. */
@@ -251,6 +253,75 @@ final class WeightLoader {
                 List.of(projection(prefix + "inp_gate", config.hidden(), width)),
                 List.of(projection(prefix + "proj", width, config.hidden())),
                 norm(prefix + "post_norm"));
+    }
+
+    /** The matrices that vectors pass at last, one behind another; empty if there are none. */
+    List<Projection> vectorHead() {
+        int width = config.blocks().vectorHead();
+        return width == 0
+                ? List.of()
+                : List.of(projection("dense_2", config.hidden(), width), projection("dense_3", width, config.hidden()));
+    }
+
+    /** A row for each position that embeddings are added to; null if there are none. */
+    @Nullable
+    FloatMatrix positionRows() {
+        return file.hasTensor("position_embd.weight")
+                ? rowsOf("position_embd.weight", config.hidden(), config.contextLength())
+                : null;
+    }
+
+    /** The row of the first type of tokens, the only one that is used; null if there is none. */
+    @Nullable
+    FloatMatrix typeRow() {
+        String name = "token_types.weight";
+        return file.hasTensor(name)
+                ? decode(file.tensor(name, config.hidden(), file.int64(ModelConfig.TOKEN_TYPES)), config.hidden())
+                : null;
+    }
+
+    /** What makes the residual streams behind the first, and joins them. */
+    ResidualStreams.Ends streamEnds(Architecture.Streams streams) {
+        return new ResidualStreams.Ends(
+                ofStreams("altup_proj.weight", streams),
+                ofStreams("altup_unembd_proj.weight", streams).stream()
+                        .map(List::of)
+                        .toList());
+    }
+
+    private List<Projection> ofStreams(String name, Architecture.Streams streams) {
+        int hidden = config.hidden();
+        GgufTensor tensor = file.tensor(name, hidden, hidden, streams.count() - 1);
+        List<Projection> each = new ArrayList<>();
+        for (int i = 0; i < streams.count() - 1; i++) {
+            each.add(projection(part(tensor, hidden, i * hidden, hidden, null), null));
+        }
+        return List.copyOf(each);
+    }
+
+    /** What a block does with the residual streams. */
+    ResidualStreams.Weights streams(String prefix, Architecture.Streams streams) {
+        int hidden = config.hidden();
+        int count = streams.count();
+        FloatMatrix norm = vector(prefix + "altup_router_norm.weight", hidden);
+        for (int i = 0; i < hidden; i++) {
+            norm.set(0, i, norm.get(0, i) / hidden);
+        }
+        return new ResidualStreams.Weights(
+                List.of(projection(prefix + "altup_router", hidden, count)),
+                norm,
+                rowsOf(prefix + "altup_predict_coef.weight", count, count * count),
+                rowsOf(prefix + "altup_correct_coef.weight", count, count),
+                vector(prefix + "altup_correct_scale.weight", hidden),
+                List.of(projection(prefix + "laurel_l", hidden, streams.rank())),
+                List.of(projection(prefix + "laurel_r", streams.rank(), hidden)),
+                vector(prefix + "laurel_post_norm.weight", hidden));
+    }
+
+    /** Numbers in rows, which are no matrix of a product. */
+    private FloatMatrix rowsOf(String name, int columns, int rows) {
+        FloatMatrix all = decode(file.tensor(name, columns, rows), columns * rows);
+        return new FloatMatrix(all.segment(), rows, columns);
     }
 
     /** The factor of the residual stream behind a block. */

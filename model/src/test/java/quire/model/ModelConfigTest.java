@@ -550,6 +550,60 @@ class ModelConfigTest {
         assertRefused(FamilyModels.writer("deci", ElementType.F32, 1), fault);
     }
 
+    static Stream<Fault> streamFaults() {
+        return Stream.of(
+                fault(w -> set(w, "gemma3n.altup.active_idx", 1), "altup.active_idx", "is 1"),
+                fault(w -> set(w, "gemma3n.altup.num_inputs", 17), "altup.num_inputs", "not 2 to 16"),
+                fault(w -> set(w, "gemma3n.altup.num_inputs", 2), "altup_proj.weight"),
+                fault(w -> set(w, "gemma3n.attention.shared_kv_layers", 6), "shared_kv_layers", "none"),
+                fault(
+                        w -> w.without("gemma3n.activation_sparsity_scale")
+                                .float32s("gemma3n.activation_sparsity_scale", 1, 1),
+                        "activation_sparsity_scale",
+                        "has 2 items"),
+                fault(
+                        w -> w.without("gemma3n.activation_sparsity_scale")
+                                .float32s("gemma3n.activation_sparsity_scale", 1, 1, 1, 1, Float.NaN, 1),
+                        "activation_sparsity_scale",
+                        "block 4"));
+    }
+
+    @ParameterizedTest
+    @MethodSource("streamFaults")
+    void from_unsupportedStreams_isRefusedInOneLineWithThePlace(Fault fault) {
+        assertRefused(FamilyModels.writer("gemma3n", ElementType.F32, 1), fault);
+    }
+
+    @Test
+    void from_encoder_isRefusedIfItIsCausalOrHasAnotherActivation() {
+        assertRefused(
+                FamilyModels.writer("bert", ElementType.F32, 1),
+                fault(
+                        w -> w.without("bert.attention.causal").bool("bert.attention.causal", true),
+                        "earlier positions"));
+        assertRefused(
+                FamilyModels.writer("modern-bert", ElementType.F32, 1),
+                fault(w -> w.string("modern-bert.hidden_activation", "tanh"), "hidden_activation", "tanh"));
+        assertRefused(
+                FamilyModels.writer("bert", ElementType.F32, 1),
+                fault(w -> w.withoutTensor("position_embd.weight"), "position_embd.weight"));
+    }
+
+    @Test
+    void unusedTensors_keysAndValuesThatOthersShare_areListed() {
+        try (Gguf gguf = FamilyModels.writer("gemma3n", ElementType.F32, 1).open()) {
+            assertThat(ModelConfig.unusedTensors(gguf))
+                    .extracting(GgufTensor::name)
+                    .containsExactlyInAnyOrder(
+                            "blk.4.attn_k.weight",
+                            "blk.4.attn_v.weight",
+                            "blk.4.attn_k_norm.weight",
+                            "blk.5.attn_k.weight",
+                            "blk.5.attn_v.weight",
+                            "blk.5.attn_k_norm.weight");
+        }
+    }
+
     @Test
     void unusedTensors_blocksThatPredictFurtherTokens_areListed() {
         try (Gguf gguf =

@@ -55,7 +55,9 @@ final class ReferenceDecoder {
         if (own > 0) {
             inputs = layerInputs(x, token, own);
         }
-        for (int layer = 0; layer < config.layers(); layer++) {
+        boolean streams = architecture.equals("gemma3n");
+        x = streams ? throughStreams(x, inputs, position) : x;
+        for (int layer = 0; layer < config.layers() && !streams; layer++) {
             String prefix = "blk." + layer + ".";
             if (architecture.equals("deci") && !has(prefix + "attn_norm.weight")) {
                 double[] normed = norm(x, prefix + "ffn_norm");
@@ -136,6 +138,158 @@ final class ReferenceDecoder {
             logits[i] = cap * Math.tanh(logits[i] / cap);
         }
         return logits;
+    }
+
+    /** The vectors of all positions of a text; of an encoder, which sees all of it. */
+    double[][] vectors(int[] tokens) {
+        int hidden = config.hidden();
+        double[][] x = new double[tokens.length][];
+        for (int t = 0; t < tokens.length; t++) {
+            double[] sum = row(file.tensor("token_embd.weight", hidden, config.vocabularySize()), tokens[t]);
+            sum = architecture.startsWith("gemma") ? times(sum, Math.sqrt(hidden)) : sum;
+            sum = has("token_types.weight") ? sum(sum, row(tensor("token_types.weight"), 0)) : sum;
+            sum = has("position_embd.weight") ? sum(sum, row(tensor("position_embd.weight"), t)) : sum;
+            x[t] = has("token_embd_norm.weight") ? norm(sum, "token_embd_norm") : sum;
+        }
+        for (int layer = 0; layer < config.layers(); layer++) {
+            String prefix = "blk." + layer + ".";
+            double[][][] qkv = new double[tokens.length][][];
+            for (int t = 0; t < tokens.length; t++) {
+                double[] h = has(prefix + "attn_norm.weight") ? norm(x[t], prefix + "attn_norm") : x[t];
+                qkv[t] = queriesKeysValues(prefix, h, layer);
+                for (int part = 0; part < 2; part++) {
+                    String norm = prefix + (part == 0 ? "attn_q_norm.weight" : "attn_k_norm.weight");
+                    qkv[t][part] = headNorm(qkv[t][part], norm, layer);
+                    qkv[t][part] = architecture.equals("bert") ? qkv[t][part] : rotate(qkv[t][part], t, layer);
+                }
+            }
+            for (int t = 0; t < tokens.length; t++) {
+                double[] a = project(prefix + "attn_output", attendBothWays(qkv, t, layer), hidden);
+                a = has(prefix + "post_attention_norm.weight") ? norm(a, prefix + "post_attention_norm") : a;
+                x[t] = sum(x[t], a);
+                boolean normsSum = has(prefix + "attn_output_norm.weight");
+                x[t] = normsSum ? norm(x[t], prefix + "attn_output_norm") : x[t];
+                double[] h = normsSum ? x[t] : norm(x[t], prefix + "ffn_norm");
+                double[] f = has(prefix + "ffn_gate_inp.weight")
+                        ? mixture(prefix, h, h)
+                        : project(prefix + "ffn_down", feedForward(prefix, h), hidden);
+                f = has(prefix + "post_ffw_norm.weight") ? norm(f, prefix + "post_ffw_norm") : f;
+                x[t] = sum(x[t], f);
+                x[t] = normsSum ? norm(x[t], prefix + "layer_output_norm") : x[t];
+            }
+        }
+        for (int t = 0; t < tokens.length; t++) {
+            for (String norm : List.of("output_norm", "enc.output_norm")) {
+                x[t] = has(norm + ".weight") ? norm(x[t], norm) : x[t];
+            }
+            if (has("dense_2.weight")) {
+                double[] wide = multiply("dense_2.weight", x[t], (int) key("dense_2_feat_out", 0));
+                x[t] = multiply("dense_3.weight", wide, hidden);
+            }
+        }
+        return x;
+    }
+
+    private double[] attendBothWays(double[][][] qkv, int position, int layer) {
+        int d = config.headDim();
+        int half = hasWindow(layer) ? (int) key("attention.sliding_window", 0) / 2 : qkv.length;
+        int group = config.heads() / config.kvHeads();
+        double[] out = new double[qkv[0][0].length];
+        for (int head = 0; head < config.heads(); head++) {
+            int kv = head / group * d;
+            double[] p = new double[qkv.length];
+            double total = 0;
+            for (int t = Math.max(0, position - half); t <= Math.min(p.length - 1, position + half); t++) {
+                for (int i = 0; i < d; i++) {
+                    p[t] += qkv[position][0][head * d + i] * qkv[t][1][kv + i] / Math.sqrt(d);
+                }
+                p[t] = Math.exp(p[t]);
+                total += p[t];
+            }
+            for (int t = 0; t < p.length; t++) {
+                for (int i = 0; i < d; i++) {
+                    out[head * d + i] += p[t] / total * qkv[t][2][kv + i];
+                }
+            }
+        }
+        return out;
+    }
+
+    /** All blocks of a model with several residual streams. */
+    private double[] throughStreams(double[] x, double[] inputs, int position) {
+        int own = inputs.length / config.layers();
+        int hidden = x.length;
+        double[][] streams = new double[(int) key("altup.num_inputs", 4)][];
+        streams[0] = x;
+        for (int i = 1; i < streams.length; i++) {
+            streams[i] = asLong(expert("altup_proj", "", i - 1, x, 0), x);
+        }
+        for (int layer = 0; layer < config.layers(); layer++) {
+            String prefix = "blk." + layer + ".";
+            double[] modes = modes(prefix, streams[0]);
+            double[][] predicted = new double[streams.length][];
+            for (int i = 0; i < streams.length; i++) {
+                predicted[i] = streams[i];
+                for (int j = 0; j < streams.length; j++) {
+                    double[] factors = row(tensor(prefix + "altup_predict_coef.weight"), i * streams.length + j);
+                    predicted[i] = sum(predicted[i], times(streams[j], dot(factors, modes)));
+                }
+            }
+            double[] h = norm(predicted[0], prefix + "attn_norm");
+            int rank = (int) tensor(prefix + "laurel_r.weight").columns();
+            double[] narrow = project(prefix + "laurel_l", h, rank);
+            double[] around = sum(h, norm(project(prefix + "laurel_r", narrow, hidden), prefix + "laurel_post_norm"));
+            double[] a = project(prefix + "attn_output", attendWithHeads(prefix, h, position, layer), hidden);
+            double[] active = sum(predicted[0], norm(a, prefix + "post_attention_norm"));
+            active = times(sum(active, around), Math.sqrt(0.5));
+            double[] f = feedForward(prefix, norm(active, prefix + "ffn_norm"));
+            active = sum(active, norm(project(prefix + "ffn_down", f, hidden), prefix + "post_ffw_norm"));
+            modes = modes(prefix, active);
+            double[] difference = sum(active, times(predicted[0], -1));
+            for (int i = 0; i < streams.length; i++) {
+                double factor = 1 + dot(row(tensor(prefix + "altup_correct_coef.weight"), i), modes);
+                streams[i] = sum(predicted[i], times(difference, factor));
+            }
+            double[] scales = row(tensor(prefix + "altup_correct_scale.weight"), 0);
+            double[] scaled = new double[hidden];
+            for (int i = 0; i < hidden; i++) {
+                scaled[i] = streams[0][i] * scales[i];
+            }
+            double[] gate = project(prefix + "inp_gate", scaled, own);
+            for (int i = 0; i < own; i++) {
+                gate[i] = gelu(gate[i]) * inputs[layer * own + i];
+            }
+            double[] added = norm(project(prefix + "proj", gate, hidden), prefix + "post_norm");
+            for (int i = 1; i < streams.length; i++) {
+                streams[i] = sum(streams[i], added);
+            }
+        }
+        double[] mean = streams[0];
+        for (int i = 1; i < streams.length; i++) {
+            mean = sum(mean, asLong(expert("altup_unembd_proj", "", i - 1, streams[i], 0), streams[0]));
+        }
+        return times(mean, 1.0 / streams.length);
+    }
+
+    /** What the router of residual streams gives for each. */
+    private double[] modes(String prefix, double[] x) {
+        double[] normed = times(norm(x, prefix + "altup_router_norm"), 1.0 / x.length);
+        int count = (int) key("altup.num_inputs", 4);
+        return Arrays.stream(project(prefix + "altup_router", normed, count))
+                .map(Math::tanh)
+                .toArray();
+    }
+
+    private static double[] asLong(double[] x, double[] other) {
+        return times(x, Math.sqrt(dot(other, other) / dot(x, x)));
+    }
+
+    private static double dot(double[] a, double[] b) {
+        double sum = 0;
+        for (int i = 0; i < a.length; i++) {
+            sum += a[i] * b[i];
+        }
+        return sum;
     }
 
     /** What each layer reads besides the residual stream, one layer behind another. */
@@ -369,7 +523,8 @@ final class ReferenceDecoder {
         q = headNorm(q, prefix + "attn_q_norm.weight", layer);
         k = headNorm(k, prefix + "attn_k_norm.weight", layer);
         keys.get(position)[layer] = rotatesFirst ? k : rotate(k, position, layer);
-        values.get(position)[layer] = architecture.equals("gemma4") ? unitHeads(qkv[2], sizes.headDim()) : qkv[2];
+        values.get(position)[layer] =
+                List.of("gemma3n", "gemma4").contains(architecture) ? unitHeads(qkv[2], sizes.headDim()) : qkv[2];
         double[] attended = attend(rotatesFirst ? q : rotate(q, position, layer), layer);
         for (int i = 0; qkv.length > 3 && i < attended.length; i++) {
             attended[i] /= 1 + Math.exp(-qkv[3][i]);
@@ -511,7 +666,8 @@ final class ReferenceDecoder {
 
     private double[] feedForward(String prefix, double[] h) {
         int width = (int) tensor(prefix + "ffn_down.weight").columns();
-        boolean gelu = List.of("starcoder2", "phi2", "falcon").contains(architecture);
+        boolean gelu = List.of("starcoder2", "phi2", "falcon", "bert", "nomic-bert-moe")
+                .contains(architecture);
         if (gelu || List.of("arcee", "nemotron", "nemotron_h", "jais2").contains(architecture)) {
             double[] up = project(prefix + "ffn_up", h, width);
             for (int i = 0; i < width; i++) {
@@ -523,11 +679,28 @@ final class ReferenceDecoder {
         double[] up = project(prefix + "ffn_up", h, fused ? 2 * width : width);
         double[] gate = fused ? Arrays.copyOf(up, width) : project(prefix + "ffn_gate", h, width);
         up = fused ? Arrays.copyOfRange(up, width, 2 * width) : up;
+        if (architecture.equals("gemma3n")) {
+            makeSparse(gate, Integer.parseInt(prefix.split("\\.", -1)[1]));
+        }
         for (int i = 0; i < width; i++) {
-            double activated = architecture.startsWith("gemma") ? gelu(gate[i]) : gate[i] / (1 + Math.exp(-gate[i]));
+            boolean gated = architecture.startsWith("gemma") || architecture.equals("modern-bert");
+            double activated = gated ? gelu(gate[i]) : gate[i] / (1 + Math.exp(-gate[i]));
             gate[i] = activated * up[i];
         }
         return gate;
+    }
+
+    private void makeSparse(double[] gate, int layer) {
+        String scales = "gemma3n.activation_sparsity_scale";
+        double deviations = file.has(scales)
+                ? file.float32s(scales)[layer]
+                : layer < 10 ? 1.6448533535003662 : Double.NEGATIVE_INFINITY;
+        double mean = Arrays.stream(gate).average().orElseThrow();
+        double variance =
+                Arrays.stream(gate).map(x -> (x - mean) * (x - mean)).average().orElseThrow();
+        for (int i = 0; i < gate.length && Double.isFinite(deviations); i++) {
+            gate[i] = Math.max(gate[i] - mean - deviations * Math.sqrt(variance), 0);
+        }
     }
 
     /** The sum of the chosen experts, each with its weight, and of the shared expert. */
@@ -573,17 +746,27 @@ final class ReferenceDecoder {
         double sum = chosen.stream().mapToDouble(e -> p[e]).sum();
         boolean normalised = file.bool(
                 architecture + ".expert_weights_norm",
-                !List.of("deepseek", "deepseek2", "qwen2moe", "olmoe", "bailingmoe", "nemotron_h_moe", "llama4")
+                !List.of(
+                                "deepseek",
+                                "deepseek2",
+                                "qwen2moe",
+                                "olmoe",
+                                "bailingmoe",
+                                "nemotron_h_moe",
+                                "llama4",
+                                "nomic-bert-moe")
                         .contains(architecture));
         double divisor = normalised ? sum : 1;
         double[] out = new double[h.length];
         for (int e : chosen) {
-            boolean plain = architecture.equals("nemotron_h_moe");
+            boolean plain = List.of("nemotron_h_moe", "nomic-bert-moe").contains(architecture);
             double[] input = before ? times(h, p[e]) : h;
             double[] up = expert(prefix + "ffn_up_exps", prefix, e, input, 1);
             double[] gate = plain ? up : expert(prefix + "ffn_gate_exps", prefix, e, input, 0);
             for (int i = 0; i < gate.length; i++) {
-                if (plain) {
+                if (architecture.equals("nomic-bert-moe")) {
+                    gate[i] = gelu(up[i]);
+                } else if (plain) {
                     gate[i] = Math.pow(Math.max(up[i], 0), 2);
                 } else if (gptOss) {
                     double g = Math.min(gate[i], 7);
@@ -664,8 +847,11 @@ final class ReferenceDecoder {
 
     /** Whether the layer sees only the last positions. */
     private boolean hasWindow(int layer) {
-        if (architecture.equals("gemma4")) {
-            return file.bools("gemma4.attention.sliding_window_pattern")[layer];
+        if (List.of("gemma3n", "gemma4", "gemma-embedding").contains(architecture)) {
+            return file.bools(architecture + ".attention.sliding_window_pattern")[layer];
+        }
+        if (architecture.equals("modern-bert")) {
+            return layer % 3 != 0;
         }
         int every =
                 switch (architecture) {
@@ -712,7 +898,7 @@ final class ReferenceDecoder {
                 for (int i = 0; i < d; i++) {
                     p[t] += q[head * d + i] * keys.get(t)[layer][kv * d + i];
                 }
-                p[t] *= key("attention.scale", architecture.equals("gemma4") ? 1 : 1 / Math.sqrt(d));
+                p[t] *= key("attention.scale", architecture.matches("gemma3n|gemma4") ? 1 : 1 / Math.sqrt(d));
                 double positions = key("rope.scaling.original_context_length", 1);
                 p[t] *= 1
                         + key("attention.temperature_scale", 0) * Math.log(1 + Math.floor((p.length - 1) / positions));
@@ -756,7 +942,9 @@ final class ReferenceDecoder {
         if (unrotated) {
             return x;
         }
-        boolean local = List.of("gemma3", "gemma4").contains(architecture) && hasWindow(layer);
+        boolean local = List.of("gemma3", "gemma3n", "gemma4", "gemma-embedding", "modern-bert")
+                        .contains(architecture)
+                && hasWindow(layer);
         boolean unscaled = architecture.equals("mellum") && hasWindow(layer);
         double base = local ? key("rope.freq_base_swa", 10000) : config.ropeBase();
         ModelConfig.HeadSizes sizes = config.headSizes(layer);
@@ -783,6 +971,8 @@ final class ReferenceDecoder {
                         "ernie4_5-moe",
                         "internlm2",
                         "bailingmoe",
+                        "neo-bert",
+                        "llama-embed",
                         "minicpm",
                         "deepseek")
                 .contains(architecture);
@@ -826,8 +1016,18 @@ final class ReferenceDecoder {
         double[] weight = row(file.tensor(has(stem) ? stem : stem + ".weight", x.length), 0);
         double[] bias = optionalVector(stem + ".bias", x.length);
         double mean = 0;
-        if (List.of("command-r", "cohere2", "starcoder2", "stablelm", "nemotron", "orion", "phi2", "falcon", "jais2")
-                .contains(architecture)) {
+        if (List.of("bert", "nomic-bert", "nomic-bert-moe", "modern-bert").contains(architecture)
+                || List.of(
+                                "command-r",
+                                "cohere2",
+                                "starcoder2",
+                                "stablelm",
+                                "nemotron",
+                                "orion",
+                                "phi2",
+                                "falcon",
+                                "jais2")
+                        .contains(architecture)) {
             for (double value : x) {
                 mean += value / x.length;
             }

@@ -223,7 +223,7 @@ public final class InspectCommand implements Callable<Integer> {
                     + (unused.isEmpty()
                             ? ""
                             : " · left out: " + unused.size() + " tensors from "
-                                    + unused.getFirst().name() + " on, of blocks that predict further tokens");
+                                    + unused.getFirst().name() + " on, which the next token does not need");
         } catch (ModelFormatException e) {
             return "blocks: " + e.getMessage();
         }

@@ -196,13 +196,19 @@ public final class EngineLoop implements Runnable {
                         + " positions: choose at most that, or 0");
         int wanted = config.maxContext() == 0 ? model.contextLength() : config.maxContext();
         long poolTokens = (long) model.pageCount() * model.pageTokens();
-        maxContext = (int) Math.min(wanted, poolTokens);
+        int ofStep = model.isEncoder() ? config.maxBatchedTokens() : Integer.MAX_VALUE;
+        maxContext = (int) Math.min(Math.min(wanted, ofStep), poolTokens);
         maxSequences = config.maxSequences();
-        contextLimit = poolTokens < wanted
-                ? "limited by " + model.pageCount() + " KV pages of " + model.pageTokens()
-                        + (parts.file == null ? " tokens" : " tokens in memory") + ": raise kvCacheBytes"
-                : config.maxContext() == 0 ? "the context that the model was trained for" : "limited by maxContext";
-        StepLimits limits = new StepLimits(config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows());
+        contextLimit = ofStep < Math.min(wanted, poolTokens)
+                ? "limited by maxBatchedTokens, because an encoder computes a whole text in one step"
+                : poolTokens < wanted
+                        ? "limited by " + model.pageCount() + " KV pages of " + model.pageTokens()
+                                + (parts.file == null ? " tokens" : " tokens in memory") + ": raise kvCacheBytes"
+                        : config.maxContext() == 0
+                                ? "the context that the model was trained for"
+                                : "limited by maxContext";
+        StepLimits limits = new StepLimits(
+                config.maxSequences(), config.maxBatchedTokens(), model.maxLogitRows(), model.isEncoder());
         PrefixIndex index = config.prefixCache()
                 ? new PrefixIndex(model.pageCount(), model.pageTokens(), parts.prefixSeed, parts.prefixMask)
                 : null;
@@ -501,6 +507,10 @@ public final class EngineLoop implements Runnable {
         }
         if (request.pooling() != null) {
             return checkForVector(prompt.length);
+        }
+        if (model.isEncoder()) {
+            throw new InvalidRequestException(
+                    "prompt", "the model is an encoder, which gives vectors of texts and no answers: ask for a vector");
         }
         if (prompt.length >= maxContext) {
             throw new InvalidRequestException(

@@ -599,7 +599,9 @@ final class Scheduler {
 
     private void planTokens() {
         planDecoding();
-        if (turns.isForGuests()) {
+        if (limits.wholePrompts()) {
+            planWholePrompts();
+        } else if (turns.isForGuests()) {
             planGuests();
         } else {
             planPrompts();
@@ -672,6 +674,24 @@ final class Scheduler {
                 sequence.planned = 0;
             }
         }
+    }
+
+    /**
+     * Plans whole prompts, and starts waiting sequences for it: the first one, then the shortest ones as long as they fit. The
+     * first one always fits, because longer ones are refused.
+     */
+    private void planWholePrompts() {
+        light = false;
+        int left = limits.tokens() - plan.rows();
+        Sequence next = firstPrompt();
+        while (next != null && next.remaining() <= left) {
+            if (!startIfWaiting(next)) {
+                next.planned = next.remaining();
+                left -= next.planned;
+            }
+            next = shortestPrompt();
+        }
+        addPlanned();
     }
 
     /** Plans chunks of prompts, and starts waiting sequences that get one. */

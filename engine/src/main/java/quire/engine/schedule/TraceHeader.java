@@ -43,6 +43,7 @@ record TraceHeader(
         out.writeInt(limits.sequences());
         out.writeInt(limits.tokens());
         out.writeInt(limits.logitRows());
+        out.writeBoolean(limits.wholePrompts());
         out.writeInt(maxContext);
         out.writeInt(pageCount);
         out.writeInt(pageTokens);
@@ -63,7 +64,7 @@ record TraceHeader(
         if (in.readLong() != MAGIC) {
             throw new IllegalArgumentException("it is no trace, or one of another version of Quire");
         }
-        StepLimits limits = new StepLimits(number(in), number(in), number(in));
+        StepLimits limits = new StepLimits(number(in), number(in), number(in), in.readBoolean());
         int maxContext = number(in);
         int pageCount = number(in);
         int pageTokens = number(in);

@@ -52,14 +52,16 @@ public final class FamilyModels {
             Map.entry("qwen3next-fused", "qwen3next"),
             Map.entry("qwen35-further", "qwen35"),
             Map.entry("gemma4-moe", "gemma4"),
+            Map.entry("gemma3n-whole", "gemma3n"),
             Map.entry("llama4-chunks", "llama4"),
             Map.entry("exaone4-windows", "exaone4"),
             Map.entry("glm4moe-norms", "glm4moe"));
 
-    /** All models that can be written: one of each architecture, and variants. */
+    /** All models that give logits: one of each architecture, and variants. Encoders can be written too. */
     public static final List<String> NAMES = Stream.concat(
                     ModelConfig.ARCHITECTURES.stream(),
                     VARIANT_TO_ARCHITECTURE.keySet().stream().sorted())
+            .filter(name -> !ModelConfig.ENCODERS.contains(name))
             .toList();
 
     private FamilyModels() {}
@@ -97,6 +99,12 @@ public final class FamilyModels {
             }
             if (name.equals("mamba2")) {
                 return mamba2();
+            }
+            if (ModelConfig.ENCODERS.contains(name)) {
+                return encoder();
+            }
+            if (name.equals("gemma3n")) {
+                return gemma3n(variant.equals("gemma3n-whole"));
             }
             boolean normBias = List.of("starcoder2", "stablelm", "nemotron", "orion", "phi2", "falcon", "jais2")
                     .contains(name);
@@ -581,6 +589,184 @@ public final class FamilyModels {
             return writer;
         }
 
+        private GgufWriter encoder() {
+            boolean bert = name.equals("bert");
+            boolean moe = name.equals("nomic-bert-moe");
+            boolean nomic = moe || name.equals("nomic-bert");
+            boolean modern = name.equals("modern-bert");
+            boolean neo = name.equals("neo-bert");
+            boolean gemma = name.equals("gemma-embedding");
+            boolean sums = bert || nomic;
+            int kvHeads = gemma || name.equals("llama-embed") ? KV_HEADS : HEADS;
+            int queries = HEADS * 16;
+            int keys = kvHeads * 16;
+            sizes();
+            size("feed_forward_length", FEED_FORWARD);
+            size("attention.head_count_kv", kvHeads);
+            size("attention.key_length", 16);
+            size("attention.value_length", 16);
+            number(sums || modern ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f);
+            writer.bool(name + ".attention.causal", false);
+            size("pooling_type", 1);
+            if (sums) {
+                writer.uint32("tokenizer.ggml.token_type_count", 2);
+            }
+            if (!bert) {
+                number("rope.freq_base", 1000);
+            }
+            if (modern || gemma) {
+                number("rope.freq_base_swa", 200);
+                size("attention.sliding_window", 16);
+            }
+            if (moe) {
+                size("expert_count", EXPERTS);
+                size("expert_used_count", 2);
+                size("moe_every_n_layers", 2);
+            }
+            if (gemma) {
+                writer.bools(name + ".attention.sliding_window_pattern", true, false, true, false);
+                size("dense_2_feat_in", HIDDEN);
+                size("dense_2_feat_out", 2 * HIDDEN);
+                size("dense_3_feat_in", 2 * HIDDEN);
+                size("dense_3_feat_out", HIDDEN);
+            }
+            RandomModels.vocabulary(writer);
+            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, gemma ? 0.5 : 4);
+            if (sums || modern) {
+                norm("token_embd_norm", HIDDEN, sums);
+            }
+            if (sums) {
+                floats("token_types.weight", HIDDEN, 2);
+            } else {
+                norm(neo ? "enc.output_norm" : "output_norm", HIDDEN, false);
+            }
+            if (bert) {
+                floats("position_embd.weight", HIDDEN, 512);
+            }
+            if (gemma) {
+                matrix("dense_2.weight", HIDDEN, 2 * HIDDEN, 1);
+                matrix("dense_3.weight", 2 * HIDDEN, HIDDEN, 1);
+            }
+            for (int layer = 0; layer < LAYERS; layer++) {
+                String block = "blk." + layer + ".";
+                if (!sums && !(modern && layer == 0)) {
+                    norm(block + "attn_norm", HIDDEN, false);
+                }
+                if (nomic || modern || neo) {
+                    projection(block + "attn_qkv", HIDDEN, queries + 2 * keys, false);
+                } else {
+                    projection(block + "attn_q", HIDDEN, queries, bert);
+                    projection(block + "attn_k", HIDDEN, keys, bert);
+                    projection(block + "attn_v", HIDDEN, keys, bert);
+                }
+                projection(block + "attn_output", queries, HIDDEN, bert);
+                if (sums) {
+                    norm(block + "attn_output_norm", HIDDEN, true);
+                    norm(block + "layer_output_norm", HIDDEN, true);
+                } else {
+                    norm(block + "ffn_norm", HIDDEN, false);
+                }
+                if (gemma) {
+                    norm(block + "attn_q_norm", 16, false);
+                    norm(block + "attn_k_norm", 16, false);
+                    norm(block + "post_attention_norm", HIDDEN, false);
+                    norm(block + "post_ffw_norm", HIDDEN, false);
+                }
+                if (moe && layer % 2 == 1) {
+                    projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, false);
+                    tensor(block + "ffn_up_exps.weight", 1.5, HIDDEN, FEED_FORWARD, EXPERTS);
+                    tensor(block + "ffn_down_exps.weight", 1.5, FEED_FORWARD, HIDDEN, EXPERTS);
+                    continue;
+                }
+                if (modern || neo) {
+                    projection(block + "ffn_up", HIDDEN, 2 * FEED_FORWARD, false);
+                } else {
+                    projection(block + "ffn_up", HIDDEN, FEED_FORWARD, bert);
+                }
+                if (!bert && !modern && !neo && !moe) {
+                    projection(block + "ffn_gate", HIDDEN, FEED_FORWARD, false);
+                }
+                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, bert);
+            }
+            return writer;
+        }
+
+        /** @param whole with the sizes that llama.cpp takes for granted */
+        private GgufWriter gemma3n(boolean whole) {
+            int layers = whole ? 22 : 6;
+            int inputs = whole ? 256 : 32;
+            int rank = whole ? 64 : 32;
+            int streams = whole ? 4 : 3;
+            int width = whole ? 256 : FEED_FORWARD;
+            int every = whole ? 5 : 2; // the last of so many layers has no window
+            sizes();
+            writer.without(name + ".block_count");
+            size("block_count", layers);
+            size("attention.head_count_kv", KV_HEADS);
+            size("feed_forward_length", width);
+            size("attention.key_length", 16);
+            size("attention.value_length", 16);
+            size("attention.shared_kv_layers", 2);
+            size("embedding_length_per_layer_input", inputs);
+            size("altup.num_inputs", streams);
+            size("altup.active_idx", 0);
+            size("attention.sliding_window", 16);
+            boolean[] windows = new boolean[layers];
+            for (int layer = 0; layer < layers; layer++) {
+                windows[layer] = layer % every != every - 1;
+            }
+            writer.bools(name + ".attention.sliding_window_pattern", windows);
+            number("attention.layer_norm_rms_epsilon", 1e-6f);
+            number("rope.freq_base", 20000);
+            if (!whole) {
+                number("rope.freq_base_swa", 5000);
+                float[] sparsity = new float[layers];
+                Arrays.fill(sparsity, Float.NEGATIVE_INFINITY);
+                Arrays.fill(sparsity, 0, 3, 0.8f);
+                writer.float32s(name + ".activation_sparsity_scale", sparsity);
+            }
+            number("final_logit_softcapping", whole ? 30 : 4);
+            RandomModels.vocabulary(writer);
+            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 1.5);
+            norm("output_norm", HIDDEN, false);
+            matrix("per_layer_token_embd.weight", inputs * layers, RandomModels.VOCABULARY_SIZE, 1);
+            matrix("per_layer_model_proj.weight", HIDDEN, inputs * layers, 1.5);
+            norm("per_layer_proj_norm", inputs, false);
+            tensor("altup_proj.weight", 1.5, HIDDEN, HIDDEN, streams - 1);
+            tensor("altup_unembd_proj.weight", 1.5, HIDDEN, HIDDEN, streams - 1);
+            for (int layer = 0; layer < layers; layer++) {
+                String block = "blk." + layer + ".";
+                norm(block + "attn_norm", HIDDEN, false);
+                projection(block + "attn_q", HIDDEN, HEADS * 16, false);
+                projection(block + "attn_k", HIDDEN, KV_HEADS * 16, false); // in all, as converters write it
+                projection(block + "attn_v", HIDDEN, KV_HEADS * 16, false);
+                norm(block + "attn_q_norm", 16, false);
+                norm(block + "attn_k_norm", 16, false);
+                projection(block + "attn_output", HEADS * 16, HIDDEN, false);
+                feedForward(block, width);
+                for (String each : List.of(
+                        "post_attention_norm",
+                        "ffn_norm",
+                        "post_ffw_norm",
+                        "post_norm",
+                        "altup_router_norm",
+                        "laurel_post_norm",
+                        "altup_correct_scale")) {
+                    // so many blocks of random weights would make a chaos of the smallest rounding
+                    double least = whole && each.contains("post") ? 0.3 : 0.6;
+                    vector(block + each + ".weight", HIDDEN, least, least + 0.2);
+                }
+                projection(block + "inp_gate", HIDDEN, inputs, false);
+                projection(block + "proj", inputs, HIDDEN, false);
+                matrix(block + "altup_router.weight", HIDDEN, streams, 60);
+                floats(block + "altup_predict_coef.weight", 0.2, streams, streams * streams);
+                floats(block + "altup_correct_coef.weight", 0.2, streams, streams);
+                projection(block + "laurel_l", HIDDEN, rank, false);
+                projection(block + "laurel_r", rank, HIDDEN, false);
+            }
+            return writer;
+        }
+
         /** As converters write it, with sizes of 0 for what it lacks. */
         private GgufWriter mamba2() {
             size("context_length", 512);
@@ -794,9 +980,13 @@ public final class FamilyModels {
 
         /** A matrix that stays f32 in every file. */
         private void floats(String tensor, int columns, int rows) {
+            floats(tensor, 1.5, columns, rows);
+        }
+
+        private void floats(String tensor, double gain, int columns, int rows) {
             float[] values = new float[columns * rows];
             for (int i = 0; i < values.length; i++) {
-                values[i] = (float) (random.nextGaussian() * 1.5 / Math.sqrt(columns));
+                values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(columns));
             }
             writer.tensor(tensor, ElementType.F32, values, columns, rows);
         }

@@ -78,7 +78,10 @@ class HostileModelTest {
                 "llama4-chunks",
                 "falcon-h1",
                 "mamba2",
-                "deci"
+                "deci",
+                "bert",
+                "modern-bert",
+                "gemma-embedding"
             })
     void forward_mutantsOfOtherBlocks_returnsOrTheFileIsRefused(String name) {
         GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);
@@ -106,7 +109,9 @@ class HostileModelTest {
 
     /** Some numbers, of models whose blocks have sizes of their own. */
     @ParameterizedTest
-    @ValueSource(strings = {"gemma4", "gemma4-moe", "llama4-chunks", "falcon-h1", "mamba2", "deci"})
+    @ValueSource(
+            strings = {"gemma4", "gemma4-moe", "llama4-chunks", "falcon-h1", "mamba2", "deci", "gemma3n", "modern-bert"
+            })
     void forward_numbersOfOtherBlocksMadeHostile_returnsOrTheFileIsRefused(String name) {
         int stride = 17;
         GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);

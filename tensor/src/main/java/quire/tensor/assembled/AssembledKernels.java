@@ -58,9 +58,9 @@ public final class AssembledKernels implements Kernels {
     public AssembledKernels(Instructions instructions, String reason) {
         this.instructions = instructions;
         this.reason = reason;
-        boolean wide = instructions == Instructions.AVX512_VNNI;
+        boolean wide = instructions.isWide();
         name = wide ? "avx512vnni" : "avx2";
-        KernelWriter writer = wide ? new Avx512Writer() : new Avx2Writer(instructions);
+        KernelWriter writer = wide ? new Avx512Writer(instructions) : new Avx2Writer(instructions);
         products = new AssembledProducts(writer, memory);
         rows = new AssembledRows(writer, memory);
         store = new AssembledStore(memory);

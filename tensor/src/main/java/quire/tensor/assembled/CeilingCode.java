@@ -69,7 +69,7 @@ public final class CeilingCode {
     private final int width;
 
     private CeilingCode(Instructions instructions) {
-        boolean wide = instructions == Instructions.AVX512_VNNI;
+        boolean wide = instructions.isWide();
         vec = register -> wide ? zmm(register) : ymm(register);
         width = wide ? 64 : 32;
     }
@@ -105,7 +105,7 @@ public final class CeilingCode {
 
     /** Multiply-adds of an iteration of {@link #f32}. */
     public static double f32Macs(Instructions instructions) {
-        return (double) sums(instructions) * (instructions == Instructions.AVX512_VNNI ? 16 : 8);
+        return (double) sums(instructions) * (instructions.isWide() ? 16 : 8);
     }
 
     /** A loop of multiply-adds of bytes, {@link #int8Macs} in each iteration. */
@@ -118,7 +118,7 @@ public final class CeilingCode {
     /** Multiply-adds of an iteration of {@link #int8}. */
     public static double int8Macs(Instructions instructions) {
         return switch (instructions) {
-            case AVX512_VNNI -> WIDE_SUMS * 64.0;
+            case AVX512_VNNI, AVX512_VBMI -> WIDE_SUMS * 64.0;
             case AVX2_VNNI, AVX2_VNNI_EVEX -> SUMS * 32.0;
             case AVX2 -> SHORT_SUMS * WORDS * 32.0;
         };
@@ -127,7 +127,7 @@ public final class CeilingCode {
     /** The instruction of {@link #int8}, for display. */
     public static String int8Name(Instructions instructions) {
         return switch (instructions) {
-            case AVX512_VNNI -> "vpdpbusd zmm";
+            case AVX512_VNNI, AVX512_VBMI -> "vpdpbusd zmm";
             case AVX2_VNNI, AVX2_VNNI_EVEX -> "vpdpbusd ymm";
             case AVX2 -> "vpmaddubsw ymm";
         };
@@ -145,7 +145,7 @@ public final class CeilingCode {
     }
 
     private static int sums(Instructions instructions) {
-        return instructions == Instructions.AVX512_VNNI ? WIDE_SUMS : SUMS;
+        return instructions.isWide() ? WIDE_SUMS : SUMS;
     }
 
     private void dotProducts(Instructions instructions) {

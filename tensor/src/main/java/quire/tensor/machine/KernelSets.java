@@ -140,7 +140,7 @@ public final class KernelSets {
 
     private static Kernels create(String name, String why) {
         return switch (name) {
-            case "avx512vnni" -> assembled(Instructions.AVX512_VNNI, "", why);
+            case "avx512vnni" -> assembled(avx512Instructions(), "", why);
             case "avx2" -> {
                 Instructions instructions = avx2Instructions();
                 String with = instructions == Instructions.AVX2 ? "" : " with VNNI";
@@ -170,9 +170,14 @@ public final class KernelSets {
     /** The fastest instruction set that this machine runs; null if it runs none of them. */
     static @Nullable Instructions instructions() {
         if (obstacle("avx512vnni") == null) {
-            return Instructions.AVX512_VNNI;
+            return avx512Instructions();
         }
         return obstacle("avx2") == null ? avx2Instructions() : null;
+    }
+
+    /** The fastest form of AVX-512 that this machine runs, if it runs one. */
+    private static Instructions avx512Instructions() {
+        return runs(Instructions.AVX512_VBMI) ? Instructions.AVX512_VBMI : Instructions.AVX512_VNNI;
     }
 
     /** The fastest form of AVX2 that this machine runs. */
@@ -184,8 +189,9 @@ public final class KernelSets {
 
     /** Whether this machine runs {@code instructions}. */
     public static boolean runs(Instructions instructions) {
-        EnumSet<Feature> needed = EnumSet.copyOf(instructions == Instructions.AVX512_VNNI ? AVX512VNNI : AVX2);
+        EnumSet<Feature> needed = EnumSet.copyOf(instructions.isWide() ? AVX512VNNI : AVX2);
         switch (instructions) {
+            case AVX512_VBMI -> needed.add(Feature.AVX512VBMI);
             case AVX2_VNNI -> needed.add(Feature.AVX_VNNI);
             case AVX2_VNNI_EVEX -> needed.addAll(EnumSet.of(Feature.AVX512F, Feature.AVX512VL, Feature.AVX512_VNNI));
             default -> {}

@@ -79,8 +79,8 @@ public record PackedForm(int bits, int zeroPoint, Codes codes, Scales scales, bo
     public enum Scales {
         /** {@code [block] f16[16]}, then {@code f16[16]} minimums if the form has them. */
         HALF,
-        /** {@code [block] bf16[16]}: powers of two of any size. */
-        BFLOAT,
+        /** {@code [block] int8[16]}: exponents of powers of two. */
+        EXPONENTS,
         /**
          * {@code [8 blocks]: f16[16] d; f16[16] dmin; 8 × { int8[16] scales }; 8 × { uint8[16] minimums }}; one scale
          * for each block.
@@ -121,7 +121,7 @@ public record PackedForm(int bits, int zeroPoint, Codes codes, Scales scales, bo
             case Q6_K -> new PackedForm(6, 32, Codes.PLAIN, Scales.HALF_BLOCK_BYTES, false);
             case IQ4_NL -> new PackedForm(4, 128, Codes.IQ4, Scales.HALF, false);
             case IQ4_XS -> new PackedForm(4, 128, Codes.IQ4, Scales.BYTES, false);
-            case MXFP4 -> new PackedForm(4, 16, Codes.FP4, Scales.BFLOAT, false);
+            case MXFP4 -> new PackedForm(4, 16, Codes.FP4, Scales.EXPONENTS, false);
             case NVFP4 -> new PackedForm(4, 16, Codes.FP4, Scales.HALF_BLOCK_FLOATS, false);
             case IQ3_S -> new PackedForm(4, 16, Codes.IQ3_S, Scales.BYTES, false);
             case IQ3_XXS -> new PackedForm(4, 32, Codes.IQ3_XXS, Scales.BYTES, false);
@@ -159,6 +159,9 @@ public record PackedForm(int bits, int zeroPoint, Codes codes, Scales scales, bo
     public int scaleBytes() {
         if (scales == Scales.HALF_BLOCK_FLOATS) {
             return 2 * PANEL;
+        }
+        if (scales == Scales.EXPONENTS) {
+            return PANEL;
         }
         int kinds = minimum ? 2 : 1;
         return scales.grouped() ? kinds * PANEL * (2 + SUPER * scales.perBlock()) : kinds * PANEL * 2;

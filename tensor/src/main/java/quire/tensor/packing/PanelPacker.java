@@ -107,7 +107,8 @@ public final class PanelPacker {
         long half = lane * 2L;
         long bytes = 2L * PANEL;
         switch (form.scales()) {
-            case BFLOAT -> scales.set(HALF, at + half, (short) (Float.floatToRawIntBits(block.d) >>> 16));
+            case EXPONENTS -> // of a double, because the smallest ones are denormal as floats
+                scales.set(ValueLayout.JAVA_BYTE, at + lane, (byte) Math.getExponent((double) block.d));
             case HALF -> {
                 scales.set(HALF, at + half, Float.floatToFloat16(block.d));
                 if (form.minimum()) {

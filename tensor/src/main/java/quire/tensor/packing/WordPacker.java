@@ -258,8 +258,7 @@ final class WordPacker {
     private void packMxfp4(int blocks, int lane) {
         int at = 0;
         for (int b = 0; b < blocks; b++) {
-            float scale = UnpackedBlock.halfPower(oddRow[at++] & 0xFF);
-            setHalf(b * scaleBytes + 2 * lane, (short) (Float.floatToRawIntBits(scale) >>> 16));
+            scales[b * scaleBytes + lane] = (byte) (oddRow[at++] - 128);
             int to = b * perBlock * PANEL + lane;
             for (int w = 0; w < 4; w++, at += Integer.BYTES) {
                 int word = (oddRow[at] & 0xFF)

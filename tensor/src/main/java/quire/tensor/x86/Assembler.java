@@ -687,6 +687,11 @@ public final class Assembler {
         vector(Op.VPERMD, to, a, b);
     }
 
+    /** Bytes of b at the indexes a, whose bits above those of an index do not count (AVX512VBMI). */
+    public void vpermb(Vec to, Vec a, Operand b) {
+        vector(Op.VPERMB, to, a, b);
+    }
+
     /** Narrows 32-bit integers of a and b to 16 bits, saturating, within 128 bits. */
     public void vpackssdw(Vec to, Vec a, Operand b) {
         vector(Op.VPACKSSDW, to, a, b);

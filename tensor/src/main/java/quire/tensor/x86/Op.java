@@ -64,6 +64,7 @@ enum Op {
     VPSHUFB(1, 2, 0x00, 0, WHOLE),
     VPSHUFD(1, 1, 0x70, 0, FULL),
     VPERMD(1, 2, 0x36, 0, FULL),
+    VPERMB(1, 2, 0x8D, 0, WHOLE, Forms.EVEX),
     VEXTRACTI128(1, 3, 0x39, 0, BYTES_16, Forms.VEX),
     VINSERTI128(1, 3, 0x38, 0, BYTES_16, Forms.VEX),
     VEXTRACTI32X4(1, 3, 0x39, 0, BYTES_16, Forms.EVEX),

@@ -8,6 +8,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import quire.tensor.ElementType;
 import quire.tensor.KernelSetEquality;
 import quire.tensor.Kernels;
+import quire.tensor.assembled.common.Instructions;
 import quire.tensor.machine.KernelSets;
 
 /** Compares the AVX-512 kernels with the scalar set, to the last bit, on processors that run them. */
@@ -33,6 +34,21 @@ class AssembledKernelsTest {
         for (int i = 0; i < 60; i++) {
             equality.checkMultiply(type, 40);
         }
+    }
+
+    /** Only types with a table are looked up by VBMI. */
+    @ParameterizedTest
+    @EnumSource(
+            value = ElementType.class,
+            names = {"IQ.*", ".*FP4"},
+            mode = EnumSource.Mode.MATCH_ANY)
+    void multiply_withoutVbmi_equalsScalarToTheBit(ElementType type) {
+        Kernels plain = new AssembledKernels(Instructions.AVX512_VNNI, "under test");
+        KernelSetEquality equality = new KernelSetEquality(plain, type.name().hashCode());
+        for (int i = 0; i < 20; i++) {
+            equality.checkMultiply(type, 40);
+        }
+        equality.checkLargest(type);
     }
 
     @ParameterizedTest

@@ -175,6 +175,7 @@ final class Listing {
             three(name, true, true, true, 128);
         }
         three("vpermd", true, true, true, 256);
+        three("vpermb", false, true, false, 128);
         for (String name : "vpmaddubsw vpmaddwd vpaddw vpaddb vpsubb vpshufb vpacksswb".split(" ", -1)) {
             three(name, true, true, false, 128);
         }

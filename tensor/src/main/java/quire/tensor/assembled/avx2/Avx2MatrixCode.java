@@ -590,9 +590,14 @@ final class Avx2MatrixCode {
                     a.vcvtph2ps(scale, scales(half));
                     multiplyByFactor(scale);
                 }
-                case BFLOAT -> {
-                    a.vpmovzxwd(scale, scales(half));
-                    a.vpslld(scale, scale, 16);
+                case EXPONENTS -> {
+                    // 2^e has the bits (e + 127) << 23, or (e + 129) << 21 where that is more: it is denormal there
+                    a.vpmovsxbd(scale, at(SCALES, half * LANES));
+                    a.vpaddd(scale, scale, inAllLanes(129));
+                    a.vpslld(scale, scale, 21);
+                    a.vpslld(TEMP, scale, 2);
+                    a.vpsubd(TEMP, TEMP, inAllLanes(2 << 23));
+                    a.vpmaxsd(scale, scale, TEMP);
                 }
                 case BYTES -> {
                     a.vpmovsxbd(scale, at(BLOCK_SCALES, half * LANES));

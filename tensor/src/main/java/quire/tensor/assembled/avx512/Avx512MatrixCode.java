@@ -72,6 +72,8 @@ final class Avx512MatrixCode {
     private static final Vec UPPER_MASK = zmm(31);
     /** The mask of the third bit of quants of 3 bits, which have no minimum. */
     private static final Vec THIRD_MASK = MINIMUM;
+    /** Ones, for scales that are exponents; such types have no minimum. */
+    private static final Vec ONES = MINIMUM;
     // with two scales for each block: at most 6 rows, so 18 registers of sums
     private static final Vec SCALE_1 = zmm(23);
     private static final Vec MINIMUM_1 = zmm(22);
@@ -81,13 +83,17 @@ final class Avx512MatrixCode {
 
     private final Assembler a = new Assembler();
     private final PackedForm form;
+    /** Whether tables are looked up by {@code vpermb}, which ignores the upper bits of an index. */
+    private final boolean looksUpBytes;
+
     private final int n;
     private final int first;
     private final int prefetchBytes;
     private final boolean halves;
 
-    private Avx512MatrixCode(PackedForm form, int first, int n, int prefetchBytes) {
+    private Avx512MatrixCode(PackedForm form, boolean looksUpBytes, int first, int n, int prefetchBytes) {
         this.form = form;
+        this.looksUpBytes = looksUpBytes && form.codes() != PackedForm.Codes.PLAIN;
         this.first = first;
         this.n = n;
         this.prefetchBytes = prefetchBytes;
@@ -102,12 +108,13 @@ final class Avx512MatrixCode {
     /**
      * Assembles the product; its arguments are {@code KernelWriter.PRODUCT}.
      *
+     * @param looksUpBytes whether the processor has AVX512VBMI
      * @param first index of the first row in its tile
      * @param n number of rows, at most {@link #maxRows}
      * @param prefetchBytes distance of the weight prefetch
      */
-    static MachineCode assemble(PackedForm form, int first, int n, int prefetchBytes) {
-        return new Avx512MatrixCode(form, first, n, prefetchBytes).assemble();
+    static MachineCode assemble(PackedForm form, boolean looksUpBytes, int first, int n, int prefetchBytes) {
+        return new Avx512MatrixCode(form, looksUpBytes, first, n, prefetchBytes).assemble();
     }
 
     private MachineCode assemble() {
@@ -176,8 +183,14 @@ final class Avx512MatrixCode {
             default -> {}
         }
         byte[] table = form.codes().table();
+        if (form.scales() == PackedForm.Scales.EXPONENTS) {
+            broadcast(ONES, Float.floatToRawIntBits(1f));
+        }
         if (table != null) {
-            a.vbroadcasti32x4(UPPER_MASK, Mem.rip(a.constant(Arrays.copyOf(table, 16), 16)));
+            // a table of 8 values is repeated, because vpermb does not ignore the fourth bit of an index
+            byte[] whole = Arrays.copyOf(table, 16);
+            System.arraycopy(table, 0, whole, 16 - table.length, table.length);
+            a.vbroadcasti32x4(UPPER_MASK, Mem.rip(a.constant(whole, 16)));
         } else {
             switch (form.bits()) {
                 case 1 -> broadcast(UPPER_MASK, 0x02020202);
@@ -244,9 +257,10 @@ final class Avx512MatrixCode {
         if (form.scales() == PackedForm.Scales.HALF_BLOCK_FLOATS) {
             smallFloats(SCALE, 0);
             smallFloats(SCALE_1, PackedForm.PANEL);
-        } else if (form.scales() == PackedForm.Scales.BFLOAT) {
-            a.vpmovzxwd(SCALE, at(SCALES));
-            a.vpslld(SCALE, SCALE, 16);
+        } else if (form.scales() == PackedForm.Scales.EXPONENTS) {
+            a.vpmovsxbd(SCALE, at(SCALES));
+            a.vcvtdq2ps(SCALE, SCALE);
+            a.vscalefps(SCALE, ONES, SCALE);
         } else {
             a.vcvtph2ps(SCALE, at(SCALES));
         }
@@ -335,6 +349,18 @@ final class Avx512MatrixCode {
         for (int w = 0; w < 8; w++) {
             if (w % 4 == 0) {
                 a.vmovdqu32(WORD_HIGH, at(WORDS, 16 * w));
+            }
+            if (looksUpBytes) {
+                shift(WORD, WORD_HIGH, -(w % 4 * 2));
+                if (three) {
+                    shift(TEMP, UPPER, 2 - w);
+                    a.vpternlogd(WORD, TEMP, THIRD_MASK, 0xD8); // the mask's bits of TEMP, the others of WORD
+                }
+                a.vpermb(WORD, WORD, UPPER_MASK);
+                multiply(WORD, w);
+                continue;
+            }
+            if (w % 4 == 0) {
                 a.vpandd(WORD, WORD_HIGH, LOWER_MASK);
             } else {
                 a.vpsrld(WORD, WORD_HIGH, w % 4 * 2);
@@ -372,6 +398,14 @@ final class Avx512MatrixCode {
         }
         for (int i = 0; i < 4; i++) {
             a.vmovdqu32(WORD_HIGH, at(WORDS, 64 * i));
+            if (looksUpBytes) {
+                a.vpermb(WORD, WORD_HIGH, UPPER_MASK);
+                multiply(WORD, i);
+                a.vpsrld(WORD_HIGH, WORD_HIGH, 4);
+                a.vpermb(WORD_HIGH, WORD_HIGH, UPPER_MASK);
+                multiply(WORD_HIGH, 4 + i);
+                continue;
+            }
             a.vpandd(WORD, WORD_HIGH, LOWER_MASK);
             complete(WORD, i);
             multiply(WORD, i);

@@ -4,13 +4,21 @@ import quire.tensor.ElementType;
 import quire.tensor.KvLayout;
 import quire.tensor.assembled.common.ActivationTile;
 import quire.tensor.assembled.common.AttentionCode;
+import quire.tensor.assembled.common.Instructions;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.assembled.common.RowCode;
 import quire.tensor.packing.PackedForm;
 import quire.tensor.x86.MachineCode;
 
-/** The kernels in AVX-512 with VNNI. */
+/** The kernels in AVX-512 with VNNI, and with VBMI where the processor has it. */
 public final class Avx512Writer implements KernelWriter {
+    private final boolean looksUpBytes;
+
+    /** @param instructions one of the AVX-512 sets */
+    public Avx512Writer(Instructions instructions) {
+        looksUpBytes = instructions == Instructions.AVX512_VBMI;
+    }
+
     @Override
     public int maxRows(ElementType type) {
         return type.isQuantized() ? Avx512MatrixCode.maxRows(PackedForm.of(type)) : ActivationTile.ROWS;
@@ -19,7 +27,7 @@ public final class Avx512Writer implements KernelWriter {
     @Override
     public MachineCode product(ElementType type, int first, int n, int prefetchBytes) {
         return type.isQuantized()
-                ? Avx512MatrixCode.assemble(PackedForm.of(type), first, n, prefetchBytes)
+                ? Avx512MatrixCode.assemble(PackedForm.of(type), looksUpBytes, first, n, prefetchBytes)
                 : Avx512FloatMatrixCode.assemble(type, n, prefetchBytes);
     }
 
