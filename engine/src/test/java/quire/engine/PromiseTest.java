@@ -577,6 +577,75 @@ class PromiseTest {
         assertThat(drafterToAccepted).containsOnlyKeys("forced", "lookup", "model");
     }
 
+    /**
+     * Several answers to each prompt, as {@code n} asks for: they share its pages, half of the last one too. With constraints,
+     * with calls of tools, with predictions and with none of them, from a cold and from a warm cache; with the draft tokens that
+     * constraints, predictions and a draft model give, and without. Beams, which are several answers as well, take nothing else.
+     */
+    @Test
+    void output_severalAnswersToAPrompt_isBitIdentical() throws Exception {
+        int n = 4;
+        List<Constraint> constraints = List.of(
+                Constraint.jsonSchema(Map.of(
+                        "type",
+                        "object",
+                        "properties",
+                        Map.of("story", Map.of("type", "string", "maxLength", 40)),
+                        "required",
+                        List.of("story"))),
+                calls(ToolCallFormat.Choice.REQUIRED),
+                calls(ToolCallFormat.Choice.AUTO));
+        List<Request> requests = new ArrayList<>();
+        for (Request first : requests(TINY)) {
+            SamplingParams params = first.params();
+            if (params.maxTokens() < 8 || first.prompt().length < 20 || requests.size() == REQUESTS) {
+                continue;
+            }
+            int kind = requests.size() / n % (constraints.size() + 1);
+            for (int i = 0; i < n; i++) {
+                SamplingParams.Builder child = SamplingParams.builder()
+                        .maxTokens(params.maxTokens())
+                        .temperature(1)
+                        .logprobs(params.logprobs())
+                        .seed(params.seed() + i);
+                if (kind > 0) {
+                    child.constraint(constraints.get(kind - 1));
+                }
+                requests.add(new Request(first.prompt(), child.build()));
+            }
+        }
+        List<Answer> alone = alone(TINY, requests, KvType.F16);
+        assertThat(alone.stream().map(Answer::tokens).distinct().count()).isGreaterThan(requests.size() * 2L / 3);
+        List<Request> predicted = withPredictions(requests, alone);
+        Set<String> drafters = new HashSet<>();
+        for (boolean drafts : new boolean[] {false, true}) {
+            Speculation speculation = drafts ? new Speculation(4, true, TINY_DRAFT, null) : Speculation.off();
+            EngineConfig roomy = config(n * 5, 97, 0, 2, KvType.F16).withSpeculation(speculation);
+            EngineConfig scarce = config(n * 5, SCARCE_CHUNK, SCARCE_PAGES * pageBytes(TINY, roomy), 1, KvType.F16)
+                    .withSpeculation(speculation);
+            for (EngineConfig config : List.of(roomy, scarce)) {
+                try (Engine engine = Engine.open(TINY, config, EngineListener.NONE)) {
+                    for (String round : List.of("cold", "warm")) {
+                        List<TokenStream> streams =
+                                predicted.stream().map(engine::submit).toList();
+                        for (int i = 0; i < streams.size(); i++) {
+                            assertThat(read(streams.get(i)))
+                                    .as("request %d, %s, %s", i, round, config)
+                                    .isEqualTo(alone.get(i));
+                        }
+                    }
+                    assertAllPagesAreGivenBack(engine);
+                    EngineStats stats = engine.stats();
+                    assertThat(stats.prefixCache().hitTokens()).isPositive();
+                    stats.speculation().counts().drafters().stream()
+                            .filter(drafter -> drafter.acceptedTokens() > 0)
+                            .forEach(drafter -> drafters.add(drafter.name()));
+                }
+            }
+        }
+        assertThat(drafters).containsExactlyInAnyOrder("forced", "lookup", "model");
+    }
+
     /** Small requests pass a large one that does not fit, and it takes the pages back. */
     @Test
     void output_requestsThatPassTheHead_isBitIdentical() throws Exception {

@@ -7,6 +7,7 @@ import quire.engine.Engine;
 import quire.engine.EngineStats;
 import quire.server.api.Json;
 import quire.server.http.Exchange;
+import quire.server.http.HttpException;
 import quire.server.http.Response;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
@@ -15,9 +16,6 @@ import tools.jackson.databind.node.ObjectNode;
 final class Health {
     /** After so many answers in a row whose numbers were not finite, the server is not ready until one succeeds. */
     private static final int MAX_BROKEN = 8;
-
-    /** For probes that heed it. Loading takes from a second to minutes. */
-    private static final String LOADING_RETRY_SECONDS = "1";
 
     private final Supplier<@Nullable Engine> engine;
     private final ServerMetrics metrics;
@@ -62,7 +60,8 @@ final class Health {
                 .put("loaded_bytes", progress.loadedBytes())
                 .put("total_bytes", progress.totalBytes())
                 .put("percent", progress.percent());
-        return Response.json(503, Json.bytes(body)).withHeaders(Map.of("Retry-After", LOADING_RETRY_SECONDS));
+        return Response.json(503, Json.bytes(body))
+                .withHeaders(Map.of("Retry-After", HttpException.retryAfter(progress.retrySeconds())));
     }
 
     private static Response response(int status, String text) {

@@ -231,7 +231,8 @@ final class Routes {
     private Model loaded() {
         Model loaded = model;
         if (loaded == null) {
-            throw HttpException.unavailable(metrics.loading().describe());
+            throw HttpException.unavailable(
+                    metrics.loading().describe(), metrics.loading().retrySeconds());
         }
         return loaded;
     }

@@ -49,6 +49,7 @@ public final class ServerMetrics implements EngineListener {
     private int brokenInARow;
     private final Map<String, long[]> statusToResponses = new TreeMap<>();
 
+    private final long startNanos = System.nanoTime();
     private volatile LoadProgress loading = LoadProgress.START;
 
     /** Empty metrics. */
@@ -56,7 +57,7 @@ public final class ServerMetrics implements EngineListener {
 
     @Override
     public void onLoad(String model, long loadedBytes, long totalBytes) {
-        loading = new LoadProgress(model, loadedBytes, totalBytes);
+        loading = new LoadProgress(model, loadedBytes, totalBytes, (System.nanoTime() - startNanos) * 1e-9);
     }
 
     /** How far the model is loaded. */

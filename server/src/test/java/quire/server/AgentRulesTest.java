@@ -15,6 +15,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.Timeout;
+import quire.engine.PrefixCacheStats;
 import quire.engine.Request;
 import quire.engine.SamplingParams;
 import quire.engine.Scheduling;
@@ -202,10 +203,9 @@ class AgentRulesTest {
                     assertThat(dialect.end(ok(echo.server, dialect, call))).isEqualTo(expected.get(2));
                 }
                 String broken;
-                try (RawClient client = new RawClient(echo.server)) { // some streams are cut behind the error
-                    client.send(RawClient.post(
-                            dialect.path, dialect.task("Half " + Script.BROKEN, 300, true), "Connection: close"));
-                    broken = client.rest();
+                try (RawClient client = new RawClient(echo.server)) { // fails at a stream without an end
+                    client.send(RawClient.post(dialect.path, dialect.task("Half " + Script.BROKEN, 300, true)));
+                    broken = client.response().body();
                 }
                 String end =
                         switch (dialect) {
@@ -215,7 +215,31 @@ class AgentRulesTest {
                             case OLLAMA -> "{\"error\":\"";
                         };
                 assertThat(broken).contains(end);
-                assertThat(broken.substring(broken.lastIndexOf(end))).contains("not finite");
+                assertThat(broken.substring(broken.lastIndexOf(end)))
+                        .contains("not finite")
+                        .doesNotContain("[DONE]");
+            }
+        });
+    }
+
+    /** A client whose connection broke asks again: the engine computes what its last page has, one token at least. */
+    @TestFactory
+    Stream<DynamicTest> prompt_thatIsSentAgain_costsAtMostAPage() {
+        return each(dialect -> {
+            try (EchoServer echo = new EchoServer()) {
+                String answer = "It is sunny. ".repeat(80);
+                try (RawClient client = new RawClient(echo.server)) {
+                    client.send(RawClient.post(dialect.path, dialect.task(answer, 4000, true)));
+                    for (int line = 0; line < 40; line++) { // the head, and the beginning of the answer
+                        client.line();
+                    }
+                }
+                PrefixCacheStats before = echo.server.engine.stats().prefixCache();
+                ok(echo.server, dialect, dialect.task(answer, 5, false));
+                PrefixCacheStats after = echo.server.engine.stats().prefixCache();
+                assertThat(after.queriedTokens() - before.queriedTokens()).isGreaterThan(1000);
+                assertThat(after.queriedTokens() - before.queriedTokens() - (after.hitTokens() - before.hitTokens()))
+                        .isBetween(1L, 16L);
             }
         });
     }

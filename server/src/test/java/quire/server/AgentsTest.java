@@ -5,18 +5,24 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import quire.model.BuiltInModel;
 import quire.server.AgentRulesTest.Dialect;
 import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
@@ -95,6 +101,77 @@ class AgentsTest {
                         .isEqualTo(end);
             }
         }
+    }
+
+    /** The second turn of a task, also with the request for a title between the turns. */
+    @Test
+    void turn2_ofEachCapturedPair_findsEveryWholePageOfTurn1() throws IOException, InterruptedException {
+        Map<String, Captured> all = captured();
+        List<String> prompts = Collections.synchronizedList(new ArrayList<>());
+        try (TestServer server = TestServer.builder()
+                .context(100_000)
+                .template(ToolsTest.template())
+                .script(prompt -> {
+                    prompts.add(prompt);
+                    return "Done.";
+                })
+                .start()) {
+            for (String program : List.of("codex", "opencode")) {
+                long[] hits = new long[3];
+                List<String> files = List.of(program + "-turn1.json", "opencode-title.json", program + "-turn2.json");
+                prompts.clear();
+                for (int i = 0; i < files.size(); i++) {
+                    Captured captured = Objects.requireNonNull(all.get(files.get(i)));
+                    captured.body.put("stream", false);
+                    captured.body.remove("stream_options");
+                    long before = server.engine.stats().prefixCache().hitTokens();
+                    assertThat(server.post(captured.path, captured.body.toString())
+                                    .statusCode())
+                            .isEqualTo(200);
+                    hits[i] = server.engine.stats().prefixCache().hitTokens() - before;
+                }
+                byte[] first = prompts.getFirst().getBytes(StandardCharsets.UTF_8);
+                byte[] second = prompts.getLast().getBytes(StandardCharsets.UTF_8);
+                int same = Arrays.mismatch(first, second); // a token is a byte
+                assertThat(same).as(program).isGreaterThan(first.length * 9 / 10);
+                assertThat(hits[2]).as(program).isEqualTo(same / 16 * 16L);
+            }
+        }
+    }
+
+    /** The context of the model in the box, and its chat template, which describes no tools. */
+    @Test
+    void requests_toTheModelInTheBox_areAnsweredOrRefusedWithAReason() throws IOException, InterruptedException {
+        int answered = 0;
+        try (TestServer server =
+                TestServer.builder().model(BuiltInModel.QUIRE_TINY.path()).start()) {
+            for (Map.Entry<String, Captured> each : captured().entrySet()) {
+                Captured captured = each.getValue();
+                Dialect dialect = captured.dialect;
+                ObjectNode body = captured.body;
+                body.put("model", server.engine.modelName());
+                boolean callsTools =
+                        body.path("tools").size() + body.path("functions").size() > 0;
+                for (boolean stream : new boolean[] {false, true}) {
+                    body.put("stream", stream);
+                    if (!stream) {
+                        body.remove("stream_options");
+                    }
+                    HttpResponse<String> response = server.post(captured.path, body.toString());
+                    String what = each.getKey() + ": " + response.body();
+                    if (response.statusCode() == 200) {
+                        answered++;
+                        JsonNode whole = stream ? dialect.joined(response.body()) : TestServer.json(response);
+                        assertThat(dialect.end(whole)).as(what).isNotEmpty();
+                        continue;
+                    }
+                    assertThat(response.statusCode()).as(what).isEqualTo(400);
+                    String reason = dialect.message(TestServer.json(response));
+                    assertThat(reason).as(what).containsPattern(callsTools ? "tools|functions" : "context");
+                }
+            }
+        }
+        assertThat(answered).isGreaterThan(5);
     }
 
     /** What a client may send in place of each field. */

@@ -54,7 +54,9 @@ class BrokenModelTest {
                 String body =
                         "{\"prompt\":\"hi\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true}";
                 try (RawClient client = new RawClient(server)) {
-                    assertThat(client.send(RawClient.post(path, body)).rest())
+                    assertThat(client.send(RawClient.post(path, body))
+                                    .response()
+                                    .body())
                             .as(path)
                             .contains("event: error\ndata: {\"error\":{")
                             .contains("\"type\":\"model_error\"")

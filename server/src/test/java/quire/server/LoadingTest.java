@@ -94,6 +94,14 @@ class LoadingTest {
     }
 
     @Test
+    void retrySeconds_ofALoad_areThoseOfTheRest() {
+        assertThat(LoadProgress.START.retrySeconds()).isEqualTo(5);
+        assertThat(new LoadProgress("m", 100, 1000, 2).retrySeconds()).isEqualTo(18);
+        assertThat(new LoadProgress("m", 999, 1000, 2).retrySeconds()).isEqualTo(1);
+        assertThat(new LoadProgress("m", 1, 1L << 40, 1e6).retrySeconds()).isEqualTo(Integer.MAX_VALUE);
+    }
+
+    @Test
     void request_beforeTheFileIsOpen_isToldSo() throws Exception {
         assertThat(post("/v1/completions").body()).contains("The model is being loaded: its file is being opened.");
     }

@@ -27,7 +27,8 @@ import quire.tensor.machine.KernelSets;
 @Command(
         name = "constraints",
         mixinStandardHelpOptions = true,
-        description = "Measure the time of a mask, and the speed of constrained answers beside free ones.")
+        description =
+                "Measure the time of a mask, and the speed of constrained answers beside free ones and of forced text.")
 public final class ConstraintsCommand implements Callable<Integer> {
     private static final int PROMPT_TOKENS = 16;
 
@@ -51,8 +52,8 @@ public final class ConstraintsCommand implements Callable<Integer> {
     @Option(
             names = "--rounds",
             paramLabel = "N",
-            defaultValue = "4",
-            description = "Rounds with constraints and as many without (default ${DEFAULT-VALUE}).")
+            defaultValue = "9",
+            description = "Rounds with constraints and as many without, by turns (default ${DEFAULT-VALUE}).")
     private int rounds;
 
     @Option(
@@ -82,7 +83,8 @@ public final class ConstraintsCommand implements Callable<Integer> {
         record.putMachine();
         List<Map<String, Object>> masks = new ArrayList<>();
         Map<String, Object> speed;
-        try (TimedEngine engine = TimedEngine.open(path, config())) {
+        List<Map<String, Object>> forced = new ArrayList<>();
+        try (TimedEngine engine = TimedEngine.open(path, config(Speculation.off()))) {
             Tokenizer tokenizer = vocabulary == null ? engine.engine().tokenizer() : tokenizer(vocabulary);
             ConstraintsBench bench = new ConstraintsBench(tokenizer);
             record.put("vocabulary_tokens", tokenizer.vocabularySize());
@@ -92,9 +94,15 @@ public final class ConstraintsCommand implements Callable<Integer> {
                 masks.add(bench.masks(kind.getKey(), kind.getValue()));
             }
             speed = ConstraintsBench.speed(engine, sequences, generate, rounds);
+            try (TimedEngine drafting = TimedEngine.open(path, config(Speculation.auto(null)))) {
+                for (int together : sequences == 1 ? new int[] {1} : new int[] {1, sequences}) {
+                    forced.add(ConstraintsBench.forced(engine, drafting, together, generate, rounds));
+                }
+            }
         }
         record.put("masks", masks);
         record.put("speed", List.of(speed));
+        record.put("forced_text", forced);
         output.print(record);
         return 0;
     }
@@ -105,14 +113,14 @@ public final class ConstraintsCommand implements Callable<Integer> {
         }
     }
 
-    private EngineConfig config() {
+    private EngineConfig config(Speculation speculation) {
         EngineConfig defaults = EngineConfig.defaults();
         return EngineConfig.builder()
                 .maxSequences(sequences)
                 .maxBatchedTokens(Math.max(sequences, defaults.maxBatchedTokens()))
                 .maxContext(PROMPT_TOKENS + generate)
                 .threads(threads.count())
-                .speculation(Speculation.off())
+                .speculation(speculation)
                 .build();
     }
 }

@@ -26,6 +26,8 @@ public final class AnswerParser {
 
     private static final String NOT_IN_NAMES = " \t\r\n\"'<>" + Part.CONTROL_MARK;
 
+    private static final String MARK = String.valueOf(Part.CONTROL_MARK);
+
     private static final int NO_MATCH = -1;
     private static final int UNDECIDED = -2;
 
@@ -38,6 +40,7 @@ public final class AnswerParser {
         MIDDLE,
         JSON,
         PAIRS,
+        ELEMENTS,
         ARGUMENT,
         ASSIGN,
         VALUE,
@@ -45,10 +48,14 @@ public final class AnswerParser {
     }
 
     private final Channels.@Nullable Reader channels; // reads all of the answer; null without channels
-    private final @Nullable ToolCallFormat format;
+    private final @Nullable ToolCallFormat format; // null if no calls are read
+    private final @Nullable Frame frame;
+    private final List<String> silent; // texts that are not part of the content
     private final boolean isMarked; // control tokens are written in the text
     private final Map<String, Tool> tools;
     private @Nullable ReasoningFormat reasoning; // null if none can begin
+    private String prompted; // stands before the answer; empty when it is known what begins with it
+    private boolean isPrompted; // what may be a call begins with it
     private boolean reasoningBegun;
     private final StringBuilder pending = new StringBuilder();
     private final StringBuilder begun = new StringBuilder(); // of a call, while its name is not known
@@ -65,6 +72,8 @@ public final class AnswerParser {
     private boolean escaped;
 
     private boolean isFirstArgument; // nothing of the arguments is read yet
+
+    private Elements.@Nullable Reader elements; // of the arguments; null if they are none
 
     // Within tags.
     private String key = "";
@@ -84,13 +93,32 @@ public final class AnswerParser {
             List<Tool> tools,
             @Nullable ReasoningFormat reasoning,
             ReasoningFormat.Beginning beginning) {
+        this(format, true, tools, reasoning, beginning);
+    }
+
+    /**
+     * Reads one answer, perhaps without calls.
+     *
+     * @param format of the model's answers; null if their text stands alone
+     * @param hasCalls whether calls are read; otherwise they are text
+     */
+    public AnswerParser(
+            @Nullable ToolCallFormat format,
+            boolean hasCalls,
+            List<Tool> tools,
+            @Nullable ReasoningFormat reasoning,
+            ReasoningFormat.Beginning beginning) {
         Channels read = reasoning != null && reasoning.channels()
                 ? new Channels(reasoning.hasControlTokens())
                 : format != null ? format.channels() : null;
         this.isMarked =
                 (format != null && format.hasControlTokens()) || (reasoning != null && reasoning.hasControlTokens());
         this.channels = read == null ? null : read.reader(reasoning != null);
-        this.format = format;
+        this.format = hasCalls ? format : null;
+        this.frame = format == null ? null : format.frame();
+        this.silent = frame == null ? List.of() : frame.silent();
+        this.prompted = frame == null ? "" : frame.prompted();
+        pending.append(prompted);
         this.tools = tools.stream().collect(Collectors.toMap(Tool::name, tool -> tool, (first, second) -> first));
         this.reasoning = beginning == ReasoningFormat.Beginning.ANSWER ? null : reasoning;
         if (reasoning != null && beginning == ReasoningFormat.Beginning.REASONING) {
@@ -151,6 +179,7 @@ public final class AnswerParser {
             case MIDDLE -> middle();
             case JSON -> json();
             case PAIRS -> pairs();
+            case ELEMENTS -> elements();
             case ARGUMENT -> argument();
             case ASSIGN -> assign();
             case VALUE -> value();
@@ -164,9 +193,16 @@ public final class AnswerParser {
             return false;
         }
         String rest = pending.substring(from);
-        if (reasoning != null && rest.startsWith(reasoning.start())) {
-            pending.delete(0, from + reasoning.start().length());
+        String thought = startOfReasoning();
+        if (reasoning != null && rest.startsWith(thought)) {
+            pending.delete(0, from + thought.length());
+            prompted = "";
             state = State.REASONING;
+            return true;
+        }
+        if (reasoning != null && rest.startsWith(reasoning.end())) { // there is none
+            pending.delete(0, from + reasoning.end().length());
+            endReasoning();
             return true;
         }
         String marker = format == null || format.anywhere() ? "" : format.marker();
@@ -176,12 +212,46 @@ public final class AnswerParser {
             return true;
         }
         boolean mayBegin = (!marker.isEmpty() && marker.startsWith(rest))
-                || (reasoning != null && reasoning.start().startsWith(rest));
+                || (reasoning != null
+                        && (thought.startsWith(rest) || reasoning.end().startsWith(rest)));
         if (mayBegin && !finished) {
             return false;
         }
+        if (!prompted.isEmpty() && !isHead(rest)) {
+            if (isBeginningOfHead(rest)) {
+                pending.setLength(finished ? 0 : pending.length());
+                return false;
+            }
+            pending.delete(0, prompted.length()); // the answer does not go on with the head of its first message
+        }
+        isPrompted = !prompted.isEmpty() && rest.startsWith(prompted) && isHead(rest);
+        prompted = "";
         state = State.CONTENT;
         return true;
+    }
+
+    /** What begins the reasoning; empty if there is none. */
+    private String startOfReasoning() {
+        return reasoning == null ? "" : (frame == null ? "" : frame.prompted()) + reasoning.start();
+    }
+
+    private void endReasoning() {
+        if (frame == null || !frame.isWhole()) {
+            reasoning = null; // in messages, there may be several with reasoning
+        }
+        dropSpace = true;
+        state = State.START;
+    }
+
+    /** Whether a text begins with the head of a message. */
+    private boolean isHead(String text) {
+        return silent.stream().anyMatch(text::startsWith) || (format != null && text.startsWith(format.marker()));
+    }
+
+    /** Whether a text is the beginning of such a head, and not all of it. */
+    private boolean isBeginningOfHead(String text) {
+        return silent.stream().anyMatch(mark -> mark.startsWith(text))
+                || (format != null && format.marker().startsWith(text));
     }
 
     private boolean reasoning() {
@@ -194,12 +264,13 @@ public final class AnswerParser {
         if (at >= 0) {
             emitReasoning(endWithoutSpace(at));
             pending.delete(0, indexOf(pending, end) + end.length());
-            reasoning = null;
-            dropSpace = true;
-            state = State.START;
+            endReasoning();
             return true;
         }
         int certain = Math.min(openControl(pending, pending.length()), pending.length() - beginning(pending, end));
+        if (finished && pending.indexOf(MARK, pending.length() - beginning(pending, end)) >= 0) {
+            pending.setLength(pending.length() - beginning(pending, end)); // the beginning of a mark
+        }
         int length = finished ? pending.length() : endWithoutSpace(certain);
         if (length == 0) {
             return false;
@@ -218,19 +289,30 @@ public final class AnswerParser {
 
     private boolean content() {
         if (dropSpace) {
-            int space = spaceFrom(0);
-            pending.delete(0, space);
-            dropSpace = pending.isEmpty();
+            pending.delete(0, spaceFrom(0)); // until anything else has come
         }
         String marker = format != null && format.anywhere() ? format.marker() : "";
         int call = marker.isEmpty() ? -1 : indexOf(pending, marker);
+        if (!silent.isEmpty()) {
+            int at = silentMark(call);
+            if (at != NO_MATCH) {
+                return at != UNDECIDED;
+            }
+        }
         if (call >= 0) {
             emitContent(pending.substring(0, endWithoutSpace(call)));
             pending.delete(0, call);
+            dropSpace = false;
             state = State.FIRST;
             return true;
         }
         int certain = pending.length() - beginning(pending, marker);
+        for (String mark : silent) {
+            certain = Math.min(certain, pending.length() - beginning(pending, mark));
+        }
+        if (finished && certain < pending.length() && pending.indexOf(MARK, certain) >= 0) {
+            pending.setLength(certain); // the beginning of a mark
+        }
         int open = openControl(pending, certain);
         certain = Math.min(open, certain);
         if (finished) {
@@ -245,7 +327,49 @@ public final class AnswerParser {
         }
         emitContent(pending.substring(0, length));
         pending.delete(0, length);
+        dropSpace = false;
         return true;
+    }
+
+    /**
+     * Leaves out the first text that is not part of the content, if it stands before a call.
+     *
+     * @param call where a call may begin; negative for nowhere
+     * @return a place if there was one, or {@link #NO_MATCH}, or {@link #UNDECIDED} if more text decides what begins at the call
+     */
+    private int silentMark(int call) {
+        int at = call;
+        String found = "";
+        for (String mark : silent) {
+            int place = indexOf(pending, mark);
+            if (place >= 0 && (at < 0 || place < at || (place == at && mark.length() > found.length()))) {
+                at = place;
+                found = mark;
+            }
+        }
+        if (found.isEmpty()) {
+            String rest = call < 0 ? "" : pending.substring(call);
+            boolean isOpen = call >= 0 && !finished && silent.stream().anyMatch(mark -> mark.startsWith(rest));
+            if (isOpen) {
+                int length = endWithoutSpace(call);
+                emitContent(pending.substring(0, length));
+                pending.delete(0, length);
+                dropSpace &= length == 0;
+            }
+            return isOpen ? UNDECIDED : NO_MATCH;
+        }
+        isPrompted = false;
+        int length = endWithoutSpace(at);
+        emitContent(pending.substring(0, length));
+        dropSpace &= length == 0;
+        if (found.equals(startOfReasoning())) {
+            pending.delete(0, at + found.length());
+            state = State.REASONING;
+        } else {
+            pending.delete(at, at + found.length()); // the white space before it belongs to the content if that goes on
+            pending.delete(0, length);
+        }
+        return at;
     }
 
     private void emitContent(String text) {
@@ -261,7 +385,12 @@ public final class AnswerParser {
         begun.setLength(0);
         pending.insert(0, text);
         int length = Math.max(1, Math.min(calls().marker().length(), pending.length()));
-        emitContent(pending.substring(0, length));
+        if (isPrompted) {
+            length = Objects.requireNonNull(frame).prompted().length(); // the prompt has it
+        } else if (frame == null || pending.indexOf(MARK) != 0) {
+            emitContent(pending.substring(0, length));
+        }
+        isPrompted = false;
         pending.delete(0, length);
         state = State.CONTENT;
         return true;
@@ -346,7 +475,8 @@ public final class AnswerParser {
             return false;
         }
         boolean isTags = calls().tags() != null;
-        boolean isJson = !isTags && calls().notation() == null;
+        Elements of = calls().elements();
+        boolean isJson = !isTags && calls().notation() == null && of == null;
         if (length == NO_MATCH || (isJson && pending.length() > length && pending.charAt(length) != '{')) {
             return noCall();
         }
@@ -356,11 +486,13 @@ public final class AnswerParser {
         pending.delete(0, length);
         begun.setLength(0);
         events.add(new AnswerEvent.Call(calls++, name));
+        isPrompted = false;
         depth = 0;
         inString = false;
         escaped = false;
         isFirstArgument = true;
-        state = isTags ? State.ARGUMENT : isJson ? State.JSON : State.PAIRS;
+        elements = of == null ? null : of.reader(tools.get(name));
+        state = isTags ? State.ARGUMENT : isJson ? State.JSON : of == null ? State.PAIRS : State.ELEMENTS;
         return true;
     }
 
@@ -393,6 +525,15 @@ public final class AnswerParser {
             state = State.END;
         }
         return done;
+    }
+
+    private boolean elements() {
+        Elements.Reader reader = Objects.requireNonNull(elements);
+        emitArguments(reader.read(pending));
+        if (reader.isDone()) {
+            state = State.END;
+        }
+        return reader.isDone();
     }
 
     /** Reads a pair of a notation as soon as it is complete, or the end of the pairs. */
@@ -455,7 +596,18 @@ public final class AnswerParser {
     private boolean assign() {
         Tags tags = tags();
         int text = pending.indexOf(tags.text());
-        int json = pending.indexOf(tags.json());
+        int type = tags.json().indexOf(Tags.TYPE);
+        String before = type < 0 ? tags.json() : tags.json().substring(0, type);
+        int json = pending.indexOf(before);
+        int end = json + before.length();
+        if (json >= 0 && type >= 0) {
+            String behind = tags.json().substring(type + 1);
+            int close = pending.indexOf(behind, end);
+            if (close < 0) {
+                return false;
+            }
+            end = close + behind.length();
+        }
         boolean isText = text >= 0 && (json < 0 || text <= json);
         int at = isText ? text : json;
         if (at < 0) {
@@ -465,7 +617,7 @@ public final class AnswerParser {
         Tool tool = tools.get(name);
         Map<String, ?> schema = tool == null ? null : TaggedArguments.property(tool, key);
         kind = tags.text().equals(tags.json()) ? TaggedArguments.kind(schema) : isText ? Kind.TEXT : Kind.JSON;
-        pending.delete(0, at + (isText ? tags.text() : tags.json()).length());
+        pending.delete(0, isText ? text + tags.text().length() : end);
         StringBuilder begin = new StringBuilder(isFirstArgument ? "{" : ", ");
         quote(key, begin.append('"'));
         begin.append("\": ").append(kind == Kind.TEXT ? "\"" : "");
@@ -572,6 +724,16 @@ public final class AnswerParser {
                         return NO_MATCH;
                     }
                 }
+                case Piece.Name again -> {
+                    int length = Math.min(name.length(), pending.length() - at);
+                    if (!name.startsWith(pending.substring(at, at + length))) {
+                        return NO_MATCH;
+                    }
+                    if (length < name.length()) {
+                        return UNDECIDED;
+                    }
+                    at += length;
+                }
             }
         }
         return at;
@@ -672,7 +834,8 @@ public final class AnswerParser {
         return quoted.append('"').toString();
     }
 
-    private static void quote(String text, StringBuilder out) {
+    /** Writes a text as the inside of a JSON string. */
+    static void quote(String text, StringBuilder out) {
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
             switch (c) {

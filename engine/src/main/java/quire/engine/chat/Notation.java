@@ -180,18 +180,21 @@ record Notation(String assign, String separator, String close, String quote) {
         return depth == 0 ? scalar : Part.oneOf(scalar, list(any(depth - 1)));
     }
 
-    private static void checkKeywords(Map<String, ?> schema, Set<String> known, String place) {
+    /** Checks that a schema has only these keywords, and some that have no effect. */
+    static void checkKeywords(Map<String, ?> schema, Set<String> known, String place) {
         for (String keyword : schema.keySet()) {
             boolean isDefinition = keyword.equals("$defs") || keyword.equals("definitions");
             if (!known.contains(keyword)
                     && !ANNOTATIONS.contains(keyword)
                     && !isDefinition
                     && !keyword.startsWith("x-")) {
-                throw new InvalidConstraintException(
-                        place + "/" + keyword,
-                        "'" + place + "/" + keyword + "' is not supported in this model's form of tool calls");
+                throw refused(place + "/" + keyword, "'" + place + "/" + keyword + "'");
             }
         }
+    }
+
+    static InvalidConstraintException refused(String place, String what) {
+        return new InvalidConstraintException(place, what + " is not supported in this model's form of tool calls");
     }
 
     // Reading.

@@ -60,6 +60,11 @@ public record ReasoningFormat(String start, String end, boolean channels) {
         if (channels != null) {
             return channels.reasoning();
         }
+        KnownForm form = KnownForm.of(template);
+        ReasoningFormat ofForm = form == null ? null : form.reasoning(control);
+        if (ofForm != null) {
+            return ofForm;
+        }
         String plain = answer(template, TEXT, null);
         String with = answer(template, TEXT, THOUGHT);
         if (plain != null && with != null && with.contains(THOUGHT) && with.indexOf(TEXT) > with.indexOf(THOUGHT)) {
@@ -155,10 +160,15 @@ public record ReasoningFormat(String start, String end, boolean channels) {
             return answer;
         }
         Part whole = new Part.Whole(answer);
-        Part reasoned = Part.sequence(new Part.Until(end, List.of()), SPACE, whole);
+        Part behind = Part.sequence(SPACE, whole);
+        Part reasoned = Part.sequence(new Part.Until(end, List.of()), behind);
+        // Some models begin an answer without reasoning with the end of it.
         return Constraint.of(
                 beginning == Beginning.REASONING
                         ? reasoned
-                        : Part.oneOf(Part.sequence(SPACE, new Part.Text(start), reasoned), whole));
+                        : Part.oneOf(
+                                Part.sequence(SPACE, new Part.Text(start), reasoned),
+                                Part.sequence(new Part.Text(end), behind),
+                                whole));
     }
 }

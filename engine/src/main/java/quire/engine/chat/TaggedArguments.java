@@ -28,6 +28,8 @@ final class TaggedArguments {
 
     private static final List<String> DEFINITIONS = List.of("$defs", "definitions");
 
+    private static final List<String> TYPES = List.of("null", "boolean", "number", "array", "object");
+
     private static final Set<String> ROOT_KEYWORDS = Set.of(
             "type",
             "properties",
@@ -53,8 +55,14 @@ final class TaggedArguments {
         }
         Map<String, Object> whole = new LinkedHashMap<>();
         schema.forEach((key, value) -> whole.put(String.valueOf(key), value));
+        return withDefinitions(whole, tool.parameters());
+    }
+
+    /** A schema with the definitions that it may refer to. */
+    static Map<String, ?> withDefinitions(Map<String, ?> schema, Map<String, ?> root) {
+        Map<String, Object> whole = new LinkedHashMap<>(schema);
         for (String definitions : DEFINITIONS) {
-            Object value = tool.parameters().get(definitions);
+            Object value = root.get(definitions);
             if (value != null) {
                 whole.putIfAbsent(definitions, value);
             }
@@ -71,24 +79,23 @@ final class TaggedArguments {
             return Kind.TEXT;
         }
         boolean text = isPossible(schema, "string");
-        boolean other = isPossible(schema, List.of("null", "boolean", "number", "array", "object"));
+        boolean other = isPossible(schema, TYPES);
         return text && other ? Kind.EITHER : text ? Kind.TEXT : Kind.JSON;
     }
 
-    private static boolean isPossible(Map<String, ?> schema, Object type) {
-        Map<String, Object> both = new LinkedHashMap<>(Map.of("type", type, "allOf", List.of(schema)));
-        for (String definitions : DEFINITIONS) {
-            Object value = schema.get(definitions);
-            if (value != null) {
-                both.put(definitions, value);
-            }
-        }
+    /** Whether a schema allows any value of a type, or of one of several. */
+    static boolean isPossible(Map<String, ?> schema, Object type) {
         try {
-            Constraint.jsonSchema(both);
+            Constraint.jsonSchema(ofType(schema, type));
             return true;
         } catch (InvalidConstraintException e) {
             return !String.valueOf(e.getMessage()).contains(Constraint.UNSATISFIABLE);
         }
+    }
+
+    /** The values of a schema that have a type, or one of several. */
+    private static Map<String, ?> ofType(Map<String, ?> schema, Object type) {
+        return withDefinitions(Map.of("type", type, "allOf", List.of(schema)), schema);
     }
 
     /** Whether a value that may be a string is JSON of its schema instead. */
@@ -141,9 +148,7 @@ final class TaggedArguments {
             Part[] choices = values.stream()
                     .map(value -> value instanceof String text
                             ? string(tags, text)
-                            : Part.sequence(
-                                    new Part.Text(tags.json()),
-                                    new Part.Json(Collections.singletonMap("const", value))))
+                            : json(tags, Collections.singletonMap("const", value)))
                     .toArray(Part[]::new);
             return Part.sequence(Part.oneOf(choices), after);
         }
@@ -151,7 +156,7 @@ final class TaggedArguments {
             return Part.sequence(string(tags, only), after);
         }
         Kind kind = kind(schema);
-        Part json = Part.sequence(new Part.Text(tags.json()), new Part.Json(schema == null ? Map.of() : schema), after);
+        Part json = Part.sequence(json(tags, schema == null ? Map.of() : schema), after);
         if (kind == Kind.JSON) {
             return json;
         }
@@ -162,6 +167,21 @@ final class TaggedArguments {
                     Part.sequence(new Part.Text(tags.text() + tags.open()), until(tags.close() + tags.after(), "")));
         }
         return kind == Kind.TEXT || tags.text().equals(tags.json()) ? text : Part.oneOf(text, json);
+    }
+
+    /** The tag before a value that is no string, and the value. */
+    private static Part json(Tags tags, Map<String, ?> schema) {
+        if (!tags.hasTypes()) {
+            return Part.sequence(new Part.Text(tags.json()), new Part.Json(schema));
+        }
+        List<Part> ways = new ArrayList<>();
+        for (String type : TYPES) {
+            if (isPossible(schema, type)) {
+                ways.add(Part.sequence(
+                        new Part.Text(tags.json().replace(Tags.TYPE, type)), new Part.Json(ofType(schema, type))));
+            }
+        }
+        return new Part.OneOf(ways);
     }
 
     /** Not free text and then the tag: the end of one and the beginning of the other could be a tag as well. */

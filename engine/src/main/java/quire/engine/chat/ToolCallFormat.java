@@ -1,7 +1,10 @@
 package quire.engine.chat;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import quire.engine.constrain.Constraint;
 import quire.engine.constrain.InvalidConstraintException;
@@ -38,6 +41,9 @@ public final class ToolCallFormat {
 
         /** An id or a number that the model chooses, and which is not read. */
         record Id(String pattern) implements Piece {}
+
+        /** The name of the tool once more. */
+        record Name() implements Piece {}
     }
 
     /**
@@ -46,14 +52,21 @@ public final class ToolCallFormat {
      *
      * @param before the text before a key
      * @param text between a key and a value that is a string
-     * @param json between a key and any other value
+     * @param json between a key and any other value; {@link Tags#TYPE} in it stands for the type of the value
      * @param after the text after a value
      * @param open may stand before a string; empty if there is no such mark
      * @param close stands behind a string that {@code open} stands before
      */
     record Tags(String before, String text, String json, String after, String open, String close) {
+        /** Stands for the name of a type in JSON Schema. */
+        static final String TYPE = "\0";
+
         boolean hasMarks() {
             return !open.isEmpty();
+        }
+
+        boolean hasTypes() {
+            return json.contains(TYPE);
         }
     }
 
@@ -67,7 +80,9 @@ public final class ToolCallFormat {
     private final String marker;
     private final boolean anywhere;
     private final @Nullable Notation notation;
+    private final @Nullable Elements elements;
     private final @Nullable Channels channels;
+    private final @Nullable Frame frame;
 
     /**
      * @param next from the arguments of a call to the name of the next; null if there can be only one
@@ -87,6 +102,8 @@ public final class ToolCallFormat {
         this.last = last;
         this.tags = tags;
         this.notation = notation;
+        this.elements = null;
+        this.frame = null;
         String text = first.getFirst() instanceof Piece.Literal literal ? literal.text : "";
         int length = markerLength(text);
         this.anywhere = length > 0;
@@ -94,8 +111,41 @@ public final class ToolCallFormat {
         this.channels = null;
     }
 
+    /**
+     * A form that is known, and not found out.
+     *
+     * @param marker the text that begins a call, anywhere in an answer
+     * @param next from the arguments of a call to the name of the next
+     * @param tags of the arguments; null if they have none
+     * @param elements that the arguments are; null if they are none. Without both, arguments are JSON
+     * @param frame what stands around the parts of an answer; null for nothing
+     */
+    ToolCallFormat(
+            String marker,
+            List<Piece> first,
+            List<Piece> middle,
+            List<Piece> next,
+            List<Piece> last,
+            @Nullable Tags tags,
+            @Nullable Elements elements,
+            @Nullable Frame frame) {
+        this.first = first;
+        this.middle = middle;
+        this.next = next;
+        this.last = last;
+        this.tags = tags;
+        this.notation = null;
+        this.elements = elements;
+        this.marker = marker;
+        this.anywhere = true;
+        this.channels = null;
+        this.frame = frame;
+    }
+
     /** Calls on a channel. */
     ToolCallFormat(Channels channels) {
+        this.elements = null;
+        this.frame = null;
         this.first = List.of();
         this.middle = List.of();
         this.next = null;
@@ -165,6 +215,23 @@ public final class ToolCallFormat {
         return notation;
     }
 
+    /** Elements within elements that the arguments are; null if they are none. */
+    @Nullable
+    Elements elements() {
+        return elements;
+    }
+
+    /** What stands around the parts of an answer; null for nothing. */
+    @Nullable
+    Frame frame() {
+        return frame;
+    }
+
+    /** Whether marks stand around the text of an answer too, so that answers without tools must be read as well. */
+    public boolean isFramed() {
+        return frame != null;
+    }
+
     /** The text that begins a call. */
     String marker() {
         return marker;
@@ -183,7 +250,7 @@ public final class ToolCallFormat {
 
     /** Whether {@link #constraint} is for a whole answer, with the reasoning before it. */
     public boolean hasReasoning() {
-        return channels != null;
+        return channels != null || (frame != null && frame.isWhole());
     }
 
     /** Whether one answer can have several calls. */
@@ -193,7 +260,9 @@ public final class ToolCallFormat {
 
     /** Whether answers are read correctly only with their control tokens. */
     public boolean hasControlTokens() {
-        return channels != null ? channels.control() : example().indexOf(Part.CONTROL_MARK) >= 0;
+        return channels != null
+                ? channels.control()
+                : example().indexOf(Part.CONTROL_MARK) >= 0 || (frame != null && frame.hasControlTokens());
     }
 
     /** Whether the ids of calls must have exactly nine letters and digits. */
@@ -224,14 +293,21 @@ public final class ToolCallFormat {
         text.append(
                 tags != null
                         ? tags.before + "KEY" + tags.text + "VALUE" + tags.after
-                        : notation != null ? notation.describe() : "ARGUMENTS");
+                        : notation != null
+                                ? notation.describe()
+                                : elements != null ? elements.describe() : "ARGUMENTS");
         append(text, last);
         return text.toString();
     }
 
     private static void append(StringBuilder text, List<Piece> pieces) {
         for (Piece piece : pieces) {
-            text.append(piece instanceof Piece.Literal literal ? literal.text : "ID");
+            text.append(
+                    switch (piece) {
+                        case Piece.Literal literal -> literal.text;
+                        case Piece.Id id -> "ID";
+                        case Piece.Name name -> "NAME";
+                    });
         }
     }
 
@@ -259,24 +335,38 @@ public final class ToolCallFormat {
         if (channels != null) {
             return channels.constraint(tools, choice, text);
         }
+        if (frame != null && frame.isWhole()) {
+            return Constraint.of(frame.answer(
+                    choice == Choice.NONE ? null : calls(withoutMarker(), tools, parallel),
+                    choice == Choice.REQUIRED,
+                    text));
+        }
         List<String> without = anywhere ? List.of(marker) : List.of();
         List<String> notAtStart = anywhere ? List.of() : List.of(marker);
-        Part plain = text != null ? new Part.Whole(text) : new Part.FreeText(without, notAtStart);
+        Part plain = text == null
+                ? new Part.FreeText(without, notAtStart)
+                : frame == null
+                        ? new Part.Whole(text)
+                        : Part.sequence(frame.beforeText(), new Part.Whole(text), frame.behindText());
         if (choice == Choice.NONE) {
             return Constraint.of(plain);
         }
-        Part fromStart = Part.sequence(SPACE, calls(first, tools, parallel));
+        Part fromStart = Part.sequence(frame == null ? SPACE : frame.withoutText(), calls(first, tools, parallel));
         if (choice == Choice.REQUIRED) {
             return Constraint.of(fromStart);
         }
         if (!anywhere || text != null) {
             return Constraint.of(Part.oneOf(plain, fromStart));
         }
+        return Constraint.of(Part.oneOf(
+                plain, Part.sequence(new Part.Until(marker, List.of()), calls(withoutMarker(), tools, parallel))));
+    }
+
+    private List<Piece> withoutMarker() {
         List<Piece> rest = new ArrayList<>(first);
         String literal = ((Piece.Literal) first.getFirst()).text;
         rest.set(0, new Piece.Literal(literal.substring(marker.length())));
-        return Constraint.of(
-                Part.oneOf(plain, Part.sequence(new Part.Until(marker, List.of()), calls(rest, tools, parallel))));
+        return rest;
     }
 
     /**
@@ -288,24 +378,61 @@ public final class ToolCallFormat {
         Constraint.of(call(tool));
     }
 
+    /**
+     * A tool of the same name for a schema that is refused. Its arguments may be any object, or, where they are not written as
+     * JSON, its declared properties, with any value for those whose own schema is refused.
+     */
+    public Tool loosened(Tool tool) {
+        boolean isJson = tags == null && notation == null && elements == null;
+        Map<String, Object> loose = new LinkedHashMap<>(Map.of("type", "object"));
+        if (!isJson && tool.parameters().get("properties") instanceof Map<?, ?> properties) {
+            Map<String, Object> possible = new LinkedHashMap<>();
+            properties.keySet().forEach(key -> possible.put(String.valueOf(key), Map.of()));
+            loose.put("properties", possible);
+            Map<String, ?> known = TaggedArguments.withDefinitions(loose, tool.parameters());
+            for (Map.Entry<?, ?> property : properties.entrySet()) {
+                String name = String.valueOf(property.getKey());
+                possible.put(name, Objects.requireNonNullElse(property.getValue(), Map.of()));
+                if (!isPossible(new Tool(tool.name(), known))) {
+                    possible.put(name, Map.of());
+                }
+            }
+            return new Tool(tool.name(), known);
+        }
+        return new Tool(tool.name(), loose);
+    }
+
+    private boolean isPossible(Tool tool) {
+        try {
+            checked(tool);
+            return true;
+        } catch (InvalidConstraintException e) {
+            return false;
+        }
+    }
+
     private Part calls(List<Piece> beginning, List<Tool> tools, boolean parallel) {
         Part call = Part.oneOf(tools.stream().map(this::call).toArray(Part[]::new));
-        Part more = parallel && next != null ? new Part.Repeated(Part.sequence(part(next), call)) : new Part.Text("");
-        return Part.sequence(part(beginning), call, more, part(last));
+        Part more =
+                parallel && next != null ? new Part.Repeated(Part.sequence(part(next, ""), call)) : new Part.Text("");
+        return Part.sequence(part(beginning, ""), call, more, part(last, ""));
     }
 
     private Part call(Tool tool) {
         Part arguments = tags != null
                 ? TaggedArguments.part(tags, tool)
-                : notation != null ? notation.part(tool) : new Part.Json(tool.parameters());
-        return Part.sequence(new Part.Text(tool.name()), part(middle), arguments);
+                : notation != null
+                        ? notation.part(tool)
+                        : elements != null ? elements.part(tool) : new Part.Json(tool.parameters());
+        return Part.sequence(new Part.Text(tool.name()), part(middle, tool.name()), arguments);
     }
 
-    private static Part part(List<Piece> pieces) {
+    private static Part part(List<Piece> pieces, String tool) {
         return new Part.Sequence(pieces.stream()
                 .map(piece -> switch (piece) {
                     case Piece.Literal literal -> new Part.Text(literal.text);
                     case Piece.Id id -> (Part) new Part.Regex(id.pattern);
+                    case Piece.Name name -> new Part.Text(tool);
                 })
                 .toList());
     }
@@ -318,6 +445,6 @@ public final class ToolCallFormat {
      * @param tools that the model knows
      */
     public AnswerParser parser(List<Tool> tools) {
-        return new AnswerParser(this, tools, null, ReasoningFormat.Beginning.EITHER);
+        return new AnswerParser(this, true, tools, null, ReasoningFormat.Beginning.EITHER);
     }
 }

@@ -44,16 +44,23 @@ final class ToolCallProbe {
 
     private final ChatTemplate template;
     private final ControlTokens control;
+    private final @Nullable KnownForm known;
 
     ToolCallProbe(ChatTemplate template, ControlTokens control) {
         this.template = template;
         this.control = control;
+        this.known = KnownForm.of(template);
     }
 
     ToolCallFormat find() throws UnknownFormatException {
         Channels channels = Channels.of(template, control);
         if (channels != null) {
             ToolCallFormat format = new ToolCallFormat(channels);
+            verify(format);
+            return format;
+        }
+        if (known != null) {
+            ToolCallFormat format = known.format(control);
             verify(format);
             return format;
         }
@@ -276,6 +283,9 @@ final class ToolCallProbe {
     /** What the template writes for an answer with calls of these arguments, without the parts of the template around it. */
     String answer(List<Map<String, Object>> calls) throws UnknownFormatException {
         try {
+            if (known != null) {
+                return known.answer(template, message(null, calls), describedTools());
+            }
             String withText = render(message(TEXT, List.of()));
             String withCalls = render(message(null, calls));
             int from = mismatch(withText, withCalls);
@@ -311,9 +321,11 @@ final class ToolCallProbe {
     }
 
     private String render(Map<String, @Nullable Object> answer) {
-        List<Map<String, Object>> tools =
-                NAMES.stream().map(ToolCallProbe::tool).toList();
-        return template.render(List.of(Map.of("role", "user", "content", "probe"), answer), tools, false);
+        return template.render(List.of(Map.of("role", "user", "content", "probe"), answer), describedTools(), false);
+    }
+
+    private static List<Map<String, Object>> describedTools() {
+        return NAMES.stream().map(ToolCallProbe::tool).toList();
     }
 
     private static Map<String, Object> tool(String name) {

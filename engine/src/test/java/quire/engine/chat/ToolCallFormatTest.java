@@ -373,6 +373,40 @@ class ToolCallFormatTest {
         }
     }
 
+    /** Where the schema of a tool is refused, its arguments are any object, or any values of its properties. */
+    @ParameterizedTest
+    @EnumSource
+    void loosened_ofATool_allowsAnyValues(Family family) throws Exception {
+        ToolCallFormat format = family.format();
+        Tool refused = new Tool(
+                "f",
+                Map.of(
+                        "type",
+                        "object",
+                        "properties",
+                        Map.of("a", Map.of("$dynamicRef", "x"), "b", Map.of("type", "integer")),
+                        "minProperties",
+                        5));
+        Tool loose = format.loosened(refused);
+        format.checked(loose);
+        Constraint constraint = format.constraint(List.of(loose), Choice.REQUIRED, true, null);
+        for (Object value : List.of("x", 5, List.of(1, "y"), Map.of("k", true))) {
+            String text = answer(family, "f", arguments("a", value, "b", 7));
+            assertThat(constraint.matches(text)).as(text).isTrue();
+            // A tag without a type shows a value of no schema as a string.
+            boolean isKnown = !family.hasTags() || family == Family.DEEPSEEK_TAGS || value instanceof String;
+            Object read = isKnown ? value : value instanceof Integer ? "5" : JSON.writeValueAsString(value);
+            assertThat(JSON.readTree(ReadAnswer.of(() -> format.parser(List.of(refused)), List.of(text))
+                                    .arguments()
+                                    .getFirst())
+                            .toString()
+                            .replace("\\\": ", "\\\":")
+                            .replace(", \\\"", ",\\\""))
+                    .as(text)
+                    .isEqualTo(JSON.valueToTree(arguments("a", read, "b", 7)).toString());
+        }
+    }
+
     /** A template that says in which form to call tools, and leaves calls out of earlier answers. */
     @Test
     void of_aTemplateThatTellsTheFormOnly_isThatForm() throws Exception {

@@ -81,16 +81,11 @@ public interface AnswerFormat {
      */
     void end(TokenStream ended, ServerSentEvents events);
 
-    /** Writes the end of a stream that failed. */
-    void failure(HttpException e, ServerSentEvents events);
-
     /**
-     * Whether the events of {@link #failure} end a stream by the rules of the API. Otherwise the connection is closed
-     * without an end of the body, so that no client takes the answer for a whole one.
+     * Writes the end of a stream that failed: an event by which clients see that the answer is not whole. The body then ends as
+     * HTTP demands, because clients take a cut connection for a fault of the network and try again.
      */
-    default boolean failureIsAnEnd() {
-        return false;
-    }
+    void failure(HttpException e, ServerSentEvents events);
 
     /** The error for a request that the engine refuses, with the API's names of the parameters. */
     HttpException refusal(InvalidRequestException e);

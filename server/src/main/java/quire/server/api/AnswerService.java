@@ -249,8 +249,17 @@ public final class AnswerService {
      * @throws HttpException that {@code reader} throws; 429 if too many requests wait; 503 if the server stops
      */
     public <T> T read(Exchange exchange, Function<Fields, T> reader) throws InterruptedException {
-        Preparation.Task<T> task = preparation.submit(
-                exchange.client(), exchange.bodyBytes(), () -> reader.apply(Fields.parse(exchange.body())));
+        Preparation.Task<T> task;
+        try {
+            task = preparation.submit(
+                    exchange.client(), exchange.bodyBytes(), () -> reader.apply(Fields.parse(exchange.body())));
+        } catch (HttpException e) {
+            // A request that is read then waits for the engine: back earlier, it would be refused again.
+            throw e.status() == 429
+                    ? HttpException.overloaded(
+                            e.getMessage(), (int) Math.ceil(engine.stats().queueSeconds()))
+                    : e;
+        }
         exchange.onDeparture(() -> preparation.cancel(task));
         try {
             return task.result();
@@ -381,11 +390,7 @@ public final class AnswerService {
                 HttpException error = failure(exchange, ended.finish());
                 if (error != null) {
                     choice.failure(error, events);
-                    if (choice.failureIsAnEnd()) {
-                        exchange.end(events.take());
-                    } else {
-                        exchange.abort(events.take());
-                    }
+                    exchange.end(events.take());
                     return String.valueOf(error.status());
                 }
                 if (!ended.finish().text().isEmpty()) {

@@ -273,16 +273,6 @@ public final class Exchange {
         awaitWritten();
     }
 
-    /**
-     * Sends events and closes the connection without ending the stream, so that the client can detect the incomplete
-     * answer.
-     */
-    public void abort(byte[] events) throws ClientGoneException {
-        events(events);
-        awaitWritten();
-        close();
-    }
-
     // ── the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /** Writes a whole response. */

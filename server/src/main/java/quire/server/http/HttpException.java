@@ -94,13 +94,26 @@ public final class HttpException extends RuntimeException {
      *     {@link #MAX_RETRY_SECONDS}
      */
     public static HttpException overloaded(String message, int retryAfterSeconds) {
-        int told = Math.min(retryAfterSeconds, MAX_RETRY_SECONDS);
-        return new HttpException(429, message, null, "rate_limit_exceeded", told);
+        return new HttpException(429, message, null, "rate_limit_exceeded", retryAfterSeconds);
     }
 
     /** A 503: the server is shutting down or has failed. */
     public static HttpException unavailable(String message) {
-        return new HttpException(503, message, null, "service_unavailable", UNAVAILABLE_RETRY_SECONDS);
+        return unavailable(message, UNAVAILABLE_RETRY_SECONDS);
+    }
+
+    /**
+     * A 503: the server cannot answer yet.
+     *
+     * @param retryAfterSeconds estimated seconds until it can; the header says at most {@link #MAX_RETRY_SECONDS}
+     */
+    public static HttpException unavailable(String message, int retryAfterSeconds) {
+        return new HttpException(503, message, null, "service_unavailable", retryAfterSeconds);
+    }
+
+    /** The value of the header for a number of seconds. */
+    public static String retryAfter(int seconds) {
+        return Integer.toString(Math.clamp(seconds, 1, MAX_RETRY_SECONDS));
     }
 
     /** A 500: a bug in Quire. The log contains the details with the request's id. */
@@ -186,9 +199,9 @@ public final class HttpException extends RuntimeException {
     Map<String, String> headers() {
         return switch (status) {
             case 401 -> Map.of("WWW-Authenticate", "Bearer");
-            case 429 -> Map.of("Retry-After", Integer.toString(retryAfterSeconds));
+            case 429 -> Map.of("Retry-After", retryAfter(retryAfterSeconds));
             case 500 -> MODEL_ERROR.equals(code) ? Map.of("X-Should-Retry", "false") : Map.of();
-            case 503 -> Map.of("Retry-After", Integer.toString(retryAfterSeconds), "Connection", "close");
+            case 503 -> Map.of("Retry-After", retryAfter(retryAfterSeconds), "Connection", "close");
             default -> Map.of();
         };
     }

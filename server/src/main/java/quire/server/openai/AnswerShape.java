@@ -31,16 +31,24 @@ record AnswerShape(
     /** Reads one answer; null if all of it is text. */
     @Nullable
     AnswerParser parser() {
-        ToolCallFormat calls = tools.callFormat();
+        ToolCallFormat read = readFormat();
         ReasoningFormat apart = readReasoning();
-        return calls == null && apart == null ? null : new AnswerParser(calls, tools.tools(), apart, beginning);
+        return read == null && apart == null
+                ? null
+                : new AnswerParser(read, tools.callFormat() != null, tools.tools(), apart, beginning);
     }
 
     /** Whether the answer is only read correctly with its control tokens. */
     boolean hasControlTokens() {
-        ToolCallFormat calls = tools.callFormat();
+        ToolCallFormat read = readFormat();
         ReasoningFormat apart = readReasoning();
-        return (calls != null && calls.hasControlTokens()) || (apart != null && apart.hasControlTokens());
+        return (read != null && read.hasControlTokens()) || (apart != null && apart.hasControlTokens());
+    }
+
+    /** The format that reads the answer: of its calls, or of the marks around its text. */
+    private @Nullable ToolCallFormat readFormat() {
+        ToolCallFormat format = tools.format();
+        return format != null && format.isFramed() ? format : tools.callFormat();
     }
 
     private @Nullable ReasoningFormat readReasoning() {

@@ -27,8 +27,6 @@ final class ToolReader {
 
     private static final int MAX_NAME = 256;
 
-    private static final Map<String, ?> ANY_OBJECT = Map.of("type", "object");
-
     private static final Map<String, ?> NO_ARGUMENTS =
             Map.of("type", "object", "properties", Map.of(), "additionalProperties", false);
 
@@ -71,10 +69,14 @@ final class ToolReader {
         List<Sent> sent = legacy ? functions(body) : tools(body);
         Chosen chosen = legacy ? functionCall(body, sent) : toolChoice(body, sent);
         boolean parallel = !legacy && body.bool("parallel_tool_calls", true);
-        if (sent.isEmpty()) {
-            return new Read(ToolRequest.NONE, text);
-        }
         ToolCallFormat format = model.toolCallFormat();
+        if (sent.isEmpty()) {
+            if (format == null || !format.isFramed()) {
+                return new Read(ToolRequest.NONE, text);
+            }
+            ToolRequest framed = new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, legacy, format);
+            return new Read(framed, text == null ? null : framed.constraint(text));
+        }
         if (chosen.choice == Choice.NONE) {
             // The model must not call tools, so the prompt has none.
             ToolRequest none = new ToolRequest(List.of(), List.of(), Choice.NONE, false, false, legacy, format);
@@ -119,7 +121,7 @@ final class ToolReader {
                                 "invalid_value",
                                 "'" + each.path + "' cannot be enforced: " + e.getMessage() + ".");
                     }
-                    possible.add(new Tool(each.tool.name(), ANY_OBJECT));
+                    possible.add(format.loosened(each.tool));
                 }
             }
             try {

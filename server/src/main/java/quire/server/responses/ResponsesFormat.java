@@ -330,11 +330,6 @@ final class ResponsesFormat extends ChatFormat {
         send(event("response.failed").set("response", response), events);
     }
 
-    @Override
-    public boolean failureIsAnEnd() {
-        return true;
-    }
-
     private boolean summarised(Part part) {
         return summary && part instanceof Part.Reasoning;
     }
