@@ -640,6 +640,11 @@ public final class Engine implements AutoCloseable {
         return loop.maxContext();
     }
 
+    /** Sequences that run at a time, at most. */
+    public int maxSequences() {
+        return loop.maxSequences();
+    }
+
     /**
      * What the engine does at this moment, seen between two steps. Waits for the end of the step that is under way; costs the
      * engine some microseconds, once for all who ask during the same step.

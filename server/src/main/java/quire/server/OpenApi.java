@@ -17,6 +17,8 @@ import quire.server.api.Json;
 import quire.server.api.Parameter;
 import quire.server.api.Parameter.Place;
 import quire.server.api.Parameter.Treatment;
+import quire.server.batch.BatchParameters;
+import quire.server.http.Handler;
 import quire.server.http.Response;
 import quire.server.http.Route;
 import quire.server.ollama.OllamaParameters;
@@ -65,6 +67,15 @@ final class OpenApi {
             entry("POST /v1/responses", new About("Answers in the form of OpenAI's Responses.", Place.RESPONSES)),
             entry("GET /v1/responses/*", new About("Gives a stored response.")),
             entry("DELETE /v1/responses/*", new About("Deletes a stored response.")),
+            entry("POST /v1/files", new About("Keeps a file of requests, sent as a form.")),
+            entry("GET /v1/files", new About("Lists files.")),
+            entry("GET /v1/files/*", new About("Describes a file.")),
+            entry("GET /v1/files/*/content", new About("Gives the content of a file.")),
+            entry("DELETE /v1/files/*", new About("Deletes a file.")),
+            entry("POST /v1/batches", new About("Answers the requests of a file in the background.", Place.BATCHES)),
+            entry("GET /v1/batches", new About("Lists batches.")),
+            entry("GET /v1/batches/*", new About("Describes a batch.")),
+            entry("POST /v1/batches/*/cancel", new About("Cancels a batch.")),
             entry("POST /tokenize", new About("Converts text to tokens.", Place.TOKENIZE)),
             entry("POST /detokenize", new About("Converts tokens to text.", Place.DETOKENIZE)),
             entry("POST /apply-template", new About("Converts a conversation to text.", Place.CHAT)),
@@ -91,7 +102,11 @@ final class OpenApi {
             entry("GET /page/*", new About("Gives a file of the web page.")));
 
     private static final List<Parameter> PARAMETERS = Stream.of(
-                    ParameterTable.ROWS, MessagesParameters.ROWS, ResponsesParameters.ROWS, OllamaParameters.ROWS)
+                    ParameterTable.ROWS,
+                    MessagesParameters.ROWS,
+                    ResponsesParameters.ROWS,
+                    OllamaParameters.ROWS,
+                    BatchParameters.ROWS)
             .flatMap(List::stream)
             .toList();
 
@@ -132,14 +147,15 @@ final class OpenApi {
         for (Route route : routes) {
             String key = route.method() + " " + route.paths().getFirst();
             for (String path : route.paths()) {
-                describe(paths, route.method(), path, route.open(), key);
+                boolean form = route.handler() instanceof Handler.Upload;
+                describe(paths, route.method(), path, route.open(), form, key);
             }
         }
-        describe(paths, "GET", ownPath, true, "GET " + ownPath);
+        describe(paths, "GET", ownPath, true, false, "GET " + ownPath);
         return root;
     }
 
-    private static void describe(ObjectNode paths, String method, String path, boolean open, String key) {
+    private static void describe(ObjectNode paths, String method, String path, boolean open, boolean form, String key) {
         About about = ABOUT.get(key);
         if (about == null) {
             throw new IllegalStateException("the route " + key + " has no description");
@@ -151,7 +167,7 @@ final class OpenApi {
             operation.putArray("security").addObject().putArray("bearer");
             operation.withArrayProperty("security").addObject().putArray("key");
         }
-        if (path.endsWith("*")) {
+        if (path.contains("*")) {
             ObjectNode id = operation.putArray("parameters").addObject();
             id.put("name", "id").put("in", "path").put("required", true);
             id.putObject("schema").put("type", "string");
@@ -161,9 +177,14 @@ final class OpenApi {
                     .putObject("requestBody")
                     .put("required", true)
                     .putObject("content")
-                    .putObject("application/json")
+                    .putObject(form ? "multipart/form-data" : "application/json")
                     .putObject("schema")
                     .put("type", "object");
+            if (form) {
+                ObjectNode fields = schema.putObject("properties");
+                fields.putObject("purpose").put("type", "string");
+                fields.putObject("file").put("type", "string").put("format", "binary");
+            }
             if (!about.body.isEmpty()) {
                 describe(schema, about.body);
             }

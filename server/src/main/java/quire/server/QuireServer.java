@@ -3,11 +3,14 @@ package quire.server;
 import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.time.InstantSource;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.server.api.Preparation;
+import quire.server.batch.Batches;
 import quire.server.http.HttpListener;
 import quire.server.http.Timers;
 
@@ -32,12 +35,19 @@ public final class QuireServer implements AutoCloseable {
     private final HttpListener listener;
     private final Preparation preparation;
     private final Routes routes;
+    private final @Nullable Batches batches;
     private final Duration drainTimeout;
 
-    private QuireServer(HttpListener listener, Preparation preparation, Routes routes, Duration drainTimeout) {
+    private QuireServer(
+            HttpListener listener,
+            Preparation preparation,
+            Routes routes,
+            @Nullable Batches batches,
+            Duration drainTimeout) {
         this.listener = listener;
         this.preparation = preparation;
         this.routes = routes;
+        this.batches = batches;
         this.drainTimeout = drainTimeout;
     }
 
@@ -59,17 +69,25 @@ public final class QuireServer implements AutoCloseable {
      *
      * @param metrics the listener that the engine will be built with; it knows how far the model is loaded
      * @throws UncheckedIOException if the address cannot be bound; its cause says why
-     * @throws IllegalArgumentException if the certificate or its key cannot be used
+     * @throws IllegalArgumentException if the certificate or its key, or the folder of batches, cannot be used
      */
     public static QuireServer bind(ServerConfig config, ServerMetrics metrics) {
-        return bind(config, metrics, null);
+        return bind(config, metrics, null, InstantSource.system());
     }
 
-    /** @param timers makes the timers for slow clients; null for those of the system's time */
-    static QuireServer bind(ServerConfig config, ServerMetrics metrics, Timers.@Nullable Factory timers) {
+    /**
+     * As {@link #bind(ServerConfig, ServerMetrics)}.
+     *
+     * @param timers makes the timers for slow clients; null for those of the system's time
+     * @param clock for the times of batches
+     */
+    static QuireServer bind(
+            ServerConfig config, ServerMetrics metrics, Timers.@Nullable Factory timers, InstantSource clock) {
+        Path folder = config.batches();
+        Batches batches = folder == null ? null : Batches.open(folder, config.maxBodyBytes(), clock);
         Preparation preparation = Preparation.start(config.preparationThreads(), config.maxWaitingPreparations());
         try {
-            Routes routes = new Routes(config, metrics, preparation);
+            Routes routes = new Routes(config, metrics, preparation, batches);
             HttpListener listener = HttpListener.start(config.http(), routes.router(), metrics::onResponse, timers);
             if (!listener.loopback() && config.apiKeys().isEmpty()) {
                 LOG.log(
@@ -78,9 +96,12 @@ public final class QuireServer implements AutoCloseable {
                                 + " over the network may use this model: ask for a key with --api-key-file FILE or the"
                                 + " environment variable QUIRE_API_KEY, or listen on 127.0.0.1 only");
             }
-            return new QuireServer(listener, preparation, routes, config.drainTimeout());
+            return new QuireServer(listener, preparation, routes, batches, config.drainTimeout());
         } catch (RuntimeException e) {
             preparation.close();
+            if (batches != null) {
+                batches.close();
+            }
             throw e;
         }
     }
@@ -128,9 +149,12 @@ public final class QuireServer implements AutoCloseable {
         return listener.openConnections();
     }
 
-    /** Refuses new requests, lets active ones finish within the drain timeout, then stops listening. */
+    /** Gives up requests of batches, refuses new requests, lets active ones finish within the drain timeout, then stops listening. */
     @Override
     public void close() {
+        if (batches != null) {
+            batches.close();
+        }
         listener.close(drainTimeout);
         preparation.close();
     }

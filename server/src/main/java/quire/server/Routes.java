@@ -1,6 +1,7 @@
 package quire.server;
 
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -13,6 +14,10 @@ import quire.server.api.Preparation;
 import quire.server.api.ServedModel;
 import quire.server.api.Telemetry;
 import quire.server.api.Vectors;
+import quire.server.batch.BatchInput;
+import quire.server.batch.Batches;
+import quire.server.batch.BatchesApi;
+import quire.server.batch.FilesApi;
 import quire.server.http.ClientGoneException;
 import quire.server.http.ErrorFormat;
 import quire.server.http.Exchange;
@@ -42,12 +47,16 @@ final class Routes {
     private final ServerConfig config;
     private final ServerMetrics metrics;
     private final Preparation preparation;
+    private final @Nullable Batches batches;
+    private final Map<String, Route> batchRoutes = new HashMap<>();
     private volatile @Nullable Model model;
 
-    Routes(ServerConfig config, ServerMetrics metrics, Preparation preparation) {
+    /** @param batches null if the server keeps none */
+    Routes(ServerConfig config, ServerMetrics metrics, Preparation preparation, @Nullable Batches batches) {
         this.config = config;
         this.metrics = metrics;
         this.preparation = preparation;
+        this.batches = batches;
     }
 
     /** The handlers that need a model. */
@@ -93,6 +102,9 @@ final class Routes {
                 new MessagesApi(served, answers, openAi.chats(), refuseUnknown),
                 new OllamaApi(served, answers, openAi.chats(), vectors, refuseUnknown),
                 new LiveView(engine));
+        if (batches != null) {
+            batches.start(batchRoutes, engine.maxSequences(), () -> engine.failure() != null);
+        }
     }
 
     /** The engine; null while the model is being loaded. */
@@ -103,6 +115,8 @@ final class Routes {
 
     Router router() {
         Health health = new Health(this::engine, metrics);
+        FilesApi files = new FilesApi(batches);
+        BatchesApi batchesApi = new BatchesApi(batches, !config.unknownParametersAllowed());
         List<Route> routes = new ArrayList<>(List.of(
                 // OpenAI's API, with and without /v1: some clients are configured with the address of the server only
                 answer(
@@ -123,6 +137,15 @@ final class Routes {
                         .withErrors(RESPONSES_ERRORS),
                 get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
                 delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
+                new Route("POST", List.of("/v1/files", "/files"), false, OPENAI_ERRORS, files.create()),
+                kept("GET", files::list, "/v1/files", "/files"),
+                kept("GET", files::content, "/v1/files/*/content", "/files/*/content"),
+                kept("GET", files::get, "/v1/files/*", "/files/*"),
+                kept("DELETE", files::delete, "/v1/files/*", "/files/*"),
+                kept("POST", batchesApi::create, "/v1/batches", "/batches"),
+                kept("GET", batchesApi::list, "/v1/batches", "/batches"),
+                kept("POST", batchesApi::cancel, "/v1/batches/*/cancel", "/batches/*/cancel"),
+                kept("GET", batchesApi::get, "/v1/batches/*", "/batches/*"),
                 // llama.cpp's additions to it
                 answer((model, exchange) -> model.openAi.infill(exchange), "/infill"),
                 // vLLM's additions to it
@@ -171,11 +194,19 @@ final class Routes {
                 open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
                 open((Handler.Immediate) exchange -> OpenApi.versionResponse(), "/version"),
                 open(blocking((model, exchange) -> exchange.send(Health.load(model.engine))), "/load"),
-                open(blocking((model, exchange) -> exchange.send(metrics.response(model.engine))), "/metrics")));
+                open(
+                        blocking((model, exchange) -> exchange.send(metrics.response(model.engine, batches))),
+                        "/metrics")));
+        for (String url : BatchInput.URLS) {
+            routes.stream()
+                    .filter(route ->
+                            route.paths().contains(url) && route.method().equals("POST"))
+                    .forEach(route -> batchRoutes.put(url, route));
+        }
         if (config.page()) {
-            PageFiles files = new PageFiles();
-            routes.add(open((Handler.Immediate) files::index, "/"));
-            routes.add(open((Handler.Immediate) files::file, "/page/*"));
+            PageFiles page = new PageFiles();
+            routes.add(open((Handler.Immediate) page::index, "/"));
+            routes.add(open((Handler.Immediate) page::file, "/page/*"));
         }
         String describedAt = "/openapi.json";
         byte[] description = Json.bytes(OpenApi.document(routes, describedAt, config.rootPath()));
@@ -200,6 +231,11 @@ final class Routes {
 
     private Route blocking(String method, Blocking handler, String... paths) {
         return new Route(method, List.of(paths), false, OPENAI_ERRORS, blocking(handler));
+    }
+
+    /** A route of files or batches, which needs no model. */
+    private static Route kept(String method, Handler.Blocking handler, String... paths) {
+        return new Route(method, List.of(paths), false, OPENAI_ERRORS, handler);
     }
 
     private Route get(Immediate handler, String... paths) {

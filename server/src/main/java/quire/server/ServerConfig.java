@@ -41,6 +41,9 @@ import quire.server.http.WebAccess;
  * @param samplingDefaults the operator's values for requests that do not say how tokens are chosen. Where there is none, the
  *     recommendation of the model's file applies, and then {@link SamplingDefaults#NEUTRAL}
  * @param openTelemetry gets a span and durations of each answer; {@link OpenTelemetry#noop} for none
+ * @param batches folder in which files and batches are kept; null if the server keeps none. One process at a time may use
+ *     it
+ * @param maxFileBytes largest file that a client may send; at least 1
  * @param maxBodyBytes largest request body; at least 1. The large bodies of all clients together may take eight times as
  *     much, and one client half of that
  * @param maxConnections connections open at once; at least 1. For a further one the server closes an idle one, or refuses
@@ -72,6 +75,8 @@ public record ServerConfig(
         boolean strictLimits,
         SamplingDefaults samplingDefaults,
         OpenTelemetry openTelemetry,
+        @Nullable Path batches,
+        long maxFileBytes,
         int maxBodyBytes,
         int maxConnections,
         int preparationThreads,
@@ -112,6 +117,9 @@ public record ServerConfig(
         new ApiKeys(apiKeys); // checks them
         allowedHosts = allowedHosts.stream().map(WebAccess::checkedHost).toList();
         corsOrigins = corsOrigins.stream().map(WebAccess::checkedOrigin).toList();
+        if (maxFileBytes < 1) {
+            throw new IllegalArgumentException("files of " + maxFileBytes + " bytes: must be at least 1");
+        }
         if (maxBodyBytes < 1 || maxConnections < 1 || minBodyRate < 1) {
             throw new IllegalArgumentException("limits must be at least 1: " + maxBodyBytes + " bytes of a body, "
                     + minBodyRate + " bytes a second, " + maxConnections + " connections");
@@ -157,6 +165,7 @@ public record ServerConfig(
                 requestsLogged,
                 maxConnections,
                 maxBodyBytes,
+                maxFileBytes,
                 bodyGrace,
                 minBodyRate,
                 readTimeout,
@@ -183,6 +192,8 @@ public record ServerConfig(
         private boolean strictLimits;
         private SamplingDefaults samplingDefaults = SamplingDefaults.NONE;
         private OpenTelemetry openTelemetry = OpenTelemetry.noop();
+        private @Nullable Path batches;
+        private long maxFileBytes = 200L << 20;
         private int maxBodyBytes = 8 << 20;
         private int maxConnections = 4096;
         private int preparationThreads = Math.max(2, Runtime.getRuntime().availableProcessors() / 2);
@@ -301,6 +312,18 @@ public record ServerConfig(
             return this;
         }
 
+        /** Folder in which files and batches are kept; none by default. */
+        public Builder batches(@Nullable Path value) {
+            batches = value;
+            return this;
+        }
+
+        /** Largest file that a client may send; 200 MiB by default. */
+        public Builder maxFileBytes(long value) {
+            maxFileBytes = value;
+            return this;
+        }
+
         /** Largest request body; 8 MiB by default. */
         public Builder maxBodyBytes(int value) {
             maxBodyBytes = value;
@@ -385,6 +408,8 @@ public record ServerConfig(
                     strictLimits,
                     samplingDefaults,
                     openTelemetry,
+                    batches,
+                    maxFileBytes,
                     maxBodyBytes,
                     maxConnections,
                     preparationThreads,

@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 import quire.engine.DiskTierStats;
 import quire.engine.Engine;
 import quire.engine.EngineListener;
@@ -12,6 +13,7 @@ import quire.engine.FinishReason;
 import quire.engine.PrefixCacheStats;
 import quire.engine.SpeculationCounts;
 import quire.engine.SpeculationStats;
+import quire.server.batch.Batches;
 import quire.server.http.Response;
 
 /**
@@ -118,12 +120,17 @@ public final class ServerMetrics implements EngineListener {
     }
 
     /** The response for {@code GET /metrics}. */
-    Response response(Engine engine) {
-        return Response.of(200, CONTENT_TYPE, scrape(engine).getBytes(StandardCharsets.UTF_8));
+    Response response(Engine engine, @Nullable Batches batches) {
+        Batches.Counts counts = batches == null ? null : batches.counts();
+        return Response.of(200, CONTENT_TYPE, scrape(engine, counts).getBytes(StandardCharsets.UTF_8));
     }
 
     /** The text that Prometheus reads. */
-    synchronized String scrape(Engine engine) {
+    String scrape(Engine engine) {
+        return scrape(engine, null);
+    }
+
+    private synchronized String scrape(Engine engine, Batches.@Nullable Counts batches) {
         EngineStats stats = engine.stats();
         Text text = new Text(engine.modelName());
         text.gauge("quire_num_requests_running", "Requests that hold KV pages.", stats.running());
@@ -214,6 +221,18 @@ public final class ServerMetrics implements EngineListener {
         text.head("quire_http_responses_total", "HTTP responses, by status.", "counter");
         statusToResponses.forEach(
                 (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
+        if (batches != null) {
+            text.head("quire_batches", "Batches that are kept, by status.", "gauge");
+            batches.statusToBatches().forEach((status, count) -> text.sample("quire_batches", "status", status, count));
+            text.gauge(
+                    "quire_batch_requests_waiting",
+                    "Requests of batches that have no answer yet, those that run included.",
+                    (double) batches.waiting());
+            text.counter(
+                    "quire_batch_requests_answered_total",
+                    "Requests of batches that were answered or refused.",
+                    batches.answered());
+        }
         scrapeAsVllm(engine, stats, text);
         return text.toString();
     }

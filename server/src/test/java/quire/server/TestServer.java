@@ -8,6 +8,7 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
+import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -59,7 +60,7 @@ final class TestServer implements AutoCloseable {
         engine = builder.model == null
                 ? Engine.of(model, builder.tokenizer, builder.template, MODEL, config, metrics, builder.nanoClock)
                 : Engine.open(builder.model, config, metrics);
-        server = QuireServer.bind(builder.config, metrics, builder.timers);
+        server = QuireServer.bind(builder.config, metrics, builder.timers, builder.clock);
         server.serve(engine);
     }
 
@@ -114,10 +115,17 @@ final class TestServer implements AutoCloseable {
         private LongSupplier nanoClock = System::nanoTime;
         private Speculation speculation = Speculation.off();
         private @Nullable ManualTimers timers;
+        private InstantSource clock = InstantSource.system();
 
         /** Time for slow clients that the test turns by hand. */
         Builder timers(ManualTimers value) {
             timers = value;
+            return this;
+        }
+
+        /** The time of batches. */
+        Builder clock(InstantSource value) {
+            clock = value;
             return this;
         }
 

@@ -44,6 +44,8 @@ import quire.engine.EngineConfig;
 import quire.server.QuireServer;
 import quire.server.ServerConfig;
 import quire.server.ServerMetrics;
+import quire.server.batch.BatchInput;
+import quire.server.batch.IdSet;
 
 /**
  * Answers a file of requests. The process is a server and its client: a {@link QuireServer} on a free loopback port, with
@@ -160,7 +162,7 @@ public final class BatchCommand implements Callable<Integer> {
             ServerMetrics metrics = new ServerMetrics();
             try (Engine engine = loader.load(model.path(), engineConfig, metrics);
                     QuireServer server = QuireServer.start(engine, serverConfig, metrics);
-                    BatchInput input = new BatchInput(in, serverConfig.maxBodyBytes());
+                    BatchInput input = new BatchInput(in, in.toString(), serverConfig.maxBodyBytes());
                     HttpClient client = HttpClient.newBuilder()
                             .version(HttpClient.Version.HTTP_1_1)
                             .proxy(HttpClient.Builder.NO_PROXY)
@@ -225,7 +227,7 @@ public final class BatchCommand implements Callable<Integer> {
     /** Reads all lines once, and returns their ids. */
     private IdSet check(int maxLineBytes) throws IOException {
         IdSet ids = new IdSet();
-        try (BatchInput input = new BatchInput(in, maxLineBytes)) {
+        try (BatchInput input = new BatchInput(in, in.toString(), maxLineBytes)) {
             for (BatchInput.Request each = input.next(); each != null; each = input.next()) {
                 if (!ids.add(each.id())) {
                     throw input.wrong(

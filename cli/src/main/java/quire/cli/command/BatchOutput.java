@@ -13,12 +13,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;
+import quire.server.batch.AnswerLine;
+import quire.server.batch.IdSet;
 import tools.jackson.core.JacksonException;
-import tools.jackson.core.JsonGenerator;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
 import tools.jackson.core.ObjectReadContext;
-import tools.jackson.core.ObjectWriteContext;
 import tools.jackson.core.json.JsonFactory;
 
 /**
@@ -31,10 +31,6 @@ import tools.jackson.core.json.JsonFactory;
  */
 final class BatchOutput implements AutoCloseable {
     private static final int FIRST_ERROR_STATUS = 400;
-    private static final String ID = "batch_req_";
-
-    /** What each line begins with. */
-    private static final String BEGINNING = "{\"id\":\"" + ID;
 
     private final JsonFactory factory = new JsonFactory();
     private final Path path;
@@ -101,7 +97,7 @@ final class BatchOutput implements AutoCloseable {
             line.reset();
         }
         String rest = line.toString(StandardCharsets.UTF_8);
-        if (!rest.startsWith(BEGINNING) && !BEGINNING.startsWith(rest)) {
+        if (!rest.startsWith(AnswerLine.BEGINNING) && !AnswerLine.BEGINNING.startsWith(rest)) {
             throw noAnswer(path + ", line " + number); // it is not ours to cut
         }
     }
@@ -162,7 +158,7 @@ final class BatchOutput implements AutoCloseable {
      * @throws IOException if it cannot be written; the file then ends with a whole line, if the system allows that
      */
     boolean append(String id, int status, String requestId, byte[] body) throws IOException {
-        byte[] line = line(id, status, requestId, body);
+        byte[] line = AnswerLine.of(id, status, requestId, body);
         synchronized (this) {
             if (closed) {
                 return false;
@@ -180,27 +176,6 @@ final class BatchOutput implements AutoCloseable {
             }
             return true;
         }
-    }
-
-    private byte[] line(String id, int status, String requestId, byte[] body) {
-        ByteArrayOutputStream line = new ByteArrayOutputStream(body.length + 256);
-        try (JsonGenerator json = factory.createGenerator(ObjectWriteContext.empty(), line)) {
-            json.writeStartObject();
-            json.writeStringProperty("id", ID + requestId);
-            json.writeStringProperty("custom_id", id);
-            json.writeName("response");
-            json.writeStartObject();
-            json.writeNumberProperty("status_code", status);
-            json.writeStringProperty("request_id", requestId);
-            json.writeName("body");
-            // An end of line is between the parts of JSON only, since strings have it as \n.
-            json.writeRawValue(new String(body, StandardCharsets.UTF_8).replace('\n', ' '));
-            json.writeEndObject();
-            json.writeNullProperty("error");
-            json.writeEndObject();
-        }
-        line.write('\n');
-        return line.toByteArray();
     }
 
     /** Writes all to the disk and closes the file. A file without answers is deleted. */

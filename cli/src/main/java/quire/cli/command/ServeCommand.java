@@ -130,6 +130,16 @@ public final class ServeCommand implements Callable<Integer> {
                             + " answers, in tokens. Not together with --kv-disk.")
     private @Nullable Path trace;
 
+    @Option(
+            names = "--batches",
+            paramLabel = "DIR",
+            converter = FilePath.class,
+            description =
+                    "Keep files and batches (/v1/files, /v1/batches) in this folder, which is made if it is not there, and"
+                            + " answer them while there is nothing else to compute. One server at a time may use it. It"
+                            + " contains the texts of requests and answers, and only its user may read it.")
+    private @Nullable Path batches;
+
     @Mixin
     private SamplingDefaultsOptions sampling;
 
@@ -262,6 +272,7 @@ public final class ServeCommand implements Callable<Integer> {
                     .unknownParametersAllowed(unknownParameters == UnknownParameters.WARN)
                     .strictLimits(strictLimits)
                     .samplingDefaults(sampling.defaults())
+                    .batches(batches)
                     .drainTimeout(Duration.ofSeconds(drainSeconds));
             ServerConfig.Builder all = http.apply(address.apply(builder));
             all.build(); // checks them

@@ -15,6 +15,8 @@ public final class HttpOptions {
     /** Eight such bodies may be in memory at once. */
     private static final long MAX_BODY_BYTES = 256 << 20;
 
+    private static final long MAX_FILE_BYTES = 64L << 30;
+
     /** A day. */
     private static final int MAX_SECONDS = 86_400;
 
@@ -41,6 +43,14 @@ public final class HttpOptions {
             description = "Largest request body; all large bodies together may take eight times as much (default"
                     + " ${DEFAULT-VALUE}).")
     private long maxBodyBytes;
+
+    @Option(
+            names = "--max-file-size",
+            paramLabel = "SIZE",
+            converter = ByteSize.class,
+            defaultValue = "200MiB",
+            description = "Largest file that a client may send for a batch (default ${DEFAULT-VALUE}).")
+    private long maxFileBytes;
 
     @Option(
             names = "--body-grace-seconds",
@@ -108,6 +118,7 @@ public final class HttpOptions {
     public ServerConfig.Builder apply(ServerConfig.Builder builder) {
         Range.check(command, "--max-connections", maxConnections, 1, MAX_CONNECTIONS);
         Range.check(command, "--max-body-bytes", maxBodyBytes, 1, MAX_BODY_BYTES);
+        Range.check(command, "--max-file-size", maxFileBytes, 1, MAX_FILE_BYTES);
         Range.check(command, "--body-grace-seconds", bodyGraceSeconds, 1, MAX_SECONDS);
         Range.check(command, "--min-body-rate", minBodyRate, 1, Integer.MAX_VALUE);
         Range.check(command, "--read-timeout-seconds", readTimeoutSeconds, 1, MAX_SECONDS);
@@ -120,6 +131,7 @@ public final class HttpOptions {
         }
         return builder.maxConnections(maxConnections)
                 .maxBodyBytes((int) maxBodyBytes)
+                .maxFileBytes(maxFileBytes)
                 .bodyGrace(Duration.ofSeconds(bodyGraceSeconds))
                 .minBodyRate(minBodyRate)
                 .readTimeout(Duration.ofSeconds(readTimeoutSeconds))

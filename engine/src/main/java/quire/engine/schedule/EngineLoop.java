@@ -567,6 +567,11 @@ public final class EngineLoop implements Runnable {
         wake();
     }
 
+    /** Sequences that run at a time, at most. */
+    public int maxSequences() {
+        return maxSequences;
+    }
+
     /** Positions of one sequence: the least of what model, configuration and KV pages allow. */
     public int maxContext() {
         return maxContext;

@@ -14,6 +14,7 @@ import quire.engine.InvalidRequestException;
 import quire.engine.Output;
 import quire.engine.OverloadedException;
 import quire.engine.Request;
+import quire.engine.Scheduling;
 import quire.engine.TokenStream;
 import quire.server.http.ApiKey;
 import quire.server.http.ClientGoneException;
@@ -197,17 +198,27 @@ public final class AnswerService {
             key.checkPriority(requests.getFirst().scheduling().priority());
         }
         return requests.stream()
-                .map(each -> each.withScheduling(each.scheduling().withTenant(tenant, weight))
+                .map(each -> each.withScheduling(scheduling(exchange, each).withTenant(tenant, weight))
                         .withName(exchange.id()))
                 .toList();
     }
 
+    /** A request that nobody waits for comes after all others, whatever priority it asks for. */
+    private static Scheduling scheduling(Exchange exchange, Request request) {
+        Scheduling scheduling = request.scheduling();
+        return exchange.background() ? scheduling.withPriority(Scheduling.BACKGROUND) : scheduling;
+    }
+
     /**
-     * Who pays for a request: the owner of the API key, else the user that it names, else the client's address.
+     * Who pays for a request: the owner of the API key, else the user that it names, else the client's address. Requests in
+     * the background have a tenant of their own, so that they do not use up the share of the owner's other requests.
      *
      * @param user whom the request is for, as the client says; null if it does not say
      */
     private static String tenant(Exchange exchange, @Nullable String user) {
+        if (exchange.background()) {
+            return "batches of " + exchange.owner();
+        }
         if (!exchange.owner().isEmpty()) {
             return exchange.owner();
         }

@@ -42,6 +42,7 @@ public record Parameter(
         MESSAGES("/v1/messages"),
         COUNT_TOKENS("/v1/messages/count_tokens"),
         RESPONSES("/v1/responses"),
+        BATCHES("/v1/batches"),
         OLLAMA_CHAT("/api/chat"),
         OLLAMA_GENERATE("/api/generate"),
         OLLAMA_EMBED("/api/embed"),

@@ -42,7 +42,7 @@ final class BodyReader {
     private static final int BODIES_DISCARDED = 4;
 
     private static final int RETRY_SECONDS = 1;
-    private static final long UNKNOWN = -1;
+    static final long UNKNOWN = -1;
 
     /** What curl says of every body unless it is told otherwise, as in the examples of Ollama. It counts as no type. */
     private static final String CURL_TYPE = "application/x-www-form-urlencoded";
@@ -83,7 +83,7 @@ final class BodyReader {
             request.response().writeContinue();
         }
         boolean[] refused = new boolean[1];
-        PaceTimer timer = new PaceTimer();
+        PaceTimer timer = new PaceTimer(timers, grace, bytesPerSecond);
         Consumer<HttpException> refuse = e -> {
             if (!refused[0]) {
                 refused[0] = true;
@@ -149,6 +149,19 @@ final class BodyReader {
                     "The body's Content-Type is '" + HttpListener.shown(type)
                             + "': send JSON in UTF-8 with 'Content-Type: application/json'.");
         }
+        long length = length(request);
+        if (length > maxBodyBytes) {
+            throw tooLarge();
+        }
+        return length;
+    }
+
+    /**
+     * The length of a body as its head says it; {@link #UNKNOWN} if it does not.
+     *
+     * @throws HttpException 415 if the body is compressed
+     */
+    static long length(HttpServerRequest request) {
         String encoding = request.getHeader("Content-Encoding");
         if (encoding != null && !encoding.equalsIgnoreCase("identity")) {
             throw HttpException.refused(
@@ -160,11 +173,7 @@ final class BodyReader {
         if (text == null) {
             return UNKNOWN;
         }
-        long length = text.length() > 10 ? Long.MAX_VALUE : Long.parseLong(text);
-        if (length > maxBodyBytes) {
-            throw tooLarge();
-        }
-        return length;
+        return text.length() > 15 ? Long.MAX_VALUE : Long.parseLong(text);
     }
 
     private HttpException tooLarge() {
@@ -172,6 +181,11 @@ final class BodyReader {
     }
 
     private HttpException tooSlow() {
+        return tooSlow(grace, bytesPerSecond);
+    }
+
+    /** The error for a body that falls behind its pace. */
+    static HttpException tooSlow(Duration grace, long bytesPerSecond) {
         return HttpException.refused(
                 408,
                 "request_timeout",
@@ -179,34 +193,8 @@ final class BodyReader {
                         + " bytes a second, and pause for less than " + grace.toMillis() / 1000.0 + " seconds.");
     }
 
-    private static HttpException tooMany() {
+    static HttpException tooMany() {
         return HttpException.overloaded("Too many large requests arrive at the same time.", RETRY_SECONDS);
-    }
-
-    /** Runs an action when a body falls behind its pace. */
-    private final class PaceTimer {
-        private final Pace pace = new Pace(timers.nanoTime(), grace, bytesPerSecond);
-        private long timer;
-
-        void add(int bytes) {
-            pace.add(timers.nanoTime(), bytes);
-        }
-
-        void stop() {
-            timers.cancel(timer);
-        }
-
-        /** Looks again when the time that is left now is over: a timer for each chunk would cost more than the chunk. */
-        void start(Runnable action) {
-            Duration left = Duration.ofNanos(pace.nanosLeft(timers.nanoTime()));
-            timer = timers.set(left.plusMillis(1), () -> {
-                if (pace.nanosLeft(timers.nanoTime()) > 0) {
-                    start(action);
-                } else {
-                    action.run();
-                }
-            });
-        }
     }
 
     /** A body while it comes in and until it is parsed. */

@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>A client that has left and one that has only ended its sending side look the same: both send a FIN. They differ when
  * something is sent to them. The system of one that has left answers with a reset, so the write after that fails, and the
- * connection closes; a living client ignores what {@link Exchange#probe} sends.
+ * connection closes; a living client ignores what {@link SocketExchange#probe} sends.
  */
 final class ClientConnection {
     private static final long NO_TIMER = -1;
@@ -39,7 +39,7 @@ final class ClientConnection {
     private int refusals; // since a request has passed
     private boolean admitted;
     private boolean inputEnded;
-    private @Nullable Exchange current;
+    private @Nullable SocketExchange current;
 
     ClientConnection(
             Context loop, Timers timers, HttpConnection connection, Connections connections, HttpSettings settings) {
@@ -111,7 +111,7 @@ final class ClientConnection {
     }
 
     /** A request's head has come. Returns false if there are too many connections: the request must be refused. */
-    boolean onHead(Exchange exchange) {
+    boolean onHead(SocketExchange exchange) {
         unanswered++;
         current = exchange;
         startTimer();
@@ -148,7 +148,7 @@ final class ClientConnection {
     /** The chunks of a body are malformed, so nothing more can be read. */
     void onBrokenBody() {
         inputEnded = true;
-        Exchange exchange = current;
+        SocketExchange exchange = current;
         if (exchange == null || !exchange.refuseBrokenBody()) {
             closeWithoutRequests();
         }
@@ -170,7 +170,7 @@ final class ClientConnection {
     }
 
     private void sendProbe(int number) {
-        Exchange exchange = current;
+        SocketExchange exchange = current;
         if (exchange != null && exchange.probe()) {
             probe(number + 1);
         }

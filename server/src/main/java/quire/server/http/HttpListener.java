@@ -45,7 +45,8 @@ import org.jspecify.annotations.Nullable;
  * that thread and the loop. HTTP/1.1 and 1.0. Handshakes of TLS are computed on a thread of their own.
  *
  * <p>Memory that clients can use: {@link HttpSettings#maxConnections} sockets with a head of 16 KiB each, eight bodies of
- * {@link HttpSettings#maxBodyBytes}, 8 MiB of small bodies, and what the handlers allow. {@link FairShare} and
+ * {@link HttpSettings#maxBodyBytes}, 8 MiB of small bodies, 1 MiB of each of {@link UploadReader#MAX_UPLOADS} forms, and what
+ * the handlers allow. {@link FairShare} and
  * {@link Connections} say how clients share it.
  */
 public final class HttpListener {
@@ -74,10 +75,11 @@ public final class HttpListener {
     private final Context loop;
     private final HttpServer server;
     private final BodyReader bodies;
+    private final UploadReader uploads;
     private final Timers timers;
 
     /** Requests that a virtual thread answers; guarded by its own monitor. */
-    private final Set<Exchange> active = new HashSet<>();
+    private final Set<SocketExchange> active = new HashSet<>();
 
     /** Runs when {@link #active} becomes empty, under its monitor. */
     private Runnable onIdle = () -> {};
@@ -109,6 +111,7 @@ public final class HttpListener {
         this.loop = vertx.getOrCreateContext();
         this.timers = timers == null ? Timers.of(vertx) : timers.create(task -> loop.runOnContext(v -> task.run()));
         this.bodies = new BodyReader(loop, settings, this.timers);
+        this.uploads = new UploadReader(loop, settings, this.timers);
         this.connections = new Connections(settings.maxConnections());
         HttpServerOptions options = new HttpServerOptions()
                 .setHost(settings.host())
@@ -262,14 +265,14 @@ public final class HttpListener {
         closed = true;
         draining = true;
         if (!awaitIdle(drainTimeout)) {
-            List<Exchange> left;
+            List<SocketExchange> left;
             synchronized (active) {
                 left = List.copyOf(active);
             }
             LOG.log(Level.WARNING, "cutting {0} answers short: they took longer than the drain timeout", left.size());
-            left.forEach(Exchange::stop);
+            left.forEach(SocketExchange::stop);
             if (!awaitIdle(STOP_TIMEOUT)) {
-                left.forEach(Exchange::close);
+                left.forEach(SocketExchange::close);
             }
         }
         await(server.close());
@@ -352,7 +355,7 @@ public final class HttpListener {
     }
 
     private void onMalformedRequest(HttpServerRequest request) {
-        Exchange exchange = exchange(request, null);
+        SocketExchange exchange = exchange(request, null);
         exchange.connection().onHead(exchange);
         HttpException e =
                 switch (request.decoderResult().cause()) {
@@ -372,7 +375,7 @@ public final class HttpListener {
     private void onRequest(HttpServerRequest request) {
         String path = request.path() == null ? "" : request.path();
         Router.Match match = router.find(request.method().name(), path);
-        Exchange exchange = exchange(request, match);
+        SocketExchange exchange = exchange(request, match);
         guard(request, exchange, () -> {
             admit(request, match, exchange);
             dispatch(request, path, match, exchange);
@@ -380,7 +383,7 @@ public final class HttpListener {
     }
 
     /** Runs a part of a request on the event loop, and answers with an error if it fails. */
-    private void guard(HttpServerRequest request, Exchange exchange, Runnable part) {
+    private void guard(HttpServerRequest request, SocketExchange exchange, Runnable part) {
         try {
             part.run();
         } catch (HttpException e) {
@@ -391,12 +394,12 @@ public final class HttpListener {
         }
     }
 
-    private Exchange exchange(HttpServerRequest request, Router.@Nullable Match match) {
-        return new Exchange(request, match, router.errors(match), this, client(request));
+    private SocketExchange exchange(HttpServerRequest request, Router.@Nullable Match match) {
+        return new SocketExchange(request, match, router.errors(match), this, client(request));
     }
 
     /** Refuses requests on connections beyond the limit; probes and metrics are answered there too. */
-    private void admit(HttpServerRequest request, Router.@Nullable Match match, Exchange exchange) {
+    private void admit(HttpServerRequest request, Router.@Nullable Match match, SocketExchange exchange) {
         if (exchange.connection().onHead(exchange)) {
             return;
         }
@@ -415,7 +418,8 @@ public final class HttpListener {
         return client;
     }
 
-    private void dispatch(HttpServerRequest request, String path, Router.@Nullable Match match, Exchange exchange) {
+    private void dispatch(
+            HttpServerRequest request, String path, Router.@Nullable Match match, SocketExchange exchange) {
         String origin = request.getHeader("Origin");
         access.check(request.headers().getAll("Host"), origin);
         access.headers(origin).forEach(request.response()::putHeader);
@@ -459,6 +463,18 @@ public final class HttpListener {
         if (draining) {
             throw HttpException.unavailable("The server is shutting down and accepts no new requests.");
         }
+        if (route.handler() instanceof Handler.Upload upload) {
+            route.gate().check(exchange);
+            Path folder = upload.folder(exchange);
+            exchange.connection().stopTimer();
+            exchange.setBodyRefusal(uploads.read(
+                    request,
+                    exchange.client(),
+                    folder,
+                    form -> start(each -> answer(upload, each, form), exchange),
+                    e -> refuse(request, exchange, e)));
+            return;
+        }
         exchange.connection().stopTimer(); // the body has its own limits
         exchange.setBodyRefusal(bodies.read(
                 request,
@@ -474,7 +490,7 @@ public final class HttpListener {
      * Runs the handler if the gate lets the request pass. A refusal takes little time, but a client that asks again at once
      * would fill the event loop with them: its next refusals come later.
      */
-    private void pass(HttpServerRequest request, Route route, Exchange exchange) {
+    private void pass(HttpServerRequest request, Route route, SocketExchange exchange) {
         ClientConnection connection = exchange.connection();
         try {
             route.gate().check(exchange);
@@ -496,7 +512,7 @@ public final class HttpListener {
     }
 
     /** Answers with an error at once. A body that still arrives is read to its end and discarded. */
-    private void refuse(HttpServerRequest request, Exchange exchange, HttpException e) {
+    private void refuse(HttpServerRequest request, SocketExchange exchange, HttpException e) {
         logError(exchange, e);
         exchange.releaseBody();
         exchange.connection().startTimer(); // for the rest of the body and for the answer
@@ -516,7 +532,7 @@ public final class HttpListener {
     }
 
     /** Errors of clients are of use to someone who looks for one of them, and not in the log of every day. */
-    private static void logError(Exchange exchange, HttpException e) {
+    private static void logError(SocketExchange exchange, HttpException e) {
         LOG.log(Level.DEBUG, "request {0}: {1,number,#} {2}", exchange.id(), e.status(), e.getMessage());
     }
 
@@ -524,16 +540,26 @@ public final class HttpListener {
         return text.length() > 100 ? text.substring(0, 100) + "…" : text;
     }
 
-    private void run(Handler handler, Exchange exchange) {
+    private void run(Handler handler, SocketExchange exchange) {
         switch (handler) {
             case Handler.Immediate immediate -> exchange.end(immediate.answer(exchange));
             case Handler.Blocking blocking -> start(blocking, exchange);
+            case Handler.Upload upload -> throw new IllegalStateException("its body is a form");
+        }
+    }
+
+    private static void answer(Handler.Upload handler, Exchange exchange, Form form)
+            throws ClientGoneException, InterruptedException {
+        try {
+            handler.answer(exchange, form);
+        } finally {
+            form.delete();
         }
     }
 
     // ── virtual threads ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    private void start(Handler.Blocking handler, Exchange exchange) {
+    private void start(Handler.Blocking handler, SocketExchange exchange) {
         synchronized (active) {
             active.add(exchange);
         }
@@ -554,7 +580,7 @@ public final class HttpListener {
         });
     }
 
-    private void answer(Handler.Blocking handler, Exchange exchange) {
+    private void answer(Handler.Blocking handler, SocketExchange exchange) {
         try {
             try {
                 handler.answer(exchange);

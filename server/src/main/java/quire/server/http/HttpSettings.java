@@ -19,6 +19,7 @@ import org.jspecify.annotations.Nullable;
  * @param requestsLogged whether each request is logged in one line; see {@link RequestLog}
  * @param maxConnections connections open at once
  * @param maxBodyBytes largest request body
+ * @param maxFileBytes largest file of a form
  * @param bodyGrace how long a body may pause
  * @param minBodyRate bytes a second that a body must arrive with, apart from pauses
  * @param readTimeout time for a request's head; also how long an idle connection stays open
@@ -37,6 +38,7 @@ public record HttpSettings(
         boolean requestsLogged,
         int maxConnections,
         int maxBodyBytes,
+        long maxFileBytes,
         Duration bodyGrace,
         long minBodyRate,
         Duration readTimeout,

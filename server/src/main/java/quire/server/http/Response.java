@@ -36,7 +36,8 @@ public final class Response {
         return new Response(status, contentType, body, Map.copyOf(value));
     }
 
-    int status() {
+    /** The status. */
+    public int status() {
         return status;
     }
 
@@ -44,11 +45,13 @@ public final class Response {
         return contentType;
     }
 
-    byte[] body() {
+    /** The body; not to be changed. */
+    public byte[] body() {
         return body;
     }
 
-    Map<String, String> headers() {
+    /** Headers beside those that every response has. */
+    public Map<String, String> headers() {
         return headers;
     }
 }

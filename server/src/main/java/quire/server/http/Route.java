@@ -5,8 +5,8 @@ import java.util.List;
 /**
  * The requests that a handler answers.
  *
- * @param method {@code GET} (which includes {@code HEAD}), {@code POST}, which takes JSON, or {@code DELETE}
- * @param paths each a complete path, or a prefix followed by {@code *}
+ * @param method {@code GET} (which includes {@code HEAD}), {@code POST}, which takes JSON or a form with a file, or {@code DELETE}
+ * @param paths each a complete path, or one in which a {@code *} stands for a part of it
  * @param open whether it is answered without the API key
  * @param errors writes its errors
  * @param gate runs on the event loop when a request has arrived, and throws an {@link HttpException} to refuse it before a

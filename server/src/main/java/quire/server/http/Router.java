@@ -19,8 +19,27 @@ public final class Router {
      */
     record Match(Route route, String methods, String rest) {}
 
+    /** A path with a {@code *} in it: what stands before and behind. */
+    private record Pattern(String prefix, String suffix) {
+        static Pattern of(String path) {
+            int star = path.indexOf('*');
+            return new Pattern(path.substring(0, star), path.substring(star + 1));
+        }
+
+        boolean matches(String path) {
+            return path.length() >= prefix.length() + suffix.length()
+                    && path.startsWith(prefix)
+                    && path.endsWith(suffix);
+        }
+
+        /** What the {@code *} stands for in a path that matches. */
+        String rest(String path) {
+            return path.substring(prefix.length(), path.length() - suffix.length());
+        }
+    }
+
     private final Map<String, List<Route>> pathToRoutes = new HashMap<>();
-    private final Map<String, List<Route>> prefixToRoutes = new LinkedHashMap<>();
+    private final Map<Pattern, List<Route>> patternToRoutes = new LinkedHashMap<>();
     private final ErrorFormat defaultErrors;
     private final String rootPath;
 
@@ -36,9 +55,8 @@ public final class Router {
         this.rootPath = rootPath + "/";
         for (Route route : routes) {
             for (String path : route.paths()) {
-                List<Route> same = path.endsWith("*")
-                        ? prefixToRoutes.computeIfAbsent(
-                                path.substring(0, path.length() - 1), prefix -> new ArrayList<>())
+                List<Route> same = path.contains("*")
+                        ? patternToRoutes.computeIfAbsent(Pattern.of(path), pattern -> new ArrayList<>())
                         : pathToRoutes.computeIfAbsent(path, complete -> new ArrayList<>());
                 if (same.stream().anyMatch(other -> other.method().equals(route.method()))) {
                     throw new IllegalArgumentException("two routes have the path " + path);
@@ -48,7 +66,7 @@ public final class Router {
         }
     }
 
-    /** The route of a method and a path; null if there is none of the path. Complete paths come before prefixes, prefixes in their order. */
+    /** The route of a method and a path; null if there is none of the path. Complete paths come before those with a {@code *}, which come in their order. */
     @Nullable
     Match find(String method, String asked) {
         String path = asked.startsWith(rootPath) ? asked.substring(rootPath.length() - 1) : asked;
@@ -56,10 +74,9 @@ public final class Router {
         if (routes != null) {
             return match(routes, method, "");
         }
-        for (Map.Entry<String, List<Route>> entry : prefixToRoutes.entrySet()) {
-            if (path.startsWith(entry.getKey())) {
-                return match(
-                        entry.getValue(), method, path.substring(entry.getKey().length()));
+        for (Map.Entry<Pattern, List<Route>> entry : patternToRoutes.entrySet()) {
+            if (entry.getKey().matches(path)) {
+                return match(entry.getValue(), method, entry.getKey().rest(path));
             }
         }
         return null;

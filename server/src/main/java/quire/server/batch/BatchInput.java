@@ -1,4 +1,4 @@
-package quire.cli.command;
+package quire.server.batch;
 
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
@@ -20,22 +20,28 @@ import tools.jackson.core.json.JsonFactory;
  * "url": PATH, "body": OBJECT}}. It reads a line when it is asked for one, so that a file may have any number of lines.
  * A blank line is no request.
  */
-final class BatchInput implements AutoCloseable {
+public final class BatchInput implements AutoCloseable {
     /** Paths that a request may have. */
-    static final List<String> URLS =
+    public static final List<String> URLS =
             List.of("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses");
 
     private static final Set<String> MEMBERS = Set.of("custom_id", "method", "url", "body");
 
     private final JsonFactory factory = new JsonFactory();
-    private final Path file;
+    private final String name;
     private final int maxLineBytes;
     private final InputStream in;
     private long number;
+    private boolean tooLong;
 
-    /** @param maxLineBytes the longest line */
-    BatchInput(Path file, int maxLineBytes) throws IOException {
-        this.file = file;
+    /**
+     * Opens a file.
+     *
+     * @param name of the file in errors
+     * @param maxLineBytes the longest line
+     */
+    public BatchInput(Path file, String name, int maxLineBytes) throws IOException {
+        this.name = name;
         this.maxLineBytes = maxLineBytes;
         in = new BufferedInputStream(new FileInputStream(file.toFile())); // an interrupted thread does not close it
     }
@@ -49,15 +55,39 @@ final class BatchInput implements AutoCloseable {
      * @param bodyLength bytes of the body, which are what the client wrote
      */
     @SuppressWarnings("ArrayRecordComponent") // nobody compares requests
-    record Request(long number, String id, String url, byte[] line, int bodyStart, int bodyLength) {}
+    public record Request(long number, String id, String url, byte[] line, int bodyStart, int bodyLength) {}
+
+    /** A line that is no request. */
+    public static final class WrongLineException extends IllegalArgumentException {
+        private static final long serialVersionUID = 1;
+
+        private final long line;
+        private final String fault;
+
+        private WrongLineException(String file, long line, String fault) {
+            super(file + ", line " + line + " " + fault);
+            this.line = line;
+            this.fault = fault;
+        }
+
+        /** The number of the line; the first is 1. */
+        public long line() {
+            return line;
+        }
+
+        /** What is wrong, as a sentence whose subject is the line. */
+        public String fault() {
+            return fault;
+        }
+    }
 
     /**
      * The next request; null at the end of the file. Several threads may call it.
      *
-     * @throws IllegalArgumentException if the line is no request, with its number and what is wrong
+     * @throws WrongLineException if the line is no request; the next call reads the line after it
      */
     @Nullable
-    synchronized Request next() throws IOException {
+    public synchronized Request next() throws IOException {
         while (true) {
             byte[] line = nextLine();
             if (line == null) {
@@ -74,20 +104,24 @@ final class BatchInput implements AutoCloseable {
     }
 
     /** An error that names the file and the line that was read last. */
-    IllegalArgumentException wrong(String what) {
-        return new IllegalArgumentException(file + ", line " + number + " " + what);
+    public WrongLineException wrong(String what) {
+        return new WrongLineException(name, number, what);
     }
 
     private byte @Nullable [] nextLine() throws IOException {
         ByteArrayOutputStream line = new ByteArrayOutputStream();
         int each = in.read();
+        for (; tooLong && each >= 0; each = in.read()) {
+            tooLong = each != '\n';
+        }
         if (each < 0) {
             return null;
         }
         number++;
         for (; each >= 0 && each != '\n'; each = in.read()) {
             if (line.size() == maxLineBytes) {
-                throw wrong("is longer than " + (maxLineBytes >> 20) + " MiB, the largest request");
+                tooLong = true;
+                throw wrong("is longer than " + maxLineBytes + " bytes, the largest request");
             }
             line.write(each);
         }

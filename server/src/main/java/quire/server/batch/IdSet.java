@@ -1,4 +1,4 @@
-package quire.cli.command;
+package quire.server.batch;
 
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -9,7 +9,7 @@ import java.security.NoSuchAlgorithmException;
  * these bits are equal, which for ten million texts happens with a probability of 3 in a million. Several threads may use
  * it.
  */
-final class IdSet {
+public final class IdSet {
     private static final int FIRST_SLOTS = 1 << 10;
     private static final long EMPTY = 0;
 
@@ -18,7 +18,8 @@ final class IdSet {
     private long[] slots = new long[FIRST_SLOTS]; // open addressing, at most half full; the length is a power of two
     private int size;
 
-    IdSet() {
+    /** An empty set. */
+    public IdSet() {
         try {
             digest = MessageDigest.getInstance("SHA-256");
         } catch (NoSuchAlgorithmException e) {
@@ -27,12 +28,12 @@ final class IdSet {
     }
 
     /** Number of texts. */
-    synchronized int size() {
+    public synchronized int size() {
         return size;
     }
 
     /** Adds a text; false if it is there already. */
-    synchronized boolean add(String text) {
+    public synchronized boolean add(String text) {
         long hash = hash(text);
         int slot = slot(hash);
         if (slots[slot] == hash) {
@@ -47,7 +48,7 @@ final class IdSet {
     }
 
     /** Whether a text is there. */
-    synchronized boolean contains(String text) {
+    public synchronized boolean contains(String text) {
         long hash = hash(text);
         return slots[slot(hash)] == hash;
     }
