@@ -27,10 +27,32 @@ final class ReferenceBlocks {
         this.block = block;
     }
 
-    /** The value of an element of a tensor. */
-    static double number(ElementType type, MemorySegment data, long element) {
-        int i = (int) (element % type.blockElements());
-        return new ReferenceBlocks(data, element / type.blockElements() * type.blockBytes()).number(type, i);
+    /**
+     * The values of successive elements of a tensor.
+     *
+     * @param first the first one, which begins a block
+     * @param to gets them, whole blocks
+     */
+    static void numbers(ElementType type, MemorySegment data, long first, double[] to) {
+        int size = type.blockElements();
+        float[] points = new float[size];
+        for (int at = 0; at < to.length; at += size) {
+            long block = (first + at) / size * type.blockBytes();
+            ReferenceBlocks numbers = new ReferenceBlocks(data, block);
+            if (hasGrid(type)) {
+                type.decode(data, block, MemorySegment.ofArray(points), 0, size);
+            }
+            for (int i = 0; i < size; i++) {
+                to[at + i] = hasGrid(type) ? points[i] : numbers.number(type, i);
+            }
+        }
+    }
+
+    private static boolean hasGrid(ElementType type) {
+        return switch (type) {
+            case IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S -> true;
+            default -> false;
+        };
     }
 
     private double number(ElementType type, int i) {
@@ -78,11 +100,7 @@ final class ReferenceBlocks {
             case TQ2_0 -> half(64) * (twoBits(0, i) - 1);
             case Q1_0 -> half(0) * (2 * bits(2 + i / 8, i % 8, 1) - 1);
             case Q2_0 -> half(0) * (bits(2 + i / 4, i % 4 * 2, 2) - 1);
-            case IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S -> {
-                float[] numbers = new float[type.blockElements()];
-                type.decode(data, block, MemorySegment.ofArray(numbers), 0, numbers.length);
-                yield numbers[i];
-            }
+            case IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S -> throw new AssertionError(type);
         };
     }
 

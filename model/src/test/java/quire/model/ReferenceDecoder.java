@@ -1096,9 +1096,7 @@ final class ReferenceDecoder {
             MemorySegment data = file.data(tensor);
             int columns = (int) tensor.columns();
             matrix[row] = new double[columns];
-            for (int i = 0; i < columns; i++) {
-                matrix[row][i] = ReferenceBlocks.number(tensor.elementType(), data, (long) row * columns + i);
-            }
+            ReferenceBlocks.numbers(tensor.elementType(), data, (long) row * columns, matrix[row]);
         }
         return matrix[row];
     }

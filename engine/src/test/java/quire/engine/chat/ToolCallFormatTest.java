@@ -245,7 +245,7 @@ class ToolCallFormatTest {
         SplittableRandom random = new SplittableRandom(5);
         Set<String> met = new HashSet<>();
         String hint = format.tags() == null ? "\"" : format.tags().after();
-        for (int i = 0; i < 60; i++) {
+        for (int i = 0; i < 24; i++) {
             String text = Walks.text(required, random, 4000, hint);
             ReadAnswer read = ReadAnswer.ofEveryCut(() -> format.parser(TOOLS), text);
             assertThat(read.content()).as(text).isEmpty();

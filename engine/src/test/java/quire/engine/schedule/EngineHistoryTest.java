@@ -56,7 +56,7 @@ class EngineHistoryTest {
     private static final int FACTOR = Integer.getInteger("quire.histories", 1);
 
     private static final int HISTORIES = 3_000 * FACTOR;
-    private static final int SPECULATIVE_HISTORIES = 10_000 * FACTOR;
+    private static final int SPECULATIVE_HISTORIES = 4_000 * FACTOR;
     private static final int DISK_HISTORIES = 1_000 * FACTOR;
     private static final int RECORDED_HISTORIES = 500 * FACTOR;
 

@@ -147,12 +147,14 @@ final class BlockEncoder {
         /** Numbers of a point. */
         private final int size;
 
-        private final float[][] points;
+        /** The points by coordinate. */
+        private final float[][] columns;
+
         private final float most;
 
-        private PointTable(int size, float[][] points, float most) {
+        private PointTable(int size, float[][] columns, float most) {
             this.size = size;
-            this.points = points;
+            this.columns = columns;
             this.most = most;
         }
 
@@ -169,7 +171,7 @@ final class BlockEncoder {
                         default -> 256;
                     };
             int size = type == ElementType.IQ3_S || type == ElementType.IQ3_XXS ? 4 : 8;
-            float[][] points = new float[count][];
+            float[][] columns = new float[size][count];
             float most = 0;
             for (int i = 0; i < count; i++) {
                 BlockEncoder encoder = new BlockEncoder(type, new float[0], 0);
@@ -177,27 +179,28 @@ final class BlockEncoder {
                 encoder.putPoint(0, i, 0);
                 float[] numbers = new float[256];
                 type.decode(MemorySegment.ofBuffer(encoder.block), 0, MemorySegment.ofArray(numbers), 0, 256);
-                points[i] = Arrays.copyOf(numbers, size);
-                for (float number : points[i]) {
-                    most = Math.max(most, number);
+                for (int j = 0; j < size; j++) {
+                    columns[j][i] = numbers[j];
+                    most = Math.max(most, numbers[j]);
                 }
             }
-            return new PointTable(size, points, most);
+            return new PointTable(size, columns, most);
         }
 
+        /** The nearest point; of equally near ones the first. */
         int nearest(float[] wanted) {
+            float[] errors = new float[columns[0].length];
+            for (int j = 0; j < size; j++) { // a loop over many points at a time, which the compiler vectorises
+                float number = wanted[j];
+                float[] column = columns[j];
+                for (int i = 0; i < errors.length; i++) {
+                    float difference = number - column[i];
+                    errors[i] += difference * difference;
+                }
+            }
             int best = 0;
-            float least = Float.POSITIVE_INFINITY;
-            for (int i = 0; i < points.length; i++) {
-                float error = 0;
-                for (int j = 0; j < size; j++) {
-                    float difference = wanted[j] - points[i][j];
-                    error += difference * difference;
-                }
-                if (error < least) {
-                    least = error;
-                    best = i;
-                }
+            for (int i = 1; i < errors.length; i++) {
+                best = errors[i] < errors[best] ? i : best;
             }
             return best;
         }
