@@ -693,7 +693,7 @@ class PromiseTest {
                 int tenant = random.nextInt(4);
                 scheduled.add(request.withScheduling(Scheduling.DEFAULT
                         .withTenant("tenant " + tenant, 1 + 2 * tenant)
-                        .withPriority(random.nextInt(3) - 1)
+                        .withPriority(random.nextInt(4) == 0 ? Scheduling.BACKGROUND : random.nextInt(3) - 1)
                         .withTimeout(Duration.ofMillis(random.nextInt(3) == 0 ? 1 + random.nextInt(40) : 0))));
             }
             List<Answer> answers =
