@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import java.util.function.LongSupplier;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
@@ -67,8 +68,12 @@ public final class TimedEngine implements AutoCloseable {
         clock.begin(requests.size());
         List<TokenStream> streams = new ArrayList<>();
         try {
-            for (Request request : requests) {
-                streams.add(engine.submit(request));
+            try {
+                for (Request request : requests) {
+                    streams.add(engine.submit(request));
+                }
+            } finally {
+                clock.submitted();
             }
             List<int[]> answers = new ArrayList<>();
             for (int i = 0; i < streams.size(); i++) {
@@ -104,6 +109,7 @@ public final class TimedEngine implements AutoCloseable {
      */
     static final class Clock implements EngineListener {
         private final LongSupplier nanoClock;
+        private volatile CountDownLatch submitted = new CountDownLatch(0);
         private int waiting; // sequences of the group that have no token yet
         private boolean ended; // a sequence has its last token
         private boolean counting; // the tokens of this step count
@@ -119,10 +125,19 @@ public final class TimedEngine implements AutoCloseable {
 
         /** Begins a group; no sequence of an earlier group may still run. */
         void begin(int sequences) {
+            submitted = new CountDownLatch(1);
             waiting = sequences;
             ended = false;
             counting = false;
             tokens = 0;
+        }
+
+        /**
+         * The group is complete. The first step of the group waits for this, so that no answer of the group can end
+         * before the last request is there, however late the submitting thread runs.
+         */
+        void submitted() {
+            submitted.countDown();
         }
 
         long tokens() {
@@ -136,6 +151,11 @@ public final class TimedEngine implements AutoCloseable {
         /** The engine calls this before it reports the tokens and the ends of the step. */
         @Override
         public void onStep(int rows, int sequences, long nanos) {
+            try {
+                submitted.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
             stepEndNanos = nanoClock.getAsLong();
             counting = waiting == 0 && !ended;
         }

@@ -14,6 +14,24 @@ class TimedEngineTest {
     @BeforeEach
     void beginGroup() {
         clock.begin(2);
+        clock.submitted();
+    }
+
+    @Test
+    void clock_groupIsNotComplete_firstStepWaits() throws InterruptedException {
+        clock.begin(2);
+        Thread engine = Thread.ofPlatform().start(() -> step(100));
+        while (engine.getState() != Thread.State.WAITING) {
+            Thread.onSpinWait();
+        }
+        clock.submitted();
+        engine.join();
+        first();
+        first();
+        step(200);
+        tokens(2);
+        end();
+        assertThat(clock.nanos()).isEqualTo(100);
     }
 
     @Test
@@ -90,6 +108,7 @@ class TimedEngineTest {
         tokens(2);
         end();
         clock.begin(1);
+        clock.submitted();
         step(1000);
         first();
         step(1010);
