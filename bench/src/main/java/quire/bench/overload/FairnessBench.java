@@ -111,7 +111,7 @@ final class FairnessBench {
         try (HttpSocket socket = HttpSocket.open(server, TIMEOUT)) {
             for (int i = 0; i < settings.measured; i++) {
                 StreamedAnswer answer = StreamedAnswer.of(
-                        socket, requests.next(random, true, "few").text());
+                        socket, requests.next(random, LoadRequests.Kind.SHORT, "few").text());
                 if (!answer.succeeded()) {
                     throw new IOException("a short request got status "
                             + answer.head().status() + ": " + answer.content().strip());
@@ -128,7 +128,7 @@ final class FairnessBench {
             open.add(socket);
             while (!ended
                     && StreamedAnswer.of(
-                                    socket, requests.next(random, false, "many").text())
+                                    socket, requests.next(random, LoadRequests.Kind.LONG, "many").text())
                             .succeeded()) {
                 // the next one
             }

@@ -1,12 +1,15 @@
 package quire.bench.overload;
 
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
 import quire.bench.client.StreamedAnswer;
 import quire.bench.measure.Quantiles;
+import quire.bench.overload.LoadRequests.Kind;
+import quire.bench.overload.LoadRequests.LoadRequest;
 
 /**
  * What became of the requests of one level of load. Thread-safe while it collects.
@@ -34,7 +37,7 @@ final class LevelResult {
     private int withoutRetryAfter;
     private int failed;
     private long goodTokens;
-    private int goodAnswers;
+    private final Map<Kind, Integer> goodAnswers = new EnumMap<>(Kind.class);
     private double clientProcessors;
     private OptionalDouble serverProcessors = OptionalDouble.empty();
     private String failure = "";
@@ -53,14 +56,13 @@ final class LevelResult {
     /**
      * Adds an answer.
      *
-     * @param tokens of its prompt and of itself
      * @param sent when its request was sent, by {@link System#nanoTime}
      * @param ended when it ended
      */
-    synchronized void add(StreamedAnswer answer, int tokens, long sent, long ended) {
+    synchronized void add(StreamedAnswer answer, LoadRequest request, long sent, long ended) {
         if (isMeasured(ended) && answer.succeeded() && answer.totalSeconds() <= deadlineSeconds) {
-            goodTokens += tokens;
-            goodAnswers++;
+            goodTokens += request.tokens();
+            goodAnswers.merge(request.kind(), 1, Integer::sum);
         }
         if (!isMeasured(sent)) {
             return;
@@ -133,14 +135,30 @@ final class LevelResult {
         return withoutRetryAfter;
     }
 
-    /** Tokens a second of all answers that met the deadline, and of their prompts. */
-    synchronized double goodput() {
-        return goodTokens / seconds();
+    /** Answers a second that met the deadline. */
+    double goodAnswers() {
+        return goodAnswers(Kind.SHORT) + goodAnswers(Kind.LONG);
     }
 
-    /** Answers a second that met the deadline. */
-    synchronized double goodAnswers() {
-        return goodAnswers / seconds();
+    /** Answers of a kind a second that met the deadline. */
+    synchronized double goodAnswers(Kind kind) {
+        return goodAnswers.getOrDefault(kind, 0) / seconds();
+    }
+
+    /**
+     * The answers that met the deadline, in units of what the server can do. A long answer costs more than a short one,
+     * but a token of a long answer costs less than a token of a short one. So a count of answers or of tokens changes with
+     * the mix of those that were answered, and this does not.
+     *
+     * @param alone answers a second of each kind, if nothing but that kind is asked for; above 0
+     * @return about 1 if the server computes nothing else
+     */
+    double work(Map<Kind, Double> alone) {
+        double work = 0;
+        for (Map.Entry<Kind, Double> kind : alone.entrySet()) {
+            work += goodAnswers(kind.getKey()) / kind.getValue();
+        }
+        return work;
     }
 
     private double seconds() {
@@ -161,8 +179,9 @@ final class LevelResult {
      * A row for the table.
      *
      * @param level its name
+     * @param alone as {@link #work} takes it
      */
-    synchronized Map<String, Object> row(String level) {
+    synchronized Map<String, Object> row(String level, Map<Kind, Double> alone) {
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("load", level);
         row.put("requests_a_second", offered / seconds());
@@ -171,7 +190,10 @@ final class LevelResult {
         row.put("late", late);
         row.put("refused", refusals.size());
         row.put("failed", failed);
-        row.put("goodput_tokens_a_second", goodput());
+        row.put("goodput", work(alone));
+        row.put("short_answers_a_second", goodAnswers(Kind.SHORT));
+        row.put("long_answers_a_second", goodAnswers(Kind.LONG));
+        row.put("tokens_a_second", goodTokens / seconds());
         row.put("first_token_p50_ms", quantile(first, 0.5) * MILLIS);
         row.put("first_token_p99_ms", firstP99() * MILLIS);
         row.put("refusal_p99_ms", refusalP99() * MILLIS);

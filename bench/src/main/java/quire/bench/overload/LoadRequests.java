@@ -18,9 +18,6 @@ final class LoadRequests {
     private static final String SHORT_PROMPT = "Once upon a time ";
     private static final String SENTENCE = "The fox and the bear went to the river. ";
 
-    /** About the tokens of {@link #SENTENCE} in a small vocabulary. */
-    private static final int SENTENCE_TOKENS = 12;
-
     private final ServerAddress server;
     private static final Pattern COUNT = Pattern.compile("\"count\"\\s*:\\s*(\\d+)");
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
@@ -34,9 +31,16 @@ final class LoadRequests {
      * A request.
      *
      * @param text its bytes
+     * @param kind short or long
      * @param tokens tokens of its prompt and of its answer
      */
-    record LoadRequest(String text, int tokens) {}
+    record LoadRequest(String text, Kind kind, int tokens) {}
+
+    /** The kinds of requests. */
+    enum Kind {
+        SHORT,
+        LONG
+    }
 
     /**
      * Asks the server how many tokens the prompts have.
@@ -45,7 +49,7 @@ final class LoadRequests {
      */
     LoadRequests(ServerAddress server, int context) throws IOException {
         this.server = server;
-        longPrompt = SENTENCE.repeat(Math.max(1, Math.min(context / 3, 512) / SENTENCE_TOKENS));
+        longPrompt = SENTENCE.repeat(Math.max(1, Math.min(context / 3, 512) / tokens(SENTENCE)));
         longAnswer = Math.min(context / 4, 128);
         shortPromptTokens = tokens(SHORT_PROMPT);
         longPromptTokens = tokens(longPrompt);
@@ -64,15 +68,16 @@ final class LoadRequests {
 
     /** A request of the mix. */
     LoadRequest next(SplittableRandom random) {
-        return next(random, random.nextInt(10) < SHORT_OF_TEN, "");
+        return next(random, random.nextInt(10) < SHORT_OF_TEN ? Kind.SHORT : Kind.LONG, "");
     }
 
     /**
-     * A short request or a long one.
+     * A request of a kind.
      *
      * @param user the tenant; empty for none
      */
-    LoadRequest next(SplittableRandom random, boolean small, String user) {
+    LoadRequest next(SplittableRandom random, Kind kind, String user) {
+        boolean small = kind == Kind.SHORT;
         int tokens = small ? SHORT_ANSWER : longAnswer;
         String prompt = small ? SHORT_PROMPT : longPrompt;
         return new LoadRequest(
@@ -82,6 +87,7 @@ final class LoadRequests {
                                 + ",\"ignore_eos\":true,\"temperature\":1,\"stream\":true,\"seed\":"
                                 + random.nextInt(1_000_000) + ",\"cache_salt\":\"" + random.nextLong() + "\""
                                 + (user.isEmpty() ? "" : ",\"user\":\"" + user + "\"") + "}"),
+                kind,
                 tokens + (small ? shortPromptTokens : longPromptTokens));
     }
 }

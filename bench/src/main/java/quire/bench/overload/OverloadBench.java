@@ -3,6 +3,7 @@ package quire.bench.overload;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -13,26 +14,28 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
+import java.util.function.Function;
 import quire.bench.client.HttpSocket;
 import quire.bench.client.Metrics;
 import quire.bench.client.ServerAddress;
 import quire.bench.client.ServerProcess;
 import quire.bench.client.StreamedAnswer;
 import quire.bench.measure.Bounds;
+import quire.bench.overload.LoadRequests.Kind;
 import quire.bench.overload.LoadRequests.LoadRequest;
 
 /**
  * Offers a server multiples of what it can answer.
  *
  * <pre>
- *   capacity    C clients, each asks again when it has its answer (closed loop)   → tokens and requests a second
+ *   capacity    C clients, each asks again when it has its answer (closed loop)   → answers a second
  *               a refused one waits first, as Retry-After says
+ *   alone       the same with short requests only, and with long ones only
  *   level 2     requests arrive at twice that rate, whatever becomes of them (open loop, Poisson)
  * </pre>
  *
- * <p>Goodput is the tokens of the answers that met the deadline and ended within the measured time, and of their prompts,
- * divided by that time. Answers alone would depend on how many of the answered requests are short. {@link LevelResult} shows
- * what else counts. A level ends when all its requests have ended, so no level loads the next one. The
+ * <p>Goodput is what the answers are worth that met the deadline and ended within the measured time:
+ * {@link LevelResult#work}. A level ends when all its requests have ended, so no level loads the next one. The
  * closed loop is repeated until it no longer gets faster, because a server that has just started has not compiled its code.
  * Clients and server share the machine, so the table has the processors that each of them used.
  */
@@ -46,7 +49,7 @@ final class OverloadBench {
      */
     private static final double WARM_UP = 1;
 
-    /** The closed loop has settled when its goodput is less than this factor above the last one. */
+    /** The closed loop has settled when it answers less than this factor above the last one. */
     private static final double SETTLED = 1.05;
 
     private static final int MAX_ROUNDS = 6;
@@ -67,7 +70,7 @@ final class OverloadBench {
      * @param deadlineSeconds how long an answer may take, to its end, to count
      * @param seed of all random numbers
      */
-    record Settings(int clients, int seconds, double deadlineSeconds, long seed) {}
+    record Settings(int clients, double seconds, double deadlineSeconds, long seed) {}
 
     /** The bounds; {@link OverloadCommand} describes them. */
     record Limits(double goodputShare, double firstSeconds, double refusalSeconds) {}
@@ -84,9 +87,18 @@ final class OverloadBench {
 
     Result measure(List<Double> levels, Limits limits) throws IOException, InterruptedException {
         LevelResult capacity = capacity();
+        Map<Kind, LevelResult> loops = new EnumMap<>(Kind.class);
+        Map<Kind, Double> alone = new EnumMap<>(Kind.class);
+        for (Kind kind : Kind.values()) {
+            LevelResult loop = closedLoop(random -> requests.next(random, kind, ""));
+            awaitIdle();
+            loops.put(kind, loop);
+            alone.put(kind, checked(loop).goodAnswers());
+        }
         List<Map<String, Object>> rows = new ArrayList<>();
-        rows.add(capacity.row("closed loop"));
-        double peak = capacity.goodput();
+        loops.forEach((kind, loop) -> rows.add(loop.row(kind.name().toLowerCase(Locale.ROOT) + " only", alone)));
+        rows.add(capacity.row("closed loop", alone));
+        double peak = capacity.work(alone);
         double least = Double.POSITIVE_INFINITY;
         double first = 0;
         double refusal = 0;
@@ -96,9 +108,9 @@ final class OverloadBench {
         for (double level : levels) {
             LevelResult result = openLoop(level * capacity.goodAnswers(), settings.seed + Double.hashCode(level));
             awaitIdle();
-            rows.add(result.row(String.format(Locale.ROOT, "× %.3g", level)));
-            peak = Math.max(peak, result.goodput());
-            least = level > 1 ? Math.min(least, result.goodput()) : least;
+            rows.add(result.row(String.format(Locale.ROOT, "× %.3g", level), alone));
+            peak = Math.max(peak, result.work(alone));
+            least = level > 1 ? Math.min(least, result.work(alone)) : least;
             first = Math.max(first, result.firstP99());
             refusal = Math.max(refusal, result.refusalP99());
             withoutRetryAfter += result.withoutRetryAfter();
@@ -118,28 +130,32 @@ final class OverloadBench {
 
     /** The closed loop, repeated until it no longer gets faster. */
     private LevelResult capacity() throws IOException, InterruptedException {
-        LevelResult last = closedLoop();
+        LevelResult last = closedLoop(requests::next);
         awaitIdle();
         for (int round = 1; round < MAX_ROUNDS; round++) {
-            LevelResult next = closedLoop();
+            LevelResult next = closedLoop(requests::next);
             awaitIdle();
-            boolean settled = next.goodput() < SETTLED * last.goodput();
+            boolean settled = next.goodAnswers() < SETTLED * last.goodAnswers();
             last = next;
             if (settled) {
                 break;
             }
         }
-        if (last.goodAnswers() == 0) {
+        return checked(last);
+    }
+
+    private LevelResult checked(LevelResult loop) throws IOException {
+        if (loop.goodAnswers() == 0) {
             throw new IOException("no answer met the deadline of " + settings.deadlineSeconds + " s within "
                     + settings.seconds + " s: raise --deadline and --seconds");
         }
-        return last;
+        return loop;
     }
 
     /** The result of a level that begins now; its measured time begins after the warm-up. */
     private LevelResult level() {
         long from = System.nanoTime() + (long) (settings.seconds * WARM_UP * NANOS);
-        return new LevelResult(settings.deadlineSeconds, from, from + settings.seconds * NANOS);
+        return new LevelResult(settings.deadlineSeconds, from, from + (long) (settings.seconds * NANOS));
     }
 
     /** Starts to measure the processors of a level. Wait for the thread before the level's row is read. */
@@ -170,7 +186,7 @@ final class OverloadBench {
     }
 
     /** A fixed number of clients, each with one request at a time. Returns when all have ended. */
-    private LevelResult closedLoop() throws InterruptedException {
+    private LevelResult closedLoop(Function<SplittableRandom, LoadRequest> mix) throws InterruptedException {
         LevelResult result = level();
         List<Thread> clients = new ArrayList<>();
         clients.add(measureProcessors(result));
@@ -178,7 +194,7 @@ final class OverloadBench {
             SplittableRandom random = new SplittableRandom(settings.seed * 1009 + i);
             clients.add(Thread.ofVirtual().start(() -> {
                 while (System.nanoTime() - result.end() < 0) {
-                    long pause = ask(requests.next(random), result);
+                    long pause = ask(mix.apply(random), result);
                     sleepUntil(Math.min(result.end(), System.nanoTime() + pause));
                 }
             }));
@@ -227,7 +243,7 @@ final class OverloadBench {
             boolean usable = false;
             try {
                 StreamedAnswer answer = StreamedAnswer.of(socket, request.text());
-                result.add(answer, request.tokens(), sent, System.nanoTime());
+                result.add(answer, request, sent, System.nanoTime());
                 usable = answer.complete()
                         && !"close".equalsIgnoreCase(answer.head().headers().get("connection"));
                 return answer.retryAfterSeconds() * NANOS;

@@ -51,7 +51,7 @@ public final class OverloadCommand implements Callable<Integer> {
             paramLabel = "N",
             defaultValue = "10",
             description = "Measured time of each level, after the same time to warm up (default ${DEFAULT-VALUE}).")
-    private int seconds;
+    private double seconds;
 
     @Option(
             names = "--clients",
@@ -81,7 +81,7 @@ public final class OverloadCommand implements Callable<Integer> {
             paramLabel = "SHARE",
             defaultValue = "0.9",
             description =
-                    "Least goodput above the capacity, as a share of the best level's (default ${DEFAULT-VALUE}).")
+                    "Least goodput of the levels above 1, as a share of the best level's (default ${DEFAULT-VALUE}).")
     private double minGoodput;
 
     @Option(
@@ -104,12 +104,15 @@ public final class OverloadCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException, InterruptedException {
-        Range.check(command, "--seconds", seconds, 1, MAX_SECONDS);
         Range.check(command, "--clients", clients, 1, 10_000);
         for (double level : levels) {
             if (!(level > 0)) {
                 throw new IllegalArgumentException("--levels takes numbers above 0, not " + level);
             }
+        }
+        if (!(seconds > 0 && seconds <= MAX_SECONDS)) {
+            throw new IllegalArgumentException(
+                    "--seconds takes a number above 0, at most " + MAX_SECONDS + ", not " + seconds);
         }
         if (!(deadline > 0)) {
             throw new IllegalArgumentException("--deadline takes a number above 0, not " + deadline);

@@ -1,14 +1,19 @@
 package quire.bench.overload;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.offset;
 import static quire.cli.CommandRun.run;
 
+import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import quire.bench.client.HttpSocket;
 import quire.bench.client.StreamedAnswer;
+import quire.bench.overload.LoadRequests.Kind;
+import quire.bench.overload.LoadRequests.LoadRequest;
 import quire.cli.CommandRun;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -19,6 +24,9 @@ class OverloadTest {
         return new StreamedAnswer(new HttpSocket.Head(status, headers), "", 1, true, seconds / 2, 0, seconds);
     }
 
+    /** Answers a second. */
+    private static final Map<Kind, Double> ALONE = Map.of(Kind.SHORT, 4.0, Kind.LONG, 1.0);
+
     private static final long SECOND = 1_000_000_000L;
 
     /** The measured time is from second 10 to second 15. */
@@ -27,8 +35,9 @@ class OverloadTest {
     }
 
     private static void add(LevelResult level, int status, double seconds, int tokens, double sent) {
+        LoadRequest request = new LoadRequest("", tokens < 100 ? Kind.SHORT : Kind.LONG, tokens);
         Map<String, String> headers = status == 429 ? Map.of("retry-after", "1") : Map.of();
-        level.add(answer(status, headers, seconds), tokens, (long) (sent * SECOND), (long) ((sent + seconds) * SECOND));
+        level.add(answer(status, headers, seconds), request, (long) (sent * SECOND), (long) ((sent + seconds) * SECOND));
     }
 
     @Test
@@ -40,15 +49,14 @@ class OverloadTest {
         add(result, 503, 0.1, 1000, 11);
         add(result, 500, 0.1, 1000, 11);
         result.addFailure("reset", 11 * SECOND);
-        assertThat(result.goodput()).isEqualTo(2);
         assertThat(result.goodAnswers()).isEqualTo(0.2);
         assertThat(result.withoutRetryAfter()).isEqualTo(1);
         assertThat(result.failed()).isEqualTo(2);
         assertThat(result.offered()).isEqualTo(6);
         result.setProcessors(0.5, OptionalDouble.of(1.5));
-        assertThat(result.row("x"))
+        assertThat(result.row("x", ALONE))
                 .containsEntry("requests_a_second", 1.2)
-                .containsEntry("goodput_tokens_a_second", 2.0)
+                .containsEntry("tokens_a_second", 2.0)
                 .containsEntry("late", 1)
                 .containsEntry("refused", 2)
                 .containsEntry("client_processors", 0.5)
@@ -64,9 +72,26 @@ class OverloadTest {
         add(result, 200, 1, 100, 14.5); // ends after
         add(result, 200, 1, 1000, 15.5);
         result.addFailure("reset", 9 * SECOND);
-        assertThat(result.goodput()).isEqualTo(2);
+        assertThat(result.goodAnswers()).isEqualTo(0.2);
         assertThat(result.offered()).isEqualTo(1);
         assertThat(result.failed()).isZero();
+    }
+
+    @Test
+    void levelResult_work_isTheSameWhateverTheMix() {
+        LevelResult shorts = level();
+        IntStream.range(0, 20).forEach(i -> add(shorts, 200, 1, 10, 11)); // 4 a second
+        LevelResult longs = level();
+        IntStream.range(0, 5).forEach(i -> add(longs, 200, 1, 100, 11)); // 1 a second
+        LevelResult both = level();
+        IntStream.range(0, 8).forEach(i -> add(both, 200, 1, 10, 11));
+        IntStream.range(0, 3).forEach(i -> add(both, 200, 1, 100, 11));
+        for (LevelResult level : List.of(shorts, longs, both)) {
+            assertThat(level.work(ALONE)).isCloseTo(1, offset(1e-9));
+        }
+        assertThat(both.row("x", ALONE))
+                .containsEntry("short_answers_a_second", 1.6)
+                .containsEntry("long_answers_a_second", 0.6);
     }
 
     @Test
@@ -111,7 +136,7 @@ class OverloadTest {
                 "bench",
                 "overload",
                 "--seconds",
-                "1",
+                "0.5",
                 "--levels",
                 "0.5,3",
                 "--clients",
@@ -132,8 +157,8 @@ class OverloadTest {
                 "0");
         assertThat(result.code()).as(result.out() + result.err()).isZero();
         JsonNode json = JsonMapper.shared().readTree(result.out());
-        assertThat(json.get("levels").size()).isEqualTo(3);
-        JsonNode level = json.get("levels").get(2);
+        assertThat(json.get("levels").size()).isEqualTo(5);
+        JsonNode level = json.get("levels").get(4);
         assertThat(level.get("answered").asInt()).isPositive();
         assertThat(level.get("answered").asInt() + level.get("refused").asInt())
                 .isEqualTo(level.get("offered").asInt());
