@@ -31,6 +31,7 @@ final class FairnessBench {
 
     private final ServerAddress server;
     private final LoadRequests requests;
+    private final SplittableRandom shorts; // of all short requests: an equal one would find its prompt in the cache
     private final Settings settings;
     private final ConcurrentLinkedQueue<HttpSocket> open = new ConcurrentLinkedQueue<>();
     private volatile boolean ended;
@@ -50,6 +51,7 @@ final class FairnessBench {
     FairnessBench(ServerAddress server, int context, Settings settings) throws IOException {
         this.server = server;
         requests = new LoadRequests(server, context);
+        shorts = new SplittableRandom(settings.seed);
         this.settings = settings;
     }
 
@@ -106,12 +108,11 @@ final class FairnessBench {
 
     /** Seconds to the first token of short requests, one after another. */
     private List<Double> shortRequests() throws IOException {
-        SplittableRandom random = new SplittableRandom(settings.seed);
         List<Double> seconds = new ArrayList<>();
         try (HttpSocket socket = HttpSocket.open(server, TIMEOUT)) {
             for (int i = 0; i < settings.measured; i++) {
                 StreamedAnswer answer = StreamedAnswer.of(
-                        socket, requests.next(random, LoadRequests.Kind.SHORT, "few").text());
+                        socket, requests.next(shorts, LoadRequests.Kind.SHORT, "few").text());
                 if (!answer.succeeded()) {
                     throw new IOException("a short request got status "
                             + answer.head().status() + ": " + answer.content().strip());

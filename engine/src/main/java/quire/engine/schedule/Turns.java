@@ -10,8 +10,8 @@ import java.util.List;
  * sequence of another tenant, it waits many times longer than alone.
  *
  * <p><b>Idea.</b> A tenant is <i>small</i> if it runs at most half of its share of the sequences, by its weight. A short
- * prompt of a small tenant is a <i>guest</i>. It gets a step in which the others are left out. For some time after it the
- * next one is expected: then what one step would do is done in several, as far as smaller ones are efficient.
+ * prompt of a small tenant is a <i>guest</i>. It gets a step in which the others are left out. For some time after it, and
+ * after its answer, the next one is expected: then what one step would do is done in several, as far as smaller ones are efficient.
  *
  * <pre>
  *   a whole step             | a b c d e f g h | prompts ················ |
@@ -49,7 +49,7 @@ final class Turns {
     private boolean hasAnswered; // whether an answer to a guest has ended since the last step
     private int guestTokens; // that a step for guests may have
     private boolean hadGuest;
-    private long lastGuest; // when the last one came, in nanoseconds of the clock
+    private long lastGuest; // when the last one came or had its answer, in nanoseconds of the clock
     private int guestPriority; // its priority
 
     /**
@@ -73,6 +73,7 @@ final class Turns {
      */
     void begin(long now, boolean wasLight) {
         double lost = hasAnswered ? MOST_LOST_AFTER_ANSWER : MOST_LOST;
+        lastGuest = hasAnswered ? now : lastGuest; // who has an answer may ask again, however long it was
         hasAnswered = false;
         end();
         if (!pace.isLimited()) {

@@ -119,17 +119,21 @@ class TurnsTest {
      * @param many long requests beside them at any time
      */
     private Guests guests(int count, int many) {
+        return guests(count, many, SHORT_ANSWER);
+    }
+
+    private Guests guests(int count, int many, int answer) {
         Guests guests = new Guests();
         for (int i = 0; i < count; i++) {
             List<TokenStream> sent = new ArrayList<>();
             if (many == 0) {
                 guests.submitted = slow.nanos;
-                sent.add(submit("few", SHORT_PROMPT, SHORT_ANSWER));
+                sent.add(submit("few", SHORT_PROMPT, answer));
             } else {
                 slow.inStep = () -> {
                     slow.inStep = () -> {};
                     guests.submitted = slow.nanos;
-                    sent.add(submit("few", SHORT_PROMPT, SHORT_ANSWER));
+                    sent.add(submit("few", SHORT_PROMPT, answer));
                 };
             }
             boolean answered = false;
@@ -182,6 +186,16 @@ class TurnsTest {
         Guests beside = guests(100, ROWS);
         assertThat(Collections.max(beside.firstMillis)).isLessThanOrEqualTo(3 * alone);
         assertThat(Collections.max(gaps)).isLessThanOrEqualTo(1.5 * longestStep());
+    }
+
+    /** The answer takes longer than the next request is expected after a prompt. */
+    @Test
+    void begin_requestsOfAClientWithLongAnswers_firstTokenTakesAtMostThreeTimesAsLong() {
+        double alone = Collections.max(guests(5, 0).firstMillis);
+        warmUp();
+        guests(1, ROWS, 100);
+        Guests beside = guests(10, ROWS, 100);
+        assertThat(Collections.max(beside.firstMillis)).isLessThanOrEqualTo(3 * alone);
     }
 
     @Test
