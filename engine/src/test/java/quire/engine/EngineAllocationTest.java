@@ -45,6 +45,7 @@ import quire.tensor.machine.KernelSets;
  * carry the tag {@code jit}, and runs without C2 leave them out.
  */
 @Tag("jit")
+@Tag("workers")
 class EngineAllocationTest {
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static final int SEQUENCES = 3;

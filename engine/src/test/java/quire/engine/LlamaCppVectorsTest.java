@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -29,6 +30,7 @@ import quire.tensor.KvLayout.KvType;
  * for each model and kind of pooling, and then its numbers for one prompt of 48 tokens. If the models change, they must be
  * recorded again.
  */
+@Tag("workers")
 class LlamaCppVectorsTest {
     private static final long SEED = 41;
 

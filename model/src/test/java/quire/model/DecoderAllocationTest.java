@@ -23,6 +23,7 @@ import quire.tensor.machine.KernelSets;
 
 /** A step allocates nothing on the Java heap, on any thread. So it never causes a garbage collection. */
 @Tag("jit") // escape analysis removes allocations of the source code: without C2 there is no such bound
+@Tag("workers")
 class DecoderAllocationTest {
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static final int WINDOWS = 40;

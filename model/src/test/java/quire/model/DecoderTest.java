@@ -16,6 +16,7 @@ import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -35,10 +36,15 @@ import quire.tensor.KvLayout.KvType;
 import quire.tensor.Workers;
 import quire.tensor.machine.KernelSets;
 
+@Tag("workers")
 class DecoderTest {
     private static final Path STORIES =
             Path.of(System.getProperty("quire.shared", "../shared"), "models/stories260K.gguf");
     private static final int PAGES = 24;
+
+    /** Whether every combination is computed. */
+    private static final boolean NIGHTLY = Boolean.getBoolean("quire.nightly");
+
     private static final List<String> RECURRENT = List.of(
             "lfm2",
             "granitehybrid",
@@ -71,7 +77,9 @@ class DecoderTest {
     void forward_everyArchitecture_agreesWithTheFormulas(String architecture) {
         Path file = FamilyModels.write(folder, architecture, ElementType.F32, 17);
         assertThat(worstError(file, KvType.F32, 60, false)).isLessThan(1e-4);
-        assertSameBits(file, 2);
+        if (NIGHTLY) {
+            assertSameBits(file, 2);
+        }
         assertSameBits(FamilyModels.write(folder, architecture, ElementType.Q4_0, 18), 3);
     }
 
@@ -198,12 +206,16 @@ class DecoderTest {
 
     /**
      * The sequences of a batch are divided into chunks of any size, computed beside other sequences, on pages in random
-     * order with old data in them. No bit of the logits changes.
+     * order with old data in them. No bit of the logits changes. Unless the run is nightly, a type has each shape and each type
+     * of pages once.
      */
     @ParameterizedTest
     @EnumSource(ElementType.class)
     void forward_anyChunksBesideAnySequences_sameBits(ElementType type) {
         for (long seed = 1; seed <= 4; seed++) {
+            if (!NIGHTLY && (seed + seed / 3 + type.name().length()) % 2 == 0) {
+                continue;
+            }
             Shape shape = seed % 2 == 0 ? Shape.unusual(type) : Shape.plain(type);
             assertSameBits(RandomModels.write(folder, shape, type, seed), seed);
         }

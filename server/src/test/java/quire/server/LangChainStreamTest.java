@@ -1,5 +1,6 @@
 package quire.server;
 
+import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.mockito.ArgumentMatchers.any;
 import static org.mockito.ArgumentMatchers.argThat;
@@ -13,14 +14,20 @@ import dev.langchain4j.model.chat.common.AbstractStreamingChatModelIT;
 import dev.langchain4j.model.chat.listener.ChatModelListener;
 import dev.langchain4j.model.chat.request.ChatRequest;
 import dev.langchain4j.model.chat.request.ChatRequestParameters;
+import dev.langchain4j.model.chat.response.ChatResponse;
 import dev.langchain4j.model.chat.response.ChatResponseMetadata;
+import dev.langchain4j.model.chat.response.PartialResponse;
+import dev.langchain4j.model.chat.response.PartialResponseContext;
 import dev.langchain4j.model.chat.response.StreamingChatResponseHandler;
+import dev.langchain4j.model.chat.response.StreamingHandle;
 import dev.langchain4j.model.openai.OpenAiChatRequestParameters;
 import dev.langchain4j.model.openai.OpenAiChatResponseMetadata;
 import dev.langchain4j.model.openai.OpenAiStreamingChatModel;
 import dev.langchain4j.model.openai.OpenAiTokenUsage;
 import dev.langchain4j.model.output.TokenUsage;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -96,6 +103,50 @@ class LangChainStreamTest extends AbstractStreamingChatModelIT {
     @Override
     protected boolean assertThreads() {
         return false;
+    }
+
+    /** The kit waits half a minute, for each model, that a cancelled answer has no end: in the nightly run. */
+    @Override
+    protected boolean supportsStreamingCancellation() {
+        return Boolean.getBoolean("quire.nightly");
+    }
+
+    @ParameterizedTest
+    @MethodSource("models")
+    void cancel_afterTwoParts_leavesNothingRunning(StreamingChatModel model) throws Exception {
+        AtomicInteger parts = new AtomicInteger();
+        CompletableFuture<StreamingHandle> cancelled = new CompletableFuture<>();
+        CompletableFuture<Object> ended = new CompletableFuture<>();
+        StreamingChatResponseHandler handler = new StreamingChatResponseHandler() {
+            @Override
+            public void onPartialResponse(PartialResponse part, PartialResponseContext context) {
+                if (parts.incrementAndGet() == 2) {
+                    context.streamingHandle().cancel();
+                    cancelled.complete(context.streamingHandle());
+                }
+            }
+
+            @Override
+            public void onCompleteResponse(ChatResponse response) {
+                ended.complete(response);
+            }
+
+            @Override
+            public void onError(Throwable error) {
+                ended.complete(error);
+            }
+        };
+
+        model.chat(
+                ChatRequest.builder()
+                        .messages(UserMessage.from("Tell me a long story about animals"))
+                        .build(),
+                handler);
+
+        assertThat(cancelled.get().isCancelled()).isTrue();
+        SERVER.awaitIdle();
+        assertThat(parts).hasValue(2);
+        assertThat(ended).isNotDone();
     }
 
     @Override

@@ -29,6 +29,11 @@ public final class KernelSetEquality {
         this.random = new SplittableRandom(seed);
     }
 
+    /** How often a comparison is made that the nightly run makes {@code nightly} times: a third as often in other runs. */
+    public static int rounds(int nightly) {
+        return Boolean.getBoolean("quire.nightly") ? nightly : (nightly + 2) / 3;
+    }
+
     /** Checks everything; args: name of the set, expected lanes, rounds. */
     public static void main(String[] args) {
         if (Lanes.LANES != Integer.parseInt(args[1])) {

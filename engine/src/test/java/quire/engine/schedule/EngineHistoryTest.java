@@ -55,15 +55,15 @@ class EngineHistoryTest {
     /** The nightly run plays more. One history has about 40 steps. */
     private static final int FACTOR = Integer.getInteger("quire.histories", 1);
 
-    private static final int HISTORIES = 3_000 * FACTOR;
-    private static final int SPECULATIVE_HISTORIES = 4_000 * FACTOR;
-    private static final int DISK_HISTORIES = 1_000 * FACTOR;
+    private static final int HISTORIES = 1_500 * FACTOR;
+    private static final int SPECULATIVE_HISTORIES = 2_000 * FACTOR;
+    private static final int DISK_HISTORIES = 500 * FACTOR;
     private static final int RECORDED_HISTORIES = 500 * FACTOR;
 
     private static final int BEAM_HISTORIES = 60 * FACTOR;
 
     /** Events of the long histories together: a million in the nightly run. */
-    private static final int EVENTS = 10_000 * FACTOR * FACTOR;
+    private static final int EVENTS = FACTOR == 1 ? 10_000 : 1_000_000;
 
     private static final int LONG_HISTORIES = 8;
 

@@ -107,8 +107,8 @@ class PreTokenizerTest {
         for (String name : PreTokenizer.names()) {
             for (String run : runs) {
                 for (String end : List.of("", "a", "1", "!", " ", "\n")) {
-                    CountedText small = new CountedText(run.repeat(1_000) + end);
-                    CountedText large = new CountedText(run.repeat(4_000) + end);
+                    CountedText small = new CountedText(run.repeat(250) + end);
+                    CountedText large = new CountedText(run.repeat(1_000) + end);
                     PreTokenizer preTokenizer = Objects.requireNonNull(PreTokenizer.named(name));
                     preTokenizer.split(small);
                     preTokenizer.split(large);

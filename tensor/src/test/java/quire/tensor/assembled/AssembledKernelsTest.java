@@ -31,7 +31,7 @@ class AssembledKernelsTest {
     @EnumSource(ElementType.class)
     void multiply_randomShapes_equalsScalarToTheBit(ElementType type) {
         KernelSetEquality equality = equality(type);
-        for (int i = 0; i < 60; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(60); i++) {
             equality.checkMultiply(type, 40);
         }
     }
@@ -45,7 +45,7 @@ class AssembledKernelsTest {
     void multiply_withoutVbmi_equalsScalarToTheBit(ElementType type) {
         Kernels plain = new AssembledKernels(Instructions.AVX512_VNNI, "under test");
         KernelSetEquality equality = new KernelSetEquality(plain, type.name().hashCode());
-        for (int i = 0; i < 20; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(20); i++) {
             equality.checkMultiply(type, 40);
         }
         equality.checkLargest(type);
@@ -69,7 +69,7 @@ class AssembledKernelsTest {
     @Test
     void rowOperations_randomShapes_equalScalarToTheBit() {
         KernelSetEquality equality = new KernelSetEquality(kernels, 3);
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(100); i++) {
             equality.checkRows();
             equality.checkAdvance();
         }
@@ -78,7 +78,7 @@ class AssembledKernelsTest {
     @Test
     void attend_randomLayouts_equalsScalarToTheBit() {
         KernelSetEquality equality = new KernelSetEquality(kernels, 4);
-        for (int i = 0; i < 50; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(50); i++) {
             equality.checkAttention();
         }
     }

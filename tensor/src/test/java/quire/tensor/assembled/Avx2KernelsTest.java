@@ -42,7 +42,7 @@ class Avx2KernelsTest {
     @MethodSource("cases")
     void multiply_randomShapes_equalsScalarToTheBit(Case on) {
         KernelSetEquality equality = equality(on);
-        for (int i = 0; i < 30; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(30); i++) {
             equality.checkMultiply(on.type, 40);
         }
     }
@@ -64,7 +64,7 @@ class Avx2KernelsTest {
     @Test
     void rowOperations_randomShapes_equalScalarToTheBit() {
         KernelSetEquality equality = equality(cases().getFirst());
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(100); i++) {
             equality.checkRows();
             equality.checkAdvance();
         }
@@ -75,7 +75,7 @@ class Avx2KernelsTest {
         String obstacle = KernelSets.obstacle("avx2");
         assumeTrue(obstacle == null, obstacle);
         KernelSetEquality equality = new KernelSetEquality(KernelSets.named("avx2"), 6);
-        for (int i = 0; i < 10; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(10); i++) {
             equality.checkRows();
             equality.checkAdvance();
             equality.checkAttention();

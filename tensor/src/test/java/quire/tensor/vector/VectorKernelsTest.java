@@ -22,7 +22,7 @@ class VectorKernelsTest {
     @EnumSource(ElementType.class)
     void multiply_randomShapes_equalsScalarToTheBit(ElementType type) {
         KernelSetEquality equality = new KernelSetEquality(kernels, type.name().hashCode());
-        for (int i = 0; i < 60; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(60); i++) {
             equality.checkMultiply(type, 70);
         }
         equality.checkMultiply(type, 250); // more than one group of tokens
@@ -43,7 +43,7 @@ class VectorKernelsTest {
     @Test
     void rowOperations_randomShapes_equalScalarToTheBit() {
         KernelSetEquality equality = new KernelSetEquality(kernels, 1);
-        for (int i = 0; i < 500; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(500); i++) {
             equality.checkRows();
             equality.checkAdvance();
         }
@@ -52,7 +52,7 @@ class VectorKernelsTest {
     @Test
     void attend_randomLayouts_equalsScalarToTheBit() {
         KernelSetEquality equality = new KernelSetEquality(kernels, 2);
-        for (int i = 0; i < 200; i++) {
+        for (int i = 0; i < KernelSetEquality.rounds(200); i++) {
             equality.checkAttention();
         }
     }
@@ -69,7 +69,8 @@ class VectorKernelsTest {
                 "--enable-native-access=ALL-UNNAMED",
                 "-XX:MaxVectorSize=" + lanes * Float.BYTES);
 
-        String output = ChildJvm.output(options, KernelSetEquality.class, "vector", Integer.toString(lanes), "10");
+        String rounds = Integer.toString(KernelSetEquality.rounds(10));
+        String output = ChildJvm.output(options, KernelSetEquality.class, "vector", Integer.toString(lanes), rounds);
 
         assertThat(output).endsWith("equal" + System.lineSeparator());
     }
