@@ -46,6 +46,7 @@ import quire.model.text.ChatTemplates;
 import quire.model.text.Tokenizer;
 import quire.model.text.Tokenizers;
 import quire.tensor.ElementType;
+import quire.tensor.KvLayout;
 import quire.tensor.KvLayout.KvType;
 
 /**
@@ -1118,6 +1119,52 @@ class PromiseTest {
                                     text));
         }
         return predicted;
+    }
+
+    /**
+     * Contexts of more than one segment of attention. Workers share the segments of a sequence when there are few units for them,
+     * so the same request is computed whole and in pieces.
+     */
+    @ParameterizedTest
+    @ValueSource(strings = {"quire-tiny", "gemma3", "deepseek2"})
+    void output_longContextsInPieces_isBitIdentical(String architecture) throws Exception {
+        Path file = architecture.equals("quire-tiny")
+                ? TINY
+                : FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
+        int most = 640;
+        int[] words;
+        try (Gguf gguf = Gguf.open(file)) {
+            words = Tokenizers.of(gguf).encode("Once upon a time, there was a little girl", false, false);
+        }
+        Random random = new Random(6);
+        List<Request> requests = IntStream.of(most - 12, KvLayout.SEGMENT - 3, 30)
+                .mapToObj(length -> new Request(
+                        IntStream.range(0, length)
+                                .map(i -> words[random.nextInt(words.length)])
+                                .toArray(),
+                        SamplingParams.builder()
+                                .maxTokens(2)
+                                .temperature(0)
+                                .logprobs(1)
+                                .ignoreEndOfText(true)
+                                .build()))
+                .toList();
+        for (KvType kvType : List.of(KvType.F16, KvType.Q8_0)) {
+            EngineConfig whole = config(1, 512, 0, 1, kvType).toBuilder()
+                    .maxContext(most)
+                    .prefixCache(false)
+                    .build();
+            List<Answer> alone = answer(file, requests, whole, 1, DraftPolicy::of).answers;
+            for (int threads : kvType == KvType.F16 ? new int[] {2, 16} : new int[] {3}) {
+                int together = threads == 2 ? requests.size() : 1;
+                EngineConfig now = config(3, threads == 3 ? 300 : 512, 0, threads, kvType).toBuilder()
+                        .maxContext(most)
+                        .build();
+                assertThat(answer(file, requests, now, together, DraftPolicy::of).answers)
+                        .as("%d threads, %d together, %s", threads, together, kvType)
+                        .isEqualTo(alone);
+            }
+        }
     }
 
     /** Runs the requests together and compares their answers; returns the counts of draft tokens. */

@@ -3,6 +3,7 @@ package quire.model;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -25,12 +26,19 @@ import quire.tensor.Workers;
  *   units                                                  │ attention │
  * </pre>
  *
- * <p>A unit of attention is some query rows and one KV head. Layers may have no keys and values of their own; they read
+ * <p>A unit of attention is some query rows and one KV head. If there are few units for the workers, those with a long context
+ * are cut into pieces of some segments; the worker that completes the last piece adds the results, always in the same order. Layers may have no keys and values of their own; they read
  * those of an earlier layer.
  */
 final class AttentionLayers {
     /** A part of the heads, if all share one KV head. A kernel shares what it loads among no more. */
     private static final int PART_HEADS = 12;
+    /** Units of attention are cut until there are so many for each worker. */
+    private static final int UNITS_PER_WORKER = 4;
+    /** Enough for 16 sequences of 4,096 tokens. */
+    private static final int MIN_PARTIAL_SEGMENTS = 128;
+    /** Enough for a sequence of 524,288 tokens. Units with more segments are not cut. */
+    private static final int MAX_PARTIAL_SEGMENTS = 1024;
 
     private final Architecture blocks;
     private final ModelConfig.HeadSizes sizes;
@@ -62,6 +70,11 @@ final class AttentionLayers {
     private final FloatMatrix valueNormRows;
     /** Weights of norms that have none. */
     private final FloatMatrix ones;
+
+    /** The results of segments of the units that are cut: o of each head, then its maximum and total. */
+    private final FloatMatrix partials;
+    /** How many pieces of a unit that is cut are complete; 0 between layers. */
+    private final AtomicIntegerArray complete;
 
     // By worker.
     private final AttentionCall[] calls;
@@ -167,6 +180,10 @@ final class AttentionLayers {
         FloatMatrix result = latentAttention == null ? attended.values() : latentAttention.attended();
         float scale =
                 blocks.attentionScale() > 0 ? blocks.attentionScale() : (float) (1 / StrictMath.sqrt(sizes.headDim()));
+        int segments = partialSegments(config);
+        partials =
+                FloatMatrix.allocate(arena, workers.count() == 1 ? 0 : segments * sizes.heads(), sizes.headDim() + 2);
+        complete = new AtomicIntegerArray(segments * sizes.kvHeads() * headParts);
         calls = new AttentionCall[workers.count()];
         scratch = new AttentionScratch[workers.count()];
         for (int i = 0; i < calls.length; i++) {
@@ -181,6 +198,7 @@ final class AttentionLayers {
         long perRow = (long) sizes.queryWidth() * (config.blocks().gatedAttention() ? 2 : 1) + 2L * sizes.kvWidth();
         return Activations.byteSize(maxRows, config.attendedWidth(sizes), true)
                 + Float.BYTES * (perRow * maxRows + sizes.headDim())
+                + (long) Float.BYTES * partialSegments(config) * sizes.heads() * (sizes.headDim() + 2)
                 + (latent == null ? 0 : LatentAttention.byteSize(config, latent, maxRows));
     }
 
@@ -193,6 +211,12 @@ final class AttentionLayers {
             parts++;
         }
         return parts;
+    }
+
+    /** How many segments of one row have results at a time: those of the longest context, or of some shorter ones. */
+    private static int partialSegments(ModelConfig config) {
+        int segments = Math.ceilDiv(config.contextLength(), KvLayout.SEGMENT);
+        return Math.clamp(segments, MIN_PARTIAL_SEGMENTS, MAX_PARTIAL_SEGMENTS);
     }
 
     /** The same memory with a row for each part of the heads. */
@@ -329,36 +353,128 @@ final class AttentionLayers {
         return seen;
     }
 
+    /**
+     * Claims and computes units. All workers walk through the same units. Whether one is cut depends on the workers and on the
+     * other sequences, and changes no result.
+     */
     private void attend(Batch batch, Weights layer, int worker) {
+        AttentionCall call = calls[worker].layer(layer.window, blocks.chunked(), blocks.attentionCap(), layer.sinks);
         MemorySegment pages = cache.layer(layer.cacheIndex);
+        int heads = sizes.kvHeads() * headParts;
+        long total = workers.active() == 1 ? 0 : work(batch, call) * heads;
         int unit = 0;
         int claimed = workers.claim();
+        int cut = 0; // segments of one row that are cut so far
         for (int s = 0; s < batch.sequences(); s++) {
-            int firstRow = batch.firstRow(s);
             int rowCount = batch.rowCount(s);
+            int last = batch.firstPosition(s) + rowCount - 1;
             for (int done = 0; done < rowCount; done += kernels.attentionRows()) {
                 int count = Math.min(kernels.attentionRows(), rowCount - done);
-                for (int head = 0; head < sizes.kvHeads() * headParts; head++) {
-                    if (unit++ == claimed) {
-                        AttentionCall call = calls[worker]
-                                .layer(layer.window, blocks.chunked(), blocks.attentionCap(), layer.sinks)
-                                .context(pages, layer.table(batch, s), head / headParts);
-                        int last = batch.firstPosition(s) + rowCount - 1;
-                        int position = batch.firstPosition(s) + done;
-                        if (headParts == 1 && !blocks.encoder()) {
-                            kernels.attend(call.rows(firstRow + done, count, position), scratch[worker]);
-                        } else {
-                            for (int i = 0; i < count; i++) {
-                                int row = (firstRow + done + i) * headParts + head % headParts;
-                                int seen =
-                                        blocks.encoder() ? seeBothWays(call, layer, position + i, last) : position + i;
-                                kernels.attend(call.rows(row, 1, seen), scratch[worker]);
+                int row = batch.firstRow(s) + done;
+                int position = batch.firstPosition(s) + done;
+                int segments = segments(call, position, count);
+                long wanted = total == 0
+                        ? 1
+                        : Math.ceilDiv((long) count * segments * UNITS_PER_WORKER * workers.active(), total);
+                int pieces = (int) Math.min(segments, wanted);
+                if ((long) (cut + segments * count) * sizes.heads() > partials.rows() || blocks.encoder()) {
+                    pieces = 1;
+                }
+                for (int head = 0; head < heads; head++) {
+                    for (int piece = 0; piece < pieces; piece++) {
+                        if (unit++ == claimed) {
+                            call.context(pages, layer.table(batch, s), head / headParts);
+                            if (pieces > 1) {
+                                int at = (cut * heads + head * segments * count) * (sizes.heads() / heads);
+                                attendPiece(call, worker, head, row, count, position, piece, pieces, at);
+                                if (complete.incrementAndGet(cut * heads + head) == pieces) {
+                                    complete.set(cut * heads + head, 0);
+                                    merge(call, worker, head, row, count, position, at);
+                                }
+                            } else if (headParts == 1 && !blocks.encoder()) {
+                                kernels.attend(call.rows(row, count, position), scratch[worker]);
+                            } else {
+                                attendEach(call, layer, worker, head, row, count, position, last);
                             }
+                            claimed = workers.claim();
                         }
-                        claimed = workers.claim();
+                    }
+                }
+                cut += pieces > 1 ? segments * count : 0;
+            }
+        }
+    }
+
+    /** The segments of all rows of a batch, for one head. */
+    private long work(Batch batch, AttentionCall call) {
+        long work = 0;
+        for (int s = 0; s < batch.sequences(); s++) {
+            work += (long) batch.rowCount(s) * segments(call, batch.firstPosition(s), batch.rowCount(s));
+        }
+        return work;
+    }
+
+    /** How many segments some rows see together. */
+    private static int segments(AttentionCall call, int position, int count) {
+        return (position + count - 1) / KvLayout.SEGMENT - call.firstSegment(position) + 1;
+    }
+
+    /** Computes rows one by one, because they are parts of the heads or see later positions. */
+    private void attendEach(
+            AttentionCall call, Weights layer, int worker, int head, int row, int count, int position, int last) {
+        for (int i = 0; i < count; i++) {
+            int seen = blocks.encoder() ? seeBothWays(call, layer, position + i, last) : position + i;
+            kernels.attend(call.rows(inParts(row + i, head), 1, seen), scratch[worker]);
+        }
+    }
+
+    /** Computes some of the segments of a unit. Their results begin with row {@code at}. */
+    private void attendPiece(
+            AttentionCall call, int worker, int head, int row, int count, int position, int piece, int pieces, int at) {
+        int segments = segments(call, position, count);
+        int group = sizes.heads() / (sizes.kvHeads() * headParts);
+        int first = call.firstSegment(position);
+        int from = Workers.shareStart(segments, 1, piece, pieces);
+        int to = Workers.shareStart(segments, 1, piece + 1, pieces);
+        for (int segment = from; segment < to; segment++) {
+            if (headParts == 1) {
+                int target = at + segment * count * group;
+                kernels.attendSegment(
+                        call.rows(row, count, position), scratch[worker], first + segment, partials, target);
+            } else {
+                for (int i = 0; i < count; i++) {
+                    int own = first + segment - call.firstSegment(position + i);
+                    int target = at + (i * segments + own) * group;
+                    if (own >= 0 && first + segment <= (position + i) / KvLayout.SEGMENT) {
+                        kernels.attendSegment(
+                                call.rows(inParts(row + i, head), 1, position + i),
+                                scratch[worker],
+                                first + segment,
+                                partials,
+                                target);
                     }
                 }
             }
         }
+    }
+
+    /** Adds the results of all segments of a unit. */
+    private void merge(AttentionCall call, int worker, int head, int row, int count, int position, int at) {
+        if (headParts == 1) {
+            kernels.mergeSegments(call.rows(row, count, position), scratch[worker], partials, at);
+        } else {
+            int segments = segments(call, position, count);
+            int group = sizes.heads() / (sizes.kvHeads() * headParts);
+            for (int i = 0; i < count; i++) {
+                int target = at + i * segments * group;
+                kernels.mergeSegments(
+                        call.rows(inParts(row + i, head), 1, position + i), scratch[worker], partials, target);
+            }
+        }
+    }
+
+    /** The row of {@link #inParts(FloatMatrix)} for a part of the heads. */
+    private int inParts(int row, int head) {
+        return row * headParts + head % headParts;
     }
 }

@@ -483,17 +483,40 @@ public final class StepProfile {
             Meter own = meter.get();
             long begin = begin(own);
             kernels.attend(call, scratch);
+            addAttention(own, System.nanoTime() - begin, call, 0, call.firstPosition() + call.rowCount());
+        }
+
+        @Override
+        public void attendSegment(
+                AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.attendSegment(call, scratch, segment, partials, at);
             long nanos = System.nanoTime() - begin;
+            addAttention(own, nanos, call, segment * KvLayout.SEGMENT, (segment + 1) * KvLayout.SEGMENT);
+        }
+
+        @Override
+        public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.mergeSegments(call, scratch, partials, at);
+            own.add(Phase.ATTENTION, System.nanoTime() - begin, 0, 0, 0);
+        }
+
+        /** Adds what a call computed of the positions {@code [from, to)}. */
+        private static void addAttention(Meter own, long nanos, AttentionCall call, int from, int to) {
             KvLayout layout = call.layout();
             int rowCount = call.rowCount();
             double seen = 0; // sum of the positions over all queries
             for (int i = 0; i < rowCount; i++) {
                 int position = call.firstPosition() + i;
-                seen += position + 1 - call.firstSeen(position);
+                seen += Math.max(0, Math.min(to, position + 1) - Math.max(from, call.firstSeen(position)));
             }
+            int first = Math.max(from, call.firstSeen(call.firstPosition()));
+            int end = Math.min(to, call.firstPosition() + rowCount);
             double macs = 2 * seen * ((double) call.q().columns() / layout.kvHeads());
-            double bytes = (call.firstPosition() + rowCount - call.firstSeen(call.firstPosition()))
-                    * ((double) layout.tokenBytes() / layout.kvHeads());
+            double bytes = Math.max(0, end - first) * ((double) layout.tokenBytes() / layout.kvHeads());
             own.add(Phase.ATTENTION, nanos, bytes, 0, macs);
         }
     }

@@ -153,6 +153,11 @@ public final class AttentionCall {
         return window == 0 ? 0 : Math.max(0, position - window + 1);
     }
 
+    /** The first segment that the query at {@code position} sees. */
+    public int firstSegment(int position) {
+        return firstSeen(position) / KvLayout.SEGMENT;
+    }
+
     /** Limit of the scores; 0 for none. */
     public float softCap() {
         return softCap;
@@ -161,6 +166,11 @@ public final class AttentionCall {
     /** One number for each query head in one row; null for none. */
     public @Nullable FloatMatrix sinks() {
         return sinks;
+    }
+
+    /** The sinks with which the query at {@code position} begins {@code segment}; null for none. */
+    public @Nullable FloatMatrix sinks(int segment, int position) {
+        return segment == firstSegment(position) ? sinks : null;
     }
 
     /** Index of the first row in {@link #q} and {@link #out}. */

@@ -212,6 +212,11 @@ public interface Kernels {
      * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d],
      * o[d])}. The result is {@code o[d] / l}. A query reads only the positions up to its own.
      *
+     * <p>So it is within one segment of {@link KvLayout#SEGMENT} positions. Each further segment that the query sees begins anew
+     * with m = −∞ and l = o = 0, and its results are added in ascending order: {@code m = max(m₁, m₂)}, {@code c₁ = exp(m₁ −
+     * m)}, {@code c₂ = exp(m₂ − m)}, {@code l = fma(l₂, c₂, l₁ × c₁)}, {@code o = fma(o₂, c₂, o₁ × c₁)}. So several workers
+     * can compute one query: see {@link #attendSegment}.
+     *
      * <p>Three things may differ from this:
      *
      * <ul>
@@ -219,7 +224,8 @@ public interface Kernels {
      *       that position, where earlier positions have a score of −∞. If windows are chunks, the first position is the last
      *       multiple of w instead.
      *   <li>a soft cap: after its scale, a score becomes {@code cap − 2 × cap / (exp(s × (2 / cap)) + 1)}.
-     *   <li>sinks: a number for each query head, with which m begins, and l begins with 1 (instead of −∞ and 0).
+     *   <li>sinks: a number for each query head, with which m begins in the first segment that the query sees, and l begins
+     *       with 1 (instead of −∞ and 0).
      * </ul>
      *
      * <p>In Q8_0 pages, k and v are the stored integers. The scale of a position and head is applied once: {@code
@@ -229,4 +235,22 @@ public interface Kernels {
      * @param scratch this worker's, made by this set for the same layout
      */
     void attend(AttentionCall call, AttentionScratch scratch);
+
+    /**
+     * Computes one segment of {@link #attend}: for each row of the call and each query head of its KV head, a row of {@code
+     * partials}, which follow each other from {@code at} on. It has o, then m and l. The rows of queries that see nothing of
+     * the segment are not defined.
+     *
+     * @param segment number of the segment
+     * @param partials rows of {@code headDim + 2}
+     */
+    void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at);
+
+    /**
+     * Adds the results of {@link #attendSegment} and writes those of {@link #attend}, to the bit.
+     *
+     * @param partials the results of all segments from the first that the first row sees to that of the last row's position, one
+     *     segment after the other from row {@code at} on; they are overwritten
+     */
+    void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at);
 }

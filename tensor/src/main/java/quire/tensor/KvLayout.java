@@ -26,6 +26,12 @@ public record KvLayout(KvType type, int pageTokens, int kvHeads, int headDim) {
     /** Positions in an attention tile. */
     public static final int TILE = 16;
 
+    /**
+     * Positions in a segment of attention. Segments begin at multiples of it, so neither chunks nor workers move them. 512 are
+     * enough that their results cost little to add, and a long context has work for many workers.
+     */
+    public static final int SEGMENT = 512;
+
     /** How keys and values are stored. */
     public enum KvType {
         /** Half precision. */

@@ -6,6 +6,7 @@ import java.lang.management.ManagementFactory;
 import java.util.SplittableRandom;
 import quire.tensor.machine.KernelSets;
 import quire.tensor.machine.MachineCeilings;
+import quire.tensor.memory.Slabs;
 
 /**
  * Not a test: measures matrix products and attention, and the ceilings in the same minute. Started by hand:
@@ -30,6 +31,7 @@ final class KernelBench {
             try (Workers workers = new Workers(Integer.parseInt(count))) {
                 System.out.println(MachineCeilings.measure(workers));
                 for (String shape : shapes) {
+                    if (shape.isEmpty()) continue;
                     for (String type : types) {
                         int x = shape.indexOf('x');
                         int outputs = Integer.parseInt(shape.substring(0, x));
@@ -37,8 +39,10 @@ final class KernelBench {
                         multiply(kernels, workers, ElementType.valueOf(type), outputs, inputs, tokens);
                     }
                 }
-                attend(kernels, workers, 1, 2048);
-                attend(kernels, workers, 32, 2048);
+                for (KvLayout.KvType type : new KvLayout.KvType[] {KvLayout.KvType.F16, KvLayout.KvType.Q8_0}) {
+                    attend(kernels, workers, type, 1, 8192);
+                    attend(kernels, workers, type, 32, 2048);
+                }
             }
         }
     }
@@ -99,11 +103,19 @@ final class KernelBench {
         System.out.println(line.append(" GMAC/s"));
     }
 
-    private static void attend(Kernels kernels, Workers workers, int rows, int context) {
-        KvLayout layout = new KvLayout(KvLayout.KvType.F16, 16, 8, 64);
+    /** Attends in so many layers that their pages do not fit the caches. */
+    private static void attend(Kernels kernels, Workers workers, KvLayout.KvType type, int rows, int context) {
+        KvLayout layout = new KvLayout(type, 16, 8, 64);
         int heads = 32;
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = Arena.ofShared();
+                Slabs slabs = new Slabs()) {
             PagedContext kv = PagedContext.random(kernels, arena, layout, context, new SplittableRandom(3));
+            long bytes = kv.pages.byteSize();
+            int layers = rows > 1 ? 2 : (int) Math.max(1, (160L << 20) / bytes);
+            MemorySegment[] pages = new MemorySegment[layers];
+            for (int i = 0; i < layers; i++) {
+                pages[i] = slabs.allocate(bytes, 64).copyFrom(kv.pages);
+            }
             FloatMatrix q = Samples.matrix(arena, rows, heads * 64, new SplittableRandom(4));
             FloatMatrix out = FloatMatrix.allocate(arena, rows, heads * 64);
             AttentionCall[] calls = new AttentionCall[workers.count()];
@@ -112,8 +124,7 @@ final class KernelBench {
                 calls[i] = new AttentionCall(layout, 0.125f, q, out).rows(0, rows, context - rows);
                 scratch[i] = kernels.attentionScratch(layout, heads, arena);
             }
-            int repeats = rows == 1 ? 20 : 2;
-            double macs = repeats * 2.0 * rows * heads * 64 * context;
+            double macs = layers * 2.0 * rows * heads * 64 * context;
             double best = 0;
             long allocated = 0;
             long begin = System.nanoTime();
@@ -122,9 +133,9 @@ final class KernelBench {
                 long start = System.nanoTime();
                 workers.run(worker -> {
                     AttentionCall call = calls[worker];
-                    for (int i = 0; i < repeats; i++) {
+                    for (int i = 0; i < layers; i++) {
                         for (int head = worker; head < 8; head += workers.count()) {
-                            kernels.attend(call.context(kv.pages, kv.pageTable, head), scratch[worker]);
+                            kernels.attend(call.context(pages[i], kv.pageTable, head), scratch[worker]);
                         }
                     }
                 });
@@ -132,8 +143,8 @@ final class KernelBench {
                 allocated = allocatedBytes() - before;
             }
             System.out.printf(
-                    "attend %d rows at %d, 32/8 heads of 64, f16, %d threads: %.1f GMAC/s, %d B allocated%n",
-                    rows, context, workers.count(), best, allocated);
+                    "attend %d rows at %d, 32/8 heads of 64, %s, %d threads: %.1f GMAC/s, %.1f GB/s, %d B allocated%n",
+                    rows, context, type, workers.count(), best, best / macs * layers * bytes, allocated);
         }
     }
 

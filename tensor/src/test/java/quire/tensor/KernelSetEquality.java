@@ -445,6 +445,53 @@ public final class KernelSetEquality {
     }
 
     /**
+     * Checks attention that crosses segments: the set against scalar, and segments that are computed one by one against calls of
+     * all.
+     *
+     * @param rows number of last rows that are computed
+     * @param window see {@link AttentionCall#layer}
+     */
+    public void checkSegments(KvLayout layout, int heads, int context, int rows, int window, boolean chunked) {
+        int width = heads * layout.headDim();
+        try (Arena arena = guarded()) {
+            FloatMatrix q = Samples.matrix(arena, rows, width, random);
+            FloatMatrix sinks = random.nextBoolean() ? null : Samples.matrix(arena, 1, heads, random);
+            PagedContext kv = PagedContext.random(scalar, arena, layout, context, random);
+            FloatMatrix expected = FloatMatrix.allocate(arena, rows, width);
+            FloatMatrix actual = FloatMatrix.allocate(arena, rows, width);
+            FloatMatrix cut = FloatMatrix.allocate(arena, rows, width);
+            int position = context - rows;
+            String what = layout + ", " + rows + " rows at " + position + ", window " + window;
+            for (Kernels set : new Kernels[] {scalar, kernels}) {
+                AttentionCall call = new AttentionCall(layout, 0.3f, q, set.equals(scalar) ? expected : actual)
+                        .layer(window, chunked, 0, sinks)
+                        .rows(0, rows, position);
+                attend(set, heads, kv, call, 0, arena);
+            }
+            requireEqual(what, expected, actual);
+            Kernels.AttentionScratch scratch = kernels.attentionScratch(layout, heads, arena);
+            AttentionCall call = new AttentionCall(layout, 0.3f, q, cut).layer(window, chunked, 0, sinks);
+            int group = heads / layout.kvHeads();
+            for (int first = 0; first < rows; first += kernels.attentionRows()) {
+                int count = Math.min(kernels.attentionRows(), rows - first);
+                call.rows(first, count, position + first);
+                int segment = call.firstSegment(position + first);
+                int segments = (position + first + count - 1) / KvLayout.SEGMENT - segment + 1;
+                FloatMatrix partials = FloatMatrix.allocate(arena, 1 + segments * count * group, layout.headDim() + 2);
+                for (int head = 0; head < layout.kvHeads(); head++) {
+                    call.context(kv.pages, kv.pageTable, head);
+                    partials.segment().fill((byte) -1);
+                    for (int i = segments - 1; i >= 0; i--) {
+                        kernels.attendSegment(call, scratch, segment + i, partials, 1 + i * count * group);
+                    }
+                    kernels.mergeSegments(call, scratch, partials, 1);
+                }
+            }
+            requireEqual(what + ", cut", expected, cut);
+        }
+    }
+
+    /**
      * Computes all rows and heads of {@code whole}, in calls of at most {@link Kernels#attentionRows} rows; no call
      * crosses {@code cut}.
      */

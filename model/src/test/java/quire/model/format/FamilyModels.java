@@ -200,7 +200,7 @@ public final class FamilyModels {
                                     .contains(name)
                     ? 8
                     : headDim;
-            size("context_length", 512);
+            size("context_length", 1024);
             size("embedding_length", HIDDEN);
             size("feed_forward_length", FEED_FORWARD);
             boolean further = variant.equals("qwen35-further");

@@ -15,12 +15,13 @@ import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.assembled.common.AttentionCode;
 import quire.tensor.assembled.common.KernelWriter;
+import quire.tensor.scalar.FloatMath;
 import quire.tensor.x86.CodeMemory;
 
 /**
  * Attention with the functions of {@link AttentionCode}, and the working memory of one worker. The queries of a call
- * (rows × the query heads of the KV head) are divided into blocks. Tiles are processed in chunks: all blocks take a
- * chunk before the next chunk:
+ * (rows × the query heads of the KV head) are divided into blocks. All blocks take a segment ({@link
+ * KvLayout#SEGMENT}) before the next one, and its results are added to those of the segments before:
  *
  * <pre>
  *   group of 4 heads: a block is 3 rows × 4 heads         group of 16: 1 row × 12 heads, 1 row × 4 heads
@@ -38,16 +39,17 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private static final int TILE = KvLayout.TILE;
     private static final int ALL_LANES = 0xFFFF;
     /**
-     * Tiles of one native call. The garbage collector has to wait for a call, so it should take only some tens of
+     * Tiles of one native call: a segment. The garbage collector has to wait for a call, so it should take only some tens of
      * microseconds.
      */
-    private static final int CHUNK = 32;
+    private static final int CHUNK = KvLayout.SEGMENT / TILE;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
     private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
 
     private static final MethodHandle ATTEND = handle(AttentionCode.DESCRIPTOR);
     private static final MethodHandle FINISH = handle(AttentionCode.FINISH_DESCRIPTOR);
+    private static final MethodHandle MERGE = handle(AttentionCode.MERGE_DESCRIPTOR);
     private static final MethodHandle CLEAR = handle(AttentionCode.CLEAR_DESCRIPTOR);
 
     private final Code code;
@@ -57,12 +59,19 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private final float softCap;
     /** Size of the sums of one query in bytes. */
     private final int sumBytes;
-    /** The addresses of a chunk's tiles. */
+    /** The addresses of a chunk's tiles, and of the tiles after them that are prefetched. */
     private final MemorySegment tiles;
 
     private final MemorySegment weights;
     private final MemorySegment stats;
     private final MemorySegment sums;
+
+    // Results of the segments before, by row and head.
+    private final MemorySegment merged;
+    private final MemorySegment mergedTotals;
+    private final float[] mergedMax;
+    /** Two factors of each head of a row. */
+    private final MemorySegment factors;
 
     private static MethodHandle handle(FunctionDescriptor descriptor) {
         return Linker.nativeLinker().downcallHandle(descriptor, Linker.Option.critical(false));
@@ -76,6 +85,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         final MemorySegment[][] attend;
 
         final MemorySegment finish;
+        final MemorySegment merge;
         final MemorySegment clear;
 
         Code(KernelWriter writer, KvLayout layout, int heads, float softCap, CodeMemory memory) {
@@ -102,6 +112,8 @@ final class AssembledAttention implements Kernels.AttentionScratch {
             }
             finish = memory.install(
                     name + "-finish", writer.attention(layout, heads, 1, 1, 0).assembleFinish());
+            merge = memory.install(
+                    name + "-merge", writer.attention(layout, heads, 1, 1, 0).assembleMerge());
             clear = memory.install(
                     name + "-clear", writer.attention(layout, heads, 1, 1, 0).assembleClear());
         }
@@ -153,10 +165,14 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         sumBytes = AttentionCode.sumBytes(layout);
         int headBlocks = Math.ceilDiv(group, code.blockHeads);
         int blocks = Math.ceilDiv(ROWS, code.blockRows) * headBlocks;
-        tiles = arena.allocate((long) CHUNK * Long.BYTES, 64);
+        tiles = arena.allocate((long) (CHUNK + AttentionCode.TILES_AHEAD) * Long.BYTES, 64);
         weights = arena.allocate(AttentionCode.WEIGHTS_BYTES, 64);
         stats = arena.allocate((long) blocks * AttentionCode.STATS_BYTES, 64);
         sums = arena.allocate((long) (ROWS + code.blockRows) * group * sumBytes, 64);
+        merged = arena.allocate((long) ROWS * group * sumBytes, 64);
+        mergedTotals = arena.allocate((long) ROWS * group * Float.BYTES, 64);
+        mergedMax = new float[ROWS * group];
+        factors = arena.allocate(2L * group * Float.BYTES, 64);
     }
 
     int heads() {
@@ -165,58 +181,154 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
     @Override
     public long byteSize() {
-        return tiles.byteSize() + weights.byteSize() + stats.byteSize() + sums.byteSize();
+        return tiles.byteSize()
+                + weights.byteSize()
+                + stats.byteSize()
+                + sums.byteSize()
+                + merged.byteSize()
+                + 2 * mergedTotals.byteSize()
+                + factors.byteSize();
     }
 
     void attend(AttentionCall call) {
-        KvLayout from = call.layout();
-        MemorySegment pages = call.pages();
-        FloatMatrix queries = call.q();
-        FloatMatrix out = call.out();
-        int firstRow = call.firstRow();
+        check(call);
         int rowCount = call.rowCount();
-        int firstPosition = call.firstPosition();
-        int kvHead = call.kvHead();
+        int first = call.firstSegment(call.firstPosition());
+        int last = (call.firstPosition() + rowCount - 1) / KvLayout.SEGMENT;
+        for (int segment = first; segment <= last; segment++) {
+            computeSegment(call, segment);
+            if (last > first) {
+                mergeRows(call, segment);
+            }
+        }
+        FloatMatrix out = call.out();
+        long target = Addresses.of(out)
+                + out.rowOffset(call.firstRow())
+                + (long) call.kvHead() * group * layout.headDim() * Float.BYTES;
+        for (int row = 0; row < rowCount; row++) {
+            long rowTarget = target + row * (long) heads * layout.headDim() * Float.BYTES;
+            if (last > first) {
+                finish(merged.address() + sumsAt(row, 0), totalAt(row), group, rowTarget);
+            } else {
+                finish(row, rowTarget);
+            }
+        }
+    }
+
+    void attendSegment(AttentionCall call, int segment, FloatMatrix partials, int at) {
+        check(call);
+        computeSegment(call, segment);
+        int headDim = layout.headDim();
+        for (int i = 0; i < call.rowCount() * group; i++) {
+            long to = partials.rowOffset(at + i);
+            MemorySegment.copy(
+                    sums, sumsAt(i / group, i % group), partials.segment(), to, (long) headDim * Float.BYTES);
+            partials.set(at + i, headDim, stat(AttentionCode.MAX, i / group, i % group));
+            partials.set(at + i, headDim + 1, stat(AttentionCode.TOTAL, i / group, i % group));
+        }
+    }
+
+    private void check(AttentionCall call) {
+        KvLayout from = call.layout();
         if (from.type() != layout.type()
                 || from.headDim() != layout.headDim()
                 || from.kvHeads() != layout.kvHeads()
                 || call.softCap() != softCap
-                || !pages.isNative()) {
+                || !call.pages().isNative()) {
             throw new IllegalArgumentException("this working memory was made for " + layout + " and a soft cap of "
                     + softCap + ", not for " + from + " and " + call.softCap());
         }
+    }
+
+    /** Computes sums, maximums and totals of the queries for the positions of one segment. */
+    private void computeSegment(AttentionCall call, int segment) {
+        FloatMatrix queries = call.q();
+        int rowCount = call.rowCount();
+        int firstPosition = call.firstPosition();
         long headBytes = (long) layout.headDim() * Float.BYTES;
-        long q = Addresses.of(queries) + queries.rowOffset(firstRow) + (long) kvHead * group * headBytes;
-        long target = Addresses.of(out) + out.rowOffset(firstRow) + (long) kvHead * group * headBytes;
-        long rowBytes = heads * headBytes;
-        clear(call);
+        long q = Addresses.of(queries) + queries.rowOffset(call.firstRow()) + (long) call.kvHead() * group * headBytes;
+        clear(call, segment);
         int tileCount = (firstPosition + rowCount - 1) / TILE + 1;
-        for (int first = call.firstSeen(firstPosition) / TILE; first < tileCount; first += CHUNK) {
-            int end = Math.min(tileCount, first + CHUNK);
-            findTiles(call, first, end);
-            for (int row = 0; row < rowCount; row += code.blockRows) {
-                int rows = Math.min(code.blockRows, rowCount - row);
-                attendBlocks(call, q + row * rowBytes, row, rows, first, end);
-            }
-        }
-        for (int row = 0; row < rowCount; row++) {
-            finish(row, target + row * rowBytes);
+        int first = Math.max(call.firstSeen(firstPosition) / TILE, segment * CHUNK);
+        int end = Math.min(tileCount, (segment + 1) * CHUNK);
+        findTiles(call, first, end, tileCount);
+        for (int row = 0; row < rowCount; row += code.blockRows) {
+            int rows = Math.min(code.blockRows, rowCount - row);
+            attendBlocks(call, q + (long) row * heads * headBytes, row, rows, first, end);
         }
     }
 
+    /** Adds the results of a segment to those of the segments before. */
+    private void mergeRows(AttentionCall call, int segment) {
+        for (int row = 0; row < call.rowCount(); row++) {
+            int position = call.firstPosition() + row;
+            int first = call.firstSegment(position);
+            if (segment < first || segment > position / KvLayout.SEGMENT) {
+                continue;
+            }
+            for (int head = 0; head < group; head++) {
+                int query = row * group + head;
+                float max = stat(AttentionCode.MAX, row, head);
+                float total = stat(AttentionCode.TOTAL, row, head);
+                if (segment > first) {
+                    float m = Math.max(mergedMax[query], max);
+                    float c1 = FloatMath.exp(mergedMax[query] - m);
+                    float c2 = FloatMath.exp(max - m);
+                    total = Math.fma(total, c2, mergedTotals.getAtIndex(FLOAT, query) * c1);
+                    max = m;
+                    factors.setAtIndex(FLOAT, 2L * head, c1);
+                    factors.setAtIndex(FLOAT, 2L * head + 1, c2);
+                }
+                mergedMax[query] = max;
+                mergedTotals.setAtIndex(FLOAT, query, total);
+            }
+            if (segment == first) {
+                MemorySegment.copy(sums, sumsAt(row, 0), merged, sumsAt(row, 0), (long) group * sumBytes);
+            } else {
+                merge(row);
+            }
+        }
+    }
+
+    private void merge(int row) {
+        try {
+            MERGE.invokeExact(
+                    code.merge,
+                    merged.address() + sumsAt(row, 0),
+                    sums.address() + sumsAt(row, 0),
+                    factors.address(),
+                    (long) group);
+        } catch (Throwable e) {
+            throw new AssertionError("machine code throws nothing", e);
+        }
+    }
+
+    /** The maximum or the total of a query for the segment that was computed last. */
+    private float stat(int which, int row, int head) {
+        int blockRow = row / code.blockRows * code.blockRows;
+        int blockHead = head / code.blockHeads * code.blockHeads;
+        int blockHeads = Math.min(code.blockHeads, group - blockHead);
+        int query = (row - blockRow) * blockHeads + head - blockHead;
+        return stats.get(FLOAT, statsAt(row, head) + which + query * (long) Float.BYTES);
+    }
+
+    private long totalAt(int row) {
+        return mergedTotals.address() + row * (long) group * Float.BYTES;
+    }
+
     /**
-     * Sets sums and totals to 0 and maximums to −∞, or to those of the sinks. Throws if the working memory is closed;
+     * Sets sums and totals to 0 and maximums to −∞, or, in the first segment of a row, to those of the sinks. Throws if the working memory is closed;
      * all of it is in one arena.
      */
-    private void clear(AttentionCall call) {
+    private void clear(AttentionCall call, int segment) {
         int rowCount = call.rowCount();
-        FloatMatrix sinks = call.sinks();
         int firstHead = call.kvHead() * group;
         for (int row = 0; row < rowCount; row += code.blockRows) {
             for (int head = 0; head < group; head += code.blockHeads) {
                 long block = statsAt(row, head);
                 int blockHeads = Math.min(code.blockHeads, group - head);
                 for (int i = 0; i < AttentionCode.MAX_QUERIES; i++) {
+                    FloatMatrix sinks = call.sinks(segment, call.firstPosition() + row + i / blockHeads);
                     float max =
                             sinks == null ? Float.NEGATIVE_INFINITY : sinks.get(0, firstHead + head + i % blockHeads);
                     stats.set(FLOAT, block + AttentionCode.MAX + i * (long) Float.BYTES, max);
@@ -231,8 +343,11 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    /** Computes the addresses of tiles {@code [first, end)} and checks that they are inside of the pages. */
-    private void findTiles(AttentionCall call, int first, int end) {
+    /**
+     * Computes the addresses of tiles {@code [first, end)}, and of those that are prefetched meanwhile, and checks that they
+     * are inside of the pages.
+     */
+    private void findTiles(AttentionCall call, int first, int end, int tileCount) {
         KvLayout from = call.layout();
         MemorySegment pages = call.pages();
         int[] pageTable = call.pageTable();
@@ -240,14 +355,14 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         long pageBytes = from.pageBytes();
         long pageCount = pages.byteSize() / pageBytes;
         long address = Addresses.of(pages);
-        for (int tile = first; tile < end; tile++) {
-            int position = tile * TILE;
+        for (int i = 0; i < end - first + AttentionCode.TILES_AHEAD; i++) {
+            int position = Math.min(first + i, tileCount - 1) * TILE;
             int page = pageTable[position / from.pageTokens()];
             if (page < 0 || page >= pageCount) {
                 throw new IllegalArgumentException("page " + page + " is not one of the " + pageCount + " pages");
             }
             long at = page * pageBytes + from.keyScalesOffset(position % from.pageTokens(), kvHead);
-            tiles.set(LONG, (tile - first) * (long) Long.BYTES, address + at);
+            tiles.set(LONG, i * (long) Long.BYTES, address + at);
         }
     }
 
@@ -334,16 +449,19 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         for (int head = 0; head < group; head += code.blockHeads) {
             int blockHeads = Math.min(code.blockHeads, group - head);
             int query = (row - blockRow) * blockHeads;
-            try {
-                FINISH.invokeExact(
-                        code.finish,
-                        sums.address() + sumsAt(blockRow, head) + query * (long) sumBytes,
-                        stats.address() + statsAt(blockRow, head) + AttentionCode.TOTAL + query * (long) Float.BYTES,
-                        target + head * (long) layout.headDim() * Float.BYTES,
-                        (long) blockHeads);
-            } catch (Throwable e) {
-                throw new AssertionError("machine code throws nothing", e);
-            }
+            finish(
+                    sums.address() + sumsAt(blockRow, head) + query * (long) sumBytes,
+                    stats.address() + statsAt(blockRow, head) + AttentionCode.TOTAL + query * (long) Float.BYTES,
+                    blockHeads,
+                    target + head * (long) layout.headDim() * Float.BYTES);
+        }
+    }
+
+    private void finish(long querySums, long totals, int queries, long target) {
+        try {
+            FINISH.invokeExact(code.finish, querySums, totals, target, (long) queries);
+        } catch (Throwable e) {
+            throw new AssertionError("machine code throws nothing", e);
         }
     }
 

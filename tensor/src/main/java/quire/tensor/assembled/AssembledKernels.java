@@ -20,6 +20,7 @@ import quire.tensor.assembled.avx512.Avx512Writer;
 import quire.tensor.assembled.common.Instructions;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.scalar.ScalarKernels;
+import quire.tensor.scalar.SegmentMerge;
 import quire.tensor.scalar.Shapes;
 import quire.tensor.vector.Lanes;
 import quire.tensor.vector.VectorKernels;
@@ -209,5 +210,24 @@ public final class AssembledKernels implements Kernels {
         }
         Shapes.checkAttend(call, own.heads(), AssembledAttention.ROWS);
         own.attend(call);
+    }
+
+    @Override
+    public void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
+        if (!(scratch instanceof AssembledAttention own)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(call, own.heads(), AssembledAttention.ROWS);
+        Shapes.checkPartials(call, own.heads(), partials, at, 1);
+        own.attendSegment(call, segment, partials, at);
+    }
+
+    @Override
+    public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
+        if (!(scratch instanceof AssembledAttention own)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkPartials(call, own.heads(), partials, at, Shapes.segments(call));
+        SegmentMerge.merge(call, own.heads(), partials, at);
     }
 }

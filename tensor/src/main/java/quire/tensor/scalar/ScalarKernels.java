@@ -492,25 +492,27 @@ public final class ScalarKernels implements Kernels {
         return pages.get(FLOAT, base + j * (long) Float.BYTES);
     }
 
-    /** Scores of one tile. */
+    /** Scores of one tile, and the results of a segment and of those before it. */
     private static final class Scratch implements AttentionScratch {
         private final int heads;
         private final float[] scores = new float[TILE];
+        private final FloatMatrix results;
 
-        Scratch(int heads) {
+        Scratch(int heads, FloatMatrix results) {
             this.heads = heads;
+            this.results = results;
         }
 
         @Override
         public long byteSize() {
-            return (long) scores.length * Float.BYTES;
+            return (long) scores.length * Float.BYTES + results.segment().byteSize();
         }
     }
 
     @Override
     public AttentionScratch attentionScratch(KvLayout layout, int heads, float softCap, Arena arena) {
         Shapes.checkHeads(layout, heads);
-        return new Scratch(heads);
+        return new Scratch(heads, FloatMatrix.allocate(arena, 2, layout.headDim() + 2));
     }
 
     @Override
@@ -532,13 +534,52 @@ public final class ScalarKernels implements Kernels {
         }
     }
 
-    /** Computes one query: one head of the call's row {@code i}. The sum o accumulates in out. */
+    @Override
+    public void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
+        if (!(scratch instanceof Scratch memory)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(call, memory.heads, ATTENTION_ROWS);
+        Shapes.checkPartials(call, memory.heads, partials, at, 1);
+        int group = memory.heads / call.layout().kvHeads();
+        for (int i = 0; i < call.rowCount() * group; i++) {
+            attendSegment(call, i / group, call.kvHead() * group + i % group, segment, memory, partials, at + i);
+        }
+    }
+
+    @Override
+    public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
+        if (!(scratch instanceof Scratch memory)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkPartials(call, memory.heads, partials, at, Shapes.segments(call));
+        SegmentMerge.merge(call, memory.heads, partials, at);
+    }
+
+    /** Computes one query: one head of the call's row {@code i}. */
     private static void attendOne(AttentionCall call, int i, int head, Scratch memory) {
+        FloatMatrix results = memory.results;
+        int position = call.firstPosition() + i;
+        int first = call.firstSegment(position);
+        for (int segment = first; segment <= position / KvLayout.SEGMENT; segment++) {
+            attendSegment(call, i, head, segment, memory, results, segment == first ? 0 : 1);
+            if (segment > first) {
+                SegmentMerge.add(results, 0, results, 1);
+            }
+        }
+        int headDim = call.layout().headDim();
+        for (int d = 0; d < headDim; d++) {
+            call.out().set(call.firstRow() + i, head * headDim + d, results.get(0, d) / results.get(0, headDim + 1));
+        }
+    }
+
+    /** Computes a segment of one query to a row of {@code out}, where the sum o accumulates. */
+    private static void attendSegment(
+            AttentionCall call, int i, int head, int segment, Scratch memory, FloatMatrix out, int outRow) {
         KvLayout layout = call.layout();
         MemorySegment pages = call.pages();
         int[] pageTable = call.pageTable();
         FloatMatrix q = call.q();
-        FloatMatrix out = call.out();
         int row = call.firstRow() + i;
         int position = call.firstPosition() + i;
         int kvHead = call.kvHead();
@@ -546,13 +587,15 @@ public final class ScalarKernels implements Kernels {
         int headDim = layout.headDim();
         int first = head * headDim;
         for (int d = 0; d < headDim; d++) {
-            out.set(row, first + d, 0f);
+            out.set(outRow, d, 0f);
         }
-        FloatMatrix sinks = call.sinks();
+        FloatMatrix sinks = call.sinks(segment, position);
         float max = sinks == null ? Float.NEGATIVE_INFINITY : sinks.get(0, head);
         float sum = sinks == null ? 0f : 1f;
         int seen = call.firstSeen(position);
-        for (int tile = seen / TILE * TILE; tile <= position; tile += TILE) {
+        int start = Math.max(seen / TILE * TILE, segment * KvLayout.SEGMENT);
+        int end = Math.min(position + 1, (segment + 1) * KvLayout.SEGMENT);
+        for (int tile = start; tile < end; tile += TILE) {
             int slot = tile % layout.pageTokens();
             long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
             long keys = page + layout.keyTileOffset(slot, kvHead);
@@ -576,7 +619,7 @@ public final class ScalarKernels implements Kernels {
             max = newMax;
             sum *= correction;
             for (int d = 0; d < headDim; d++) {
-                out.set(row, first + d, out.get(row, first + d) * correction);
+                out.set(outRow, d, out.get(outRow, d) * correction);
             }
             for (int j = 0; j < width; j++) {
                 float p = FloatMath.exp(memory.scores[j] - max);
@@ -584,12 +627,11 @@ public final class ScalarKernels implements Kernels {
                 float weight = quantized ? p * loadScale(pages, valueScales, j) : p;
                 for (int d = 0; d < headDim; d++) {
                     float value = loadNumber(layout, pages, values, (long) j * headDim + d);
-                    out.set(row, first + d, Math.fma(weight, value, out.get(row, first + d)));
+                    out.set(outRow, d, Math.fma(weight, value, out.get(outRow, d)));
                 }
             }
         }
-        for (int d = 0; d < headDim; d++) {
-            out.set(row, first + d, out.get(row, first + d) / sum);
-        }
+        out.set(outRow, headDim, max);
+        out.set(outRow, headDim + 1, sum);
     }
 }

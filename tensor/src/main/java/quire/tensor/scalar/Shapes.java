@@ -190,6 +190,22 @@ public final class Shapes {
         }
     }
 
+    /** The number of segments that the rows of a call see. */
+    public static int segments(AttentionCall call) {
+        int last = (call.firstPosition() + call.rowCount() - 1) / KvLayout.SEGMENT;
+        return last - call.firstSegment(call.firstPosition()) + 1;
+    }
+
+    /** Checks that the results of some segments fit {@code partials}, for {@code heads} query heads of a row. */
+    public static void checkPartials(AttentionCall call, int heads, FloatMatrix partials, int at, int segments) {
+        int rows = call.rowCount() * (heads / call.layout().kvHeads());
+        if (partials.columns() != call.layout().headDim() + 2) {
+            throw new IllegalArgumentException("results of segments have rows of head dim + 2 = "
+                    + (call.layout().headDim() + 2) + " numbers, not " + partials.columns());
+        }
+        checkRows(partials, at, Math.addExact(at, Math.multiplyExact(rows, segments)));
+    }
+
     /** Checks that the KV heads divide the query heads. */
     public static void checkHeads(KvLayout layout, int heads) {
         if (heads < 1 || heads % layout.kvHeads() != 0) {

@@ -57,6 +57,10 @@ final class VectorAttention implements Kernels.AttentionScratch {
     private final float[] max;
     private final float[] total;
     private final float[] correction;
+    // Results of the segments before.
+    private final float[] mergedSums;
+    private final float[] mergedMax;
+    private final float[] mergedTotal;
 
     VectorAttention(KvLayout layout, int heads) {
         this.heads = heads;
@@ -71,6 +75,9 @@ final class VectorAttention implements Kernels.AttentionScratch {
         max = new float[queries];
         total = new float[queries];
         correction = new float[queries];
+        mergedSums = new float[queries * width];
+        mergedMax = new float[queries];
+        mergedTotal = new float[queries];
     }
 
     int heads() {
@@ -86,36 +93,96 @@ final class VectorAttention implements Kernels.AttentionScratch {
                         + keyScales.length
                         + valueScales.length
                         + weights.length
-                        + sums.length
-                        + 3 * max.length);
+                        + 2 * sums.length
+                        + 5 * max.length);
     }
 
     void attend(AttentionCall call) {
+        begin(call);
+        FloatMatrix out = call.out();
+        int count = call.rowCount() * group;
+        int first = call.firstSegment(call.firstPosition());
+        int last = (call.firstPosition() + call.rowCount() - 1) / KvLayout.SEGMENT;
+        for (int segment = first; segment <= last; segment++) {
+            attendSegment(call, segment);
+            for (int n = 0; n < count && last > first; n++) {
+                int position = call.firstPosition() + n / group;
+                if (segment == call.firstSegment(position)) {
+                    System.arraycopy(sums, n * width, mergedSums, n * width, width);
+                    mergedMax[n] = max[n];
+                    mergedTotal[n] = total[n];
+                } else if (segment > call.firstSegment(position) && segment <= position / KvLayout.SEGMENT) {
+                    merge(n);
+                }
+            }
+        }
+        float[] results = last > first ? mergedSums : sums;
+        float[] totals = last > first ? mergedTotal : total;
+        int headDim = call.layout().headDim();
+        int firstColumn = call.kvHead() * group * headDim;
+        for (int n = 0; n < count; n++) {
+            divide(results, n * width, width, totals[n]);
+            long target = out.rowOffset(call.firstRow() + n / group)
+                    + (firstColumn + n % group * headDim) * (long) Float.BYTES;
+            MemorySegment.copy(results, n * width, out.segment(), FLOAT, target, headDim);
+        }
+    }
+
+    void attendSegment(AttentionCall call, int segment, FloatMatrix partials, int at) {
+        begin(call);
+        attendSegment(call, segment);
+        int headDim = call.layout().headDim();
+        for (int n = 0; n < call.rowCount() * group; n++) {
+            MemorySegment.copy(sums, n * width, partials.segment(), FLOAT, partials.rowOffset(at + n), headDim);
+            partials.set(at + n, headDim, max[n]);
+            partials.set(at + n, headDim + 1, total[n]);
+        }
+    }
+
+    /** Adds the result of a segment to the result of those before. */
+    private void merge(int n) {
+        float m = Math.max(mergedMax[n], max[n]);
+        float c1 = FloatMath.exp(mergedMax[n] - m);
+        float c2 = FloatMath.exp(max[n] - m);
+        FloatVector factor = FloatVector.broadcast(F, c2);
+        for (int d = n * width; d < (n + 1) * width; d += LANES) {
+            FloatVector before = FloatVector.fromArray(F, mergedSums, d).mul(c1);
+            FloatVector.fromArray(F, sums, d).fma(factor, before).intoArray(mergedSums, d);
+        }
+        mergedMax[n] = m;
+        mergedTotal[n] = Math.fma(total[n], c2, mergedTotal[n] * c1);
+    }
+
+    /** Copies the queries of a call. */
+    private void begin(AttentionCall call) {
+        KvLayout layout = call.layout();
+        int headDim = layout.headDim();
+        if (keys.length != headDim * TILE || heads != group * layout.kvHeads()) {
+            throw new IllegalArgumentException("this working memory was made for another layout than " + layout);
+        }
+        gather(call.q(), call.firstRow(), call.rowCount(), call.kvHead() * group * headDim, headDim);
+    }
+
+    /** Computes sums, maximums and totals of the queries for the positions of one segment. */
+    private void attendSegment(AttentionCall call, int segment) {
         KvLayout layout = call.layout();
         MemorySegment pages = call.pages();
         int[] pageTable = call.pageTable();
-        FloatMatrix out = call.out();
-        int firstRow = call.firstRow();
         int rowCount = call.rowCount();
         int firstPosition = call.firstPosition();
         int kvHead = call.kvHead();
         float scale = call.scale();
         int headDim = layout.headDim();
-        if (keys.length != headDim * TILE || heads != group * layout.kvHeads()) {
-            throw new IllegalArgumentException("this working memory was made for another layout than " + layout);
-        }
         int count = rowCount * group;
-        int firstColumn = kvHead * group * headDim;
-        gather(call.q(), firstRow, rowCount, firstColumn, headDim);
         Arrays.fill(sums, 0, count * width, 0f);
-        FloatMatrix sinks = call.sinks();
         for (int n = 0; n < count; n++) {
+            FloatMatrix sinks = call.sinks(segment, firstPosition + n / group);
             max[n] = sinks == null ? Float.NEGATIVE_INFINITY : sinks.get(0, kvHead * group + n % group);
             total[n] = sinks == null ? 0f : 1f;
         }
         boolean quantized = layout.type().isQuantized();
-        int lastPosition = firstPosition + rowCount - 1;
-        int start = call.firstSeen(firstPosition) / TILE * TILE;
+        int lastPosition = Math.min(firstPosition + rowCount, (segment + 1) * KvLayout.SEGMENT) - 1;
+        int start = Math.max(call.firstSeen(firstPosition) / TILE * TILE, segment * KvLayout.SEGMENT);
         for (int tile = start; tile <= lastPosition; tile += TILE) {
             int slot = tile % layout.pageTokens();
             long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
@@ -131,12 +198,6 @@ final class VectorAttention implements Kernels.AttentionScratch {
                 }
                 accumulate(quad * QUAD, count, tile, call, quantized);
             }
-        }
-        for (int n = 0; n < count; n++) {
-            divide(sums, n * width, width, total[n]);
-            long target =
-                    out.rowOffset(firstRow + n / group) + (firstColumn + n % group * headDim) * (long) Float.BYTES;
-            MemorySegment.copy(sums, n * width, out.segment(), FLOAT, target, headDim);
         }
     }
 

@@ -23,6 +23,7 @@ import quire.tensor.WeightMatrix;
 import quire.tensor.Workers;
 import quire.tensor.scalar.FloatMath;
 import quire.tensor.scalar.ScalarKernels;
+import quire.tensor.scalar.SegmentMerge;
 import quire.tensor.scalar.Shapes;
 
 /**
@@ -583,5 +584,24 @@ public final class VectorKernels implements Kernels {
         }
         Shapes.checkAttend(call, attention.heads(), VectorAttention.ROWS);
         attention.attend(call);
+    }
+
+    @Override
+    public void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
+        if (!(scratch instanceof VectorAttention attention)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkAttend(call, attention.heads(), VectorAttention.ROWS);
+        Shapes.checkPartials(call, attention.heads(), partials, at, 1);
+        attention.attendSegment(call, segment, partials, at);
+    }
+
+    @Override
+    public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
+        if (!(scratch instanceof VectorAttention attention)) {
+            throw new IllegalArgumentException("this working memory belongs to another kernel set");
+        }
+        Shapes.checkPartials(call, attention.heads(), partials, at, Shapes.segments(call));
+        SegmentMerge.merge(call, attention.heads(), partials, at);
     }
 }

@@ -59,8 +59,14 @@ class AssembledAttentionTest {
     }
 
     @Test
-    void attend_moreTilesThanOneChunk_equalsScalarToTheBit() {
+    void attend_moreThanOneSegment_equalsScalarToTheBit() {
         equality.checkAttentionWindows(new KvLayout(KvType.F16, 48, 1, 16), 2, 1100, 271);
+        for (KvType type : KvType.values()) {
+            equality.checkSegments(new KvLayout(type, 16, 2, 24), 14, 1300, 1, 0, false);
+            equality.checkSegments(new KvLayout(type, 32, 1, 16), 5, 1050, 60, 0, false);
+            equality.checkSegments(new KvLayout(type, 16, 1, 16), 26, 1050, 60, 520, false);
+            equality.checkSegments(new KvLayout(type, 16, 1, 16), 3, 1050, 60, 300, true);
+        }
     }
 
     @Test

@@ -12,6 +12,7 @@ import quire.tensor.ChildJvm;
 import quire.tensor.ElementType;
 import quire.tensor.KernelSetEquality;
 import quire.tensor.Kernels;
+import quire.tensor.KvLayout;
 import quire.tensor.machine.KernelSets;
 
 /** Compares the vector set with the scalar set, to the last bit. */
@@ -54,6 +55,10 @@ class VectorKernelsTest {
         KernelSetEquality equality = new KernelSetEquality(kernels, 2);
         for (int i = 0; i < KernelSetEquality.rounds(200); i++) {
             equality.checkAttention();
+        }
+        for (KvLayout.KvType type : KvLayout.KvType.values()) {
+            equality.checkSegments(new KvLayout(type, 16, 2, 24), 6, 1300, 1, 0, false);
+            equality.checkSegments(new KvLayout(type, 32, 1, 16), 5, 1050, 40, 520, false);
         }
     }
 

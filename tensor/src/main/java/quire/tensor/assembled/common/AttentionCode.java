@@ -53,7 +53,8 @@ import quire.tensor.x86.Vec;
 public abstract class AttentionCode {
     /**
      * Arguments of {@link #assemble}: {@code (q, tiles, tile count, positions of the last tile, stats, sums, weights,
-     * lanes of the last tile, scale)}. The lanes may leave out positions before a window too.
+     * lanes of the last tile, scale)}. The lanes may leave out positions before a window too. Behind the tiles are the addresses
+     * of {@link #TILES_AHEAD} more, which are only prefetched.
      */
     public static final FunctionDescriptor DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG,
@@ -69,6 +70,9 @@ public abstract class AttentionCode {
     /** Arguments of {@link #assembleFinish}: {@code (sums, totals, out, queries)}. */
     public static final FunctionDescriptor FINISH_DESCRIPTOR = FunctionDescriptor.ofVoid(
             ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
+
+    /** Arguments of {@link #assembleMerge}: {@code (sums, sums of the next segment, pairs of factors, queries)}. */
+    public static final FunctionDescriptor MERGE_DESCRIPTOR = FINISH_DESCRIPTOR;
 
     /** Arguments of {@link #assembleClear}: {@code (sums, queries)}. */
     public static final FunctionDescriptor CLEAR_DESCRIPTOR =
@@ -103,6 +107,12 @@ public abstract class AttentionCode {
     public static final int WEIGHTS_BYTES = 2 * VALUE_WEIGHTS;
 
     private static final int LINE_BYTES = 64;
+
+    /**
+     * How many tiles before its use a tile is prefetched into the second-level cache. So many misses of the first level cannot
+     * be under way at once that it could be filled as fast as memory is read.
+     */
+    public static final int TILES_AHEAD = 3;
 
     /** Positions in a tile. */
     public static final int TILE = KvLayout.TILE;
@@ -241,30 +251,29 @@ public abstract class AttentionCode {
         Label known = a.label();
         a.mov(HERE, at(TILES));
         a.add(TILES, Long.BYTES);
+        a.mov(NEXT, at(TILES, (TILES_AHEAD - 1) * Long.BYTES));
         a.cmp(TILE_COUNT, 1);
         a.jz(last);
-        a.mov(NEXT, at(TILES));
         a.mov(POSITIONS, TILE);
         selectPositions(true);
         a.jmp(known);
         a.bind(last);
-        a.mov(NEXT, HERE);
         a.mov(POSITIONS, LAST_POSITIONS);
         selectPositions(false);
         a.bind(known);
     }
 
-    /** Computes the scores of all queries and prefetches the next tile. */
+    /** Computes the scores of all queries and prefetches a later tile. */
     private void scores() {
         clearScores();
         int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
         int keyBytes = TILE * layout.type().bytes();
-        int ahead = 2 * keyBytes; // K and V of the next tile are as long as twice K
+        int ahead = 2 * keyBytes; // K and V of a tile are as long as twice K
         int keysAndValues = layout.headDim() * ahead;
         for (int at = keysAndValues;
                 at < keysAndValues + 2 * TILE * layout.type().scaleBytes();
                 at += LINE_BYTES) {
-            a.prefetcht0(at(NEXT, at)); // what the loop leaves, because scales are in between
+            a.prefetcht1(at(NEXT, at)); // what the loop leaves, because scales are in between
         }
         a.lea(KV, at(HERE, keyOffset()));
         a.mov(FACTOR, Q);
@@ -274,7 +283,7 @@ public abstract class AttentionCode {
         a.bind(keys);
         for (int u = 0; u < unroll; u++) {
             for (int at = Math.ceilDiv(u * ahead, LINE_BYTES) * LINE_BYTES; at < (u + 1) * ahead; at += LINE_BYTES) {
-                a.prefetcht0(at(NEXT, at));
+                a.prefetcht1(at(NEXT, at));
             }
             addKey(at(KV, u * keyBytes), u);
         }
@@ -386,6 +395,30 @@ public abstract class AttentionCode {
         a.add(RDI, sumBytes(layout));
         a.add(RSI, Float.BYTES);
         a.add(RDX, layout.headDim() * Float.BYTES);
+        a.dec(RCX);
+        a.jnz(query);
+        a.vzeroupper();
+        a.ret();
+        return a.finish();
+    }
+
+    /**
+     * The function for {@code sums = next sums × second factor + sums × first factor}, with a pair of factors for each query;
+     * its arguments are {@link #MERGE_DESCRIPTOR}.
+     */
+    public final MachineCode assembleMerge() {
+        Label query = a.label();
+        a.bind(query);
+        a.vbroadcastss(vec(1), at(RDX));
+        a.vbroadcastss(vec(2), at(RDX, Float.BYTES));
+        for (int at = 0; at < sumBytes(layout); at += lanes * Float.BYTES) {
+            a.vmulps(vec(0), vec(1), at(RDI, at));
+            a.vfmadd231ps(vec(0), vec(2), at(RSI, at));
+            a.vmovups(at(RDI, at), vec(0));
+        }
+        a.add(RDI, sumBytes(layout));
+        a.add(RSI, sumBytes(layout));
+        a.add(RDX, 2 * Float.BYTES);
         a.dec(RCX);
         a.jnz(query);
         a.vzeroupper();
