@@ -316,32 +316,64 @@ public final class MemoryPlan {
         return Math.min(shareBytes(), availableBytes());
     }
 
+    /**
+     * What engines may use beside the JVM, several together; negative if there is nothing left.
+     *
+     * @param machine the memory there is before the first engine opens
+     */
+    public static long roomForEngines(MachineMemory machine, JavaMemory java) {
+        return Math.min(shareBytes(machine), availableBytes(machine)) - java.totalBytes();
+    }
+
     private long shareBytes() {
+        return shareBytes(machine);
+    }
+
+    private static long shareBytes(MachineMemory machine) {
         return (long) (machine.totalBytes() * SHARE);
     }
 
-    private long reserveBytes() {
+    private static long reserveBytes(MachineMemory machine) {
         return (long) Math.min(machine.totalBytes() * RESERVE, MOST_RESERVE);
     }
 
     private long availableBytes() {
-        return Math.max(0, machine.availableBytes() - reserveBytes());
+        return availableBytes(machine);
+    }
+
+    private static long availableBytes(MachineMemory machine) {
+        return Math.max(0, machine.availableBytes() - reserveBytes(machine));
     }
 
     private String usableReason() {
         return shareBytes() <= availableBytes()
                 ? "80 % of the memory"
-                : "available now, less a reserve of " + size(reserveBytes());
+                : "available now, less a reserve of " + size(reserveBytes(machine));
     }
 
     /** What JVM, weights and activations leave for KV pages; negative if they do not fit. */
     private long roomForPages() {
-        return usableBytes()
-                - java.totalBytes()
-                - model.bytes()
-                - stateBytes()
-                - (draft == null ? 0 : draft.bytes())
-                - diskBytes();
+        return usableBytes() - java.totalBytes() - bytesWithoutPages();
+    }
+
+    /** What the engine takes beside the Java heap and its KV pages: weights, activations, recurrent state, transfers. */
+    public long bytesWithoutPages() {
+        return model.bytes() + stateBytes() + (draft == null ? 0 : draft.bytes()) + diskBytes();
+    }
+
+    /** What the engine takes beside the Java heap, all KV pages included. */
+    public long engineBytes() {
+        return bytesWithoutPages() + poolBytes();
+    }
+
+    /** What the engine's tables take of the Java heap when it opens. */
+    public long heapBytes() {
+        return tableBytesAtStart(pageCount);
+    }
+
+    /** The share of the Java heap that the tables of all engines together may fill. */
+    public static long heapForEngines(JavaMemory java) {
+        return (long) (TABLES_SHARE * java.heapBytes());
     }
 
     /** Bytes that recurrent layers keep of all running sequences. */

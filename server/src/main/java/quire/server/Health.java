@@ -3,8 +3,6 @@ package quire.server;
 import java.util.Map;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
-import quire.engine.Engine;
-import quire.engine.EngineStats;
 import quire.server.api.Json;
 import quire.server.http.Exchange;
 import quire.server.http.HttpException;
@@ -17,19 +15,19 @@ final class Health {
     /** After so many answers in a row whose numbers were not finite, the server is not ready until one succeeds. */
     private static final int MAX_BROKEN = 8;
 
-    private final Supplier<@Nullable Engine> engine;
+    private final Supplier<@Nullable ServedModels> models;
     private final ServerMetrics metrics;
 
-    /** @param engine supplies null while the model is being loaded */
-    Health(Supplier<@Nullable Engine> engine, ServerMetrics metrics) {
-        this.engine = engine;
+    /** @param models supplies null while the only model is being loaded */
+    Health(Supplier<@Nullable ServedModels> models, ServerMetrics metrics) {
+        this.models = models;
         this.metrics = metrics;
     }
 
     /** Whether the process works: after 503, only a restart helps. */
     Response live(Exchange exchange) {
-        Engine loaded = engine.get();
-        return loaded == null || loaded.failure() == null
+        ServedModels served = models.get();
+        return served == null || served.failure() == null
                 ? response(200, "ok")
                 : response(503, "the engine has failed");
     }
@@ -42,16 +40,13 @@ final class Health {
         if (metrics.brokenInARow() >= MAX_BROKEN) {
             return response(503, "the last " + metrics.brokenInARow() + " answers failed: the model is damaged");
         }
-        return engine.get() == null ? loading(metrics.loading()) : live(exchange);
+        return models.get() == null ? loading(metrics.loading()) : live(exchange);
     }
 
     /** How many requests run or wait, as vLLM reports it. */
-    static Response load(Engine engine) {
-        EngineStats stats = engine.stats();
+    static Response load(ServedModels models) {
         return Response.json(
-                200,
-                Json.bytes(
-                        JsonNodeFactory.instance.objectNode().put("server_load", stats.running() + stats.waiting())));
+                200, Json.bytes(JsonNodeFactory.instance.objectNode().put("server_load", models.load())));
     }
 
     private static Response loading(LoadProgress progress) {

@@ -13,9 +13,11 @@ import quire.server.api.Preparation;
 import quire.server.batch.Batches;
 import quire.server.http.HttpListener;
 import quire.server.http.Timers;
+import quire.server.models.ModelPool;
 
 /**
- * The HTTP server in front of one {@link Engine}. The package's Javadoc shows its parts.
+ * The HTTP server in front of one {@link Engine}, or of several models ({@link ModelSet}). The package's Javadoc shows its
+ * parts.
  *
  * <pre>{@code
  * ServerMetrics metrics = new ServerMetrics();
@@ -116,6 +118,25 @@ public final class QuireServer implements AutoCloseable {
     }
 
     /**
+     * Answers requests from now on, with models that are loaded when a request asks for them. The server closes their engines.
+     * The names of the models are those of the set; {@link ServerConfig#aliases} and {@link ServerConfig#samplingDefaults} are
+     * those of no model.
+     */
+    public void serve(ModelSet models) {
+        serve(models, ServedModels.EngineOpener.OF_FILE, ModelPool.BACKGROUND_IDLE);
+    }
+
+    /**
+     * As {@link #serve(ModelSet)}.
+     *
+     * @param opener opens the engines of the models
+     * @param backgroundIdle see {@link ModelPool#ModelPool}
+     */
+    void serve(ModelSet models, ServedModels.EngineOpener opener, Duration backgroundIdle) {
+        routes.serve(models, opener, backgroundIdle);
+    }
+
+    /**
      * Replaces the API keys. Requests under way go on. A key that stays keeps what it has used of its limits.
      *
      * @param keys as in {@link ServerConfig#apiKeys}
@@ -144,6 +165,12 @@ public final class QuireServer implements AutoCloseable {
         return listener.activeRequests();
     }
 
+    /** The models; null before there are any. */
+    @Nullable
+    ServedModels models() {
+        return routes.models();
+    }
+
     /** Open connections. */
     int openConnections() {
         return listener.openConnections();
@@ -155,7 +182,14 @@ public final class QuireServer implements AutoCloseable {
         if (batches != null) {
             batches.close();
         }
+        ServedModels models = routes.models();
+        if (models != null) {
+            models.stop(); // before the listener waits for their requests
+        }
         listener.close(drainTimeout);
         preparation.close();
+        if (models != null) {
+            models.close();
+        }
     }
 }

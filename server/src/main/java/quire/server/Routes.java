@@ -1,19 +1,16 @@
 package quire.server;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
-import quire.server.anthropic.MessagesApi;
 import quire.server.anthropic.MessagesErrors;
-import quire.server.api.AnswerService;
 import quire.server.api.Json;
 import quire.server.api.Preparation;
-import quire.server.api.ServedModel;
-import quire.server.api.Telemetry;
-import quire.server.api.Vectors;
+import quire.server.api.Timelines;
 import quire.server.batch.BatchInput;
 import quire.server.batch.Batches;
 import quire.server.batch.BatchesApi;
@@ -26,18 +23,16 @@ import quire.server.http.HttpException;
 import quire.server.http.Response;
 import quire.server.http.Route;
 import quire.server.http.Router;
-import quire.server.ollama.OllamaApi;
+import quire.server.models.ModelPool;
 import quire.server.ollama.OllamaErrors;
-import quire.server.openai.EmbeddingsApi;
-import quire.server.openai.OpenAiApi;
+import quire.server.ollama.OllamaModels;
+import quire.server.openai.ModelsApi;
 import quire.server.openai.OpenAiErrors;
-import quire.server.openai.RankApi;
-import quire.server.openai.TokenizeApi;
-import quire.server.page.LiveView;
 import quire.server.page.PageFiles;
-import quire.server.responses.ResponsesApi;
+import quire.server.responses.KeptResponses;
 
-/** Every path that the server answers. While the model is being loaded, the paths that need it answer 503. */
+/** Every path that the server answers. While the only model is being loaded, the paths that need it answer
+ * 503; of several models, each is loaded when a request asks for it. */
 final class Routes {
     private static final ErrorFormat OPENAI_ERRORS = new OpenAiErrors();
     private static final ErrorFormat RESPONSES_ERRORS = OpenAiErrors.ofResponses();
@@ -46,75 +41,63 @@ final class Routes {
 
     private final ServerConfig config;
     private final ServerMetrics metrics;
-    private final Preparation preparation;
+    private final ModelHandlers.Shared shared;
     private final @Nullable Batches batches;
     private final Map<String, Route> batchRoutes = new HashMap<>();
-    private volatile @Nullable Model model;
+    private volatile @Nullable Served served;
 
     /** @param batches null if the server keeps none */
     Routes(ServerConfig config, ServerMetrics metrics, Preparation preparation, @Nullable Batches batches) {
         this.config = config;
         this.metrics = metrics;
-        this.preparation = preparation;
+        this.shared = new ModelHandlers.Shared(config, preparation, new Timelines(), new KeptResponses());
         this.batches = batches;
     }
 
-    /** The handlers that need a model. */
-    private record Model(
-            Engine engine,
-            AnswerService answers,
-            OpenAiApi openAi,
-            EmbeddingsApi embeddings,
-            RankApi ranks,
-            TokenizeApi tokens,
-            ResponsesApi responses,
-            MessagesApi messages,
-            OllamaApi ollama,
-            LiveView live) {}
+    /** The models, and the handlers that need none of them in memory. */
+    private record Served(ServedModels models, ModelsApi list, OllamaModels ollama) {}
 
-    /** A {@link Handler.Immediate} that needs a model. */
+    /** A {@link Handler.Immediate} that needs the list of models. */
     private interface Immediate {
-        Response answer(Model model, Exchange exchange);
+        Response answer(Served served, Exchange exchange);
     }
 
-    /** A {@link Handler.Blocking} that needs a model. */
+    /** A {@link Handler.Blocking} that needs the list of models. */
+    private interface Listing {
+        void answer(Served served, Exchange exchange) throws ClientGoneException, InterruptedException;
+    }
+
+    /** A {@link Handler.Blocking} that needs a model in memory. */
     private interface Blocking {
-        void answer(Model model, Exchange exchange) throws ClientGoneException, InterruptedException;
+        void answer(ModelHandlers model, Exchange exchange) throws ClientGoneException, InterruptedException;
     }
 
     /** Answers with this engine from now on. */
     void serve(Engine engine) {
-        ServedModel served =
-                new ServedModel(engine, config.aliases(), config.modelRequired(), config.samplingDefaults());
-        AnswerService answers =
-                new AnswerService(engine, preparation, new Telemetry(config.openTelemetry(), engine.modelName()));
-        Vectors vectors = new Vectors(served, answers);
-        boolean refuseUnknown = !config.unknownParametersAllowed();
-        OpenAiApi openAi = new OpenAiApi(served, answers, refuseUnknown, config.strictLimits());
-        model = new Model(
-                engine,
-                answers,
-                openAi,
-                new EmbeddingsApi(served, answers, vectors, refuseUnknown),
-                new RankApi(served, answers, vectors, refuseUnknown),
-                new TokenizeApi(served, answers, refuseUnknown),
-                new ResponsesApi(answers, openAi.chats(), refuseUnknown),
-                new MessagesApi(served, answers, openAi.chats(), refuseUnknown),
-                new OllamaApi(served, answers, openAi.chats(), vectors, refuseUnknown),
-                new LiveView(engine));
+        serve(ServedModels.of(engine, metrics.model(), shared));
+    }
+
+    /** Answers with these models from now on. */
+    void serve(ModelSet set, ServedModels.EngineOpener opener, Duration backgroundIdle) {
+        serve(ServedModels.of(set, opener, backgroundIdle, shared));
+    }
+
+    private void serve(ServedModels models) {
+        served = new Served(models, new ModelsApi(models), new OllamaModels(models, shared.preparation()));
         if (batches != null) {
-            batches.start(batchRoutes, engine.maxSequences(), () -> engine.failure() != null);
+            batches.start(batchRoutes, models.maxSequences(), () -> models.failure() != null);
         }
     }
 
-    /** The engine; null while the model is being loaded. */
-    private @Nullable Engine engine() {
-        Model loaded = model;
-        return loaded == null ? null : loaded.engine;
+    /** The models; null before there are any. */
+    @Nullable
+    ServedModels models() {
+        Served now = served;
+        return now == null ? null : now.models;
     }
 
     Router router() {
-        Health health = new Health(this::engine, metrics);
+        Health health = new Health(this::models, metrics);
         FilesApi files = new FilesApi(batches);
         BatchesApi batchesApi = new BatchesApi(batches, !config.unknownParametersAllowed());
         List<Route> routes = new ArrayList<>(List.of(
@@ -125,18 +108,14 @@ final class Routes {
                         "/chat/completions"),
                 answer((model, exchange) -> model.openAi.completions(exchange), "/v1/completions", "/completions"),
                 answer((model, exchange) -> model.embeddings.embeddings(exchange), "/v1/embeddings", "/embeddings"),
-                get((model, exchange) -> model.openAi.models(exchange), "/v1/models", "/models"),
-                get((model, exchange) -> model.openAi.model(exchange), "/v1/models/*", "/models/*"),
-                get((model, exchange) -> model.answers.timeline(exchange), "/v1/requests/*", "/requests/*"),
-                blocking(
-                        "GET",
-                        (model, exchange) -> exchange.send(model.live.response(exchange)),
-                        "/v1/engine",
-                        "/engine"),
+                get((served, exchange) -> served.list.models(exchange), "/v1/models", "/models"),
+                get((served, exchange) -> served.list.model(exchange), "/v1/models/*", "/models/*"),
+                get((served, exchange) -> shared.timelines().response(exchange), "/v1/requests/*", "/requests/*"),
+                listing("GET", Routes::sendEngine, "/v1/engine", "/engine"),
                 answer((model, exchange) -> model.responses.create(exchange), "/v1/responses", "/responses")
                         .withErrors(RESPONSES_ERRORS),
-                get((model, exchange) -> model.responses.get(exchange), "/v1/responses/*", "/responses/*"),
-                delete((model, exchange) -> model.responses.delete(exchange), "/v1/responses/*", "/responses/*"),
+                get((served, exchange) -> shared.kept().get(exchange), "/v1/responses/*", "/responses/*"),
+                delete((served, exchange) -> shared.kept().delete(exchange), "/v1/responses/*", "/responses/*"),
                 new Route("POST", List.of("/v1/files", "/files"), false, OPENAI_ERRORS, files.create()),
                 kept("GET", files::list, "/v1/files", "/files"),
                 kept("GET", files::content, "/v1/files/*/content", "/files/*/content"),
@@ -163,39 +142,40 @@ final class Routes {
                                 "/messages/count_tokens")
                         .withErrors(MESSAGES_ERRORS),
                 // Ollama's API
-                answer((model, exchange) -> model.ollama.chat(exchange), "/api/chat")
+                ollama((model, exchange) -> model.ollama.chat(exchange), "/api/chat")
                         .withErrors(OLLAMA_ERRORS),
-                answer((model, exchange) -> model.ollama.generate(exchange), "/api/generate")
+                ollama((model, exchange) -> model.ollama.generate(exchange), "/api/generate")
                         .withErrors(OLLAMA_ERRORS),
                 answer((model, exchange) -> model.ollama.embed(exchange), "/api/embed")
                         .withErrors(OLLAMA_ERRORS),
                 answer((model, exchange) -> model.ollama.embeddings(exchange), "/api/embeddings")
                         .withErrors(OLLAMA_ERRORS),
-                get((model, exchange) -> model.ollama.version(exchange), "/api/version")
+                get((served, exchange) -> served.ollama.version(exchange), "/api/version")
                         .withErrors(OLLAMA_ERRORS),
-                get((model, exchange) -> model.ollama.tags(exchange), "/api/tags")
+                get((served, exchange) -> served.ollama.tags(exchange), "/api/tags")
                         .withErrors(OLLAMA_ERRORS),
-                get((model, exchange) -> model.ollama.running(exchange), "/api/ps")
+                get((served, exchange) -> served.ollama.running(exchange), "/api/ps")
                         .withErrors(OLLAMA_ERRORS),
-                post((model, exchange) -> model.ollama.show(exchange), "/api/show")
+                listing("POST", (served, exchange) -> served.ollama.show(exchange), "/api/show")
                         .withErrors(OLLAMA_ERRORS),
-                post((model, exchange) -> model.ollama.pull(exchange), "/api/pull")
+                listing("POST", (served, exchange) -> served.ollama.pull(exchange), "/api/pull")
                         .withErrors(OLLAMA_ERRORS),
-                post(
-                                (model, exchange) -> exchange.send(model.ollama.cannot(exchange)),
+                listing(
+                                "POST",
+                                (served, exchange) -> exchange.send(served.ollama.cannot(exchange)),
                                 "/api/create",
                                 "/api/copy",
                                 "/api/push")
                         .withErrors(OLLAMA_ERRORS),
-                delete((model, exchange) -> model.ollama.cannot(exchange), "/api/delete")
+                delete((served, exchange) -> served.ollama.cannot(exchange), "/api/delete")
                         .withErrors(OLLAMA_ERRORS),
                 // for operators, without an API key
                 open((Handler.Immediate) health::live, "/health/live"),
                 open((Handler.Immediate) health::ready, "/health", "/health/ready", "/ping"),
                 open((Handler.Immediate) exchange -> OpenApi.versionResponse(), "/version"),
-                open(blocking((model, exchange) -> exchange.send(Health.load(model.engine))), "/load"),
+                open(listing((served, exchange) -> exchange.send(Health.load(served.models))), "/load"),
                 open(
-                        blocking((model, exchange) -> exchange.send(metrics.response(model.engine, batches))),
+                        listing((served, exchange) -> exchange.send(metrics.response(served.models, batches))),
                         "/metrics")));
         for (String url : BatchInput.URLS) {
             routes.stream()
@@ -219,18 +199,56 @@ final class Routes {
         return new Router(routes, OPENAI_ERRORS, config.rootPath());
     }
 
-    /** A route whose requests the engine answers: they are refused before they are read while its queue is full. */
+    /** A route whose requests an engine answers: they are refused before they are read while its queue is full. */
     private Route answer(Blocking handler, String... paths) {
-        Route.Gate gate = exchange -> loaded().answers.checkRoom(exchange);
-        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, gate, blocking(handler));
+        Route.Gate gate = exchange -> loaded().models.checkRoom(exchange);
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, gate, withModel(true, handler));
+    }
+
+    /** A route of Ollama whose requests may also ask to unload a model. */
+    private Route ollama(Blocking handler, String path) {
+        Route route = answer(handler, path);
+        Handler.Blocking answering = (Handler.Blocking) route.handler();
+        Handler.Blocking unloading = exchange -> {
+            if (!loaded().ollama.unload(exchange)) {
+                answering.answer(exchange);
+            }
+        };
+        return new Route("POST", route.paths(), false, OLLAMA_ERRORS, route.gate(), unloading);
     }
 
     private Route post(Blocking handler, String... paths) {
-        return blocking("POST", handler, paths);
+        return new Route("POST", List.of(paths), false, OPENAI_ERRORS, withModel(false, handler));
     }
 
-    private Route blocking(String method, Blocking handler, String... paths) {
-        return new Route(method, List.of(paths), false, OPENAI_ERRORS, blocking(handler));
+    private Route listing(String method, Listing handler, String... paths) {
+        return new Route(method, List.of(paths), false, OPENAI_ERRORS, listing(handler));
+    }
+
+    private Handler.Blocking listing(Listing handler) {
+        return exchange -> handler.answer(loaded(), exchange);
+    }
+
+    /** A handler that has the model that a request asks for, as long as the request runs. */
+    private Handler.Blocking withModel(boolean counted, Blocking handler) {
+        return exchange -> {
+            ServedModels models = loaded().models;
+            try (ModelPool<ModelHandlers>.Lease lease = models.acquire(exchange)) {
+                if (counted && !models.isOne() && !exchange.background()) {
+                    lease.model().answers.checkRoom(exchange); // the gate did not know the model
+                }
+                handler.answer(lease.model(), exchange);
+            }
+        };
+    }
+
+    private static void sendEngine(Served served, Exchange exchange) throws ClientGoneException, InterruptedException {
+        try (ModelPool<ModelHandlers>.Lease lease = served.models.shown(exchange.query("model"))) {
+            if (lease == null) {
+                throw HttpException.unavailable("The model is not in memory: a request for it loads it.", 1);
+            }
+            exchange.send(lease.model().live.response(exchange));
+        }
     }
 
     /** A route of files or batches, which needs no model. */
@@ -247,29 +265,25 @@ final class Routes {
     }
 
     private Route immediate(String method, Immediate handler, String... paths) {
-        Handler.Immediate loaded = exchange -> handler.answer(loaded(), exchange);
-        return new Route(method, List.of(paths), false, OPENAI_ERRORS, loaded);
+        Handler.Immediate listing = exchange -> handler.answer(loaded(), exchange);
+        return new Route(method, List.of(paths), false, OPENAI_ERRORS, listing);
     }
 
     private static Route open(Handler handler, String... paths) {
         return new Route("GET", List.of(paths), true, OPENAI_ERRORS, handler);
     }
 
-    private Handler.Blocking blocking(Blocking handler) {
-        return exchange -> handler.answer(loaded(), exchange);
-    }
-
     /**
-     * The model.
+     * The models.
      *
-     * @throws HttpException 503 if it is still being loaded
+     * @throws HttpException 503 if the only one is still being loaded
      */
-    private Model loaded() {
-        Model loaded = model;
-        if (loaded == null) {
+    private Served loaded() {
+        Served now = served;
+        if (now == null) {
             throw HttpException.unavailable(
                     metrics.loading().describe(), metrics.loading().retrySeconds());
         }
-        return loaded;
+        return now;
     }
 }

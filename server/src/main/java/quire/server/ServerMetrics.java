@@ -1,18 +1,11 @@
 package quire.server;
 
 import java.nio.charset.StandardCharsets;
-import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
-import quire.engine.DiskTierStats;
-import quire.engine.Engine;
 import quire.engine.EngineListener;
-import quire.engine.EngineStats;
 import quire.engine.FinishReason;
-import quire.engine.PrefixCacheStats;
-import quire.engine.SpeculationCounts;
-import quire.engine.SpeculationStats;
 import quire.server.batch.Batches;
 import quire.server.http.Response;
 
@@ -28,90 +21,60 @@ import quire.server.http.Response;
 public final class ServerMetrics implements EngineListener {
     private static final String CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
-    private final Histogram firstToken = new Histogram(
-            0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640,
-            2560);
-    private final Histogram interToken = new Histogram(
-            0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20,
-            40, 80);
-    private final Histogram endToEnd =
-            new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
-    private final Histogram queue =
-            new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
-    private final Histogram prefill =
-            new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
-    private final Histogram decode =
-            new Histogram(0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680);
-    private final Histogram timePerToken = new Histogram(
-            0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80);
-    private final Histogram stepTokens = new Histogram(1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384);
-    private final Histogram maxTokens = tokenHistogram();
-    private final Histogram promptTokens = tokenHistogram();
-    private final Histogram generationTokens = tokenHistogram();
-    private int brokenInARow;
+    private final ModelMetrics model = new ModelMetrics();
     private final Map<String, long[]> statusToResponses = new TreeMap<>();
-
-    private final long startNanos = System.nanoTime();
-    private volatile LoadProgress loading = LoadProgress.START;
 
     /** Empty metrics. */
     public ServerMetrics() {}
 
     @Override
-    public void onLoad(String model, long loadedBytes, long totalBytes) {
-        loading = new LoadProgress(model, loadedBytes, totalBytes, (System.nanoTime() - startNanos) * 1e-9);
+    public void onLoad(String name, long loadedBytes, long totalBytes) {
+        model.onLoad(name, loadedBytes, totalBytes);
     }
 
-    /** How far the model is loaded. */
+    @Override
+    public void onStart(long queueNanos, int promptTokens) {
+        model.onStart(queueNanos, promptTokens);
+    }
+
+    @Override
+    public void onFirstToken(long nanos) {
+        model.onFirstToken(nanos);
+    }
+
+    @Override
+    public void onToken(long nanos) {
+        model.onToken(nanos);
+    }
+
+    @Override
+    public void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {
+        model.onFinish(reason, nanos, promptTokens, completionTokens);
+    }
+
+    @Override
+    public void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int most) {
+        model.onAnswered(promptNanos, decodeNanos, completionTokens, most);
+    }
+
+    @Override
+    public void onStep(int tokens, int sequences, long nanos) {
+        model.onStep(tokens, sequences, nanos);
+    }
+
+    /** The counts of the model of a server that has one. */
+    ModelMetrics model() {
+        return model;
+    }
+
+    /** How far that model is loaded. */
     LoadProgress loading() {
-        return loading;
+        return model.loading();
     }
 
-    @Override
-    public synchronized void onStart(long queueNanos, int promptTokens) {
-        queue.add(queueNanos * 1e-9);
-    }
-
-    @Override
-    public synchronized void onFirstToken(long nanos) {
-        firstToken.add(nanos * 1e-9);
-    }
-
-    @Override
-    public synchronized void onToken(long nanos) {
-        interToken.add(nanos * 1e-9);
-    }
-
-    @Override
-    public synchronized void onFinish(FinishReason reason, long nanos, int promptTokens, int completionTokens) {
-        endToEnd.add(nanos * 1e-9);
-        switch (reason) {
-            case BROKEN_LOGITS -> brokenInARow++;
-            case STOP, LENGTH -> brokenInARow = 0;
-            case CANCELLED, TIMEOUT, ERROR, CONSTRAINT -> {}
-        }
-        this.promptTokens.add(promptTokens);
-        generationTokens.add(completionTokens);
-    }
-
-    @Override
-    public synchronized void onAnswered(long promptNanos, long decodeNanos, int completionTokens, int most) {
-        prefill.add(promptNanos * 1e-9);
-        decode.add(decodeNanos * 1e-9);
-        if (completionTokens > 1) {
-            timePerToken.add(decodeNanos * 1e-9 / (completionTokens - 1));
-        }
-        maxTokens.add(most);
-    }
-
-    @Override
-    public synchronized void onStep(int tokens, int sequences, long nanos) {
-        stepTokens.add(tokens);
-    }
-
-    /** How many answers in a row ended because the model's numbers were not finite. */
-    synchronized int brokenInARow() {
-        return brokenInARow;
+    /** How many answers of it in a row ended because its numbers were not finite. */
+    int brokenInARow() {
+        return model.brokenInARow();
     }
 
     /** Counts an HTTP response. */
@@ -120,104 +83,14 @@ public final class ServerMetrics implements EngineListener {
     }
 
     /** The response for {@code GET /metrics}. */
-    Response response(Engine engine, @Nullable Batches batches) {
-        Batches.Counts counts = batches == null ? null : batches.counts();
-        return Response.of(200, CONTENT_TYPE, scrape(engine, counts).getBytes(StandardCharsets.UTF_8));
+    Response response(ServedModels models, @Nullable Batches batches) {
+        MetricsText text = new MetricsText();
+        models.write(text);
+        write(models.isOne() ? text.of(models.first()) : text, batches == null ? null : batches.counts());
+        return Response.of(200, CONTENT_TYPE, text.toString().getBytes(StandardCharsets.UTF_8));
     }
 
-    /** The text that Prometheus reads. */
-    String scrape(Engine engine) {
-        return scrape(engine, null);
-    }
-
-    private synchronized String scrape(Engine engine, Batches.@Nullable Counts batches) {
-        EngineStats stats = engine.stats();
-        Text text = new Text(engine.modelName());
-        text.gauge("quire_num_requests_running", "Requests that hold KV pages.", stats.running());
-        text.gauge(
-                "quire_num_requests_waiting", "Requests that wait to run, preempted ones included.", stats.waiting());
-        text.gauge(
-                "quire_queue_wait_estimate_seconds",
-                "Estimated time until all waiting requests have started.",
-                stats.queueSeconds());
-        text.gauge(
-                "quire_kv_cache_usage_perc",
-                "Share of the KV pages that running requests use, 0 to 1.",
-                stats.kvUsage());
-        text.gauge(
-                "quire_kv_window_pages",
-                "Pages of layers with a window, which are given back; 0 if a page holds all layers.",
-                stats.totalWindowPages());
-        text.gauge(
-                "quire_kv_window_pages_used",
-                "Pages of layers with a window that requests use.",
-                stats.usedWindowPages());
-        PrefixCacheStats prefixCache = stats.prefixCache();
-        text.gauge(
-                "quire_prefix_cache_usage_perc",
-                "Share of the KV pages that no request uses and that stay cached until their memory is needed, 0 to 1.",
-                stats.totalPages() == 0 ? 0 : (double) prefixCache.cachedPages() / stats.totalPages());
-        text.counter(
-                "quire_prefix_cache_queries_total",
-                "Prompt tokens of the requests that have started.",
-                prefixCache.queriedTokens());
-        text.counter(
-                "quire_prefix_cache_hits_total",
-                "Prompt tokens that were found in the prefix cache and not computed.",
-                prefixCache.hitTokens());
-        text.counter(
-                "quire_prefix_cache_evicted_pages_total",
-                "Cached KV pages that gave their memory to other tokens.",
-                prefixCache.evictedPages());
-        DiskTierStats disk = stats.diskTier();
-        text.gauge("quire_kv_disk_slots", "KV pages that the file on disk has room for.", disk.slots());
-        text.gauge("quire_kv_disk_pages", "KV pages in the file on disk that can be found.", disk.pages());
-        text.counter(
-                "quire_kv_disk_hits_total",
-                "Prompt tokens whose keys and values were read from the file on disk and not computed.",
-                disk.hitTokens());
-        text.counter("quire_kv_disk_read_bytes_total", "Bytes of KV pages read from the file.", disk.readBytes());
-        text.counter(
-                "quire_kv_disk_written_bytes_total", "Bytes of KV pages written to the file.", disk.writtenBytes());
-        text.counter(
-                "quire_kv_disk_skipped_pages_total",
-                "KV pages that were not written to the file, because it was too slow, too small or has failed.",
-                disk.skippedPages());
-        text.counter(
-                "quire_kv_disk_damaged_pages_total",
-                "KV pages that could not be used when they were read from the file.",
-                disk.damagedPages());
-        text.gauge(
-                "quire_broken_answers_in_a_row",
-                "Answers in a row that ended because the model's numbers were not finite.",
-                brokenInARow);
-        text.counter("quire_num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
-        text.counter(
-                "quire_recomputed_tokens_total",
-                "Tokens computed again because a request had lost its KV pages.",
-                stats.recomputedTokens());
-        text.counter("quire_prompt_tokens_total", "Prompt tokens computed, without cached ones.", stats.promptTokens());
-        text.counter("quire_generation_tokens_total", "Tokens generated.", stats.generationTokens());
-        text.counter("quire_iterations_total", "Steps of the engine.", stats.steps());
-        text.counter("quire_request_started_total", "Requests accepted.", stats.started());
-        scrapeEnded("quire_request_success_total", stats, text);
-        scrape(stats.speculation(), text);
-        text.histogram("quire_time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
-        text.histogram("quire_inter_token_latency_seconds", "From one token to the next.", interToken);
-        text.histogram("quire_e2e_request_latency_seconds", "From acceptance to the end.", endToEnd);
-        text.histogram("quire_request_queue_time_seconds", "From acceptance to the first step.", queue);
-        text.histogram("quire_request_prompt_tokens", "Prompt tokens of an ended request.", promptTokens);
-        text.histogram("quire_request_generation_tokens", "Tokens that an ended request generated.", generationTokens);
-        text.histogram(
-                "quire_request_prefill_time_seconds", "From the first step to the first token of an answer.", prefill);
-        text.histogram("quire_request_decode_time_seconds", "From an answer's first token to its last one.", decode);
-        text.histogram(
-                "quire_request_time_per_output_token_seconds",
-                "Mean time of an answer's tokens after the first one.",
-                timePerToken);
-        text.histogram(
-                "quire_request_max_num_generation_tokens", "The most tokens that an answer could have.", maxTokens);
-        text.histogram("quire_iteration_tokens_total", "Tokens of a step.", stepTokens);
+    private synchronized void write(MetricsText text, Batches.@Nullable Counts batches) {
         text.head("quire_http_responses_total", "HTTP responses, by status.", "counter");
         statusToResponses.forEach(
                 (status, count) -> text.sample("quire_http_responses_total", "status", status, count[0]));
@@ -232,258 +105,6 @@ public final class ServerMetrics implements EngineListener {
                     "quire_batch_requests_answered_total",
                     "Requests of batches that were answered or refused.",
                     batches.answered());
-        }
-        scrapeAsVllm(engine, stats, text);
-        return text.toString();
-    }
-
-    private static void scrapeEnded(String name, EngineStats stats, Text text) {
-        text.head(name, "Requests ended, by reason.", "counter");
-        for (FinishReason reason : FinishReason.values()) {
-            text.sample(name, "finished_reason", name(reason), stats.finished().getOrDefault(reason, 0L));
-        }
-    }
-
-    /**
-     * The same numbers as vLLM has them, whose label {@code engine} is the number of an engine in its process. Older tools
-     * read names that vLLM itself has given up.
-     */
-    private void scrapeAsVllm(Engine engine, EngineStats stats, Text quire) {
-        Text text = quire.asVllm();
-        double usage = stats.kvUsage();
-        long queried = stats.prefixCache().queriedTokens();
-        long hits = stats.prefixCache().hitTokens();
-        text.gauge("num_requests_running", "Requests that run.", stats.running());
-        text.gauge("num_requests_waiting", "Requests that wait.", stats.waiting());
-        text.gauge("kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", usage);
-        text.gauge("gpu_cache_usage_perc", "kv_cache_usage_perc under its older name.", usage);
-        text.head("cache_config_info", "The KV cache. The value is always 1.", "gauge");
-        text.info(
-                "cache_config_info",
-                Map.of(
-                        "block_size", Integer.toString(engine.pageTokens()),
-                        "num_gpu_blocks", Integer.toString(stats.totalPages()),
-                        "enable_prefix_caching", engine.cachesPrefixes() ? "True" : "False"));
-        text.counter("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", queried);
-        text.counter("prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", hits);
-        text.counter("gpu_prefix_cache_queries_total", "prefix_cache_queries_total under its older name.", queried);
-        text.counter("gpu_prefix_cache_hits_total", "prefix_cache_hits_total under its older name.", hits);
-        text.gauge(
-                "gpu_prefix_cache_hit_rate",
-                "Share of the prompt tokens that were found in the prefix cache.",
-                queried == 0 ? 0 : (double) hits / queried);
-        text.counter("num_preemptions_total", "Times that a request lost its KV pages.", stats.preemptions());
-        text.counter("prompt_tokens_total", "Prompt tokens, cached ones included.", queried);
-        text.counter("generation_tokens_total", "Tokens generated.", stats.generationTokens());
-        scrapeEnded("request_success_total", stats, text);
-        text.histogram("time_to_first_token_seconds", "From acceptance to the first token.", firstToken);
-        text.histogram("inter_token_latency_seconds", "From one token to the next.", interToken);
-        text.histogram(
-                "time_per_output_token_seconds", "inter_token_latency_seconds under its older name.", interToken);
-        text.histogram("e2e_request_latency_seconds", "From acceptance to the end.", endToEnd);
-        text.histogram("request_queue_time_seconds", "From acceptance to the first step.", queue);
-        text.histogram("request_prefill_time_seconds", "From the first step to the first token.", prefill);
-        text.histogram("request_decode_time_seconds", "From the first token to the last one.", decode);
-        text.histogram(
-                "request_time_per_output_token_seconds", "Mean time of tokens after the first one.", timePerToken);
-        text.histogram("request_prompt_tokens", "Prompt tokens of an ended request.", promptTokens);
-        text.histogram("request_generation_tokens", "Tokens that an ended request generated.", generationTokens);
-        text.histogram("request_max_num_generation_tokens", "The most tokens that an answer could have.", maxTokens);
-        text.histogram("iteration_tokens_total", "Tokens of a step.", stepTokens);
-    }
-
-    /** Counts of speculation; nothing if there is no drafter. */
-    private static void scrape(SpeculationStats speculation, Text text) {
-        SpeculationCounts stats = speculation.counts();
-        if (stats.drafters().isEmpty()) {
-            return;
-        }
-        text.head(
-                "quire_spec_decode_num_drafts_total",
-                "Times that a drafter proposed draft tokens for a request.",
-                "counter");
-        stats.drafters()
-                .forEach(drafter ->
-                        text.sample("quire_spec_decode_num_drafts_total", "drafter", drafter.name(), drafter.drafts()));
-        text.head("quire_spec_decode_num_draft_tokens_total", "Draft tokens verified.", "counter");
-        stats.drafters()
-                .forEach(drafter -> text.sample(
-                        "quire_spec_decode_num_draft_tokens_total", "drafter", drafter.name(), drafter.draftTokens()));
-        text.head(
-                "quire_spec_decode_num_accepted_tokens_total",
-                "Draft tokens that became part of an answer.",
-                "counter");
-        stats.drafters()
-                .forEach(drafter -> text.sample(
-                        "quire_spec_decode_num_accepted_tokens_total",
-                        "drafter",
-                        drafter.name(),
-                        drafter.acceptedTokens()));
-        text.series(
-                "quire_spec_decode_num_draft_tokens_per_pos_total",
-                "Draft tokens verified, by position in the draft.",
-                "position",
-                stats.draftedAt());
-        text.series(
-                "quire_spec_decode_num_accepted_tokens_per_pos_total",
-                "Draft tokens that became part of an answer, by position in the draft.",
-                "position",
-                stats.acceptedAt());
-        text.series(
-                "quire_spec_decode_decisions_total",
-                "Times that a decoding request got this number of draft tokens in a step.",
-                "draft_tokens",
-                stats.decisions());
-        text.gauge(
-                "quire_spec_decode_speedup",
-                "Estimated time of all steps without speculation, divided by the time they took.",
-                speculation.speedup());
-    }
-
-    private static String name(FinishReason reason) {
-        return switch (reason) {
-            case STOP -> "stop";
-            case LENGTH -> "length";
-            case CANCELLED -> "abort";
-            case TIMEOUT -> "timeout";
-            case ERROR -> "error";
-            case BROKEN_LOGITS -> "broken_logits";
-            case CONSTRAINT -> "constraint";
-        };
-    }
-
-    private static Histogram tokenHistogram() {
-        return new Histogram(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000);
-    }
-
-    /** Counts by upper bound; guarded by the metrics' lock. */
-    private static final class Histogram {
-        private final double[] bounds;
-        private final long[] counts;
-        private double sum;
-
-        Histogram(double... bounds) {
-            this.bounds = bounds;
-            this.counts = new long[bounds.length + 1];
-        }
-
-        void add(double value) {
-            int bucket = 0;
-            while (bucket < bounds.length && value > bounds[bucket]) {
-                bucket++;
-            }
-            counts[bucket]++;
-            sum += value;
-        }
-    }
-
-    /** Prometheus' text format 0.0.4. */
-    private static final class Text {
-        private final StringBuilder out;
-        private final String prefix;
-        private final String model;
-
-        Text(String model) {
-            this(
-                    new StringBuilder(32 << 10),
-                    "",
-                    "{model_name=\""
-                            + model.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n") + "\"");
-        }
-
-        private Text(StringBuilder out, String prefix, String labels) {
-            this.out = out;
-            this.prefix = prefix;
-            this.model = labels;
-        }
-
-        /** Adds to the same text, under vLLM's names. */
-        Text asVllm() {
-            return new Text(out, "vllm:", "{engine=\"0\"," + model.substring(1));
-        }
-
-        void info(String name, Map<String, String> labels) {
-            out.append(prefix).append(name).append(model);
-            new TreeMap<>(labels).forEach((label, value) -> out.append(',')
-                    .append(label)
-                    .append("=\"")
-                    .append(value)
-                    .append('"'));
-            out.append("} 1\n");
-        }
-
-        void head(String shortName, String help, String type) {
-            String name = prefix + shortName;
-            out.append("# HELP ").append(name).append(' ').append(help).append('\n');
-            out.append("# TYPE ").append(name).append(' ').append(type).append('\n');
-        }
-
-        void gauge(String name, String help, double value) {
-            head(name, help, "gauge");
-            out.append(prefix)
-                    .append(name)
-                    .append(model)
-                    .append("} ")
-                    .append(value)
-                    .append('\n');
-        }
-
-        void counter(String name, String help, long value) {
-            head(name, help, "counter");
-            out.append(prefix)
-                    .append(name)
-                    .append(model)
-                    .append("} ")
-                    .append(value)
-                    .append('\n');
-        }
-
-        void sample(String name, String label, String labelValue, long value) {
-            out.append(prefix)
-                    .append(name)
-                    .append(model)
-                    .append(',')
-                    .append(label)
-                    .append("=\"")
-                    .append(labelValue);
-            out.append("\"} ").append(value).append('\n');
-        }
-
-        /** A counter with a sample for each index. */
-        void series(String name, String help, String label, List<Long> values) {
-            head(name, help, "counter");
-            for (int i = 0; i < values.size(); i++) {
-                sample(name, label, Integer.toString(i), values.get(i));
-            }
-        }
-
-        void histogram(String name, String help, Histogram histogram) {
-            head(name, help, "histogram");
-            long count = 0;
-            for (int i = 0; i < histogram.counts.length; i++) {
-                count += histogram.counts[i];
-                String bound = i < histogram.bounds.length ? Double.toString(histogram.bounds[i]) : "+Inf";
-                sample(name + "_bucket", "le", bound, count);
-            }
-            out.append(prefix)
-                    .append(name)
-                    .append("_sum")
-                    .append(model)
-                    .append("} ")
-                    .append(histogram.sum)
-                    .append('\n');
-            out.append(prefix)
-                    .append(name)
-                    .append("_count")
-                    .append(model)
-                    .append("} ")
-                    .append(count)
-                    .append('\n');
-        }
-
-        @Override
-        public String toString() {
-            return out.toString();
         }
     }
 }

@@ -7,6 +7,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -24,6 +25,7 @@ import quire.cli.option.FilePath;
 import quire.cli.option.FollowedFiles;
 import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
+import quire.cli.option.ModelsOption;
 import quire.cli.option.Range;
 import quire.cli.option.SamplingDefaultsOptions;
 import quire.cli.option.TelemetryVariables;
@@ -31,11 +33,12 @@ import quire.cli.output.Logging;
 import quire.engine.Engine;
 import quire.engine.EngineConfig;
 import quire.engine.EngineListener;
+import quire.server.ModelSet;
 import quire.server.QuireServer;
 import quire.server.ServerConfig;
 import quire.server.ServerMetrics;
 
-/** Serves a model over HTTP. */
+/** Serves a model, or several, over HTTP. */
 @Command(
         name = "serve",
         mixinStandardHelpOptions = true,
@@ -58,6 +61,9 @@ public final class ServeCommand implements Callable<Integer> {
 
     @Mixin
     private ModelOption model;
+
+    @Mixin
+    private ModelsOption models;
 
     @Mixin
     private AddressOptions address;
@@ -163,7 +169,11 @@ public final class ServeCommand implements Callable<Integer> {
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
         sampling.check();
         ServerConfig.Builder builder = serverConfig();
-        Path file = model.path();
+        ModelSet set = models.isGiven() ? models.set() : null;
+        if (set == null) {
+            models.checkUnused();
+        }
+        Path file = set == null ? model.path() : null;
         EngineConfig engineConfig = withTrace(options.config(model));
         // A server logs what it does; the other commands print only their results. See Logging.
         System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
@@ -181,8 +191,16 @@ public final class ServeCommand implements Callable<Integer> {
                 }
             }
             System.getLogger(ServeCommand.class.getName()) // not earlier: the level is set above
-                    .log(Level.INFO, "listening on " + address.shown(server.port()) + "; the model is being loaded");
-            try (Engine engine = loader.load(file, engineConfig, metrics)) {
+                    .log(
+                            Level.INFO,
+                            "listening on " + address.shown(server.port())
+                                    + (set == null ? "; the model is being loaded" : ""));
+            if (set != null) {
+                signals.serving(server);
+                answer(server, set, stop);
+                return 0;
+            }
+            try (Engine engine = loader.load(Objects.requireNonNull(file), engineConfig, metrics)) {
                 signals.serving(server);
                 answer(server, engine, stop, exitCode);
             }
@@ -214,6 +232,23 @@ public final class ServeCommand implements Callable<Integer> {
             if (exitOnFailure) {
                 stopOnFailure(engine, stop, exitCode);
             }
+            stop.await();
+        } finally {
+            server.close();
+        }
+    }
+
+    /** Answers with several models until {@code stop}, then lets answers end. */
+    private void answer(QuireServer server, ModelSet set, CountDownLatch stop) throws InterruptedException {
+        try {
+            server.serve(set);
+            System.out.print(set.describe());
+            String first = set.models().getFirst().file().name();
+            System.out.println("ready on " + address.shown(server.port()) + " with "
+                    + (set.models().size() == 1 ? "one model" : set.models().size() + " models")
+                    + ", which are loaded when requests ask for them");
+            System.out.println(new CurlCommand(
+                    address.local(server.port()), address.curlOptions(), first, true, apiKeys.forShell()));
             stop.await();
         } finally {
             server.close();

@@ -1,14 +1,19 @@
 package quire.cli.output;
 
 import java.util.Map;
+import tools.jackson.core.StreamReadFeature;
+import tools.jackson.core.json.JsonFactory;
 import tools.jackson.core.type.TypeReference;
 import tools.jackson.databind.SerializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 
 /** JSON: written for {@code --json}, and read again. */
 public final class Json {
-    private static final JsonMapper MAPPER =
-            JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build();
+    private static final JsonMapper MAPPER = JsonMapper.builder(JsonFactory.builder()
+                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                    .build())
+            .enable(SerializationFeature.INDENT_OUTPUT)
+            .build();
 
     private Json() {}
 
@@ -17,7 +22,7 @@ public final class Json {
         return MAPPER.writeValueAsString(value);
     }
 
-    /** The members of a JSON object. */
+    /** The members of a JSON object, which has none twice. */
     public static Map<String, Object> read(String json) {
         return MAPPER.readValue(json, new TypeReference<Map<String, Object>>() {});
     }

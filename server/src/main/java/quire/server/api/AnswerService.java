@@ -5,8 +5,6 @@ import java.lang.System.Logger.Level;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
-import java.util.concurrent.CancellationException;
-import java.util.concurrent.ExecutionException;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
@@ -42,17 +40,23 @@ public final class AnswerService {
     private final Engine engine;
     private final Preparation preparation;
     private final Telemetry telemetry;
-    private final Timelines timelines = new Timelines();
+    private final Timelines timelines;
+    private final String model;
 
     /**
      * @param engine computes the answers
      * @param preparation reads requests
      * @param telemetry is told of each answer
+     * @param timelines gets the timelines of requests
+     * @param model the name under which the engine's model is served
      */
-    public AnswerService(Engine engine, Preparation preparation, Telemetry telemetry) {
+    public AnswerService(
+            Engine engine, Preparation preparation, Telemetry telemetry, Timelines timelines, String model) {
         this.engine = engine;
         this.preparation = preparation;
         this.telemetry = telemetry;
+        this.timelines = timelines;
+        this.model = model;
     }
 
     /**
@@ -71,15 +75,6 @@ public final class AnswerService {
         if (key != null) {
             key.countRequest(System.nanoTime());
         }
-    }
-
-    /**
-     * What happened to one of the last requests: {@code GET /v1/requests/ID}. Does not block.
-     *
-     * @throws HttpException 404 if there is no such request
-     */
-    public Response timeline(Exchange exchange) {
-        return timelines.response(exchange);
     }
 
     /** Reads the request with {@code reader} and sends its answer. */
@@ -260,30 +255,14 @@ public final class AnswerService {
      * @throws HttpException that {@code reader} throws; 429 if too many requests wait; 503 if the server stops
      */
     public <T> T read(Exchange exchange, Function<Fields, T> reader) throws InterruptedException {
-        Preparation.Task<T> task;
         try {
-            task = preparation.submit(
-                    exchange.client(), exchange.bodyBytes(), () -> reader.apply(Fields.parse(exchange.body())));
+            return preparation.read(exchange, reader);
         } catch (HttpException e) {
             // A request that is read then waits for the engine: back earlier, it would be refused again.
             throw e.status() == 429
                     ? HttpException.overloaded(
                             e.getMessage(), (int) Math.ceil(engine.stats().queueSeconds()))
                     : e;
-        }
-        exchange.onDeparture(() -> preparation.cancel(task));
-        try {
-            return task.result();
-        } catch (CancellationException e) {
-            throw HttpException.unavailable("The server is shutting down and did not read this request.");
-        } catch (ExecutionException e) {
-            switch (e.getCause()) {
-                case RuntimeException cause -> throw cause;
-                case Error cause -> throw cause;
-                case null, default -> throw new IllegalStateException(e);
-            }
-        } finally {
-            exchange.releaseBody();
         }
     }
 
@@ -429,8 +408,8 @@ public final class AnswerService {
                 yield HttpException.internal(exchange.id());
             }
             case BROKEN_LOGITS -> {
-                LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), engine.modelName(), finish.error());
-                yield HttpException.brokenModel(engine.modelName());
+                LOG.log(Level.ERROR, "request {0}: model {1}: {2}", exchange.id(), model, finish.error());
+                yield HttpException.brokenModel(model);
             }
             case CONSTRAINT -> HttpException.constraint(String.valueOf(finish.error()));
         };

@@ -5,7 +5,6 @@ import java.lang.System.Logger.Level;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -178,47 +177,7 @@ public final class Parameters {
         if (name.length() > MAX_SHOWN) {
             return null;
         }
-        String plain = plain(name);
-        int fewest = plain.length() / 3 + 1;
-        String nearest = null;
-        // computed parameters come first, so they are preferred in a tie
-        for (Parameter row : names(place).values()) {
-            int changes = changes(plain, plain(row.name()));
-            if (changes < fewest) {
-                fewest = changes;
-                nearest = row.name();
-            }
-        }
-        return nearest;
-    }
-
-    private static String plain(String name) {
-        return name.toLowerCase(Locale.ROOT).replaceAll("[^\\p{L}\\p{N}]", "");
-    }
-
-    /** The Levenshtein distance with exchanges of neighbours (optimal string alignment). */
-    private static int changes(String a, String b) {
-        int[] beforeLast = new int[b.length() + 1];
-        int[] last = new int[b.length() + 1];
-        int[] row = new int[b.length() + 1];
-        for (int j = 0; j <= b.length(); j++) {
-            row[j] = j;
-        }
-        for (int i = 1; i <= a.length(); i++) {
-            int[] free = beforeLast;
-            beforeLast = last;
-            last = row;
-            row = free;
-            row[0] = i;
-            for (int j = 1; j <= b.length(); j++) {
-                boolean same = a.charAt(i - 1) == b.charAt(j - 1);
-                row[j] = Math.min(last[j - 1] + (same ? 0 : 1), Math.min(last[j], row[j - 1]) + 1);
-                if (i > 1 && j > 1 && a.charAt(i - 1) == b.charAt(j - 2) && a.charAt(i - 2) == b.charAt(j - 1)) {
-                    row[j] = Math.min(row[j], beforeLast[j - 2] + 1);
-                }
-            }
-        }
-        return row[b.length()];
+        return Similar.nearest(name, names(place).keySet()); // computed parameters come first, so ties prefer them
     }
 
     private static String shortened(String text) {

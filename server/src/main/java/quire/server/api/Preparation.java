@@ -5,12 +5,15 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import quire.server.http.Exchange;
 import quire.server.http.FairShare;
 import quire.server.http.HttpException;
 
@@ -127,6 +130,40 @@ public final class Preparation implements AutoCloseable {
             return task;
         } finally {
             lock.unlock();
+        }
+    }
+
+    /**
+     * Reads a request's body in its client's turn, then frees the body's memory.
+     *
+     * @throws HttpException that {@code reader} throws; 429 if too many requests wait; 503 if the server stops
+     */
+    public <T> T read(Exchange exchange, Function<Fields, T> reader) throws InterruptedException {
+        try {
+            return run(exchange, () -> reader.apply(Fields.parse(exchange.body())));
+        } finally {
+            exchange.releaseBody();
+        }
+    }
+
+    /**
+     * Runs work on a request's body in its client's turn. The client's departure cancels it.
+     *
+     * @throws HttpException that the work throws; 429 if too many requests wait; 503 if the server stops
+     */
+    public <T> T run(Exchange exchange, Supplier<T> work) throws InterruptedException {
+        Task<T> task = submit(exchange.client(), exchange.bodyBytes(), work);
+        exchange.onDeparture(() -> cancel(task));
+        try {
+            return task.result();
+        } catch (CancellationException e) {
+            throw HttpException.unavailable("The server is shutting down and did not read this request.");
+        } catch (ExecutionException e) {
+            switch (e.getCause()) {
+                case RuntimeException cause -> throw cause;
+                case Error cause -> throw cause;
+                case null, default -> throw new IllegalStateException(e);
+            }
         }
     }
 

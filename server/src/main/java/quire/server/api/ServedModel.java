@@ -7,10 +7,7 @@ import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.chat.ReasoningFormat;
 import quire.engine.chat.ToolCallFormat;
-import quire.engine.chat.UnknownFormatException;
 import quire.model.SamplingDefaults;
-import quire.model.text.ChatTemplate;
-import quire.model.text.TemplateCapabilities;
 import quire.model.text.Tokenizer;
 import quire.server.http.HttpException;
 
@@ -21,69 +18,71 @@ public final class ServedModel {
 
     private static final int MAX_NAME_LENGTH = 256;
 
+    private static final int MAX_NAMES_SHOWN = 8;
+
     private final Engine engine;
+    private final String name;
     private final List<String> names;
     private final boolean anyName;
     private final boolean nameRequired;
     private final SamplingDefaults samplingDefaults;
-    private final @Nullable ToolCallFormat toolCallFormat;
-    private final String toolCallError;
-    private final @Nullable ReasoningFormat reasoningFormat;
+    private final ChatAbilities abilities;
 
     /**
      * Finds out how the model writes calls of tools, which renders some conversations.
      *
-     * @param aliases further names beside the engine's own; {@link #ANY} among them accepts every name
+     * @param name the model's own name
+     * @param aliases further names; {@link #ANY} among them accepts every name
      * @param nameRequired whether a request without a model's name is refused
      * @param operatorsDefaults how tokens are chosen where a request does not say it; comes before what the model's file
      *     recommends
      */
-    public ServedModel(Engine engine, List<String> aliases, boolean nameRequired, SamplingDefaults operatorsDefaults) {
+    public ServedModel(
+            Engine engine,
+            String name,
+            List<String> aliases,
+            boolean nameRequired,
+            SamplingDefaults operatorsDefaults) {
         this.engine = engine;
+        this.name = name;
         Set<String> all = new LinkedHashSet<>();
-        all.add(engine.modelName());
+        all.add(name);
         all.addAll(aliases);
         this.anyName = all.remove(ANY);
         this.names = List.copyOf(all);
         this.nameRequired = nameRequired;
-        this.samplingDefaults =
-                operatorsDefaults.orElse(engine.recommendedSampling()).orElse(SamplingDefaults.NEUTRAL);
-        ChatTemplate template = engine.chatTemplate();
-        ToolCallFormat format = null;
-        String error = "";
-        ReasoningFormat reasoning = null;
-        try {
-            reasoning = template == null ? null : ReasoningFormat.of(template, engine.tokenizer());
-            if (template == null) {
-                error = "it has no chat template";
-            } else if (template.capabilities().tools() != TemplateCapabilities.Answer.SUPPORTED) {
-                error = "its chat template does not use them";
-            } else {
-                format = ToolCallFormat.of(template, engine.tokenizer());
-            }
-        } catch (UnknownFormatException e) {
-            error = String.valueOf(e.getMessage());
-        } catch (RuntimeException e) { // the program's own template: its requests fail, not the start
-            error = "its chat template fails: " + e;
-        }
-        reasoningFormat = reasoning;
-        toolCallFormat = format;
-        toolCallError = error;
+        this.samplingDefaults = defaults(operatorsDefaults, engine.recommendedSampling());
+        this.abilities = ChatAbilities.of(engine.chatTemplate(), engine.tokenizer());
+    }
+
+    /**
+     * How tokens are chosen where a request does not say it. Every value is there.
+     *
+     * @param operators the operator's values
+     * @param files what the model's file recommends
+     */
+    public static SamplingDefaults defaults(SamplingDefaults operators, SamplingDefaults files) {
+        return operators.orElse(files).orElse(SamplingDefaults.NEUTRAL);
+    }
+
+    /** What the model can do in chats. */
+    public ChatAbilities abilities() {
+        return abilities;
     }
 
     /** How the model writes calls of tools; null if it cannot call any. */
     public @Nullable ToolCallFormat toolCallFormat() {
-        return toolCallFormat;
+        return abilities.toolCallFormat();
     }
 
     /** How the model marks its reasoning; null if it does not reason before it answers. */
     public @Nullable ReasoningFormat reasoningFormat() {
-        return reasoningFormat;
+        return abilities.reasoningFormat();
     }
 
     /** Why there is no {@link #toolCallFormat}; empty if there is one. */
     public String toolCallError() {
-        return toolCallError;
+        return abilities.toolCallError();
     }
 
     /** The engine, which computes the answers. */
@@ -106,7 +105,7 @@ public final class ServedModel {
 
     /** The model's own name. */
     public String name() {
-        return engine.modelName();
+        return name;
     }
 
     /** All names, the model's own first. */
@@ -137,13 +136,26 @@ public final class ServedModel {
      * @throws HttpException 404 if no such model is served
      */
     public String resolve(String asked) {
-        if (names.contains(asked) || (anyName && !asked.isEmpty() && asked.length() <= MAX_NAME_LENGTH)) {
+        if (names.contains(asked) || (anyName && isName(asked))) {
             return asked;
         }
+        throw unknown(asked, names);
+    }
+
+    /** Whether a model that takes every name takes this one. */
+    public static boolean isName(String asked) {
+        return !asked.isEmpty() && asked.length() <= MAX_NAME_LENGTH;
+    }
+
+    /** A 404 that names the models there are, or the most similar one if there are many. */
+    public static HttpException unknown(String asked, List<String> names) {
         String shown = asked.length() > MAX_NAME_LENGTH ? asked.substring(0, MAX_NAME_LENGTH) + "…" : asked;
-        throw HttpException.notFound(
-                "model",
-                "model_not_found",
-                "The model '" + shown + "' does not exist here; this server has '" + String.join("', '", names) + "'.");
+        String nearest = asked.length() > MAX_NAME_LENGTH ? null : Similar.nearest(asked, names);
+        String there = names.size() <= MAX_NAMES_SHOWN
+                ? "this server has '" + String.join("', '", names) + "'"
+                : "this server has " + names.size() + " names of models, which GET /v1/models lists";
+        String advice = nearest == null || names.size() == 1 ? "" : " Did you mean '" + nearest + "'?";
+        return HttpException.notFound(
+                "model", "model_not_found", "The model '" + shown + "' does not exist here; " + there + "." + advice);
     }
 }

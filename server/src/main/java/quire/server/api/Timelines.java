@@ -20,14 +20,15 @@ import tools.jackson.databind.node.ObjectNode;
  * The timelines of the last requests, by the id that the header {@code X-Request-Id} has. A client sees the requests
  * of its own API key. Thread-safe.
  */
-final class Timelines {
+public final class Timelines {
     /** Answers whose timelines are kept; one takes about 2 KB. */
     private static final int MAX_ANSWERS = 1024;
 
     private final LinkedHashMap<String, List<Timeline>> idToAnswers = new LinkedHashMap<>();
     private int answers;
 
-    Timelines() {}
+    /** Keeps none yet. */
+    public Timelines() {}
 
     /** Keeps the timelines of a request, in the place of older ones. */
     synchronized void add(Exchange exchange, List<TokenStream> streams) {
@@ -45,11 +46,11 @@ final class Timelines {
     }
 
     /**
-     * {@code GET /v1/requests/ID}.
+     * What happened to one of the last requests: {@code GET /v1/requests/ID}. Does not block.
      *
      * @throws HttpException 404 if there is no such request
      */
-    Response response(Exchange exchange) {
+    public Response response(Exchange exchange) {
         String id = exchange.pathRest();
         List<Timeline> found = find(key(exchange, id));
         if (found == null) {

@@ -1,8 +1,9 @@
 package quire.server.ollama;
 
-import java.time.Instant;
-import java.util.ArrayList;
+import java.time.Duration;
 import java.util.List;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import quire.server.api.AnswerService;
 import quire.server.api.ChatReader;
 import quire.server.api.Json;
@@ -10,40 +11,37 @@ import quire.server.api.ServedModel;
 import quire.server.api.Vectors;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
-import quire.server.http.HttpException;
 import quire.server.http.Response;
 import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
-/** Handlers of Ollama's paths. */
+/** Handlers of Ollama's paths that need a model in memory. */
 public final class OllamaApi {
-    /** The version of Ollama whose API this is: clients ask for one that has tools and reasoning. */
-    private static final String VERSION = "0.12.6";
-
-    /** The model stays loaded as long as the server runs. */
-    private static final String NEVER = "9999-12-31T23:59:59Z";
-
-    private static final int CANNOT = 501;
-
     private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
-    private final ServedModel model;
     private final AnswerService answers;
     private final OllamaReader reader;
     private final Vectors vectors;
-    private final String started = Instant.now().toString();
+    private final Consumer<Duration> stay;
 
     /**
      * Handlers that answer with this model.
      *
      * @param chats reads requests that are brought into the form of a chat
      * @param vectors computes vectors of texts
+     * @param stay gets {@code keep_alive}: how long the model stays loaded after the request, as {@link
+     *     quire.server.api.ModelCatalog#stay} has it
      * @param refuseUnknown whether a request with an unknown parameter is refused
      */
     public OllamaApi(
-            ServedModel model, AnswerService answers, ChatReader chats, Vectors vectors, boolean refuseUnknown) {
-        this.model = model;
+            ServedModel model,
+            AnswerService answers,
+            ChatReader chats,
+            Vectors vectors,
+            Consumer<Duration> stay,
+            boolean refuseUnknown) {
+        this.stay = stay;
         this.answers = answers;
         this.vectors = vectors;
         this.reader = new OllamaReader(model, chats, vectors, refuseUnknown);
@@ -60,10 +58,17 @@ public final class OllamaApi {
     }
 
     private void answer(Exchange exchange, OllamaReader.Read read) throws ClientGoneException, InterruptedException {
+        keep(read.keepAlive());
         if (read.answer() != null) {
             answers.answer(exchange, read.answer());
         } else {
             exchange.send(Response.json(200, Json.bytes(read.loaded())));
+        }
+    }
+
+    private void keep(@Nullable Duration time) {
+        if (time != null) {
+            stay.accept(time);
         }
     }
 
@@ -92,101 +97,8 @@ public final class OllamaApi {
 
     private List<float[]> compute(Exchange exchange, OllamaReader.Texts read)
             throws ClientGoneException, InterruptedException {
+        keep(read.keepAlive());
         return read.prompts().isEmpty() ? List.of() : vectors.compute(exchange, null, null, 0, read.prompts());
-    }
-
-    /** {@code GET /api/version}. */
-    public Response version(Exchange exchange) {
-        return json(JSON.objectNode().put("version", VERSION));
-    }
-
-    /** {@code GET /api/tags}. */
-    public Response tags(Exchange exchange) {
-        ObjectNode root = JSON.objectNode();
-        ArrayNode models = root.putArray("models");
-        model.names().forEach(name -> models.add(entry(name).put("modified_at", started)));
-        return json(root);
-    }
-
-    /** {@code GET /api/ps}. */
-    public Response running(Exchange exchange) {
-        ObjectNode root = JSON.objectNode();
-        root.putArray("models")
-                .add(entry(model.name())
-                        .put("expires_at", NEVER)
-                        .put("size_vram", 0)
-                        .put("context_length", model.engine().maxContext()));
-        return json(root);
-    }
-
-    private ObjectNode entry(String name) {
-        ObjectNode entry = JSON.objectNode()
-                .put("name", name)
-                .put("model", name)
-                .put("size", 0)
-                .put("digest", "");
-        entry.set("details", details());
-        return entry;
-    }
-
-    private static ObjectNode details() {
-        ObjectNode details =
-                JSON.objectNode().put("parent_model", "").put("format", "gguf").put("family", "");
-        details.putArray("families");
-        return details.put("parameter_size", "").put("quantization_level", "");
-    }
-
-    /** {@code POST /api/show}. */
-    public void show(Exchange exchange) throws ClientGoneException, InterruptedException {
-        exchange.send(json(answers.read(exchange, body -> {
-            reader.model(body);
-            ObjectNode root = JSON.objectNode()
-                    .put("license", "")
-                    .put("modelfile", "")
-                    .put("parameters", parameters())
-                    .put("template", "")
-                    .put("modified_at", started);
-            root.set("details", details());
-            root.putObject("model_info")
-                    .put("general.context_length", model.engine().maxContext());
-            ArrayNode capabilities = root.putArray("capabilities").add("completion");
-            if (vectors.width() > 0) {
-                capabilities.add("embedding");
-            }
-            if (model.toolCallFormat() != null) {
-                capabilities.add("tools");
-            }
-            if (model.reasoningFormat() != null) {
-                capabilities.add("thinking");
-            }
-            return root;
-        })));
-    }
-
-    private String parameters() {
-        List<String> lines = new ArrayList<>();
-        model.samplingDefaults().values().forEach((name, value) -> lines.add(name + " " + value));
-        return String.join("\n", lines);
-    }
-
-    /** {@code POST /api/pull}: the models that are served need not be fetched, and no others are. */
-    public void pull(Exchange exchange) throws ClientGoneException, InterruptedException {
-        boolean stream = answers.read(exchange, body -> {
-            reader.model(body);
-            return body.get("stream") == null || body.bool("stream", true);
-        });
-        byte[] line = Json.bytes(JSON.objectNode().put("status", "success"));
-        exchange.send(Response.of(200, stream ? OllamaFormat.LINES : "application/json", line));
-    }
-
-    /** {@code DELETE /api/delete}, {@code POST /api/create}, {@code copy} and {@code push}: answers that it cannot. */
-    public Response cannot(Exchange exchange) {
-        byte[] body = new OllamaErrors()
-                .body(HttpException.refused(
-                        CANNOT,
-                        "not_supported",
-                        "Models are files of the operator here: the server cannot make, copy, send or delete one."));
-        return Response.json(CANNOT, body);
     }
 
     private static Response json(ObjectNode root) {

@@ -28,6 +28,9 @@ public final class OllamaParameters {
     private static final String WINDOW = "the server has one context for all";
     private static final String MACHINE = "how Ollama uses the machine";
 
+    private static final String KEEP_ALIVE =
+            "how long the model stays loaded when nobody uses it, if the server has several";
+
     /** All rows. */
     public static final List<Parameter> ROWS = rows();
 
@@ -44,7 +47,7 @@ public final class OllamaParameters {
         computed(rows, BOTH, "think", "whether to reason, or how long: low, medium, high");
         computed(rows, BOTH, "stream", "sends the answer as it is computed; true if absent");
         computed(rows, BOTH, "options", "an object of the parameters below");
-        harmless(rows, BOTH, "keep_alive", "how long the model stays loaded; here it always stays");
+        computed(rows, BOTH, "keep_alive", KEEP_ALIVE);
         harmless(rows, BOTH, "shift", "what happens to an answer that fills the context; here it ends");
         refused(rows, BOTH, "truncate", "shortens the prompt", "send less", Values.NEUTRAL);
         refused(rows, BOTH, "logprobs", "reports log probabilities", "use /v1/chat/completions", Values.NEUTRAL);
@@ -59,7 +62,7 @@ public final class OllamaParameters {
         computed(rows, EMBEDDINGS, "prompt", "a text");
         computed(rows, VECTORS, "truncate", "whether a text that is longer than the context keeps its beginning");
         computed(rows, EMBED, "dimensions", "how many of the first numbers of each vector are wanted");
-        harmless(rows, VECTORS, "keep_alive", "how long the model stays loaded; here it always stays");
+        computed(rows, VECTORS, "keep_alive", KEEP_ALIVE);
         harmless(rows, VECTORS, "options", "how tokens are chosen");
         computed(rows, OPTIONS, "num_predict", "maximum number of tokens of the answer; -1 and -2 for no limit");
         computed(rows, OPTIONS, "temperature", "divides the logits; 0 always takes the likeliest token");

@@ -1,9 +1,12 @@
 package quire.server.ollama;
 
+import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import quire.server.api.AnswerRequest;
 import quire.server.api.ChatBody;
@@ -26,6 +29,16 @@ final class OllamaReader {
     private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
     private static final String LATEST = ":latest";
+
+    private static final String DECIMAL = "\\d{1,12}(?:\\.\\d{0,12})?";
+    private static final Pattern NUMBER = Pattern.compile("[+-]?" + DECIMAL);
+    private static final Pattern PART = Pattern.compile("(" + DECIMAL + ")(ns|us|µs|ms|s|m|h)");
+    private static final Pattern TIME = Pattern.compile("[+-]?(?:" + DECIMAL + "(?:ns|us|µs|ms|s|m|h)){1,8}");
+    private static final Map<String, Double> SECONDS =
+            Map.of("ns", 1e-9, "us", 1e-6, "µs", 1e-6, "ms", 1e-3, "s", 1.0, "m", 60.0, "h", 3600.0);
+
+    /** Ten years. */
+    private static final double MAX_SECONDS = 10.0 * 365 * 24 * 3600;
 
     /** Ollama's options by their names in a chat. */
     private static final Map<String, String> OPTIONS = Map.ofEntries(
@@ -56,10 +69,58 @@ final class OllamaReader {
     /**
      * What a request asks for.
      *
-     * @param answer null if it only asks to load the model or to give up its memory
+     * @param answer null if it only asks to load the model
      * @param loaded the answer to that
+     * @param keepAlive how long the model stays loaded; null if the request does not say it
      */
-    record Read(@Nullable AnswerRequest answer, ObjectNode loaded) {}
+    record Read(
+            @Nullable AnswerRequest answer,
+            ObjectNode loaded,
+            @Nullable Duration keepAlive) {}
+
+    /** Whether a body of {@code /api/chat} or {@code /api/generate} asks for no answer. */
+    static boolean isEmpty(Fields body) {
+        JsonNode messages = body.get("messages");
+        JsonNode prompt = body.get("prompt");
+        return (messages == null || Fields.isNeutral(messages)) && (prompt == null || Fields.isNeutral(prompt));
+    }
+
+    /**
+     * How long the model stays loaded after a request: negative for always; null if the request does not say it.
+     *
+     * @throws HttpException 400 if it is no time
+     */
+    static @Nullable Duration keepAlive(Fields body) {
+        JsonNode value = body.get("keep_alive");
+        if (value == null) {
+            return null;
+        }
+        double seconds = Double.NaN;
+        if (value.isNumber()) {
+            seconds = value.doubleValue();
+        } else if (value.isString()) {
+            String text = value.stringValue().strip();
+            Matcher matcher = TIME.matcher(text);
+            if (NUMBER.matcher(text).matches()) {
+                seconds = Double.parseDouble(text);
+            } else if (matcher.matches()) {
+                seconds = 0;
+                Matcher part = PART.matcher(text);
+                while (part.find()) {
+                    seconds += Double.parseDouble(part.group(1)) * SECONDS.getOrDefault(part.group(2), 0.0);
+                }
+                seconds *= text.startsWith("-") ? -1 : 1;
+            }
+        }
+        if (Double.isNaN(seconds)) {
+            throw HttpException.invalid(
+                    "keep_alive",
+                    "invalid_value",
+                    "Invalid value for 'keep_alive': must be a number of seconds, or a time such as \"5m\" or \"1h30m\";"
+                            + " negative for always.");
+        }
+        return Duration.ofMillis((long) (Math.clamp(seconds, -1, MAX_SECONDS) * 1000));
+    }
 
     /** A body of {@code /api/chat}. */
     Read chat(Fields sent) {
@@ -101,7 +162,11 @@ final class OllamaReader {
     }
 
     /** Texts whose vectors are wanted. There are none if the request only asks to load the model. */
-    record Texts(String name, List<int[]> prompts, int dimensions) {}
+    record Texts(
+            String name,
+            List<int[]> prompts,
+            int dimensions,
+            @Nullable Duration keepAlive) {}
 
     /** A body of {@code /api/embed}. */
     Texts embed(Fields sent) {
@@ -121,7 +186,8 @@ final class OllamaReader {
         List<int[]> prompts = input == null || isNothing(input)
                 ? List.of()
                 : vectors.tokens(input, parameter, new Vectors.Encoding(true, most));
-        return new Texts(name, prompts, body.integer("dimensions", 1, vectors.width(), vectors.width()));
+        return new Texts(
+                name, prompts, body.integer("dimensions", 1, vectors.width(), vectors.width()), keepAlive(body));
     }
 
     private static boolean isNothing(JsonNode value) {
@@ -153,10 +219,7 @@ final class OllamaReader {
     }
 
     private static Read loaded(Fields body, ObjectNode root) {
-        JsonNode keepAlive = body.get("keep_alive");
-        boolean unload = keepAlive != null && keepAlive.isNumber() && keepAlive.doubleValue() == 0;
-        return new Read(
-                null, root.put("done_reason", unload ? "unload" : "load").put("done", true));
+        return new Read(null, root.put("done_reason", "load").put("done", true), keepAlive(body));
     }
 
     private static void message(ChatBody chat, Fields message, String path, List<String> calls) {
@@ -223,7 +286,7 @@ final class OllamaReader {
         boolean stream = body.get("stream") == null || body.bool("stream", true);
         chat.put("stream", BooleanNode.valueOf(stream), "stream");
         AnswerRequest request = chat.read(chats, answer -> new OllamaFormat(answer, name, isChat));
-        return new Read(request, JSON.objectNode());
+        return new Read(request, JSON.objectNode(), keepAlive(body));
     }
 
     private static void format(ChatBody chat, Fields body) {

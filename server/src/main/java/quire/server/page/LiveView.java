@@ -26,11 +26,17 @@ public final class LiveView {
     private record Shot(EngineView view, long nanos) {}
 
     private final Engine engine;
+    private final String model;
     private volatile @Nullable Shot last;
 
-    /** The view of this engine. */
-    public LiveView(Engine engine) {
+    /**
+     * The view of this engine.
+     *
+     * @param model the name under which its model is served
+     */
+    public LiveView(Engine engine, String model) {
         this.engine = engine;
+        this.model = model;
     }
 
     /**
@@ -41,7 +47,7 @@ public final class LiveView {
     public Response response(Exchange exchange) throws InterruptedException {
         EngineView view = view();
         ObjectNode root =
-                JsonNodeFactory.instance.objectNode().put("object", "engine").put("model", engine.modelName());
+                JsonNodeFactory.instance.objectNode().put("object", "engine").put("model", model);
         writeStats(view, root.putObject("stats"));
         writeRows(view.running(), exchange.owner(), root.putArray("running"));
         writeRows(view.waiting(), exchange.owner(), root.putArray("waiting"));

@@ -1,4 +1,4 @@
-import {streamChat} from './api.js';
+import {get, streamChat} from './api.js';
 import {$, duration, h, say} from './dom.js';
 import {markdown} from './markdown.js';
 
@@ -17,10 +17,15 @@ let conversations = [];
 let current = null;
 let running = null; // AbortController of the answer that is being written
 
-/** Shows the conversations of this browser. */
+/**
+ * Shows the conversations of this browser.
+ *
+ * @param models as GET /v1/models lists them
+ */
 export function startChat(models) {
   conversations = load(CONVERSATIONS, []);
-  $('s-model').append(...models.map(model => h('option', {value: model}, model)));
+  $('s-model').append(...models.map(model => h('option', {value: model.id}, shownName(model))));
+  $('settings').addEventListener('toggle', showStates);
   readSettings();
   $('settings').addEventListener('input', () => {
     storeSettings();
@@ -53,6 +58,22 @@ export function startChat(models) {
     }
   });
   open(conversations.find(each => each.id === load('quire-open', null)) ?? null);
+}
+
+/** A model's name, and what it is doing unless it is ready. */
+function shownName(model) {
+  return model.state === 'ready' ? model.id : `${model.id} (${model.state === 'absent' ? 'not loaded' : model.state})`;
+}
+
+/** Models are loaded and unloaded while the page is open. */
+async function showStates() {
+  if ($('settings').open) {
+    const models = (await get('v1/models')).data;
+    for (const option of $('s-model').options) {
+      const model = models.find(each => each.id === option.value);
+      option.textContent = model ? shownName(model) : option.value;
+    }
+  }
 }
 
 // ── what is kept ────────────────────────────────────────────────────────────────────────────────────────────────────

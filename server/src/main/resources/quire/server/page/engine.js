@@ -17,8 +17,19 @@ let last = null; // the view before
 let open = false;
 let busy = false;
 
-/** Shows the engine whenever its view is open. */
-export function startEngine() {
+/**
+ * Shows the engine whenever its view is open.
+ *
+ * @param models their names; one is chosen if there are several
+ */
+export function startEngine(models) {
+  $('engine-model').append(...models.map(model => h('option', {value: model}, model)));
+  $('engine-choice').hidden = models.length < 2;
+  $('engine-model').onchange = () => {
+    history.length = 0;
+    last = null;
+    look();
+  };
   document.addEventListener('view', event => {
     open = event.detail === 'engine';
     last = null;
@@ -34,7 +45,7 @@ async function look() {
   }
   busy = true;
   try {
-    const view = await get('v1/engine', AbortSignal.timeout(10_000));
+    const view = await get('v1/engine?model=' + encodeURIComponent($('engine-model').value), AbortSignal.timeout(10_000));
     view.time = performance.now();
     say($('notice'), '');
     draw(view);

@@ -37,8 +37,9 @@ function show() {
 
 await awaitModel();
 const models = (await get('v1/models')).data;
-$('model').textContent = models[0].id;
-startChat(models.map(model => model.id));
-startEngine();
+const own = models.filter(model => model.id === model.root);
+$('model').textContent = own.length > 1 ? `${own.length} models` : models[0].id;
+startChat(models);
+startEngine(own.map(model => model.id));
 addEventListener('hashchange', show);
 show();
