@@ -15,10 +15,11 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import quire.model.Pooling;
 import quire.model.Ranking;
 import quire.model.format.FamilyModels;
 import quire.model.format.GgufWriter;
@@ -55,15 +56,15 @@ class LlamaCppVectorsTest {
         }
     }
 
-    @Test
-    void score_ofARankingModel_isTheRecordedOne() throws Exception {
-        Path file = write("qwen3", RANK);
+    @ParameterizedTest
+    @ValueSource(strings = {"qwen3", "bert", "neo-bert", "modern-bert"})
+    void score_ofARankingModel_isTheRecordedOne(String name) throws Exception {
+        Path file = write(name, RANK);
         float[] vector = vector(file);
+        double recorded = recorded(name, RANK)[0];
         try (Engine engine = Engine.open(file, config(), EngineListener.NONE)) {
-            Ranking ranking = requireNonNull(engine.ranking());
-            double score = ranking.score(vector);
-            assertThat(score).isCloseTo(recorded("qwen3", RANK)[0], within(TOLERANCE));
-            assertThat(ranking.prompt("{document}", "b")).isEqualTo("Q: {document} D: b A:");
+            double score = requireNonNull(engine.ranking()).score(vector);
+            assertThat(score).isCloseTo(recorded, within(TOLERANCE));
         }
     }
 
@@ -74,7 +75,7 @@ class LlamaCppVectorsTest {
     private static EngineConfig config() {
         return EngineConfig.builder()
                 .maxSequences(2)
-                .maxBatchedTokens(16)
+                .maxBatchedTokens(64) // an encoder reads a whole prompt in a step
                 .maxContext(64)
                 .kvType(KvType.F16)
                 .threads(1)
@@ -88,29 +89,46 @@ class LlamaCppVectorsTest {
         for (int i = 0; i < 47; i++) {
             prompt[i + 1] = (i * i * 7 + 11 * i + 3) % 256;
         }
-        try (Engine engine = Engine.open(file, config(), EngineListener.NONE);
-                TokenStream stream =
-                        engine.submit(Request.forVector(prompt, engine.pooling(), null, Scheduling.DEFAULT))) {
-            assertThat(stream.next()).isNull();
-            assertThat(stream.finish().reason()).isEqualTo(FinishReason.STOP);
-            return stream.vector();
+        try (Engine engine = Engine.open(file, config(), EngineListener.NONE)) {
+            Ranking ranking = engine.ranking();
+            Pooling pooling = ranking == null ? engine.pooling() : ranking.pooling();
+            try (TokenStream stream = engine.submit(Request.forVector(prompt, pooling, null, Scheduling.DEFAULT))) {
+                assertThat(stream.next()).isNull();
+                assertThat(stream.finish().reason()).isEqualTo(FinishReason.STOP);
+                return stream.vector();
+            }
         }
     }
 
     /** A model with a kind of pooling, and with a head for two labels if it ranks. */
     private Path write(String name, int pooling) {
-        GgufWriter writer = FamilyModels.writer(name, ElementType.F32, SEED).uint32(name + ".pooling_type", pooling);
-        if (pooling == RANK) {
-            SplittableRandom random = new SplittableRandom(SEED);
-            float[] head = new float[128];
-            for (int i = 0; i < head.length; i++) {
-                head[i] = (float) (random.nextDouble() - 0.5) / 4;
+        GgufWriter writer = FamilyModels.writer(name, ElementType.F32, SEED)
+                .without(name + ".pooling_type")
+                .uint32(name + ".pooling_type", pooling);
+        SplittableRandom random = new SplittableRandom(SEED);
+        if (pooling == RANK && !name.equals("qwen3")) {
+            writer.tensor("cls.weight", ElementType.F32, numbers(random, 64 * 64, 1), 64, 64)
+                    .tensor("cls.output.weight", ElementType.F32, numbers(random, 64, 1), 64, 1);
+            if (!name.equals("modern-bert")) {
+                writer.tensor("cls.bias", ElementType.F32, numbers(random, 64, 1), 64)
+                        .tensor("cls.output.bias", ElementType.F32, numbers(random, 1, 1), 1);
+            } else {
+                writer.tensor("cls.norm.weight", ElementType.F32, numbers(random, 64, 1), 64);
             }
-            writer.tensor("cls.output.weight", ElementType.F32, head, 64, 2)
+        } else if (pooling == RANK) {
+            writer.tensor("cls.output.weight", ElementType.F32, numbers(random, 128, 0.25), 64, 2)
                     .strings(name + ".classifier.output_labels", List.of("yes", "no"))
                     .string("tokenizer.chat_template.rerank", "Q: {query} D: {document} A:");
         }
         return writer.write(folder.resolve(name + "-" + pooling + ".gguf"));
+    }
+
+    private static float[] numbers(SplittableRandom random, int count, double spread) {
+        float[] numbers = new float[count];
+        for (int i = 0; i < count; i++) {
+            numbers[i] = (float) ((random.nextDouble() - 0.5) * spread);
+        }
+        return numbers;
     }
 
     private static double[] recorded(String name, int pooling) throws IOException {

@@ -162,7 +162,8 @@ class PromiseTest {
 
     /**
      * One model of each kind of block: windows, caps, head norms, norms after, side by side, plain with layer norm, experts
-     * with a shared one, with groups, and with biases and sinks, attention with a latent, and recurrent layers.
+     * with a shared one, with groups, and with biases and sinks, attention with a latent, recurrent layers, several residual
+     * streams, and norms of heads behind the rotation.
      */
     @ParameterizedTest
     @ValueSource(
@@ -189,7 +190,9 @@ class PromiseTest {
                 "llama4-chunks",
                 "falcon-h1",
                 "deci",
-                "gemma3n"
+                "gemma3n",
+                "jamba",
+                "hunyuan-moe"
             })
     void output_otherBlocksBesideOthers_isBitIdentical(String architecture) throws Exception {
         Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
@@ -204,9 +207,10 @@ class PromiseTest {
     }
 
     /** Its pages have no bytes, so memory for them is never scarce and nothing is preempted. */
-    @Test
-    void output_modelWithoutAttentionBesideOthers_isBitIdentical() throws Exception {
-        Path file = FamilyModels.write(folder, "mamba2", ElementType.Q4_0, 5);
+    @ParameterizedTest
+    @ValueSource(strings = {"mamba", "mamba2"})
+    void output_modelWithoutAttentionBesideOthers_isBitIdentical(String architecture) throws Exception {
+        Path file = FamilyModels.write(folder, architecture, ElementType.Q4_0, 5);
         List<Request> requests = requests(file);
         List<Answer> alone = alone(file, requests, KvType.F16);
         for (Conditions now :

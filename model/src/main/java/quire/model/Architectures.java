@@ -69,6 +69,8 @@ final class Architectures {
             "llama4",
             "falcon-h1",
             "mamba2",
+            "mamba",
+            "jamba",
             "deci",
             "xverse",
             "orion",
@@ -102,7 +104,7 @@ final class Architectures {
 
     /** Those whose lists of sizes have a 0 for each block that lacks the part, such as attention. */
     private static final List<String> WITH_ZEROS =
-            List.of("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "deci");
+            List.of("lfm2", "lfm2moe", "granitehybrid", "nemotron_h", "nemotron_h_moe", "deci", "jamba");
 
     /** Those whose blocks may have sizes of their own. */
     private static final List<String> WITH_OWN_SIZES = List.of("gemma4", "deci");
@@ -140,6 +142,9 @@ final class Architectures {
 
         /** The Mamba-2 layers in place of attention. */
         Recurrence stateSpaces();
+
+        /** Mamba layers, the first kind, in all blocks or in place of attention. */
+        Recurrence selective(boolean inAll);
 
         /** Mamba-2 layers in all blocks, beside attention or without any. */
         Recurrence stateSpacesInAll(boolean besideAttention);
@@ -200,7 +205,7 @@ final class Architectures {
 
     /** Whether some block of an architecture has attention. */
     static boolean hasAttention(String name) {
-        return !name.equals("mamba2");
+        return !name.equals("mamba2") && !name.equals("mamba");
     }
 
     /** Whether heads and feed-forward layers of a block may have other sizes than those of another. */
@@ -269,11 +274,9 @@ final class Architectures {
                     case "gemma4" -> gemma4(keys, hidden);
                     case "llama4" -> llama4(keys);
                     case "falcon-h1" -> new Architecture.Builder().halves().recurrence(keys.stateSpacesInAll(true));
-                    case "mamba2" ->
-                        new Architecture.Builder()
-                                .unrotatedEvery(1)
-                                .parts(Collections.nCopies(layers, Architecture.Part.RECURRENCE))
-                                .recurrence(keys.stateSpacesInAll(false));
+                    case "mamba2" -> onlyRecurrence(layers).recurrence(keys.stateSpacesInAll(false));
+                    case "mamba" -> onlyRecurrence(layers).recurrence(keys.selective(true));
+                    case "jamba" -> jamba(keys);
                     case "deci" -> new Architecture.Builder().parts(keys.attentionOrFeedForward());
                     case "xverse", "chatglm" -> new Architecture.Builder();
                     case "orion" -> new Architecture.Builder().halves().layerNorm();
@@ -627,6 +630,22 @@ final class Architectures {
                 .parts(keys.parts())
                 .recurrence(keys.stateSpaces())
                 .mixture(keys.mixture(Scoring.SIGMOID, false, sharedWidth(keys, 0), false));
+    }
+
+    private static Architecture.Builder onlyRecurrence(int layers) {
+        return new Architecture.Builder()
+                .unrotatedEvery(1)
+                .parts(Collections.nCopies(layers, Architecture.Part.RECURRENCE));
+    }
+
+    /** The file does not say which layers have experts: all, or every second one as in the models that were published. */
+    private static Architecture.Builder jamba(Keys keys) {
+        Mixture mixture = keys.mixture(Scoring.SOFTMAX, false, 0, false);
+        boolean inFirst = keys.hasTensor("blk.0.ffn_gate_inp.weight");
+        return new Architecture.Builder()
+                .unrotatedEvery(1)
+                .recurrence(keys.selective(false))
+                .mixture(mixture == null ? null : mixture.inLastOf(inFirst ? 1 : 2));
     }
 
     private static Architecture.Builder hunyuan(Keys keys) {

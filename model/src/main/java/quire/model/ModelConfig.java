@@ -108,7 +108,15 @@ public record ModelConfig(
 
     /** Those whose experts have the width of a feed-forward layer, unless the file says another. */
     private static final Set<String> EXPERTS_AS_WIDE = Set.of(
-            "llama", "mistral3", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe", "nomic-bert-moe");
+            "llama",
+            "mistral3",
+            "granitehybrid",
+            "granitemoe",
+            "olmoe",
+            "minimax-m2",
+            "hunyuan-moe",
+            "nomic-bert-moe",
+            "jamba");
 
     /** The number of types of tokens. */
     static final String TOKEN_TYPES = "tokenizer.ggml.token_type_count";
@@ -631,6 +639,10 @@ public record ModelConfig(
             checkDeltaNet(gguf, known, block, recurrence);
             return;
         }
+        if (recurrence.kind() == Recurrence.Kind.SELECTIVE) {
+            checkSelective(gguf, known, block, recurrence);
+            return;
+        }
         if (recurrence.hasStates()) {
             int channels = recurrence.channels();
             int ofHeads = recurrence.heads();
@@ -648,6 +660,24 @@ public record ModelConfig(
         checkMatrix(gguf, known, block + "shortconv.in_proj", hidden, 3 * width);
         checkVector(gguf, known, block + "shortconv.conv.weight", true, recurrence.taps(), width);
         checkMatrix(gguf, known, block + "shortconv.out_proj", width, hidden);
+    }
+
+    private void checkSelective(Gguf gguf, Set<String> known, String block, Recurrence recurrence) {
+        int width = recurrence.width();
+        int keys = recurrence.stateSize();
+        int rank = recurrence.stepRank();
+        boolean normed = gguf.hasTensor(block + "ssm_dt_norm.weight");
+        checkMatrix(gguf, known, block + "ssm_in", hidden, 2 * width);
+        checkVector(gguf, known, block + "ssm_conv1d.weight", true, recurrence.taps(), width);
+        checkVector(gguf, known, block + "ssm_conv1d.bias", false, width);
+        checkMatrix(gguf, known, block + "ssm_x", width, rank + 2 * keys);
+        checkVector(gguf, known, block + "ssm_dt_norm.weight", normed, rank);
+        checkVector(gguf, known, block + "ssm_b_norm.weight", normed, keys);
+        checkVector(gguf, known, block + "ssm_c_norm.weight", normed, keys);
+        checkMatrix(gguf, known, block + "ssm_dt", rank, width);
+        checkVector(gguf, known, block + "ssm_a", true, keys, width);
+        checkVector(gguf, known, block + "ssm_d", true, width);
+        checkMatrix(gguf, known, block + "ssm_out", width, hidden);
     }
 
     private void checkDeltaNet(Gguf gguf, Set<String> known, String block, Recurrence recurrence) {
@@ -1299,6 +1329,7 @@ public record ModelConfig(
                     0,
                     false,
                     0,
+                    0,
                     false,
                     layersWithoutAttention());
         }
@@ -1309,6 +1340,27 @@ public record ModelConfig(
                     ? parts().stream().map(Part.RECURRENCE::equals).toList()
                     : layersWithoutAttention();
             return states(Recurrence.Kind.STATE_SPACE, false, false, layers);
+        }
+
+        @Override
+        public Recurrence selective(boolean inAll) {
+            int taps = sizeUpTo("ssm.conv_kernel", MAX_TAPS);
+            int width = sizeUpTo("ssm.inner_size", MAX_WIDTH);
+            if (taps < 2) {
+                throw refuse("ssm.conv_kernel", "is " + taps + ", not 2 to " + MAX_TAPS);
+            }
+            int shared = 64; // numbers of a part that a worker computes
+            return new Recurrence(
+                    Recurrence.Kind.SELECTIVE,
+                    taps,
+                    width,
+                    width % shared == 0 ? width / shared : 1,
+                    1,
+                    false,
+                    sizeUpTo("ssm.state_size", MAX_STATE),
+                    sizeUpTo("ssm.time_step_rank", MAX_WIDTH),
+                    false,
+                    inAll ? Collections.nCopies(layers(), true) : layersWithoutAttention());
         }
 
         @Override
@@ -1418,6 +1470,7 @@ public record ModelConfig(
                     groups,
                     alternating,
                     sizeUpTo("ssm.state_size", MAX_STATE),
+                    0,
                     beside,
                     layers);
         }

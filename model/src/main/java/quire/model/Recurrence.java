@@ -4,14 +4,20 @@ import java.util.List;
 
 /**
  * Layers that have a recurrence in place of attention. What such a layer remembers of a text does not grow with it. All have
- * a short convolution, which keeps the inputs of a sequence's last positions; Mamba-2 and the gated delta net have a state
- * behind it.
+ * a short convolution, which keeps the inputs of a sequence's last positions; Mamba, Mamba-2 and the gated delta net have a
+ * state behind it.
  *
  * <pre>
  *   short convolution
  *   x ──┬─▶ b ─▶ × ─▶ convolution over the last {@code taps} positions ─▶ × ─▶ output
  *       ├─▶ x ───┘                                                      │
  *       └─▶ c ──────────────────────────────────────────────────────────┘
+ *
+ *   Mamba
+ *   x ──┬─▶ convolution ─▶ SiLU ──┬─▶ value ─────────────▶ state ─▶ × ─▶ output
+ *       │                         ├─▶ key, query ─▶ norm ───┤       │
+ *       │                         └─▶ norm ─▶ product ─▶ step       │
+ *       └─▶ gate ─▶ SiLU ───────────────────────────────────────────┘
  *
  *   Mamba-2
  *   x ──┬─▶ value, key, query ─▶ convolution ─▶ SiLU ─▶ state ─▶ × ─▶ norm by group ─▶ output
@@ -27,11 +33,13 @@ import java.util.List;
  * @param kind what the layers compute
  * @param taps number of positions that the convolution adds, the row's own included
  * @param width numbers of a row between the layer's inputs and outputs
- * @param heads heads that divide the width, each with a state; 0 for short convolutions
+ * @param heads heads that divide the width, each with a state; 0 for short convolutions. Mamba has no heads: these are the
+ *     parts of its width that workers share out
  * @param groups number of keys and queries that heads share; 0 for short convolutions
  * @param alternating whether heads 0, {@code groups}, 2 × {@code groups} … share a key and a query; else the heads that
  *     follow each other
  * @param stateSize numbers of a key; 0 for short convolutions
+ * @param stepRank numbers of a row that the steps of Mamba are made of; 0 for others
  * @param beside whether such layers have attention too, which reads the same inputs and is added
  * @param layers for each block, whether it is such a layer
  */
@@ -43,12 +51,15 @@ public record Recurrence(
         int groups,
         boolean alternating,
         int stateSize,
+        int stepRank,
         boolean beside,
         List<Boolean> layers) {
     /** What the layers compute. */
     public enum Kind {
         /** Short convolutions alone. */
         CONVOLUTION,
+        /** Mamba, the first one: every number of a value has a step, and for each number of a key a decay, of its own. */
+        SELECTIVE,
         /** Mamba-2. */
         STATE_SPACE,
         /** The gated delta net of Qwen3-Next and Qwen3.5. */
@@ -72,10 +83,20 @@ public record Recurrence(
 
     /** Numbers of a row that the convolution computes, each for itself. */
     int channels() {
+        return kind == Kind.SELECTIVE ? width : width + 2 * groups * stateSize;
+    }
+
+    /** Numbers of a row that states are advanced with: values, keys and queries. */
+    int inputWidth() {
         return width + 2 * groups * stateSize;
     }
 
-    /** Where the value of a head begins in a row of {@link #channels}. */
+    /** Numbers of a row that say how states change: a step and a decay for each head, or a step for each number. */
+    int factorWidth() {
+        return kind == Kind.SELECTIVE ? width : 2 * heads;
+    }
+
+    /** Where the value of a head begins in a row of {@link #inputWidth}. */
     int valueColumn(int head) {
         return head * headDim() + (kind == Kind.DELTA_NET ? 2 * groups * stateSize : 0);
     }
@@ -114,6 +135,7 @@ public record Recurrence(
         String where = beside ? " beside attention" : " in " + count() + " of " + layers.size() + " layers";
         return switch (kind) {
             case CONVOLUTION -> "short convolutions of " + taps + " positions" + where;
+            case SELECTIVE -> "Mamba with states of " + stateSize + " × " + width + where + ", so no prefix cache";
             case STATE_SPACE ->
                 "Mamba-2 with " + heads + " states of " + stateSize + " × " + headDim() + where
                         + ", so no prefix cache";

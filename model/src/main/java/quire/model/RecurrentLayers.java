@@ -2,6 +2,7 @@ package quire.model;
 
 import java.lang.foreign.Arena;
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import quire.tensor.Activations;
 import quire.tensor.FloatMatrix;
@@ -28,6 +29,7 @@ final class RecurrentLayers {
     private final Products products;
     private final RecurrentState state;
     private final @Nullable StateSpace stateSpace;
+    private final @Nullable SelectiveInputs selectiveInputs;
 
     // One row for each token of the batch.
     /** What the convolution's inputs or the results are multiplied with: b, or the gate of layers with states. */
@@ -49,9 +51,11 @@ final class RecurrentLayers {
      * The weights of one layer.
      *
      * @param index its number among the recurrent layers
-     * @param first of the inputs: b, c and x; or gate, steps, the convolution's inputs and, in a delta net, corrections
+     * @param first of the inputs: b, c and x; or gate, steps, the convolution's inputs and, in a delta net, corrections; in
+     *     Mamba gate and the convolution's inputs
      * @param taps a row for each position of the convolution, the earliest first
      * @param space what else layers with states have; null for short convolutions
+     * @param selective what else Mamba has; null for others
      * @param output from the convolution's result to the layer's
      */
     record Weights(
@@ -59,9 +63,13 @@ final class RecurrentLayers {
             List<Projection> first,
             FloatMatrix taps,
             StateSpace.@Nullable Weights space,
+            SelectiveInputs.@Nullable Weights selective,
             List<Projection> output) {
         long multiplyAdds() {
-            return Products.multiplyAdds(first) + Products.multiplyAdds(output) + (long) taps.rows() * taps.columns();
+            return (selective == null ? 0 : selective.multiplyAdds())
+                    + Products.multiplyAdds(first)
+                    + Products.multiplyAdds(output)
+                    + (long) taps.rows() * taps.columns();
         }
     }
 
@@ -86,7 +94,7 @@ final class RecurrentLayers {
         inputs = FloatMatrix.allocate(arena, maxRows, recurrence.channels());
         boolean quantized = layers.stream().anyMatch(layer -> Products.anyQuantized(layer.output));
         mixed = Activations.allocate(arena, maxRows, recurrence.width(), quantized);
-        convolved = hasStates ? FloatMatrix.allocate(arena, maxRows, recurrence.channels()) : mixed.values();
+        convolved = hasStates ? FloatMatrix.allocate(arena, maxRows, recurrence.inputWidth()) : mixed.values();
         stateSpace = hasStates
                 ? new StateSpace(
                         recurrence, state, epsilon, kernels, workers, maxRows, convolved, mixed.values(), arena)
@@ -94,7 +102,26 @@ final class RecurrentLayers {
         corrections = recurrence.kind() == Recurrence.Kind.DELTA_NET
                 ? FloatMatrix.allocate(arena, maxRows, recurrence.heads())
                 : null;
-        firstOutputs = corrections == null ? List.of(gate, third, inputs) : List.of(gate, third, inputs, corrections);
+        selectiveInputs = recurrence.kind() == Recurrence.Kind.SELECTIVE && stateSpace != null
+                ? new SelectiveInputs(
+                        recurrence,
+                        layers.stream()
+                                .map(Weights::selective)
+                                .flatMap(Stream::ofNullable)
+                                .toList(),
+                        epsilon,
+                        kernels,
+                        workers,
+                        maxRows,
+                        stateSpace.factors(),
+                        arena)
+                : null;
+        if (selectiveInputs != null) {
+            firstOutputs = List.of(gate, inputs);
+        } else {
+            firstOutputs =
+                    corrections == null ? List.of(gate, third, inputs) : List.of(gate, third, inputs, corrections);
+        }
     }
 
     /** An upper bound for the bytes that such layers allocate outside of the Java heap, without the state. */
@@ -102,7 +129,11 @@ final class RecurrentLayers {
         return Activations.byteSize(maxRows, recurrence.width(), true)
                 + (long) Float.BYTES
                         * maxRows
-                        * (2L * recurrence.width() + 2L * recurrence.channels() + recurrence.heads())
+                        * (2L * recurrence.width()
+                                + recurrence.channels()
+                                + recurrence.inputWidth()
+                                + recurrence.heads())
+                + (recurrence.kind() == Recurrence.Kind.SELECTIVE ? SelectiveInputs.byteSize(recurrence, maxRows) : 0)
                 + (recurrence.hasStates() ? StateSpace.byteSize(recurrence, maxRows, workers) : 0);
     }
 
@@ -122,8 +153,13 @@ final class RecurrentLayers {
         }
         if (stateSpace != null && layer.space != null) {
             workers.barrier(worker);
-            convolve(layer, batch, from, to);
-            stateSpace.prepare(layer.space, convolved, third, corrections, from, to);
+            if (selectiveInputs != null && layer.selective != null) {
+                convolveRows(layer, batch, from, to, selectiveInputs.values());
+                selectiveInputs.compute(worker, layer.selective, layer.space.bias(), batch.rows(), from, to, convolved);
+            } else {
+                convolveRows(layer, batch, from, to, convolved);
+                stateSpace.prepare(layer.space, convolved, third, corrections, from, to);
+            }
             workers.barrier(worker);
             stateSpace.advance(worker, layer.index, layer.space, batch, convolved);
             workers.barrier(worker);
@@ -133,7 +169,7 @@ final class RecurrentLayers {
                 kernels.multiplyRow(gate, row, inputs, row, inputs, row);
             }
             workers.barrier(worker);
-            convolve(layer, batch, from, to);
+            convolveRows(layer, batch, from, to, convolved);
             for (int row = from; row < to; row++) {
                 kernels.multiplyRow(convolved, row, third, row, convolved, row);
             }
@@ -151,11 +187,11 @@ final class RecurrentLayers {
     }
 
     /** The convolutions of some rows. */
-    private void convolve(Weights layer, Batch batch, int from, int to) {
+    private void convolveRows(Weights layer, Batch batch, int from, int to, FloatMatrix y) {
         for (int s = 0; s < batch.sequences(); s++) {
             int end = Math.min(to, batch.firstRow(s) + batch.rowCount(s));
             for (int row = Math.max(from, batch.firstRow(s)); row < end; row++) {
-                convolve(layer, batch, s, row, convolved);
+                convolve(layer, batch, s, row, y);
             }
         }
     }

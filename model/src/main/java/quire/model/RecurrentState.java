@@ -70,8 +70,8 @@ final class RecurrentState {
         pendingFactors = new FloatMatrix[states.length];
         int stateRows = Math.multiplyExact(slots, heads * stateSize);
         Arrays.setAll(states, i -> reserve(arena, stateRows, recurrence.headDim()));
-        Arrays.setAll(pending, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.channels()));
-        Arrays.setAll(pendingFactors, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, 2 * heads));
+        Arrays.setAll(pending, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.inputWidth()));
+        Arrays.setAll(pendingFactors, i -> reserve(arena, slots * Batch.MAX_DRAFT_ROWS, recurrence.factorWidth()));
         certain = new int[slots];
         ends = new int[slots];
     }
@@ -88,7 +88,7 @@ final class RecurrentState {
     /** Bytes of the state of one sequence, in all layers. */
     static long slotBytes(Recurrence recurrence) {
         long ofStates = (long) recurrence.stateSize() * recurrence.width()
-                + Batch.MAX_DRAFT_ROWS * (recurrence.channels() + 2L * recurrence.heads());
+                + Batch.MAX_DRAFT_ROWS * ((long) recurrence.inputWidth() + recurrence.factorWidth());
         long inputs = (long) ring(recurrence) * recurrence.channels();
         return (long) Float.BYTES * recurrence.count() * (inputs + (recurrence.hasStates() ? ofStates : 0));
     }

@@ -24,8 +24,10 @@ final class StateSpace {
     private final float epsilon;
     /** What {@link Kernels#activate} multiplies with. */
     private final FloatMatrix ones;
-    /** By row: a step for each head, then a decay for each head. */
+    /** By row: a step for each head, then a decay for each head; in Mamba a step for each number. */
     private final FloatMatrix factors;
+
+    private final boolean selective;
 
     /** The keys and queries of a delta net, with a row for each group; null for Mamba-2. */
     private final @Nullable FloatMatrix keyRows;
@@ -45,9 +47,10 @@ final class StateSpace {
      * The weights of one layer.
      *
      * @param bias of the convolution; zeros if the file has none
-     * @param stepBias by head
-     * @param rates by head: the logarithm of the decay in a step of 1
-     * @param skips by head: factor of the inputs that are added to the result; zeros in a delta net
+     * @param stepBias by head; Mamba has it in a product
+     * @param rates by head: the logarithm of the decay in a step of 1; in Mamba a row for each number of a key, with a column for
+     *     each number of a value
+     * @param skips by head, or in Mamba by number: factor of the inputs that are added to the result; zeros in a delta net
      * @param norms of the parts of a row ({@link Recurrence#normGroups}), or one for all; empty if they are not normalised
      */
     record Weights(
@@ -69,6 +72,7 @@ final class StateSpace {
         this.kernels = kernels;
         this.workers = workers;
         this.results = results;
+        selective = recurrence.kind() == Recurrence.Kind.SELECTIVE;
         int parts = recurrence.normGroups();
         resultGroups = new FloatMatrix(results.segment(), maxRows * parts, recurrence.width() / parts);
         ones = FloatMatrix.allocate(arena, maxRows, recurrence.channels());
@@ -83,7 +87,7 @@ final class StateSpace {
                 : null;
         ofKeys = constant(arena, keys, 1 / StrictMath.sqrt(keys));
         ofQueries = constant(arena, keys, 1.0 / keys); // with the scale of the scores
-        factors = FloatMatrix.allocate(arena, maxRows, 2 * recurrence.heads());
+        factors = FloatMatrix.allocate(arena, maxRows, recurrence.factorWidth());
         calls = new StateCall[workers.count()];
         drafted = new FloatMatrix[calls.length];
         ignored = new FloatMatrix[calls.length];
@@ -105,7 +109,7 @@ final class StateSpace {
     /** An upper bound for the bytes that this allocates outside of the Java heap. */
     static long byteSize(Recurrence recurrence, int maxRows, int workers) {
         return Float.BYTES
-                * ((long) maxRows * (recurrence.channels() + 2L * recurrence.heads())
+                * ((long) maxRows * ((long) recurrence.channels() + recurrence.factorWidth())
                         + (long) workers * (recurrence.stateSize() + 1) * recurrence.headDim());
     }
 
@@ -190,7 +194,8 @@ final class StateSpace {
         int keys = recurrence.stateSize();
         int dim = recurrence.headDim();
         call.columns(recurrence.valueColumn(head), recurrence.keyColumn(head), recurrence.queryColumn(head));
-        float skip = weights.skips.get(0, head);
+        float skip = selective ? 0 : weights.skips.get(0, head);
+        call.weights(weights.rates, weights.skips);
         FloatMatrix states = state.states(layer);
         int stateRow = state.stateRow(batch.stateSlot(s), head);
         int first = batch.firstPosition(s);
@@ -204,6 +209,7 @@ final class StateSpace {
             advance(call.inputs(state.pending(layer), row));
         }
         int row = batch.firstRow(s);
+        finishSteps(row, row + batch.rowCount(s), head);
         int certain = row + batch.rowCount(s) - batch.draftRows(s);
         int end = row + batch.rowCount(s);
         for (; row < end; row++) {
@@ -217,15 +223,29 @@ final class StateSpace {
     }
 
     private void advance(StateCall call) {
-        if (recurrence.kind() == Recurrence.Kind.DELTA_NET) {
-            kernels.advanceDelta(call);
-        } else {
-            kernels.advance(call);
+        switch (recurrence.kind()) {
+            case DELTA_NET -> kernels.advanceDelta(call);
+            case SELECTIVE -> kernels.advanceSelective(call);
+            case STATE_SPACE, CONVOLUTION -> kernels.advance(call);
         }
     }
 
     private void setFactors(StateCall call, FloatMatrix from, int row, int head, float skip) {
-        call.factors(from.get(row, head), from.get(row, recurrence.heads() + head), skip);
+        if (selective) {
+            call.steps(from, row);
+        } else {
+            call.factors(from.get(row, head), from.get(row, recurrence.heads() + head), skip);
+        }
+    }
+
+    /** Mamba has so many steps that the workers share their last function. */
+    private void finishSteps(int from, int to, int head) {
+        int first = recurrence.valueColumn(head);
+        for (int row = from; row < to && selective; row++) {
+            for (int i = first; i < first + recurrence.headDim(); i++) {
+                factors.set(row, i, softplus(factors.get(row, i)));
+            }
+        }
     }
 
     /** Multiplies the results of some rows with their gate, and norms their parts: a delta net the other way round. */

@@ -419,6 +419,15 @@ public final class StepProfile {
         }
 
         @Override
+        public void advanceSelective(StateCall call) {
+            Meter own = meter.get();
+            long begin = begin(own);
+            kernels.advanceSelective(call);
+            double numbers = (double) call.keys() * call.state().columns();
+            own.add(Phase.RECURRENCE, System.nanoTime() - begin, 3 * Float.BYTES * numbers, 0, 10 * numbers);
+        }
+
+        @Override
         public void softCap(FloatMatrix x, float cap, int from, int to) {
             Meter own = meter.get();
             long begin = begin(own);

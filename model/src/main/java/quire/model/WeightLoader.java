@@ -467,6 +467,9 @@ final class WeightLoader {
         if (recurrence.kind() == Recurrence.Kind.DELTA_NET) {
             return deltaNet(prefix, index, recurrence);
         }
+        if (recurrence.kind() == Recurrence.Kind.SELECTIVE) {
+            return selective(prefix, index, recurrence);
+        }
         if (recurrence.hasStates()) {
             return stateSpace(prefix, index, recurrence);
         }
@@ -478,6 +481,7 @@ final class WeightLoader {
                         rows(first, 3 * width, width, width, null),
                         rows(first, 3 * width, 2 * width, width, null)),
                 taps(prefix + "shortconv.conv.weight", recurrence.taps(), width),
+                null,
                 null,
                 List.of(projection(prefix + "shortconv.out_proj", width, config.hidden())));
     }
@@ -516,7 +520,51 @@ final class WeightLoader {
                         decode(file.tensor(prefix + "ssm_a", 1, heads), heads),
                         decode(file.tensor(prefix + "ssm_d", 1, heads), heads),
                         List.copyOf(byGroup)),
+                null,
                 List.of(projection(prefix + "ssm_out", width, config.hidden())));
+    }
+
+    /** Falcon Mamba says by a key that its parts are normalised without weights; Jamba's files have weights. */
+    private RecurrentLayers.Weights selective(String prefix, int index, Recurrence recurrence) {
+        int width = recurrence.width();
+        int keys = recurrence.stateSize();
+        int rank = recurrence.stepRank();
+        String first = prefix + "ssm_in";
+        FloatMatrix bias = optionalVector(prefix + "ssm_conv1d.bias", width);
+        boolean normed = file.hasTensor(prefix + "ssm_dt_norm.weight")
+                || file.bool(config.architecture() + ".ssm.dt_b_c_rms", false);
+        return new RecurrentLayers.Weights(
+                index,
+                List.of(rows(first, 2 * width, width, width, null), rows(first, 2 * width, 0, width, null)),
+                taps(prefix + "ssm_conv1d.weight", recurrence.taps(), width),
+                new StateSpace.Weights(
+                        bias == null ? FloatMatrix.allocate(arena, 1, width) : bias,
+                        FloatMatrix.allocate(arena, 1, 1),
+                        taps(prefix + "ssm_a", keys, width),
+                        vector(prefix + "ssm_d", width),
+                        List.of()),
+                new SelectiveInputs.Weights(
+                        List.of(projection(prefix + "ssm_x", width, rank + 2 * keys)),
+                        List.of(projection(prefix + "ssm_dt", rank, width)),
+                        normed
+                                ? new SelectiveInputs.Norms(
+                                        normWeights(prefix + "ssm_dt_norm.weight", rank),
+                                        normWeights(prefix + "ssm_b_norm.weight", keys),
+                                        normWeights(prefix + "ssm_c_norm.weight", keys))
+                                : null),
+                List.of(projection(prefix + "ssm_out", width, config.hidden())));
+    }
+
+    /** The weights of a norm; ones if the file has none. */
+    private FloatMatrix normWeights(String name, int length) {
+        FloatMatrix weights = optionalVector(name, length);
+        if (weights == null) {
+            weights = FloatMatrix.allocate(arena, 1, length);
+            for (int i = 0; i < length; i++) {
+                weights.set(0, i, 1f);
+            }
+        }
+        return weights;
     }
 
     /**
@@ -573,6 +621,7 @@ final class WeightLoader {
                         vector(prefix + "ssm_a", heads),
                         FloatMatrix.allocate(arena, 1, heads),
                         List.of(vector(prefix + "ssm_norm.weight", recurrence.headDim()))),
+                null,
                 List.of(projection(prefix + "ssm_out", width, config.hidden())));
     }
 
@@ -581,7 +630,10 @@ final class WeightLoader {
         return IntStream.range(0, groups * count).map(i -> i / count * (all / groups) + first + i % count);
     }
 
-    /** The weights of a convolution. The file has all positions of a number together; here a row is one position. */
+    /**
+     * The weights of a convolution, or the rates of Mamba. The file has all positions, or all numbers of a key, of a number
+     * together; here a row is one of them.
+     */
     private FloatMatrix taps(String name, int taps, int width) {
         GgufTensor tensor = file.tensor(name, taps, width);
         FloatMatrix all = FloatMatrix.allocate(arena, width, taps);

@@ -55,7 +55,9 @@ class DecoderTest {
             "lfm2moe",
             "nemotron_h_moe",
             "falcon-h1",
-            "mamba2");
+            "mamba2",
+            "mamba",
+            "jamba");
 
     @TempDir
     private Path folder;

@@ -243,9 +243,9 @@ class ModelConfigTest {
         return Stream.of(
                 fault(w -> w.without("general.architecture"), "key general.architecture", "missing"),
                 fault(
-                        w -> w.without("general.architecture").string("general.architecture", "mamba"),
+                        w -> w.without("general.architecture").string("general.architecture", "rwkv7"),
                         "key general.architecture",
-                        "mamba",
+                        "rwkv7",
                         "computes llama, qwen2"),
                 fault(
                         w -> w.without("general.architecture").string("general.architecture", "x".repeat(5000)),

@@ -64,7 +64,7 @@ final class ReferenceDecoder {
                 x = sum(x, project(prefix + "ffn_down", feedForward(prefix, normed), hidden));
                 continue;
             }
-            if (architecture.startsWith("nemotron_h") || architecture.equals("mamba2")) {
+            if (architecture.startsWith("nemotron_h") || architecture.startsWith("mamba")) {
                 x = sum(x, onlyPart(prefix, norm(x, prefix + "attn_norm"), position, layer));
                 continue;
             }
@@ -356,6 +356,9 @@ final class ReferenceDecoder {
 
     /** The convolution's inputs are kept where other layers keep keys, and the states where they keep values. */
     private double[] stateSpace(String prefix, double[] h, int position, int layer) {
+        if (has(prefix + "ssm_x.weight")) {
+            return selective(prefix, h, position, layer);
+        }
         int width = (int) key("ssm.inner_size", 0);
         int heads = (int) key("ssm.time_step_rank", 0);
         int groups = (int) key("ssm.group_count", 0);
@@ -404,6 +407,59 @@ final class ReferenceDecoder {
             }
         }
         return project(prefix + "ssm_out", y, h.length);
+    }
+
+    /** Mamba, with inputs and states kept in the same places. */
+    private double[] selective(String prefix, double[] h, int position, int layer) {
+        int width = (int) key("ssm.inner_size", 0);
+        int rank = (int) key("ssm.time_step_rank", 0);
+        int n = (int) key("ssm.state_size", 0);
+        int taps = (int) key("ssm.conv_kernel", 0);
+        double[] all = project(prefix + "ssm_in", h, 2 * width);
+        keys.get(position)[layer] = Arrays.copyOf(all, width);
+        double[] x = new double[width];
+        for (int i = 0; i < width; i++) {
+            double[] weights = row(tensor(prefix + "ssm_conv1d.weight"), i);
+            double sum = row(tensor(prefix + "ssm_conv1d.bias"), 0)[i];
+            for (int back = 0; back < taps && back <= position; back++) {
+                sum += weights[taps - 1 - back] * keys.get(position - back)[layer][i];
+            }
+            x[i] = sum / (1 + Math.exp(-sum));
+        }
+        double[] mixed = project(prefix + "ssm_x", x, rank + 2 * n);
+        double[] steps = selectivePart(prefix + "ssm_dt_norm", Arrays.copyOf(mixed, rank));
+        double[] b = selectivePart(prefix + "ssm_b_norm", Arrays.copyOfRange(mixed, rank, rank + n));
+        double[] c = selectivePart(prefix + "ssm_c_norm", Arrays.copyOfRange(mixed, rank + n, rank + 2 * n));
+        steps = project(prefix + "ssm_dt", steps, width);
+        double[] state = position == 0 ? new double[width * n] : values.get(position - 1)[layer].clone();
+        double[] y = new double[width];
+        for (int i = 0; i < width; i++) {
+            double step = Math.log1p(Math.exp(steps[i]));
+            double[] rates = row(tensor(prefix + "ssm_a"), i);
+            y[i] = row(tensor(prefix + "ssm_d"), 0)[i] * x[i];
+            for (int j = 0; j < n; j++) {
+                state[i * n + j] = Math.exp(step * rates[j]) * state[i * n + j] + step * b[j] * x[i];
+                y[i] += c[j] * state[i * n + j];
+            }
+            double gate = all[width + i];
+            y[i] *= gate / (1 + Math.exp(-gate));
+        }
+        values.get(position)[layer] = state;
+        return project(prefix + "ssm_out", y, h.length);
+    }
+
+    private double[] selectivePart(String stem, double[] x) {
+        if (has(stem + ".weight")) {
+            return norm(x, stem);
+        }
+        if (!file.bool("mamba.ssm.dt_b_c_rms", false)) {
+            return x;
+        }
+        double squares = 0;
+        for (double number : x) {
+            squares += number * number;
+        }
+        return times(x, 1 / Math.sqrt(squares / x.length + config.normEpsilon()));
     }
 
     /** The convolution's inputs are kept where other layers keep keys, and the states where they keep values. */
@@ -754,6 +810,7 @@ final class ReferenceDecoder {
                                 "bailingmoe",
                                 "nemotron_h_moe",
                                 "llama4",
+                                "jamba",
                                 "nomic-bert-moe")
                         .contains(architecture));
         double divisor = normalised ? sum : 1;
@@ -935,6 +992,7 @@ final class ReferenceDecoder {
 
     private double[] rotate(double[] x, int position, int layer) {
         boolean unrotated = architecture.startsWith("nemotron_h")
+                || architecture.equals("jamba")
                 || !file.bool(architecture + ".rope.scaling.finetuned", true)
                 || (architecture.equals("smollm3") && layer % 4 == 3)
                 || (architecture.equals("exaone4") && config.layers() == 64 && !hasWindow(layer))

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -74,7 +75,9 @@ class ManyModelsTest {
     static void stop() {
         server.close();
         HTTP.close();
-        assertThat(server.models().mostUsedBytes()).isPositive().isLessThanOrEqualTo(set.memoryBytes());
+        assertThat(Objects.requireNonNull(server.models()).mostUsedBytes())
+                .isPositive()
+                .isLessThanOrEqualTo(set.memoryBytes());
     }
 
     private static ModelFile file(String name, List<String> aliases) {

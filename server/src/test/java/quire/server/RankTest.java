@@ -6,8 +6,10 @@ import static org.assertj.core.api.Assertions.within;
 import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -131,6 +133,44 @@ class RankTest {
         HttpResponse<String> response = server.post(path, "{" + fields + "}");
         assertThat(response.statusCode()).isEqualTo(400);
         assertThat(TestServer.error(response).get("param").stringValue()).isEqualTo(parameter);
+    }
+
+    /** The tokens of both texts, and the score of the first position's vector by a head of its own. */
+    @Test
+    void rerank_withAnEncoder_isTheScoreOfBothTexts() throws Exception {
+        float[] head = new float[64];
+        for (int i = 0; i < head.length; i++) {
+            head[i] = (i * 37 % 101 - 50) / 100f;
+        }
+        Path file = FamilyModels.writer("bert", ElementType.F32, 5)
+                .without("bert.pooling_type")
+                .uint32("bert.pooling_type", 4)
+                .uint32("tokenizer.ggml.seperator_token_id", 258)
+                .bool("tokenizer.ggml.add_sep_token", true)
+                .without("tokenizer.ggml.add_eos_token")
+                .bool("tokenizer.ggml.add_eos_token", true)
+                .tensor("cls.output.weight", ElementType.F32, head, 64, 1)
+                .write(folder.resolve("encoder.gguf"));
+        try (TestServer ranks = TestServer.builder().model(file).start()) {
+            JsonNode answer = ok(ranks.post("/v1/rerank", "{\"query\":\"one\",\"documents\":[\"two\"]}"));
+            int bos = ranks.engine.tokenizer().bos().orElseThrow();
+            int eos = ranks.engine.tokenizer().eos().orElseThrow();
+            int[] one = ranks.engine.tokenizer().encode("one", false, false);
+            int[] two = ranks.engine.tokenizer().encode("two", false, false);
+            int[] tokens = Stream.of(new int[] {bos}, one, new int[] {eos, 258}, two, new int[] {eos})
+                    .flatMapToInt(Arrays::stream)
+                    .toArray();
+            try (TokenStream stream =
+                    ranks.engine.submit(Request.forVector(tokens, Pooling.FIRST, null, Scheduling.DEFAULT))) {
+                assertThat(stream.next()).isNull();
+                double sum = 0;
+                for (int i = 0; i < head.length; i++) {
+                    sum += (double) head[i] * stream.vector()[i];
+                }
+                assertThat(answer.get("results").get(0).get("relevance_score").doubleValue())
+                        .isEqualTo(1 / (1 + StrictMath.exp(-sum)));
+            }
+        }
     }
 
     private GgufWriter rankingModel() {

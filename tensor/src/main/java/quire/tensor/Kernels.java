@@ -135,6 +135,13 @@ public interface Kernels {
      */
     void advanceDelta(StateCall call);
 
+    /**
+     * The same for Mamba, where each number of the value, in column c of the inputs, has a step of its own, and a decay for each
+     * number of a key: {@code h[n] = fma(k[n], step[c] × x, exp(step[c] × rate[n][c]) × h[n])} and {@code y = fma(q[n], h[n], y)}
+     * for n ascending from y = +0; at last {@code y = fma(skip[c], x, y)}.
+     */
+    void advanceSelective(StateCall call);
+
     /** {@code x[r] = cap − 2 × cap / (exp(x[r] × (2 / cap)) + 1)}, which is cap × tanh(x / cap), for rows {@code [from, to)}. */
     void softCap(FloatMatrix x, float cap, int from, int to);
 

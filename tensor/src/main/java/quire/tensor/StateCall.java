@@ -3,8 +3,9 @@ package quire.tensor;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The arguments of {@link Kernels#advance} and {@link Kernels#advanceDelta}: one position of one head of a state space. An object can be reused for any number
- * of calls, so a worker that keeps one allocates nothing in a step. Not thread-safe.
+ * The arguments of {@link Kernels#advance}, {@link Kernels#advanceDelta} and {@link Kernels#advanceSelective}: one position of
+ * one head of a state space. An object can be reused for any number of calls, so a worker that keeps one allocates nothing in
+ * a step. Not thread-safe.
  */
 public final class StateCall {
     private static final FloatMatrix NONE = new FloatMatrix(MemorySegment.NULL, 0, 0);
@@ -20,6 +21,10 @@ public final class StateCall {
     private float step;
     private float decay;
     private float skip;
+    private FloatMatrix steps = NONE;
+    private int stepRow;
+    private FloatMatrix rates = NONE;
+    private FloatMatrix skips = NONE;
     private FloatMatrix out = NONE;
     private int outRow;
     private int outColumn;
@@ -77,6 +82,30 @@ public final class StateCall {
         step = ofValue;
         decay = ofState;
         skip = ofSkip;
+        return this;
+    }
+
+    /**
+     * Sets the steps for {@link Kernels#advanceSelective}, by number of all values.
+     *
+     * @return this
+     */
+    public StateCall steps(FloatMatrix matrix, int ofRow) {
+        steps = matrix;
+        stepRow = ofRow;
+        return this;
+    }
+
+    /**
+     * Sets the weights for {@link Kernels#advanceSelective}.
+     *
+     * @param ofStates a row for each number of a key, a column for each number of all values
+     * @param ofValues one row: the factors of the values that are added to the result
+     * @return this
+     */
+    public StateCall weights(FloatMatrix ofStates, FloatMatrix ofValues) {
+        rates = ofStates;
+        skips = ofValues;
         return this;
     }
 
@@ -145,6 +174,26 @@ public final class StateCall {
     /** Factor of the value that is added to the result. */
     public float skip() {
         return skip;
+    }
+
+    /** The matrix of the steps. */
+    public FloatMatrix steps() {
+        return steps;
+    }
+
+    /** Their row. */
+    public int stepRow() {
+        return stepRow;
+    }
+
+    /** The logarithms of the decays in a step of 1. */
+    public FloatMatrix rates() {
+        return rates;
+    }
+
+    /** The factors of the values that are added to the result. */
+    public FloatMatrix skips() {
+        return skips;
     }
 
     /** The matrix of the result. */

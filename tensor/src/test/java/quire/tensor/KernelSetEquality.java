@@ -3,6 +3,7 @@ package quire.tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import java.util.SplittableRandom;
 import quire.tensor.block.FileNumbers;
 import quire.tensor.machine.KernelSets;
@@ -237,7 +238,10 @@ public final class KernelSetEquality {
             float step = Samples.number(random);
             float decay = random.nextFloat();
             float skip = Samples.number(random);
-            boolean isDelta = random.nextBoolean();
+            int kind = random.nextInt(3);
+            FloatMatrix steps = Samples.matrix(arena, rows, heads * values, random);
+            FloatMatrix rates = Samples.matrix(arena, keys, heads * values, random);
+            FloatMatrix skips = Samples.matrix(arena, 1, heads * values, random);
             FloatMatrix[][] results = new FloatMatrix[2][2];
             for (int set = 0; set < 2; set++) {
                 FloatMatrix state = FloatMatrix.allocate(arena, heads * keys, values);
@@ -246,21 +250,22 @@ public final class KernelSetEquality {
                 StateCall call = new StateCall(keys)
                         .state(state, head * keys)
                         .columns(head * values, heads * values, heads * values + keys)
-                        .factors(step, decay, skip);
+                        .factors(step, decay, skip)
+                        .weights(rates, skips);
                 for (int row = 0; row < rows; row++) {
-                    call.inputs(inputs, row).out(out, row, head * values);
+                    call.inputs(inputs, row).steps(steps, row).out(out, row, head * values);
                     Kernels either = set == 0 ? scalar : kernels;
-                    if (isDelta) {
-                        either.advanceDelta(call);
-                    } else {
-                        either.advance(call);
+                    switch (kind) {
+                        case 0 -> either.advance(call);
+                        case 1 -> either.advanceDelta(call);
+                        default -> either.advanceSelective(call);
                     }
                 }
                 results[set][0] = state;
                 results[set][1] = out;
             }
-            String what = (isDelta ? "advanceDelta" : "advance") + " of " + keys + " × " + values + ", head " + head
-                    + " of " + heads;
+            String what = List.of("advance", "advanceDelta", "advanceSelective").get(kind) + " of " + keys + " × "
+                    + values + ", head " + head + " of " + heads;
             requireEqual(what + ", state", results[0][0], results[1][0]);
             requireEqual(what + ", result", results[0][1], results[1][1]);
         }

@@ -112,7 +112,8 @@ final class FairnessBench {
         try (HttpSocket socket = HttpSocket.open(server, TIMEOUT)) {
             for (int i = 0; i < settings.measured; i++) {
                 StreamedAnswer answer = StreamedAnswer.of(
-                        socket, requests.next(shorts, LoadRequests.Kind.SHORT, "few").text());
+                        socket,
+                        requests.next(shorts, LoadRequests.Kind.SHORT, "few").text());
                 if (!answer.succeeded()) {
                     throw new IOException("a short request got status "
                             + answer.head().status() + ": " + answer.content().strip());
@@ -129,7 +130,9 @@ final class FairnessBench {
             open.add(socket);
             while (!ended
                     && StreamedAnswer.of(
-                                    socket, requests.next(random, LoadRequests.Kind.LONG, "many").text())
+                                    socket,
+                                    requests.next(random, LoadRequests.Kind.LONG, "many")
+                                            .text())
                             .succeeded()) {
                 // the next one
             }

@@ -37,7 +37,8 @@ class OverloadTest {
     private static void add(LevelResult level, int status, double seconds, int tokens, double sent) {
         LoadRequest request = new LoadRequest("", tokens < 100 ? Kind.SHORT : Kind.LONG, tokens);
         Map<String, String> headers = status == 429 ? Map.of("retry-after", "1") : Map.of();
-        level.add(answer(status, headers, seconds), request, (long) (sent * SECOND), (long) ((sent + seconds) * SECOND));
+        level.add(
+                answer(status, headers, seconds), request, (long) (sent * SECOND), (long) ((sent + seconds) * SECOND));
     }
 
     @Test

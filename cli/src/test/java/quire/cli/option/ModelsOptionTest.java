@@ -29,6 +29,7 @@ class ModelsOptionTest {
     private Path folder;
 
     @Command
+    @SuppressWarnings("UnusedVariable") // options that the parser knows
     private static final class Line {
         @Mixin
         private ModelsOption models;

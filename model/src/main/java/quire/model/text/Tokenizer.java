@@ -21,6 +21,18 @@ public interface Tokenizer {
     int[] encode(String text, boolean addSpecial, boolean parseSpecial);
 
     /**
+     * Encodes two texts for an encoder that compares them: each as {@link #encode} does without parsing special tokens, the
+     * second without the token that begins a text, and with the family's separator between them if it has one besides the
+     * end of a text.
+     *
+     * @throws IllegalArgumentException as {@link #encode}
+     * @throws UnsupportedOperationException if this tokenizer does not know the tokens between texts
+     */
+    default int[] encodePair(String first, String second) {
+        throw new UnsupportedOperationException("no tokens between two texts");
+    }
+
+    /**
      * Encodes a prompt that the model continues: as {@link #encode}, but never adds the token that ends a text, even if
      * the model file asks for it.
      *

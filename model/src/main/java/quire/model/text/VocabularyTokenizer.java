@@ -52,6 +52,9 @@ final class VocabularyTokenizer implements Tokenizer {
 
     private static final int NO_LIMIT = Integer.MAX_VALUE;
 
+    /** In {@code seperator_token_id}, as the key is spelled. */
+    private static final String SEPARATOR = "seperator";
+
     private final Vocabulary vocabulary;
     private final TextCodec codec;
     private final int bos;
@@ -202,6 +205,23 @@ final class VocabularyTokenizer implements Tokenizer {
             throw new TextTooLongException(most, 0);
         }
         return encode(text, addSpecial && addBos, false, parseSpecial, most);
+    }
+
+    /** RoBERTa and its kind have a separator behind the end of the first text; BERT's separator is the end. */
+    @Override
+    public int[] encodePair(String first, String second) {
+        int[] before = encode(first, addBos, addEos, false, NO_LIMIT);
+        int[] behind = encode(second, false, addEos, false, NO_LIMIT);
+        int separator = vocabulary.id(SEPARATOR);
+        boolean separated = !codec.end().equals(SEPARATOR)
+                && separator >= 0
+                && vocabulary.flag("add_sep_token").orElse(false);
+        int[] all = Arrays.copyOf(before, before.length + (separated ? 1 : 0) + behind.length);
+        if (separated) {
+            all[before.length] = separator;
+        }
+        System.arraycopy(behind, 0, all, all.length - behind.length, behind.length);
+        return all;
     }
 
     private int[] encode(String text, boolean withBos, boolean withEos, boolean parseSpecial, int most) {

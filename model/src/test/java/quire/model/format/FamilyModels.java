@@ -15,8 +15,7 @@ import quire.tensor.ElementType;
  * RandomModels}. Windows are 16 positions long, so that a short text leaves them.
  */
 public final class FamilyModels {
-    private static final int HIDDEN = 64;
-    private static final int FEED_FORWARD = 96;
+    private static final int WIDE = 256;
     private static final int LAYERS = 4;
     private static final int HEADS = 4;
     private static final int KV_HEADS = 2;
@@ -30,6 +29,7 @@ public final class FamilyModels {
     private static final int ATTENTION_LAYER = 2;
     private static final int TAPS = 3;
     private static final int STATE = 24;
+    private static final int STEP_RANK = 32;
     private static final int STATE_HEADS = 8;
     private static final int DELTA_KEYS = 16;
     private static final int DELTA_GROUPS = 2;
@@ -37,10 +37,8 @@ public final class FamilyModels {
     private static final int DELTA_CHANNELS = (2 * DELTA_GROUPS + DELTA_HEADS) * DELTA_KEYS;
 
     // Attention with a latent.
-    private static final int LATENT = 64;
     private static final int PLAIN = 32;
     private static final int ROTATED = 16;
-    private static final int VALUES = 32;
 
     /** Models of an architecture that has several kinds. */
     private static final Map<String, String> VARIANT_TO_ARCHITECTURE = Map.ofEntries(
@@ -53,6 +51,7 @@ public final class FamilyModels {
             Map.entry("qwen35-further", "qwen35"),
             Map.entry("gemma4-moe", "gemma4"),
             Map.entry("gemma3n-whole", "gemma3n"),
+            Map.entry("mamba-normed", "mamba"),
             Map.entry("llama4-chunks", "llama4"),
             Map.entry("exaone4-windows", "exaone4"),
             Map.entry("glm4moe-norms", "glm4moe"));
@@ -73,7 +72,16 @@ public final class FamilyModels {
 
     /** The same as a writer, for tests that change something. */
     public static GgufWriter writer(String name, ElementType type, long seed) {
-        return new Family(name, type, seed).writer();
+        return new Family(name, type, seed, false).writer();
+    }
+
+    /**
+     * A model of two blocks whose rows are a multiple of 256 long, as the blocks of some types are, and whose matrices are
+     * random bytes (see {@link RandomBlocks}). Rows that must be shorter are Q8_0. For architectures whose blocks all have
+     * attention.
+     */
+    public static GgufWriter wideWriter(String name, ElementType type, long seed) {
+        return new Family(name, type, seed, true).writer();
     }
 
     private static final class Family {
@@ -82,13 +90,25 @@ public final class FamilyModels {
         private final String name;
 
         private final ElementType type;
+        private final boolean wide;
+        private final int hidden;
+        private final int feedForward;
+        /** Of experts. */
+        private final int narrow;
+
+        private final int latentWidth;
         private final SplittableRandom random;
         private final GgufWriter writer;
 
-        Family(String variant, ElementType type, long seed) {
+        Family(String variant, ElementType type, long seed, boolean wide) {
             this.variant = variant;
             name = VARIANT_TO_ARCHITECTURE.getOrDefault(variant, variant);
             this.type = type;
+            this.wide = wide;
+            hidden = wide ? WIDE : 64;
+            feedForward = wide ? WIDE : 96;
+            narrow = wide ? WIDE : 32;
+            latentWidth = wide ? WIDE : 64;
             random = new SplittableRandom(seed * 31 + variant.hashCode());
             writer = new GgufWriter().string("general.architecture", name);
         }
@@ -97,8 +117,8 @@ public final class FamilyModels {
             if (name.equals("gemma4")) {
                 return gemma4(variant.equals("gemma4-moe"));
             }
-            if (name.equals("mamba2")) {
-                return mamba2();
+            if (name.startsWith("mamba")) {
+                return mamba();
             }
             if (ModelConfig.ENCODERS.contains(name)) {
                 return encoder();
@@ -160,14 +180,15 @@ public final class FamilyModels {
                                     "qwen35moe",
                                     "nemotron_h_moe",
                                     "llama4",
-                                    "llama4-chunks")
+                                    "llama4-chunks",
+                                    "jamba")
                             .contains(variant);
             boolean delta = List.of("qwen3next", "qwen35", "qwen35moe").contains(name);
             boolean latent = name.equals("deepseek2");
             boolean dense = variant.equals("granitehybrid-dense");
             boolean shortConvolutions = name.startsWith("lfm2");
-            boolean hybrid =
-                    delta || List.of("lfm2", "lfm2moe", "granitehybrid").contains(name);
+            boolean hybrid = delta
+                    || List.of("lfm2", "lfm2moe", "granitehybrid", "jamba").contains(name);
             boolean lite = variant.equals("deepseek2-lite");
             boolean before = !List.of("olmo2", "exaone4").contains(name);
             int firstWithExperts = latent
@@ -185,7 +206,8 @@ public final class FamilyModels {
             int kvHeads = List.of("dots1", "olmoe").contains(name) ? HEADS : KV_HEADS;
             boolean oneNorm = List.of("command-r", "cohere2", "phi2", "falcon").contains(name);
             boolean falconH1 = name.equals("falcon-h1");
-            int headDim = List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
+            int headDim =
+                    wide ? WIDE / HEADS : List.of("qwen3", "qwen3moe", "gemma").contains(name) ? 32 : 16;
             int rotated = delta
                             || List.of(
                                             "stablelm",
@@ -201,16 +223,16 @@ public final class FamilyModels {
                     ? 8
                     : headDim;
             size("context_length", 1024);
-            size("embedding_length", HIDDEN);
-            size("feed_forward_length", FEED_FORWARD);
+            size("embedding_length", hidden);
+            size("feed_forward_length", feedForward);
             boolean further = variant.equals("qwen35-further");
             // Only the model with 64 blocks has windows.
-            int layers = variant.equals("exaone4-windows") ? 64 : LAYERS;
+            int layers = wide ? 2 : variant.equals("exaone4-windows") ? 64 : LAYERS;
             size("block_count", further ? layers + 1 : layers);
             size("attention.head_count", HEADS);
             size("attention.head_count_kv", latent ? 1 : kvHeads);
-            size("attention.key_length", latent ? LATENT + ROTATED : headDim);
-            size("attention.value_length", latent ? LATENT : headDim);
+            size("attention.key_length", latent ? latentWidth + ROTATED : headDim);
+            size("attention.value_length", latent ? latentWidth : headDim);
             size("rope.dimension_count", latent ? ROTATED : rotated);
             number(layerNorm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5f);
             number("rope.freq_base", 20000);
@@ -222,7 +244,7 @@ public final class FamilyModels {
                 }
                 case "gemma3" -> {
                     size("attention.sliding_window", 16);
-                    size("attention.sliding_window_pattern", 3);
+                    size("attention.sliding_window_pattern", wide ? 2 : 3);
                     writer.string(name + ".rope.scaling.type", "linear");
                     number("rope.scaling.factor", 8);
                 }
@@ -239,7 +261,7 @@ public final class FamilyModels {
                     }
                     writer.int32s("deci.attention.head_count", HEADS, 0, HEADS, HEADS)
                             .int32s("deci.attention.head_count_kv", KV_HEADS, 0, 1, HEADS)
-                            .int32s("deci.feed_forward_length", FEED_FORWARD, 32, 2 * FEED_FORWARD, FEED_FORWARD);
+                            .int32s("deci.feed_forward_length", feedForward, 32, 2 * feedForward, feedForward);
                 }
                 case "falcon-h1" -> stateSpaceSizes();
                 case "mellum" -> {
@@ -249,31 +271,31 @@ public final class FamilyModels {
                 case "exaone-moe" -> size("attention.sliding_window", 16);
                 case "exaone4" -> size("attention.sliding_window", 16);
                 case "llama4" -> {
-                    size("expert_feed_forward_length", 32);
+                    size("expert_feed_forward_length", narrow);
                     size("interleave_moe_layer_step", 2);
                     if (variant.equals("llama4-chunks")) {
                         size("attention.sliding_window", 16);
                     }
                 }
                 case "qwen2moe" -> {
-                    size("expert_feed_forward_length", 32);
-                    size("expert_shared_feed_forward_length", 64);
+                    size("expert_feed_forward_length", narrow);
+                    size("expert_shared_feed_forward_length", sharedWidth());
                 }
-                case "qwen3moe" -> size("expert_feed_forward_length", 64);
+                case "qwen3moe" -> size("expert_feed_forward_length", 2L * narrow);
                 case "deepseek2" -> {
                     if (!lite) {
-                        size("attention.q_lora_rank", 96);
+                        size("attention.q_lora_rank", queryRank());
                         size("expert_gating_func", 2);
                         size("expert_group_count", 4);
-                        size("expert_group_used_count", 2);
+                        size("expert_group_used_count", wide ? 4 : 2);
                         writer.bool("deepseek2.expert_weights_norm", true);
                         number("expert_weights_scale", 2.5f);
                     }
-                    size("attention.kv_lora_rank", LATENT);
+                    size("attention.kv_lora_rank", latentWidth);
                     size("attention.key_length_mla", PLAIN + ROTATED);
-                    size("attention.value_length_mla", VALUES);
+                    size("attention.value_length_mla", values());
                     size("leading_dense_block_count", 1);
-                    size("expert_feed_forward_length", 32);
+                    size("expert_feed_forward_length", narrow);
                     size("expert_shared_count", 2);
                     yarn(8);
                     number("rope.scaling.yarn_log_multiplier", lite ? 0.0707f : 0.1f);
@@ -282,13 +304,13 @@ public final class FamilyModels {
                     writer.without(name + ".attention.head_count_kv")
                             .int32s(name + ".attention.head_count_kv", 0, 0, KV_HEADS, 0)
                             .without(name + ".feed_forward_length")
-                            .int32s(name + ".feed_forward_length", 0, FEED_FORWARD, 0, FEED_FORWARD);
+                            .int32s(name + ".feed_forward_length", 0, feedForward, 0, feedForward);
                     number("attention.layer_norm_epsilon", 1e-5f);
                     stateSpaceSizes();
                     if (experts) {
-                        size("expert_feed_forward_length", 32);
+                        size("expert_feed_forward_length", narrow);
                         size("expert_shared_count", 1);
-                        size("expert_shared_feed_forward_length", 64);
+                        size("expert_shared_feed_forward_length", sharedWidth());
                         size("expert_gating_func", 2);
                         writer.bool(name + ".expert_weights_norm", true);
                         number("expert_weights_scale", 1.5f);
@@ -304,7 +326,7 @@ public final class FamilyModels {
                     stateSpaceSizes();
                     if (!dense) {
                         writer.bool("granitehybrid.rope.scaling.finetuned", false);
-                        size("expert_shared_feed_forward_length", 64);
+                        size("expert_shared_feed_forward_length", sharedWidth());
                     }
                 }
                 case "qwen3next", "qwen35", "qwen35moe" -> {
@@ -318,12 +340,17 @@ public final class FamilyModels {
                         writer.int32s(name + ".rope.dimension_sections", 2, 1, 1, 0);
                     }
                     if (experts) {
-                        size("expert_feed_forward_length", 32);
-                        size("expert_shared_feed_forward_length", 64);
+                        size("expert_feed_forward_length", narrow);
+                        size("expert_shared_feed_forward_length", sharedWidth());
                     }
                     if (further) {
                         size("nextn_predict_layers", 1);
                     }
+                }
+                case "jamba" -> {
+                    writer.without("jamba.attention.head_count_kv")
+                            .int32s("jamba.attention.head_count_kv", 0, 0, KV_HEADS, 0);
+                    selectiveSizes();
                 }
                 case "lfm2", "lfm2moe" -> {
                     writer.without(name + ".attention.head_count_kv")
@@ -332,7 +359,7 @@ public final class FamilyModels {
                 }
                 case "gpt-oss" -> {
                     size("attention.sliding_window", 16);
-                    size("expert_feed_forward_length", 32);
+                    size("expert_feed_forward_length", narrow);
                     yarn(16);
                 }
                 case "mistral3" -> {
@@ -360,7 +387,9 @@ public final class FamilyModels {
             }
             if (experts) {
                 size("expert_count", EXPERTS);
-                size("expert_used_count", name.equals("hunyuan-moe") ? 2 : name.equals("llama4") ? 1 : 3);
+                // all, so that rounding does not choose others
+                int used = name.equals("hunyuan-moe") ? 2 : name.equals("llama4") ? 1 : 3;
+                size("expert_used_count", wide ? EXPERTS : used);
             }
             if (moe) {
                 otherExperts(firstWithExperts);
@@ -381,10 +410,15 @@ public final class FamilyModels {
                 default -> {}
             }
             RandomModels.vocabulary(writer);
-            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, name.startsWith("gemma") ? 0.25 : 2);
-            norm(shortConvolutions ? "token_embd_norm" : "output_norm", HIDDEN, normBias);
-            if (!name.startsWith("gemma") && !name.equals("qwen2") && !shortConvolutions) {
-                matrix("output.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
+            matrix(
+                    "token_embd.weight",
+                    hidden,
+                    RandomModels.VOCABULARY_SIZE,
+                    name.startsWith("gemma") ? wide ? 1 : 0.25 : 2);
+            norm(shortConvolutions ? "token_embd_norm" : "output_norm", hidden, normBias);
+            boolean alwaysTied = wide && oneNorm;
+            if (!name.startsWith("gemma") && !name.equals("qwen2") && !shortConvolutions && !alwaysTied) {
+                matrix("output.weight", hidden, RandomModels.VOCABULARY_SIZE, 2);
             }
             if (name.equals("phi2")) {
                 vector("output.bias", RandomModels.VOCABULARY_SIZE, -1, 1);
@@ -394,12 +428,12 @@ public final class FamilyModels {
                 int queryWidth = HEADS * headDim;
                 int kvWidth = deci ? DECI_KV_HEADS[layer] * headDim : kvHeads * headDim;
                 if (deci && kvWidth == 0) {
-                    norm(block + "ffn_norm", HIDDEN, false);
+                    norm(block + "ffn_norm", hidden, false);
                     feedForward(block, 32);
                     continue;
                 }
                 if (before) {
-                    norm(block + "attn_norm", HIDDEN, normBias);
+                    norm(block + "attn_norm", hidden, normBias);
                 }
                 if (name.startsWith("nemotron_h")) {
                     onlyPart(block, layer, queryWidth, kvWidth, experts);
@@ -412,6 +446,8 @@ public final class FamilyModels {
                 if (recurrent) {
                     if (shortConvolutions) {
                         shortConvolution(block);
+                    } else if (name.equals("jamba")) {
+                        selective(block);
                     } else if (delta) {
                         deltaNet(block);
                     } else {
@@ -420,11 +456,11 @@ public final class FamilyModels {
                 } else if (latent) {
                     latent(block, lite);
                 } else if (fusedQkv) {
-                    projection(block + "attn_qkv", HIDDEN, queryWidth + 2 * kvWidth, qkvBias);
+                    projection(block + "attn_qkv", hidden, queryWidth + 2 * kvWidth, qkvBias);
                 } else {
-                    projection(block + "attn_q", HIDDEN, delta ? 2 * queryWidth : queryWidth, qkvBias);
-                    projection(block + "attn_k", HIDDEN, kvWidth, qkvBias);
-                    projection(block + "attn_v", HIDDEN, kvWidth, qkvBias);
+                    projection(block + "attn_q", hidden, delta ? 2 * queryWidth : queryWidth, qkvBias);
+                    projection(block + "attn_k", hidden, kvWidth, qkvBias);
+                    projection(block + "attn_v", hidden, kvWidth, qkvBias);
                 }
                 if (!recurrent) {
                     switch (name) {
@@ -463,47 +499,47 @@ public final class FamilyModels {
                     }
                     projection(
                             block + "attn_output",
-                            latent ? HEADS * VALUES : queryWidth,
-                            HIDDEN,
+                            latent ? HEADS * values() : queryWidth,
+                            hidden,
                             List.of("starcoder2", "phi2", "jais2").contains(name) || gptOss);
                 }
                 if (gptOss) {
                     vector(block + "attn_sinks.weight", HEADS, -2, 2);
-                    norm(block + "post_attention_norm", HIDDEN, false);
+                    norm(block + "post_attention_norm", hidden, false);
                 }
                 if (after) {
-                    norm(block + "post_attention_norm", HIDDEN, false);
-                    norm(block + "post_ffw_norm", HIDDEN, false);
+                    norm(block + "post_attention_norm", hidden, false);
+                    norm(block + "post_ffw_norm", hidden, false);
                 }
                 if (delta || List.of("seed_oss", "glm4moe").contains(name)) {
-                    norm(block + "post_attention_norm", HIDDEN, false);
+                    norm(block + "post_attention_norm", hidden, false);
                 } else if (falconH1) { // without the end that others have
-                    vector(block + "ffn_norm", HIDDEN, 0.6, 1.4);
+                    vector(block + "ffn_norm", hidden, 0.6, 1.4);
                 } else if (before && !oneNorm && !gptOss) {
-                    norm(block + "ffn_norm", HIDDEN, normBias);
+                    norm(block + "ffn_norm", hidden, normBias);
                 }
-                boolean interleaved = name.equals("llama4") && layer % 2 == 0;
+                boolean interleaved = List.of("llama4", "jamba").contains(name) && layer % 2 == 0;
                 if (experts && layer >= firstWithExperts && !interleaved) {
                     experts(block);
                     continue;
                 }
                 if (deci) {
-                    feedForward(block, layer == 2 ? 2 * FEED_FORWARD : FEED_FORWARD);
+                    feedForward(block, layer == 2 ? 2 * feedForward : feedForward);
                     continue;
                 }
                 boolean plain = List.of("starcoder2", "arcee", "nemotron", "phi2", "falcon", "jais2")
                         .contains(name);
                 boolean bias = normBias && plain && !name.equals("falcon");
                 if (!fused && !plain) {
-                    projection(block + "ffn_gate", HIDDEN, FEED_FORWARD, false);
+                    projection(block + "ffn_gate", hidden, feedForward, false);
                 }
-                projection(block + "ffn_up", HIDDEN, fused ? 2 * FEED_FORWARD : FEED_FORWARD, bias);
-                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, bias);
+                projection(block + "ffn_up", hidden, fused ? 2 * feedForward : feedForward, bias);
+                projection(block + "ffn_down", feedForward, hidden, bias);
             }
             if (further) {
                 // A real file has a whole block here.
-                norm("blk." + LAYERS + ".nextn.enorm", HIDDEN, false);
-                matrix("blk." + LAYERS + ".nextn.eh_proj.weight", 2 * HIDDEN, HIDDEN, 1.5);
+                norm("blk." + LAYERS + ".nextn.enorm", hidden, false);
+                matrix("blk." + LAYERS + ".nextn.eh_proj.weight", 2 * hidden, hidden, 1.5);
             }
             return writer;
         }
@@ -514,14 +550,14 @@ public final class FamilyModels {
             sizes();
             if (moe) {
                 writer.int32s(name + ".attention.head_count_kv", KV_HEADS, 1, KV_HEADS, 1);
-                size("feed_forward_length", FEED_FORWARD);
+                size("feed_forward_length", feedForward);
                 size("expert_count", EXPERTS);
                 size("expert_used_count", 3);
-                size("expert_feed_forward_length", 32);
+                size("expert_feed_forward_length", narrow);
             } else {
                 size("attention.head_count_kv", 1);
                 writer.int32s(
-                        name + ".feed_forward_length", FEED_FORWARD, FEED_FORWARD, 2 * FEED_FORWARD, 2 * FEED_FORWARD);
+                        name + ".feed_forward_length", feedForward, feedForward, 2 * feedForward, 2 * feedForward);
             }
             size("attention.key_length", 32);
             size("attention.value_length", 32);
@@ -538,15 +574,15 @@ public final class FamilyModels {
             number("rope.freq_base_swa", 5000);
             number("final_logit_softcapping", 4);
             RandomModels.vocabulary(writer);
-            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 1.5);
-            norm("output_norm", HIDDEN, false);
+            matrix("token_embd.weight", hidden, RandomModels.VOCABULARY_SIZE, 1.5);
+            norm("output_norm", hidden, false);
             float[] factors = new float[16];
             Arrays.fill(factors, 0, 4, 1f);
             Arrays.fill(factors, 4, factors.length, 1e30f);
             writer.tensor("rope_freqs.weight", ElementType.F32, factors, factors.length);
             if (!moe) {
                 matrix("per_layer_token_embd.weight", inputs * LAYERS, RandomModels.VOCABULARY_SIZE, 1);
-                matrix("per_layer_model_proj.weight", HIDDEN, inputs * LAYERS, 1.5);
+                matrix("per_layer_model_proj.weight", hidden, inputs * LAYERS, 1.5);
                 norm("per_layer_proj_norm", inputs, false);
             }
             for (int layer = 0; layer < LAYERS; layer++) {
@@ -554,36 +590,36 @@ public final class FamilyModels {
                 boolean window = layer % 2 == 0;
                 int headDim = window ? 16 : 32;
                 int kvWidth = headDim * (moe && window ? KV_HEADS : 1);
-                norm(block + "attn_norm", HIDDEN, false);
-                projection(block + "attn_q", HIDDEN, HEADS * headDim, false);
+                norm(block + "attn_norm", hidden, false);
+                projection(block + "attn_q", hidden, HEADS * headDim, false);
                 norm(block + "attn_q_norm", headDim, false);
                 if (moe || layer < 2) {
-                    projection(block + "attn_k", HIDDEN, kvWidth, false);
+                    projection(block + "attn_k", hidden, kvWidth, false);
                     norm(block + "attn_k_norm", headDim, false);
                     if (!moe || window) {
-                        projection(block + "attn_v", HIDDEN, kvWidth, false);
+                        projection(block + "attn_v", hidden, kvWidth, false);
                     }
                 }
-                projection(block + "attn_output", HEADS * headDim, HIDDEN, false);
-                int width = !moe && layer >= 2 ? 2 * FEED_FORWARD : FEED_FORWARD;
+                projection(block + "attn_output", HEADS * headDim, hidden, false);
+                int width = !moe && layer >= 2 ? 2 * feedForward : feedForward;
                 feedForward(block, width);
                 for (String each : List.of("post_attention_norm", "ffn_norm", "post_ffw_norm")) {
-                    norm(block + each, HIDDEN, false);
+                    norm(block + each, hidden, false);
                 }
                 vector(block + "layer_output_scale.weight", 1, 0.6, 0.9);
                 if (moe) {
                     for (String each : List.of("post_ffw_norm_1", "pre_ffw_norm_2", "post_ffw_norm_2")) {
-                        norm(block + each, HIDDEN, false);
+                        norm(block + each, hidden, false);
                     }
-                    projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, false);
-                    vector(block + "ffn_gate_inp.scale", HIDDEN, 4, 12);
-                    tensor(block + "ffn_gate_up_exps.weight", 1.5, HIDDEN, 64, EXPERTS);
-                    tensor(block + "ffn_down_exps.weight", 1.5, 32, HIDDEN, EXPERTS);
+                    projection(block + "ffn_gate_inp", hidden, EXPERTS, false);
+                    vector(block + "ffn_gate_inp.scale", hidden, 4, 12);
+                    tensor(block + "ffn_gate_up_exps.weight", 1.5, hidden, 64, EXPERTS);
+                    tensor(block + "ffn_down_exps.weight", 1.5, 32, hidden, EXPERTS);
                     vector(block + "ffn_down_exps.scale", EXPERTS, 0.5, 1.5);
                 } else {
-                    projection(block + "inp_gate", HIDDEN, inputs, false);
-                    projection(block + "proj", inputs, HIDDEN, false);
-                    norm(block + "post_norm", HIDDEN, false);
+                    projection(block + "inp_gate", hidden, inputs, false);
+                    projection(block + "proj", inputs, hidden, false);
+                    norm(block + "post_norm", hidden, false);
                 }
             }
             return writer;
@@ -601,7 +637,7 @@ public final class FamilyModels {
             int queries = HEADS * 16;
             int keys = kvHeads * 16;
             sizes();
-            size("feed_forward_length", FEED_FORWARD);
+            size("feed_forward_length", feedForward);
             size("attention.head_count_kv", kvHeads);
             size("attention.key_length", 16);
             size("attention.value_length", 16);
@@ -625,68 +661,68 @@ public final class FamilyModels {
             }
             if (gemma) {
                 writer.bools(name + ".attention.sliding_window_pattern", true, false, true, false);
-                size("dense_2_feat_in", HIDDEN);
-                size("dense_2_feat_out", 2 * HIDDEN);
-                size("dense_3_feat_in", 2 * HIDDEN);
-                size("dense_3_feat_out", HIDDEN);
+                size("dense_2_feat_in", hidden);
+                size("dense_2_feat_out", 2L * hidden);
+                size("dense_3_feat_in", 2L * hidden);
+                size("dense_3_feat_out", hidden);
             }
             RandomModels.vocabulary(writer);
-            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, gemma ? 0.5 : 4);
+            matrix("token_embd.weight", hidden, RandomModels.VOCABULARY_SIZE, gemma ? 0.5 : 4);
             if (sums || modern) {
-                norm("token_embd_norm", HIDDEN, sums);
+                norm("token_embd_norm", hidden, sums);
             }
             if (sums) {
-                floats("token_types.weight", HIDDEN, 2);
+                floats("token_types.weight", hidden, 2);
             } else {
-                norm(neo ? "enc.output_norm" : "output_norm", HIDDEN, false);
+                norm(neo ? "enc.output_norm" : "output_norm", hidden, false);
             }
             if (bert) {
-                floats("position_embd.weight", HIDDEN, 512);
+                floats("position_embd.weight", hidden, 512);
             }
             if (gemma) {
-                matrix("dense_2.weight", HIDDEN, 2 * HIDDEN, 1);
-                matrix("dense_3.weight", 2 * HIDDEN, HIDDEN, 1);
+                matrix("dense_2.weight", hidden, 2 * hidden, 1);
+                matrix("dense_3.weight", 2 * hidden, hidden, 1);
             }
             for (int layer = 0; layer < LAYERS; layer++) {
                 String block = "blk." + layer + ".";
                 if (!sums && !(modern && layer == 0)) {
-                    norm(block + "attn_norm", HIDDEN, false);
+                    norm(block + "attn_norm", hidden, false);
                 }
                 if (nomic || modern || neo) {
-                    projection(block + "attn_qkv", HIDDEN, queries + 2 * keys, false);
+                    projection(block + "attn_qkv", hidden, queries + 2 * keys, false);
                 } else {
-                    projection(block + "attn_q", HIDDEN, queries, bert);
-                    projection(block + "attn_k", HIDDEN, keys, bert);
-                    projection(block + "attn_v", HIDDEN, keys, bert);
+                    projection(block + "attn_q", hidden, queries, bert);
+                    projection(block + "attn_k", hidden, keys, bert);
+                    projection(block + "attn_v", hidden, keys, bert);
                 }
-                projection(block + "attn_output", queries, HIDDEN, bert);
+                projection(block + "attn_output", queries, hidden, bert);
                 if (sums) {
-                    norm(block + "attn_output_norm", HIDDEN, true);
-                    norm(block + "layer_output_norm", HIDDEN, true);
+                    norm(block + "attn_output_norm", hidden, true);
+                    norm(block + "layer_output_norm", hidden, true);
                 } else {
-                    norm(block + "ffn_norm", HIDDEN, false);
+                    norm(block + "ffn_norm", hidden, false);
                 }
                 if (gemma) {
                     norm(block + "attn_q_norm", 16, false);
                     norm(block + "attn_k_norm", 16, false);
-                    norm(block + "post_attention_norm", HIDDEN, false);
-                    norm(block + "post_ffw_norm", HIDDEN, false);
+                    norm(block + "post_attention_norm", hidden, false);
+                    norm(block + "post_ffw_norm", hidden, false);
                 }
                 if (moe && layer % 2 == 1) {
-                    projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, false);
-                    tensor(block + "ffn_up_exps.weight", 1.5, HIDDEN, FEED_FORWARD, EXPERTS);
-                    tensor(block + "ffn_down_exps.weight", 1.5, FEED_FORWARD, HIDDEN, EXPERTS);
+                    projection(block + "ffn_gate_inp", hidden, EXPERTS, false);
+                    tensor(block + "ffn_up_exps.weight", 1.5, hidden, feedForward, EXPERTS);
+                    tensor(block + "ffn_down_exps.weight", 1.5, feedForward, hidden, EXPERTS);
                     continue;
                 }
                 if (modern || neo) {
-                    projection(block + "ffn_up", HIDDEN, 2 * FEED_FORWARD, false);
+                    projection(block + "ffn_up", hidden, 2 * feedForward, false);
                 } else {
-                    projection(block + "ffn_up", HIDDEN, FEED_FORWARD, bert);
+                    projection(block + "ffn_up", hidden, feedForward, bert);
                 }
                 if (!bert && !modern && !neo && !moe) {
-                    projection(block + "ffn_gate", HIDDEN, FEED_FORWARD, false);
+                    projection(block + "ffn_gate", hidden, feedForward, false);
                 }
-                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, bert);
+                projection(block + "ffn_down", feedForward, hidden, bert);
             }
             return writer;
         }
@@ -697,7 +733,7 @@ public final class FamilyModels {
             int inputs = whole ? 256 : 32;
             int rank = whole ? 64 : 32;
             int streams = whole ? 4 : 3;
-            int width = whole ? 256 : FEED_FORWARD;
+            int width = whole ? 256 : feedForward;
             int every = whole ? 5 : 2; // the last of so many layers has no window
             sizes();
             writer.without(name + ".block_count");
@@ -727,22 +763,22 @@ public final class FamilyModels {
             }
             number("final_logit_softcapping", whole ? 30 : 4);
             RandomModels.vocabulary(writer);
-            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 1.5);
-            norm("output_norm", HIDDEN, false);
+            matrix("token_embd.weight", hidden, RandomModels.VOCABULARY_SIZE, 1.5);
+            norm("output_norm", hidden, false);
             matrix("per_layer_token_embd.weight", inputs * layers, RandomModels.VOCABULARY_SIZE, 1);
-            matrix("per_layer_model_proj.weight", HIDDEN, inputs * layers, 1.5);
+            matrix("per_layer_model_proj.weight", hidden, inputs * layers, 1.5);
             norm("per_layer_proj_norm", inputs, false);
-            tensor("altup_proj.weight", 1.5, HIDDEN, HIDDEN, streams - 1);
-            tensor("altup_unembd_proj.weight", 1.5, HIDDEN, HIDDEN, streams - 1);
+            tensor("altup_proj.weight", 1.5, hidden, hidden, streams - 1);
+            tensor("altup_unembd_proj.weight", 1.5, hidden, hidden, streams - 1);
             for (int layer = 0; layer < layers; layer++) {
                 String block = "blk." + layer + ".";
-                norm(block + "attn_norm", HIDDEN, false);
-                projection(block + "attn_q", HIDDEN, HEADS * 16, false);
-                projection(block + "attn_k", HIDDEN, KV_HEADS * 16, false); // in all, as converters write it
-                projection(block + "attn_v", HIDDEN, KV_HEADS * 16, false);
+                norm(block + "attn_norm", hidden, false);
+                projection(block + "attn_q", hidden, HEADS * 16, false);
+                projection(block + "attn_k", hidden, KV_HEADS * 16, false); // in all, as converters write it
+                projection(block + "attn_v", hidden, KV_HEADS * 16, false);
                 norm(block + "attn_q_norm", 16, false);
                 norm(block + "attn_k_norm", 16, false);
-                projection(block + "attn_output", HEADS * 16, HIDDEN, false);
+                projection(block + "attn_output", HEADS * 16, hidden, false);
                 feedForward(block, width);
                 for (String each : List.of(
                         "post_attention_norm",
@@ -754,34 +790,42 @@ public final class FamilyModels {
                         "altup_correct_scale")) {
                     // so many blocks of random weights would make a chaos of the smallest rounding
                     double least = whole && each.contains("post") ? 0.3 : 0.6;
-                    vector(block + each + ".weight", HIDDEN, least, least + 0.2);
+                    vector(block + each + ".weight", hidden, least, least + 0.2);
                 }
-                projection(block + "inp_gate", HIDDEN, inputs, false);
-                projection(block + "proj", inputs, HIDDEN, false);
-                matrix(block + "altup_router.weight", HIDDEN, streams, 60);
+                projection(block + "inp_gate", hidden, inputs, false);
+                projection(block + "proj", inputs, hidden, false);
+                matrix(block + "altup_router.weight", hidden, streams, 60);
                 floats(block + "altup_predict_coef.weight", 0.2, streams, streams * streams);
                 floats(block + "altup_correct_coef.weight", 0.2, streams, streams);
-                projection(block + "laurel_l", HIDDEN, rank, false);
-                projection(block + "laurel_r", rank, HIDDEN, false);
+                projection(block + "laurel_l", hidden, rank, false);
+                projection(block + "laurel_r", rank, hidden, false);
             }
             return writer;
         }
 
         /** As converters write it, with sizes of 0 for what it lacks. */
-        private GgufWriter mamba2() {
+        private GgufWriter mamba() {
             size("context_length", 512);
-            size("embedding_length", HIDDEN);
+            size("embedding_length", hidden);
             size("block_count", LAYERS);
             size("attention.head_count", 0);
             size("feed_forward_length", 0);
             number("attention.layer_norm_rms_epsilon", 1e-5f);
-            stateSpaceSizes();
+            if (name.equals("mamba")) {
+                selectiveSizes();
+            } else {
+                stateSpaceSizes();
+            }
             RandomModels.vocabulary(writer);
-            matrix("token_embd.weight", HIDDEN, RandomModels.VOCABULARY_SIZE, 2);
-            norm("output_norm", HIDDEN, false);
+            matrix("token_embd.weight", hidden, RandomModels.VOCABULARY_SIZE, 2);
+            norm("output_norm", hidden, false);
             for (int layer = 0; layer < LAYERS; layer++) {
-                norm("blk." + layer + ".attn_norm", HIDDEN, false);
-                stateSpace("blk." + layer + ".");
+                norm("blk." + layer + ".attn_norm", hidden, false);
+                if (name.equals("mamba")) {
+                    selective("blk." + layer + ".");
+                } else {
+                    stateSpace("blk." + layer + ".");
+                }
             }
             return writer;
         }
@@ -789,30 +833,30 @@ public final class FamilyModels {
         /** The sizes that all models have. */
         private void sizes() {
             size("context_length", 512);
-            size("embedding_length", HIDDEN);
+            size("embedding_length", hidden);
             size("block_count", LAYERS);
             size("attention.head_count", HEADS);
         }
 
         private void feedForward(String block, int width) {
-            projection(block + "ffn_gate", HIDDEN, width, false);
-            projection(block + "ffn_up", HIDDEN, width, false);
-            projection(block + "ffn_down", width, HIDDEN, false);
+            projection(block + "ffn_gate", hidden, width, false);
+            projection(block + "ffn_up", hidden, width, false);
+            projection(block + "ffn_down", width, hidden, false);
         }
 
         private void onlyPart(String block, int layer, int queryWidth, int kvWidth, boolean experts) {
             if (layer == 0) {
                 stateSpace(block);
             } else if (layer == ATTENTION_LAYER) {
-                projection(block + "attn_q", HIDDEN, queryWidth, false);
-                projection(block + "attn_k", HIDDEN, kvWidth, false);
-                projection(block + "attn_v", HIDDEN, kvWidth, false);
-                projection(block + "attn_output", queryWidth, HIDDEN, false);
+                projection(block + "attn_q", hidden, queryWidth, false);
+                projection(block + "attn_k", hidden, kvWidth, false);
+                projection(block + "attn_v", hidden, kvWidth, false);
+                projection(block + "attn_output", queryWidth, hidden, false);
             } else if (experts) {
                 experts(block);
             } else {
-                projection(block + "ffn_up", HIDDEN, FEED_FORWARD, false);
-                projection(block + "ffn_down", FEED_FORWARD, HIDDEN, false);
+                projection(block + "ffn_up", hidden, feedForward, false);
+                projection(block + "ffn_down", feedForward, hidden, false);
             }
         }
 
@@ -820,19 +864,19 @@ public final class FamilyModels {
             if (!List.of("olmoe", "granitemoe").contains(name)) {
                 size(
                         "expert_feed_forward_length",
-                        List.of("minimax-m2", "hunyuan-moe").contains(name) ? FEED_FORWARD : 32);
+                        List.of("minimax-m2", "hunyuan-moe").contains(name) ? feedForward : narrow);
             }
             if (leadingDense > 0) {
                 size("leading_dense_block_count", leadingDense);
             }
             switch (name) {
                 case "ernie4_5-moe" -> {
-                    size("expert_shared_feed_forward_length", 64);
+                    size("expert_shared_feed_forward_length", sharedWidth());
                     size("interleave_moe_layer_step", 1);
                 }
                 case "exaone-moe" -> {
                     size("expert_shared_count", 1);
-                    size("expert_shared_feed_forward_length", 64);
+                    size("expert_shared_feed_forward_length", sharedWidth());
                     size("expert_gating_func", 2);
                     writer.bool(name + ".expert_weights_norm", true);
                     number("expert_weights_scale", 1.25f);
@@ -843,7 +887,7 @@ public final class FamilyModels {
                     writer.bool(name + ".expert_weights_norm", true);
                     number("expert_weights_scale", 1.25f);
                 }
-                case "hunyuan-moe" -> size("expert_shared_feed_forward_length", 64);
+                case "hunyuan-moe" -> size("expert_shared_feed_forward_length", sharedWidth());
                 case "bailingmoe", "deepseek" -> {
                     size("expert_shared_count", 2);
                     number("expert_weights_scale", 2);
@@ -882,7 +926,7 @@ public final class FamilyModels {
         }
 
         private int sharedWidth() {
-            return name.equals("llama4") ? 32 : 64;
+            return name.equals("llama4") ? narrow : 2 * narrow;
         }
 
         private boolean hasSelectionBias() {
@@ -907,17 +951,49 @@ public final class FamilyModels {
         }
 
         private void shortConvolution(String block) {
-            projection(block + "shortconv.in_proj", HIDDEN, 3 * HIDDEN, false);
-            floats(block + "shortconv.conv.weight", TAPS, HIDDEN);
-            projection(block + "shortconv.out_proj", HIDDEN, HIDDEN, false);
+            projection(block + "shortconv.in_proj", hidden, 3 * hidden, false);
+            floats(block + "shortconv.conv.weight", TAPS, hidden);
+            projection(block + "shortconv.out_proj", hidden, hidden, false);
         }
 
         private void stateSpaceSizes() {
             size("ssm.conv_kernel", TAPS + 1);
-            size("ssm.inner_size", 2 * HIDDEN);
+            size("ssm.inner_size", 2L * hidden);
             size("ssm.state_size", STATE);
             size("ssm.time_step_rank", STATE_HEADS);
             size("ssm.group_count", stateGroups());
+        }
+
+        private void selectiveSizes() {
+            size("ssm.conv_kernel", TAPS + 1);
+            size("ssm.inner_size", 2L * hidden);
+            size("ssm.state_size", STATE);
+            size("ssm.time_step_rank", STEP_RANK);
+            if (variant.equals("mamba-normed")) {
+                writer.bool("mamba.ssm.dt_b_c_rms", true);
+            }
+        }
+
+        private void selective(String block) {
+            int width = 2 * hidden;
+            projection(block + "ssm_in", hidden, 2 * width, false);
+            floats(block + "ssm_conv1d.weight", TAPS + 1, width);
+            vector(block + "ssm_conv1d.bias", width, -0.2, 0.2);
+            projection(block + "ssm_x", width, STEP_RANK + 2 * STATE, false);
+            matrix(block + "ssm_dt.weight", STEP_RANK, width, 0.5);
+            vector(block + "ssm_dt.bias", width, -3, 0);
+            if (name.equals("jamba")) {
+                norm(block + "ssm_dt_norm", STEP_RANK, false);
+                norm(block + "ssm_b_norm", STATE, false);
+                norm(block + "ssm_c_norm", STATE, false);
+            }
+            float[] rates = new float[STATE * width];
+            for (int i = 0; i < rates.length; i++) {
+                rates[i] = (float) random.nextDouble(-3, -0.1);
+            }
+            writer.tensor(block + "ssm_a", ElementType.F32, rates, STATE, width);
+            vector(block + "ssm_d", width, -1, 1);
+            projection(block + "ssm_out", width, hidden, false);
         }
 
         private int stateGroups() {
@@ -928,17 +1004,17 @@ public final class FamilyModels {
         }
 
         private void stateSpace(String block) {
-            int width = 2 * HIDDEN;
+            int width = 2 * hidden;
             int groups = stateGroups();
             int channels = width + 2 * groups * STATE;
-            projection(block + "ssm_in", HIDDEN, width + channels + STATE_HEADS, false);
+            projection(block + "ssm_in", hidden, width + channels + STATE_HEADS, false);
             floats(block + "ssm_conv1d.weight", TAPS + 1, channels);
             vector(block + "ssm_conv1d.bias", channels, -0.2, 0.2);
             vector(block + "ssm_dt.bias", STATE_HEADS, -1, 1);
             column(block + "ssm_a", -3, -0.1);
             column(block + "ssm_d", -1, 1);
             if (name.equals("falcon-h1")) { // has no norm
-                projection(block + "ssm_out", width, HIDDEN, false);
+                projection(block + "ssm_out", width, hidden, false);
                 return;
             }
             float[] norms = new float[width];
@@ -946,28 +1022,28 @@ public final class FamilyModels {
                 norms[i] = (float) random.nextDouble(0.6, 1.4);
             }
             writer.tensor(block + "ssm_norm.weight", ElementType.F32, norms, width / groups, groups);
-            projection(block + "ssm_out", width, HIDDEN, false);
+            projection(block + "ssm_out", width, hidden, false);
         }
 
         private void deltaNet(String block) {
             int width = DELTA_HEADS * DELTA_KEYS;
             if (variant.equals("qwen3next-fused")) {
-                projection(block + "ssm_in", HIDDEN, DELTA_CHANNELS + width, false);
+                projection(block + "ssm_in", hidden, DELTA_CHANNELS + width, false);
             } else {
-                projection(block + "attn_qkv", HIDDEN, DELTA_CHANNELS, false);
-                projection(block + "attn_gate", HIDDEN, width, false);
+                projection(block + "attn_qkv", hidden, DELTA_CHANNELS, false);
+                projection(block + "attn_gate", hidden, width, false);
             }
             if (name.equals("qwen3next")) {
-                projection(block + "ssm_ba", HIDDEN, 2 * DELTA_HEADS, false);
+                projection(block + "ssm_ba", hidden, 2 * DELTA_HEADS, false);
             } else {
-                projection(block + "ssm_alpha", HIDDEN, DELTA_HEADS, false);
-                projection(block + "ssm_beta", HIDDEN, DELTA_HEADS, false);
+                projection(block + "ssm_alpha", hidden, DELTA_HEADS, false);
+                projection(block + "ssm_beta", hidden, DELTA_HEADS, false);
             }
             floats(block + "ssm_conv1d.weight", TAPS + 1, DELTA_CHANNELS);
             vector(block + "ssm_dt.bias", DELTA_HEADS, -1, 1);
             vector(block + "ssm_a", DELTA_HEADS, -1, -0.05);
             norm(block + "ssm_norm", DELTA_KEYS, false);
-            projection(block + "ssm_out", width, HIDDEN, false);
+            projection(block + "ssm_out", width, hidden, false);
         }
 
         private void column(String tensor, double from, double to) {
@@ -994,55 +1070,63 @@ public final class FamilyModels {
         private void latent(String block, boolean lite) {
             int width = HEADS * (PLAIN + ROTATED);
             if (lite) {
-                projection(block + "attn_q", HIDDEN, width, false);
+                projection(block + "attn_q", hidden, width, false);
             } else {
-                projection(block + "attn_q_a", HIDDEN, 96, false);
-                norm(block + "attn_q_a_norm", 96, false);
-                projection(block + "attn_q_b", 96, width, false);
+                projection(block + "attn_q_a", hidden, queryRank(), false);
+                norm(block + "attn_q_a_norm", queryRank(), false);
+                projection(block + "attn_q_b", queryRank(), width, false);
             }
-            projection(block + "attn_kv_a_mqa", HIDDEN, LATENT + ROTATED, false);
-            norm(block + "attn_kv_a_norm", LATENT, false);
-            tensor(block + "attn_k_b.weight", 1.5, PLAIN, LATENT, HEADS);
-            tensor(block + "attn_v_b.weight", 1.5, LATENT, VALUES, HEADS);
+            projection(block + "attn_kv_a_mqa", hidden, latentWidth + ROTATED, false);
+            norm(block + "attn_kv_a_norm", latentWidth, false);
+            tensor(block + "attn_k_b.weight", 1.5, PLAIN, latentWidth, HEADS);
+            tensor(block + "attn_v_b.weight", 1.5, latentWidth, values(), HEADS);
+        }
+
+        private int queryRank() {
+            return wide ? WIDE : 96;
+        }
+
+        private int values() {
+            return wide ? WIDE / HEADS : 32;
         }
 
         private void experts(String block) {
             boolean gptOss = name.equals("gpt-oss");
             int width =
                     switch (name) {
-                        case "qwen3moe" -> 64;
-                        case "llama", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe" ->
-                            FEED_FORWARD;
-                        default -> 32;
+                        case "qwen3moe" -> 2 * narrow;
+                        case "llama", "granitehybrid", "granitemoe", "olmoe", "minimax-m2", "hunyuan-moe", "jamba" ->
+                            feedForward;
+                        default -> narrow;
                     };
-            projection(block + "ffn_gate_inp", HIDDEN, EXPERTS, gptOss);
+            projection(block + "ffn_gate_inp", hidden, EXPERTS, gptOss);
             if (hasSelectionBias()) {
                 vector(block + "exp_probs_b.bias", EXPERTS, -0.3, 0.3);
             }
             if (variant.equals("qwen3moe-groups")) {
                 vector(block + "exp_probs_b.bias", EXPERTS, -0.3, 0.3);
-                tensor(block + "ffn_gate_up_exps.weight", 1.5, HIDDEN, 2 * width, EXPERTS);
+                tensor(block + "ffn_gate_up_exps.weight", 1.5, hidden, 2 * width, EXPERTS);
             } else {
                 if (hasGate()) {
-                    tensor(block + "ffn_gate_exps.weight", 1.5, HIDDEN, width, EXPERTS);
+                    tensor(block + "ffn_gate_exps.weight", 1.5, hidden, width, EXPERTS);
                 }
-                tensor(block + "ffn_up_exps.weight", 1.5, HIDDEN, width, EXPERTS);
+                tensor(block + "ffn_up_exps.weight", 1.5, hidden, width, EXPERTS);
             }
-            tensor(block + "ffn_down_exps.weight", 1.5, width, HIDDEN, EXPERTS);
+            tensor(block + "ffn_down_exps.weight", 1.5, width, hidden, EXPERTS);
             if (gptOss) {
                 biases(block + "ffn_gate_exps.bias", width);
                 biases(block + "ffn_up_exps.bias", width);
-                biases(block + "ffn_down_exps.bias", HIDDEN);
+                biases(block + "ffn_down_exps.bias", hidden);
             }
             if (List.of("qwen2moe", "qwen3next", "qwen35moe").contains(name)) {
-                vector(block + "ffn_gate_inp_shexp.weight", HIDDEN, -0.3, 0.3);
+                vector(block + "ffn_gate_inp_shexp.weight", hidden, -0.3, 0.3);
             }
             if (hasSharedExperts()) {
                 if (hasGate()) {
-                    projection(block + "ffn_gate_shexp", HIDDEN, sharedWidth(), false);
+                    projection(block + "ffn_gate_shexp", hidden, sharedWidth(), false);
                 }
-                projection(block + "ffn_up_shexp", HIDDEN, sharedWidth(), false);
-                projection(block + "ffn_down_shexp", sharedWidth(), HIDDEN, false);
+                projection(block + "ffn_up_shexp", hidden, sharedWidth(), false);
+                projection(block + "ffn_down_shexp", sharedWidth(), hidden, false);
             }
         }
 
@@ -1082,12 +1166,21 @@ public final class FamilyModels {
 
         /** @param dims inputs first */
         private void tensor(String tensor, double gain, int... dims) {
-            float[] values = new float[IntStream.of(dims).reduce(1, (a, b) -> a * b)];
+            int count = IntStream.of(dims).reduce(1, (a, b) -> a * b);
+            long[] sizes = IntStream.of(dims).asLongStream().toArray();
+            if (wide) {
+                // random blocks with larger weights make a chaos of the smallest rounding
+                double spread = Math.min(gain, tensor.startsWith("token_embd") ? 2 : 1) / Math.sqrt(dims[0]);
+                ElementType fitting = dims[0] % type.blockElements() == 0 ? type : ElementType.Q8_0;
+                byte[] blocks = RandomBlocks.of(fitting, count, spread, random);
+                writer.tensor(tensor, GgufType.of(fitting).id(), blocks, sizes);
+                return;
+            }
+            float[] values = new float[count];
             for (int i = 0; i < values.length; i++) {
                 values[i] = (float) (random.nextGaussian() * gain / Math.sqrt(dims[0]));
             }
-            writer.tensor(
-                    tensor, type, values, IntStream.of(dims).asLongStream().toArray());
+            writer.tensor(tensor, type, values, sizes);
         }
 
         private void vector(String tensor, int length, double from, double to) {

@@ -29,7 +29,7 @@ import quire.tensor.machine.KernelSets;
 @Tag("workers")
 class HostileModelTest {
     private static final boolean NIGHTLY = Boolean.getBoolean("quire.nightly");
-    private static final int MUTANTS = 50;
+    private static final int MUTANTS = Integer.getInteger("quire.mutants", 50);
     private static final int DATA_MUTANTS = 6;
     private static final int PAGES = 4;
     private static final int TOKENS = 18;
@@ -64,7 +64,7 @@ class HostileModelTest {
         assertThat(ran).as("files whose numbers are finite").isPositive();
     }
 
-    /** One of each kind of state, and of experts. */
+    /** One of each kind of state, of experts, of windows and of encoders. */
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -81,10 +81,16 @@ class HostileModelTest {
                 "llama4-chunks",
                 "falcon-h1",
                 "mamba2",
+                "jamba",
                 "deci",
                 "bert",
                 "modern-bert",
-                "gemma-embedding"
+                "gemma-embedding",
+                "gemma3n",
+                "gemma3",
+                "cohere2",
+                "maincoder",
+                "nomic-bert-moe"
             })
     void forward_mutantsOfOtherBlocks_returnsOrTheFileIsRefused(String name) {
         GgufWriter writer = FamilyModels.writer(name, ElementType.Q8_0, 1);
@@ -172,15 +178,21 @@ class HostileModelTest {
                 .map(i -> i * 7 % config.vocabularySize())
                 .toArray();
         int[] pages = {3, 1, 2, 0};
+        int[] windowPages = {2, 0, 1, 3};
+        int apart = config.blocks().window() == 0 ? 0 : PAGES;
         Batch batch = new Batch(TOKENS, 1);
-        try (Decoder decoder =
-                Decoder.load(file, config, kernels, workers, new Decoder.Capacity(KvType.F16, 16, PAGES, TOKENS, 1))) {
+        try (Decoder decoder = Decoder.load(
+                file,
+                config,
+                kernels,
+                workers,
+                new Decoder.Capacity(KvType.F16, 16, PAGES, TOKENS, 1, 1, false, apart))) {
             if (context > 1) {
-                batch.add(tokens, 0, context - 1, pages, 1);
+                batch.add(tokens, 0, context - 1, pages, windowPages, 1);
                 decoder.forward(batch);
                 batch.clear();
             }
-            batch.add(tokens, context - 1, context, pages, 1);
+            batch.add(tokens, context - 1, context, pages, windowPages, 1);
             decoder.forward(batch);
         }
     }

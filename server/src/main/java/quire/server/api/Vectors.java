@@ -8,6 +8,7 @@ import quire.engine.Engine;
 import quire.engine.Request;
 import quire.engine.Scheduling;
 import quire.model.Pooling;
+import quire.model.Ranking;
 import quire.model.text.Tokenizer;
 import quire.server.http.ClientGoneException;
 import quire.server.http.Exchange;
@@ -124,6 +125,16 @@ public final class Vectors {
         return fitting(tokenizer.encode(text, encoding.addSpecial, true), path, encoding);
     }
 
+    /**
+     * The tokens of a query and a document for a model that ranks.
+     *
+     * @param path of the document
+     * @throws HttpException 400 if they are too long
+     */
+    public int[] tokens(Ranking ranking, String query, String document, String path) {
+        return fitting(ranking.tokens(tokenizer, query, document), path, new Encoding(false, null));
+    }
+
     private int[] fitting(int[] tokens, String path, Encoding encoding) {
         int context = engine.maxContext();
         if (tokens.length == 0) {
@@ -157,8 +168,10 @@ public final class Vectors {
             Exchange exchange, @Nullable String user, @Nullable String cacheSalt, int priority, List<int[]> prompts)
             throws ClientGoneException, InterruptedException {
         Scheduling scheduling = Scheduling.DEFAULT.withPriority(priority);
+        Ranking ranking = engine.ranking();
+        Pooling pooling = ranking == null ? engine.pooling() : ranking.pooling();
         List<Request> requests = prompts.stream()
-                .map(prompt -> Request.forVector(prompt, engine.pooling(), cacheSalt, scheduling))
+                .map(prompt -> Request.forVector(prompt, pooling, cacheSalt, scheduling))
                 .toList();
         return answers.vectors(exchange, user, requests);
     }

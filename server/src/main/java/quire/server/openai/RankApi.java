@@ -199,20 +199,18 @@ public final class RankApi {
                 throw HttpException.unsupported(
                         firstPath,
                         "'" + firstPath + "' is not supported: the model's file says that it ranks texts, but has no"
-                                + " head (cls.output.weight) or no template (tokenizer.chat_template.rerank). Convert"
-                                + " the model again with a current converter.");
+                                + " head (cls.output.weight) or, as no encoder, no template"
+                                + " (tokenizer.chat_template.rerank). Convert the model again with a current converter.");
             }
             if (most != 0) {
                 throw HttpException.unsupported(
                         "truncate_prompt_tokens",
-                        "'truncate_prompt_tokens' is not supported by this model, whose template needs both texts"
-                                + " whole. Instead, send shorter texts.");
+                        "'truncate_prompt_tokens' is not supported by this model, which needs both texts whole."
+                                + " Instead, send shorter texts.");
             }
-            Vectors.Encoding whole = new Vectors.Encoding(false, null);
             for (int i = 0; i < second.size(); i++) {
                 String path = second.size() == 1 ? secondPath : secondPath + "[" + i + "]";
-                String prompt = ranking.prompt(first.get(first.size() == 1 ? 0 : i), second.get(i));
-                prompts.add(vectors.tokens(prompt, path, whole));
+                prompts.add(vectors.tokens(ranking, first.get(first.size() == 1 ? 0 : i), second.get(i), path));
                 pairs.add(new int[] {i, i});
             }
         } else {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
@@ -26,13 +27,15 @@ import quire.server.models.ModelPool.State;
 class ModelPoolTest {
     private static final Duration WAIT = Duration.ofSeconds(100);
     private static final Duration STAYS = Duration.ZERO;
-    private static final Consumer<Runnable> NEVER_LEAVES = action -> {};
     private static final Executor THREADS = task -> Thread.ofVirtual().start(task);
 
     private final AtomicLong nanos = new AtomicLong();
     private final AtomicLong bytesInUse = new AtomicLong();
     private final ModelPool<Model> pool =
             new ModelPool<>(new ModelSource.Need(10, 100), ModelPool.BACKGROUND_IDLE, nanos::get);
+
+    /** What a client that stays does with the action for its departure. */
+    private static void neverLeaves(Runnable action) {}
 
     @AfterEach
     void closePool() {
@@ -105,7 +108,7 @@ class ModelPoolTest {
     }
 
     private static CompletableFuture<ModelPool<Model>.Lease> acquire(ModelPool<Model>.Slot slot) {
-        return acquire(slot, false, NEVER_LEAVES);
+        return acquire(slot, false, ModelPoolTest::neverLeaves);
     }
 
     private static CompletableFuture<ModelPool<Model>.Lease> acquire(
@@ -142,7 +145,7 @@ class ModelPoolTest {
         try {
             request.get();
         } catch (ExecutionException e) {
-            return (HttpException) e.getCause();
+            return (HttpException) Objects.requireNonNull(e.getCause());
         }
         throw new AssertionError("not refused");
     }
@@ -339,7 +342,7 @@ class ModelPoolTest {
         ModelPool<Model>.Slot a = add("a", new Source(6));
         ModelPool<Model>.Slot b = add("b", new Source(6));
         ModelPool<Model>.Lease client = acquire(a).get();
-        CompletableFuture<ModelPool<Model>.Lease> line = acquire(b, true, NEVER_LEAVES);
+        CompletableFuture<ModelPool<Model>.Lease> line = acquire(b, true, ModelPoolTest::neverLeaves);
         await(b, State.LOADING);
         pass(Duration.ofSeconds(50));
         client.close();
@@ -361,7 +364,7 @@ class ModelPoolTest {
         ModelPool<Model>.Slot b = add("b", new Source(6));
         ModelPool<Model>.Slot c = add("c", new Source(4));
         ModelPool<Model>.Lease client = acquire(a).get();
-        CompletableFuture<ModelPool<Model>.Lease> line = acquire(b, true, NEVER_LEAVES);
+        CompletableFuture<ModelPool<Model>.Lease> line = acquire(b, true, ModelPoolTest::neverLeaves);
         await(b, State.LOADING);
 
         acquire(c).get().close();
@@ -400,14 +403,15 @@ class ModelPoolTest {
         pool.close();
 
         assertThat(refusal(request)).hasMessageContaining("shutting down");
-        assertThatThrownBy(() -> slot.acquire(WAIT, false, NEVER_LEAVES)).isInstanceOf(HttpException.class);
+        assertThatThrownBy(() -> slot.acquire(WAIT, false, ModelPoolTest::neverLeaves))
+                .isInstanceOf(HttpException.class);
     }
 
     @Test
     void modelThatIsAlwaysThere_takesNoMemoryAndStays() throws Exception {
         Model model = new Model();
         ModelPool<Model>.Slot slot = pool.addLoaded("a", model);
-        try (ModelPool<Model>.Lease lease = slot.acquire(WAIT, false, NEVER_LEAVES)) {
+        try (ModelPool<Model>.Lease lease = slot.acquire(WAIT, false, ModelPoolTest::neverLeaves)) {
             assertThat(lease.model()).isSameAs(model);
         }
         slot.stay(Duration.ZERO);
@@ -432,7 +436,8 @@ class ModelPoolTest {
                         for (int i = 0; i < 40; i++) {
                             boolean background = random.nextInt(4) == 0;
                             ModelPool<Model>.Slot slot = slots.get(random.nextInt(slots.size()));
-                            Consumer<Runnable> leaves = random.nextInt(10) == 0 ? Runnable::run : NEVER_LEAVES;
+                            Consumer<Runnable> leaves =
+                                    random.nextInt(10) == 0 ? Runnable::run : ModelPoolTest::neverLeaves;
                             try (ModelPool<Model>.Lease lease = slot.acquire(Duration.ofDays(9), background, leaves)) {
                                 Thread.onSpinWait();
                                 assertThat(lease.model().freed).isFalse();

@@ -155,6 +155,11 @@ public final class AssembledKernels implements Kernels {
     }
 
     @Override
+    public void advanceSelective(StateCall call) {
+        twin.advanceSelective(call);
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         twin.softCap(x, cap, from, to);
     }

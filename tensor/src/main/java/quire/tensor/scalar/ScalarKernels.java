@@ -365,6 +365,37 @@ public final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public void advanceSelective(StateCall call) {
+        Shapes.checkAdvanceSelective(call);
+        advanceSelective(call, 0);
+    }
+
+    /** Computes {@link #advanceSelective} for the numbers of the value from {@code from} on; the arguments are checked. */
+    public static void advanceSelective(StateCall call, int from) {
+        FloatMatrix state = call.state();
+        FloatMatrix in = call.inputs();
+        int row = call.row();
+        for (int p = from; p < state.columns(); p++) {
+            int column = call.valueColumn() + p;
+            float value = in.get(row, column);
+            float step = call.steps().get(call.stepRow(), column);
+            float added = step * value;
+            float sum = 0f;
+            for (int n = 0; n < call.keys(); n++) {
+                float decayed = FloatMath.exp(step * call.rates().get(n, column)) * state.get(call.stateRow() + n, p);
+                float next = Math.fma(in.get(row, call.keyColumn() + n), added, decayed);
+                state.set(call.stateRow() + n, p, next);
+                sum = Math.fma(in.get(row, call.queryColumn() + n), next, sum);
+            }
+            call.out()
+                    .set(
+                            call.outRow(),
+                            call.outColumn() + p,
+                            Math.fma(call.skips().get(0, column), value, sum));
+        }
+    }
+
+    @Override
     public void softCap(FloatMatrix x, float cap, int from, int to) {
         Shapes.checkSoftCap(x, cap, from, to);
         for (int row = from; row < to; row++) {

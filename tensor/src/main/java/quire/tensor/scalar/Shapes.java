@@ -109,6 +109,18 @@ public final class Shapes {
         checkColumns(call.out(), call.outColumn(), values);
     }
 
+    /** Checks {@link Kernels#advanceSelective}. */
+    public static void checkAdvanceSelective(StateCall call) {
+        checkAdvance(call);
+        int values = call.state().columns();
+        checkRows(call.steps(), call.stepRow(), call.stepRow() + 1);
+        checkRows(call.rates(), 0, call.keys());
+        checkRows(call.skips(), 0, 1);
+        checkColumns(call.steps(), call.valueColumn(), values);
+        checkColumns(call.rates(), call.valueColumn(), values);
+        checkColumns(call.skips(), call.valueColumn(), values);
+    }
+
     private static void checkColumns(FloatMatrix x, int first, int count) {
         if (first < 0 || first + (long) count > x.columns()) {
             throw new IllegalArgumentException(

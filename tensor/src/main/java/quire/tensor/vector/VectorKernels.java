@@ -364,6 +364,52 @@ public final class VectorKernels implements Kernels {
     }
 
     @Override
+    public void advanceSelective(StateCall call) {
+        Shapes.checkAdvanceSelective(call);
+        int values = call.state().columns();
+        int whole = values - values % LANES;
+        for (int p = 0; p < whole; p += LANES) {
+            advanceSelectiveLanes(call, p);
+        }
+        ScalarKernels.advanceSelective(call, whole);
+    }
+
+    private static void advanceSelectiveLanes(StateCall call, int first) {
+        MemorySegment state = call.state().segment();
+        MemorySegment in = call.inputs().segment();
+        MemorySegment rates = call.rates().segment();
+        long rowBytes = call.state().columns() * (long) Float.BYTES;
+        long rateBytes = call.rates().columns() * (long) Float.BYTES;
+        long at = call.state().rowOffset(call.stateRow()) + first * (long) Float.BYTES;
+        long column = (call.valueColumn() + first) * (long) Float.BYTES;
+        long rate = call.rates().rowOffset(0) + column;
+        long input = call.inputs().rowOffset(call.row());
+        long key = input + call.keyColumn() * (long) Float.BYTES;
+        long query = input + call.queryColumn() * (long) Float.BYTES;
+        FloatVector value = FloatVector.fromMemorySegment(F, in, input + column, ORDER);
+        FloatVector step = FloatVector.fromMemorySegment(
+                F, call.steps().segment(), call.steps().rowOffset(call.stepRow()) + column, ORDER);
+        FloatVector added = step.mul(value);
+        FloatVector sum = FloatVector.zero(F);
+        for (int n = 0; n < call.keys(); n++) {
+            long offset = n * (long) Float.BYTES;
+            FloatVector decay = Lanes.exp(step.mul(FloatVector.fromMemorySegment(F, rates, rate, ORDER)));
+            FloatVector next = FloatVector.broadcast(F, in.get(FLOAT, key + offset))
+                    .fma(
+                            added,
+                            FloatVector.fromMemorySegment(F, state, at, ORDER).mul(decay));
+            next.intoMemorySegment(state, at, ORDER);
+            sum = next.fma(FloatVector.broadcast(F, in.get(FLOAT, query + offset)), sum);
+            at += rowBytes;
+            rate += rateBytes;
+        }
+        long target = call.out().rowOffset(call.outRow()) + (call.outColumn() + first) * (long) Float.BYTES;
+        FloatVector skip = FloatVector.fromMemorySegment(
+                F, call.skips().segment(), call.skips().rowOffset(0) + column, ORDER);
+        value.fma(skip, sum).intoMemorySegment(call.out().segment(), target, ORDER);
+    }
+
+    @Override
     public void advanceDelta(StateCall call) {
         Shapes.checkAdvance(call);
         int values = call.state().columns();
