@@ -10,6 +10,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -33,12 +35,47 @@ class BenchCommandTest {
     @TempDir
     private static Path folder;
 
+    /** A line of the list of commands. */
+    private static final Pattern COMMAND = Pattern.compile("^  ([a-z][a-z-]*) ");
+
     private static String model;
 
     @BeforeAll
     static void writeModel() {
         model = RandomModels.write(folder, RandomModels.Shape.tiny(), ElementType.Q8_0, 1)
                 .toString();
+    }
+
+    /** A text that picocli cannot format is printed as it is, with a warning. */
+    @Test
+    void help_everyCommand_isFormatted() {
+        assertThat(checkHelp(List.of())).isGreaterThan(20);
+    }
+
+    /** Returns the number of commands that were checked: this one, and those below it. */
+    private static int checkHelp(List<String> command) {
+        List<String> args = new ArrayList<>(command);
+        args.add("--help");
+        CommandRun help = run(args.toArray(String[]::new));
+        assertThat(help.code()).as("%s: %s", args, help.err()).isZero();
+        assertThat(help.err()).as(args.toString()).isEmpty();
+        List<String> below = help.out()
+                .lines()
+                .dropWhile(line -> !line.equals("Commands:"))
+                .skip(1)
+                .takeWhile(line -> line.startsWith("  "))
+                .map(COMMAND::matcher)
+                .filter(Matcher::find)
+                .map(matcher -> matcher.group(1))
+                .filter(name -> !name.equals("help"))
+                .toList();
+        int checked = 1;
+        for (String name : below) {
+            List<String> longer = new ArrayList<>(command);
+            longer.add(name);
+            checked += checkHelp(longer);
+        }
+        return checked;
     }
 
     @Test

@@ -42,7 +42,7 @@ public final class PrefixCommand implements Callable<Integer> {
             names = "--prompt",
             paramLabel = "N",
             defaultValue = "2105",
-            description = "Tokens of each prompt (default ${DEFAULT-VALUE}: at 95 % hits, 2,000 are shared).")
+            description = "Tokens of each prompt (default ${DEFAULT-VALUE}: at 95 %% hits, 2,000 are shared).")
     private int prompt;
 
     @Option(

@@ -162,7 +162,7 @@ class ModelPoolTest {
             requests.add(acquire(slot));
         }
         awaitWaiting(slot, 20);
-        assertThat(slot.view().state()).isEqualTo(State.LOADING);
+        await(slot, State.LOADING);
         source.mayLoad.countDown();
         Model model = requests.getFirst().get().model();
         for (CompletableFuture<ModelPool<Model>.Lease> request : requests) {
