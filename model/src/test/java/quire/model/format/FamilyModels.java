@@ -77,8 +77,8 @@ public final class FamilyModels {
 
     /**
      * A model of two blocks whose rows are a multiple of 256 long, as the blocks of some types are, and whose matrices are
-     * random bytes (see {@link RandomBlocks}). Rows that must be shorter are Q8_0. For architectures whose blocks all have
-     * attention.
+     * random bytes (see {@link RandomBlocks}). Rows that must be shorter are Q8_0. Each row uses all experts, so that rounding does
+     * not choose others. For architectures without a list of attention heads by block.
      */
     public static GgufWriter wideWriter(String name, ElementType type, long seed) {
         return new Family(name, type, seed, true).writer();
@@ -253,7 +253,11 @@ public final class FamilyModels {
                     number("logit_scale", 0.5f);
                 }
                 case "command-r" -> number("logit_scale", 0.5f);
-                case "llama" -> size("attention.sliding_window", 16);
+                case "llama" -> {
+                    if (!wide) { // llama.cpp does not apply it
+                        size("attention.sliding_window", 16);
+                    }
+                }
                 case "deci" -> {
                     for (String key :
                             List.of("attention.head_count", "attention.head_count_kv", "feed_forward_length")) {
@@ -286,8 +290,10 @@ public final class FamilyModels {
                     if (!lite) {
                         size("attention.q_lora_rank", queryRank());
                         size("expert_gating_func", 2);
-                        size("expert_group_count", 4);
-                        size("expert_group_used_count", wide ? 4 : 2);
+                        if (!wide) { // without groups, because all experts are used
+                            size("expert_group_count", 4);
+                            size("expert_group_used_count", 2);
+                        }
                         writer.bool("deepseek2.expert_weights_norm", true);
                         number("expert_weights_scale", 2.5f);
                     }
@@ -387,7 +393,6 @@ public final class FamilyModels {
             }
             if (experts) {
                 size("expert_count", EXPERTS);
-                // all, so that rounding does not choose others
                 int used = name.equals("hunyuan-moe") ? 2 : name.equals("llama4") ? 1 : 3;
                 size("expert_used_count", wide ? EXPERTS : used);
             }
@@ -807,7 +812,8 @@ public final class FamilyModels {
         private GgufWriter mamba() {
             size("context_length", 512);
             size("embedding_length", hidden);
-            size("block_count", LAYERS);
+            int layers = wide ? 2 : LAYERS;
+            size("block_count", layers);
             size("attention.head_count", 0);
             size("feed_forward_length", 0);
             number("attention.layer_norm_rms_epsilon", 1e-5f);
@@ -819,7 +825,7 @@ public final class FamilyModels {
             RandomModels.vocabulary(writer);
             matrix("token_embd.weight", hidden, RandomModels.VOCABULARY_SIZE, 2);
             norm("output_norm", hidden, false);
-            for (int layer = 0; layer < LAYERS; layer++) {
+            for (int layer = 0; layer < layers; layer++) {
                 norm("blk." + layer + ".attn_norm", hidden, false);
                 if (name.equals("mamba")) {
                     selective("blk." + layer + ".");
