@@ -617,6 +617,11 @@ public final class Engine implements AutoCloseable {
         return model.vectorWidth();
     }
 
+    /** Whether the model is an encoder, which gives vectors and no answers. */
+    public boolean isEncoder() {
+        return model.isEncoder();
+    }
+
     /** How the model's file says that a prompt becomes a vector. */
     public Pooling pooling() {
         return pooling;

@@ -1,5 +1,6 @@
 package quire.server;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -15,6 +16,7 @@ import quire.engine.MemoryPlan;
 import quire.model.ModelConfig;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
+import quire.model.text.ChatTemplates;
 
 /**
  * The models of a server that has several, and the memory that they share.
@@ -52,6 +54,8 @@ public final class ModelSet {
      * @param heapBytes that it takes of the Java heap
      * @param maxContext positions of a prompt and its answer, at most
      * @param recommendedSampling what the file recommends
+     * @param encoder whether it gives vectors and no answers
+     * @param chats whether the file has a chat template
      */
     public record Planned(
             ModelFile file,
@@ -59,7 +63,9 @@ public final class ModelSet {
             long bytesWithoutPages,
             long heapBytes,
             int maxContext,
-            SamplingDefaults recommendedSampling) {}
+            SamplingDefaults recommendedSampling,
+            boolean encoder,
+            boolean chats) {}
 
     private ModelSet(List<Planned> models, long memoryBytes, long heapBytes, Duration idle, Duration wait) {
         this.models = List.copyOf(models);
@@ -77,7 +83,7 @@ public final class ModelSet {
      * @param idle how long a model stays loaded when nobody uses it; zero for as long as no other one needs the memory
      * @param wait how long a request waits until its model is loaded
      * @throws quire.model.format.ModelFormatException if a file cannot be used
-     * @throws IllegalArgumentException if two models have the same name, if one does not fit, or if {@code wait} is not
+     * @throws IllegalArgumentException if two models have the same name or file for KV pages, if one does not fit, or if {@code wait} is not
      *     positive
      */
     public static ModelSet of(List<ModelFile> files, long memoryBytes, Duration idle, Duration wait) {
@@ -157,7 +163,15 @@ public final class ModelSet {
 
     private static void checkNames(List<ModelFile> files) {
         Map<String, ModelFile> nameToFile = new HashMap<>();
+        Map<Path, ModelFile> diskToFile = new HashMap<>();
         for (ModelFile file : files) {
+            Path disk = file.config().kvDisk();
+            ModelFile same =
+                    disk == null ? null : diskToFile.put(disk.toAbsolutePath().normalize(), file);
+            if (same != null) {
+                throw new IllegalArgumentException("the models " + same.name() + " and " + file.name()
+                        + " have the same file for KV pages, " + disk + ": give each its own");
+            }
             List<String> names = new ArrayList<>(file.aliases());
             names.add(file.name());
             for (String name : names) {
@@ -186,7 +200,9 @@ public final class ModelSet {
                     plan.bytesWithoutPages(),
                     plan.heapBytes(),
                     plan.maxContext(),
-                    SamplingDefaults.from(gguf).values());
+                    SamplingDefaults.from(gguf).values(),
+                    shape.blocks().encoder(),
+                    ChatTemplates.isIn(gguf));
         } catch (IllegalArgumentException e) {
             throw new IllegalArgumentException(named(file, String.valueOf(e.getMessage())), e);
         }

@@ -243,12 +243,14 @@ final class Routes {
     }
 
     private static void sendEngine(Served served, Exchange exchange) throws ClientGoneException, InterruptedException {
+        Response view;
         try (ModelPool<ModelHandlers>.Lease lease = served.models.shown(exchange.query("model"))) {
             if (lease == null) {
                 throw HttpException.unavailable("The model is not in memory: a request for it loads it.", 1);
             }
-            exchange.send(lease.model().live.response(exchange));
+            view = lease.model().live.response(exchange);
         }
+        exchange.send(view); // without the lease: a slow client must not keep the model in memory
     }
 
     /** A route of files or batches, which needs no model. */

@@ -13,6 +13,7 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import quire.engine.Engine;
 import quire.engine.EngineStats;
+import quire.model.ModelConfig;
 import quire.model.SamplingDefaults;
 import quire.model.format.Gguf;
 import quire.model.text.ChatTemplateException;
@@ -37,7 +38,8 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
     /** Bodies up to this size are searched for the model's name without waiting for a turn. */
     private static final int SMALL_BYTES = 64 << 10;
 
-    private static final String LATEST = ":latest";
+    /** When to ask again about a file that cannot be read. */
+    private static final int RETRY_SECONDS = 10;
 
     private final ModelPool<ModelHandlers> pool;
     private final ModelHandlers.Shared shared;
@@ -86,12 +88,20 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
         ListedModel listed() {
             ModelPool.View view = slot.view();
             boolean loaded = view.state() == ModelPool.State.READY || view.state() == ModelPool.State.DRAINING;
+            int context = maxContext;
+            SamplingDefaults defaults = sampling;
+            try (ModelPool<ModelHandlers>.Lease lease = slot.peek()) {
+                if (lease != null) { // its file may have been replaced since the start
+                    context = lease.model().engine.maxContext();
+                    defaults = lease.model().served.samplingDefaults();
+                }
+            }
             return new ListedModel(
                     name,
                     names,
                     file == null ? null : file.path(),
-                    maxContext,
-                    sampling,
+                    context,
+                    defaults,
                     view.state().word(),
                     loaded,
                     view.bytes(),
@@ -102,20 +112,22 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
 
         private Set<String> abilities() {
             Set<String> known = abilities;
-            if (known == null) {
-                try (ModelPool<ModelHandlers>.Lease lease = slot.peek()) {
-                    known = lease != null
-                            ? words(
-                                    lease.model().served.abilities(),
-                                    lease.model().engine.vectorWidth() > 0)
-                            : read();
+            try (ModelPool<ModelHandlers>.Lease lease = slot.peek()) {
+                if (lease != null) {
+                    Engine engine = lease.model().engine;
+                    known = words(lease.model().served.abilities(), engine.isEncoder(), engine.vectorWidth() > 0);
                 }
-                abilities = known;
             }
+            known = known == null ? read() : known;
+            abilities = known;
             return known;
         }
 
-        /** The abilities as the file says them. */
+        /**
+         * The abilities as the file says them.
+         *
+         * @throws HttpException 503 if the file cannot be used
+         */
         private Set<String> read() {
             if (file == null) {
                 return Set.of("completion");
@@ -129,11 +141,17 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
                 } catch (ChatTemplateException e) {
                     chats = ChatAbilities.of(null, tokenizer); // the log says why when the model is loaded
                 }
-                return words(chats, true);
+                return words(chats, ModelConfig.from(gguf).blocks().encoder(), true);
+            } catch (RuntimeException e) { // of any kind, as in a load: the file may have been removed or replaced
+                throw HttpException.unavailable(
+                        "The model '" + name + "' cannot be used: " + e.getMessage(), RETRY_SECONDS);
             }
         }
 
-        private static Set<String> words(ChatAbilities chats, boolean vectors) {
+        private static Set<String> words(ChatAbilities chats, boolean encoder, boolean vectors) {
+            if (encoder) {
+                return Set.of("embedding");
+            }
             Set<String> words = new LinkedHashSet<>();
             words.add("completion");
             if (vectors) {
@@ -331,10 +349,7 @@ final class ServedModels implements ModelCatalog, AutoCloseable {
             }
             return entries.getFirst();
         }
-        Entry entry = nameToEntry.get(asked);
-        if (entry == null && asked.endsWith(LATEST)) { // Ollama adds a tag to every name
-            entry = nameToEntry.get(asked.substring(0, asked.length() - LATEST.length()));
-        }
+        Entry entry = nameToEntry.get(ServedModel.untagged(asked, nameToEntry.keySet()));
         if (entry == null && ServedModel.isName(asked)) {
             entry = takesAny;
         }

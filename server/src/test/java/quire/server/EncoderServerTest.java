@@ -30,6 +30,8 @@ class EncoderServerTest {
                     .isNotEqualTo(vectors.get(1).get("embedding"));
             JsonNode ranked = ok(server.post("/v1/rerank", "{\"query\":\"ab\",\"documents\":[\"xyz\",\"ab\"]}"));
             assertThat(ranked.get("results").get(0).get("index").intValue()).isEqualTo(1);
+            assertThat(ok(server.post("/api/show", "{}")).get("capabilities").toString())
+                    .isEqualTo("[\"embedding\"]");
             HttpResponse<String> refused = server.post("/v1/completions", "{\"prompt\":\"ab\"}");
             assertThat(refused.statusCode()).isEqualTo(400);
             assertThat(TestServer.error(refused).get("message").stringValue()).contains("encoder", "vectors");

@@ -8,6 +8,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -50,25 +51,20 @@ class ManyModelsTest {
     private static Path folder;
 
     @BeforeAll
-    static void start() {
+    static void start() throws IOException {
         ModelFile story = file("story", List.of("gpt-4o"));
+        Path gone = folder.resolve("gone.gguf");
         long bytes = ModelSet.planned(story).bytes();
         set = ModelSet.of(
-                List.of(story, file("tale", List.of()), file("damaged", List.of())),
+                List.of(story, file("tale", List.of()), file("gone", List.of(), Files.copy(FILE, gone))),
                 bytes * 3 / 2,
                 Duration.ZERO,
                 Duration.ofSeconds(100));
-        ServerConfig config = TestServer.config().batches(folder).build();
+        Files.delete(gone);
+        ServerConfig config =
+                TestServer.config().batches(folder.resolve("batches")).build();
         server = QuireServer.bind(config, new ServerMetrics());
-        server.serve(
-                set,
-                (file, metrics) -> {
-                    if (file.name().equals("damaged")) {
-                        throw new IllegalArgumentException("its file is damaged");
-                    }
-                    return Engine.open(file.path(), file.config(), metrics);
-                },
-                Duration.ZERO);
+        server.serve(set, ServedModels.EngineOpener.OF_FILE, Duration.ZERO);
     }
 
     @AfterAll
@@ -81,7 +77,11 @@ class ManyModelsTest {
     }
 
     private static ModelFile file(String name, List<String> aliases) {
-        return new ModelFile(name, aliases, FILE, CONFIG, SamplingDefaults.NONE);
+        return file(name, aliases, FILE);
+    }
+
+    private static ModelFile file(String name, List<String> aliases, Path file) {
+        return new ModelFile(name, aliases, file, CONFIG, SamplingDefaults.NONE);
     }
 
     private static HttpRequest.Builder request(String path) {
@@ -152,19 +152,19 @@ class ManyModelsTest {
 
     @Test
     void names_areFound_andOthersAreNot() throws Exception {
-        for (String members : List.of("\"model\":\"gpt-4o\",", "", "\"model\":null,")) {
+        for (String members : List.of("\"model\":\"gpt-4o:latest\",", "", "\"model\":null,")) {
             HttpResponse<String> response = post(
                     "/v1/completions",
                     "{\"metadata\":{\"model\":\"x\"}," + members + "\"prompt\":\"x\",\"max_tokens\":1}");
             assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
             assertThat(Json.read(response.body()).get("model").stringValue())
-                    .isEqualTo(members.contains("gpt") ? "gpt-4o" : "story");
+                    .isEqualTo(members.contains("gpt") ? "gpt-4o:latest" : "story");
         }
         HttpResponse<String> unknown = post("/v1/chat/completions", body("stori", 1));
         assertThat(unknown.statusCode()).isEqualTo(404);
         assertThat(unknown.body())
                 .contains(
-                        "The model 'stori' does not exist here; this server has 'story', 'gpt-4o', 'tale', 'damaged'. Did you mean"
+                        "The model 'stori' does not exist here; this server has 'story', 'gpt-4o', 'tale', 'gone'. Did you mean"
                                 + " 'story'?");
         assertThat(post("/v1/completions", "{\"model\":\"" + "x".repeat(9999) + "\"}")
                         .statusCode())
@@ -181,7 +181,7 @@ class ManyModelsTest {
         JsonNode models = Json.read(get("/v1/models").body()).get("data");
         assertThat(models.values())
                 .extracting(model -> model.get("id").stringValue())
-                .containsExactly("story", "gpt-4o", "tale", "damaged");
+                .containsExactly("story", "gpt-4o", "tale", "gone");
         assertThat(models.get(0).get("memory_bytes").longValue()).isPositive();
         assertThat(models.get(2).get("max_model_len").intValue()).isEqualTo(128);
         assertThat(Json.read(get("/api/ps").body()).get("models").values())
@@ -222,14 +222,17 @@ class ManyModelsTest {
 
     @Test
     void modelThatCannotBeLoaded_isToldSo_andTheOtherIsServed() throws Exception {
-        HttpResponse<String> refused = post("/v1/completions", body("damaged", 1));
+        HttpResponse<String> refused = post("/v1/completions", body("gone", 1));
         assertThat(refused.statusCode()).isEqualTo(503);
         assertThat(refused.headers().firstValue("Retry-After")).isPresent();
-        assertThat(refused.body()).contains("The model 'damaged' cannot be used: its file is damaged.");
-        assertThat(Json.read(get("/v1/models/damaged").body()).get("failure").stringValue())
-                .isEqualTo("its file is damaged");
+        assertThat(refused.body()).contains("The model 'gone' cannot be used: ", "there is no such file");
+        assertThat(Json.read(get("/v1/models/gone").body()).get("failure").stringValue())
+                .contains("there is no such file");
+        HttpResponse<String> shown = post("/api/show", "{\"model\":\"gone\"}");
+        assertThat(shown.statusCode()).isEqualTo(503);
+        assertThat(shown.body()).contains("there is no such file");
         assertThat(post("/v1/completions", body("story", 1)).statusCode()).isEqualTo(200);
-        HttpResponse<String> later = post("/v1/completions", body("damaged", 1));
+        HttpResponse<String> later = post("/v1/completions", body("gone", 1));
         assertThat(later.body()).contains("tried again for a request after"); // not before
     }
 

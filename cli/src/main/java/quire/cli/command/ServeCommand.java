@@ -166,6 +166,10 @@ public final class ServeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
+        // A server logs what it does; the other commands print only their results. See Logging. Before all else:
+        // whoever logs
+        // first fixes the level.
+        System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         Range.check(command, "--drain-seconds", drainSeconds, 0, MAX_DRAIN_SECONDS);
         sampling.check();
         ServerConfig.Builder builder = serverConfig();
@@ -175,8 +179,6 @@ public final class ServeCommand implements Callable<Integer> {
         }
         Path file = set == null ? model.path() : null;
         EngineConfig engineConfig = withTrace(options.config(model));
-        // A server logs what it does; the other commands print only their results. See Logging.
-        System.setProperty(Logging.LEVEL, System.getProperty(Logging.LEVEL, "INFO"));
         ServerMetrics metrics = new ServerMetrics();
         CountDownLatch stop = new CountDownLatch(1);
         AtomicInteger exitCode = new AtomicInteger();
@@ -224,10 +226,14 @@ public final class ServeCommand implements Callable<Integer> {
             throws InterruptedException {
         try {
             server.serve(engine);
-            boolean chat = engine.chatTemplate() != null;
+            CurlCommand.Example example = CurlCommand.Example.of(engine.isEncoder(), engine.chatTemplate() != null);
             System.out.println("ready on " + address.shown(server.port()) + " with the model " + engine.modelName());
             System.out.println(new CurlCommand(
-                    address.local(server.port()), address.curlOptions(), engine.modelName(), chat, apiKeys.forShell()));
+                    address.local(server.port()),
+                    address.curlOptions(),
+                    engine.modelName(),
+                    example,
+                    apiKeys.forShell()));
             Thread.ofPlatform().daemon().name(WARM_UP).start(engine::warmUp);
             if (exitOnFailure) {
                 stopOnFailure(engine, stop, exitCode);
@@ -243,16 +249,27 @@ public final class ServeCommand implements Callable<Integer> {
         try {
             server.serve(set);
             System.out.print(set.describe());
-            String first = set.models().getFirst().file().name();
+            ModelSet.Planned asked = set.models().stream()
+                    .filter(each -> example(each) == CurlCommand.Example.CHAT)
+                    .findFirst()
+                    .orElse(set.models().getFirst());
             System.out.println("ready on " + address.shown(server.port()) + " with "
                     + (set.models().size() == 1 ? "one model" : set.models().size() + " models")
                     + ", which are loaded when requests ask for them");
             System.out.println(new CurlCommand(
-                    address.local(server.port()), address.curlOptions(), first, true, apiKeys.forShell()));
+                    address.local(server.port()),
+                    address.curlOptions(),
+                    asked.file().name(),
+                    example(asked),
+                    apiKeys.forShell()));
             stop.await();
         } finally {
             server.close();
         }
+    }
+
+    private static CurlCommand.Example example(ModelSet.Planned model) {
+        return CurlCommand.Example.of(model.encoder(), model.chats());
     }
 
     /** Loads the model: {@link Engine#open}, or what a test puts in its place. */

@@ -188,7 +188,7 @@ public final class ModelsOption {
             if (why == null) {
                 files.add(model(name, "--models " + folder, List.of("--model=" + file)));
             } else { // such as a part of a model for pictures
-                System.err.println("quire: " + file + " is left out: " + why);
+                System.err.println("quire: left out: " + why);
             }
         }
         if (files.isEmpty()) {
@@ -197,13 +197,14 @@ public final class ModelsOption {
         return files;
     }
 
-    /** Why a file of a folder cannot be served; null if it can. */
+    /** Why a file of a folder cannot be served, with its name; null if it can. */
     private static @Nullable String unusable(Path file) {
         try (Gguf gguf = Gguf.open(file)) {
             ModelConfig.from(gguf).checkTensors(gguf);
             return null;
         } catch (RuntimeException e) {
-            return e.getMessage();
+            String why = String.valueOf(e.getMessage());
+            return why.contains(file.toString()) ? why : file + ": " + why;
         }
     }
 

@@ -25,6 +25,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import quire.cli.Quire;
+import quire.model.BuiltInModel;
+import quire.model.format.FamilyModels;
+import quire.tensor.ElementType;
 
 /** What the process of {@code serve} does: it listens before it loads, says what to try, and ends on signals. */
 @Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD) // reading from a process is not interruptible
@@ -250,6 +253,27 @@ class ServeProcessTest {
             assertThat(new String(pasted.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
                     .contains("\"chat.completion\"", "\"model\":\"quire-tiny\"", "\"finish_reason\":\"stop\"");
             assertThat(pasted.waitFor()).isZero();
+        }
+    }
+
+    @Test
+    void models_curlPasted_isAnsweredByTheOneThatChats() throws Exception {
+        FamilyModels.write(folder, "bert", ElementType.Q8_0, 5); // gives vectors only
+        Files.copy(BuiltInModel.QUIRE_TINY.path(), folder.resolve("chat.gguf"));
+        try (ServeProcess process = ServeProcess.start(
+                Quire.class, Map.of(), "serve", "--port", "0", "--models", folder.toString(), "--memory", "1GiB")) {
+            process.errLine("listening on");
+            assertThat(process.outLine("ready on")).contains(" with 2 models");
+            String curl = process.outLine("curl ");
+            assumeTrue(hasCurl(), "there is no curl here");
+            Process pasted = new ProcessBuilder("sh", "-c", curl)
+                    .redirectError(ProcessBuilder.Redirect.DISCARD)
+                    .start();
+            assertThat(new String(pasted.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
+                    .contains("\"chat.completion\"", "\"model\":\"chat\"");
+            process.errLine("the model chat is loaded");
+            process.signal("TERM");
+            assertThat(process.exitCode()).isZero();
         }
     }
 

@@ -120,6 +120,7 @@ class ModelsOptionTest {
             {"a":{"model":"tiny.gguf","max-context":99999}}   | the model a
             {"a":{"model":"tiny.gguf","temperature":-1}}      | model a: --temperature
             {"a":{"model":"tiny.gguf"},"b":{"model":"tiny.gguf","alias":"a"}} | two models have the name 'a'
+            {"a":{"model":"tiny.gguf","kv-disk":"k","kv-disk-size":"64MiB"},"b":{"model":"tiny.gguf","kv-disk":"./k","kv-disk-size":"64MiB"}} | the same file for KV pages
             {"*":{"model":"tiny.gguf"}}                       | stands for every name
             """)
     void file_thatIsWrong_isRefusedWithTheReason(String json, String message) throws IOException {

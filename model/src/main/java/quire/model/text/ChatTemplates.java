@@ -84,6 +84,11 @@ public final class ChatTemplates {
         return new ByPurpose(usual, templates.getOrDefault(TOOL_USE, usual), templates.getOrDefault(RAG, usual));
     }
 
+    /** Whether a file has a chat template, which may be one that cannot be used. */
+    public static boolean isIn(Gguf file) {
+        return !sources(file).isEmpty();
+    }
+
     /**
      * A template that accepts every form of a conversation that the OpenAI API allows, and gives {@code template} a
      * form that it accepts, see {@link TemplateCapabilities}. Conversations that {@code template} renders correctly are

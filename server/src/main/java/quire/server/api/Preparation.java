@@ -201,9 +201,23 @@ public final class Preparation implements AutoCloseable {
     }
 
     private void work(boolean smallOnly) {
-        for (Task<?> task = take(smallOnly); task != null; task = take(smallOnly)) {
-            task.run();
+        boolean more = true;
+        while (more) {
+            more = runNext(smallOnly);
         }
+    }
+
+    /**
+     * Runs the next task; returns false if there are no more. Its frame ends with the task: a thread that waits would keep the
+     * task, and with it a model that was unloaded meanwhile.
+     */
+    private boolean runNext(boolean smallOnly) {
+        Task<?> task = take(smallOnly);
+        if (task == null) {
+            return false;
+        }
+        task.run();
+        return true;
     }
 
     /** Waits for the next task; null after {@link #close}. */

@@ -1,5 +1,6 @@
 package quire.server.api;
 
+import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -15,6 +16,9 @@ import quire.server.http.HttpException;
 public final class ServedModel {
     /** The alias that stands for every name. */
     public static final String ANY = "*";
+
+    /** The tag that Ollama and its clients add to names. */
+    private static final String LATEST = ":latest";
 
     private static final int MAX_NAME_LENGTH = 256;
 
@@ -136,10 +140,21 @@ public final class ServedModel {
      * @throws HttpException 404 if no such model is served
      */
     public String resolve(String asked) {
-        if (names.contains(asked) || (anyName && isName(asked))) {
+        if (names.contains(untagged(asked, names)) || (anyName && isName(asked))) {
             return asked;
         }
         throw unknown(asked, names);
+    }
+
+    /**
+     * The name that is meant: without {@code :latest}, which Ollama's clients add to every name, unless there is one with it.
+     *
+     * @param names those there are
+     */
+    public static String untagged(String asked, Collection<String> names) {
+        return asked.endsWith(LATEST) && !names.contains(asked)
+                ? asked.substring(0, asked.length() - LATEST.length())
+                : asked;
     }
 
     /** Whether a model that takes every name takes this one. */

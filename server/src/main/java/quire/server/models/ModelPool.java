@@ -221,7 +221,8 @@ public final class ModelPool<M> implements AutoCloseable {
         }
 
         /**
-         * Says how long the model stays when nobody uses it, until it is unloaded the next time.
+         * Says how long the model stays when nobody uses it, until it is unloaded the next time. Does nothing if it is not in
+         * memory, and not being loaded.
          *
          * @param time null for the usual time; zero to unload it as soon as nobody uses it; negative for as long as the
          *     memory is not needed
@@ -229,6 +230,9 @@ public final class ModelPool<M> implements AutoCloseable {
         public void stay(@Nullable Duration time) {
             lock.lock();
             try {
+                if (state == State.ABSENT || state == State.FAILED) {
+                    return; // else the next load would not last
+                }
                 stay = time == null
                         ? idle
                         : time.isNegative() ? Duration.ZERO : time.isZero() ? Duration.ofNanos(1) : time;

@@ -28,8 +28,6 @@ import tools.jackson.databind.node.StringNode;
 final class OllamaReader {
     private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
-    private static final String LATEST = ":latest";
-
     private static final String DECIMAL = "\\d{1,12}(?:\\.\\d{0,12})?";
     private static final Pattern NUMBER = Pattern.compile("[+-]?" + DECIMAL);
     private static final Pattern PART = Pattern.compile("(" + DECIMAL + ")(ns|us|µs|ms|s|m|h)");
@@ -207,15 +205,7 @@ final class OllamaReader {
         if (asked == null || asked.isEmpty()) {
             return model.resolve(body);
         }
-        model.resolve(served(asked));
-        return asked;
-    }
-
-    /** Ollama adds a tag to every name. */
-    private String served(String asked) {
-        return asked.endsWith(LATEST) && !model.names().contains(asked)
-                ? asked.substring(0, asked.length() - LATEST.length())
-                : asked;
+        return model.resolve(asked);
     }
 
     private static Read loaded(Fields body, ObjectNode root) {
@@ -270,7 +260,7 @@ final class OllamaReader {
 
     private Read answer(Fields body, ChatBody chat, String name, boolean isChat) {
         if (body.get("model") != null) {
-            chat.put("model", StringNode.valueOf(served(name)), "model");
+            chat.put("model", StringNode.valueOf(name), "model");
         }
         format(chat, body);
         think(chat, body);

@@ -66,7 +66,7 @@ final class ChatPrompt {
             throw HttpException.invalid(
                     "messages",
                     "no_chat_template",
-                    "This model cannot chat: " + engine.chatTemplateError() + " Use /v1/completions.");
+                    "This model cannot chat: " + engine.chatTemplateError() + ". Use /v1/completions.");
         }
         String text;
         try {

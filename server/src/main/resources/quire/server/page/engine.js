@@ -28,6 +28,7 @@ export function startEngine(models) {
   $('engine-model').onchange = () => {
     history.length = 0;
     last = null;
+    $('engine').classList.add('empty'); // what is drawn is another model's
     look();
   };
   document.addEventListener('view', event => {
@@ -45,9 +46,14 @@ async function look() {
   }
   busy = true;
   try {
-    const view = await get('v1/engine?model=' + encodeURIComponent($('engine-model').value), AbortSignal.timeout(10_000));
+    const model = $('engine-model').value;
+    const view = await get('v1/engine?model=' + encodeURIComponent(model), AbortSignal.timeout(10_000));
+    if (model !== $('engine-model').value) {
+      return; // another one was chosen meanwhile
+    }
     view.time = performance.now();
     say($('notice'), '');
+    $('engine').classList.remove('empty');
     draw(view);
     last = view;
   } catch (e) {
@@ -59,6 +65,9 @@ async function look() {
 
 function draw(view) {
   const {stats, running, waiting} = view;
+  if (last && stats.steps < last.stats.steps) {
+    last = null; // the model was loaded again, and its engine counts from 0
+  }
   if (last && view.time > last.time) {
     const seconds = (view.time - last.time) / 1000;
     history.push({

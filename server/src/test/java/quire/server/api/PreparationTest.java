@@ -3,12 +3,14 @@ package quire.server.api;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -60,6 +62,21 @@ class PreparationTest {
         });
         tasks.add(task);
         return task;
+    }
+
+    /** Work that keeps something, which nobody else keeps, and has ended. */
+    private WeakReference<?> ended() throws Exception {
+        AtomicReference<String> kept = new AtomicReference<>("a model, for example");
+        preparation.submit("a", SMALL, kept::get).result();
+        return new WeakReference<>(kept);
+    }
+
+    @Test
+    void threads_keepNothingOfWorkThatHasEnded() throws Exception {
+        WeakReference<?> kept = ended();
+        while (kept.get() != null) {
+            System.gc();
+        }
     }
 
     private void finish() throws Exception {

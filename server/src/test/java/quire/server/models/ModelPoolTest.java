@@ -335,6 +335,10 @@ class ModelPoolTest {
         assertThat(slot.view()).returns(State.READY, ModelPool.View::state).returns(null, ModelPool.View::idleLeft);
         slot.stay(Duration.ZERO);
         await(slot, State.ABSENT);
+
+        slot.stay(Duration.ZERO); // there is nothing to unload
+        acquire(slot).get().close();
+        assertThat(slot.view().idleLeft()).isEqualTo(Duration.ofSeconds(30));
     }
 
     @Test
