@@ -210,18 +210,14 @@ public final class AssembledKernels implements Kernels {
 
     @Override
     public void attend(AttentionCall call, AttentionScratch scratch) {
-        if (!(scratch instanceof AssembledAttention own)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        AssembledAttention own = own(scratch);
         Shapes.checkAttend(call, own.heads(), AssembledAttention.ROWS);
         own.attend(call);
     }
 
     @Override
     public void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
-        if (!(scratch instanceof AssembledAttention own)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        AssembledAttention own = own(scratch);
         Shapes.checkAttend(call, own.heads(), AssembledAttention.ROWS);
         Shapes.checkPartials(call, own.heads(), partials, at, 1);
         own.attendSegment(call, segment, partials, at);
@@ -229,10 +225,15 @@ public final class AssembledKernels implements Kernels {
 
     @Override
     public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
-        if (!(scratch instanceof AssembledAttention own)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        AssembledAttention own = own(scratch);
         Shapes.checkPartials(call, own.heads(), partials, at, Shapes.segments(call));
         SegmentMerge.merge(call, own.heads(), partials, at);
+    }
+
+    private static AssembledAttention own(AttentionScratch scratch) {
+        if (scratch instanceof AssembledAttention own) {
+            return own;
+        }
+        throw new IllegalArgumentException("this working memory belongs to another kernel set");
     }
 }

@@ -553,9 +553,7 @@ public final class ScalarKernels implements Kernels {
 
     @Override
     public void attend(AttentionCall call, AttentionScratch scratch) {
-        if (!(scratch instanceof Scratch memory)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        Scratch memory = own(scratch);
         Shapes.checkAttend(call, memory.heads, ATTENTION_ROWS);
         int group = memory.heads / call.layout().kvHeads();
         for (int row = 0; row < call.rowCount(); row++) {
@@ -567,9 +565,7 @@ public final class ScalarKernels implements Kernels {
 
     @Override
     public void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
-        if (!(scratch instanceof Scratch memory)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        Scratch memory = own(scratch);
         Shapes.checkAttend(call, memory.heads, ATTENTION_ROWS);
         Shapes.checkPartials(call, memory.heads, partials, at, 1);
         int group = memory.heads / call.layout().kvHeads();
@@ -580,11 +576,16 @@ public final class ScalarKernels implements Kernels {
 
     @Override
     public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
-        if (!(scratch instanceof Scratch memory)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        Scratch memory = own(scratch);
         Shapes.checkPartials(call, memory.heads, partials, at, Shapes.segments(call));
         SegmentMerge.merge(call, memory.heads, partials, at);
+    }
+
+    private static Scratch own(AttentionScratch scratch) {
+        if (scratch instanceof Scratch own) {
+            return own;
+        }
+        throw new IllegalArgumentException("this working memory belongs to another kernel set");
     }
 
     /** Computes one query: one head of the call's row {@code i}. */

@@ -625,18 +625,14 @@ public final class VectorKernels implements Kernels {
 
     @Override
     public void attend(AttentionCall call, AttentionScratch scratch) {
-        if (!(scratch instanceof VectorAttention attention)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        VectorAttention attention = own(scratch);
         Shapes.checkAttend(call, attention.heads(), VectorAttention.ROWS);
         attention.attend(call);
     }
 
     @Override
     public void attendSegment(AttentionCall call, AttentionScratch scratch, int segment, FloatMatrix partials, int at) {
-        if (!(scratch instanceof VectorAttention attention)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        VectorAttention attention = own(scratch);
         Shapes.checkAttend(call, attention.heads(), VectorAttention.ROWS);
         Shapes.checkPartials(call, attention.heads(), partials, at, 1);
         attention.attendSegment(call, segment, partials, at);
@@ -644,10 +640,15 @@ public final class VectorKernels implements Kernels {
 
     @Override
     public void mergeSegments(AttentionCall call, AttentionScratch scratch, FloatMatrix partials, int at) {
-        if (!(scratch instanceof VectorAttention attention)) {
-            throw new IllegalArgumentException("this working memory belongs to another kernel set");
-        }
+        VectorAttention attention = own(scratch);
         Shapes.checkPartials(call, attention.heads(), partials, at, Shapes.segments(call));
         SegmentMerge.merge(call, attention.heads(), partials, at);
+    }
+
+    private static VectorAttention own(AttentionScratch scratch) {
+        if (scratch instanceof VectorAttention own) {
+            return own;
+        }
+        throw new IllegalArgumentException("this working memory belongs to another kernel set");
     }
 }
