@@ -71,14 +71,19 @@ final class Avx2AttentionCode extends AttentionCode {
     }
 
     @Override
-    protected void clearScores() {
+    protected boolean pairs() {
+        return false;
+    }
+
+    @Override
+    protected void clearScores(int first) {
         for (int i = 0; i < 2 * queries; i++) {
             clear(ymm(i));
         }
     }
 
     @Override
-    protected void addKey(Mem key, int dimension) {
+    protected void addKey(int first, Mem key, int dimension) {
         load(KV[0], key);
         load(KV[1], key.plus(LANES * layout.type().bytes()));
         for (int b = 0; b < queries; b++) {

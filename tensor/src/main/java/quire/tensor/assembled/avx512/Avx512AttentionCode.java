@@ -28,13 +28,21 @@ final class Avx512AttentionCode extends AttentionCode {
 
     private static final int LANES = 16;
 
+    /** Queries whose maximums, corrections and totals are in one register. */
+    private static final int GROUP = 4;
+
+    private static final int GROUP_BYTES = GROUP * Float.BYTES;
+
     private static final Vec WORD_0 = zmm(28);
     private static final Vec WORD_1 = zmm(29);
     private static final Vec NOTHING = zmm(30);
     private static final Vec SCALE = zmm(31);
 
+    private final int groups;
+
     Avx512AttentionCode(KvLayout layout, int allHeads, int rows, int heads, float softCap) {
         super(layout, allHeads, rows, heads, softCap, LANES);
+        groups = Math.ceilDiv(queries, GROUP);
     }
 
     @Override
@@ -42,7 +50,7 @@ final class Avx512AttentionCode extends AttentionCode {
         a.vbroadcastss(SCALE, xmm(0));
         a.vbroadcastss(NOTHING, Mem.rip(a.constant(new float[] {Float.NEGATIVE_INFINITY}, 4)));
         ExponentialCode exponential = ExponentialCode.avx512(a);
-        a.mov(RBX, (1 << queries) - 1);
+        a.mov(RBX, (1 << queries - (groups - 1) * GROUP) - 1);
         a.kmovw(K3, RBX);
         a.mov(RBX, 0xFFFF >>> (LANES - tailLanes()));
         a.kmovw(K4, RBX);
@@ -60,18 +68,23 @@ final class Avx512AttentionCode extends AttentionCode {
     }
 
     @Override
-    protected void clearScores() {
+    protected boolean pairs() {
+        return SECOND_SCORES + queries <= MAX_QUERIES && 2 * queries <= SECOND_SCORES;
+    }
+
+    @Override
+    protected void clearScores(int first) {
         for (int b = 0; b < queries; b++) {
-            clear(zmm(b));
+            clear(zmm(first + b));
         }
     }
 
     @Override
-    protected void addKey(Mem key, int dimension) {
+    protected void addKey(int first, Mem key, int dimension) {
         Vec word = dimension % 2 == 0 ? WORD_0 : WORD_1;
         load(word, key, false);
         for (int b = 0; b < queries; b++) {
-            a.vfmadd231ps(zmm(b), word, query(b, dimension).bcast());
+            a.vfmadd231ps(zmm(first + b), word, query(b, dimension).bcast());
         }
     }
 
@@ -103,21 +116,8 @@ final class Avx512AttentionCode extends AttentionCode {
         for (int b = 0; b < queries; b++) {
             a.vblendmps(zmm(b).mask(K1), NOTHING, zmm(b));
         }
-        for (int b = 0; b < queries; b++) {
-            int temp = 16 + b % 4 * 2;
-            a.vextracti64x4(ymm(temp), zmm(b), 1);
-            a.vmaxps(ymm(temp), ymm(temp), ymm(b));
-            a.vextracti32x4(xmm(temp + 1), ymm(temp), 1);
-            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
-            a.vpshufd(xmm(temp + 1), xmm(temp), 0x4E);
-            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
-            a.vpshufd(xmm(temp + 1), xmm(temp), 0xB1);
-            // a NaN may be ignored in the maximum, but its exponential is NaN
-            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
-            a.vmaxps(xmm(temp), xmm(temp), at(STATS, MAX + b * Float.BYTES).bcast());
-            a.vmovss(at(STATS, CORRECTION + b * Float.BYTES), xmm(temp));
-            a.vbroadcastss(zmm(temp), xmm(temp));
-            a.vsubps(zmm(b), zmm(b), zmm(temp));
+        for (int group = 0; group < groups; group++) {
+            subtractMaximums(group);
         }
         for (int b = 0; b < queries; b += ExponentialCode.MAX_REGISTERS) {
             exponential.write(b, Math.min(ExponentialCode.MAX_REGISTERS, queries - b));
@@ -129,14 +129,64 @@ final class Avx512AttentionCode extends AttentionCode {
                 a.vmovups(at(WEIGHTS, VALUE_WEIGHTS + b * WORD_BYTES), zmm(b));
             }
         }
-        a.vmovups(zmm(1), at(STATS, CORRECTION));
-        a.vmovups(zmm(0), at(STATS, MAX));
-        a.vsubps(zmm(0), zmm(0), zmm(1));
-        a.vmovups(at(STATS, MAX), zmm(1).mask(K3));
-        exponential.write(0, 1);
-        a.vmovups(at(STATS, CORRECTION), zmm(0).mask(K3));
-        a.vmulps(zmm(0), zmm(0), at(STATS, TOTAL));
-        a.vmovups(at(STATS, TOTAL), zmm(0).mask(K3));
+        for (int group = 0; group < groups; group++) {
+            a.vmovups(xmm(group), at(STATS, MAX + group * GROUP_BYTES));
+            a.vsubps(xmm(group), xmm(group), maximums(group));
+            a.vmovups(at(STATS, MAX + group * GROUP_BYTES), ownLanes(maximums(group), group));
+        }
+        exponential.write(0, groups);
+        for (int group = 0; group < groups; group++) {
+            // not masked: lanes behind the last query are never read
+            a.vmovups(at(STATS, CORRECTION + group * GROUP_BYTES), xmm(group));
+            a.vmulps(xmm(group), xmm(group), at(STATS, TOTAL + group * GROUP_BYTES));
+            a.vmovups(at(STATS, TOTAL + group * GROUP_BYTES), ownLanes(xmm(group), group));
+        }
+    }
+
+    /**
+     * Updates the maximums of four queries, in {@link #maximums}, and subtracts them from the scores. The maximums stay in
+     * registers: loading a word that was just stored in parts would wait until the stores are in the cache.
+     */
+    private void subtractMaximums(int group) {
+        int first = group * GROUP;
+        int count = Math.min(GROUP, queries - first);
+        for (int b = first; b < first + count; b++) {
+            int temp = 16 + (b - first) * 2;
+            a.vextracti64x4(ymm(temp), zmm(b), 1);
+            a.vmaxps(ymm(temp), ymm(temp), ymm(b));
+            a.vextracti32x4(xmm(temp + 1), ymm(temp), 1);
+            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
+            a.vpshufd(xmm(temp + 1), xmm(temp), 0x4E);
+            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1));
+            a.vpshufd(xmm(temp + 1), xmm(temp), 0xB1);
+            // a NaN may be ignored in the maximum, but its exponential is NaN
+            a.vmaxps(xmm(temp), xmm(temp), xmm(temp + 1)); // in all four lanes
+        }
+        Vec[] each = new Vec[GROUP];
+        for (int i = 0; i < GROUP; i++) {
+            each[i] = xmm(16 + Math.min(i, count - 1) * 2);
+        }
+        Vec all = maximums(group);
+        a.vunpcklps(xmm(17), each[0], each[1]);
+        a.vunpcklps(xmm(19), each[2], each[3]);
+        a.vshufps(all, xmm(17), xmm(19), 0x44);
+        a.vmaxps(all, all, at(STATS, MAX + group * GROUP_BYTES));
+        for (int b = first; b < first + count; b++) {
+            int temp = 16 + (b - first) * 2;
+            a.vpshufd(xmm(temp), all, (b - first) * 0x55);
+            a.vbroadcastss(zmm(temp), xmm(temp));
+            a.vsubps(zmm(b), zmm(b), zmm(temp));
+        }
+    }
+
+    /** The register of the new maximums of four queries. */
+    private static Vec maximums(int group) {
+        return xmm(MAX_QUERIES + group);
+    }
+
+    /** For storing the lanes of a group that belong to queries. */
+    private Vec ownLanes(Vec register, int group) {
+        return group < groups - 1 ? register : register.mask(K3);
     }
 
     /** Computes {@code cap − 2 cap / (exp(s × (2 / cap)) + 1)} of all scores. */

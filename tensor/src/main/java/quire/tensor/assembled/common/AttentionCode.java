@@ -5,6 +5,7 @@ import static quire.tensor.x86.Gp.R11;
 import static quire.tensor.x86.Gp.R12;
 import static quire.tensor.x86.Gp.R13;
 import static quire.tensor.x86.Gp.R14;
+import static quire.tensor.x86.Gp.R15;
 import static quire.tensor.x86.Gp.R8;
 import static quire.tensor.x86.Gp.R9;
 import static quire.tensor.x86.Gp.RAX;
@@ -35,7 +36,7 @@ import quire.tensor.x86.Vec;
  * KV head, so each number of K and V is loaded and converted to f32 once for all of them.
  *
  * <pre>
- *   for each tile:
+ *   for each tile:                                (the scores of two tiles together where queries are few)
  *     s[b] = 0                                      lane = position
  *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
  *     s[b] × scale (× K's scales), the soft cap if there is one, −∞ where b does not see the position
@@ -133,6 +134,11 @@ public abstract class AttentionCode {
     private static final Gp NEXT = R14;
     private static final Gp KV = R11;
     private static final Gp FACTOR = RBP;
+    // While the scores of two tiles are computed.
+    private static final Gp SECOND_KV = R15;
+    private static final Gp SECOND_NEXT = POSITIONS;
+    /** The first register of the scores of the second of two tiles. Nothing else uses these registers then. */
+    protected static final int SECOND_SCORES = 8;
 
     /** Receives the code. */
     protected final Assembler a = new Assembler();
@@ -184,11 +190,17 @@ public abstract class AttentionCode {
      */
     protected abstract void selectPositions(boolean all);
 
-    /** Sets all scores to 0. */
-    protected abstract void clearScores();
+    /**
+     * Whether the scores of two tiles are computed together where there are two. With few queries, those of one are too few
+     * chains of multiply-adds for the processor. Registers from {@link #SECOND_SCORES} on must be free then.
+     */
+    protected abstract boolean pairs();
+
+    /** Sets all scores to 0, of which the first is in register {@code first}. */
+    protected abstract void clearScores(int first);
 
     /** Adds the products of one dimension of K and q to the scores of every query. */
-    protected abstract void addKey(Mem key, int dimension);
+    protected abstract void addKey(int first, Mem key, int dimension);
 
     /** Turns the scores into weights, in memory, and updates maximums, corrections and totals. */
     protected abstract void weigh(ExponentialCode exponential);
@@ -216,7 +228,7 @@ public abstract class AttentionCode {
      * #DESCRIPTOR}.
      */
     public final MachineCode assemble() {
-        Gp[] saved = {RBX, RBP, R12, R13, R14};
+        Gp[] saved = {RBX, RBP, R12, R13, R14, R15};
         for (Gp register : saved) {
             a.push(register);
         }
@@ -226,16 +238,31 @@ public abstract class AttentionCode {
         ExponentialCode exponential = begin();
 
         Label tile = a.label();
+        Label one = a.label();
+        Label rest = a.label();
         a.align(32);
         a.bind(tile);
-        beginTile();
-        scores();
-        weigh(exponential);
-        for (int word = 0; word < words; word += 2) {
-            sumValues(word, Math.min(2, words - word));
+        if (pairs()) {
+            a.cmp(TILE_COUNT, 1);
+            a.jz(one);
+            scoresOfTwo();
+            beginTile(0);
+            a.mov(POSITIONS, TILE);
+            selectPositions(true);
+            addTile(exponential);
+            for (int b = 0; b < queries; b++) {
+                a.vmovups(vec(b), vec(SECOND_SCORES + b));
+            }
+            beginTile(0);
+            selectPositions();
+            a.jmp(rest);
+            a.bind(one);
         }
-        sumWeights();
-        a.dec(TILE_COUNT);
+        beginTile(TILES_AHEAD);
+        selectPositions();
+        scores();
+        a.bind(rest);
+        addTile(exponential);
         a.jnz(tile);
 
         a.vzeroupper();
@@ -246,12 +273,19 @@ public abstract class AttentionCode {
         return a.finish();
     }
 
-    private void beginTile() {
+    /** Takes the address of the next tile, and of the one that is {@code ahead} of it if that is not 0. */
+    private void beginTile(int ahead) {
+        a.mov(HERE, at(TILES));
+        if (ahead > 0) {
+            a.mov(NEXT, at(TILES, ahead * Long.BYTES));
+        }
+        a.add(TILES, Long.BYTES);
+    }
+
+    /** Selects the positions of the tile that was begun. */
+    private void selectPositions() {
         Label last = a.label();
         Label known = a.label();
-        a.mov(HERE, at(TILES));
-        a.add(TILES, Long.BYTES);
-        a.mov(NEXT, at(TILES, (TILES_AHEAD - 1) * Long.BYTES));
         a.cmp(TILE_COUNT, 1);
         a.jz(last);
         a.mov(POSITIONS, TILE);
@@ -263,35 +297,70 @@ public abstract class AttentionCode {
         a.bind(known);
     }
 
+    /** Adds the values of a tile, whose scores are known; the last instruction counts it. */
+    private void addTile(ExponentialCode exponential) {
+        weigh(exponential);
+        for (int word = 0; word < words; word += 2) {
+            sumValues(word, Math.min(2, words - word));
+        }
+        sumWeights();
+        a.dec(TILE_COUNT);
+    }
+
     /** Computes the scores of all queries and prefetches a later tile. */
     private void scores() {
-        clearScores();
+        clearScores(0);
+        a.lea(KV, at(HERE, keyOffset()));
+        scores(new Gp[] {KV}, new Gp[] {NEXT});
+    }
+
+    /** The same for two tiles and the two after these; those of the second tile come into other registers. */
+    private void scoresOfTwo() {
+        clearScores(0);
+        clearScores(SECOND_SCORES);
+        a.mov(KV, at(TILES));
+        a.mov(SECOND_KV, at(TILES, Long.BYTES));
+        a.add(KV, keyOffset());
+        a.add(SECOND_KV, keyOffset());
+        a.mov(NEXT, at(TILES, TILES_AHEAD * Long.BYTES));
+        a.mov(SECOND_NEXT, at(TILES, (TILES_AHEAD + 1) * Long.BYTES));
+        scores(new Gp[] {KV, SECOND_KV}, new Gp[] {NEXT, SECOND_NEXT});
+    }
+
+    private void scores(Gp[] keys, Gp[] next) {
         int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
         int keyBytes = TILE * layout.type().bytes();
         int ahead = 2 * keyBytes; // K and V of a tile are as long as twice K
         int keysAndValues = layout.headDim() * ahead;
-        for (int at = keysAndValues;
-                at < keysAndValues + 2 * TILE * layout.type().scaleBytes();
-                at += LINE_BYTES) {
-            a.prefetcht1(at(NEXT, at)); // what the loop leaves, because scales are in between
+        for (Gp tile : next) {
+            for (int at = keysAndValues;
+                    at < keysAndValues + 2 * TILE * layout.type().scaleBytes();
+                    at += LINE_BYTES) {
+                a.prefetcht1(at(tile, at)); // what the loop leaves, because scales are in between
+            }
         }
-        a.lea(KV, at(HERE, keyOffset()));
         a.mov(FACTOR, Q);
         a.mov(COUNT, layout.headDim() / unroll);
-        Label keys = a.label();
+        Label dimensions = a.label();
         a.align(32);
-        a.bind(keys);
+        a.bind(dimensions);
         for (int u = 0; u < unroll; u++) {
-            for (int at = Math.ceilDiv(u * ahead, LINE_BYTES) * LINE_BYTES; at < (u + 1) * ahead; at += LINE_BYTES) {
-                a.prefetcht1(at(NEXT, at));
+            for (Gp tile : next) {
+                for (int at = Math.ceilDiv(u * ahead, LINE_BYTES) * LINE_BYTES; at < (u + 1) * ahead; at += LINE_BYTES) {
+                    a.prefetcht1(at(tile, at));
+                }
             }
-            addKey(at(KV, u * keyBytes), u);
+            for (int t = 0; t < keys.length; t++) {
+                addKey(t * SECOND_SCORES, at(keys[t], u * keyBytes), u);
+            }
         }
-        a.add(KV, unroll * keyBytes);
-        a.add(NEXT, unroll * ahead);
+        for (int t = 0; t < keys.length; t++) {
+            a.add(keys[t], unroll * keyBytes);
+            a.add(next[t], unroll * ahead);
+        }
         a.add(FACTOR, unroll * Float.BYTES);
         a.dec(COUNT);
-        a.jnz(keys);
+        a.jnz(dimensions);
     }
 
     /** Corrects {@code count} registers of every query's sum and adds the tile's values to them. */
