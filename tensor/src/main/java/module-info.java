@@ -2,6 +2,7 @@
 module quire.tensor {
     requires static org.jspecify;
     requires jdk.incubator.vector;
+    requires jdk.management;
 
     exports quire.tensor;
     exports quire.tensor.machine;

@@ -1,10 +1,15 @@
 package quire.tensor.machine;
 
+import com.sun.management.OperatingSystemMXBean;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Locale;
 import quire.tensor.Workers;
 import quire.tensor.assembled.CeilingCode;
@@ -35,9 +40,17 @@ public record MachineCeilings(
         double f32MacsPerSecond,
         double int8MacsPerSecond,
         String int8Path) {
-    private static final long READ_BYTES = 256L << 20;
-    /** Tests that need any speeds, not the highest ones, set a shorter time. */
-    private static final long SETTLED_NANOS = Long.getLong("quire.ceilings.settled-ms", 700) * 1_000_000;
+    private static final long LEAST_READ_BYTES = 256L << 20;
+    /** Of a memory this many times as large as the last cache, little is in the cache when it is read again. */
+    private static final int CACHES = 8;
+
+    private static final Path CACHE_FOLDER = Path.of("/sys/devices/system/cpu/cpu0/cache");
+    private static final int MEMORY_SHARE = 16;
+
+    /** Set by tests that need any speeds, not the highest ones. */
+    private static final boolean QUICK = Boolean.getBoolean("quire.ceilings.quick");
+
+    private static final long SETTLED_NANOS = QUICK ? 20_000_000 : 700_000_000;
 
     private static final long LONGEST_NANOS = 3_000_000_000L;
     private static final int ITERATIONS = 200_000;
@@ -45,7 +58,10 @@ public record MachineCeilings(
     /** Receives results, so that the compiler does not remove the loops. */
     private static volatile long sink;
 
-    /** Measures on all of {@code workers}. Takes 3 to 15 seconds and 256 MiB of native memory. */
+    /**
+     * Measures on all of {@code workers}. Takes 3 to 20 seconds, and native memory of 256 MiB, or of eight times the last cache
+     * if that is more, but at most a sixteenth of the machine's memory.
+     */
     public static MachineCeilings measure(Workers workers) {
         Instructions instructions = KernelSets.instructions();
         return instructions == null ? measureVector(workers) : measureAssembled(workers, instructions);
@@ -79,8 +95,10 @@ public record MachineCeilings(
         try (Arena arena = Arena.ofShared()) {
             MemorySegment memory = touched(arena, workers);
             read = best(workers, worker -> {
-                sink = VectorCeilings.readAll(memory, start(worker, threads), start(worker + 1, threads));
+                long bytes = memory.byteSize();
+                sink = VectorCeilings.readAll(memory, start(bytes, worker, threads), start(bytes, worker + 1, threads));
             });
+            read *= memory.byteSize();
         }
         double f32 = best(workers, worker -> {
             sink = (long) VectorCeilings.multiplyAddF32(ITERATIONS, 0.999f);
@@ -90,7 +108,7 @@ public record MachineCeilings(
         });
         return new MachineCeilings(
                 threads,
-                read * READ_BYTES,
+                read,
                 f32 * threads * ITERATIONS * 12.0 * Lanes.LANES,
                 int8 * threads * ITERATIONS * 12.0 * 2 * Lanes.LANES,
                 "int16");
@@ -98,12 +116,44 @@ public record MachineCeilings(
 
     /** Committed memory; each worker has written the share that it will read. */
     private static MemorySegment touched(Arena arena, Workers workers) {
-        MemorySegment memory = ReservedMemory.allocate(arena, READ_BYTES);
+        long bytes = QUICK ? LEAST_READ_BYTES : readBytes(lastCacheBytes(CACHE_FOLDER), machineMemory());
+        MemorySegment memory = ReservedMemory.allocate(arena, bytes);
         int threads = workers.count();
-        workers.run(
-                worker -> memory.asSlice(start(worker, threads), start(worker + 1, threads) - start(worker, threads))
-                        .fill((byte) 1));
+        workers.run(worker -> {
+            long from = start(bytes, worker, threads);
+            memory.asSlice(from, start(bytes, worker + 1, threads) - from).fill((byte) 1);
+        });
         return memory;
+    }
+
+    /**
+     * How much memory is read. A smaller one would be in the cache in part, and a read from there is not bound by memory.
+     *
+     * @param cacheBytes size of the last cache; 0 if not known
+     * @param memoryBytes size of the machine's memory
+     */
+    static long readBytes(long cacheBytes, long memoryBytes) {
+        return Math.max(LEAST_READ_BYTES, Math.min(CACHES * cacheBytes, memoryBytes / MEMORY_SHARE)) & -LEAST_READ_BYTES;
+    }
+
+    /** Size of the largest cache of a processor, as Linux lists them; 0 if they are not listed. */
+    static long lastCacheBytes(Path folder) {
+        long largest = 0;
+        for (int i = 0; Files.isReadable(folder.resolve("index" + i).resolve("size")); i++) {
+            try {
+                String size = Files.readString(folder.resolve("index" + i).resolve("size")).strip();
+                largest = Math.max(largest, size.endsWith("K") ? Long.parseLong(size, 0, size.length() - 1, 10) << 10 : 0);
+            } catch (IOException | NumberFormatException e) {
+                return largest; // what the others say is enough
+            }
+        }
+        return largest;
+    }
+
+    private static long machineMemory() {
+        return ManagementFactory.getOperatingSystemMXBean() instanceof OperatingSystemMXBean system
+                ? system.getTotalMemorySize()
+                : 0;
     }
 
     private static MethodHandle handle(CodeMemory memory, MachineCode code, FunctionDescriptor descriptor) {
@@ -113,7 +163,7 @@ public record MachineCeilings(
     /** Bytes per second that the workers read. Each reads its share of the memory as {@code streams} equal parts. */
     private static double read(Workers workers, MemorySegment memory, MethodHandle loop, int streams) {
         int threads = workers.count();
-        long iterations = READ_BYTES / threads / streams / CeilingCode.ITERATION_BYTES;
+        long iterations = memory.byteSize() / threads / streams / CeilingCode.ITERATION_BYTES;
         long each = iterations * CeilingCode.ITERATION_BYTES;
         double rounds = best(workers, worker -> {
             long[] from = CeilingCode.streams(memory.address() + worker * (streams * each), each, streams);
@@ -138,8 +188,8 @@ public record MachineCeilings(
                 });
     }
 
-    private static long start(int worker, int workers) {
-        return Workers.shareStart((int) (READ_BYTES >>> 6), 4, worker, workers) * 64L;
+    private static long start(long bytes, int worker, int workers) {
+        return Workers.shareStart((int) (bytes >>> 6), 4, worker, workers) * 64L;
     }
 
     /**
