@@ -145,6 +145,14 @@ class QuireTest {
     }
 
     @Test
+    void generate_maxTokensOfMinusOne_isNoLimit() {
+        String[] plain = {"generate", "--model", model, "--prompt", "the", "--temperature", "0"};
+        CommandRun result = run(with(plain, "--max-tokens", "-1"));
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out()).isEqualTo(run(plain).out());
+    }
+
+    @Test
     void generate_promptFileOrStandardInput_isThePrompt(@TempDir Path folder) throws IOException {
         Path file = Files.writeString(folder.resolve("prompt.txt"), "na\u00efve");
         String[] plain = {"generate", "--model", model, "--max-tokens", "9", "--temperature", "0"};

@@ -178,6 +178,8 @@ class HostileHttpTest {
                 "application/json; charset=utf8",
                 "application/json;",
                 "APPLICATION/JSON;charset=\"UTF-8\"",
+                "application/json; odata=verbose; charset=utf-8", // other parameters mean nothing for JSON
+                "application/json; charset=utf-8; profile=\"a;b\"",
                 "application/x-www-form-urlencoded", // what curl says when nobody tells it the type
                 ""
             })

@@ -100,6 +100,7 @@ class MessagesTest {
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
         one two three | "stop_sequences":["two","five"]   | one  | stop_sequence
         one two three | "max_tokens":3                    | one  | max_tokens
+        one two three | "max_tokens":7,"stop_sequences":["two never"] | one two | max_tokens
         one two three | "stop_sequences":[]               | one two three | end_turn
         """)
     void message_thatEnds_saysWhy(String answer, String fields, String text, String reason) throws Exception {
@@ -223,6 +224,9 @@ class MessagesTest {
         {"max_tokens":-5,"messages":[{"role":"user","content":"hi"}]}               | 'max_tokens'
         {"max_tokens":5,"top_p":7,"messages":[{"role":"user","content":"hi"}]}      | 'top_p'
         {"max_tokens":5,"topp":1,"messages":[{"role":"user","content":"hi"}]}       | Did you mean 'top_p'
+        {"max_tokens":5,"stop":["x"],"messages":[{"role":"user","content":"hi"}]}   | use stop_sequences
+        {"max_tokens":5,"reasoning_effort":"low","messages":[{"role":"user","content":"hi"}]} | use output_config.effort
+        {"max_tokens":5,"n":2,"messages":[{"role":"user","content":"hi"}]}          | use /v1/chat/completions
         {"max_tokens":5,"mcp_servers":[{}],"messages":[{"role":"user","content":"hi"}]} | 'mcp_servers'
         {"max_tokens":5,"system":7,"messages":[{"role":"user","content":"hi"}]}     | 'system'
         {"max_tokens":5,"system":"s","messages":[{"role":"user","content":7}]}      | 'messages[0].content'

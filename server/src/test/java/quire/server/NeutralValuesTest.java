@@ -14,13 +14,17 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Objects;
 import java.util.Set;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import quire.server.api.Parameter;
+import quire.server.openai.ParameterTable;
 import tools.jackson.databind.JsonNode;
 
 /** A neutral value counts as absent, in every form that languages and servers use for it. */
@@ -72,6 +76,42 @@ class NeutralValuesTest {
         }
     }
 
+    /** Every parameter that the server knows has its row, so that none is forgotten. */
+    @ParameterizedTest
+    @EnumSource(names = {"COMPLETIONS", "CHAT"})
+    void table_ofNeutralValues_hasEveryParameterThatIsComputed(Parameter.Place place) throws Exception {
+        String route = place == Parameter.Place.CHAT ? "chat" : "completions";
+        Set<String> tested = new HashSet<>(Set.of("enable_thinking")); // the template answers for it: ReasoningTest
+        for (String line : table()) {
+            List<String> cells = cells(line);
+            if (Set.of(route, "both").contains(cells.get(0))) {
+                tested.add(cells.get(1));
+            }
+        }
+        assertThat(ParameterTable.ROWS)
+                .filteredOn(row -> row.places().contains(place))
+                .filteredOn(row -> row.treatment() == Parameter.Treatment.COMPUTED)
+                .extracting(Parameter::name)
+                .isSubsetOf(tested);
+    }
+
+    /** What is not computed may be said to be off: all such parameters in one request. */
+    @ParameterizedTest
+    @EnumSource(names = {"COMPLETIONS", "CHAT"})
+    void parameters_thatAreNotComputed_acceptNeutralValues(Parameter.Place place) throws Exception {
+        List<String> names = ParameterTable.ROWS.stream()
+                .filter(row -> row.places().contains(place) && row.treatment() == Parameter.Treatment.REFUSED)
+                .filter(row -> row.accepted() == Parameter.Values.NEUTRAL)
+                .map(Parameter::name)
+                .toList();
+        assertThat(names).hasSizeGreaterThan(50);
+        for (String value : VALUES) {
+            String fields =
+                    names.stream().map(name -> "\"" + name + "\":" + value).collect(Collectors.joining(","));
+            assertAccepted(post(place == Parameter.Place.CHAT ? "chat" : "completions", fields + ",\"max_tokens\":2"));
+        }
+    }
+
     @ParameterizedTest
     @CsvSource(
             delimiter = '|',
@@ -81,6 +121,8 @@ class NeutralValuesTest {
                 "completions|\"stop\":[\"\",null]",
                 "completions|\"stop\":[null]",
                 "completions|\"stop_token_ids\":[null]",
+                "completions|\"guided_choice\":[\"a\",null]",
+                "completions|\"structured_outputs\":{\"choice\":[null,\"a\"]}",
                 "completions|\"max_tokens\":-1",
                 "completions|\"top_k\":-1",
                 "completions|\"top_k\":-40",

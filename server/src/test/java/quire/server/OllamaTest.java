@@ -15,6 +15,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import quire.model.BuiltInModel;
 import quire.server.api.Json;
 import quire.server.ollama.OllamaParameters;
@@ -97,6 +98,9 @@ class OllamaTest {
                 calls.addAll(message.get("tool_calls").values());
             }
             if (last) {
+                assertThat(message.get(chat ? "content" : "response").stringValue())
+                        .as("text of the line that ends the answer")
+                        .isEmpty();
                 ObjectNode root = (ObjectNode) message;
                 root.put(chat ? "content" : "response", text.toString());
                 if (!thinking.isEmpty()) {
@@ -125,6 +129,11 @@ class OllamaTest {
                 .contains("hm");
         ObjectNode cut = answer(chat, "one two three", "\"options\":{\"temperature\":0,\"num_predict\":3}");
         assertThat(cut.get("done_reason").stringValue()).isEqualTo("length");
+        // The last characters may yet become the stop string, so they are held back until the end.
+        ObjectNode held = answer(
+                chat, "one two three", "\"options\":{\"temperature\":0,\"num_predict\":7,\"stop\":[\"two never\"]}");
+        assertThat((chat ? held.get("message").get("content") : held.get("response")).stringValue())
+                .isEqualTo("one two");
     }
 
     @Test
@@ -235,6 +244,10 @@ class OllamaTest {
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"options":{"num_predict":-7}}    | 400 | 'options.num_predict'
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"options":{"temprature":1}}      | 400 | Did you mean 'options.temperature'
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"options":{"mirostat":1}}        | 400 | 'options.mirostat'
+        /api/chat | {"messages":[{"role":"user","content":"hi"}],"temperature":1}                 | 400 | 'options.temperature'
+        /api/generate | {"prompt":"hi","temprature":1}                                            | 400 | 'options.temperature'
+        /api/chat | {"messages":[{"role":"user","content":"hi"}],"max_tokens":4}                  | 400 | use options.num_predict
+        /api/chat | {"messages":[{"role":"user","content":"hi"}],"tool_choice":"required"}        | 400 | 'tool_choice'
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"format":"xml"}                  | 400 | 'format'
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"format":{"type":"x"}}           | 400 | 'format'
         /api/chat | {"messages":[{"role":"user","content":"hi"}],"think":"huge"}                  | 400 | 'think'
@@ -247,6 +260,24 @@ class OllamaTest {
         HttpResponse<String> response = server.post(path, body);
         assertThat(response.statusCode()).as(response.body()).isEqualTo(status);
         assertThat(TestServer.json(response).get("error").stringValue()).contains(named);
+    }
+
+    /** What these clients send by default asks for nothing else than what happens anyway. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "\"truncate\":true",
+                "\"truncate\":false",
+                "\"shift\":true",
+                "\"tool_choice\":\"auto\"",
+                "\"temperature\":null",
+                "\"seed\":0",
+                "\"stop\":[]"
+            })
+    void parameters_thatAskForNothing_areAccepted(String field) throws Exception {
+        HttpResponse<String> response = server.post(
+                "/api/chat", "{\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]," + field + "}");
+        assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
     }
 
     @Test

@@ -382,6 +382,22 @@ class ParametersTest {
         assertThat(TestServer.error(response).get("message").stringValue()).contains(words);
     }
 
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '\0',
+            value = {
+                "\"thinking\":{\"type\":\"disabled\"}|use enable_thinking",
+                "\"reasoning\":{\"max_tokens\":5}|thinking_token_budget",
+                "\"format\":\"json\"|use response_format",
+            })
+    void chat_refusal_saysWhatToUseInstead(String field, String words) throws Exception {
+        HttpResponse<String> response = server.post(
+                "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]," + field + "}");
+        assertThat(response.statusCode()).isEqualTo(400);
+        assertThat(TestServer.error(response).get("message").stringValue()).contains(words);
+    }
+
     @Test
     void unknownParameters_whereTheOperatorAllowsThem_areIgnored() throws Exception {
         try (TestServer lenient = TestServer.builder()
@@ -418,6 +434,15 @@ class ParametersTest {
         assertThat(tokenized(
                         "{\"add_generation_prompt\":false,\"messages\":[{\"role\":\"developer\",\"content\":\"d\"}]}"))
                 .isEqualTo("<system>d");
+    }
+
+    /** Servers that answer with reasoning alone send {@code null}, and clients send it back. */
+    @ParameterizedTest
+    @ValueSource(strings = {"", ",\"content\":null", ",\"content\":null,\"tool_calls\":[]", ",\"content\":[]"})
+    void chat_earlierAnswerWithoutContent_isEmpty(String content) throws Exception {
+        String messages = "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\"" + content
+                + "},{\"role\":\"user\",\"content\":\"b\"}]";
+        assertThat(tokenized("{\"messages\":" + messages + "}")).isEqualTo("<user>a<assistant><user>b<assistant>");
     }
 
     @Test

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.net.http.HttpResponse;
 import java.time.Clock;
+import java.util.List;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -161,7 +162,12 @@ class ReasoningTest {
     @Test
     void budget_ofReasoning_endsIt() throws Exception {
         String answer = "<think>1234567890</think>Two.";
-        for (String name : new String[] {"thinking_token_budget", "thinking_budget", "reasoning_budget"}) {
+        for (String name : List.of(
+                "thinking_token_budget",
+                "thinking_budget",
+                "reasoning_budget",
+                "reasoning_budget_tokens",
+                "thinking_budget_tokens")) {
             assertThat(read(answer, ",\"" + name + "\":12")).startsWith("12345|");
             assertThat(read(answer, ",\"" + name + "\":-1")).isEqualTo("1234567890|Two.|");
         }

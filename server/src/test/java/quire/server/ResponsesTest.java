@@ -279,6 +279,10 @@ class ResponsesTest {
         {"input":"hi","top_p":7}                                        | 'top_p'
         {"input":"hi","topp":1}                                         | Did you mean 'top_p'
         {"input":"hi","max_tokens":5}                                   | max_output_tokens
+        {"input":"hi","max_completion_tokens":5}                        | max_output_tokens
+        {"input":"hi","reasoning_effort":"low"}                         | use reasoning.effort
+        {"input":"hi","n":2}                                            | use /v1/chat/completions
+        {"input":"hi","include":["message.output_text.logprobs"]}       | 'include'
         {"input":"hi","background":true}                                | 'background'
         {"input":"hi","truncation":"auto"}                              | 'truncation'
         {"input":"hi","max_output_tokens":-5}                           | 'max_output_tokens'

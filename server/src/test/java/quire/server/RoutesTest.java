@@ -72,6 +72,12 @@ class RoutesTest {
     }
 
     @Test
+    void models_withASlashAtTheEnd_isTheList() throws Exception {
+        assertThat(server.get("/v1/models/").body())
+                .isEqualTo(server.get("/v1/models").body());
+    }
+
+    @Test
     void health_withAnApiKey_needsNone() throws Exception {
         ServerConfig config = TestServer.config().apiKey("sesame").build();
         try (TestServer guarded = TestServer.builder().config(config).start()) {

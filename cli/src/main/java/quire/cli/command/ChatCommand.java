@@ -36,7 +36,7 @@ public final class ChatCommand implements Callable<Integer> {
     @Option(
             names = "--max-tokens",
             paramLabel = "N",
-            description = "Maximum tokens of an answer (default: up to the end of the context).")
+            description = "Maximum tokens of an answer; -1 for no limit (default: up to the end of the context).")
     private @Nullable Integer maxTokens;
 
     @Mixin
@@ -61,7 +61,8 @@ public final class ChatCommand implements Callable<Integer> {
                 if (room < 1) {
                     return null;
                 }
-                int limit = maxTokens == null ? room : Math.min(room, maxTokens);
+                int limit =
+                        maxTokens == null || maxTokens == SamplingOptions.NO_LIMIT ? room : Math.min(room, maxTokens);
                 SamplingParams params =
                         sampling.params(limit, engine.recommendedSampling()).build();
                 return engine.submit(new Request(prompt, params));

@@ -46,7 +46,7 @@ public final class GenerateCommand implements Callable<Integer> {
     @Option(
             names = "--max-tokens",
             paramLabel = "N",
-            description = "Maximum tokens to generate (default: up to the end of the context).")
+            description = "Maximum tokens to generate; -1 for no limit (default: up to the end of the context).")
     private @Nullable Integer maxTokens;
 
     @Option(
@@ -70,7 +70,8 @@ public final class GenerateCommand implements Callable<Integer> {
         try (Engine engine = Engine.open(model.path(), options.config(model, 1), EngineListener.NONE)) {
             long loaded = System.nanoTime();
             int[] tokens = engine.tokenizer().encodePrompt(promptText, true, false);
-            int limit = maxTokens == null ? Math.max(1, engine.maxContext() - tokens.length) : maxTokens;
+            int room = Math.max(1, engine.maxContext() - tokens.length);
+            int limit = maxTokens == null || maxTokens == SamplingOptions.NO_LIMIT ? room : maxTokens;
             SamplingParams params =
                     sampling.params(limit, engine.recommendedSampling()).build();
             StringBuilder text = new StringBuilder();

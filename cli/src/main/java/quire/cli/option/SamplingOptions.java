@@ -15,6 +15,9 @@ import quire.model.SamplingDefaults;
 
 /** The options for choosing tokens, for commands that make the requests themselves. */
 public final class SamplingOptions extends SamplingDefaultsOptions {
+    /** The {@code --max-tokens} of an answer up to the end of the context, as in requests to a server. */
+    public static final int NO_LIMIT = -1;
+
     /** Somewhat more certain than the model's own probabilities. */
     private static final SamplingDefaults FALLBACK = new SamplingDefaults(
                     OptionalDouble.of(0.7),
@@ -44,7 +47,7 @@ public final class SamplingOptions extends SamplingDefaultsOptions {
      * @throws ParameterException naming the option, its value and what is allowed
      */
     public void check(@Nullable Integer maxTokens) {
-        check(params(maxTokens == null ? 1 : maxTokens, SamplingDefaults.NONE));
+        check(params(maxTokens == null || maxTokens == NO_LIMIT ? 1 : maxTokens, SamplingDefaults.NONE));
     }
 
     /**

@@ -85,6 +85,7 @@ class EngineHistoryTest {
         long evictedPages = 0;
         long leftOut = 0;
         long paused = 0;
+        long shortestWithHalf = 0;
         Map<FinishReason, Long> ends = new EnumMap<>(FinishReason.class);
         for (long seed = 0; seed < HISTORIES; seed++) {
             History history = new History(seed, false);
@@ -97,6 +98,7 @@ class EngineHistoryTest {
             overtaken += history.overtaken;
             leftOut += history.leftOut;
             paused += history.paused;
+            shortestWithHalf += history.shortestWithHalf;
             PrefixCacheStats cache = history.loop.tracker().stats().prefixCache();
             hitTokens += cache.hitTokens();
             evictedPages += cache.evictedPages();
@@ -107,6 +109,7 @@ class EngineHistoryTest {
         assertThat(overtaken).isGreaterThan(HISTORIES / 3);
         assertThat(leftOut).isGreaterThan(HISTORIES / 10);
         assertThat(paused).isGreaterThan(HISTORIES / 10);
+        assertThat(shortestWithHalf).isGreaterThan(HISTORIES / 50);
         assertThat(hitTokens).isGreaterThan(10L * HISTORIES);
         assertThat(evictedPages).isGreaterThan(HISTORIES);
         assertThat(ends)
@@ -389,6 +392,7 @@ class EngineHistoryTest {
         private long overtaken;
         private long leftOut; // decoding sequences of all steps
         private long paused; // sequences of the background of all steps
+        private long shortestWithHalf; // steps with a short prompt behind a longer one
         private long givenBack; // window pages before the windows, in all steps
         private long withoutPartner; // pages in the index, in all steps
         private final IdentityHashMap<Sequence, Integer> missedSteps = new IdentityHashMap<>(); // in a row
@@ -498,6 +502,7 @@ class EngineHistoryTest {
             Sequence first = null;
             int firstRows = 0;
             int promptRows = 0;
+            int shorter = 0; // rows of prompts of one token that started in this plan
             int before = 0;
             boolean loading = loop.scheduler().running().stream().anyMatch(Sequence::isLoading);
             boolean pausing = loop.scheduler().running().stream()
@@ -516,6 +521,7 @@ class EngineHistoryTest {
                     } else {
                         missedSteps.remove(sequence);
                     }
+                    shorter += isNew ? rows : 0;
                     if (isNew && first == null) {
                         first = sequence;
                         firstRows = rows;
@@ -557,6 +563,14 @@ class EngineHistoryTest {
                                         ? Math.min(1, promptRows)
                                         : Math.min(first.remaining(), promptRows - promptRows / 2));
             }
+            if (first != null
+                    && !loading
+                    && !forGuests
+                    && preempted == lastPreempted
+                    && writer == null
+                    && !config.prefixCache()) { // a prompt may wait for a page that another one computes
+                checkShortest(batch, first, shorter, promptRows);
+            }
             // If no sequence started, and so moved others, the head of the last plan was the head when this plan began.
             // Without a preemption, no row became free during the plan.
             if (head != null
@@ -590,6 +604,40 @@ class EngineHistoryTest {
             assertThat(waiting).noneMatch(sequence -> sequence.isLate(nanos));
             lastHead = head;
             lastPreempted = preempted;
+        }
+
+        /**
+         * Of the prompts behind the first, the shortest gets half of the tokens for prompts in each step until it is
+         * complete, without those that shorter ones take. So a prompt of n tokens that no shorter one follows has its first
+         * token after at most 2 n / b + 1 steps, if steps have b tokens for prompts, whatever else is being read.
+         */
+        @SuppressWarnings("ReferenceEquality") // the same sequence
+        private void checkShortest(Batch batch, Sequence first, int shorter, int promptRows) {
+            Sequence shortest = null;
+            int longest = first.remaining();
+            for (Sequence sequence : loop.scheduler().running()) {
+                boolean paused = sequence.isLoading() || sequence.isReady() || sequence.priority != first.priority;
+                if (sequence != first && !paused && sequence.remaining() > 1) {
+                    if (sequence.needsScores()) {
+                        return; // the rows of logits bound its tokens
+                    }
+                    longest = Math.max(longest, sequence.remaining());
+                    shortest = shortest == null || sequence.remaining() < shortest.remaining() ? sequence : shortest;
+                }
+            }
+            if (shortest == null
+                    || first.needsScores()
+                    || first.remaining() <= shortest.remaining() // the first may be completed before
+                    || shortest.remaining() == longest
+                    || shortest.remaining() > promptRows) { // too long for a step of its own: others may be expected
+                return;
+            }
+            shortestWithHalf++;
+            assertThat(rows(batch, loop.pages().table(shortest.row)))
+                    .as(
+                            "tokens, of %d for prompts, for the shortest prompt %s beside %s\n%s",
+                            promptRows, shortest, first, loop.scheduler().describe())
+                    .isGreaterThanOrEqualTo(Math.min(shortest.remaining(), (promptRows + shorter) / 2 - shorter));
         }
 
         /** A decoding sequence without tokens in a step: only if other tenants come, and not for long. */

@@ -18,6 +18,7 @@ public final class MessagesParameters {
     private static final Set<Place> ANSWER = EnumSet.of(MESSAGES);
 
     private static final String ANTHROPIC = "Anthropic";
+    private static final String OPENAI = "OpenAI";
     private static final String QUIRE = "Quire";
 
     /** All rows. */
@@ -61,6 +62,16 @@ public final class MessagesParameters {
         refused(rows, BOTH, "output_format", "a JSON schema of the answer", "use output_config.format");
         refused(rows, BOTH, "max_tokens_to_sample", "maximum number of tokens of the answer", "use max_tokens");
         refused(rows, BOTH, "prompt", "the older form of a conversation", "use messages");
+        refusedOfOpenAi(rows, "max_completion_tokens", "maximum number of tokens of the answer", "use max_tokens");
+        refusedOfOpenAi(rows, "max_output_tokens", "maximum number of tokens of the answer", "use max_tokens");
+        refusedOfOpenAi(rows, "stop", "texts that end the answer", "use stop_sequences");
+        refusedOfOpenAi(rows, "response_format", "a JSON schema of the answer", "use output_config.format");
+        refusedOfOpenAi(rows, "reasoning_effort", "how long to reason", "use output_config.effort");
+        refusedOfOpenAi(rows, "user", "whom the answer is for", "use metadata.user_id");
+        for (String name : List.of("logit_bias", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")) {
+            refusedOfOpenAi(rows, name, "a parameter of chats", "use /v1/chat/completions");
+        }
+        refusedOfOpenAi(rows, "n", "how many answers", "use /v1/chat/completions", Values.number(1));
         return List.copyOf(rows);
     }
 
@@ -74,5 +85,14 @@ public final class MessagesParameters {
 
     private static void refused(List<Parameter> rows, Set<Place> places, String name, String meaning, String instead) {
         rows.add(new Parameter(name, places, Treatment.REFUSED, meaning, ANTHROPIC, instead, Values.NEUTRAL));
+    }
+
+    private static void refusedOfOpenAi(List<Parameter> rows, String name, String meaning, String instead) {
+        refusedOfOpenAi(rows, name, meaning, instead, Values.NEUTRAL);
+    }
+
+    private static void refusedOfOpenAi(
+            List<Parameter> rows, String name, String meaning, String instead, Values accepted) {
+        rows.add(new Parameter(name, BOTH, Treatment.REFUSED, meaning, OPENAI, instead, accepted));
     }
 }

@@ -2,6 +2,7 @@ package quire.server.api;
 
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -165,8 +166,16 @@ public final class Parameters {
         }
     }
 
-    /** The other route that has this parameter; empty if none has it. */
+    /** What stands before a parameter that this route has in an object of its body; empty if it has no such object. */
+    private static String nested(Place place) {
+        return place == Place.OLLAMA_CHAT || place == Place.OLLAMA_GENERATE ? Place.OLLAMA_OPTIONS.title() + "." : "";
+    }
+
+    /** Where else this parameter is: in the body's object, or in another route; empty if it is nowhere. */
     private String elsewhere(Place place, String name) {
+        if (!nested(place).isEmpty() && names(Place.OLLAMA_OPTIONS).containsKey(name)) {
+            return "options: send it as '" + nested(place) + name + "'";
+        }
         Place other = place == Place.CHAT ? Place.COMPLETIONS : place == Place.COMPLETIONS ? Place.CHAT : place;
         return other != place && names(other).containsKey(name) ? other.title() : "";
     }
@@ -177,7 +186,13 @@ public final class Parameters {
         if (name.length() > MAX_SHOWN) {
             return null;
         }
-        return Similar.nearest(name, names(place).keySet()); // computed parameters come first, so ties prefer them
+        // computed parameters come first, so ties prefer them
+        List<String> candidates = new ArrayList<>(names(place).keySet());
+        if (!nested(place).isEmpty()) {
+            candidates.addAll(names(Place.OLLAMA_OPTIONS).keySet());
+        }
+        String nearest = Similar.nearest(name, candidates);
+        return nearest == null || names(place).containsKey(nearest) ? nearest : nested(place) + nearest;
     }
 
     private static String shortened(String text) {

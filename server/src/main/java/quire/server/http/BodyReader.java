@@ -47,8 +47,11 @@ final class BodyReader {
     /** What curl says of every body unless it is told otherwise, as in the examples of Ollama. It counts as no type. */
     private static final String CURL_TYPE = "application/x-www-form-urlencoded";
 
+    /** JSON in UTF-8. Other parameters than the encoding mean nothing for JSON (RFC 8259). */
     private static final Pattern JSON_TYPE = Pattern.compile(
-            "application/json\\s*(;\\s*(charset\\s*=\\s*\"?(utf-?8|us-ascii)\"?\\s*)?)*", Pattern.CASE_INSENSITIVE);
+            "application/json\\s*"
+                    + "(;\\s*(charset\\s*=\\s*\"?(utf-?8|us-ascii)\"?|(?!charset\\b)[\\w.-]+=(\"[^\"]*\"|[^\\s\";]*))?\\s*)*",
+            Pattern.CASE_INSENSITIVE);
 
     private final Context loop;
     private final int maxBodyBytes;

@@ -20,6 +20,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.net.UnknownHostException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -174,9 +175,14 @@ public final class HttpListener {
             Path socket = settings.unixSocket();
             throw new UncheckedIOException(
                     "cannot listen on " + (socket == null ? settings.host() + ":" + settings.port() : socket) + ": "
-                            + cause.getMessage(),
+                            + reason(cause),
                     cause instanceof IOException io ? io : new IOException(cause));
         }
+    }
+
+    /** Why an address cannot be listened on, without the words of the network library. */
+    static @Nullable String reason(Throwable cause) {
+        return cause instanceof UnknownHostException ? "no address has this name" : cause.getMessage();
     }
 
     /**

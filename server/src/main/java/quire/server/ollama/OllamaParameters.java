@@ -49,7 +49,17 @@ public final class OllamaParameters {
         computed(rows, BOTH, "options", "an object of the parameters below");
         computed(rows, BOTH, "keep_alive", KEEP_ALIVE);
         harmless(rows, BOTH, "shift", "what happens to an answer that fills the context; here it ends");
-        refused(rows, BOTH, "truncate", "shortens the prompt", "send less", Values.NEUTRAL);
+        harmless(rows, BOTH, "truncate", "what happens to a prompt that is too long; here it is an error");
+        refused(rows, BOTH, "max_tokens", "maximum number of tokens", "use options.num_predict", Values.NEUTRAL);
+        refused(rows, BOTH, "response_format", "a JSON schema of the answer", "use format", Values.NEUTRAL);
+        refused(rows, BOTH, "reasoning_effort", "how long to reason", "use think", Values.NEUTRAL);
+        refused(
+                rows,
+                CHAT,
+                "tool_choice",
+                "which tools are called",
+                "use /v1/chat/completions",
+                Values.NEUTRAL.or(Values.text("auto")));
         refused(rows, BOTH, "logprobs", "reports log probabilities", "use /v1/chat/completions", Values.NEUTRAL);
         refused(rows, BOTH, "top_logprobs", "how many tokens to report", "use /v1/chat/completions", Values.NEUTRAL);
         refused(rows, GENERATE, "raw", "no chat template", "use /v1/completions", Values.NEUTRAL);

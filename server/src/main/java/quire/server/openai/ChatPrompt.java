@@ -153,11 +153,11 @@ final class ChatPrompt {
         if (reasoning instanceof String) {
             plain.putIfAbsent("reasoning_content", reasoning); // the name in newer servers; templates read the other
         }
-        JsonNode content = message.get("content");
-        if (content == null && !(role.equals("assistant") && calls != null)) {
-            content = message.require("content"); // throws
+        if (role.equals("assistant") && message.get("content") == null) {
+            plain.put("content", calls == null ? "" : null); // an answer of reasoning alone, or of nothing
+        } else {
+            plain.put("content", content(message.require("content"), message.path("content"), template));
         }
-        plain.put("content", content == null ? null : content(content, message.path("content"), template));
         return plain;
     }
 

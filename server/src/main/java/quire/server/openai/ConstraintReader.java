@@ -220,8 +220,12 @@ final class ConstraintReader {
             throw Fields.wrongType(path, "an array of strings", value);
         }
         List<String> texts = new ArrayList<>();
+        int index = 0;
         for (JsonNode element : value.values()) {
-            texts.add(Fields.string(element, path + "[" + texts.size() + "]"));
+            if (!element.isNull()) {
+                texts.add(Fields.string(element, path + "[" + index + "]"));
+            }
+            index++;
         }
         return compile(path, () -> Constraint.choice(texts));
     }

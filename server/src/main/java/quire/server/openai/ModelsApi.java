@@ -29,9 +29,12 @@ public final class ModelsApi {
         return Response.json(200, Json.bytes(root));
     }
 
-    /** {@code GET /v1/models/NAME}. */
+    /** {@code GET /v1/models/NAME}; without a name, all of them. */
     public Response model(Exchange exchange) {
         String asked = exchange.pathRest();
+        if (asked.isEmpty()) {
+            return models(exchange);
+        }
         return Response.json(200, Json.bytes(entry(catalog.find(asked), asked)));
     }
 

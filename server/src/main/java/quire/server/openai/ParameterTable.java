@@ -54,7 +54,8 @@ public final class ParameterTable {
     private static final String FILTERS = "use temperature, top_k, top_p, min_p, typical_p or top_n_sigma";
     private static final String PENALTIES =
             "use repetition_penalty, presence_penalty, frequency_penalty or dry_multiplier";
-    private static final String THINKING = "put the model's own keyword into a message, such as /no_think";
+    private static final String THINKING = "use /v1/chat/completions, or write it into the prompt";
+    private static final String CHAT_THINKING = "use enable_thinking, reasoning_effort or thinking_token_budget";
     private static final String START = "the operator sets it when the server starts";
 
     /** All rows, grouped by topic. */
@@ -229,7 +230,9 @@ public final class ParameterTable {
         synonym(ANSWERS, "max_tokens_to_sample", "max_tokens", "Anthropic (older)");
         synonym(ONLY_CHAT, "think", "enable_thinking", OLLAMA);
         synonym(ONLY_CHAT, "thinking_budget", "thinking_token_budget", "Qwen, DashScope");
-        synonym(ONLY_CHAT, "reasoning_budget", "thinking_token_budget", LLAMA);
+        for (String budget : List.of("reasoning_budget", "reasoning_budget_tokens", "thinking_budget_tokens")) {
+            synonym(ONLY_CHAT, budget, "thinking_token_budget", LLAMA);
+        }
         synonym(ONLY_COMPLETIONS, "max_completion_tokens", "max_tokens", OPENAI);
         synonym(ANSWERS, "repeat_penalty", "repetition_penalty", "llama.cpp, Ollama");
         synonym(ANSWERS, "rep_pen", "repetition_penalty", "KoboldAI");
@@ -331,7 +334,9 @@ public final class ParameterTable {
                 OPENAI,
                 "count the calls in the client");
         refused(ONLY_COMPLETIONS, "reasoning_effort", "how long to reason", OPENAI, THINKING);
-        refused(ANSWERS, "reasoning", "whether and how long to reason", "OpenAI Responses, OpenRouter", THINKING);
+        String reasoning = "whether and how long to reason";
+        refused(ONLY_COMPLETIONS, "reasoning", reasoning, "OpenAI Responses, OpenRouter", THINKING);
+        refused(ONLY_CHAT, "reasoning", reasoning, "OpenAI Responses, OpenRouter", CHAT_THINKING);
         refused(
                 ONLY_CHAT,
                 "verbosity",
@@ -362,7 +367,9 @@ public final class ParameterTable {
         refused(ANSWERS, "grammar_lazy", "when the grammar begins", LLAMA, SCHEMA);
         refused(ONLY_COMPLETIONS, "think", "whether to reason", OLLAMA, THINKING, Values.NONE);
         refused(ONLY_COMPLETIONS, "enable_thinking", "whether to reason", "Qwen, DashScope", THINKING, Values.NONE);
-        refused(ANSWERS, "thinking", "whether and how long to reason", "Anthropic, DeepSeek", THINKING, Values.NONE);
+        String thinking = "whether and how long to reason";
+        refused(ONLY_COMPLETIONS, "thinking", thinking, "Anthropic, DeepSeek", THINKING, Values.NONE);
+        refused(ONLY_CHAT, "thinking", thinking, "Anthropic, DeepSeek", CHAT_THINKING, Values.NONE);
         refused(
                 ONLY_COMPLETIONS,
                 "thinking_budget",

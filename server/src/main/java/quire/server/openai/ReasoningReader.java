@@ -35,8 +35,8 @@ final class ReasoningReader {
         if (!body.bool("separate_reasoning", true)) {
             return Place.IN_TEXT;
         }
-        String format = body.string("reasoning_format");
-        return switch (format == null ? "" : format) {
+        JsonNode format = body.get("reasoning_format");
+        return switch (format == null || Fields.isNeutral(format) ? "" : Fields.string(format, "reasoning_format")) {
             case "", "auto", "deepseek", "deepseek-legacy", "parsed" -> Place.APART;
             case "none", "raw" -> Place.IN_TEXT;
             case "hidden" -> Place.LEFT_OUT;

@@ -8,6 +8,7 @@ import quire.server.api.Parameter;
 import quire.server.api.Parameter.Place;
 import quire.server.api.Parameter.Treatment;
 import quire.server.api.Parameter.Values;
+import tools.jackson.databind.JsonNode;
 
 /** The parameters of a request for a response. {@code docs/responses.md} contains the same table. */
 public final class ResponsesParameters {
@@ -48,7 +49,13 @@ public final class ResponsesParameters {
         computed(rows, "repetition_penalty", "divides the logits of tokens that occurred", QUIRE);
         computed(rows, "priority", "requests with a lower number come first", QUIRE);
         harmless(rows, "metadata", "information for the operator; the response repeats it");
-        harmless(rows, "include", "further parts of OpenAI's own tools and models");
+        refused(
+                rows,
+                "include",
+                "further parts of the answer; those of OpenAI's own tools and models are never there",
+                "use /v1/chat/completions for log probabilities",
+                new Values("all but \"message.output_text.logprobs\"", (value, body) -> value.valueStream()
+                        .noneMatch(ResponsesParameters::isLogprobs)));
         harmless(rows, "stream_options", "padding of events");
         harmless(rows, "service_tier", "the price of the answer");
         harmless(rows, "prompt_cache_key", "what may be cached; pages are always cached");
@@ -73,8 +80,19 @@ public final class ResponsesParameters {
                 Values.NEUTRAL.or(Values.text("disabled")));
         refused(rows, "messages", "the conversation", "use input, or /v1/chat/completions", Values.NEUTRAL);
         refused(rows, "max_tokens", "maximum number of tokens", "use max_output_tokens", Values.NEUTRAL);
+        refused(rows, "max_completion_tokens", "maximum number of tokens", "use max_output_tokens", Values.NEUTRAL);
         refused(rows, "response_format", "a JSON schema of the answer", "use text.format", Values.NEUTRAL);
+        refused(rows, "reasoning_effort", "how long to reason", "use reasoning.effort", Values.NEUTRAL);
+        refused(rows, "verbosity", "how long the answer is", "ask for the length in the input", Values.NEUTRAL);
+        for (String name : List.of("logit_bias", "logprobs")) {
+            refused(rows, name, "a parameter of chats", "use /v1/chat/completions", Values.NEUTRAL);
+        }
+        refused(rows, "n", "how many answers", "use /v1/chat/completions", Values.number(1));
         return List.copyOf(rows);
+    }
+
+    private static boolean isLogprobs(JsonNode part) {
+        return part.isString() && part.stringValue().equals("message.output_text.logprobs");
     }
 
     private static void computed(List<Parameter> rows, String name, String meaning, String senders) {
