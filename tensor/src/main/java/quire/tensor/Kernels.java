@@ -215,9 +215,11 @@ public interface Kernels {
      * positions.
      *
      * <p>For each query and each of its tiles in ascending order: {@code s[j] = scale × Σ_d q[d] k[j][d]} (fma for d
-     * ascending, then the product), {@code m' = max(m, max_j s[j])}, {@code c = exp(m − m')}, {@code l = l × c}, {@code
-     * o = o × c}. Then for j ascending {@code p = exp(s[j] − m')}, {@code l += p}, {@code o[d] = fma(p, v[j][d],
-     * o[d])}. The result is {@code o[d] / l}. A query reads only the positions up to its own.
+     * ascending, then the product), {@code m' = max(m, max_j s[j])}, {@code c = exp(m − m')}, {@code p[j] = exp(s[j] − m')},
+     * {@code l = fma(l, c, Σ_j p[j])}, {@code o = o × c}, and for j ascending {@code o[d] = fma(p[j], v[j][d], o[d])}. The sum
+     * of p over the 16 positions of a tile is {@code p[j] += p[j + 8]}, {@code p[j] += p[j + 4]}, {@code + 2}, {@code + 1}, where
+     * positions that the query does not see count as 0. The result is {@code o[d] / l}. A query reads only the positions up to
+     * its own.
      *
      * <p>So it is within one segment of {@link KvLayout#SEGMENT} positions. Each further segment that the query sees begins anew
      * with m = −∞ and l = o = 0, and its results are added in ascending order: {@code m = max(m₁, m₂)}, {@code c₁ = exp(m₁ −
@@ -235,8 +237,12 @@ public interface Kernels {
      *       with 1 (instead of −∞ and 0).
      * </ul>
      *
-     * <p>In Q8_0 pages, k and v are the stored integers. The scale of a position and head is applied once: {@code
-     * s[j] = (scale × Σ_d q[d] k[j][d]) × dk[j]}, and o (not l) takes {@code p × dv[j]} in place of p.
+     * <p>With Q8_0 pages, the products are those of integers. k and v are the stored ones, and each query is quantised as {@link
+     * #storeKv} does it, with scale dq. So {@code s[j] = ((float) Σ_d q[d] k[j][d] × (dq × scale)) × dk[j]}. For o (not for l),
+     * a tile's weights are quantised with one scale: {@code p'[j] = p[j] × dv[j]}, or 0 where the query does not see the position,
+     * {@code t = max_j p'[j] / 127}, {@code w[j] = rint(p'[j] × (127 / max_j p'[j]))}, where t and w are 0 if the maximum is below
+     * 2⁻¹¹⁹ and t is NaN if any p' is. Then {@code o[d] = fma((float) Σ_j w[j] v[j][d], t, o[d] × c)}. All sums of integers stay
+     * below 2²⁴, so they are exact.
      *
      * @param call what is computed; K and V are stored up to the position of its last row
      * @param scratch this worker's, made by this set for the same layout

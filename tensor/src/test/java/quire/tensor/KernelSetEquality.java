@@ -331,16 +331,24 @@ public final class KernelSetEquality {
             kernels.storeKv(layout, actual, page, slot, k, v, row);
             String what = layout + ", page " + page + ", slot " + slot;
             int scales = type.isQuantized() ? KvLayout.TILE : 0;
-            int numbers = KvLayout.TILE * headDim;
+            int numbers = KvLayout.TILE * layout.width();
             for (long at = 0; at < expected.byteSize(); ) {
-                for (int i = 0; i < scales; i++, at += Float.BYTES) {
-                    requireEqual(what, single(expected, at), single(actual, at));
-                }
-                for (int i = 0; i < numbers; i++, at += type.bytes()) {
+                at = requireEqualScales(what, scales, expected, actual, at); // of K
+                for (int i = 0; i < 2 * numbers; i++, at += type.bytes()) {
                     requireEqual(what, number(type, expected, at), number(type, actual, at));
                 }
+                at = requireEqualScales(what, scales, expected, actual, at); // of V
             }
         }
+    }
+
+    private static long requireEqualScales(
+            String what, int count, MemorySegment expected, MemorySegment actual, long at) {
+        for (int i = 0; i < count; i++) {
+            long scale = at + i * (long) Float.BYTES;
+            requireEqual(what, single(expected, scale), single(actual, scale));
+        }
+        return at + count * (long) Float.BYTES;
     }
 
     private static float single(MemorySegment pages, long at) {

@@ -7,7 +7,7 @@ import java.util.SplittableRandom;
 
 /**
  * A sequence of random keys and values in shuffled pages, whose unused slots are NaN; and its attention by the textbook
- * formula in double precision, with K and V rounded to the type of the pages.
+ * formula in double precision, with K, V and, for int8 pages, the query rounded to their type.
  */
 public final class PagedContext {
     public final KvLayout layout;
@@ -52,7 +52,10 @@ public final class PagedContext {
         return new PagedContext(layout, pages, table, k, v);
     }
 
-    /** The attention of one query at {@code position}. */
+    /**
+     * The attention of one query at {@code position}; behind it, how much rounding of weights to integers may change each number: a
+     * weight times V's scale by half of a step, which is a 127th of the largest in its tile, and a number of V is at most 127.
+     */
     public double[] attention(FloatMatrix q, int row, int head, int heads, int position, double scale) {
         int headDim = layout.headDim();
         int kvHead = head / (heads / layout.kvHeads());
@@ -60,20 +63,30 @@ public final class PagedContext {
         double max = Double.NEGATIVE_INFINITY;
         for (int j = 0; j <= position; j++) {
             for (int d = 0; d < headDim; d++) {
-                scores[j] += scale * q.get(row, head * headDim + d) * stored(k, j, kvHead, d);
+                double query = layout.type().isQuantized()
+                        ? quantized(q, row, head * headDim, d)
+                        : q.get(row, head * headDim + d);
+                scores[j] += scale * query * stored(k, j, kvHead, d);
             }
             max = Math.max(max, scores[j]);
         }
         double sum = 0;
-        double[] out = new double[headDim];
+        double[] out = new double[headDim + 1];
+        double largest = 0;
         for (int j = 0; j <= position; j++) {
             double p = Math.exp(scores[j] - max);
             sum += p;
+            if (layout.type().isQuantized()) {
+                largest = Math.max(j % KvLayout.TILE == 0 ? 0 : largest, p * scale(v, j, kvHead * headDim));
+                if (j == position || j % KvLayout.TILE == KvLayout.TILE - 1) {
+                    out[headDim] += (j % KvLayout.TILE + 1) * largest / 2;
+                }
+            }
             for (int d = 0; d < headDim; d++) {
                 out[d] += p * stored(v, j, kvHead, d);
             }
         }
-        for (int d = 0; d < headDim; d++) {
+        for (int d = 0; d <= headDim; d++) {
             out[d] /= sum;
         }
         return out;
@@ -85,13 +98,21 @@ public final class PagedContext {
         return switch (layout.type()) {
             case F32 -> value;
             case F16 -> Float.float16ToFloat(Float.floatToFloat16(value));
-            case Q8_0 -> {
-                float max = 0;
-                for (int d = first; d < first + layout.headDim(); d++) {
-                    max = Math.max(max, Math.abs(x.get(position, d)));
-                }
-                yield max / 127.0 * Math.rint(value * (127f / max));
-            }
+            case Q8_0 -> quantized(x, position, first, dimension);
         };
+    }
+
+    /** A number of the head that begins at column {@code first}, as int8 and back. */
+    private double quantized(FloatMatrix x, int row, int first, int dimension) {
+        float max = (float) (127 * scale(x, row, first));
+        return scale(x, row, first) * Math.rint(x.get(row, first + dimension) * (127f / max));
+    }
+
+    private double scale(FloatMatrix x, int row, int first) {
+        float max = 0;
+        for (int d = first; d < first + layout.headDim(); d++) {
+            max = Math.max(max, Math.abs(x.get(row, d)));
+        }
+        return max / 127.0;
     }
 }

@@ -58,7 +58,7 @@ public final class PageFile implements AutoCloseable {
      * Raise it when the layout of the file or of a page changes, and when a formula of the kernels does: pages from
      * before would then differ in their last bits.
      */
-    private static final int VERSION = 2;
+    private static final int VERSION = 3;
 
     /** Length of {@link Contents#identity}. */
     public static final int IDENTITY_LENGTH = 64;

@@ -13,6 +13,7 @@ import quire.tensor.AttentionCall;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.assembled.avx2.Avx2StoreCode;
 import quire.tensor.assembled.common.AttentionCode;
 import quire.tensor.assembled.common.KernelWriter;
 import quire.tensor.scalar.FloatMath;
@@ -50,6 +51,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private static final MethodHandle ATTEND = handle(AttentionCode.DESCRIPTOR);
     private static final MethodHandle FINISH = handle(AttentionCode.FINISH_DESCRIPTOR);
     private static final MethodHandle MERGE = handle(AttentionCode.MERGE_DESCRIPTOR);
+    private static final MethodHandle QUANTIZE = handle(Avx2StoreCode.QUERY_DESCRIPTOR);
     private static final MethodHandle CLEAR = handle(AttentionCode.CLEAR_DESCRIPTOR);
 
     private final Code code;
@@ -61,6 +63,15 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     private final int sumBytes;
     /** The addresses of a chunk's tiles, and of the tiles after them that are prefetched. */
     private final MemorySegment tiles;
+
+    /** The function that quantises queries, and the queries of a call as integers; empty unless pages are. */
+    private final MemorySegment quantize;
+
+    private final MemorySegment integerQueries;
+    /** Bytes from the query of a head to that of the next one, and from a row to the next one. */
+    private final long queryBytes;
+
+    private final long queryRowBytes;
 
     private final MemorySegment weights;
     private final MemorySegment stats;
@@ -123,15 +134,17 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     static final class Factory {
         private final KernelWriter writer;
         private final CodeMemory memory;
+        private final MemorySegment quantize;
         private final Map<String, Code> shapeToCode = new HashMap<>();
 
         Factory(KernelWriter writer, CodeMemory memory) {
             this.writer = writer;
             this.memory = memory;
+            quantize = memory.install("quantize-queries", Avx2StoreCode.assembleQueries());
         }
 
         AssembledAttention create(KvLayout layout, int heads, float softCap, Arena arena) {
-            return new AssembledAttention(code(layout, heads, softCap), layout, heads, softCap, arena);
+            return new AssembledAttention(code(layout, heads, softCap), quantize, layout, heads, softCap, arena);
         }
 
         private Code code(KvLayout layout, int heads, float softCap) {
@@ -156,8 +169,10 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
-    private AssembledAttention(Code code, KvLayout layout, int heads, float softCap, Arena arena) {
+    private AssembledAttention(
+            Code code, MemorySegment quantize, KvLayout layout, int heads, float softCap, Arena arena) {
         this.code = code;
+        this.quantize = quantize;
         this.layout = layout;
         this.heads = heads;
         this.softCap = softCap;
@@ -166,6 +181,10 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         int headBlocks = Math.ceilDiv(group, code.blockHeads);
         int blocks = Math.ceilDiv(ROWS, code.blockRows) * headBlocks;
         tiles = arena.allocate((long) (CHUNK + AttentionCode.TILES_AHEAD) * Long.BYTES, 64);
+        boolean quantized = layout.type().isQuantized();
+        queryBytes = quantized ? AttentionCode.recordBytes(layout) : (long) layout.headDim() * Float.BYTES;
+        queryRowBytes = queryBytes * (quantized ? group : heads);
+        integerQueries = arena.allocate(quantized ? ROWS * queryRowBytes : 0, 64);
         weights = arena.allocate(AttentionCode.WEIGHTS_BYTES, 64);
         stats = arena.allocate((long) blocks * AttentionCode.STATS_BYTES, 64);
         sums = arena.allocate((long) (ROWS + code.blockRows) * group * sumBytes, 64);
@@ -182,6 +201,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
     @Override
     public long byteSize() {
         return tiles.byteSize()
+                + integerQueries.byteSize()
                 + weights.byteSize()
                 + stats.byteSize()
                 + sums.byteSize()
@@ -192,6 +212,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
     void attend(AttentionCall call) {
         check(call);
+        quantizeQueries(call);
         int rowCount = call.rowCount();
         int first = call.firstSegment(call.firstPosition());
         int last = (call.firstPosition() + rowCount - 1) / KvLayout.SEGMENT;
@@ -217,6 +238,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
 
     void attendSegment(AttentionCall call, int segment, FloatMatrix partials, int at) {
         check(call);
+        quantizeQueries(call);
         computeSegment(call, segment);
         int headDim = layout.headDim();
         for (int i = 0; i < call.rowCount() * group; i++) {
@@ -240,13 +262,34 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         }
     }
 
+    private void quantizeQueries(AttentionCall call) {
+        if (!layout.type().isQuantized()) {
+            return;
+        }
+        for (int row = 0; row < call.rowCount(); row++) {
+            long from = floatQueries(call, row);
+            long to = Addresses.of(integerQueries) + row * queryRowBytes;
+            try {
+                QUANTIZE.invokeExact(
+                        quantize, from, to, (long) group, (long) layout.headDim(), queryBytes, call.scale());
+            } catch (Throwable e) {
+                throw new AssertionError("machine code throws nothing", e);
+            }
+        }
+    }
+
+    /** The address of the queries of a row. */
+    private long floatQueries(AttentionCall call, int row) {
+        return Addresses.of(call.q())
+                + call.q().rowOffset(call.firstRow() + row)
+                + (long) call.kvHead() * group * layout.headDim() * Float.BYTES;
+    }
+
     /** Computes sums, maximums and totals of the queries for the positions of one segment. */
     private void computeSegment(AttentionCall call, int segment) {
-        FloatMatrix queries = call.q();
         int rowCount = call.rowCount();
         int firstPosition = call.firstPosition();
-        long headBytes = (long) layout.headDim() * Float.BYTES;
-        long q = Addresses.of(queries) + queries.rowOffset(call.firstRow()) + (long) call.kvHead() * group * headBytes;
+        long q = layout.type().isQuantized() ? Addresses.of(integerQueries) : floatQueries(call, 0);
         clear(call, segment);
         int tileCount = (firstPosition + rowCount - 1) / TILE + 1;
         int first = Math.max(call.firstSeen(firstPosition) / TILE, segment * CHUNK);
@@ -254,7 +297,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         findTiles(call, first, end, tileCount);
         for (int row = 0; row < rowCount; row += code.blockRows) {
             int rows = Math.min(code.blockRows, rowCount - row);
-            attendBlocks(call, q + (long) row * heads * headBytes, row, rows, first, end);
+            attendBlocks(call, q + row * queryRowBytes, row, rows, first, end);
         }
     }
 
@@ -430,7 +473,7 @@ final class AssembledAttention implements Kernels.AttentionScratch {
         try {
             ATTEND.invokeExact(
                     function,
-                    q + ((long) i * heads + head) * layout.headDim() * Float.BYTES,
+                    q + i * queryRowBytes + head * queryBytes,
                     tiles.address() + (from - chunk) * (long) Long.BYTES,
                     (long) (to - from),
                     (long) lastPositions,

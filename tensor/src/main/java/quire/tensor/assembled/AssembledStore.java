@@ -40,17 +40,16 @@ final class AssembledStore {
         long at = Addresses.of(pages) + page * layout.pageBytes();
         long keys = Addresses.of(k) + k.rowOffset(row);
         long values = Addresses.of(v) + v.rowOffset(row);
-        long lane = slot % KvLayout.TILE;
         MemorySegment code = Objects.requireNonNull(typeToCode.get(type));
         try {
             STORE.invokeExact(
                     code,
                     keys,
                     values,
-                    at + layout.keyScalesOffset(slot, 0) + lane * type.scaleBytes(),
-                    at + layout.valueScalesOffset(slot, 0) + lane * type.scaleBytes(),
-                    at + layout.keyTileOffset(slot, 0) + lane * type.bytes(),
-                    at + layout.valueTileOffset(slot, 0) + lane * layout.headDim() * type.bytes(),
+                    at + layout.keyScalesOffset(slot, 0) + slot % KvLayout.TILE * (long) type.scaleBytes(),
+                    at + layout.valueScalesOffset(slot, 0) + slot % KvLayout.TILE * (long) type.scaleBytes(),
+                    at + layout.keyTileOffset(slot, 0) + layout.keyOffset(slot, 0),
+                    at + layout.valueTileOffset(slot, 0) + layout.valueOffset(slot, 0),
                     (long) layout.kvHeads(),
                     (long) layout.headDim(),
                     layout.keyScalesOffset(0, 1) - layout.keyScalesOffset(0, 0));

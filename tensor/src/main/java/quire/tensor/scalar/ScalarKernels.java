@@ -461,33 +461,30 @@ public final class ScalarKernels implements Kernels {
         for (int head = 0; head < layout.kvHeads(); head++) {
             long keys = page * layout.pageBytes() + layout.keyTileOffset(slot, head);
             long values = page * layout.pageBytes() + layout.valueTileOffset(slot, head);
-            int lane = slot % TILE;
             int first = head * layout.headDim();
             float keyInverse = 0f;
             float valueInverse = 0f;
             if (layout.type().isQuantized()) {
                 float keyMax = largest(k, row, first, layout.headDim());
                 float valueMax = largest(v, row, first, layout.headDim());
-                long scale = page * layout.pageBytes() + lane * (long) Float.BYTES;
+                long scale = page * layout.pageBytes() + slot % TILE * (long) Float.BYTES;
                 pages.set(FLOAT, scale + layout.keyScalesOffset(slot, head), keyMax / 127f);
                 pages.set(FLOAT, scale + layout.valueScalesOffset(slot, head), valueMax / 127f);
                 keyInverse = keyMax == 0f ? 0f : 127f / keyMax;
                 valueInverse = valueMax == 0f ? 0f : 127f / valueMax;
             }
             for (int d = 0; d < layout.headDim(); d++) {
-                long inKeys = (long) d * TILE + lane;
-                long inValues = (long) lane * layout.headDim() + d;
-                storeNumber(layout, pages, keys, inKeys, k.get(row, first + d), keyInverse);
-                storeNumber(layout, pages, values, inValues, v.get(row, first + d), valueInverse);
+                storeNumber(layout, pages, keys + layout.keyOffset(slot, d), k.get(row, first + d), keyInverse);
+                storeNumber(layout, pages, values + layout.valueOffset(slot, d), v.get(row, first + d), valueInverse);
             }
         }
     }
 
     /**
      * The largest magnitude, limited to the largest finite number; 0 if it is too small for a scale; NaN if any number
-     * is NaN.
+     * is NaN. The scale of int8 numbers is a 127th of it.
      */
-    private static float largest(FloatMatrix x, int row, int first, int count) {
+    public static float largest(FloatMatrix x, int row, int first, int count) {
         float largest = 0f;
         for (int i = first; i < first + count; i++) {
             largest = Math.max(largest, Math.min(Math.abs(x.get(row, i)), Float.MAX_VALUE));
@@ -495,48 +492,50 @@ public final class ScalarKernels implements Kernels {
         return largest < Activations.SMALLEST ? 0f : largest;
     }
 
-    private static void storeNumber(
-            KvLayout layout, MemorySegment pages, long base, long index, float value, float inverse) {
+    /** Rounds {@code value × inverse} to an integer in −127 … 127; NaN becomes 0. */
+    public static byte quantized(float value, float inverse) {
+        return (byte) Math.rint(Math.max(-127f, Math.min(127f, value * inverse)));
+    }
+
+    private static void storeNumber(KvLayout layout, MemorySegment pages, long at, float value, float inverse) {
         switch (layout.type()) {
             case F16 -> {
                 float saturated = Math.max(-F16_MAX, Math.min(F16_MAX, value));
-                pages.set(SHORT, base + index * Short.BYTES, Float.floatToFloat16(saturated));
+                pages.set(SHORT, at, Float.floatToFloat16(saturated));
             }
-            case F32 -> pages.set(FLOAT, base + index * Float.BYTES, value);
-            case Q8_0 -> {
-                float saturated = Math.max(-127f, Math.min(127f, value * inverse));
-                pages.set(JAVA_BYTE, base + index, (byte) Math.rint(saturated)); // NaN becomes 0
-            }
+            case F32 -> pages.set(FLOAT, at, value);
+            case Q8_0 -> pages.set(JAVA_BYTE, at, quantized(value, inverse));
         }
     }
 
-    private static float loadNumber(KvLayout layout, MemorySegment pages, long base, long index) {
-        return switch (layout.type()) {
-            case F16 -> Float.float16ToFloat(pages.get(SHORT, base + index * Short.BYTES));
-            case F32 -> pages.get(FLOAT, base + index * Float.BYTES);
-            case Q8_0 -> pages.get(JAVA_BYTE, base + index);
-        };
-    }
-
-    /** The scale of position j of the tile whose scales start at {@code base}. */
-    private static float loadScale(MemorySegment pages, long base, int j) {
-        return pages.get(FLOAT, base + j * (long) Float.BYTES);
+    private static float loadNumber(KvLayout layout, MemorySegment pages, long at) {
+        return layout.type() == KvLayout.KvType.F16
+                ? Float.float16ToFloat(pages.get(SHORT, at))
+                : pages.get(FLOAT, at);
     }
 
     /** Scores of one tile, and the results of a segment and of those before it. */
     private static final class Scratch implements AttentionScratch {
         private final int heads;
+        /** Scores of a tile, then its weights. */
         private final float[] scores = new float[TILE];
+
+        private final float[] partialSums = new float[TILE];
         private final FloatMatrix results;
+        /** The query and the tile's weights as integers, for Q8_0. */
+        private final byte[] query;
+
+        private final byte[] weights = new byte[TILE];
 
         Scratch(int heads, FloatMatrix results) {
             this.heads = heads;
             this.results = results;
+            query = new byte[results.columns()];
         }
 
         @Override
         public long byteSize() {
-            return (long) scores.length * Float.BYTES + results.segment().byteSize();
+            return 2L * TILE * Float.BYTES + results.segment().byteSize() + query.length + TILE;
         }
     }
 
@@ -609,15 +608,10 @@ public final class ScalarKernels implements Kernels {
     private static void attendSegment(
             AttentionCall call, int i, int head, int segment, Scratch memory, FloatMatrix out, int outRow) {
         KvLayout layout = call.layout();
-        MemorySegment pages = call.pages();
-        int[] pageTable = call.pageTable();
-        FloatMatrix q = call.q();
-        int row = call.firstRow() + i;
         int position = call.firstPosition() + i;
-        int kvHead = call.kvHead();
-        float scale = call.scale();
         int headDim = layout.headDim();
-        int first = head * headDim;
+        boolean quantized = layout.type().isQuantized();
+        float scale = quantized ? quantizeQuery(call, i, head, memory) : call.scale();
         for (int d = 0; d < headDim; d++) {
             out.set(outRow, d, 0f);
         }
@@ -629,41 +623,131 @@ public final class ScalarKernels implements Kernels {
         int end = Math.min(position + 1, (segment + 1) * KvLayout.SEGMENT);
         for (int tile = start; tile < end; tile += TILE) {
             int slot = tile % layout.pageTokens();
-            long page = pageTable[tile / layout.pageTokens()] * layout.pageBytes();
-            long keys = page + layout.keyTileOffset(slot, kvHead);
-            long values = page + layout.valueTileOffset(slot, kvHead);
-            long keyScales = page + layout.keyScalesOffset(slot, kvHead);
-            long valueScales = page + layout.valueScalesOffset(slot, kvHead);
-            boolean quantized = layout.type().isQuantized();
-            int width = Math.min(TILE, position - tile + 1);
+            long page = call.pageTable()[tile / layout.pageTokens()] * layout.pageBytes();
             float newMax = max;
-            for (int j = 0; j < width; j++) {
-                float dot = 0f;
-                for (int d = 0; d < headDim; d++) {
-                    dot = Math.fma(q.get(row, first + d), loadNumber(layout, pages, keys, (long) d * TILE + j), dot);
-                }
-                float score = quantized ? scale * dot * loadScale(pages, keyScales, j) : scale * dot;
-                score = call.softCap() > 0 ? FloatMath.softCap(score, call.softCap()) : score;
-                memory.scores[j] = tile + j < seen ? Float.NEGATIVE_INFINITY : score;
+            for (int j = 0; j < TILE; j++) {
+                boolean sees = tile + j >= seen && tile + j <= position;
+                memory.scores[j] = sees ? score(call, i, head, page, slot + j, scale, memory) : Float.NEGATIVE_INFINITY;
                 newMax = Math.max(newMax, memory.scores[j]);
             }
             float correction = FloatMath.exp(max - newMax);
             max = newMax;
-            sum *= correction;
-            for (int d = 0; d < headDim; d++) {
-                out.set(outRow, d, out.get(outRow, d) * correction);
+            for (int j = 0; j < TILE; j++) {
+                boolean sees = tile + j >= seen && tile + j <= position;
+                memory.scores[j] = sees ? FloatMath.exp(memory.scores[j] - max) : 0f;
             }
-            for (int j = 0; j < width; j++) {
-                float p = FloatMath.exp(memory.scores[j] - max);
-                sum += p;
-                float weight = quantized ? p * loadScale(pages, valueScales, j) : p;
-                for (int d = 0; d < headDim; d++) {
-                    float value = loadNumber(layout, pages, values, (long) j * headDim + d);
-                    out.set(outRow, d, Math.fma(weight, value, out.get(outRow, d)));
-                }
+            sum = Math.fma(sum, correction, sum(memory));
+            int width = Math.min(TILE, position - tile + 1);
+            if (quantized) {
+                addIntegers(call, page, slot, Math.max(0, seen - tile), width, memory, correction, out, outRow);
+            } else {
+                addValues(call, page, slot, width, memory, correction, out, outRow);
             }
         }
         out.set(outRow, headDim, max);
         out.set(outRow, headDim + 1, sum);
+    }
+
+    /** Quantises a query; returns the factor of its scores. */
+    private static float quantizeQuery(AttentionCall call, int i, int head, Scratch memory) {
+        int headDim = call.layout().headDim();
+        int row = call.firstRow() + i;
+        float largest = largest(call.q(), row, head * headDim, headDim);
+        float inverse = largest == 0f ? 0f : 127f / largest;
+        for (int d = 0; d < headDim; d++) {
+            memory.query[d] = quantized(call.q().get(row, head * headDim + d), inverse);
+        }
+        return largest / 127f * call.scale();
+    }
+
+    private static float score(
+            AttentionCall call, int i, int head, long page, int slot, float scale, Scratch memory) {
+        KvLayout layout = call.layout();
+        int headDim = layout.headDim();
+        long keys = page + layout.keyTileOffset(slot, call.kvHead());
+        float score;
+        if (layout.type().isQuantized()) {
+            int dot = 0;
+            for (int d = 0; d < headDim; d++) {
+                dot += memory.query[d] * call.pages().get(JAVA_BYTE, keys + layout.keyOffset(slot, d));
+            }
+            long scales = page + layout.keyScalesOffset(slot, call.kvHead());
+            score = (float) dot * scale * call.pages().get(FLOAT, scales + slot % TILE * (long) Float.BYTES);
+        } else {
+            float dot = 0f;
+            for (int d = 0; d < headDim; d++) {
+                float key = loadNumber(layout, call.pages(), keys + layout.keyOffset(slot, d));
+                dot = Math.fma(call.q().get(call.firstRow() + i, head * headDim + d), key, dot);
+            }
+            score = scale * dot;
+        }
+        return call.softCap() > 0 ? FloatMath.softCap(score, call.softCap()) : score;
+    }
+
+    /** The sum of the weights of a tile, halved again and again. */
+    private static float sum(Scratch memory) {
+        float[] sums = memory.partialSums;
+        System.arraycopy(memory.scores, 0, sums, 0, TILE);
+        for (int half = TILE / 2; half > 0; half /= 2) {
+            for (int j = 0; j < half; j++) {
+                sums[j] += sums[j + half];
+            }
+        }
+        return sums[0];
+    }
+
+    /** Adds the first {@code width} values of a tile to the corrected sums. */
+    private static void addValues(
+            AttentionCall call,
+            long page,
+            int slot,
+            int width,
+            Scratch memory,
+            float correction,
+            FloatMatrix out,
+            int outRow) {
+        KvLayout layout = call.layout();
+        long values = page + layout.valueTileOffset(slot, call.kvHead());
+        for (int d = 0; d < layout.headDim(); d++) {
+            float sum = out.get(outRow, d) * correction;
+            for (int j = 0; j < width; j++) {
+                float value = loadNumber(layout, call.pages(), values + layout.valueOffset(slot + j, d));
+                sum = Math.fma(memory.scores[j], value, sum);
+            }
+            out.set(outRow, d, sum);
+        }
+    }
+
+    /** The same in integers, for the values {@code [first, end)} of a tile. */
+    private static void addIntegers(
+            AttentionCall call,
+            long page,
+            int slot,
+            int first,
+            int end,
+            Scratch memory,
+            float correction,
+            FloatMatrix out,
+            int outRow) {
+        KvLayout layout = call.layout();
+        long scales = page + layout.valueScalesOffset(slot, call.kvHead());
+        float largest = 0f;
+        for (int j = first; j < end; j++) {
+            memory.scores[j] *= call.pages().get(FLOAT, scales + j * (long) Float.BYTES);
+            largest = Math.max(largest, memory.scores[j]);
+        }
+        largest = largest < Activations.SMALLEST ? 0f : largest;
+        float inverse = largest == 0f ? 0f : 127f / largest;
+        for (int j = first; j < end; j++) {
+            memory.weights[j] = quantized(memory.scores[j], inverse);
+        }
+        long values = page + layout.valueTileOffset(slot, call.kvHead());
+        for (int d = 0; d < layout.headDim(); d++) {
+            int dot = 0;
+            for (int j = first; j < end; j++) {
+                dot += memory.weights[j] * call.pages().get(JAVA_BYTE, values + layout.valueOffset(slot + j, d));
+            }
+            out.set(outRow, d, Math.fma((float) dot, largest / 127f, out.get(outRow, d) * correction));
+        }
     }
 }

@@ -10,23 +10,26 @@ import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
+import quire.tensor.Activations;
 import quire.tensor.AttentionCall;
 import quire.tensor.FloatMatrix;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
 import quire.tensor.scalar.FloatMath;
+import quire.tensor.scalar.ScalarKernels;
 
 /**
  * Flash attention on the Vector API, with the working memory of one worker. The queries of a call are its rows × the
  * query heads that share the KV head. Each tile of 16 positions is converted to f32 once for all queries; four queries
- * are computed together:
+ * are computed together. The integers of Q8_0 pages, queries and weights are floats too: their sums stay below 2²⁴, so they
+ * are exact.
  *
  * <pre>
  *   query n = row × group + head in group        quad = 4 queries
  *
  *   q        [quad][headDim][4]     one number broadcast against K[d]: lane = position
  *   keys     [headDim][16]
- *   weights  [query][16]            scores, then exp(score − max), times the position's scale of V in Q8_0 pages
+ *   weights  [query][16]            scores, then exp(score − max), with Q8_0 pages then integers
  *   values   [16][width]            width = headDim, rounded up to two vectors
  *   sums     [query][width]         lane = dimension
  * </pre>
@@ -41,6 +44,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
 
     private static final int TILE = KvLayout.TILE;
     private static final int QUAD = 4;
+    private static final float[] ZEROS = new float[QUAD];
     private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
 
@@ -54,9 +58,16 @@ final class VectorAttention implements Kernels.AttentionScratch {
     private final float[] values;
     private final float[] weights;
     private final float[] sums;
+    /** With Q8_0 pages, the sums of a tile's products for a quad. */
+    private final float[] integers;
+
     private final float[] max;
     private final float[] total;
     private final float[] correction;
+    /** The factor of each query's scores. */
+    private final float[] queryScale;
+    /** With Q8_0 pages, the scale of each query's weights of a tile. */
+    private final float[] weightScale;
     // Results of the segments before.
     private final float[] mergedSums;
     private final float[] mergedMax;
@@ -68,13 +79,16 @@ final class VectorAttention implements Kernels.AttentionScratch {
         width = (layout.headDim() + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
         int queries = (ROWS * group + QUAD - 1) / QUAD * QUAD;
         q = new float[queries * layout.headDim()];
-        keys = new float[layout.headDim() * TILE];
+        keys = new float[layout.width() * TILE];
         values = new float[TILE * width];
         weights = new float[queries * TILE];
         sums = new float[queries * width];
+        integers = new float[QUAD * width];
         max = new float[queries];
         total = new float[queries];
         correction = new float[queries];
+        queryScale = new float[queries];
+        weightScale = new float[queries];
         mergedSums = new float[queries * width];
         mergedMax = new float[queries];
         mergedTotal = new float[queries];
@@ -94,7 +108,8 @@ final class VectorAttention implements Kernels.AttentionScratch {
                         + valueScales.length
                         + weights.length
                         + 2 * sums.length
-                        + 5 * max.length);
+                        + integers.length
+                        + 7 * max.length);
     }
 
     void attend(AttentionCall call) {
@@ -157,10 +172,23 @@ final class VectorAttention implements Kernels.AttentionScratch {
     private void begin(AttentionCall call) {
         KvLayout layout = call.layout();
         int headDim = layout.headDim();
-        if (keys.length != headDim * TILE || heads != group * layout.kvHeads()) {
+        if (keys.length != layout.width() * TILE || heads != group * layout.kvHeads()) {
             throw new IllegalArgumentException("this working memory was made for another layout than " + layout);
         }
         gather(call.q(), call.firstRow(), call.rowCount(), call.kvHead() * group * headDim, headDim);
+        Arrays.fill(queryScale, call.scale());
+        if (layout.type().isQuantized()) {
+            for (int n = 0; n < call.rowCount() * group; n++) {
+                int column = (call.kvHead() * group + n % group) * headDim;
+                float largest = ScalarKernels.largest(call.q(), call.firstRow() + n / group, column, headDim);
+                float inverse = largest == 0f ? 0f : 127f / largest;
+                queryScale[n] = largest / 127f * call.scale();
+                int at = n / QUAD * QUAD * headDim + n % QUAD;
+                for (int d = 0; d < headDim; d++) {
+                    q[at + d * QUAD] = ScalarKernels.quantized(q[at + d * QUAD], inverse);
+                }
+            }
+        }
     }
 
     /** Computes sums, maximums and totals of the queries for the positions of one segment. */
@@ -171,7 +199,6 @@ final class VectorAttention implements Kernels.AttentionScratch {
         int rowCount = call.rowCount();
         int firstPosition = call.firstPosition();
         int kvHead = call.kvHead();
-        float scale = call.scale();
         int headDim = layout.headDim();
         int count = rowCount * group;
         Arrays.fill(sums, 0, count * width, 0f);
@@ -189,7 +216,7 @@ final class VectorAttention implements Kernels.AttentionScratch {
             load(layout, pages, page, slot, kvHead, Math.min(TILE, lastPosition - tile + 1));
             int firstQuery = Math.max(0, tile - firstPosition) * group; // earlier queries end before this tile
             for (int quad = firstQuery / QUAD; quad * QUAD < count; quad++) {
-                score(q, quad * QUAD * headDim, keys, headDim, scale, weights, quad * QUAD * TILE);
+                score(q, quad * QUAD * headDim, keys, headDim, queryScale, quad * QUAD, weights, quad * QUAD * TILE);
                 if (quantized) {
                     scaleQuad(weights, quad * QUAD * TILE, keyScales);
                 }
@@ -240,19 +267,15 @@ final class VectorAttention implements Kernels.AttentionScratch {
                 }
             }
             case Q8_0 -> {
-                widenBytes(pages, keysAt, keys, 0, headDim * TILE);
-                for (int j = 0; j < rows; j++) {
-                    widenBytes(pages, valuesAt + j * (long) headDim, values, j * width, headDim);
+                for (int d = 0; d < headDim; d += KvLayout.SIDE_BY_SIDE) {
+                    widenFour(pages, keysAt + layout.keyOffset(0, d), TILE, keys, d * TILE, TILE);
+                }
+                for (int j = 0; j < rows; j += KvLayout.SIDE_BY_SIDE) {
+                    widenFour(pages, valuesAt + layout.valueOffset(j, 0), headDim, values, j * width, width);
                 }
                 MemorySegment.copy(pages, FLOAT, page + layout.keyScalesOffset(slot, kvHead), keyScales, 0, TILE);
                 MemorySegment.copy(pages, FLOAT, page + layout.valueScalesOffset(slot, kvHead), valueScales, 0, TILE);
             }
-        }
-    }
-
-    private static void widenBytes(MemorySegment bytes, long from, float[] to, int at, int count) {
-        for (int i = 0; i < count; i++) {
-            to[at + i] = bytes.get(ValueLayout.JAVA_BYTE, from + i);
         }
     }
 
@@ -273,6 +296,21 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
     }
 
+    /**
+     * Converts {@code count} groups of four bytes, rounded up to a register; the four come {@code step} apart. What is read behind V
+     * are its scales.
+     */
+    private static void widenFour(MemorySegment bytes, long from, int count, float[] to, int at, int step) {
+        for (int i = 0; i < count; i += LANES) {
+            IntVector four = IntVector.fromMemorySegment(I, bytes, from + i * (long) Integer.BYTES, Lanes.ORDER);
+            for (int n = 0; n < KvLayout.SIDE_BY_SIDE; n++) {
+                IntVector one = four.lanewise(VectorOperators.LSHL, Integer.SIZE - (n + 1) * Byte.SIZE)
+                        .lanewise(VectorOperators.ASHR, Integer.SIZE - Byte.SIZE);
+                Lanes.toFloat(one).intoArray(to, at + i + n * step);
+            }
+        }
+    }
+
     private static void widen(MemorySegment halves, long from, float[] to, int at, int count) {
         for (int i = 0; i < count; i++) {
             to[at + i] = Float.float16ToFloat(halves.get(SHORT, from + i * (long) Short.BYTES));
@@ -280,7 +318,14 @@ final class VectorAttention implements Kernels.AttentionScratch {
     }
 
     private static void score(
-            float[] q, int qAt, float[] keys, int headDim, float scale, float[] scores, int scoresAt) {
+            float[] q,
+            int qAt,
+            float[] keys,
+            int headDim,
+            float[] scales,
+            int firstQuery,
+            float[] scores,
+            int scoresAt) {
         for (int lane = 0; lane < TILE; lane += LANES) {
             FloatVector a = FloatVector.zero(F);
             FloatVector b = FloatVector.zero(F);
@@ -294,10 +339,10 @@ final class VectorAttention implements Kernels.AttentionScratch {
                 c = k.fma(FloatVector.broadcast(F, q[p + 2]), c);
                 e = k.fma(FloatVector.broadcast(F, q[p + 3]), e);
             }
-            a.mul(scale).intoArray(scores, scoresAt + lane);
-            b.mul(scale).intoArray(scores, scoresAt + TILE + lane);
-            c.mul(scale).intoArray(scores, scoresAt + 2 * TILE + lane);
-            e.mul(scale).intoArray(scores, scoresAt + 3 * TILE + lane);
+            a.mul(scales[firstQuery]).intoArray(scores, scoresAt + lane);
+            b.mul(scales[firstQuery + 1]).intoArray(scores, scoresAt + TILE + lane);
+            c.mul(scales[firstQuery + 2]).intoArray(scores, scoresAt + 2 * TILE + lane);
+            e.mul(scales[firstQuery + 3]).intoArray(scores, scoresAt + 3 * TILE + lane);
         }
     }
 
@@ -312,21 +357,39 @@ final class VectorAttention implements Kernels.AttentionScratch {
             int hidden = hidden(n, tile, call);
             if (end > 0 && hidden < TILE) {
                 weigh(n, hidden, Math.min(TILE, end));
+                if (quantized) {
+                    quantizeWeights(n, hidden, Math.min(TILE, end));
+                }
             }
         }
         if (quantized) {
-            scaleQuad(weights, first * TILE, valueScales);
+            Arrays.fill(integers, 0f);
         }
         if (least == most && hidden(lastQuery - 1, tile, call) < TILE && lastQuery == first + QUAD) {
             for (int d = 0; d < width; d += 2 * LANES) {
-                sumQuad(weights, first * TILE, most, values, d, width, correction, first, sums, first * width + d);
+                if (quantized) {
+                    sumQuad(weights, first * TILE, most, values, d, width, ZEROS, 0, integers, d);
+                } else {
+                    sumQuad(weights, first * TILE, most, values, d, width, correction, first, sums, first * width + d);
+                }
+            }
+            for (int n = first; n < lastQuery && quantized; n++) {
+                addIntegers(n, (n - first) * width);
             }
         } else {
             for (int n = first; n < lastQuery; n++) {
                 int seen = Math.min(TILE, n / group + offset + 1);
                 boolean sees = seen > 0 && hidden(n, tile, call) < TILE;
                 for (int d = 0; d < width && sees; d += 2 * LANES) {
-                    sumOne(weights, n * TILE, seen, values, d, width, correction[n], sums, n * width + d);
+                    if (quantized) {
+                        sumOne(weights, n * TILE, seen, values, d, width, 0f, integers, d);
+                    } else {
+                        sumOne(weights, n * TILE, seen, values, d, width, correction[n], sums, n * width + d);
+                    }
+                }
+                if (sees && quantized) {
+                    addIntegers(n, 0);
+                    Arrays.fill(integers, 0, width, 0f);
                 }
             }
         }
@@ -349,13 +412,43 @@ final class VectorAttention implements Kernels.AttentionScratch {
         float now = Math.max(before, largest(weights, n * TILE));
         exponentials(weights, n * TILE, now);
         float c = now == before ? 1f : FloatMath.exp(before - now);
-        float sum = total[n] * c;
-        for (int j = 0; j < seen; j++) {
-            sum += weights[n * TILE + j];
-        }
         max[n] = now;
-        total[n] = sum;
+        total[n] = Math.fma(total[n], c, sum(weights, n * TILE));
         correction[n] = c;
+    }
+
+    /** The sum of a tile's weights, halved again and again. */
+    private static float sum(float[] weights, int at) {
+        float s0 = weights[at] + weights[at + 8] + (weights[at + 4] + weights[at + 12]);
+        float s1 = weights[at + 1] + weights[at + 9] + (weights[at + 5] + weights[at + 13]);
+        float s2 = weights[at + 2] + weights[at + 10] + (weights[at + 6] + weights[at + 14]);
+        float s3 = weights[at + 3] + weights[at + 11] + (weights[at + 7] + weights[at + 15]);
+        return s0 + s2 + (s1 + s3);
+    }
+
+    /** Multiplies the weights of a query by V's scales and quantises them; positions that it does not see get 0. */
+    private void quantizeWeights(int n, int hidden, int seen) {
+        int at = n * TILE;
+        Arrays.fill(weights, at, at + hidden, 0f);
+        for (int j = hidden; j < seen; j++) {
+            weights[at + j] *= valueScales[j];
+        }
+        Arrays.fill(weights, at + seen, at + TILE, 0f);
+        IntVector most = IntVector.zero(I);
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            // as integers, magnitudes have the order of floats, with NaN above all
+            most = most.max(FloatVector.fromArray(F, weights, at + lane)
+                    .reinterpretAsInts()
+                    .and(0x7fffffff));
+        }
+        float largest = Float.intBitsToFloat(most.reduceLanes(VectorOperators.MAX));
+        largest = largest < Activations.SMALLEST ? 0f : largest;
+        float inverse = largest == 0f ? 0f : 127f / largest;
+        for (int lane = 0; lane < TILE; lane += LANES) {
+            FloatVector weight = FloatVector.fromArray(F, weights, at + lane).mul(inverse);
+            weight.add(FloatMath.ROUNDER).sub(FloatMath.ROUNDER).intoArray(weights, at + lane);
+        }
+        weightScale[n] = largest / 127f;
     }
 
     private static float largest(float[] scores, int at) {
@@ -440,6 +533,15 @@ final class VectorAttention implements Kernels.AttentionScratch {
         }
         a0.intoArray(sums, at);
         a1.intoArray(sums, at + LANES);
+    }
+
+    /** Corrects the sums of a query and adds its integers. */
+    private void addIntegers(int n, int at) {
+        FloatVector scale = FloatVector.broadcast(F, weightScale[n]);
+        for (int d = 0; d < width; d += LANES) {
+            FloatVector before = FloatVector.fromArray(F, sums, n * width + d).mul(correction[n]);
+            FloatVector.fromArray(F, integers, at + d).fma(scale, before).intoArray(sums, n * width + d);
+        }
     }
 
     private static void divide(float[] sums, int at, int width, float total) {

@@ -707,6 +707,11 @@ public final class Assembler {
         vector(Op.VPMAXSD, to, a, b);
     }
 
+    /** The maximum of unsigned 32-bit integers. */
+    public void vpmaxud(Vec to, Vec a, Operand b) {
+        vector(Op.VPMAXUD, to, a, b);
+    }
+
     /** The minimum of signed 32-bit integers. */
     public void vpminsd(Vec to, Vec a, Operand b) {
         vector(Op.VPMINSD, to, a, b);
@@ -937,6 +942,11 @@ public final class Assembler {
     /** Selects two lanes of a and two lanes of b, within 128 bits. */
     public void vshufps(Vec to, Vec a, Operand b, int order) {
         vector(Op.VSHUFPS, to, a, b, order);
+    }
+
+    /** Selects 128-bit lanes: half of the result's from a and half from b. */
+    public void vshuff32x4(Vec to, Vec a, Operand b, int order) {
+        vector(Op.VSHUFF32X4, to, a, b, order);
     }
 
     /** {@code sign bit of the mask ? b : a}. */

@@ -80,6 +80,7 @@ enum Op {
     VPACKSSDW(1, 1, 0x6B, 0, FULL),
     VPACKSSWB(1, 1, 0x63, 0, WHOLE),
     VPMAXSD(1, 2, 0x3D, 0, FULL),
+    VPMAXUD(1, 2, 0x3F, 0, FULL),
     VPMINSD(1, 2, 0x39, 0, FULL),
     // conversions
     VCVTDQ2PS(0, 1, 0x5B, 0, FULL),
@@ -109,6 +110,7 @@ enum Op {
     VCMPPS_VEX(0, 1, 0xC2, 0, WHOLE, Forms.VEX),
     VPERMILPS(1, 3, 0x04, 0, FULL),
     VSHUFPS(0, 1, 0xC6, 0, FULL),
+    VSHUFF32X4(1, 3, 0x23, 0, FULL, Forms.EVEX),
     VUNPCKLPS(0, 1, 0x14, 0, FULL),
     VUNPCKHPS(0, 1, 0x15, 0, FULL),
     VBLENDMPS(1, 2, 0x65, 0, FULL, Forms.EVEX),
@@ -163,7 +165,7 @@ enum Op {
     boolean hasWidth(int bits) {
         return switch (this) {
             case VBROADCASTI128, VEXTRACTI128, VINSERTI128 -> bits == 256;
-            case VPERMD, VBROADCASTI32X4, VEXTRACTI32X4 -> bits >= 256;
+            case VPERMD, VBROADCASTI32X4, VEXTRACTI32X4, VSHUFF32X4 -> bits >= 256;
             case VEXTRACTI64X4 -> bits == 512;
             default -> true;
         };

@@ -169,7 +169,7 @@ final class Listing {
 
     private void vectors() {
         for (String name :
-                ("vpaddd vpsubd vpmulld vpsllvd vpackssdw vpmaxsd vpminsd vaddps vsubps vmulps vdivps vmaxps vminps vfmadd213ps"
+                ("vpaddd vpsubd vpmulld vpsllvd vpackssdw vpmaxsd vpmaxud vpminsd vaddps vsubps vmulps vdivps vmaxps vminps vfmadd213ps"
                                 + " vfmadd231ps vfmsub231ps vfmsub213ps vfnmadd231ps vfnmadd213ps vfmaddsub213ps vunpcklps vunpckhps")
                         .split(" ", -1)) {
             three(name, true, true, true, 128);
@@ -187,6 +187,7 @@ final class Listing {
         }
         three("vpternlogd", false, true, true, 128, 0xF8);
         three("vshufps", true, true, true, 128, 0x4E);
+        three("vshuff32x4", false, true, true, 256, 0x4E);
         for (String name : List.of("vcvtdq2ps", "vcvtps2dq", "vsqrtps")) {
             two(name, true, 1);
         }

@@ -7,6 +7,7 @@ import static quire.tensor.x86.Vec.ymm;
 
 import java.util.Arrays;
 import java.util.function.IntUnaryOperator;
+import quire.tensor.Activations;
 import quire.tensor.KvLayout;
 import quire.tensor.assembled.common.AttentionCode;
 import quire.tensor.assembled.common.ExponentialCode;
@@ -22,6 +23,12 @@ import quire.tensor.x86.Vec;
  *   ymm12, 13    K [half]              the exponential's         V [register]
  *   ymm14        q in all lanes        constants, 12 to 15       c, then p in all lanes
  *   ymm15                                                        the permutation of a tail
+ *
+ *   int8:
+ *   ymm12        half of K                                       V
+ *   ymm13        its magnitudes                                  p in all lanes
+ *   ymm14        products                                        products
+ *   ymm15        ones                                            ones
  * </pre>
  *
  * <p>The scale and the mask of a tile's positions are below the stack pointer, in the area that a function without calls may use.
@@ -35,6 +42,11 @@ final class Avx2AttentionCode extends AttentionCode {
     private static final Vec[] KV = {ymm(12), ymm(13)};
     private static final Vec FACTOR = ymm(14);
     private static final Vec TAIL_ORDER = ymm(15);
+    // Of int8.
+    private static final Vec PRODUCTS = ymm(14);
+    private static final Vec ONES = ymm(15);
+
+    private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered
     private static final Mem SCALE = at(RSP, -8);
     private static final Mem MASK = at(RSP, -16);
 
@@ -77,31 +89,55 @@ final class Avx2AttentionCode extends AttentionCode {
 
     @Override
     protected void clearScores(int first) {
+        if (quantized) {
+            a.vmovdqu(ONES, constant(lane -> 0x00010001));
+        }
         for (int i = 0; i < 2 * queries; i++) {
             clear(ymm(i));
         }
     }
 
     @Override
-    protected void addKey(int first, Mem key, int dimension) {
+    protected void addKey(int first, Mem key, int step) {
+        if (quantized) {
+            addIntegerKeys(key, step);
+            return;
+        }
         load(KV[0], key);
         load(KV[1], key.plus(LANES * layout.type().bytes()));
         for (int b = 0; b < queries; b++) {
-            a.vbroadcastss(FACTOR, query(b, dimension));
+            a.vbroadcastss(FACTOR, query(b, step));
             a.vfmadd231ps(register(b, 0), KV[0], FACTOR);
             a.vfmadd231ps(register(b, 1), KV[1], FACTOR);
         }
     }
 
+    /**
+     * Multiplies the magnitudes of K by q with K's signs, because one factor has to be unsigned. Two products are at most 2 × 127²,
+     * so 16 bits hold them.
+     */
+    private void addIntegerKeys(Mem key, int step) {
+        Vec keys = ymm(12);
+        Vec magnitudes = ymm(13);
+        for (int half = 0; half < 2; half++) {
+            a.vmovdqu(keys, key.plus(half * REGISTER_BYTES));
+            a.vpabsb(magnitudes, keys);
+            for (int b = 0; b < queries; b++) {
+                a.vpbroadcastd(PRODUCTS, query(b, step));
+                a.vpsignb(PRODUCTS, PRODUCTS, keys);
+                a.vpmaddubsw(PRODUCTS, magnitudes, PRODUCTS);
+                a.vpmaddwd(PRODUCTS, PRODUCTS, ONES);
+                a.vpaddd(register(b, half), register(b, half), PRODUCTS);
+            }
+        }
+    }
+
     /** Loads eight numbers of a page as f32. */
     private void load(Vec to, Mem from) {
-        switch (layout.type()) {
-            case F16 -> a.vcvtph2ps(to, from);
-            case F32 -> a.vmovups(to, from);
-            case Q8_0 -> {
-                a.vpmovsxbd(to, from);
-                a.vcvtdq2ps(to, to);
-            }
+        if (layout.type() == KvLayout.KvType.F16) {
+            a.vcvtph2ps(to, from);
+        } else {
+            a.vmovups(to, from);
         }
     }
 
@@ -109,36 +145,110 @@ final class Avx2AttentionCode extends AttentionCode {
      * Computes the corrections before the weights, because the sums need them first. The exponentials hide the delay.
      */
     @Override
-    protected void weigh(ExponentialCode exponential) {
+    protected void weigh(ExponentialCode exponential, boolean two) {
         scaleScores();
         subtractMaximums();
         exponential.loadConstants();
         correct(exponential);
-        boolean quantized = layout.type().isQuantized();
         for (int first = 0; first < 2 * queries; first += ExponentialCode.MAX_REGISTERS) {
             int count = Math.min(ExponentialCode.MAX_REGISTERS, 2 * queries - first);
             for (int i = 0; i < count; i++) {
                 a.vmovups(ymm(i), at(WEIGHTS, (first + i) * REGISTER_BYTES));
             }
             exponential.write(0, count);
-            for (int i = 0; i < count; i++) {
-                a.vmovups(at(WEIGHTS, (first + i) * REGISTER_BYTES), ymm(i));
+            for (int i = 0; i < count; i += 2) {
+                int b = (first + i) / 2;
+                addTotal(b, ymm(i), ymm(i + 1));
                 if (quantized) {
-                    a.vmulps(ymm(i), ymm(i), at(HERE, valueScalesOffset() + (first + i) % 2 * REGISTER_BYTES));
-                    a.vmovups(at(WEIGHTS, VALUE_WEIGHTS + (first + i) * REGISTER_BYTES), ymm(i));
+                    quantizeWeights(b, ymm(i), ymm(i + 1));
+                } else {
+                    a.vmovups(at(WEIGHTS, b * WORD_BYTES), ymm(i));
+                    a.vmovups(at(WEIGHTS, b * WORD_BYTES + REGISTER_BYTES), ymm(i + 1));
                 }
             }
         }
     }
 
+    /** An instruction with three operands. */
+    private interface Operation {
+        void write(Vec to, Vec a, Vec b);
+    }
+
+    /** Reduces 16 lanes to those of xmm4, which are equal then: lanes i and i + 8, then i and i + 4, 2, 1. */
+    private void reduce(Vec low, Vec high, Operation operation) {
+        Vec all = ymm(4);
+        Vec to = xmm(4);
+        Vec temp = xmm(5);
+        operation.write(all, low, high);
+        a.vextracti128(temp, all, 1);
+        operation.write(to, to, temp);
+        a.vpshufd(temp, to, 0x4E);
+        operation.write(to, to, temp);
+        a.vpshufd(temp, to, 0xB1);
+        operation.write(to, to, temp);
+    }
+
+    /** Corrects the total of query b and adds its weights. */
+    private void addTotal(int b, Vec low, Vec high) {
+        reduce(low, high, a::vaddps);
+        a.vmovss(xmm(5), at(STATS, TOTAL + b * Float.BYTES));
+        a.vmovss(xmm(6), at(STATS, CORRECTION + b * Float.BYTES));
+        a.vfmadd213ps(xmm(5), xmm(6), xmm(4));
+        a.vmovss(at(STATS, TOTAL + b * Float.BYTES), xmm(5));
+    }
+
+    /** Multiplies the weights of query b by V's scales and quantises them; see {@link #weight(int, int)}. */
+    private void quantizeWeights(int b, Vec low, Vec high) {
+        Vec[] halves = {low, high};
+        for (int half = 0; half < 2; half++) {
+            a.vmulps(halves[half], halves[half], at(HERE, valueScalesOffset() + half * REGISTER_BYTES));
+            a.vandps(halves[half], halves[half], at(WEIGHTS, WEIGHTS_WORD + half * REGISTER_BYTES));
+        }
+        reduce(low, high, a::vpmaxud); // as integers, weights have the order of floats, with NaN above all
+        Vec largest = xmm(4);
+        Vec isEnough = xmm(5);
+        Vec most = xmm(6);
+        Vec inverse = xmm(7);
+        a.vcmpps(isEnough, largest, number(Activations.SMALLEST), NOT_LESS);
+        a.vmovups(most, number(127f));
+        a.vdivps(inverse, most, largest);
+        a.vandps(inverse, inverse, isEnough);
+        a.vdivps(largest, largest, most);
+        a.vandps(largest, largest, isEnough);
+        a.vmovss(at(STATS, VALUE_SCALE + b * Float.BYTES), largest);
+        a.vbroadcastss(ymm(7), inverse);
+        for (Vec half : halves) {
+            a.vmulps(half, half, ymm(7));
+            a.vcvtps2dq(half, half); // to nearest even
+        }
+        a.vpackssdw(low, low, high);
+        a.vpacksswb(low, low, low);
+        a.vextracti128(xmm(4), low, 1);
+        a.vmovq(at(WEIGHTS, INTEGER_WEIGHTS + b * TILE), low);
+        a.vmovq(at(WEIGHTS, INTEGER_WEIGHTS + b * TILE + Long.BYTES), xmm(4));
+    }
+
+    /** The weights of query b for four positions. Narrowing has left these in the order 0, 2, 1, 3. */
+    private static Mem weight(int b, int four) {
+        return at(WEIGHTS, INTEGER_WEIGHTS + b * TILE + four % 2 * Long.BYTES + four / 2 * Integer.BYTES);
+    }
+
     /** Multiplies the scores by the scale; positions that are not seen get −∞. */
     private void scaleScores() {
         Vec factor = ymm(12);
-        a.vbroadcastss(factor, SCALE);
-        for (int i = 0; i < 2 * queries; i++) {
-            a.vmulps(ymm(i), ymm(i), factor);
-            if (layout.type().isQuantized()) {
-                a.vmulps(ymm(i), ymm(i), at(HERE, i % 2 * REGISTER_BYTES));
+        for (int b = 0; b < queries; b++) {
+            if (quantized || b == 0) {
+                a.vbroadcastss(factor, quantized ? queryRecord(b, QUERY_SCALE) : SCALE);
+            }
+            for (int half = 0; half < 2; half++) {
+                Vec scores = register(b, half);
+                if (quantized) {
+                    a.vcvtdq2ps(scores, scores);
+                }
+                a.vmulps(scores, scores, factor);
+                if (quantized) {
+                    a.vmulps(scores, scores, at(HERE, half * REGISTER_BYTES));
+                }
             }
         }
         if (softCap > 0) {
@@ -151,6 +261,10 @@ final class Avx2AttentionCode extends AttentionCode {
         for (int half = 0; half < 2; half++) {
             int highest = 31 - half * LANES;
             a.vpsllvd(seen[half], positions, constant(lane -> highest - lane)); // negative if the position is seen
+            if (quantized) {
+                a.vpsrad(seen[half], seen[half], 31);
+                a.vmovups(at(WEIGHTS, WEIGHTS_WORD + half * REGISTER_BYTES), seen[half]);
+            }
         }
         a.vmovups(nothing, constant(lane -> Float.floatToRawIntBits(Float.NEGATIVE_INFINITY)));
         for (int i = 0; i < 2 * queries; i++) {
@@ -215,8 +329,7 @@ final class Avx2AttentionCode extends AttentionCode {
     }
 
     /**
-     * Computes corrections, corrected totals and new maximums. Lanes after the queries belong to other queries and do
-     * not change.
+     * Computes corrections and new maximums. Maximums after those of the queries belong to other queries and do not change.
      */
     private void correct(ExponentialCode exponential) {
         Vec c = ymm(0);
@@ -230,10 +343,6 @@ final class Avx2AttentionCode extends AttentionCode {
         a.vblendvps(before, before, now, own);
         a.vmovups(at(STATS, MAX), before);
         exponential.write(c.index(), 1);
-        a.vmovups(before, at(STATS, TOTAL));
-        a.vmulps(now, c, before);
-        a.vblendvps(before, before, now, own);
-        a.vmovups(at(STATS, TOTAL), before);
         a.vmovups(at(STATS, CORRECTION), c);
     }
 
@@ -266,6 +375,39 @@ final class Avx2AttentionCode extends AttentionCode {
             a.vbroadcastss(FACTOR, weight(b));
             for (int w = 0; w < count; w++) {
                 a.vfmadd231ps(register(b, w), KV[w], FACTOR);
+            }
+        }
+    }
+
+    @Override
+    protected void addIntegers(int count, boolean two) {
+        Vec values = ymm(12);
+        Vec weights = ymm(13);
+        a.vmovdqu(ONES, constant(lane -> 0x00010001));
+        for (int b = 0; b < queries; b++) {
+            for (int w = 0; w < count; w++) {
+                clear(register(b, w));
+            }
+        }
+        for (int four = 0; four < TILE / KvLayout.SIDE_BY_SIDE; four++) {
+            for (int w = 0; w < count; w++) {
+                a.vmovdqu(values, integerValue(0, w, four));
+                for (int b = 0; b < queries; b++) {
+                    a.vpbroadcastd(weights, weight(b, four));
+                    a.vpmaddubsw(PRODUCTS, weights, values);
+                    a.vpmaddwd(PRODUCTS, PRODUCTS, ONES);
+                    a.vpaddd(register(b, w), register(b, w), PRODUCTS);
+                }
+            }
+        }
+        for (int b = 0; b < queries; b++) {
+            a.vbroadcastss(ymm(12), at(STATS, CORRECTION + b * Float.BYTES));
+            a.vbroadcastss(ymm(13), at(STATS, VALUE_SCALE + b * Float.BYTES));
+            for (int w = 0; w < count; w++) {
+                a.vcvtdq2ps(register(b, w), register(b, w));
+                a.vmulps(PRODUCTS, ymm(12), integerSum(b, w));
+                a.vfmadd231ps(PRODUCTS, register(b, w), ymm(13));
+                a.vmovups(integerSum(b, w), PRODUCTS);
             }
         }
     }

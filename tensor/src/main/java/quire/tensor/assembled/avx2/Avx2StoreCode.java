@@ -22,6 +22,7 @@ import java.lang.foreign.ValueLayout;
 import quire.tensor.Activations;
 import quire.tensor.Kernels;
 import quire.tensor.KvLayout;
+import quire.tensor.assembled.common.AttentionCode;
 import quire.tensor.scalar.ScalarKernels;
 import quire.tensor.x86.Assembler;
 import quire.tensor.x86.Gp;
@@ -33,13 +34,19 @@ import quire.tensor.x86.Vec;
 /**
  * Writes the function that stores K and V of one token, as {@link Kernels#storeKv} defines it, for pages of one type
  * and any shape. AVX-512 would not be faster, so both sets use it. Eight numbers at a time are converted to the page's
- * type. The numbers of V are stored side by side, those of K a word of 16 positions apart:
+ * type. The numbers of V are stored side by side, those of K a word of 16 positions apart; in int8 pages, four of K are side by
+ * side, and those of V are four bytes apart:
  *
  * <pre>
  *   numbers of a head x0 x1 x2 …
  *   K                ..x0..............  ..x1..............  ..x2..  …      [headDim][16], this position's lane
  *   V                x0 x1 x2 …                                             [16][headDim], this position's row
+ *
+ *   int8 K           ..x0 x1 x2 x3....…  ..x4 x5 x6 x7....…                 [headDim / 4][16][4]
+ *   int8 V           .x0.. .x1.. .x2..                                      [16 / 4][headDim][4]
  * </pre>
+ *
+ * <p>A second function quantises queries in the same way, for attention over int8 pages.
  */
 public final class Avx2StoreCode {
     /**
@@ -55,6 +62,18 @@ public final class Avx2StoreCode {
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG,
             ValueLayout.JAVA_LONG);
+
+    /**
+     * Arguments of the function that quantises the queries of one row: {@code (q, records, heads, head dim, bytes of a record,
+     * scale of the scores)}. The records are those of {@link AttentionCode#QUERY_SCALE}.
+     */
+    public static final FunctionDescriptor QUERY_DESCRIPTOR = FunctionDescriptor.ofVoid(
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_LONG,
+            ValueLayout.JAVA_FLOAT);
 
     private static final int LANES = 8;
     private static final int NOT_LESS = 5; // vcmpps: not less than, or unordered
@@ -79,23 +98,36 @@ public final class Avx2StoreCode {
     private static final Vec MAGNITUDE = ymm(6);
     private static final Vec LARGEST_FINITE = ymm(7);
     private static final Vec SMALLEST = ymm(8);
+    // Of queries.
+    private static final Vec SUM = ymm(9);
+    private static final Vec SCORE_SCALE = ymm(10);
 
     /**
-     * K or V of a token: pointers to its numbers, and to the places for its scale and its numbers. They advance with
+     * K or V of a token, or queries: pointers to the numbers, and to the places for the scale and the numbers. They advance with
      * each head.
+     *
+     * @param sideBySide how many numbers are stored side by side
+     * @param step bytes from these numbers to the next ones
      */
-    private record Side(Gp numbers, Gp scale, Gp target, int step) {}
+    private record Side(Gp numbers, Gp scale, Gp target, int sideBySide, int step) {}
 
     private final Assembler a = new Assembler();
     private final KvLayout.KvType type;
+    private final boolean ofQueries;
 
-    private Avx2StoreCode(KvLayout.KvType type) {
+    private Avx2StoreCode(KvLayout.KvType type, boolean ofQueries) {
         this.type = type;
+        this.ofQueries = ofQueries;
     }
 
     /** The function for pages of {@code type}; its arguments are {@link #DESCRIPTOR}. */
     public static MachineCode assemble(KvLayout.KvType type) {
-        return new Avx2StoreCode(type).assemble();
+        return new Avx2StoreCode(type, false).assemble();
+    }
+
+    /** The function that quantises queries; its arguments are {@link #QUERY_DESCRIPTOR}. */
+    public static MachineCode assembleQueries() {
+        return new Avx2StoreCode(KvLayout.KvType.Q8_0, true).assemble();
     }
 
     private MachineCode assemble() {
@@ -103,18 +135,34 @@ public final class Avx2StoreCode {
         for (Gp register : saved) {
             a.push(register);
         }
-        int stackArguments = Long.BYTES * (saved.length + 1);
-        a.mov(HEADS, at(RSP, stackArguments));
-        a.mov(WORDS, at(RSP, stackArguments + Long.BYTES));
-        a.mov(HEAD_BYTES, at(RSP, stackArguments + 2 * Long.BYTES));
+        if (ofQueries) {
+            a.mov(HEADS, RDX);
+            a.mov(WORDS, RCX);
+            a.mov(HEAD_BYTES, R8);
+            a.lea(R9, at(RSI, AttentionCode.QUERY_NUMBERS));
+            a.vmovups(SCORE_SCALE.xmm(), X.xmm());
+        } else {
+            int stackArguments = Long.BYTES * (saved.length + 1);
+            a.mov(HEADS, at(RSP, stackArguments));
+            a.mov(WORDS, at(RSP, stackArguments + Long.BYTES));
+            a.mov(HEAD_BYTES, at(RSP, stackArguments + 2 * Long.BYTES));
+        }
         a.mov(REST, WORDS);
         a.and(REST, LANES - 1);
         a.shr(WORDS, Integer.numberOfTrailingZeros(LANES));
         limits();
         Label head = a.label();
         a.bind(head);
-        store(new Side(RDI, RDX, R8, KvLayout.TILE * type.bytes()));
-        store(new Side(RSI, RCX, R9, type.bytes()));
+        if (ofQueries) {
+            store(new Side(RDI, RSI, R9, LANES, LANES));
+        } else if (type.isQuantized()) {
+            int four = KvLayout.SIDE_BY_SIDE;
+            store(new Side(RDI, RDX, R8, four, KvLayout.TILE * four));
+            store(new Side(RSI, RCX, R9, 1, four));
+        } else {
+            store(new Side(RDI, RDX, R8, 1, KvLayout.TILE * type.bytes()));
+            store(new Side(RSI, RCX, R9, LANES, LANES * type.bytes()));
+        }
         a.dec(HEADS);
         a.jnz(head);
         a.vzeroupper();
@@ -148,22 +196,51 @@ public final class Avx2StoreCode {
         loop(WORDS, () -> {
             a.vmovups(X, at(side.numbers));
             convert(X);
-            if (side.step == type.bytes()) {
-                storeContiguous();
-            } else {
-                storeStrided(side.step);
+            switch (side.sideBySide) {
+                case LANES -> storeContiguous();
+                case KvLayout.SIDE_BY_SIDE -> {
+                    a.vpextrd(at(TARGET), X, 0);
+                    a.vpextrd(at(TARGET, side.step), X, 1);
+                }
+                default -> storeStrided(side.step);
             }
             a.add(side.numbers, LANES * Float.BYTES);
-            a.add(TARGET, LANES * side.step);
+            a.add(TARGET, LANES / side.sideBySide * side.step);
         });
-        loop(REST, () -> {
-            a.vmovss(X, at(side.numbers));
+        Label end = a.label();
+        for (int i = 0; i < LANES - 1; i++) {
+            a.cmp(REST, i);
+            a.jz(end);
+            a.vmovss(X, at(side.numbers, i * Float.BYTES));
             convert(X.xmm());
-            storeOne(at(TARGET), X, 0);
-            a.add(side.numbers, Float.BYTES);
-            a.add(TARGET, side.step);
-        });
+            int place = i / side.sideBySide * side.step + i % side.sideBySide * type.bytes();
+            storeOne(at(TARGET, place), X, 0);
+        }
+        a.bind(end);
+        a.lea(side.numbers, at(side.numbers, REST, Float.BYTES));
+        if (ofQueries) {
+            storeSum(side);
+        }
         a.add(side.target, HEAD_BYTES);
+        if (type.isQuantized()) {
+            a.add(side.scale, HEAD_BYTES);
+        }
+    }
+
+    /** Stores what 128 added to every number of K adds to a product with the query, times −1. */
+    private void storeSum(Side side) {
+        Vec sum = SUM.xmm();
+        Vec temp = TEMP.xmm();
+        a.vextracti128(temp, SUM, 1);
+        a.vpaddd(sum, sum, temp);
+        a.vpshufd(temp, sum, 0x4E);
+        a.vpaddd(sum, sum, temp);
+        a.vpshufd(temp, sum, 0xB1);
+        a.vpaddd(sum, sum, temp);
+        a.vpslld(sum, sum, 7);
+        a.vpxor(temp, temp, temp);
+        a.vpsubd(sum, temp, sum);
+        a.vmovss(at(side.scale, AttentionCode.QUERY_START), sum);
     }
 
     /** Writes a loop of {@code count} iterations, which may be 0. */
@@ -214,8 +291,11 @@ public final class Avx2StoreCode {
         a.vbroadcastss(INVERSE, inverse);
         a.vdivps(largest, largest, MAX.xmm());
         a.vandps(largest, largest, temp);
+        if (ofQueries) {
+            a.vmulps(largest, largest, SCORE_SCALE.xmm());
+            a.vpxor(SUM, SUM, SUM);
+        }
         a.vmovss(at(side.scale), largest);
-        a.add(side.scale, HEAD_BYTES);
     }
 
     /** Converts the numbers to the page's type, side by side from the start of the register. */
@@ -238,6 +318,9 @@ public final class Avx2StoreCode {
                 a.vmaxps(x, x, least);
                 a.vcvtps2dq(x, x); // to nearest even
                 a.vpand(x, x, temp); // NaN becomes 0
+                if (ofQueries) {
+                    a.vpaddd(SUM, SUM, X); // the lanes that x lacks are 0
+                }
                 if (whole) {
                     a.vextracti128(TEMP.xmm(), x, 1);
                 }

@@ -41,11 +41,20 @@ import quire.tensor.x86.Vec;
  *     for d:        s[b] = fma(K[d], q[b][d], s[b])      K[d] 16 positions, q broadcast from the matrix
  *     s[b] × scale (× K's scales), the soft cap if there is one, −∞ where b does not see the position
  *     m'[b] = max(m[b], s[b]);  p[b] = exp(s[b] − m'[b])           to memory
- *     c = exp(m − m');  l = l × c                   lane = query
+ *     c = exp(m − m');  l = fma(l, c, Σ p)          lane = query
  *     for 2 registers of o at a time:               lane = dimension
  *       o[b] = o[b] × c[b]
  *       for j:      o[b] = fma(V[j], p[b][j], o[b])       V[j] two registers, p broadcast from memory
- *     for j:        l[b] = l[b] + p[b][j]
+ * </pre>
+ *
+ * <p>With int8 pages, queries and weights are int8 too, and four products are added at once:
+ *
+ * <pre>
+ *     for d in steps of 4:  s[b] = s[b] + K[d] · q[b][d]   K[d] 16 positions × 4 dimensions, 4 numbers of q broadcast
+ *     p' = p × V's scales;  t = max p' / 127;  w = rint(p' / t)
+ *     for 2 registers of o at a time:
+ *       for j in steps of 4:  i[b] = i[b] + V[j] · w[b][j]
+ *       o[b] = fma(i[b], t, o[b] × c[b])
  * </pre>
  *
  * <p>The instruction sets differ in their registers: a tile's scores need one register of AVX-512 or two of AVX2. A
@@ -79,6 +88,9 @@ public abstract class AttentionCode {
     public static final FunctionDescriptor CLEAR_DESCRIPTOR =
             FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG);
 
+    /** Positions in a tile. */
+    public static final int TILE = KvLayout.TILE;
+
     /** Maximum number of queries of a block in any instruction set. */
     public static final int MAX_QUERIES = 12;
 
@@ -93,19 +105,37 @@ public abstract class AttentionCode {
     /** The factor of earlier sums, c. */
     public static final int CORRECTION = 128;
 
+    /** The scale of a tile's integer weights, t. */
+    protected static final int VALUE_SCALE = 192;
+
+    /** Numbers that are needed only while weights are computed. */
+    protected static final int TEMPORARY = 256;
+
     /** Size of the statistics of a block, and of a word that starts at its last query. */
-    public static final int STATS_BYTES = 256;
+    public static final int STATS_BYTES = 384;
+
+    // The record of a query for int8 pages.
+
+    /** Offset of the factor of the query's scores, f32. */
+    public static final int QUERY_SCALE = 0;
+
+    /** Offset of −128 × the sum of its numbers, int32, with which sums of products with K + 128 begin. */
+    public static final int QUERY_START = 4;
+
+    /** Offset of its numbers, int8. Behind them are zeros, as many as the layout's width has more than the head. */
+    public static final int QUERY_NUMBERS = 8;
 
     /** Size of a query's weights for a tile, or of 16 of its sums, in bytes. */
     public static final int WORD_BYTES = 64;
-    /**
-     * Offset of the weights that multiply V. Only quantised pages have them. For other pages, the weights that are
-     * summed also multiply V.
-     */
-    public static final int VALUE_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
 
-    /** Size of the weights of a block, and of a word that starts at the last of them. */
-    public static final int WEIGHTS_BYTES = 2 * VALUE_WEIGHTS;
+    /** Offset of integer weights, which have 16 bytes for each query. */
+    protected static final int INTEGER_WEIGHTS = (MAX_QUERIES + 1) * WORD_BYTES;
+
+    /** Offset of a word for the instruction set. */
+    protected static final int WEIGHTS_WORD = INTEGER_WEIGHTS + MAX_QUERIES * TILE;
+
+    /** Size of the weights of a block. */
+    public static final int WEIGHTS_BYTES = WEIGHTS_WORD + WORD_BYTES;
 
     private static final int LINE_BYTES = 64;
 
@@ -114,9 +144,6 @@ public abstract class AttentionCode {
      * be under way at once that it could be filled as fast as memory is read.
      */
     public static final int TILES_AHEAD = 3;
-
-    /** Positions in a tile. */
-    public static final int TILE = KvLayout.TILE;
 
     protected static final Gp STATS = R8;
     protected static final Gp WEIGHTS = R10;
@@ -137,6 +164,8 @@ public abstract class AttentionCode {
     // While the scores of two tiles are computed.
     private static final Gp SECOND_KV = R15;
     private static final Gp SECOND_NEXT = POSITIONS;
+    /** The address of the second of two tiles of int8. */
+    protected static final Gp SECOND = SECOND_KV;
     /** The first register of the scores of the second of two tiles. Nothing else uses these registers then. */
     protected static final int SECOND_SCORES = 8;
 
@@ -153,8 +182,14 @@ public abstract class AttentionCode {
     /** Number of registers that hold the numbers of a head. */
     protected final int words;
 
-    private final int allHeads;
+    /** Whether the products are those of integers. */
+    protected final boolean quantized;
+
     private final int heads;
+    /** Bytes from a query to the query of the next head, and to that of the next row. */
+    private final int headBytes;
+
+    private final int rowBytes;
 
     /**
      * Creates a writer for one block size.
@@ -167,8 +202,10 @@ public abstract class AttentionCode {
      */
     protected AttentionCode(KvLayout layout, int allHeads, int rows, int heads, float softCap, int lanes) {
         this.layout = layout;
-        this.allHeads = allHeads;
         this.heads = heads;
+        quantized = layout.type().isQuantized();
+        headBytes = quantized ? recordBytes(layout) : layout.headDim() * Float.BYTES;
+        rowBytes = (quantized ? allHeads / layout.kvHeads() : allHeads) * headBytes;
         this.softCap = softCap;
         this.lanes = lanes;
         queries = rows * heads;
@@ -178,6 +215,11 @@ public abstract class AttentionCode {
     /** Size of the sums of one query in bytes. */
     public static int sumBytes(KvLayout layout) {
         return Math.ceilDiv(layout.headDim(), TILE) * WORD_BYTES;
+    }
+
+    /** Size of the record of a query for int8 pages. Records of the query heads that share a KV head follow each other. */
+    public static int recordBytes(KvLayout layout) {
+        return QUERY_NUMBERS + layout.width();
     }
 
     /**
@@ -196,20 +238,30 @@ public abstract class AttentionCode {
      */
     protected abstract boolean pairs();
 
-    /** Sets all scores to 0, of which the first is in register {@code first}. */
+    /** Prepares the scores for their sums; the first is in register {@code first}. */
     protected abstract void clearScores(int first);
 
-    /** Adds the products of one dimension of K and q to the scores of every query. */
-    protected abstract void addKey(int first, Mem key, int dimension);
+    /** Adds the products of one dimension of K and q, or of four of int8, to the scores of every query. */
+    protected abstract void addKey(int first, Mem key, int step);
 
-    /** Turns the scores into weights, in memory, and updates maximums, corrections and totals. */
-    protected abstract void weigh(ExponentialCode exponential);
+    /**
+     * Turns the scores into weights, in memory, and updates maximums, corrections and totals.
+     *
+     * @param two whether the scores are those of two tiles of int8, which are at {@link #HERE} and {@link #SECOND}
+     */
+    protected abstract void weigh(ExponentialCode exponential, boolean two);
 
     /** Loads {@code count} registers of every query's sum and multiplies them by its correction. */
     protected abstract void loadSums(int word, int count);
 
     /** Adds the V of one position, times its weights, to {@code count} registers of every query's sum. */
     protected abstract void addValue(int word, int count);
+
+    /**
+     * Corrects {@code count} registers of every query's sum, from {@link #integerSum} on, and adds the products of int8 of one
+     * tile, or of two.
+     */
+    protected abstract void addIntegers(int count, boolean two);
 
     /** The register with this number. */
     protected abstract Vec vec(int index);
@@ -240,6 +292,7 @@ public abstract class AttentionCode {
         Label tile = a.label();
         Label one = a.label();
         Label rest = a.label();
+        Label end = a.label();
         a.align(32);
         a.bind(tile);
         if (pairs()) {
@@ -247,23 +300,33 @@ public abstract class AttentionCode {
             a.jz(one);
             scoresOfTwo();
             beginTile(0);
-            a.mov(POSITIONS, TILE);
-            selectPositions(true);
-            addTile(exponential);
-            for (int b = 0; b < queries; b++) {
-                a.vmovups(vec(b), vec(SECOND_SCORES + b));
+            if (quantized) {
+                a.mov(SECOND, at(TILES));
+                a.add(TILES, Long.BYTES);
+                selectPositions(2);
+                addTwoTiles(exponential);
+                a.jnz(tile);
+                a.jmp(end);
+            } else {
+                a.mov(POSITIONS, TILE);
+                selectPositions(true);
+                addTile(exponential);
+                for (int b = 0; b < queries; b++) {
+                    a.vmovups(vec(b), vec(SECOND_SCORES + b));
+                }
+                beginTile(0);
+                selectPositions(1);
+                a.jmp(rest);
             }
-            beginTile(0);
-            selectPositions();
-            a.jmp(rest);
             a.bind(one);
         }
         beginTile(TILES_AHEAD);
-        selectPositions();
+        selectPositions(1);
         scores();
         a.bind(rest);
         addTile(exponential);
         a.jnz(tile);
+        a.bind(end);
 
         a.vzeroupper();
         for (int i = saved.length - 1; i >= 0; i--) {
@@ -282,11 +345,11 @@ public abstract class AttentionCode {
         a.add(TILES, Long.BYTES);
     }
 
-    /** Selects the positions of the tile that was begun. */
-    private void selectPositions() {
+    /** Selects the positions of the last of the {@code tiles} tiles that were begun. */
+    private void selectPositions(int tiles) {
         Label last = a.label();
         Label known = a.label();
-        a.cmp(TILE_COUNT, 1);
+        a.cmp(TILE_COUNT, tiles);
         a.jz(last);
         a.mov(POSITIONS, TILE);
         selectPositions(true);
@@ -299,12 +362,22 @@ public abstract class AttentionCode {
 
     /** Adds the values of a tile, whose scores are known; the last instruction counts it. */
     private void addTile(ExponentialCode exponential) {
-        weigh(exponential);
-        for (int word = 0; word < words; word += 2) {
-            sumValues(word, Math.min(2, words - word));
+        weigh(exponential, false);
+        if (quantized) {
+            sumIntegers(false);
+        } else {
+            for (int word = 0; word < words; word += 2) {
+                sumValues(word, Math.min(2, words - word));
+            }
         }
-        sumWeights();
         a.dec(TILE_COUNT);
+    }
+
+    /** The same for two tiles of int8, of which only the second may have positions that the block does not see. */
+    private void addTwoTiles(ExponentialCode exponential) {
+        weigh(exponential, true);
+        sumIntegers(true);
+        a.sub(TILE_COUNT, 2);
     }
 
     /** Computes the scores of all queries and prefetches a later tile. */
@@ -328,10 +401,11 @@ public abstract class AttentionCode {
     }
 
     private void scores(Gp[] keys, Gp[] next) {
-        int unroll = layout.headDim() % 4 == 0 ? 4 : layout.headDim() % 2 == 0 ? 2 : 1;
-        int keyBytes = TILE * layout.type().bytes();
+        int steps = quantized ? layout.width() / KvLayout.SIDE_BY_SIDE : layout.headDim();
+        int unroll = steps % 4 == 0 ? 4 : steps % 2 == 0 ? 2 : 1;
+        int keyBytes = TILE * layout.width() / steps * layout.type().bytes();
         int ahead = 2 * keyBytes; // K and V of a tile are as long as twice K
-        int keysAndValues = layout.headDim() * ahead;
+        int keysAndValues = steps * ahead;
         for (Gp tile : next) {
             for (int at = keysAndValues;
                     at < keysAndValues + 2 * TILE * layout.type().scaleBytes();
@@ -340,7 +414,7 @@ public abstract class AttentionCode {
             }
         }
         a.mov(FACTOR, Q);
-        a.mov(COUNT, layout.headDim() / unroll);
+        a.mov(COUNT, steps / unroll);
         Label dimensions = a.label();
         a.align(32);
         a.bind(dimensions);
@@ -367,8 +441,8 @@ public abstract class AttentionCode {
     private void sumValues(int word, int count) {
         loadSums(word, count);
         int bytes = layout.type().bytes();
-        a.lea(KV, at(HERE, valueScalesOffset() + TILE * layout.type().scaleBytes() + word * lanes * bytes));
-        a.lea(FACTOR, at(WEIGHTS, layout.type().isQuantized() ? VALUE_WEIGHTS : 0));
+        a.lea(KV, at(HERE, valueOffset() + word * lanes * bytes));
+        a.mov(FACTOR, WEIGHTS);
         a.mov(COUNT, POSITIONS);
         Label position = a.label();
         a.align(32);
@@ -385,31 +459,55 @@ public abstract class AttentionCode {
         }
     }
 
-    /** Adds the weights to the totals, one position after the other. Only the first lane is used. */
-    private void sumWeights() {
-        for (int b = 0; b < queries; b++) {
-            a.vmovss(xmm(b), at(STATS, TOTAL + b * Float.BYTES));
+    /** Corrects every query's sums and adds the tile's values to them, in integers. */
+    private void sumIntegers(boolean two) {
+        a.lea(KV, at(HERE, valueOffset()));
+        if (two) {
+            a.lea(SECOND, at(SECOND, valueOffset()));
         }
-        a.mov(FACTOR, WEIGHTS);
-        a.mov(COUNT, POSITIONS);
-        Label position = a.label();
-        a.align(32);
-        a.bind(position);
-        for (int b = 0; b < queries; b++) {
-            a.vaddps(xmm(b), xmm(b), at(FACTOR, b * WORD_BYTES));
+        a.mov(FACTOR, SUMS);
+        int bytes = lanes * Float.BYTES; // of a register of sums, and of the numbers of a register's dimensions side by side
+        if (words > 1) {
+            Label pair = a.label();
+            a.mov(COUNT, words / 2);
+            a.align(32);
+            a.bind(pair);
+            addIntegers(2, two);
+            a.add(KV, 2 * bytes);
+            if (two) {
+                a.add(SECOND, 2 * bytes);
+            }
+            a.add(FACTOR, 2 * bytes);
+            a.dec(COUNT);
+            a.jnz(pair);
         }
-        a.add(FACTOR, Float.BYTES);
-        a.dec(COUNT);
-        a.jnz(position);
-        for (int b = 0; b < queries; b++) {
-            a.vmovss(at(STATS, TOTAL + b * Float.BYTES), xmm(b));
+        if (words % 2 == 1) {
+            addIntegers(1, two);
         }
     }
 
-    /** The number of query b, {@code dimension} after the current dimension of {@link #addKey}. */
-    protected final Mem query(int b, int dimension) {
-        int head = b / heads * allHeads + b % heads;
-        return at(FACTOR, (head * layout.headDim() + dimension) * Float.BYTES);
+    /** The number of query b, or four of int8, {@code step} steps after the current step of {@link #addKey}. */
+    protected final Mem query(int b, int step) {
+        return at(FACTOR, queryOffset(b) + (quantized ? QUERY_NUMBERS : 0) + step * Float.BYTES);
+    }
+
+    /** A number of the record of query b. */
+    protected final Mem queryRecord(int b, int offset) {
+        return at(Q, queryOffset(b) + offset);
+    }
+
+    private int queryOffset(int b) {
+        return b / heads * rowBytes + b % heads * headBytes;
+    }
+
+    /** The V of four positions of {@link #addIntegers}. */
+    protected final Mem integerValue(int tile, int word, int four) {
+        return at(tile == 0 ? KV : SECOND, four * layout.width() * KvLayout.SIDE_BY_SIDE + word * lanes * KvLayout.SIDE_BY_SIDE);
+    }
+
+    /** One register of the sum of query b in {@link #addIntegers}. */
+    protected final Mem integerSum(int b, int word) {
+        return at(FACTOR, b * sumBytes(layout) + word * lanes * Float.BYTES);
     }
 
     /** The weight of query b for the current position of {@link #addValue}. */
@@ -435,6 +533,11 @@ public abstract class AttentionCode {
     /** Offset of K from the start of the tile, which has its scales first if there are any. */
     private int keyOffset() {
         return Math.toIntExact(layout.keyTileOffset(0, 0) - layout.keyScalesOffset(0, 0));
+    }
+
+    /** Offset of V from the start of the tile. */
+    private int valueOffset() {
+        return Math.toIntExact(layout.valueTileOffset(0, 0) - layout.keyScalesOffset(0, 0));
     }
 
     /** Offset of V's scales from the start of the tile. */
