@@ -315,6 +315,33 @@ class QuireTest {
     }
 
     @Test
+    void plan_severalModels_printsEachAndTheSum() throws IOException {
+        Path set = Files.writeString(
+                folder.resolve("set.json"),
+                "{\"story\": {\"model\": \"" + model + "\", \"kv-cache\": \"2MiB\"}, \"tale\": {\"model\": \"" + model
+                        + "\"}}");
+        CommandRun result = run("plan", "--models", set.toString(), "--memory", "1GiB");
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out().lines().toList())
+                .satisfiesExactly(
+                        story -> assertThat(story).startsWith("story ").contains("of KV pages"),
+                        tale -> assertThat(tale).startsWith("tale ").contains("of KV pages"),
+                        all -> assertThat(all).startsWith("all ").contains("of 1.00 GiB that all may take together"));
+        JsonNode plan = JsonMapper.shared()
+                .readTree(run("plan", "--models", set.toString(), "--memory", "1GiB", "--json")
+                        .out());
+        assertThat(plan.get("bytes").asLong())
+                .isEqualTo(plan.at("/models/0/bytes").asLong()
+                        + plan.at("/models/1/bytes").asLong());
+        assertThat(plan.get("usable_bytes").asLong()).isEqualTo(1L << 30);
+        assertThat(run("plan", "--models", set.toString(), "--memory", "1MiB").err())
+                .contains("the model story", "all models together may take");
+        assertThat(run("plan", "--models", set.toString(), "--context", "9").err())
+                .contains("--context is for one model");
+        assertThat(run("plan", "--models", set.toString(), model).err()).contains("exclude each other");
+    }
+
+    @Test
     void plan_typeThatIsLargerInMemory_printsBothSizes() {
         String file = RandomModels.write(folder, RandomModels.Shape.plain(ElementType.IQ2_XXS), ElementType.IQ2_XXS, 1)
                 .toString();

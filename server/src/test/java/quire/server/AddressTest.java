@@ -25,6 +25,8 @@ import java.security.KeyStore;
 import java.security.SecureRandom;
 import java.security.cert.Certificate;
 import java.security.cert.X509Certificate;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import javax.net.ssl.SSLContext;
@@ -127,12 +129,55 @@ class AddressTest {
         }
     }
 
+    /** They count as connections from the first moment, make room for others, and have a bounded time. */
+    @Test
+    void tls_handshakesThatNeverEnd_keepNobodyOutAndAreClosed() throws Exception {
+        int most = 20;
+        X509Certificate certificate = pair("server", "EC", 256);
+        ManualTimers time = new ManualTimers();
+        List<Socket> halfOpen = new ArrayList<>();
+        try (TestServer server = TestServer.builder()
+                        .timers(time)
+                        .config(tls().maxConnections(most).build())
+                        .start();
+                HttpClient client = trusting(certificate)) {
+            for (int i = 0; i < 300; i++) {
+                Socket socket = new Socket(InetAddress.getLoopbackAddress(), server.server.port());
+                halfOpen.add(socket);
+                socket.setSoTimeout(10_000);
+                if (i % 2 == 0) {
+                    socket.getOutputStream().write(new byte[] {22, 3, 1}); // a handshake begins so
+                }
+            }
+            while (server.server.openConnections() != most) {
+                Thread.onSpinWait(); // further ones close those that were idle for longest
+            }
+            assertThat(client.send(post(server, BODY), HttpResponse.BodyHandlers.discarding())
+                            .statusCode())
+                    .isEqualTo(200);
+            assertThat(server.server.openConnections()).isEqualTo(most);
+
+            time.advance(Duration.ofSeconds(5));
+
+            for (Socket socket : halfOpen) {
+                assertThat(socket.getInputStream().read()).isNegative();
+            }
+            while (server.server.openConnections() != 1) {
+                Thread.onSpinWait(); // that of the client
+            }
+        } finally {
+            for (Socket socket : halfOpen) {
+                socket.close();
+            }
+        }
+    }
+
+    private ServerConfig.Builder tls() {
+        return TestServer.config().tls(folder.resolve("server.pem"), folder.resolve("server.key"));
+    }
+
     private TestServer tlsServer() {
-        return TestServer.builder()
-                .config(TestServer.config()
-                        .tls(folder.resolve("server.pem"), folder.resolve("server.key"))
-                        .build())
-                .start();
+        return TestServer.builder().config(tls().build()).start();
     }
 
     private static X509Certificate certificateOf(HttpClient client, TestServer server) throws Exception {

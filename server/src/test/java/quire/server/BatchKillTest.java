@@ -20,11 +20,13 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
 
-/** A server is killed at random moments while it answers a batch, until a last one ends it. */
+/** A server is killed at random moments, or cannot write its database, while it answers a batch; a last one ends it. */
 @Timeout(value = 1_800, threadMode = Timeout.ThreadMode.SEPARATE_THREAD) // reading from a process is not interruptible
 class BatchKillTest {
     /** The nightly run has more. */
@@ -45,15 +47,16 @@ class BatchKillTest {
     static final class Victim {
         private Victim() {}
 
-        /** Runs with the folder of batches as argument. */
+        /** Runs with the folder of batches and a number of steps as arguments. */
         public static void main(String[] arguments) {
+            int most = Integer.parseInt(arguments[1]);
             AtomicInteger steps = new AtomicInteger();
             TestServer server = TestServer.builder()
                     .maxSequences(4)
                     .config(TestServer.config().batches(Path.of(arguments[0])).build())
                     .onForward(batch -> {
                         System.out.println("step " + steps.incrementAndGet());
-                        if (steps.get() == MAX_STEPS) {
+                        if (steps.get() == most) {
                             waitForever();
                         }
                     })
@@ -112,9 +115,12 @@ class BatchKillTest {
         return Json.read(response.body());
     }
 
+    private static HttpResponse<String> ask(HttpClient http, String url) throws IOException, InterruptedException {
+        return http.send(HttpRequest.newBuilder(URI.create(url)).build(), HttpResponse.BodyHandlers.ofString());
+    }
+
     private static String get(HttpClient http, String url) throws IOException, InterruptedException {
-        HttpResponse<String> response =
-                http.send(HttpRequest.newBuilder(URI.create(url)).build(), HttpResponse.BodyHandlers.ofString());
+        HttpResponse<String> response = ask(http, url);
         assertThat(response.statusCode()).as(response.body()).isEqualTo(200);
         return response.body();
     }
@@ -156,7 +162,7 @@ class BatchKillTest {
             SplittableRandom random = new SplittableRandom(1);
             String batch = null;
             for (int kill = 0; kill < KILLS; kill++) {
-                Process victim = start(killed);
+                Process victim = start(killed, MAX_STEPS);
                 try (BufferedReader lines = victim.inputReader(StandardCharsets.UTF_8)) {
                     String port = line(lines, "port ");
                     if (batch == null) {
@@ -176,6 +182,54 @@ class BatchKillTest {
         }
     }
 
+    /** The system lets no file of the process grow beyond a size, so the database meets an error in the middle of a batch. */
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void databaseThatCannotBeWritten_isToldAndLosesNothing() throws Exception {
+        Path full = folder.resolve("full");
+        String batch;
+        try (HttpClient http = HttpClient.newHttpClient()) {
+            Process server = start(full, Integer.MAX_VALUE, "bash", "-c", "ulimit -f 128; exec \"$@\"", "limited");
+            try (BufferedReader lines = server.inputReader(StandardCharsets.UTF_8)) {
+                String address = "http://127.0.0.1:" + line(lines, "port ").substring(5);
+                Thread reader = Thread.ofVirtual().start(() -> lines.lines().forEach(line -> {})); // else its pipe is full
+                batch = create(http, address);
+                String path = "/v1/batches/" + batch;
+                HttpResponse<String> response = ask(http, address + path);
+                while (response.statusCode() == 200) {
+                    assertThat(Json.read(response.body()).get("status").stringValue())
+                            .isIn("validating", "in_progress");
+                    response = ask(http, address + path);
+                }
+                for (String each : List.of(path, "/v1/batches", "/v1/files")) {
+                    response = ask(http, address + each);
+                    assertThat(response.statusCode()).as(response.body()).isEqualTo(507);
+                    assertThat(response.body())
+                            .contains("insufficient_storage", "batches.db", "no result that was stored is lost");
+                }
+                JsonNode answer = send(
+                        http,
+                        address + "/v1/completions",
+                        "application/json",
+                        "{\"prompt\":\"live\",\"max_tokens\":9,\"ignore_eos\":true}");
+                assertThat(answer.at("/usage/completion_tokens").intValue()).isEqualTo(9);
+                assertThat(get(http, address + "/health")).contains("ok");
+                server.destroyForcibly().waitFor();
+                reader.join();
+            } finally {
+                server.destroyForcibly();
+            }
+            try (TestServer last = TestServer.builder()
+                    .config(TestServer.config().batches(full).build())
+                    .start()) {
+                assertThat(answers(http, last.url(), batch)).hasSize(LINES);
+                assertThat(last.get("/metrics").body())
+                        .as("results of the server before are kept")
+                        .doesNotContain("quire_batch_requests_answered_total{model_name=\"fake\"} " + LINES);
+            }
+        }
+    }
+
     private static String line(BufferedReader lines, String begin) throws IOException {
         StringBuilder before = new StringBuilder();
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
@@ -187,12 +241,12 @@ class BatchKillTest {
         throw new IOException("no line with '" + begin + "' in:\n" + before);
     }
 
-    private static Process start(Path folder) throws IOException {
-        List<String> command = new ArrayList<>();
+    private static Process start(Path folder, int steps, String... before) throws IOException {
+        List<String> command = new ArrayList<>(List.of(before));
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.addAll(ManagementFactory.getRuntimeMXBean().getInputArguments());
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), Victim.class.getName()));
-        command.add(folder.toString());
+        command.addAll(List.of(folder.toString(), Integer.toString(steps)));
         return new ProcessBuilder(command).redirectErrorStream(true).start();
     }
 }

@@ -134,7 +134,7 @@ final class RawClient implements Closeable {
                     line.substring(colon + 1).strip());
         }
         byte[] body;
-        if (head || status == 100) {
+        if (head || status == 100 || status == 204) {
             body = new byte[0];
         } else if (headers.containsKey("content-length")) {
             body = in.readNBytes(Integer.parseInt(headers.get("content-length")));

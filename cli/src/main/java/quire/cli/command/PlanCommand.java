@@ -1,5 +1,6 @@
 package quire.cli.command;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -16,6 +17,7 @@ import picocli.CommandLine.Spec;
 import quire.cli.option.ByteSize;
 import quire.cli.option.EngineOptions;
 import quire.cli.option.ModelArgument;
+import quire.cli.option.ModelsOption;
 import quire.cli.option.OptionNames;
 import quire.cli.option.Range;
 import quire.cli.output.Json;
@@ -27,14 +29,15 @@ import quire.engine.MemoryPlan;
 import quire.model.ModelConfig;
 import quire.model.RopeScaling;
 import quire.model.format.Gguf;
+import quire.server.ModelSet;
 
-/** Shows the memory plan of a model or of a shape. */
+/** Shows the memory plan of a model, of a shape, or of several models that one server has. */
 @Command(
         name = "plan",
         mixinStandardHelpOptions = true,
         description =
                 "Show the memory plan line by line: weights, KV bytes of a token, pages, how many sequences fit and what limits"
-                        + " them.")
+                        + " them. Of several models (--models): what each takes, and the sum against the memory.")
 public final class PlanCommand implements Callable<Integer> {
     private static final int DEFAULT_CONTEXT = 4096;
 
@@ -43,6 +46,9 @@ public final class PlanCommand implements Callable<Integer> {
 
     @Mixin
     private ModelArgument model;
+
+    @Mixin
+    private ModelsOption models;
 
     @Option(
             names = "--shape",
@@ -72,7 +78,8 @@ public final class PlanCommand implements Callable<Integer> {
             converter = ByteSize.class,
             description =
                     "Plan for a machine or container of this much memory, such as 16GiB, on which nothing else runs"
-                            + " (default: this one, with what is free now).")
+                            + " (default: this one, with what is free now). With --models: what all models together may"
+                            + " take, as for quire serve.")
     private @Nullable Long memory;
 
     @Option(names = "--json", description = "Print one JSON object.")
@@ -92,6 +99,10 @@ public final class PlanCommand implements Callable<Integer> {
         if (memory != null && memory < 1) {
             throw new ParameterException(spec.commandLine(), "--memory takes a size such as 16GiB, not " + memory);
         }
+        if (models.isGiven()) {
+            planSet();
+            return 0;
+        }
         EngineConfig config = sequences == null ? options.config(model) : options.config(model, sequences);
         MemoryPlan plan = shape == null ? ofModel(config) : ofShape(shape, config);
         int tokens = context == null ? plan.maxContext() : context;
@@ -101,6 +112,39 @@ public final class PlanCommand implements Callable<Integer> {
                         : OptionNames.in(plan.describe(tokens)));
         plan.warnings().forEach(warning -> System.err.println("warning: " + OptionNames.in(warning)));
         return 0;
+    }
+
+    private void planSet() {
+        for (String name : List.of("--shape", "--context", "--sequences")) {
+            if (spec.commandLine().getParseResult().hasMatchedOption(name)) {
+                throw new ParameterException(
+                        spec.commandLine(), name + " is for one model: leave it or --models out");
+            }
+        }
+        if (!model.isBuiltIn()) {
+            throw new ParameterException(
+                    spec.commandLine(), "a model and --models exclude each other: leave one of them out");
+        }
+        ModelSet set = models.set(memory, Duration.ZERO, Duration.ofSeconds(1)); // times change nothing in the plan
+        System.out.print(json ? Json.write(describe(set)) + System.lineSeparator() : set.describe());
+    }
+
+    private static Map<String, Object> describe(ModelSet set) {
+        Map<String, Object> object = new LinkedHashMap<>();
+        object.put(
+                "models",
+                set.models().stream()
+                        .map(each -> Map.of(
+                                "name", each.file().name(),
+                                "file", each.file().path().toString(),
+                                "bytes", each.bytes(),
+                                "bytes_without_kv_pages", each.bytesWithoutPages(),
+                                "heap_bytes", each.heapBytes(),
+                                "context_tokens", each.maxContext()))
+                        .toList());
+        object.put("bytes", set.models().stream().mapToLong(ModelSet.Planned::bytes).sum());
+        object.put("usable_bytes", set.memoryBytes());
+        return object;
     }
 
     private MachineMemory machine() {

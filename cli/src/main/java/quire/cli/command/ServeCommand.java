@@ -25,9 +25,9 @@ import quire.cli.option.FilePath;
 import quire.cli.option.FollowedFiles;
 import quire.cli.option.HttpOptions;
 import quire.cli.option.ModelOption;
-import quire.cli.option.ModelsOption;
 import quire.cli.option.Range;
 import quire.cli.option.SamplingDefaultsOptions;
+import quire.cli.option.ServedModelsOption;
 import quire.cli.option.TelemetryVariables;
 import quire.cli.output.Logging;
 import quire.engine.Engine;
@@ -63,7 +63,7 @@ public final class ServeCommand implements Callable<Integer> {
     private ModelOption model;
 
     @Mixin
-    private ModelsOption models;
+    private ServedModelsOption models;
 
     @Mixin
     private AddressOptions address;

@@ -28,7 +28,7 @@ import quire.server.ModelSet;
 import tools.jackson.core.JacksonException;
 
 /**
- * Which models to serve: all of a folder, or those of a file of JSON:
+ * Several models: all of a folder, or those of a file of JSON:
  *
  * <pre>{@code
  * {"llama":  {"model": "llama-3.1-8b.gguf", "alias": ["gpt-4o", "*"], "max-context": 16384},
@@ -38,16 +38,13 @@ import tools.jackson.core.JacksonException;
  * <p>A model's options have the names of those of the command line. Those on the command line are for all models that do not
  * set them. So they are read by the same code, with the same checks.
  */
-public final class ModelsOption {
+public sealed class ModelsOption permits ServedModelsOption {
     private static final String SUFFIX = ".gguf";
 
     /** The second and further parts of a model in several files. */
     private static final String FURTHER_PART = ".*-(?!00001)\\d{5}-of-\\d{5}\\.gguf";
 
     private static final String FIRST_PART = "-00001-of-\\d{5}$";
-
-    /** A day. */
-    private static final int MAX_SECONDS = 24 * 3600;
 
     /** An option that is for the whole process. */
     private static final String KERNELS = "kernels";
@@ -64,34 +61,11 @@ public final class ModelsOption {
             paramLabel = "DIR|FILE",
             converter = FilePath.class,
             description =
-                    "Serve several models, each of which is loaded when a request asks for it: all GGUF files of a"
+                    "Several models, each of which is loaded when a request asks for it: all GGUF files of a"
                             + " folder, under their file names, or those of a file of JSON: {\"NAME\": {\"model\": FILE, and"
                             + " options such as \"alias\", \"max-context\", \"kv-type\", \"draft\"}, ...}. The first one is for"
                             + " requests that name none. Other options on this line are for all of them.")
     private @Nullable Path models;
-
-    @Option(
-            names = "--memory",
-            paramLabel = "SIZE",
-            converter = ByteSize.class,
-            description = "With --models: memory that all loaded models together may take beside the Java heap, such as"
-                    + " 24GiB (default: what the machine has when the server starts).")
-    private @Nullable Long memory;
-
-    @Option(
-            names = "--unload-idle",
-            paramLabel = "SECONDS",
-            description = "With --models: how long a model that nobody uses stays loaded; 0 for as long as no other one"
-                    + " needs its memory (default 300).")
-    private @Nullable Integer idleSeconds;
-
-    @Option(
-            names = "--load-wait",
-            paramLabel = "SECONDS",
-            description =
-                    "With --models: how long a request waits until its model is loaded; then it is answered with 503"
-                            + " and a time to try again (default 120).")
-    private @Nullable Integer waitSeconds;
 
     /** The options of one model. */
     @Command(name = "model")
@@ -115,23 +89,14 @@ public final class ModelsOption {
     }
 
     /**
-     * Refuses the options for several models where there is one.
-     *
-     * @throws ParameterException naming the option
-     */
-    public void checkUnused() {
-        String name = memory != null ? "--memory" : idleSeconds != null ? "--unload-idle" : "--load-wait";
-        if (memory != null || idleSeconds != null || waitSeconds != null) {
-            throw fault(name + " has no effect without --models DIR|FILE: name the models, or leave it out");
-        }
-    }
-
-    /**
      * The models, planned.
      *
+     * @param memory what all of them together may take beside the Java heap; null for what this machine has now
+     * @param idle how long a model that nobody uses stays loaded; zero for as long as no other one needs its memory
+     * @param wait how long a request waits until its model is loaded
      * @throws ParameterException if an option or the file is wrong, a model cannot be used, or one does not fit
      */
-    public ModelSet set() {
+    public ModelSet set(@Nullable Long memory, Duration idle, Duration wait) {
         Path from = models;
         if (from == null) {
             throw new IllegalStateException("--models is not given");
@@ -151,16 +116,12 @@ public final class ModelsOption {
         if (memory != null && memory < 1) {
             throw fault("--memory takes a size such as 24GiB, not " + memory);
         }
-        int idle = idleSeconds == null ? 300 : idleSeconds;
-        int wait = waitSeconds == null ? 120 : waitSeconds;
-        Range.check(command, "--unload-idle", idle, 0, MAX_SECONDS);
-        Range.check(command, "--load-wait", wait, 1, MAX_SECONDS);
         if (!Files.exists(from)) {
             throw fault("--models " + from + ": there is no such folder or file");
         }
         List<ModelFile> files = Files.isDirectory(from) ? ofFolder(from) : ofFile(from);
         try {
-            return ModelSet.of(files, memory == null ? 0 : memory, Duration.ofSeconds(idle), Duration.ofSeconds(wait));
+            return ModelSet.of(files, memory == null ? 0 : memory, idle, wait);
         } catch (RuntimeException e) { // the files' faults name the model
             throw new ParameterException(
                     command.commandLine(),
@@ -324,7 +285,12 @@ public final class ModelsOption {
         }
     }
 
-    private ParameterException fault(String message) {
+    /** The command that has this option. */
+    final CommandSpec command() {
+        return command;
+    }
+
+    final ParameterException fault(String message) {
         return new ParameterException(command.commandLine(), message);
     }
 }

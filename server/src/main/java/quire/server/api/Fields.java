@@ -117,7 +117,7 @@ public final class Fields {
         if (value == null) {
             return absent;
         }
-        if (!absent && value.isNumber() && value.doubleValue() == 0) {
+        if (!absent && value.isNumber() && real(value) == 0) {
             return false;
         }
         if (!value.isBoolean()) {
@@ -218,7 +218,7 @@ public final class Fields {
         return switch (value.getNodeType()) {
             case ARRAY -> value.values().stream().allMatch(e -> e.isNull() || isEmptyText(e));
             case BOOLEAN -> !value.booleanValue();
-            case NUMBER -> value.doubleValue() == 0;
+            case NUMBER -> real(value) == 0;
             case OBJECT -> value.isEmpty();
             case STRING -> isEmptyText(value);
             case NULL, MISSING -> true;
@@ -258,7 +258,7 @@ public final class Fields {
         if (value.isIntegralNumber()) {
             number = value.bigIntegerValue();
         } else {
-            double real = value.doubleValue();
+            double real = real(value);
             if (real != Math.rint(real) || Math.abs(real) > 1L << 53) {
                 throw wrongType(path, "an integer", value);
             }
@@ -270,12 +270,17 @@ public final class Fields {
         return number;
     }
 
+    /** A number of JSON, which may have any size: infinite beyond the range of {@code double}, where Jackson would throw. */
+    public static double real(JsonNode number) {
+        return number.isBigInteger() ? number.bigIntegerValue().doubleValue() : number.doubleValue();
+    }
+
     /** A finite number. */
     public static double number(JsonNode value, String path) {
         if (!value.isNumber()) {
             throw wrongType(path, "a number", value);
         }
-        double number = value.doubleValue();
+        double number = real(value);
         if (!Double.isFinite(number)) {
             throw HttpException.invalid(path, "invalid_value", "'" + path + "' is out of range for a number.");
         }

@@ -106,12 +106,12 @@ public record Parameter(
 
         public static Values number(int number) {
             return new Values(
-                    String.valueOf(number), (value, body) -> value.isNumber() && value.doubleValue() == number);
+                    String.valueOf(number), (value, body) -> value.isNumber() && Fields.real(value) == number);
         }
 
         /** For a parameter that numbers up to this one switch off. */
         public static Values upTo(int number) {
-            return new Values(number + " and less", (value, body) -> value.isNumber() && value.doubleValue() <= number);
+            return new Values(number + " and less", (value, body) -> value.isNumber() && Fields.real(value) <= number);
         }
 
         public static Values text(String... texts) {

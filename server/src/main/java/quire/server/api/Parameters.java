@@ -129,7 +129,7 @@ public final class Parameters {
     }
 
     private static boolean isSame(@Nullable JsonNode a, JsonNode b) {
-        return b.equals(a) || (a != null && a.isNumber() && b.isNumber() && a.doubleValue() == b.doubleValue());
+        return b.equals(a) || (a != null && a.isNumber() && b.isNumber() && Fields.real(a) == Fields.real(b));
     }
 
     private static void checkValue(Parameter row, Fields body, JsonNode value) {

@@ -1,9 +1,10 @@
 package quire.server.http;
 
+import io.netty.channel.Channel;
 import io.vertx.core.Context;
 import io.vertx.core.http.HttpConnection;
-import io.vertx.core.net.SocketAddress;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.time.Duration;
 import java.util.HexFormat;
 import org.jspecify.annotations.Nullable;
@@ -19,6 +20,9 @@ import org.jspecify.annotations.Nullable;
 final class ClientConnection {
     private static final long NO_TIMER = -1;
 
+    /** The address of a client on a unix socket, or of one that has left. */
+    private static final String UNKNOWN = "unknown";
+
     /**
      * When clients that send no more are probed, in milliseconds after the probe before; the last one repeats. The first
      * two tell in a near network, the next ones in a far one.
@@ -30,7 +34,7 @@ final class ClientConnection {
 
     private final Context loop;
     private final Timers timers;
-    private final HttpConnection connection;
+    private final Channel channel;
     private final Connections connections;
     private final HttpSettings settings;
     private final String client;
@@ -40,15 +44,17 @@ final class ClientConnection {
     private boolean admitted;
     private boolean inputEnded;
     private @Nullable SocketExchange current;
+    private @Nullable HttpConnection connection;
 
+    /** A connection that was accepted; a handshake of TLS may be still to come. */
     ClientConnection(
-            Context loop, Timers timers, HttpConnection connection, Connections connections, HttpSettings settings) {
+            Context loop, Timers timers, Channel channel, Connections connections, HttpSettings settings) {
         this.loop = loop;
         this.timers = timers;
-        this.connection = connection;
+        this.channel = channel;
         this.connections = connections;
         this.settings = settings;
-        this.client = client(connection.remoteAddress());
+        this.client = client(address());
     }
 
     /** The network address that counts as one client. */
@@ -58,15 +64,15 @@ final class ClientConnection {
 
     /** The client's whole network address. */
     String address() {
-        SocketAddress address = connection.remoteAddress();
-        return address == null || address.hostAddress() == null ? "unknown" : address.hostAddress();
+        return channel.remoteAddress() instanceof InetSocketAddress address && address.getAddress() != null
+                ? address.getAddress().getHostAddress()
+                : UNKNOWN;
     }
 
     /** A network gives one client 2^64 addresses of IPv6, so the first half of the address names the client. */
-    private static String client(@Nullable SocketAddress address) {
-        String text = address == null ? null : address.hostAddress();
-        if (text == null) {
-            return "unknown";
+    private static String client(String text) {
+        if (text.equals(UNKNOWN)) {
+            return text;
         }
         int zone = text.indexOf('%');
         byte[] bytes =
@@ -83,6 +89,22 @@ final class ClientConnection {
         admitted = value;
     }
 
+    /** The connection can be used: it has no handshake, or the handshake is complete. */
+    void open(HttpConnection opened) {
+        connection = opened;
+        startTimer();
+    }
+
+    /** Whether {@link #open} was called. */
+    boolean isOpen() {
+        return connection != null;
+    }
+
+    /** Closes the connection if its handshake is not complete after this time. */
+    void startHandshake(Duration time) {
+        timer = timers.set(time, this::closeNow);
+    }
+
     /** Restarts the timeout; closes the connection when it expires. */
     void startTimer() {
         stopTimer();
@@ -97,7 +119,19 @@ final class ClientConnection {
     }
 
     void closeNow() {
-        Sockets.closeNow(connection);
+        HttpConnection opened = connection;
+        if (opened == null) {
+            channel.close();
+        } else {
+            Sockets.closeNow(opened);
+        }
+    }
+
+    /** Closes the connection when all is written. */
+    private void close() {
+        if (connection != null) {
+            connection.close();
+        }
     }
 
     /** The gate refuses a request. Returns how long the answer waits. */
@@ -127,7 +161,7 @@ final class ClientConnection {
     void onResponseEnd(boolean close) {
         unanswered--;
         if (close) {
-            connection.close();
+            close();
         } else if (unanswered == 0) {
             current = null;
             startTimer();
@@ -156,7 +190,7 @@ final class ClientConnection {
 
     private void closeWithoutRequests() {
         if (unanswered == 0) {
-            connection.close();
+            close();
         }
     }
 

@@ -1,6 +1,6 @@
 package quire.server.http;
 
-import io.vertx.core.http.HttpConnection;
+import io.netty.channel.Channel;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
@@ -12,14 +12,15 @@ import org.jspecify.annotations.Nullable;
  * the client with the most connections. A client's idle connection never makes room for a client that has as many or more.
  *
  * <p>A connection that finds no room is surplus: it stays open just long enough for its request to be refused. There are at
- * most {@link #MAX_SURPLUS} of them; the oldest is closed for the next. Used on the event loop only.
+ * most {@link #MAX_SURPLUS} of them; the oldest is closed for the next. A connection counts from when it is accepted, so one whose
+ * handshake of TLS is not complete is an idle one. Used on the event loop only.
  */
 final class Connections {
     /** Connections beyond the limit. */
     static final int MAX_SURPLUS = 64;
 
     private final int max;
-    private final IdentityHashMap<HttpConnection, ClientConnection> all = new IdentityHashMap<>();
+    private final IdentityHashMap<Channel, ClientConnection> all = new IdentityHashMap<>();
     private final Map<String, Integer> clientToAdmitted = new HashMap<>();
     private int admitted;
 
@@ -40,13 +41,13 @@ final class Connections {
 
     /** The connection; null if it is closed. */
     @Nullable
-    ClientConnection get(HttpConnection connection) {
-        return all.get(connection);
+    ClientConnection get(Channel channel) {
+        return all.get(channel);
     }
 
     /** Adds a connection that has opened. */
-    void add(HttpConnection connection, ClientConnection client) {
-        all.put(connection, client);
+    void add(Channel channel, ClientConnection client) {
+        all.put(channel, client);
         if (makeRoom(client.client())) {
             admit(client);
             idle.add(client);
@@ -60,9 +61,10 @@ final class Connections {
     }
 
     /** Removes a connection that has closed. */
-    void remove(HttpConnection connection) {
-        ClientConnection client = all.remove(connection);
+    void remove(Channel channel) {
+        ClientConnection client = all.remove(channel);
         if (client != null) {
+            client.stopTimer();
             dismiss(client);
         }
     }

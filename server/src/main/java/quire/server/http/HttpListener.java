@@ -1,5 +1,6 @@
 package quire.server.http;
 
+import io.netty.channel.Channel;
 import io.netty.handler.codec.http.TooLongHttpHeaderException;
 import io.netty.handler.codec.http.TooLongHttpLineException;
 import io.vertx.core.Context;
@@ -60,7 +61,7 @@ public final class HttpListener {
     private static final int MAX_HEAD_BYTES = 16 << 10;
     private static final int MAX_LINE_BYTES = 8 << 10;
 
-    /** Time for a handshake of TLS: the connection counts only after it. */
+    /** Time for a handshake of TLS; Vert.x has a longer one of its own. */
     private static final Duration HANDSHAKE_TIMEOUT = Duration.ofSeconds(5);
 
     /** Time for sending an error to the clients of cancelled answers, and for closing sockets. */
@@ -126,7 +127,6 @@ public final class HttpListener {
             options.setSsl(true)
                     .setKeyCertOptions(certificate)
                     .setSslEngineOptions(new JdkSSLEngineOptions().setUseWorkerThread(true))
-                    .setSslHandshakeTimeout(HANDSHAKE_TIMEOUT.toSeconds())
                     .setUseAlpn(false);
         }
         this.server = vertx.createHttpServer(options);
@@ -155,15 +155,21 @@ public final class HttpListener {
      */
     public static HttpListener start(
             HttpSettings settings, Router router, IntConsumer onResponse, Timers.@Nullable Factory timers) {
-        Vertx vertx = Vertx.vertx(new VertxOptions()
-                .setEventLoopPoolSize(1)
-                .setWorkerPoolSize(1)
-                .setInternalBlockingPoolSize(1)
-                .setFileSystemOptions(
-                        new FileSystemOptions().setFileCachingEnabled(false).setClassPathResolvingEnabled(false)));
+        AcceptingTransport transport = new AcceptingTransport();
+        Vertx vertx = Vertx.builder()
+                .with(new VertxOptions()
+                        .setEventLoopPoolSize(1)
+                        .setWorkerPoolSize(1)
+                        .setInternalBlockingPoolSize(1)
+                        .setFileSystemOptions(new FileSystemOptions()
+                                .setFileCachingEnabled(false)
+                                .setClassPathResolvingEnabled(false)))
+                .withTransport(transport)
+                .build();
         try {
             PemKeyCertOptions certificate = certificate(vertx, settings);
             HttpListener listener = new HttpListener(settings, router, onResponse, timers, vertx, certificate);
+            transport.onAccept(listener::onAccept);
             listener.listen();
             return listener;
         } catch (IllegalArgumentException e) {
@@ -347,17 +353,32 @@ public final class HttpListener {
 
     // ── the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    private void onConnection(HttpConnection connection) {
-        ClientConnection client = new ClientConnection(loop, timers, connection, connections, settings);
-        connections.add(connection, client);
-        connection.closeHandler(v -> {
-            connections.remove(connection);
-            client.stopTimer();
+    /** A socket was accepted, on any thread. */
+    private void onAccept(Channel channel) {
+        loop.runOnContext(v -> {
+            ClientConnection client = new ClientConnection(loop, timers, channel, connections, settings);
+            client.startHandshake(HANDSHAKE_TIMEOUT);
+            connections.add(channel, client);
+            channel.closeFuture().addListener(closed -> loop.runOnContext(w -> {
+                if (!client.isOpen()) {
+                    connections.remove(channel);
+                }
+            }));
         });
+    }
+
+    private void onConnection(HttpConnection connection) {
+        ClientConnection client = connections.get(Sockets.channel(connection));
+        if (client == null) {
+            Sockets.closeNow(connection); // it was closed for another one at the end of its handshake
+            return;
+        }
+        client.open(connection);
+        // Behind the last request, which may be malformed only because it ends here.
+        connection.closeHandler(v -> connections.remove(Sockets.channel(connection)));
         Sockets.readInSmallTurns(connection);
         Sockets.onInputEnd(connection, client::onInputEnd);
         Sockets.checkRequests(connection, client::onBrokenBody);
-        client.startTimer();
     }
 
     private void onMalformedRequest(HttpServerRequest request) {
@@ -417,7 +438,7 @@ public final class HttpListener {
     }
 
     private ClientConnection client(HttpServerRequest request) {
-        ClientConnection client = connections.get(request.connection());
+        ClientConnection client = connections.get(Sockets.channel(request.connection()));
         if (client == null) {
             throw new IllegalStateException("a request on a connection that was not announced");
         }

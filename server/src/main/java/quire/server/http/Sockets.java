@@ -1,6 +1,7 @@
 package quire.server.http;
 
 import io.netty.channel.AdaptiveRecvByteBufAllocator;
+import io.netty.channel.Channel;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelOption;
@@ -151,6 +152,11 @@ final class Sockets {
         public String getMessage() {
             return message;
         }
+    }
+
+    /** The socket of a connection. */
+    static Channel channel(HttpConnection connection) {
+        return context(connection).channel();
     }
 
     private static ChannelHandlerContext context(HttpConnection connection) {

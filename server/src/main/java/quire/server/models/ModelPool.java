@@ -4,9 +4,13 @@ import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
@@ -30,11 +34,11 @@ import quire.server.http.HttpException;
  * runs ends, whatever other requests ask for. Requests for a model that is not ready wait, and get their leases at the
  * moment when it is, so that it cannot leave in between.
  *
- * <p>One thread, {@code models}, loads and unloads, one model at a time: the one that was asked for first. It makes room
- * with models that nobody uses, the one unused for longest first. If these are not enough, a busy model drains: no more
- * requests begin, and it leaves when those that run have ended. It does that only when it has been ready for a turn, {@link
- * #TURNS_OF_LOADING} times as long as it took to load, so that most of the time is spent on answers and not on loading.
- * Requests in the background never make a model leave that others use or have just used.
+ * <p>One thread, {@code models}, loads and unloads, one model at a time: the one that was asked for first. While that one
+ * waits for memory, others that have room are loaded. Room is made with models that nobody uses, the one unused for longest
+ * first. If these are not enough, a busy model drains: no more requests begin, and it leaves when those that run have ended.
+ * It does that only when it has been ready for a turn, {@link #TURNS_OF_LOADING} times as long as it took to load, so that
+ * most of the time is spent on answers and not on loading. Requests in the background never make a model leave that others use or have just used.
  *
  * <p>A model's memory counts from the moment when it begins to load until it is freed. Thread-safe.
  *
@@ -598,52 +602,66 @@ public final class ModelPool<M> implements AutoCloseable {
         if (slot == null) {
             return false;
         }
+        slot.state = State.LOADING;
+        ModelSource.Need need;
+        try {
+            need = need(slot);
+        } catch (RuntimeException | Error e) { // of any kind: the waiting requests are told, and other models go on
+            fail(slot, e);
+            return true;
+        }
+        if (makeRoom(slot, need)) {
+            load(slot, need);
+        } else {
+            slot.state = slot.failure.isEmpty() ? State.ABSENT : State.FAILED;
+        }
+        return true;
+    }
+
+    private ModelSource<M> source(Slot slot) {
         ModelSource<M> source = slot.source;
         if (source == null) {
             throw new IllegalStateException("a model that is always there is wanted");
         }
+        return source;
+    }
+
+    /**
+     * The memory that a model will take.
+     *
+     * @throws RuntimeException if it cannot be used
+     */
+    private ModelSource.Need need(Slot slot) {
+        ModelSource<M> source = source(slot);
+        ModelSource.Need need = unlocked(source::need);
+        if (!need.fits(budget)) {
+            throw new IllegalArgumentException("it takes " + need.bytes() + " bytes, and " + need.heapBytes()
+                    + " of the Java heap, but all models"
+                    + " together may take " + budget.bytes() + " bytes, and " + budget.heapBytes()
+                    + " of the heap: give it fewer KV pages or a shorter context, or raise the memory");
+        }
+        return need;
+    }
+
+    /** Loads a model that has room. */
+    private void load(Slot slot, ModelSource.Need need) {
+        ModelSource<M> source = source(slot);
         slot.state = State.LOADING;
-        ModelSource.Need reserved = ModelSource.Need.NONE;
-        M loaded = null;
-        Throwable fault = null;
+        slot.need = need;
+        used = used.plus(need);
+        mostUsed = new ModelSource.Need(
+                Math.max(mostUsed.bytes(), used.bytes()), Math.max(mostUsed.heapBytes(), used.heapBytes()));
         long began = nanoClock.getAsLong();
         try {
-            ModelSource.Need need = unlocked(source::need);
-            if (!need.fits(budget)) {
-                throw new IllegalArgumentException("it takes " + need.bytes() + " bytes, and " + need.heapBytes()
-                        + " of the Java heap, but all models"
-                        + " together may take " + budget.bytes() + " bytes, and " + budget.heapBytes()
-                        + " of the heap: give it fewer KV pages or a shorter context, or raise the memory");
-            }
-            if (!makeRoom(slot, need)) {
-                slot.state = slot.failure.isEmpty() ? State.ABSENT : State.FAILED;
-                return true;
-            }
-            reserved = need;
-            slot.need = need;
-            used = used.plus(need);
-            mostUsed = new ModelSource.Need(
-                    Math.max(mostUsed.bytes(), used.bytes()), Math.max(mostUsed.heapBytes(), used.heapBytes()));
-            began = nanoClock.getAsLong();
-            loaded = unlocked(source::load);
-        } catch (RuntimeException | Error e) { // of any kind: the waiting requests are told, and other models go on
-            fault = e;
+            slot.model = unlocked(source::load);
+        } catch (RuntimeException | Error e) { // of any kind, as above
+            used = used.minus(need);
+            slot.need = ModelSource.Need.NONE;
+            fail(slot, e);
+            return;
         }
         wanted.remove(slot);
         slot.keepWanted = false;
-        if (loaded == null) {
-            used = used.minus(reserved);
-            slot.need = ModelSource.Need.NONE;
-            String why = fault == null
-                    ? "nothing was loaded"
-                    : fault.getMessage() == null ? fault.toString() : fault.getMessage();
-            LOG.log(Level.WARNING, "the model {0} cannot be loaded: {1}", slot.name, why);
-            slot.state = State.FAILED;
-            slot.failWith(why);
-            slot.waiters.forEach(waiter -> refuse(waiter, slot.failed()));
-            return true;
-        }
-        slot.model = loaded;
         slot.state = State.READY;
         slot.loads++;
         slot.failures = 0;
@@ -658,7 +676,17 @@ public final class ModelPool<M> implements AutoCloseable {
                 Long.toString(used.bytes()),
                 Long.toString(budget.bytes()));
         grant(slot);
-        return true;
+    }
+
+    /** Tells the requests that wait for a model that it cannot be loaded. */
+    private void fail(Slot slot, Throwable fault) {
+        wanted.remove(slot);
+        slot.keepWanted = false;
+        String why = fault.getMessage() == null ? fault.toString() : fault.getMessage();
+        LOG.log(Level.WARNING, "the model {0} cannot be loaded: {1}", slot.name, why);
+        slot.state = State.FAILED;
+        slot.failWith(why);
+        slot.waiters.forEach(waiter -> refuse(waiter, slot.failed()));
     }
 
     /** Gives each request that waits for a model its lease. */
@@ -682,6 +710,7 @@ public final class ModelPool<M> implements AutoCloseable {
      */
     private boolean makeRoom(Slot slot, ModelSource.Need need) throws InterruptedException {
         Slot draining = null;
+        Overtaking overtaking = new Overtaking(slot);
         try {
             while (!closed && wanted.contains(slot)) {
                 if (used.plus(need).fits(budget)) {
@@ -708,6 +737,9 @@ public final class ModelPool<M> implements AutoCloseable {
                         draining.state = State.DRAINING;
                     }
                 }
+                if (overtaking.loadOne()) {
+                    continue;
+                }
                 var _ = changed.awaitNanos(
                         draining != null ? untilIdle() : Math.min(untilIdle(), untilTurnEnds(slot.wantedByClient())));
             }
@@ -720,6 +752,49 @@ public final class ModelPool<M> implements AutoCloseable {
                 draining.state = State.READY; // it need not leave
                 grant(draining);
             }
+        }
+    }
+
+    /**
+     * Loads other models that have room while one waits for memory. Each may do so once, and only if it was not there when the
+     * wait began: else two models that others use in turn could keep the memory from the one that waits.
+     */
+    private final class Overtaking {
+        private final Slot waiting;
+        private final Set<Slot> over = new HashSet<>();
+        private final Map<Slot, ModelSource.Need> slotToNeed = new HashMap<>();
+
+        Overtaking(Slot waiting) {
+            this.waiting = waiting;
+            over.add(waiting);
+            slots.stream().filter(slot -> slot.model != null).forEach(over::add);
+        }
+
+        /** Loads a model that has room. Returns whether there was one, or one that failed. */
+        boolean loadOne() {
+            for (Slot slot : List.copyOf(wanted)) {
+                boolean mayOvertake = slot.wantedByClient() || !waiting.wantedByClient();
+                if (over.contains(slot) || !mayOvertake || slot.waiters.isEmpty()) {
+                    continue;
+                }
+                ModelSource.Need known = slotToNeed.get(slot);
+                if (known != null && !used.plus(known).fits(budget)) {
+                    continue;
+                }
+                try {
+                    ModelSource.Need need = need(slot); // without the lock, so all may have changed
+                    slotToNeed.put(slot, need);
+                    if (!closed && wanted.contains(slot) && used.plus(need).fits(budget)) {
+                        over.add(slot);
+                        load(slot, need);
+                    }
+                } catch (RuntimeException | Error e) { // of any kind: the waiting requests are told
+                    over.add(slot);
+                    fail(slot, e);
+                }
+                return true;
+            }
+            return false;
         }
     }
 

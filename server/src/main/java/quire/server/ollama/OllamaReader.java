@@ -95,7 +95,7 @@ final class OllamaReader {
         }
         double seconds = Double.NaN;
         if (value.isNumber()) {
-            seconds = value.doubleValue();
+            seconds = Fields.real(value);
         } else if (value.isString()) {
             String text = value.stringValue().strip();
             Matcher matcher = TIME.matcher(text);

@@ -461,7 +461,7 @@ public final class ParameterTable {
                 "controls the probability of tokens",
                 LLAMA,
                 FILTERS,
-                new Values("below 0", (value, body) -> value.isNumber() && value.doubleValue() < 0));
+                new Values("below 0", (value, body) -> value.isNumber() && Fields.real(value) < 0));
         refused(ANSWERS, "dynatemp_range", "changes the temperature by the tokens", LLAMA, FILTERS);
         refused(ANSWERS, "dynamic_temperature", "changes the temperature by the tokens", WEBUI, FILTERS);
         refused(ANSWERS, "smoothing_factor", "changes the logits by a curve", WEBUI, FILTERS);

@@ -501,7 +501,7 @@ final class RequestReader implements ChatReader {
     /** The maximum number of tokens that the client requests; null for no limit. −1 also means no limit. */
     private static @Nullable Integer limit(Fields body, String name) {
         JsonNode value = body.get(name);
-        if (value == null || (value.isNumber() && value.doubleValue() == NO_LIMIT)) {
+        if (value == null || (value.isNumber() && Fields.real(value) == NO_LIMIT)) {
             return null;
         }
         return (int) Fields.integer(value, body.path(name), 0, Integer.MAX_VALUE);
@@ -538,7 +538,7 @@ final class RequestReader implements ChatReader {
         if (value == null || (!value.isNumber() && Fields.isNeutral(value))) {
             return null;
         }
-        if (value.isNumber() && value.doubleValue() == NO_LIMIT) {
+        if (value.isNumber() && Fields.real(value) == NO_LIMIT) {
             Integer newer = limit(body, "max_completion_tokens");
             Integer limit = newer != null ? newer : limit(body, "max_tokens");
             return Math.max(1, engine.maxContext() - Math.max(1, limit == null ? 1 : limit));

@@ -158,7 +158,7 @@ final class SamplingReader {
     }
 
     private static boolean isWholeText(JsonNode window) {
-        return window.isNumber() && window.doubleValue() == -1;
+        return window.isNumber() && Fields.real(window) == -1;
     }
 
     private int topK(Fields body) {

@@ -221,6 +221,32 @@ class ModelPoolTest {
     }
 
     @Test
+    void modelThatHasRoom_isLoadedWhileALargeOneWaits() throws Exception {
+        ModelPool<Model>.Slot busy = add("busy", new Source(6));
+        ModelPool<Model>.Slot large = add("large", new Source(8));
+        ModelPool<Model>.Slot small = add("small", new Source(3));
+        ModelPool<Model>.Lease running = acquire(busy).get();
+        CompletableFuture<ModelPool<Model>.Lease> waiting = acquire(large);
+        await(large, State.LOADING);
+
+        ModelPool<Model>.Lease passed = acquire(small).get();
+        assertThat(refusal(acquire(add("too large", new Source(11))))).hasMessageContaining("it takes 11 bytes");
+        assertThat(large.view()).returns(State.LOADING, ModelPool.View::state).returns(0L, ModelPool.View::bytes);
+
+        // The busy one leaves and is asked for again. It has room beside the small one, but the large one waits for it.
+        pass(ModelPool.LEAST_TURN);
+        await(busy, State.DRAINING);
+        running.close();
+        await(busy, State.ABSENT);
+        CompletableFuture<ModelPool<Model>.Lease> again = acquire(busy);
+        await(small, State.DRAINING);
+        assertThat(busy.view().loads()).isEqualTo(1);
+        passed.close();
+        waiting.get().close();
+        again.get().close();
+    }
+
+    @Test
     void drainingModel_whoseRivalIsWantedByNobody_goesOn() throws Exception {
         ModelPool<Model>.Slot a = add("a", new Source(6));
         ModelPool<Model>.Slot b = add("b", new Source(6));
