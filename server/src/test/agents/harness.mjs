@@ -9,7 +9,8 @@ import {writeTable} from './table.mjs';
 
 const RESULTS = new URL('./results.json', import.meta.url);
 const TOGETHER = 3; // programs that run beside each other
-const LIMIT = 60_000; // milliseconds of one run of a program
+const SLOWER = Number(process.env.QUIRE_AGENTS_SLOWER ?? 1); // for a machine that does other work beside
+const LIMIT = 60_000 * SLOWER; // milliseconds of one run of a program
 const RETRY_AFTER = 1; // seconds, in place of those that Quire names, so that a run is short
 
 const schema = {
@@ -222,7 +223,7 @@ async function reasoning(program) {
 async function cancel(program) {
   let stopped = 0;
   const ran = await run(program, 'cancel', () => ['<endless>'], {
-    limit: 30_000,
+    limit: 30_000 * SLOWER,
     onEvent: (record, child) => {
       if (record.main && record.events === 5) {
         stopped ||= Date.now();
@@ -241,7 +242,7 @@ async function cancel(program) {
 
 /** Whether Quire computes nothing within some seconds. */
 async function idle() {
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 200 * SLOWER; i++) {
     const metrics = await (await fetch(`http://127.0.0.1:${ports.ok}/metrics`)).text();
     const running = /^quire_num_requests_running(?:\{[^}]*\})? (\d+)/m.exec(metrics);
     if (running === null) {
@@ -291,7 +292,7 @@ async function errors(program) {
   const outcomes = {};
   for (const [stage, answer] of Object.entries(broken)) {
     const ran = await run(program, stage === 'within a call' ? 'tools' : 'errors', dir => [answer(program, dir)],
-        {limit: 90_000});
+        {limit: 90_000 * SLOWER});
     outcomes[stage] = outcome(ran, /not finite/);
   }
   return outcomes;

@@ -22,6 +22,7 @@ import quire.engine.Scheduling;
 import quire.engine.Script;
 import quire.server.api.Json;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -125,23 +126,77 @@ class AgentRulesTest {
             };
         }
 
-        /** A chat's stream as an object with the finish reason: one chunk has it, and nothing but usage follows. */
+        /**
+         * A chat's stream as an answer as a whole. Checks that all chunks have the same id, time and model; that the role comes
+         * first and the reason of the end last, with nothing but usage behind it; and that each piece of a call has its
+         * index, and the first one the id, the type and the name, which no other has.
+         */
         private static JsonNode chat(String stream) {
-            List<String> reasons = new ArrayList<>();
+            ObjectNode answer = JsonNodeFactory.instance.objectNode();
+            ObjectNode choice = answer.putArray("choices").addObject();
+            ObjectNode message = choice.putObject("message");
+            JsonNode head = null;
             for (String line :
                     stream.lines().filter(each -> each.startsWith("data: {")).toList()) {
-                JsonNode choice = Json.read(line.substring(6)).at("/choices/0");
-                assertThat(reasons).as("before " + line).isEmpty();
-                String reason = choice.path("finish_reason").asString("");
+                JsonNode chunk = Json.read(line.substring(6));
+                head = head == null ? chunk : head;
+                assertThat(chunk.path("id").asString()).as(line).isNotEmpty();
+                assertThat(chunk.path("object").asString()).as(line).isEqualTo("chat.completion.chunk");
+                for (String same : List.of("id", "created", "model")) {
+                    assertThat(chunk.get(same)).as(line).isNotNull().isEqualTo(head.get(same));
+                }
+                if (chunk.get("choices").isEmpty()) {
+                    assertThat(chunk.get("usage").isObject()).as(line).isTrue();
+                    assertThat(choice.has("finish_reason")).as(line).isTrue();
+                    continue;
+                }
+                assertThat(chunk.get("choices").size()).as(line).isEqualTo(1);
+                assertThat(chunk.at("/choices/0/index").asInt(-1)).as(line).isZero();
+                assertThat(choice.has("finish_reason")).as("before " + line).isFalse();
+                addDelta(chunk.at("/choices/0/delta"), message, chunk == head, line);
+                String reason = chunk.at("/choices/0/finish_reason").asString("");
                 if (!reason.isEmpty()) {
-                    reasons.add(reason);
+                    choice.put("finish_reason", reason);
                 }
             }
-            assertThat(reasons).hasSize(1);
+            assertThat(choice.has("finish_reason")).as(stream).isTrue();
             assertThat(stream).endsWith("data: [DONE]\n\n");
-            ObjectNode answer = JsonNodeFactory.instance.objectNode();
-            answer.putArray("choices").addObject().put("finish_reason", reasons.getFirst());
+            if (choice.get("finish_reason").asString().equals("tool_calls")) {
+                message.get("tool_calls")
+                        .forEach(call -> assertThat(Json.read(call.at("/function/arguments").asString()).isObject())
+                                .as(stream)
+                                .isTrue());
+            }
             return answer;
+        }
+
+        private static void addDelta(JsonNode delta, ObjectNode message, boolean isFirst, String line) {
+            assertThat(delta.path("role").asString("")).as(line).isEqualTo(isFirst ? "assistant" : "");
+            for (String text : List.of("content", "reasoning_content")) {
+                if (delta.path(text).isString()) {
+                    message.put(text, message.path(text).asString("") + delta.get(text).asString());
+                }
+            }
+            for (JsonNode piece : delta.path("tool_calls")) {
+                ArrayNode calls = message.withArray("tool_calls");
+                int index = piece.path("index").asInt(-1);
+                assertThat(index).as(line).isBetween(0, calls.size());
+                boolean isNew = index == calls.size();
+                for (String once : List.of("/id", "/type", "/function/name")) {
+                    assertThat(piece.at(once).asString("").isEmpty()).as(once + " in " + line).isEqualTo(!isNew);
+                }
+                String arguments = piece.at("/function/arguments").asString("");
+                if (isNew) {
+                    ObjectNode call = piece.deepCopy().asObject();
+                    call.remove("index");
+                    ((ObjectNode) call.get("function")).put("arguments", arguments);
+                    calls.add(call);
+                } else {
+                    assertThat(index).as(line).isEqualTo(calls.size() - 1);
+                    ObjectNode function = (ObjectNode) calls.get(index).get("function");
+                    function.put("arguments", function.get("arguments").asString() + arguments);
+                }
+            }
         }
 
         /** The message of an error, which has the shape of the API. */
@@ -419,15 +474,20 @@ class AgentRulesTest {
                 assertThat(dialect.end(streamed)).isEqualTo(dialect.end(whole));
                 String place =
                         switch (dialect) {
-                            case CHAT -> "";
+                            case CHAT -> "/choices/0/message/tool_calls";
                             case RESPONSES -> "/output";
                             case MESSAGES -> "/content";
                             case OLLAMA -> "/message";
                         };
-                if (!place.isEmpty()) { // ToolsTest joins the pieces of chats
-                    assertThat(withoutIds(streamed.at(place))).isEqualTo(withoutIds(whole.at(place)));
-                    assertThat(whole.at(place).toString()).contains("hm", "I ask.", "weather", "Bern");
+                assertThat(withoutIds(streamed.at(place))).isEqualTo(withoutIds(whole.at(place)));
+                assertThat(whole.at(place).toString()).contains("weather", "Bern");
+                if (dialect == Dialect.CHAT) {
+                    for (String text : List.of("content", "reasoning_content")) {
+                        assertThat(streamed.at("/choices/0/message/" + text))
+                                .isEqualTo(whole.at("/choices/0/message/" + text));
+                    }
                 }
+                assertThat(whole.toString()).contains("hm", "I ask.");
             }
         });
     }

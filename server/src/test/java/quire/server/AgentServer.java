@@ -36,6 +36,8 @@ final class AgentServer {
 
     private static final Pattern CALL = Pattern.compile("<call>([^:]+):");
 
+    private static final String ENDLESS = "<endless>";
+
     private static final String LONG = "word ".repeat(20_000);
 
     private AgentServer() {}
@@ -68,10 +70,13 @@ final class AgentServer {
         int results = prompt.substring(end).split("<tool>", -1).length - 1;
         String answer = answers.path(Math.min(results, answers.size() - 1)).stringValue();
         Matcher call = CALL.matcher(answer);
-        if (call.find() && !prompt.contains("[" + call.group(1) + "]")) {
+        boolean isTitle = call.find()
+                ? !prompt.contains("[" + call.group(1) + "]")
+                : answer.equals(ENDLESS) && !prompt.startsWith("[");
+        if (isTitle) {
             return "A test."; // a program asks for a title, without tools
         }
-        return answer.replace("<endless>", LONG);
+        return answer.replace(ENDLESS, LONG);
     }
 
     /** Runs the servers. */

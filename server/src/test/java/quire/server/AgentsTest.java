@@ -103,6 +103,34 @@ class AgentsTest {
         }
     }
 
+    /** A schema that cannot be enforced is an error where the request demands a call, and any object elsewhere. */
+    @Test
+    void tools_ofAgents_areAllEnforced() throws IOException, InterruptedException {
+        int tools = 0;
+        try (TestServer server = start()) {
+            for (Map.Entry<String, Captured> each : captured().entrySet()) {
+                Captured captured = each.getValue();
+                if (captured.dialect == Dialect.OLLAMA || captured.body.path("tools").isEmpty()) {
+                    continue; // Ollama's API demands no call
+                }
+                tools += captured.body.get("tools").size();
+                if (captured.dialect == Dialect.MESSAGES) {
+                    captured.body.putObject("tool_choice").put("type", "any");
+                } else {
+                    captured.body.put("tool_choice", "required");
+                }
+                captured.body.put("stream", false);
+                captured.body.remove("stream_options");
+                captured.body.put(captured.dialect == Dialect.RESPONSES ? "max_output_tokens" : "max_tokens", 1);
+                HttpResponse<String> response = server.post(captured.path, captured.body.toString());
+                assertThat(response.statusCode())
+                        .as(each.getKey() + ": " + response.body())
+                        .isEqualTo(200);
+            }
+        }
+        assertThat(tools).isGreaterThan(80);
+    }
+
     /** The second turn of a task, also with the request for a title between the turns. */
     @Test
     void turn2_ofEachCapturedPair_findsEveryWholePageOfTurn1() throws IOException, InterruptedException {

@@ -1,12 +1,15 @@
 package quire.bench.agents;
 
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadMXBean;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import quire.bench.client.HttpSocket;
 import quire.bench.client.ServerAddress;
@@ -14,6 +17,7 @@ import quire.cli.output.Json;
 import quire.engine.chat.Tool;
 import quire.engine.chat.ToolCallFormat;
 import quire.engine.constrain.Constraint;
+import quire.engine.constrain.Constraints;
 import quire.engine.constrain.InvalidConstraintException;
 
 /**
@@ -22,7 +26,7 @@ import quire.engine.constrain.InvalidConstraintException;
  *
  * <pre>
  *   words a    turn 2                                 nothing of it is cached
- *   words b    turn 1  turn 2                         all whole pages of turn 1 are cached
+ *   words b    turn 1  turn 2  turn 2                 all whole pages of turn 1 are cached; then those of turn 2
  *   words c    turn 1  side requests  turn 2          the same, if they have evicted nothing of it
  * </pre>
  *
@@ -36,6 +40,14 @@ final class AgentsBench {
 
     /** How often tools are compiled; the median counts. */
     private static final int REPEATS = 21;
+
+    /** How often tools are found again: so often that Java has compiled the code. */
+    private static final int FINDS = 300;
+
+    /** The first requests of a server. */
+    private static final int FIRST = 10;
+
+    private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
 
     private final ServerAddress server;
     private final String model;
@@ -64,6 +76,7 @@ final class AgentsBench {
         Answered cold = ask(capture, capture.turn(2, model, seed));
         ask(capture, capture.turn(1, model, seed + 1));
         Answered warm = ask(capture, capture.turn(2, model, seed + 1));
+        Answered again = ask(capture, capture.turn(2, model, seed + 1));
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("program", capture.name());
         row.put("body_bytes", capture.bytes());
@@ -72,6 +85,8 @@ final class AgentsBench {
         row.put("first_token_seconds_cold", cold.seconds);
         row.put("first_token_seconds_cached", warm.seconds);
         row.put("speedup", cold.seconds / warm.seconds);
+        putCached(row, "cached_tokens_retried", again);
+        row.put("first_token_seconds_retried", again.seconds);
         if (!sides.isEmpty()) {
             ask(capture, capture.turn(1, model, seed + 2));
             for (Capture side : sides) {
@@ -82,6 +97,25 @@ final class AgentsBench {
             putCached(row, "cached_tokens_after_side", after);
             row.put("first_token_seconds_after_side", after.seconds);
         }
+        return row;
+    }
+
+    /**
+     * Measures the first requests of a server that has just become ready, one after the other: the first turn of a program,
+     * each time with other words.
+     *
+     * @return columns with units in their names
+     */
+    Map<String, Object> firstRequests(Capture capture) throws IOException {
+        double[] seconds = new double[FIRST];
+        for (int i = 0; i < FIRST; i++) {
+            seconds[i] = ask(capture, capture.turn(1, model, seed - 1 - i)).seconds;
+        }
+        Map<String, Object> row = new LinkedHashMap<>();
+        row.put("program", capture.name());
+        row.put("first_seconds", seconds[0]);
+        row.put("second_seconds", seconds[1]);
+        row.put("tenth_seconds", seconds[FIRST - 1]);
         return row;
     }
 
@@ -133,35 +167,52 @@ final class AgentsBench {
     }
 
     /**
-     * Measures how long the constraint of a program's tools takes: the first time for this program, the median of further
-     * times, and the median of finding it under equal tools that were read again.
+     * Measures how long the constraint of a program's tools takes: the first time for this program and its first mask, the median
+     * of further times, and the median of finding it under equal tools that were read again, and of beginning an answer with
+     * it. Times of compilation are also given as those of the processor, which do not depend on what else the machine does.
      *
      * @return columns with units in their names
      */
-    static Map<String, Object> tools(Capture capture, ToolCallFormat format) {
+    static Map<String, Object> tools(Capture capture, ToolCallFormat format, Constraints constraints) {
         long[] compile = new long[REPEATS];
-        long[] find = new long[REPEATS];
-        Map<List<Tool>, Constraint> known = new HashMap<>();
+        long[] processor = new long[REPEATS];
+        Constraint constraint = null;
         for (int i = 0; i < REPEATS; i++) {
             List<Tool> tools = capture.tools();
+            long processorBefore = THREADS.getCurrentThreadCpuTime();
             long begin = System.nanoTime();
-            Constraint constraint = compile(format, tools);
+            Constraint compiled = compile(format, tools);
             compile[i] = System.nanoTime() - begin;
-            known.put(tools, constraint);
-            List<Tool> again = capture.tools();
-            begin = System.nanoTime();
-            Constraint found = known.get(again);
+            processor[i] = THREADS.getCurrentThreadCpuTime() - processorBefore;
+            constraint = constraint == null ? compiled : constraint;
+        }
+        Map<List<Tool>, Constraint> known = new HashMap<>();
+        known.put(capture.tools(), Objects.requireNonNull(constraint));
+        long[] find = new long[FINDS];
+        long[] begun = new long[FINDS];
+        for (int i = 0; i < FINDS; i++) {
+            List<Tool> tools = capture.tools();
+            long begin = System.nanoTime();
+            Constraint found = known.get(tools);
             find[i] = System.nanoTime() - begin;
             if (found == null) {
                 throw new IllegalStateException("the tools of " + capture.name() + " were not found again");
             }
+            begin = System.nanoTime();
+            constraints.begin(found).mask();
+            begun[i] = System.nanoTime() - begin;
         }
         Map<String, Object> row = new LinkedHashMap<>();
         row.put("program", capture.name());
         row.put("tools", capture.tools().size());
         row.put("compile_first_micros", compile[0] * MICRO);
+        row.put("compile_first_processor_micros", processor[0] * MICRO);
         row.put("compile_micros", median(compile) * MICRO);
+        row.put("compile_processor_micros", median(processor) * MICRO);
+        row.put("first_mask_micros", begun[0] * MICRO);
+        row.put("find_first_micros", find[0] * MICRO);
         row.put("find_micros", median(find) * MICRO);
+        row.put("begin_micros", median(begun) * MICRO);
         return row;
     }
 

@@ -5,6 +5,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -35,8 +37,8 @@ import quire.model.text.Tokenizers;
         mixinStandardHelpOptions = true,
         description = {
             "Replay captured requests of agents with made-up text of the same length: the time to the first token of the",
-            "second turn with and without the prefix cache, also after the side requests that agents send between turns, and",
-            "the time to compile their tools."
+            "second turn with and without the prefix cache, also after the side requests that agents send between turns, the",
+            "first requests of the server, and the time to compile their tools, to find them again and to begin an answer."
         })
 public final class AgentsCommand implements Callable<Integer> {
     @Option(
@@ -88,10 +90,17 @@ public final class AgentsCommand implements Callable<Integer> {
         record.put("seed", seed);
         record.putMachine();
         List<Map<String, Object>> tools = new ArrayList<>();
-        ToolCallFormat format = format(path);
-        for (Capture capture : found) {
-            if (!capture.tools().isEmpty()) {
-                tools.add(AgentsBench.tools(capture, format));
+        try (Gguf file = Gguf.open(path)) {
+            Tokenizer tokenizer = Tokenizers.of(file);
+            ToolCallFormat format = format(file, tokenizer, path);
+            Constraints constraints = new Constraints(tokenizer);
+            constraints.warmUp(); // as a server does at its start
+            List<Capture> largestFirst = new ArrayList<>(found);
+            largestFirst.sort(Comparator.comparing(Capture::bytes).reversed());
+            for (Capture capture : largestFirst) {
+                if (!capture.tools().isEmpty()) {
+                    tools.add(AgentsBench.tools(capture, format, constraints));
+                }
             }
         }
         List<Map<String, Object>> turns = new ArrayList<>();
@@ -100,6 +109,8 @@ public final class AgentsCommand implements Callable<Integer> {
                     ? servedModel
                     : ServedModel.of(process.address()).name();
             AgentsBench bench = new AgentsBench(process.address(), name, seed);
+            Capture smallest = Collections.min(found, Comparator.comparing(Capture::bytes));
+            record.put("first_requests", bench.firstRequests(smallest));
             for (Capture capture : found) {
                 turns.add(bench.turns(capture, sides(capture)));
             }
@@ -152,14 +163,12 @@ public final class AgentsCommand implements Callable<Integer> {
         return found;
     }
 
-    private static ToolCallFormat format(Path path) {
-        try (Gguf file = Gguf.open(path)) {
-            Tokenizer tokenizer = Tokenizers.of(file);
-            ChatTemplate template = ChatTemplates.of(file, tokenizer, Clock.systemUTC());
-            if (template == null) {
-                throw new IllegalArgumentException(path + " has no chat template, so it cannot answer agents");
-            }
-            new Constraints(tokenizer).warmUp(); // as a server does at its start
+    private static ToolCallFormat format(Gguf file, Tokenizer tokenizer, Path path) {
+        ChatTemplate template = ChatTemplates.of(file, tokenizer, Clock.systemUTC());
+        if (template == null) {
+            throw new IllegalArgumentException(path + " has no chat template, so it cannot answer agents");
+        }
+        try {
             return ToolCallFormat.of(template, tokenizer);
         } catch (UnknownFormatException e) {
             throw new IllegalArgumentException(path + " cannot answer agents: " + e.getMessage(), e);

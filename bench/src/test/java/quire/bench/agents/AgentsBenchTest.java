@@ -105,10 +105,16 @@ class AgentsBenchTest {
         assertThat(result.code()).as(result.out() + result.err()).isZero();
         JsonNode json = JsonMapper.shared().readTree(result.out());
         assertThat(json.get("tools").size()).isEqualTo(2);
+        assertThat(json.get("tools").get(0).get("begin_micros").asDouble()).isPositive();
+        assertThat(json.get("first_requests").get("program").stringValue()).isEqualTo("two");
+        assertThat(json.get("first_requests").get("tenth_seconds").asDouble()).isPositive();
         assertThat(json.get("turns").size()).isEqualTo(2);
         for (JsonNode turn : json.get("turns").values()) {
             int prompt = turn.get("prompt_tokens").asInt();
             assertThat(turn.get("cached_tokens").asInt()).isBetween(16, prompt - 1);
+            assertThat(turn.get("cached_tokens_retried").asInt())
+                    .as("all whole pages before the last token")
+                    .isEqualTo((prompt - 1) / 16 * 16);
             assertThat(turn.get("side_requests").get(0).stringValue()).isEqualTo("one-title");
             assertThat(turn.get("cached_tokens_after_side").asInt())
                     .as("other words have other lengths")

@@ -7,6 +7,7 @@ import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Supplier;
 
 /**
  * Expressions over bytes, and their derivatives. An expression describes the texts that may still come. Its derivative
@@ -98,6 +99,7 @@ final class Expressions {
     private int listsSize;
     private long[][] sets = new long[16][];
     private int setCount;
+    private final int[] singles; // the expression for a byte; 0: not made yet
     private final Map<List<Long>, Integer> setNumbers;
     private int[] rules; // expressions
     private boolean[] nullableRules;
@@ -108,6 +110,7 @@ final class Expressions {
     private final List<Distinct> distinct;
     private final List<Distinct.State> distinctStates;
     private final Map<Distinct.State, Integer> distinctStateNumbers;
+    private final Map<Class<?>, Object> shared = new HashMap<>();
     private final Map<Integer, BitSet> following = new HashMap<>(); // by number of the state
     private final Map<Integer, Integer> expanded = new HashMap<>(); // by expression
     private int universal = -1;
@@ -132,6 +135,7 @@ final class Expressions {
         lists = new int[room];
         rules = new int[16];
         nullableRules = new boolean[16];
+        singles = new int[256];
         setNumbers = new HashMap<>();
         members = new ArrayList<>();
         memberStates = new ArrayList<>();
@@ -163,6 +167,7 @@ final class Expressions {
         listsSize = from.listsSize;
         sets = from.sets.clone();
         setCount = from.setCount;
+        singles = from.singles.clone();
         setNumbers = new HashMap<>(from.setNumbers);
         rules = from.rules.clone();
         nullableRules = from.nullableRules.clone();
@@ -178,6 +183,11 @@ final class Expressions {
         classes = from.classes;
         samples = from.samples;
         classSizes = from.classSizes;
+    }
+
+    /** What was made of these expressions for all who add to them: made once, and not copied with the expressions. */
+    <T> T shared(Class<T> kind, Supplier<T> make) {
+        return kind.cast(shared.computeIfAbsent(kind, k -> make.get()));
     }
 
     /** Number of expressions. */
@@ -207,6 +217,9 @@ final class Expressions {
 
     /** One byte from {@code low} to {@code high}. */
     int range(int low, int high) {
+        if (low == high) {
+            return single(low);
+        }
         long[] set = new long[4];
         for (int b = low; b <= high; b++) {
             set[b >> 6] |= 1L << b;
@@ -214,11 +227,20 @@ final class Expressions {
         return bytes(set);
     }
 
+    private int single(int b) {
+        if (singles[b] == 0) {
+            long[] set = new long[4];
+            set[b >> 6] = 1L << b;
+            singles[b] = bytes(set);
+        }
+        return singles[b];
+    }
+
     /** These bytes, one after the other. */
     int literal(byte[] bytes) {
         int result = EMPTY;
         for (int i = bytes.length - 1; i >= 0; i--) {
-            result = seq(range(bytes[i] & 0xFF, bytes[i] & 0xFF), result);
+            result = seq(single(bytes[i] & 0xFF), result);
         }
         return result;
     }
@@ -260,6 +282,9 @@ final class Expressions {
 
     /** Joins two expressions so that the first part of every sequence is no sequence of the same form. */
     private int chain(byte kind, int a, int b, int inherited) {
+        if (kinds[a] != kind) {
+            return intern(kind, a, b, 0, flags[a] & flags[b] & inherited);
+        }
         int length = 1;
         for (int e = a; kinds[e] == kind; e = bs[e]) {
             length++;
@@ -797,14 +822,14 @@ final class Expressions {
         boolean changed = true;
         while (changed) {
             changed = false;
-            for (int rule = 0; rule < ruleCount; rule++) {
+            for (int rule = ruleCount - 1; rule >= 0; rule--) { // rules mostly refer to later ones
                 if (!productive[rule] && isProductive(rules[rule], productive)) {
                     productive[rule] = true;
                     changed = true;
                 }
             }
         }
-        Map<Integer, Integer> pruned = new HashMap<>();
+        int[] pruned = new int[size]; // by expression, plus 1; 0: not known
         for (int rule = 0; rule < ruleCount; rule++) {
             rules[rule] = prune(rules[rule], productive, pruned);
         }
@@ -820,33 +845,53 @@ final class Expressions {
             range('.', '.');
             range('-', '-');
         }
-        Map<List<Integer>, Integer> members = new HashMap<>();
-        int[][] signatures = new int[256][];
-        for (int b = 0; b < 256; b++) {
-            int[] in = new int[setCount];
-            int count = 0;
-            for (int set = 0; set < setCount; set++) {
-                if ((sets[set][b >> 6] >>> b & 1) != 0) {
-                    in[count++] = set;
-                }
+        int[] numbers = new int[256]; // of classes, by byte
+        int[] sizes = new int[256];
+        sizes[0] = 256;
+        int count = 1;
+        for (int set = 0; set < setCount; set++) { // splits each class that it cuts
+            int[] cut = new int[256]; // by class: its bytes in the set
+            int[] within = new int[256]; // by class: the class that these bytes have then, plus 1
+            for (int b = nextByte(set, 0); b < 256; b = nextByte(set, b + 1)) {
+                cut[numbers[b]]++;
             }
-            signatures[b] = Arrays.copyOf(in, count);
+            for (int b = nextByte(set, 0); b < 256; b = nextByte(set, b + 1)) {
+                int number = numbers[b];
+                if (within[number] == 0 && cut[number] == sizes[number]) {
+                    within[number] = number + 1;
+                } else if (within[number] == 0) {
+                    sizes[count] = cut[number];
+                    sizes[number] -= cut[number];
+                    within[number] = ++count;
+                }
+                numbers[b] = within[number] - 1;
+            }
         }
         classes = new byte[256];
-        samples = new byte[256];
-        classSizes = new int[256];
-        int count = 0;
+        samples = new byte[count];
+        classSizes = new int[count];
+        int[] inOrder = new int[count]; // classes by their first bytes, plus 1
+        int found = 0;
         for (int b = 0; b < 256; b++) {
-            List<Integer> key = Arrays.stream(signatures[b]).boxed().toList();
-            Integer number = members.putIfAbsent(key, count);
-            if (number == null) {
-                number = count;
-                samples[count++] = (byte) b;
+            if (inOrder[numbers[b]] == 0) {
+                samples[found] = (byte) b;
+                inOrder[numbers[b]] = ++found;
             }
-            classes[b] = number.byteValue();
+            int number = inOrder[numbers[b]] - 1;
+            classes[b] = (byte) number;
             classSizes[number]++;
         }
-        samples = Arrays.copyOf(samples, count);
+    }
+
+    /** The first byte of a set from a byte on; 256 if there is none. */
+    private int nextByte(int set, int from) {
+        for (int word = from >> 6; word < 4; word++) {
+            long rest = sets[set][word] & (word == from >> 6 ? -1L << from : -1L);
+            if (rest != 0) {
+                return (word << 6) + Long.numberOfTrailingZeros(rest);
+            }
+        }
+        return 256;
     }
 
     private boolean isProductive(int e, boolean[] productive) {
@@ -916,13 +961,12 @@ final class Expressions {
                 && (possible >= pairs.least() || isProductive(pairs.others(), productive));
     }
 
-    private int prune(int e, boolean[] productive, Map<Integer, Integer> pruned) {
+    private int prune(int e, boolean[] productive, int[] pruned) {
         if ((flags[e] & PLAIN) != 0) {
             return e;
         }
-        Integer known = pruned.get(e);
-        if (known != null) {
-            return known;
+        if (pruned[e] != 0) {
+            return pruned[e] - 1;
         }
         if (isChain(e)) {
             return pruneChain(e, productive, pruned);
@@ -944,15 +988,15 @@ final class Expressions {
                     default -> e;
                 };
         depth--;
-        pruned.put(e, result);
+        pruned[e] = result + 1;
         return result;
     }
 
     /** Prunes the parts of a sequence from its end on. */
-    private int pruneChain(int e, boolean[] productive, Map<Integer, Integer> pruned) {
+    private int pruneChain(int e, boolean[] productive, int[] pruned) {
         List<Integer> chain = new ArrayList<>();
         int last = e;
-        while (isChain(last) && !pruned.containsKey(last)) {
+        while (isChain(last) && pruned[last] == 0) {
             chain.add(last);
             last = bs[last];
         }
@@ -960,7 +1004,7 @@ final class Expressions {
         for (int each : chain.reversed()) {
             int first = prune(as[each], productive, pruned);
             result = kinds[each] == SEQ ? seq(first, result) : cat(first, result);
-            pruned.put(each, result);
+            pruned[each] = result + 1;
         }
         return result;
     }
@@ -1120,11 +1164,11 @@ final class Expressions {
     private boolean search(int start) {
         int[] queue = new int[64];
         int[] from = new int[64];
-        Map<Integer, Integer> met = new HashMap<>();
+        BitSet met = new BitSet();
         int count = 0;
         queue[count++] = start;
         from[0] = -1;
-        met.put(start, 0);
+        met.set(start);
         for (int at = 0; at < count; at++) {
             int e = queue[at];
             if (isNullable(e) || isSure(e) || emptiness[e] == IS_NOT_EMPTY) {
@@ -1138,7 +1182,8 @@ final class Expressions {
             }
             for (int c = 0; c < samples.length; c++) {
                 int next = step(e, c);
-                if (next != NONE && met.putIfAbsent(next, count) == null) {
+                if (next != NONE && !met.get(next)) {
+                    met.set(next);
                     if (count == queue.length) {
                         queue = Arrays.copyOf(queue, 2 * count);
                         from = Arrays.copyOf(from, 2 * count);

@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import quire.engine.constrain.Decimals.Bound;
 
@@ -126,8 +127,14 @@ final class JsonSchema {
     /** A regular expression that is not found; a keyword that no document has. */
     private static final String NO_PATTERN = "~pattern";
 
+    private static final Pattern DRAFTS_4_TO_7 = Pattern.compile("https?://json-schema\\.org/draft-0[4-7]/schema#?");
+    private static final Pattern DRAFT_2019 = Pattern.compile("https?://json-schema\\.org/draft/2019-09/schema#?");
+    private static final Pattern DRAFT_2020 = Pattern.compile("https?://json-schema\\.org/draft/2020-12/schema#?");
+
     private static final List<String> TYPES =
             List.of("null", "boolean", "number", "integer", "string", "array", "object");
+
+    private static final Set<String> SCALAR_TYPES = Set.of("null", "boolean", "number", "integer", "string");
 
     /** A schema at a place of the document: a boolean or an object. The place identifies it. */
     private record Schema(String pointer, @Nullable Object value) implements Comparable<Schema> {
@@ -204,9 +211,9 @@ final class JsonSchema {
     private final boolean oldItems; // draft 2019-09 and older: items may be a list
     private final boolean evaluates; // whether keywords depend on what others have evaluated
     private final Expressions expressions;
+    private final Shared shared;
     private final Characters characters;
     private final Decimals decimals;
-    private final int anyText; // the inside of a string
     private final int comma;
     private final int colon;
     private long work;
@@ -221,22 +228,38 @@ final class JsonSchema {
         this.order = order;
         this.expressions = expressions;
         String dialect = root instanceof Map<?, ?> map && map.get("$schema") instanceof String s ? s : "";
-        oldReferences = dialect.matches("https?://json-schema\\.org/draft-0[4-7]/schema#?");
-        oldItems = oldReferences || dialect.matches("https?://json-schema\\.org/draft/2019-09/schema#?");
-        if (!dialect.isEmpty() && !oldItems && !dialect.matches("https?://json-schema\\.org/draft/2020-12/schema#?")) {
+        oldReferences = DRAFTS_4_TO_7.matcher(dialect).matches();
+        oldItems = oldReferences || DRAFT_2019.matcher(dialect).matches();
+        if (!dialect.isEmpty() && !oldItems && !DRAFT_2020.matcher(dialect).matches()) {
             throw new InvalidConstraintException(
                     "/$schema",
                     "'/$schema' names the draft '" + dialect
                             + "', which is not supported; 2020-12, 2019-09 and draft-04 to draft-07 are");
         }
-        evaluates = names(root, Set.of("unevaluatedProperties", "unevaluatedItems"));
-        characters = new Characters(expressions, true);
-        decimals = new Decimals(expressions);
-        anyText = expressions.rep(characters.any(), 0, Expressions.UNLIMITED);
-        expressions.setUniversal(anyText);
-        int space = expressions.optional(ascii(" "));
-        comma = expressions.seq(ascii(","), space);
-        colon = expressions.seq(ascii(":"), space);
+        evaluates = isNamed(root);
+        shared = expressions.shared(Shared.class, () -> new Shared(expressions));
+        characters = shared.characters;
+        decimals = shared.decimals;
+        comma = shared.comma;
+        colon = shared.colon;
+    }
+
+    /** What the schemas of a constraint share: a request has a schema for each tool. */
+    private static final class Shared {
+        final Characters characters;
+        final Decimals decimals;
+        final int comma;
+        final int colon;
+        final Map<Map<String, Object>, Integer> scalars = new HashMap<>(); // rules by keywords
+
+        Shared(Expressions expressions) {
+            characters = new Characters(expressions, true);
+            decimals = new Decimals(expressions);
+            expressions.setUniversal(expressions.rep(characters.any(), 0, Expressions.UNLIMITED));
+            int space = expressions.optional(expressions.literal(new byte[] {' '}));
+            comma = expressions.seq(expressions.literal(new byte[] {','}), space);
+            colon = expressions.seq(expressions.literal(new byte[] {':'}), space);
+        }
     }
 
     /**
@@ -254,16 +277,25 @@ final class JsonSchema {
         return start;
     }
 
-    private static boolean names(@Nullable Object value, Set<String> keywords) {
-        return switch (value) {
-            case null -> false;
-            case Map<?, ?> map ->
-                map.entrySet().stream()
-                        .anyMatch(entry ->
-                                keywords.contains(String.valueOf(entry.getKey())) || names(entry.getValue(), keywords));
-            case List<?> list -> list.stream().anyMatch(each -> names(each, keywords));
-            default -> false;
-        };
+    /** Whether a schema has a keyword that depends on what others have evaluated, or anything of that name. */
+    private static boolean isNamed(@Nullable Object value) {
+        if (value instanceof Map<?, ?> map) {
+            for (Map.Entry<?, ?> entry : map.entrySet()) {
+                Object name = entry.getKey();
+                if ("unevaluatedProperties".equals(name)
+                        || "unevaluatedItems".equals(name)
+                        || isNamed(entry.getValue())) {
+                    return true;
+                }
+            }
+        } else if (value instanceof List<?> list) {
+            for (Object each : list) {
+                if (isNamed(each)) {
+                    return true;
+                }
+            }
+        }
+        return false;
     }
 
     // Places and branches.
@@ -297,19 +329,83 @@ final class JsonSchema {
 
     /** A reference to the rule of a set of schemas. */
     private int value(List<Schema> all) {
+        if (all.size() == 1) {
+            Map<String, Object> keywords = scalarKeywords(all.getFirst());
+            if (keywords != null) {
+                return expressions.reference(
+                        shared.scalars.computeIfAbsent(keywords, k -> newRule(List.of(all.getFirst()))));
+            }
+        }
         List<Schema> set = all.stream().distinct().sorted().toList();
         List<String> key = set.stream().map(Schema::pointer).toList();
         Integer rule = ruleOf.get(key);
         if (rule == null) {
-            if (ruleOf.size() == MAX_RULES) {
-                throw new InvalidConstraintException(
-                        "", "the schema combines its parts in more than " + MAX_RULES + " ways");
-            }
-            rule = expressions.newRule();
+            rule = newRule(set);
             ruleOf.put(key, rule);
-            open.add(Map.entry(rule, set));
         }
         return expressions.reference(rule);
+    }
+
+    private int newRule(List<Schema> set) {
+        if (ruleOf.size() + shared.scalars.size() >= MAX_RULES) {
+            throw new InvalidConstraintException(
+                    "", "the schema combines its parts in more than " + MAX_RULES + " ways");
+        }
+        int rule = expressions.newRule();
+        open.add(Map.entry(rule, set));
+        return rule;
+    }
+
+    /**
+     * The keywords of a schema for texts, numbers, booleans and null alone, which mean the same at every place of all schemas;
+     * null for other schemas. Agents send hundreds of them, most of which differ in their descriptions only.
+     */
+    private static @Nullable Map<String, Object> scalarKeywords(Schema schema) {
+        Map<String, Object> keywords = new HashMap<>();
+        boolean isScalar = false;
+        for (Map.Entry<?, ?> entry : schema.map().entrySet()) {
+            String keyword = String.valueOf(entry.getKey());
+            Object value = entry.getValue();
+            if (value == null) {
+                return null;
+            }
+            switch (keyword) {
+                case "type" ->
+                    isScalar |= value instanceof List<?> list
+                            ? list.stream().allMatch(JsonSchema::isScalarType)
+                            : isScalarType(value);
+                case "const" -> {
+                    if (isStructure(value)) {
+                        return null;
+                    }
+                    isScalar = true;
+                }
+                case "enum" -> {
+                    if (!(value instanceof List<?> list) || list.stream().anyMatch(JsonSchema::isStructure)) {
+                        return null;
+                    }
+                    isScalar = true;
+                }
+                case "minLength", "maxLength", "pattern", "format" -> {}
+                case "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf" -> {}
+                default -> {
+                    if (!WITHOUT_EFFECT.contains(keyword) || keyword.startsWith("$")) {
+                        return null;
+                    }
+                    continue;
+                }
+            }
+            keywords.put(keyword, value);
+        }
+        return isScalar ? keywords : null;
+    }
+
+    private static boolean isScalarType(@Nullable Object type) {
+        return type instanceof String name && SCALAR_TYPES.contains(name);
+    }
+
+    private static boolean isStructure(@Nullable Object value) {
+        return value == null || value instanceof List<?> || value instanceof Map<?, ?>;
     }
 
     private int alternatives(List<Schema> set) {

@@ -68,6 +68,12 @@ final class WarmUp {
         edit.put("kind", Map.of("const", "edit"));
         edit.put("old", Map.of("type", List.of("string", "null")));
         edit.put("place", Map.of("type", "array", "prefixItems", List.of(integer, integer), "items", false));
+        Map<String, Object> line = new LinkedHashMap<>(Map.of("kind", Map.of("const", "line"), "number", integer));
+        Map<String, Object> range = new LinkedHashMap<>(Map.of("kind", Map.of("const", "range"), "text", text));
+        properties.put(
+                "where",
+                Map.of("oneOf", List.of(object(line, List.of("kind", "number")), object(range, List.of("kind")))));
+        properties.put("options", Map.of("type", "object", "properties", Map.of("all", Map.of("type", "boolean"))));
         properties.put("edits", Map.of("type", "array", "items", object(edit, List.of("kind", "old"))));
         return object(properties, List.of("path", "mode", "edits"));
     }

@@ -1,8 +1,10 @@
 package quire.engine.constrain;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.lang.reflect.Proxy;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -45,6 +47,53 @@ class ConstraintsTest {
 
         assertThat(known).isPositive();
         assertThat(profiles.size()).isEqualTo(known);
+    }
+
+    /** Agents send hundreds of strings, and the time to compile grows with the rules. */
+    @Test
+    void compile_scalarsThatDifferInDescriptions_areOneRule() {
+        Expressions expressions = new Expressions(10_000);
+        for (String name : List.of("a", "b", "c")) {
+            Map<String, Object> text = Map.of("type", "string", "description", "the text " + name, "title", name);
+            Map<String, Object> few = Map.of("type", "string", "maxLength", 3, "description", name);
+            Map<String, Object> choice = Map.of("enum", List.of("x", 1, true), "default", name);
+            Map<String, Object> any = Map.of("description", name); // its objects depend on their place
+            Map<String, Object> properties = Map.of(name, text, "few", few, "choice", choice, "any", any);
+
+            JsonSchema.compile(
+                    Map.of("type", "object", "properties", properties, "additionalProperties", false),
+                    PropertyOrder.GUIDED,
+                    expressions);
+        }
+        assertThat(expressions.newRule())
+                .as("three scalars, and for each schema its root, a value of any type and what that holds")
+                .isEqualTo(3 + 3 * 3);
+    }
+
+    /** A scalar that an earlier schema has too keeps its meaning, whatever stands beside it. */
+    @Test
+    void compile_scalarsOfSeveralSchemas_keepTheirMeaning() {
+        Part.Json digits = new Part.Json(Map.of("type", "integer", "maximum", 9, "minimum", 0, "title", "first"));
+        Part.Json digitsOrNull =
+                new Part.Json(Map.of("type", List.of("integer", "null"), "maximum", 9, "minimum", 0, "title", "second"));
+        Part.Json small = new Part.Json(Map.of("minimum", 0, "type", "integer", "maximum", 3));
+        Constraint constraint = Constraint.of(Part.sequence(digits, digits, digitsOrNull, small));
+
+        for (String text : List.of("5573", "90null0")) {
+            assertThat(constraint.matches(text)).as(text).isTrue();
+        }
+        for (String text : List.of("5574", "null551", "55null9")) {
+            assertThat(constraint.matches(text)).as(text).isFalse();
+        }
+    }
+
+    @Test
+    void compile_typeThatIsNoText_isRefused() {
+        Map<String, Object> schema = Map.of("items", Map.of("type", Collections.singletonList(null)));
+
+        assertThatThrownBy(() -> Constraint.jsonSchema(schema))
+                .isInstanceOf(InvalidConstraintException.class)
+                .hasMessageContaining("'/items/type' must be one or several of");
     }
 
     private static Tokenizer counting(Tokenizer tokenizer, AtomicInteger read) {
